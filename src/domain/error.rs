@@ -1,0 +1,145 @@
+//! The one error: refusals that the caller can act on, and faults that are ours.
+
+use serde_json::Value;
+
+/// What every rule, query and command returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The closed list of codes that `extensions.code` may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The id, number or account names nothing that the caller may see.
+    NotFound,
+    /// The input breaks a rule; `path` names the field.
+    Invalid,
+    /// The input is well formed, but what is true now forbids it; `now` says what that is.
+    Conflict,
+    /// The caller may not do this.
+    Forbidden,
+    /// The caller is not known.
+    Unauthenticated,
+    /// A bound is passed; `limit` says which and how large it is.
+    Limit,
+    /// The desk cannot answer at this moment; the same request may succeed later.
+    Unavailable,
+    /// A fault of ours; `reference` finds it in the server's log.
+    Internal,
+}
+
+impl Code {
+    /// The word in `extensions.code`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "NOT_FOUND",
+            Self::Invalid => "INVALID",
+            Self::Conflict => "CONFLICT",
+            Self::Forbidden => "FORBIDDEN",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Limit => "LIMIT",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// A refusal or a fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The caller can act on it.
+    #[error(transparent)]
+    Refused(#[from] Box<Refusal>),
+    /// Ours: the client sees a reference, the log sees the cause.
+    #[error("{context}")]
+    Fault {
+        /// What the desk was doing.
+        context: &'static str,
+        /// Why it failed; never shown to a client.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database was busy, or broke off a transaction that may be tried again.
+    #[error("the desk is busy, try again")]
+    Busy,
+}
+
+/// Why a request was turned down, in words for an analyst: lowercase, no full stop.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// One of the closed list.
+    pub code: Code,
+    /// Product text.
+    pub message: String,
+    /// The input field at fault, dotted: `input.title`.
+    pub path: Option<String>,
+    /// What is true now (for conflicts), or the bound (for limits).
+    pub now: Option<Value>,
+}
+
+impl Error {
+    fn refused(code: Code, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into(), path: None, now: None }
+    }
+
+    /// The input field `path` breaks a rule.
+    pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
+        let refusal = Refusal { path: Some(path.into()), ..Self::refused(Code::Invalid, message) };
+        Self::Refused(Box::new(refusal))
+    }
+
+    /// Nothing of that name, or nothing that the caller may see: both answer alike.
+    pub fn not_found(noun: &str, name: impl std::fmt::Display) -> Self {
+        Self::Refused(Box::new(Self::refused(Code::NotFound, format!("there is no {noun} {name}"))))
+    }
+
+    /// What is true now forbids it.
+    pub fn conflict(message: impl Into<String>, now: Value) -> Self {
+        let refusal = Refusal { now: Some(now), ..Self::refused(Code::Conflict, message) };
+        Self::Refused(Box::new(refusal))
+    }
+
+    /// The caller may not do this.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::Refused(Box::new(Self::refused(Code::Forbidden, message)))
+    }
+
+    /// The caller is not known.
+    pub fn unauthenticated(message: impl Into<String>) -> Self {
+        Self::Refused(Box::new(Self::refused(Code::Unauthenticated, message)))
+    }
+
+    /// More than `bound` was asked for in the input field `path`.
+    pub fn limit(path: impl Into<String>, message: impl Into<String>, bound: usize) -> Self {
+        let refusal = Refusal {
+            path: Some(path.into()),
+            now: Some(serde_json::json!({ "limit": bound })),
+            ..Self::refused(Code::Limit, message)
+        };
+        Self::Refused(Box::new(refusal))
+    }
+
+    /// A fault of ours while doing `context`.
+    pub fn fault(context: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Fault { context, source: source.into() }
+    }
+
+    /// The code that the client sees.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Refused(refusal) => refusal.code,
+            Self::Busy => Code::Unavailable,
+            Self::Fault { .. } => Code::Internal,
+        }
+    }
+
+    /// The same refusal, its path moved below `parent`: `title` below `input` is `input.title`.
+    pub fn below(self, parent: &str) -> Self {
+        match self {
+            Self::Refused(mut refusal) => {
+                refusal.path = refusal.path.map(|path| format!("{parent}.{path}"));
+                Self::Refused(refusal)
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The words of a SOC desk: nouns, rules and limits, with no I/O and no async; time comes in as a value.
+
+pub mod account;
+pub mod alert;
+pub mod change;
+pub mod classification;
+pub mod clock;
+pub mod comment;
+pub mod entity;
+pub mod error;
+pub mod filter;
+pub mod incident;
+pub mod position;
+pub mod queue;
+pub mod tag;
+pub mod text;
+pub mod title;
+
+pub use error::{Code, Error, Result};
+
+/// An instant, in UTC, kept to the microsecond (what both databases hold).
+pub type Instant = chrono::DateTime<chrono::Utc>;
+
+macro_rules! ids {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal),+ $(,)?) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub uuid::Uuid);
+
+        impl $name {
+            /// The noun that prefixes this id in the API: `incident:0198…`.
+            pub const WORD: &'static str = $word;
+
+            /// Reads the API's form, `<noun>:<uuid>`; an id of another noun is not one of these.
+            pub fn parse(text: &str) -> Option<Self> {
+                let uuid = text.strip_prefix($word)?.strip_prefix(':')?;
+                uuid::Uuid::try_parse(uuid).ok().map(Self)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}:{}", $word, self.0)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// Names one incident.
+    IncidentId = "incident",
+    /// Names one alert.
+    AlertId = "alert",
+    /// Names one comment.
+    CommentId = "comment",
+    /// Names one user.
+    UserId = "user",
+    /// Names one group of users.
+    GroupId = "group",
+    /// Names the transaction that a change belongs to.
+    TransactionId = "transaction",
+}

@@ -1,0 +1,135 @@
+//! Titles: what a person may write, the key they are ordered by, and the title made from alerts.
+
+use super::text::{fold, refuse_nul};
+use super::{Error, Result};
+
+/// How many characters of a title its order looks at.
+const KEY_CHARS: usize = 256;
+
+/// The longest key in characters: folding may lengthen a text, and PostgreSQL refuses index rows beyond 2,704 bytes.
+const KEY_FOLDED_CHARS_MAX: usize = 512;
+
+/// Reads a title: required, of any length, spaces trimmed, blank refused (seed "Create your own incidents", step 4).
+pub fn parse(path: &str, text: &str) -> Result<String> {
+    refuse_nul(path, text)?;
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(Error::invalid(path, "a title cannot be blank"));
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// The key a title is ordered by: its first 256 characters, folded, compared byte by byte.
+pub fn order_key(title: &str) -> String {
+    let head: String = title.chars().take(KEY_CHARS).collect();
+    fold(&head).chars().take(KEY_FOLDED_CHARS_MAX).collect()
+}
+
+/// What a generated title is made from: the alerts of one incident, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertDigest {
+    /// How many alerts.
+    pub alerts: u64,
+    /// The title of the first alert by time.
+    pub first_title: String,
+    /// Whether all alerts have that same title.
+    pub same_title: bool,
+    /// Attack categories, most frequent first, then by name.
+    pub categories: Vec<String>,
+    /// How many distinct hosts.
+    pub endpoints: u64,
+    /// How many distinct users and mailboxes.
+    pub users: u64,
+    /// Distinct product names, sorted.
+    pub products: Vec<String>,
+}
+
+/// The title of an incident made from alerts, as Defender words it (seed "Manage incidents", Edit the incident name):
+/// one alert, or several of one title, lend theirs; others are described by category, extent and sources.
+pub fn generate(digest: &AlertDigest) -> Option<String> {
+    if digest.alerts == 0 {
+        return None;
+    }
+    if digest.same_title && digest.alerts == 1 {
+        return Some(digest.first_title.clone());
+    }
+    let mut title = if digest.same_title {
+        digest.first_title.clone()
+    } else {
+        match digest.categories.as_slice() {
+            [] => "Multi-alert incident".to_owned(),
+            [only] => format!("{only} incident"),
+            [first, second, rest @ ..] => {
+                let others = match rest.len() {
+                    0 => String::new(),
+                    1 => " & one more tactic".to_owned(),
+                    n => format!(" & {n} more tactics"),
+                };
+                format!("Multi-stage incident involving {first} & {second}{others}")
+            }
+        }
+    };
+    let extent: Vec<String> =
+        [count(digest.endpoints, "endpoint"), count(digest.users, "user")].into_iter().flatten().collect();
+    if !extent.is_empty() {
+        title.push_str(" on ");
+        title.push_str(&extent.join(", "));
+    }
+    match digest.products.as_slice() {
+        [] => {}
+        [only] => title.push_str(&format!(" reported by {only}")),
+        _ => title.push_str(" reported by multiple sources"),
+    }
+    Some(title)
+}
+
+fn count(n: u64, noun: &str) -> Option<String> {
+    match n {
+        0 => None,
+        1 => Some(format!("one {noun}")),
+        n => Some(format!("{n} {noun}s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest() -> AlertDigest {
+        AlertDigest {
+            alerts: 4,
+            first_title: "Suspicious inbox rule".into(),
+            same_title: false,
+            categories: vec!["Execution".into(), "Exfiltration".into()],
+            endpoints: 3,
+            users: 2,
+            products: vec!["Defender for Endpoint".into(), "Suricata".into()],
+        }
+    }
+
+    #[test]
+    fn several_alerts_are_described_by_stage_extent_and_source() {
+        assert_eq!(
+            generate(&digest()).as_deref(),
+            Some("Multi-stage incident involving Execution & Exfiltration on 3 endpoints, 2 users reported by multiple sources")
+        );
+    }
+
+    #[test]
+    fn one_alert_lends_its_title() {
+        let one = AlertDigest { alerts: 1, same_title: true, ..digest() };
+        assert_eq!(generate(&one).as_deref(), Some("Suspicious inbox rule"));
+    }
+
+    #[test]
+    fn no_alert_makes_no_title() {
+        assert_eq!(generate(&AlertDigest::default()), None);
+    }
+
+    #[test]
+    fn the_key_looks_at_the_first_256_characters_only() {
+        let (a, b) = (format!("{}a", "x".repeat(256)), format!("{}b", "X".repeat(256)));
+        assert_eq!(order_key(&a), order_key(&b));
+        assert!(order_key(&"\u{fdfa}".repeat(300)).len() <= 2048);
+    }
+}

@@ -1,0 +1,3 @@
+//! Watchfloor: the incident desk of a security operations centre, as a GraphQL service.
+
+pub mod domain;
