@@ -1,0 +1,62 @@
+//! The commands: the only writers. One method per command, each one transaction and one answer.
+
+pub mod account;
+pub mod alert;
+pub mod comment;
+pub mod incident;
+
+use std::sync::Arc;
+
+use crate::domain::account::{Actor, ActorImage, Role};
+use crate::domain::change::{Cause, CauseKind};
+use crate::domain::clock::Clock;
+use crate::domain::{Instant, Result};
+use crate::realtime::Hub;
+use crate::storage::Store;
+
+/// The desk: what every transport and every importer drives.
+#[derive(Clone)]
+pub struct App {
+    /// Rows.
+    pub store: Store,
+    /// Committed changes, live.
+    pub hub: Arc<Hub>,
+    /// Time and fresh ids.
+    pub clock: Clock,
+}
+
+/// Who asks for a command, when, and what it is called: the same for every command.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The caller; none for the desk itself.
+    pub actor: Option<Actor>,
+    /// The instant the effects carry. An importer gives the instant of its record.
+    pub at: Instant,
+    /// What brought it about.
+    pub cause: Cause,
+    /// What the client called its mutation; echoed in items and in the answer.
+    pub client_mutation_id: Option<String>,
+}
+
+impl Command {
+    /// A mutation by a caller.
+    pub fn new(actor: Actor, at: Instant, mutation: &str) -> Self {
+        let cause = Cause { kind: CauseKind::Command, name: mutation.to_owned() };
+        Self { actor: Some(actor), at, cause, client_mutation_id: None }
+    }
+
+    /// Something the desk does itself.
+    pub fn system(at: Instant, cause: Cause) -> Self {
+        Self { actor: None, at, cause, client_mutation_id: None }
+    }
+
+    /// The actor as a change keeps it.
+    pub fn actor_image(&self) -> ActorImage {
+        self.actor.as_ref().map_or(ActorImage::System, Actor::image)
+    }
+
+    /// Refuses a caller whose role is below `least`; the desk itself may do everything.
+    pub fn require(&self, least: Role, what: &str) -> Result<()> {
+        self.actor.as_ref().map_or(Ok(()), |actor| actor.require(least, what))
+    }
+}

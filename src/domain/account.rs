@@ -1,0 +1,177 @@
+//! Accounts: users, groups of users, who owns what, and who acts.
+
+use async_graphql::Enum;
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde::{Deserialize, Serialize};
+
+use super::{Error, GroupId, Instant, Result, UserId, text};
+
+/// The longest account id, name or address, in characters (mail addresses end at 254).
+pub const ACCOUNT_CHARS_MAX: usize = 256;
+
+/// The account of the local manager: the caller while no identity is configured and nobody else is named.
+pub const LOCAL_MANAGER_ACCOUNT: &str = "local-manager";
+
+/// What a user may do (product §9), each role including those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Role {
+    /// Sees the desk.
+    Reader,
+    /// Triages: everything but delete, merge and administration.
+    Responder,
+    /// All of the desk.
+    Manager,
+}
+
+/// A person or a service that can own incidents and act on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// The account id people type: unique without case.
+    pub account: String,
+    /// The display name.
+    pub name: String,
+    /// A mail address, if known.
+    pub email: Option<String>,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: Instant,
+}
+
+/// A group of users that can own incidents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// The account id people type: unique without case among groups.
+    pub account: String,
+    /// The display name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Instant,
+}
+
+/// Points at the one user or group that owns an incident or alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OwnerId {
+    /// A user.
+    User(UserId),
+    /// A group.
+    Group(GroupId),
+}
+
+impl std::fmt::Display for OwnerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::User(id) => id.fmt(f),
+            Self::Group(id) => id.fmt(f),
+        }
+    }
+}
+
+/// The owner, named as at the moment it was read: so a change shows the name of its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Which user or group.
+    pub id: OwnerId,
+    /// Its account id.
+    pub account: String,
+    /// Its display name.
+    pub name: String,
+}
+
+/// Who made a change, named as at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ActorImage {
+    /// A user.
+    User {
+        /// Its id.
+        id: UserId,
+        /// Its account id.
+        account: String,
+        /// Its display name.
+        name: String,
+    },
+    /// The desk itself.
+    System,
+}
+
+/// The caller: a user with its role and groups, as it was when the request or stream began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The user.
+    pub user: User,
+    /// The groups it is a member of, ascending.
+    pub groups: Vec<GroupId>,
+}
+
+impl Actor {
+    /// The actor as a change keeps it.
+    pub fn image(&self) -> ActorImage {
+        ActorImage::User { id: self.user.id, account: self.user.account.clone(), name: self.user.name.clone() }
+    }
+
+    /// Refuses a caller whose role is below `least`.
+    pub fn require(&self, least: Role, what: &str) -> Result<()> {
+        if self.user.role < least {
+            let word = match least {
+                Role::Reader => "reader",
+                Role::Responder => "responder",
+                Role::Manager => "manager",
+            };
+            return Err(Error::forbidden(format!("only a {word} may {what}")));
+        }
+        Ok(())
+    }
+}
+
+/// What `upsertUser` writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserDraft {
+    /// The account id: the key of the upsert.
+    pub account: String,
+    /// The display name; the account where none is given.
+    pub name: Option<String>,
+    /// A mail address.
+    pub email: Option<String>,
+    /// What it may do; a new user is a responder where none is given.
+    pub role: Option<Role>,
+}
+
+impl UserDraft {
+    /// Reads a user: account and name of 1 to 256 characters, trimmed.
+    pub fn parse(account: &str, name: Option<&str>, email: Option<&str>, role: Option<Role>) -> Result<Self> {
+        Ok(Self {
+            account: text::name("account", account, ACCOUNT_CHARS_MAX)?,
+            name: name.map(|name| text::name("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
+            email: email.map(|email| text::name("email", email, ACCOUNT_CHARS_MAX)).transpose()?,
+            role,
+        })
+    }
+}
+
+/// What `upsertGroup` writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDraft {
+    /// The account id: the key of the upsert.
+    pub account: String,
+    /// The display name; the account where none is given.
+    pub name: Option<String>,
+}
+
+impl GroupDraft {
+    /// Reads a group: account and name of 1 to 256 characters, trimmed.
+    pub fn parse(account: &str, name: Option<&str>) -> Result<Self> {
+        Ok(Self {
+            account: text::name("account", account, ACCOUNT_CHARS_MAX)?,
+            name: name.map(|name| text::name("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
+        })
+    }
+}

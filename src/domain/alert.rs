@@ -1,0 +1,187 @@
+//! Alerts: detections from products, each in at most one incident.
+
+use async_graphql::Enum;
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde::{Deserialize, Serialize};
+
+use super::account::Owner;
+use super::classification::Classification;
+use super::entity::Entity;
+use super::incident::Severity;
+use super::{AlertId, Error, IncidentId, Instant, Result, text, title};
+
+/// The most alerts in one call of `ingestAlerts`: a thousand make one transaction of well under a second.
+pub const ALERTS_PER_BATCH_MAX: usize = 5_000;
+
+/// The most alerts that one call may link, unlink or move.
+pub const ALERTS_PER_LINK_MAX: usize = 5_000;
+
+/// The most entities of one alert.
+pub const ENTITIES_PER_ALERT_MAX: usize = 500;
+
+/// The longest provider, product, category and technique name, in characters.
+pub const NAME_CHARS_MAX: usize = 256;
+
+/// The longest description of an alert, in characters.
+pub const DESCRIPTION_CHARS_MAX: usize = 30_000;
+
+/// The most categories, tactics or techniques of one alert.
+pub const LABELS_MAX: usize = 50;
+
+/// Where an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AlertStatus {
+    /// Nobody works on it.
+    New = 1,
+    /// Somebody works on it.
+    Active = 2,
+    /// Done with.
+    Resolved = 3,
+}
+
+/// A detection as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alert {
+    /// Its id.
+    pub id: AlertId,
+    /// What the provider said of it.
+    pub report: Report,
+    /// Where it stands.
+    pub status: AlertStatus,
+    /// What it turned out to be.
+    pub classification: Option<Classification>,
+    /// The user or group that works on it.
+    pub owner: Option<Owner>,
+    /// The incident that holds it.
+    pub incident: Option<IncidentId>,
+    /// When it came in.
+    pub created_at: Instant,
+    /// When it last changed.
+    pub updated_at: Instant,
+    /// When it was resolved.
+    pub resolved_at: Option<Instant>,
+    /// The resolution of its incident that resolved it, until something else touches it.
+    pub settled: Option<Settled>,
+}
+
+/// How an incident's resolution found an alert, so that reopening can put it back (product §3, reopen).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// The incident's version that resolved it.
+    pub version: u64,
+    /// Its status before.
+    pub status: AlertStatus,
+}
+
+/// What a provider says of one detection; the same key again is an update of the same alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Who detects: `Microsoft Defender for Endpoint`. First half of the key.
+    pub provider: String,
+    /// The provider's own id of it. Second half of the key.
+    pub provider_alert_id: String,
+    /// The product's name, as queues show it.
+    pub product: Option<String>,
+    /// What was seen, in a line.
+    pub title: String,
+    /// What was seen, in words.
+    pub description: Option<String>,
+    /// How bad.
+    pub severity: Severity,
+    /// The stage of an attack: `Execution`, `Exfiltration`, … Often a MITRE ATT&CK tactic.
+    pub category: Option<String>,
+    /// MITRE ATT&CK techniques: `T1566.002`.
+    pub techniques: Vec<String>,
+    /// When the activity began.
+    pub first_activity_at: Option<Instant>,
+    /// When the activity ended.
+    pub last_activity_at: Option<Instant>,
+    /// The things it names, in the provider's order.
+    pub entities: Vec<Entity>,
+}
+
+/// One alert of an ingest: the report, what else came with it, and the provider's own bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlertDraft {
+    /// What the provider says.
+    pub report: Report,
+    /// Its status at the provider; a new alert is new where none is given.
+    pub status: Option<AlertStatus>,
+    /// Its classification at the provider.
+    pub classification: Option<Classification>,
+    /// The provider's raw payload, kept and given back byte for byte.
+    pub raw: Option<String>,
+}
+
+impl Report {
+    /// Checks a report against every limit and trims its names; `self` as the provider sent it.
+    pub fn checked(self) -> Result<Self> {
+        let name = |path: &str, text: &str| text::name(path, text, NAME_CHARS_MAX);
+        if self.entities.len() > ENTITIES_PER_ALERT_MAX {
+            let message = format!("an alert names at most {ENTITIES_PER_ALERT_MAX} entities");
+            return Err(Error::limit("entities", message, ENTITIES_PER_ALERT_MAX));
+        }
+        if self.techniques.len() > LABELS_MAX {
+            return Err(Error::limit("techniques", format!("at most {LABELS_MAX} techniques"), LABELS_MAX));
+        }
+        if let Some(description) = &self.description {
+            text::at_most("description", description, DESCRIPTION_CHARS_MAX)?;
+        }
+        if let (Some(first), Some(last)) = (self.first_activity_at, self.last_activity_at)
+            && first > last
+        {
+            return Err(Error::invalid("lastActivityAt", "the last activity is before the first"));
+        }
+        Ok(Self {
+            provider: name("provider", &self.provider)?,
+            provider_alert_id: name("providerAlertId", &self.provider_alert_id)?,
+            product: self.product.as_deref().map(|text| name("product", text)).transpose()?,
+            title: title::parse("title", &self.title)?,
+            category: self.category.as_deref().map(|text| name("category", text)).transpose()?,
+            techniques: self.techniques.iter().map(|text| name("techniques", text)).collect::<Result<_>>()?,
+            entities: distinct(self.entities),
+            ..self
+        })
+    }
+
+    /// Which alert this report is about.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.provider, &self.provider_alert_id)
+    }
+}
+
+/// Each entity once, the strongest verdict kept, in the order of their first mention.
+fn distinct(entities: Vec<Entity>) -> Vec<Entity> {
+    let mut seen = std::collections::HashMap::new();
+    let mut kept: Vec<Entity> = Vec::with_capacity(entities.len());
+    for entity in entities {
+        let index = *seen.entry(entity.key()).or_insert(kept.len());
+        match kept.get_mut(index) {
+            Some(first) => first.verdict = first.verdict.max(entity.verdict),
+            None => kept.push(entity),
+        }
+    }
+    kept
+}
+
+impl Alert {
+    /// The effect of its incident's resolution: resolved, its former status remembered.
+    pub fn settle(&mut self, version: u64, now: Instant) {
+        self.settled = Some(Settled { version, status: self.status });
+        self.status = AlertStatus::Resolved;
+        self.resolved_at = Some(now);
+        self.updated_at = now;
+    }
+
+    /// The effect of its incident's reopening, if that incident's resolution settled it: its former status again.
+    pub fn unsettle(&mut self, now: Instant) {
+        if let Some(settled) = self.settled.take() {
+            self.status = settled.status;
+            self.resolved_at = None;
+            self.updated_at = now;
+        }
+    }
+}

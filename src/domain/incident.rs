@@ -1,0 +1,434 @@
+//! Incidents: the case an analyst works, its states, and what may be done to it.
+
+use async_graphql::Enum;
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::account::{ActorImage, Owner};
+use super::classification::Classification;
+use super::queue::{QueueRow, Text};
+use super::tag::{TAGS_PER_INCIDENT_MAX, Tag};
+use super::{Error, IncidentId, Instant, Result, text, title};
+
+/// The longest description, in characters (seed "Create your own incidents", step 4).
+pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
+
+/// The longest resolution note, in characters: as long as a comment, which it stands beside in the log.
+pub const NOTE_CHARS_MAX: usize = 30_000;
+
+/// How bad an incident or alert is, mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Severity {
+    /// Nothing to do, good to know.
+    Informational = 1,
+    /// Low.
+    Low = 2,
+    /// Medium: the default (seed "Create your own incidents", step 4).
+    Medium = 3,
+    /// High.
+    High = 4,
+}
+
+impl Severity {
+    /// The severity of an incident without alerts and override.
+    pub const DEFAULT: Self = Self::Medium;
+}
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[graphql(name = "IncidentStatus")]
+pub enum Status {
+    /// Nobody works on it (Sentinel: New; Defender: Active).
+    New = 1,
+    /// Somebody works on it (Sentinel: Active; Defender: In progress).
+    Active = 2,
+    /// Done with (Sentinel: Closed).
+    Resolved = 3,
+    /// Merged into another.
+    Redirected = 4,
+}
+
+/// How an incident was resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolution {
+    /// Why, in words.
+    pub note: Option<String>,
+    /// The version that set the note.
+    pub note_version: u64,
+    /// When.
+    pub at: Instant,
+    /// By whom, named as then.
+    pub by: ActorImage,
+}
+
+/// The case an analyst works, as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// Its id.
+    pub id: IncidentId,
+    /// `INC-<number>`: sequential, never reused.
+    pub number: i64,
+    /// How many changes it has had.
+    pub version: u64,
+    /// Its title.
+    pub title: String,
+    /// The version that set the title.
+    pub title_version: u64,
+    /// Whether the desk made the title, and so may remake it.
+    pub title_generated: bool,
+    /// Its description.
+    pub description: Option<String>,
+    /// The version that set the description.
+    pub description_version: u64,
+    /// What a person set.
+    pub severity_override: Option<Severity>,
+    /// The highest of its alerts, else medium.
+    pub computed_severity: Severity,
+    /// Where it stands.
+    pub status: Status,
+    /// What it turned out to be.
+    pub classification: Option<Classification>,
+    /// Its owner.
+    pub owner: Option<Owner>,
+    /// Its tags, by kind and key.
+    pub tags: Vec<Tag>,
+    /// How it was resolved, while it is.
+    pub resolution: Option<Resolution>,
+    /// How many alerts it holds.
+    pub alert_count: u64,
+    /// How many comments it has, deleted ones not counted.
+    pub comment_count: u64,
+    /// The products of its alerts, sorted.
+    pub products: Vec<String>,
+    /// The providers of its alerts, sorted.
+    pub providers: Vec<String>,
+    /// When it was made.
+    pub created_at: Instant,
+    /// When it last changed.
+    pub updated_at: Instant,
+    /// When its activity began, as a person stated it.
+    pub stated_first_activity_at: Option<Instant>,
+    /// When its activity ended, as a person stated it.
+    pub stated_last_activity_at: Option<Instant>,
+    /// When its activity began: the earliest of what was stated and of its alerts.
+    pub first_activity_at: Option<Instant>,
+    /// When its activity ended: the latest of what was stated and of its alerts.
+    pub last_activity_at: Option<Instant>,
+    /// When it first had an owner.
+    pub first_assigned_at: Option<Instant>,
+    /// The incident it was merged into.
+    pub redirected_to: Option<IncidentId>,
+    /// When it was deleted.
+    pub deleted_at: Option<Instant>,
+}
+
+/// What one command changes of an incident's own fields; absent fields stay. All or nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Patch {
+    /// A new title, by a person.
+    pub title: Option<String>,
+    /// A new description; none clears it.
+    pub description: Option<Option<String>>,
+    /// An override; none returns to the computed severity.
+    pub severity: Option<Option<Severity>>,
+    /// A new status.
+    pub status: Option<Status>,
+    /// The resolution note.
+    pub note: Option<String>,
+    /// A classification; none clears it.
+    pub classification: Option<Option<Classification>>,
+    /// An owner; none unassigns.
+    pub owner: Option<Option<Owner>>,
+    /// Tags to add.
+    pub add_tags: Vec<Tag>,
+    /// Tags to remove.
+    pub remove_tags: Vec<Tag>,
+    /// When the activity began, as a person states it.
+    pub first_activity_at: Option<Option<Instant>>,
+    /// When the activity ended, as a person states it.
+    pub last_activity_at: Option<Option<Instant>>,
+}
+
+/// What a change of an incident asks of its alerts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Propagation {
+    /// Set the incident's owner on every linked alert.
+    pub owner: bool,
+    /// Resolve every linked alert that is not.
+    pub resolve: bool,
+    /// Return the alerts that the last resolution resolved to their former status.
+    pub reopen: bool,
+}
+
+/// What the alerts of an incident add up to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertSummary {
+    /// What a generated title is made from, and the count and products.
+    pub digest: title::AlertDigest,
+    /// The highest severity.
+    pub severity: Option<Severity>,
+    /// Distinct providers, sorted.
+    pub providers: Vec<String>,
+    /// The earliest first activity.
+    pub first_activity_at: Option<Instant>,
+    /// The latest last activity.
+    pub last_activity_at: Option<Instant>,
+}
+
+/// Reads a description: at most 5,000 characters; a blank one is none.
+pub fn parse_description(path: &str, description: &str) -> Result<Option<String>> {
+    text::at_most(path, description, DESCRIPTION_CHARS_MAX)?;
+    Ok((!description.trim().is_empty()).then(|| description.to_owned()))
+}
+
+/// Reads a resolution note: trimmed, at most 30,000 characters; a blank one is none.
+pub fn parse_note(path: &str, note: &str) -> Result<Option<String>> {
+    text::at_most(path, note, NOTE_CHARS_MAX)?;
+    let trimmed = note.trim();
+    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
+}
+
+impl Incident {
+    /// A new incident of no alerts, its creation not yet a change: version 0.
+    pub fn new(id: IncidentId, number: i64, now: Instant) -> Self {
+        Self {
+            id,
+            number,
+            version: 0,
+            title: String::new(),
+            title_version: 1,
+            title_generated: true,
+            description: None,
+            description_version: 1,
+            severity_override: None,
+            computed_severity: Severity::DEFAULT,
+            status: Status::New,
+            classification: None,
+            owner: None,
+            tags: Vec::new(),
+            resolution: None,
+            alert_count: 0,
+            comment_count: 0,
+            products: Vec::new(),
+            providers: Vec::new(),
+            created_at: now,
+            updated_at: now,
+            stated_first_activity_at: None,
+            stated_last_activity_at: None,
+            first_activity_at: None,
+            last_activity_at: None,
+            first_assigned_at: None,
+            redirected_to: None,
+            deleted_at: None,
+        }
+    }
+
+    /// What a person set, else the highest of the alerts.
+    pub fn severity(&self) -> Severity {
+        self.severity_override.unwrap_or(self.computed_severity)
+    }
+
+    /// Refuses a write to an incident that was merged into another.
+    pub fn writable(&self) -> Result<()> {
+        match self.redirected_to {
+            Some(target) => Err(Error::conflict(
+                format!("INC-{} was merged into another incident, write to that one", self.number),
+                json!({ "redirectedTo": target.to_string() }),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies a patch, all or nothing, and says what follows for the alerts.
+    ///
+    /// Refused: a status beyond the table of product §3; a note for an incident that is not resolved; more than 100
+    /// tags; activity that ends before it begins.
+    pub fn apply(&mut self, patch: Patch, by: &ActorImage, now: Instant) -> Result<Propagation> {
+        self.writable()?;
+        let mut propagation = Propagation::default();
+        let next = self.version + 1;
+        if let Some(title) = patch.title {
+            if title != self.title {
+                self.title = title;
+                self.title_version = next;
+            }
+            self.title_generated = false;
+        }
+        if let Some(description) = patch.description
+            && description != self.description
+        {
+            self.description = description;
+            self.description_version = next;
+        }
+        if let Some(severity) = patch.severity {
+            self.severity_override = severity;
+        }
+        if let Some(status) = patch.status {
+            self.move_to(status, by, now, &mut propagation)?;
+        }
+        if let Some(note) = patch.note {
+            self.note(note, next)?;
+        }
+        if let Some(classification) = patch.classification {
+            self.classification = classification;
+        }
+        if let Some(owner) = patch.owner {
+            self.assign(owner, now);
+            propagation.owner = true;
+        }
+        self.retag(patch.add_tags, &patch.remove_tags)?;
+        self.state_activity(patch.first_activity_at, patch.last_activity_at)?;
+        Ok(propagation)
+    }
+
+    /// Moves the status by the table of product §3: `NEW` ↔ `ACTIVE` freely, `RESOLVED` resolves, away from it reopens.
+    fn move_to(&mut self, status: Status, by: &ActorImage, now: Instant, effects: &mut Propagation) -> Result<()> {
+        match (self.status, status) {
+            (from, to) if from == to => {}
+            (_, Status::Redirected) | (Status::Redirected, _) => {
+                return Err(Error::invalid("status", "an incident is redirected only by a merge, and back by its undo"));
+            }
+            (_, Status::Resolved) => {
+                self.status = Status::Resolved;
+                self.resolution = Some(Resolution { note: None, note_version: 0, at: now, by: by.clone() });
+                effects.resolve = true;
+            }
+            (Status::Resolved, open) => {
+                self.status = open;
+                self.resolution = None;
+                effects.reopen = true;
+            }
+            (_, open) => self.status = open,
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, note: String, version: u64) -> Result<()> {
+        let Some(resolution) = &mut self.resolution else {
+            return Err(Error::invalid("note", "a resolution note belongs to a resolved incident"));
+        };
+        if resolution.note.as_ref() != Some(&note) {
+            resolution.note = Some(note);
+            resolution.note_version = version;
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, owner: Option<Owner>, now: Instant) {
+        if owner.is_some() && self.first_assigned_at.is_none() {
+            self.first_assigned_at = Some(now);
+        }
+        self.owner = owner;
+    }
+
+    fn retag(&mut self, add: Vec<Tag>, remove: &[Tag]) -> Result<()> {
+        self.tags.retain(|tag| !remove.iter().any(|gone| gone.kind == tag.kind && gone.key() == tag.key()));
+        for tag in add {
+            if !self.tags.iter().any(|held| held.kind == tag.kind && held.key() == tag.key()) {
+                self.tags.push(tag);
+            }
+        }
+        self.tags.sort_by_cached_key(|tag| (tag.kind, tag.key()));
+        if self.tags.len() > TAGS_PER_INCIDENT_MAX {
+            let message = format!("an incident has at most {TAGS_PER_INCIDENT_MAX} tags");
+            return Err(Error::limit("addTags", message, TAGS_PER_INCIDENT_MAX));
+        }
+        Ok(())
+    }
+
+    fn state_activity(&mut self, first: Option<Option<Instant>>, last: Option<Option<Instant>>) -> Result<()> {
+        if first.is_none() && last.is_none() {
+            return Ok(());
+        }
+        self.stated_first_activity_at = first.unwrap_or(self.stated_first_activity_at);
+        self.stated_last_activity_at = last.unwrap_or(self.stated_last_activity_at);
+        match (self.stated_first_activity_at, self.stated_last_activity_at) {
+            (Some(first), Some(last)) if first > last => {
+                Err(Error::invalid("lastActivityAt", "the last activity is before the first"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes over what its alerts add up to: count, severity, products, times and, unless a person wrote it, the title.
+    pub fn summarise(&mut self, summary: &AlertSummary) {
+        let earliest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
+        let latest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).max();
+        self.alert_count = summary.digest.alerts;
+        self.computed_severity = summary.severity.unwrap_or(Severity::DEFAULT);
+        self.products.clone_from(&summary.digest.products);
+        self.providers.clone_from(&summary.providers);
+        self.first_activity_at = earliest(self.stated_first_activity_at, summary.first_activity_at);
+        self.last_activity_at = latest(self.stated_last_activity_at, summary.last_activity_at);
+        if self.title_generated
+            && let Some(title) = title::generate(&summary.digest)
+            && title != self.title
+        {
+            self.title = title;
+            self.title_version = self.version + 1;
+        }
+    }
+
+    /// The row that queues show of it.
+    pub fn queue_row(&self) -> QueueRow {
+        QueueRow {
+            id: self.id,
+            number: self.number,
+            version: self.version,
+            title: Text::of(&self.title, self.title_version),
+            description: self.description.as_ref().map(|text| Text::of(text, self.description_version)),
+            severity_override: self.severity_override,
+            computed_severity: self.computed_severity,
+            status: self.status,
+            classification: self.classification,
+            owner: self.owner.clone(),
+            tags: self.tags.clone(),
+            alert_count: self.alert_count,
+            comment_count: self.comment_count,
+            products: self.products.clone(),
+            providers: self.providers.clone(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            first_activity_at: self.first_activity_at,
+            last_activity_at: self.last_activity_at,
+            first_assigned_at: self.first_assigned_at,
+            resolved_at: self.resolution.as_ref().map(|resolution| resolution.at),
+            redirected_to: self.redirected_to,
+            deleted: self.deleted_at.is_some(),
+        }
+    }
+
+    /// The texts that version `version` set and that are too long for a change to carry: which field, and the text.
+    pub fn long_texts(&self, version: u64) -> Vec<(TextField, &str)> {
+        let note = self.resolution.as_ref().and_then(|r| Some((r.note_version, r.note.as_deref()?)));
+        [
+            (TextField::Title, self.title_version, Some(self.title.as_str())),
+            (TextField::Description, self.description_version, self.description.as_deref()),
+            (TextField::Note, note.map_or(0, |(version, _)| version), note.map(|(_, text)| text)),
+        ]
+        .into_iter()
+        .filter_map(|(field, set_by, text)| Some((field, set_by, text?)))
+        .filter(|(_, set_by, text)| *set_by == version && Text::of(text, *set_by).stored_version().is_some())
+        .map(|(field, _, text)| (field, text))
+        .collect()
+    }
+}
+
+/// Which text of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TextField {
+    /// The title.
+    Title,
+    /// The description.
+    Description,
+    /// The resolution note.
+    Note,
+}
