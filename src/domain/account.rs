@@ -13,8 +13,9 @@ pub const ACCOUNT_CHARS_MAX: usize = 256;
 pub const LOCAL_MANAGER_ACCOUNT: &str = "local-manager";
 
 /// What a user may do (product §9), each role including those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
+)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {
@@ -116,6 +117,11 @@ impl Actor {
     /// The actor as a change keeps it.
     pub fn image(&self) -> ActorImage {
         ActorImage::User { id: self.user.id, account: self.user.account.clone(), name: self.user.name.clone() }
+    }
+
+    /// Whether the caller may see an incident: the one place that queries and live items ask.
+    pub fn sees(&self, _row: &super::queue::QueueRow) -> bool {
+        self.user.role >= Role::Reader
     }
 
     /// Refuses a caller whose role is below `least`.
