@@ -1,1 +1,3 @@
-//! Integration.
+//! The only integration binary, so that two cores link it once.
+
+mod support;
