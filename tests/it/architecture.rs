@@ -34,8 +34,11 @@ const FRAMEWORKS: [(&str, &[&str]); 6] = [
     ("axum", &["server"]),
 ];
 
+/// From the path of a file below `src/` and its text to what is wrong with it.
+type Rule = fn(&str, &str) -> Vec<String>;
+
 /// Every rule, by the sentence that it keeps.
-const RULES: [(&str, fn(&str, &str) -> Vec<String>); 6] = [
+const RULES: [(&str, Rule); 6] = [
     ("a folder imports only folders to its left", imports_only_to_the_left),
     ("each framework has its folder", frameworks_stay_in_their_folder),
     ("only app/ opens a transaction", only_app_transacts),
@@ -346,11 +349,11 @@ fn after_raw_text(start: usize, chars: &[char]) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn bites(rule: fn(&str, &str) -> Vec<String>, path: &str, text: &str) {
+    fn bites(rule: Rule, path: &str, text: &str) {
         assert!(!rule(path, text).is_empty(), "the rule overlooks {text:?} in {path}");
     }
 
-    fn passes(rule: fn(&str, &str) -> Vec<String>, path: &str, text: &str) {
+    fn passes(rule: Rule, path: &str, text: &str) {
         assert_eq!(rule(path, text), Vec::<String>::new(), "{text:?} in {path} is within the rules");
     }
 

@@ -1,3 +1,4 @@
 //! The only integration binary, so that two cores link it once.
 
+mod architecture;
 mod support;
