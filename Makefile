@@ -31,8 +31,9 @@ mutants: web ## break the source on purpose, and demand that a test notices each
 	@exec scripts/mutants.sh
 
 schema: web ## export the API to schema.graphql
-	cargo run --locked --quiet --bin watchfloor -- schema > schema.graphql.new
-	mv schema.graphql.new schema.graphql
+	@mkdir -p target
+	cargo run --locked --quiet --bin watchfloor -- schema > target/schema.graphql
+	mv target/schema.graphql schema.graphql
 
 web: $(PAGES) ## build the pages that the binary embeds
 
