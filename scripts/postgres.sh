@@ -127,7 +127,7 @@ keep() {
 run() {
     pipes=$(mktemp -d "${TMPDIR:-/tmp}/watchfloor-pipes.XXXXXX")
     mkfifo "$pipes/orders" "$pipes/answers"
-    "$0" keep off <"$pipes/orders" >"$pipes/answers" &
+    sh "$0" keep off <"$pipes/orders" >"$pipes/answers" &
     keeper=$!
     # Only this shell holds the pipe of orders open (COMMAND is not given it), so the cluster ends with this shell.
     exec 8>"$pipes/orders" 9<"$pipes/answers"
