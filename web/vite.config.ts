@@ -1,8 +1,10 @@
 // Builds the two pages into dist/, which the server embeds: every address starts at /assets/ and carries a hash.
 import { defineConfig } from 'vite';
+import { precompress } from './precompress';
 
 export default defineConfig({
   base: '/',
+  plugins: [precompress()],
   worker: { format: 'es' },
   build: {
     outDir: 'dist',

@@ -1,6 +1,7 @@
 // The tape below the response pane: every item of the running subscription, newest first.
 // GraphiQL shows only the last result, and there a heartbeat would wipe out the item that a person waited for.
-import { useSyncExternalStore } from 'react';
+import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
+import { useEffect, useSyncExternalStore } from 'react';
 
 /** Enough to scroll back through a busy minute; older items leave the tape, not the stream. */
 const ITEMS_KEPT = 200;
@@ -14,6 +15,8 @@ interface Item {
 }
 
 interface Tape {
+  /** The GraphiQL tab that it was started from, and is shown in. */
+  tab: string | undefined;
   state: 'connecting' | 'live' | 'reconnecting' | 'over';
   ending: string;
   reconnects: number;
@@ -22,6 +25,7 @@ interface Tape {
 }
 
 let current: Tape | null = null;
+let activeTab: string | undefined;
 const listeners = new Set<() => void>();
 
 function show(next: Tape): void {
@@ -32,7 +36,7 @@ function show(next: Tape): void {
 export const tape = {
   /** Starts an empty tape; what an earlier subscription still reports is dropped from here on. */
   begin() {
-    let mine: Tape = { state: 'connecting', ending: '', reconnects: 0, received: 0, items: [] };
+    let mine: Tape = { tab: activeTab, state: 'connecting', ending: '', reconnects: 0, received: 0, items: [] };
     const update = (change: Partial<Tape>) => {
       if (current !== mine || mine.state === 'over') return;
       mine = { ...mine, ...change };
@@ -73,7 +77,15 @@ export function TapeView() {
     },
     () => current,
   );
-  if (shown === null) return null;
+  const tab = useGraphiQL(({ tabs, activeTabIndex }) => tabs[activeTabIndex]?.id);
+  const { stop } = useGraphiQLActions();
+  useEffect(() => {
+    // GraphiQL stops a subscription when another tab is chosen, but not when one is added: its items would land there.
+    if (activeTab !== undefined && activeTab !== tab) stop();
+    activeTab = tab;
+  }, [tab, stop]);
+
+  if (shown === null || shown.tab !== tab) return null;
   return (
     <section className="tape" aria-label="Items of the subscription">
       <header className={`tape-state tape-${shown.state}`} role="status">

@@ -42,6 +42,6 @@ export async function prepareMonaco(): Promise<void> {
     },
   });
   monaco.editor.onDidCreateEditor((editor) => {
-    editor.updateOptions({ fontFamily: FONT_FAMILY, fontSize: FONT_SIZE_PX, lineHeight: 1.55 });
+    editor.updateOptions({ fontFamily: FONT_FAMILY, fontSize: FONT_SIZE_PX, lineHeight: 1.55, wordWrap: 'on' });
   });
 }
