@@ -1,1 +1,3 @@
 //! Integration.
+
+mod web;
