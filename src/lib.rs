@@ -2,5 +2,7 @@
 
 pub mod app;
 pub mod domain;
+pub mod graphql;
 pub mod realtime;
+pub mod server;
 pub mod storage;
