@@ -1,3 +1,5 @@
 //! Watchfloor: the incident desk of a security operations centre, as a GraphQL service.
 
 pub mod domain;
+pub mod graphql;
+pub mod server;
