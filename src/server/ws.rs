@@ -164,7 +164,7 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
 /// Resolves when the server goes down; never, if nobody is left who could say so.
 async fn stopped(shutdown: &mut Shutdown) {
     if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -221,18 +221,19 @@ impl Ending {
     ) {
         let goodbye = async {
             let Some(frame) = self.close else { return sink.close().await.unwrap_or_default() };
-            if sink.send(Message::Close(Some(frame))).await.is_err() {
-                return;
-            }
-            // A connection dropped with unread bytes is reset, and the peer never sees the frame.
-            loop {
-                match stream.next().await {
-                    Some(Ok(Message::Close(_))) => return,
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None if self.unreadable => std::future::pending().await,
-                    Some(Err(_)) | None => return,
+            // Read on while writing, up to the peer's own close: it may be stuck in what it sends, and a connection
+            // dropped with unread bytes is reset, so that the peer never sees the frame.
+            let drain = async {
+                loop {
+                    match stream.next().await {
+                        Some(Ok(Message::Close(_))) => return,
+                        Some(Ok(_)) => {}
+                        Some(Err(_)) | None if self.unreadable => std::future::pending().await,
+                        Some(Err(_)) | None => return,
+                    }
                 }
-            }
+            };
+            tokio::join!(sink.send(Message::Close(Some(frame))), drain).0.unwrap_or_default();
         };
         // A peer that does not answer in time is cut.
         timeout(close_wait, goodbye).await.unwrap_or_default();

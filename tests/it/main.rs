@@ -1,1 +1,4 @@
 //! Integration.
+
+mod protocol;
+mod support;
