@@ -1,6 +1,8 @@
 //! One test for each wire rule, close code and status, against a little schema behind the real routes.
 
 use std::{
+    path::Path,
+    process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,8 +11,9 @@ use async_graphql::{Context, Object, Request, Response, Schema, Subscription};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
+    process::Command,
     sync::{Notify, broadcast, mpsc, watch},
     task::JoinHandle,
 };
@@ -207,6 +210,10 @@ impl Server {
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
+        Self::on("127.0.0.1:0", settings).await
+    }
+
+    async fn on(address: &str, settings: Settings) -> Self {
         let (gone, gone_queue) = mpsc::channel(1_000);
         let control = Arc::new(Control {
             steps: broadcast::channel(1_000).0,
@@ -219,7 +226,7 @@ impl Server {
         let (stop, shutdown) = watch::channel(false);
         let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown)
             .layer(axum::middleware::from_fn(origin::loopback_only));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Self { http: format!("http://{address}/graphql"), ws: format!("ws://{address}/graphql"), control, stop, task }
@@ -1171,4 +1178,55 @@ async fn a_shutdown_closes_1012_and_can_be_waited_for() {
     drop((acknowledged, fresh));
     server.task.abort();
     tokio::time::timeout(Duration::from_secs(20), server.stop.closed()).await.expect("no socket is left");
+}
+
+// ---- the protocols' own kits ----
+
+/// Where npm installs them.
+fn kit(script: &str) -> Command {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm");
+    let installed = folder.join("node_modules").is_dir();
+    assert!(installed, "the protocol kits are not installed: `make test` does it, or `npm ci` in tests/npm");
+    let mut node = Command::new("node");
+    node.arg(folder.join(script)).kill_on_drop(true);
+    node
+}
+
+#[tokio::test]
+async fn the_audits_of_graphql_http_are_all_ok() {
+    let server = Server::start().await;
+    let run = kit("audits.mjs").arg(&server.http).output().await.expect("node runs");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
+#[tokio::test]
+async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
+    let server = Server::start().await;
+    let mut client = kit("graphql-ws.mjs")
+        .args([&server.ws, "subscription { counter }"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node runs");
+    let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();
+    let mut says = async || {
+        let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time");
+        line.expect("UTF-8").expect("the client goes on")
+    };
+    assert_eq!((says().await.as_str(), says().await.as_str()), ("connected", r#"data {"counter":0}"#));
+    server.control.steps.send(7).expect("it listens");
+    assert_eq!(says().await, r#"data {"counter":7}"#);
+
+    let address = server.address().to_owned();
+    server.stop.send_replace(true);
+    assert_eq!(says().await, "closed 1012");
+    server.task.abort();
+    server.stop.closed().await;
+    let server = Server::on(&address, Settings::default()).await;
+    while says().await != "connected" {}
+    assert_eq!(says().await, r#"data {"counter":0}"#);
+    server.control.steps.send(8).expect("it listens");
+    assert_eq!(says().await, r#"data {"counter":8}"#);
+    drop(client.stdin.take());
+    assert!(client.wait().await.expect("it ends").success());
 }
