@@ -92,7 +92,7 @@ impl Control {
     /// Waits until a stream is dropped.
     async fn stream_dropped(&self) {
         let mut queue = self.gone_queue.lock().await;
-        tokio::time::timeout(Duration::from_secs(20), queue.recv()).await.expect("a stream is dropped").expect("open");
+        tokio::time::timeout(Duration::from_secs(10), queue.recv()).await.expect("a stream is dropped").expect("open");
     }
 }
 
@@ -1064,7 +1064,7 @@ async fn a_client_that_never_reads_again_is_cut() {
     server.control.stream_dropped().await;
     // The server lets go of its last receiver when the socket is closed and the listener is gone.
     server.task.abort();
-    tokio::time::timeout(Duration::from_secs(20), server.stop.closed()).await.expect("the socket is closed");
+    tokio::time::timeout(Duration::from_secs(10), server.stop.closed()).await.expect("the socket is closed");
     drop(socket);
 }
 
@@ -1177,7 +1177,7 @@ async fn a_shutdown_closes_1012_and_can_be_waited_for() {
     server.control.stream_dropped().await;
     drop((acknowledged, fresh));
     server.task.abort();
-    tokio::time::timeout(Duration::from_secs(20), server.stop.closed()).await.expect("no socket is left");
+    tokio::time::timeout(Duration::from_secs(10), server.stop.closed()).await.expect("no socket is left");
 }
 
 // ---- the protocols' own kits ----
@@ -1210,7 +1210,7 @@ async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
         .expect("node runs");
     let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();
     let mut says = async || {
-        let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time");
+        let line = tokio::time::timeout(Duration::from_secs(10), lines.next_line()).await.expect("in time");
         line.expect("UTF-8").expect("the client goes on")
     };
     assert_eq!((says().await.as_str(), says().await.as_str()), ("connected", r#"data {"counter":0}"#));

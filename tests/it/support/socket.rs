@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 /// How long a test waits for a frame before it fails: far longer than any frame takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What arrived.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,12 +102,15 @@ impl Socket {
 
     /// The next frame that is no WS-level ping or pong.
     pub(crate) async fn frame(&mut self) -> Frame {
-        loop {
-            match self.any_frame().await {
-                Frame::Ping => {}
-                frame => return frame,
+        let frame = async {
+            loop {
+                match self.any_frame().await {
+                    Frame::Ping => {}
+                    frame => return frame,
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, frame).await.expect("a frame besides pings, in time")
     }
 
     /// The next frame, WS-level pings as well.
