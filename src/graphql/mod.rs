@@ -1,0 +1,3 @@
+//! The public API: the schema, and how its answers and errors look.
+
+pub mod error;
