@@ -211,10 +211,10 @@ impl Server {
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
-        Self::on("127.0.0.1:0", settings).await
+        Self::on(port(), settings)
     }
 
-    async fn on(address: &str, settings: Settings) -> Self {
+    fn on(listener: TcpListener, settings: Settings) -> Self {
         let (gone, gone_queue) = mpsc::channel(1_000);
         let control = Arc::new(Control {
             steps: broadcast::channel(1_000).0,
@@ -228,7 +228,6 @@ impl Server {
         let (stop, shutdown) = watch::channel(false);
         let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown)
             .layer(axum::middleware::from_fn(origin::loopback_only));
-        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Self { http: format!("http://{address}/graphql"), ws: format!("ws://{address}/graphql"), control, stop, task }
@@ -275,6 +274,13 @@ impl Server {
         stream.read_to_string(&mut answer).await.expect("an answer");
         answer
     }
+}
+
+/// A port of this machine, bound.
+fn port() -> TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("for tokio");
+    TcpListener::from_std(listener).expect("a listener")
 }
 
 impl Drop for Server {
@@ -1209,7 +1215,10 @@ async fn the_audits_of_graphql_http_are_all_ok() {
 
 #[tokio::test]
 async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
-    let server = Server::start().await;
+    // The second life has the port from the start, so that no other test can take it in between.
+    let first = port().into_std().expect("a listener");
+    let second = TcpListener::from_std(first.try_clone().expect("a second handle")).expect("a listener");
+    let server = Server::on(TcpListener::from_std(first).expect("a listener"), Settings::default());
     let mut client = kit("graphql-ws.mjs")
         .args([&server.ws, "subscription { counter }"])
         .stdin(Stdio::piped())
@@ -1225,12 +1234,11 @@ async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
     server.control.steps.send(7).expect("it listens");
     assert_eq!(says().await, r#"data {"counter":7}"#);
 
-    let address = server.address().to_owned();
+    server.task.abort();
     server.stop.send_replace(true);
     assert_eq!(says().await, "closed 1012");
-    server.task.abort();
     server.stop.closed().await;
-    let server = Server::on(&address, Settings::default()).await;
+    let server = Server::on(second, Settings::default());
     while says().await != "connected" {}
     assert_eq!(says().await, r#"data {"counter":0}"#);
     server.control.steps.send(8).expect("it listens");
