@@ -1086,12 +1086,16 @@ async fn a_client_that_never_reads_again_is_cut() {
 async fn a_client_that_does_not_read_is_still_read() {
     let server = Server::start().await;
     let mut socket = narrow(&server).await;
-    socket.subscribe("1", "subscription { endless(bytes: 100000) }").await;
+    socket.subscribe("1", "subscription { endless(bytes: 200000) }").await;
+    server.control.made.subscribe().wait_for(|made| *made >= 10).await.expect("it makes them");
     socket.subscribe("2", "subscription { counter }").await;
-    socket.complete("1").await;
-    server.control.stream_dropped().await;
-    socket.complete("2").await;
-    server.control.stream_dropped().await;
+    while server.control.steps.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for id in ["1", "2"] {
+        socket.complete(id).await;
+        server.control.stream_dropped().await;
+    }
 }
 
 #[tokio::test]
