@@ -56,11 +56,17 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// asks for more without reading gets closed.
 const CONTROL_MESSAGES: usize = 64;
 
+/// Bytes of them, in messages of the largest size: a pong echoes what the ping brought.
+const CONTROL_LARGEST: usize = 2;
+
 /// The client chooses the ids of its operations, and they come back in each message. Clients use numbers or UUIDs.
 const ID_BYTES: usize = 256;
 
 /// The most that a close frame can hold besides its code (RFC 6455, 5.5).
 const CLOSE_REASON_BYTES: usize = 123;
+
+/// The most that a setting in bytes can mean: a semaphore hands out shares of 32 bits, and holds fewer on small machines.
+const MOST_BYTES: usize = (u32::MAX >> 3) as usize;
 
 /// Pings that may go unanswered before the peer is taken for gone.
 const MISSED_PINGS: u32 = 2;
@@ -135,8 +141,8 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
     let (mut sink, mut stream) = socket.split();
     let (controls, control_queue) = mpsc::channel(CONTROL_MESSAGES);
     let (outbox, queue) = mpsc::channel(settings.outbox_messages.max(1));
-    let bytes = u32::try_from(settings.outbox_bytes).unwrap_or(u32::MAX).max(1);
-    let outbox = Outbox { messages: outbox, bytes: Arc::new(Semaphore::new(bytes as usize)), capacity: bytes };
+    let capacity = settings.outbox_bytes.clamp(1, MOST_BYTES);
+    let outbox = Outbox { messages: outbox, bytes: Arc::new(Semaphore::new(capacity)), capacity };
     let socket = Socket::default();
 
     let mut reader = Reader {
@@ -148,6 +154,7 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
         init_received: false,
         operations: JoinSet::new(),
         controls,
+        control_bytes: Arc::new(Semaphore::new(settings.message_bytes.saturating_mul(CONTROL_LARGEST).min(MOST_BYTES))),
         outbox,
     };
     let mut writer = Writer { socket: &socket, settings: &settings, controls: control_queue, queue };
@@ -222,7 +229,7 @@ impl Ending {
         let goodbye = async {
             let Some(frame) = self.close else { return sink.close().await.unwrap_or_default() };
             // Read on while writing, up to the peer's own close: it may be stuck in what it sends, and a connection
-            // dropped with unread bytes is reset, so that the peer never sees the frame.
+            // dropped with unread bytes is reset, after which not every system shows the peer what came before.
             let drain = async {
                 loop {
                     match stream.next().await {
@@ -249,7 +256,8 @@ struct Reader<'s, E: Endpoint> {
     admission: Option<BoxFuture<'static, Result<E::Viewer>>>,
     init_received: bool,
     operations: JoinSet<()>,
-    controls: mpsc::Sender<String>,
+    controls: mpsc::Sender<Control>,
+    control_bytes: Arc<Semaphore>,
     outbox: Outbox,
 }
 
@@ -359,7 +367,11 @@ impl<E: Endpoint> Reader<'_, E> {
 
     /// Answers at once: the reader never waits for the writer.
     fn control(&self, message: &Outgoing<'_>) -> std::result::Result<(), Ending> {
-        let sent = message.text().ok().and_then(|text| self.controls.try_send(text).ok());
+        let sent = message.text().ok().and_then(|text| {
+            let share = u32::try_from(text.len()).ok()?;
+            let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok()?;
+            self.controls.try_send(Control { text, _bytes: bytes }).ok()
+        });
         sent.ok_or_else(|| Ending::close(1013, "the client asks and does not read"))
     }
 }
@@ -374,7 +386,7 @@ async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
 struct Writer<'s> {
     socket: &'s Socket,
     settings: &'s SocketSettings,
-    controls: mpsc::Receiver<String>,
+    controls: mpsc::Receiver<Control>,
     queue: mpsc::Receiver<Queued>,
 }
 
@@ -386,7 +398,7 @@ impl Writer<'_> {
             // What keeps the connection alive goes before what fills it.
             let message = tokio::select! {
                 biased;
-                Some(text) = self.controls.recv() => Message::Text(text.into()),
+                Some(control) = self.controls.recv() => Message::Text(control.text.into()),
                 _ = pings.tick() => {
                     if self.socket.unanswered_pings.fetch_add(1, Ordering::Relaxed) >= MISSED_PINGS {
                         return Ending::close(1013, "no answer to pings");
@@ -424,7 +436,13 @@ impl Writer<'_> {
 struct Outbox {
     messages: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
-    capacity: u32,
+    capacity: usize,
+}
+
+/// A message that answers the client directly.
+struct Control {
+    text: String,
+    _bytes: OwnedSemaphorePermit,
 }
 
 struct Queued {
@@ -460,7 +478,7 @@ impl OperationOutbox {
 
     /// Waits for room. A socket that is gone takes nothing, and this task with it.
     async fn put(&self, text: String, last: bool) {
-        let share = u32::try_from(text.len()).unwrap_or(u32::MAX).min(self.outbox.capacity);
+        let share = u32::try_from(text.len().min(self.outbox.capacity)).unwrap_or(u32::MAX);
         let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
         let queued = Queued { operation: self.operation.clone(), text, last, _bytes: bytes };
         self.outbox.messages.send(queued).await.unwrap_or_default();

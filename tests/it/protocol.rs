@@ -85,6 +85,7 @@ struct Control {
     gone: mpsc::Sender<()>,
     gone_queue: tokio::sync::Mutex<mpsc::Receiver<()>>,
     let_in: Notify,
+    made: watch::Sender<usize>,
     admissions: Mutex<Vec<Option<String>>>,
 }
 
@@ -129,8 +130,8 @@ impl Streams {
     async fn endless(&self, ctx: &Context<'_>, bytes: usize) -> impl Stream<Item = String> + use<> {
         let gone = Gone(ctx.data_unchecked::<Arc<Control>>().clone());
         async_stream::stream! {
-            let _gone = gone;
             loop {
+                gone.0.made.send_modify(|made| *made += 1);
                 yield "x".repeat(bytes);
                 tokio::task::yield_now().await;
             }
@@ -210,23 +211,23 @@ impl Server {
     async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
-        Self::on("127.0.0.1:0", settings).await
+        Self::on(port(), settings)
     }
 
-    async fn on(address: &str, settings: Settings) -> Self {
+    fn on(listener: TcpListener, settings: Settings) -> Self {
         let (gone, gone_queue) = mpsc::channel(1_000);
         let control = Arc::new(Control {
             steps: broadcast::channel(1_000).0,
             gone,
             gone_queue: tokio::sync::Mutex::new(gone_queue),
             let_in: Notify::new(),
+            made: watch::channel(0).0,
             admissions: Mutex::default(),
         });
         let schema = Schema::build(Query, Mutation, Streams).data(control.clone()).finish();
         let (stop, shutdown) = watch::channel(false);
         let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown)
             .layer(axum::middleware::from_fn(origin::loopback_only));
-        let listener = TcpListener::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
         Self { http: format!("http://{address}/graphql"), ws: format!("ws://{address}/graphql"), control, stop, task }
@@ -273,6 +274,13 @@ impl Server {
         stream.read_to_string(&mut answer).await.expect("an answer");
         answer
     }
+}
+
+/// A port of this machine, bound.
+fn port() -> TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("for tokio");
+    TcpListener::from_std(listener).expect("a listener")
 }
 
 impl Drop for Server {
@@ -430,6 +438,8 @@ async fn unknown_properties_are_ignored_and_known_ones_have_their_type() {
         body[name] = right;
     }
     server.ask(json!({ "doc": "{ version }" })).await.refused(400, "INVALID");
+    let unnamed = json!({ "query": "{ version }", "operationName": "" });
+    assert_eq!(server.ask(unnamed).await.body, json!({ "data": { "version": 1 } }), "the empty name is none");
 }
 
 #[tokio::test]
@@ -459,6 +469,9 @@ async fn a_body_beyond_the_bound_is_413_announced_or_not() {
     let head = head + "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answer = server.raw(&format!("{head}2711\r\n{}\r\n0\r\n\r\n", " ".repeat(0x2711))).await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("LIMIT"), "{answer}");
+    let announced = format!("POST /graphql HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", server.address());
+    let announced = announced + "Content-Type: application/json\r\nContent-Length: 10001\r\n\r\n";
+    assert!(server.raw(&announced).await.starts_with("HTTP/1.1 413"), "before a byte of it came in");
     let reply = server.post_bytes(vec![b' '; 20_000]).await;
     assert_eq!(reply.body["errors"][0]["extensions"]["now"], json!({ "limit": 10_000 }));
 }
@@ -966,13 +979,14 @@ async fn a_complete_of_the_client_ends_the_stream_and_is_not_echoed() {
 
 #[tokio::test]
 async fn a_completed_operation_delivers_nothing_more() {
-    let server = Server::start().await;
-    let mut socket = Socket::ready(&server.ws).await;
-    socket.subscribe("flood", "subscription { endless(bytes: 10) }").await;
-    for _ in 0..10 {
-        assert_eq!(socket.json().await["id"], "flood");
-    }
+    let server = Server::with(|settings| settings.socket.outbox_bytes = 100_000_000).await;
+    let mut socket = narrow(&server).await;
+    // More than a connection holds while its client does not read: some of it is in the outbox.
+    socket.subscribe("flood", "subscription { endless(bytes: 200000) }").await;
+    let mut made = server.control.made.subscribe();
+    made.wait_for(|made| *made >= 100).await.expect("it makes them");
     socket.complete("flood").await;
+    server.control.stream_dropped().await;
     socket.send(json!({ "type": "ping" })).await;
     while socket.json().await["type"] != "pong" {}
     socket.subscribe("after", "subscription { upTo(n: 500) }").await;
@@ -1072,12 +1086,16 @@ async fn a_client_that_never_reads_again_is_cut() {
 async fn a_client_that_does_not_read_is_still_read() {
     let server = Server::start().await;
     let mut socket = narrow(&server).await;
-    socket.subscribe("1", "subscription { endless(bytes: 100000) }").await;
+    socket.subscribe("1", "subscription { endless(bytes: 200000) }").await;
+    server.control.made.subscribe().wait_for(|made| *made >= 10).await.expect("it makes them");
     socket.subscribe("2", "subscription { counter }").await;
-    socket.complete("1").await;
-    server.control.stream_dropped().await;
-    socket.complete("2").await;
-    server.control.stream_dropped().await;
+    while server.control.steps.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for id in ["1", "2"] {
+        socket.complete(id).await;
+        server.control.stream_dropped().await;
+    }
 }
 
 #[tokio::test]
@@ -1201,7 +1219,10 @@ async fn the_audits_of_graphql_http_are_all_ok() {
 
 #[tokio::test]
 async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
-    let server = Server::start().await;
+    // The second life has the port from the start, so that no other test can take it in between.
+    let first = port().into_std().expect("a listener");
+    let second = TcpListener::from_std(first.try_clone().expect("a second handle")).expect("a listener");
+    let server = Server::on(TcpListener::from_std(first).expect("a listener"), Settings::default());
     let mut client = kit("graphql-ws.mjs")
         .args([&server.ws, "subscription { counter }"])
         .stdin(Stdio::piped())
@@ -1217,12 +1238,11 @@ async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
     server.control.steps.send(7).expect("it listens");
     assert_eq!(says().await, r#"data {"counter":7}"#);
 
-    let address = server.address().to_owned();
+    server.task.abort();
     server.stop.send_replace(true);
     assert_eq!(says().await, "closed 1012");
-    server.task.abort();
     server.stop.closed().await;
-    let server = Server::on(&address, Settings::default()).await;
+    let server = Server::on(second, Settings::default());
     while says().await != "connected" {}
     assert_eq!(says().await, r#"data {"counter":0}"#);
     server.control.steps.send(8).expect("it listens");
