@@ -559,7 +559,7 @@ pub struct ActivityChange {
 
 /// An item of the log's stream. Changes ascend strictly by position; markers may repeat one.
 #[derive(Interface)]
-#[graphql(field(name = "position", ty = "&str", desc = "The item's place in the log."))]
+#[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
 pub enum ActivityItem {
     /// A change.
     ActivityChange(ActivityChange),

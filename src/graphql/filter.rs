@@ -128,7 +128,7 @@ impl IncidentFilterInput {
             list.map(|list| list.into_iter().map(|child| child.read_at(depth + 1)).collect::<Result<Vec<_>>>())
                 .transpose()
         };
-        let range = |path: &'static str, range: Option<TimeRangeInput>| {
+        let range = |path: &'static str, range: Option<TimeRangeInput>| -> Result<Option<TimeRange>> {
             range
                 .map(|range| {
                     Ok(TimeRange {

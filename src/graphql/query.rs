@@ -136,8 +136,8 @@ impl Query {
         id: Option<ID>,
         number: Option<i64>,
         min_position: Option<String>,
-    ) -> Option<Result<Incident>> {
-        Some(find_incident(ctx, id, number, min_position).await)
+    ) -> Option<async_graphql::Result<Incident>> {
+        Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
 
     /// Alerts, newest first; also those that belong to no incident (`linked: false`).
@@ -155,20 +155,18 @@ impl Query {
     }
 
     /// One alert, by global id. `NOT_FOUND` where there is none.
-    async fn alert(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Alert>> {
-        Some(
-            async {
-                let id = super::connection::read_id("id", &id, AlertId::WORD, AlertId::parse)?;
-                super::alert::find(View::of_request(ctx)?, id).await
-            }
-            .await,
-        )
+    async fn alert(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Alert>> {
+        let found = async {
+            let id = super::connection::read_id("id", &id, AlertId::WORD, AlertId::parse)?;
+            super::alert::find(View::of_request(ctx)?, id).await
+        };
+        Some(found.await.map_err(Into::into))
     }
 
     /// Anything, by global id. `NOT_FOUND` where there is nothing.
-    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<Result<Node>> {
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
         let found = async { node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str())) };
-        Some(found.await)
+        Some(found.await.map_err(Into::into))
     }
 
     /// Several things, by global id, in the same order; null where there is nothing. At most 100.

@@ -216,13 +216,16 @@ pub enum QueueFields {
 
 /// An incident as a queue shows it, as of one position: what its change left behind, the same bytes live and replayed, on
 /// every node. What goes beyond a row comes from `incident(id, minPosition)`.
-pub struct QueueRow(Fields);
+pub struct QueueRow {
+    position: String,
+    fields: Fields,
+}
 
 impl Deref for QueueRow {
     type Target = Fields;
 
     fn deref(&self) -> &Fields {
-        &self.0
+        &self.fields
     }
 }
 
@@ -231,13 +234,18 @@ impl QueueRow {
     /// What a row shows.
     #[graphql(flatten)]
     async fn fields(&self) -> &Fields {
-        &self.0
+        &self.fields
+    }
+
+    /// The place in the log that the row is as of.
+    async fn position(&self) -> &str {
+        &self.position
     }
 }
 
-impl From<LiveRow> for QueueRow {
-    fn from(live: LiveRow) -> Self {
-        Self(Fields::new(live.row, live.title))
+impl QueueRow {
+    fn new(position: &str, live: LiveRow) -> Self {
+        Self { position: position.to_owned(), fields: Fields::new(live.row, live.title) }
     }
 }
 
@@ -399,7 +407,7 @@ pub struct Resync {
 
 /// An item of a queue's stream. Items about incidents ascend strictly by position; markers may repeat one.
 #[derive(Interface)]
-#[graphql(field(name = "position", ty = "&str", desc = "The item's place in the log."))]
+#[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
 pub enum QueueItem {
     /// An incident came in.
     QueueEntered(QueueEntered),
@@ -429,8 +437,8 @@ impl QueueItem {
                 let last = change.body.last;
                 match movement {
                     Movement::Entered(row) => Self::QueueEntered(QueueEntered {
+                        row: QueueRow::new(&position, row),
                         position,
-                        row: row.into(),
                         client_mutation_id,
                         transaction_id,
                         last,
@@ -441,8 +449,8 @@ impl QueueItem {
                             former.filter_map(|field| QueueField::of(field)).collect();
                         changed_fields.sort();
                         Self::QueueUpdated(QueueUpdated {
+                            row: QueueRow::new(&position, row),
                             position,
-                            row: row.into(),
                             changed_fields,
                             client_mutation_id,
                             transaction_id,

@@ -39,7 +39,7 @@ impl Subscription {
         ctx: &Context<'_>,
         filter: Option<IncidentFilterInput>,
         after: Option<String>,
-    ) -> Result<impl Stream<Item = Result<QueueItem>> + use<>> {
+    ) -> Result<impl Stream<Item = async_graphql::Result<QueueItem>> + use<>> {
         let actor = viewer(ctx)?.as_ref().clone();
         let filter = match filter {
             Some(filter) => filter.read()?,
@@ -48,7 +48,7 @@ impl Subscription {
         let filter = QueueFilter::resolve(&filter, &actor)?;
         let echo = filter.filter().echo();
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?);
-        Ok(events.map(move |event| event.map(|placed| QueueItem::new(placed, &echo))))
+        Ok(events.map(move |event| Ok(QueueItem::new(event?, &echo))))
     }
 
     /// Follows the log itself: the changes of one incident, or of all, with their entries. Resumable from any position.
@@ -58,7 +58,7 @@ impl Subscription {
         incident_id: Option<ID>,
         filter: Option<ActivityInput>,
         after: Option<String>,
-    ) -> Result<impl Stream<Item = Result<ActivityItem>> + use<>> {
+    ) -> Result<impl Stream<Item = async_graphql::Result<ActivityItem>> + use<>> {
         let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
         let (app, viewer) = (app(ctx)?.clone(), viewer(ctx)?.clone());
         if let Some(id) = incident {
@@ -69,7 +69,7 @@ impl Subscription {
         let scope = ActivityScope { incident, filter };
         let events = feed::activity(source(ctx)?, scope, read_position(after)?);
         Ok(events.map(move |event| {
-            event.map(|placed| ActivityItem::new(placed, View::new(app.clone(), viewer.clone())))
+            Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone())))
         }))
     }
 }
