@@ -55,8 +55,10 @@ impl Database {
     pub fn options(&self) -> Result<StoreOptions, String> {
         let known = ["sqlite://", "sqlite:", "postgres://", "postgresql://"];
         if !known.iter().any(|scheme| self.database_url.starts_with(scheme)) {
-            return Err("the database URL starts with sqlite:// or postgres:// (--database-url, WATCHFLOOR_DATABASE_URL)"
-                .to_owned());
+            return Err(
+                "the database URL starts with sqlite:// or postgres:// (--database-url, WATCHFLOOR_DATABASE_URL)"
+                    .to_owned(),
+            );
         }
         Ok(StoreOptions {
             url: self.database_url.clone(),

@@ -85,11 +85,8 @@ async fn serve_demo(options: Demo) -> Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
     let Some(path) = options.file.to_str() else { bail!("the demo's file has a name that is not text") };
-    let database = Database {
-        database_url: format!("sqlite://{path}"),
-        database_connections: 8,
-        database_wait_seconds: 10,
-    };
+    let database =
+        Database { database_url: format!("sqlite://{path}"), database_connections: 8, database_wait_seconds: 10 };
     let store = connect(&database).await?;
     serve(store, &options.serving, Clock::System, |ready: &Ready| {
         tracing::info!(listen = %ready.address, "the sample desk is open");

@@ -377,7 +377,8 @@ fn globalise(value: &mut serde_json::Value) {
                 match (name.as_str(), value) {
                     (word @ ("users" | "groups"), Value::Array(ids)) => {
                         let noun = word.trim_end_matches('s');
-                        ids.iter_mut().for_each(|id| *id = Value::String(format!("{noun}:{}", id.as_str().unwrap_or(""))));
+                        ids.iter_mut()
+                            .for_each(|id| *id = Value::String(format!("{noun}:{}", id.as_str().unwrap_or(""))));
                     }
                     (_, value) => globalise(value),
                 }

@@ -3,7 +3,9 @@
 use async_graphql::{Enum, ID, Object, SimpleObject};
 
 use super::context::View;
-use crate::domain::account::{ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, User as DomainUser};
+use crate::domain::account::{
+    ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, User as DomainUser,
+};
 use crate::domain::{Instant, Result};
 use crate::storage::{AssigneeSuggestion as Suggestion, SuggestionReason};
 

@@ -392,9 +392,7 @@ impl From<&Delta> for AlertDelta {
         Self {
             alert_id: delta.alert.to_string().into(),
             status: delta.status.map(|(before, after)| AlertStatusDelta { before, after }),
-            owner: delta
-                .owner
-                .map(|(before, after)| AlertOwnerDelta { before: before.map(id), after: after.map(id) }),
+            owner: delta.owner.map(|(before, after)| AlertOwnerDelta { before: before.map(id), after: after.map(id) }),
             classification: delta.classification.map(|(before, after)| AlertClassificationDelta {
                 before: before.map(Classification::from),
                 after: after.map(Classification::from),

@@ -224,9 +224,7 @@ fn of_one_incident(filter: &AlertFilter) -> Option<crate::domain::IncidentId> {
 fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: (bool, bool)) -> AlertConnection {
     let fields = AlertConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
-    page.edges.extend(
-        alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert { view: view.clone(), alert })),
-    );
+    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert { view: view.clone(), alert })));
     page
 }
 

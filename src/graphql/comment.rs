@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn formatting_links_and_images_are_kept() {
-        let html = to_html("**contained** [ticket](https://itsm.example/4411) ![shot](https://files.example/a.png)\n\n| a |\n|-|\n| b |");
+        let html = to_html(
+            "**contained** [ticket](https://itsm.example/4411) ![shot](https://files.example/a.png)\n\n| a |\n|-|\n| b |",
+        );
         assert!(html.contains("<strong>contained</strong>"), "{html}");
         assert!(html.contains("href=\"https://itsm.example/4411\""), "{html}");
         assert!(html.contains("<img src=\"https://files.example/a.png\""), "{html}");
@@ -133,7 +135,8 @@ mod tests {
             "<svg/onload=alert(1)>",
         ] {
             let html = to_html(evil).to_lowercase();
-            for sign in ["<script", "onerror=", "href=\"javascript", "src=\"javascript", "data:text", "<iframe", "<svg"] {
+            for sign in ["<script", "onerror=", "href=\"javascript", "src=\"javascript", "data:text", "<iframe", "<svg"]
+            {
                 assert!(!html.contains(sign), "{evil} became {html}");
             }
         }

@@ -41,12 +41,7 @@ impl PageArgs {
                 .map(|text| key(text).ok_or_else(|| Error::invalid(path, "this is not a cursor of this list")))
                 .transpose()
         };
-        Ok(Span {
-            after: read("after", &self.after)?,
-            before: read("before", &self.before)?,
-            from_end,
-            limit: size,
-        })
+        Ok(Span { after: read("after", &self.after)?, before: read("before", &self.before)?, from_end, limit: size })
     }
 
     /// The size of the page, if it is the first of its list: such pages of several lists are read together.
@@ -82,7 +77,9 @@ pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
 /// Reads a global id of one noun; an id of another noun, or of none, is refused as not found.
 pub fn read_id<T>(path: &str, id: &ID, noun: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
     parse(id).ok_or_else(|| match id.split_once(':') {
-        Some((other, _)) if other != noun => Error::invalid(path, format!("this is the id of {other:?}, not of {noun}")),
+        Some((other, _)) if other != noun => {
+            Error::invalid(path, format!("this is the id of {other:?}, not of {noun}"))
+        }
         _ => Error::not_found(noun, id.as_str()),
     })
 }

@@ -6,8 +6,8 @@ use super::connection::read_id;
 use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
 use crate::domain::entity::EntityKind;
 use crate::domain::filter::{
-    EntityFilter, FILTER_DEPTH_MAX, IncidentFilter, IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX,
-    OrderDirection, OwnerFilter, TagFilter, TimeRange,
+    EntityFilter, FILTER_DEPTH_MAX, IncidentFilter, IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX, OrderDirection,
+    OwnerFilter, TagFilter, TimeRange,
 };
 use crate::domain::incident::{Severity, Status};
 use crate::domain::{Error, GroupId, Instant, Result, UserId};

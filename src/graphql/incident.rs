@@ -119,9 +119,11 @@ impl Incident {
         let (comments, ends) = self.comment_page(&args).await?;
         let fields = CommentConnectionFields { total_count: self.incident.comment_count };
         let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
-        page.edges.extend(comments.into_iter().map(|comment| {
-            Edge::new(comment.version.to_string(), Comment { view: self.view.clone(), comment })
-        }));
+        page.edges.extend(
+            comments
+                .into_iter()
+                .map(|comment| Edge::new(comment.version.to_string(), Comment { view: self.view.clone(), comment })),
+        );
         Ok(page)
     }
 

@@ -188,8 +188,7 @@ impl Mutation {
     /// Describes an incident.
     async fn describe_incident(&self, ctx: &Context<'_>, input: DescribeIncidentInput) -> Result<IncidentPayload> {
         let text = input.description.as_deref().map(|text| parse_description("description", text)).transpose();
-        let change =
-            text.map(|text| IncidentEdit { description: Some(text.flatten()), ..IncidentEdit::default() });
+        let change = text.map(|text| IncidentEdit { description: Some(text.flatten()), ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -255,9 +254,7 @@ impl Mutation {
     /// their former status. The classification stays; note and actor of the resolution stay in the log.
     async fn reopen_incident(&self, ctx: &Context<'_>, input: ReopenIncidentInput) -> Result<IncidentPayload> {
         let change = match input.status {
-            Status::New | Status::Active => {
-                Ok(IncidentEdit { status: Some(input.status), ..IncidentEdit::default() })
-            }
+            Status::New | Status::Active => Ok(IncidentEdit { status: Some(input.status), ..IncidentEdit::default() }),
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
@@ -341,9 +338,10 @@ impl Mutation {
     /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
     async fn ingest_alerts(&self, ctx: &Context<'_>, input: IngestAlertsInput) -> Result<IngestPayload> {
         let IngestAlertsInput { alerts, into, client_mutation_id } = input;
-        let drafts = alerts.into_iter().enumerate().map(|(index, alert)| {
-            alert.read().map_err(|error| error.below(&format!("alerts.{index}")))
-        });
+        let drafts = alerts
+            .into_iter()
+            .enumerate()
+            .map(|(index, alert)| alert.read().map_err(|error| error.below(&format!("alerts.{index}"))));
         ingest(ctx, drafts.collect(), into.as_ref(), client_mutation_id).await
     }
 
@@ -363,8 +361,7 @@ impl Mutation {
     async fn upsert_user(&self, ctx: &Context<'_>, input: UpsertUserInput) -> Result<UserPayload> {
         let name = input.client_mutation_id.clone();
         let user = async {
-            let draft =
-                UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_deref(), input.role)?;
+            let draft = UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_deref(), input.role)?;
             app(ctx)?.upsert_user(&command(ctx, name.clone())?, draft).await
         };
         Ok(UserPayload { user: User(user.await.map_err(below)?), client_mutation_id: name })

@@ -165,7 +165,8 @@ impl Query {
 
     /// Anything, by global id. `NOT_FOUND` where there is nothing.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
-        let found = async { node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str())) };
+        let found =
+            async { node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str())) };
         Some(found.await.map_err(Into::into))
     }
 

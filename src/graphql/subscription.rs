@@ -68,8 +68,6 @@ impl Subscription {
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
         let events = feed::activity(source(ctx)?, scope, read_position(after)?);
-        Ok(events.map(move |event| {
-            Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone())))
-        }))
+        Ok(events.map(move |event| Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone())))))
     }
 }

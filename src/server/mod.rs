@@ -119,7 +119,10 @@ pub async fn serve(store: Store, serving: &Serving, clock: Clock, opened: impl F
     let (stop, shutdown) = watch::channel(false);
     let router = router(desk, serving.settings(), shutdown);
     let listener = TcpListener::bind(serving.listen).await.map_err(|error| {
-        domain::Error::invalid("listen", format!("{} cannot be listened on ({error}): choose another --listen", serving.listen))
+        domain::Error::invalid(
+            "listen",
+            format!("{} cannot be listened on ({error}): choose another --listen", serving.listen),
+        )
     })?;
     let address = listener.local_addr().map_err(|error| domain::Error::fault("listening", error))?;
     opened(&Ready { address });

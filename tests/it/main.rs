@@ -1,6 +1,8 @@
 //! The only integration binary, so that two cores link it once.
 
 mod architecture;
+mod incident;
 mod protocol;
+mod subscription;
 mod support;
 mod web;

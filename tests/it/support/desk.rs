@@ -1,0 +1,235 @@
+//! A desk of one's own: the real router on a free port, on a database of its own, its clock in the test's hand.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use watchfloor::app::App;
+use watchfloor::domain::clock::Clock;
+use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::feed::Source;
+use watchfloor::server::routes::Settings;
+use watchfloor::server::{Desk, router};
+use watchfloor::storage::{Store, StoreOptions};
+
+use super::database::TestDatabase;
+use super::socket::{Frame, Socket};
+
+/// Monday morning, when every test's clock starts.
+pub(crate) fn monday() -> DateTime<Utc> {
+    "2026-11-23T08:00:00Z".parse().expect("an instant")
+}
+
+/// How a desk differs from the usual one.
+pub(crate) struct Options {
+    pub(crate) ring: RingLimits,
+    pub(crate) heartbeat: Duration,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ring: RingLimits { changes: 1_000, bytes: 16 << 20 },
+            heartbeat: Duration::from_secs(10),
+            settings: Settings::default(),
+            clock: Clock::manual(monday()),
+        }
+    }
+}
+
+/// A running desk. It stops when this value is dropped.
+pub(crate) struct TestDesk {
+    pub(crate) app: App,
+    pub(crate) clock: Clock,
+    /// `http://127.0.0.1:port`.
+    pub(crate) url: String,
+    http: reqwest::Client,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What a refusal says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    pub(crate) path: Option<String>,
+    pub(crate) message: String,
+    pub(crate) now: Value,
+}
+
+impl TestDesk {
+    pub(crate) async fn open(database: &TestDatabase) -> Self {
+        Self::open_with(database, Options::default()).await
+    }
+
+    /// Another node, or the same one after a restart, on a database that is there already.
+    pub(crate) async fn open_with(database: &TestDatabase, options: Options) -> Self {
+        let store = Store::connect(StoreOptions {
+            url: database.url.clone(),
+            connections: 6,
+            acquire_timeout: Duration::from_secs(20),
+        })
+        .await
+        .expect("a connection");
+        let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
+        let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
+        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source));
+        let (stop, shutdown) = watch::channel(false);
+        let router = router(desk, options.settings, shutdown);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
+        Self { app, clock: options.clock, url, http: reqwest::Client::new(), stop, tasks: vec![relay, server] }
+    }
+
+    /// Runs an operation as the local manager; the whole response.
+    pub(crate) async fn graphql(&self, query: &str, variables: Value) -> Value {
+        self.graphql_as(None, query, variables).await
+    }
+
+    /// Runs an operation as an account; the whole response.
+    pub(crate) async fn graphql_as(&self, account: Option<&str>, query: &str, variables: Value) -> Value {
+        let mut request =
+            self.http.post(format!("{}/graphql", self.url)).json(&json!({ "query": query, "variables": variables }));
+        if let Some(account) = account {
+            request = request.header("Watchfloor-Actor", account);
+        }
+        request.send().await.expect("an answer").json().await.expect("JSON")
+    }
+
+    /// Runs an operation that must succeed; its data.
+    pub(crate) async fn data(&self, query: &str, variables: Value) -> Value {
+        self.data_as(None, query, variables).await
+    }
+
+    /// Runs an operation as an account; it must succeed; its data.
+    pub(crate) async fn data_as(&self, account: Option<&str>, query: &str, variables: Value) -> Value {
+        let mut response = self.graphql_as(account, query, variables).await;
+        assert!(response.get("errors").is_none(), "{query} failed: {response:#}");
+        response["data"].take()
+    }
+
+    /// Runs an operation that must be refused; its first error.
+    pub(crate) async fn refused(&self, query: &str, variables: Value) -> Refusal {
+        self.refused_as(None, query, variables).await
+    }
+
+    /// Runs an operation as an account; it must be refused; its first error.
+    pub(crate) async fn refused_as(&self, account: Option<&str>, query: &str, variables: Value) -> Refusal {
+        let response = self.graphql_as(account, query, variables).await;
+        let error = response["errors"].get(0).unwrap_or_else(|| panic!("{query} was not refused: {response:#}"));
+        Refusal {
+            code: error["extensions"]["code"].as_str().unwrap_or_default().to_owned(),
+            path: error["extensions"]["path"].as_str().map(str::to_owned),
+            message: error["message"].as_str().unwrap_or_default().to_owned(),
+            now: error["extensions"]["now"].clone(),
+        }
+    }
+
+    /// Makes an incident of this title; its global id.
+    pub(crate) async fn incident(&self, title: &str) -> String {
+        let made = self
+            .data(
+                "mutation($title: String!) { createIncident(input: { title: $title }) { incident { id } } }",
+                json!({ "title": title }),
+            )
+            .await;
+        made["createIncident"]["incident"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Makes a user of this account and role; its global id.
+    pub(crate) async fn user(&self, account: &str, role: &str) -> String {
+        let made = self
+            .data(
+                "mutation($account: String!, $role: Role!) {
+                    upsertUser(input: { account: $account, role: $role }) { user { id } }
+                 }",
+                json!({ "account": account, "role": role }),
+            )
+            .await;
+        made["upsertUser"]["user"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Where the log ends.
+    pub(crate) async fn log_end(&self) -> u64 {
+        self.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset
+    }
+
+    /// Opens a socket and follows one subscription on it.
+    pub(crate) async fn follow(&self, query: &str, variables: Value) -> Following {
+        Following::start(&format!("{}/graphql", self.url.replacen("http", "ws", 1)), query, variables).await
+    }
+}
+
+impl Drop for TestDesk {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// One subscription on a socket of its own.
+pub(crate) struct Following {
+    socket: Socket,
+    field: Option<String>,
+}
+
+impl Following {
+    /// Subscribes at a `ws://` URL.
+    pub(crate) async fn start(url: &str, query: &str, variables: Value) -> Self {
+        let mut socket = Socket::ready(url).await;
+        let payload = json!({ "query": query, "variables": variables });
+        socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
+        Self { socket, field: None }
+    }
+
+    /// The next item: what the subscription's one root field holds.
+    pub(crate) async fn item(&mut self) -> Value {
+        match self.frame().await {
+            Frame::Json(mut message) if message["type"] == "next" => {
+                let payload = &mut message["payload"];
+                assert!(payload.get("errors").is_none(), "an item with errors: {payload:#}");
+                let data = payload["data"].as_object_mut().expect("data");
+                let (field, item) = data.iter_mut().next().expect("a root field");
+                self.field.get_or_insert_with(|| field.clone());
+                item.take()
+            }
+            other => panic!("not an item: {other:?}"),
+        }
+    }
+
+    /// The items up to the next one of this type, that one included.
+    pub(crate) async fn items_until(&mut self, typename: &str) -> Vec<Value> {
+        let mut items = Vec::new();
+        loop {
+            let item = self.item().await;
+            let last = item["__typename"] == typename;
+            items.push(item);
+            if last {
+                return items;
+            }
+        }
+    }
+
+    /// The next item that is no heartbeat.
+    pub(crate) async fn change(&mut self) -> Value {
+        loop {
+            let item = self.item().await;
+            if item["__typename"] != "Heartbeat" {
+                return item;
+            }
+        }
+    }
+
+    /// The next frame, whatever it is.
+    pub(crate) async fn frame(&mut self) -> Frame {
+        self.socket.frame().await
+    }
+}
