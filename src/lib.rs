@@ -1,3 +1,4 @@
 //! Watchfloor: the incident desk of a security operations centre, as a GraphQL service.
 
 pub mod domain;
+pub mod import;
