@@ -13,8 +13,9 @@ pub const ACCOUNT_CHARS_MAX: usize = 256;
 pub const LOCAL_MANAGER_ACCOUNT: &str = "local-manager";
 
 /// What a user may do (product §9), each role including those before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
+)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {

@@ -325,11 +325,7 @@ fn text_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     let title = |i: &Incident| Text::of(&i.title, i.title_version);
     let description = |i: &Incident| i.description.as_ref().map(|text| Text::of(text, i.description_version));
     if before.is_none_or(|b| b.title != after.title) {
-        entries.push(Entry::Title {
-            before: before.map(title),
-            after: title(after),
-            generated: after.title_generated,
-        });
+        entries.push(Entry::Title { before: before.map(title), after: title(after), generated: after.title_generated });
     }
     if before.and_then(|b| b.description.as_ref()) != after.description.as_ref() {
         entries.push(Entry::Description { before: before.and_then(description), after: description(after) });
@@ -351,17 +347,14 @@ fn state_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     if before.map(|b| b.status) != Some(after.status) {
         entries.push(Entry::Status { before: before.map(|b| b.status), after: after.status });
     }
-    let note = |i: &Incident| {
-        i.resolution.as_ref().and_then(|r| r.note.as_ref().map(|text| Text::of(text, r.note_version)))
-    };
+    let note =
+        |i: &Incident| i.resolution.as_ref().and_then(|r| r.note.as_ref().map(|text| Text::of(text, r.note_version)));
     if before.and_then(note) != note(after) {
         entries.push(Entry::ResolutionNote { before: before.and_then(note), after: note(after) });
     }
     if before.and_then(|b| b.classification) != after.classification {
-        entries.push(Entry::Classification {
-            before: before.and_then(|b| b.classification),
-            after: after.classification,
-        });
+        entries
+            .push(Entry::Classification { before: before.and_then(|b| b.classification), after: after.classification });
     }
     if before.and_then(|b| b.owner.as_ref()).map(|o| o.id) != after.owner.as_ref().map(|o| o.id) {
         entries.push(Entry::Owner { before: before.and_then(|b| b.owner.clone()), after: after.owner.clone() });

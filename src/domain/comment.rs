@@ -46,4 +46,3 @@ pub struct Revision {
     /// Who set it.
     pub by: ActorImage,
 }
-

@@ -315,7 +315,11 @@ impl IncidentFilter {
             blank |= f.text.as_ref().is_some_and(|needle| text::fold(needle).trim().is_empty());
         });
         if terms > FILTER_TERMS_MAX {
-            return Err(Error::limit("filter", format!("a filter has at most {FILTER_TERMS_MAX} terms"), FILTER_TERMS_MAX));
+            return Err(Error::limit(
+                "filter",
+                format!("a filter has at most {FILTER_TERMS_MAX} terms"),
+                FILTER_TERMS_MAX,
+            ));
         }
         if blank {
             return Err(Error::invalid("filter.text", "a text to look for cannot be blank"));

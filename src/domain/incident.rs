@@ -18,8 +18,9 @@ pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
 pub const NOTE_CHARS_MAX: usize = 30_000;
 
 /// How bad an incident or alert is, mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
+)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
@@ -39,8 +40,9 @@ impl Severity {
 }
 
 /// Where an incident stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
+)]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(name = "IncidentStatus")]
@@ -293,7 +295,10 @@ impl Incident {
         match (self.status, status) {
             (from, to) if from == to => {}
             (_, Status::Redirected) | (Status::Redirected, _) => {
-                return Err(Error::invalid("status", "an incident is redirected only by a merge, and back by its undo"));
+                return Err(Error::invalid(
+                    "status",
+                    "an incident is redirected only by a merge, and back by its undo",
+                ));
             }
             (_, Status::Resolved) => {
                 self.status = Status::Resolved;

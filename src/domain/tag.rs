@@ -14,8 +14,9 @@ pub const TAG_CHARS_MAX: usize = 200;
 pub const TAGS_PER_INCIDENT_MAX: usize = 100;
 
 /// Who writes a tag, and for system tags what it says (seed "Manage incidents", Add incident tags).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[derive(EnumIter, DeriveActiveEnum, Enum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
+)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(name = "TagKind")]

@@ -111,7 +111,9 @@ mod tests {
     fn several_alerts_are_described_by_stage_extent_and_source() {
         assert_eq!(
             generate(&digest()).as_deref(),
-            Some("Multi-stage incident involving Execution & Exfiltration on 3 endpoints, 2 users reported by multiple sources")
+            Some(
+                "Multi-stage incident involving Execution & Exfiltration on 3 endpoints, 2 users reported by multiple sources"
+            )
         );
     }
 

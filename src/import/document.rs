@@ -1,7 +1,7 @@
 //! JSON of whatever framing: one document, an array, `{"value": […]}`, or a value a line; each element with the line
 //! it starts on and its exact text.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,7 +54,7 @@ pub fn items<D: Dialect>(mut reader: impl BufRead + Send + 'static, by_line: boo
         })));
     }
     let mut bytes = Vec::new();
-    let read = std::io::Read::take(&mut reader, DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    let read = reader.by_ref().take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|error| Error::fault("read a document", error))?;
     if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
         return Err(Error::limit("file", "a JSON document of this size must be cut: one value a line", 1 << 30));

@@ -175,7 +175,9 @@ pub fn of_graph(evidence: &Map<String, Value>) -> Result<Vec<EntityRecord>, Stri
                 .or_else(|| text(&["fullResourceName"]))
                 .or_else(|| text(&["resourceName"])),
         )],
-        "registrykeyevidence" => vec![(EntityKind::RegistryKey, joined(text(&["registryHive"]), text(&["registryKey"]), None))],
+        "registrykeyevidence" => {
+            vec![(EntityKind::RegistryKey, joined(text(&["registryHive"]), text(&["registryKey"]), None))]
+        }
         "registryvalueevidence" => vec![(
             EntityKind::RegistryKey,
             joined(text(&["registryHive"]), text(&["registryKey"]), text(&["registryValueName"])),
@@ -236,7 +238,10 @@ mod tests {
             "fileDetails": { "fileName": "inv.iso", "filePath": "C:\\Users\\lund\\Downloads", "sha256": "ab12" },
         });
         let entities = of_graph(evidence.as_object().unwrap()).unwrap();
-        assert_eq!(entities[0], entity(EntityKind::File, "C:\\Users\\lund\\Downloads\\inv.iso", Some(Verdict::Malicious)));
+        assert_eq!(
+            entities[0],
+            entity(EntityKind::File, "C:\\Users\\lund\\Downloads\\inv.iso", Some(Verdict::Malicious))
+        );
         assert_eq!(entities[1], entity(EntityKind::FileHash, "ab12", Some(Verdict::Malicious)));
         let odd = json!({ "@odata.type": "#microsoft.graph.security.ipEvidence", "verdict": "purple", "ipAddress": "192.0.2.4" });
         assert_eq!(of_graph(odd.as_object().unwrap()).unwrap_err(), "\"purple\" is no verdict");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// A file of `../shared/data`; says "skipped" where it is not there.
-pub fn shared(file: &str) -> Option<String> {
+pub(super) fn shared(file: &str) -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(file);
     let text = std::fs::read_to_string(&path).ok();
     if text.is_none() {

@@ -274,5 +274,76 @@ fn service(source: &str) -> String {
         }
         name.push(c);
     }
-    name.replace(" For ", " for ")
+    name.replace(" For ", " for ").replace("Office365", "Office 365")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::classification::{Classification, Threat};
+    use crate::domain::tag::TagKind;
+    use crate::import::fixtures;
+
+    fn read(text: &str) -> Vec<Item> {
+        let items = document::items(std::io::Cursor::new(text.to_owned()), false, Graph).unwrap();
+        items.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn an_expanded_incident_brings_its_alerts() {
+        let items = read(
+            r##"{"value": [{"id": "810", "displayName": "Consent to an unknown app", "status": "resolved",
+              "severity": "high", "classification": "truePositive", "determination": "compromisedUser",
+              "resolvingComment": "Grant revoked", "assignedTo": "Unassigned", "systemTags": ["Attack Disruption"],
+              "alerts": [{"id": "da1", "providerAlertId": "p-1", "serviceSource": "microsoftDefenderForCloudApps",
+                "title": "Risky grant", "severity": "medium", "status": "inProgress", "category": "Persistence",
+                "evidence": [{"@odata.type": "#microsoft.graph.security.ipEvidence", "ipAddress": "198.51.100.4"}]}]},
+              {"id": "811", "displayName": "Odd one", "status": "paused"},
+              {"id": "812", "displayName": "Merged away", "status": "redirected", "redirectIncidentId": "810"}]}"##,
+        );
+        let Ok(Record::Alert(alert)) = &items[0].record else { panic!("{items:?}") };
+        assert_eq!((alert.provider.as_str(), alert.entities.len()), ("Microsoft Defender for Cloud Apps", 1));
+        let Ok(Record::Incident(incident)) = &items[1].record else { panic!("{items:?}") };
+        assert_eq!(incident.classification, Some(Classification::TruePositive(Threat::CompromisedAccount)));
+        assert_eq!((incident.owner.as_ref(), incident.note.as_deref()), (None, Some("Grant revoked")));
+        assert_eq!(incident.tags[0].kind, TagKind::AutomaticAction);
+        assert_eq!(incident.alerts, [alert.reference()]);
+        let bad = items[2].record.as_ref().unwrap_err();
+        assert_eq!((bad.line, bad.reason.as_str()), (7, "\"paused\" is no status"));
+        let Ok(Record::Incident(merged)) = &items[3].record else { panic!("{items:?}") };
+        assert_eq!(merged.note.as_deref(), Some("Merged into incident 810 in Microsoft Defender"));
+    }
+
+    #[test]
+    fn an_alert_alone_is_linked_to_its_incident() {
+        let items = read(
+            r#"{"@odata.context": "x#security/alerts_v2/$entity", "id": "da2", "incidentId": "810", "title": "Risky grant",
+              "serviceSource": "microsoftDefenderForOffice365", "severity": "unknown", "status": "new",
+              "createdDateTime": "2026-03-01T10:00:00.1234567Z"}"#,
+        );
+        let Ok(Record::Update(update)) = &items[1].record else { panic!("{items:?}") };
+        assert_eq!((update.source.as_str(), update.external_id.as_str()), (SOURCE, "810"));
+        assert_eq!(update.link[0].provider, "Microsoft Defender for Office 365");
+    }
+
+    #[test]
+    fn the_documented_incident_and_comments_read_whole() {
+        let Some(text) = fixtures::shared("graph-security/incident_list.json") else { return };
+        let items = read(&text);
+        let [Item { record: Ok(Record::Incident(incident)), .. }] = items.as_slice() else { panic!("{items:?}") };
+        assert_eq!((incident.external_id.as_str(), incident.status), ("2972395", Some(Status::New)));
+        assert_eq!(incident.classification, Some(Classification::TruePositive(Threat::MultiStageAttack)));
+        assert_eq!(incident.tags.iter().map(|tag| tag.kind).collect::<Vec<_>>(), [TagKind::Custom, TagKind::Expert]);
+        assert_eq!(incident.comments.len(), 1);
+        let Some(text) = fixtures::shared("graph-security/incident_comment.json") else { return };
+        let items = read(&text);
+        assert_eq!(items.len(), 2);
+        for item in items {
+            let Ok(Record::Comment(comment)) = item.record else { panic!("{:?}", item.record) };
+            assert_eq!(
+                (comment.external_id.as_str(), comment.by.unwrap().account.as_str()),
+                ("3962396", "secAdmin@contoso.com")
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! touches the desk. The same file twice changes nothing.
 
 pub mod csv_records;
+pub mod detect;
 pub mod document;
 pub mod entities;
 #[cfg(test)]

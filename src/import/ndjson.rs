@@ -60,7 +60,9 @@ mod tests {
 
     #[test]
     fn an_update_tells_null_from_absent() {
-        let items = read(r#"{"type":"update","externalId":"7","owner":null,"severity":null,"classification":{"truePositive":"PHISHING"}}"#);
+        let items = read(
+            r#"{"type":"update","externalId":"7","owner":null,"severity":null,"classification":{"truePositive":"PHISHING"}}"#,
+        );
         let Ok(Record::Update(update)) = &items[0].record else { panic!("{items:?}") };
         assert_eq!(update.owner, Some(None));
         assert_eq!(update.severity, Some(None));

@@ -437,11 +437,7 @@ impl AlertRecord {
 
     /// Its name in links.
     pub fn reference(&self) -> AlertRef {
-        AlertRef {
-            provider: self.provider.clone(),
-            provider_alert_id: self.provider_alert_id.clone(),
-            title: None,
-        }
+        AlertRef { provider: self.provider.clone(), provider_alert_id: self.provider_alert_id.clone(), title: None }
     }
 }
 
@@ -549,7 +545,9 @@ fn classification<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Classific
         (Some((kind, detail)), None) => {
             words::classification(&kind, detail.as_deref()).map_err(serde::de::Error::custom)
         }
-        _ => Err(serde::de::Error::custom("a classification is an object of one pair: {\"truePositive\": \"PHISHING\"}")),
+        _ => {
+            Err(serde::de::Error::custom("a classification is an object of one pair: {\"truePositive\": \"PHISHING\"}"))
+        }
     }
 }
 

@@ -36,7 +36,8 @@ pub fn items(reader: impl BufRead + Send + 'static) -> Result<Items> {
     let header = match records.next().transpose().map_err(|error| Error::fault("read a row", error))? {
         Some(Ok(header)) if is_header(&header.fields.join(",")) => header.fields,
         Some(_) => {
-            let message = "line 1: this is not the header of a SecurityAlert table (ProviderName, ProviderAlertId, Severity …)";
+            let message =
+                "line 1: this is not the header of a SecurityAlert table (ProviderName, ProviderAlertId, Severity …)";
             return Err(Error::invalid("file", message));
         }
         None => return Ok(Box::new(std::iter::empty())),
@@ -84,8 +85,7 @@ impl Row<'_> {
 
     fn alert(&self) -> Result<AlertRecord, String> {
         let severity = self.needed(&["severity", "alertseverity"], "Severity")?;
-        let (first, last) =
-            (self.time(&["starttimeutc", "starttime"])?, self.time(&["endtimeutc", "endtime"])?);
+        let (first, last) = (self.time(&["starttimeutc", "starttime"])?, self.time(&["endtimeutc", "endtime"])?);
         let tactics = self.text(&["tactics"]).map(|text| list(text).into_iter().next());
         Ok(AlertRecord {
             provider: self.needed(&["providername"], "ProviderName")?,

@@ -434,3 +434,135 @@ fn with_link(alert: AlertRecord, incident: Option<&str>) -> Vec<Record> {
     let link = link.map(|update| Record::Update(Box::new(update)));
     std::iter::once(Record::Alert(Box::new(alert))).chain(link).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::classification::{Classification, ExpectedActivity, FalsePositiveReason};
+    use crate::domain::tag::TagKind;
+    use crate::import::fixtures;
+
+    fn read(text: &str) -> Vec<Item> {
+        let items = document::items(std::io::Cursor::new(text.to_owned()), false, Sentinel).unwrap();
+        items.map(Result::unwrap).collect()
+    }
+
+    fn incidents(items: &[Item]) -> Vec<&IncidentRecord> {
+        let incident = |item| match item {
+            &Item { record: Ok(Record::Incident(ref incident)), .. } => Some(&**incident),
+            _ => None,
+        };
+        items.iter().filter_map(incident).collect()
+    }
+
+    const LIST: &str = r#"{ "value": [
+      { "name": "6F1D2C3B-0000-4000-8000-00000000A001", "type": "Microsoft.SecurityInsights/incidents",
+        "properties": { "title": "Backup account signed in at night", "severity": "High", "status": "Closed",
+          "classification": "BenignPositive", "classificationReason": "SuspiciousButExpected",
+          "classificationComment": "Restore drill, change 4471", "createdTimeUtc": "2026-02-03T01:12:00Z",
+          "lastModifiedTimeUtc": "2026-02-03T09:40:00Z",
+          "owner": { "objectId": "2f0c", "assignedTo": "Night shift", "ownerType": "Group" },
+          "labels": [ { "labelName": "drill", "labelType": "User" },
+                      { "labelName": "Critical asset", "labelType": "AutoAssigned" } ] } },
+      { "name": "6f1d2c3b-0000-4000-8000-00000000a002", "type": "Microsoft.SecurityInsights/incidents",
+        "properties": { "title": "Second", "severity": "Enormous", "status": "New" } },
+      { "name": "6f1d2c3b-0000-4000-8000-00000000a003", "type": "Microsoft.SecurityInsights/incidents",
+        "properties": { "title": "Third", "severity": "Low", "status": "Active", "classification": "Undetermined",
+          "classificationComment": "still asking the owner", "labels": [] } } ] }"#;
+
+    #[test]
+    fn a_list_of_incidents_is_read_and_a_bad_one_is_told_by_its_line() {
+        let items = read(LIST);
+        let bad = items[1].record.as_ref().unwrap_err();
+        assert_eq!((bad.line, bad.reason.as_str()), (10, "\"Enormous\" is no severity"));
+        let incidents = incidents(&items);
+        assert_eq!(incidents[0].external_id, "6f1d2c3b-0000-4000-8000-00000000a001");
+        assert_eq!(
+            incidents[0].note.as_deref(),
+            Some("Restore drill, change 4471\n\n(Microsoft Sentinel: BenignPositive, SuspiciousButExpected)")
+        );
+        let expected = Classification::InformationalExpectedActivity(ExpectedActivity::ConfirmedActivity);
+        assert_eq!(incidents[0].classification, Some(expected));
+        assert!(matches!(&incidents[0].owner, Some(Party::Group(group)) if group.group == "2f0c"));
+        assert_eq!(incidents[0].tags[1].kind, TagKind::CriticalAsset);
+        assert_eq!((incidents[1].note.as_deref(), incidents[1].classification), (None, None));
+        assert_eq!(incidents[1].comments[0].body, "still asking the owner\n\n(Microsoft Sentinel: Undetermined)");
+    }
+
+    #[test]
+    fn lines_of_incidents_are_read_as_well() {
+        let line = r#"{"name":"a-1","type":"x/incidents","properties":{"title":"One","status":"New"}}"#;
+        let text = format!("{line}\nnot json\n{line}\n");
+        let items = document::items(std::io::Cursor::new(text), true, Sentinel).unwrap();
+        let items: Vec<Item> = items.map(Result::unwrap).collect();
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[1].record.as_ref().unwrap_err().line, 2);
+    }
+
+    /// Every record of a file of examples, none bad.
+    fn example(file: &str) -> Option<Vec<Record>> {
+        let text = fixtures::shared(&format!("azure-rest-securityinsights/incidents/{file}.json"))?;
+        Some(read(&text).into_iter().map(|item| item.record.unwrap()).collect())
+    }
+
+    #[test]
+    fn the_rest_examples_of_incidents_read_whole() {
+        for file in ["CreateIncident", "GetIncidentById", "GetIncidents"] {
+            let Some(records) = example(file) else { return };
+            let [Record::Incident(incident)] = records.as_slice() else { panic!("{file}: {records:?}") };
+            assert_eq!(incident.title.as_deref(), Some("My incident"));
+            assert_eq!(incident.status, Some(Status::Resolved));
+            let reason = match file {
+                "GetIncidentById" => FalsePositiveReason::NotEnoughDataToValidate,
+                _ => FalsePositiveReason::NotMalicious,
+            };
+            assert_eq!(incident.classification, Some(Classification::FalsePositive(reason)));
+            let owner = Person {
+                account: "john@contoso.com".to_owned(),
+                name: Some("john doe".to_owned()),
+                email: Some("john.doe@contoso.com".to_owned()),
+            };
+            assert_eq!(incident.owner, Some(Party::User(owner)));
+        }
+    }
+
+    #[test]
+    fn the_rest_examples_of_comments_relations_and_lists_read_whole() {
+        let expected = [
+            ("DeleteIncident", 0),
+            ("GetAllIncidentAlerts", 2),
+            ("GetAllIncidentBookmarks", 2),
+            ("GetAllIncidentEntities", 2),
+            ("comments/CreateIncidentComment", 1),
+            ("comments/DeleteIncidentComment", 0),
+            ("comments/GetAllIncidentComments", 1),
+            ("comments/GetIncidentCommentById", 1),
+            ("relations/CreateIncidentRelation", 1),
+            ("relations/DeleteIncidentRelation", 0),
+            ("relations/GetAllIncidentRelations", 2),
+            ("relations/GetIncidentRelationByName", 1),
+        ];
+        for (file, count) in expected {
+            let Some(records) = example(file) else { return };
+            assert_eq!(records.len(), count, "{file}: {records:?}");
+            for record in records {
+                match record {
+                    Record::Comment(comment) => assert_eq!(comment.external_id.len(), 36),
+                    Record::Update(update) => assert_eq!((update.external_id.len(), update.link.len()), (36, 1)),
+                    Record::Alert(alert) => assert!(alert.draft().is_ok()),
+                    other => panic!("{file}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_raw_payload_of_an_alert_is_its_text_in_the_file() {
+        let file = "azure-rest-securityinsights/incidents/GetAllIncidentAlerts.json";
+        let Some(text) = fixtures::shared(file) else { return };
+        let items = read(&text);
+        let Ok(Record::Alert(alert)) = &items[0].record else { panic!("{items:?}") };
+        let raw = alert.raw.as_deref().unwrap();
+        assert!(text.contains(raw) && raw.starts_with('{') && raw.ends_with('}'));
+    }
+}
