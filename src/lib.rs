@@ -1,5 +1,9 @@
 //! Watchfloor: the incident desk of a security operations centre, as a GraphQL service.
 
+pub mod app;
 pub mod domain;
 pub mod import;
+pub mod realtime;
 pub mod sample;
+pub mod server;
+pub mod storage;

@@ -1,1 +1,41 @@
-//! Migrations.
+//! The schema of Watchfloor's database: one text for SQLite and PostgreSQL. Shipped migrations are never edited.
+
+pub use sea_orm_migration;
+use sea_orm_migration::prelude::*;
+
+mod m20261122_000001_accounts;
+mod m20261122_000002_incidents;
+mod m20261122_000003_changelog;
+
+/// Every migration, in the order of its date.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261122_000001_accounts::Migration),
+            Box::new(m20261122_000002_incidents::Migration),
+            Box::new(m20261122_000003_changelog::Migration),
+        ]
+    }
+}
+
+/// Runs statements that read alike on both databases; `{instant}`, `{bytes}` and `{binary}` are the types and the
+/// collation in which they differ.
+async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
+    let postgres = manager.get_database_backend() == sea_orm::DbBackend::Postgres;
+    let (instant, bytes, binary) =
+        if postgres { ("timestamptz", "bytea", "COLLATE \"C\"") } else { ("timestamp_text", "blob", "COLLATE BINARY") };
+    let uuid = if postgres { "uuid" } else { "uuid_blob" };
+    let statements = statements
+        .replace("{instant}", instant)
+        .replace("{bytes}", bytes)
+        .replace("{binary}", binary)
+        .replace("{uuid}", uuid);
+    for statement in statements.split(";\n").map(str::trim).filter(|statement| !statement.is_empty()) {
+        manager.get_connection().execute_unprepared(statement).await?;
+    }
+    Ok(())
+}

@@ -119,6 +119,11 @@ impl Actor {
         ActorImage::User { id: self.user.id, account: self.user.account.clone(), name: self.user.name.clone() }
     }
 
+    /// Whether the caller may see an incident: the one place that queries and live items ask.
+    pub fn sees(&self, _row: &super::queue::QueueRow) -> bool {
+        self.user.role >= Role::Reader
+    }
+
     /// Refuses a caller whose role is below `least`.
     pub fn require(&self, least: Role, what: &str) -> Result<()> {
         if self.user.role < least {

@@ -52,6 +52,8 @@ pub struct Alert {
     pub report: Report,
     /// Where it stands.
     pub status: AlertStatus,
+    /// What its provider last said of its status: the same again must not undo what an analyst did since.
+    pub reported_status: Option<AlertStatus>,
     /// What it turned out to be.
     pub classification: Option<Classification>,
     /// The user or group that works on it.
@@ -169,20 +171,51 @@ fn distinct(entities: Vec<Entity>) -> Vec<Entity> {
 }
 
 impl Alert {
-    /// The effect of its incident's resolution: resolved, its former status remembered.
-    pub fn settle(&mut self, version: u64, now: Instant) {
-        self.settled = Some(Settled { version, status: self.status });
-        self.status = AlertStatus::Resolved;
-        self.resolved_at = Some(now);
-        self.updated_at = now;
+    /// A new alert, in no incident.
+    pub fn new(id: AlertId, draft: AlertDraft, now: Instant) -> Self {
+        let status = draft.status.unwrap_or(AlertStatus::New);
+        Self {
+            id,
+            report: draft.report,
+            status,
+            reported_status: draft.status,
+            classification: draft.classification,
+            owner: None,
+            incident: None,
+            created_at: now,
+            updated_at: now,
+            resolved_at: (status == AlertStatus::Resolved).then_some(now),
+            settled: None,
+        }
     }
 
-    /// The effect of its incident's reopening, if that incident's resolution settled it: its former status again.
-    pub fn unsettle(&mut self, now: Instant) {
-        if let Some(settled) = self.settled.take() {
-            self.status = settled.status;
-            self.resolved_at = None;
+    /// Takes over what its provider says now; returns whether that altered anything.
+    ///
+    /// The provider's status counts only where it differs from what the provider said before, and its classification
+    /// only where there is none: the same report again never undoes an analyst's work.
+    pub fn report_again(&mut self, draft: AlertDraft, now: Instant) -> bool {
+        let before = self.clone();
+        self.report = draft.report;
+        if let Some(status) = draft.status
+            && self.reported_status != Some(status)
+        {
+            self.reported_status = Some(status);
+            self.set_status(status, now);
+        }
+        self.classification = self.classification.or(draft.classification);
+        let altered = *self != before;
+        if altered {
             self.updated_at = now;
+        }
+        altered
+    }
+
+    /// Sets its status by hand: how a resolution of its incident found it no longer matters.
+    pub fn set_status(&mut self, status: AlertStatus, now: Instant) {
+        if self.status != status {
+            self.status = status;
+            self.resolved_at = (status == AlertStatus::Resolved).then_some(now);
+            self.settled = None;
         }
     }
 }

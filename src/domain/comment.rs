@@ -22,6 +22,8 @@ pub struct Comment {
     pub id: CommentId,
     /// The incident it is written on.
     pub incident: IncidentId,
+    /// The incident's version that added it.
+    pub version: u64,
     /// Markdown; empty once deleted.
     pub body: String,
     /// Who wrote it, named as then.

@@ -1,1 +1,5 @@
-//! Integration.
+//! The only integration binary, so that two cores link it once.
+
+mod architecture;
+mod support;
+mod web;

@@ -1,0 +1,118 @@
+#!/bin/sh
+# Breaks the source on purpose, one patch at a time, and demands that the named test notices.
+#
+#   scripts/mutants.sh [PATCH...]     by default all of tests/mutants/*.patch
+#
+# A patch opens with two lines: `# test: FILTER`, what `cargo test` is given, and `# breaks: SENTENCE`. It must apply to HEAD.
+# Each is tried in a worktree of HEAD, target/mutants/tree, so the tree you work in is never touched; what is not committed is
+# not tried. The build folder beside it is shared by all mutants and kept, so that only the first run is long; the worktree's path
+# never changes, as Cargo would take the same source elsewhere for another crate.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+
+[ $# -gt 0 ] || set -- tests/mutants/*.patch
+[ -e "$1" ] || {
+    echo "there is no $1" >&2
+    exit 1
+}
+
+work=$root/target/mutants
+tree=$work/tree
+mkdir -p "$work"
+mkdir "$work/running" 2>/dev/null || {
+    echo "another run is at work here (if not: rmdir $work/running)" >&2
+    exit 1
+}
+folder=$(mktemp -d "${TMPDIR:-/tmp}/watchfloor-mutants.XXXXXX")
+remove_tree() {
+    git -C "$root" worktree remove --force "$tree" 2>/dev/null || rm -rf "$tree"
+    git -C "$root" worktree prune
+}
+clean_up() {
+    remove_tree
+    rm -rf "$folder"
+    rmdir "$work/running"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+
+# One that was killed could not clean up.
+remove_tree
+git worktree add --quiet --detach "$tree" HEAD
+# The pages are built, not committed; without them the binary has nothing to embed.
+[ ! -d web/dist ] || cp -R web/dist "$tree/web/dist"
+[ ! -d tests/npm/node_modules ] || ln -s "$root/tests/npm/node_modules" "$tree/tests/npm/node_modules"
+export CARGO_TARGET_DIR="$work/build" CARGO_TERM_COLOR=never
+
+limited=
+if command -v timeout >/dev/null; then limited="timeout 600"; fi
+
+header() {
+    sed -n "s/^# $1: *//p" "$2" | head -n 1
+}
+
+# Runs the tests of a filter in the tree: green, red, or what kept them from running.
+verdict() {
+    if ! (cd "$tree" && cargo test --locked --test it --no-run) >"$folder/log" 2>&1; then
+        echo "does not compile"
+    elif (cd "$tree" && $limited cargo test --locked --test it -- "$1") >"$folder/log" 2>&1; then
+        if grep -q '^test result: ok. [1-9]' "$folder/log"; then echo green; else echo "no such test"; fi
+    elif grep -q '^test result: FAILED' "$folder/log"; then
+        echo red
+    else
+        # A test that waits for ever is no red test: whoever broke the code would wait with it.
+        echo "ends without a result, or not within ten minutes,"
+    fi
+}
+
+table=$folder/table
+failures=0
+: >"$table"
+
+row() {
+    printf '%-9s %-34s %s\n' "$1" "$2" "$3" | tee -a "$table"
+}
+
+fail() {
+    row FAILED "$1" "$2"
+    failures=$((failures + 1))
+    if [ -s "$folder/log" ]; then tail -n 30 "$folder/log" | sed 's/^/    | /'; fi
+}
+
+for patch in "$@"; do
+    case $patch in /*) ;; *) patch=$root/$patch ;; esac
+    name=$(basename "$patch" .patch)
+    test=$(header test "$patch")
+    breaks=$(header breaks "$patch")
+    : >"$folder/log"
+    if [ -z "$test" ] || [ -z "$breaks" ]; then
+        fail "$name" "does not open with '# test:' and '# breaks:'"
+        continue
+    fi
+    # Green before: a test that fails anyway proves nothing. Once per test is enough.
+    if ! grep -qxF "$test" "$folder/green" 2>/dev/null; then
+        before=$(verdict "$test")
+        if [ "$before" != green ]; then
+            fail "$name" "$test is not green without the patch: $before"
+            continue
+        fi
+        echo "$test" >>"$folder/green"
+    fi
+    if ! git -C "$tree" apply --index "$patch" 2>"$folder/log"; then
+        fail "$name" "no longer applies to HEAD"
+        continue
+    fi
+    after=$(verdict "$test")
+    git -C "$tree" reset --quiet --hard HEAD
+    case $after in
+    red) row killed "$name" "$breaks" ;;
+    green) fail "$name" "SURVIVED: $test does not notice that $breaks" ;;
+    *) fail "$name" "$after with the patch" ;;
+    esac
+done
+
+printf '\n'
+cat "$table"
+printf '\n%s mutants, %s not killed\n' "$#" "$failures"
+[ "$failures" = 0 ]

@@ -1,0 +1,150 @@
+#!/bin/sh
+# Starts a throwaway PostgreSQL cluster, and surely stops it and removes its folder again.
+#
+#   scripts/postgres.sh run COMMAND...   runs COMMAND with WATCHFLOOR_TEST_POSTGRES naming a cluster that lives as long as COMMAND:
+#                                        `scripts/postgres.sh run cargo nextest run`, where each test is a process of its own
+#   scripts/postgres.sh keep FSYNC       keeps a cluster (fsync FSYNC: on or off) until standard input closes
+#
+# `keep` answers on standard output, one line each: `ready <url> <folder>` first, then `stopped` for the line `stop` (as a crash
+# would: no checkpoint) and `started` for `start`. tests/it/support/postgres.rs holds the other end of the pipe. The kernel closes
+# it however the tests end, by a panic or by `kill -9` too, so there is no way to end without the lines after the loop.
+set -eu
+
+die() {
+    echo "$*" >&2
+    exit 1
+}
+
+# PostgreSQL's own tools: those on PATH, else the newest of Debian's, which are not on PATH.
+find_binaries() {
+    if initdb=$(command -v initdb) && initdb=$(readlink -f "$initdb") && [ -x "${initdb%/*}/pg_ctl" ]; then
+        bin=${initdb%/*}
+        return
+    fi
+    bin=$(find /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -t/ -k5,5nr | head -n 1)
+    bin=${bin%/initdb}
+    [ -n "$bin" ] || die "PostgreSQL is missing, and the tests run on it too: install it (Debian, Ubuntu: apt-get install postgresql;" \
+        "Fedora: dnf install postgresql-server; macOS: brew install postgresql), put its initdb and pg_ctl on PATH," \
+        "or name a server where the tests may create databases in WATCHFLOOR_TEST_POSTGRES=postgres://user:password@host/postgres"
+}
+
+# PostgreSQL refuses to run as root, so root hands it to somebody who owns nothing else here.
+find_owner() {
+    owner=
+    [ "$(id -u)" = 0 ] || return 0
+    owner=nobody
+    if id postgres >/dev/null 2>&1; then owner=postgres; fi
+}
+
+as_owner() {
+    if [ -z "$owner" ]; then
+        "$@"
+    elif command -v setpriv >/dev/null; then
+        setpriv --reuid="$owner" --regid="$(id -g "$owner")" --clear-groups -- "$@"
+    elif command -v runuser >/dev/null; then
+        runuser -u "$owner" -- "$@"
+    else
+        # shellcheck disable=SC2016 # the inner shell expands them
+        su -s /bin/sh "$owner" -c '"$0" "$@"' -- "$@"
+    fi
+}
+
+make_cluster() {
+    # Nothing here is secret, but on a shared machine a superuser without a password is a shell for every local account.
+    password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    printf '%s\n' "$password" >"$folder/password"
+    [ -z "$owner" ] || chown -R "$owner" "$folder"
+    locale=C.UTF-8
+    case $(uname) in Darwin) locale=C ;; esac
+    as_owner "$bin/initdb" --pgdata="$folder/data" --username=watchfloor --pwfile="$folder/password" --auth=password \
+        --encoding=UTF8 --locale="$locale" --no-sync >"$folder/initdb.log" 2>&1 || give_up "initdb failed"
+    # No socket in the file system: nothing needs one, and a long TMPDIR would pass the 107 bytes that its path may have.
+    # A cluster that lives for one run replicates nothing and is never archived, so the log carries only what a crash needs.
+    cat >>"$folder/data/postgresql.conf" <<-EOF
+		listen_addresses = '127.0.0.1'
+		unix_socket_directories = ''
+		max_connections = 200
+		fsync = $fsync
+		wal_level = minimal
+		max_wal_senders = 0
+		timezone = 'UTC'
+		log_timezone = 'UTC'
+		lc_messages = 'C'
+	EOF
+}
+
+start() {
+    as_owner "$bin/pg_ctl" start --pgdata="$folder/data" --log="$folder/log" --options="-p $port" --wait --silent </dev/null >/dev/null 2>&1
+}
+
+stop() {
+    as_owner "$bin/pg_ctl" stop --pgdata="$folder/data" --mode=immediate --wait --silent </dev/null >/dev/null 2>&1
+}
+
+# Below 32768, where Linux begins to hand out ports to outgoing connections: a cluster that is stopped finds its port free again.
+start_on_a_free_port() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
+        if start; then return; fi
+        grep -q 'could not bind\|in use' "$folder/log" 2>/dev/null || break
+    done
+    give_up "PostgreSQL did not start"
+}
+
+give_up() {
+    cat "$folder"/*log >&2
+    die "$*"
+}
+
+clean_up() {
+    trap '' INT TERM HUP
+    if [ -e "$folder/data/postmaster.pid" ]; then stop || true; fi
+    rm -rf "$folder"
+}
+
+keep() {
+    fsync=$1
+    find_binaries
+    find_owner
+    # An answer may find nobody there any more; the lines after the loop must run all the same.
+    trap '' PIPE
+    folder=$(mktemp -d "${TMPDIR:-/tmp}/watchfloor-postgres.XXXXXX")
+    trap clean_up EXIT
+    trap 'exit 1' INT TERM HUP
+    cd "$folder"
+    make_cluster
+    start_on_a_free_port
+    echo "ready postgres://watchfloor:$password@127.0.0.1:$port/postgres $folder" || true
+    while read -r order; do
+        case $order in
+        stop) if stop; then echo stopped; else echo "failed to stop"; fi ;;
+        start) if start; then echo started; else echo "failed to start: $(tail -n 1 "$folder/log")"; fi ;;
+        *) echo "unknown order $order" ;;
+        esac || true
+    done
+}
+
+run() {
+    pipes=$(mktemp -d "${TMPDIR:-/tmp}/watchfloor-pipes.XXXXXX")
+    mkfifo "$pipes/orders" "$pipes/answers"
+    sh "$0" keep off <"$pipes/orders" >"$pipes/answers" &
+    keeper=$!
+    # Only this shell holds the pipe of orders open (COMMAND is not given it), so the cluster ends with this shell.
+    exec 8>"$pipes/orders" 9<"$pipes/answers"
+    rm -rf "$pipes"
+    read -r _ url _ <&9 || die "there is no cluster to run on"
+    status=0
+    WATCHFLOOR_TEST_POSTGRES=$url "$@" 8>&- 9<&- || status=$?
+    exec 8>&-
+    wait "$keeper" || true
+    exit "$status"
+}
+
+case ${1-} in
+keep) keep "${2:-off}" ;;
+run)
+    shift
+    run "$@"
+    ;;
+*) die "usage: scripts/postgres.sh run COMMAND... | keep on|off" ;;
+esac

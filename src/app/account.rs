@@ -1,0 +1,151 @@
+//! Commands on users and groups, and who a caller is.
+
+use super::{App, Command};
+use crate::domain::account::{Actor, Group, GroupDraft, LOCAL_MANAGER_ACCOUNT, Role, User, UserDraft};
+use crate::domain::{Error, GroupId, Result, UserId};
+
+/// The most users that one call adds to a group or takes out of it.
+pub const MEMBERS_PER_CALL_MAX: usize = 1_000;
+
+impl App {
+    /// Makes a user, or changes the one of the same account; absent fields stay.
+    pub async fn upsert_user(&self, command: &Command, draft: UserDraft) -> Result<User> {
+        command.require(Role::Manager, "manage users")?;
+        let id = UserId(self.clock.fresh_id());
+        let (user, _) = self
+            .store
+            .transact(|tx| {
+                let draft = draft.clone();
+                Box::pin(async move {
+                    let user = match tx.user_by_account(&draft.account).await? {
+                        Some(user) => User {
+                            name: draft.name.unwrap_or(user.name),
+                            email: draft.email.or(user.email),
+                            role: draft.role.unwrap_or(user.role),
+                            ..user
+                        },
+                        None => User {
+                            id,
+                            name: draft.name.unwrap_or_else(|| draft.account.clone()),
+                            account: draft.account,
+                            email: draft.email,
+                            role: draft.role.unwrap_or(Role::Responder),
+                            created_at: command.at,
+                        },
+                    };
+                    tx.save_user(&user).await?;
+                    Ok(user)
+                })
+            })
+            .await?;
+        Ok(user)
+    }
+
+    /// Makes a group, or changes the one of the same account; absent fields stay.
+    pub async fn upsert_group(&self, command: &Command, draft: GroupDraft) -> Result<Group> {
+        command.require(Role::Manager, "manage groups")?;
+        let id = GroupId(self.clock.fresh_id());
+        let (group, _) = self
+            .store
+            .transact(|tx| {
+                let draft = draft.clone();
+                Box::pin(async move {
+                    let group = match tx.group_by_account(&draft.account).await? {
+                        Some(group) => Group { name: draft.name.unwrap_or(group.name), ..group },
+                        None => Group {
+                            id,
+                            name: draft.name.unwrap_or_else(|| draft.account.clone()),
+                            account: draft.account,
+                            created_at: command.at,
+                        },
+                    };
+                    tx.save_group(&group).await?;
+                    Ok(group)
+                })
+            })
+            .await?;
+        Ok(group)
+    }
+
+    /// Adds users to a group; those who are in it already stay.
+    pub async fn add_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Group> {
+        self.change_members(command, group, users, true).await
+    }
+
+    /// Takes users out of a group.
+    pub async fn remove_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Group> {
+        self.change_members(command, group, users, false).await
+    }
+
+    async fn change_members(&self, command: &Command, id: GroupId, users: Vec<UserId>, add: bool) -> Result<Group> {
+        command.require(Role::Manager, "manage groups")?;
+        if users.len() > MEMBERS_PER_CALL_MAX {
+            let message = format!("at most {MEMBERS_PER_CALL_MAX} users at once");
+            return Err(Error::limit("users", message, MEMBERS_PER_CALL_MAX));
+        }
+        let (group, _) = self
+            .store
+            .transact(|tx| {
+                let users = users.clone();
+                Box::pin(async move {
+                    let group = tx.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id))?;
+                    let known: Vec<UserId> = tx.users(&users).await?.iter().map(|user| user.id).collect();
+                    if let Some(missing) = users.iter().find(|user| !known.contains(user)) {
+                        return Err(Error::not_found("user", missing));
+                    }
+                    if add {
+                        tx.add_members(id, &users).await?;
+                    } else {
+                        tx.remove_members(id, &users).await?;
+                    }
+                    Ok(group)
+                })
+            })
+            .await?;
+        Ok(group)
+    }
+
+    /// The user of an account, compared without case.
+    pub async fn find_user(&self, account: &str) -> Result<Option<User>> {
+        self.store.read().await?.user_by_account(account).await
+    }
+
+    /// The group of an account, compared without case.
+    pub async fn find_group(&self, account: &str) -> Result<Option<Group>> {
+        self.store.read().await?.group_by_account(account).await
+    }
+
+    /// A user as a caller: with its groups, as of now.
+    pub async fn actor(&self, user: UserId) -> Result<Actor> {
+        let reader = self.store.read().await?;
+        let user = reader.users(&[user]).await?.pop().ok_or_else(|| Error::not_found("user", user))?;
+        reader.actor(user).await
+    }
+
+    /// Who calls while no identity is configured: whom the request names, else the local manager (product §9).
+    pub async fn local_caller(&self, account: Option<&str>) -> Result<Actor> {
+        let reader = self.store.read().await?;
+        let name = account.map_or(LOCAL_MANAGER_ACCOUNT, str::trim);
+        let user = reader.user_by_account(name).await?.ok_or_else(|| {
+            Error::unauthenticated(format!("there is no account {name:?}: a manager makes it with upsertUser"))
+        })?;
+        reader.actor(user).await
+    }
+
+    /// Makes the local manager, if the desk has none yet.
+    pub async fn ensure_local_manager(&self) -> Result<()> {
+        if self.find_user(LOCAL_MANAGER_ACCOUNT).await?.is_some() {
+            return Ok(());
+        }
+        let (id, now) = (UserId(self.clock.fresh_id()), self.clock.now());
+        self.store
+            .transact(|tx| {
+                Box::pin(async move {
+                    tx.ensure_manager(LOCAL_MANAGER_ACCOUNT, "Local manager", id, now).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(())
+    }
+}

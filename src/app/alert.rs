@@ -1,0 +1,381 @@
+//! Commands on alerts: ingest, and update by hand. Linking is an edit of the incident.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::json;
+
+use super::incident::{Extra, IncidentEdit, Locked, OwnerChoice, Work};
+use super::{App, Command};
+use crate::domain::account::Role;
+use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertStatus};
+use crate::domain::change::{AlertDelta, Entry};
+use crate::domain::classification::Classification;
+use crate::domain::incident::Incident;
+use crate::domain::position::Position;
+use crate::domain::{AlertId, Error, IncidentId, Result};
+use crate::storage::Tx;
+
+/// Where the alerts of an ingest go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Into {
+    /// Nowhere: new ones belong to no incident, known ones stay where they are.
+    Nowhere,
+    /// Into this incident. Refused where another one holds an alert of the batch.
+    Incident(IncidentId),
+    /// Into a new incident, made from those that no incident holds.
+    NewIncident,
+}
+
+/// What an ingest did.
+#[derive(Clone, Debug)]
+pub struct Ingested {
+    /// Every alert of the batch as it stands, in the batch's order, each once.
+    pub alerts: Vec<Alert>,
+    /// How many are new.
+    pub created: usize,
+    /// How many were known and now say something else.
+    pub updated: usize,
+    /// How many were known and say the same.
+    pub unchanged: usize,
+    /// The incident that they went into.
+    pub incident: Option<Incident>,
+    /// The end of the log after it.
+    pub position: Position,
+}
+
+/// What one command asks of an alert. Absent fields stay.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertEdit {
+    /// A status.
+    pub status: Option<AlertStatus>,
+    /// A classification; none clears it.
+    pub classification: Option<Option<Classification>>,
+    /// An owner; none unassigns.
+    pub owner: Option<Option<OwnerChoice>>,
+}
+
+/// What an update of an alert did.
+#[derive(Clone, Debug)]
+pub struct AlertOutcome {
+    /// The alert after it.
+    pub alert: Alert,
+    /// The incident that holds it.
+    pub incident: Option<Incident>,
+    /// The end of the log after it.
+    pub position: Position,
+}
+
+/// How a batch's drafts met the alerts that are known.
+struct Sorted {
+    order: Vec<AlertId>,
+    new: Vec<(Alert, Option<String>)>,
+    /// By the incident that holds them; none for alerts of no incident.
+    reported: BTreeMap<Option<IncidentId>, Vec<AlertId>>,
+    unchanged: usize,
+}
+
+impl App {
+    /// Takes in alerts: the same key again is an update of the same alert. One transaction; one change for each incident
+    /// that any of them concerns.
+    ///
+    /// Refused: an empty batch, more than 5,000, an alert that another incident holds than the one that is named.
+    pub async fn ingest_alerts(&self, command: &Command, alerts: Vec<AlertDraft>, into: Into) -> Result<Ingested> {
+        command.require(Role::Responder, "ingest alerts")?;
+        if alerts.is_empty() {
+            return Err(Error::invalid("alerts", "a batch has at least one alert"));
+        }
+        if alerts.len() > ALERTS_PER_BATCH_MAX {
+            let message = format!("at most {ALERTS_PER_BATCH_MAX} alerts at once");
+            return Err(Error::limit("alerts", message, ALERTS_PER_BATCH_MAX));
+        }
+        let new_incident = IncidentId(self.clock.fresh_id());
+        let (mut ingested, head) = self
+            .store
+            .transact(|tx| {
+                let (alerts, command) = (alerts.clone(), command.clone());
+                Box::pin(async move { self.ingest(&tx, &command, alerts, into, new_incident).await })
+            })
+            .await?;
+        ingested.position = head.position();
+        self.hub.wake();
+        Ok(ingested)
+    }
+
+    async fn ingest(
+        &self,
+        tx: &Tx,
+        command: &Command,
+        drafts: Vec<AlertDraft>,
+        into: Into,
+        new_incident: IncidentId,
+    ) -> Result<Ingested> {
+        let keys: Vec<(String, String)> = drafts
+            .iter()
+            .map(|draft| (draft.report.provider.clone(), draft.report.provider_alert_id.clone()))
+            .collect();
+        let mut locked = self.lock_known(tx, &keys, into).await?;
+        let sorted = self.sort(tx, command, drafts, &locked).await?;
+        tx.insert_alerts(&sorted.new).await?;
+        let (created, unchanged) = (sorted.new.len(), sorted.unchanged);
+        let updated = sorted.order.len() - created - unchanged;
+        for (alert, _) in &sorted.new {
+            locked.alerts.insert(alert.id, alert.clone());
+        }
+        let target = self.target(tx, command, into, &sorted, &mut locked, new_incident).await?;
+        for (holder, alerts) in &sorted.reported {
+            let Some(holder) = holder.filter(|id| target.as_ref().is_none_or(|target| target.id != *id)) else {
+                continue;
+            };
+            let Some(before) = locked.holders.get(&holder) else { continue };
+            report(tx, command, before, alerts).await?;
+        }
+        let by_id: HashMap<AlertId, Alert> =
+            tx.alerts(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+        Ok(Ingested {
+            alerts: sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect(),
+            created,
+            updated,
+            unchanged,
+            incident: target,
+            position: Position { epoch: uuid::Uuid::nil(), offset: 0, check: [0; 8], queue: None },
+        })
+    }
+
+    /// Locks the incidents that hold known alerts of the batch, and the target, then the alerts.
+    async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: Into) -> Result<Locked> {
+        let known = tx.alerts_by_key(keys).await?;
+        let mut incidents: BTreeSet<IncidentId> = known.iter().filter_map(|alert| alert.incident).collect();
+        if let Into::Incident(target) = into {
+            incidents.insert(target);
+        }
+        let incidents: Vec<IncidentId> = incidents.into_iter().collect();
+        let holders: BTreeMap<IncidentId, Incident> =
+            tx.lock_incidents(&incidents).await?.into_iter().map(|incident| (incident.id, incident)).collect();
+        if let Into::Incident(target) = into
+            && holders.get(&target).is_none_or(|incident| incident.deleted_at.is_some())
+        {
+            return Err(Error::not_found("incident", target));
+        }
+        let ids: Vec<AlertId> = known.iter().map(|alert| alert.id).collect();
+        let alerts: BTreeMap<AlertId, Alert> =
+            tx.lock_alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+        if alerts.values().any(|alert| alert.incident.is_some_and(|holder| !holders.contains_key(&holder))) {
+            return Err(Error::Busy);
+        }
+        Ok(Locked { holders, alerts })
+    }
+
+    /// Holds each draft against the known alerts and writes what known ones say now. A key twice in one batch: the later
+    /// draft is an update of the earlier.
+    async fn sort(&self, tx: &Tx, command: &Command, drafts: Vec<AlertDraft>, locked: &Locked) -> Result<Sorted> {
+        let mut by_key: HashMap<(String, String), AlertId> = locked
+            .alerts
+            .values()
+            .map(|alert| ((alert.report.provider.clone(), alert.report.provider_alert_id.clone()), alert.id))
+            .collect();
+        let mut standing: HashMap<AlertId, (Alert, Option<String>)> = HashMap::new();
+        let mut order = Vec::new();
+        for draft in drafts {
+            let key = (draft.report.provider.clone(), draft.report.provider_alert_id.clone());
+            let id = *by_key.entry(key).or_insert_with(|| AlertId(self.clock.fresh_id()));
+            let raw = draft.raw.clone();
+            match (standing.get_mut(&id), locked.alerts.get(&id)) {
+                (Some((alert, kept)), _) => {
+                    alert.report_again(draft, command.at);
+                    *kept = raw.or_else(|| kept.take());
+                    continue;
+                }
+                (None, Some(known)) => {
+                    let mut alert = known.clone();
+                    alert.report_again(draft, command.at);
+                    standing.insert(id, (alert, raw));
+                }
+                (None, None) => {
+                    standing.insert(id, (Alert::new(id, draft, command.at), raw));
+                }
+            }
+            order.push(id);
+        }
+        let mut sorted = Sorted { order, new: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
+        for id in &sorted.order {
+            let Some((alert, raw)) = standing.remove(id) else { continue };
+            let Some(before) = locked.alerts.get(id) else {
+                sorted.new.push((alert, raw));
+                continue;
+            };
+            let raw_altered = match &raw {
+                Some(raw) => tx.alert_raw(*id).await?.as_ref() != Some(raw),
+                None => false,
+            };
+            if let (Some(raw), true) = (&raw, raw_altered) {
+                tx.save_raw(*id, raw).await?;
+            }
+            if *before != alert {
+                tx.save_alert(before, &alert).await?;
+                sorted.reported.entry(alert.incident).or_default().push(*id);
+            } else if raw_altered {
+                sorted.reported.entry(None).or_default().push(*id);
+            } else {
+                sorted.unchanged += 1;
+            }
+        }
+        Ok(sorted)
+    }
+
+    /// Puts the batch into the incident that was asked for, if one was.
+    async fn target(
+        &self,
+        tx: &Tx,
+        command: &Command,
+        into: Into,
+        sorted: &Sorted,
+        locked: &mut Locked,
+        new_incident: IncidentId,
+    ) -> Result<Option<Incident>> {
+        let free = |locked: &Locked| -> Vec<AlertId> {
+            let unheld = |id: &&AlertId| locked.alerts.get(*id).is_some_and(|alert| alert.incident.is_none());
+            sorted.order.iter().filter(unheld).copied().collect()
+        };
+        let work = Work { tx, app: self, command };
+        match into {
+            Into::Nowhere => Ok(None),
+            Into::NewIncident => {
+                let link = free(locked);
+                if link.is_empty() {
+                    return Ok(None);
+                }
+                let number = tx.next_incident_number().await?;
+                let incident = Incident::new(new_incident, number, command.at);
+                let edit = IncidentEdit { link, ..IncidentEdit::default() };
+                let alerts = std::mem::take(&mut locked.alerts);
+                let done = work.write(None, incident, edit, Locked { holders: BTreeMap::new(), alerts }, None).await?;
+                Ok(Some(done.incident))
+            }
+            Into::Incident(id) => {
+                let elsewhere = sorted.order.iter().filter_map(|alert| {
+                    let holder = locked.alerts.get(alert)?.incident.filter(|holder| *holder != id)?;
+                    Some((*alert, holder))
+                });
+                if let Some((alert, holder)) = elsewhere.into_iter().next() {
+                    let number = locked.holders.get(&holder).map_or(0, |incident| incident.number);
+                    let now = json!({ "alert": alert.to_string(), "incident": holder.to_string(), "number": number });
+                    return Err(Error::conflict(format!("alert {alert} is in INC-{number}"), now));
+                }
+                let Some(before) = locked.holders.get(&id).cloned() else {
+                    return Err(Error::not_found("incident", id));
+                };
+                let edit = IncidentEdit { link: free(locked), ..IncidentEdit::default() };
+                let reported = sorted.reported.get(&Some(id)).cloned().unwrap_or_default();
+                let alerts = std::mem::take(&mut locked.alerts);
+                let links = Locked { holders: BTreeMap::new(), alerts };
+                Ok(Some(work.join(before, edit, links, &reported).await?))
+            }
+        }
+    }
+
+    /// Changes an alert by hand. The incident that holds it gets a change that says so.
+    pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<AlertOutcome> {
+        command.require(Role::Responder, "update an alert")?;
+        let ((alert, incident), head) = self
+            .store
+            .transact(|tx| {
+                let (edit, command) = (edit.clone(), command.clone());
+                Box::pin(async move { Work { tx: &tx, app: self, command: &command }.update_alert(id, edit).await })
+            })
+            .await?;
+        self.hub.wake();
+        Ok(AlertOutcome { alert, incident, position: head.position() })
+    }
+
+    /// The alerts of these keys (provider, the provider's id): for importers.
+    pub async fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
+        self.store.read().await?.alerts_by_key(keys).await
+    }
+}
+
+fn reported(alerts: &[AlertId]) -> Entry {
+    let delta = |id: &AlertId| AlertDelta { reported: true, ..AlertDelta::of(*id) };
+    Entry::AlertsChanged { alerts: alerts.iter().map(delta).collect() }
+}
+
+/// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name.
+async fn report(tx: &Tx, command: &Command, before: &Incident, alerts: &[AlertId]) -> Result<Incident> {
+    let mut after = before.clone();
+    let next = before.version + 1;
+    tx.release_entities(before.id, next, alerts).await?;
+    tx.hold_entities(before.id, next, alerts).await?;
+    after.summarise(&tx.alert_summary(before.id, after.title_generated).await?);
+    tx.record(Some(before), &mut after, vec![reported(alerts)], &command.origin(), None).await?;
+    Ok(after)
+}
+
+impl Work<'_> {
+    /// Links alerts to an incident and records those that were reported anew, as one change.
+    async fn join(&self, before: Incident, edit: IncidentEdit, locked: Locked, anew: &[AlertId]) -> Result<Incident> {
+        if edit.link.is_empty() {
+            return match anew.is_empty() {
+                true => Ok(before),
+                false => report(self.tx, self.command, &before, anew).await,
+            };
+        }
+        let next = before.version + 1;
+        if !anew.is_empty() {
+            self.tx.release_entities(before.id, next, anew).await?;
+            self.tx.hold_entities(before.id, next, anew).await?;
+        }
+        let facts = if anew.is_empty() { Vec::new() } else { vec![reported(anew)] };
+        let extra = Extra { facts, ..Extra::default() };
+        let incident = before.clone();
+        let done = self.write_with(Some(before), incident, edit, locked, extra).await?;
+        Ok(done.incident)
+    }
+
+    async fn update_alert(&self, id: AlertId, edit: AlertEdit) -> Result<(Alert, Option<Incident>)> {
+        let seen = self.tx.alerts(&[id]).await?.pop().ok_or_else(|| Error::not_found("alert", id))?;
+        let holder = match seen.incident {
+            Some(incident) => Some(self.tx.lock_incident(incident).await?),
+            None => None,
+        };
+        let before = self.tx.lock_alerts(&[id]).await?.pop().ok_or_else(|| Error::not_found("alert", id))?;
+        if before.incident != seen.incident {
+            return Err(Error::Busy);
+        }
+        let mut alert = before.clone();
+        let at = self.command.at;
+        if let Some(status) = edit.status {
+            alert.set_status(status, at);
+        }
+        if let Some(classification) = edit.classification {
+            alert.classification = classification;
+        }
+        if let Some(owner) = edit.owner {
+            alert.owner = match owner {
+                Some(choice) => Some(self.owner(choice).await?),
+                None => None,
+            };
+        }
+        let delta = delta(&before, &alert);
+        if delta.is_empty() {
+            return Ok((before, holder));
+        }
+        alert.settled = None;
+        alert.updated_at = at;
+        self.tx.save_alert(&before, &alert).await?;
+        let Some(incident) = holder else { return Ok((alert, None)) };
+        let mut after = incident.clone();
+        let facts = vec![Entry::AlertsChanged { alerts: vec![delta] }];
+        self.tx.record(Some(&incident), &mut after, facts, &self.command.origin(), None).await?;
+        Ok((alert, Some(after)))
+    }
+}
+
+fn delta(before: &Alert, after: &Alert) -> AlertDelta {
+    let (had, has) = (before.owner.as_ref().map(|o| o.id), after.owner.as_ref().map(|o| o.id));
+    AlertDelta {
+        status: (before.status != after.status).then_some((before.status, after.status)),
+        owner: (had != has).then_some((had, has)),
+        classification: (before.classification != after.classification)
+            .then_some((before.classification, after.classification)),
+        ..AlertDelta::of(after.id)
+    }
+}

@@ -1,0 +1,84 @@
+//! Commands on comments: edit and delete. Writing one is an edit of its incident.
+
+use super::incident::{Done, Outcome};
+use super::{App, Command};
+use crate::domain::account::{ActorImage, Role};
+use crate::domain::change::{CommentAction, Entry};
+use crate::domain::comment::{Comment, Revision};
+use crate::domain::queue::sha256_hex;
+use crate::domain::{CommentId, Error, Result};
+use crate::storage::Tx;
+
+impl App {
+    /// Changes a comment's text; only its author may. The former text stays in its history.
+    pub async fn edit_comment(&self, command: &Command, id: CommentId, body: String) -> Result<Outcome> {
+        command.require(Role::Responder, "edit a comment")?;
+        self.change_comment(command, id, Some(body)).await
+    }
+
+    /// Takes a comment away; its author may, and a manager. Its history stays.
+    pub async fn delete_comment(&self, command: &Command, id: CommentId) -> Result<Outcome> {
+        command.require(Role::Responder, "delete a comment")?;
+        self.change_comment(command, id, None).await
+    }
+
+    async fn change_comment(&self, command: &Command, id: CommentId, body: Option<String>) -> Result<Outcome> {
+        self.change_incident(command, |tx, at| {
+            let (command, body) = (command.clone(), body.clone());
+            Box::pin(async move {
+                let found = tx.comments(&[id]).await?.pop().ok_or_else(|| Error::not_found("comment", id))?;
+                let before = tx.lock_incident(found.incident).await?;
+                before.writable()?;
+                let mut comment = present(&tx, id).await?;
+                may_change(&command, &comment, body.is_none())?;
+                let mut incident = before.clone();
+                let next = before.version + 1;
+                let fact = match body {
+                    Some(body) if body == comment.body => {
+                        return Ok(Done {
+                            incident,
+                            changed: false,
+                            alerts: std::collections::BTreeSet::new(),
+                            comment: Some(comment),
+                        });
+                    }
+                    Some(body) => {
+                        let sha256 = Some(sha256_hex(&body));
+                        let revision = Revision { version: next, body: body.clone(), at, by: command.actor_image() };
+                        comment.body = body;
+                        comment.edited_at = Some(at);
+                        tx.save_comment(&comment, Some(&revision)).await?;
+                        Entry::Comment { action: CommentAction::Edited, comment: id, sha256 }
+                    }
+                    None => {
+                        comment.deleted_at = Some(at);
+                        comment.body = String::new();
+                        tx.save_comment(&comment, None).await?;
+                        incident.comment_count = incident.comment_count.saturating_sub(1);
+                        Entry::Comment { action: CommentAction::Deleted, comment: id, sha256: None }
+                    }
+                };
+                let changed = tx.record(Some(&before), &mut incident, vec![fact], &command.origin(), None).await?;
+                let alerts = std::collections::BTreeSet::new();
+                Ok(Done { incident, changed, alerts, comment: Some(comment) })
+            })
+        })
+        .await
+    }
+}
+
+async fn present(tx: &Tx, id: CommentId) -> Result<Comment> {
+    let comment = tx.lock_comment(id).await?.filter(|comment| comment.deleted_at.is_none());
+    comment.ok_or_else(|| Error::not_found("comment", id))
+}
+
+/// Its author may edit and delete a comment, a manager may delete it (product §3, comment).
+fn may_change(command: &Command, comment: &Comment, delete: bool) -> Result<()> {
+    let Some(actor) = &command.actor else { return Ok(()) };
+    let is_author = matches!(&comment.author, ActorImage::User { id, .. } if *id == actor.user.id);
+    match (is_author, delete, actor.user.role) {
+        (true, ..) | (false, true, Role::Manager) => Ok(()),
+        (false, true, _) => Err(Error::forbidden("only its author or a manager may delete a comment")),
+        (false, false, _) => Err(Error::forbidden("only its author may edit a comment")),
+    }
+}

@@ -1,0 +1,506 @@
+//! The one stream: from a position on, backlog then live, through a filter; it never skips a change, and every way it
+//! can end has a name.
+//!
+//! The ring is asked by offset. Whatever it no longer has comes from the database, however long that is, so there is
+//! no seam between backlog and live: there is one cursor, and it moves by one change at a time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use futures_util::Stream;
+use tokio::sync::watch;
+use tokio::time::{Instant as Deadline, sleep_until};
+
+use super::Hub;
+use crate::domain::account::Actor;
+use crate::domain::change::Change;
+use crate::domain::entity::EntityKey;
+use crate::domain::filter::{QueueFilter, Subject};
+use crate::domain::incident::TextField;
+use crate::domain::position::{Position, Resync};
+use crate::domain::queue::{QueueRow, Text};
+use crate::domain::{Error, IncidentId, Result, text};
+use crate::storage::{ActivityFilter, EntitySpan, Reader, Store, TextKey};
+
+/// How many changes are taken at once, from the ring or from the database.
+const BATCH: usize = 500;
+
+/// After so many changes without a match a heartbeat carries the position on, so that it never falls behind the floor
+/// while a client catches up (product §7).
+pub const QUIET_CHANGES_MAX: u64 = 1_000;
+
+/// What a feed reads from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What the ring no longer has.
+    pub store: Store,
+    /// What is new.
+    pub hub: Arc<Hub>,
+    /// How often a heartbeat is sent.
+    pub heartbeat: Duration,
+}
+
+/// Why an incident left a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Left {
+    /// The filter no longer matches.
+    Filter,
+    /// It was deleted.
+    Deleted,
+    /// It was merged into another.
+    Merged(IncidentId),
+    /// The viewer may no longer see it.
+    NoAccess,
+}
+
+/// A row as a stream delivers it, its title whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveRow {
+    /// The row as of its change.
+    pub row: QueueRow,
+    /// Its whole title.
+    pub title: String,
+}
+
+/// What happened, by position.
+#[derive(Clone, Debug)]
+pub enum Event<T> {
+    /// A change that the stream is about.
+    Item(T),
+    /// All of yours up to here was sent.
+    Heartbeat,
+    /// The backlog is done.
+    Live,
+    /// The stream cannot go on from the position that was given; it ends here.
+    Resync(Resync),
+}
+
+/// An event and its place in the log.
+#[derive(Clone, Debug)]
+pub struct Placed<T> {
+    /// Where.
+    pub position: Position,
+    /// What.
+    pub event: Event<T>,
+}
+
+/// What a change means to a queue.
+#[derive(Clone, Debug)]
+pub struct QueueEvent {
+    /// The change.
+    pub change: Arc<Change>,
+    /// How the incident moved.
+    pub movement: Movement,
+}
+
+/// How an incident moved in a queue.
+#[derive(Clone, Debug)]
+pub enum Movement {
+    /// It came in.
+    Entered(LiveRow),
+    /// It stayed and changed.
+    Updated(LiveRow),
+    /// It went out.
+    Left(Left),
+}
+
+/// The changes of the log that an activity stream is about.
+#[derive(Clone, Debug, Default)]
+pub struct ActivityScope {
+    /// Of this incident; of all where none is given.
+    pub incident: Option<IncidentId>,
+    /// Which changes.
+    pub filter: ActivityFilter,
+}
+
+/// Follows a queue. With `after`, everything since that position comes first; without, it starts at the present.
+pub fn queue(
+    source: Source,
+    actor: Actor,
+    filter: QueueFilter,
+    after: Option<Position>,
+) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
+    let fingerprint = filter.fingerprint();
+    stream! {
+        let mut tail = match Tail::start(source, after, Some(fingerprint)).await {
+            Ok(Ok(tail)) => tail,
+            Ok(Err(ended)) => {
+                yield Ok(ended.of_queue(fingerprint));
+                return;
+            }
+            Err(error) => {
+                yield Err(error);
+                return;
+            }
+        };
+        let mut quiet = 0;
+        loop {
+            let changes = match tail.next().await {
+                Ok(Step::Changes(changes)) => changes,
+                Ok(Step::Marker(marker)) => {
+                    quiet = 0;
+                    yield Ok(Placed { position: tail.position, event: marker }.of_queue(fingerprint));
+                    continue;
+                }
+                Err(error) => {
+                    yield Err(error);
+                    return;
+                }
+            };
+            let events = match judge(&tail.source.store, &actor, &filter, &changes).await {
+                Ok(events) => events,
+                Err(error) => {
+                    yield Err(error);
+                    return;
+                }
+            };
+            for (change, movement) in changes.into_iter().zip(events) {
+                tail.pass(&change);
+                let event = match movement {
+                    Some(movement) => Event::Item(QueueEvent { change, movement }),
+                    None => {
+                        quiet += 1;
+                        if quiet < QUIET_CHANGES_MAX {
+                            continue;
+                        }
+                        Event::Heartbeat
+                    }
+                };
+                quiet = 0;
+                yield Ok(Placed { position: tail.position, event }.of_queue(fingerprint));
+            }
+        }
+    }
+}
+
+/// Follows the log itself. With `after`, everything since that position comes first; without, it starts at the present.
+pub fn activity(
+    source: Source,
+    scope: ActivityScope,
+    after: Option<Position>,
+) -> impl Stream<Item = Result<Placed<Arc<Change>>>> + Send + 'static {
+    stream! {
+        let mut tail = match Tail::start(source, after, None).await {
+            Ok(Ok(tail)) => tail,
+            Ok(Err(ended)) => {
+                yield Ok(ended.of_activity());
+                return;
+            }
+            Err(error) => {
+                yield Err(error);
+                return;
+            }
+        };
+        let mut quiet = 0;
+        loop {
+            let changes = match tail.next().await {
+                Ok(Step::Changes(changes)) => changes,
+                Ok(Step::Marker(marker)) => {
+                    quiet = 0;
+                    yield Ok(Placed { position: tail.position, event: marker }.of_activity());
+                    continue;
+                }
+                Err(error) => {
+                    yield Err(error);
+                    return;
+                }
+            };
+            for change in changes {
+                tail.pass(&change);
+                let event = if scope.matches(&change) {
+                    Event::Item(change)
+                } else {
+                    quiet += 1;
+                    if quiet < QUIET_CHANGES_MAX {
+                        continue;
+                    }
+                    Event::Heartbeat
+                };
+                quiet = 0;
+                yield Ok(Placed { position: tail.position, event });
+            }
+        }
+    }
+}
+
+impl ActivityScope {
+    fn matches(&self, change: &Change) -> bool {
+        self.incident.is_none_or(|incident| incident == change.incident()) && self.filter.matches(&change.body)
+    }
+}
+
+/// A marker: an event without a change.
+type Marker = Event<std::convert::Infallible>;
+
+impl Placed<std::convert::Infallible> {
+    fn of_queue(self, fingerprint: crate::domain::position::Fingerprint) -> Placed<QueueEvent> {
+        Placed { position: self.position.of_queue(fingerprint), event: self.event.widen() }
+    }
+
+    fn of_activity(self) -> Placed<Arc<Change>> {
+        Placed { position: self.position, event: self.event.widen() }
+    }
+}
+
+impl Placed<QueueEvent> {
+    fn of_queue(self, fingerprint: crate::domain::position::Fingerprint) -> Self {
+        Self { position: self.position.of_queue(fingerprint), ..self }
+    }
+}
+
+impl Marker {
+    fn widen<T>(self) -> Event<T> {
+        match self {
+            Self::Item(never) => match never {},
+            Self::Heartbeat => Event::Heartbeat,
+            Self::Live => Event::Live,
+            Self::Resync(reason) => Event::Resync(reason),
+        }
+    }
+}
+
+enum Step {
+    Changes(Vec<Arc<Change>>),
+    Marker(Marker),
+}
+
+/// A cursor in the log that moves by one change at a time.
+struct Tail {
+    source: Source,
+    head: watch::Receiver<u64>,
+    position: Position,
+    backlog_end: u64,
+    live: bool,
+    next_heartbeat: Deadline,
+}
+
+impl Tail {
+    /// Starts at a position that a client holds, if the stream can go on from there; else says why not.
+    async fn start(
+        source: Source,
+        after: Option<Position>,
+        queue: Option<crate::domain::position::Fingerprint>,
+    ) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
+        let reader = source.store.read().await?;
+        let head = reader.head().await?;
+        let position = match after {
+            None => head.position(),
+            Some(held) => match refusal(&reader, &head, held, queue).await? {
+                None => Position { queue: None, ..held },
+                Some(reason) => {
+                    return Ok(Err(Placed { position: head.position(), event: Event::Resync(reason) }));
+                }
+            },
+        };
+        Ok(Ok(Self {
+            head: source.hub.watch(),
+            backlog_end: head.offset,
+            live: false,
+            next_heartbeat: Deadline::now() + source.heartbeat,
+            position,
+            source,
+        }))
+    }
+
+    /// The next changes, or a marker. The caller passes each change before it asks again.
+    async fn next(&mut self) -> Result<Step> {
+        loop {
+            if !self.live && self.position.offset >= self.backlog_end {
+                self.live = true;
+                return Ok(Step::Marker(Event::Live));
+            }
+            self.head.borrow_and_update();
+            let changes = self.read().await?;
+            if !changes.is_empty() {
+                return Ok(Step::Changes(changes));
+            }
+            tokio::select! {
+                () = sleep_until(self.next_heartbeat) => {
+                    self.next_heartbeat = Deadline::now() + self.source.heartbeat;
+                    return Ok(Step::Marker(Event::Heartbeat));
+                }
+                changed = self.head.changed() => {
+                    changed.map_err(|error| Error::fault("following the log", error))?;
+                }
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<Arc<Change>>> {
+        let mut changes = match self.source.hub.after(self.position.offset, BATCH) {
+            Some(changes) => changes,
+            None => {
+                let reader = self.source.store.read().await?;
+                let changes = reader.changes_after(self.position.offset, BATCH as u64).await?;
+                changes.into_iter().map(Arc::new).collect()
+            }
+        };
+        if !self.live {
+            // `live` stands exactly between the backlog and what came after the stream began.
+            changes.retain(|change| change.offset <= self.backlog_end);
+        }
+        Ok(changes)
+    }
+
+    fn pass(&mut self, change: &Change) {
+        self.position = Position { offset: change.offset, check: change.check, ..self.position };
+    }
+}
+
+/// Why a stream cannot go on from a position, if it cannot (product §7 has the whole list).
+async fn refusal(
+    reader: &Reader,
+    head: &crate::storage::Head,
+    held: Position,
+    queue: Option<crate::domain::position::Fingerprint>,
+) -> Result<Option<Resync>> {
+    if held.epoch != head.epoch {
+        return Ok(Some(Resync::Epoch));
+    }
+    if let Some(queue) = queue {
+        match held.queue {
+            Some(held) if held.filter == queue.filter && held.scope == queue.scope => {}
+            Some(held) if held.filter == queue.filter => return Ok(Some(Resync::Scope)),
+            _ => return Ok(Some(Resync::Filter)),
+        }
+    }
+    if held.offset > head.offset {
+        return Ok(Some(Resync::Ahead));
+    }
+    if held.offset < head.floor {
+        return Ok(Some(Resync::BelowFloor));
+    }
+    let here = reader.position_at(head, held.offset).await?;
+    Ok(match here {
+        Some(here) if here.check == held.check => None,
+        _ => Some(Resync::Epoch),
+    })
+}
+
+/// What each change means to a queue, in order. Long texts and entities are fetched once for all of them, and only
+/// where the filter or a delivered row needs them.
+async fn judge(
+    store: &Store,
+    actor: &Actor,
+    filter: &QueueFilter,
+    changes: &[Arc<Change>],
+) -> Result<Vec<Option<Movement>>> {
+    let facts = Facts::gather(store, filter, changes).await?;
+    let mut verdicts = Vec::with_capacity(changes.len());
+    let mut titles: Vec<TextKey> = Vec::new();
+    for change in changes {
+        let (row, version) = (&change.body.row, change.version());
+        let was = change.before.as_ref().is_some_and(|before| facts.matches(filter, actor, before, version - 1));
+        let is = facts.matches(filter, actor, row, version);
+        if is {
+            titles.extend(row.title.stored_version().map(|version| (row.id, TextField::Title, version)));
+        }
+        verdicts.push((was, is));
+    }
+    let long = match titles.is_empty() {
+        true => HashMap::new(),
+        false => store.read().await?.long_texts(&titles).await?,
+    };
+    let live = |row: &QueueRow| -> Result<LiveRow> {
+        let title = whole(row, TextField::Title, &row.title, &long)?.to_owned();
+        Ok(LiveRow { row: row.clone(), title })
+    };
+    changes
+        .iter()
+        .zip(verdicts)
+        .map(|(change, (was, is))| {
+            Ok(match (was, is) {
+                (false, true) => Some(Movement::Entered(live(&change.body.row)?)),
+                (true, true) => Some(Movement::Updated(live(&change.body.row)?)),
+                (true, false) => Some(Movement::Left(left(actor, &change.body.row))),
+                (false, false) => None,
+            })
+        })
+        .collect()
+}
+
+fn left(actor: &Actor, row: &QueueRow) -> Left {
+    if !actor.sees(row) {
+        return Left::NoAccess;
+    }
+    match row.redirected_to {
+        _ if row.deleted => Left::Deleted,
+        Some(target) => Left::Merged(target),
+        None => Left::Filter,
+    }
+}
+
+/// A text of a row, whole: as the row carries it, or as its change stored it.
+fn whole<'a>(row: &QueueRow, field: TextField, text: &'a Text, long: &'a HashMap<TextKey, String>) -> Result<&'a str> {
+    match text {
+        Text::Inline(text) => Ok(text),
+        Text::Stored { version, .. } => long
+            .get(&(row.id, field, *version))
+            .map(String::as_str)
+            .ok_or_else(|| Error::fault("reading a long text of a change", "it is missing")),
+    }
+}
+
+/// What a filter asks for beyond the rows of some changes.
+struct Facts {
+    texts: Option<HashMap<TextKey, String>>,
+    spans: HashMap<IncidentId, Vec<EntitySpan>>,
+}
+
+impl Facts {
+    async fn gather(store: &Store, filter: &QueueFilter, changes: &[Arc<Change>]) -> Result<Self> {
+        let values = filter.entity_values();
+        let texts = filter.names_text();
+        if values.is_empty() && !texts {
+            return Ok(Self { texts: None, spans: HashMap::new() });
+        }
+        let reader = store.read().await?;
+        let mut spans: HashMap<IncidentId, Vec<EntitySpan>> = HashMap::new();
+        let mut incidents: Vec<IncidentId> = changes.iter().map(|change| change.incident()).collect();
+        incidents.sort();
+        incidents.dedup();
+        for span in reader.entity_spans(&values, &incidents).await? {
+            spans.entry(span.incident).or_default().push(span);
+        }
+        let texts = match texts {
+            false => None,
+            true => {
+                let mut keys: Vec<TextKey> = Vec::new();
+                for row in changes.iter().flat_map(|change| change.before.iter().chain([&change.body.row])) {
+                    let title = row.title.stored_version().map(|version| (row.id, TextField::Title, version));
+                    let description = row.description.as_ref().and_then(Text::stored_version);
+                    keys.extend(title);
+                    keys.extend(description.map(|version| (row.id, TextField::Description, version)));
+                }
+                keys.sort_by_key(|(incident, field, version)| (*incident, *field as u8, *version));
+                keys.dedup();
+                Some(reader.long_texts(&keys).await?)
+            }
+        };
+        Ok(Self { texts, spans })
+    }
+
+    fn matches(&self, filter: &QueueFilter, actor: &Actor, row: &QueueRow, version: u64) -> bool {
+        let folded = |field: TextField, text: Option<&Text>| match (&self.texts, text) {
+            (Some(long), Some(text)) => whole(row, field, text, long).map(text::fold).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let entities: HashSet<EntityKey> = self
+            .spans
+            .get(&row.id)
+            .into_iter()
+            .flatten()
+            .filter(|span| span.covers(version))
+            .map(|span| span.entity.clone())
+            .collect();
+        actor.sees(row)
+            && filter.matches(Subject {
+                row,
+                title_folded: &folded(TextField::Title, Some(&row.title)),
+                description_folded: &folded(TextField::Description, row.description.as_ref()),
+                entities: &entities,
+            })
+    }
+}

@@ -1,0 +1,71 @@
+//! The relay: the one reader of the log on this node. Woken, it reads what lies after the last change it has read, in
+//! order, and puts it into the ring.
+//!
+//! Why it reads, where the commands could hand their changes over: two commands commit 5 and 6 and may arrive here as
+//! 6, 5; a crash between commit and hand-over would lose 5; another node's commit never passes through this process.
+//! With one reader of one log, order, crash and second node are the same code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::Hub;
+use crate::domain::{Error, Result};
+use crate::storage::Store;
+
+/// How long a commit of another node, or one whose wake-up was lost, may go unnoticed.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// How many changes are read at once.
+const BATCH: u64 = 1_000;
+
+/// How long the relay waits after the database failed to answer.
+const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
+
+/// Places the hub at the present end of the log, so that feeds can start.
+pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
+    let head = store.read().await?.head().await?;
+    hub.start_at(head.offset);
+    Ok(head.offset)
+}
+
+/// Relays from an offset on, for ever. A database that does not answer is asked again; a gap in the log is the end of
+/// the process: a silent wall is worse than a restart.
+pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
+    info!(relay.position = last, "relay started");
+    loop {
+        match read_on(&store, &hub, last).await {
+            Ok(read) if read > last => last = read,
+            Ok(_) => {
+                // A nudge that comes while the log is being read is kept by `Notify`, so none is lost.
+                if tokio::time::timeout(TICK, hub.nudge.notified()).await.is_err() {
+                    continue;
+                }
+            }
+            Err(Error::Fault { context: GAP, source }) => {
+                error!(error = %source, relay.position = last, "the log has a gap, stopping");
+                std::process::exit(70);
+            }
+            Err(error) => {
+                warn!(error = %error, relay.position = last, "the log could not be read, trying again");
+                tokio::time::sleep(PAUSE_AFTER_FAULT).await;
+            }
+        }
+    }
+}
+
+const GAP: &str = "relaying the log";
+
+async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
+    let changes = store.read().await?.changes_after(last, BATCH).await?;
+    let mut expected = last;
+    for change in &changes {
+        expected += 1;
+        if change.offset != expected {
+            return Err(Error::fault(GAP, format!("expected position {expected}, read {}", change.offset)));
+        }
+    }
+    hub.publish(changes);
+    Ok(expected)
+}

@@ -1,0 +1,280 @@
+//! Users and groups: rows, lookups, upserts.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{QueryOrder, Set};
+use uuid::Uuid;
+
+use super::{Reader, Tx};
+use crate::domain::account::{Actor, Group, Owner, OwnerId, Role, User};
+use crate::domain::{GroupId, Instant, Result, UserId, text};
+
+pub(super) mod user {
+    //! The row of a user.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "user")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) id: Uuid,
+        pub(in crate::storage) account: String,
+        pub(in crate::storage) account_key: String,
+        pub(in crate::storage) name: String,
+        pub(in crate::storage) name_key: String,
+        pub(in crate::storage) email: Option<String>,
+        pub(in crate::storage) role: crate::domain::account::Role,
+        pub(in crate::storage) created_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod group {
+    //! The row of a group.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "group")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) id: Uuid,
+        pub(in crate::storage) account: String,
+        pub(in crate::storage) account_key: String,
+        pub(in crate::storage) name: String,
+        pub(in crate::storage) name_key: String,
+        pub(in crate::storage) created_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod member {
+    //! Who is in which group.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "group_member")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) group_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) user_id: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl From<user::Model> for User {
+    fn from(row: user::Model) -> Self {
+        Self {
+            id: UserId(row.id),
+            account: row.account,
+            name: row.name,
+            email: row.email,
+            role: row.role,
+            created_at: row.created_at,
+        }
+    }
+}
+
+impl From<group::Model> for Group {
+    fn from(row: group::Model) -> Self {
+        Self { id: GroupId(row.id), account: row.account, name: row.name, created_at: row.created_at }
+    }
+}
+
+impl From<user::Model> for Owner {
+    fn from(row: user::Model) -> Self {
+        Self { id: OwnerId::User(UserId(row.id)), account: row.account, name: row.name }
+    }
+}
+
+impl From<group::Model> for Owner {
+    fn from(row: group::Model) -> Self {
+        Self { id: OwnerId::Group(GroupId(row.id)), account: row.account, name: row.name }
+    }
+}
+
+impl Reader {
+    /// The users of these ids, in no order.
+    pub async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        let ids = ids.iter().map(|id| id.0);
+        let rows = user::Entity::find().filter(user::Column::Id.is_in(ids)).all(self.conn()).await?;
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// The groups of these ids, in no order.
+    pub async fn groups(&self, ids: &[GroupId]) -> Result<Vec<Group>> {
+        let ids = ids.iter().map(|id| id.0);
+        let rows = group::Entity::find().filter(group::Column::Id.is_in(ids)).all(self.conn()).await?;
+        Ok(rows.into_iter().map(Group::from).collect())
+    }
+
+    /// The user of an account id, compared without case.
+    pub async fn user_by_account(&self, account: &str) -> Result<Option<User>> {
+        let key = text::fold(account.trim());
+        let row = user::Entity::find().filter(user::Column::AccountKey.eq(key)).one(self.conn()).await?;
+        Ok(row.map(User::from))
+    }
+
+    /// The group of an account id, compared without case.
+    pub async fn group_by_account(&self, account: &str) -> Result<Option<Group>> {
+        let key = text::fold(account.trim());
+        let row = group::Entity::find().filter(group::Column::AccountKey.eq(key)).one(self.conn()).await?;
+        Ok(row.map(Group::from))
+    }
+
+    /// A user as the caller of a request: with its groups.
+    pub async fn actor(&self, user: User) -> Result<Actor> {
+        let rows = member::Entity::find()
+            .filter(member::Column::UserId.eq(user.id.0))
+            .order_by_asc(member::Column::GroupId)
+            .all(self.conn())
+            .await?;
+        Ok(Actor { user, groups: rows.into_iter().map(|row| GroupId(row.group_id)).collect() })
+    }
+
+    /// The members of these groups, by name.
+    pub async fn members(&self, groups: &[GroupId]) -> Result<HashMap<GroupId, Vec<User>>> {
+        let rows = member::Entity::find()
+            .filter(member::Column::GroupId.is_in(groups.iter().map(|id| id.0)))
+            .all(self.conn())
+            .await?;
+        let ids: Vec<UserId> = rows.iter().map(|row| UserId(row.user_id)).collect();
+        let users: HashMap<UserId, User> = self.users(&ids).await?.into_iter().map(|user| (user.id, user)).collect();
+        let mut members: HashMap<GroupId, Vec<User>> = HashMap::new();
+        for row in rows {
+            let user = users.get(&UserId(row.user_id)).cloned();
+            members.entry(GroupId(row.group_id)).or_default().extend(user);
+        }
+        members.values_mut().for_each(|users| users.sort_by_cached_key(|user| (text::fold(&user.name), user.id)));
+        Ok(members)
+    }
+
+    /// Every user, by account.
+    pub async fn all_users(&self) -> Result<Vec<User>> {
+        let rows = user::Entity::find().order_by_asc(user::Column::AccountKey).all(self.conn()).await?;
+        Ok(rows.into_iter().map(User::from).collect())
+    }
+
+    /// Every group, by account.
+    pub async fn all_groups(&self) -> Result<Vec<Group>> {
+        let rows = group::Entity::find().order_by_asc(group::Column::AccountKey).all(self.conn()).await?;
+        Ok(rows.into_iter().map(Group::from).collect())
+    }
+
+    /// These owners, named as now.
+    pub(super) async fn owners(&self, ids: impl IntoIterator<Item = OwnerId>) -> Result<HashMap<OwnerId, Owner>> {
+        let (mut users, mut groups): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
+        for id in ids {
+            match id {
+                OwnerId::User(id) => users.push(id.0),
+                OwnerId::Group(id) => groups.push(id.0),
+            }
+        }
+        let mut owners = HashMap::new();
+        if !users.is_empty() {
+            users.sort();
+            users.dedup();
+            let rows = user::Entity::find().filter(user::Column::Id.is_in(users)).all(self.conn()).await?;
+            owners.extend(rows.into_iter().map(Owner::from).map(|owner| (owner.id, owner)));
+        }
+        if !groups.is_empty() {
+            groups.sort();
+            groups.dedup();
+            let rows = group::Entity::find().filter(group::Column::Id.is_in(groups)).all(self.conn()).await?;
+            owners.extend(rows.into_iter().map(Owner::from).map(|owner| (owner.id, owner)));
+        }
+        Ok(owners)
+    }
+
+    /// This owner, named as now; none where nobody has the id.
+    pub async fn owner(&self, id: OwnerId) -> Result<Option<Owner>> {
+        Ok(self.owners([id]).await?.remove(&id))
+    }
+}
+
+impl Tx {
+    /// Writes a user over the one of its account, or as a new one.
+    pub async fn save_user(&self, user: &User) -> Result<()> {
+        let row = user::ActiveModel {
+            id: Set(user.id.0),
+            account: Set(user.account.clone()),
+            account_key: Set(text::fold(&user.account)),
+            name: Set(user.name.clone()),
+            name_key: Set(text::fold(&user.name)),
+            email: Set(user.email.clone()),
+            role: Set(user.role),
+            created_at: Set(user.created_at),
+        };
+        let update = OnConflict::column(user::Column::Id)
+            .update_columns([user::Column::Name, user::Column::NameKey, user::Column::Email, user::Column::Role])
+            .to_owned();
+        user::Entity::insert(row).on_conflict(update).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Writes a group over the one of its account, or as a new one.
+    pub async fn save_group(&self, group: &Group) -> Result<()> {
+        let row = group::ActiveModel {
+            id: Set(group.id.0),
+            account: Set(group.account.clone()),
+            account_key: Set(text::fold(&group.account)),
+            name: Set(group.name.clone()),
+            name_key: Set(text::fold(&group.name)),
+            created_at: Set(group.created_at),
+        };
+        let update = OnConflict::column(group::Column::Id)
+            .update_columns([group::Column::Name, group::Column::NameKey])
+            .to_owned();
+        group::Entity::insert(row).on_conflict(update).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Adds users to a group; those who are in it already stay.
+    pub async fn add_members(&self, group: GroupId, users: &[UserId]) -> Result<()> {
+        if users.is_empty() {
+            return Ok(());
+        }
+        let rows = users.iter().map(|user| member::ActiveModel { group_id: Set(group.0), user_id: Set(user.0) });
+        let keep = OnConflict::columns([member::Column::GroupId, member::Column::UserId]).do_nothing().to_owned();
+        member::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Takes users out of a group.
+    pub async fn remove_members(&self, group: GroupId, users: &[UserId]) -> Result<()> {
+        member::Entity::delete_many()
+            .filter(member::Column::GroupId.eq(group.0))
+            .filter(member::Column::UserId.is_in(users.iter().map(|id| id.0)))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// A manager of this account, made if nobody has it.
+    pub async fn ensure_manager(&self, account: &str, name: &str, id: UserId, now: Instant) -> Result<User> {
+        if let Some(user) = self.user_by_account(account).await? {
+            return Ok(user);
+        }
+        let user = User {
+            id,
+            account: account.to_owned(),
+            name: name.to_owned(),
+            email: None,
+            role: Role::Manager,
+            created_at: now,
+        };
+        self.save_user(&user).await?;
+        Ok(user)
+    }
+}

@@ -1,0 +1,532 @@
+//! Alerts: the row, loads, locks, ingest, what the alerts of an incident add up to.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, LockType, Query};
+use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Set};
+
+use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
+use super::queue::Span;
+use super::{Reader, Tx, entity, places, statement};
+use crate::domain::account::OwnerId;
+use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
+use crate::domain::entity::EntityKind;
+use crate::domain::filter::EntityFilter;
+use crate::domain::incident::{AlertSummary, Severity};
+use crate::domain::title::AlertDigest;
+use crate::domain::{AlertId, Error, IncidentId, Instant, Result, text};
+
+pub(super) mod row {
+    //! The row of an alert.
+    use sea_orm::entity::prelude::*;
+
+    use crate::domain::alert::AlertStatus;
+    use crate::domain::classification::ClassificationKind;
+    use crate::domain::incident::Severity;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "alert")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) id: Uuid,
+        pub(in crate::storage) provider: String,
+        pub(in crate::storage) provider_alert_id: String,
+        pub(in crate::storage) product: Option<String>,
+        pub(in crate::storage) title: String,
+        pub(in crate::storage) title_folded: String,
+        pub(in crate::storage) description: Option<String>,
+        pub(in crate::storage) severity: Severity,
+        pub(in crate::storage) status: AlertStatus,
+        pub(in crate::storage) reported_status: Option<AlertStatus>,
+        pub(in crate::storage) classification: Option<ClassificationKind>,
+        pub(in crate::storage) determination: Option<String>,
+        pub(in crate::storage) category: Option<String>,
+        pub(in crate::storage) techniques: String,
+        pub(in crate::storage) owner_user_id: Option<Uuid>,
+        pub(in crate::storage) owner_group_id: Option<Uuid>,
+        pub(in crate::storage) incident_id: Option<Uuid>,
+        pub(in crate::storage) first_activity_at: Option<DateTimeUtc>,
+        pub(in crate::storage) last_activity_at: Option<DateTimeUtc>,
+        pub(in crate::storage) created_at: DateTimeUtc,
+        pub(in crate::storage) updated_at: DateTimeUtc,
+        pub(in crate::storage) resolved_at: Option<DateTimeUtc>,
+        pub(in crate::storage) settled_version: Option<i64>,
+        pub(in crate::storage) settled_status: Option<AlertStatus>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod raw {
+    //! The provider's own bytes.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "alert_raw")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) alert_id: Uuid,
+        pub(super) raw: Vec<u8>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+use row::{Column, Entity, Model};
+
+/// Rows per INSERT: 23 columns each, and SQLite takes 32,766 parameters.
+const ROWS_PER_INSERT: usize = 1_000;
+
+/// Which alerts. All given conditions hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertFilter {
+    /// Of this incident.
+    pub incident: Option<IncidentId>,
+    /// In an incident, or in none.
+    pub linked: Option<bool>,
+    /// One of these.
+    pub status: Option<Vec<AlertStatus>>,
+    /// One of these.
+    pub severity: Option<Vec<Severity>>,
+    /// One of these.
+    pub product: Option<Vec<String>>,
+    /// One of these.
+    pub provider: Option<Vec<String>>,
+    /// Naming one of these.
+    pub entity: Option<Vec<EntityFilter>>,
+    /// In the title, without case and marks.
+    pub text: Option<String>,
+}
+
+/// What propagation needs to know of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertState {
+    /// The alert.
+    pub id: AlertId,
+    /// Its status.
+    pub status: AlertStatus,
+    /// Its owner.
+    pub owner: Option<OwnerId>,
+    /// How its incident's resolution found it.
+    pub settled: Option<Settled>,
+}
+
+fn to_row(alert: &Alert) -> Result<Model> {
+    let (class, determination) = classification_columns(alert.classification);
+    let (owner_user_id, owner_group_id) = owner_columns(alert.owner.as_ref().map(|owner| owner.id));
+    let report = &alert.report;
+    Ok(Model {
+        id: alert.id.0,
+        provider: report.provider.clone(),
+        provider_alert_id: report.provider_alert_id.clone(),
+        product: report.product.clone(),
+        title: report.title.clone(),
+        title_folded: text::fold(&report.title),
+        description: report.description.clone(),
+        severity: report.severity,
+        status: alert.status,
+        reported_status: alert.reported_status,
+        classification: class,
+        determination,
+        category: report.category.clone(),
+        techniques: to_json(&report.techniques)?,
+        owner_user_id,
+        owner_group_id,
+        incident_id: alert.incident.map(|id| id.0),
+        first_activity_at: report.first_activity_at,
+        last_activity_at: report.last_activity_at,
+        created_at: alert.created_at,
+        updated_at: alert.updated_at,
+        resolved_at: alert.resolved_at,
+        settled_version: alert.settled.map(|settled| settled.version as i64),
+        settled_status: alert.settled.map(|settled| settled.status),
+    })
+}
+
+fn settled(row: &Model) -> Option<Settled> {
+    Some(Settled { version: row.settled_version? as u64, status: row.settled_status? })
+}
+
+impl Reader {
+    /// The alerts of these ids, in no order.
+    pub async fn alerts(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        self.complete_alerts(rows).await
+    }
+
+    /// The alerts of these keys (provider, the provider's id), in no order.
+    pub async fn alerts_by_key(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
+        let mut by_provider: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (provider, id) in keys {
+            by_provider.entry(provider).or_default().push(id);
+        }
+        let mut rows = Vec::new();
+        for (provider, ids) in by_provider {
+            let found = Entity::find()
+                .filter(Column::Provider.eq(provider))
+                .filter(Column::ProviderAlertId.is_in(ids))
+                .all(self.conn())
+                .await?;
+            rows.extend(found);
+        }
+        self.complete_alerts(rows).await
+    }
+
+    /// A page of the alerts that a filter meets, by id: in the order they came in.
+    pub async fn alerts_page(
+        &self,
+        filter: &AlertFilter,
+        span: Span<AlertId>,
+        newest_first: bool,
+    ) -> Result<Vec<Alert>> {
+        let mut query = Entity::find().filter(condition(filter));
+        let (low, high) = if newest_first { (span.before, span.after) } else { (span.after, span.before) };
+        if let Some(low) = low {
+            query = query.filter(Column::Id.gt(low.0));
+        }
+        if let Some(high) = high {
+            query = query.filter(Column::Id.lt(high.0));
+        }
+        query = match newest_first != span.from_end {
+            true => query.order_by_desc(Column::Id),
+            false => query.order_by_asc(Column::Id),
+        };
+        let mut rows = query.limit(span.limit).all(self.conn()).await?;
+        if span.from_end {
+            rows.reverse();
+        }
+        self.complete_alerts(rows).await
+    }
+
+    /// How many alerts a filter meets.
+    pub async fn alert_count(&self, filter: &AlertFilter) -> Result<u64> {
+        Ok(Entity::find().filter(condition(filter)).count(self.conn()).await?)
+    }
+
+    /// The first alerts of each of these incidents, in the order they came in: one statement for all of them.
+    pub async fn first_alerts(&self, incidents: &[IncidentId], limit: u64) -> Result<HashMap<IncidentId, Vec<Alert>>> {
+        let sql = format!(
+            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY id) AS place FROM alert
+             WHERE incident_id IN ({})) AS ranked WHERE place <= {limit}",
+            places(incidents.len())
+        );
+        let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
+        let ids = found.iter().map(|row| row.try_get_by_index(0).map(AlertId)).collect::<Result<Vec<_>, _>>()?;
+        let mut alerts = self.alerts(&ids).await?;
+        alerts.sort_by_key(|alert| alert.id);
+        let mut by_incident: HashMap<IncidentId, Vec<Alert>> = HashMap::new();
+        for alert in alerts {
+            if let Some(incident) = alert.incident {
+                by_incident.entry(incident).or_default().push(alert);
+            }
+        }
+        Ok(by_incident)
+    }
+
+    /// The provider's raw payload of an alert.
+    pub async fn alert_raw(&self, id: AlertId) -> Result<Option<String>> {
+        let row = raw::Entity::find_by_id(id.0).one(self.conn()).await?;
+        row.map(|row| String::from_utf8(row.raw))
+            .transpose()
+            .map_err(|error| Error::fault("reading an alert's raw payload", error))
+    }
+
+    /// What propagation needs to know of every alert of an incident, ascending by id.
+    pub async fn alert_states(&self, incident: IncidentId) -> Result<Vec<AlertState>> {
+        let rows =
+            Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id).all(self.conn()).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| AlertState {
+                id: AlertId(row.id),
+                status: row.status,
+                owner: owner_id(row.owner_user_id, row.owner_group_id),
+                settled: settled(&row),
+            })
+            .collect())
+    }
+
+    async fn complete_alerts(&self, rows: Vec<Model>) -> Result<Vec<Alert>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let mut entities = self.named_entities(&ids).await?;
+        let owners = self.owners(rows.iter().filter_map(|row| owner_id(row.owner_user_id, row.owner_group_id))).await?;
+        rows.into_iter()
+            .map(|row| {
+                let settled = settled(&row);
+                Ok(Alert {
+                    id: AlertId(row.id),
+                    status: row.status,
+                    reported_status: row.reported_status,
+                    classification: classification(row.classification, row.determination.as_deref())?,
+                    owner: owner_id(row.owner_user_id, row.owner_group_id).and_then(|id| owners.get(&id).cloned()),
+                    incident: row.incident_id.map(IncidentId),
+                    created_at: row.created_at,
+                    updated_at: row.updated_at,
+                    resolved_at: row.resolved_at,
+                    settled,
+                    report: Report {
+                        provider: row.provider,
+                        provider_alert_id: row.provider_alert_id,
+                        product: row.product,
+                        title: row.title,
+                        description: row.description,
+                        severity: row.severity,
+                        category: row.category,
+                        techniques: json(&row.techniques)?,
+                        first_activity_at: row.first_activity_at,
+                        last_activity_at: row.last_activity_at,
+                        entities: entities.remove(&row.id).unwrap_or_default(),
+                    },
+                })
+            })
+            .collect()
+    }
+
+    /// What the alerts of an incident add up to.
+    pub async fn alert_summary(&self, incident: IncidentId, with_title: bool) -> Result<AlertSummary> {
+        let one = |sql: &str| statement(self, sql, [incident.0.into()]);
+        let sums = self
+            .conn()
+            .query_one_raw(one(
+                "SELECT COUNT(*), MAX(severity), MIN(first_activity_at), MAX(last_activity_at) FROM alert
+                 WHERE incident_id = $1",
+            ))
+            .await?;
+        let Some(sums) = sums else { return Ok(AlertSummary::default()) };
+        let mut summary = AlertSummary {
+            digest: AlertDigest { alerts: sums.try_get_by_index::<i64>(0)? as u64, ..AlertDigest::default() },
+            severity: sums.try_get_by_index(1)?,
+            providers: Vec::new(),
+            first_activity_at: sums.try_get_by_index(2)?,
+            last_activity_at: sums.try_get_by_index(3)?,
+        };
+        let sources = self
+            .conn()
+            .query_all_raw(one("SELECT DISTINCT provider, product FROM alert WHERE incident_id = $1"))
+            .await?;
+        let (mut providers, mut products) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
+        for source in sources {
+            providers.insert(source.try_get_by_index(0)?);
+            products.extend(source.try_get_by_index::<Option<String>>(1)?);
+        }
+        summary.providers = providers.into_iter().collect();
+        summary.digest.products = products.into_iter().collect();
+        if with_title && summary.digest.alerts > 0 {
+            self.digest_for_title(incident, &mut summary.digest).await?;
+        }
+        Ok(summary)
+    }
+
+    async fn digest_for_title(&self, incident: IncidentId, digest: &mut AlertDigest) -> Result<()> {
+        let one = |sql: &str| statement(self, sql, [incident.0.into()]);
+        let titles = self
+            .conn()
+            .query_all_raw(one("SELECT title FROM alert WHERE incident_id = $1 GROUP BY title
+                 ORDER BY MIN(COALESCE(first_activity_at, created_at)), MIN(id) LIMIT 2"))
+            .await?;
+        digest.same_title = titles.len() == 1;
+        if let Some(first) = titles.first() {
+            digest.first_title = first.try_get_by_index(0)?;
+        }
+        let categories = self
+            .conn()
+            .query_all_raw(one("SELECT category FROM alert WHERE incident_id = $1 AND category IS NOT NULL
+                 GROUP BY category ORDER BY COUNT(*) DESC, category"))
+            .await?;
+        digest.categories = categories.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
+        let kinds = self
+            .conn()
+            .query_all_raw(one(
+                "SELECT e.kind, COUNT(DISTINCT e.value_key) FROM alert_entity e JOIN alert a ON a.id = e.alert_id
+                 WHERE a.incident_id = $1 GROUP BY e.kind",
+            ))
+            .await?;
+        for row in kinds {
+            let count = row.try_get_by_index::<i64>(1)? as u64;
+            match row.try_get_by_index(0)? {
+                EntityKind::Device => digest.endpoints += count,
+                EntityKind::User | EntityKind::Mailbox => digest.users += count,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn condition(filter: &AlertFilter) -> Condition {
+    let mut all = Condition::all()
+        .add_option(filter.incident.map(|id| Column::IncidentId.eq(id.0)))
+        .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
+        .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
+        .add_option(filter.product.as_ref().map(|list| Column::Product.is_in(list.iter().cloned())))
+        .add_option(filter.provider.as_ref().map(|list| Column::Provider.is_in(list.iter().cloned())))
+        .add_option(filter.linked.map(|linked| match linked {
+            true => Column::IncidentId.is_not_null(),
+            false => Column::IncidentId.is_null(),
+        }));
+    if let Some(needle) = &filter.text {
+        all = all.add(super::filter::contains(Expr::col((Entity, Column::TitleFolded)), &text::fold(needle)));
+    }
+    if let Some(entities) = &filter.entity {
+        let named = entities.iter().fold(Condition::any(), |any, wanted| {
+            let value = entity::named::Column::ValueKey.eq(crate::domain::entity::key(&wanted.value));
+            any.add(match wanted.kind {
+                Some(kind) => value.and(entity::named::Column::Kind.eq(kind.to_value())),
+                None => value,
+            })
+        });
+        let naming = Query::select()
+            .column(entity::named::Column::AlertId)
+            .from(entity::named::Entity)
+            .cond_where(named)
+            .to_owned();
+        all = all.add(Column::Id.in_subquery(naming));
+    }
+    all
+}
+
+impl Tx {
+    /// Locks these alerts in ascending order of id, then reads them.
+    pub async fn lock_alerts(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Entity::find()
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .order_by_asc(Column::Id)
+            .lock(LockType::Update)
+            .all(self.conn())
+            .await?;
+        self.complete_alerts(rows).await
+    }
+
+    /// Locks these alerts in ascending order of id, without reading them.
+    pub async fn lock_alert_rows(&self, ids: &[AlertId]) -> Result<()> {
+        let locked: Vec<Uuid> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .order_by_asc(Column::Id)
+            .lock(LockType::Update)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        drop(locked);
+        Ok(())
+    }
+
+    /// Writes new alerts with what they name and their raw payloads, a few statements for all.
+    pub async fn insert_alerts(&self, alerts: &[(Alert, Option<String>)]) -> Result<()> {
+        let rows: Vec<_> = alerts
+            .iter()
+            .map(|(alert, _)| to_row(alert).map(|row| row.into_active_model().reset_all()))
+            .collect::<Result<_>>()?;
+        for chunk in rows.chunks(ROWS_PER_INSERT) {
+            Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        }
+        let raws: Vec<_> = alerts
+            .iter()
+            .filter_map(|(alert, raw)| {
+                let raw = raw.as_ref()?.clone().into_bytes();
+                Some(raw::ActiveModel { alert_id: Set(alert.id.0), raw: Set(raw) })
+            })
+            .collect();
+        for chunk in raws.chunks(ROWS_PER_INSERT) {
+            raw::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        }
+        self.save_named_entities(&alerts.iter().map(|(alert, _)| alert).collect::<Vec<_>>(), false).await
+    }
+
+    /// Writes an alert over its state when it was locked: only the columns that differ.
+    pub async fn save_alert(&self, before: &Alert, after: &Alert) -> Result<()> {
+        let (was, row) = (to_row(before)?, to_row(after)?);
+        let mut changed = was.clone().into_active_model();
+        for column in <Column as sea_orm::Iterable>::iter() {
+            let value = row.get(column);
+            if was.get(column) != value {
+                changed.set(column, value);
+            }
+        }
+        Entity::update_many().set(changed).filter(Column::Id.eq(after.id.0)).exec(self.conn()).await?;
+        if before.report.entities != after.report.entities {
+            self.save_named_entities(&[after], true).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes an alert's raw payload over the one it had.
+    pub async fn save_raw(&self, id: AlertId, raw: &str) -> Result<()> {
+        raw::Entity::delete_by_id(id.0).exec(self.conn()).await?;
+        let row = raw::ActiveModel { alert_id: Set(id.0), raw: Set(raw.as_bytes().to_vec()) };
+        raw::Entity::insert(row).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Resolves every alert of an incident that is not, remembering how it stood: the effect of the incident's
+    /// resolution by this version.
+    pub async fn settle_alerts(&self, incident: IncidentId, version: u64, now: Instant) -> Result<()> {
+        Entity::update_many()
+            .col_expr(Column::SettledVersion, Expr::value(version as i64))
+            .col_expr(Column::SettledStatus, Expr::col(Column::Status))
+            .col_expr(Column::Status, Expr::value(AlertStatus::Resolved.to_value()))
+            .col_expr(Column::ResolvedAt, Expr::value(now))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
+            .filter(Column::IncidentId.eq(incident.0))
+            .filter(Column::Status.ne(AlertStatus::Resolved))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Returns the alerts that the incident's resolution settled to their former status.
+    pub async fn unsettle_alerts(&self, incident: IncidentId, now: Instant) -> Result<()> {
+        Entity::update_many()
+            .col_expr(Column::Status, Expr::col(Column::SettledStatus))
+            .col_expr(Column::SettledVersion, Expr::value(Option::<i64>::None))
+            .col_expr(Column::SettledStatus, Expr::value(Option::<i16>::None))
+            .col_expr(Column::ResolvedAt, Expr::value(Option::<Instant>::None))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
+            .filter(Column::IncidentId.eq(incident.0))
+            .filter(Column::SettledVersion.is_not_null())
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Sets the owner of these alerts.
+    pub async fn assign_alerts(&self, ids: &[AlertId], owner: Option<OwnerId>, now: Instant) -> Result<()> {
+        let (user, group) = owner_columns(owner);
+        Entity::update_many()
+            .col_expr(Column::OwnerUserId, Expr::value(user))
+            .col_expr(Column::OwnerGroupId, Expr::value(group))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Puts these alerts into an incident, or into none; how a resolution found them is forgotten.
+    pub async fn place_alerts(&self, ids: &[AlertId], incident: Option<IncidentId>, now: Instant) -> Result<()> {
+        Entity::update_many()
+            .col_expr(Column::IncidentId, Expr::value(incident.map(|id| id.0)))
+            .col_expr(Column::SettledVersion, Expr::value(Option::<i64>::None))
+            .col_expr(Column::SettledStatus, Expr::value(Option::<i16>::None))
+            .col_expr(Column::UpdatedAt, Expr::value(now))
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+}

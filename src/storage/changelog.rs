@@ -1,0 +1,408 @@
+//! The log of changes: append (assigns the positions), head, after a position, of an incident.
+//!
+//! Positions are dense and in commit order because the one row of `log_head` is locked just before the commit and
+//! held until it: whoever sees position n also sees every position before it. A sequence would not do: it gives its
+//! numbers before the commit, so a reader that has seen 6 may never learn of a 5 that commits later.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
+use sea_orm::{QueryOrder, QuerySelect, Set};
+use sha2::{Digest, Sha256};
+
+use super::incident::{json, to_json};
+use super::{Reader, Tx};
+use crate::domain::account::ActorImage;
+use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
+use crate::domain::incident::Incident;
+use crate::domain::position::Position;
+use crate::domain::{Error, IncidentId, Instant, Result, TransactionId, UserId};
+
+mod head {
+    //! The one row that names the end of the log.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "log_head")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: i16,
+        pub(super) epoch: Uuid,
+        pub(super) position: i64,
+        pub(super) hash: Vec<u8>,
+        pub(super) floor: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod row {
+    //! A change as it is stored.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "change")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) position: i64,
+        pub(super) incident_id: Uuid,
+        pub(super) version: i64,
+        pub(super) kinds: i64,
+        pub(super) actor_id: Option<Uuid>,
+        pub(super) at: DateTimeUtc,
+        pub(super) body: String,
+        pub(super) hash: Vec<u8>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Rows per INSERT: eight columns each, and SQLite takes 32,766 parameters.
+const ROWS_PER_INSERT: usize = 2_000;
+
+/// The end of the log, as one snapshot sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The life of the log.
+    pub epoch: Uuid,
+    /// How many changes it has.
+    pub offset: u64,
+    /// Its hash there.
+    pub hash: [u8; 32],
+    /// The oldest offset that a stream may go on from.
+    pub floor: u64,
+}
+
+impl Head {
+    /// The place after the last change.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.offset, check: check(&self.hash), queue: None }
+    }
+}
+
+/// A change on its way into the log: it has no position before the last moment.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    incident: IncidentId,
+    version: u64,
+    kinds: i64,
+    body: Body,
+}
+
+/// What brings a change about: the same for every change of a transaction.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// When.
+    pub at: Instant,
+    /// Who.
+    pub actor: ActorImage,
+    /// Why.
+    pub cause: Cause,
+    /// What the client called its mutation.
+    pub client_mutation_id: Option<String>,
+}
+
+/// Which changes of an activity log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ActivityFilter {
+    /// With an entry of one of these kinds; any where none is given.
+    pub kinds: Option<Vec<EntryKind>>,
+    /// By this user.
+    pub actor: Option<UserId>,
+}
+
+impl ActivityFilter {
+    /// The same reading in memory.
+    pub fn matches(&self, body: &Body) -> bool {
+        let by = match &body.actor {
+            ActorImage::User { id, .. } => Some(*id),
+            ActorImage::System => None,
+        };
+        self.actor.is_none_or(|actor| by == Some(actor))
+            && self.kinds.as_ref().is_none_or(|kinds| body.entries.iter().any(|entry| kinds.contains(&entry.kind())))
+    }
+}
+
+/// The bit of an entry's kind in the column `kinds`: append-only, like the kinds.
+fn bit(kind: EntryKind) -> i64 {
+    1 << match kind {
+        EntryKind::Created => 0,
+        EntryKind::Title => 1,
+        EntryKind::Description => 2,
+        EntryKind::Severity => 3,
+        EntryKind::Status => 4,
+        EntryKind::ResolutionNote => 5,
+        EntryKind::Classification => 6,
+        EntryKind::Owner => 7,
+        EntryKind::Tags => 8,
+        EntryKind::Activity => 9,
+        EntryKind::Comment => 10,
+        EntryKind::AlertsLinked => 11,
+        EntryKind::AlertsUnlinked => 12,
+        EntryKind::AlertsChanged => 13,
+        EntryKind::Deleted => 14,
+    }
+}
+
+fn check(hash: &[u8; 32]) -> [u8; 8] {
+    let mut check = [0; 8];
+    check.copy_from_slice(&hash[..8]);
+    check
+}
+
+fn genesis(epoch: Uuid) -> [u8; 32] {
+    Sha256::digest(epoch.as_bytes()).into()
+}
+
+/// The hash of a log that ends with a change: of the hash before it, its place, its incident and its stored bytes.
+fn link(before: &[u8; 32], position: u64, pending: &Pending, body: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(before);
+    hash.update(position.to_be_bytes());
+    hash.update(pending.incident.0.as_bytes());
+    hash.update(pending.version.to_be_bytes());
+    hash.update(body.as_bytes());
+    hash.finalize().into()
+}
+
+fn hash_of(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().map_err(|_| Error::fault("reading the log's hash", "it has not 32 bytes"))
+}
+
+/// Makes the head of a new log; a log that has one keeps it.
+pub(super) async fn ensure_head(conn: &DatabaseConnection) -> Result<()> {
+    let epoch = crate::domain::clock::Clock::System.fresh_id();
+    let new = head::ActiveModel {
+        id: Set(1),
+        epoch: Set(epoch),
+        position: Set(0),
+        hash: Set(genesis(epoch).to_vec()),
+        floor: Set(0),
+    };
+    let keep = OnConflict::column(head::Column::Id).do_nothing().to_owned();
+    head::Entity::insert(new).on_conflict(keep).exec_without_returning(conn).await?;
+    Ok(())
+}
+
+impl TryFrom<head::Model> for Head {
+    type Error = Error;
+
+    fn try_from(row: head::Model) -> Result<Self> {
+        Ok(Self { epoch: row.epoch, offset: row.position as u64, hash: hash_of(&row.hash)?, floor: row.floor as u64 })
+    }
+}
+
+impl TryFrom<row::Model> for Change {
+    type Error = Error;
+
+    fn try_from(row: row::Model) -> Result<Self> {
+        let body: Body = json(&row.body)?;
+        let before = match &body.former {
+            None => None,
+            Some(former) => {
+                Some(body.row.before(former).map_err(|error| Error::fault("reading a change's former row", error))?)
+            }
+        };
+        Ok(Self {
+            offset: row.position as u64,
+            check: check(&hash_of(&row.hash)?),
+            body,
+            before,
+            bytes: row.body.len(),
+        })
+    }
+}
+
+impl Reader {
+    /// The end of the log.
+    pub async fn head(&self) -> Result<Head> {
+        let row = head::Entity::find_by_id(1_i16).one(self.conn()).await?;
+        row.ok_or_else(|| Error::fault("reading the head of the log", "it is missing; run `watchfloor migrate`"))?
+            .try_into()
+    }
+
+    /// The place after the change of this offset; none where the log does not reach it.
+    pub async fn position_at(&self, head: &Head, offset: u64) -> Result<Option<Position>> {
+        let hash = match offset {
+            0 => Some(genesis(head.epoch)),
+            at if at == head.offset => Some(head.hash),
+            at => {
+                let row = row::Entity::find_by_id(at as i64).one(self.conn()).await?;
+                row.map(|row| hash_of(&row.hash)).transpose()?
+            }
+        };
+        Ok(hash.map(|hash| Position { epoch: head.epoch, offset, check: check(&hash), queue: None }))
+    }
+
+    /// The changes after an offset, ascending, at most `limit`.
+    pub async fn changes_after(&self, offset: u64, limit: u64) -> Result<Vec<Change>> {
+        let rows = row::Entity::find()
+            .filter(row::Column::Position.gt(offset as i64))
+            .order_by_asc(row::Column::Position)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        rows.into_iter().map(Change::try_from).collect()
+    }
+
+    /// The changes of one incident by version, from one end, beyond a version where one is given.
+    pub async fn activity(
+        &self,
+        incident: IncidentId,
+        filter: &ActivityFilter,
+        page: super::queue::Span<u64>,
+    ) -> Result<Vec<Change>> {
+        let mut query = filtered(row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)), filter);
+        if let Some(version) = page.after {
+            query = query.filter(row::Column::Version.gt(version as i64));
+        }
+        if let Some(version) = page.before {
+            query = query.filter(row::Column::Version.lt(version as i64));
+        }
+        query = if page.from_end {
+            query.order_by_desc(row::Column::Version)
+        } else {
+            query.order_by_asc(row::Column::Version)
+        };
+        let mut rows = query.limit(page.limit).all(self.conn()).await?;
+        if page.from_end {
+            rows.reverse();
+        }
+        rows.into_iter().map(Change::try_from).collect()
+    }
+
+    /// How many changes of one incident a filter meets.
+    pub async fn activity_count(&self, incident: IncidentId, filter: &ActivityFilter) -> Result<u64> {
+        let query = filtered(row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)), filter);
+        Ok(query.count(self.conn()).await?)
+    }
+
+    /// The changes of these incidents and versions.
+    pub async fn changes_of(&self, keys: &[(IncidentId, u64)]) -> Result<HashMap<(IncidentId, u64), Change>> {
+        let any = keys.iter().fold(sea_orm::Condition::any(), |any, (incident, version)| {
+            any.add(row::Column::IncidentId.eq(incident.0).and(row::Column::Version.eq(*version as i64)))
+        });
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = row::Entity::find().filter(any).all(self.conn()).await?;
+        rows.into_iter()
+            .map(|row| Ok(((IncidentId(row.incident_id), row.version as u64), Change::try_from(row)?)))
+            .collect()
+    }
+}
+
+fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::Entity> {
+    let mut query = query;
+    if let Some(kinds) = &filter.kinds {
+        let mask = kinds.iter().fold(0, |mask, kind| mask | bit(*kind));
+        query =
+            query.filter(Expr::cust_with_exprs("($1 & $2) <> 0", [Expr::col(row::Column::Kinds), Expr::value(mask)]));
+    }
+    if let Some(actor) = filter.actor {
+        query = query.filter(row::Column::ActorId.eq(actor.0));
+    }
+    query
+}
+
+impl Tx {
+    /// Writes an incident's new state and its change, if the transaction altered anything; returns whether it did.
+    ///
+    /// `before` is the state that was locked, none for a new incident; `facts` are the entries that the two states do
+    /// not show. The change gets its position when the transaction commits.
+    pub async fn record(
+        &self,
+        before: Option<&Incident>,
+        after: &mut Incident,
+        facts: Vec<Entry>,
+        origin: &Origin,
+        created_input: Option<Vec<u8>>,
+    ) -> Result<bool> {
+        let mut entries = entries_between(before, after);
+        entries.extend(facts);
+        if entries.is_empty() {
+            return Ok(false);
+        }
+        after.version = before.map_or(0, |before| before.version) + 1;
+        after.updated_at = Self::advance(before, origin.at);
+        self.save_incident(before, after, created_input).await?;
+        let row = after.queue_row();
+        let former = match before {
+            None => None,
+            Some(before) => {
+                Some(row.former_fields(&before.queue_row()).map_err(|error| Error::fault("writing a change", error))?)
+            }
+        };
+        let body = Body {
+            transaction: TransactionId(Uuid::nil()),
+            last: false,
+            at: after.updated_at,
+            actor: origin.actor.clone(),
+            cause: origin.cause.clone(),
+            client_mutation_id: origin.client_mutation_id.clone(),
+            entries,
+            row,
+            former,
+        };
+        let kinds = body.entries.iter().fold(0, |mask, entry| mask | bit(entry.kind()));
+        let pending = Pending { incident: after.id, version: after.version, kinds, body };
+        self.pending.lock().await.push(pending);
+        Ok(true)
+    }
+
+    /// Appends the transaction's changes at the end of the log: its last act, so that the head is held for one insert,
+    /// one update and the commit, and no longer.
+    pub(super) async fn append_pending(&self) -> Result<Head> {
+        let mut pending = std::mem::take(&mut *self.pending.lock().await);
+        if pending.is_empty() {
+            return self.head().await;
+        }
+        pending.sort_by_key(|change| change.incident);
+        let transaction = TransactionId(crate::domain::clock::Clock::System.fresh_id());
+        let locked = head::Entity::find_by_id(1_i16).lock(LockType::Update).one(self.conn()).await?;
+        let mut head: Head =
+            locked.ok_or_else(|| Error::fault("locking the head of the log", "it is missing"))?.try_into()?;
+        let count = pending.len();
+        let mut rows = Vec::with_capacity(count);
+        for (index, mut change) in pending.into_iter().enumerate() {
+            change.body.transaction = transaction;
+            change.body.last = index + 1 == count;
+            let body = to_json(&change.body)?;
+            head.offset += 1;
+            head.hash = link(&head.hash, head.offset, &change, &body);
+            rows.push(stored(&head, &change, body));
+        }
+        for chunk in rows.chunks(ROWS_PER_INSERT) {
+            row::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        }
+        head::Entity::update_many()
+            .col_expr(head::Column::Position, Expr::value(head.offset as i64))
+            .col_expr(head::Column::Hash, Expr::value(head.hash.to_vec()))
+            .filter(head::Column::Id.eq(1))
+            .exec(self.conn())
+            .await?;
+        Ok(head)
+    }
+}
+
+fn stored(head: &Head, change: &Pending, body: String) -> row::ActiveModel {
+    let actor_id = match &change.body.actor {
+        ActorImage::User { id, .. } => Some(id.0),
+        ActorImage::System => None,
+    };
+    row::ActiveModel {
+        position: Set(head.offset as i64),
+        incident_id: Set(change.incident.0),
+        version: Set(change.version as i64),
+        kinds: Set(change.kinds),
+        actor_id: Set(actor_id),
+        at: Set(change.body.at),
+        body: Set(body),
+        hash: Set(head.hash.to_vec()),
+    }
+}

@@ -1,0 +1,205 @@
+//! Comments and their former texts.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::LockType;
+use sea_orm::{QueryOrder, QuerySelect, Set};
+
+use super::incident::{json, to_json};
+use super::queue::Span;
+use super::{Reader, Tx, places, statement};
+use crate::domain::account::ActorImage;
+use crate::domain::comment::{Comment, Revision};
+use crate::domain::{CommentId, IncidentId, Result};
+
+mod row {
+    //! The row of a comment.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "comment")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: Uuid,
+        pub(super) incident_id: Uuid,
+        pub(super) version: i64,
+        pub(super) body: String,
+        pub(super) author_id: Option<Uuid>,
+        pub(super) author: String,
+        pub(super) created_at: DateTimeUtc,
+        pub(super) edited_at: Option<DateTimeUtc>,
+        pub(super) deleted_at: Option<DateTimeUtc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod revision {
+    //! One text of a comment.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "comment_revision")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) comment_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) version: i64,
+        pub(super) body: String,
+        pub(super) at: DateTimeUtc,
+        pub(super) by_actor: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl TryFrom<row::Model> for Comment {
+    type Error = crate::domain::Error;
+
+    fn try_from(row: row::Model) -> Result<Self> {
+        Ok(Self {
+            id: CommentId(row.id),
+            incident: IncidentId(row.incident_id),
+            version: row.version as u64,
+            body: row.body,
+            author: json(&row.author)?,
+            created_at: row.created_at,
+            edited_at: row.edited_at,
+            deleted_at: row.deleted_at,
+        })
+    }
+}
+
+impl Reader {
+    /// The comments of these ids, deleted ones included, in no order.
+    pub async fn comments(&self, ids: &[CommentId]) -> Result<Vec<Comment>> {
+        let rows =
+            row::Entity::find().filter(row::Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        rows.into_iter().map(Comment::try_from).collect()
+    }
+
+    /// A page of an incident's comments, oldest first, deleted ones left out; the key is the incident's version that
+    /// added them.
+    pub async fn comments_page(&self, incident: IncidentId, span: Span<u64>) -> Result<Vec<Comment>> {
+        let mut query =
+            row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)).filter(row::Column::DeletedAt.is_null());
+        if let Some(after) = span.after {
+            query = query.filter(row::Column::Version.gt(after as i64));
+        }
+        if let Some(before) = span.before {
+            query = query.filter(row::Column::Version.lt(before as i64));
+        }
+        query = match span.from_end {
+            true => query.order_by_desc(row::Column::Version),
+            false => query.order_by_asc(row::Column::Version),
+        };
+        let mut rows = query.limit(span.limit).all(self.conn()).await?;
+        if span.from_end {
+            rows.reverse();
+        }
+        rows.into_iter().map(Comment::try_from).collect()
+    }
+
+    /// The first comments of each of these incidents, oldest first: one statement for all of them.
+    pub async fn first_comments(
+        &self,
+        incidents: &[IncidentId],
+        limit: u64,
+    ) -> Result<HashMap<IncidentId, Vec<Comment>>> {
+        let sql = format!(
+            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version) AS place
+             FROM comment WHERE incident_id IN ({}) AND deleted_at IS NULL) AS ranked WHERE place <= {limit}",
+            places(incidents.len())
+        );
+        let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
+        let ids = found.iter().map(|row| row.try_get_by_index(0).map(CommentId)).collect::<Result<Vec<_>, _>>()?;
+        let mut comments = self.comments(&ids).await?;
+        comments.sort_by_key(|comment| (comment.version, comment.id));
+        let mut by_incident: HashMap<IncidentId, Vec<Comment>> = HashMap::new();
+        for comment in comments {
+            by_incident.entry(comment.incident).or_default().push(comment);
+        }
+        Ok(by_incident)
+    }
+
+    /// Every text that a comment has had, oldest first.
+    pub async fn comment_history(&self, comment: CommentId) -> Result<Vec<Revision>> {
+        let rows = revision::Entity::find()
+            .filter(revision::Column::CommentId.eq(comment.0))
+            .order_by_asc(revision::Column::Version)
+            .all(self.conn())
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Revision { version: row.version as u64, body: row.body, at: row.at, by: json(&row.by_actor)? })
+            })
+            .collect()
+    }
+}
+
+impl Tx {
+    /// Locks a comment and reads it.
+    pub async fn lock_comment(&self, id: CommentId) -> Result<Option<Comment>> {
+        let row = row::Entity::find_by_id(id.0).lock(LockType::Update).one(self.conn()).await?;
+        row.map(Comment::try_from).transpose()
+    }
+
+    /// Writes a new comment and its first text.
+    pub async fn insert_comment(&self, comment: &Comment) -> Result<()> {
+        let author_id = match &comment.author {
+            ActorImage::User { id, .. } => Some(id.0),
+            ActorImage::System => None,
+        };
+        let row = row::ActiveModel {
+            id: Set(comment.id.0),
+            incident_id: Set(comment.incident.0),
+            version: Set(comment.version as i64),
+            body: Set(comment.body.clone()),
+            author_id: Set(author_id),
+            author: Set(to_json(&comment.author)?),
+            created_at: Set(comment.created_at),
+            edited_at: Set(comment.edited_at),
+            deleted_at: Set(comment.deleted_at),
+        };
+        row::Entity::insert(row).exec_without_returning(self.conn()).await?;
+        let first = Revision {
+            version: comment.version,
+            body: comment.body.clone(),
+            at: comment.created_at,
+            by: comment.author.clone(),
+        };
+        self.insert_revision(comment.id, &first).await
+    }
+
+    /// Writes a comment's present text and times over its former ones; with a revision where the text is new.
+    pub async fn save_comment(&self, comment: &Comment, revision: Option<&Revision>) -> Result<()> {
+        row::Entity::update_many()
+            .col_expr(row::Column::Body, Expr::value(comment.body.clone()))
+            .col_expr(row::Column::EditedAt, Expr::value(comment.edited_at))
+            .col_expr(row::Column::DeletedAt, Expr::value(comment.deleted_at))
+            .filter(row::Column::Id.eq(comment.id.0))
+            .exec(self.conn())
+            .await?;
+        match revision {
+            Some(revision) => self.insert_revision(comment.id, revision).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn insert_revision(&self, comment: CommentId, revision: &Revision) -> Result<()> {
+        let row = revision::ActiveModel {
+            comment_id: Set(comment.0),
+            version: Set(revision.version as i64),
+            body: Set(revision.body.clone()),
+            at: Set(revision.at),
+            by_actor: Set(to_json(&revision.by)?),
+        };
+        revision::Entity::insert(row).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,236 @@
+//! Entities: what each alert names, and which incident held what between which of its versions.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Query;
+use sea_orm::{QueryOrder, Set};
+
+use super::{Reader, Tx, statement};
+use crate::domain::alert::Alert;
+use crate::domain::entity::{Entity as NamedEntity, EntityKey, EntityKind, Verdict, key};
+use crate::domain::{AlertId, IncidentId, Result};
+
+pub(super) mod named {
+    //! An entity as one alert names it.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "alert_entity")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) alert_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) ordinal: i32,
+        pub(in crate::storage) kind: crate::domain::entity::EntityKind,
+        pub(in crate::storage) value: String,
+        pub(in crate::storage) value_key: String,
+        pub(in crate::storage) verdict: Option<crate::domain::entity::Verdict>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod held {
+    //! An entity that an incident holds through an alert, from one of its versions until before another.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "incident_entity")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) incident_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) alert_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) kind: crate::domain::entity::EntityKind,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) value_key: String,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) from_version: i64,
+        pub(in crate::storage) to_version: Option<i64>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// Rows per INSERT: six columns each, and SQLite takes 32,766 parameters.
+const ROWS_PER_INSERT: usize = 4_000;
+
+/// An entity as an incident shows it: through all of its alerts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IncidentEntity {
+    /// What kind of thing.
+    pub kind: EntityKind,
+    /// Its value, as one of the alerts writes it.
+    pub value: String,
+    /// The strongest verdict that an alert gives it.
+    pub verdict: Option<Verdict>,
+    /// How many of the incident's alerts name it.
+    pub alerts: u64,
+}
+
+/// That an incident held an entity from one version until before another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntitySpan {
+    /// The incident.
+    pub incident: IncidentId,
+    /// What it held.
+    pub entity: EntityKey,
+    /// The version that brought it.
+    pub from_version: u64,
+    /// The version that took it away.
+    pub to_version: Option<u64>,
+}
+
+impl EntitySpan {
+    /// Whether the incident held it as of a version.
+    pub fn covers(&self, version: u64) -> bool {
+        self.from_version <= version && self.to_version.is_none_or(|to| version < to)
+    }
+}
+
+impl Reader {
+    /// The entities of these alerts, each list in the provider's order.
+    pub(super) async fn named_entities(&self, alerts: &[Uuid]) -> Result<HashMap<Uuid, Vec<NamedEntity>>> {
+        let rows = named::Entity::find()
+            .filter(named::Column::AlertId.is_in(alerts.iter().copied()))
+            .order_by_asc(named::Column::AlertId)
+            .order_by_asc(named::Column::Ordinal)
+            .all(self.conn())
+            .await?;
+        let mut entities: HashMap<Uuid, Vec<NamedEntity>> = HashMap::new();
+        for row in rows {
+            let entity = NamedEntity { kind: row.kind, value: row.value, verdict: row.verdict };
+            entities.entry(row.alert_id).or_default().push(entity);
+        }
+        Ok(entities)
+    }
+
+    /// The entities of each of these incidents, worst verdict first, then those that most alerts name; at most `limit`
+    /// of each incident.
+    pub async fn incident_entities(
+        &self,
+        incidents: &[IncidentId],
+        limit: u64,
+    ) -> Result<HashMap<IncidentId, Vec<IncidentEntity>>> {
+        let sql = format!(
+            "SELECT incident_id, kind, value, verdict, alerts FROM (
+                SELECT a.incident_id, e.kind, MIN(e.value) AS value, MAX(e.verdict) AS verdict,
+                    COUNT(DISTINCT e.alert_id) AS alerts,
+                    ROW_NUMBER() OVER (PARTITION BY a.incident_id ORDER BY COALESCE(MAX(e.verdict), 0) DESC,
+                        COUNT(DISTINCT e.alert_id) DESC, e.kind, e.value_key) AS place
+                FROM alert_entity e JOIN alert a ON a.id = e.alert_id
+                WHERE a.incident_id IN ({})
+                GROUP BY a.incident_id, e.kind, e.value_key
+             ) AS ranked WHERE place <= {limit} ORDER BY incident_id, place",
+            super::places(incidents.len())
+        );
+        let values = incidents.iter().map(|id| id.0.into());
+        let rows = self.conn().query_all_raw(statement(self, &sql, values)).await?;
+        let mut entities: HashMap<IncidentId, Vec<IncidentEntity>> = HashMap::new();
+        for row in rows {
+            let entity = IncidentEntity {
+                kind: row.try_get_by_index(1)?,
+                value: row.try_get_by_index(2)?,
+                verdict: row.try_get_by_index(3)?,
+                alerts: row.try_get_by_index::<i64>(4)? as u64,
+            };
+            entities.entry(IncidentId(row.try_get_by_index(0)?)).or_default().push(entity);
+        }
+        Ok(entities)
+    }
+
+    /// When these incidents held entities of these folded values.
+    pub async fn entity_spans(&self, values: &[String], incidents: &[IncidentId]) -> Result<Vec<EntitySpan>> {
+        if values.is_empty() || incidents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = held::Entity::find()
+            .filter(held::Column::ValueKey.is_in(values.iter().cloned()))
+            .filter(held::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
+            .all(self.conn())
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| EntitySpan {
+                incident: IncidentId(row.incident_id),
+                entity: EntityKey { kind: row.kind, value: row.value_key },
+                from_version: row.from_version as u64,
+                to_version: row.to_version.map(|version| version as u64),
+            })
+            .collect())
+    }
+}
+
+impl Tx {
+    /// Writes what these alerts name, over what they named.
+    pub(super) async fn save_named_entities(&self, alerts: &[&Alert], replace: bool) -> Result<()> {
+        if replace {
+            let ids = alerts.iter().map(|alert| alert.id.0);
+            named::Entity::delete_many().filter(named::Column::AlertId.is_in(ids)).exec(self.conn()).await?;
+        }
+        let rows: Vec<named::ActiveModel> = alerts
+            .iter()
+            .flat_map(|alert| {
+                alert.report.entities.iter().enumerate().map(|(ordinal, entity)| named::ActiveModel {
+                    alert_id: Set(alert.id.0),
+                    ordinal: Set(ordinal as i32),
+                    kind: Set(entity.kind),
+                    value: Set(entity.value.clone()),
+                    value_key: Set(key(&entity.value)),
+                    verdict: Set(entity.verdict),
+                })
+            })
+            .collect();
+        for chunk in rows.chunks(ROWS_PER_INSERT) {
+            named::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that an incident holds the entities of these alerts from this version of it.
+    pub async fn hold_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
+        if alerts.is_empty() {
+            return Ok(());
+        }
+        let copied = Query::select()
+            .expr(Expr::value(incident.0))
+            .column(named::Column::AlertId)
+            .column(named::Column::Kind)
+            .column(named::Column::ValueKey)
+            .expr(Expr::value(version as i64))
+            .from(named::Entity)
+            .and_where(named::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
+            .to_owned();
+        let mut insert = Query::insert();
+        insert.into_table(held::Entity).columns([
+            held::Column::IncidentId,
+            held::Column::AlertId,
+            held::Column::Kind,
+            held::Column::ValueKey,
+            held::Column::FromVersion,
+        ]);
+        insert
+            .select_from(copied)
+            .map_err(|error| crate::domain::Error::fault("noting what an incident holds", error.to_string()))?;
+        self.conn().execute(&insert).await?;
+        Ok(())
+    }
+
+    /// Notes that an incident no longer holds the entities of these alerts as of this version of it.
+    pub async fn release_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
+        held::Entity::update_many()
+            .col_expr(held::Column::ToVersion, Expr::value(version as i64))
+            .filter(held::Column::IncidentId.eq(incident.0))
+            .filter(held::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
+            .filter(held::Column::ToVersion.is_null())
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! Incidents: the row, its conversions, loads, locks and saves.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, LockType};
+use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, QuerySelect, Set};
+
+use super::{Reader, Tx};
+use crate::domain::account::{ActorImage, Owner, OwnerId};
+use crate::domain::classification::{
+    Classification, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
+};
+use crate::domain::incident::{Incident, Resolution};
+use crate::domain::tag::Tag;
+use crate::domain::{Error, GroupId, IncidentId, Instant, Result, UserId, text, title};
+
+pub(super) mod row {
+    //! The row of an incident.
+    use sea_orm::entity::prelude::*;
+
+    use crate::domain::classification::ClassificationKind;
+    use crate::domain::incident::{Severity, Status};
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "incident")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) id: Uuid,
+        pub(in crate::storage) number: i64,
+        pub(in crate::storage) version: i64,
+        pub(in crate::storage) title: String,
+        pub(in crate::storage) title_key: String,
+        pub(in crate::storage) title_folded: String,
+        pub(in crate::storage) title_version: i64,
+        pub(in crate::storage) title_generated: bool,
+        pub(in crate::storage) description: Option<String>,
+        pub(in crate::storage) description_folded: Option<String>,
+        pub(in crate::storage) description_version: i64,
+        pub(in crate::storage) severity: Severity,
+        pub(in crate::storage) severity_override: Option<Severity>,
+        pub(in crate::storage) computed_severity: Severity,
+        pub(in crate::storage) status: Status,
+        pub(in crate::storage) classification: Option<ClassificationKind>,
+        pub(in crate::storage) determination: Option<String>,
+        pub(in crate::storage) owner_user_id: Option<Uuid>,
+        pub(in crate::storage) owner_group_id: Option<Uuid>,
+        pub(in crate::storage) resolution_note: Option<String>,
+        pub(in crate::storage) resolution_note_version: Option<i64>,
+        pub(in crate::storage) resolved_at: Option<DateTimeUtc>,
+        pub(in crate::storage) resolved_by: Option<String>,
+        pub(in crate::storage) alert_count: i64,
+        pub(in crate::storage) comment_count: i64,
+        pub(in crate::storage) products: String,
+        pub(in crate::storage) providers: String,
+        pub(in crate::storage) created_at: DateTimeUtc,
+        pub(in crate::storage) created_input: Option<Vec<u8>>,
+        pub(in crate::storage) updated_at: DateTimeUtc,
+        pub(in crate::storage) stated_first_activity_at: Option<DateTimeUtc>,
+        pub(in crate::storage) stated_last_activity_at: Option<DateTimeUtc>,
+        pub(in crate::storage) first_activity_at: Option<DateTimeUtc>,
+        pub(in crate::storage) last_activity_at: Option<DateTimeUtc>,
+        pub(in crate::storage) first_assigned_at: Option<DateTimeUtc>,
+        pub(in crate::storage) redirected_to: Option<Uuid>,
+        pub(in crate::storage) deleted_at: Option<DateTimeUtc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+use row::{Column, Entity, Model};
+
+/// The next number of an incident.
+mod counter {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "counter")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) name: String,
+        pub(super) value: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The two columns that a classification takes.
+pub(super) fn classification_columns(class: Option<Classification>) -> (Option<ClassificationKind>, Option<String>) {
+    let determination = class.map(|class| match class {
+        Classification::TruePositive(threat) => threat.to_value(),
+        Classification::InformationalExpectedActivity(activity) => activity.to_value(),
+        Classification::FalsePositive(reason) => reason.to_value(),
+    });
+    (class.map(Classification::kind), determination)
+}
+
+/// The classification of two columns.
+pub(super) fn classification(kind: Option<ClassificationKind>, word: Option<&str>) -> Result<Option<Classification>> {
+    let (Some(kind), Some(word)) = (kind, word) else { return Ok(None) };
+    let word = word.to_owned();
+    Ok(match kind {
+        ClassificationKind::NotSet => None,
+        ClassificationKind::TruePositive => Some(Classification::TruePositive(Threat::try_from_value(&word)?)),
+        ClassificationKind::InformationalExpectedActivity => {
+            Some(Classification::InformationalExpectedActivity(ExpectedActivity::try_from_value(&word)?))
+        }
+        ClassificationKind::FalsePositive => {
+            Some(Classification::FalsePositive(FalsePositiveReason::try_from_value(&word)?))
+        }
+    })
+}
+
+/// The owner of two columns.
+pub(super) fn owner_id(user: Option<Uuid>, group: Option<Uuid>) -> Option<OwnerId> {
+    user.map(|id| OwnerId::User(UserId(id))).or(group.map(|id| OwnerId::Group(GroupId(id))))
+}
+
+/// The two columns of an owner.
+pub(super) fn owner_columns(owner: Option<OwnerId>) -> (Option<Uuid>, Option<Uuid>) {
+    match owner {
+        None => (None, None),
+        Some(OwnerId::User(id)) => (Some(id.0), None),
+        Some(OwnerId::Group(id)) => (None, Some(id.0)),
+    }
+}
+
+/// Reads a column that holds JSON of our own making.
+pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::fault("reading stored JSON", error))
+}
+
+/// Writes a column that holds JSON.
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::fault("writing JSON", error))
+}
+
+fn to_domain(row: Model, owner: Option<Owner>, tags: Vec<Tag>) -> Result<Incident> {
+    let resolution = match (row.resolved_at, &row.resolved_by) {
+        (Some(at), Some(by)) => Some(Resolution {
+            note: row.resolution_note,
+            note_version: row.resolution_note_version.unwrap_or(0) as u64,
+            at,
+            by: json::<ActorImage>(by)?,
+        }),
+        _ => None,
+    };
+    Ok(Incident {
+        id: IncidentId(row.id),
+        number: row.number,
+        version: row.version as u64,
+        title: row.title,
+        title_version: row.title_version as u64,
+        title_generated: row.title_generated,
+        description: row.description,
+        description_version: row.description_version as u64,
+        severity_override: row.severity_override,
+        computed_severity: row.computed_severity,
+        status: row.status,
+        classification: classification(row.classification, row.determination.as_deref())?,
+        owner,
+        tags,
+        resolution,
+        alert_count: row.alert_count as u64,
+        comment_count: row.comment_count as u64,
+        products: json(&row.products)?,
+        providers: json(&row.providers)?,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        stated_first_activity_at: row.stated_first_activity_at,
+        stated_last_activity_at: row.stated_last_activity_at,
+        first_activity_at: row.first_activity_at,
+        last_activity_at: row.last_activity_at,
+        first_assigned_at: row.first_assigned_at,
+        redirected_to: row.redirected_to.map(IncidentId),
+        deleted_at: row.deleted_at,
+    })
+}
+
+fn to_row(incident: &Incident, created_input: Option<Vec<u8>>) -> Result<Model> {
+    let (classification, determination) = classification_columns(incident.classification);
+    let (owner_user_id, owner_group_id) = owner_columns(incident.owner.as_ref().map(|owner| owner.id));
+    let resolution = incident.resolution.as_ref();
+    Ok(Model {
+        id: incident.id.0,
+        number: incident.number,
+        version: incident.version as i64,
+        title: incident.title.clone(),
+        title_key: title::order_key(&incident.title),
+        title_folded: text::fold(&incident.title),
+        title_version: incident.title_version as i64,
+        title_generated: incident.title_generated,
+        description: incident.description.clone(),
+        description_folded: incident.description.as_deref().map(text::fold),
+        description_version: incident.description_version as i64,
+        severity: incident.severity(),
+        severity_override: incident.severity_override,
+        computed_severity: incident.computed_severity,
+        status: incident.status,
+        classification,
+        determination,
+        owner_user_id,
+        owner_group_id,
+        resolution_note: resolution.and_then(|resolution| resolution.note.clone()),
+        resolution_note_version: resolution.map(|resolution| resolution.note_version as i64),
+        resolved_at: resolution.map(|resolution| resolution.at),
+        resolved_by: resolution.map(|resolution| to_json(&resolution.by)).transpose()?,
+        alert_count: incident.alert_count as i64,
+        comment_count: incident.comment_count as i64,
+        products: to_json(&incident.products)?,
+        providers: to_json(&incident.providers)?,
+        created_at: incident.created_at,
+        created_input,
+        updated_at: incident.updated_at,
+        stated_first_activity_at: incident.stated_first_activity_at,
+        stated_last_activity_at: incident.stated_last_activity_at,
+        first_activity_at: incident.first_activity_at,
+        last_activity_at: incident.last_activity_at,
+        first_assigned_at: incident.first_assigned_at,
+        redirected_to: incident.redirected_to.map(|id| id.0),
+        deleted_at: incident.deleted_at,
+    })
+}
+
+impl Reader {
+    /// The incidents of these ids, deleted ones included, in no order.
+    pub async fn incidents(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        self.complete(rows).await
+    }
+
+    /// The incident of this id; a deleted one is none.
+    pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
+        let found = self.incidents(&[id]).await?.pop();
+        Ok(found.filter(|incident| incident.deleted_at.is_none()))
+    }
+
+    /// The incident of this number; a deleted one is none.
+    pub async fn incident_by_number(&self, number: i64) -> Result<Option<Incident>> {
+        let row = Entity::find()
+            .filter(Column::Number.eq(number))
+            .filter(Column::DeletedAt.is_null())
+            .one(self.conn())
+            .await?;
+        Ok(self.complete(row.into_iter().collect()).await?.pop())
+    }
+
+    /// The digest of the input that made an incident, if it was made with an id of the client's choice.
+    pub async fn created_input(&self, id: IncidentId) -> Result<Option<Vec<u8>>> {
+        let row: Option<Option<Vec<u8>>> = Entity::find()
+            .select_only()
+            .column(Column::CreatedInput)
+            .filter(Column::Id.eq(id.0))
+            .into_tuple()
+            .one(self.conn())
+            .await?;
+        Ok(row.flatten())
+    }
+
+    /// Rows with their owners and tags, in the same order: two or three statements, however many rows.
+    pub(super) async fn complete(&self, rows: Vec<Model>) -> Result<Vec<Incident>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let owners: HashMap<OwnerId, Owner> =
+            self.owners(rows.iter().filter_map(|row| owner_id(row.owner_user_id, row.owner_group_id))).await?;
+        let mut tags = self.tags(&ids).await?;
+        rows.into_iter()
+            .map(|row| {
+                let owner = owner_id(row.owner_user_id, row.owner_group_id).and_then(|id| owners.get(&id).cloned());
+                let tags = tags.remove(&row.id).unwrap_or_default();
+                to_domain(row, owner, tags)
+            })
+            .collect()
+    }
+}
+
+impl Tx {
+    /// Locks these incidents in ascending order of id, then reads them: nobody else changes them until the commit.
+    pub async fn lock_incidents(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Entity::find()
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .order_by_asc(Column::Id)
+            .lock(LockType::Update)
+            .all(self.conn())
+            .await?;
+        self.complete(rows).await
+    }
+
+    /// Locks and reads one incident; one that is not there, or was deleted, is refused.
+    pub async fn lock_incident(&self, id: IncidentId) -> Result<Incident> {
+        let found = self.lock_incidents(&[id]).await?.pop();
+        found.filter(|incident| incident.deleted_at.is_none()).ok_or_else(|| Error::not_found("incident", id))
+    }
+
+    /// The next number of an incident; its row stays locked until the commit, so a rolled back number is given again.
+    pub async fn next_incident_number(&self) -> Result<i64> {
+        let mut rows = counter::Entity::update_many()
+            .col_expr(counter::Column::Value, Expr::col(counter::Column::Value).add(1))
+            .filter(counter::Column::Name.eq("incident_number"))
+            .exec_with_returning(self.conn())
+            .await?;
+        rows.pop().map(|row| row.value).ok_or_else(|| Error::fault("numbering an incident", "its counter is missing"))
+    }
+
+    /// Writes an incident, given its state when it was locked (none where it is new): only the columns that differ.
+    pub(super) async fn save_incident(
+        &self,
+        before: Option<&Incident>,
+        after: &Incident,
+        created_input: Option<Vec<u8>>,
+    ) -> Result<()> {
+        let row = to_row(after, created_input)?;
+        match before {
+            None => {
+                let mut new = row.into_active_model();
+                new.id = Set(after.id.0);
+                Entity::insert(new.reset_all()).exec_without_returning(self.conn()).await?;
+            }
+            Some(before) => {
+                let was = to_row(before, None)?;
+                let mut changed = was.clone().into_active_model();
+                for column in <Column as sea_orm::Iterable>::iter() {
+                    let value = row.get(column);
+                    if !matches!(column, Column::CreatedInput) && was.get(column) != value {
+                        changed.set(column, value);
+                    }
+                }
+                Entity::update_many().set(changed).filter(Column::Id.eq(after.id.0)).exec(self.conn()).await?;
+            }
+        }
+        self.save_tags(after.id, before.map_or(&[], |before| before.tags.as_slice()), &after.tags).await?;
+        self.save_long_texts(after).await
+    }
+
+    /// When the incident last changed must not go back, whatever the clocks of two nodes say.
+    pub(super) fn advance(before: Option<&Incident>, at: Instant) -> Instant {
+        before.map_or(at, |before| std::cmp::max(before.updated_at, at))
+    }
+}

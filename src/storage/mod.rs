@@ -1,0 +1,299 @@
+//! Rows: the only folder that speaks to a database, and the one place where the two databases differ.
+//!
+//! `read()` opens one snapshot; `transact()` is the one door to a write. A noun's row, its conversions and its
+//! queries are in the file of its name.
+
+mod account;
+mod alert;
+mod changelog;
+mod comment;
+mod entity;
+mod filter;
+mod incident;
+mod queue;
+mod suggestion;
+mod tag;
+mod text;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+use tokio::sync::Mutex;
+use tracing::{debug, warn};
+use watchfloor_migrations::Migrator;
+use watchfloor_migrations::sea_orm_migration::MigratorTrait;
+
+use crate::domain::{Error, Result};
+
+pub use alert::{AlertFilter, AlertState};
+pub use changelog::{ActivityFilter, Head, Origin, Pending};
+pub use entity::{EntitySpan, IncidentEntity};
+pub use queue::{Cursor, Facet, Page, PageRequest, Span};
+pub use suggestion::{AssigneeSuggestion, Reason as SuggestionReason, TagSuggestion};
+pub use text::TextKey;
+
+/// How often a transaction is tried before the caller is told that the desk is busy.
+const TRANSACT_TRIES_MAX: u32 = 6;
+
+/// The first pause between two tries; each further one is twice as long.
+const TRANSACT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a statement may wait for SQLite's write lock, held by another process on the same file.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
+const STATEMENT_CACHE: usize = 500;
+
+/// Longer than any statement of the desk takes; a stuck one must not hold the head of the log.
+const STATEMENT_TIMEOUT: &str = "60s";
+
+/// A number of our own for PostgreSQL's advisory locks: two nodes must not migrate at once ("WATC" in ASCII).
+const MIGRATION_LOCK: i64 = 0x5741_5443;
+
+/// How to reach the database, and how many connections to hold.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// `sqlite://path` or `postgres://…`.
+    pub url: String,
+    /// Connections that read (SQLite) or read and write (PostgreSQL).
+    pub connections: u32,
+    /// How long a request waits for a connection.
+    pub acquire_timeout: Duration,
+}
+
+/// The database of a desk.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+    options: Arc<StoreOptions>,
+}
+
+/// One snapshot of the database: whatever is read through it is true at one position.
+#[derive(Clone)]
+pub struct Reader {
+    conn: Arc<DatabaseTransaction>,
+}
+
+/// A transaction that writes. It reads as a [`Reader`] does, and sees its own writes.
+pub struct Tx {
+    reader: Reader,
+    pending: Mutex<Vec<Pending>>,
+}
+
+impl Deref for Tx {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Store {
+    /// Connects, without migrating.
+    pub async fn connect(options: StoreOptions) -> Result<Self> {
+        let store = if options.url.starts_with("sqlite:") {
+            Self {
+                // One writer: SQLite has one anyway, and a queue in the pool is fair where its lock is not.
+                writer: Database::connect(sqlite(&options, 1, false)).await?,
+                reader: Database::connect(sqlite(&options, options.connections, true)).await?,
+                options: Arc::new(options),
+            }
+        } else {
+            let pool = Database::connect(postgres(&options)).await?;
+            Self { writer: pool.clone(), reader: pool, options: Arc::new(options) }
+        };
+        Ok(store)
+    }
+
+    /// Brings the schema up to date and makes the head of the log. Two nodes that start at once take turns.
+    pub async fn migrate(&self) -> Result<()> {
+        match self.writer.get_database_backend() {
+            DbBackend::Postgres => {
+                // Session locks belong to a connection: this pool holds one, and closing it frees the lock.
+                let mut alone = postgres(&self.options);
+                alone.max_connections(1).min_connections(1);
+                let conn = Database::connect(alone).await?;
+                conn.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
+                let outcome = Migrator::up(&conn, None).await;
+                conn.close().await?;
+                outcome?;
+            }
+            _ => Migrator::up(&self.writer, None).await?,
+        }
+        changelog::ensure_head(&self.writer).await
+    }
+
+    /// Opens one snapshot to read from.
+    pub async fn read(&self) -> Result<Reader> {
+        let options = match self.reader.get_database_backend() {
+            DbBackend::Postgres => TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                sqlite_transaction_mode: None,
+            },
+            _ => TransactionOptions {
+                isolation_level: None,
+                access_mode: None,
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
+            },
+        };
+        let conn = self.reader.begin_with_options(options).await?;
+        Ok(Reader { conn: Arc::new(conn) })
+    }
+
+    /// The one door to a write: runs `work`, appends its changes to the log last, commits.
+    ///
+    /// `work` may run more than once (a busy database, a serialisation failure, a deadlock), so it must have no effect
+    /// but through its transaction. Refusals and faults roll back.
+    pub async fn transact<T, F, Fut>(&self, work: F) -> Result<(T, Head)>
+    where
+        T: Send,
+        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let mut pause = TRANSACT_PAUSE;
+        for attempt in 1.. {
+            match self.attempt(&work).await {
+                Err(Error::Busy) if attempt < TRANSACT_TRIES_MAX => {
+                    debug!(attempt, "transaction broken off, trying again");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    async fn attempt<T, F, Fut>(&self, work: &F) -> Result<(T, Head)>
+    where
+        T: Send,
+        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let options = match self.writer.get_database_backend() {
+            DbBackend::Postgres => TransactionOptions {
+                isolation_level: Some(IsolationLevel::ReadCommitted),
+                access_mode: None,
+                sqlite_transaction_mode: None,
+            },
+            _ => TransactionOptions {
+                isolation_level: None,
+                access_mode: None,
+                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            },
+        };
+        let conn = Arc::new(self.writer.begin_with_options(options).await?);
+        let tx = Arc::new(Tx { reader: Reader { conn: conn.clone() }, pending: Mutex::default() });
+        let outcome = match work(tx.clone()).await {
+            Ok(value) => tx.append_pending().await.map(|head| (value, head)),
+            Err(error) => Err(error),
+        };
+        drop(tx);
+        let Some(conn) = Arc::into_inner(conn) else {
+            return Err(Error::fault("ending a transaction", "something still holds its connection"));
+        };
+        match outcome {
+            Ok(done) => conn.commit().await.map(|()| done).map_err(Error::from),
+            Err(error) => {
+                if let Err(rollback) = conn.rollback().await {
+                    warn!(error = %rollback, "rollback failed, the connection is given up");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.reader.ping().await.map_err(Error::from)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) -> Result<()> {
+        self.reader.close_by_ref().await?;
+        self.writer.close_by_ref().await.map_err(Error::from)
+    }
+}
+
+impl Reader {
+    fn conn(&self) -> &DatabaseTransaction {
+        &self.conn
+    }
+}
+
+/// A statement of ours, for what the query builder cannot say; `$1` reads alike on both databases.
+fn statement(reader: &Reader, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(reader.conn.get_database_backend(), sql, values)
+}
+
+/// `$1, $2, …` for so many values.
+fn places(count: usize) -> String {
+    (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
+}
+
+fn sqlite(options: &StoreOptions, connections: u32, read_only: bool) -> ConnectOptions {
+    let url = match options.url.split_once('?') {
+        Some(_) => options.url.clone(),
+        None => format!("{}?mode=rwc", options.url),
+    };
+    let mut connect = common(url, options, connections);
+    connect.map_sqlx_sqlite_opts(move |sqlite| {
+        let sqlite = sqlite.busy_timeout(SQLITE_BUSY_TIMEOUT).statement_cache_capacity(STATEMENT_CACHE);
+        if read_only {
+            return sqlite.pragma("query_only", "ON");
+        }
+        // FULL: an acknowledged mutation survives power loss (product §8).
+        sqlite.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
+    });
+    connect
+}
+
+fn postgres(options: &StoreOptions) -> ConnectOptions {
+    let mut connect = common(options.url.clone(), options, options.connections);
+    connect.map_sqlx_postgres_opts(|postgres| {
+        postgres.application_name("watchfloor").statement_cache_capacity(STATEMENT_CACHE).options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ])
+    });
+    connect
+}
+
+fn common(url: String, options: &StoreOptions, connections: u32) -> ConnectOptions {
+    let mut connect = ConnectOptions::new(url);
+    connect
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(options.acquire_timeout)
+        .sqlx_logging(false)
+        .test_before_acquire(false);
+    connect
+}
+
+impl From<DbErr> for Error {
+    /// What a driver says, as the desk says it: busy and broken-off transactions may be tried again, the rest are faults.
+    fn from(error: DbErr) -> Self {
+        if is_transient(&error) { Self::Busy } else { Self::fault("speaking to the database", error) }
+    }
+}
+
+fn is_transient(error: &DbErr) -> bool {
+    let runtime = match error {
+        DbErr::ConnectionAcquire(_) => return true,
+        DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
+        _ => return false,
+    };
+    let RuntimeErr::SqlxError(error) = runtime else { return false };
+    let code = error.as_database_error().and_then(|error| error.code());
+    // PostgreSQL: serialisation failure, deadlock, lock timeout. SQLite: BUSY, LOCKED, BUSY_SNAPSHOT. And a key that
+    // another transaction took first (both): tried again, the command sees that row and decides anew.
+    matches!(code.as_deref(), Some("40001" | "40P01" | "55P03" | "5" | "6" | "517" | "23505" | "1555" | "2067"))
+}

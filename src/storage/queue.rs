@@ -1,0 +1,374 @@
+//! Queues: pages by keyset, exact counts, facets, all of one snapshot.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Alias, ExprTrait, IntoColumnRef, NullOrdering, Order, Query, SimpleExpr};
+use sea_orm::{ActiveEnum, Condition, QueryOrder, QuerySelect};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::incident::owner_id;
+use super::incident::row::{Column, Entity};
+use super::{Reader, alert, filter, tag};
+use crate::domain::account::{Owner, OwnerId};
+use crate::domain::filter::{IncidentOrder, IncidentOrderField, OrderDirection, QueueFilter};
+use crate::domain::incident::{Incident, Severity, Status};
+use crate::domain::tag::{Tag, TagKind};
+use crate::domain::{IncidentId, Instant, Result, title};
+
+/// The most tags that a facet lists (product §4).
+const FACET_TAGS_MAX: u64 = 100;
+
+/// The most owners and products that a facet lists: more are no choice for a person.
+const FACET_VALUES_MAX: u64 = 1_000;
+
+/// A stretch of an ordered list: beyond a key, before a key, from which end, how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span<K> {
+    /// Beyond this key.
+    pub after: Option<K>,
+    /// Before this key.
+    pub before: Option<K>,
+    /// Counted from the end.
+    pub from_end: bool,
+    /// At most so many.
+    pub limit: u64,
+}
+
+/// A value that incidents are ordered by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Key {
+    Small(i16),
+    Number(i64),
+    Time(Instant),
+    Text(String),
+}
+
+impl Key {
+    fn expr(&self) -> SimpleExpr {
+        match self {
+            Self::Small(value) => Expr::value(*value),
+            Self::Number(value) => Expr::value(*value),
+            Self::Time(value) => Expr::value(*value),
+            Self::Text(value) => Expr::value(value.clone()),
+        }
+    }
+}
+
+/// A place in an ordered queue: the keys of one incident. Opaque to clients, and bound to its order and filter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Which order and filter it belongs to.
+    #[serde(rename = "q")]
+    queue: String,
+    #[serde(rename = "k")]
+    keys: Vec<Key>,
+    #[serde(rename = "i")]
+    id: IncidentId,
+}
+
+impl Cursor {
+    /// Reads what [`Cursor::fmt`] wrote; none for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).map_err(|_| std::fmt::Error)?))
+    }
+}
+
+/// What to read of a queue.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    /// The filter and the caller's reading of it.
+    pub filter: QueueFilter,
+    /// Up to three keys; the id decides between equals, in the direction of the last key.
+    pub order: Vec<IncidentOrder>,
+    /// Which stretch.
+    pub span: Span<()>,
+    /// Beyond this place.
+    pub after: Option<Cursor>,
+    /// Before this place.
+    pub before: Option<Cursor>,
+}
+
+/// A stretch of a queue.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The incidents, each with its place.
+    pub incidents: Vec<(Cursor, Incident)>,
+    /// Whether more lie beyond the end that the page was counted towards.
+    pub more: bool,
+}
+
+impl PageRequest {
+    /// Which order and filter its cursors belong to.
+    fn queue(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.filter.fingerprint().filter);
+        hash.update(self.filter.fingerprint().scope);
+        hash.update(serde_json::to_vec(&self.order).unwrap_or_default());
+        URL_SAFE_NO_PAD.encode(&hash.finalize()[..8])
+    }
+
+    /// Whether a cursor was given by this order and filter.
+    pub fn owns(&self, cursor: &Cursor) -> bool {
+        cursor.queue == self.queue() && cursor.keys.len() == self.order.len()
+    }
+
+    fn cursor(&self, incident: &Incident) -> Cursor {
+        let keys = self.order.iter().map(|order| key(incident, *order)).collect();
+        Cursor { queue: self.queue(), keys, id: incident.id }
+    }
+
+    fn last_direction(&self) -> OrderDirection {
+        self.order.last().map_or(OrderDirection::Desc, |order| order.direction)
+    }
+
+    /// Every column of the order with its direction, the id last.
+    fn columns(&self) -> Vec<(SimpleExpr, OrderDirection)> {
+        let mut columns: Vec<_> = self.order.iter().map(|order| (Expr::col(column(*order)), order.direction)).collect();
+        columns.push((Expr::col((Entity, Column::Id)), self.last_direction()));
+        columns
+    }
+
+    /// The rows on one side of a cursor: one range of one index where all keys have one direction.
+    fn side(&self, cursor: &Cursor, beyond: bool) -> SimpleExpr {
+        let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(Key::expr).collect();
+        values.push(Expr::value(cursor.id.0));
+        let columns = self.columns();
+        let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == beyond;
+        let one_way = columns.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        if one_way {
+            let left = Expr::tuple(columns.iter().map(|(column, _)| column.clone()));
+            let right = Expr::tuple(values);
+            return if ascending(self.last_direction()) { left.gt(right) } else { left.lt(right) };
+        }
+        let mut any: Option<SimpleExpr> = None;
+        for (at, (column, direction)) in columns.iter().enumerate() {
+            let value = values[at].clone();
+            let past = if ascending(*direction) { column.clone().gt(value) } else { column.clone().lt(value) };
+            let equal = columns[..at].iter().zip(&values).map(|((column, _), value)| column.clone().eq(value.clone()));
+            let all = equal.fold(past, |all, each| all.and(each));
+            any = Some(match any {
+                Some(any) => any.or(all),
+                None => all,
+            });
+        }
+        any.unwrap_or_else(|| Expr::cust("1 = 1"))
+    }
+}
+
+fn far_future() -> Instant {
+    Instant::from_timestamp(253_402_214_400, 0).unwrap_or_default()
+}
+
+fn far_past() -> Instant {
+    Instant::from_timestamp(-62_135_596_800, 0).unwrap_or_default()
+}
+
+fn key(incident: &Incident, order: IncidentOrder) -> Key {
+    let missing = match order.direction {
+        OrderDirection::Asc => far_future(),
+        OrderDirection::Desc => far_past(),
+    };
+    match order.field {
+        IncidentOrderField::UpdatedAt => Key::Time(incident.updated_at),
+        IncidentOrderField::CreatedAt => Key::Time(incident.created_at),
+        IncidentOrderField::FirstActivityAt => Key::Time(incident.first_activity_at.unwrap_or(missing)),
+        IncidentOrderField::LastActivityAt => Key::Time(incident.last_activity_at.unwrap_or(missing)),
+        IncidentOrderField::Severity => Key::Small(incident.severity().to_value()),
+        IncidentOrderField::Number => Key::Number(incident.number),
+        IncidentOrderField::Status => Key::Small(incident.status.to_value()),
+        IncidentOrderField::Title => Key::Text(title::order_key(&incident.title)),
+    }
+}
+
+fn column(order: IncidentOrder) -> sea_orm::sea_query::ColumnRef {
+    let alias = |name: &'static str| (Entity, Alias::new(name)).into_column_ref();
+    let ascending = order.direction == OrderDirection::Asc;
+    match order.field {
+        IncidentOrderField::UpdatedAt => (Entity, Column::UpdatedAt).into_column_ref(),
+        IncidentOrderField::CreatedAt => (Entity, Column::CreatedAt).into_column_ref(),
+        IncidentOrderField::FirstActivityAt => {
+            alias(if ascending { "first_activity_asc" } else { "first_activity_desc" })
+        }
+        IncidentOrderField::LastActivityAt => alias(if ascending { "last_activity_asc" } else { "last_activity_desc" }),
+        IncidentOrderField::Severity => (Entity, Column::Severity).into_column_ref(),
+        IncidentOrderField::Number => (Entity, Column::Number).into_column_ref(),
+        IncidentOrderField::Status => (Entity, Column::Status).into_column_ref(),
+        IncidentOrderField::Title => (Entity, Column::TitleKey).into_column_ref(),
+    }
+}
+
+/// How many incidents of a queue have one value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facet<T> {
+    /// The value.
+    pub value: T,
+    /// How many.
+    pub count: u64,
+}
+
+impl Reader {
+    /// A stretch of a queue.
+    pub async fn queue_page(&self, request: &PageRequest) -> Result<Page> {
+        let mut query = Entity::find().filter(filter::queue(&request.filter));
+        if let Some(after) = &request.after {
+            query = query.filter(request.side(after, true));
+        }
+        if let Some(before) = &request.before {
+            query = query.filter(request.side(before, false));
+        }
+        for (column, direction) in request.columns() {
+            let ascending = (direction == OrderDirection::Asc) != request.span.from_end;
+            query = query.order_by(column, if ascending { Order::Asc } else { Order::Desc });
+        }
+        let mut rows = query.limit(request.span.limit + 1).all(self.conn()).await?;
+        let more = rows.len() as u64 > request.span.limit;
+        rows.truncate(request.span.limit as usize);
+        if request.span.from_end {
+            rows.reverse();
+        }
+        let incidents = self.complete(rows).await?;
+        let incidents = incidents.into_iter().map(|incident| (request.cursor(&incident), incident)).collect();
+        Ok(Page { incidents, more })
+    }
+
+    /// How many incidents a queue has.
+    pub async fn queue_count(&self, filter: &QueueFilter) -> Result<u64> {
+        Ok(Entity::find().filter(filter::queue(filter)).count(self.conn()).await?)
+    }
+
+    /// The ids of a queue's incidents, ascending.
+    pub async fn queue_ids(&self, filter: &QueueFilter) -> Result<Vec<IncidentId>> {
+        let ids: Vec<Uuid> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(filter::queue(filter))
+            .order_by_asc(Column::Id)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(ids.into_iter().map(IncidentId).collect())
+    }
+
+    /// How many incidents a queue has by status.
+    pub async fn facet_status(&self, queue: &QueueFilter) -> Result<Vec<Facet<Status>>> {
+        self.facet_column(Column::Status, filter::queue_without(queue, |f| f.status = None)).await
+    }
+
+    /// How many incidents a queue has by severity, the worst first.
+    pub async fn facet_severity(&self, queue: &QueueFilter) -> Result<Vec<Facet<Severity>>> {
+        let mut facets: Vec<Facet<Severity>> =
+            self.facet_column(Column::Severity, filter::queue_without(queue, |f| f.severity = None)).await?;
+        facets.reverse();
+        Ok(facets)
+    }
+
+    async fn facet_column<T>(&self, column: Column, condition: Condition) -> Result<Vec<Facet<T>>>
+    where
+        T: sea_orm::TryGetable + Send,
+        (T, i64): sea_orm::TryGetableMany,
+    {
+        let rows: Vec<(T, i64)> = Entity::find()
+            .select_only()
+            .column(column)
+            .column_as(Column::Id.count(), "count")
+            .filter(condition)
+            .group_by(column)
+            .order_by_asc(column)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(value, count)| Facet { value, count: count as u64 }).collect())
+    }
+
+    /// How many incidents a queue has by owner, the busiest first.
+    pub async fn facet_owner(&self, queue: &QueueFilter) -> Result<Vec<Facet<Option<Owner>>>> {
+        let rows: Vec<(Option<Uuid>, Option<Uuid>, i64)> = Entity::find()
+            .select_only()
+            .columns([Column::OwnerUserId, Column::OwnerGroupId])
+            .column_as(Column::Id.count(), "count")
+            .filter(filter::queue_without(queue, |f| f.owner = None))
+            .group_by(Column::OwnerUserId)
+            .group_by(Column::OwnerGroupId)
+            .order_by_desc(Expr::cust("COUNT(*)"))
+            .order_by_with_nulls(Column::OwnerUserId, Order::Asc, NullOrdering::First)
+            .order_by_with_nulls(Column::OwnerGroupId, Order::Asc, NullOrdering::First)
+            .limit(FACET_VALUES_MAX)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        let ids: Vec<Option<OwnerId>> = rows.iter().map(|(user, group, _)| owner_id(*user, *group)).collect();
+        let owners = self.owners(ids.iter().flatten().copied()).await?;
+        Ok(ids
+            .into_iter()
+            .zip(rows)
+            .map(|(id, (_, _, count))| Facet { value: id.and_then(|id| owners.get(&id).cloned()), count: count as u64 })
+            .collect())
+    }
+
+    /// How many incidents a queue has by tag, the most frequent first.
+    pub async fn facet_tags(&self, queue: &QueueFilter) -> Result<Vec<Facet<Tag>>> {
+        let members = members(filter::queue_without(queue, |f| f.tags = None));
+        let rows: Vec<(TagKind, String, i64)> = tag::held::Entity::find()
+            .select_only()
+            .columns([tag::held::Column::Kind, tag::held::Column::Key])
+            .column_as(tag::held::Column::IncidentId.count(), "count")
+            .filter(tag::held::Column::IncidentId.in_subquery(members))
+            .group_by(tag::held::Column::Kind)
+            .group_by(tag::held::Column::Key)
+            .order_by_desc(Expr::cust("COUNT(*)"))
+            .order_by_asc(tag::held::Column::Key)
+            .order_by_asc(tag::held::Column::Kind)
+            .limit(FACET_TAGS_MAX)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        let names = tag::name::Entity::find()
+            .filter(tag::name::Column::Key.is_in(rows.iter().map(|(_, key, _)| key.clone())))
+            .all(self.conn())
+            .await?;
+        let names: HashMap<(TagKind, String), String> =
+            names.into_iter().map(|row| ((row.kind, row.key), row.name)).collect();
+        Ok(rows
+            .into_iter()
+            .map(|(kind, key, count)| {
+                let name = names.get(&(kind, key.clone())).cloned().unwrap_or(key);
+                Facet { value: Tag { kind, name }, count: count as u64 }
+            })
+            .collect())
+    }
+
+    /// How many incidents a queue has by product, the most frequent first.
+    pub async fn facet_product(&self, queue: &QueueFilter) -> Result<Vec<Facet<String>>> {
+        let members = members(filter::queue_without(queue, |f| f.product = None));
+        let incidents = Expr::col((alert::row::Entity, alert::row::Column::IncidentId)).count_distinct();
+        let rows: Vec<(String, i64)> = alert::row::Entity::find()
+            .select_only()
+            .column(alert::row::Column::Product)
+            .expr_as(incidents, "count")
+            .filter(alert::row::Column::Product.is_not_null())
+            .filter(alert::row::Column::IncidentId.in_subquery(members))
+            .group_by(alert::row::Column::Product)
+            .order_by_desc(Expr::cust("COUNT(DISTINCT \"alert\".\"incident_id\")"))
+            .order_by_asc(alert::row::Column::Product)
+            .limit(FACET_VALUES_MAX)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(value, count)| Facet { value, count: count as u64 }).collect())
+    }
+}
+
+fn members(condition: Condition) -> sea_orm::sea_query::SelectStatement {
+    Query::select().column((Entity, Column::Id)).from(Entity).cond_where(condition).to_owned()
+}

@@ -1,0 +1,183 @@
+//! Suggestions while a person types: assignees and tags.
+
+use std::collections::HashSet;
+
+use chrono::Duration;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, OnConflict};
+use sea_orm::{QueryOrder, QuerySelect, Set};
+
+use super::account::{group, user};
+use super::filter::contains;
+use super::{Reader, Tx, tag};
+use crate::domain::account::{Owner, OwnerId};
+use crate::domain::tag::{TagKind, key};
+use crate::domain::{GroupId, Instant, Result, UserId, text};
+
+mod pick {
+    //! Whom a user picked as an owner, and when last.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "assignee_pick")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) picked_by: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) owner_id: Uuid,
+        pub(super) is_group: bool,
+        pub(super) picked_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How recent a tag's use must be to stand first (seed "Create your own incidents", step 4: the prior two weeks).
+const RECENT_TAGS: Duration = Duration::days(14);
+
+/// How many recent picks are looked at.
+const RECENT_PICKS_MAX: u64 = 20;
+
+/// Why somebody is suggested as an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
+#[graphql(name = "SuggestionReason")]
+pub enum Reason {
+    /// It is the caller.
+    Me,
+    /// The caller picked it before.
+    RecentPick,
+    /// Its name or account holds the search.
+    Match,
+}
+
+/// Somebody who may become the owner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssigneeSuggestion {
+    /// Who.
+    pub owner: Owner,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// A tag that may be meant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagSuggestion {
+    /// As first written.
+    pub name: String,
+    /// When it was last added to an incident, to the hour.
+    pub last_used_at: Instant,
+}
+
+impl Reader {
+    /// Whom to suggest as an owner: the caller first, then its recent picks, then users and groups whose name or
+    /// account holds the search; each once, at most `limit`.
+    pub async fn assignee_suggestions(&self, me: UserId, search: &str, limit: u64) -> Result<Vec<AssigneeSuggestion>> {
+        let needle = text::fold(search.trim());
+        let holds =
+            |owner: &Owner| text::fold(&owner.name).contains(&needle) || text::fold(&owner.account).contains(&needle);
+        let picks = pick::Entity::find()
+            .filter(pick::Column::PickedBy.eq(me.0))
+            .order_by_desc(pick::Column::PickedAt)
+            .limit(RECENT_PICKS_MAX)
+            .all(self.conn())
+            .await?;
+        let picked: Vec<OwnerId> = picks
+            .iter()
+            .map(|row| match row.is_group {
+                true => OwnerId::Group(GroupId(row.owner_id)),
+                false => OwnerId::User(UserId(row.owner_id)),
+            })
+            .collect();
+        let known = self.owners(picked.iter().copied().chain([OwnerId::User(me)])).await?;
+        let mut suggestions: Vec<AssigneeSuggestion> = Vec::new();
+        let first = [(OwnerId::User(me), Reason::Me)].into_iter();
+        for (id, reason) in first.chain(picked.into_iter().map(|id| (id, Reason::RecentPick))) {
+            if let Some(owner) = known.get(&id).filter(|owner| holds(owner)) {
+                suggestions.push(AssigneeSuggestion { owner: owner.clone(), reason });
+            }
+        }
+        for owner in self.accounts_holding(&needle, limit).await? {
+            suggestions.push(AssigneeSuggestion { owner, reason: Reason::Match });
+        }
+        let mut seen = HashSet::new();
+        suggestions.retain(|suggestion| seen.insert(suggestion.owner.id));
+        suggestions.truncate(limit as usize);
+        Ok(suggestions)
+    }
+
+    async fn accounts_holding(&self, needle: &str, limit: u64) -> Result<Vec<Owner>> {
+        let users = user::Entity::find()
+            .filter(
+                contains(Expr::col((user::Entity, user::Column::NameKey)), needle)
+                    .or(contains(Expr::col((user::Entity, user::Column::AccountKey)), needle)),
+            )
+            .order_by_asc(user::Column::NameKey)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        let groups = group::Entity::find()
+            .filter(
+                contains(Expr::col((group::Entity, group::Column::NameKey)), needle)
+                    .or(contains(Expr::col((group::Entity, group::Column::AccountKey)), needle)),
+            )
+            .order_by_asc(group::Column::NameKey)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        let mut owners: Vec<Owner> =
+            users.into_iter().map(Owner::from).chain(groups.into_iter().map(Owner::from)).collect();
+        owners.sort_by_cached_key(|owner| (text::fold(&owner.name), owner.id));
+        Ok(owners)
+    }
+
+    /// Custom tags that hold the search: those used in the last 14 days first, then older ones, each part by name.
+    pub async fn tag_suggestions(&self, search: &str, now: Instant, limit: u64) -> Result<Vec<TagSuggestion>> {
+        use tag::name::{Column, Entity};
+        let since = now - RECENT_TAGS;
+        let holding = Entity::find()
+            .filter(Column::Kind.eq(TagKind::Custom))
+            .filter(contains(Expr::col((Entity, Column::Key)), &key(search)));
+        let mut rows = holding
+            .clone()
+            .filter(Column::LastUsedAt.gte(since))
+            .order_by_asc(Column::Key)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        if (rows.len() as u64) < limit {
+            let rest = limit - rows.len() as u64;
+            let older = holding.filter(Column::LastUsedAt.lt(since)).order_by_asc(Column::Key).limit(rest);
+            rows.extend(older.all(self.conn()).await?);
+        }
+        Ok(rows.into_iter().map(|row| TagSuggestion { name: row.name, last_used_at: row.last_used_at }).collect())
+    }
+
+    /// Whether a custom tag of this name exists.
+    pub async fn custom_tag_exists(&self, name: &str) -> Result<bool> {
+        let row = tag::name::Entity::find_by_id((TagKind::Custom, key(name))).one(self.conn()).await?;
+        Ok(row.is_some())
+    }
+}
+
+impl Tx {
+    /// Notes that a user picked an owner, so that it is suggested first next time.
+    pub async fn note_pick(&self, by: UserId, owner: OwnerId, now: Instant) -> Result<()> {
+        let (owner_id, is_group) = match owner {
+            OwnerId::User(id) => (id.0, false),
+            OwnerId::Group(id) => (id.0, true),
+        };
+        let row = pick::ActiveModel {
+            picked_by: Set(by.0),
+            owner_id: Set(owner_id),
+            is_group: Set(is_group),
+            picked_at: Set(now),
+        };
+        let again = OnConflict::columns([pick::Column::PickedBy, pick::Column::OwnerId])
+            .update_column(pick::Column::PickedAt)
+            .to_owned();
+        pick::Entity::insert(row).on_conflict(again).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+}

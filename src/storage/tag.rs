@@ -1,0 +1,136 @@
+//! Tags: the names as first written, and which incident has which.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::Duration;
+use sea_orm::Set;
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::OnConflict;
+
+use super::{Reader, Tx};
+use crate::domain::tag::{Tag, TagKind};
+use crate::domain::{IncidentId, Instant, Result};
+
+pub(super) mod name {
+    //! A tag's name as first written, by kind and key.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "tag")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) kind: crate::domain::tag::TagKind,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) key: String,
+        pub(in crate::storage) name: String,
+        pub(in crate::storage) last_used_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(super) mod held {
+    //! Which incident has which tag.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "incident_tag")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) incident_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) kind: crate::domain::tag::TagKind,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) key: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// How stale `last_used_at` may be: suggestions ask for the last 14 days, and every writer of a tag takes its row's lock.
+const LAST_USED_GRAIN: Duration = Duration::hours(1);
+
+impl Reader {
+    /// The tags of these incidents, each list by kind and key.
+    pub(super) async fn tags(&self, incidents: &[Uuid]) -> Result<HashMap<Uuid, Vec<Tag>>> {
+        let held = held::Entity::find()
+            .filter(held::Column::IncidentId.is_in(incidents.iter().copied()))
+            .all(self.conn())
+            .await?;
+        let keys: HashSet<String> = held.iter().map(|row| row.key.clone()).collect();
+        let names = self.tag_names(keys).await?;
+        let mut tags: HashMap<Uuid, Vec<Tag>> = HashMap::new();
+        for row in held {
+            let name = names.get(&(row.kind, row.key.clone())).cloned().unwrap_or(row.key);
+            tags.entry(row.incident_id).or_default().push(Tag { kind: row.kind, name });
+        }
+        tags.values_mut().for_each(|list| list.sort_by_cached_key(|tag| (tag.kind, tag.key())));
+        Ok(tags)
+    }
+
+    async fn tag_names(&self, keys: HashSet<String>) -> Result<HashMap<(TagKind, String), String>> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let rows = name::Entity::find().filter(name::Column::Key.is_in(keys)).all(self.conn()).await?;
+        Ok(rows.into_iter().map(|row| ((row.kind, row.key), row.name)).collect())
+    }
+}
+
+impl Tx {
+    /// These tags as first written on this desk; new ones are written now. In key order, so that two writers of the
+    /// same tags never wait for each other in a circle.
+    pub async fn first_written(&self, mut tags: Vec<Tag>, now: Instant) -> Result<Vec<Tag>> {
+        tags.sort_by_cached_key(|tag| (tag.kind, tag.key()));
+        tags.dedup_by_key(|tag| (tag.kind, tag.key()));
+        if tags.is_empty() {
+            return Ok(tags);
+        }
+        let rows = tags.iter().map(|tag| name::ActiveModel {
+            kind: Set(tag.kind),
+            key: Set(tag.key()),
+            name: Set(tag.name.clone()),
+            last_used_at: Set(now),
+        });
+        let keep = OnConflict::columns([name::Column::Kind, name::Column::Key]).do_nothing().to_owned();
+        name::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        let names = self.tag_names(tags.iter().map(Tag::key).collect()).await?;
+        name::Entity::update_many()
+            .col_expr(name::Column::LastUsedAt, Expr::value(now))
+            .filter(name::Column::Key.is_in(tags.iter().map(Tag::key)))
+            .filter(name::Column::LastUsedAt.lt(now - LAST_USED_GRAIN))
+            .exec(self.conn())
+            .await?;
+        Ok(tags
+            .into_iter()
+            .map(|tag| match names.get(&(tag.kind, tag.key())) {
+                Some(name) => Tag { kind: tag.kind, name: name.clone() },
+                None => tag,
+            })
+            .collect())
+    }
+
+    /// Writes which tags an incident has, given those it had.
+    pub(super) async fn save_tags(&self, incident: IncidentId, before: &[Tag], after: &[Tag]) -> Result<()> {
+        let keys = |tags: &[Tag]| tags.iter().map(|tag| (tag.kind, tag.key())).collect::<HashSet<_>>();
+        let (had, has) = (keys(before), keys(after));
+        for (kind, key) in had.difference(&has) {
+            held::Entity::delete_by_id((incident.0, *kind, key.clone())).exec(self.conn()).await?;
+        }
+        let mut new: Vec<_> = has.difference(&had).cloned().collect();
+        if !new.is_empty() {
+            new.sort();
+            let rows = new.into_iter().map(|(kind, key)| held::ActiveModel {
+                incident_id: Set(incident.0),
+                kind: Set(kind),
+                key: Set(key),
+            });
+            held::Entity::insert_many(rows).exec_without_returning(self.conn()).await?;
+        }
+        Ok(())
+    }
+}

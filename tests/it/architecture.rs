@@ -1,0 +1,456 @@
+//! The rules of the house that a compiler does not know: who may import whom, what a file may be called, how long it may get.
+//!
+//! Each rule is a function of a path below `src/` and the file's text, and returns what it finds wrong; `tests` at the foot
+//! shows that each one bites. Imports are read from tokens, so a rule sees `use crate::{a, b}` and a path in an expression
+//! alike, and no comment or string fools it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// The folders of `src/` in their total order: each imports only those before it.
+const FOLDERS: [&str; 8] = ["domain", "storage", "realtime", "app", "import", "sample", "graphql", "server"];
+
+/// The files of `src/` that wire the folders together and may import all of them; no folder imports these.
+const WIRING: [&str; 4] = ["config", "cli", "lib", "main"];
+
+/// Names that say nothing: what is put into such a drawer never comes out of it.
+const DRAWERS: [&str; 7] = ["utils", "helpers", "common", "types", "models", "service", "manager"];
+
+/// Past this, a file has more than one role. The longest that reads well here stays below 500.
+const LINES_MAX: usize = 700;
+
+/// What `domain/` may take from the frameworks: one word, one definition for the column and the API.
+const DOMAIN_DERIVES: [(&str, &[&str]); 2] =
+    [("sea_orm", &["DeriveActiveEnum", "EnumIter"]), ("async_graphql", &["Enum"])];
+
+/// The frameworks, and the folders that may say their name.
+const FRAMEWORKS: [(&str, &[&str]); 6] = [
+    ("sea_orm", &["storage"]),
+    ("sea_orm_migration", &["storage"]),
+    ("watchfloor_migrations", &["storage"]),
+    ("sqlx", &["storage"]),
+    ("async_graphql", &["graphql", "server"]),
+    ("axum", &["server"]),
+];
+
+/// From the path of a file below `src/` and its text to what is wrong with it.
+type Rule = fn(&str, &str) -> Vec<String>;
+
+/// Every rule, by the sentence that it keeps.
+const RULES: [(&str, Rule); 6] = [
+    ("a folder imports only folders to its left", imports_only_to_the_left),
+    ("each framework has its folder", frameworks_stay_in_their_folder),
+    ("only app/ opens a transaction", only_app_transacts),
+    ("only the relay feeds the ring", only_the_relay_publishes),
+    ("a file opens with its role, and stays short enough to have one", opens_with_its_role_and_stays_short),
+    ("a name says what is inside", names_say_what_is_inside),
+];
+
+#[test]
+fn the_source_keeps_the_rules_of_the_house() {
+    let sources = sources();
+    assert!(sources.contains_key("lib.rs"), "the sources were found");
+    let mut wrong = module_files(&sources.keys().map(String::as_str).collect());
+    for (path, text) in &sources {
+        for (sentence, rule) in RULES {
+            wrong.extend(rule(path, text).into_iter().map(|finding| format!("src/{path}: {finding} ({sentence})")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn imports_only_to_the_left(path: &str, text: &str) -> Vec<String> {
+    let own = folder(path);
+    let reach = if WIRING.contains(&own) {
+        FOLDERS.len()
+    } else if let Some(place) = FOLDERS.iter().position(|folder| *folder == own) {
+        place
+    } else {
+        return vec![format!("`{own}` has no place in the order of the folders")];
+    };
+    imported_folders(path, text)
+        .into_iter()
+        .filter(|name| name != own && !FOLDERS[..reach].contains(&name.as_str()))
+        .filter(|name| !(WIRING.contains(&own) && WIRING.contains(&name.as_str())))
+        .map(|name| format!("imports `{name}`, which is not to the left of `{own}`"))
+        .collect()
+}
+
+fn frameworks_stay_in_their_folder(path: &str, text: &str) -> Vec<String> {
+    let own = folder(path);
+    let tokens = tokens(text);
+    let mut wrong = Vec::new();
+    for (framework, homes) in FRAMEWORKS {
+        if homes.contains(&own) {
+            continue;
+        }
+        let derives = DOMAIN_DERIVES.iter().find(|(name, _)| *name == framework && own == "domain");
+        for (at, _) in tokens.iter().enumerate().filter(|(_, token)| *token == framework) {
+            // `#[sea_orm(…)]` speaks to the derive, not to the library.
+            let is_attribute = at > 0 && tokens[at - 1] == "[" && derives.is_some();
+            let names = names_after(&tokens, at);
+            let only_derives = derives.is_some_and(|(_, allowed)| {
+                !names.is_empty() && names.iter().all(|name| allowed.contains(&name.as_str()))
+            });
+            if !is_attribute && !only_derives {
+                wrong.push(format!("says `{framework}`, whose place is {}/", homes.join("/ or ")));
+            }
+        }
+    }
+    wrong
+}
+
+fn only_app_transacts(path: &str, text: &str) -> Vec<String> {
+    if folder(path) == "app" {
+        return Vec::new();
+    }
+    let allowed_definition = if folder(path) == "storage" { "fn" } else { "" };
+    calls(text, "transact", allowed_definition).map(|call| format!("{call}; commands do that, in app/")).collect()
+}
+
+fn only_the_relay_publishes(path: &str, text: &str) -> Vec<String> {
+    if path == "realtime/relay.rs" {
+        return Vec::new();
+    }
+    let allowed_definition = if folder(path) == "realtime" { "fn" } else { "" };
+    calls(text, "publish", allowed_definition)
+        .map(|call| format!("{call}; realtime/relay.rs alone feeds the ring, in the order of the log"))
+        .collect()
+}
+
+fn opens_with_its_role_and_stays_short(_: &str, text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if !text.starts_with("//! ") {
+        wrong.push("opens without `//!` and a sentence on its role".to_owned());
+    }
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        wrong.push(format!("has {lines} lines, {LINES_MAX} are the most"));
+    }
+    wrong
+}
+
+fn names_say_what_is_inside(path: &str, _: &str) -> Vec<String> {
+    path.trim_end_matches(".rs")
+        .split('/')
+        .filter(|name| DRAWERS.contains(name))
+        .map(|name| format!("is in a drawer called `{name}`"))
+        .collect()
+}
+
+/// `mod.rs`, not `foo.rs` beside `foo/`: a noun's files lie together.
+fn module_files(paths: &BTreeSet<&str>) -> Vec<String> {
+    let folders: BTreeSet<&str> =
+        paths.iter().filter_map(|path| path.rsplit_once('/')).map(|(folder, _)| folder).collect();
+    let mut wrong = Vec::new();
+    for folder in folders {
+        if paths.contains(format!("{folder}.rs").as_str()) {
+            wrong.push(format!("src/{folder}.rs lies beside src/{folder}/: make it src/{folder}/mod.rs"));
+        } else if !paths.contains(format!("{folder}/mod.rs").as_str()) {
+            wrong.push(format!("src/{folder}/ has no mod.rs"));
+        }
+    }
+    wrong
+}
+
+/// Every source file, by its path below `src/`.
+fn sources() -> BTreeMap<String, String> {
+    fn collect(root: &Path, folder: &Path, into: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(folder).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                collect(root, &path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root).expect("below the root").to_str().expect("a name in UTF-8");
+                into.insert(name.to_owned(), fs::read_to_string(&path).expect("a readable file"));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut into = BTreeMap::new();
+    collect(&root, &root, &mut into);
+    into
+}
+
+/// The first step of a path: `domain` for `domain/tag.rs`, `main` for `main.rs`.
+fn folder(path: &str) -> &str {
+    path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+}
+
+/// The modules below the crate's root that a file names, by `crate::`, by the crate's own name or by enough `super::`.
+fn imported_folders(path: &str, text: &str) -> BTreeSet<String> {
+    let tokens = tokens(text);
+    let mut depth = path.split('/').filter(|name| !["mod.rs", "lib.rs", "main.rs"].contains(name)).count();
+    let (mut braces, mut inline) = (0, Vec::new());
+    let mut found = BTreeSet::new();
+    for (at, token) in tokens.iter().enumerate() {
+        match token.as_str() {
+            "{" => {
+                braces += 1;
+                if at >= 2 && tokens[at - 2] == "mod" {
+                    inline.push(braces);
+                    depth += 1;
+                }
+            }
+            "}" => {
+                if inline.last() == Some(&braces) {
+                    inline.pop();
+                    depth -= 1;
+                }
+                braces -= 1;
+            }
+            "crate" | "watchfloor" => found.extend(names_after(&tokens, at)),
+            "super" if at < 2 || tokens[at - 1] != "::" || tokens[at - 2] != "super" => {
+                let steps = tokens[at..].chunks(2).take_while(|pair| pair[0] == "super").count();
+                if steps >= depth && tokens.get(at + 1).is_some_and(|next| next == "::") {
+                    found.extend(names_after(&tokens, at + 2 * (steps - 1)));
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// What follows `name::`: one name, or the first name of each path in a group.
+fn names_after(tokens: &[String], at: usize) -> Vec<String> {
+    let follows = |offset: usize, expected: &str| tokens.get(at + offset).is_some_and(|token| token == expected);
+    if !follows(1, "::") {
+        return Vec::new();
+    }
+    if !follows(2, "{") {
+        return tokens.get(at + 2).cloned().into_iter().collect();
+    }
+    let (mut depth, mut names, mut at_start) = (1, Vec::new(), true);
+    for token in &tokens[at + 3..] {
+        match token.as_str() {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            "," if depth == 1 => at_start = true,
+            _ if depth == 1 && at_start => {
+                names.push(token.clone());
+                at_start = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+/// Where `name` is called outside unit tests, or defined after anything but `allowed_before`.
+fn calls(text: &str, name: &'static str, allowed_before: &str) -> impl Iterator<Item = String> {
+    let tokens = without_unit_tests(tokens(text));
+    let calls = (1..tokens.len()).filter(|at| {
+        let is_called = tokens.get(at + 1).is_some_and(|next| next == "(" || next == "::" || next == "<");
+        tokens[*at] == name && is_called && tokens[at - 1] != allowed_before
+    });
+    (0..calls.count()).map(move |_| format!("says `{name}(`"))
+}
+
+/// A unit test at a file's foot may do what the file may not.
+fn without_unit_tests(tokens: Vec<String>) -> Vec<String> {
+    let foot = tokens.windows(7).position(|window| window == ["#", "[", "cfg", "(", "test", ")", "]"]);
+    tokens.into_iter().take(foot.unwrap_or(usize::MAX)).collect()
+}
+
+/// A coarse reading of Rust: names, `::` and single signs, without comments, texts and characters.
+fn tokens(text: &str) -> Vec<String> {
+    let chars: Vec<char> = text.chars().collect();
+    let starts = |at: usize, sign: &str| sign.chars().enumerate().all(|(offset, c)| chars.get(at + offset) == Some(&c));
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < chars.len() {
+        let start = at;
+        if starts(at, "//") {
+            while at < chars.len() && chars[at] != '\n' {
+                at += 1;
+            }
+        } else if starts(at, "/*") {
+            at = after_block_comment(at, &chars, starts);
+        } else if let Some(end) = after_raw_text(at, &chars) {
+            at = end;
+        } else if chars[at] == '"' {
+            at += 1;
+            while at < chars.len() && chars[at] != '"' {
+                at += if chars[at] == '\\' { 2 } else { 1 };
+            }
+            at += 1;
+        } else if chars[at] == '\'' {
+            // A lifetime has no closing quote after its first letter; a character has.
+            let escaped = starts(at + 1, "\\");
+            at += 1;
+            if escaped || chars.get(at + 1) == Some(&'\'') {
+                at += if escaped { 2 } else { 1 };
+                while at < chars.len() && chars[at] != '\'' {
+                    at += 1;
+                }
+                at += 1;
+            }
+        } else if is_word(chars[at]) {
+            while at < chars.len() && is_word(chars[at]) {
+                at += 1;
+            }
+            tokens.push(chars[start..at].iter().collect());
+        } else if starts(at, "::") {
+            at += 2;
+            tokens.push("::".to_owned());
+        } else {
+            if !chars[at].is_whitespace() {
+                tokens.push(chars[at].to_string());
+            }
+            at += 1;
+        }
+    }
+    tokens
+}
+
+fn after_block_comment(start: usize, chars: &[char], starts: impl Fn(usize, &str) -> bool) -> usize {
+    let (mut at, mut depth) = (start, 0);
+    while at < chars.len() {
+        if starts(at, "/*") {
+            depth += 1;
+            at += 2;
+        } else if starts(at, "*/") {
+            depth -= 1;
+            at += 2;
+        } else {
+            at += 1;
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// Where `r"…"`, `br#"…"#` and their like end, if one starts here.
+fn after_raw_text(start: usize, chars: &[char]) -> Option<usize> {
+    let prefix = if chars[start] == 'b' { 1 } else { 0 };
+    let inside_a_word = start > 0 && (chars[start - 1].is_alphanumeric() || chars[start - 1] == '_');
+    if inside_a_word || chars.get(start + prefix) != Some(&'r') {
+        return None;
+    }
+    let hashes = chars[start + prefix + 1..].iter().take_while(|c| **c == '#').count();
+    let open = start + prefix + 1 + hashes;
+    if chars.get(open) != Some(&'"') {
+        return None;
+    }
+    let closes =
+        |at: &usize| chars[*at] == '"' && chars[at + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes;
+    (open + 1..chars.len()).find(closes).map(|at| at + 1 + hashes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bites(rule: Rule, path: &str, text: &str) {
+        assert!(!rule(path, text).is_empty(), "the rule overlooks {text:?} in {path}");
+    }
+
+    fn passes(rule: Rule, path: &str, text: &str) {
+        assert_eq!(rule(path, text), Vec::<String>::new(), "{text:?} in {path} is within the rules");
+    }
+
+    #[test]
+    fn an_import_to_the_right_is_found() {
+        let rule = imports_only_to_the_left;
+        bites(rule, "domain/tag.rs", "use crate::storage::Store;");
+        bites(rule, "domain/tag.rs", "use crate::{domain::Tag, storage::{self, Row}};");
+        bites(rule, "domain/tag.rs", "fn f() { crate::app::run() }");
+        bites(rule, "domain/tag.rs", "use super::super::storage::Store;");
+        bites(rule, "domain/mod.rs", "use super::storage::Store;");
+        bites(rule, "domain/mod.rs", "use super::{app, graphql};");
+        bites(rule, "domain/a/b.rs", "use super::super::super::app::App;");
+        bites(rule, "domain/tag.rs", "mod inner { use super::super::super::app::App; }");
+        bites(rule, "realtime/feed.rs", "use crate::app::App;");
+        bites(rule, "app/mod.rs", "use crate::config::Config;");
+        bites(rule, "graphql/mod.rs", "use crate::Everything;");
+        bites(rule, "sample/mod.rs", "use watchfloor::server;");
+        bites(rule, "extra/mod.rs", "");
+    }
+
+    #[test]
+    fn an_import_to_the_left_is_fine() {
+        let rule = imports_only_to_the_left;
+        passes(rule, "server/mod.rs", "use crate::{graphql, app::App, domain::{Error, tag}};");
+        passes(rule, "storage/tag.rs", "use super::Store; use crate::storage::Row; pub(crate) fn f() {}");
+        passes(rule, "domain/tag.rs", "mod tests { use super::*; } mod more { use super::super::text; }");
+        passes(
+            rule,
+            "domain/tag.rs",
+            "/// See [`crate::storage`].\n// use crate::app;\nconst A: &str = \"crate::app::b\";",
+        );
+        passes(
+            rule,
+            "domain/tag.rs",
+            "/* crate::app /* */ crate::app */ fn f<'a>(x: &'a str) { '\"'; r#\"crate::app\"#; }",
+        );
+        passes(rule, "main.rs", "use watchfloor::{cli, server}; use crate::config::Config;");
+        passes(rule, "cli.rs", "use crate::config::Config; use super::server;");
+        passes(rule, "lib.rs", "pub mod domain;");
+    }
+
+    #[test]
+    fn a_framework_outside_its_folder_is_found() {
+        let rule = frameworks_stay_in_their_folder;
+        bites(rule, "app/mod.rs", "use sea_orm::DatabaseConnection;");
+        bites(rule, "main.rs", "sqlx::query(\"\");");
+        bites(rule, "domain/tag.rs", "use sea_orm::{DeriveActiveEnum, EntityTrait};");
+        bites(rule, "domain/tag.rs", "use async_graphql::Object;");
+        bites(rule, "domain/tag.rs", "use async_graphql as gql;");
+        bites(rule, "realtime/feed.rs", "#[derive(async_graphql::Enum)] enum A {}");
+        bites(rule, "graphql/mod.rs", "use axum::Router;");
+        bites(rule, "app/mod.rs", "#[sea_orm(rs_type = \"String\")]");
+        passes(rule, "storage/tag.rs", "use sea_orm::entity::prelude::*;");
+        passes(rule, "server/http.rs", "use axum::Router; use async_graphql::Request;");
+        passes(
+            rule,
+            "domain/tag.rs",
+            "use async_graphql::Enum; use sea_orm::{DeriveActiveEnum, EnumIter};\n#[derive(Enum)]\n#[sea_orm(rs_type = \"String\")]",
+        );
+    }
+
+    #[test]
+    fn a_second_writer_is_found() {
+        bites(only_app_transacts, "graphql/mutation.rs", "store.transact(|tx| async { Ok(()) }).await");
+        bites(only_app_transacts, "storage/mod.rs", "fn f(s: Store) { s.transact::<()>(|_| ()) }");
+        bites(only_app_transacts, "server/mod.rs", "pub async fn transact<T>() {}");
+        passes(only_app_transacts, "storage/mod.rs", "pub async fn transact<T>(&self) {}");
+        passes(only_app_transacts, "app/tag.rs", "self.store.transact(|tx| ())");
+        passes(only_app_transacts, "storage/mod.rs", "#[cfg(test)]\nmod tests { fn f() { s.transact(|_| ()) } }");
+
+        bites(only_the_relay_publishes, "app/tag.rs", "self.hub.publish(change)");
+        bites(only_the_relay_publishes, "realtime/mod.rs", "fn f() { Hub::publish(&hub, change) }");
+        passes(only_the_relay_publishes, "realtime/mod.rs", "pub(super) fn publish(&self) {}");
+        passes(only_the_relay_publishes, "realtime/relay.rs", "hub.publish(change)");
+    }
+
+    #[test]
+    fn a_file_without_a_role_a_long_file_and_a_drawer_are_found() {
+        bites(opens_with_its_role_and_stays_short, "app/mod.rs", "use std::fmt;\n");
+        bites(opens_with_its_role_and_stays_short, "app/mod.rs", &format!("//! Long.\n{}", "\n".repeat(LINES_MAX)));
+        passes(
+            opens_with_its_role_and_stays_short,
+            "app/mod.rs",
+            &format!("//! Long.\n{}", "\n".repeat(LINES_MAX - 1)),
+        );
+        bites(names_say_what_is_inside, "app/utils.rs", "");
+        bites(names_say_what_is_inside, "app/types/mod.rs", "");
+        passes(names_say_what_is_inside, "app/title.rs", "");
+    }
+
+    #[test]
+    fn a_file_beside_its_folder_is_found() {
+        let wrong = |paths: &[&'static str]| module_files(&paths.iter().copied().collect()).len();
+        assert_eq!(wrong(&["lib.rs", "app/mod.rs", "app/tag/mod.rs", "app/tag/name.rs"]), 0);
+        assert_eq!(wrong(&["app.rs", "app/tag.rs"]), 1);
+        assert_eq!(wrong(&["app/tag.rs"]), 1);
+        assert_eq!(wrong(&["app/mod.rs", "app/tag.rs", "app/tag/mod.rs"]), 1);
+    }
+}

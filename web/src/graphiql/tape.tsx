@@ -1,0 +1,118 @@
+// The tape below the response pane: every item of the running subscription, newest first.
+// GraphiQL shows only the last result, and there a heartbeat would wipe out the item that a person waited for.
+import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
+import { useEffect, useSyncExternalStore } from 'react';
+
+/** Enough to scroll back through a busy minute; older items leave the tape, not the stream. */
+const ITEMS_KEPT = 200;
+
+interface Item {
+  number: number;
+  at: string;
+  label: string;
+  line: string;
+  text: string;
+}
+
+interface Tape {
+  /** The GraphiQL tab that it was started from, and is shown in. */
+  tab: string | undefined;
+  state: 'connecting' | 'live' | 'reconnecting' | 'over';
+  ending: string;
+  reconnects: number;
+  received: number;
+  items: Item[];
+}
+
+let current: Tape | null = null;
+let activeTab: string | undefined;
+const listeners = new Set<() => void>();
+
+function show(next: Tape): void {
+  current = next;
+  for (const listener of listeners) listener();
+}
+
+export const tape = {
+  /** Starts an empty tape; what an earlier subscription still reports is dropped from here on. */
+  begin() {
+    let mine: Tape = { tab: activeTab, state: 'connecting', ending: '', reconnects: 0, received: 0, items: [] };
+    const update = (change: Partial<Tape>) => {
+      if (current !== mine || mine.state === 'over') return;
+      mine = { ...mine, ...change };
+      show(mine);
+    };
+    show(mine);
+    return {
+      connected: () => update({ state: 'live', reconnects: mine.reconnects + (mine.state === 'reconnecting' ? 1 : 0) }),
+      disconnected: () => update({ state: 'reconnecting' }),
+      item: (result: object) => {
+        const received = mine.received + 1;
+        update({ received, items: [describe(received, result), ...mine.items].slice(0, ITEMS_KEPT) });
+      },
+      end: (ending: string) => update({ state: 'over', ending }),
+    };
+  },
+};
+
+/** The root field's value is the item; its type name, where it was asked for, says what kind it is. */
+function describe(number: number, result: object): Item {
+  const { data, errors } = result as { data?: Record<string, unknown> | null; errors?: unknown };
+  const value = errors ?? Object.values(data ?? {})[0];
+  const kind = (value as { __typename?: unknown } | null | undefined)?.__typename;
+  return {
+    number,
+    at: new Date().toLocaleTimeString([], { hour12: false }),
+    label: errors ? 'errors' : typeof kind === 'string' ? kind : (Object.keys(data ?? {})[0] ?? 'item'),
+    line: JSON.stringify(value, (key, inner) => (key === '__typename' ? undefined : inner)) ?? '',
+    text: JSON.stringify(result, null, 2),
+  };
+}
+
+export function TapeView() {
+  const shown = useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => current,
+  );
+  const tab = useGraphiQL(({ tabs, activeTabIndex }) => tabs[activeTabIndex]?.id);
+  const { stop } = useGraphiQLActions();
+  useEffect(() => {
+    // GraphiQL stops a subscription when another tab is chosen, but not when one is added: its items would land there.
+    if (activeTab !== undefined && activeTab !== tab) stop();
+    activeTab = tab;
+  }, [tab, stop]);
+
+  if (shown === null || shown.tab !== tab) return null;
+  return (
+    <section className="tape" aria-label="Items of the subscription">
+      <header className={`tape-state tape-${shown.state}`} role="status">
+        <i aria-hidden="true" />
+        <b>{stateText(shown)}</b>
+        <span>{shown.received === 1 ? '1 item' : `${shown.received} items`}</span>
+        {shown.reconnects > 0 && <span>reconnected {shown.reconnects}× (the subscription began anew each time)</span>}
+      </header>
+      <ol className="tape-items">
+        {shown.items.map((item) => (
+          <li key={item.number}>
+            <details>
+              <summary>
+                <time>{item.at}</time>
+                <b>{item.label}</b>
+                <code>{item.line}</code>
+              </summary>
+              <pre>{item.text}</pre>
+            </details>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function stateText({ state, ending }: Tape): string {
+  if (state === 'over') return ending;
+  return { connecting: 'connecting', live: 'live', reconnecting: 'connection lost, trying again' }[state];
+}

@@ -1,0 +1,228 @@
+// Drives GraphiQL in a real browser against a running server, with every request that would leave the machine cut.
+//
+//   node test/graphiql.mjs BASE_URL [SCREENSHOT_FOLDER]
+//
+// The tabs are the repository's examples, so nothing here names a field of the schema but the mutation that makes the
+// awaited item. By default that creates an incident; the environment replaces it:
+//
+//   CHROMIUM               the browser                                   /usr/bin/chromium
+//   ACTOR                  Watchfloor-Actor, over HTTP and WebSocket     none
+//   MUTATION               document of the mutation
+//   MUTATION_VARIABLES     its variables, JSON; {mark} becomes a text that no earlier run used
+//   EXPECT                 a text that only the awaited item carries     {mark}
+//   SUBSCRIPTION_TAB       title of the tab to run                       the first that holds a subscription
+//   STEP_MS                how long one step may take                    15000
+import { strict as assert } from 'node:assert';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const [base, folder] = process.argv.slice(2);
+if (base === undefined) {
+  console.error('usage: node test/graphiql.mjs BASE_URL [SCREENSHOT_FOLDER]');
+  process.exit(2);
+}
+if (folder !== undefined) await mkdir(folder, { recursive: true });
+
+const { env } = process;
+const STEP_MS = Number(env.STEP_MS ?? 15_000);
+const MARK = `graphiql-${Date.now().toString(36)}`;
+const marked = (text) => text.replaceAll('{mark}', MARK);
+const EXPECT = marked(env.EXPECT ?? '{mark}');
+const MUTATION = env.MUTATION ?? 'mutation ($input: CreateIncidentInput!) { createIncident(input: $input) { __typename } }';
+const MUTATION_VARIABLES = JSON.parse(
+  marked(env.MUTATION_VARIABLES ?? '{ "input": { "title": "Beacon to a new domain, {mark}", "severity": "HIGH" } }'),
+);
+const EXAMPLES = new URL('../../examples/', import.meta.url);
+
+/** What must not happen on any page: a request beyond this machine, a refused load, an error in the console. */
+const faults = [];
+const cut = [];
+
+const browser = await chromium.launch({
+  executablePath: env.CHROMIUM ?? '/usr/bin/chromium',
+  args: [
+    '--headless',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+    // What the interception below cannot see, such as a preconnect, finds no address.
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE [::1]',
+  ],
+});
+try {
+  const page = await openPage();
+  await theFirstPageShowsThatTheServerAnswers(page);
+  await everyExampleHasATab(page);
+  await theFirstExampleAnswers(page);
+  await theEditorKnowsTheSchema(page);
+  await aSubscriptionShowsAnItem(page);
+  await theExamplesPaneOpensATab(page);
+  assert.deepEqual(cut, [], 'requests left the machine');
+  assert.deepEqual(faults, [], 'the pages reported errors');
+  console.log('ok   no request left the machine, no error on the pages');
+} finally {
+  await browser.close();
+}
+
+async function openPage() {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
+  const local = (address) => ['127.0.0.1', 'localhost', '[::1]'].includes(new URL(address).hostname);
+  await context.route(
+    (url) => ['http:', 'https:'].includes(url.protocol) && !local(url.href),
+    (route) => {
+      cut.push(route.request().url());
+      return route.abort();
+    },
+  );
+  const page = await context.newPage();
+  page.setDefaultTimeout(STEP_MS);
+  page.on('websocket', (socket) => local(socket.url()) || cut.push(socket.url()));
+  page.on('pageerror', (error) => faults.push(`page: ${error.message}`));
+  page.on('console', (message) => message.type() === 'error' && faults.push(`console: ${message.text()}`));
+  return page;
+}
+
+async function theFirstPageShowsThatTheServerAnswers(page) {
+  await page.goto(base);
+  await page.locator('#health[data-state="well"]').waitFor();
+  await shoot(page, '1-home');
+  await page.getByRole('link', { name: 'Open GraphiQL' }).click();
+  await page.waitForURL('**/graphiql');
+  console.log('ok   / shows that the server answers, and leads to /graphiql');
+}
+
+async function everyExampleHasATab(page) {
+  await page.locator('.graphiql-query-editor .view-line').first().waitFor();
+  const names = (await readdir(EXAMPLES)).filter((name) => name.endsWith('.graphql')).sort();
+  assert.ok(names.length > 0, 'examples/ is empty');
+
+  const tabs = await storedTabs(page);
+  assert.equal(await page.locator('.graphiql-tab').count(), names.length, 'one tab for each example');
+  for (const [index, name] of names.entries()) {
+    const text = await readFile(new URL(name, EXAMPLES), 'utf8');
+    assert.equal(tabs[index].query.trim(), text.trim(), `tab ${index + 1} holds examples/${name}`);
+    assert.notEqual(tabs[index].title, '<untitled>', `examples/${name} names its operation, which titles the tab`);
+  }
+  console.log(`ok   ${names.length} example tabs: ${tabs.map((tab) => tab.title).join(', ')}`);
+}
+
+async function theFirstExampleAnswers(page) {
+  await openTab(page, 0);
+  if (env.ACTOR !== undefined) await setHeaders(page, { 'Watchfloor-Actor': env.ACTOR });
+  await page.locator('.graphiql-execute-button').click();
+  const answer = await response(page, (text) => text.includes('"data"') || text.includes('"errors"'));
+  assert.ok(!answer.includes('"errors"'), `the first example is refused: ${answer}`);
+  await shoot(page, '2-query');
+  console.log('ok   the first example answers with data');
+}
+
+/** Proves that the GraphQL worker runs: typed text is completed from the schema, and a wrong field is underlined. */
+async function theEditorKnowsTheSchema(page) {
+  await page.locator('.graphiql-tab-add').click();
+  await page.locator('.graphiql-query-editor .monaco-editor').click();
+  await page.keyboard.type('{ ');
+  await page.keyboard.press('Control+Space');
+  await page.locator('.suggest-widget .monaco-list-row').first().waitFor();
+  await page.waitForTimeout(300); // the list's own fade-in, for the picture only
+  await shoot(page, '3-completion');
+  await page.keyboard.press('Escape');
+  await page.keyboard.type('noSuchFieldAnywhere ');
+  await page.locator('.graphiql-query-editor .squiggly-error').first().waitFor();
+  console.log('ok   the editor completes and checks from the schema');
+  await closeLastTab(page);
+}
+
+async function aSubscriptionShowsAnItem(page) {
+  const tabs = await storedTabs(page);
+  const index = tabs.findIndex(({ title, query }) =>
+    env.SUBSCRIPTION_TAB === undefined ? /^\s*subscription\b/m.test(query ?? '') : title === env.SUBSCRIPTION_TAB,
+  );
+  assert.ok(index >= 0, 'no example tab holds a subscription');
+  await openTab(page, index);
+  if (env.ACTOR !== undefined) await setHeaders(page, { 'Watchfloor-Actor': env.ACTOR });
+  await page.locator('.graphiql-execute-button').click();
+  await page.locator('.tape-live').waitFor();
+
+  // The socket is open; the subscription may not have reached the log yet. A stream that starts with a marker shows it.
+  await page.locator('.tape-items li').first().waitFor({ timeout: 2_000 }).catch(() => {});
+  await mutate();
+  await page.locator('.tape-items li', { hasText: EXPECT }).first().waitFor();
+  await page.locator('.tape-items li', { hasText: EXPECT }).first().locator('summary').click();
+  await shoot(page, '4-subscription');
+  await page.locator('.graphiql-execute-button').click();
+  await page.locator('.tape-over').waitFor();
+  console.log(`ok   the subscription in tab ${index + 1} showed the item of the mutation`);
+}
+
+async function theExamplesPaneOpensATab(page) {
+  const before = await page.locator('.graphiql-tab').count();
+  await page.getByRole('button', { name: /Examples/ }).first().click();
+  await shoot(page, '5-examples');
+  await page.locator('.examples button').first().click();
+  assert.equal(await page.locator('.graphiql-tab').count(), before + 1);
+  await page.waitForFunction((count) => JSON.parse(localStorage['graphiql:tabState']).tabs.length === count, before + 1);
+  const tabs = await storedTabs(page);
+  assert.equal(tabs.at(-1).query, tabs[0].query);
+  await page.getByRole('button', { name: /Documentation/ }).first().click();
+  await page.locator('.graphiql-doc-explorer').waitFor();
+  await shoot(page, '6-documentation');
+  console.log('ok   the examples pane opens an example anew, the documentation is there');
+}
+
+async function mutate() {
+  const answer = await fetch(new URL('/graphql', base), {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      ...(env.ACTOR === undefined ? {} : { 'Watchfloor-Actor': env.ACTOR }),
+    },
+    body: JSON.stringify({ query: MUTATION, variables: MUTATION_VARIABLES }),
+  });
+  const { data, errors } = await answer.json();
+  assert.ok(data && !errors, `the mutation is refused: ${JSON.stringify(errors)}`);
+}
+
+async function storedTabs(page) {
+  await page.waitForFunction(() => localStorage['graphiql:tabState'] !== undefined);
+  return page.evaluate(() => JSON.parse(localStorage['graphiql:tabState']).tabs);
+}
+
+async function openTab(page, index) {
+  await page.locator('.graphiql-tab-button').nth(index).click();
+  await page.locator('.graphiql-tab').nth(index).and(page.locator('.graphiql-tab-active')).waitFor();
+}
+
+async function closeLastTab(page) {
+  await page.locator('.graphiql-tab').last().hover();
+  await page.locator('.graphiql-tab-close').last().click();
+}
+
+async function setHeaders(page, headers) {
+  await page.getByRole('button', { name: 'Headers', exact: true }).click();
+  await page.locator('.graphiql-editor-tool .graphiql-editor:not(.hidden) .monaco-editor').click();
+  await page.keyboard.press('Control+A');
+  await page.keyboard.insertText(JSON.stringify(headers));
+  await page.getByRole('button', { name: 'Variables', exact: true }).click();
+}
+
+/** The text of the response pane once it satisfies `done`: from Monaco's model, since the pane draws visible lines only. */
+async function response(page, done) {
+  const deadline = Date.now() + STEP_MS;
+  for (;;) {
+    const text = await page.evaluate(
+      () => globalThis.__MONACO.editor.getModels().find((model) => model.uri.path.endsWith('response.json'))?.getValue() ?? '',
+    );
+    if (done(text)) return text;
+    assert.ok(Date.now() < deadline, `the response pane still shows: ${text}`);
+    await page.waitForTimeout(100);
+  }
+}
+
+async function shoot(page, name) {
+  if (folder !== undefined) await page.screenshot({ path: join(folder, `${name}.png`) });
+}
