@@ -3,6 +3,7 @@
 //! Every other format is read into these records, and the sample desk is told in them. An incident, its comments and
 //! its updates are named by `source` and `externalId`, so that the same record twice is the same thing once.
 
+use chrono::SubsecRound;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::words;
@@ -415,8 +416,8 @@ impl AlertRecord {
             severity: self.severity,
             category: self.category.clone(),
             techniques: self.techniques.clone(),
-            first_activity_at: self.first_activity_at,
-            last_activity_at: self.last_activity_at,
+            first_activity_at: self.first_activity_at.map(|at| at.trunc_subsecs(6)),
+            last_activity_at: self.last_activity_at.map(|at| at.trunc_subsecs(6)),
             entities: entities.collect::<Result<_>>()?,
         };
         if let Some(raw) = &self.raw {
