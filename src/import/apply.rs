@@ -5,6 +5,7 @@
 //! was applied before.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use chrono::SubsecRound;
 
@@ -30,7 +31,7 @@ pub const ALERTS_PER_TRANSACTION: usize = 1_000;
 /// they came in.
 const BATCH_SPAN: chrono::Duration = chrono::Duration::minutes(15);
 
-/// The most people and groups remembered by account, so that a large import does not ask for each again.
+/// The most people, groups, incidents and alerts remembered, so that a large import does not ask for each again.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// How many merges are followed from an incident to the one that holds its alerts and comments now.
@@ -45,6 +46,10 @@ pub struct Applier<'a> {
     waiting: Vec<(u64, Instant, AlertDraft)>,
     actors: HashMap<String, Actor>,
     owners: HashMap<String, OwnerId>,
+    /// Incidents that this import wrote, as it left them: nearly every record speaks of one of them.
+    written: HashMap<IncidentId, Incident>,
+    /// Alerts that this import took in, by key.
+    taken_in: HashMap<(String, String), AlertId>,
     /// The time of the last update, and whom this import updated at that very time: a second update of the same
     /// instant is new, while one from an earlier run is not.
     instant: (Instant, HashSet<IncidentId>),
@@ -60,6 +65,8 @@ impl<'a> Applier<'a> {
             waiting: Vec::new(),
             actors: HashMap::new(),
             owners: HashMap::new(),
+            written: HashMap::new(),
+            taken_in: HashMap::new(),
             instant: (Instant::default(), HashSet::new()),
         }
     }
@@ -128,6 +135,10 @@ impl<'a> Applier<'a> {
         self.counts.alerts_created += ingested.created as u64;
         self.counts.alerts_updated += ingested.updated as u64;
         self.counts.alerts_unchanged += ingested.unchanged as u64;
+        for alert in ingested.alerts {
+            let key = (alert.report.provider, alert.report.provider_alert_id);
+            remember(&mut self.taken_in, key, alert.id);
+        }
         Ok(())
     }
 
@@ -175,10 +186,11 @@ impl<'a> Applier<'a> {
         let mut is_there = existing.is_some();
         for (command, edit) in steps.drain(skip..) {
             let commented = u64::from(edit.comment.is_some());
-            match is_there {
+            let outcome = match is_there {
                 true => self.app.update_incident(&command, id, edit).await?,
                 false => self.app.create_incident(&command, Some(id), edit).await?,
             };
+            remember(&mut self.written, id, outcome.incident);
             self.counts.comments += commented;
             is_there = true;
         }
@@ -245,6 +257,7 @@ impl<'a> Applier<'a> {
         };
         let command = self.command(remark.by.as_ref(), at).await?;
         let outcome = self.app.update_incident(&command, incident.id, edit).await?;
+        remember(&mut self.written, incident.id, outcome.incident);
         match outcome.changed {
             true => self.counts.comments += 1,
             false => self.counts.comments_present += 1,
@@ -283,6 +296,7 @@ impl<'a> Applier<'a> {
             self.settle(&command, &edit.link).await?;
         }
         let outcome = self.app.update_incident(&command, incident.id, edit).await?;
+        remember(&mut self.written, incident.id, outcome.incident);
         match outcome.changed {
             true => self.counts.updates += 1,
             false => self.counts.updates_present += 1,
@@ -366,6 +380,9 @@ impl<'a> Applier<'a> {
     /// opened where it is not known, under a title that says so, until the incident itself comes.
     async fn spoken_of(&mut self, source: &str, external_id: &str, at: Instant) -> Result<Option<Incident>> {
         let id = incident_id(source, external_id);
+        if let Some(written) = self.written.get(&id) {
+            return Ok(Some(written.clone()));
+        }
         let mut known = self.app.find_incident(id).await?;
         for _ in 0..REDIRECTS_MAX {
             let Some(target) = known.as_ref().and_then(|incident| incident.redirected_to) else { break };
@@ -386,13 +403,14 @@ impl<'a> Applier<'a> {
         if refs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut found = self.app.find_alerts(&keys(refs)).await?;
-        let missing: Vec<&AlertRef> = refs
-            .iter()
-            .filter(|name| {
-                !found.iter().any(|alert| alert.report.key() == (name.provider.trim(), name.provider_alert_id.trim()))
-            })
-            .collect();
+        let wanted = keys(refs);
+        if let Some(known) = wanted.iter().map(|key| self.taken_in.get(key).copied()).collect() {
+            return Ok(known);
+        }
+        let mut found = self.app.find_alerts(&wanted).await?;
+        let held: HashSet<(&str, &str)> = found.iter().map(|alert| alert.report.key()).collect();
+        let missing: Vec<&AlertRef> =
+            refs.iter().filter(|name| !held.contains(&(name.provider.trim(), name.provider_alert_id.trim()))).collect();
         if !missing.is_empty() {
             let drafts = missing.into_iter().map(placeholder).collect::<Result<Vec<_>>>()?;
             let ingested = self.app.ingest_alerts(&self.system(at), drafts, Destination::Nowhere).await?;
@@ -485,7 +503,7 @@ fn key(account: &str) -> String {
     account.trim().to_lowercase()
 }
 
-fn remember<T>(map: &mut HashMap<String, T>, key: String, value: T) {
+fn remember<K: Eq + Hash, T>(map: &mut HashMap<K, T>, key: K, value: T) {
     if map.len() >= REMEMBERED_MAX {
         map.clear();
     }

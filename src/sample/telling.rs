@@ -104,7 +104,7 @@ impl Telling {
         let by_phone = dice.percent(5);
         let mut told = Told { telling: self, cast, at: self.opened, happenings: Vec::new() };
         let later = if by_phone { told.call(dice) } else { told.open(story, dice) };
-        told.work(story, later, by_phone, dice);
+        told.work(story, &later, by_phone, dice);
         told.happenings
     }
 }
@@ -231,21 +231,26 @@ impl Told<'_> {
     }
 
     /// Triage, work, handover, resolution.
-    fn work(&mut self, story: &Story, later: Vec<&Stage>, by_phone: bool, dice: &mut Dice) {
+    fn work(&mut self, story: &Story, later: &[&Stage], by_phone: bool, dice: &mut Dice) {
         let cloudy = story.tags.contains(&"cloud");
         let mut owner = on_shift(if cloudy { CLOUD_RESPONSE } else { FIRST_LINE }, dice);
         self.wait_times(self.telling.patience, 2, 75, dice);
         let tags = story.tags.iter().filter(|_| !by_phone && dice.percent(60)).map(|tag| TagRecord::custom(*tag));
+        let tags = tags.collect();
+        let mut remarks = story.remarks.iter().filter(|_| !by_phone);
+        // Whoever takes an incident often writes down at once what they see.
+        let at_once = if dice.percent(35) { remarks.next() } else { None };
         let triage = UpdateRecord {
             status: Some(Status::Active),
             owner: Some(Some(Party::User(Person::named(owner.account)))),
-            add_tags: tags.collect(),
+            add_tags: tags,
+            comment: at_once.map(|text| self.remark(text)),
             ..UpdateRecord::default()
         };
         self.update(owner, triage);
         if !later.is_empty() {
             self.wait(15, 140, dice);
-            let link = self.detect(&later, dice);
+            let link = self.detect(later, dice);
             let linked = UpdateRecord {
                 source: SOURCE.to_owned(),
                 external_id: self.telling.id.clone(),
@@ -255,8 +260,8 @@ impl Told<'_> {
             };
             self.push(Record::Update(Box::new(linked)));
         }
-        let mut remarks = story.remarks.iter().filter(|_| !by_phone);
-        if dice.percent(55)
+        if at_once.is_none()
+            && dice.percent(40)
             && let Some(text) = remarks.next()
         {
             self.wait(10, 90, dice);
@@ -272,7 +277,7 @@ impl Told<'_> {
         if dice.percent(14) {
             owner = self.hand_over(owner, dice);
         }
-        if dice.percent(35)
+        if dice.percent(30)
             && let Some(text) = remarks.next()
         {
             self.wait(20, 240, dice);
@@ -321,7 +326,7 @@ fn on_shift(group: &str, dice: &mut Dice) -> &'static Analyst {
     let people: Vec<&'static Analyst> = ANALYSTS.iter().filter(|analyst| analyst.group == group).collect();
     match people.is_empty() {
         true => &ANALYSTS[0],
-        false => *dice.pick::<&Analyst>(&people),
+        false => dice.pick::<&Analyst>(&people),
     }
 }
 
