@@ -10,6 +10,7 @@ pub mod document;
 pub mod entities;
 #[cfg(test)]
 mod fixtures;
+mod forms;
 pub mod graph;
 pub mod lines;
 pub mod ndjson;

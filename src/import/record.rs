@@ -4,9 +4,9 @@
 //! its updates are named by `source` and `externalId`, so that the same record twice is the same thing once.
 
 use chrono::SubsecRound;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::words;
+use super::forms;
 use crate::domain::account::Role;
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification;
@@ -90,7 +90,7 @@ pub struct AlertRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// How bad.
-    #[serde(deserialize_with = "some_severity")]
+    #[serde(deserialize_with = "forms::some_severity")]
     pub severity: Severity,
     /// The stage of an attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,10 +108,10 @@ pub struct AlertRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entities: Vec<EntityRecord>,
     /// Its status at the provider.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "alert_status")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::alert_status")]
     pub status: Option<AlertStatus>,
     /// Its classification at the provider.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "classification")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::classification")]
     pub classification: Option<Classification>,
     /// The provider's raw payload, kept byte for byte; the line itself where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,7 +139,7 @@ pub struct EntityRecord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IncidentRecord {
     /// Where it comes from; with the external id its key.
-    #[serde(default = "own_source", skip_serializing_if = "is_own_source")]
+    #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
     /// Its id there.
     #[serde(alias = "id")]
@@ -151,13 +151,13 @@ pub struct IncidentRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Its severity: an override.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "severity")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::severity")]
     pub severity: Option<Severity>,
     /// Where it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "status")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::status")]
     pub status: Option<Status>,
     /// What it turned out to be.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "classification")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::classification")]
     pub classification: Option<Classification>,
     /// The resolution note of a resolved one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -199,7 +199,7 @@ pub struct IncidentRecord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CommentRecord {
     /// Where the incident comes from.
-    #[serde(default = "own_source", skip_serializing_if = "is_own_source")]
+    #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
     /// The incident's id there.
     pub external_id: String,
@@ -238,7 +238,7 @@ pub struct Remark {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpdateRecord {
     /// Where the incident comes from.
-    #[serde(default = "own_source", skip_serializing_if = "is_own_source")]
+    #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
     /// The incident's id there.
     pub external_id: String,
@@ -255,19 +255,19 @@ pub struct UpdateRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// A new override; null returns to the severity of the alerts.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "maybe_severity")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::maybe_severity")]
     pub severity: Option<Option<Severity>>,
     /// A new status; `RESOLVED` resolves.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "status")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::status")]
     pub status: Option<Status>,
     /// The resolution note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// A classification; null clears it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "maybe_classification")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::maybe_classification")]
     pub classification: Option<Option<Classification>>,
     /// A new owner; null unassigns.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::present")]
     pub owner: Option<Option<Party>>,
     /// Tags to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -317,7 +317,7 @@ enum TagForm {
 #[serde(deny_unknown_fields)]
 struct TagFields {
     name: String,
-    #[serde(deserialize_with = "tag_kind")]
+    #[serde(deserialize_with = "forms::tag_kind")]
     kind: TagKind,
 }
 
@@ -495,67 +495,4 @@ impl From<Person> for PersonForm {
             Person { account, name, email } => Self::Full(PersonFields { account, name, email }),
         }
     }
-}
-
-fn own_source() -> String {
-    OWN_SOURCE.to_owned()
-}
-
-fn is_own_source(source: &str) -> bool {
-    source == OWN_SOURCE
-}
-
-fn word<'de, D: Deserializer<'de>, T>(from: D, read: impl Fn(&str) -> words::Reading<T>) -> Result<T, D::Error> {
-    let text = String::deserialize(from)?;
-    read(&text).map_err(serde::de::Error::custom)
-}
-
-fn some_severity<'de, D: Deserializer<'de>>(from: D) -> Result<Severity, D::Error> {
-    word(from, |text| words::severity(text)?.ok_or_else(|| format!("\"{text}\" is no severity")))
-}
-
-fn severity<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Severity>, D::Error> {
-    let text = Option::<String>::deserialize(from)?;
-    text.map_or(Ok(None), |text| words::severity(&text)).map_err(serde::de::Error::custom)
-}
-
-fn maybe_severity<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Severity>>, D::Error> {
-    severity(from).map(Some)
-}
-
-fn status<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Status>, D::Error> {
-    let text = Option::<String>::deserialize(from)?;
-    text.map(|text| words::status(&text)).transpose().map_err(serde::de::Error::custom)
-}
-
-fn alert_status<'de, D: Deserializer<'de>>(from: D) -> Result<Option<AlertStatus>, D::Error> {
-    let text = Option::<String>::deserialize(from)?;
-    text.map_or(Ok(None), |text| words::alert_status(&text)).map_err(serde::de::Error::custom)
-}
-
-fn tag_kind<'de, D: Deserializer<'de>>(from: D) -> Result<TagKind, D::Error> {
-    word(from, words::tag_kind)
-}
-
-/// `{"truePositive": "PHISHING"}`: the one pair of an object.
-fn classification<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Classification>, D::Error> {
-    let pairs = Option::<std::collections::BTreeMap<String, Option<String>>>::deserialize(from)?;
-    let Some(pairs) = pairs else { return Ok(None) };
-    let mut pairs = pairs.into_iter();
-    match (pairs.next(), pairs.next()) {
-        (Some((kind, detail)), None) => {
-            words::classification(&kind, detail.as_deref()).map_err(serde::de::Error::custom)
-        }
-        _ => {
-            Err(serde::de::Error::custom("a classification is an object of one pair: {\"truePositive\": \"PHISHING\"}"))
-        }
-    }
-}
-
-fn maybe_classification<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Classification>>, D::Error> {
-    classification(from).map(Some)
-}
-
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(from).map(Some)
 }
