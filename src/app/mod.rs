@@ -7,11 +7,13 @@ pub mod incident;
 
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
+
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::clock::Clock;
 use crate::domain::{Instant, Result};
-use crate::realtime::Hub;
+use crate::realtime::{Hub, RingLimits, relay};
 use crate::storage::Store;
 
 /// The desk: what every transport and every importer drives.
@@ -36,6 +38,20 @@ pub struct Command {
     pub cause: Cause,
     /// What the client called its mutation; echoed in items and in the answer.
     pub client_mutation_id: Option<String>,
+}
+
+impl App {
+    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. The relay
+    /// runs until its handle is aborted or the process ends.
+    pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
+        store.migrate().await?;
+        let hub = Arc::new(Hub::new(ring));
+        let app = Self { store, hub, clock };
+        app.ensure_local_manager().await?;
+        let start = relay::begin(&app.store, &app.hub).await?;
+        let relay = tokio::spawn(relay::run(app.store.clone(), app.hub.clone(), start));
+        Ok((app, relay))
+    }
 }
 
 impl Command {

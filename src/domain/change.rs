@@ -229,6 +229,12 @@ pub enum EntryKind {
     Deleted,
 }
 
+impl From<&EntryKind> for EntryKind {
+    fn from(kind: &EntryKind) -> Self {
+        *kind
+    }
+}
+
 impl Entry {
     /// Its kind.
     pub fn kind(&self) -> EntryKind {

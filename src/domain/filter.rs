@@ -236,6 +236,13 @@ impl IncidentFilter {
             && self.not.as_ref().is_none_or(|f| !f.matches(subject))
     }
 
+    /// The filter as JSON in the words of the API, its ids global: what a stream echoes and a link carries.
+    pub fn echo(&self) -> serde_json::Value {
+        let mut echo = serde_json::to_value(self).unwrap_or_default();
+        globalise(&mut echo);
+        echo
+    }
+
     fn matches_row(&self, row: &QueueRow) -> bool {
         let class = row.classification;
         let kind = class.map_or(ClassificationKind::NotSet, |class| class.kind());
@@ -358,6 +365,26 @@ impl IncidentFilter {
 
     fn children_mut(&mut self) -> Box<dyn Iterator<Item = &mut Self> + '_> {
         Box::new(self.and.iter_mut().flatten().chain(self.or.iter_mut().flatten()).chain(self.not.as_deref_mut()))
+    }
+}
+
+/// Bare ids below `users` and `groups`, as the API writes them.
+fn globalise(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    (word @ ("users" | "groups"), Value::Array(ids)) => {
+                        let noun = word.trim_end_matches('s');
+                        ids.iter_mut().for_each(|id| *id = Value::String(format!("{noun}:{}", id.as_str().unwrap_or(""))));
+                    }
+                    (_, value) => globalise(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(globalise),
+        _ => {}
     }
 }
 

@@ -276,6 +276,33 @@ impl Reader {
         rows.into_iter().map(Change::try_from).collect()
     }
 
+    /// The newest changes of each of these incidents, oldest first: one statement for all of them.
+    pub async fn newest_changes(
+        &self,
+        incidents: &[IncidentId],
+        limit: u64,
+    ) -> Result<HashMap<IncidentId, Vec<Change>>> {
+        let sql = format!(
+            "SELECT position FROM (SELECT position, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version DESC)
+             AS place FROM change WHERE incident_id IN ({})) AS ranked WHERE place <= {limit}",
+            super::places(incidents.len())
+        );
+        let values = incidents.iter().map(|id| id.0.into());
+        let found = self.conn().query_all_raw(super::statement(self, &sql, values)).await?;
+        let positions = found.iter().map(|row| row.try_get_by_index::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
+        let rows = row::Entity::find()
+            .filter(row::Column::Position.is_in(positions))
+            .order_by_asc(row::Column::Position)
+            .all(self.conn())
+            .await?;
+        let mut changes: HashMap<IncidentId, Vec<Change>> = HashMap::new();
+        for row in rows {
+            let change = Change::try_from(row)?;
+            changes.entry(change.incident()).or_default().push(change);
+        }
+        Ok(changes)
+    }
+
     /// How many changes of one incident a filter meets.
     pub async fn activity_count(&self, incident: IncidentId, filter: &ActivityFilter) -> Result<u64> {
         let query = filtered(row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)), filter);

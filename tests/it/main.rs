@@ -2,5 +2,6 @@
 
 mod architecture;
 mod import;
+mod protocol;
 mod support;
 mod web;

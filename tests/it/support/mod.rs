@@ -1,4 +1,5 @@
-//! What the tests stand on: a database of their own, on SQLite and on PostgreSQL.
+//! What the tests stand on: a database of their own, on SQLite and on PostgreSQL, and clients of the real server.
 
 pub(crate) mod database;
 pub(crate) mod postgres;
+pub(crate) mod socket;

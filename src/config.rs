@@ -1,0 +1,149 @@
+//! Every setting: its flag, its name in the environment, its default, its reason. Nobody else reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::realtime::RingLimits;
+use crate::server::routes::Settings;
+use crate::storage::StoreOptions;
+
+/// Watchfloor: the incident desk of a security operations centre, as a GraphQL service with exact live queues.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What the binary does.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Serve the desk: GraphQL at /graphql (HTTP and WebSocket), GraphiQL at /graphiql.
+    ///
+    /// The schema of the database is brought up to date first; several nodes may start on one database at once. Without
+    /// identity the desk serves loopback only, and the caller is a local manager, or whoever the header
+    /// `Watchfloor-Actor: <account>` names.
+    Serve(Serve),
+    /// Serve a sample desk: 30 days of believable incidents in an SQLite file of its own.
+    Demo(Demo),
+    /// Bring the database's schema up to date, and do nothing else.
+    Migrate(Database),
+    /// Print the GraphQL schema.
+    Schema,
+}
+
+/// Which database.
+#[derive(Args, Clone, Debug)]
+pub struct Database {
+    /// Where the desk keeps its data: sqlite://path/to/file.db, or postgres://user:password@host/database.
+    #[arg(long, env = "WATCHFLOOR_DATABASE_URL", default_value = "sqlite://watchfloor.db", hide_env_values = true)]
+    pub database_url: String,
+    /// Connections held open: readers beside the one writer (SQLite), or all of them (PostgreSQL).
+    #[arg(long, env = "WATCHFLOOR_DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+    /// Seconds that a request waits for a connection before it is told that the desk is busy.
+    #[arg(long, env = "WATCHFLOOR_DATABASE_WAIT_SECONDS", default_value_t = 10)]
+    pub database_wait_seconds: u64,
+}
+
+impl Database {
+    /// How to reach it; one line of advice where the address is of no known kind.
+    pub fn options(&self) -> Result<StoreOptions, String> {
+        let known = ["sqlite://", "sqlite:", "postgres://", "postgresql://"];
+        if !known.iter().any(|scheme| self.database_url.starts_with(scheme)) {
+            return Err("the database URL starts with sqlite:// or postgres:// (--database-url, WATCHFLOOR_DATABASE_URL)"
+                .to_owned());
+        }
+        Ok(StoreOptions {
+            url: self.database_url.clone(),
+            connections: self.database_connections,
+            acquire_timeout: Duration::from_secs(self.database_wait_seconds),
+        })
+    }
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug)]
+pub struct Serving {
+    /// Address and port to listen on. Loopback only, while no identity is configured.
+    #[arg(long, env = "WATCHFLOOR_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Seconds between the heartbeats of a stream.
+    #[arg(long, env = "WATCHFLOOR_HEARTBEAT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub heartbeat_seconds: u64,
+    /// Newest changes kept in memory, for clients that come back: by count.
+    #[arg(long, env = "WATCHFLOOR_RING_CHANGES", default_value_t = 20_000)]
+    pub ring_changes: usize,
+    /// Newest changes kept in memory, for clients that come back: in bytes, as stored.
+    #[arg(long, env = "WATCHFLOOR_RING_BYTES", default_value_t = 64 << 20)]
+    pub ring_bytes: usize,
+    /// Largest request body, in bytes. It bounds the length of a title.
+    #[arg(long, env = "WATCHFLOOR_BODY_BYTES_MAX", default_value_t = 2 << 20)]
+    pub body_bytes_max: usize,
+    /// Largest GraphQL document, in bytes.
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::guard::Limits::default().document_bytes)]
+    pub document_bytes_max: usize,
+    /// Deepest nesting of a GraphQL document.
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::guard::Limits::default().depth)]
+    pub document_depth_max: usize,
+    /// Most aliases of a GraphQL document.
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::guard::Limits::default().aliases)]
+    pub document_aliases_max: usize,
+    /// Most fields that a GraphQL document may ask for, pages multiplied out.
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::guard::Limits::default().cost)]
+    pub document_cost_max: usize,
+    /// Most subscriptions on one socket.
+    #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100)]
+    pub subscriptions_per_socket_max: usize,
+}
+
+impl Serving {
+    /// The bounds of the transports.
+    pub fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        settings.limits.document_bytes = self.document_bytes_max;
+        settings.limits.depth = self.document_depth_max;
+        settings.limits.aliases = self.document_aliases_max;
+        settings.limits.cost = self.document_cost_max;
+        settings.http.body_bytes = self.body_bytes_max;
+        settings.socket.message_bytes = self.body_bytes_max;
+        settings.socket.subscriptions = self.subscriptions_per_socket_max;
+        settings
+    }
+
+    /// How much of the newest log is kept in memory.
+    pub fn ring(&self) -> RingLimits {
+        RingLimits { changes: self.ring_changes, bytes: self.ring_bytes }
+    }
+
+    /// How often a stream says that it lives.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_seconds)
+    }
+}
+
+/// `serve`.
+#[derive(Args, Clone, Debug)]
+pub struct Serve {
+    /// Which database.
+    #[command(flatten)]
+    pub database: Database,
+    /// How.
+    #[command(flatten)]
+    pub serving: Serving,
+}
+
+/// `demo`.
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// The SQLite file of the sample desk. One that exists is served as it is.
+    #[arg(long, env = "WATCHFLOOR_DEMO_FILE", default_value = "data/demo.db")]
+    pub file: PathBuf,
+    /// How.
+    #[command(flatten)]
+    pub serving: Serving,
+}

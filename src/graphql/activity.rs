@@ -1,0 +1,588 @@
+//! The activity log: changes and their typed entries, each field before and after.
+
+use std::sync::Arc;
+
+use async_graphql::connection::{Connection, EmptyFields};
+use async_graphql::{Enum, ID, InputObject, Interface, Object, SimpleObject};
+use uuid::Uuid;
+
+use super::account::{Actor, Owner};
+use super::context::View;
+use super::incident::Incident;
+use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
+use crate::domain::alert::AlertStatus;
+use crate::domain::change::{AlertDelta as Delta, CauseKind, Change as DomainChange, CommentAction, Entry, EntryKind};
+use crate::domain::incident::{Severity, Status, TextField};
+use crate::domain::position::Position;
+use crate::domain::queue::Text;
+use crate::domain::{Error, IncidentId, Instant, Result, UserId};
+use crate::realtime::feed::{Event, Placed};
+use crate::storage::ActivityFilter;
+
+/// Audits, comments, or both (seed "Manage incidents", View the activity log: Content).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum ActivityContent {
+    /// Every entry that is not a comment.
+    Audits,
+    /// Comments written, edited and deleted.
+    Comments,
+}
+
+/// Which changes of an activity log. All given conditions hold.
+#[derive(Debug, Default, InputObject)]
+pub struct ActivityInput {
+    /// Audits or comments; both where none is given.
+    pub content: Option<ActivityContent>,
+    /// With an entry of one of these kinds.
+    pub kinds: Option<Vec<EntryKind>>,
+    /// By this user.
+    pub actor: Option<ID>,
+}
+
+impl ActivityInput {
+    /// The filter that the log is read with.
+    pub fn read(self) -> Result<ActivityFilter> {
+        let content: Option<Vec<EntryKind>> = self.content.map(|content| match content {
+            ActivityContent::Comments => vec![EntryKind::Comment],
+            ActivityContent::Audits => AUDITS.to_vec(),
+        });
+        let kinds = match (content, self.kinds) {
+            (Some(content), Some(kinds)) => Some(kinds.into_iter().filter(|kind| content.contains(kind)).collect()),
+            (content, kinds) => content.or(kinds),
+        };
+        let actor = self.actor.map(|id| super::connection::read_id("filter.actor", &id, "user", UserId::parse));
+        Ok(ActivityFilter { kinds, actor: actor.transpose()? })
+    }
+}
+
+/// Every kind of entry that is not a comment.
+const AUDITS: [EntryKind; 14] = [
+    EntryKind::Created,
+    EntryKind::Title,
+    EntryKind::Description,
+    EntryKind::Severity,
+    EntryKind::Status,
+    EntryKind::ResolutionNote,
+    EntryKind::Classification,
+    EntryKind::Owner,
+    EntryKind::Tags,
+    EntryKind::Activity,
+    EntryKind::AlertsLinked,
+    EntryKind::AlertsUnlinked,
+    EntryKind::AlertsChanged,
+    EntryKind::Deleted,
+];
+
+/// What brought a change about.
+#[derive(SimpleObject)]
+pub struct Cause {
+    /// The kind.
+    kind: CauseKind,
+    /// The mutation, or the format of the import.
+    name: String,
+}
+
+/// The net effect of one transaction on one incident: when, who, why, and what, field by field.
+pub struct Change {
+    view: View,
+    epoch: Uuid,
+    change: Arc<DomainChange>,
+}
+
+impl Change {
+    /// A change read through a view.
+    pub fn new(view: View, epoch: Uuid, change: Arc<DomainChange>) -> Self {
+        Self { view, epoch, change }
+    }
+
+    fn place(&self) -> String {
+        let (offset, check) = (self.change.offset, self.change.check);
+        Position { epoch: self.epoch, offset, check, queue: None }.to_string()
+    }
+}
+
+#[Object]
+impl Change {
+    /// Its place in the log: give it to `activityLog` as `after` to go on from here.
+    async fn position(&self) -> String {
+        self.place()
+    }
+
+    /// The incident's version after it.
+    async fn version(&self) -> u64 {
+        self.change.version()
+    }
+
+    /// When.
+    async fn at(&self) -> Instant {
+        self.change.body.at
+    }
+
+    /// Who, named as then.
+    async fn actor(&self) -> Actor {
+        self.change.body.actor.clone().into()
+    }
+
+    /// Why.
+    async fn cause(&self) -> Cause {
+        let cause = &self.change.body.cause;
+        Cause { kind: cause.kind, name: cause.name.clone() }
+    }
+
+    /// The transaction that it belongs to: a move changes two incidents in one.
+    async fn transaction_id(&self) -> ID {
+        self.change.body.transaction.to_string().into()
+    }
+
+    /// Whether it is the last change of its transaction.
+    async fn last(&self) -> bool {
+        self.change.body.last
+    }
+
+    /// What the client called its mutation.
+    async fn client_mutation_id(&self) -> Option<&str> {
+        self.change.body.client_mutation_id.as_deref()
+    }
+
+    /// The incident that changed.
+    async fn incident_id(&self) -> ID {
+        super::incident::global_id(self.change.incident())
+    }
+
+    /// The number of the incident that changed.
+    async fn incident_number(&self) -> i64 {
+        self.change.body.row.number
+    }
+
+    /// The incident as it stands now; null once it is deleted.
+    async fn incident(&self) -> Result<Option<Incident>> {
+        let incident = self.view.incident(self.change.incident()).await?;
+        Ok(incident.map(|incident| Incident::new(self.view.clone(), incident)))
+    }
+
+    /// What changed.
+    async fn entries(&self) -> Vec<ChangeEntry> {
+        let writer = TextOf { view: self.view.clone(), incident: self.change.incident() };
+        self.change.body.entries.iter().map(|entry| ChangeEntry::new(&writer, entry)).collect()
+    }
+}
+
+#[derive(Clone)]
+struct TextOf {
+    view: View,
+    incident: IncidentId,
+}
+
+impl TextOf {
+    async fn whole(&self, field: TextField, text: Option<&Text>) -> Result<Option<String>> {
+        match text {
+            None => Ok(None),
+            Some(Text::Inline(text)) => Ok(Some(text.clone())),
+            Some(Text::Stored { version, .. }) => {
+                let text = self.view.load((self.incident, field, *version)).await?;
+                text.map(Some).ok_or_else(|| Error::fault("reading a long text of a change", "it is missing"))
+            }
+        }
+    }
+}
+
+/// The incident was made.
+#[derive(SimpleObject)]
+pub struct CreatedEntry {
+    kind: EntryKind,
+}
+
+/// A text changed: title, description or resolution note, as `kind` says.
+pub struct TextEntry {
+    kind: EntryKind,
+    field: TextField,
+    of: TextOf,
+    before: Option<Text>,
+    after: Option<Text>,
+    generated: bool,
+}
+
+#[Object]
+impl TextEntry {
+    /// Which text.
+    pub(crate) async fn kind(&self) -> EntryKind {
+        self.kind
+    }
+
+    /// Before; null where there was none.
+    async fn before(&self) -> Result<Option<String>> {
+        self.of.whole(self.field, self.before.as_ref()).await
+    }
+
+    /// After; null where it was taken away.
+    async fn after(&self) -> Result<Option<String>> {
+        self.of.whole(self.field, self.after.as_ref()).await
+    }
+
+    /// Whether the desk made it from the alerts: true for generated titles only.
+    async fn generated(&self) -> bool {
+        self.generated
+    }
+}
+
+/// The severity changed.
+#[derive(SimpleObject)]
+pub struct SeverityEntry {
+    kind: EntryKind,
+    /// The effective severity before.
+    before: Option<Severity>,
+    /// The effective severity after.
+    after: Severity,
+    /// What a person had set before.
+    override_before: Option<Severity>,
+    /// What a person has set after.
+    override_after: Option<Severity>,
+}
+
+/// The status changed.
+#[derive(SimpleObject)]
+pub struct StatusEntry {
+    kind: EntryKind,
+    /// Before.
+    before: Option<Status>,
+    /// After.
+    after: Status,
+}
+
+/// The classification changed.
+#[derive(SimpleObject)]
+pub struct ClassificationEntry {
+    kind: EntryKind,
+    /// Before.
+    before: Option<Classification>,
+    /// After.
+    after: Option<Classification>,
+}
+
+/// The owner changed.
+#[derive(SimpleObject)]
+pub struct OwnerEntry {
+    kind: EntryKind,
+    /// Before, named as then.
+    before: Option<Owner>,
+    /// After, named as then.
+    after: Option<Owner>,
+}
+
+/// Tags came and went.
+#[derive(SimpleObject)]
+pub struct TagsEntry {
+    kind: EntryKind,
+    /// Those that came.
+    added: Vec<Tag>,
+    /// Those that went.
+    removed: Vec<Tag>,
+}
+
+/// The times of activity changed.
+#[derive(SimpleObject)]
+pub struct ActivityEntry {
+    kind: EntryKind,
+    /// First activity before.
+    first_before: Option<Instant>,
+    /// First activity after.
+    first_after: Option<Instant>,
+    /// Last activity before.
+    last_before: Option<Instant>,
+    /// Last activity after.
+    last_after: Option<Instant>,
+}
+
+/// A comment was written, edited or deleted.
+pub struct CommentEntry {
+    view: View,
+    action: CommentAction,
+    comment: crate::domain::CommentId,
+    sha256: Option<String>,
+}
+
+#[Object]
+impl CommentEntry {
+    /// `COMMENT`.
+    pub(crate) async fn kind(&self) -> EntryKind {
+        EntryKind::Comment
+    }
+
+    /// What happened to it.
+    async fn action(&self) -> CommentAction {
+        self.action
+    }
+
+    /// The comment's global id.
+    async fn comment_id(&self) -> ID {
+        self.comment.to_string().into()
+    }
+
+    /// The SHA-256 of the text that was set, in hexadecimal: the log covers the text by it.
+    async fn sha256(&self) -> Option<&str> {
+        self.sha256.as_deref()
+    }
+
+    /// The comment as it stands, deleted or not.
+    async fn comment(&self) -> Result<Option<super::comment::Comment>> {
+        let comment = self.view.reader().await?.comments(&[self.comment]).await?.pop();
+        Ok(comment.map(|comment| super::comment::Comment { view: self.view.clone(), comment }))
+    }
+}
+
+/// Alerts came to the incident.
+#[derive(SimpleObject)]
+pub struct AlertsLinkedEntry {
+    kind: EntryKind,
+    /// Their global ids.
+    alert_ids: Vec<ID>,
+    /// The incidents that held some of them before.
+    moved_from: Vec<ID>,
+}
+
+/// Alerts left the incident.
+#[derive(SimpleObject)]
+pub struct AlertsUnlinkedEntry {
+    kind: EntryKind,
+    /// Their global ids.
+    alert_ids: Vec<ID>,
+    /// The incident that holds them now.
+    moved_to: Option<ID>,
+}
+
+/// A status of an alert, before and after.
+#[derive(SimpleObject)]
+pub struct AlertStatusDelta {
+    before: AlertStatus,
+    after: AlertStatus,
+}
+
+/// An owner of an alert, before and after, by global id.
+#[derive(SimpleObject)]
+pub struct AlertOwnerDelta {
+    before: Option<ID>,
+    after: Option<ID>,
+}
+
+/// A classification of an alert, before and after.
+#[derive(SimpleObject)]
+pub struct AlertClassificationDelta {
+    before: Option<Classification>,
+    after: Option<Classification>,
+}
+
+/// What changed of one alert; a field that stayed is null.
+#[derive(SimpleObject)]
+pub struct AlertDelta {
+    /// The alert's global id.
+    alert_id: ID,
+    /// Its status.
+    status: Option<AlertStatusDelta>,
+    /// Its owner.
+    owner: Option<AlertOwnerDelta>,
+    /// Its classification.
+    classification: Option<AlertClassificationDelta>,
+    /// Whether its provider reported it anew.
+    reported: bool,
+}
+
+impl From<&Delta> for AlertDelta {
+    fn from(delta: &Delta) -> Self {
+        let id = |owner: crate::domain::account::OwnerId| ID::from(owner.to_string());
+        Self {
+            alert_id: delta.alert.to_string().into(),
+            status: delta.status.map(|(before, after)| AlertStatusDelta { before, after }),
+            owner: delta
+                .owner
+                .map(|(before, after)| AlertOwnerDelta { before: before.map(id), after: after.map(id) }),
+            classification: delta.classification.map(|(before, after)| AlertClassificationDelta {
+                before: before.map(Classification::from),
+                after: after.map(Classification::from),
+            }),
+            reported: delta.reported,
+        }
+    }
+}
+
+/// Linked alerts changed: by hand, by their provider, or with the incident.
+#[derive(SimpleObject)]
+pub struct AlertsChangedEntry {
+    kind: EntryKind,
+    /// Each with its fields before and after.
+    alerts: Vec<AlertDelta>,
+}
+
+/// The incident was deleted.
+#[derive(SimpleObject)]
+pub struct DeletedEntry {
+    kind: EntryKind,
+}
+
+/// One typed entry of a change: a field before and after, or a fact.
+#[derive(Interface)]
+#[graphql(field(name = "kind", ty = "EntryKind", desc = "What the entry is about."))]
+pub enum ChangeEntry {
+    /// Made.
+    CreatedEntry(CreatedEntry),
+    /// Title, description or resolution note.
+    TextEntry(TextEntry),
+    /// Severity.
+    SeverityEntry(SeverityEntry),
+    /// Status.
+    StatusEntry(StatusEntry),
+    /// Classification.
+    ClassificationEntry(ClassificationEntry),
+    /// Owner.
+    OwnerEntry(OwnerEntry),
+    /// Tags.
+    TagsEntry(TagsEntry),
+    /// Times of activity.
+    ActivityEntry(ActivityEntry),
+    /// A comment.
+    CommentEntry(CommentEntry),
+    /// Alerts came.
+    AlertsLinkedEntry(AlertsLinkedEntry),
+    /// Alerts went.
+    AlertsUnlinkedEntry(AlertsUnlinkedEntry),
+    /// Alerts changed.
+    AlertsChangedEntry(AlertsChangedEntry),
+    /// Deleted.
+    DeletedEntry(DeletedEntry),
+}
+
+impl ChangeEntry {
+    fn new(of: &TextOf, entry: &Entry) -> Self {
+        let kind = entry.kind();
+        let text = |field, before: Option<&Text>, after: Option<&Text>, generated| {
+            let (before, after) = (before.cloned(), after.cloned());
+            Self::TextEntry(TextEntry { kind, field, of: of.clone(), before, after, generated })
+        };
+        let ids = |alerts: &[crate::domain::AlertId]| alerts.iter().map(|id| id.to_string().into()).collect();
+        match entry {
+            Entry::Created => Self::CreatedEntry(CreatedEntry { kind }),
+            Entry::Title { before, after, generated } => {
+                text(TextField::Title, before.as_ref(), Some(after), *generated)
+            }
+            Entry::Description { before, after } => {
+                text(TextField::Description, before.as_ref(), after.as_ref(), false)
+            }
+            Entry::ResolutionNote { before, after } => text(TextField::Note, before.as_ref(), after.as_ref(), false),
+            Entry::Severity { before, after, override_before, override_after } => Self::SeverityEntry(SeverityEntry {
+                kind,
+                before: *before,
+                after: *after,
+                override_before: *override_before,
+                override_after: *override_after,
+            }),
+            Entry::Status { before, after } => Self::StatusEntry(StatusEntry { kind, before: *before, after: *after }),
+            Entry::Classification { before, after } => Self::ClassificationEntry(ClassificationEntry {
+                kind,
+                before: before.map(Classification::from),
+                after: after.map(Classification::from),
+            }),
+            Entry::Owner { before, after } => Self::OwnerEntry(OwnerEntry {
+                kind,
+                before: before.clone().map(Owner::from),
+                after: after.clone().map(Owner::from),
+            }),
+            Entry::Tags { added, removed } => Self::TagsEntry(TagsEntry {
+                kind,
+                added: added.iter().cloned().map(Tag::from).collect(),
+                removed: removed.iter().cloned().map(Tag::from).collect(),
+            }),
+            Entry::Activity { first_before, first_after, last_before, last_after } => {
+                Self::ActivityEntry(ActivityEntry {
+                    kind,
+                    first_before: *first_before,
+                    first_after: *first_after,
+                    last_before: *last_before,
+                    last_after: *last_after,
+                })
+            }
+            Entry::Comment { action, comment, sha256 } => Self::CommentEntry(CommentEntry {
+                view: of.view.clone(),
+                action: *action,
+                comment: *comment,
+                sha256: sha256.clone(),
+            }),
+            Entry::AlertsLinked { alerts, from } => Self::AlertsLinkedEntry(AlertsLinkedEntry {
+                kind,
+                alert_ids: ids(alerts),
+                moved_from: from.iter().map(|id| id.to_string().into()).collect(),
+            }),
+            Entry::AlertsUnlinked { alerts, to } => Self::AlertsUnlinkedEntry(AlertsUnlinkedEntry {
+                kind,
+                alert_ids: ids(alerts),
+                moved_to: to.map(|id| id.to_string().into()),
+            }),
+            Entry::AlertsChanged { alerts } => {
+                Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts: alerts.iter().map(From::from).collect() })
+            }
+            Entry::Deleted => Self::DeletedEntry(DeletedEntry { kind }),
+        }
+    }
+}
+
+/// What an activity log says beside its changes.
+pub struct ChangeConnectionFields {
+    view: View,
+    incident: IncidentId,
+    filter: ActivityFilter,
+}
+
+impl ChangeConnectionFields {
+    /// The log of one incident through a filter.
+    pub fn new(view: View, incident: IncidentId, filter: ActivityFilter) -> Self {
+        Self { view, incident, filter }
+    }
+}
+
+#[Object]
+impl ChangeConnectionFields {
+    /// How many changes the filter meets, exactly.
+    async fn total_count(&self) -> Result<u64> {
+        self.view.reader().await?.activity_count(self.incident, &self.filter).await
+    }
+}
+
+/// A page of an activity log.
+pub type ChangeConnection = Connection<String, Change, ChangeConnectionFields, EmptyFields>;
+
+/// A change of the log, as its stream delivers it.
+#[derive(SimpleObject)]
+pub struct ActivityChange {
+    /// Its place in the log: give it as `after` to go on from here.
+    position: String,
+    /// The change.
+    change: Change,
+}
+
+/// An item of the log's stream. Changes ascend strictly by position; markers may repeat one.
+#[derive(Interface)]
+#[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
+pub enum ActivityItem {
+    /// A change.
+    ActivityChange(ActivityChange),
+    /// All up to here was sent.
+    Heartbeat(Heartbeat),
+    /// The backlog is done.
+    Live(Live),
+    /// The stream ends here.
+    Resync(Resync),
+}
+
+impl ActivityItem {
+    /// An event of a feed, as the API says it; `view` is of the moment of the event.
+    pub fn new(placed: Placed<Arc<DomainChange>>, view: View) -> Self {
+        let position = placed.position.to_string();
+        match placed.event {
+            Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
+            Event::Live => Self::Live(Live { position, filter: None }),
+            Event::Resync(reason) => Self::Resync(Resync { position, reason }),
+            Event::Item(change) => {
+                let change = Change::new(view, placed.position.epoch, change);
+                Self::ActivityChange(ActivityChange { position, change })
+            }
+        }
+    }
+}

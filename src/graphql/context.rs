@@ -1,0 +1,258 @@
+//! What a resolver reads through: one snapshot of the desk, seen by one viewer, with loaders that batch.
+//!
+//! Every object of the API is read through a [`View`], so there is one place that asks what the viewer may see.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::{Context, Request};
+use tokio::sync::OnceCell;
+
+use crate::app::{App, Command};
+use crate::domain::account::{Actor, User};
+use crate::domain::alert::Alert;
+use crate::domain::change::Change;
+use crate::domain::comment::Comment;
+use crate::domain::incident::Incident;
+use crate::domain::{Error, GroupId, IncidentId, Result};
+use crate::storage::{IncidentEntity, Reader, TextKey};
+
+/// Who calls, as the transport let it in.
+pub type Viewer = Arc<Actor>;
+
+/// How long a loader waits for more keys: those of one list ask in the same turn, so none is worth waiting for.
+const LOADER_DELAY: Duration = Duration::from_micros(50);
+
+/// One snapshot of the desk, seen by one viewer. Clones share both.
+#[derive(Clone)]
+pub struct View {
+    app: App,
+    viewer: Viewer,
+    snapshot: Arc<OnceCell<Snapshot>>,
+}
+
+struct Snapshot {
+    reader: Reader,
+    loader: DataLoader<Batch>,
+}
+
+/// The view of a request's queries: opened by the first field that needs it.
+#[derive(Default)]
+struct RequestView(OnceLock<View>);
+
+/// Prepares a request of a caller that was let in.
+pub fn admit_request(request: Request) -> Request {
+    request.data(RequestView::default())
+}
+
+impl View {
+    /// A view of the present for this viewer; its snapshot is taken when it is first read.
+    pub fn new(app: App, viewer: Viewer) -> Self {
+        Self { app, viewer, snapshot: Arc::default() }
+    }
+
+    /// The view that all queries of one request share: one read, one snapshot.
+    pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
+        let view = ctx.data::<RequestView>().map_err(missing)?;
+        let (app, viewer) = (app(ctx)?, viewer(ctx)?);
+        Ok(view.0.get_or_init(|| Self::new(app.clone(), viewer.clone())))
+    }
+
+    /// A view of its own: for the answer of a mutation, which must show what it just did.
+    pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
+        Ok(Self::new(app(ctx)?.clone(), viewer(ctx)?.clone()))
+    }
+
+    /// Who looks.
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
+    }
+
+    /// The desk.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    async fn snapshot(&self) -> Result<&Snapshot> {
+        self.snapshot
+            .get_or_try_init(async || {
+                let reader = self.app.store.read().await?;
+                let loader = DataLoader::new(Batch { reader: reader.clone() }, tokio::spawn).delay(LOADER_DELAY);
+                Ok(Snapshot { reader, loader })
+            })
+            .await
+    }
+
+    /// The snapshot.
+    pub async fn reader(&self) -> Result<&Reader> {
+        Ok(&self.snapshot().await?.reader)
+    }
+
+    /// What belongs to a key, read together with what the rest of the list asks for.
+    pub async fn load<K>(&self, key: K) -> Result<Option<<Batch as Loader<K>>::Value>>
+    where
+        K: Send + Sync + std::hash::Hash + Eq + Clone + 'static,
+        Batch: Loader<K, Error = Arc<Error>>,
+    {
+        self.snapshot().await?.loader.load_one(key).await.map_err(shared)
+    }
+
+    /// The incident of this id, if the viewer may see it.
+    pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
+        let found = self.load(id).await?;
+        Ok(found.filter(|incident| self.viewer.sees(&incident.queue_row())))
+    }
+}
+
+/// A fault that several fields share is logged once and shown to each.
+fn shared(error: Arc<Error>) -> Error {
+    match Arc::try_unwrap(error) {
+        Ok(error) => error,
+        Err(shared) => match &*shared {
+            Error::Refused(refusal) => Error::Refused(refusal.clone()),
+            Error::Busy => Error::Busy,
+            Error::Fault { context, source } => Error::fault(context, source.to_string()),
+        },
+    }
+}
+
+fn missing(error: async_graphql::Error) -> Error {
+    Error::fault("finding the caller of a request", error.message)
+}
+
+/// The desk that a resolver works on.
+pub fn app<'a>(ctx: &'a Context<'_>) -> Result<&'a App> {
+    ctx.data::<App>().map_err(missing)
+}
+
+/// Who calls.
+pub fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
+    ctx.data::<Viewer>().map_err(missing)
+}
+
+/// A command by the caller, named after its mutation.
+pub fn command(ctx: &Context<'_>, client_mutation_id: Option<String>) -> Result<Command> {
+    let actor = viewer(ctx)?.as_ref().clone();
+    let mut command = Command::new(actor, app(ctx)?.clock.now(), ctx.field().name());
+    command.client_mutation_id =
+        client_mutation_id.map(|id| crate::domain::text::name("clientMutationId", &id, 256)).transpose()?;
+    Ok(command)
+}
+
+/// Reads what several objects of one list ask for, together.
+pub struct Batch {
+    reader: Reader,
+}
+
+/// The first so many alerts of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FirstAlerts(pub IncidentId, pub u64);
+
+/// The first so many comments of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FirstComments(pub IncidentId, pub u64);
+
+/// The newest so many changes of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NewestChanges(pub IncidentId, pub u64);
+
+/// So many entities of an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Entities(pub IncidentId, pub u64);
+
+/// The keys of one batch by the number they ask for: lists of one field ask for the same, so this is one group.
+fn grouped<K: Copy>(keys: &[K], parts: impl Fn(K) -> (IncidentId, u64)) -> HashMap<u64, Vec<IncidentId>> {
+    let mut groups: HashMap<u64, Vec<IncidentId>> = HashMap::new();
+    for key in keys {
+        let (incident, limit) = parts(*key);
+        groups.entry(limit).or_default().push(incident);
+    }
+    groups
+}
+
+impl Loader<IncidentId> for Batch {
+    type Value = Incident;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[IncidentId]) -> Result<HashMap<IncidentId, Incident>, Arc<Error>> {
+        let found = self.reader.incidents(keys).await.map_err(Arc::new)?;
+        let standing = found.into_iter().filter(|incident| incident.deleted_at.is_none());
+        Ok(standing.map(|incident| (incident.id, incident)).collect())
+    }
+}
+
+impl Loader<GroupId> for Batch {
+    type Value = Vec<User>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[GroupId]) -> Result<HashMap<GroupId, Vec<User>>, Arc<Error>> {
+        self.reader.members(keys).await.map_err(Arc::new)
+    }
+}
+
+impl Loader<TextKey> for Batch {
+    type Value = String;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>, Arc<Error>> {
+        self.reader.long_texts(keys).await.map_err(Arc::new)
+    }
+}
+
+impl Loader<FirstAlerts> for Batch {
+    type Value = Vec<Alert>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[FirstAlerts]) -> Result<HashMap<FirstAlerts, Vec<Alert>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
+            let alerts = self.reader.first_alerts(&incidents, limit).await.map_err(Arc::new)?;
+            found.extend(alerts.into_iter().map(|(incident, alerts)| (FirstAlerts(incident, limit), alerts)));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<FirstComments> for Batch {
+    type Value = Vec<Comment>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[FirstComments]) -> Result<HashMap<FirstComments, Vec<Comment>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
+            let comments = self.reader.first_comments(&incidents, limit).await.map_err(Arc::new)?;
+            found.extend(comments.into_iter().map(|(incident, comments)| (FirstComments(incident, limit), comments)));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<NewestChanges> for Batch {
+    type Value = Vec<Change>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[NewestChanges]) -> Result<HashMap<NewestChanges, Vec<Change>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
+            let changes = self.reader.newest_changes(&incidents, limit).await.map_err(Arc::new)?;
+            found.extend(changes.into_iter().map(|(incident, changes)| (NewestChanges(incident, limit), changes)));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<Entities> for Batch {
+    type Value = Vec<IncidentEntity>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[Entities]) -> Result<HashMap<Entities, Vec<IncidentEntity>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
+            let entities = self.reader.incident_entities(&incidents, limit).await.map_err(Arc::new)?;
+            found.extend(entities.into_iter().map(|(incident, entities)| (Entities(incident, limit), entities)));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,173 @@
+//! What a client sees of an error: the only place that writes `extensions`.
+//!
+//! Every error leaves with a `code` of the closed list. A refusal keeps its words, the input field (`path`) and what is
+//! true now (`now`); a fault shows a `reference` that the log repeats next to the cause, and nothing else.
+
+use std::{
+    any::Any,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+};
+
+use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+
+use crate::domain::{self, Code, error::Refusal};
+
+/// The response as clients may see it. The transports call it on every response; a second time changes nothing.
+#[must_use]
+pub fn present(mut response: Response) -> Response {
+    response.errors.iter_mut().for_each(present_error);
+    response
+}
+
+/// The response to a request that is turned down before it is executed.
+#[must_use]
+pub fn refuse(error: domain::Error) -> Response {
+    Response::from_errors(vec![server_error(error)])
+}
+
+/// The same as one presented error.
+#[must_use]
+pub fn server_error(error: domain::Error) -> ServerError {
+    let mut refused = ServerError::new(error.to_string(), None);
+    refused.source = Some(Arc::new(error));
+    present_error(&mut refused);
+    refused
+}
+
+/// The code that an error carries, once presented.
+#[must_use]
+pub fn code_of(error: &ServerError) -> Option<&str> {
+    match error.extensions.as_ref()?.get("code")? {
+        Value::String(code) => Some(code),
+        _ => None,
+    }
+}
+
+/// Whether the request failed before anything was executed, so that its response has no `data` entry.
+///
+/// Errors of execution name the field they happened in; errors of parsing, validation and coercion do not.
+#[must_use]
+pub fn is_request_error(response: &Response) -> bool {
+    response.is_err() && response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty())
+}
+
+fn present_error(error: &mut ServerError) {
+    if code_of(error).is_some() {
+        error.source = None;
+        return;
+    }
+    let Some(source) = error.source.take() else {
+        // Only async-graphql itself makes errors without a source: syntax, validation and coercion of input.
+        extend(error, Code::Invalid);
+        return;
+    };
+    match domain_error(source.as_ref()) {
+        Some(domain::Error::Refused(refusal)) => show(error, refusal),
+        Some(busy @ domain::Error::Busy) => {
+            error.message = busy.to_string();
+            extend(error, busy.code());
+        }
+        Some(fault @ domain::Error::Fault { .. }) => mask(error, &chain(fault)),
+        None => {
+            let cause = std::mem::take(&mut error.message);
+            mask(error, &cause);
+        }
+    }
+}
+
+/// A data loader hands the one error to many fields, behind an `Arc`.
+fn domain_error(source: &(dyn Any + Send + Sync)) -> Option<&domain::Error> {
+    source.downcast_ref::<domain::Error>().or_else(|| source.downcast_ref::<Arc<domain::Error>>().map(AsRef::as_ref))
+}
+
+fn show(error: &mut ServerError, refusal: &Refusal) {
+    error.message.clone_from(&refusal.message);
+    let extensions = extend(error, refusal.code);
+    if let Some(path) = &refusal.path {
+        extensions.set("path", path.as_str());
+    }
+    if let Some(now) = refusal.now.clone().and_then(|now| Value::from_json(now).ok()) {
+        extensions.set("now", now);
+    }
+}
+
+fn mask(error: &mut ServerError, cause: &str) {
+    let reference = reference();
+    tracing::error!(error.reference = %reference, error.cause = %cause, "an operation failed for a reason of ours");
+    error.message = format!("something went wrong here; reference {reference}");
+    extend(error, Code::Internal).set("reference", reference);
+}
+
+fn extend(error: &mut ServerError, code: Code) -> &mut ErrorExtensionValues {
+    let extensions = error.extensions.get_or_insert_default();
+    extensions.set("code", code.as_str());
+    extensions
+}
+
+/// Sixteen digits out of the process's random state: it names a line of a log and is not an id of the domain, so it
+/// does not come from the clock.
+fn reference() -> String {
+    format!("{:016x}", RandomState::new().hash_one(()))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_resolver(error: domain::Error) -> serde_json::Value {
+        let error: async_graphql::Error = error.into();
+        let response = Response::from_errors(vec![error.into_server_error(async_graphql::Pos::default())]);
+        serde_json::to_value(&present(present(response)).errors[0]).expect("an error is JSON")
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_words_field_and_truth() {
+        let error = from_resolver(domain::Error::limit("input.title", "the title is too long", 256));
+        assert_eq!(error["message"], "the title is too long");
+        let extensions = serde_json::json!({ "code": "LIMIT", "path": "input.title", "now": { "limit": 256 } });
+        assert_eq!(error["extensions"], extensions);
+    }
+
+    #[test]
+    fn a_fault_shows_a_reference_and_no_cause() {
+        let error = from_resolver(domain::Error::fault("reading the queue", "password authentication failed"));
+        let reference = error["extensions"]["reference"].as_str().expect("a reference");
+        assert_eq!(error["message"], format!("something went wrong here; reference {reference}"));
+        assert_eq!(error["extensions"]["code"], "INTERNAL");
+        assert!(!error.to_string().contains("password"));
+    }
+
+    #[test]
+    fn an_error_of_another_library_is_masked_too() {
+        let source: async_graphql::Error = std::io::Error::other("/var/lib/desk.db is gone").into();
+        let response = Response::from_errors(vec![source.into_server_error(async_graphql::Pos::default())]);
+        let shown = serde_json::to_string(&present(response)).expect("a response is JSON");
+        assert!(shown.contains("INTERNAL") && !shown.contains("desk.db"));
+    }
+
+    #[test]
+    fn a_shared_error_of_a_data_loader_is_understood() {
+        let error: async_graphql::Error = Arc::new(domain::Error::not_found("incident", 7)).into();
+        let mut error = error.into_server_error(async_graphql::Pos::default());
+        present_error(&mut error);
+        assert_eq!((error.message.as_str(), code_of(&error)), ("there is no incident 7", Some("NOT_FOUND")));
+    }
+
+    #[test]
+    fn a_busy_desk_says_that_it_may_be_asked_again() {
+        assert_eq!(from_resolver(domain::Error::Busy)["extensions"]["code"], "UNAVAILABLE");
+    }
+
+    #[test]
+    fn an_error_of_syntax_is_invalid_input() {
+        let response = present(Response::from_errors(vec![ServerError::new("expected a name", None)]));
+        assert_eq!(code_of(&response.errors[0]), Some("INVALID"));
+        assert!(is_request_error(&response));
+    }
+}

@@ -1,0 +1,355 @@
+//! Incidents, at rest.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use async_graphql::connection::{Connection, Edge, EmptyFields};
+use async_graphql::{ID, Object, SimpleObject};
+
+use super::account::{Actor, Owner};
+use super::activity::{ActivityInput, Change, ChangeConnection};
+use super::alert::{AlertConnection, EntityGroup, IncidentEntity};
+use super::comment::Comment;
+use super::connection::{PageArgs, cut};
+use super::context::{Entities, FirstComments, NewestChanges, View};
+use super::queue::{Fields, Tag};
+use crate::domain::filter::{IncidentOrder, QueueFilter};
+use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
+use crate::domain::{Error, IncidentId, Instant, Result};
+use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, PageRequest, Span};
+
+/// The most entities that an incident shows at once.
+const ENTITIES_MAX: i32 = 1_000;
+
+/// How an incident was resolved.
+#[derive(SimpleObject)]
+pub struct Resolution {
+    /// Why, in words.
+    note: Option<String>,
+    /// When.
+    at: Instant,
+    /// By whom.
+    by: Actor,
+}
+
+/// The case an analyst works, as it stands.
+pub struct Incident {
+    view: View,
+    incident: DomainIncident,
+    fields: Fields,
+}
+
+impl Incident {
+    /// An incident read through a view.
+    pub fn new(view: View, incident: DomainIncident) -> Self {
+        let fields = Fields::new(incident.queue_row(), incident.title.clone());
+        Self { view, incident, fields }
+    }
+}
+
+impl Deref for Incident {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+#[Object]
+impl Incident {
+    /// What a queue shows of it.
+    #[graphql(flatten)]
+    async fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// Details of the incident, at most 5,000 characters.
+    async fn description(&self) -> Option<&str> {
+        self.incident.description.as_deref()
+    }
+
+    /// Whether the desk made the title from the alerts, and remakes it when they change. A title that a person wrote
+    /// stays.
+    async fn title_generated(&self) -> bool {
+        self.incident.title_generated
+    }
+
+    /// How it was resolved, while it is.
+    async fn resolution(&self) -> Option<Resolution> {
+        let resolution = self.incident.resolution.clone()?;
+        Some(Resolution { note: resolution.note, at: resolution.at, by: resolution.by.into() })
+    }
+
+    /// Its alerts, in the order they came in.
+    async fn alerts(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<AlertConnection> {
+        let filter = AlertFilter { incident: Some(self.incident.id), ..AlertFilter::default() };
+        super::alert::page(&self.view, filter, PageArgs { first, after, last, before }).await
+    }
+
+    /// The entities that its alerts name, grouped by kind: worst verdict first, then those that most alerts name. At
+    /// most 1,000 in all.
+    async fn entities(&self, #[graphql(default = 100)] first: i32) -> Result<Vec<EntityGroup>> {
+        if !(0..=ENTITIES_MAX).contains(&first) {
+            let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
+            return Err(Error::limit("first", message, ENTITIES_MAX as usize));
+        }
+        let entities = self.view.load(Entities(self.incident.id, first as u64)).await?.unwrap_or_default();
+        let mut groups: BTreeMap<_, Vec<IncidentEntity>> = BTreeMap::new();
+        for entity in entities {
+            groups.entry(entity.kind).or_default().push(entity.into());
+        }
+        Ok(groups.into_iter().map(|(kind, entities)| EntityGroup { kind, entities }).collect())
+    }
+
+    /// Its comments, oldest first; deleted ones are left out.
+    async fn comments(
+        &self,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<Connection<String, Comment, CommentConnectionFields, EmptyFields>> {
+        let args = PageArgs { first, after, last, before };
+        let (comments, ends) = self.comment_page(&args).await?;
+        let fields = CommentConnectionFields { total_count: self.incident.comment_count };
+        let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
+        page.edges.extend(comments.into_iter().map(|comment| {
+            Edge::new(comment.version.to_string(), Comment { view: self.view.clone(), comment })
+        }));
+        Ok(page)
+    }
+
+    /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of
+    /// it.
+    async fn activity(
+        &self,
+        filter: Option<ActivityInput>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<ChangeConnection> {
+        let args = PageArgs { first, after, last, before };
+        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        activity(&self.view, self.incident.id, filter, &args).await
+    }
+}
+
+/// What a list of comments says beside its items.
+#[derive(SimpleObject)]
+pub struct CommentConnectionFields {
+    /// How many comments there are, exactly.
+    total_count: u64,
+}
+
+fn version(cursor: &str) -> Option<u64> {
+    cursor.parse().ok()
+}
+
+/// Whether more lies before and after a page that was read towards one end.
+fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
+    match span.from_end {
+        true => (more, span.before.is_some()),
+        false => (span.after.is_some(), more),
+    }
+}
+
+impl Incident {
+    async fn comment_page(&self, args: &PageArgs) -> Result<(Vec<crate::domain::comment::Comment>, (bool, bool))> {
+        if let Some(first) = args.first_page()? {
+            let mut comments = self.view.load(FirstComments(self.incident.id, first + 1)).await?.unwrap_or_default();
+            let more = cut(&mut comments, first, false);
+            return Ok((comments, (false, more)));
+        }
+        let span = args.span(version)?;
+        let wider = Span { limit: span.limit + 1, ..span };
+        let mut comments = self.view.reader().await?.comments_page(self.incident.id, wider).await?;
+        let more = cut(&mut comments, span.limit, span.from_end);
+        Ok((comments, ends(&span, more)))
+    }
+}
+
+/// Reads a page of an incident's log.
+async fn activity(
+    view: &View,
+    incident: IncidentId,
+    filter: ActivityFilter,
+    args: &PageArgs,
+) -> Result<ChangeConnection> {
+    let span = args.span(version)?;
+    let whole = filter == ActivityFilter::default() && span.after.is_none() && span.before.is_none();
+    let mut changes = if whole && span.from_end {
+        // The newest changes of several incidents in one list are read together.
+        view.load(NewestChanges(incident, span.limit + 1)).await?.unwrap_or_default()
+    } else {
+        let wider = Span { limit: span.limit + 1, ..span };
+        view.reader().await?.activity(incident, &filter, wider).await?
+    };
+    let more = cut(&mut changes, span.limit, span.from_end);
+    let (before, after) = ends(&span, more);
+    let fields = super::activity::ChangeConnectionFields::new(view.clone(), incident, filter);
+    let mut page = Connection::with_additional_fields(before, after, fields);
+    let epoch = view.reader().await?.head().await?.epoch;
+    page.edges.extend(changes.into_iter().map(|change| {
+        Edge::new(change.version().to_string(), Change::new(view.clone(), epoch, std::sync::Arc::new(change)))
+    }));
+    Ok(page)
+}
+
+/// How many incidents of a queue have one status.
+#[derive(SimpleObject)]
+pub struct StatusFacet {
+    value: Status,
+    count: u64,
+}
+
+/// How many incidents of a queue have one severity.
+#[derive(SimpleObject)]
+pub struct SeverityFacet {
+    value: Severity,
+    count: u64,
+}
+
+/// How many incidents of a queue have one owner; null for unassigned.
+#[derive(SimpleObject)]
+pub struct OwnerFacet {
+    value: Option<Owner>,
+    count: u64,
+}
+
+/// How many incidents of a queue have one tag.
+#[derive(SimpleObject)]
+pub struct TagFacet {
+    value: Tag,
+    count: u64,
+}
+
+/// How many incidents of a queue have an alert of one product.
+#[derive(SimpleObject)]
+pub struct ProductFacet {
+    value: String,
+    count: u64,
+}
+
+/// The counts of a queue by field. Each leaves out its own field's top-level conditions, so that it shows the other
+/// choices.
+pub struct Facets {
+    view: View,
+    filter: QueueFilter,
+}
+
+#[Object]
+impl Facets {
+    /// By status.
+    async fn status(&self) -> Result<Vec<StatusFacet>> {
+        let facets = self.view.reader().await?.facet_status(&self.filter).await?;
+        Ok(facets.into_iter().map(|Facet { value, count }| StatusFacet { value, count }).collect())
+    }
+
+    /// By effective severity, the worst first.
+    async fn severity(&self) -> Result<Vec<SeverityFacet>> {
+        let facets = self.view.reader().await?.facet_severity(&self.filter).await?;
+        Ok(facets.into_iter().map(|Facet { value, count }| SeverityFacet { value, count }).collect())
+    }
+
+    /// By owner, the busiest first.
+    async fn owner(&self) -> Result<Vec<OwnerFacet>> {
+        let facets = self.view.reader().await?.facet_owner(&self.filter).await?;
+        Ok(facets.into_iter().map(|f| OwnerFacet { value: f.value.map(Owner::from), count: f.count }).collect())
+    }
+
+    /// By tag, the most frequent 100.
+    async fn tags(&self) -> Result<Vec<TagFacet>> {
+        let facets = self.view.reader().await?.facet_tags(&self.filter).await?;
+        Ok(facets.into_iter().map(|f| TagFacet { value: f.value.into(), count: f.count }).collect())
+    }
+
+    /// By product, the most frequent first.
+    async fn product(&self) -> Result<Vec<ProductFacet>> {
+        let facets = self.view.reader().await?.facet_product(&self.filter).await?;
+        Ok(facets.into_iter().map(|Facet { value, count }| ProductFacet { value, count }).collect())
+    }
+}
+
+/// What a queue says beside its rows, all from the same snapshot as they.
+pub struct IncidentConnectionFields {
+    view: View,
+    filter: QueueFilter,
+}
+
+#[Object]
+impl IncidentConnectionFields {
+    /// How many incidents the queue has, exactly.
+    async fn total_count(&self) -> Result<u64> {
+        self.view.reader().await?.queue_count(&self.filter).await
+    }
+
+    /// The position of the snapshot that rows, counts and facets were read from. Subscribe to `incidentQueue` with the
+    /// same filter and this as `after`: nothing is lost and nothing comes twice. For a set of several pages take the
+    /// position of the first one.
+    async fn position(&self) -> Result<String> {
+        let head = self.view.reader().await?.head().await?;
+        Ok(head.position().of_queue(self.filter.fingerprint()).to_string())
+    }
+
+    /// The counts of the queue by field.
+    async fn facets(&self) -> Facets {
+        Facets { view: self.view.clone(), filter: self.filter.clone() }
+    }
+}
+
+/// A page of a queue.
+pub type IncidentConnection = Connection<String, Incident, IncidentConnectionFields, EmptyFields>;
+
+/// Reads a page of a queue.
+pub async fn queue(
+    view: &View,
+    filter: QueueFilter,
+    order: Vec<IncidentOrder>,
+    args: PageArgs,
+) -> Result<IncidentConnection> {
+    let span = args.span(Cursor::parse)?;
+    let ends_of = |more| ends(&span, more);
+    let request = PageRequest {
+        filter: filter.clone(),
+        order,
+        span: Span { after: None, before: None, from_end: span.from_end, limit: span.limit },
+        after: span.after.clone(),
+        before: span.before.clone(),
+    };
+    for (path, cursor) in [("after", &request.after), ("before", &request.before)] {
+        if cursor.as_ref().is_some_and(|cursor| !request.owns(cursor)) {
+            return Err(Error::invalid(path, "this cursor is of another filter or order"));
+        }
+    }
+    let found = view.reader().await?.queue_page(&request).await?;
+    let (before, after) = ends_of(found.more);
+    let fields = IncidentConnectionFields { view: view.clone(), filter };
+    let mut page = Connection::with_additional_fields(before, after, fields);
+    let viewer = view.viewer();
+    page.edges.extend(
+        found
+            .incidents
+            .into_iter()
+            .filter(|(_, incident)| viewer.sees(&incident.queue_row()))
+            .map(|(cursor, incident)| Edge::new(cursor.to_string(), Incident::new(view.clone(), incident))),
+    );
+    Ok(page)
+}
+
+/// The incident of this id, or a refusal.
+pub async fn find(view: &View, id: IncidentId) -> Result<Incident> {
+    let incident = view.incident(id).await?.ok_or_else(|| Error::not_found("incident", id))?;
+    Ok(Incident::new(view.clone(), incident))
+}
+
+/// The global id of an incident.
+pub fn global_id(id: IncidentId) -> ID {
+    id.to_string().into()
+}

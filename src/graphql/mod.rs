@@ -1,0 +1,53 @@
+//! The public API: the schema, and how its answers and errors look.
+
+mod account;
+mod activity;
+mod alert;
+mod comment;
+mod connection;
+mod context;
+pub mod error;
+mod filter;
+mod incident;
+mod input;
+mod mutation;
+mod query;
+mod queue;
+mod subscription;
+
+use async_graphql::SDLExportOptions;
+
+use crate::app::App;
+use crate::realtime::feed::Source;
+
+pub use context::{Viewer, admit_request};
+pub use mutation::Mutation;
+pub use query::Query;
+pub use subscription::Subscription;
+
+/// The desk's schema.
+pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
+
+/// How deep a document may nest fragments inside fragments: the guard has counted them before; this is async-graphql's
+/// own net below it.
+const RECURSION_MAX: usize = 32;
+
+/// Builds the schema over a desk. What a document may cost is the guard's to say, before it comes here.
+pub fn schema(app: App, source: Source) -> Schema {
+    async_graphql::Schema::build(Query, Mutation, Subscription)
+        .register_output_type::<queue::QueueFields>()
+        .data(app)
+        .data(source)
+        .limit_recursive_depth(RECURSION_MAX)
+        .finish()
+}
+
+/// The schema as text, sorted: what `schema.graphql` holds.
+pub fn sdl() -> String {
+    let schema = async_graphql::Schema::build(Query, Mutation, Subscription)
+        .register_output_type::<queue::QueueFields>()
+        .finish();
+    schema.sdl_with_options(
+        SDLExportOptions::new().sorted_fields().sorted_arguments().sorted_enum_items().include_specified_by(),
+    )
+}

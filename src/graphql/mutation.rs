@@ -1,0 +1,426 @@
+//! What one can do: each mutation is one command, one transaction, one answer.
+
+use async_graphql::{Context, Object, SimpleObject};
+
+use super::account::{Group, User};
+use super::alert::Alert;
+use super::comment::Comment;
+use super::context::{View, app, command};
+use super::incident::Incident;
+use super::input::*;
+use crate::app::alert::{AlertOutcome, Ingested};
+use crate::app::incident::{IncidentEdit, Outcome};
+use crate::domain::account::{GroupDraft, UserDraft};
+use crate::domain::alert::AlertDraft;
+use crate::domain::incident::{Status, parse_description, parse_note};
+use crate::domain::{AlertId, Error, Result, comment, title};
+
+/// The root of all mutations.
+pub struct Mutation;
+
+/// What a mutation on an incident did.
+#[derive(SimpleObject)]
+pub struct IncidentPayload {
+    /// The incident after it.
+    incident: Incident,
+    /// Whether anything changed: what already holds makes no change.
+    changed: bool,
+    /// The alerts that it changed, its propagation included.
+    alerts: Vec<Alert>,
+    /// The comment that it wrote.
+    comment: Option<Comment>,
+    /// The end of the log after it: a read with this `minPosition` shows it.
+    position: String,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+/// What deleting an incident did.
+#[derive(SimpleObject)]
+pub struct DeleteIncidentPayload {
+    /// The incident that is gone.
+    deleted_id: async_graphql::ID,
+    /// The alerts that belong to no incident now.
+    alerts: Vec<Alert>,
+    /// The end of the log after it.
+    position: String,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+/// What a mutation on a comment did.
+#[derive(SimpleObject)]
+pub struct CommentPayload {
+    /// The comment after it.
+    comment: Comment,
+    /// The incident it is written on.
+    incident: Incident,
+    /// Whether anything changed.
+    changed: bool,
+    /// The end of the log after it.
+    position: String,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+/// What an ingest did.
+#[derive(SimpleObject)]
+pub struct IngestPayload {
+    /// Every alert of the batch as it stands, in the batch's order, each once.
+    alerts: Vec<Alert>,
+    /// How many are new.
+    created: usize,
+    /// How many were known and now say something else.
+    updated: usize,
+    /// How many were known and say the same.
+    unchanged: usize,
+    /// The incident that they went into.
+    incident: Option<Incident>,
+    /// The end of the log after it.
+    position: String,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+/// What a mutation on an alert did.
+#[derive(SimpleObject)]
+pub struct AlertPayload {
+    /// The alert after it.
+    alert: Alert,
+    /// The end of the log after it.
+    position: String,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+/// What a mutation on a user did.
+#[derive(SimpleObject)]
+pub struct UserPayload {
+    /// The user after it.
+    user: User,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+/// What a mutation on a group did.
+#[derive(SimpleObject)]
+pub struct GroupPayload {
+    /// The group after it.
+    group: Group,
+    /// What the client called it.
+    client_mutation_id: Option<String>,
+}
+
+impl IncidentPayload {
+    fn new(ctx: &Context<'_>, outcome: Outcome, client_mutation_id: Option<String>) -> Result<Self> {
+        let view = View::fresh(ctx)?;
+        Ok(Self {
+            incident: Incident::new(view.clone(), outcome.incident),
+            changed: outcome.changed,
+            alerts: outcome.alerts.into_iter().map(|alert| Alert { view: view.clone(), alert }).collect(),
+            comment: outcome.comment.map(|comment| Comment { view: view.clone(), comment }),
+            position: outcome.position.to_string(),
+            client_mutation_id,
+        })
+    }
+}
+
+impl CommentPayload {
+    fn new(ctx: &Context<'_>, outcome: Outcome, client_mutation_id: Option<String>) -> Result<Self> {
+        let view = View::fresh(ctx)?;
+        let comment = outcome.comment.ok_or_else(|| Error::fault("answering about a comment", "there is none"))?;
+        Ok(Self {
+            comment: Comment { view: view.clone(), comment },
+            incident: Incident::new(view, outcome.incident),
+            changed: outcome.changed,
+            position: outcome.position.to_string(),
+            client_mutation_id,
+        })
+    }
+}
+
+/// One edit of one incident: what most mutations are.
+async fn edit(
+    ctx: &Context<'_>,
+    incident: &async_graphql::ID,
+    client_mutation_id: Option<String>,
+    edit: Result<IncidentEdit>,
+) -> Result<IncidentPayload> {
+    let outcome = async {
+        let id = incident_id("incidentId", incident)?;
+        let command = command(ctx, client_mutation_id.clone())?;
+        app(ctx)?.update_incident(&command, id, edit?).await
+    };
+    IncidentPayload::new(ctx, outcome.await.map_err(below)?, client_mutation_id)
+}
+
+/// The fields of an input lie below the argument `input`.
+fn below(error: Error) -> Error {
+    error.below("input")
+}
+
+#[Object]
+impl Mutation {
+    /// Makes an incident by hand or from alerts, with any of the actions at once; also already resolved.
+    async fn create_incident(&self, ctx: &Context<'_>, input: CreateIncidentInput) -> Result<IncidentPayload> {
+        let name = input.client_mutation_id.clone();
+        let outcome = async {
+            let command = command(ctx, name.clone())?;
+            let (id, edit) = input.read()?;
+            app(ctx)?.create_incident(&command, id, edit).await
+        };
+        IncidentPayload::new(ctx, outcome.await.map_err(below)?, name)
+    }
+
+    /// Applies any of the actions on one incident together: all or nothing, one change.
+    async fn update_incident(&self, ctx: &Context<'_>, input: UpdateIncidentInput) -> Result<IncidentPayload> {
+        let (id, name) = (input.incident_id.clone(), input.client_mutation_id.clone());
+        edit(ctx, &id, name, input.read()).await
+    }
+
+    /// Gives an incident a title of a person's choice.
+    async fn rename_incident(&self, ctx: &Context<'_>, input: RenameIncidentInput) -> Result<IncidentPayload> {
+        let title = title::parse("title", &input.title);
+        let change = title.map(|title| IncidentEdit { title: Some(title), ..IncidentEdit::default() });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Describes an incident.
+    async fn describe_incident(&self, ctx: &Context<'_>, input: DescribeIncidentInput) -> Result<IncidentPayload> {
+        let text = input.description.as_deref().map(|text| parse_description("description", text)).transpose();
+        let change =
+            text.map(|text| IncidentEdit { description: Some(text.flatten()), ..IncidentEdit::default() });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Overrides the severity, or returns to the computed one.
+    async fn set_incident_severity(
+        &self,
+        ctx: &Context<'_>,
+        input: SetIncidentSeverityInput,
+    ) -> Result<IncidentPayload> {
+        let change = IncidentEdit { severity: Some(input.severity), ..IncidentEdit::default() };
+        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+    }
+
+    /// Sets the status, with all the effects of resolving and reopening.
+    async fn set_incident_status(&self, ctx: &Context<'_>, input: SetIncidentStatusInput) -> Result<IncidentPayload> {
+        let change = IncidentEdit { status: Some(input.status), ..IncidentEdit::default() };
+        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+    }
+
+    /// Assigns an incident to a user, a group or the caller, and all of its alerts with it.
+    async fn assign_incident(&self, ctx: &Context<'_>, input: AssignIncidentInput) -> Result<IncidentPayload> {
+        let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Takes the owner from an incident and from all of its alerts.
+    async fn unassign_incident(&self, ctx: &Context<'_>, input: UnassignIncidentInput) -> Result<IncidentPayload> {
+        let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
+        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+    }
+
+    /// Adds tags. One that is there already is no error and no change.
+    async fn add_tags(&self, ctx: &Context<'_>, input: AddTagsInput) -> Result<IncidentPayload> {
+        let change = input.read().map(|add_tags| IncidentEdit { add_tags, ..IncidentEdit::default() });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Removes tags. One that is not there is no error and no change.
+    async fn remove_tags(&self, ctx: &Context<'_>, input: RemoveTagsInput) -> Result<IncidentPayload> {
+        let change = input.read().map(|remove_tags| IncidentEdit { remove_tags, ..IncidentEdit::default() });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Says what an incident turned out to be, at any time; null clears it.
+    async fn classify_incident(&self, ctx: &Context<'_>, input: ClassifyIncidentInput) -> Result<IncidentPayload> {
+        let change = IncidentEdit { classification: Some(input.classification), ..IncidentEdit::default() };
+        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+    }
+
+    /// Resolves an incident and all of its alerts that are not resolved.
+    async fn resolve_incident(&self, ctx: &Context<'_>, input: ResolveIncidentInput) -> Result<IncidentPayload> {
+        let note = input.note.as_deref().map(|note| parse_note("note", note)).transpose();
+        let change = note.map(|note| IncidentEdit {
+            status: Some(Status::Resolved),
+            note: note.flatten(),
+            classification: input.classification.map(Some),
+            ..IncidentEdit::default()
+        });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Reopens a resolved incident. The alerts that its resolution resolved, still linked and untouched since, return to
+    /// their former status. The classification stays; note and actor of the resolution stay in the log.
+    async fn reopen_incident(&self, ctx: &Context<'_>, input: ReopenIncidentInput) -> Result<IncidentPayload> {
+        let change = match input.status {
+            Status::New | Status::Active => {
+                Ok(IncidentEdit { status: Some(input.status), ..IncidentEdit::default() })
+            }
+            _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
+        };
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Deletes an incident: gone from every query and queue, its log survives, its alerts belong to no incident. Managers
+    /// only.
+    async fn delete_incident(&self, ctx: &Context<'_>, input: DeleteIncidentInput) -> Result<DeleteIncidentPayload> {
+        let name = input.client_mutation_id.clone();
+        let outcome = async {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            app(ctx)?.delete_incident(&command(ctx, name.clone())?, id).await
+        };
+        let (outcome, view) = (outcome.await.map_err(below)?, View::fresh(ctx)?);
+        Ok(DeleteIncidentPayload {
+            deleted_id: super::incident::global_id(outcome.incident.id),
+            alerts: outcome.alerts.into_iter().map(|alert| Alert { view: view.clone(), alert }).collect(),
+            position: outcome.position.to_string(),
+            client_mutation_id: name,
+        })
+    }
+
+    /// Writes a comment on an incident.
+    async fn add_comment(&self, ctx: &Context<'_>, input: AddCommentInput) -> Result<CommentPayload> {
+        let name = input.client_mutation_id.clone();
+        let outcome = async {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            let comment = Some(new_comment("body", &input.body)?);
+            let edit = IncidentEdit { comment, ..IncidentEdit::default() };
+            app(ctx)?.update_incident(&command(ctx, name.clone())?, id, edit).await
+        };
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+    }
+
+    /// Changes a comment's text. Its author only; the former text stays in its history.
+    async fn edit_comment(&self, ctx: &Context<'_>, input: EditCommentInput) -> Result<CommentPayload> {
+        let name = input.client_mutation_id.clone();
+        let outcome = async {
+            let id = comment_id("commentId", &input.comment_id)?;
+            let body = comment::parse("body", &input.body)?;
+            app(ctx)?.edit_comment(&command(ctx, name.clone())?, id, body).await
+        };
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+    }
+
+    /// Takes a comment away. Its author or a manager; its history stays.
+    async fn delete_comment(&self, ctx: &Context<'_>, input: DeleteCommentInput) -> Result<CommentPayload> {
+        let name = input.client_mutation_id.clone();
+        let outcome = async {
+            let id = comment_id("commentId", &input.comment_id)?;
+            app(ctx)?.delete_comment(&command(ctx, name.clone())?, id).await
+        };
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+    }
+
+    /// Links alerts to an incident, or moves them there. Severity, entities, products, times and a generated title follow.
+    async fn link_alerts(&self, ctx: &Context<'_>, input: LinkAlertsInput) -> Result<IncidentPayload> {
+        let change = alert_ids("alerts", &input.alerts).map(|link| IncidentEdit {
+            link,
+            move_alerts: input.r#move,
+            reopen: input.reopen,
+            ..IncidentEdit::default()
+        });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Unlinks alerts from an incident: they belong to none then.
+    async fn unlink_alerts(&self, ctx: &Context<'_>, input: UnlinkAlertsInput) -> Result<IncidentPayload> {
+        let change =
+            alert_ids("alerts", &input.alerts).map(|unlink| IncidentEdit { unlink, ..IncidentEdit::default() });
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+    }
+
+    /// Takes in one alert: the same key again is an update of the same alert.
+    async fn ingest_alert(&self, ctx: &Context<'_>, input: IngestAlertInput) -> Result<IngestPayload> {
+        let IngestAlertInput { alert, into, client_mutation_id } = input;
+        let draft = alert.read().map_err(|error| error.below("alert"));
+        ingest(ctx, draft.map(|draft| vec![draft]), into.as_ref(), client_mutation_id).await
+    }
+
+    /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
+    async fn ingest_alerts(&self, ctx: &Context<'_>, input: IngestAlertsInput) -> Result<IngestPayload> {
+        let IngestAlertsInput { alerts, into, client_mutation_id } = input;
+        let drafts = alerts.into_iter().enumerate().map(|(index, alert)| {
+            alert.read().map_err(|error| error.below(&format!("alerts.{index}")))
+        });
+        ingest(ctx, drafts.collect(), into.as_ref(), client_mutation_id).await
+    }
+
+    /// Changes an alert by hand: status, classification, owner.
+    async fn update_alert(&self, ctx: &Context<'_>, input: UpdateAlertInput) -> Result<AlertPayload> {
+        let name = input.client_mutation_id.clone();
+        let outcome = async {
+            let id = super::connection::read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
+            app(ctx)?.update_alert(&command(ctx, name.clone())?, id, input.read()?).await
+        };
+        let AlertOutcome { alert, position, .. } = outcome.await.map_err(below)?;
+        let alert = Alert { view: View::fresh(ctx)?, alert };
+        Ok(AlertPayload { alert, position: position.to_string(), client_mutation_id: name })
+    }
+
+    /// Makes a user, or changes the one of the same account. Managers only.
+    async fn upsert_user(&self, ctx: &Context<'_>, input: UpsertUserInput) -> Result<UserPayload> {
+        let name = input.client_mutation_id.clone();
+        let user = async {
+            let draft =
+                UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_deref(), input.role)?;
+            app(ctx)?.upsert_user(&command(ctx, name.clone())?, draft).await
+        };
+        Ok(UserPayload { user: User(user.await.map_err(below)?), client_mutation_id: name })
+    }
+
+    /// Makes a group, or changes the one of the same account. Managers only.
+    async fn upsert_group(&self, ctx: &Context<'_>, input: UpsertGroupInput) -> Result<GroupPayload> {
+        let name = input.client_mutation_id.clone();
+        let group = async {
+            let draft = GroupDraft::parse(&input.account, input.name.as_deref())?;
+            app(ctx)?.upsert_group(&command(ctx, name.clone())?, draft).await
+        };
+        let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
+        Ok(GroupPayload { group, client_mutation_id: name })
+    }
+
+    /// Adds users to a group; those who are in it already stay. Managers only.
+    async fn add_group_members(&self, ctx: &Context<'_>, input: GroupMembersInput) -> Result<GroupPayload> {
+        let group = async {
+            let (group, users) = input.read()?;
+            app(ctx)?.add_members(&command(ctx, input.client_mutation_id.clone())?, group, users).await
+        };
+        let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
+        Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+    }
+
+    /// Takes users out of a group. Managers only.
+    async fn remove_group_members(&self, ctx: &Context<'_>, input: GroupMembersInput) -> Result<GroupPayload> {
+        let group = async {
+            let (group, users) = input.read()?;
+            app(ctx)?.remove_members(&command(ctx, input.client_mutation_id.clone())?, group, users).await
+        };
+        let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
+        Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+    }
+}
+
+async fn ingest(
+    ctx: &Context<'_>,
+    drafts: Result<Vec<AlertDraft>>,
+    into: Option<&IngestTarget>,
+    client_mutation_id: Option<String>,
+) -> Result<IngestPayload> {
+    let ingested = async {
+        let command = command(ctx, client_mutation_id.clone())?;
+        app(ctx)?.ingest_alerts(&command, drafts?, ingest_target(into)?).await
+    };
+    let Ingested { alerts, created, updated, unchanged, incident, position } = ingested.await.map_err(below)?;
+    let view = View::fresh(ctx)?;
+    Ok(IngestPayload {
+        alerts: alerts.into_iter().map(|alert| Alert { view: view.clone(), alert }).collect(),
+        created,
+        updated,
+        unchanged,
+        incident: incident.map(|incident| Incident::new(view, incident)),
+        position: position.to_string(),
+        client_mutation_id,
+    })
+}

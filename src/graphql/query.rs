@@ -1,0 +1,288 @@
+//! What one can ask. All of one request is read from one snapshot.
+
+use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
+
+use super::account::{AssigneeSuggestion, Caller, Group, User};
+use super::alert::{Alert, AlertConnection};
+use super::comment::Comment;
+use super::connection::{PAGE_MAX, PageArgs};
+use super::context::View;
+use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, order};
+use super::incident::{Incident, IncidentConnection};
+use super::input::incident_id;
+use crate::domain::alert::AlertStatus;
+use crate::domain::filter::{IncidentFilter, QueueFilter};
+use crate::domain::incident::Severity;
+use crate::domain::position::Position;
+use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
+use crate::storage::AlertFilter;
+
+/// The most ids of one `nodes`.
+const NODES_MAX: usize = 100;
+
+/// The longest text that suggestions search for.
+const SEARCH_CHARS_MAX: usize = 200;
+
+/// The root of all queries.
+pub struct Query;
+
+/// Anything with a global id.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID", desc = "The global id: `<noun>:<uuid>`."))]
+pub enum Node {
+    /// An incident.
+    Incident(Incident),
+    /// An alert.
+    Alert(Alert),
+    /// A comment.
+    Comment(Comment),
+    /// A user.
+    User(User),
+    /// A group.
+    Group(Group),
+}
+
+/// Which alerts. All given conditions hold.
+#[derive(Default, InputObject)]
+pub struct AlertFilterInput {
+    /// Of this incident, by global id.
+    incident: Option<ID>,
+    /// True: in an incident; false: in none.
+    linked: Option<bool>,
+    /// One of these.
+    status: Option<Vec<AlertStatus>>,
+    /// One of these.
+    severity: Option<Vec<Severity>>,
+    /// Of one of these products.
+    product: Option<Vec<String>>,
+    /// Of one of these providers.
+    provider: Option<Vec<String>>,
+    /// Naming one of these entities.
+    entity: Option<Vec<EntityFilterInput>>,
+    /// In the title, without case and marks.
+    text: Option<String>,
+}
+
+impl AlertFilterInput {
+    fn read(self) -> Result<AlertFilter> {
+        if let Some(needle) = &self.text {
+            text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
+        }
+        Ok(AlertFilter {
+            incident: self.incident.map(|id| incident_id("filter.incident", &id)).transpose()?,
+            linked: self.linked,
+            status: self.status,
+            severity: self.severity,
+            product: self.product,
+            provider: self.provider,
+            entity: self.entity.map(|list| list.into_iter().map(From::from).collect()),
+            text: self.text,
+        })
+    }
+}
+
+/// A tag that may be meant.
+#[derive(SimpleObject)]
+pub struct TagSuggestion {
+    /// As first written.
+    name: String,
+    /// When it was last added to an incident, to the hour.
+    last_used_at: Instant,
+}
+
+/// Tags while a person types.
+#[derive(SimpleObject)]
+pub struct TagSuggestions {
+    /// Those used in the last 14 days first, then older ones.
+    tags: Vec<TagSuggestion>,
+    /// Whether the typed text would be a new tag ("Create new").
+    would_be_new: bool,
+}
+
+#[Object]
+impl Query {
+    /// Who calls, and what it may do.
+    async fn viewer(&self, ctx: &Context<'_>) -> Result<Caller> {
+        Ok(Caller(View::of_request(ctx)?.clone()))
+    }
+
+    /// A queue: incidents under a filter and an order, page by page. Without a filter it is the default queue, `NEW` and
+    /// `ACTIVE`; without an order the newest update comes first. Pages have at most 100 items.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
+    async fn incidents(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<IncidentFilterInput>,
+        order_by: Option<Vec<IncidentOrderInput>>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<IncidentConnection> {
+        let view = View::of_request(ctx)?;
+        let filter = match filter {
+            Some(filter) => filter.read()?,
+            None => IncidentFilter::default(),
+        };
+        let filter = QueueFilter::resolve(&filter, view.viewer())?;
+        super::incident::queue(view, filter, order(order_by)?, PageArgs { first, after, last, before }).await
+    }
+
+    /// One incident, by global id or by number. With `minPosition` the answer is at least as new as that position.
+    /// `NOT_FOUND` where there is none.
+    async fn incident(
+        &self,
+        ctx: &Context<'_>,
+        id: Option<ID>,
+        number: Option<i64>,
+        min_position: Option<String>,
+    ) -> Option<async_graphql::Result<Incident>> {
+        Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
+    }
+
+    /// Alerts, newest first; also those that belong to no incident (`linked: false`).
+    async fn alerts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default)] filter: AlertFilterInput,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<AlertConnection> {
+        let view = View::of_request(ctx)?;
+        super::alert::page(view, filter.read()?, PageArgs { first, after, last, before }).await
+    }
+
+    /// One alert, by global id. `NOT_FOUND` where there is none.
+    async fn alert(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Alert>> {
+        let found = async {
+            let id = super::connection::read_id("id", &id, AlertId::WORD, AlertId::parse)?;
+            super::alert::find(View::of_request(ctx)?, id).await
+        };
+        Some(found.await.map_err(Into::into))
+    }
+
+    /// Anything, by global id. `NOT_FOUND` where there is nothing.
+    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
+        let found = async { node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str())) };
+        Some(found.await.map_err(Into::into))
+    }
+
+    /// Several things, by global id, in the same order; null where there is nothing. At most 100.
+    async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<Node>>> {
+        if ids.len() > NODES_MAX {
+            return Err(Error::limit("ids", format!("at most {NODES_MAX} ids at once"), NODES_MAX));
+        }
+        let view = View::of_request(ctx)?;
+        futures_util::future::try_join_all(ids.iter().map(|id| node(view, id))).await
+    }
+
+    /// Every user, by account.
+    async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
+        let users = View::of_request(ctx)?.reader().await?.all_users().await?;
+        Ok(users.into_iter().map(User).collect())
+    }
+
+    /// Every group, by account.
+    async fn groups(&self, ctx: &Context<'_>) -> Result<Vec<Group>> {
+        let view = View::of_request(ctx)?;
+        let groups = view.reader().await?.all_groups().await?;
+        Ok(groups.into_iter().map(|group| Group { view: view.clone(), group }).collect())
+    }
+
+    /// Whom to suggest as an owner: the caller first, then its recent picks, then users and groups whose name or account
+    /// id holds the search.
+    async fn assignee_suggestions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default)] search: String,
+        #[graphql(default = 10)] first: i32,
+    ) -> Result<Vec<AssigneeSuggestion>> {
+        let view = View::of_request(ctx)?;
+        let limit = suggestions(&search, first)?;
+        let found = view.reader().await?.assignee_suggestions(view.viewer().user.id, &search, limit).await?;
+        Ok(found.into_iter().map(AssigneeSuggestion::from).collect())
+    }
+
+    /// Custom tags that hold the search: those used in the last 14 days first.
+    async fn tag_suggestions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(default)] search: String,
+        #[graphql(default = 10)] first: i32,
+    ) -> Result<TagSuggestions> {
+        let view = View::of_request(ctx)?;
+        let limit = suggestions(&search, first)?;
+        let reader = view.reader().await?;
+        let found = reader.tag_suggestions(&search, view.app().clock.now(), limit).await?;
+        let would_be_new = !search.trim().is_empty() && !reader.custom_tag_exists(&search).await?;
+        let tags = found.into_iter().map(|tag| TagSuggestion { name: tag.name, last_used_at: tag.last_used_at });
+        Ok(TagSuggestions { tags: tags.collect(), would_be_new })
+    }
+}
+
+fn suggestions(search: &str, first: i32) -> Result<u64> {
+    text::at_most("search", search, SEARCH_CHARS_MAX)?;
+    if !(0..=PAGE_MAX).contains(&first) {
+        return Err(Error::limit("first", format!("0 to {PAGE_MAX} suggestions at once"), PAGE_MAX as usize));
+    }
+    Ok(first as u64)
+}
+
+async fn find_incident(
+    ctx: &Context<'_>,
+    id: Option<ID>,
+    number: Option<i64>,
+    min_position: Option<String>,
+) -> Result<Incident> {
+    let view = View::of_request(ctx)?;
+    if let Some(text) = min_position {
+        reached(view, &text).await?;
+    }
+    match (id, number) {
+        (Some(id), None) => super::incident::find(view, incident_id("id", &id)?).await,
+        (None, Some(number)) => {
+            let incident = view.reader().await?.incident_by_number(number).await?;
+            let seen = incident.filter(|incident| view.viewer().sees(&incident.queue_row()));
+            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")))?;
+            Ok(Incident::new(view.clone(), incident))
+        }
+        _ => Err(Error::invalid("id", "an incident is named by its id or its number, one of the two")),
+    }
+}
+
+/// Refuses a position that this snapshot has not reached: of another log, or beyond its end.
+async fn reached(view: &View, text: &str) -> Result<()> {
+    let position = Position::parse(text).ok_or_else(|| Error::invalid("minPosition", "this is not a position"))?;
+    let head = view.reader().await?.head().await?;
+    if position.epoch != head.epoch || position.offset > head.offset {
+        let now = serde_json::json!({ "position": head.position().to_string() });
+        return Err(Error::conflict("the desk's log does not reach this position", now));
+    }
+    Ok(())
+}
+
+async fn node(view: &View, id: &ID) -> Result<Option<Node>> {
+    if let Some(id) = IncidentId::parse(id) {
+        let incident = view.incident(id).await?;
+        return Ok(incident.map(|incident| Node::Incident(Incident::new(view.clone(), incident))));
+    }
+    let reader = view.reader().await?;
+    if let Some(id) = AlertId::parse(id) {
+        let alert = reader.alerts(&[id]).await?.pop();
+        return Ok(alert.map(|alert| Node::Alert(Alert { view: view.clone(), alert })));
+    }
+    if let Some(id) = CommentId::parse(id) {
+        let comment = reader.comments(&[id]).await?.pop().filter(|comment| comment.deleted_at.is_none());
+        return Ok(comment.map(|comment| Node::Comment(Comment { view: view.clone(), comment })));
+    }
+    if let Some(id) = UserId::parse(id) {
+        return Ok(reader.users(&[id]).await?.pop().map(|user| Node::User(User(user))));
+    }
+    if let Some(id) = GroupId::parse(id) {
+        let group = reader.groups(&[id]).await?.pop();
+        return Ok(group.map(|group| Node::Group(Group { view: view.clone(), group })));
+    }
+    Ok(None)
+}

@@ -1,0 +1,75 @@
+//! What one can follow: from any position on, exactly, through any disconnect, restart or second node.
+
+use async_graphql::{Context, ID, Subscription as Subscribe};
+use futures_util::{Stream, StreamExt};
+
+use super::activity::{ActivityInput, ActivityItem};
+use super::context::{View, app, viewer};
+use super::filter::IncidentFilterInput;
+use super::input::incident_id;
+use super::queue::QueueItem;
+use crate::domain::filter::{IncidentFilter, QueueFilter};
+use crate::domain::position::Position;
+use crate::domain::{Error, Result};
+use crate::realtime::feed::{self, ActivityScope, Source};
+
+/// The root of all subscriptions.
+pub struct Subscription;
+
+fn read_position(after: Option<String>) -> Result<Option<Position>> {
+    let read = |text: String| Position::parse(&text).ok_or_else(|| Error::invalid("after", "this is not a position"));
+    after.map(read).transpose()
+}
+
+fn source(ctx: &Context<'_>) -> Result<Source> {
+    let source = ctx.data::<Source>().map_err(|error| Error::fault("finding the log to follow", error.message))?;
+    Ok(source.clone())
+}
+
+#[Subscribe]
+impl Subscription {
+    /// Follows a queue: every incident that enters it, changes in it, or leaves it, one item at most per change, in the
+    /// order of the log.
+    ///
+    /// `after` asserts "I hold exactly this filter's set as of that position": everything committed since comes first, item
+    /// by item, however long it was, and the stream goes live. Nothing is lost and nothing comes twice. Without it the
+    /// stream starts at the present.
+    async fn incident_queue(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<IncidentFilterInput>,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = async_graphql::Result<QueueItem>> + use<>> {
+        let actor = viewer(ctx)?.as_ref().clone();
+        let filter = match filter {
+            Some(filter) => filter.read()?,
+            None => IncidentFilter::default(),
+        };
+        let filter = QueueFilter::resolve(&filter, &actor)?;
+        let echo = filter.filter().echo();
+        let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?);
+        Ok(events.map(move |event| Ok(QueueItem::new(event?, &echo))))
+    }
+
+    /// Follows the log itself: the changes of one incident, or of all, with their entries. Resumable from any position.
+    async fn activity_log(
+        &self,
+        ctx: &Context<'_>,
+        incident_id: Option<ID>,
+        filter: Option<ActivityInput>,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = async_graphql::Result<ActivityItem>> + use<>> {
+        let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
+        let (app, viewer) = (app(ctx)?.clone(), viewer(ctx)?.clone());
+        if let Some(id) = incident {
+            let found = View::new(app.clone(), viewer.clone()).incident(id).await?;
+            found.ok_or_else(|| Error::not_found("incident", id))?;
+        }
+        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        let scope = ActivityScope { incident, filter };
+        let events = feed::activity(source(ctx)?, scope, read_position(after)?);
+        Ok(events.map(move |event| {
+            Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone())))
+        }))
+    }
+}

@@ -1,0 +1,120 @@
+//! One operation, from the JSON a client sends to the JSON it gets; the same on every transport.
+//!
+//! Nothing in here trusts the client: the shape is checked, the guard judges the document, and a panic costs this
+//! operation only.
+
+use std::panic::AssertUnwindSafe;
+
+use async_graphql::{Request, Response, ServerError, Variables, parser::types::OperationType};
+use futures_util::{FutureExt, Stream, StreamExt};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value};
+
+use super::{
+    endpoint::Endpoint,
+    guard::{self, Limits},
+};
+use crate::{
+    domain,
+    graphql::error::{is_request_error, present},
+};
+
+/// The parameters of a GraphQL request, in the shape that both protocols give them. What they do not know is ignored.
+#[derive(Debug, Default)]
+pub(crate) struct Parameters {
+    /// The document.
+    pub(crate) query: String,
+    /// Which of its operations to run; the empty name is none.
+    pub(crate) operation_name: Option<String>,
+    /// What its variables stand for.
+    pub(crate) variables: Variables,
+}
+
+impl Parameters {
+    /// Takes them out of a JSON object.
+    pub(crate) fn read(mut body: Map<String, Value>) -> domain::Result<Self> {
+        let wrong = |name: &str, must: &str| Err(domain::Error::invalid(name, format!("{name} must be {must}")));
+        let query = match body.remove("query") {
+            Some(Value::String(query)) => query,
+            _ => return wrong("query", "a string"),
+        };
+        let operation_name = match body.remove("operationName") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) => Some(name).filter(|name| !name.is_empty()),
+            Some(_) => return wrong("operationName", "a string or null"),
+        };
+        let variables = match body.remove("variables") {
+            None | Some(Value::Null) => Variables::default(),
+            Some(variables @ Value::Object(_)) => Variables::from_json(variables),
+            Some(_) => return wrong("variables", "an object or null"),
+        };
+        match body.remove("extensions") {
+            None | Some(Value::Null | Value::Object(_)) => Ok(Self { query, operation_name, variables }),
+            Some(_) => wrong("extensions", "an object or null"),
+        }
+    }
+}
+
+/// A request that passed the guard.
+pub(crate) struct Ready {
+    /// What is to be run.
+    pub(crate) operation: OperationType,
+    request: Request,
+}
+
+/// Judges the document and makes the request that the schema is given.
+pub(crate) fn prepare<V: Clone + Send + Sync + 'static>(
+    parameters: Parameters,
+    viewer: V,
+    limits: &Limits,
+) -> Result<Ready, ServerError> {
+    let Parameters { query, operation_name, variables } = parameters;
+    let admitted = guard::admit(&query, operation_name.as_deref(), &variables, limits)?;
+    let mut request = Request::new(query).variables(variables).data(viewer);
+    request.operation_name = operation_name;
+    request.set_parsed_query(admitted.document);
+    Ok(Ready { operation: admitted.operation, request })
+}
+
+/// The response to a document that the guard refused.
+pub(crate) fn refused(error: ServerError) -> Response {
+    present(Response::from_errors(vec![error]))
+}
+
+/// Runs a query or a mutation.
+pub(crate) async fn execute<E: Endpoint>(endpoint: &E, ready: Ready) -> Response {
+    present(endpoint.execute(ready.request).await)
+}
+
+/// Runs a subscription.
+pub(crate) fn execute_stream<E: Endpoint>(endpoint: &E, ready: Ready) -> impl Stream<Item = Response> + Send + use<E> {
+    endpoint.execute_stream(ready.request).map(present)
+}
+
+/// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> domain::Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        domain::Error::fault("an operation panicked", text.unwrap_or("a panic without words"))
+    })
+}
+
+/// A response as JSON: a request error has no `data` entry.
+pub(crate) struct Body<'a>(pub(crate) &'a Response);
+
+impl Serialize for Body<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Response { data, errors, extensions, .. } = self.0;
+        let mut body = serializer.serialize_map(None)?;
+        if !errors.is_empty() {
+            body.serialize_entry("errors", errors)?;
+        }
+        if !is_request_error(self.0) {
+            body.serialize_entry("data", data)?;
+        }
+        if !extensions.is_empty() {
+            body.serialize_entry("extensions", extensions)?;
+        }
+        body.end()
+    }
+}

@@ -1,0 +1,64 @@
+//! `/graphql`: which transport a request is for, and the bounds of all of them.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
+    http::header::UPGRADE,
+    response::Response,
+    routing,
+};
+use tokio::sync::watch;
+
+use super::{
+    endpoint::Endpoint,
+    guard::Limits,
+    http::{self, HttpSettings},
+    ws::{self, SocketSettings},
+};
+
+/// The header, and the field of `connection_init`, that names the account on whose behalf a caller acts.
+pub const ACTOR: &str = "Watchfloor-Actor";
+
+/// The bounds of the transports.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// What a document may cost.
+    pub limits: Limits,
+    /// One HTTP request.
+    pub http: HttpSettings,
+    /// One WebSocket.
+    pub socket: SocketSettings,
+}
+
+/// Turns true when the server goes down: every socket is then closed with 1012, which clients answer by coming back.
+///
+/// Each socket holds a receiver until it is closed, and so does the router. The one who holds the sender therefore waits
+/// for the sockets with `sender.closed()`, once the listener is done.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// `GET` and `POST` for operations, `GET` with an upgrade for the socket.
+pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
+    let served = Served { endpoint, settings: Arc::new(settings), shutdown };
+    let methods = routing::get(socket_or_get).post(http::post).fallback(http::other_method);
+    Router::new().route("/graphql", methods).with_state(served)
+}
+
+/// What each request is answered with.
+#[derive(Clone)]
+pub(super) struct Served<E> {
+    pub(super) endpoint: E,
+    pub(super) settings: Arc<Settings>,
+    pub(super) shutdown: Shutdown,
+}
+
+async fn socket_or_get<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
+    let (mut head, _) = request.into_parts();
+    let wants_socket = head.headers.get(UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if wants_socket {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut head, &()).await;
+        return ws::upgrade(served, &head.headers, upgrade);
+    }
+    http::get(&served, head.uri.query(), &head.headers).await
+}

@@ -1,0 +1,602 @@
+//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`, as the reference server of graphql-ws speaks it.
+//!
+//! One task holds a socket: it reads and it writes, neither waiting for the other. Each operation is a task of its own
+//! that puts its messages, in its own order, into the one bounded outbox; when that is full it waits, so a slow client
+//! slows its own streams and nothing else. A client that takes nothing for [`SocketSettings::write_deadline`] is closed
+//! with 1013, which clients answer by coming back. What an operation left in the outbox is not sent once the client
+//! completed it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use async_graphql::{Response as Answer, ServerError, Value as Data, parser::types::OperationType};
+use axum::{
+    extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
+use futures_util::{
+    FutureExt, SinkExt, StreamExt,
+    future::BoxFuture,
+    stream::{SplitSink, SplitStream},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+};
+
+use super::{
+    endpoint::Endpoint,
+    http::{actor, refusal},
+    operation::{Body, Parameters, caught, execute, execute_stream, prepare, refused},
+    routes::{ACTOR, Served, Shutdown},
+};
+use crate::{
+    domain::{Error, Result},
+    graphql::error::{is_request_error, refuse},
+};
+
+/// The one subprotocol spoken. Its predecessor, confusingly named `graphql-ws`, is not.
+pub const SUBPROTOCOL: &str = "graphql-transport-ws";
+
+/// Allocated for each socket as long as it lives. tungstenite's own choice is 128 KiB, which idle walls of thousands of
+/// sockets would pay for; messages of clients are small, and larger ones are read in several goes.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Messages that answer the client directly (acknowledgement, pongs, refusals) and wait for the writer. A client that
+/// asks for more without reading gets closed.
+const CONTROL_MESSAGES: usize = 64;
+
+/// Bytes of them, in messages of the largest size: a pong echoes what the ping brought.
+const CONTROL_LARGEST: usize = 2;
+
+/// The client chooses the ids of its operations, and they come back in each message. Clients use numbers or UUIDs.
+const ID_BYTES: usize = 256;
+
+/// The most that a close frame can hold besides its code (RFC 6455, 5.5).
+const CLOSE_REASON_BYTES: usize = 123;
+
+/// The most that a setting in bytes can mean: a semaphore hands out shares of 32 bits, and holds fewer on small machines.
+const MOST_BYTES: usize = (u32::MAX >> 3) as usize;
+
+/// Pings that may go unanswered before the peer is taken for gone.
+const MISSED_PINGS: u32 = 2;
+
+/// The bounds of one socket.
+#[derive(Clone, Debug)]
+pub struct SocketSettings {
+    /// How long a socket may take to say `connection_init`; as in graphql-ws.
+    pub init_wait: Duration,
+    /// How often a silent peer is pinged; as in graphql-ws. Proxies cut connections that are idle for 60 s.
+    pub ping_every: Duration,
+    /// Length of one message. 2 MiB, as over HTTP, since mutations travel here as well.
+    pub message_bytes: usize,
+    /// Operations at once.
+    pub subscriptions: usize,
+    /// Messages of operations that wait to be written.
+    pub outbox_messages: usize,
+    /// Bytes of them. 1 MiB is 20 to 50 pages of a queue; one larger message may travel alone.
+    pub outbox_bytes: usize,
+    /// How long the peer may take to accept one message.
+    pub write_deadline: Duration,
+    /// How long a closed socket waits for the peer to say goodbye, so that it reads why.
+    pub close_wait: Duration,
+}
+
+impl Default for SocketSettings {
+    fn default() -> Self {
+        Self {
+            init_wait: Duration::from_secs(3),
+            ping_every: Duration::from_secs(12),
+            message_bytes: 2 * 1024 * 1024,
+            subscriptions: 100,
+            outbox_messages: 256,
+            outbox_bytes: 1024 * 1024,
+            write_deadline: Duration::from_secs(10),
+            close_wait: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Answers the upgrade; a request that is none, or that does not speak the subprotocol, gets a coded 400.
+pub(super) fn upgrade<E: Endpoint>(
+    served: Served<E>,
+    headers: &HeaderMap,
+    upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return refusal(rejection.status(), Error::invalid("Upgrade", rejection.body_text())),
+    };
+    let account = match actor(headers) {
+        Ok(account) => account,
+        Err(error) => return refusal(StatusCode::BAD_REQUEST, error),
+    };
+    let message_bytes = served.settings.socket.message_bytes;
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(message_bytes)
+        .max_frame_size(message_bytes);
+    if upgrade.selected_protocol().is_none() {
+        let message = format!("the socket speaks {SUBPROTOCOL} only; offer it");
+        return refusal(StatusCode::BAD_REQUEST, Error::invalid("Sec-WebSocket-Protocol", message));
+    }
+    upgrade.on_upgrade(move |socket| serve(socket, served, account))
+}
+
+async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Option<String>) {
+    let settings = served.settings.socket.clone();
+    let mut shutdown = served.shutdown.clone();
+    let (mut sink, mut stream) = socket.split();
+    let (controls, control_queue) = mpsc::channel(CONTROL_MESSAGES);
+    let (outbox, queue) = mpsc::channel(settings.outbox_messages.max(1));
+    let capacity = settings.outbox_bytes.clamp(1, MOST_BYTES);
+    let outbox = Outbox { messages: outbox, bytes: Arc::new(Semaphore::new(capacity)), capacity };
+    let socket = Socket::default();
+
+    let mut reader = Reader {
+        socket: &socket,
+        served,
+        account,
+        viewer: None,
+        admission: None,
+        init_received: false,
+        operations: JoinSet::new(),
+        controls,
+        control_bytes: Arc::new(Semaphore::new(settings.message_bytes.saturating_mul(CONTROL_LARGEST).min(MOST_BYTES))),
+        outbox,
+    };
+    let mut writer = Writer { socket: &socket, settings: &settings, controls: control_queue, queue };
+    let ending = tokio::select! {
+        ending = reader.run(&mut stream) => ending,
+        ending = writer.run(&mut sink) => ending,
+        () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
+    };
+    // Ends the operations, before the peer is given time to say goodbye.
+    drop(reader);
+    ending.say(&mut sink, &mut stream, settings.close_wait).await;
+}
+
+/// Resolves when the server goes down; never, if nobody is left who could say so.
+async fn stopped(shutdown: &mut Shutdown) {
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What the reader and the writer of one socket both know.
+#[derive(Default)]
+struct Socket {
+    active: Mutex<HashMap<String, Active>>,
+    unanswered_pings: AtomicU32,
+}
+
+impl Socket {
+    fn active(&self) -> MutexGuard<'_, HashMap<String, Active>> {
+        // Nothing is awaited or called while it is held, so a poisoned map is a whole one.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Active {
+    operation: Arc<Operation>,
+    task: AbortHandle,
+}
+
+/// One use of an id. The client may use the same id again for another.
+struct Operation {
+    id: String,
+    /// The client wants nothing more of it.
+    completed: AtomicBool,
+}
+
+/// How a socket ends.
+struct Ending {
+    close: Option<CloseFrame>,
+    /// The stream cannot be read any further, so the peer's goodbye will not be seen.
+    unreadable: bool,
+}
+
+impl Ending {
+    fn close(code: u16, reason: impl AsRef<str>) -> Self {
+        let reason = reason.as_ref();
+        let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
+        Self { close: Some(CloseFrame { code, reason: reason.into() }), unreadable: false }
+    }
+
+    /// The peer has left, or said that it will.
+    fn gone() -> Self {
+        Self { close: None, unreadable: false }
+    }
+
+    async fn say(
+        self,
+        sink: &mut SplitSink<WebSocket, Message>,
+        stream: &mut SplitStream<WebSocket>,
+        close_wait: Duration,
+    ) {
+        let goodbye = async {
+            let Some(frame) = self.close else { return sink.close().await.unwrap_or_default() };
+            // Read on while writing, up to the peer's own close: it may be stuck in what it sends, and a connection
+            // dropped with unread bytes is reset, after which not every system shows the peer what came before.
+            let drain = async {
+                loop {
+                    match stream.next().await {
+                        Some(Ok(Message::Close(_))) => return,
+                        Some(Ok(_)) => {}
+                        Some(Err(_)) | None if self.unreadable => std::future::pending().await,
+                        Some(Err(_)) | None => return,
+                    }
+                }
+            };
+            tokio::join!(sink.send(Message::Close(Some(frame))), drain).0.unwrap_or_default();
+        };
+        // A peer that does not answer in time is cut.
+        timeout(close_wait, goodbye).await.unwrap_or_default();
+    }
+}
+
+struct Reader<'s, E: Endpoint> {
+    socket: &'s Socket,
+    served: Served<E>,
+    /// What the header of the upgrade names.
+    account: Option<String>,
+    viewer: Option<E::Viewer>,
+    admission: Option<BoxFuture<'static, Result<E::Viewer>>>,
+    init_received: bool,
+    operations: JoinSet<()>,
+    controls: mpsc::Sender<Control>,
+    control_bytes: Arc<Semaphore>,
+    outbox: Outbox,
+}
+
+impl<E: Endpoint> Reader<'_, E> {
+    async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
+        let mut init_wait = std::pin::pin!(sleep(self.served.settings.socket.init_wait));
+        loop {
+            let step = tokio::select! {
+                frame = stream.next() => self.frame(frame),
+                viewer = pending_or(&mut self.admission), if self.admission.is_some() => self.admitted(viewer),
+                () = &mut init_wait, if !self.init_received => {
+                    Err(Ending::close(4408, "Connection initialisation timeout"))
+                }
+                Some(_) = self.operations.join_next() => Ok(()),
+            };
+            if let Err(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Option<std::result::Result<Message, axum::Error>>) -> std::result::Result<(), Ending> {
+        self.socket.unanswered_pings.store(0, Ordering::Relaxed);
+        match frame {
+            Some(Ok(Message::Text(text))) => match Incoming::read(&text) {
+                Ok(message) => self.message(message),
+                Err(reason) => Err(Ending::close(4400, reason)),
+            },
+            Some(Ok(Message::Binary(_))) => Err(Ending::close(4400, "Invalid message received: binary")),
+            // tungstenite answers a ping by itself.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+            Some(Ok(Message::Close(_))) | None => Err(Ending::gone()),
+            Some(Err(_)) => {
+                let bound = self.served.settings.socket.message_bytes;
+                let reason = format!("Invalid message received: unreadable, or larger than {bound} bytes");
+                Err(Ending { unreadable: true, ..Ending::close(4400, reason) })
+            }
+        }
+    }
+
+    fn message(&mut self, message: Incoming) -> std::result::Result<(), Ending> {
+        match message {
+            Incoming::Init(_) if self.init_received => Err(Ending::close(4429, "Too many initialisation requests")),
+            Incoming::Init(payload) => {
+                self.init_received = true;
+                self.admit(payload)
+            }
+            Incoming::Ping(payload) => self.control(&Outgoing::Pong { payload: payload.as_ref() }),
+            Incoming::Pong => Ok(()),
+            Incoming::Subscribe(id, parameters) => self.subscribe(id, parameters),
+            Incoming::Complete(id) => {
+                if let Some(active) = self.socket.active().remove(&id) {
+                    active.operation.completed.store(true, Ordering::Relaxed);
+                    active.task.abort();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn admit(&mut self, payload: Option<Map<String, Value>>) -> std::result::Result<(), Ending> {
+        let account = match payload.and_then(|mut payload| payload.remove(ACTOR)) {
+            None | Some(Value::Null) => self.account.take(),
+            Some(Value::String(account)) => Some(account.trim().to_owned()).filter(|it| !it.is_empty()),
+            Some(_) => return Err(Ending::close(4400, format!("{ACTOR} must be a string"))),
+        };
+        let endpoint = self.served.endpoint.clone();
+        self.admission = Some(async move { caught(endpoint.admit(account)).await? }.boxed());
+        Ok(())
+    }
+
+    fn admitted(&mut self, viewer: Result<E::Viewer>) -> std::result::Result<(), Ending> {
+        self.admission = None;
+        match viewer {
+            Ok(viewer) => {
+                self.viewer = Some(viewer);
+                self.control(&Outgoing::ConnectionAck)
+            }
+            Err(Error::Refused(refusal)) => Err(Ending::close(4403, &refusal.message)),
+            // Not the client's doing: it may come back.
+            Err(fault) => {
+                let answer = refuse(fault);
+                Err(Ending::close(1013, answer.errors.first().map_or("", |error| &error.message)))
+            }
+        }
+    }
+
+    fn subscribe(&mut self, id: String, parameters: Parameters) -> std::result::Result<(), Ending> {
+        let Some(viewer) = self.viewer.clone() else { return Err(Ending::close(4401, "Unauthorized")) };
+        let mut active = self.socket.active();
+        if active.contains_key(&id) {
+            return Err(Ending::close(4409, format!("Subscriber for {id} already exists")));
+        }
+        let bound = self.served.settings.socket.subscriptions;
+        if active.len() >= bound {
+            drop(active);
+            let message = format!("a socket carries {bound} operations at once");
+            let answer = refuse(Error::limit("id", message, bound));
+            return self.control(&Outgoing::Error { id: &id, payload: &answer.errors });
+        }
+        let operation = Arc::new(Operation { id: id.clone(), completed: AtomicBool::new(false) });
+        let outbox = OperationOutbox { operation: operation.clone(), outbox: self.outbox.clone() };
+        let task = self.operations.spawn(operate(self.served.clone(), viewer, parameters, outbox));
+        active.insert(id, Active { operation, task });
+        Ok(())
+    }
+
+    /// Answers at once: the reader never waits for the writer.
+    fn control(&self, message: &Outgoing<'_>) -> std::result::Result<(), Ending> {
+        let sent = message.text().ok().and_then(|text| {
+            let share = u32::try_from(text.len()).ok()?;
+            let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok()?;
+            self.controls.try_send(Control { text, _bytes: bytes }).ok()
+        });
+        sent.ok_or_else(|| Ending::close(1013, "the client asks and does not read"))
+    }
+}
+
+async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Writer<'s> {
+    socket: &'s Socket,
+    settings: &'s SocketSettings,
+    controls: mpsc::Receiver<Control>,
+    queue: mpsc::Receiver<Queued>,
+}
+
+impl Writer<'_> {
+    async fn run(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
+        let mut pings = interval_at(Instant::now() + self.settings.ping_every, self.settings.ping_every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // What keeps the connection alive goes before what fills it.
+            let message = tokio::select! {
+                biased;
+                Some(control) = self.controls.recv() => Message::Text(control.text.into()),
+                _ = pings.tick() => {
+                    if self.socket.unanswered_pings.fetch_add(1, Ordering::Relaxed) >= MISSED_PINGS {
+                        return Ending::close(1013, "no answer to pings");
+                    }
+                    Message::Ping(Default::default())
+                }
+                Some(queued) = self.queue.recv() => match self.due(queued) {
+                    Some(text) => Message::Text(text.into()),
+                    None => continue,
+                },
+            };
+            match timeout(self.settings.write_deadline, sink.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ending::gone(),
+                Err(_) => return Ending::close(1013, "the client does not read fast enough"),
+            }
+        }
+    }
+
+    /// The text, unless the client no longer wants it. With the last message the id is free again.
+    fn due(&self, queued: Queued) -> Option<String> {
+        let Queued { operation, text, last, .. } = queued;
+        if operation.completed.load(Ordering::Relaxed) {
+            return None;
+        }
+        if last {
+            self.socket.active().remove(&operation.id);
+        }
+        Some(text)
+    }
+}
+
+/// Where the operations of a socket put their messages.
+#[derive(Clone)]
+struct Outbox {
+    messages: mpsc::Sender<Queued>,
+    bytes: Arc<Semaphore>,
+    capacity: usize,
+}
+
+/// A message that answers the client directly.
+struct Control {
+    text: String,
+    _bytes: OwnedSemaphorePermit,
+}
+
+struct Queued {
+    operation: Arc<Operation>,
+    text: String,
+    last: bool,
+    /// Its share of the outbox; returned when the writer takes it.
+    _bytes: Option<OwnedSemaphorePermit>,
+}
+
+struct OperationOutbox {
+    operation: Arc<Operation>,
+    outbox: Outbox,
+}
+
+impl OperationOutbox {
+    async fn next(&self, answer: &Answer) -> Result<()> {
+        let message = Outgoing::Next { id: &self.operation.id, payload: Body(answer) };
+        self.put(message.text()?, false).await;
+        Ok(())
+    }
+
+    async fn error(&self, errors: &[ServerError]) -> Result<()> {
+        let message = Outgoing::Error { id: &self.operation.id, payload: errors };
+        self.put(message.text()?, true).await;
+        Ok(())
+    }
+
+    async fn complete(&self) -> Result<()> {
+        self.put(Outgoing::Complete { id: &self.operation.id }.text()?, true).await;
+        Ok(())
+    }
+
+    /// Waits for room. A socket that is gone takes nothing, and this task with it.
+    async fn put(&self, text: String, last: bool) {
+        let share = u32::try_from(text.len().min(self.outbox.capacity)).unwrap_or(u32::MAX);
+        let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
+        let queued = Queued { operation: self.operation.clone(), text, last, _bytes: bytes };
+        self.outbox.messages.send(queued).await.unwrap_or_default();
+    }
+}
+
+async fn operate<E: Endpoint>(served: Served<E>, viewer: E::Viewer, parameters: Parameters, outbox: OperationOutbox) {
+    let run = caught(run(&served, viewer, parameters, &outbox)).await;
+    if let Err(fault) = run.and_then(|ran| ran) {
+        outbox.error(&refuse(fault).errors).await.unwrap_or_default();
+    }
+}
+
+async fn run<E: Endpoint>(
+    served: &Served<E>,
+    viewer: E::Viewer,
+    parameters: Parameters,
+    outbox: &OperationOutbox,
+) -> Result<()> {
+    let ready = match prepare(parameters, viewer, &served.settings.limits) {
+        Ok(ready) => ready,
+        Err(error) => return outbox.error(&refused(error).errors).await,
+    };
+    if ready.operation != OperationType::Subscription {
+        let answer = execute(&served.endpoint, ready).await;
+        if is_request_error(&answer) {
+            return outbox.error(&answer.errors).await;
+        }
+        outbox.next(&answer).await?;
+        return outbox.complete().await;
+    }
+    let mut answers = std::pin::pin!(execute_stream(&served.endpoint, ready));
+    let mut started = false;
+    while let Some(answer) = answers.next().await {
+        // async-graphql yields a subscription that it refuses as its first item.
+        if !started && answer.is_err() && answer.data == Data::Null {
+            return outbox.error(&answer.errors).await;
+        }
+        started = true;
+        outbox.next(&answer).await?;
+    }
+    outbox.complete().await
+}
+
+/// A message of the server.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Outgoing<'a> {
+    ConnectionAck,
+    Pong {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<&'a Map<String, Value>>,
+    },
+    Next {
+        id: &'a str,
+        payload: Body<'a>,
+    },
+    Error {
+        id: &'a str,
+        payload: &'a [ServerError],
+    },
+    Complete {
+        id: &'a str,
+    },
+}
+
+impl Outgoing<'_> {
+    fn text(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::fault("writing a message", error))
+    }
+}
+
+/// A message of the client.
+enum Incoming {
+    Init(Option<Map<String, Value>>),
+    Ping(Option<Map<String, Value>>),
+    Pong,
+    Subscribe(String, Parameters),
+    Complete(String),
+}
+
+impl Incoming {
+    /// Reads a message; the error is the reason to close with.
+    fn read(text: &str) -> std::result::Result<Self, String> {
+        let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
+            return Err("Invalid message received: not a JSON object".into());
+        };
+        let Some(Value::String(kind)) = message.remove("type") else {
+            return Err("Invalid message received: 'type' must be a string".into());
+        };
+        match kind.as_str() {
+            "connection_init" => Ok(Self::Init(payload(&mut message)?)),
+            "ping" => Ok(Self::Ping(payload(&mut message)?)),
+            "pong" => payload(&mut message).map(|_| Self::Pong),
+            "subscribe" => {
+                let id = id(&mut message)?;
+                let payload = payload(&mut message)?.ok_or("Invalid message received: 'payload' must be an object")?;
+                let parameters =
+                    Parameters::read(payload).map_err(|error| format!("Invalid message received: {error}"))?;
+                Ok(Self::Subscribe(id, parameters))
+            }
+            "complete" => Ok(Self::Complete(id(&mut message)?)),
+            _ => Err(format!("Unexpected message of type {kind} received")),
+        }
+    }
+}
+
+fn payload(message: &mut Map<String, Value>) -> std::result::Result<Option<Map<String, Value>>, String> {
+    match message.remove("payload") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(payload)) => Ok(Some(payload)),
+        Some(_) => Err("Invalid message received: 'payload' must be an object".into()),
+    }
+}
+
+fn id(message: &mut Map<String, Value>) -> std::result::Result<String, String> {
+    match message.remove("id") {
+        Some(Value::String(id)) if !id.is_empty() && id.len() <= ID_BYTES => Ok(id),
+        _ => Err(format!("Invalid message received: 'id' must be a string of 1 to {ID_BYTES} bytes")),
+    }
+}
