@@ -3,6 +3,7 @@
 pub mod app;
 pub mod config;
 pub mod domain;
+pub mod graphql;
 pub mod import;
 pub mod realtime;
 pub mod sample;
