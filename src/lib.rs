@@ -4,6 +4,8 @@ pub mod app;
 pub mod config;
 pub mod domain;
 pub mod graphql;
+pub mod import;
 pub mod realtime;
+pub mod sample;
 pub mod server;
 pub mod storage;
