@@ -1,6 +1,7 @@
 //! The only integration binary, so that two cores link it once.
 
 mod architecture;
+mod examples;
 mod import;
 mod incident;
 mod protocol;
