@@ -418,6 +418,7 @@ pub struct DeletedEntry {
 
 /// One typed entry of a change: a field before and after, or a fact.
 #[derive(Interface)]
+#[expect(clippy::enum_variant_names, reason = "the variants are named after their types, which schemas show alone")]
 #[graphql(field(name = "kind", ty = "EntryKind", desc = "What the entry is about."))]
 pub enum ChangeEntry {
     /// Made.

@@ -35,15 +35,15 @@ pub struct Resolution {
 /// The case an analyst works, as it stands.
 pub struct Incident {
     view: View,
-    incident: DomainIncident,
-    fields: Fields,
+    incident: Box<DomainIncident>,
+    fields: Box<Fields>,
 }
 
 impl Incident {
     /// An incident read through a view.
     pub fn new(view: View, incident: DomainIncident) -> Self {
-        let fields = Fields::new(incident.queue_row(), incident.title.clone());
-        Self { view, incident, fields }
+        let fields = Box::new(Fields::new(incident.queue_row(), incident.title.clone()));
+        Self { view, incident: Box::new(incident), fields }
     }
 }
 

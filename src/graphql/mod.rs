@@ -12,6 +12,10 @@ mod incident;
 mod input;
 mod mutation;
 mod query;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "fields of an interface share types, which the lint takes for repeats"
+)]
 mod queue;
 mod subscription;
 

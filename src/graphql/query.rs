@@ -272,7 +272,7 @@ async fn node(view: &View, id: &ID) -> Result<Option<Node>> {
     let reader = view.reader().await?;
     if let Some(id) = AlertId::parse(id) {
         let alert = reader.alerts(&[id]).await?.pop();
-        return Ok(alert.map(|alert| Node::Alert(Alert { view: view.clone(), alert })));
+        return Ok(alert.map(|alert| Node::Alert(Alert::new(view.clone(), alert))));
     }
     if let Some(id) = CommentId::parse(id) {
         let comment = reader.comments(&[id]).await?.pop().filter(|comment| comment.deleted_at.is_none());

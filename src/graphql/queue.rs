@@ -218,7 +218,7 @@ pub enum QueueFields {
 /// every node. What goes beyond a row comes from `incident(id, minPosition)`.
 pub struct QueueRow {
     position: String,
-    fields: Fields,
+    fields: Box<Fields>,
 }
 
 impl Deref for QueueRow {
@@ -245,7 +245,7 @@ impl QueueRow {
 
 impl QueueRow {
     fn new(position: &str, live: LiveRow) -> Self {
-        Self { position: position.to_owned(), fields: Fields::new(live.row, live.title) }
+        Self { position: position.to_owned(), fields: Box::new(Fields::new(live.row, live.title)) }
     }
 }
 
