@@ -1,6 +1,8 @@
 //! The only integration binary, so that two cores link it once.
 
 mod architecture;
+mod changelog;
+mod filter;
 mod import;
 mod incident;
 mod protocol;
