@@ -30,6 +30,11 @@ pub enum Action {
     Serve(Serve),
     /// Serve a sample desk: 30 days of believable incidents in an SQLite file of its own.
     Demo(Demo),
+    /// Import a file: our own NDJSON, Microsoft Sentinel, SecurityAlert rows, Microsoft Graph security.
+    ///
+    /// Bad records are reported with their line and the others go in. The same file twice changes nothing. The formats are
+    /// described in docs/IMPORT.md.
+    Import(Import),
     /// Bring the database's schema up to date, and do nothing else.
     Migrate(Database),
     /// Print the GraphQL schema.
@@ -139,12 +144,37 @@ pub struct Serve {
     pub serving: Serving,
 }
 
+/// `import`.
+#[derive(Args, Clone, Debug)]
+pub struct Import {
+    /// The file to read; - for standard input.
+    pub file: PathBuf,
+    /// The file's format: watchfloor, sentinel, security-alert or graph. Told by how the file begins where none is given.
+    #[arg(long)]
+    pub format: Option<crate::import::Format>,
+    /// Stop at the first bad record.
+    #[arg(long)]
+    pub strict: bool,
+    /// Into which database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
 /// `demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
     /// The SQLite file of the sample desk. One that exists is served as it is.
     #[arg(long, env = "WATCHFLOOR_DEMO_FILE", default_value = "data/demo.db")]
     pub file: PathBuf,
+    /// Keep the story going, so that every screen moves.
+    #[arg(long)]
+    pub live: bool,
+    /// How much faster than life the story goes with --live: at 60, something happens every eight seconds or so.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub pace: u32,
+    /// Which story: the same number tells the same one.
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
     /// How.
     #[command(flatten)]
     pub serving: Serving,

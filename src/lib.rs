@@ -1,6 +1,7 @@
 //! Watchfloor: the incident desk of a security operations centre, as a GraphQL service.
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod graphql;

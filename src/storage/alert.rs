@@ -333,7 +333,7 @@ impl Reader {
         let titles = self
             .conn()
             .query_all_raw(one("SELECT title FROM alert WHERE incident_id = $1 GROUP BY title
-                 ORDER BY MIN(COALESCE(first_activity_at, created_at)), MIN(id) LIMIT 2"))
+                 ORDER BY MIN(COALESCE(first_activity_at, created_at)), MIN(CAST(id AS TEXT)) LIMIT 2"))
             .await?;
         digest.same_title = titles.len() == 1;
         if let Some(first) = titles.first() {

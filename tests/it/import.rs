@@ -295,20 +295,31 @@ async fn the_graph_examples_go_in_whole(database: TestDatabase) {
     assert_eq!(incident(&app, "graph", "3962396").await.comment_count, 2);
 }
 
+/// How much of the sample desk a test loads: told in order, a start of it is sound by itself. All of it takes a minute on
+/// PostgreSQL in the dev profile, and says no more.
+const SAMPLE_RECORDS: usize = 1_000;
+
 async fn the_sample_desk_loads_and_goes_on(database: TestDatabase) {
     let app = desk(&database).await;
     let now = app.clock.now();
-    let summary = import::apply_records(&app, sample::desk(7, now), |_| ()).await.expect("a desk");
-    assert_eq!(summary.bad, []);
-    assert!(summary.counts.incidents_created >= 500 && summary.counts.alerts_created >= 2_000);
+    let start = || sample::desk(7, now).into_iter().take(SAMPLE_RECORDS);
+    let summary = import::apply_records(&app, start(), |_| ()).await.expect("a desk");
+    assert_eq!((summary.bad, summary.records), (Vec::new(), SAMPLE_RECORDS as u64));
+    assert!(summary.counts.incidents_created >= 100 && summary.counts.alerts_created >= 400, "{:?}", summary.counts);
     let before = head(&app).await;
-    let again = import::apply_records(&app, sample::desk(7, now), |_| ()).await.expect("a desk");
+    let again = import::apply_records(&app, start(), |_| ()).await.expect("a desk");
     assert_eq!((again.bad_total, head(&app).await), (0, before));
-    for beat in sample::live::Story::new(7, now).take(60) {
+    let story = sample::live::Story::new(7, now).filter(|beat| !speaks_of_the_rest(&beat.record));
+    for beat in story.take(60) {
         app.clock.advance(chrono::Duration::seconds(2));
         let record = sample::live::told_at(beat.record, app.clock.now());
         let summary = import::apply_records(&app, [record], |_| ()).await.expect("a beat");
         assert_eq!(summary.bad, []);
     }
     assert!(head(&app).await > before + 20);
+}
+
+/// Whether a record is about an incident of the desk that this test did not load.
+fn speaks_of_the_rest(record: &import::Record) -> bool {
+    matches!(record, import::Record::Update(update) if !update.external_id.contains("live"))
 }
