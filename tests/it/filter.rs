@@ -11,7 +11,9 @@ use watchfloor::domain::classification::{
     Classification, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
 };
 use watchfloor::domain::entity::{Entity, EntityKey, EntityKind};
-use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, QueueFilter, Subject, TagFilter, TimeRange};
+use watchfloor::domain::filter::{
+    EntityFilter, IncidentFilter, OwnerFilter, QueueFilter, Subject, TagFilter, TimeRange,
+};
 use watchfloor::domain::incident::{Incident, Severity, Status};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{AlertId, GroupId, IncidentId, Instant, UserId, text};
@@ -21,13 +23,36 @@ use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{TestDesk, monday};
 use crate::support::dice::Dice;
 
-each_database!(sql_and_memory_select_the_same_incidents, an_alert_that_is_unlinked_and_linked_at_once_keeps_its_entities);
+each_database!(
+    sql_and_memory_select_the_same_incidents,
+    an_alert_that_is_unlinked_and_linked_at_once_keeps_its_entities
+);
 
 /// What titles and descriptions are made of, and needles cut from: every way in which two databases and a program may
 /// disagree about letters.
 const WORDS: [&str; 22] = [
-    "Straße", "STRASSE", "İstanbul", "istanbul", "ISTANBUL", "ﬁle", "file", "café", "cafe\u{301}", "漢字", "検知", "🚨🦀",
-    "100%", "a_b", "axb", "C:\\Windows\\System32", "\\", "%", "_", "ΌΣΟΣ", "όσος", "naïve 'quote\"",
+    "Straße",
+    "STRASSE",
+    "İstanbul",
+    "istanbul",
+    "ISTANBUL",
+    "ﬁle",
+    "file",
+    "café",
+    "cafe\u{301}",
+    "漢字",
+    "検知",
+    "🚨🦀",
+    "100%",
+    "a_b",
+    "axb",
+    "C:\\Windows\\System32",
+    "\\",
+    "%",
+    "_",
+    "ΌΣΟΣ",
+    "όσος",
+    "naïve 'quote\"",
 ];
 const TAGS: [&str; 7] = ["VIP", "vip", "Straße", "STRASSE", "phishing", "café", "50%_off\\"];
 const PRODUCTS: [&str; 4] = ["Defender", "defender", "Suricata", "Größe 漢"];
@@ -366,10 +391,8 @@ async fn equal_filters_share_a_fingerprint() {
     assert_ne!(print(&one, &world.actor), print(&IncidentFilter { text: None, ..one.clone() }, &world.actor));
     let nothing = IncidentFilter { severity: Some(Vec::new()), ..one.clone() };
     assert_ne!(print(&one, &world.actor), print(&nothing, &world.actor));
-    let mine = IncidentFilter {
-        owner: Some(OwnerFilter { me: true, ..OwnerFilter::default() }),
-        ..IncidentFilter::default()
-    };
+    let mine =
+        IncidentFilter { owner: Some(OwnerFilter { me: true, ..OwnerFilter::default() }), ..IncidentFilter::default() };
     let (of_ada, of_bob) = (print(&mine, &world.actor), print(&mine, &bob));
     assert_eq!(of_ada.0, of_bob.0, "the same filter");
     assert_ne!(of_ada.1, of_bob.1, "read for another caller");

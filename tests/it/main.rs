@@ -7,6 +7,7 @@ mod filter;
 mod import;
 mod incident;
 mod protocol;
+mod resume;
 mod subscription;
 mod support;
 mod web;

@@ -5,3 +5,4 @@ pub(crate) mod desk;
 pub(crate) mod dice;
 pub(crate) mod postgres;
 pub(crate) mod socket;
+pub(crate) mod stream;
