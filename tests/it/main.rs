@@ -1,11 +1,14 @@
 //! The only integration binary, so that two cores link it once.
 
 mod architecture;
+mod changelog;
 mod examples;
+mod filter;
 mod import;
 mod incident;
 mod pages;
 mod protocol;
+mod resume;
 mod subscription;
 mod support;
 mod web;

@@ -160,6 +160,12 @@ impl TestDesk {
         self.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset
     }
 
+    /// Opens a socket as an account and follows one subscription on it.
+    pub(crate) async fn follow_as(&self, account: &str, query: &str, variables: Value) -> Following {
+        let url = format!("{}/graphql", self.url.replacen("http", "ws", 1));
+        Following::start_as(&url, json!({ "Watchfloor-Actor": account }), query, variables).await
+    }
+
     /// Opens a socket and follows one subscription on it.
     pub(crate) async fn follow(&self, query: &str, variables: Value) -> Following {
         Following::start(&format!("{}/graphql", self.url.replacen("http", "ws", 1)), query, variables).await
@@ -184,7 +190,13 @@ pub(crate) struct Following {
 impl Following {
     /// Subscribes at a `ws://` URL.
     pub(crate) async fn start(url: &str, query: &str, variables: Value) -> Self {
-        let mut socket = Socket::ready(url).await;
+        Self::start_as(url, json!({}), query, variables).await
+    }
+
+    /// Subscribes at a `ws://` URL, introduced by this payload.
+    pub(crate) async fn start_as(url: &str, init: Value, query: &str, variables: Value) -> Self {
+        let mut socket = Socket::open(url).await;
+        socket.init(init).await;
         let payload = json!({ "query": query, "variables": variables });
         socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
         Self { socket, field: None }

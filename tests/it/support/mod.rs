@@ -2,5 +2,7 @@
 
 pub(crate) mod database;
 pub(crate) mod desk;
+pub(crate) mod dice;
 pub(crate) mod postgres;
 pub(crate) mod socket;
+pub(crate) mod stream;
