@@ -331,6 +331,16 @@ impl IncidentFilter {
         if blank {
             return Err(Error::invalid("filter.text", "a text to look for cannot be blank"));
         }
+        let mut refused = Ok(());
+        self.visit(&mut |f| {
+            let tags = f.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]).flatten().flatten();
+            let names = f.product.iter().chain(&f.provider).flatten().chain(tags).chain(&f.text);
+            let mut texts = names.chain(f.entity.iter().flatten().map(|entity| &entity.value));
+            if refused.is_ok() {
+                refused = texts.try_for_each(|text| text::refuse_nul("filter", text));
+            }
+        });
+        refused?;
         Ok(())
     }
 

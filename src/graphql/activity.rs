@@ -7,7 +7,7 @@ use async_graphql::{Enum, ID, InputObject, Interface, Object, SimpleObject};
 use uuid::Uuid;
 
 use super::account::{Actor, Owner};
-use super::context::View;
+use super::context::{ChangeCount, View};
 use super::incident::Incident;
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
 use crate::domain::alert::AlertStatus;
@@ -325,7 +325,7 @@ impl CommentEntry {
 
     /// The comment as it stands, deleted or not.
     async fn comment(&self) -> Result<Option<super::comment::Comment>> {
-        let comment = self.view.reader().await?.comments(&[self.comment]).await?.pop();
+        let comment = self.view.load(self.comment).await?;
         Ok(comment.map(|comment| super::comment::Comment { view: self.view.clone(), comment }))
     }
 }
@@ -539,7 +539,8 @@ impl ChangeConnectionFields {
 impl ChangeConnectionFields {
     /// How many changes the filter meets, exactly.
     async fn total_count(&self) -> Result<u64> {
-        self.view.reader().await?.activity_count(self.incident, &self.filter).await
+        let counted = self.view.load(ChangeCount(self.incident, self.filter.clone())).await?;
+        Ok(counted.unwrap_or(0))
     }
 }
 

@@ -44,14 +44,10 @@ impl PageArgs {
         Ok(Span { after: read("after", &self.after)?, before: read("before", &self.before)?, from_end, limit: size })
     }
 
-    /// The size of the page, if it is the first of its list: such pages of several lists are read together.
-    pub fn first_page(&self) -> Result<Option<u64>> {
-        match self {
-            Self { last: None, after: None, before: None, first } => {
-                Ok(Some(page("first", first.unwrap_or(PAGE_DEFAULT))?))
-            }
-            _ => Ok(None),
-        }
+    /// The page, if it lies at an end of its list: such pages of several lists are read together.
+    pub fn at_end(&self) -> Result<Option<Span<()>>> {
+        let span = self.span(|_| Some(()))?;
+        Ok((self.after.is_none() && self.before.is_none()).then_some(span))
     }
 }
 
@@ -60,6 +56,11 @@ fn page(path: &str, size: i32) -> Result<u64> {
         return Err(Error::limit(path, format!("a page has at most {PAGE_MAX} items"), PAGE_MAX as usize));
     }
     u64::try_from(size).map_err(|_| Error::invalid(path, "a page cannot have fewer than 0 items"))
+}
+
+/// The same stretch with one item more, which tells whether there are more.
+pub fn wider<K>(span: Span<K>) -> Span<K> {
+    Span { limit: span.limit + 1, ..span }
 }
 
 /// Cuts a list that was read one item too long: whether more lies beyond.
