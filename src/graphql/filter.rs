@@ -49,7 +49,7 @@ pub struct EntityFilterInput {
     /// Of this kind; of any kind where none is given.
     kind: Option<EntityKind>,
     /// Its whole value, without case and marks.
-    value: String,
+    pub value: String,
 }
 
 impl From<EntityFilterInput> for EntityFilter {

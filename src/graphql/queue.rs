@@ -401,8 +401,8 @@ pub struct Live {
 pub struct Resync {
     /// The present end of the log.
     pub position: String,
-    /// Why.
-    pub reason: crate::domain::position::Resync,
+    /// Why. Not `reason`, so that it may stand in one selection with `QueueLeft.reason`.
+    pub resync_reason: crate::domain::position::Resync,
 }
 
 /// An item of a queue's stream. Items about incidents ascend strictly by position; markers may repeat one.
@@ -430,7 +430,7 @@ impl QueueItem {
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
             Event::Live => Self::Live(Live { position, filter: Some(Json(filter.clone())) }),
-            Event::Resync(reason) => Self::Resync(Resync { position, reason }),
+            Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(QueueEvent { change, movement }) => {
                 let client_mutation_id = change.body.client_mutation_id.clone();
                 let transaction_id = change.body.transaction.to_string().into();
