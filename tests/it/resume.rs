@@ -23,7 +23,8 @@ each_database!(
     a_queue_of_mine_is_mine_only,
 );
 
-const TAGGED: &str = "mutation($id: ID!, $tag: String!) { addTags(input: { incidentId: $id, tags: [$tag] }) { position } }";
+const TAGGED: &str =
+    "mutation($id: ID!, $tag: String!) { addTags(input: { incidentId: $id, tags: [$tag] }) { position } }";
 const RENAMED: &str =
     "mutation($id: ID!, $title: String!) { renameIncident(input: { incidentId: $id, title: $title }) { position } }";
 
@@ -241,7 +242,8 @@ async fn a_position_that_cannot_be_gone_on_from_says_why(database: TestDatabase)
 }
 
 async fn a_queue_of_mine_is_mine_only(database: TestDatabase) {
-    const OWNED: &str = "mutation($id: ID!) { assignIncident(input: { incidentId: $id, owner: { me: true } }) { changed } }";
+    const OWNED: &str =
+        "mutation($id: ID!) { assignIncident(input: { incidentId: $id, owner: { me: true } }) { changed } }";
     const POSITION: &str = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { position totalCount } }";
     let desk = TestDesk::open(&database).await;
     let (ada, _) = (desk.user("ada", "RESPONDER").await, desk.user("bob", "RESPONDER").await);
@@ -260,9 +262,8 @@ async fn a_queue_of_mine_is_mine_only(database: TestDatabase) {
     let live = own.item().await;
     assert_eq!(live["__typename"], "Live");
     assert_eq!(live["filter"]["owner"], json!({ "users": [ada] }), "`me` is resolved");
-    let group = desk
-        .data("mutation { upsertGroup(input: { account: \"tier-1\" }) { group { id } } }", json!({}))
-        .await["upsertGroup"]["group"]["id"]
+    let group = desk.data("mutation { upsertGroup(input: { account: \"tier-1\" }) { group { id } } }", json!({})).await
+        ["upsertGroup"]["group"]["id"]
         .take();
     desk.data(
         "mutation($group: ID!, $users: [ID!]!) { addGroupMembers(input: { groupId: $group, users: $users }) { group { id } } }",
