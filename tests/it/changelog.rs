@@ -161,6 +161,28 @@ async fn sixteen_writers_leave_no_gap_and_no_disorder(database: TestDatabase) {
     assert_eq!(seen, (start + 1..=end).collect::<Vec<_>>(), "each position once, ascending, without a gap");
 }
 
+/// The head is locked last: whoever works long on an incident of its own holds up nobody who commits meanwhile.
+#[tokio::test]
+async fn a_long_transaction_holds_up_no_other() {
+    let database = TestDatabase::fresh(Kind::Postgres).await;
+    let app = desk_at_rest(&database).await;
+    let ids = incidents(&app, 2).await;
+    let command = command(&app, "addComment").await;
+    let comment = |body: &str| IncidentEdit {
+        comment: Some(NewComment { id: None, body: body.into() }),
+        ..IncidentEdit::default()
+    };
+    let (app, command, ids, comment) = (&app, &command, &ids, &comment);
+    let long = app.store.transact(|tx| {
+        Box::pin(async move {
+            tx.lock_incident(ids[0]).await?;
+            let short = app.update_incident(command, ids[1], comment("meanwhile"));
+            Ok(tokio::time::timeout(Duration::from_secs(5), short).await.is_ok())
+        })
+    });
+    assert!(long.await.expect("a commit").0, "the other one commits meanwhile");
+}
+
 /// Why the head is a locked row: a sequence gives 1 to a transaction that commits after the one that got 2, and whoever
 /// asks for what lies beyond 2 never hears of 1.
 #[tokio::test]

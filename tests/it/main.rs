@@ -2,6 +2,7 @@
 
 mod architecture;
 mod changelog;
+mod exactness;
 mod examples;
 mod filter;
 mod import;
