@@ -81,7 +81,7 @@ async fn comments(app: &App, incident: &Incident) -> Vec<(ActorImage, String)> {
 async fn raw(app: &App, provider: &str, id: &str) -> Option<String> {
     let alerts = app.find_alerts(&[(provider.to_owned(), id.to_owned())]).await.expect("alerts");
     let alert = alerts.first().expect("the alert");
-    app.store.read().await.expect("a snapshot").alert_raw(alert.id).await.expect("an answer")
+    app.store.read().await.expect("a snapshot").alerts_raw(&[alert.id]).await.expect("an answer").remove(&alert.id)
 }
 
 fn at(text: &str) -> Instant {

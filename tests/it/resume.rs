@@ -208,7 +208,7 @@ async fn resync(desk: &TestDesk, account: Option<&str>, filter: &Value, after: &
     assert_eq!(item["__typename"], "Resync", "{item}");
     let Frame::Json(end) = stream.frame().await else { panic!("the socket stays open") };
     assert_eq!(end["type"], "complete", "a resync is the last item");
-    item["reason"].as_str().expect("a reason").to_owned()
+    item["resyncReason"].as_str().expect("a reason").to_owned()
 }
 
 async fn a_position_that_cannot_be_gone_on_from_says_why(database: TestDatabase) {

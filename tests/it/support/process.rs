@@ -13,8 +13,13 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `watchfloor serve` on a database and a free port; returns when it listens.
     pub(crate) async fn serve(database_url: &str) -> Self {
+        Self::serve_at(database_url, "127.0.0.1:0").await
+    }
+
+    /// The same at an address of the test's choice: where a server lived that was killed.
+    pub(crate) async fn serve_at(database_url: &str, listen: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--heartbeat-seconds", "1", "--ring-changes", "40"])
+            .args(["serve", "--listen", listen, "--heartbeat-seconds", "1", "--ring-changes", "40"])
             .args(["--database-url", database_url])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
