@@ -8,6 +8,7 @@ mod filter;
 mod import;
 mod incident;
 mod protocol;
+mod replay;
 mod resume;
 mod subscription;
 mod support;
