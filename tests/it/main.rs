@@ -7,6 +7,7 @@ mod examples;
 mod filter;
 mod import;
 mod incident;
+mod pages;
 mod protocol;
 mod replay;
 mod resume;

@@ -148,7 +148,7 @@ async fn a_quiet_backlog_moves_the_position_on(database: TestDatabase) {
 
 async fn everything_since_a_long_absence_comes(database: TestDatabase) {
     const SHORT: &str = "subscription($after: String) { incidentQueue(after: $after) {
-        __typename position ... on QueueUpdated { row { version } } ... on Resync { reason }
+        __typename position ... on QueueUpdated { row { version } } ... on Resync { resyncReason }
     } }";
     let count = if database.kind == Kind::Sqlite { 50_000 } else { 5_000 };
     let (start, id) = {

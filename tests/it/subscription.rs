@@ -221,7 +221,7 @@ async fn the_activity_log_is_followed_whole_or_by_incident(database: TestDatabas
         activityLog(incidentId: $incident, filter: $filter, after: $after) {
             __typename position
             ... on ActivityChange { change { position version last entries { __typename kind } } }
-            ... on Resync { reason }
+            ... on Resync { resyncReason }
         }
     }";
     let desk = TestDesk::open(&database).await;

@@ -28,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) ring: RingLimits,
     pub(crate) heartbeat: Duration,
     pub(crate) settings: Settings,
+    pub(crate) limits: watchfloor::graphql::Limits,
     pub(crate) clock: Clock,
 }
 
@@ -37,6 +38,7 @@ impl Default for Options {
             ring: RingLimits { changes: 1_000, bytes: 16 << 20 },
             heartbeat: Duration::from_secs(10),
             settings: Settings::default(),
+            limits: watchfloor::graphql::Limits::default(),
             clock: Clock::manual(monday()),
         }
     }
@@ -78,7 +80,7 @@ impl TestDesk {
         .expect("a connection");
         let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
-        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source));
+        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
         let (stop, shutdown) = watch::channel(false);
         let router = router(desk, options.settings, shutdown);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

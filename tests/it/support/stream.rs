@@ -18,7 +18,7 @@ pub(crate) const QUEUE: &str = "
             ... on QueueUpdated { row { ...all } changedFields clientMutationId transactionId last }
             ... on QueueLeft { incidentId reason target clientMutationId transactionId last }
             ... on Live { filter }
-            ... on Resync { reason }
+            ... on Resync { resyncReason }
         }
     }
     fragment all on QueueRow {
