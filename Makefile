@@ -24,8 +24,9 @@ test: ## check everything, on SQLite and on PostgreSQL
 bench: web ## measure what the README claims
 	cargo bench --locked
 
-replay: web ## replay a recorded day against a desk and compare
-	@exec cargo run --locked --bin watchfloor -- replay
+# Optimised: 121,000 operations on each database, every one followed by twenty subscribers.
+replay: web ## replay recorded days against a desk while subscribers listen, and compare
+	WATCHFLOOR_REPLAY=all cargo test --release --locked --test it -- replay:: --nocapture --test-threads 1
 
 mutants: web ## break the source on purpose, and demand that a test notices each time
 	@exec scripts/mutants.sh

@@ -9,6 +9,7 @@ mod import;
 mod incident;
 mod pages;
 mod protocol;
+mod replay;
 mod restart;
 mod resume;
 mod subscription;
