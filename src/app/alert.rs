@@ -197,9 +197,8 @@ impl App {
             order.push(id);
         }
         let mut sorted = Sorted { order, new: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
-        let reported_raw = |id: &&AlertId| {
-            locked.alerts.contains_key(*id) && standing.get(*id).is_some_and(|(_, raw)| raw.is_some())
-        };
+        let reported_raw =
+            |id: &&AlertId| locked.alerts.contains_key(*id) && standing.get(*id).is_some_and(|(_, raw)| raw.is_some());
         let known_raw: Vec<AlertId> = sorted.order.iter().filter(reported_raw).copied().collect();
         let raws = if known_raw.is_empty() { HashMap::new() } else { tx.alerts_raw(&known_raw).await? };
         for id in &sorted.order {

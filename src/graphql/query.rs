@@ -305,7 +305,8 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         let group = groups.get(&GroupId::parse(id)?)?.clone();
         Some(Node::Group(Group { view: view.clone(), group }))
     };
-    let any = |id| incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| user(id)).or_else(|| group(id));
+    let any =
+        |id| incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| user(id)).or_else(|| group(id));
     Ok(ids.iter().map(any).collect())
 }
 

@@ -251,10 +251,8 @@ impl Reader {
 
     /// The providers' raw payloads of these alerts, of those that have one.
     pub async fn alerts_raw(&self, ids: &[AlertId]) -> Result<HashMap<AlertId, String>> {
-        let rows = raw::Entity::find()
-            .filter(raw::Column::AlertId.is_in(ids.iter().map(|id| id.0)))
-            .all(self.conn())
-            .await?;
+        let rows =
+            raw::Entity::find().filter(raw::Column::AlertId.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
         rows.into_iter()
             .map(|row| String::from_utf8(row.raw).map(|raw| (AlertId(row.alert_id), raw)))
             .collect::<Result<_, _>>()

@@ -23,7 +23,8 @@ use sea_orm::sea_query::Expr;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, IsolationLevel, QuerySelect, RuntimeErr, Select, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value,
+    EntityTrait, IsolationLevel, QuerySelect, RuntimeErr, Select, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait, Value,
 };
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
@@ -36,8 +37,8 @@ pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use entity::{EntitySpan, IncidentEntity};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
-pub use suggestion::{AssigneeSuggestion, Reason as SuggestionReason, TagSuggestion};
 pub use sea_orm::Statement;
+pub use suggestion::{AssigneeSuggestion, Reason as SuggestionReason, TagSuggestion};
 pub use text::TextKey;
 
 /// Is told of each statement, once it was answered.

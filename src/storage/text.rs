@@ -48,7 +48,8 @@ impl Reader {
                 )
             });
             let rows = row::Entity::find().filter(any).all(self.conn()).await?;
-            let keyed = rows.into_iter().map(|row| ((IncidentId(row.incident_id), row.field, row.version as u64), row.text));
+            let keyed =
+                rows.into_iter().map(|row| ((IncidentId(row.incident_id), row.field, row.version as u64), row.text));
             texts.extend(keyed);
         }
         Ok(texts)

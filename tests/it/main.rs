@@ -2,7 +2,12 @@
 
 mod architecture;
 mod incident;
+mod migrations;
+mod plans;
 mod protocol;
+mod queue;
+mod schema;
+mod statements;
 mod subscription;
 mod support;
 mod web;
