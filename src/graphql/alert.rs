@@ -67,6 +67,7 @@ pub struct Alert {
     pub alert: DomainAlert,
 }
 
+/// A detection from a product. It belongs to at most one incident.
 #[Object]
 impl Alert {
     /// Its global id.
@@ -177,6 +178,7 @@ pub struct AlertConnectionFields {
     filter: AlertFilter,
 }
 
+/// What a list of alerts says beside its items.
 #[Object]
 impl AlertConnectionFields {
     /// How many alerts the filter meets, exactly.

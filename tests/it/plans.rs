@@ -105,7 +105,8 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
                 sent.take();
                 let info = desk.data(query, arguments).await["incidents"]["pageInfo"].take();
                 let statements = sent.take();
-                let read = statements.iter().find(|statement| statement.sql.contains("ORDER BY")).expect("a page");
+                let read =
+                    statements.iter().find(|statement| statement.sql.contains("FROM \"incident\"")).expect("a page");
                 let plan = plan(pool, read).await;
                 let place = format!("{field} {direction}, {page} page, statuses {statuses}:\n{}\n{plan}", read.sql);
                 assert!(plan.contains(&index), "not along {index}: {place}");

@@ -414,6 +414,14 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
             met
         );
     }
+    for joint in ["and", "or"] {
+        let each: Vec<Value> = (0..249).map(|n| json!({ "product": [n.to_string()] })).collect();
+        assert_eq!(
+            desk.data(query, json!({ "filter": { joint: each } })).await["incidents"]["totalCount"],
+            0,
+            "{joint}"
+        );
+    }
     let entities = |count: usize| (0..count).map(|n| json!({ "value": n.to_string() })).collect::<Vec<_>>();
     assert_eq!(desk.data(query, json!({ "filter": { "entity": entities(499) } })).await["incidents"]["totalCount"], 0);
     assert_eq!(desk.refused(query, json!({ "filter": { "entity": entities(500) } })).await.code, "LIMIT");
