@@ -16,8 +16,9 @@ use super::{Error, GroupId, Instant, Result, UserId, entity, tag, text};
 /// The deepest nesting of `and`, `or` and `not`: deeper ones are written by no person and by no program on purpose.
 pub const FILTER_DEPTH_MAX: usize = 8;
 
-/// The most conditions and listed values of one filter, at all depths: each becomes a parameter of an SQL statement.
-pub const FILTER_TERMS_MAX: usize = 1_000;
+/// The most conditions and listed values of one filter, at all depths: each becomes a parameter of an SQL statement, and
+/// those that AND or OR joins nest in SQLite's eyes, which takes no more than 1,000 levels.
+pub const FILTER_TERMS_MAX: usize = 500;
 
 /// Which owners. Any of the given ways is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

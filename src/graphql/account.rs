@@ -79,6 +79,7 @@ impl From<ActorImage> for Actor {
 /// A person or a service that can own incidents and act on them.
 pub struct User(pub DomainUser);
 
+/// A person or a service that can own incidents and act on them.
 #[Object]
 impl User {
     /// Its global id.
@@ -120,6 +121,7 @@ pub struct Group {
     pub group: DomainGroup,
 }
 
+/// A group of users that can own incidents.
 #[Object]
 impl Group {
     /// Its global id.
@@ -152,6 +154,7 @@ impl Group {
 /// The caller.
 pub struct Caller(pub View);
 
+/// The caller.
 #[Object(name = "Viewer")]
 impl Caller {
     /// The user that the request acts as.

@@ -101,6 +101,7 @@ impl Change {
     }
 }
 
+/// The net effect of one transaction on one incident: when, who, why, and what, field by field.
 #[Object]
 impl Change {
     /// Its place in the log: give it to `activityLog` as `after` to go on from here.
@@ -189,6 +190,7 @@ impl TextOf {
 /// The incident was made.
 #[derive(SimpleObject)]
 pub struct CreatedEntry {
+    /// What the entry is about.
     kind: EntryKind,
 }
 
@@ -202,6 +204,7 @@ pub struct TextEntry {
     generated: bool,
 }
 
+/// A text changed: title, description or resolution note, as `kind` says.
 #[Object]
 impl TextEntry {
     /// Which text.
@@ -228,6 +231,7 @@ impl TextEntry {
 /// The severity changed.
 #[derive(SimpleObject)]
 pub struct SeverityEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// The effective severity before.
     severity_before: Option<Severity>,
@@ -242,6 +246,7 @@ pub struct SeverityEntry {
 /// The status changed.
 #[derive(SimpleObject)]
 pub struct StatusEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Before.
     status_before: Option<Status>,
@@ -252,6 +257,7 @@ pub struct StatusEntry {
 /// The classification changed.
 #[derive(SimpleObject)]
 pub struct ClassificationEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Before.
     classification_before: Option<Classification>,
@@ -262,6 +268,7 @@ pub struct ClassificationEntry {
 /// The owner changed.
 #[derive(SimpleObject)]
 pub struct OwnerEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Before, named as then.
     owner_before: Option<Owner>,
@@ -272,6 +279,7 @@ pub struct OwnerEntry {
 /// Tags came and went.
 #[derive(SimpleObject)]
 pub struct TagsEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Those that came.
     added: Vec<Tag>,
@@ -282,6 +290,7 @@ pub struct TagsEntry {
 /// The times of activity changed.
 #[derive(SimpleObject)]
 pub struct ActivityEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// First activity before.
     first_activity_before: Option<Instant>,
@@ -301,6 +310,7 @@ pub struct CommentEntry {
     sha256: Option<String>,
 }
 
+/// A comment was written, edited or deleted.
 #[Object]
 impl CommentEntry {
     /// `COMMENT`.
@@ -333,6 +343,7 @@ impl CommentEntry {
 /// Alerts came to the incident.
 #[derive(SimpleObject)]
 pub struct AlertsLinkedEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Their global ids.
     alert_ids: Vec<ID>,
@@ -343,6 +354,7 @@ pub struct AlertsLinkedEntry {
 /// Alerts left the incident.
 #[derive(SimpleObject)]
 pub struct AlertsUnlinkedEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Their global ids.
     alert_ids: Vec<ID>,
@@ -353,21 +365,27 @@ pub struct AlertsUnlinkedEntry {
 /// A status of an alert, before and after.
 #[derive(SimpleObject)]
 pub struct AlertStatusDelta {
+    /// Before.
     before: AlertStatus,
+    /// After.
     after: AlertStatus,
 }
 
 /// An owner of an alert, before and after, by global id.
 #[derive(SimpleObject)]
 pub struct AlertOwnerDelta {
+    /// Before.
     before: Option<ID>,
+    /// After.
     after: Option<ID>,
 }
 
 /// A classification of an alert, before and after.
 #[derive(SimpleObject)]
 pub struct AlertClassificationDelta {
+    /// Before.
     before: Option<Classification>,
+    /// After.
     after: Option<Classification>,
 }
 
@@ -405,6 +423,7 @@ impl From<&Delta> for AlertDelta {
 /// Linked alerts changed: by hand, by their provider, or with the incident.
 #[derive(SimpleObject)]
 pub struct AlertsChangedEntry {
+    /// What the entry is about.
     kind: EntryKind,
     /// Each with its fields before and after.
     alerts: Vec<AlertDelta>,
@@ -413,6 +432,7 @@ pub struct AlertsChangedEntry {
 /// The incident was deleted.
 #[derive(SimpleObject)]
 pub struct DeletedEntry {
+    /// What the entry is about.
     kind: EntryKind,
 }
 
@@ -538,6 +558,7 @@ impl ChangeConnectionFields {
     }
 }
 
+/// What an activity log says beside its changes.
 #[Object]
 impl ChangeConnectionFields {
     /// How many changes the filter meets, exactly.

@@ -72,6 +72,7 @@ impl Alert {
     }
 }
 
+/// A detection from a product. It belongs to at most one incident.
 #[Object]
 impl Alert {
     /// Its global id.
@@ -182,6 +183,7 @@ pub struct AlertConnectionFields {
     filter: AlertFilter,
 }
 
+/// What a list of alerts says beside its items.
 #[Object]
 impl AlertConnectionFields {
     /// How many alerts the filter meets, exactly.

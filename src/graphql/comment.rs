@@ -32,6 +32,7 @@ pub struct CommentRevision {
     by: Actor,
 }
 
+/// A comment on an incident.
 #[Object]
 impl Comment {
     /// Its global id.

@@ -2,12 +2,12 @@
 //!
 //! Every object of the API is read through a [`View`], so there is one place that asks what the viewer may see.
 
-use std::collections::HashMap;
+use std::any::{Any, TypeId};
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::dataloader::Loader;
 use async_graphql::{Context, Request};
 use tokio::sync::OnceCell;
 
@@ -23,8 +23,9 @@ use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, Span, TextKey
 /// Who calls, as the transport let it in.
 pub type Viewer = Arc<Actor>;
 
-/// How long a loader waits for more keys: those of one list ask in the same turn, so none is worth waiting for.
-const LOADER_DELAY: Duration = Duration::from_micros(50);
+/// How often a round looks whether the rest of the list asks too. The fields of a list are polled in turns of a few, so
+/// one look is not enough; time is no measure, as it runs faster on a busy machine.
+const QUIET_TURNS: u32 = 4;
 
 /// What the operator bounds of the API itself.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +50,58 @@ pub struct View {
 }
 
 struct Snapshot {
-    reader: Reader,
-    loader: DataLoader<Batch>,
+    batch: Batch,
+    rounds: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     head: OnceCell<Head>,
+}
+
+/// The keys of one kind that are being collected, then what was found for them.
+struct Round<K, V> {
+    keys: Mutex<Vec<K>>,
+    found: OnceCell<Result<HashMap<K, V>, Arc<Error>>>,
+}
+
+impl<K, V> Round<K, V> {
+    fn keys(&self) -> MutexGuard<'_, Vec<K>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once nobody has joined for some turns.
+    async fn settle(&self) {
+        let (mut joined, mut quiet) = (0, 0);
+        while quiet < QUIET_TURNS {
+            tokio::task::yield_now().await;
+            let now = self.keys().len();
+            quiet = if now == joined { quiet + 1 } else { 0 };
+            joined = now;
+        }
+    }
+}
+
+impl Snapshot {
+    /// Joins the round that collects keys of this kind, or begins one.
+    fn join<K, V>(&self, key: K) -> Arc<Round<K, V>>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = rounds.get(&TypeId::of::<K>()).and_then(|round| round.clone().downcast::<Round<K, V>>().ok());
+        let round = present.unwrap_or_else(|| {
+            let new = Arc::new(Round { keys: Mutex::default(), found: OnceCell::new() });
+            rounds.insert(TypeId::of::<K>(), new.clone());
+            new
+        });
+        round.keys().push(key);
+        round
+    }
+
+    /// Ends the collection: who comes later begins another round.
+    fn close<K: Clone + 'static, V>(&self, round: &Round<K, V>) -> Vec<K> {
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        rounds.remove(&TypeId::of::<K>());
+        round.keys().clone()
+    }
 }
 
 /// The view of a request's queries: opened by the first field that needs it.
@@ -100,21 +150,20 @@ impl View {
         self.snapshot
             .get_or_try_init(async || {
                 let reader = self.app.store.read().await?;
-                let loader = DataLoader::new(Batch { reader: reader.clone() }, tokio::spawn).delay(LOADER_DELAY);
-                Ok(Snapshot { reader, loader, head: OnceCell::new() })
+                Ok(Snapshot { batch: Batch { reader }, rounds: Mutex::default(), head: OnceCell::new() })
             })
             .await
     }
 
     /// The snapshot.
     pub async fn reader(&self) -> Result<&Reader> {
-        Ok(&self.snapshot().await?.reader)
+        Ok(&self.snapshot().await?.batch.reader)
     }
 
     /// The end of the log in the snapshot, read once.
     pub async fn head(&self) -> Result<&Head> {
         let snapshot = self.snapshot().await?;
-        snapshot.head.get_or_try_init(|| snapshot.reader.head()).await
+        snapshot.head.get_or_try_init(|| snapshot.batch.reader.head()).await
     }
 
     /// What belongs to a key, read together with what the rest of the list asks for.
@@ -123,7 +172,20 @@ impl View {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Batch: Loader<K, Error = Arc<Error>>,
     {
-        self.snapshot().await?.loader.load_one(key).await.map_err(shared)
+        let snapshot = self.snapshot().await?;
+        let round = snapshot.join(key.clone());
+        round.settle().await;
+        // Whoever comes first reads for all; should its field be given up meanwhile, the next one does.
+        let read = async || {
+            let mut keys = snapshot.close(&round);
+            let mut seen = HashSet::new();
+            keys.retain(|key| seen.insert(key.clone()));
+            snapshot.batch.load(&keys).await
+        };
+        match round.found.get_or_init(read).await {
+            Ok(found) => Ok(found.get(&key).cloned()),
+            Err(error) => Err(shared(error.clone())),
+        }
     }
 
     /// The incident of this id, if the viewer may see it.

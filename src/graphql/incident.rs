@@ -56,6 +56,7 @@ impl Deref for Incident {
     }
 }
 
+/// The case an analyst works, as it stands.
 #[Object]
 impl Incident {
     /// What a queue shows of it.
@@ -84,10 +85,11 @@ impl Incident {
     /// Its alerts, in the order they came in.
     async fn alerts(
         &self,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
         first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<AlertConnection> {
         let filter = AlertFilter { incident: Some(self.incident.id), ..AlertFilter::default() };
         super::alert::page(&self.view, filter, PageArgs { first, after, last, before }).await
@@ -95,7 +97,10 @@ impl Incident {
 
     /// The entities that its alerts name, grouped by kind: worst verdict first, then those that most alerts name. At
     /// most 1,000 in all.
-    async fn entities(&self, #[graphql(default = 100)] first: i32) -> Result<Vec<EntityGroup>> {
+    async fn entities(
+        &self,
+        #[graphql(default = 100, desc = "How many; at most 1,000.")] first: i32,
+    ) -> Result<Vec<EntityGroup>> {
         if !(0..=ENTITIES_MAX).contains(&first) {
             let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
             return Err(Error::limit("first", message, ENTITIES_MAX as usize));
@@ -111,10 +116,11 @@ impl Incident {
     /// Its comments, oldest first; deleted ones are left out.
     async fn comments(
         &self,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
         first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Connection<String, Comment, CommentConnectionFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
         let (comments, ends) = self.comment_page(&args).await?;
@@ -132,11 +138,12 @@ impl Incident {
     /// it.
     async fn activity(
         &self,
-        filter: Option<ActivityInput>,
+        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
         first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<ChangeConnection> {
         let args = PageArgs { first, after, last, before };
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
@@ -220,35 +227,45 @@ pub async fn activity(
 /// How many incidents of a queue have one status.
 #[derive(SimpleObject)]
 pub struct StatusFacet {
+    /// The value.
     value: Status,
+    /// How many incidents of the queue have it.
     count: u64,
 }
 
 /// How many incidents of a queue have one severity.
 #[derive(SimpleObject)]
 pub struct SeverityFacet {
+    /// The value.
     value: Severity,
+    /// How many incidents of the queue have it.
     count: u64,
 }
 
 /// How many incidents of a queue have one owner; null for unassigned.
 #[derive(SimpleObject)]
 pub struct OwnerFacet {
+    /// The value.
     value: Option<Owner>,
+    /// How many incidents of the queue have it.
     count: u64,
 }
 
 /// How many incidents of a queue have one tag.
 #[derive(SimpleObject)]
 pub struct TagFacet {
+    /// The value.
     value: Tag,
+    /// How many incidents of the queue have it.
     count: u64,
 }
 
 /// How many incidents of a queue have an alert of one product.
 #[derive(SimpleObject)]
 pub struct ProductFacet {
+    /// The value.
     value: String,
+    /// How many incidents of the queue have it.
     count: u64,
 }
 
@@ -259,6 +276,8 @@ pub struct Facets {
     filter: QueueFilter,
 }
 
+/// The counts of a queue by field. Each leaves out its own field's top-level conditions, so that it shows the other
+/// choices.
 #[Object]
 impl Facets {
     /// By status.
@@ -298,6 +317,7 @@ pub struct IncidentConnectionFields {
     filter: QueueFilter,
 }
 
+/// What a queue says beside its rows, all from the same snapshot as they.
 #[Object]
 impl IncidentConnectionFields {
     /// How many incidents the queue has, exactly.

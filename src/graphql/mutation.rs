@@ -159,10 +159,15 @@ fn below(error: Error) -> Error {
     error.below("input")
 }
 
+/// The root of all mutations.
 #[Object]
 impl Mutation {
     /// Makes an incident by hand or from alerts, with any of the actions at once; also already resolved.
-    async fn create_incident(&self, ctx: &Context<'_>, input: CreateIncidentInput) -> Result<IncidentPayload> {
+    async fn create_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: CreateIncidentInput,
+    ) -> Result<IncidentPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let command = command(ctx, name.clone())?;
@@ -173,20 +178,32 @@ impl Mutation {
     }
 
     /// Applies any of the actions on one incident together: all or nothing, one change.
-    async fn update_incident(&self, ctx: &Context<'_>, input: UpdateIncidentInput) -> Result<IncidentPayload> {
+    async fn update_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UpdateIncidentInput,
+    ) -> Result<IncidentPayload> {
         let (id, name) = (input.incident_id.clone(), input.client_mutation_id.clone());
         edit(ctx, &id, name, input.read()).await
     }
 
     /// Gives an incident a title of a person's choice.
-    async fn rename_incident(&self, ctx: &Context<'_>, input: RenameIncidentInput) -> Result<IncidentPayload> {
+    async fn rename_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: RenameIncidentInput,
+    ) -> Result<IncidentPayload> {
         let title = title::parse("title", &input.title);
         let change = title.map(|title| IncidentEdit { title: Some(title), ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Describes an incident.
-    async fn describe_incident(&self, ctx: &Context<'_>, input: DescribeIncidentInput) -> Result<IncidentPayload> {
+    async fn describe_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: DescribeIncidentInput,
+    ) -> Result<IncidentPayload> {
         let text = input.description.as_deref().map(|text| parse_description("description", text)).transpose();
         let change = text.map(|text| IncidentEdit { description: Some(text.flatten()), ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
@@ -196,50 +213,78 @@ impl Mutation {
     async fn set_incident_severity(
         &self,
         ctx: &Context<'_>,
-        input: SetIncidentSeverityInput,
+        #[graphql(desc = "What to do, and to what.")] input: SetIncidentSeverityInput,
     ) -> Result<IncidentPayload> {
         let change = IncidentEdit { severity: Some(input.severity), ..IncidentEdit::default() };
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
     /// Sets the status, with all the effects of resolving and reopening.
-    async fn set_incident_status(&self, ctx: &Context<'_>, input: SetIncidentStatusInput) -> Result<IncidentPayload> {
+    async fn set_incident_status(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: SetIncidentStatusInput,
+    ) -> Result<IncidentPayload> {
         let change = IncidentEdit { status: Some(input.status), ..IncidentEdit::default() };
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
     /// Assigns an incident to a user, a group or the caller, and all of its alerts with it.
-    async fn assign_incident(&self, ctx: &Context<'_>, input: AssignIncidentInput) -> Result<IncidentPayload> {
+    async fn assign_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: AssignIncidentInput,
+    ) -> Result<IncidentPayload> {
         let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Takes the owner from an incident and from all of its alerts.
-    async fn unassign_incident(&self, ctx: &Context<'_>, input: UnassignIncidentInput) -> Result<IncidentPayload> {
+    async fn unassign_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UnassignIncidentInput,
+    ) -> Result<IncidentPayload> {
         let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
     /// Adds tags. One that is there already is no error and no change.
-    async fn add_tags(&self, ctx: &Context<'_>, input: AddTagsInput) -> Result<IncidentPayload> {
+    async fn add_tags(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: AddTagsInput,
+    ) -> Result<IncidentPayload> {
         let change = input.read().map(|add_tags| IncidentEdit { add_tags, ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Removes tags. One that is not there is no error and no change.
-    async fn remove_tags(&self, ctx: &Context<'_>, input: RemoveTagsInput) -> Result<IncidentPayload> {
+    async fn remove_tags(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: RemoveTagsInput,
+    ) -> Result<IncidentPayload> {
         let change = input.read().map(|remove_tags| IncidentEdit { remove_tags, ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Says what an incident turned out to be, at any time; null clears it.
-    async fn classify_incident(&self, ctx: &Context<'_>, input: ClassifyIncidentInput) -> Result<IncidentPayload> {
+    async fn classify_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: ClassifyIncidentInput,
+    ) -> Result<IncidentPayload> {
         let change = IncidentEdit { classification: Some(input.classification), ..IncidentEdit::default() };
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
     /// Resolves an incident and all of its alerts that are not resolved.
-    async fn resolve_incident(&self, ctx: &Context<'_>, input: ResolveIncidentInput) -> Result<IncidentPayload> {
+    async fn resolve_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: ResolveIncidentInput,
+    ) -> Result<IncidentPayload> {
         let note = input.note.as_deref().map(|note| parse_note("note", note)).transpose();
         let change = note.map(|note| IncidentEdit {
             status: Some(Status::Resolved),
@@ -252,7 +297,11 @@ impl Mutation {
 
     /// Reopens a resolved incident. The alerts that its resolution resolved, still linked and untouched since, return to
     /// their former status. The classification stays; note and actor of the resolution stay in the log.
-    async fn reopen_incident(&self, ctx: &Context<'_>, input: ReopenIncidentInput) -> Result<IncidentPayload> {
+    async fn reopen_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: ReopenIncidentInput,
+    ) -> Result<IncidentPayload> {
         let change = match input.status {
             Status::New | Status::Active => Ok(IncidentEdit { status: Some(input.status), ..IncidentEdit::default() }),
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
@@ -262,7 +311,11 @@ impl Mutation {
 
     /// Deletes an incident: gone from every query and queue, its log survives, its alerts belong to no incident. Managers
     /// only.
-    async fn delete_incident(&self, ctx: &Context<'_>, input: DeleteIncidentInput) -> Result<DeleteIncidentPayload> {
+    async fn delete_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: DeleteIncidentInput,
+    ) -> Result<DeleteIncidentPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = incident_id("incidentId", &input.incident_id)?;
@@ -278,7 +331,11 @@ impl Mutation {
     }
 
     /// Writes a comment on an incident.
-    async fn add_comment(&self, ctx: &Context<'_>, input: AddCommentInput) -> Result<CommentPayload> {
+    async fn add_comment(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: AddCommentInput,
+    ) -> Result<CommentPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = incident_id("incidentId", &input.incident_id)?;
@@ -290,7 +347,11 @@ impl Mutation {
     }
 
     /// Changes a comment's text. Its author only; the former text stays in its history.
-    async fn edit_comment(&self, ctx: &Context<'_>, input: EditCommentInput) -> Result<CommentPayload> {
+    async fn edit_comment(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: EditCommentInput,
+    ) -> Result<CommentPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
@@ -301,7 +362,11 @@ impl Mutation {
     }
 
     /// Takes a comment away. Its author or a manager; its history stays.
-    async fn delete_comment(&self, ctx: &Context<'_>, input: DeleteCommentInput) -> Result<CommentPayload> {
+    async fn delete_comment(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: DeleteCommentInput,
+    ) -> Result<CommentPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
@@ -311,7 +376,11 @@ impl Mutation {
     }
 
     /// Links alerts to an incident, or moves them there. Severity, entities, products, times and a generated title follow.
-    async fn link_alerts(&self, ctx: &Context<'_>, input: LinkAlertsInput) -> Result<IncidentPayload> {
+    async fn link_alerts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: LinkAlertsInput,
+    ) -> Result<IncidentPayload> {
         let change = alert_ids("alerts", &input.alerts).map(|link| IncidentEdit {
             link,
             move_alerts: input.r#move,
@@ -322,21 +391,33 @@ impl Mutation {
     }
 
     /// Unlinks alerts from an incident: they belong to none then.
-    async fn unlink_alerts(&self, ctx: &Context<'_>, input: UnlinkAlertsInput) -> Result<IncidentPayload> {
+    async fn unlink_alerts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UnlinkAlertsInput,
+    ) -> Result<IncidentPayload> {
         let change =
             alert_ids("alerts", &input.alerts).map(|unlink| IncidentEdit { unlink, ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Takes in one alert: the same key again is an update of the same alert.
-    async fn ingest_alert(&self, ctx: &Context<'_>, input: IngestAlertInput) -> Result<IngestPayload> {
+    async fn ingest_alert(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
+    ) -> Result<IngestPayload> {
         let IngestAlertInput { alert, into, client_mutation_id } = input;
         let draft = alert.read().map_err(|error| error.below("alert"));
         ingest(ctx, draft.map(|draft| vec![draft]), into.as_ref(), client_mutation_id).await
     }
 
     /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
-    async fn ingest_alerts(&self, ctx: &Context<'_>, input: IngestAlertsInput) -> Result<IngestPayload> {
+    async fn ingest_alerts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
+    ) -> Result<IngestPayload> {
         let IngestAlertsInput { alerts, into, client_mutation_id } = input;
         let drafts = alerts
             .into_iter()
@@ -346,7 +427,11 @@ impl Mutation {
     }
 
     /// Changes an alert by hand: status, classification, owner.
-    async fn update_alert(&self, ctx: &Context<'_>, input: UpdateAlertInput) -> Result<AlertPayload> {
+    async fn update_alert(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UpdateAlertInput,
+    ) -> Result<AlertPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = super::connection::read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
@@ -358,7 +443,11 @@ impl Mutation {
     }
 
     /// Makes a user, or changes the one of the same account. Managers only.
-    async fn upsert_user(&self, ctx: &Context<'_>, input: UpsertUserInput) -> Result<UserPayload> {
+    async fn upsert_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UpsertUserInput,
+    ) -> Result<UserPayload> {
         let name = input.client_mutation_id.clone();
         let user = async {
             let draft = UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_deref(), input.role)?;
@@ -368,7 +457,11 @@ impl Mutation {
     }
 
     /// Makes a group, or changes the one of the same account. Managers only.
-    async fn upsert_group(&self, ctx: &Context<'_>, input: UpsertGroupInput) -> Result<GroupPayload> {
+    async fn upsert_group(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UpsertGroupInput,
+    ) -> Result<GroupPayload> {
         let name = input.client_mutation_id.clone();
         let group = async {
             let draft = GroupDraft::parse(&input.account, input.name.as_deref())?;
@@ -379,7 +472,11 @@ impl Mutation {
     }
 
     /// Adds users to a group; those who are in it already stay. Managers only.
-    async fn add_group_members(&self, ctx: &Context<'_>, input: GroupMembersInput) -> Result<GroupPayload> {
+    async fn add_group_members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: GroupMembersInput,
+    ) -> Result<GroupPayload> {
         let group = async {
             let (group, users) = input.read()?;
             app(ctx)?.add_members(&command(ctx, input.client_mutation_id.clone())?, group, users).await
@@ -389,7 +486,11 @@ impl Mutation {
     }
 
     /// Takes users out of a group. Managers only.
-    async fn remove_group_members(&self, ctx: &Context<'_>, input: GroupMembersInput) -> Result<GroupPayload> {
+    async fn remove_group_members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: GroupMembersInput,
+    ) -> Result<GroupPayload> {
         let group = async {
             let (group, users) = input.read()?;
             app(ctx)?.remove_members(&command(ctx, input.client_mutation_id.clone())?, group, users).await

@@ -110,6 +110,7 @@ pub struct TagSuggestions {
     would_be_new: bool,
 }
 
+/// The root of all queries.
 #[Object]
 impl Query {
     /// Who calls, and what it may do.
@@ -123,12 +124,16 @@ impl Query {
     async fn incidents(
         &self,
         ctx: &Context<'_>,
-        filter: Option<IncidentFilterInput>,
+        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+            IncidentFilterInput,
+        >,
+        #[graphql(desc = "Up to three keys, the first decides first; newest update first where none is given.")]
         order_by: Option<Vec<IncidentOrderInput>>,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
         first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<IncidentConnection> {
         let view = View::of_request(ctx)?;
         let filter = match filter {
@@ -144,9 +149,9 @@ impl Query {
     async fn incident(
         &self,
         ctx: &Context<'_>,
-        id: Option<ID>,
-        number: Option<i64>,
-        min_position: Option<String>,
+        #[graphql(desc = "Its global id.")] id: Option<ID>,
+        #[graphql(desc = "Its number, without `INC-`.")] number: Option<i64>,
+        #[graphql(desc = "A position that the answer must have reached.")] min_position: Option<String>,
     ) -> Option<async_graphql::Result<Incident>> {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
@@ -174,18 +179,23 @@ impl Query {
     async fn alerts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default)] filter: AlertFilterInput,
+        #[graphql(default, desc = "Which alerts; all where none is given.")] filter: AlertFilterInput,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
         first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<AlertConnection> {
         let view = View::of_request(ctx)?;
         super::alert::page(view, filter.read()?, PageArgs { first, after, last, before }).await
     }
 
     /// One alert, by global id. `NOT_FOUND` where there is none.
-    async fn alert(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Alert>> {
+    async fn alert(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: ID,
+    ) -> Option<async_graphql::Result<Alert>> {
         let found = async {
             let id = super::connection::read_id("id", &id, AlertId::WORD, AlertId::parse)?;
             super::alert::find(View::of_request(ctx)?, id).await
@@ -194,7 +204,11 @@ impl Query {
     }
 
     /// Anything, by global id. `NOT_FOUND` where there is nothing.
-    async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: ID,
+    ) -> Option<async_graphql::Result<Node>> {
         let found = async {
             let node = nodes(View::of_request(ctx)?, std::slice::from_ref(&id)).await?.pop().flatten();
             node.ok_or_else(|| Error::not_found("node", id.as_str()))
@@ -203,7 +217,11 @@ impl Query {
     }
 
     /// Several things, by global id, in the same order; null where there is nothing. At most 100.
-    async fn nodes(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<Node>>> {
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Their global ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Node>>> {
         if ids.len() > NODES_MAX {
             return Err(Error::limit("ids", format!("at most {NODES_MAX} ids at once"), NODES_MAX));
         }
@@ -228,8 +246,8 @@ impl Query {
     async fn assignee_suggestions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default)] search: String,
-        #[graphql(default = 10)] first: i32,
+        #[graphql(default, desc = "What was typed so far; at most 200 characters.")] search: String,
+        #[graphql(default = 10, desc = "How many to suggest; at most 100.")] first: i32,
     ) -> Result<Vec<AssigneeSuggestion>> {
         let view = View::of_request(ctx)?;
         let limit = suggestions(&search, first)?;
@@ -241,8 +259,8 @@ impl Query {
     async fn tag_suggestions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default)] search: String,
-        #[graphql(default = 10)] first: i32,
+        #[graphql(default, desc = "What was typed so far; at most 200 characters.")] search: String,
+        #[graphql(default = 10, desc = "How many to suggest; at most 100.")] first: i32,
     ) -> Result<TagSuggestions> {
         let view = View::of_request(ctx)?;
         let limit = suggestions(&search, first)?;

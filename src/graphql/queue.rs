@@ -62,6 +62,7 @@ impl Fields {
     }
 }
 
+/// The fields that `Incident` and `QueueRow` share: flattened into both.
 #[Object]
 impl Fields {
     /// The incident's global id.
@@ -229,6 +230,8 @@ impl Deref for QueueRow {
     }
 }
 
+/// An incident as a queue shows it, as of one position: what its change left behind, the same bytes live and replayed, on
+/// every node. What goes beyond a row comes from `incident(id, minPosition)`.
 #[Object]
 impl QueueRow {
     /// What a row shows.

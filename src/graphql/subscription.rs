@@ -26,6 +26,7 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
     Ok(source.clone())
 }
 
+/// The root of all subscriptions.
 #[Subscribe]
 impl Subscription {
     /// Follows a queue: every incident that enters it, changes in it, or leaves it, one item at most per change, in the
@@ -37,8 +38,10 @@ impl Subscription {
     async fn incident_queue(
         &self,
         ctx: &Context<'_>,
-        filter: Option<IncidentFilterInput>,
-        after: Option<String>,
+        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+            IncidentFilterInput,
+        >,
+        #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
     ) -> Result<impl Stream<Item = async_graphql::Result<QueueItem>> + use<>> {
         let actor = viewer(ctx)?.as_ref().clone();
         let filter = match filter {
@@ -56,9 +59,9 @@ impl Subscription {
     async fn activity_log(
         &self,
         ctx: &Context<'_>,
-        incident_id: Option<ID>,
-        filter: Option<ActivityInput>,
-        after: Option<String>,
+        #[graphql(desc = "Of this incident, by global id; of all where none is given.")] incident_id: Option<ID>,
+        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
     ) -> Result<impl Stream<Item = async_graphql::Result<ActivityItem>> + use<>> {
         let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);

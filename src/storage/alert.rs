@@ -350,14 +350,16 @@ impl Reader {
 
     async fn digest_for_title(&self, incident: IncidentId, digest: &mut AlertDigest) -> Result<()> {
         let one = |sql: &str| statement(self, sql, [incident.0.into()]);
-        let titles = self
+        let title = self
             .conn()
-            .query_all_raw(one("SELECT title FROM alert WHERE incident_id = $1 GROUP BY title
-                 ORDER BY MIN(COALESCE(first_activity_at, created_at)), MIN(CAST(id AS TEXT)) LIMIT 2"))
+            .query_one_raw(one(
+                "SELECT title, (SELECT COUNT(DISTINCT title) FROM alert WHERE incident_id = $1) FROM alert
+                 WHERE incident_id = $1 ORDER BY COALESCE(first_activity_at, created_at), id LIMIT 1",
+            ))
             .await?;
-        digest.same_title = titles.len() == 1;
-        if let Some(first) = titles.first() {
-            digest.first_title = first.try_get_by_index(0)?;
+        if let Some(title) = title {
+            digest.first_title = title.try_get_by_index(0)?;
+            digest.same_title = title.try_get_by_index::<i64>(1)? == 1;
         }
         let categories = self
             .conn()

@@ -46,6 +46,16 @@ pub(super) fn never() -> SimpleExpr {
 }
 
 fn condition(filter: &IncidentFilter) -> Condition {
+    reading(filter, |ids| Column::Id.in_subquery(ids))
+}
+
+/// The reading of a filter below another. PostgreSQL plans a subquery of a conjunction as a join, and a hundred joins
+/// for minutes; it takes one that is asked whether it is true as it stands.
+fn below(filter: &IncidentFilter) -> Condition {
+    reading(filter, |ids| Expr::cust_with_expr("($1) IS TRUE", Column::Id.in_subquery(ids)))
+}
+
+fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condition {
     let known_in = |column: Column, values: Vec<SimpleExpr>| {
         Condition::all().add(column.is_not_null()).add(Expr::col((Entity, column)).is_in(values))
     };
@@ -78,25 +88,25 @@ fn condition(filter: &IncidentFilter) -> Condition {
             .add_option(filter.last_activity.as_ref().map(|range| within(Column::LastActivityAt, range)))
             .add_option(filter.text.as_ref().map(|needle| written(needle)));
     if let Some(names) = &filter.product {
-        all = all.add(Column::Id.in_subquery(with_alert(alert::row::Column::Product, names)));
+        all = all.add(held(with_alert(alert::row::Column::Product, names)));
     }
     if let Some(names) = &filter.provider {
-        all = all.add(Column::Id.in_subquery(with_alert(alert::row::Column::Provider, names)));
+        all = all.add(held(with_alert(alert::row::Column::Provider, names)));
     }
     if let Some(entities) = &filter.entity {
-        all = all.add(Column::Id.in_subquery(holding(entities)));
+        all = all.add(held(holding(entities)));
     }
     if let Some(tags) = &filter.tags {
-        all = all.add(tagged(tags));
+        all = all.add(tagged(tags, held));
     }
     for each in filter.and.iter().flatten() {
-        all = all.add(condition(each));
+        all = all.add(below(each));
     }
     if let Some(any) = &filter.or {
-        all = all.add(any.iter().fold(Condition::any().add(never()), |any, each| any.add(condition(each))));
+        all = all.add(any.iter().fold(Condition::any().add(never()), |any, each| any.add(below(each))));
     }
     if let Some(not) = &filter.not {
-        all = all.add(Condition::all().add(Expr::cust("1 = 1")).add(condition(not)).not());
+        all = all.add(Condition::all().add(Expr::cust("1 = 1")).add(below(not)).not());
     }
     all
 }
@@ -178,7 +188,7 @@ fn holding(entities: &[EntityFilter]) -> SelectStatement {
         .to_owned()
 }
 
-fn tagged(filter: &TagFilter) -> Condition {
+fn tagged(filter: &TagFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condition {
     let having = |keys: &[String]| {
         Query::select()
             .column(tag::held::Column::IncidentId)
@@ -188,10 +198,16 @@ fn tagged(filter: &TagFilter) -> Condition {
     };
     let mut all = Condition::all();
     if let Some(keys) = &filter.any {
-        all = all.add(Column::Id.in_subquery(having(keys)));
+        all = all.add(held(having(keys)));
     }
-    for key in filter.all.iter().flatten() {
-        all = all.add(Column::Id.in_subquery(having(std::slice::from_ref(key))));
+    if let Some(keys) = filter.all.as_ref().filter(|keys| !keys.is_empty()) {
+        // One look for all of them: as many as a filter may name, each by itself, keep PostgreSQL planning for a minute.
+        let distinct = Expr::col(tag::held::Column::Key).count_distinct();
+        let every = having(keys)
+            .group_by_col(tag::held::Column::IncidentId)
+            .and_having(distinct.eq(keys.len() as i64))
+            .to_owned();
+        all = all.add(held(every));
     }
     if let Some(keys) = &filter.none {
         all = all.add(Column::Id.not_in_subquery(having(keys)));

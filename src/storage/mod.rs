@@ -144,7 +144,12 @@ impl Store {
                 conn.close().await?;
                 outcome?;
             }
-            _ => Migrator::up(&self.writer, None).await?,
+            _ => {
+                // The write lock is held from the first look at what has been applied to the last statement.
+                let conn = self.writer.begin_with_options(immediate()).await?;
+                Migrator::up(&conn, None).await?;
+                conn.commit().await?;
+            }
         }
         changelog::ensure_head(&self.writer).await
     }
@@ -203,11 +208,7 @@ impl Store {
                 access_mode: None,
                 sqlite_transaction_mode: None,
             },
-            _ => TransactionOptions {
-                isolation_level: None,
-                access_mode: None,
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            },
+            _ => immediate(),
         };
         let conn = Arc::new(self.writer.begin_with_options(options).await?);
         let tx = Arc::new(Tx { reader: Reader { conn: conn.clone() }, pending: Mutex::default() });
@@ -239,6 +240,15 @@ impl Store {
     pub async fn close(&self) -> Result<()> {
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await.map_err(Error::from)
+    }
+}
+
+/// A transaction of SQLite that writes from its start: one that reads first may find that it cannot write any more.
+fn immediate() -> TransactionOptions {
+    TransactionOptions {
+        isolation_level: None,
+        access_mode: None,
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
     }
 }
 

@@ -13,7 +13,7 @@ use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
-use watchfloor::storage::{Store, StoreOptions};
+use watchfloor::storage::{Store, StoreOptions, Watch};
 
 use super::database::TestDatabase;
 use super::socket::{Frame, Socket};
@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     pub(crate) limits: watchfloor::graphql::Limits,
     pub(crate) clock: Clock,
+    /// Sees each statement that the desk sends.
+    pub(crate) watch: Option<Watch>,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             settings: Settings::default(),
             limits: watchfloor::graphql::Limits::default(),
             clock: Clock::manual(monday()),
+            watch: None,
         }
     }
 }
@@ -71,13 +74,13 @@ impl TestDesk {
 
     /// Another node, or the same one after a restart, on a database that is there already.
     pub(crate) async fn open_with(database: &TestDatabase, options: Options) -> Self {
-        let store = Store::connect(StoreOptions {
-            url: database.url.clone(),
-            connections: 6,
-            acquire_timeout: Duration::from_secs(20),
-        })
-        .await
-        .expect("a connection");
+        let reach =
+            StoreOptions { url: database.url.clone(), connections: 6, acquire_timeout: Duration::from_secs(20) };
+        let store = match options.watch {
+            Some(watch) => Store::connect_watched(reach, watch).await,
+            None => Store::connect(reach).await,
+        };
+        let store = store.expect("a connection");
         let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));

@@ -1,0 +1,118 @@
+//! How the databases read a queue's page: along the index of its order, without sorting.
+
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
+use serde_json::{Value, json};
+use watchfloor::storage::Statement;
+
+use super::statements::Sent;
+use crate::support::database::{Kind, TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+
+each_database!(a_page_of_each_order_is_read_along_its_index);
+
+/// Each order, and its index for both directions (ascending, descending).
+const ORDERS: [(&str, [&str; 2]); 8] = [
+    ("UPDATED_AT", ["updated", "updated"]),
+    ("CREATED_AT", ["created", "created"]),
+    ("FIRST_ACTIVITY_AT", ["first_activity_asc", "first_activity_desc"]),
+    ("LAST_ACTIVITY_AT", ["last_activity_asc", "last_activity_desc"]),
+    ("SEVERITY", ["severity", "severity"]),
+    ("NUMBER", ["number", "number"]),
+    ("STATUS", ["status", "status"]),
+    ("TITLE", ["title", "title"]),
+];
+
+/// Ten thousand incidents, one in fifty of them open, out of one that the desk made.
+async fn fill(kind: Kind, pool: &DatabaseConnection) {
+    let (id, time, mixed) = match kind {
+        Kind::Sqlite => (
+            "randomblob(16)",
+            "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1700000000 + n * {}, 'unixepoch')",
+            "n * 7919 % 10007",
+        ),
+        Kind::Postgres => ("gen_random_uuid()", "to_timestamp(1700000000 + n * {})", "n * 7919 % 10007"),
+    };
+    let time = |step: &str| time.replace("{}", step);
+    let (created, updated, first, last) = (time("60"), time("61"), time("59"), time("62"));
+    let fill = format!(
+        "INSERT INTO incident (id, number, version, title, title_key, title_folded, title_version, title_generated,
+            description_version, severity, computed_severity, status, alert_count, comment_count, products, providers,
+            created_at, updated_at, first_activity_at, last_activity_at)
+         WITH RECURSIVE count (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM count WHERE n < 10000)
+         SELECT {id}, n, 1, 't', 'key ' || ({mixed}), 't', 1, false, 1, 1 + n % 4, 1 + n % 4,
+            CASE n % 50 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 1 ELSE 2 END ELSE 3 END, 0, 0, '[]', '[]',
+            {created}, {updated}, CASE WHEN n % 5 > 0 THEN {first} END, CASE WHEN n % 5 > 1 THEN {last} END
+         FROM count"
+    );
+    pool.execute_unprepared(&fill).await.expect("ten thousand incidents");
+}
+
+/// What the database would do.
+async fn plan(pool: &DatabaseConnection, statement: &Statement) -> String {
+    let (explain, column) = match pool.get_database_backend() {
+        sea_orm::DbBackend::Postgres => ("EXPLAIN", 0),
+        _ => ("EXPLAIN QUERY PLAN", 3),
+    };
+    let mut asked = statement.clone();
+    asked.sql = format!("{explain} {}", statement.sql);
+    let rows = pool.query_all_raw(asked).await.expect("a plan");
+    let lines: Vec<String> = rows.iter().map(|row| row.try_get_by_index(column).expect("a line")).collect();
+    lines.join("\n")
+}
+
+async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    desk.incident("the first").await;
+    let pool = Database::connect(&database.url).await.expect("a connection");
+    fill(database.kind, &pool).await;
+    // SQLite plans by what the migration told it, whether or not anybody ever ran ANALYZE.
+    if database.kind == Kind::Postgres {
+        pool.execute_unprepared("ANALYZE").await.expect("statistics");
+    }
+    for (statuses, indexes) in [
+        (Value::Null, "incident_open_by_"),
+        (json!(["NEW", "ACTIVE", "RESOLVED"]), "incident_by_"),
+        (json!(["NEW", "ACTIVE", "RESOLVED", "REDIRECTED"]), "incident_by_"),
+    ] {
+        orders_use(&desk, &sent, &pool, &statuses, indexes).await;
+    }
+}
+
+async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, statuses: &Value, indexes: &str) {
+    let query = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!], $first: Int, $after: String, $last: Int, $before: String) {
+        incidents(filter: $filter, orderBy: $order, first: $first, after: $after, last: $last, before: $before) {
+            pageInfo { startCursor endCursor }
+        }
+    }";
+    let filter = if statuses.is_null() { json!({}) } else { json!({ "status": statuses }) };
+    for (field, [ascending, descending]) in ORDERS {
+        for (direction, index) in [("ASC", ascending), ("DESC", descending)] {
+            let index = match (field, indexes) {
+                ("NUMBER", "incident_by_") => "incident_number".to_owned(),
+                _ => format!("{indexes}{index}"),
+            };
+            let order = json!([{ "field": field, "direction": direction }]);
+            let mut cursor = Value::Null;
+            for page in ["first", "second", "last", "before the last"] {
+                if page == "last" {
+                    cursor = Value::Null;
+                }
+                let (size, from) = if page.contains("last") { ("last", "before") } else { ("first", "after") };
+                let mut arguments = json!({ "filter": filter, "order": order });
+                arguments[size] = json!(50);
+                arguments[from] = cursor;
+                sent.take();
+                let info = desk.data(query, arguments).await["incidents"]["pageInfo"].take();
+                let statements = sent.take();
+                let read =
+                    statements.iter().find(|statement| statement.sql.contains("FROM \"incident\"")).expect("a page");
+                let plan = plan(pool, read).await;
+                let place = format!("{field} {direction}, {page} page, statuses {statuses}:\n{}\n{plan}", read.sql);
+                assert!(plan.contains(&index), "not along {index}: {place}");
+                assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {place}");
+                cursor = info[if page.contains("last") { "startCursor" } else { "endCursor" }].clone();
+            }
+        }
+    }
+}

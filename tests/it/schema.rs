@@ -1,0 +1,70 @@
+//! The schema as text: committed, and said in full.
+
+use std::path::Path;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
+
+#[test]
+fn the_committed_schema_is_the_one_that_is_served() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.graphql");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    // Not assert_eq: two schemas side by side say nothing to a reader.
+    let differs = committed.lines().zip(watchfloor::graphql::sdl().lines()).position(|(a, b)| a != b);
+    assert!(committed == watchfloor::graphql::sdl(), "run `make schema` and commit schema.graphql (line {differs:?})");
+}
+
+#[test]
+fn the_roots_are_named_as_everybody_expects() {
+    let sdl = watchfloor::graphql::sdl();
+    for root in ["type Query {", "type Mutation {", "type Subscription {"] {
+        assert!(sdl.contains(root), "{root}");
+    }
+}
+
+#[test]
+fn every_word_of_the_schema_is_described() {
+    let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
+    let mut silent = Vec::new();
+    let mut check = |name: String, described: bool| {
+        if !described {
+            silent.push(name);
+        }
+    };
+    for definition in schema.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let definition = definition.node;
+        let name = definition.name.node.to_string();
+        // The library gives its pages no description of their own; their fields have theirs.
+        check(name.clone(), definition.description.is_some() || name.ends_with("Connection"));
+        match definition.kind {
+            TypeKind::Object(_) | TypeKind::Interface(_) => {
+                let fields = match definition.kind {
+                    TypeKind::Object(object) => object.fields,
+                    TypeKind::Interface(interface) => interface.fields,
+                    _ => Vec::new(),
+                };
+                for field in fields {
+                    let place = format!("{name}.{}", field.node.name.node);
+                    check(place.clone(), field.node.description.is_some());
+                    for argument in field.node.arguments {
+                        let argument = argument.node;
+                        check(format!("{place}({})", argument.name.node), argument.description.is_some());
+                    }
+                }
+            }
+            TypeKind::Enum(values) => {
+                for value in values.values {
+                    check(format!("{name}.{}", value.node.value.node), value.node.description.is_some());
+                }
+            }
+            TypeKind::InputObject(input) => {
+                for field in input.fields {
+                    check(format!("{name}.{}", field.node.name.node), field.node.description.is_some());
+                }
+            }
+            TypeKind::Scalar | TypeKind::Union(_) => {}
+        }
+    }
+    assert!(silent.is_empty(), "{} words without a description:\n{}", silent.len(), silent.join("\n"));
+}

@@ -1,0 +1,160 @@
+//! How many statements a read takes: as many for fifty incidents as for five.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use watchfloor::storage::Statement;
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::{Options, TestDesk};
+
+each_database!(no_read_asks_once_for_each_row);
+
+/// What a desk has sent to its database.
+#[derive(Clone, Default)]
+pub(crate) struct Sent(Arc<Mutex<Vec<Statement>>>);
+
+impl Sent {
+    /// A desk whose statements are kept here.
+    pub(crate) async fn by_desk(&self, database: &TestDatabase) -> TestDesk {
+        let sent = self.0.clone();
+        let watch = Arc::new(move |statement: &Statement| {
+            // The relay reads on beside every request.
+            if !statement.sql.contains("\"change\".\"position\" > ") {
+                sent.lock().unwrap_or_else(PoisonError::into_inner).push(statement.clone());
+            }
+        });
+        TestDesk::open_with(database, Options { watch: Some(watch), ..Options::default() }).await
+    }
+
+    /// What was sent since it was last asked.
+    pub(crate) fn take(&self) -> Vec<Statement> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// An incident with all that one can have.
+async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
+    let alerts: Vec<Value> = (0..3)
+        .map(|k| {
+            json!({
+                "provider": "p", "providerAlertId": format!("{n}-{k}"), "product": "Suricata", "title": "t",
+                "raw": format!("{{\"n\":{n}}}"), "entities": [{ "kind": "DEVICE", "value": format!("host-{n}-{k}") }],
+            })
+        })
+        .collect();
+    let made = desk
+        .data(
+            "mutation($alerts: [AlertInput!]!) {
+                ingestAlerts(input: { alerts: $alerts, into: { newIncident: true } }) { incident { id } }
+             }",
+            json!({ "alerts": alerts }),
+        )
+        .await;
+    let id = &made["ingestAlerts"]["incident"]["id"];
+    let input = json!({
+        "incidentId": id, "title": format!("{n} {}", "long ".repeat(80)), "description": "d".repeat(400),
+        "owner": owner, "addTags": ["vip", format!("tag {n}")], "comment": "first",
+    });
+    desk.data(
+        "mutation($input: UpdateIncidentInput!) { updateIncident(input: $input) { changed } }",
+        json!({ "input": input }),
+    )
+    .await;
+    for body in ["second", "third", "fourth"] {
+        let comment =
+            "mutation($id: ID!, $body: String!) { addComment(input: { incidentId: $id, body: $body }) { changed } }";
+        desk.data(comment, json!({ "id": id, "body": body })).await;
+    }
+}
+
+/// Every list below a list, each way that it can be asked for.
+const READS: [&str; 9] = [
+    "{ incidents(first: 50) {
+        totalCount position
+        facets { status { count } severity { count } owner { count } tags { count } product { count } }
+        nodes {
+            number title description owner { name } tags { name } alertCount products
+            alerts(first: 5) { totalCount nodes { id title raw entities { value } owner { name } incident { number } } }
+            comments(first: 3) { totalCount nodes { body author { name } history { body } incident { number } } }
+            entities { kind entities { value alertCount } }
+        }
+    } }",
+    "{ incidents(first: 50) { nodes { activity(last: 3) { totalCount nodes {
+        position at actor { name } incident { number }
+        entries {
+            ... on TextEntry { before after } ... on CommentEntry { comment { body history { body } } }
+            ... on OwnerEntry { after { name } } ... on TagsEntry { added { name } }
+        }
+    } } } } }",
+    "{ incidents(first: 50) { nodes { activity(first: 2) { totalCount nodes { position entries { kind ... on TextEntry { after } } } } } } }",
+    "{ incidents(first: 50) { nodes { activity(filter: { content: COMMENTS }, first: 2) { totalCount nodes { position } } } } }",
+    "{ incidents(first: 50) { nodes { alerts(last: 2) { nodes { id raw } } comments(last: 2) { nodes { body } } } } }",
+    "{ incidents(last: 50) { nodes { id alerts { totalCount } } pageInfo { hasPreviousPage } } }",
+    "{ alerts(first: 50) { totalCount nodes { id raw incident { number alerts(first: 2) { nodes { id } } } } } }",
+    "{ users { account } groups { account members { account } } viewer { user { account } groups { account } } }",
+    "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
+];
+
+async fn no_read_asks_once_for_each_row(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let user = json!({ "user": desk.user("ann", "RESPONDER").await });
+    let group = desk
+        .data("mutation { upsertGroup(input: { account: \"soc\" }) { group { id } } }", json!({}))
+        .await["upsertGroup"]["group"]["id"]
+        .take();
+    let owner = |n: usize| if n.is_multiple_of(2) { user.clone() } else { json!({ "group": group }) };
+    let mut reads: Vec<String> = READS.iter().map(|read| (*read).to_owned()).collect();
+    let examples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).expect("examples");
+    for example in examples {
+        let text = std::fs::read_to_string(example.expect("a file").path()).expect("text");
+        // Those with variables are about one thing.
+        if text.contains("query ") && !text.contains('$') {
+            reads.push(text);
+        }
+    }
+
+    let mut counts: Vec<Vec<usize>> = Vec::new();
+    let mut last: Vec<Vec<Statement>> = Vec::new();
+    for incidents in [0..5, 5..50] {
+        for n in incidents {
+            full_incident(&desk, n, &owner(n)).await;
+        }
+        last.clear();
+        for read in &reads {
+            sent.take();
+            desk.data(read, json!({})).await;
+            last.push(sent.take());
+        }
+        counts.push(last.iter().map(Vec::len).collect());
+    }
+    for ((read, statements), (few, many)) in reads.iter().zip(&last).zip(counts[0].iter().zip(&counts[1])) {
+        let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
+        assert_eq!(few, many, "{read}\n{texts:#?}");
+        assert!(*many <= 30, "{many} statements for {read}\n{texts:#?}");
+    }
+
+    // Things of several nouns by their ids: one statement for each noun.
+    let queue =
+        desk.data("{ incidents(first: 50) { nodes { id } } alerts(first: 50) { nodes { id } } }", json!({})).await;
+    let ids = |count: usize| -> Vec<Value> {
+        ["incidents", "alerts"]
+            .iter()
+            .flat_map(|list| {
+                queue[list]["nodes"].as_array().expect("nodes")[..count].iter().map(|node| node["id"].clone())
+            })
+            .collect()
+    };
+    let mut counts = Vec::new();
+    for count in [5, 50] {
+        sent.take();
+        desk.data(
+            "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Alert { incident { number } } } }",
+            json!({ "ids": ids(count) }),
+        )
+        .await;
+        counts.push(sent.take().len());
+    }
+    assert_eq!(counts[0], counts[1]);
+}
