@@ -328,8 +328,7 @@ fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::
     let mut query = query;
     if let Some(kinds) = &filter.kinds {
         let mask = kinds.iter().fold(0, |mask, kind| mask | bit(*kind));
-        query =
-            query.filter(Expr::cust_with_exprs("($1 & $2) <> 0", [Expr::col(row::Column::Kinds), Expr::value(mask)]));
+        query = query.filter(Expr::col(row::Column::Kinds).bit_and(mask).ne(0));
     }
     if let Some(actor) = filter.actor {
         query = query.filter(row::Column::ActorId.eq(actor.0));

@@ -4,6 +4,7 @@ mod architecture;
 mod examples;
 mod import;
 mod incident;
+mod log;
 mod protocol;
 mod subscription;
 mod support;

@@ -4,3 +4,4 @@ pub(crate) mod database;
 pub(crate) mod desk;
 pub(crate) mod postgres;
 pub(crate) mod socket;
+pub(crate) mod triage;
