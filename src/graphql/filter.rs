@@ -10,7 +10,7 @@ use crate::domain::filter::{
     OwnerFilter, TagFilter, TimeRange,
 };
 use crate::domain::incident::{Severity, Status};
-use crate::domain::{Error, GroupId, Instant, Result, UserId};
+use crate::domain::{Error, GroupId, Instant, Result, UserId, text};
 
 /// Which owners. Any of the given ways is enough.
 #[derive(Clone, Debug, Default, InputObject)]
@@ -49,7 +49,7 @@ pub struct EntityFilterInput {
     /// Of this kind; of any kind where none is given.
     kind: Option<EntityKind>,
     /// Its whole value, without case and marks.
-    value: String,
+    pub value: String,
 }
 
 impl From<EntityFilterInput> for EntityFilter {
@@ -124,6 +124,7 @@ impl IncidentFilterInput {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
+        self.refuse_nul()?;
         let children = |list: Option<Vec<Self>>| {
             list.map(|list| list.into_iter().map(|child| child.read_at(depth + 1)).collect::<Result<Vec<_>>>())
                 .transpose()
@@ -160,6 +161,23 @@ impl IncidentFilterInput {
             or: children(self.or)?,
             not: self.not.map(|not| not.read_at(depth + 1)).transpose()?.map(Box::new),
         })
+    }
+}
+
+impl IncidentFilterInput {
+    /// Refuses U+0000 in every word that a database is asked for.
+    fn refuse_nul(&self) -> Result<()> {
+        let tags = self.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]).flatten().flatten();
+        let tags = tags.map(|name| ("filter.tags", name));
+        let products = self.product.iter().flatten().map(|name| ("filter.product", name));
+        let providers = self.provider.iter().flatten().map(|name| ("filter.provider", name));
+        let entities = self.entity.iter().flatten().map(|entity| ("filter.entity.value", &entity.value));
+        let text = self.text.iter().map(|text| ("filter.text", text));
+        tags.chain(products)
+            .chain(providers)
+            .chain(entities)
+            .chain(text)
+            .try_for_each(|(path, word)| text::refuse_nul(path, word))
     }
 }
 

@@ -68,6 +68,12 @@ impl AlertFilterInput {
         if let Some(needle) = &self.text {
             text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
         }
+        let entities = self.entity.iter().flatten().map(|entity| ("filter.entity.value", &entity.value));
+        let products = self.product.iter().flatten().map(|name| ("filter.product", name));
+        let providers = self.provider.iter().flatten().map(|name| ("filter.provider", name));
+        for (path, wanted) in products.chain(providers).chain(entities) {
+            text::refuse_nul(path, wanted)?;
+        }
         Ok(AlertFilter {
             incident: self.incident.map(|id| incident_id("filter.incident", &id)).transpose()?,
             linked: self.linked,
@@ -165,8 +171,9 @@ impl Query {
 
     /// Anything, by global id. `NOT_FOUND` where there is nothing.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
-        let found =
-            async { node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str())) };
+        let found = async {
+            node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str()).at("id"))
+        };
         Some(found.await.map_err(Into::into))
     }
 
@@ -246,7 +253,7 @@ async fn find_incident(
         (None, Some(number)) => {
             let incident = view.reader().await?.incident_by_number(number).await?;
             let seen = incident.filter(|incident| view.viewer().sees(&incident.queue_row()));
-            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")))?;
+            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")).at("number"))?;
             Ok(Incident::new(view.clone(), incident))
         }
         _ => Err(Error::invalid("id", "an incident is named by its id or its number, one of the two")),
@@ -276,7 +283,10 @@ async fn node(view: &View, id: &ID) -> Result<Option<Node>> {
     }
     if let Some(id) = CommentId::parse(id) {
         let comment = reader.comments(&[id]).await?.pop().filter(|comment| comment.deleted_at.is_none());
-        return Ok(comment.map(|comment| Node::Comment(Comment { view: view.clone(), comment })));
+        let Some(comment) = comment else { return Ok(None) };
+        // A comment goes with its incident: deleted, or not the viewer's to see.
+        let seen = view.incident(comment.incident).await?.is_some();
+        return Ok(seen.then(|| Node::Comment(Comment { view: view.clone(), comment })));
     }
     if let Some(id) = UserId::parse(id) {
         return Ok(reader.users(&[id]).await?.pop().map(|user| Node::User(User(user))));

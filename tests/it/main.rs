@@ -4,6 +4,7 @@ mod architecture;
 mod examples;
 mod import;
 mod incident;
+mod limits;
 mod log;
 mod protocol;
 mod subscription;
