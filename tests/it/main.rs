@@ -1,5 +1,6 @@
 //! The only integration binary, so that two cores link it once.
 
+mod account;
 mod architecture;
 mod examples;
 mod import;
