@@ -1,6 +1,7 @@
 //! The only integration binary, so that two cores link it once.
 
 mod account;
+mod alert;
 mod architecture;
 mod examples;
 mod import;
