@@ -3,6 +3,7 @@
 mod account;
 mod alert;
 mod architecture;
+mod comment;
 mod examples;
 mod import;
 mod incident;
