@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::app::App;
 use crate::config::{Action, Database, Demo, Import, Serve, Serving};
 use crate::domain::clock::Clock;
-use crate::graphql;
+use crate::graphql::{self, Limits};
 use crate::import::{self, Options, Progress, Source as ImportSource, Summary, print_summary};
 use crate::realtime::RingLimits;
 use crate::realtime::feed::Source;
@@ -208,8 +208,14 @@ fn loopback_only(serving: &Serving) -> Result<()> {
 async fn serve(app: App, serving: &Serving, opened: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
     let listener = listen::bind(serving.listen).await.context("choose another address with --listen")?;
     opened(listener.local_addr().context("reading the address that is listened on")?)?;
+    let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
+    // Ends with the process: the floor is where the last hour left it.
+    tokio::spawn(app.clone().keep_floor(floor));
     let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
-    let desk = Desk::new(app.clone(), graphql::schema(app.clone(), source));
+    let desk = Desk::new(
+        app.clone(),
+        graphql::schema(app.clone(), source, Limits { page_items_max: i32::from(serving.page_items_max) }),
+    );
     listen::serve(listener, desk, serving.settings()).await.context("serving")?;
     app.store.close().await.context("closing the database")
 }

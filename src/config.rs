@@ -82,6 +82,9 @@ pub struct Serving {
     /// Seconds between the heartbeats of a stream.
     #[arg(long, env = "WATCHFLOOR_HEARTBEAT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat_seconds: u64,
+    /// Days that a client may be away and still go on from its last position. The changes themselves are kept for ever.
+    #[arg(long, env = "WATCHFLOOR_STREAM_FLOOR_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    pub stream_floor_days: u16,
     /// Newest changes kept in memory, for clients that come back: by count.
     #[arg(long, env = "WATCHFLOOR_RING_CHANGES", default_value_t = 20_000)]
     pub ring_changes: usize,
@@ -103,6 +106,9 @@ pub struct Serving {
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
     #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::guard::Limits::default().cost)]
     pub document_cost_max: usize,
+    /// Most items of one page.
+    #[arg(long, env = "WATCHFLOOR_PAGE_ITEMS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub page_items_max: u16,
     /// Most subscriptions on one socket.
     #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100)]
     pub subscriptions_per_socket_max: usize,

@@ -201,6 +201,10 @@ impl App {
         }
         let mut sorted =
             Sorted { order, new: Vec::new(), altered: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
+        let reported_raw =
+            |id: &&AlertId| locked.alerts.contains_key(*id) && standing.get(*id).is_some_and(|(_, raw)| raw.is_some());
+        let known_raw: Vec<AlertId> = sorted.order.iter().filter(reported_raw).copied().collect();
+        let raws = if known_raw.is_empty() { HashMap::new() } else { tx.alerts_raw(&known_raw).await? };
         for id in &sorted.order {
             let Some((alert, raw)) = standing.remove(id) else { continue };
             let Some(before) = locked.alerts.get(id) else {
@@ -208,7 +212,7 @@ impl App {
                 continue;
             };
             let raw_altered = match &raw {
-                Some(raw) => tx.alert_raw(*id).await?.as_ref() != Some(raw),
+                Some(raw) => raws.get(id) != Some(raw),
                 None => false,
             };
             if let (Some(raw), true) = (&raw, raw_altered) {

@@ -4,15 +4,15 @@ use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{ID, Object, SimpleObject};
 
 use super::account::Owner;
-use super::connection::{PageArgs, cut};
-use super::context::View;
+use super::connection::{PageArgs, cut, wider};
+use super::context::{AlertCount, AlertsAtEnd, RawOf, View};
 use super::incident::Incident;
 use super::queue::Classification;
 use crate::domain::alert::{Alert as DomainAlert, AlertStatus};
 use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};
 use crate::domain::incident::Severity;
 use crate::domain::{AlertId, Error, Instant, Result};
-use crate::storage::{AlertFilter, IncidentEntity as Held, Span};
+use crate::storage::{AlertFilter, IncidentEntity as Held};
 
 /// An entity as one alert names it; with a verdict it is evidence.
 #[derive(SimpleObject)]
@@ -61,10 +61,15 @@ pub struct EntityGroup {
 
 /// A detection from a product. It belongs to at most one incident.
 pub struct Alert {
-    /// Where its incident is read.
-    pub view: View,
-    /// The alert.
-    pub alert: DomainAlert,
+    view: View,
+    alert: Box<DomainAlert>,
+}
+
+impl Alert {
+    /// An alert read through a view.
+    pub fn new(view: View, alert: DomainAlert) -> Self {
+        Self { view, alert: Box::new(alert) }
+    }
 }
 
 #[Object]
@@ -167,7 +172,7 @@ impl Alert {
 
     /// The provider's raw payload, byte for byte.
     async fn raw(&self) -> Result<Option<String>> {
-        self.view.reader().await?.alert_raw(self.alert.id).await
+        self.view.load(RawOf(self.alert.id)).await
     }
 }
 
@@ -181,7 +186,10 @@ pub struct AlertConnectionFields {
 impl AlertConnectionFields {
     /// How many alerts the filter meets, exactly.
     async fn total_count(&self) -> Result<u64> {
-        self.view.reader().await?.alert_count(&self.filter).await
+        match of_one_incident(&self.filter) {
+            Some(incident) => Ok(self.view.load(AlertCount(incident)).await?.unwrap_or(0)),
+            None => self.view.reader().await?.alert_count(&self.filter).await,
+        }
     }
 }
 
@@ -198,16 +206,15 @@ fn key(cursor: &str) -> Option<AlertId> {
 
 /// Reads a page of alerts: those of an incident in the order they came in, others newest first.
 pub async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Result<AlertConnection> {
-    if let (Some(incident), Some(first)) = (of_one_incident(&filter), args.first_page()?) {
+    let span = args.span(view.page_items_max(), key)?;
+    let mut alerts = match (of_one_incident(&filter), args.at_end(view.page_items_max())?) {
         // The first pages of several incidents in one list are read together.
-        let mut alerts = view.load(super::context::FirstAlerts(incident, first + 1)).await?.unwrap_or_default();
-        let more = cut(&mut alerts, first, false);
-        return Ok(connection(view, filter, alerts, (false, more)));
-    }
-    let span = args.span(key)?;
-    let wider = Span { limit: span.limit + 1, ..span };
-    let newest_first = filter.incident.is_none();
-    let mut alerts = view.reader().await?.alerts_page(&filter, wider, newest_first).await?;
+        (Some(incident), Some(end)) => view.load(AlertsAtEnd(incident, wider(end))).await?.unwrap_or_default(),
+        _ => {
+            let newest_first = filter.incident.is_none();
+            view.reader().await?.alerts_page(&filter, wider(span), newest_first).await?
+        }
+    };
     let more = cut(&mut alerts, span.limit, span.from_end);
     let ends = match span.from_end {
         true => (more, span.before.is_some()),
@@ -224,7 +231,7 @@ fn of_one_incident(filter: &AlertFilter) -> Option<crate::domain::IncidentId> {
 fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: (bool, bool)) -> AlertConnection {
     let fields = AlertConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
-    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert { view: view.clone(), alert })));
+    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert::new(view.clone(), alert))));
     page
 }
 
@@ -232,5 +239,5 @@ fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: 
 pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
     let found = view.reader().await?.alerts(&[id]).await?.pop();
     let alert = found.ok_or_else(|| Error::not_found("alert", id).at("id"))?;
-    Ok(Alert { view: view.clone(), alert })
+    Ok(Alert::new(view.clone(), alert))
 }

@@ -6,7 +6,7 @@ use async_graphql::{ID, Object, SimpleObject};
 use comrak::Options;
 
 use super::account::Actor;
-use super::context::View;
+use super::context::{HistoryOf, View};
 use super::incident::Incident;
 use crate::domain::comment::Comment as DomainComment;
 use crate::domain::{Error, Instant, Result};
@@ -78,7 +78,7 @@ impl Comment {
 
     /// Every text it has had, oldest first.
     async fn history(&self) -> Result<Vec<CommentRevision>> {
-        let history = self.view.reader().await?.comment_history(self.comment.id).await?;
+        let history = self.view.load(HistoryOf(self.comment.id)).await?.unwrap_or_default();
         Ok(history
             .into_iter()
             .map(|revision| CommentRevision {

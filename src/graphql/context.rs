@@ -3,6 +3,7 @@
 //! Every object of the API is read through a [`View`], so there is one place that asks what the viewer may see.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};
 use crate::domain::alert::Alert;
 use crate::domain::change::Change;
-use crate::domain::comment::Comment;
+use crate::domain::comment::{Comment, Revision};
 use crate::domain::incident::Incident;
-use crate::domain::{Error, GroupId, IncidentId, Result};
-use crate::storage::{IncidentEntity, Reader, TextKey};
+use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Result};
+use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, Span, TextKey};
 
 /// Who calls, as the transport let it in.
 pub type Viewer = Arc<Actor>;
@@ -25,17 +26,32 @@ pub type Viewer = Arc<Actor>;
 /// How long a loader waits for more keys: those of one list ask in the same turn, so none is worth waiting for.
 const LOADER_DELAY: Duration = Duration::from_micros(50);
 
+/// What the operator bounds of the API itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
+    pub page_items_max: i32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { page_items_max: super::connection::PAGE_MAX }
+    }
+}
+
 /// One snapshot of the desk, seen by one viewer. Clones share both.
 #[derive(Clone)]
 pub struct View {
     app: App,
     viewer: Viewer,
+    limits: Limits,
     snapshot: Arc<OnceCell<Snapshot>>,
 }
 
 struct Snapshot {
     reader: Reader,
     loader: DataLoader<Batch>,
+    head: OnceCell<Head>,
 }
 
 /// The view of a request's queries: opened by the first field that needs it.
@@ -49,25 +65,30 @@ pub fn admit_request(request: Request) -> Request {
 
 impl View {
     /// A view of the present for this viewer; its snapshot is taken when it is first read.
-    pub fn new(app: App, viewer: Viewer) -> Self {
-        Self { app, viewer, snapshot: Arc::default() }
+    pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
+        Self { app, viewer, limits, snapshot: Arc::default() }
     }
 
     /// The view that all queries of one request share: one read, one snapshot.
     pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
-        let (app, viewer) = (app(ctx)?, viewer(ctx)?);
-        Ok(view.0.get_or_init(|| Self::new(app.clone(), viewer.clone())))
+        let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
+        Ok(view.0.get_or_init(|| Self::new(app.clone(), viewer.clone(), limits)))
     }
 
     /// A view of its own: for the answer of a mutation, which must show what it just did.
     pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
-        Ok(Self::new(app(ctx)?.clone(), viewer(ctx)?.clone()))
+        Ok(Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?))
     }
 
     /// Who looks.
     pub fn viewer(&self) -> &Viewer {
         &self.viewer
+    }
+
+    /// Most items of one page.
+    pub fn page_items_max(&self) -> i32 {
+        self.limits.page_items_max
     }
 
     /// The desk.
@@ -80,7 +101,7 @@ impl View {
             .get_or_try_init(async || {
                 let reader = self.app.store.read().await?;
                 let loader = DataLoader::new(Batch { reader: reader.clone() }, tokio::spawn).delay(LOADER_DELAY);
-                Ok(Snapshot { reader, loader })
+                Ok(Snapshot { reader, loader, head: OnceCell::new() })
             })
             .await
     }
@@ -90,10 +111,16 @@ impl View {
         Ok(&self.snapshot().await?.reader)
     }
 
+    /// The end of the log in the snapshot, read once.
+    pub async fn head(&self) -> Result<&Head> {
+        let snapshot = self.snapshot().await?;
+        snapshot.head.get_or_try_init(|| snapshot.reader.head()).await
+    }
+
     /// What belongs to a key, read together with what the rest of the list asks for.
     pub async fn load<K>(&self, key: K) -> Result<Option<<Batch as Loader<K>>::Value>>
     where
-        K: Send + Sync + std::hash::Hash + Eq + Clone + 'static,
+        K: Send + Sync + Hash + Eq + Clone + 'static,
         Batch: Loader<K, Error = Arc<Error>>,
     {
         self.snapshot().await?.loader.load_one(key).await.map_err(shared)
@@ -132,6 +159,11 @@ pub fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
     ctx.data::<Viewer>().map_err(missing)
 }
 
+/// What the operator bounds.
+pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
+    ctx.data::<Limits>().copied().map_err(missing)
+}
+
 /// A command by the caller, named after its mutation.
 pub fn command(ctx: &Context<'_>, client_mutation_id: Option<String>) -> Result<Command> {
     let actor = viewer(ctx)?.as_ref().clone();
@@ -146,28 +178,43 @@ pub struct Batch {
     reader: Reader,
 }
 
-/// The first so many alerts of an incident.
+/// The alerts at one end of an incident's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FirstAlerts(pub IncidentId, pub u64);
+pub struct AlertsAtEnd(pub IncidentId, pub Span<()>);
 
-/// The first so many comments of an incident.
+/// How many alerts an incident holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FirstComments(pub IncidentId, pub u64);
+pub struct AlertCount(pub IncidentId);
 
-/// The newest so many changes of an incident.
+/// The raw payload of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct NewestChanges(pub IncidentId, pub u64);
+pub struct RawOf(pub AlertId);
+
+/// The comments at one end of an incident's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CommentsAtEnd(pub IncidentId, pub Span<()>);
+
+/// Every text of a comment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HistoryOf(pub CommentId);
+
+/// The changes at one end of an incident's log, through a filter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ChangesAtEnd(pub IncidentId, pub (ActivityFilter, Span<()>));
+
+/// How many changes of an incident a filter meets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ChangeCount(pub IncidentId, pub ActivityFilter);
 
 /// So many entities of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entities(pub IncidentId, pub u64);
 
-/// The keys of one batch by the number they ask for: lists of one field ask for the same, so this is one group.
-fn grouped<K: Copy>(keys: &[K], parts: impl Fn(K) -> (IncidentId, u64)) -> HashMap<u64, Vec<IncidentId>> {
-    let mut groups: HashMap<u64, Vec<IncidentId>> = HashMap::new();
-    for key in keys {
-        let (incident, limit) = parts(*key);
-        groups.entry(limit).or_default().push(incident);
+/// The keys of one batch by what they ask for: lists of one field ask for the same, so this is one group.
+fn grouped<A: Clone + Eq + Hash>(keys: impl Iterator<Item = (IncidentId, A)>) -> HashMap<A, Vec<IncidentId>> {
+    let mut groups: HashMap<A, Vec<IncidentId>> = HashMap::new();
+    for (incident, asked) in keys {
+        groups.entry(asked).or_default().push(incident);
     }
     groups
 }
@@ -201,43 +248,101 @@ impl Loader<TextKey> for Batch {
     }
 }
 
-impl Loader<FirstAlerts> for Batch {
+impl Loader<AlertsAtEnd> for Batch {
     type Value = Vec<Alert>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[FirstAlerts]) -> Result<HashMap<FirstAlerts, Vec<Alert>>, Arc<Error>> {
+    async fn load(&self, keys: &[AlertsAtEnd]) -> Result<HashMap<AlertsAtEnd, Vec<Alert>>, Arc<Error>> {
         let mut found = HashMap::new();
-        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
-            let alerts = self.reader.first_alerts(&incidents, limit).await.map_err(Arc::new)?;
-            found.extend(alerts.into_iter().map(|(incident, alerts)| (FirstAlerts(incident, limit), alerts)));
+        for (span, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
+            let alerts = self.reader.alerts_at_end(&incidents, span).await.map_err(Arc::new)?;
+            found.extend(alerts.into_iter().map(|(incident, alerts)| (AlertsAtEnd(incident, span), alerts)));
         }
         Ok(found)
     }
 }
 
-impl Loader<FirstComments> for Batch {
+impl Loader<AlertCount> for Batch {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[AlertCount]) -> Result<HashMap<AlertCount, u64>, Arc<Error>> {
+        let incidents: Vec<IncidentId> = keys.iter().map(|key| key.0).collect();
+        let counts = self.reader.alert_counts(&incidents).await.map_err(Arc::new)?;
+        Ok(counts.into_iter().map(|(incident, count)| (AlertCount(incident), count)).collect())
+    }
+}
+
+impl Loader<RawOf> for Batch {
+    type Value = String;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[RawOf]) -> Result<HashMap<RawOf, String>, Arc<Error>> {
+        let alerts: Vec<AlertId> = keys.iter().map(|key| key.0).collect();
+        let raws = self.reader.alerts_raw(&alerts).await.map_err(Arc::new)?;
+        Ok(raws.into_iter().map(|(alert, raw)| (RawOf(alert), raw)).collect())
+    }
+}
+
+impl Loader<CommentId> for Batch {
+    type Value = Comment;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[CommentId]) -> Result<HashMap<CommentId, Comment>, Arc<Error>> {
+        let comments = self.reader.comments(keys).await.map_err(Arc::new)?;
+        Ok(comments.into_iter().map(|comment| (comment.id, comment)).collect())
+    }
+}
+
+impl Loader<CommentsAtEnd> for Batch {
     type Value = Vec<Comment>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[FirstComments]) -> Result<HashMap<FirstComments, Vec<Comment>>, Arc<Error>> {
+    async fn load(&self, keys: &[CommentsAtEnd]) -> Result<HashMap<CommentsAtEnd, Vec<Comment>>, Arc<Error>> {
         let mut found = HashMap::new();
-        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
-            let comments = self.reader.first_comments(&incidents, limit).await.map_err(Arc::new)?;
-            found.extend(comments.into_iter().map(|(incident, comments)| (FirstComments(incident, limit), comments)));
+        for (span, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
+            let comments = self.reader.comments_at_end(&incidents, span).await.map_err(Arc::new)?;
+            found.extend(comments.into_iter().map(|(incident, comments)| (CommentsAtEnd(incident, span), comments)));
         }
         Ok(found)
     }
 }
 
-impl Loader<NewestChanges> for Batch {
+impl Loader<HistoryOf> for Batch {
+    type Value = Vec<Revision>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[HistoryOf]) -> Result<HashMap<HistoryOf, Vec<Revision>>, Arc<Error>> {
+        let comments: Vec<CommentId> = keys.iter().map(|key| key.0).collect();
+        let histories = self.reader.comment_histories(&comments).await.map_err(Arc::new)?;
+        Ok(histories.into_iter().map(|(comment, history)| (HistoryOf(comment), history)).collect())
+    }
+}
+
+impl Loader<ChangesAtEnd> for Batch {
     type Value = Vec<Change>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[NewestChanges]) -> Result<HashMap<NewestChanges, Vec<Change>>, Arc<Error>> {
+    async fn load(&self, keys: &[ChangesAtEnd]) -> Result<HashMap<ChangesAtEnd, Vec<Change>>, Arc<Error>> {
         let mut found = HashMap::new();
-        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
-            let changes = self.reader.newest_changes(&incidents, limit).await.map_err(Arc::new)?;
-            found.extend(changes.into_iter().map(|(incident, changes)| (NewestChanges(incident, limit), changes)));
+        for (asked, incidents) in grouped(keys.iter().map(|key| (key.0, key.1.clone()))) {
+            let changes = self.reader.changes_at_end(&incidents, &asked.0, asked.1).await.map_err(Arc::new)?;
+            let keyed = changes.into_iter().map(|(incident, changes)| (ChangesAtEnd(incident, asked.clone()), changes));
+            found.extend(keyed);
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<ChangeCount> for Batch {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ChangeCount]) -> Result<HashMap<ChangeCount, u64>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (filter, incidents) in grouped(keys.iter().map(|key| (key.0, key.1.clone()))) {
+            let counts = self.reader.activity_counts(&incidents, &filter).await.map_err(Arc::new)?;
+            found.extend(counts.into_iter().map(|(incident, count)| (ChangeCount(incident, filter.clone()), count)));
         }
         Ok(found)
     }
@@ -249,7 +354,7 @@ impl Loader<Entities> for Batch {
 
     async fn load(&self, keys: &[Entities]) -> Result<HashMap<Entities, Vec<IncidentEntity>>, Arc<Error>> {
         let mut found = HashMap::new();
-        for (limit, incidents) in grouped(keys, |key| (key.0, key.1)) {
+        for (limit, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
             let entities = self.reader.incident_entities(&incidents, limit).await.map_err(Arc::new)?;
             found.extend(entities.into_iter().map(|(incident, entities)| (Entities(incident, limit), entities)));
         }

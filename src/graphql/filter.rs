@@ -10,7 +10,7 @@ use crate::domain::filter::{
     OwnerFilter, TagFilter, TimeRange,
 };
 use crate::domain::incident::{Severity, Status};
-use crate::domain::{Error, GroupId, Instant, Result, UserId, text};
+use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
 /// Which owners. Any of the given ways is enough.
 #[derive(Clone, Debug, Default, InputObject)]
@@ -124,7 +124,6 @@ impl IncidentFilterInput {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
-        self.refuse_nul()?;
         let children = |list: Option<Vec<Self>>| {
             list.map(|list| list.into_iter().map(|child| child.read_at(depth + 1)).collect::<Result<Vec<_>>>())
                 .transpose()
@@ -142,7 +141,7 @@ impl IncidentFilterInput {
         Ok(IncidentFilter {
             status: self.status,
             severity: self.severity,
-            owner: self.owner.map(owner).transpose()?,
+            owner: self.owner.as_ref().map(owner).transpose()?,
             tags: self.tags.map(|tags| TagFilter { any: tags.any, all: tags.all, none: tags.none }),
             classification: self.classification,
             threat: self.threat,
@@ -164,24 +163,7 @@ impl IncidentFilterInput {
     }
 }
 
-impl IncidentFilterInput {
-    /// Refuses U+0000 in every word that a database is asked for.
-    fn refuse_nul(&self) -> Result<()> {
-        let tags = self.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]).flatten().flatten();
-        let tags = tags.map(|name| ("filter.tags", name));
-        let products = self.product.iter().flatten().map(|name| ("filter.product", name));
-        let providers = self.provider.iter().flatten().map(|name| ("filter.provider", name));
-        let entities = self.entity.iter().flatten().map(|entity| ("filter.entity.value", &entity.value));
-        let text = self.text.iter().map(|text| ("filter.text", text));
-        tags.chain(products)
-            .chain(providers)
-            .chain(entities)
-            .chain(text)
-            .try_for_each(|(path, word)| text::refuse_nul(path, word))
-    }
-}
-
-fn owner(input: OwnerFilterInput) -> Result<OwnerFilter> {
+fn owner(input: &OwnerFilterInput) -> Result<OwnerFilter> {
     let users = input.users.iter().map(|id| read_id("filter.owner.users", id, "user", UserId::parse));
     let groups = input.groups.iter().map(|id| read_id("filter.owner.groups", id, "group", GroupId::parse));
     Ok(OwnerFilter {

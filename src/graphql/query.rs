@@ -1,8 +1,12 @@
 //! What one can ask. All of one request is read from one snapshot.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
 
 use super::account::{AssigneeSuggestion, Caller, Group, User};
+use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
@@ -11,7 +15,7 @@ use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, 
 use super::incident::{Incident, IncidentConnection};
 use super::input::incident_id;
 use crate::domain::alert::AlertStatus;
-use crate::domain::filter::{IncidentFilter, QueueFilter};
+use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
 use crate::domain::position::Position;
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
@@ -68,12 +72,13 @@ impl AlertFilterInput {
         if let Some(needle) = &self.text {
             text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
         }
-        let entities = self.entity.iter().flatten().map(|entity| ("filter.entity.value", &entity.value));
-        let products = self.product.iter().flatten().map(|name| ("filter.product", name));
-        let providers = self.provider.iter().flatten().map(|name| ("filter.provider", name));
-        for (path, wanted) in products.chain(providers).chain(entities) {
-            text::refuse_nul(path, wanted)?;
+        let names = || self.product.iter().chain(&self.provider).flatten();
+        let values = || self.entity.iter().flatten().map(|entity| &entity.value);
+        if names().count() + values().count() > FILTER_TERMS_MAX {
+            let message = format!("a filter has at most {FILTER_TERMS_MAX} terms");
+            return Err(Error::limit("filter", message, FILTER_TERMS_MAX));
         }
+        names().chain(values()).try_for_each(|name| text::refuse_nul("filter", name))?;
         Ok(AlertFilter {
             incident: self.incident.map(|id| incident_id("filter.incident", &id)).transpose()?,
             linked: self.linked,
@@ -146,6 +151,25 @@ impl Query {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
 
+    /// The log of one incident, oldest change first, by global id: also of a deleted one, for managers.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
+    async fn activity(
+        &self,
+        ctx: &Context<'_>,
+        incident_id: ID,
+        filter: Option<ActivityInput>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<ChangeConnection> {
+        let view = View::of_request(ctx)?;
+        let id = self::incident_id("incidentId", &incident_id)?;
+        super::incident::readable_log(view, id).await?;
+        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await
+    }
+
     /// Alerts, newest first; also those that belong to no incident (`linked: false`).
     async fn alerts(
         &self,
@@ -172,7 +196,8 @@ impl Query {
     /// Anything, by global id. `NOT_FOUND` where there is nothing.
     async fn node(&self, ctx: &Context<'_>, id: ID) -> Option<async_graphql::Result<Node>> {
         let found = async {
-            node(View::of_request(ctx)?, &id).await?.ok_or_else(|| Error::not_found("node", id.as_str()).at("id"))
+            let node = nodes(View::of_request(ctx)?, std::slice::from_ref(&id)).await?.pop().flatten();
+            node.ok_or_else(|| Error::not_found("node", id.as_str()).at("id"))
         };
         Some(found.await.map_err(Into::into))
     }
@@ -182,8 +207,7 @@ impl Query {
         if ids.len() > NODES_MAX {
             return Err(Error::limit("ids", format!("at most {NODES_MAX} ids at once"), NODES_MAX));
         }
-        let view = View::of_request(ctx)?;
-        futures_util::future::try_join_all(ids.iter().map(|id| node(view, id))).await
+        nodes(View::of_request(ctx)?, &ids).await
     }
 
     /// Every user, by account.
@@ -263,37 +287,58 @@ async fn find_incident(
 /// Refuses a position that this snapshot has not reached: of another log, or beyond its end.
 async fn reached(view: &View, text: &str) -> Result<()> {
     let position = Position::parse(text).ok_or_else(|| Error::invalid("minPosition", "this is not a position"))?;
-    let head = view.reader().await?.head().await?;
-    if position.epoch != head.epoch || position.offset > head.offset {
+    let head = view.head().await?;
+    let here = match position.epoch == head.epoch && position.offset <= head.offset {
+        true => view.reader().await?.position_at(head, position.offset).await?,
+        false => None,
+    };
+    if here.is_none_or(|here| here.check != position.check) {
         let now = serde_json::json!({ "position": head.position().to_string() });
         return Err(Error::conflict("the desk's log does not reach this position", now));
     }
     Ok(())
 }
 
-async fn node(view: &View, id: &ID) -> Result<Option<Node>> {
-    if let Some(id) = IncidentId::parse(id) {
-        let incident = view.incident(id).await?;
-        return Ok(incident.map(|incident| Node::Incident(Incident::new(view.clone(), incident))));
-    }
+/// Several things of any noun, in the order of their ids: one statement for each noun.
+async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let reader = view.reader().await?;
-    if let Some(id) = AlertId::parse(id) {
-        let alert = reader.alerts(&[id]).await?.pop();
-        return Ok(alert.map(|alert| Node::Alert(Alert { view: view.clone(), alert })));
-    }
-    if let Some(id) = CommentId::parse(id) {
-        let comment = reader.comments(&[id]).await?.pop().filter(|comment| comment.deleted_at.is_none());
-        let Some(comment) = comment else { return Ok(None) };
+    let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
+    let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
+    let written_on = comments.values().map(|comment| comment.incident);
+    let named: Vec<IncidentId> = parsed(ids, IncidentId::parse).into_iter().chain(written_on).collect();
+    let incidents = by_id(reader.incidents(&named).await?, |incident| incident.id);
+    let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
+    let groups = by_id(reader.groups(&parsed(ids, GroupId::parse)).await?, |group| group.id);
+    let seen =
+        |id| incidents.get(&id).filter(|found| found.deleted_at.is_none() && view.viewer().sees(&found.queue_row()));
+    let incident = |id: &ID| {
+        let found = seen(IncidentId::parse(id)?)?.clone();
+        Some(Node::Incident(Incident::new(view.clone(), found)))
+    };
+    let alert = |id: &ID| {
+        let alert = alerts.get(&AlertId::parse(id)?)?.clone();
+        Some(Node::Alert(Alert::new(view.clone(), alert)))
+    };
+    let comment = |id: &ID| {
+        let comment = comments.get(&CommentId::parse(id)?).filter(|comment| comment.deleted_at.is_none())?.clone();
         // A comment goes with its incident: deleted, or not the viewer's to see.
-        let seen = view.incident(comment.incident).await?.is_some();
-        return Ok(seen.then(|| Node::Comment(Comment { view: view.clone(), comment })));
-    }
-    if let Some(id) = UserId::parse(id) {
-        return Ok(reader.users(&[id]).await?.pop().map(|user| Node::User(User(user))));
-    }
-    if let Some(id) = GroupId::parse(id) {
-        let group = reader.groups(&[id]).await?.pop();
-        return Ok(group.map(|group| Node::Group(Group { view: view.clone(), group })));
-    }
-    Ok(None)
+        seen(comment.incident)?;
+        Some(Node::Comment(Comment { view: view.clone(), comment }))
+    };
+    let user = |id: &ID| Some(Node::User(User(users.get(&UserId::parse(id)?)?.clone())));
+    let group = |id: &ID| {
+        let group = groups.get(&GroupId::parse(id)?)?.clone();
+        Some(Node::Group(Group { view: view.clone(), group }))
+    };
+    let any =
+        |id| incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| user(id)).or_else(|| group(id));
+    Ok(ids.iter().map(any).collect())
+}
+
+fn parsed<T>(ids: &[ID], parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+    ids.iter().filter_map(|id| parse(id)).collect()
+}
+
+fn by_id<K: Eq + Hash, T>(found: Vec<T>, id: impl Fn(&T) -> K) -> HashMap<K, T> {
+    found.into_iter().map(|each| (id(&each), each)).collect()
 }

@@ -107,6 +107,9 @@ impl From<group::Model> for Owner {
 impl Reader {
     /// The users of these ids, in no order.
     pub async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids = ids.iter().map(|id| id.0);
         let rows = user::Entity::find().filter(user::Column::Id.is_in(ids)).all(self.conn()).await?;
         Ok(rows.into_iter().map(User::from).collect())
@@ -114,6 +117,9 @@ impl Reader {
 
     /// The groups of these ids, in no order.
     pub async fn groups(&self, ids: &[GroupId]) -> Result<Vec<Group>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids = ids.iter().map(|id| id.0);
         let rows = group::Entity::find().filter(group::Column::Id.is_in(ids)).all(self.conn()).await?;
         Ok(rows.into_iter().map(Group::from).collect())

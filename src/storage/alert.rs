@@ -208,15 +208,33 @@ impl Reader {
 
     /// How many alerts a filter meets.
     pub async fn alert_count(&self, filter: &AlertFilter) -> Result<u64> {
-        Ok(Entity::find().filter(condition(filter)).count(self.conn()).await?)
+        super::count(self, Entity::find().filter(condition(filter))).await
     }
 
-    /// The first alerts of each of these incidents, in the order they came in: one statement for all of them.
-    pub async fn first_alerts(&self, incidents: &[IncidentId], limit: u64) -> Result<HashMap<IncidentId, Vec<Alert>>> {
+    /// How many alerts each of these incidents holds; none is told for none.
+    pub async fn alert_counts(&self, incidents: &[IncidentId]) -> Result<HashMap<IncidentId, u64>> {
+        let rows: Vec<(Uuid, i64)> = Entity::find()
+            .select_only()
+            .column(Column::IncidentId)
+            .expr(Expr::cust("COUNT(*)"))
+            .filter(Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
+            .group_by(Column::IncidentId)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
+    }
+
+    /// The alerts at one end of each of these incidents, in the order they came in: one statement for all of them.
+    pub async fn alerts_at_end(
+        &self,
+        incidents: &[IncidentId],
+        span: Span<()>,
+    ) -> Result<HashMap<IncidentId, Vec<Alert>>> {
+        let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(
-            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY id) AS place FROM alert
-             WHERE incident_id IN ({})) AS ranked WHERE place <= {limit}",
-            places(incidents.len())
+            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY id {way}) AS place FROM alert
+             WHERE incident_id IN ({places})) AS ranked WHERE place <= {limit}"
         );
         let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
         let ids = found.iter().map(|row| row.try_get_by_index(0).map(AlertId)).collect::<Result<Vec<_>, _>>()?;
@@ -231,11 +249,13 @@ impl Reader {
         Ok(by_incident)
     }
 
-    /// The provider's raw payload of an alert.
-    pub async fn alert_raw(&self, id: AlertId) -> Result<Option<String>> {
-        let row = raw::Entity::find_by_id(id.0).one(self.conn()).await?;
-        row.map(|row| String::from_utf8(row.raw))
-            .transpose()
+    /// The providers' raw payloads of these alerts, of those that have one.
+    pub async fn alerts_raw(&self, ids: &[AlertId]) -> Result<HashMap<AlertId, String>> {
+        let rows =
+            raw::Entity::find().filter(raw::Column::AlertId.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        rows.into_iter()
+            .map(|row| String::from_utf8(row.raw).map(|raw| (AlertId(row.alert_id), raw)))
+            .collect::<Result<_, _>>()
             .map_err(|error| Error::fault("reading an alert's raw payload", error))
     }
 
@@ -379,7 +399,7 @@ fn condition(filter: &AlertFilter) -> Condition {
         all = all.add(super::filter::contains(Expr::col((Entity, Column::TitleFolded)), &text::fold(needle)));
     }
     if let Some(entities) = &filter.entity {
-        let named = entities.iter().fold(Condition::any(), |any, wanted| {
+        let named = entities.iter().fold(Condition::any().add(super::filter::never()), |any, wanted| {
             let value = entity::named::Column::ValueKey.eq(crate::domain::entity::key(&wanted.value));
             any.add(match wanted.kind {
                 Some(kind) => value.and(entity::named::Column::Kind.eq(kind.to_value())),

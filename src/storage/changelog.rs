@@ -39,6 +39,23 @@ mod head {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+mod mark {
+    //! How long the log was at a time.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "log_mark")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) at: DateTimeUtc,
+        pub(super) position: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 mod row {
     //! A change as it is stored.
     use sea_orm::entity::prelude::*;
@@ -108,7 +125,7 @@ pub struct Origin {
 }
 
 /// Which changes of an activity log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ActivityFilter {
     /// With an entry of one of these kinds; any where none is given.
     pub kinds: Option<Vec<EntryKind>>,
@@ -276,18 +293,27 @@ impl Reader {
         rows.into_iter().map(Change::try_from).collect()
     }
 
-    /// The newest changes of each of these incidents, oldest first: one statement for all of them.
-    pub async fn newest_changes(
+    /// The changes at one end of each of these incidents' logs, oldest first: one statement for all of them.
+    pub async fn changes_at_end(
         &self,
         incidents: &[IncidentId],
-        limit: u64,
+        filter: &ActivityFilter,
+        span: super::queue::Span<()>,
     ) -> Result<HashMap<IncidentId, Vec<Change>>> {
+        let (places, way, limit) = (super::places(incidents.len()), span.sql_direction(), span.limit);
+        let mut values: Vec<sea_orm::Value> = incidents.iter().map(|id| id.0.into()).collect();
+        let mut met = String::new();
+        if let Some(kinds) = &filter.kinds {
+            met = format!(" AND (kinds & {}) <> 0", mask(kinds));
+        }
+        if let Some(actor) = filter.actor {
+            values.push(actor.0.into());
+            met.push_str(&format!(" AND actor_id = ${}", values.len()));
+        }
         let sql = format!(
-            "SELECT position FROM (SELECT position, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version DESC)
-             AS place FROM change WHERE incident_id IN ({})) AS ranked WHERE place <= {limit}",
-            super::places(incidents.len())
+            "SELECT position FROM (SELECT position, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version {way})
+             AS place FROM change WHERE incident_id IN ({places}){met}) AS ranked WHERE place <= {limit}"
         );
-        let values = incidents.iter().map(|id| id.0.into());
         let found = self.conn().query_all_raw(super::statement(self, &sql, values)).await?;
         let positions = found.iter().map(|row| row.try_get_by_index::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
         let rows = row::Entity::find()
@@ -303,32 +329,47 @@ impl Reader {
         Ok(changes)
     }
 
-    /// How many changes of one incident a filter meets.
-    pub async fn activity_count(&self, incident: IncidentId, filter: &ActivityFilter) -> Result<u64> {
-        let query = filtered(row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)), filter);
-        Ok(query.count(self.conn()).await?)
+    /// How many changes of each of these incidents a filter meets; none is told for none.
+    pub async fn activity_counts(
+        &self,
+        incidents: &[IncidentId],
+        filter: &ActivityFilter,
+    ) -> Result<HashMap<IncidentId, u64>> {
+        let of_these = row::Entity::find().filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)));
+        let rows: Vec<(Uuid, i64)> = filtered(of_these, filter)
+            .select_only()
+            .column(row::Column::IncidentId)
+            .expr(Expr::cust("COUNT(*)"))
+            .group_by(row::Column::IncidentId)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
     }
 
     /// The changes of these incidents and versions.
     pub async fn changes_of(&self, keys: &[(IncidentId, u64)]) -> Result<HashMap<(IncidentId, u64), Change>> {
-        let any = keys.iter().fold(sea_orm::Condition::any(), |any, (incident, version)| {
-            any.add(row::Column::IncidentId.eq(incident.0).and(row::Column::Version.eq(*version as i64)))
-        });
-        if keys.is_empty() {
-            return Ok(HashMap::new());
+        let mut changes = HashMap::new();
+        for keys in keys.chunks(super::ALTERNATIVES_MAX) {
+            let any = keys.iter().fold(sea_orm::Condition::any(), |any, (incident, version)| {
+                any.add(row::Column::IncidentId.eq(incident.0).and(row::Column::Version.eq(*version as i64)))
+            });
+            for row in row::Entity::find().filter(any).all(self.conn()).await? {
+                changes.insert((IncidentId(row.incident_id), row.version as u64), Change::try_from(row)?);
+            }
         }
-        let rows = row::Entity::find().filter(any).all(self.conn()).await?;
-        rows.into_iter()
-            .map(|row| Ok(((IncidentId(row.incident_id), row.version as u64), Change::try_from(row)?)))
-            .collect()
+        Ok(changes)
     }
+}
+
+fn mask(kinds: &[EntryKind]) -> i64 {
+    kinds.iter().fold(0, |mask, kind| mask | bit(*kind))
 }
 
 fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::Entity> {
     let mut query = query;
     if let Some(kinds) = &filter.kinds {
-        let mask = kinds.iter().fold(0, |mask, kind| mask | bit(*kind));
-        query = query.filter(Expr::col(row::Column::Kinds).bit_and(mask).ne(0));
+        query = query.filter(Expr::col(row::Column::Kinds).bit_and(mask(kinds)).ne(0));
     }
     if let Some(actor) = filter.actor {
         query = query.filter(row::Column::ActorId.eq(actor.0));
@@ -337,6 +378,27 @@ fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::
 }
 
 impl Tx {
+    /// Notes how long the log is now, and moves the floor of the streams up to where it ended before `oldest`.
+    ///
+    /// By these notes and not by the changes' own times: an import writes changes of last year today, and a client that
+    /// holds a position from before it must not find it below the floor.
+    pub async fn move_floor(&self, now: Instant, oldest: Instant) -> Result<()> {
+        let head = self.head().await?;
+        let note = mark::ActiveModel { at: Set(now), position: Set(head.offset as i64) };
+        let keep = OnConflict::column(mark::Column::At).do_nothing().to_owned();
+        mark::Entity::insert(note).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        let old = mark::Entity::find().filter(mark::Column::At.lte(oldest)).order_by_desc(mark::Column::At);
+        let Some(floor) = old.one(self.conn()).await? else { return Ok(()) };
+        mark::Entity::delete_many().filter(mark::Column::At.lt(floor.at)).exec(self.conn()).await?;
+        head::Entity::update_many()
+            .col_expr(head::Column::Floor, Expr::value(floor.position))
+            .filter(head::Column::Id.eq(1))
+            .filter(head::Column::Floor.lt(floor.position))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
     /// Writes an incident's new state and its change, if the transaction altered anything; returns whether it did.
     ///
     /// `before` is the state that was locked, none for a new incident; `facts` are the entries that the two states do

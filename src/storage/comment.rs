@@ -78,6 +78,9 @@ impl TryFrom<row::Model> for Comment {
 impl Reader {
     /// The comments of these ids, deleted ones included, in no order.
     pub async fn comments(&self, ids: &[CommentId]) -> Result<Vec<Comment>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let rows =
             row::Entity::find().filter(row::Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
         rows.into_iter().map(Comment::try_from).collect()
@@ -105,16 +108,16 @@ impl Reader {
         rows.into_iter().map(Comment::try_from).collect()
     }
 
-    /// The first comments of each of these incidents, oldest first: one statement for all of them.
-    pub async fn first_comments(
+    /// The comments at one end of each of these incidents, oldest first: one statement for all of them.
+    pub async fn comments_at_end(
         &self,
         incidents: &[IncidentId],
-        limit: u64,
+        span: Span<()>,
     ) -> Result<HashMap<IncidentId, Vec<Comment>>> {
+        let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(
-            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version) AS place
-             FROM comment WHERE incident_id IN ({}) AND deleted_at IS NULL) AS ranked WHERE place <= {limit}",
-            places(incidents.len())
+            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version {way}) AS place
+             FROM comment WHERE incident_id IN ({places}) AND deleted_at IS NULL) AS ranked WHERE place <= {limit}"
         );
         let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
         let ids = found.iter().map(|row| row.try_get_by_index(0).map(CommentId)).collect::<Result<Vec<_>, _>>()?;
@@ -127,18 +130,21 @@ impl Reader {
         Ok(by_incident)
     }
 
-    /// Every text that a comment has had, oldest first.
-    pub async fn comment_history(&self, comment: CommentId) -> Result<Vec<Revision>> {
+    /// Every text that each of these comments has had, oldest first.
+    pub async fn comment_histories(&self, comments: &[CommentId]) -> Result<HashMap<CommentId, Vec<Revision>>> {
         let rows = revision::Entity::find()
-            .filter(revision::Column::CommentId.eq(comment.0))
+            .filter(revision::Column::CommentId.is_in(comments.iter().map(|id| id.0)))
+            .order_by_asc(revision::Column::CommentId)
             .order_by_asc(revision::Column::Version)
             .all(self.conn())
             .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Revision { version: row.version as u64, body: row.body, at: row.at, by: json(&row.by_actor)? })
-            })
-            .collect()
+        let mut histories: HashMap<CommentId, Vec<Revision>> = HashMap::new();
+        for row in rows {
+            let by = json(&row.by_actor)?;
+            let revision = Revision { version: row.version as u64, body: row.body, at: row.at, by };
+            histories.entry(CommentId(row.comment_id)).or_default().push(revision);
+        }
+        Ok(histories)
     }
 }
 

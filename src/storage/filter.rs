@@ -10,6 +10,10 @@ use super::incident::row::{Column, Entity};
 use super::{alert, entity, tag};
 use crate::domain::classification::ClassificationKind;
 use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, QueueFilter, TagFilter, TimeRange};
+use crate::domain::incident::Status;
+
+/// What the indexes of open incidents hold.
+const OPEN: [Status; 2] = [Status::New, Status::Active];
 
 /// The incidents of a queue: not deleted, and met by the filter.
 pub(super) fn queue(filter: &QueueFilter) -> Condition {
@@ -37,7 +41,7 @@ pub(super) fn contains(folded: impl ExprTrait, needle: &str) -> SimpleExpr {
     folded.like(LikeExpr::new(pattern).escape('\\'))
 }
 
-fn never() -> SimpleExpr {
+pub(super) fn never() -> SimpleExpr {
     Expr::cust("1 = 0")
 }
 
@@ -51,7 +55,7 @@ fn condition(filter: &IncidentFilter) -> Condition {
     };
     let mut all =
         Condition::all()
-            .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
+            .add_option(filter.status.as_ref().map(|list| standing(list)))
             .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
             .add_option(filter.number.as_ref().map(|list| Column::Number.is_in(list.iter().copied())))
             .add_option(filter.owner.as_ref().map(owner))
@@ -95,6 +99,17 @@ fn condition(filter: &IncidentFilter) -> Condition {
         all = all.add(Condition::all().add(Expr::cust("1 = 1")).add(condition(not)).not());
     }
     all
+}
+
+/// The statuses, written into the statement where all others are parameters: the indexes of open incidents serve where
+/// their own condition is found word for word.
+fn standing(list: &[Status]) -> Condition {
+    let within = |list: &[Status]| {
+        let values = list.iter().map(|status| SimpleExpr::Constant(status.to_value().into()));
+        Expr::col((Entity, Column::Status)).is_in(values)
+    };
+    let some_of_open = list.len() < OPEN.len() && !list.is_empty() && list.iter().all(|status| OPEN.contains(status));
+    Condition::all().add_option(some_of_open.then(|| within(&OPEN))).add(within(list))
 }
 
 fn owner(filter: &OwnerFilter) -> Condition {

@@ -19,10 +19,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::sea_query::Expr;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    EntityTrait, IsolationLevel, QuerySelect, RuntimeErr, Select, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait, Value,
 };
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
@@ -35,8 +37,12 @@ pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use entity::{EntitySpan, IncidentEntity};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
+pub use sea_orm::Statement;
 pub use suggestion::{AssigneeSuggestion, Reason as SuggestionReason, TagSuggestion};
 pub use text::TextKey;
+
+/// Is told of each statement, once it was answered.
+pub type Watch = Arc<dyn Fn(&Statement) + Send + Sync>;
 
 /// How often a transaction is tried before the caller is told that the desk is busy.
 const TRANSACT_TRIES_MAX: u32 = 6;
@@ -49,6 +55,9 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
 const STATEMENT_CACHE: usize = 500;
+
+/// Conditions that one statement joins by OR: SQLite takes an expression of at most 1,000 levels, one for each.
+const ALTERNATIVES_MAX: usize = 400;
 
 /// Longer than any statement of the desk takes; a stuck one must not hold the head of the log.
 const STATEMENT_TIMEOUT: &str = "60s";
@@ -109,6 +118,16 @@ impl Store {
             let pool = Database::connect(postgres(&options)).await?;
             Self { writer: pool.clone(), reader: pool, options: Arc::new(options) }
         };
+        Ok(store)
+    }
+
+    /// Connects as [`Store::connect`] does, and lets `watch` see each statement.
+    pub async fn connect_watched(options: StoreOptions, watch: Watch) -> Result<Self> {
+        let mut store = Self::connect(options).await?;
+        for pool in [&mut store.writer, &mut store.reader] {
+            let watch = watch.clone();
+            pool.set_metric_callback(move |info| watch(info.statement));
+        }
         Ok(store)
     }
 
@@ -232,6 +251,12 @@ impl Reader {
 /// A statement of ours, for what the query builder cannot say; `$1` reads alike on both databases.
 fn statement(reader: &Reader, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(reader.conn.get_database_backend(), sql, values)
+}
+
+/// How many rows a query finds. SeaORM's own count wraps the query with all of its columns into another.
+async fn count<E: EntityTrait>(reader: &Reader, query: Select<E>) -> Result<u64> {
+    let rows: Option<i64> = query.select_only().expr(Expr::cust("COUNT(*)")).into_tuple().one(reader.conn()).await?;
+    Ok(rows.unwrap_or(0) as u64)
 }
 
 /// `$1, $2, …` for so many values.

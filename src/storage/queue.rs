@@ -38,6 +38,13 @@ pub struct Span<K> {
     pub limit: u64,
 }
 
+impl<K> Span<K> {
+    /// The direction in which the database walks an ascending list.
+    pub(super) fn sql_direction(&self) -> &'static str {
+        if self.from_end { "DESC" } else { "ASC" }
+    }
+}
+
 /// A value that incidents are ordered by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,6 +56,17 @@ enum Key {
 }
 
 impl Key {
+    /// Whether an incident can have it: a client may write a cursor by itself.
+    fn is_of(&self, field: IncidentOrderField) -> bool {
+        use IncidentOrderField as By;
+        match self {
+            Self::Small(_) => matches!(field, By::Severity | By::Status),
+            Self::Number(_) => field == By::Number,
+            Self::Time(_) => matches!(field, By::UpdatedAt | By::CreatedAt | By::FirstActivityAt | By::LastActivityAt),
+            Self::Text(text) => field == By::Title && !text.contains('\0'),
+        }
+    }
+
     fn expr(&self) -> SimpleExpr {
         match self {
             Self::Small(value) => Expr::value(*value),
@@ -120,7 +138,9 @@ impl PageRequest {
 
     /// Whether a cursor was given by this order and filter.
     pub fn owns(&self, cursor: &Cursor) -> bool {
-        cursor.queue == self.queue() && cursor.keys.len() == self.order.len()
+        cursor.queue == self.queue()
+            && cursor.keys.len() == self.order.len()
+            && self.order.iter().zip(&cursor.keys).all(|(order, key)| key.is_of(order.field))
     }
 
     fn cursor(&self, incident: &Incident) -> Cursor {
@@ -132,10 +152,12 @@ impl PageRequest {
         self.order.last().map_or(OrderDirection::Desc, |order| order.direction)
     }
 
-    /// Every column of the order with its direction, the id last.
+    /// Every column of the order with its direction, the id last unless a number has decided before.
     fn columns(&self) -> Vec<(SimpleExpr, OrderDirection)> {
         let mut columns: Vec<_> = self.order.iter().map(|order| (Expr::col(column(*order)), order.direction)).collect();
-        columns.push((Expr::col((Entity, Column::Id)), self.last_direction()));
+        if !self.order.iter().any(|order| order.field == IncidentOrderField::Number) {
+            columns.push((Expr::col((Entity, Column::Id)), self.last_direction()));
+        }
         columns
     }
 
@@ -146,6 +168,11 @@ impl PageRequest {
         let columns = self.columns();
         let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == beyond;
         let one_way = columns.windows(2).all(|pair| pair[0].1 == pair[1].1);
+        if let ([(column, direction)], [value, ..]) = (columns.as_slice(), values.as_slice()) {
+            let (column, value) = (column.clone(), value.clone());
+            return if ascending(*direction) { column.gt(value) } else { column.lt(value) };
+        }
+        values.truncate(columns.len());
         if one_way {
             let left = Expr::tuple(columns.iter().map(|(column, _)| column.clone()));
             let right = Expr::tuple(values);
@@ -244,7 +271,7 @@ impl Reader {
 
     /// How many incidents a queue has.
     pub async fn queue_count(&self, filter: &QueueFilter) -> Result<u64> {
-        Ok(Entity::find().filter(filter::queue(filter)).count(self.conn()).await?)
+        super::count(self, Entity::find().filter(filter::queue(filter))).await
     }
 
     /// The ids of a queue's incidents, ascending.

@@ -37,22 +37,22 @@ pub type TextKey = (IncidentId, TextField, u64);
 impl Reader {
     /// These long texts.
     pub async fn long_texts(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>> {
-        if keys.is_empty() {
-            return Ok(HashMap::new());
+        let mut texts = HashMap::new();
+        for keys in keys.chunks(super::ALTERNATIVES_MAX) {
+            let any = keys.iter().fold(Condition::any(), |any, (incident, field, version)| {
+                any.add(
+                    row::Column::IncidentId
+                        .eq(incident.0)
+                        .and(row::Column::Field.eq(*field))
+                        .and(row::Column::Version.eq(*version as i64)),
+                )
+            });
+            let rows = row::Entity::find().filter(any).all(self.conn()).await?;
+            let keyed =
+                rows.into_iter().map(|row| ((IncidentId(row.incident_id), row.field, row.version as u64), row.text));
+            texts.extend(keyed);
         }
-        let any = keys.iter().fold(Condition::any(), |any, (incident, field, version)| {
-            any.add(
-                row::Column::IncidentId
-                    .eq(incident.0)
-                    .and(row::Column::Field.eq(*field))
-                    .and(row::Column::Version.eq(*version as i64)),
-            )
-        });
-        let rows = row::Entity::find().filter(any).all(self.conn()).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| ((IncidentId(row.incident_id), row.field, row.version as u64), row.text))
-            .collect())
+        Ok(texts)
     }
 }
 

@@ -435,7 +435,7 @@ async fn resolving_settles_the_alerts_and_reopening_returns_exactly_those(databa
     assert_eq!(incident["classification"]["activity"], "CONFIRMED_ACTIVITY", "the classification stays");
     let entry = &desk.newest(id).await;
     assert_eq!(
-        (&entry["RESOLUTION_NOTE"]["textBefore"], &entry["RESOLUTION_NOTE"]["text"]),
+        (&entry["RESOLUTION_NOTE"]["textBefore"], &entry["RESOLUTION_NOTE"]["textAfter"]),
         (&json!("clean"), &Value::Null)
     );
     let again = desk.act("resolveIncident", json!({ "incidentId": id })).await;

@@ -26,8 +26,10 @@ async fn a_title_of_a_megabyte_goes_in_and_comes_back(database: TestDatabase) {
     let queue = desk.data("{ incidents { nodes { title } } }", json!({})).await;
     assert!(queue["incidents"]["nodes"][0]["title"] == longer.as_str());
     let log = desk.log(id).await;
-    assert!(log[0]["entries"][1]["text"] == title.as_str());
-    assert!(log[1]["entries"][0]["textBefore"] == title.as_str() && log[1]["entries"][0]["text"] == longer.as_str());
+    assert!(log[0]["entries"][1]["textAfter"] == title.as_str());
+    assert!(
+        log[1]["entries"][0]["textBefore"] == title.as_str() && log[1]["entries"][0]["textAfter"] == longer.as_str()
+    );
     let found = desk.data("{ incidents(filter: { text: \"unicode 漢\" }) { totalCount } }", json!({})).await;
     assert_eq!(found["incidents"]["totalCount"], 1);
     desk.act("addTags", json!({ "incidentId": id, "tags": ["small"] })).await;

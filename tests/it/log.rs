@@ -20,13 +20,13 @@ fn folded(log: &[Value]) -> Value {
         assert_eq!(change["version"], index + 1);
         for entry in change["entries"].as_array().expect("entries") {
             let (field, before, after) = match entry["kind"].as_str().expect("a kind") {
-                "TITLE" => ("title", &entry["textBefore"], &entry["text"]),
-                "DESCRIPTION" => ("description", &entry["textBefore"], &entry["text"]),
-                "RESOLUTION_NOTE" => ("note", &entry["textBefore"], &entry["text"]),
-                "SEVERITY" => ("severity", &entry["severityBefore"], &entry["severity"]),
-                "STATUS" => ("status", &entry["statusBefore"], &entry["status"]),
-                "CLASSIFICATION" => ("classification", &entry["classificationBefore"], &entry["classification"]),
-                "OWNER" => ("owner", &entry["ownerBefore"]["account"], &entry["owner"]["account"]),
+                "TITLE" => ("title", &entry["textBefore"], &entry["textAfter"]),
+                "DESCRIPTION" => ("description", &entry["textBefore"], &entry["textAfter"]),
+                "RESOLUTION_NOTE" => ("note", &entry["textBefore"], &entry["textAfter"]),
+                "SEVERITY" => ("severity", &entry["severityBefore"], &entry["severityAfter"]),
+                "STATUS" => ("status", &entry["statusBefore"], &entry["statusAfter"]),
+                "CLASSIFICATION" => ("classification", &entry["classificationBefore"], &entry["classificationAfter"]),
+                "OWNER" => ("owner", &entry["ownerBefore"]["account"], &entry["ownerAfter"]["account"]),
                 "TAGS" => {
                     let (added, removed) =
                         (entry["added"].as_array().expect("tags"), entry["removed"].as_array().expect("tags"));

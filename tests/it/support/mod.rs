@@ -2,6 +2,9 @@
 
 pub(crate) mod database;
 pub(crate) mod desk;
+pub(crate) mod dice;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod stream;
 pub(crate) mod triage;

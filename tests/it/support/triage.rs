@@ -18,18 +18,18 @@ const ALERT: &str = "id provider providerAlertId product title description sever
 const COMMENT: &str =
     "id body html author { account } createdAt editedAt deletedAt history { version body by { account } }";
 
-/// A change whole. Equal names of different types need aliases.
+/// A change whole.
 const CHANGE: &str =
     "position version at actor { kind account } cause { kind name } transactionId last clientMutationId
     incidentId incidentNumber entries { kind
-        ... on TextEntry { text: after textBefore: before generated }
-        ... on SeverityEntry { severity: after severityBefore: before overrideBefore overrideAfter }
-        ... on StatusEntry { status: after statusBefore: before }
-        ... on ClassificationEntry { classification: after { kind threat activity reason }
-                                     classificationBefore: before { kind threat activity reason } }
-        ... on OwnerEntry { owner: after { account } ownerBefore: before { account } }
+        ... on TextEntry { textAfter textBefore generated }
+        ... on SeverityEntry { severityAfter severityBefore overrideBefore overrideAfter }
+        ... on StatusEntry { statusAfter statusBefore }
+        ... on ClassificationEntry { classificationAfter { kind threat activity reason }
+                                     classificationBefore { kind threat activity reason } }
+        ... on OwnerEntry { ownerAfter { account } ownerBefore { account } }
         ... on TagsEntry { added { name kind } removed { name kind } }
-        ... on ActivityEntry { firstBefore firstAfter lastBefore lastAfter }
+        ... on ActivityEntry { firstActivityBefore firstActivityAfter lastActivityBefore lastActivityAfter }
         ... on CommentEntry { action commentId sha256 }
         ... on AlertsLinkedEntry { alertIds movedFrom }
         ... on AlertsUnlinkedEntry { alertIds movedTo }
