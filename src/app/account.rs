@@ -18,6 +18,13 @@ impl App {
                 let draft = draft.clone();
                 Box::pin(async move {
                     let user = match tx.user_by_account(&draft.account).await? {
+                        // Demoted, it would leave nobody to undo that while no identity is configured.
+                        Some(user)
+                            if user.account == LOCAL_MANAGER_ACCOUNT
+                                && draft.role.is_some_and(|role| role != Role::Manager) =>
+                        {
+                            return Err(Error::invalid("role", "the local manager stays a manager"));
+                        }
                         Some(user) => User {
                             name: draft.name.unwrap_or(user.name),
                             email: draft.email.or(user.email),
@@ -88,10 +95,11 @@ impl App {
             .transact(|tx| {
                 let users = users.clone();
                 Box::pin(async move {
-                    let group = tx.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id))?;
+                    let group =
+                        tx.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id).at("groupId"))?;
                     let known: Vec<UserId> = tx.users(&users).await?.iter().map(|user| user.id).collect();
                     if let Some(missing) = users.iter().find(|user| !known.contains(user)) {
-                        return Err(Error::not_found("user", missing));
+                        return Err(Error::not_found("user", missing).at("users"));
                     }
                     if add {
                         tx.add_members(id, &users).await?;

@@ -69,8 +69,10 @@ pub struct AlertOutcome {
 struct Sorted {
     order: Vec<AlertId>,
     new: Vec<(Alert, Option<String>)>,
-    /// By the incident that holds them; none for alerts of no incident.
-    reported: BTreeMap<Option<IncidentId>, Vec<AlertId>>,
+    /// Known ones that now say something else.
+    altered: Vec<Alert>,
+    /// What changed of those that an incident holds, by that incident.
+    reported: BTreeMap<IncidentId, Vec<AlertDelta>>,
     unchanged: usize,
 }
 
@@ -89,6 +91,7 @@ impl App {
             return Err(Error::limit("alerts", message, ALERTS_PER_BATCH_MAX));
         }
         let new_incident = IncidentId(self.clock.fresh_id());
+        let command = command.ingesting();
         let (mut ingested, head) = self
             .store
             .transact(|tx| {
@@ -118,15 +121,15 @@ impl App {
         tx.insert_alerts(&sorted.new).await?;
         let (created, unchanged) = (sorted.new.len(), sorted.unchanged);
         let updated = sorted.order.len() - created - unchanged;
-        for (alert, _) in &sorted.new {
+        for alert in sorted.new.iter().map(|(alert, _)| alert).chain(&sorted.altered) {
             locked.alerts.insert(alert.id, alert.clone());
         }
         let target = self.target(tx, command, into, &sorted, &mut locked, new_incident).await?;
         for (holder, alerts) in &sorted.reported {
-            let Some(holder) = holder.filter(|id| target.as_ref().is_none_or(|target| target.id != *id)) else {
+            if target.as_ref().is_some_and(|target| target.id == *holder) {
                 continue;
-            };
-            let Some(before) = locked.holders.get(&holder) else { continue };
+            }
+            let Some(before) = locked.holders.get(holder) else { continue };
             report(tx, command, before, alerts).await?;
         }
         let by_id: HashMap<AlertId, Alert> =
@@ -154,7 +157,7 @@ impl App {
         if let Into::Incident(target) = into
             && holders.get(&target).is_none_or(|incident| incident.deleted_at.is_some())
         {
-            return Err(Error::not_found("incident", target));
+            return Err(Error::not_found("incident", target).at("into.incident"));
         }
         let ids: Vec<AlertId> = known.iter().map(|alert| alert.id).collect();
         let alerts: BTreeMap<AlertId, Alert> =
@@ -196,7 +199,8 @@ impl App {
             }
             order.push(id);
         }
-        let mut sorted = Sorted { order, new: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
+        let mut sorted =
+            Sorted { order, new: Vec::new(), altered: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
         let reported_raw =
             |id: &&AlertId| locked.alerts.contains_key(*id) && standing.get(*id).is_some_and(|(_, raw)| raw.is_some());
         let known_raw: Vec<AlertId> = sorted.order.iter().filter(reported_raw).copied().collect();
@@ -216,10 +220,12 @@ impl App {
             }
             if *before != alert {
                 tx.save_alert(before, &alert).await?;
-                sorted.reported.entry(alert.incident).or_default().push(*id);
-            } else if raw_altered {
-                sorted.reported.entry(None).or_default().push(*id);
-            } else {
+                if let Some(holder) = alert.incident {
+                    let told = AlertDelta { reported: true, ..delta(before, &alert) };
+                    sorted.reported.entry(holder).or_default().push(told);
+                }
+                sorted.altered.push(alert);
+            } else if !raw_altered {
                 sorted.unchanged += 1;
             }
         }
@@ -269,7 +275,7 @@ impl App {
                     return Err(Error::not_found("incident", id));
                 };
                 let edit = IncidentEdit { link: free(locked), ..IncidentEdit::default() };
-                let reported = sorted.reported.get(&Some(id)).cloned().unwrap_or_default();
+                let reported = sorted.reported.get(&id).cloned().unwrap_or_default();
                 let alerts = std::mem::take(&mut locked.alerts);
                 let links = Locked { holders: BTreeMap::new(), alerts };
                 Ok(Some(work.join(before, edit, links, &reported).await?))
@@ -297,37 +303,49 @@ impl App {
     }
 }
 
-fn reported(alerts: &[AlertId]) -> Entry {
-    let delta = |id: &AlertId| AlertDelta { reported: true, ..AlertDelta::of(*id) };
-    Entry::AlertsChanged { alerts: alerts.iter().map(delta).collect() }
+/// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name.
+async fn report(tx: &Tx, command: &Command, before: &Incident, alerts: &[AlertDelta]) -> Result<Incident> {
+    let mut after = before.clone();
+    name_again(tx, before, alerts).await?;
+    after.summarise(&tx.alert_summary(before.id, after.title_generated).await?);
+    tx.record(
+        Some(before),
+        &mut after,
+        vec![Entry::AlertsChanged { alerts: alerts.to_vec() }],
+        &command.origin(),
+        None,
+    )
+    .await?;
+    Ok(after)
 }
 
-/// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name.
-async fn report(tx: &Tx, command: &Command, before: &Incident, alerts: &[AlertId]) -> Result<Incident> {
-    let mut after = before.clone();
-    let next = before.version + 1;
-    tx.release_entities(before.id, next, alerts).await?;
-    tx.hold_entities(before.id, next, alerts).await?;
-    after.summarise(&tx.alert_summary(before.id, after.title_generated).await?);
-    tx.record(Some(before), &mut after, vec![reported(alerts)], &command.origin(), None).await?;
-    Ok(after)
+/// What these alerts named until now, and what they name from the incident's next version on.
+async fn name_again(tx: &Tx, incident: &Incident, alerts: &[AlertDelta]) -> Result<()> {
+    let (next, ids) = (incident.version + 1, alerts.iter().map(|delta| delta.alert).collect::<Vec<_>>());
+    tx.release_entities(incident.id, next, &ids).await?;
+    tx.hold_entities(incident.id, next, &ids).await
 }
 
 impl Work<'_> {
     /// Links alerts to an incident and records those that were reported anew, as one change.
-    async fn join(&self, before: Incident, edit: IncidentEdit, locked: Locked, anew: &[AlertId]) -> Result<Incident> {
+    async fn join(
+        &self,
+        before: Incident,
+        edit: IncidentEdit,
+        locked: Locked,
+        anew: &[AlertDelta],
+    ) -> Result<Incident> {
         if edit.link.is_empty() {
             return match anew.is_empty() {
                 true => Ok(before),
                 false => report(self.tx, self.command, &before, anew).await,
             };
         }
-        let next = before.version + 1;
+        let mut facts = Vec::new();
         if !anew.is_empty() {
-            self.tx.release_entities(before.id, next, anew).await?;
-            self.tx.hold_entities(before.id, next, anew).await?;
+            name_again(self.tx, &before, anew).await?;
+            facts.push(Entry::AlertsChanged { alerts: anew.to_vec() });
         }
-        let facts = if anew.is_empty() { Vec::new() } else { vec![reported(anew)] };
         let extra = Extra { facts, ..Extra::default() };
         let incident = before.clone();
         let done = self.write_with(Some(before), incident, edit, locked, extra).await?;

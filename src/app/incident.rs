@@ -228,6 +228,15 @@ impl Command {
         }
     }
 
+    /// The same, as what alerts that come in bring about; an import says more, and keeps its word.
+    pub(super) fn ingesting(&self) -> Self {
+        let mut command = self.clone();
+        if command.cause.kind == CauseKind::Command {
+            command.cause.kind = CauseKind::Ingest;
+        }
+        command
+    }
+
     fn moving(&self) -> Origin {
         Origin { cause: Cause { kind: CauseKind::Move, name: self.cause.name.clone() }, ..self.origin() }
     }
@@ -266,10 +275,13 @@ async fn lock_links_with(tx: &Tx, edit: &IncidentEdit, id: IncidentId) -> Result
 }
 
 async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -> Result<Locked> {
+    if edit.unlink.iter().any(|id| edit.link.contains(id)) {
+        return Err(Error::invalid("unlinkAlerts", "an alert is linked or unlinked, not both"));
+    }
     let wanted: BTreeSet<AlertId> = edit.link.iter().chain(&edit.unlink).copied().collect();
     if wanted.len() > ALERTS_PER_LINK_MAX {
         let message = format!("at most {ALERTS_PER_LINK_MAX} alerts at once");
-        return Err(Error::limit("alerts", message, ALERTS_PER_LINK_MAX));
+        return Err(Error::limit("linkAlerts", message, ALERTS_PER_LINK_MAX));
     }
     let wanted: Vec<AlertId> = wanted.into_iter().collect();
     let mut incidents: BTreeSet<IncidentId> = tx.alerts(&wanted).await?.iter().filter_map(|a| a.incident).collect();
@@ -280,7 +292,8 @@ async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -> Result<Lo
         tx.lock_alerts(&wanted).await?.into_iter().map(|alert| (alert.id, alert)).collect();
     let locked = Locked { holders, alerts };
     if let Some(missing) = wanted.iter().find(|id| !locked.alerts.contains_key(*id)) {
-        return Err(Error::not_found("alert", missing));
+        let path = if edit.link.contains(missing) { "linkAlerts" } else { "unlinkAlerts" };
+        return Err(Error::not_found("alert", missing).at(path));
     }
     // Between the look and the lock an alert may have moved: then its holder is not locked, and the command tries anew.
     let moved = |alert: &Alert| alert.incident.is_some_and(|holder| !locked.holders.contains_key(&holder));
@@ -401,7 +414,11 @@ impl Work<'_> {
             (OwnerChoice::Me, Some(actor)) => OwnerId::User(actor.user.id),
             (OwnerChoice::Me, None) => return Err(Error::invalid("owner", "the desk itself owns nothing")),
         };
-        let owner = self.tx.owner(id).await?.ok_or_else(|| Error::not_found("user or group", id))?;
+        let (noun, path) = match id {
+            OwnerId::User(_) => ("user", "owner.user"),
+            OwnerId::Group(_) => ("group", "owner.group"),
+        };
+        let owner = self.tx.owner(id).await?.ok_or_else(|| Error::not_found(noun, id).at(path))?;
         if let Some(actor) = actor {
             self.tx.note_pick(actor.user.id, id, self.command.at).await?;
         }

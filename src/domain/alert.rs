@@ -201,6 +201,7 @@ impl Alert {
         {
             self.reported_status = Some(status);
             self.set_status(status, now);
+            self.settled = None;
         }
         self.classification = self.classification.or(draft.classification);
         let altered = *self != before;

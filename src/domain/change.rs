@@ -330,7 +330,8 @@ fn text_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     let mut entries = Vec::new();
     let title = |i: &Incident| Text::of(&i.title, i.title_version);
     let description = |i: &Incident| i.description.as_ref().map(|text| Text::of(text, i.description_version));
-    if before.is_none_or(|b| b.title != after.title) {
+    // The same words may become a person's: from then on the alerts no longer remake them.
+    if before.is_none_or(|b| (&b.title, b.title_generated) != (&after.title, after.title_generated)) {
         entries.push(Entry::Title { before: before.map(title), after: title(after), generated: after.title_generated });
     }
     if before.and_then(|b| b.description.as_ref()) != after.description.as_ref() {
@@ -366,8 +367,10 @@ fn state_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
         entries.push(Entry::Owner { before: before.and_then(|b| b.owner.clone()), after: after.owner.clone() });
     }
     entries.extend(tag_entry(before.map_or(&[], |b| b.tags.as_slice()), &after.tags));
-    let times = |i: &Incident| (i.first_activity_at, i.last_activity_at);
-    if before.map_or((None, None), times) != times(after) {
+    // What a person states counts even while the alerts hide it: it shows when they leave.
+    let stated = |i: &Incident| (i.stated_first_activity_at, i.stated_last_activity_at);
+    let times = |i: &Incident| (i.first_activity_at, i.last_activity_at, stated(i));
+    if before.map_or((None, None, (None, None)), times) != times(after) {
         entries.push(Entry::Activity {
             first_before: before.and_then(|b| b.first_activity_at),
             first_after: after.first_activity_at,

@@ -132,6 +132,31 @@ impl Error {
         }
     }
 
+    /// The same refusal of something that is not there, the input field `path` having named it; other errors stay.
+    pub fn at(self, path: &str) -> Self {
+        match self {
+            Self::Refused(mut refusal) if refusal.code == Code::NotFound => {
+                refusal.path.get_or_insert_with(|| path.to_owned());
+                Self::Refused(refusal)
+            }
+            other => other,
+        }
+    }
+
+    /// The same refusal, its path said in another input's word: `words` pairs each with the one to say instead.
+    pub fn reworded(self, words: &[(&str, &str)]) -> Self {
+        match self {
+            Self::Refused(mut refusal) => {
+                let word = words.iter().find(|(from, _)| refusal.path.as_deref() == Some(from));
+                if let Some((_, to)) = word {
+                    refusal.path = Some((*to).to_owned());
+                }
+                Self::Refused(refusal)
+            }
+            other => other,
+        }
+    }
+
     /// The same refusal, its path moved below `parent`: `title` below `input` is `input.title`.
     pub fn below(self, parent: &str) -> Self {
         match self {

@@ -3,7 +3,6 @@
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization;
 
 use super::{Result, text};
 
@@ -56,5 +55,5 @@ impl Tag {
 
 /// What tag names are compared by: composed, without case.
 pub fn key(name: &str) -> String {
-    caseless::default_case_fold_str(&name.trim().nfc().collect::<String>()).nfc().collect()
+    text::caseless(name)
 }

@@ -34,6 +34,11 @@ pub fn name(path: &str, text: &str, limit: usize) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+/// What names are compared by where only case does not count: composed, case folded. `José` is not `Jose`.
+pub fn caseless(text: &str) -> String {
+    caseless::default_case_fold_str(&text.trim().nfc().collect::<String>()).nfc().collect()
+}
+
 /// Folds text for search and order: compatibility decomposed, marks stripped, case folded.
 ///
 /// `Ünïcode Straße` and `UNICODE STRASSE` fold alike. Folding what is folded changes nothing, so that a stored

@@ -240,6 +240,6 @@ fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: 
 /// The alert of this id.
 pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
     let found = view.reader().await?.alerts(&[id]).await?.pop();
-    let alert = found.ok_or_else(|| Error::not_found("alert", id))?;
+    let alert = found.ok_or_else(|| Error::not_found("alert", id).at("id"))?;
     Ok(Alert::new(view.clone(), alert))
 }

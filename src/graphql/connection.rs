@@ -81,6 +81,6 @@ pub fn read_id<T>(path: &str, id: &ID, noun: &str, parse: impl Fn(&str) -> Optio
         Some((other, _)) if other != noun => {
             Error::invalid(path, format!("this is the id of {other:?}, not of {noun}"))
         }
-        _ => Error::not_found(noun, id.as_str()),
+        _ => Error::not_found(noun, id.as_str()).at(path),
     })
 }

@@ -380,7 +380,7 @@ pub async fn queue(
 
 /// The incident of this id, or a refusal.
 pub async fn find(view: &View, id: IncidentId) -> Result<Incident> {
-    let incident = view.incident(id).await?.ok_or_else(|| Error::not_found("incident", id))?;
+    let incident = view.incident(id).await?.ok_or_else(|| Error::not_found("incident", id).at("id"))?;
     Ok(Incident::new(view.clone(), incident))
 }
 

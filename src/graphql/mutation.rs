@@ -139,6 +139,10 @@ impl CommentPayload {
     }
 }
 
+/// How the inputs of single actions name what commands call as `updateIncident` does.
+const SINGLE_ACTION_WORDS: [(&str, &str); 3] =
+    [("addTags", "tags"), ("linkAlerts", "alerts"), ("unlinkAlerts", "alerts")];
+
 /// One edit of one incident: what most mutations are.
 async fn edit(
     ctx: &Context<'_>,
@@ -146,12 +150,20 @@ async fn edit(
     client_mutation_id: Option<String>,
     edit: Result<IncidentEdit>,
 ) -> Result<IncidentPayload> {
-    let outcome = async {
-        let id = incident_id("incidentId", incident)?;
-        let command = command(ctx, client_mutation_id.clone())?;
-        app(ctx)?.update_incident(&command, id, edit?).await
-    };
-    IncidentPayload::new(ctx, outcome.await.map_err(below)?, client_mutation_id)
+    let outcome = update(ctx, incident, client_mutation_id.clone(), edit).await;
+    let outcome = outcome.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
+    IncidentPayload::new(ctx, outcome, client_mutation_id)
+}
+
+async fn update(
+    ctx: &Context<'_>,
+    incident: &async_graphql::ID,
+    client_mutation_id: Option<String>,
+    edit: Result<IncidentEdit>,
+) -> Result<Outcome> {
+    let id = incident_id("incidentId", incident)?;
+    let command = command(ctx, client_mutation_id)?;
+    app(ctx)?.update_incident(&command, id, edit?).await.map_err(|error| error.at("incidentId"))
 }
 
 /// The fields of an input lie below the argument `input`.
@@ -174,7 +186,8 @@ impl Mutation {
             let (id, edit) = input.read()?;
             app(ctx)?.create_incident(&command, id, edit).await
         };
-        IncidentPayload::new(ctx, outcome.await.map_err(below)?, name)
+        let outcome = outcome.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
+        IncidentPayload::new(ctx, outcome, name)
     }
 
     /// Applies any of the actions on one incident together: all or nothing, one change.
@@ -184,7 +197,8 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: UpdateIncidentInput,
     ) -> Result<IncidentPayload> {
         let (id, name) = (input.incident_id.clone(), input.client_mutation_id.clone());
-        edit(ctx, &id, name, input.read()).await
+        let outcome = update(ctx, &id, name.clone(), input.read()).await.map_err(below)?;
+        IncidentPayload::new(ctx, outcome, name)
     }
 
     /// Gives an incident a title of a person's choice.
@@ -319,7 +333,7 @@ impl Mutation {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = incident_id("incidentId", &input.incident_id)?;
-            app(ctx)?.delete_incident(&command(ctx, name.clone())?, id).await
+            app(ctx)?.delete_incident(&command(ctx, name.clone())?, id).await.map_err(|error| error.at("incidentId"))
         };
         let (outcome, view) = (outcome.await.map_err(below)?, View::fresh(ctx)?);
         Ok(DeleteIncidentPayload {
@@ -338,10 +352,9 @@ impl Mutation {
     ) -> Result<CommentPayload> {
         let name = input.client_mutation_id.clone();
         let outcome = async {
-            let id = incident_id("incidentId", &input.incident_id)?;
-            let comment = Some(new_comment("body", &input.body)?);
-            let edit = IncidentEdit { comment, ..IncidentEdit::default() };
-            app(ctx)?.update_incident(&command(ctx, name.clone())?, id, edit).await
+            let comment = new_comment("body", &input.body);
+            let edit = comment.map(|comment| IncidentEdit { comment: Some(comment), ..IncidentEdit::default() });
+            update(ctx, &input.incident_id, name.clone(), edit).await
         };
         CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
     }
@@ -356,7 +369,7 @@ impl Mutation {
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
             let body = comment::parse("body", &input.body)?;
-            app(ctx)?.edit_comment(&command(ctx, name.clone())?, id, body).await
+            app(ctx)?.edit_comment(&command(ctx, name.clone())?, id, body).await.map_err(|error| error.at("commentId"))
         };
         CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
     }
@@ -370,7 +383,7 @@ impl Mutation {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
-            app(ctx)?.delete_comment(&command(ctx, name.clone())?, id).await
+            app(ctx)?.delete_comment(&command(ctx, name.clone())?, id).await.map_err(|error| error.at("commentId"))
         };
         CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
     }
@@ -435,7 +448,8 @@ impl Mutation {
         let name = input.client_mutation_id.clone();
         let outcome = async {
             let id = super::connection::read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
-            app(ctx)?.update_alert(&command(ctx, name.clone())?, id, input.read()?).await
+            let outcome = app(ctx)?.update_alert(&command(ctx, name.clone())?, id, input.read()?).await;
+            outcome.map_err(|error| error.at("alertId"))
         };
         let AlertOutcome { alert, position, .. } = outcome.await.map_err(below)?;
         let alert = Alert::new(View::fresh(ctx)?, alert);

@@ -211,7 +211,7 @@ impl Query {
     ) -> Option<async_graphql::Result<Node>> {
         let found = async {
             let node = nodes(View::of_request(ctx)?, std::slice::from_ref(&id)).await?.pop().flatten();
-            node.ok_or_else(|| Error::not_found("node", id.as_str()))
+            node.ok_or_else(|| Error::not_found("node", id.as_str()).at("id"))
         };
         Some(found.await.map_err(Into::into))
     }
@@ -295,7 +295,7 @@ async fn find_incident(
         (None, Some(number)) => {
             let incident = view.reader().await?.incident_by_number(number).await?;
             let seen = incident.filter(|incident| view.viewer().sees(&incident.queue_row()));
-            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")))?;
+            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")).at("number"))?;
             Ok(Incident::new(view.clone(), incident))
         }
         _ => Err(Error::invalid("id", "an incident is named by its id or its number, one of the two")),
@@ -320,15 +320,18 @@ async fn reached(view: &View, text: &str) -> Result<()> {
 /// Several things of any noun, in the order of their ids: one statement for each noun.
 async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let reader = view.reader().await?;
-    let incidents = by_id(reader.incidents(&parsed(ids, IncidentId::parse)).await?, |incident| incident.id);
     let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
     let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
+    let written_on = comments.values().map(|comment| comment.incident);
+    let named: Vec<IncidentId> = parsed(ids, IncidentId::parse).into_iter().chain(written_on).collect();
+    let incidents = by_id(reader.incidents(&named).await?, |incident| incident.id);
     let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
     let groups = by_id(reader.groups(&parsed(ids, GroupId::parse)).await?, |group| group.id);
+    let seen =
+        |id| incidents.get(&id).filter(|found| found.deleted_at.is_none() && view.viewer().sees(&found.queue_row()));
     let incident = |id: &ID| {
-        let found = incidents.get(&IncidentId::parse(id)?)?;
-        let seen = found.deleted_at.is_none() && view.viewer().sees(&found.queue_row());
-        seen.then(|| Node::Incident(Incident::new(view.clone(), found.clone())))
+        let found = seen(IncidentId::parse(id)?)?.clone();
+        Some(Node::Incident(Incident::new(view.clone(), found)))
     };
     let alert = |id: &ID| {
         let alert = alerts.get(&AlertId::parse(id)?)?.clone();
@@ -336,6 +339,8 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     };
     let comment = |id: &ID| {
         let comment = comments.get(&CommentId::parse(id)?).filter(|comment| comment.deleted_at.is_none())?.clone();
+        // A comment goes with its incident: deleted, or not the viewer's to see.
+        seen(comment.incident)?;
         Some(Node::Comment(Comment { view: view.clone(), comment }))
     };
     let user = |id: &ID| Some(Node::User(User(users.get(&UserId::parse(id)?)?.clone())));

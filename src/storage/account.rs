@@ -127,14 +127,14 @@ impl Reader {
 
     /// The user of an account id, compared without case.
     pub async fn user_by_account(&self, account: &str) -> Result<Option<User>> {
-        let key = text::fold(account.trim());
+        let key = text::caseless(account);
         let row = user::Entity::find().filter(user::Column::AccountKey.eq(key)).one(self.conn()).await?;
         Ok(row.map(User::from))
     }
 
     /// The group of an account id, compared without case.
     pub async fn group_by_account(&self, account: &str) -> Result<Option<Group>> {
-        let key = text::fold(account.trim());
+        let key = text::caseless(account);
         let row = group::Entity::find().filter(group::Column::AccountKey.eq(key)).one(self.conn()).await?;
         Ok(row.map(Group::from))
     }
@@ -215,7 +215,7 @@ impl Tx {
         let row = user::ActiveModel {
             id: Set(user.id.0),
             account: Set(user.account.clone()),
-            account_key: Set(text::fold(&user.account)),
+            account_key: Set(text::caseless(&user.account)),
             name: Set(user.name.clone()),
             name_key: Set(text::fold(&user.name)),
             email: Set(user.email.clone()),
@@ -234,7 +234,7 @@ impl Tx {
         let row = group::ActiveModel {
             id: Set(group.id.0),
             account: Set(group.account.clone()),
-            account_key: Set(text::fold(&group.account)),
+            account_key: Set(text::caseless(&group.account)),
             name: Set(group.name.clone()),
             name_key: Set(text::fold(&group.name)),
             created_at: Set(group.created_at),

@@ -98,7 +98,7 @@ impl Reader {
                 suggestions.push(AssigneeSuggestion { owner: owner.clone(), reason });
             }
         }
-        for owner in self.accounts_holding(&needle, limit).await? {
+        for owner in self.accounts_holding(search, limit).await? {
             suggestions.push(AssigneeSuggestion { owner, reason: Reason::Match });
         }
         let mut seen = HashSet::new();
@@ -107,11 +107,12 @@ impl Reader {
         Ok(suggestions)
     }
 
-    async fn accounts_holding(&self, needle: &str, limit: u64) -> Result<Vec<Owner>> {
+    async fn accounts_holding(&self, search: &str, limit: u64) -> Result<Vec<Owner>> {
+        let (name, account) = (&text::fold(search.trim()), &text::caseless(search));
         let users = user::Entity::find()
             .filter(
-                contains(Expr::col((user::Entity, user::Column::NameKey)), needle)
-                    .or(contains(Expr::col((user::Entity, user::Column::AccountKey)), needle)),
+                contains(Expr::col((user::Entity, user::Column::NameKey)), name)
+                    .or(contains(Expr::col((user::Entity, user::Column::AccountKey)), account)),
             )
             .order_by_asc(user::Column::NameKey)
             .limit(limit)
@@ -119,8 +120,8 @@ impl Reader {
             .await?;
         let groups = group::Entity::find()
             .filter(
-                contains(Expr::col((group::Entity, group::Column::NameKey)), needle)
-                    .or(contains(Expr::col((group::Entity, group::Column::AccountKey)), needle)),
+                contains(Expr::col((group::Entity, group::Column::NameKey)), name)
+                    .or(contains(Expr::col((group::Entity, group::Column::AccountKey)), account)),
             )
             .order_by_asc(group::Column::NameKey)
             .limit(limit)

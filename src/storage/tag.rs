@@ -99,12 +99,16 @@ impl Tx {
         let keep = OnConflict::columns([name::Column::Kind, name::Column::Key]).do_nothing().to_owned();
         name::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(self.conn()).await?;
         let names = self.tag_names(tags.iter().map(Tag::key).collect()).await?;
-        name::Entity::update_many()
-            .col_expr(name::Column::LastUsedAt, Expr::value(now))
-            .filter(name::Column::Key.is_in(tags.iter().map(Tag::key)))
-            .filter(name::Column::LastUsedAt.lt(now - LAST_USED_GRAIN))
-            .exec(self.conn())
-            .await?;
+        for of_kind in tags.chunk_by(|a, b| a.kind == b.kind) {
+            let Some(first) = of_kind.first() else { continue };
+            name::Entity::update_many()
+                .col_expr(name::Column::LastUsedAt, Expr::value(now))
+                .filter(name::Column::Kind.eq(first.kind))
+                .filter(name::Column::Key.is_in(of_kind.iter().map(Tag::key)))
+                .filter(name::Column::LastUsedAt.lt(now - LAST_USED_GRAIN))
+                .exec(self.conn())
+                .await?;
+        }
         Ok(tags
             .into_iter()
             .map(|tag| match names.get(&(tag.kind, tag.key())) {

@@ -1,12 +1,17 @@
 //! The only integration binary, so that two cores link it once.
 
+mod account;
+mod alert;
 mod architecture;
 mod changelog;
+mod comment;
 mod exactness;
 mod examples;
 mod filter;
 mod import;
 mod incident;
+mod limits;
+mod log;
 mod migrations;
 mod pages;
 mod plans;

@@ -7,3 +7,4 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod stream;
+pub(crate) mod triage;

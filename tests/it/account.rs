@@ -1,0 +1,250 @@
+//! Users, groups, roles, the caller, and whom and what the desk suggests.
+
+use chrono::Duration;
+use serde_json::{Value, json};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+use crate::support::triage::{each, report};
+
+each_database!(
+    an_account_is_upserted_without_case_but_with_its_accents,
+    a_role_allows_what_the_law_says_and_no_more,
+    a_group_has_the_members_that_a_manager_gives_it,
+    the_caller_is_known_or_turned_away,
+    assignees_are_suggested_me_first_then_recent_picks,
+    tags_are_suggested_recent_ones_first,
+);
+
+async fn an_account_is_upserted_without_case_but_with_its_accents(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let made = desk.act("upsertUser", json!({ "account": " Jose@desk.example ", "email": "jose@desk.example" })).await
+        ["user"]
+        .take();
+    let id = made["id"].clone();
+    let expected = json!({ "id": id, "account": "Jose@desk.example", "name": "Jose@desk.example", "email": "jose@desk.example", "role": "RESPONDER" });
+    assert_eq!(made, expected);
+    let again = desk
+        .act("upsertUser", json!({ "account": "JOSE@DESK.EXAMPLE", "name": "José", "role": "READER" }))
+        .await["user"]
+        .take();
+    assert_eq!(
+        again,
+        json!({ "id": id, "account": "Jose@desk.example", "name": "José", "email": "jose@desk.example", "role": "READER" })
+    );
+    let other =
+        desk.act("upsertUser", json!({ "account": "josé@desk.example", "role": "MANAGER" })).await["user"].take();
+    assert_ne!(other["id"], id, "another account, not a spelling of the first");
+    let viewer = desk.data_as(Some("jose@desk.example"), "{ viewer { canTriage user { role } } }", json!({})).await;
+    assert_eq!(viewer["viewer"], json!({ "canTriage": false, "user": { "role": "READER" } }));
+
+    let upserts = (0..6).map(|_| desk.act("upsertGroup", json!({ "account": "Night Shift" })));
+    let groups = futures_util::future::join_all(upserts).await;
+    assert!(groups.iter().all(|group| group["group"]["id"] == groups[0]["group"]["id"]), "six at once make one");
+    let renamed = desk.act("upsertGroup", json!({ "account": "night shift", "name": "Nights" })).await["group"].take();
+    assert_eq!((&renamed["account"], &renamed["name"]), (&json!("Night Shift"), &json!("Nights")));
+    for (field, value, code) in [
+        ("account", " ".to_owned(), "INVALID"),
+        ("name", "\n".to_owned(), "INVALID"),
+        ("email", "e".repeat(257), "LIMIT"),
+    ] {
+        let mut input = json!({ "account": "x" });
+        input[field] = json!(value);
+        let refusal = desk.deny("upsertUser", input).await;
+        assert_eq!((refusal.code.as_str(), refusal.path), (code, Some(format!("input.{field}"))));
+    }
+    // Without identity the desk answers to its local manager: demoted, it would leave nobody to undo that.
+    let refusal = desk.deny("upsertUser", json!({ "account": "LOCAL-manager", "role": "READER" })).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.role")));
+    desk.act("upsertUser", json!({ "account": "local-manager", "name": "Console" })).await;
+    let users = desk.data("{ users { account } groups { name } }", json!({})).await;
+    assert_eq!((users["users"].as_array().map(Vec::len), &users["groups"]), (Some(3), &json!([{ "name": "Nights" }])));
+}
+
+async fn a_role_allows_what_the_law_says_and_no_more(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for (account, role) in [("rea", "READER"), ("rita", "RESPONDER"), ("max", "MANAGER")] {
+        desk.user(account, role).await;
+    }
+    let alert = desk.alerts(&["1"]).await.remove(0);
+    let id = desk.create(json!({ "title": "Whose", "tags": ["t"] })).await["id"].clone();
+    let comment = desk.act("addComment", json!({ "incidentId": id, "body": "b" })).await["comment"]["id"].clone();
+    let on = |field: &str, value: Value| json!({ "incidentId": id, field: value });
+    let triage = [
+        ("createIncident", json!({ "title": "T" })),
+        ("updateIncident", on("addTags", json!(["u"]))),
+        ("renameIncident", on("title", json!("New"))),
+        ("describeIncident", on("description", json!("Why"))),
+        ("setIncidentSeverity", on("severity", json!("LOW"))),
+        ("setIncidentStatus", on("status", json!("ACTIVE"))),
+        ("assignIncident", on("owner", json!({ "me": true }))),
+        ("unassignIncident", json!({ "incidentId": id })),
+        ("addTags", on("tags", json!(["v"]))),
+        ("removeTags", on("tags", json!(["t"]))),
+        ("classifyIncident", on("classification", json!({ "falsePositive": "OTHER" }))),
+        ("linkAlerts", on("alerts", json!([alert]))),
+        ("unlinkAlerts", on("alerts", json!([alert]))),
+        ("resolveIncident", json!({ "incidentId": id })),
+        ("reopenIncident", json!({ "incidentId": id })),
+        ("addComment", on("body", json!("c"))),
+        ("ingestAlert", json!({ "alert": report("2", json!({})) })),
+        ("ingestAlerts", json!({ "alerts": [report("3", json!({}))] })),
+        ("updateAlert", json!({ "alertId": alert, "status": "ACTIVE" })),
+    ];
+    let group = desk.act("upsertGroup", json!({ "account": "g" })).await["group"]["id"].clone();
+    let manage = [
+        ("upsertUser", json!({ "account": "new" })),
+        ("upsertGroup", json!({ "account": "new" })),
+        ("addGroupMembers", json!({ "groupId": group, "users": [] })),
+        ("removeGroupMembers", json!({ "groupId": group, "users": [] })),
+        ("deleteComment", json!({ "commentId": comment })),
+        ("deleteIncident", json!({ "incidentId": id })),
+    ];
+    for (name, input) in triage.iter().chain(&manage) {
+        assert_eq!(desk.deny_as(Some("rea"), name, input.clone()).await.code, "FORBIDDEN", "reader: {name}");
+    }
+    for (name, input) in &triage {
+        desk.act_as(Some("Rita"), name, input.clone()).await;
+    }
+    for (name, input) in &manage {
+        assert_eq!(desk.deny_as(Some("rita"), name, input.clone()).await.code, "FORBIDDEN", "responder: {name}");
+        desk.act_as(Some("max"), name, input.clone()).await;
+    }
+    let seen =
+        desk.data_as(Some("rea"), "{ incidents { nodes { title } } viewer { canTriage canManage } }", json!({})).await;
+    assert_eq!(
+        seen,
+        json!({ "incidents": { "nodes": [{ "title": "T" }] }, "viewer": { "canTriage": false, "canManage": false } })
+    );
+}
+
+async fn a_group_has_the_members_that_a_manager_gives_it(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let (ana, ben) = (desk.user("ana", "RESPONDER").await, desk.user("Ben", "READER").await);
+    let group = desk.act("upsertGroup", json!({ "account": "tier-1" })).await["group"]["id"].clone();
+    let change = |users: Value| json!({ "groupId": group, "users": users });
+    let both = desk.act("addGroupMembers", change(json!([ben, ana, ana]))).await;
+    assert_eq!(each(&both["group"]["members"], "account"), ["ana", "Ben"]);
+    assert_eq!(desk.act("addGroupMembers", change(json!([ana]))).await, both, "who is in it already stays");
+    let viewer = desk.data_as(Some("ana"), "{ viewer { groups { account } } }", json!({})).await;
+    assert_eq!(viewer["viewer"]["groups"], json!([{ "account": "tier-1" }]));
+    let one = desk.act("removeGroupMembers", change(json!([ana]))).await;
+    assert_eq!(each(&one["group"]["members"], "account"), ["Ben"]);
+    let unknown = "user:0198c0de-0000-7000-8000-000000000009";
+    for (users, code) in
+        [(json!([ana, unknown]), "NOT_FOUND"), (json!([group]), "INVALID"), (json!(vec![&ana; 1_001]), "LIMIT")]
+    {
+        let refusal = desk.deny("addGroupMembers", change(users)).await;
+        assert_eq!(
+            (refusal.code.as_str(), refusal.path.as_deref()),
+            (code, Some("input.users")),
+            "{}",
+            refusal.message
+        );
+    }
+    let nobody = json!({ "groupId": "group:0198c0de-0000-7000-8000-000000000009", "users": [ana] });
+    let refusal = desk.deny("addGroupMembers", nobody).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("NOT_FOUND", Some("input.groupId")));
+}
+
+async fn the_caller_is_known_or_turned_away(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let query = "{ viewer { canManage user { account role } groups { id } } }";
+    let viewer = desk.data(query, json!({})).await;
+    assert_eq!(
+        viewer["viewer"],
+        json!({ "canManage": true, "user": { "account": "local-manager", "role": "MANAGER" }, "groups": [] })
+    );
+    assert_eq!(desk.refused_as(Some("nobody"), query, json!({})).await.code, "UNAUTHENTICATED");
+    desk.user("Rita", "RESPONDER").await;
+    let viewer = desk.data_as(Some("rITA"), query, json!({})).await;
+    assert_eq!(viewer["viewer"]["user"]["account"], "Rita");
+    let id = desk.act_as(Some("rita"), "createIncident", json!({ "title": "Hers" })).await["incident"]["id"].clone();
+    let log = desk.log(id.as_str().expect("an id")).await;
+    assert_eq!(log[0]["actor"], json!({ "kind": "USER", "account": "Rita" }));
+}
+
+async fn assignees_are_suggested_me_first_then_recent_picks(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Whose").await;
+    let mut ids = Vec::new();
+    for (account, name) in [("amy", "Zoë Amy"), ("bob", "Bob"), ("cleo", "Cleo"), ("me", "Myself")] {
+        ids.push(desk.act("upsertUser", json!({ "account": account, "name": name })).await["user"]["id"].clone());
+    }
+    let group = desk.act("upsertGroup", json!({ "account": "blue", "name": "Blue team" })).await["group"]["id"].clone();
+    for owner in
+        [json!({ "user": ids[2] }), json!({ "group": group }), json!({ "me": true }), json!({ "user": ids[2] })]
+    {
+        desk.clock.advance(Duration::minutes(1));
+        desk.act_as(Some("me"), "assignIncident", json!({ "incidentId": id, "owner": owner })).await;
+    }
+    for (search, first, expected) in [
+        (
+            "",
+            10,
+            vec![
+                ("me", "ME"),
+                ("cleo", "RECENT_PICK"),
+                ("blue", "RECENT_PICK"),
+                ("bob", "MATCH"),
+                ("local-manager", "MATCH"),
+                ("amy", "MATCH"),
+            ],
+        ),
+        ("", 2, vec![("me", "ME"), ("cleo", "RECENT_PICK")]),
+        ("ZOE", 10, vec![("amy", "MATCH")]),
+        (" Am", 10, vec![("blue", "RECENT_PICK"), ("amy", "MATCH")]),
+        ("BL", 10, vec![("blue", "RECENT_PICK")]),
+        ("%", 10, vec![]),
+        ("", 0, vec![]),
+    ] {
+        let query = "query($search: String!, $first: Int!) { assigneeSuggestions(search: $search, first: $first) { reason owner { account } } }";
+        let found =
+            desk.data_as(Some("me"), query, json!({ "search": search, "first": first })).await["assigneeSuggestions"]
+                .take();
+        let found: Vec<_> = found
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|s| (s["owner"]["account"].as_str().expect("text"), s["reason"].as_str().expect("text")))
+            .collect();
+        assert_eq!(found, expected, "{search:?}");
+    }
+    let mine = desk.data("{ assigneeSuggestions(first: 1) { owner { account } } }", json!({})).await;
+    assert_eq!(mine["assigneeSuggestions"][0]["owner"]["account"], "local-manager", "another caller has other picks");
+    for (search, first, path) in [("x".repeat(201), 5, "search"), (String::new(), 101, "first")] {
+        let query =
+            "query($search: String!, $first: Int!) { assigneeSuggestions(search: $search, first: $first) { reason } }";
+        let refusal = desk.refused(query, json!({ "search": search, "first": first })).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some(path)));
+    }
+}
+
+async fn tags_are_suggested_recent_ones_first(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Tagged").await;
+    let tag = |tags: Value| json!({ "incidentId": id, "tags": tags });
+    desk.act("addTags", tag(json!(["Alpha Mail", "mail B"]))).await;
+    desk.clock.advance(Duration::days(15));
+    desk.act("addTags", json!({ "incidentId": id, "tags": ["Mailbox", "other"], "systemTags": [{ "name": "Alpha mail", "kind": "EXPERT" }] })).await;
+    let query = "query($search: String!) { tagSuggestions(search: $search) { wouldBeNew tags { name } } }";
+    for (search, names, new) in [
+        ("MAIL", vec!["Mailbox", "Alpha Mail", "mail B"], true),
+        (" mailbox ", vec!["Mailbox"], false),
+        ("alpha mail", vec!["Alpha Mail"], false),
+        ("", vec!["Mailbox", "other", "Alpha Mail", "mail B"], false),
+        ("nothing", vec![], true),
+    ] {
+        let found = desk.data(query, json!({ "search": search })).await["tagSuggestions"].take();
+        assert_eq!(
+            each(&found["tags"], "name"),
+            names,
+            "{search:?}: a system tag of the name is no use of the custom one"
+        );
+        assert_eq!(found["wouldBeNew"], new, "{search:?}");
+    }
+    let other = desk.incident("Tagged too").await;
+    desk.act("addTags", json!({ "incidentId": other, "tags": ["MAIL b"] })).await;
+    let found = desk.data(query, json!({ "search": "mail" })).await["tagSuggestions"].take();
+    assert_eq!(each(&found["tags"], "name"), ["mail B", "Mailbox", "Alpha Mail"], "used again, it is recent again");
+}

@@ -1,0 +1,182 @@
+//! The words of triage: any mutation by its name, and an incident, its log and its alerts read whole.
+
+use serde_json::{Value, json};
+
+use super::desk::{Refusal, TestDesk};
+
+/// Every field of an incident that a command may change.
+const INCIDENT: &str = "id number reference version title titleGenerated description severity computedSeverity
+    severityOverride status classification { kind threat activity reason } owner { id kind account name }
+    tags { name kind } resolution { note at by { account } } alertCount commentCount products providers
+    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt";
+
+/// Every field of an alert.
+const ALERT: &str = "id provider providerAlertId product title description severity status
+    classification { kind threat activity reason } category techniques owner { account } incident { id number }
+    entities { kind value verdict } firstActivityAt lastActivityAt createdAt updatedAt resolvedAt raw";
+
+const COMMENT: &str =
+    "id body html author { account } createdAt editedAt deletedAt history { version body by { account } }";
+
+/// A change whole.
+const CHANGE: &str =
+    "position version at actor { kind account } cause { kind name } transactionId last clientMutationId
+    incidentId incidentNumber entries { kind
+        ... on TextEntry { textAfter textBefore generated }
+        ... on SeverityEntry { severityAfter severityBefore overrideBefore overrideAfter }
+        ... on StatusEntry { statusAfter statusBefore }
+        ... on ClassificationEntry { classificationAfter { kind threat activity reason }
+                                     classificationBefore { kind threat activity reason } }
+        ... on OwnerEntry { ownerAfter { account } ownerBefore { account } }
+        ... on TagsEntry { added { name kind } removed { name kind } }
+        ... on ActivityEntry { firstActivityBefore firstActivityAfter lastActivityBefore lastActivityAfter }
+        ... on CommentEntry { action commentId sha256 }
+        ... on AlertsLinkedEntry { alertIds movedFrom }
+        ... on AlertsUnlinkedEntry { alertIds movedTo }
+        ... on AlertsChangedEntry { alerts { alertId reported status { before after } owner { before after }
+                                             classification { before { kind } after { kind } } } } }";
+
+/// `resolveIncident` takes `ResolveIncidentInput` and answers with what its payload holds.
+fn mutation(name: &str) -> String {
+    let input = match name {
+        "addGroupMembers" | "removeGroupMembers" => "GroupMembers".to_owned(),
+        _ => format!("{}{}", name[..1].to_uppercase(), &name[1..]),
+    };
+    let selection = match name {
+        "addComment" | "editComment" | "deleteComment" => {
+            format!("changed position comment {{ {COMMENT} }} incident {{ {INCIDENT} }}")
+        }
+        "ingestAlert" | "ingestAlerts" => {
+            format!(
+                "created updated unchanged position alerts {{ id status owner {{ account }} }} incident {{ {INCIDENT} }}"
+            )
+        }
+        "updateAlert" => format!("position alert {{ {ALERT} }}"),
+        "deleteIncident" => "deletedId position alerts { id incident { id } }".to_owned(),
+        "upsertUser" => "user { id account name email role }".to_owned(),
+        "upsertGroup" | "addGroupMembers" | "removeGroupMembers" => {
+            "group { id account name members { account } }".to_owned()
+        }
+        _ => format!(
+            "changed position clientMutationId incident {{ {INCIDENT} }} alerts {{ id status owner {{ account }} }}
+             comment {{ {COMMENT} }}"
+        ),
+    };
+    format!("mutation($input: {input}Input!) {{ {name}(input: $input) {{ {selection} }} }}")
+}
+
+/// A report of an alert by a provider, with more fields laid over it.
+pub(crate) fn report(key: &str, over: Value) -> Value {
+    laid_over(json!({ "provider": "Sensor", "providerAlertId": key, "title": format!("Alert {key}") }), over)
+}
+
+/// `base` with the fields of `over`.
+pub(crate) fn laid_over(mut base: Value, over: Value) -> Value {
+    if let (Some(base), Value::Object(over)) = (base.as_object_mut(), over) {
+        base.extend(over);
+    }
+    base
+}
+
+/// The values of `field` of every item of a list.
+pub(crate) fn each<'a>(list: &'a Value, field: &str) -> Vec<&'a Value> {
+    list.as_array().expect("a list").iter().map(|item| &item[field]).collect()
+}
+
+/// The strings of `field` of every item of a list, sorted.
+pub(crate) fn sorted(list: &Value, field: &str) -> Vec<String> {
+    let mut words: Vec<String> = each(list, field).iter().map(|word| word.as_str().expect("text").to_owned()).collect();
+    words.sort();
+    words
+}
+
+impl TestDesk {
+    /// Runs a mutation as the local manager; it must succeed; its payload.
+    pub(crate) async fn act(&self, name: &str, input: Value) -> Value {
+        self.act_as(None, name, input).await
+    }
+
+    /// Runs a mutation as an account; it must succeed; its payload.
+    pub(crate) async fn act_as(&self, account: Option<&str>, name: &str, input: Value) -> Value {
+        self.data_as(account, &mutation(name), json!({ "input": input })).await[name].take()
+    }
+
+    /// Runs a mutation that must be refused, and must leave the log where it was.
+    pub(crate) async fn deny(&self, name: &str, input: Value) -> Refusal {
+        self.deny_as(None, name, input).await
+    }
+
+    /// The same as an account.
+    pub(crate) async fn deny_as(&self, account: Option<&str>, name: &str, input: Value) -> Refusal {
+        let before = self.log_end().await;
+        let refusal = self.refused_as(account, &mutation(name), json!({ "input": input })).await;
+        assert_eq!(self.log_end().await, before, "a refused {name} wrote to the log");
+        refusal
+    }
+
+    /// Makes an incident; the incident.
+    pub(crate) async fn create(&self, input: Value) -> Value {
+        self.act("createIncident", input).await["incident"].take()
+    }
+
+    /// Updates an incident; the payload.
+    pub(crate) async fn update(&self, id: &str, fields: Value) -> Value {
+        self.act("updateIncident", laid_over(json!({ "incidentId": id }), fields)).await
+    }
+
+    /// An update of an incident that must be refused and leave it as it was.
+    pub(crate) async fn update_denied(&self, id: &str, fields: Value) -> Refusal {
+        let before = self.read(id).await;
+        let refusal = self.deny("updateIncident", laid_over(json!({ "incidentId": id }), fields)).await;
+        assert_eq!(self.read(id).await, before, "a refused update changed the incident");
+        refusal
+    }
+
+    /// The incident as it stands.
+    pub(crate) async fn read(&self, id: &str) -> Value {
+        let query = format!("query($id: ID!) {{ incident(id: $id) {{ {INCIDENT} }} }}");
+        self.data(&query, json!({ "id": id })).await["incident"].take()
+    }
+
+    /// The alert as it stands.
+    pub(crate) async fn alert(&self, id: &str) -> Value {
+        let query = format!("query($id: ID!) {{ alert(id: $id) {{ {ALERT} }} }}");
+        self.data(&query, json!({ "id": id })).await["alert"].take()
+    }
+
+    /// The incident's whole log, oldest first.
+    pub(crate) async fn log(&self, id: &str) -> Vec<Value> {
+        let query = format!(
+            "query($id: ID!, $after: String) {{ incident(id: $id) {{ activity(first: 100, after: $after) {{
+                totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ {CHANGE} }} }} }} }}"
+        );
+        let (mut changes, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut page = self.data(&query, json!({ "id": id, "after": after })).await["incident"]["activity"].take();
+            changes.extend(page["nodes"].as_array().expect("changes").iter().cloned());
+            if page["pageInfo"]["hasNextPage"] == false {
+                assert_eq!(page["totalCount"], changes.len());
+                return changes;
+            }
+            after = page["pageInfo"]["endCursor"].take();
+        }
+    }
+
+    /// The entries of the incident's newest change, by kind.
+    pub(crate) async fn newest(&self, id: &str) -> Value {
+        let change = self.log(id).await.pop().expect("a change");
+        let entries = change["entries"].as_array().expect("entries").iter();
+        entries.map(|entry| (entry["kind"].as_str().expect("a kind").to_owned(), entry.clone())).collect()
+    }
+
+    /// Takes in reports; the payload.
+    pub(crate) async fn ingest(&self, alerts: Vec<Value>, into: Value) -> Value {
+        self.act("ingestAlerts", json!({ "alerts": alerts, "into": into })).await
+    }
+
+    /// Takes in alerts of these keys that belong to no incident; their ids.
+    pub(crate) async fn alerts(&self, keys: &[&str]) -> Vec<String> {
+        let taken = self.ingest(keys.iter().map(|key| report(key, json!({}))).collect(), Value::Null).await;
+        each(&taken["alerts"], "id").iter().map(|id| id.as_str().expect("an id").to_owned()).collect()
+    }
+}
