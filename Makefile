@@ -16,7 +16,7 @@ help: ## say what there is to make
 # 16, and a release build takes longer still. SQLite, where a desk of this size spends its time, is optimised in every profile.
 # Cargo replaces itself by the desk, so Ctrl-C and a kill reach it.
 demo: web ## start a desk with sample incidents, and say where to look; Ctrl-C ends it
-	@exec cargo run --locked --bin watchfloor -- demo
+	@exec cargo run --locked --bin watchfloor -- demo $(if $(LIVE),--live)
 
 test: ## check everything, on SQLite and on PostgreSQL
 	@exec scripts/test.sh

@@ -30,6 +30,11 @@ pub enum Action {
     Serve(Serve),
     /// Serve a sample desk: 30 days of believable incidents in an SQLite file of its own.
     Demo(Demo),
+    /// Import a file: our own NDJSON, Microsoft Sentinel, SecurityAlert rows, Microsoft Graph security.
+    ///
+    /// Bad records are reported with their line and the others go in. The same file twice changes nothing. The formats are
+    /// described in docs/IMPORT.md.
+    Import(Import),
     /// Bring the database's schema up to date, and do nothing else.
     Migrate(Database),
     /// Print the GraphQL schema.
@@ -77,6 +82,9 @@ pub struct Serving {
     /// Seconds between the heartbeats of a stream.
     #[arg(long, env = "WATCHFLOOR_HEARTBEAT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat_seconds: u64,
+    /// Days that a client may be away and still go on from its last position. The changes themselves are kept for ever.
+    #[arg(long, env = "WATCHFLOOR_STREAM_FLOOR_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    pub stream_floor_days: u16,
     /// Newest changes kept in memory, for clients that come back: by count.
     #[arg(long, env = "WATCHFLOOR_RING_CHANGES", default_value_t = 20_000)]
     pub ring_changes: usize,
@@ -98,6 +106,9 @@ pub struct Serving {
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
     #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::guard::Limits::default().cost)]
     pub document_cost_max: usize,
+    /// Most items of one page.
+    #[arg(long, env = "WATCHFLOOR_PAGE_ITEMS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub page_items_max: u16,
     /// Most subscriptions on one socket.
     #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100)]
     pub subscriptions_per_socket_max: usize,
@@ -139,12 +150,37 @@ pub struct Serve {
     pub serving: Serving,
 }
 
+/// `import`.
+#[derive(Args, Clone, Debug)]
+pub struct Import {
+    /// The file to read; - for standard input.
+    pub file: PathBuf,
+    /// The file's format: watchfloor, sentinel, security-alert or graph. Told by how the file begins where none is given.
+    #[arg(long)]
+    pub format: Option<crate::import::Format>,
+    /// Stop at the first bad record.
+    #[arg(long)]
+    pub strict: bool,
+    /// Into which database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
 /// `demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
     /// The SQLite file of the sample desk. One that exists is served as it is.
     #[arg(long, env = "WATCHFLOOR_DEMO_FILE", default_value = "data/demo.db")]
     pub file: PathBuf,
+    /// Keep the story going, so that every screen moves.
+    #[arg(long)]
+    pub live: bool,
+    /// How much faster than life the story goes with --live: at 60, something happens every eight seconds or so.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub pace: u32,
+    /// Which story: the same number tells the same one.
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
     /// How.
     #[command(flatten)]
     pub serving: Serving,

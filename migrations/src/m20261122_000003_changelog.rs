@@ -5,7 +5,7 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `log_head` has one row; the server makes it at its first start, with an epoch of its own.
+/// `log_mark` notes how long the log was at which time, for the floor of the streams. `log_head` has one row; the server makes it at its first start, with an epoch of its own.
 const UP: &str = r#"
 CREATE TABLE log_head (
     id smallint PRIMARY KEY CHECK (id = 1),
@@ -13,6 +13,10 @@ CREATE TABLE log_head (
     position bigint NOT NULL,
     hash {bytes} NOT NULL,
     floor bigint NOT NULL
+);
+CREATE TABLE log_mark (
+    at {instant} PRIMARY KEY,
+    position bigint NOT NULL
 );
 CREATE TABLE change (
     position bigint PRIMARY KEY,

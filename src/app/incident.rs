@@ -362,10 +362,11 @@ impl Work<'_> {
         let comment = self.comment(&mut incident, edit.comment, next, &mut facts).await?;
         let changed =
             self.tx.record(before.as_ref(), &mut incident, facts, &self.command.origin(), extra.created_input).await?;
-        self.tx.hold_entities(incident.id, next, &links.new).await?;
         if !unlinked.is_empty() {
             self.tx.release_entities(incident.id, next, &unlinked).await?;
         }
+        // After the release: an alert that one edit takes out and puts in again is held on.
+        self.tx.hold_entities(incident.id, next, &links.new).await?;
         self.take_from_holders(&incident, &links, locked).await?;
         Ok(Done { incident, changed, alerts: touched, comment })
     }

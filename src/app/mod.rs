@@ -6,6 +6,7 @@ pub mod comment;
 pub mod incident;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -40,7 +41,28 @@ pub struct Command {
     pub client_mutation_id: Option<String>,
 }
 
+/// How often the floor of the streams is moved: its age is days, so an hour more or less is nothing.
+const FLOOR_EVERY: Duration = Duration::from_secs(3_600);
+
 impl App {
+    /// Notes how long the log is now, and moves the floor of the streams up to where it ended `age` ago. Positions below
+    /// it get `resync(BELOW_FLOOR)`; the changes themselves stay.
+    pub async fn move_floor(&self, age: chrono::Duration) -> Result<()> {
+        let now = self.clock.now();
+        self.store.transact(|tx| async move { tx.move_floor(now, now - age).await }).await?;
+        Ok(())
+    }
+
+    /// Keeps the floor of the streams at `age`, for ever.
+    pub async fn keep_floor(self, age: chrono::Duration) {
+        loop {
+            if let Err(error) = self.move_floor(age).await {
+                tracing::warn!(%error, "the floor of the streams stays where it is");
+            }
+            tokio::time::sleep(FLOOR_EVERY).await;
+        }
+    }
+
     /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. The relay
     /// runs until its handle is aborted or the process ends.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {

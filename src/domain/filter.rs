@@ -174,7 +174,7 @@ pub struct QueueFilter {
 impl QueueFilter {
     /// Resolves a filter for a caller. Where it names no status at any depth, `NEW` and `ACTIVE` are added.
     ///
-    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a blank text.
+    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a blank text, a text with U+0000.
     pub fn resolve(filter: &IncidentFilter, actor: &Actor) -> Result<Self> {
         filter.check()?;
         let mut asked = filter.canonical();
@@ -332,17 +332,21 @@ impl IncidentFilter {
         if blank {
             return Err(Error::invalid("filter.text", "a text to look for cannot be blank"));
         }
-        let mut refused = Ok(());
+        let mut storable = Ok(());
         self.visit(&mut |f| {
-            let tags = f.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]).flatten().flatten();
-            let names = f.product.iter().chain(&f.provider).flatten().chain(tags).chain(&f.text);
-            let mut texts = names.chain(f.entity.iter().flatten().map(|entity| &entity.value));
-            if refused.is_ok() {
-                refused = texts.try_for_each(|text| text::refuse_nul("filter", text));
+            if storable.is_ok() {
+                storable = f.texts().try_for_each(|text| text::refuse_nul("filter", text));
             }
         });
-        refused?;
-        Ok(())
+        storable
+    }
+
+    /// Every text that it names, at this depth.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let tags = self.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]);
+        let lists = tags.chain([&self.product, &self.provider]).flatten().flatten();
+        let values = self.entity.iter().flatten().map(|entity| &entity.value);
+        lists.chain(values).chain(&self.text).map(String::as_str)
     }
 
     fn depth(&self) -> usize {

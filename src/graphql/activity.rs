@@ -213,12 +213,12 @@ impl TextEntry {
     }
 
     /// Before; null where there was none.
-    async fn before(&self) -> Result<Option<String>> {
+    async fn text_before(&self) -> Result<Option<String>> {
         self.of.whole(self.field, self.before.as_ref()).await
     }
 
     /// After; null where it was taken away.
-    async fn after(&self) -> Result<Option<String>> {
+    async fn text_after(&self) -> Result<Option<String>> {
         self.of.whole(self.field, self.after.as_ref()).await
     }
 
@@ -234,9 +234,9 @@ pub struct SeverityEntry {
     /// What the entry is about.
     kind: EntryKind,
     /// The effective severity before.
-    before: Option<Severity>,
+    severity_before: Option<Severity>,
     /// The effective severity after.
-    after: Severity,
+    severity_after: Severity,
     /// What a person had set before.
     override_before: Option<Severity>,
     /// What a person has set after.
@@ -249,9 +249,9 @@ pub struct StatusEntry {
     /// What the entry is about.
     kind: EntryKind,
     /// Before.
-    before: Option<Status>,
+    status_before: Option<Status>,
     /// After.
-    after: Status,
+    status_after: Status,
 }
 
 /// The classification changed.
@@ -260,9 +260,9 @@ pub struct ClassificationEntry {
     /// What the entry is about.
     kind: EntryKind,
     /// Before.
-    before: Option<Classification>,
+    classification_before: Option<Classification>,
     /// After.
-    after: Option<Classification>,
+    classification_after: Option<Classification>,
 }
 
 /// The owner changed.
@@ -271,9 +271,9 @@ pub struct OwnerEntry {
     /// What the entry is about.
     kind: EntryKind,
     /// Before, named as then.
-    before: Option<Owner>,
+    owner_before: Option<Owner>,
     /// After, named as then.
-    after: Option<Owner>,
+    owner_after: Option<Owner>,
 }
 
 /// Tags came and went.
@@ -293,13 +293,13 @@ pub struct ActivityEntry {
     /// What the entry is about.
     kind: EntryKind,
     /// First activity before.
-    first_before: Option<Instant>,
+    first_activity_before: Option<Instant>,
     /// First activity after.
-    first_after: Option<Instant>,
+    first_activity_after: Option<Instant>,
     /// Last activity before.
-    last_before: Option<Instant>,
+    last_activity_before: Option<Instant>,
     /// Last activity after.
-    last_after: Option<Instant>,
+    last_activity_after: Option<Instant>,
 }
 
 /// A comment was written, edited or deleted.
@@ -438,6 +438,7 @@ pub struct DeletedEntry {
 
 /// One typed entry of a change: a field before and after, or a fact.
 #[derive(Interface)]
+#[expect(clippy::enum_variant_names, reason = "the variants are named after their types, which schemas show alone")]
 #[graphql(field(name = "kind", ty = "EntryKind", desc = "What the entry is about."))]
 pub enum ChangeEntry {
     /// Made.
@@ -487,21 +488,23 @@ impl ChangeEntry {
             Entry::ResolutionNote { before, after } => text(TextField::Note, before.as_ref(), after.as_ref(), false),
             Entry::Severity { before, after, override_before, override_after } => Self::SeverityEntry(SeverityEntry {
                 kind,
-                before: *before,
-                after: *after,
+                severity_before: *before,
+                severity_after: *after,
                 override_before: *override_before,
                 override_after: *override_after,
             }),
-            Entry::Status { before, after } => Self::StatusEntry(StatusEntry { kind, before: *before, after: *after }),
+            Entry::Status { before, after } => {
+                Self::StatusEntry(StatusEntry { kind, status_before: *before, status_after: *after })
+            }
             Entry::Classification { before, after } => Self::ClassificationEntry(ClassificationEntry {
                 kind,
-                before: before.map(Classification::from),
-                after: after.map(Classification::from),
+                classification_before: before.map(Classification::from),
+                classification_after: after.map(Classification::from),
             }),
             Entry::Owner { before, after } => Self::OwnerEntry(OwnerEntry {
                 kind,
-                before: before.clone().map(Owner::from),
-                after: after.clone().map(Owner::from),
+                owner_before: before.clone().map(Owner::from),
+                owner_after: after.clone().map(Owner::from),
             }),
             Entry::Tags { added, removed } => Self::TagsEntry(TagsEntry {
                 kind,
@@ -511,10 +514,10 @@ impl ChangeEntry {
             Entry::Activity { first_before, first_after, last_before, last_after } => {
                 Self::ActivityEntry(ActivityEntry {
                     kind,
-                    first_before: *first_before,
-                    first_after: *first_after,
-                    last_before: *last_before,
-                    last_after: *last_after,
+                    first_activity_before: *first_before,
+                    first_activity_after: *first_after,
+                    last_activity_before: *last_before,
+                    last_activity_after: *last_after,
                 })
             }
             Entry::Comment { action, comment, sha256 } => Self::CommentEntry(CommentEntry {
@@ -598,7 +601,7 @@ impl ActivityItem {
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
             Event::Live => Self::Live(Live { position, filter: None }),
-            Event::Resync(reason) => Self::Resync(Resync { position, reason }),
+            Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(change) => {
                 let change = Change::new(view, placed.position.epoch, change);
                 Self::ActivityChange(ActivityChange { position, change })

@@ -61,10 +61,15 @@ pub struct EntityGroup {
 
 /// A detection from a product. It belongs to at most one incident.
 pub struct Alert {
-    /// Where its incident is read.
-    pub view: View,
-    /// The alert.
-    pub alert: DomainAlert,
+    view: View,
+    alert: Box<DomainAlert>,
+}
+
+impl Alert {
+    /// An alert read through a view.
+    pub fn new(view: View, alert: DomainAlert) -> Self {
+        Self { view, alert: Box::new(alert) }
+    }
 }
 
 /// A detection from a product. It belongs to at most one incident.
@@ -203,8 +208,8 @@ fn key(cursor: &str) -> Option<AlertId> {
 
 /// Reads a page of alerts: those of an incident in the order they came in, others newest first.
 pub async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Result<AlertConnection> {
-    let span = args.span(key)?;
-    let mut alerts = match (of_one_incident(&filter), args.at_end()?) {
+    let span = args.span(view.page_items_max(), key)?;
+    let mut alerts = match (of_one_incident(&filter), args.at_end(view.page_items_max())?) {
         // The first pages of several incidents in one list are read together.
         (Some(incident), Some(end)) => view.load(AlertsAtEnd(incident, wider(end))).await?.unwrap_or_default(),
         _ => {
@@ -228,7 +233,7 @@ fn of_one_incident(filter: &AlertFilter) -> Option<crate::domain::IncidentId> {
 fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: (bool, bool)) -> AlertConnection {
     let fields = AlertConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
-    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert { view: view.clone(), alert })));
+    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert::new(view.clone(), alert))));
     page
 }
 
@@ -236,5 +241,5 @@ fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: 
 pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
     let found = view.reader().await?.alerts(&[id]).await?.pop();
     let alert = found.ok_or_else(|| Error::not_found("alert", id))?;
-    Ok(Alert { view: view.clone(), alert })
+    Ok(Alert::new(view.clone(), alert))
 }

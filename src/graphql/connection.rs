@@ -27,13 +27,13 @@ pub struct PageArgs {
 impl PageArgs {
     /// Reads the arguments; `key` reads a cursor of this list.
     ///
-    /// Refused: `first` with `last`, sizes beyond 0 to 100, a cursor that is not of this list.
-    pub fn span<K>(&self, key: impl Fn(&str) -> Option<K>) -> Result<Span<K>> {
+    /// Refused: `first` with `last`, sizes beyond 0 to `most`, a cursor that is not of this list.
+    pub fn span<K>(&self, most: i32, key: impl Fn(&str) -> Option<K>) -> Result<Span<K>> {
         let (size, from_end) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(Error::invalid("last", "a page counts from one end: first or last")),
-            (Some(first), None) => (page("first", first)?, false),
-            (None, Some(last)) => (page("last", last)?, true),
-            (None, None) => (PAGE_DEFAULT as u64, false),
+            (Some(first), None) => (page("first", first, most)?, false),
+            (None, Some(last)) => (page("last", last, most)?, true),
+            (None, None) => (page("first", PAGE_DEFAULT.min(most), most)?, false),
         };
         let read = |path: &str, cursor: &Option<String>| {
             cursor
@@ -45,15 +45,15 @@ impl PageArgs {
     }
 
     /// The page, if it lies at an end of its list: such pages of several lists are read together.
-    pub fn at_end(&self) -> Result<Option<Span<()>>> {
-        let span = self.span(|_| Some(()))?;
+    pub fn at_end(&self, most: i32) -> Result<Option<Span<()>>> {
+        let span = self.span(most, |_| Some(()))?;
         Ok((self.after.is_none() && self.before.is_none()).then_some(span))
     }
 }
 
-fn page(path: &str, size: i32) -> Result<u64> {
-    if size > PAGE_MAX {
-        return Err(Error::limit(path, format!("a page has at most {PAGE_MAX} items"), PAGE_MAX as usize));
+fn page(path: &str, size: i32, most: i32) -> Result<u64> {
+    if size > most {
+        return Err(Error::limit(path, format!("a page has at most {most} items"), usize::try_from(most).unwrap_or(0)));
     }
     u64::try_from(size).map_err(|_| Error::invalid(path, "a page cannot have fewer than 0 items"))
 }

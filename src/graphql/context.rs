@@ -27,11 +27,25 @@ pub type Viewer = Arc<Actor>;
 /// one look is not enough; time is no measure, as it runs faster on a busy machine.
 const QUIET_TURNS: u32 = 4;
 
+/// What the operator bounds of the API itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
+    pub page_items_max: i32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { page_items_max: super::connection::PAGE_MAX }
+    }
+}
+
 /// One snapshot of the desk, seen by one viewer. Clones share both.
 #[derive(Clone)]
 pub struct View {
     app: App,
     viewer: Viewer,
+    limits: Limits,
     snapshot: Arc<OnceCell<Snapshot>>,
 }
 
@@ -101,25 +115,30 @@ pub fn admit_request(request: Request) -> Request {
 
 impl View {
     /// A view of the present for this viewer; its snapshot is taken when it is first read.
-    pub fn new(app: App, viewer: Viewer) -> Self {
-        Self { app, viewer, snapshot: Arc::default() }
+    pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
+        Self { app, viewer, limits, snapshot: Arc::default() }
     }
 
     /// The view that all queries of one request share: one read, one snapshot.
     pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
-        let (app, viewer) = (app(ctx)?, viewer(ctx)?);
-        Ok(view.0.get_or_init(|| Self::new(app.clone(), viewer.clone())))
+        let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
+        Ok(view.0.get_or_init(|| Self::new(app.clone(), viewer.clone(), limits)))
     }
 
     /// A view of its own: for the answer of a mutation, which must show what it just did.
     pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
-        Ok(Self::new(app(ctx)?.clone(), viewer(ctx)?.clone()))
+        Ok(Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?))
     }
 
     /// Who looks.
     pub fn viewer(&self) -> &Viewer {
         &self.viewer
+    }
+
+    /// Most items of one page.
+    pub fn page_items_max(&self) -> i32 {
+        self.limits.page_items_max
     }
 
     /// The desk.
@@ -200,6 +219,11 @@ pub fn app<'a>(ctx: &'a Context<'_>) -> Result<&'a App> {
 /// Who calls.
 pub fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
     ctx.data::<Viewer>().map_err(missing)
+}
+
+/// What the operator bounds.
+pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
+    ctx.data::<Limits>().copied().map_err(missing)
 }
 
 /// A command by the caller, named after its mutation.

@@ -141,7 +141,7 @@ impl IncidentFilterInput {
         Ok(IncidentFilter {
             status: self.status,
             severity: self.severity,
-            owner: self.owner.map(owner).transpose()?,
+            owner: self.owner.as_ref().map(owner).transpose()?,
             tags: self.tags.map(|tags| TagFilter { any: tags.any, all: tags.all, none: tags.none }),
             classification: self.classification,
             threat: self.threat,
@@ -163,7 +163,7 @@ impl IncidentFilterInput {
     }
 }
 
-fn owner(input: OwnerFilterInput) -> Result<OwnerFilter> {
+fn owner(input: &OwnerFilterInput) -> Result<OwnerFilter> {
     let users = input.users.iter().map(|id| read_id("filter.owner.users", id, "user", UserId::parse));
     let groups = input.groups.iter().map(|id| read_id("filter.owner.groups", id, "group", GroupId::parse));
     Ok(OwnerFilter {

@@ -13,6 +13,7 @@ use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
+use crate::domain::account::Role;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -35,15 +36,15 @@ pub struct Resolution {
 /// The case an analyst works, as it stands.
 pub struct Incident {
     view: View,
-    incident: DomainIncident,
-    fields: Fields,
+    incident: Box<DomainIncident>,
+    fields: Box<Fields>,
 }
 
 impl Incident {
     /// An incident read through a view.
     pub fn new(view: View, incident: DomainIncident) -> Self {
-        let fields = Fields::new(incident.queue_row(), incident.title.clone());
-        Self { view, incident, fields }
+        let fields = Box::new(Fields::new(incident.queue_row(), incident.title.clone()));
+        Self { view, incident: Box::new(incident), fields }
     }
 }
 
@@ -171,29 +172,43 @@ fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
 
 impl Incident {
     async fn comment_page(&self, args: &PageArgs) -> Result<(Vec<crate::domain::comment::Comment>, (bool, bool))> {
-        if let Some(span) = args.at_end()? {
+        if let Some(span) = args.at_end(self.view.page_items_max())? {
             // The first pages of several incidents in one list are read together.
             let asked = CommentsAtEnd(self.incident.id, wider(span));
             let mut comments = self.view.load(asked).await?.unwrap_or_default();
             let more = cut(&mut comments, span.limit, span.from_end);
             return Ok((comments, ends(&span, more)));
         }
-        let span = args.span(version)?;
+        let span = args.span(self.view.page_items_max(), version)?;
         let mut comments = self.view.reader().await?.comments_page(self.incident.id, wider(span)).await?;
         let more = cut(&mut comments, span.limit, span.from_end);
         Ok((comments, ends(&span, more)))
     }
 }
 
+/// Refuses a log that the viewer may not read: of no incident, or of a deleted one for anybody but a manager (product §3,
+/// delete: the audit survives, readable by managers).
+pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
+    let incident = view.reader().await?.incidents(&[id]).await?.pop();
+    let readable = incident.is_some_and(|incident| match incident.deleted_at {
+        Some(_) => view.viewer().user.role >= Role::Manager,
+        None => view.viewer().sees(&incident.queue_row()),
+    });
+    match readable {
+        true => Ok(()),
+        false => Err(Error::not_found("incident", id)),
+    }
+}
+
 /// Reads a page of an incident's log.
-async fn activity(
+pub async fn activity(
     view: &View,
     incident: IncidentId,
     filter: ActivityFilter,
     args: &PageArgs,
 ) -> Result<ChangeConnection> {
-    let span = args.span(version)?;
-    let mut changes = match args.at_end()? {
+    let span = args.span(view.page_items_max(), version)?;
+    let mut changes = match args.at_end(view.page_items_max())? {
         // The newest changes of several incidents in one list are read together.
         Some(end) => view.load(ChangesAtEnd(incident, (filter.clone(), wider(end)))).await?.unwrap_or_default(),
         None => view.reader().await?.activity(incident, &filter, wider(span)).await?,
@@ -334,7 +349,7 @@ pub async fn queue(
     order: Vec<IncidentOrder>,
     args: PageArgs,
 ) -> Result<IncidentConnection> {
-    let span = args.span(Cursor::parse)?;
+    let span = args.span(view.page_items_max(), Cursor::parse)?;
     let ends_of = |more| ends(&span, more);
     let request = PageRequest {
         filter: filter.clone(),

@@ -12,6 +12,10 @@ mod incident;
 mod input;
 mod mutation;
 mod query;
+#[expect(
+    clippy::duplicated_attributes,
+    reason = "fields of an interface share types, which the lint takes for repeats"
+)]
 mod queue;
 mod subscription;
 
@@ -20,7 +24,7 @@ use async_graphql::SDLExportOptions;
 use crate::app::App;
 use crate::realtime::feed::Source;
 
-pub use context::{Viewer, admit_request};
+pub use context::{Limits, Viewer, admit_request};
 pub use mutation::Mutation;
 pub use query::Query;
 pub use subscription::Subscription;
@@ -33,11 +37,12 @@ pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 const RECURSION_MAX: usize = 32;
 
 /// Builds the schema over a desk. What a document may cost is the guard's to say, before it comes here.
-pub fn schema(app: App, source: Source) -> Schema {
+pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
     async_graphql::Schema::build(Query, Mutation, Subscription)
         .register_output_type::<queue::QueueFields>()
         .data(app)
         .data(source)
+        .data(limits)
         .limit_recursive_depth(RECURSION_MAX)
         .finish()
 }

@@ -117,7 +117,7 @@ impl IncidentPayload {
         Ok(Self {
             incident: Incident::new(view.clone(), outcome.incident),
             changed: outcome.changed,
-            alerts: outcome.alerts.into_iter().map(|alert| Alert { view: view.clone(), alert }).collect(),
+            alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
             comment: outcome.comment.map(|comment| Comment { view: view.clone(), comment }),
             position: outcome.position.to_string(),
             client_mutation_id,
@@ -324,7 +324,7 @@ impl Mutation {
         let (outcome, view) = (outcome.await.map_err(below)?, View::fresh(ctx)?);
         Ok(DeleteIncidentPayload {
             deleted_id: super::incident::global_id(outcome.incident.id),
-            alerts: outcome.alerts.into_iter().map(|alert| Alert { view: view.clone(), alert }).collect(),
+            alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
             position: outcome.position.to_string(),
             client_mutation_id: name,
         })
@@ -438,7 +438,7 @@ impl Mutation {
             app(ctx)?.update_alert(&command(ctx, name.clone())?, id, input.read()?).await
         };
         let AlertOutcome { alert, position, .. } = outcome.await.map_err(below)?;
-        let alert = Alert { view: View::fresh(ctx)?, alert };
+        let alert = Alert::new(View::fresh(ctx)?, alert);
         Ok(AlertPayload { alert, position: position.to_string(), client_mutation_id: name })
     }
 
@@ -513,7 +513,7 @@ async fn ingest(
     let Ingested { alerts, created, updated, unchanged, incident, position } = ingested.await.map_err(below)?;
     let view = View::fresh(ctx)?;
     Ok(IngestPayload {
-        alerts: alerts.into_iter().map(|alert| Alert { view: view.clone(), alert }).collect(),
+        alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
         created,
         updated,
         unchanged,

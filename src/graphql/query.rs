@@ -6,6 +6,7 @@ use std::hash::Hash;
 use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
 
 use super::account::{AssigneeSuggestion, Caller, Group, User};
+use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
@@ -153,6 +154,25 @@ impl Query {
         #[graphql(desc = "A position that the answer must have reached.")] min_position: Option<String>,
     ) -> Option<async_graphql::Result<Incident>> {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
+    }
+
+    /// The log of one incident, oldest change first, by global id: also of a deleted one, for managers.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
+    async fn activity(
+        &self,
+        ctx: &Context<'_>,
+        incident_id: ID,
+        filter: Option<ActivityInput>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<ChangeConnection> {
+        let view = View::of_request(ctx)?;
+        let id = self::incident_id("incidentId", &incident_id)?;
+        super::incident::readable_log(view, id).await?;
+        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await
     }
 
     /// Alerts, newest first; also those that belong to no incident (`linked: false`).
@@ -312,7 +332,7 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     };
     let alert = |id: &ID| {
         let alert = alerts.get(&AlertId::parse(id)?)?.clone();
-        Some(Node::Alert(Alert { view: view.clone(), alert }))
+        Some(Node::Alert(Alert::new(view.clone(), alert)))
     };
     let comment = |id: &ID| {
         let comment = comments.get(&CommentId::parse(id)?).filter(|comment| comment.deleted_at.is_none())?.clone();

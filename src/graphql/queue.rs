@@ -219,7 +219,7 @@ pub enum QueueFields {
 /// every node. What goes beyond a row comes from `incident(id, minPosition)`.
 pub struct QueueRow {
     position: String,
-    fields: Fields,
+    fields: Box<Fields>,
 }
 
 impl Deref for QueueRow {
@@ -248,7 +248,7 @@ impl QueueRow {
 
 impl QueueRow {
     fn new(position: &str, live: LiveRow) -> Self {
-        Self { position: position.to_owned(), fields: Fields::new(live.row, live.title) }
+        Self { position: position.to_owned(), fields: Box::new(Fields::new(live.row, live.title)) }
     }
 }
 
@@ -404,8 +404,8 @@ pub struct Live {
 pub struct Resync {
     /// The present end of the log.
     pub position: String,
-    /// Why.
-    pub reason: crate::domain::position::Resync,
+    /// Why. Not `reason`, so that it may stand in one selection with `QueueLeft.reason`.
+    pub resync_reason: crate::domain::position::Resync,
 }
 
 /// An item of a queue's stream. Items about incidents ascend strictly by position; markers may repeat one.
@@ -433,7 +433,7 @@ impl QueueItem {
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
             Event::Live => Self::Live(Live { position, filter: Some(Json(filter.clone())) }),
-            Event::Resync(reason) => Self::Resync(Resync { position, reason }),
+            Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(QueueEvent { change, movement }) => {
                 let client_mutation_id = change.body.client_mutation_id.clone();
                 let transaction_id = change.body.transaction.to_string().into();

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, Subscription as Subscribe};
 use futures_util::{Stream, StreamExt};
 
 use super::activity::{ActivityInput, ActivityItem};
-use super::context::{View, app, viewer};
+use super::context::{View, app, limits, viewer};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
 use super::queue::QueueItem;
@@ -54,7 +54,8 @@ impl Subscription {
         Ok(events.map(move |event| Ok(QueueItem::new(event?, &echo))))
     }
 
-    /// Follows the log itself: the changes of one incident, or of all, with their entries. Resumable from any position.
+    /// Follows the log itself: the changes of one incident, or of all, with their entries. Resumable from any position. The
+    /// log of a deleted incident is for managers.
     async fn activity_log(
         &self,
         ctx: &Context<'_>,
@@ -63,14 +64,13 @@ impl Subscription {
         #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
     ) -> Result<impl Stream<Item = async_graphql::Result<ActivityItem>> + use<>> {
         let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
-        let (app, viewer) = (app(ctx)?.clone(), viewer(ctx)?.clone());
+        let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         if let Some(id) = incident {
-            let found = View::new(app.clone(), viewer.clone()).incident(id).await?;
-            found.ok_or_else(|| Error::not_found("incident", id))?;
+            super::incident::readable_log(&View::new(app.clone(), viewer.clone(), limits), id).await?;
         }
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
         let events = feed::activity(source(ctx)?, scope, read_position(after)?);
-        Ok(events.map(move |event| Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone())))))
+        Ok(events.map(move |event| Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone(), limits)))))
     }
 }

@@ -369,7 +369,8 @@ async fn refusal(
     if held.offset > head.offset {
         return Ok(Some(Resync::Ahead));
     }
-    if held.offset < head.floor {
+    // The log itself keeps every change of its epoch: only a queue's stream has a floor.
+    if queue.is_some() && held.offset < head.floor {
         return Ok(Some(Resync::BelowFloor));
     }
     let here = reader.position_at(head, held.offset).await?;

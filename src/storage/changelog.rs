@@ -39,6 +39,23 @@ mod head {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+mod mark {
+    //! How long the log was at a time.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "log_mark")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) at: DateTimeUtc,
+        pub(super) position: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 mod row {
     //! A change as it is stored.
     use sea_orm::entity::prelude::*;
@@ -362,6 +379,27 @@ fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::
 }
 
 impl Tx {
+    /// Notes how long the log is now, and moves the floor of the streams up to where it ended before `oldest`.
+    ///
+    /// By these notes and not by the changes' own times: an import writes changes of last year today, and a client that
+    /// holds a position from before it must not find it below the floor.
+    pub async fn move_floor(&self, now: Instant, oldest: Instant) -> Result<()> {
+        let head = self.head().await?;
+        let note = mark::ActiveModel { at: Set(now), position: Set(head.offset as i64) };
+        let keep = OnConflict::column(mark::Column::At).do_nothing().to_owned();
+        mark::Entity::insert(note).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        let old = mark::Entity::find().filter(mark::Column::At.lte(oldest)).order_by_desc(mark::Column::At);
+        let Some(floor) = old.one(self.conn()).await? else { return Ok(()) };
+        mark::Entity::delete_many().filter(mark::Column::At.lt(floor.at)).exec(self.conn()).await?;
+        head::Entity::update_many()
+            .col_expr(head::Column::Floor, Expr::value(floor.position))
+            .filter(head::Column::Id.eq(1))
+            .filter(head::Column::Floor.lt(floor.position))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
     /// Writes an incident's new state and its change, if the transaction altered anything; returns whether it did.
     ///
     /// `before` is the state that was locked, none for a new incident; `facts` are the entries that the two states do

@@ -61,6 +61,13 @@ impl TestDatabase {
         };
         Self { kind, url, _guard: guard }
     }
+
+    /// A connection of one's own, for what a test asks in SQL or does behind the desk's back.
+    pub(crate) async fn connect(&self) -> sea_orm::DatabaseConnection {
+        let mut options = sea_orm::ConnectOptions::new(&self.url);
+        options.max_connections(1).sqlx_logging(false);
+        sea_orm::Database::connect(options).await.expect("a connection")
+    }
 }
 
 impl Drop for Guard {

@@ -28,6 +28,7 @@ pub(crate) struct Options {
     pub(crate) ring: RingLimits,
     pub(crate) heartbeat: Duration,
     pub(crate) settings: Settings,
+    pub(crate) limits: watchfloor::graphql::Limits,
     pub(crate) clock: Clock,
     /// Sees each statement that the desk sends.
     pub(crate) watch: Option<Watch>,
@@ -39,6 +40,7 @@ impl Default for Options {
             ring: RingLimits { changes: 1_000, bytes: 16 << 20 },
             heartbeat: Duration::from_secs(10),
             settings: Settings::default(),
+            limits: watchfloor::graphql::Limits::default(),
             clock: Clock::manual(monday()),
             watch: None,
         }
@@ -81,7 +83,7 @@ impl TestDesk {
         let store = store.expect("a connection");
         let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
-        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source));
+        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
         let (stop, shutdown) = watch::channel(false);
         let router = router(desk, options.settings, shutdown);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -163,6 +165,12 @@ impl TestDesk {
         self.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset
     }
 
+    /// Opens a socket as an account and follows one subscription on it.
+    pub(crate) async fn follow_as(&self, account: &str, query: &str, variables: Value) -> Following {
+        let url = format!("{}/graphql", self.url.replacen("http", "ws", 1));
+        Following::start_as(&url, json!({ "Watchfloor-Actor": account }), query, variables).await
+    }
+
     /// Opens a socket and follows one subscription on it.
     pub(crate) async fn follow(&self, query: &str, variables: Value) -> Following {
         Following::start(&format!("{}/graphql", self.url.replacen("http", "ws", 1)), query, variables).await
@@ -187,7 +195,13 @@ pub(crate) struct Following {
 impl Following {
     /// Subscribes at a `ws://` URL.
     pub(crate) async fn start(url: &str, query: &str, variables: Value) -> Self {
-        let mut socket = Socket::ready(url).await;
+        Self::start_as(url, json!({}), query, variables).await
+    }
+
+    /// Subscribes at a `ws://` URL, introduced by this payload.
+    pub(crate) async fn start_as(url: &str, init: Value, query: &str, variables: Value) -> Self {
+        let mut socket = Socket::open(url).await;
+        socket.init(init).await;
         let payload = json!({ "query": query, "variables": variables });
         socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
         Self { socket, field: None }

@@ -2,5 +2,8 @@
 
 pub(crate) mod database;
 pub(crate) mod desk;
+pub(crate) mod dice;
 pub(crate) mod postgres;
+pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod stream;

@@ -1,0 +1,562 @@
+//! Applies records through the app's commands: what is there already stays as it is, and the rest goes in.
+//!
+//! Invariant: the same records twice leave the log where it was. Incidents and comments are told by ids derived from
+//! their records, alerts by their keys, updates by their time: one that is not later than its incident's last change
+//! was applied before.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+
+use chrono::SubsecRound;
+
+use super::record::{
+    AlertRecord, AlertRef, CommentRecord, GroupName, GroupRecord, IncidentRecord, Party, Person, Record, Remark,
+    TagRecord, UpdateRecord, UserRecord, incident_id,
+};
+use super::{Bad, Counts, Format};
+use crate::app::alert::{AlertEdit, Into as Destination};
+use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
+use crate::app::{App, Command};
+use crate::domain::account::{Actor, GroupDraft, OwnerId, Role, UserDraft};
+use crate::domain::alert::{AlertDraft, AlertStatus, Report};
+use crate::domain::change::{Cause, CauseKind};
+use crate::domain::incident::{Incident, Severity, Status, parse_description, parse_note};
+use crate::domain::tag::Tag;
+use crate::domain::{AlertId, Error, IncidentId, Instant, Result, comment, title};
+
+/// The most alerts in one transaction: well under a second of it.
+pub const ALERTS_PER_TRANSACTION: usize = 1_000;
+
+/// How far the times of alerts in one transaction may lie apart: they all get the time of the latest as the time when
+/// they came in.
+const BATCH_SPAN: chrono::Duration = chrono::Duration::minutes(15);
+
+/// The most people, groups, incidents and alerts remembered, so that a large import does not ask for each again.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// How many merges are followed from an incident to the one that holds its alerts and comments now.
+const REDIRECTS_MAX: usize = 16;
+
+/// Applies records one after the other; alerts that follow each other go in together.
+pub struct Applier<'a> {
+    app: &'a App,
+    format: Format,
+    counts: Counts,
+    /// Alerts that wait for their transaction, each with its line.
+    waiting: Vec<(u64, Instant, AlertDraft)>,
+    actors: HashMap<String, Actor>,
+    owners: HashMap<String, OwnerId>,
+    /// Incidents that this import wrote, as it left them: nearly every record speaks of one of them.
+    written: HashMap<IncidentId, Incident>,
+    /// Alerts that this import took in, by key.
+    taken_in: HashMap<(String, String), AlertId>,
+    /// The time of the last update, and whom this import updated at that very time: a second update of the same
+    /// instant is new, while one from an earlier run is not.
+    instant: (Instant, HashSet<IncidentId>),
+}
+
+impl<'a> Applier<'a> {
+    /// Applies to `app`; the cause of every change is an import of this format.
+    pub fn new(app: &'a App, format: Format) -> Self {
+        Self {
+            app,
+            format,
+            counts: Counts::default(),
+            waiting: Vec::new(),
+            actors: HashMap::new(),
+            owners: HashMap::new(),
+            written: HashMap::new(),
+            taken_in: HashMap::new(),
+            instant: (Instant::default(), HashSet::new()),
+        }
+    }
+
+    /// What was done so far; alerts that still wait are not in it.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Applies the next record. The records that the desk refused are returned, with their lines: this one, or alerts
+    /// that waited. An error is a fault, and ends the import.
+    pub async fn apply(&mut self, line: u64, record: Record) -> Result<Vec<Bad>> {
+        if let Record::Alert(alert) = record {
+            return self.wait(line, &alert).await;
+        }
+        let mut refused = self.flush().await?;
+        let outcome = match record {
+            Record::User(user) => self.user(user).await,
+            Record::Group(group) => self.group(group).await,
+            Record::Incident(incident) => Box::pin(self.incident(*incident)).await,
+            Record::Comment(comment) => Box::pin(self.comment(*comment)).await,
+            Record::Update(update) => Box::pin(self.update(*update)).await,
+            Record::Alert(_) => Ok(()),
+        };
+        refused.extend(refusal(line, outcome)?);
+        Ok(refused)
+    }
+
+    /// Sends the alerts that wait. To be called after the last record.
+    pub async fn flush(&mut self) -> Result<Vec<Bad>> {
+        let waiting = std::mem::take(&mut self.waiting);
+        if waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let drafts = waiting.iter().map(|(_, _, draft)| draft.clone()).collect();
+        let at = waiting.iter().map(|(_, at, _)| *at).max().unwrap_or_default();
+        match self.ingest(at, drafts).await {
+            Err(Error::Refused(_)) if waiting.len() > 1 => {}
+            outcome => return refusal(waiting.first().map_or(0, |(line, ..)| *line), outcome),
+        }
+        // Something in it is refused: one by one, so that the others go in and the line is known.
+        let mut refused = Vec::new();
+        for (line, at, draft) in waiting {
+            let outcome = self.ingest(at, vec![draft]).await;
+            refused.extend(refusal(line, outcome)?);
+        }
+        Ok(refused)
+    }
+
+    async fn wait(&mut self, line: u64, alert: &AlertRecord) -> Result<Vec<Bad>> {
+        let draft = match alert.draft() {
+            Ok(draft) => draft,
+            Err(error) => return refusal(line, Err(error)),
+        };
+        let at = self.time(alert.when());
+        let apart = |(_, other, _): &(u64, Instant, AlertDraft)| (*other - at).abs() > BATCH_SPAN;
+        let full = self.waiting.len() >= ALERTS_PER_TRANSACTION || self.waiting.first().is_some_and(apart);
+        let refused = if full { self.flush().await? } else { Vec::new() };
+        self.waiting.push((line, at, draft));
+        Ok(refused)
+    }
+
+    async fn ingest(&mut self, at: Instant, drafts: Vec<AlertDraft>) -> Result<()> {
+        let command = self.system(at);
+        let ingested = self.app.ingest_alerts(&command, drafts, Destination::Nowhere).await?;
+        self.counts.alerts_created += ingested.created as u64;
+        self.counts.alerts_updated += ingested.updated as u64;
+        self.counts.alerts_unchanged += ingested.unchanged as u64;
+        for alert in ingested.alerts {
+            let key = (alert.report.provider, alert.report.provider_alert_id);
+            remember(&mut self.taken_in, key, alert.id);
+        }
+        Ok(())
+    }
+
+    async fn user(&mut self, user: UserRecord) -> Result<()> {
+        let command = self.system(self.time(user.at));
+        let draft = UserDraft::parse(&user.account, user.name.as_deref(), user.email.as_deref(), user.role)?;
+        self.actors.remove(&key(&draft.account));
+        self.app.upsert_user(&command, draft).await?;
+        self.counts.users += 1;
+        Ok(())
+    }
+
+    async fn group(&mut self, group: GroupRecord) -> Result<()> {
+        let at = self.time(group.at);
+        let command = self.system(at);
+        let draft = GroupDraft::parse(&group.account, group.name.as_deref())?;
+        let mut members = Vec::with_capacity(group.members.len());
+        for member in &group.members {
+            members.push(self.actor(member, at).await?.user.id);
+        }
+        let made = self.app.upsert_group(&command, draft).await?;
+        if !members.is_empty() {
+            self.app.add_members(&command, made.id, members).await?;
+        }
+        self.actors.clear();
+        self.counts.groups += 1;
+        Ok(())
+    }
+
+    /// Makes an incident as its record tells it, step by step: made, commented, brought to where it stands. One that
+    /// is there stays as it is, unless it was only opened by something that spoke of it, or its telling was cut off.
+    async fn incident(&mut self, record: IncidentRecord) -> Result<()> {
+        let id = incident_id(&record.source, &record.external_id);
+        let mut steps = self.steps(&record).await?;
+        let existing = self.app.find_incident(id).await?;
+        let mut skip = 0;
+        if let Some(existing) = &existing {
+            let is_stub = existing.title == stub_title(&record.source, &record.external_id);
+            skip = if is_stub { 0 } else { steps.len().min(usize::try_from(existing.version).unwrap_or(usize::MAX)) };
+            if skip == steps.len() || existing.deleted_at.is_some() || existing.redirected_to.is_some() {
+                self.counts.incidents_present += 1;
+                return Ok(());
+            }
+        }
+        let mut is_there = existing.is_some();
+        for (command, edit) in steps.drain(skip..) {
+            let commented = u64::from(edit.comment.is_some());
+            let outcome = match is_there {
+                true => self.app.update_incident(&command, id, edit).await?,
+                false => self.app.create_incident(&command, Some(id), edit).await?,
+            };
+            remember(&mut self.written, id, outcome.incident);
+            self.counts.comments += commented;
+            is_there = true;
+        }
+        self.touched(id, self.time(record.created_at));
+        match existing {
+            Some(_) => self.counts.incidents_updated += 1,
+            None => self.counts.incidents_created += 1,
+        }
+        Ok(())
+    }
+
+    /// What makes an incident, in the order of time. Each step is one change.
+    async fn steps(&mut self, record: &IncidentRecord) -> Result<Vec<(Command, IncidentEdit)>> {
+        let created = self.time(record.created_at);
+        let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| cut(at).max(created));
+        let making = self.command(record.by.as_ref(), created).await?;
+        let first = IncidentEdit {
+            title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
+            description: record
+                .description
+                .as_deref()
+                .map(|text| parse_description("description", text))
+                .transpose()?,
+            severity: record.severity.map(Some),
+            add_tags: tags(&record.tags)?,
+            first_activity_at: record.first_activity_at.map(|at| Some(cut(at))),
+            last_activity_at: record.last_activity_at.map(|at| Some(cut(at))),
+            link: self.alerts(&record.alerts, created).await?,
+            ..IncidentEdit::default()
+        };
+        let note = record.note.as_deref().map_or(Ok(None), |text| parse_note("note", text))?;
+        let state = IncidentEdit {
+            status: record.status.filter(|status| *status != Status::New),
+            classification: record.classification.map(Some),
+            owner: match &record.owner {
+                Some(owner) => Some(Some(OwnerChoice::Id(self.owner(owner, created).await?))),
+                None => None,
+            },
+            note,
+            ..IncidentEdit::default()
+        };
+        let mut steps = vec![(making, first)];
+        match steps.first_mut() {
+            Some((_, first)) if settled == created => join(first, state),
+            _ if state == IncidentEdit::default() => {}
+            _ => steps.push((self.command(record.by.as_ref(), settled).await?, state)),
+        }
+        for remark in &record.comments {
+            let at = remark.at.map_or(created, |at| cut(at).max(created));
+            let edit = remark_edit(remark, &record.source, &record.external_id)?;
+            steps.push((self.command(remark.by.as_ref(), at).await?, edit));
+        }
+        // Stable: the making is the first of its instant.
+        steps.sort_by_key(|(command, _)| command.at);
+        Ok(steps)
+    }
+
+    async fn comment(&mut self, record: CommentRecord) -> Result<()> {
+        let at = self.time(record.at);
+        let remark = Remark { id: record.id, body: record.body, at: record.at, by: record.by };
+        let edit = remark_edit(&remark, &record.source, &record.external_id)?;
+        let Some(incident) = self.spoken_of(&record.source, &record.external_id, at).await? else {
+            return Err(unknown_incident(&record.source, &record.external_id));
+        };
+        let command = self.command(remark.by.as_ref(), at).await?;
+        let outcome = self.app.update_incident(&command, incident.id, edit).await?;
+        remember(&mut self.written, incident.id, outcome.incident);
+        match outcome.changed {
+            true => self.counts.comments += 1,
+            false => self.counts.comments_present += 1,
+        }
+        self.touched(incident.id, at);
+        Ok(())
+    }
+
+    async fn update(&mut self, record: UpdateRecord) -> Result<()> {
+        let at = self.time(record.at);
+        let Some(incident) = self.spoken_of(&record.source, &record.external_id, at).await? else {
+            return Err(unknown_incident(&record.source, &record.external_id));
+        };
+        let only_adds = UpdateRecord {
+            at: record.at,
+            by: record.by.clone(),
+            link: record.link.clone(),
+            source: record.source.clone(),
+            external_id: record.external_id.clone(),
+            ..UpdateRecord::default()
+        } == record;
+        if !only_adds && self.was_applied(&incident, at) {
+            self.counts.updates_present += 1;
+            return Ok(());
+        }
+        let mut edit = self.edit(&record, at).await?;
+        if only_adds {
+            edit.link = self.not_in(&incident, &record.link, &edit.link).await?;
+        } else if incident.id != incident_id(&record.source, &record.external_id) {
+            // It was merged away since: what it was before is no news for the incident that it went into.
+            self.counts.updates_present += 1;
+            return Ok(());
+        }
+        let command = self.command(record.by.as_ref(), at).await?;
+        if incident.status == Status::Resolved && self.format != Format::Watchfloor {
+            self.settle(&command, &edit.link).await?;
+        }
+        let outcome = self.app.update_incident(&command, incident.id, edit).await?;
+        remember(&mut self.written, incident.id, outcome.incident);
+        match outcome.changed {
+            true => self.counts.updates += 1,
+            false => self.counts.updates_present += 1,
+        }
+        self.touched(incident.id, at);
+        Ok(())
+    }
+
+    async fn edit(&mut self, record: &UpdateRecord, at: Instant) -> Result<IncidentEdit> {
+        let remark = record.comment.as_ref().map(|remark| Remark {
+            at: remark.at.or(record.at),
+            by: remark.by.clone().or_else(|| record.by.clone()),
+            ..remark.clone()
+        });
+        let remark = remark.map(|remark| remark_edit(&remark, &record.source, &record.external_id)).transpose()?;
+        Ok(IncidentEdit {
+            title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
+            description: record
+                .description
+                .as_deref()
+                .map(|text| parse_description("description", text))
+                .transpose()?,
+            severity: record.severity,
+            status: record.status,
+            note: record.note.as_deref().map_or(Ok(None), |text| parse_note("note", text))?,
+            classification: record.classification,
+            owner: match &record.owner {
+                Some(Some(owner)) => Some(Some(OwnerChoice::Id(self.owner(owner, at).await?))),
+                Some(None) => Some(None),
+                None => None,
+            },
+            add_tags: tags(&record.add_tags)?,
+            remove_tags: tags(&record.remove_tags)?,
+            comment: remark.and_then(|edit| edit.comment),
+            link: self.alerts(&record.link, at).await?,
+            reopen: record.status.is_some_and(|status| status != Status::Resolved),
+            ..IncidentEdit::default()
+        })
+    }
+
+    /// The alerts that a link still has to bring: those that this incident holds are there, and those that somebody
+    /// has moved to another one since stay there.
+    async fn not_in(&self, incident: &Incident, refs: &[AlertRef], ids: &[AlertId]) -> Result<Vec<AlertId>> {
+        let held = self.app.find_alerts(&keys(refs)).await?;
+        let free = |id: &&AlertId| !held.iter().any(|alert| alert.id == **id && alert.incident.is_some());
+        let foreign = held.iter().find(|alert| alert.incident.is_some_and(|holder| holder != incident.id));
+        let own = self.format == Format::Watchfloor;
+        match foreign {
+            Some(alert) if own => {
+                let name = format!("{} {}", alert.report.provider, alert.report.provider_alert_id);
+                Err(Error::invalid("link", format!("another incident holds alert {name}")))
+            }
+            _ => Ok(ids.iter().filter(free).copied().collect()),
+        }
+    }
+
+    /// Resolves alerts that another product lists for an incident which is resolved already: they belong to what is
+    /// done with, and are no reason to open it again.
+    async fn settle(&self, command: &Command, ids: &[AlertId]) -> Result<()> {
+        for id in ids {
+            let edit = AlertEdit { status: Some(AlertStatus::Resolved), ..AlertEdit::default() };
+            self.app.update_alert(command, *id, edit).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an update of this time was applied before: the incident has moved on, and not by this import just now.
+    fn was_applied(&self, incident: &Incident, at: Instant) -> bool {
+        let (instant, touched) = &self.instant;
+        at < incident.updated_at || (at == incident.updated_at && !(*instant == at && touched.contains(&incident.id)))
+    }
+
+    fn touched(&mut self, incident: IncidentId, at: Instant) {
+        if self.instant.0 != at {
+            self.instant = (at, HashSet::new());
+        }
+        self.instant.1.insert(incident);
+    }
+
+    /// The incident that a comment or update speaks of. Another product's files come in any order, so there it is
+    /// opened where it is not known, under a title that says so, until the incident itself comes.
+    async fn spoken_of(&mut self, source: &str, external_id: &str, at: Instant) -> Result<Option<Incident>> {
+        let id = incident_id(source, external_id);
+        if let Some(written) = self.written.get(&id) {
+            return Ok(Some(written.clone()));
+        }
+        let mut known = self.app.find_incident(id).await?;
+        for _ in 0..REDIRECTS_MAX {
+            let Some(target) = known.as_ref().and_then(|incident| incident.redirected_to) else { break };
+            known = self.app.find_incident(target).await?;
+        }
+        if known.is_some() || self.format == Format::Watchfloor {
+            return Ok(known.filter(|incident| incident.deleted_at.is_none()));
+        }
+        let edit = IncidentEdit { title: Some(stub_title(source, external_id)), ..IncidentEdit::default() };
+        let outcome = self.app.create_incident(&self.system(at), Some(id), edit).await?;
+        self.counts.incidents_created += 1;
+        self.touched(id, at);
+        Ok(Some(outcome.incident))
+    }
+
+    /// The alerts of these names. One that comes with a title is made where the desk does not hold it.
+    async fn alerts(&mut self, refs: &[AlertRef], at: Instant) -> Result<Vec<AlertId>> {
+        if refs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = keys(refs);
+        if let Some(known) = wanted.iter().map(|key| self.taken_in.get(key).copied()).collect() {
+            return Ok(known);
+        }
+        let mut found = self.app.find_alerts(&wanted).await?;
+        let held: HashSet<(&str, &str)> = found.iter().map(|alert| alert.report.key()).collect();
+        let missing: Vec<&AlertRef> =
+            refs.iter().filter(|name| !held.contains(&(name.provider.trim(), name.provider_alert_id.trim()))).collect();
+        if !missing.is_empty() {
+            let drafts = missing.into_iter().map(placeholder).collect::<Result<Vec<_>>>()?;
+            let ingested = self.app.ingest_alerts(&self.system(at), drafts, Destination::Nowhere).await?;
+            self.counts.alerts_created += ingested.created as u64;
+            found.extend(ingested.alerts);
+        }
+        Ok(found.into_iter().map(|alert| alert.id).collect())
+    }
+
+    async fn owner(&mut self, party: &Party, at: Instant) -> Result<OwnerId> {
+        match party {
+            Party::User(person) => Ok(OwnerId::User(self.actor(person, at).await?.user.id)),
+            Party::Group(GroupName { group, name }) => {
+                if let Some(known) = self.owners.get(&key(group)) {
+                    return Ok(*known);
+                }
+                let id = match self.app.find_group(group.trim()).await? {
+                    Some(group) => group.id,
+                    None => {
+                        let draft = GroupDraft::parse(group, name.as_deref())?;
+                        self.counts.groups += 1;
+                        self.app.upsert_group(&self.system(at), draft).await?.id
+                    }
+                };
+                remember(&mut self.owners, key(group), OwnerId::Group(id));
+                Ok(OwnerId::Group(id))
+            }
+        }
+    }
+
+    /// The person as a caller, made on first sight. An import writes down what was done: what its people may do on
+    /// this desk today is not asked.
+    async fn actor(&mut self, person: &Person, at: Instant) -> Result<Actor> {
+        if let Some(known) = self.actors.get(&key(&person.account)) {
+            return Ok(known.clone());
+        }
+        let user = match self.app.find_user(person.account.trim()).await? {
+            Some(user) => user,
+            None => {
+                let (name, email) = (person.name.as_deref(), person.email.as_deref());
+                let draft = UserDraft::parse(&person.account, name, email, None)?;
+                self.counts.users += 1;
+                self.app.upsert_user(&self.system(at), draft).await?
+            }
+        };
+        let mut actor = self.app.actor(user.id).await?;
+        actor.user.role = Role::Manager;
+        remember(&mut self.actors, key(&person.account), actor.clone());
+        Ok(actor)
+    }
+
+    async fn command(&mut self, by: Option<&Person>, at: Instant) -> Result<Command> {
+        let actor = match by {
+            Some(person) => Some(self.actor(person, at).await?),
+            None => None,
+        };
+        Ok(Command { actor, ..self.system(at) })
+    }
+
+    fn system(&self, at: Instant) -> Command {
+        Command::system(at, Cause { kind: CauseKind::Import, name: self.format.as_str().to_owned() })
+    }
+
+    fn time(&self, at: Option<Instant>) -> Instant {
+        at.map_or_else(|| self.app.clock.now(), cut)
+    }
+}
+
+/// A refusal is a bad record; a fault is passed on.
+fn refusal(line: u64, outcome: Result<()>) -> Result<Vec<Bad>> {
+    match outcome {
+        Ok(()) => Ok(Vec::new()),
+        Err(Error::Refused(refusal)) => {
+            let reason = match &refusal.path {
+                Some(path) => format!("{path}: {}", refusal.message),
+                None => refusal.message.clone(),
+            };
+            Ok(vec![Bad { line, reason }])
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The desk keeps microseconds.
+fn cut(at: Instant) -> Instant {
+    at.trunc_subsecs(6)
+}
+
+fn key(account: &str) -> String {
+    account.trim().to_lowercase()
+}
+
+fn remember<K: Eq + Hash, T>(map: &mut HashMap<K, T>, key: K, value: T) {
+    if map.len() >= REMEMBERED_MAX {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+fn keys(refs: &[AlertRef]) -> Vec<(String, String)> {
+    refs.iter().map(|name| (name.provider.trim().to_owned(), name.provider_alert_id.trim().to_owned())).collect()
+}
+
+fn tags(records: &[TagRecord]) -> Result<Vec<Tag>> {
+    records.iter().map(TagRecord::tag).collect()
+}
+
+fn join(first: &mut IncidentEdit, state: IncidentEdit) {
+    let IncidentEdit { status, classification, owner, note, .. } = state;
+    (first.status, first.classification, first.owner, first.note) = (status, classification, owner, note);
+}
+
+fn remark_edit(remark: &Remark, source: &str, external_id: &str) -> Result<IncidentEdit> {
+    let body = comment::parse("body", &remark.body)?;
+    let id = Some(remark.comment_id(source, external_id));
+    Ok(IncidentEdit { comment: Some(NewComment { id, body }), ..IncidentEdit::default() })
+}
+
+/// An alert of which only the name is known.
+fn placeholder(name: &AlertRef) -> Result<AlertDraft> {
+    let Some(title) = name.title.clone() else {
+        let AlertRef { provider, provider_alert_id, .. } = name;
+        return Err(Error::invalid("alerts", format!("there is no alert {provider_alert_id} of {provider}")));
+    };
+    let report = Report {
+        provider: name.provider.clone(),
+        provider_alert_id: name.provider_alert_id.clone(),
+        product: None,
+        title,
+        description: None,
+        severity: Severity::DEFAULT,
+        category: None,
+        techniques: Vec::new(),
+        first_activity_at: None,
+        last_activity_at: None,
+        entities: Vec::new(),
+    };
+    Ok(AlertDraft { report: report.checked()?, status: None, classification: None, raw: None })
+}
+
+/// The title of an incident of which only the name is known.
+fn stub_title(source: &str, external_id: &str) -> String {
+    let name = if source == super::sentinel::SOURCE { "Microsoft Sentinel" } else { "Microsoft Defender" };
+    format!("Incident {external_id} of {name}")
+}
+
+fn unknown_incident(source: &str, external_id: &str) -> Error {
+    Error::invalid("externalId", format!("there is no incident {external_id} of {source}"))
+}

@@ -1,0 +1,349 @@
+//! Microsoft Graph security: incidents with or without their alerts, alerts, and comments, as responses, lists, or the
+//! documentation's examples (`request`, `response`).
+//!
+//! An incident is keyed by its id, an alert by the product it comes from and its id there.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::document::{self, Dialect, Place};
+use super::record::{AlertRecord, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord};
+use super::{Item, Record, entities, words};
+use crate::domain::Instant;
+use crate::domain::alert::ENTITIES_PER_ALERT_MAX;
+use crate::domain::incident::{Severity, Status};
+
+/// The source of its incidents.
+pub const SOURCE: &str = "graph";
+
+/// Reads Graph's resources.
+pub struct Graph;
+
+impl Dialect for Graph {
+    fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
+        let wrapped = document::parse::<Wrapper<'_>>(value).unwrap_or_default();
+        let path = wrapped.request.and_then(|request| request.path);
+        let body = wrapped.response.and_then(|response| response.body).unwrap_or(value);
+        let context = document::parse::<Wrapper<'_>>(body).unwrap_or_default().context;
+        let incident = path.as_deref().or(context.as_deref()).and_then(incident_of);
+        for element in document::elements(body) {
+            document::push(items, place.line_of(element), records(element, incident.as_deref()));
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Wrapper<'a> {
+    request: Option<Request>,
+    #[serde(borrow)]
+    response: Option<Response<'a>>,
+    #[serde(rename = "@odata.context")]
+    context: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Request {
+    path: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(borrow)]
+    body: Option<&'a RawValue>,
+}
+
+/// The incident in a path or context: `/security/incidents/3962396/comments`, `…/incidents('3962396')/comments`.
+fn incident_of(path: &str) -> Option<String> {
+    let start = path.find("incidents")? + "incidents".len();
+    let id: String =
+        path[start..].trim_start_matches(['/', '(', '\'']).chars().take_while(|c| c.is_alphanumeric()).collect();
+    (!id.is_empty()).then_some(id)
+}
+
+/// What an element can be told by.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Element {
+    #[serde(rename = "@odata.type")]
+    odata_type: Option<String>,
+    comment: Option<String>,
+    display_name: Option<String>,
+    title: Option<String>,
+}
+
+fn records(element: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+    let told: Element = document::parse(element)?;
+    let odata_type = told.odata_type.as_deref().and_then(|name| name.rsplit('.').next()).map(words::squash);
+    match odata_type.as_deref() {
+        Some("incident") => self::incident(element),
+        Some("alert") => alert(element),
+        Some("alertcomment") => comment(document::parse(element)?, incident),
+        Some(_) | None if told.comment.is_some() => comment(document::parse(element)?, incident),
+        Some(_) | None if told.display_name.is_some() => self::incident(element),
+        Some(_) | None if told.title.is_some() => alert(element),
+        _ => Err("this is no incident, alert or comment".to_owned()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Incident<'a> {
+    id: String,
+    display_name: Option<String>,
+    description: Option<String>,
+    severity: Option<String>,
+    status: Option<String>,
+    classification: Option<String>,
+    determination: Option<String>,
+    assigned_to: Option<String>,
+    redirect_incident_id: Option<String>,
+    resolving_comment: Option<String>,
+    created_date_time: Option<Instant>,
+    last_update_date_time: Option<Instant>,
+    custom_tags: Option<Vec<String>>,
+    system_tags: Option<Vec<String>>,
+    comments: Option<Vec<Comment>>,
+    #[serde(borrow)]
+    alerts: Option<Vec<&'a RawValue>>,
+}
+
+fn incident(element: &RawValue) -> Result<Vec<Record>, String> {
+    let incident: Incident<'_> = document::parse(element)?;
+    let status = incident.status.as_deref().map(words::graph_status).transpose()?.unwrap_or(Status::New);
+    let note = match &incident.redirect_incident_id {
+        Some(target) => Some(format!("Merged into incident {target} in Microsoft Defender")),
+        None => incident.resolving_comment.filter(|text| !text.trim().is_empty()),
+    };
+    let resolved = status == Status::Resolved;
+    let mut comments: Vec<Remark> = incident.comments.into_iter().flatten().map(Comment::remark).collect();
+    // An open incident has no resolution to keep the words in.
+    comments.extend((!resolved).then_some(note.clone()).flatten().map(|body| Remark {
+        id: Some("resolving".to_owned()),
+        body,
+        at: incident.last_update_date_time,
+        by: None,
+    }));
+    let system = |name: String| TagRecord { kind: words::system_tag_kind(&name), name };
+    let custom = incident.custom_tags.into_iter().flatten().map(TagRecord::custom);
+    let mut records = Vec::new();
+    let mut links = Vec::new();
+    for alert in incident.alerts.into_iter().flatten() {
+        let record = alert_record(alert)?;
+        links.push(record.reference());
+        records.push(Record::Alert(Box::new(record)));
+    }
+    records.push(Record::Incident(Box::new(IncidentRecord {
+        source: SOURCE.to_owned(),
+        external_id: incident.id,
+        title: Some(incident.display_name.ok_or("displayName is missing")?),
+        description: incident.description,
+        severity: incident.severity.as_deref().map_or(Ok(None), words::severity)?,
+        status: Some(status),
+        classification: words::classification(
+            incident.classification.as_deref().unwrap_or_default(),
+            incident.determination.as_deref(),
+        )?,
+        note: note.filter(|_| resolved),
+        owner: incident.assigned_to.and_then(assignee).map(Party::User),
+        tags: custom.chain(incident.system_tags.into_iter().flatten().map(system)).collect(),
+        alerts: links,
+        comments,
+        created_at: incident.created_date_time,
+        updated_at: incident.last_update_date_time,
+        ..IncidentRecord::default()
+    })));
+    Ok(records)
+}
+
+/// An assignee is free text over there: an address, or that there is none.
+fn assignee(text: String) -> Option<Person> {
+    let nobody = matches!(words::squash(&text).as_str(), "" | "unassigned" | "none");
+    (!nobody).then(|| person(text))
+}
+
+fn person(account: String) -> Person {
+    let email = account.contains('@').then(|| account.clone());
+    Person { account, name: None, email }
+}
+
+#[derive(Deserialize)]
+struct Comment {
+    comment: String,
+    #[serde(alias = "createdByDisplayName", rename = "createdBy")]
+    created_by: Option<String>,
+    #[serde(alias = "createdDateTime", rename = "createdTime")]
+    created_time: Option<Instant>,
+}
+
+impl Comment {
+    fn remark(self) -> Remark {
+        Remark { id: None, body: self.comment, at: self.created_time, by: self.created_by.and_then(assignee) }
+    }
+}
+
+fn comment(comment: Comment, incident: Option<&str>) -> Result<Vec<Record>, String> {
+    let external_id = incident.ok_or("nothing says which incident this comment belongs to")?.to_owned();
+    let Remark { id, body, at, by } = comment.remark();
+    let comment = CommentRecord { source: SOURCE.to_owned(), external_id, id, body, at, by };
+    Ok(vec![Record::Comment(Box::new(comment))])
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Alert {
+    id: String,
+    provider_alert_id: Option<String>,
+    title: Option<String>,
+    description: Option<String>,
+    severity: Option<String>,
+    status: Option<String>,
+    classification: Option<String>,
+    determination: Option<String>,
+    service_source: Option<String>,
+    product_name: Option<String>,
+    category: Option<String>,
+    mitre_techniques: Option<Vec<String>>,
+    created_date_time: Option<Instant>,
+    first_activity_date_time: Option<Instant>,
+    last_activity_date_time: Option<Instant>,
+    evidence: Option<Vec<Map<String, Value>>>,
+}
+
+fn alert(element: &RawValue) -> Result<Vec<Record>, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Of {
+        incident_id: Option<String>,
+    }
+    let record = alert_record(element)?;
+    let incident = document::parse::<Of>(element)?.incident_id;
+    let link = incident.filter(|id| !id.is_empty()).map(|external_id| {
+        Record::Update(Box::new(UpdateRecord {
+            source: SOURCE.to_owned(),
+            external_id,
+            at: record.when(),
+            link: vec![record.reference()],
+            ..UpdateRecord::default()
+        }))
+    });
+    Ok(std::iter::once(Record::Alert(Box::new(record))).chain(link).collect())
+}
+
+fn alert_record(element: &RawValue) -> Result<AlertRecord, String> {
+    let alert: Alert = document::parse(element)?;
+    let service = alert.service_source.as_deref().map(service);
+    let mut found = Vec::new();
+    for evidence in alert.evidence.iter().flatten() {
+        found.extend(entities::of_graph(evidence)?);
+    }
+    found.truncate(ENTITIES_PER_ALERT_MAX);
+    let times = || alert.first_activity_date_time.into_iter().chain(alert.last_activity_date_time);
+    Ok(AlertRecord {
+        provider: service.clone().or_else(|| alert.product_name.clone()).ok_or("serviceSource is missing")?,
+        provider_alert_id: alert.provider_alert_id.filter(|id| !id.is_empty()).unwrap_or(alert.id),
+        product: alert.product_name.or(service),
+        title: alert.title.ok_or("title is missing")?,
+        description: alert.description,
+        severity: alert.severity.as_deref().map_or(Ok(None), words::severity)?.unwrap_or(Severity::DEFAULT),
+        category: alert.category.filter(|category| !category.is_empty()),
+        techniques: alert.mitre_techniques.unwrap_or_default(),
+        first_activity_at: times().min(),
+        last_activity_at: times().max(),
+        entities: found,
+        status: alert.status.as_deref().map_or(Ok(None), words::alert_status)?,
+        classification: words::classification(
+            alert.classification.as_deref().unwrap_or_default(),
+            alert.determination.as_deref(),
+        )?,
+        raw: Some(element.get().to_owned()),
+        at: alert.created_date_time,
+    })
+}
+
+/// `microsoftDefenderForEndpoint` as people write it: a space before each capital that starts a word.
+fn service(source: &str) -> String {
+    let mut name = String::with_capacity(source.len() + 8);
+    for (index, c) in source.char_indices() {
+        if index == 0 {
+            name.extend(c.to_uppercase());
+            continue;
+        }
+        if c.is_uppercase() {
+            name.push(' ');
+        }
+        name.push(c);
+    }
+    name.replace(" For ", " for ").replace("Office365", "Office 365")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::classification::{Classification, Threat};
+    use crate::domain::tag::TagKind;
+    use crate::import::fixtures;
+
+    fn read(text: &str) -> Vec<Item> {
+        let items = document::items(std::io::Cursor::new(text.to_owned()), false, Graph).unwrap();
+        items.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn an_expanded_incident_brings_its_alerts() {
+        let items = read(
+            r##"{"value": [{"id": "810", "displayName": "Consent to an unknown app", "status": "resolved",
+              "severity": "high", "classification": "truePositive", "determination": "compromisedUser",
+              "resolvingComment": "Grant revoked", "assignedTo": "Unassigned", "systemTags": ["Attack Disruption"],
+              "alerts": [{"id": "da1", "providerAlertId": "p-1", "serviceSource": "microsoftDefenderForCloudApps",
+                "title": "Risky grant", "severity": "medium", "status": "inProgress", "category": "Persistence",
+                "evidence": [{"@odata.type": "#microsoft.graph.security.ipEvidence", "ipAddress": "198.51.100.4"}]}]},
+              {"id": "811", "displayName": "Odd one", "status": "paused"},
+              {"id": "812", "displayName": "Merged away", "status": "redirected", "redirectIncidentId": "810"}]}"##,
+        );
+        let Ok(Record::Alert(alert)) = &items[0].record else { panic!("{items:?}") };
+        assert_eq!((alert.provider.as_str(), alert.entities.len()), ("Microsoft Defender for Cloud Apps", 1));
+        let Ok(Record::Incident(incident)) = &items[1].record else { panic!("{items:?}") };
+        assert_eq!(incident.classification, Some(Classification::TruePositive(Threat::CompromisedAccount)));
+        assert_eq!((incident.owner.as_ref(), incident.note.as_deref()), (None, Some("Grant revoked")));
+        assert_eq!(incident.tags[0].kind, TagKind::AutomaticAction);
+        assert_eq!(incident.alerts, [alert.reference()]);
+        let bad = items[2].record.as_ref().unwrap_err();
+        assert_eq!((bad.line, bad.reason.as_str()), (7, "\"paused\" is no status"));
+        let Ok(Record::Incident(merged)) = &items[3].record else { panic!("{items:?}") };
+        assert_eq!(merged.note.as_deref(), Some("Merged into incident 810 in Microsoft Defender"));
+    }
+
+    #[test]
+    fn an_alert_alone_is_linked_to_its_incident() {
+        let items = read(
+            r#"{"@odata.context": "x#security/alerts_v2/$entity", "id": "da2", "incidentId": "810", "title": "Risky grant",
+              "serviceSource": "microsoftDefenderForOffice365", "severity": "unknown", "status": "new",
+              "createdDateTime": "2026-03-01T10:00:00.1234567Z"}"#,
+        );
+        let Ok(Record::Update(update)) = &items[1].record else { panic!("{items:?}") };
+        assert_eq!((update.source.as_str(), update.external_id.as_str()), (SOURCE, "810"));
+        assert_eq!(update.link[0].provider, "Microsoft Defender for Office 365");
+    }
+
+    #[test]
+    fn the_documented_incident_and_comments_read_whole() {
+        let Some(text) = fixtures::shared("graph-security/incident_list.json") else { return };
+        let items = read(&text);
+        let [Item { record: Ok(Record::Incident(incident)), .. }] = items.as_slice() else { panic!("{items:?}") };
+        assert_eq!((incident.external_id.as_str(), incident.status), ("2972395", Some(Status::New)));
+        assert_eq!(incident.classification, Some(Classification::TruePositive(Threat::MultiStageAttack)));
+        assert_eq!(incident.tags.iter().map(|tag| tag.kind).collect::<Vec<_>>(), [TagKind::Custom, TagKind::Expert]);
+        assert_eq!(incident.comments.len(), 1);
+        let Some(text) = fixtures::shared("graph-security/incident_comment.json") else { return };
+        let items = read(&text);
+        assert_eq!(items.len(), 2);
+        for item in items {
+            let Ok(Record::Comment(comment)) = item.record else { panic!("{:?}", item.record) };
+            assert_eq!(
+                (comment.external_id.as_str(), comment.by.unwrap().account.as_str()),
+                ("3962396", "secAdmin@contoso.com")
+            );
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! Microsoft Sentinel's REST API: incidents, comments, relations, alerts, bookmarks and entities, as responses, as
+//! lists, as request bodies, or as the API's own examples (`parameters`, `responses.<code>.body`).
+//!
+//! An incident is keyed by its name (a GUID), an alert by [`PROVIDER`] and its system alert id, which is what a
+//! relation names. What speaks of an incident that the desk does not hold opens it, and the incident itself fills it in.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::document::{self, Dialect, Place};
+use super::record::{
+    AlertRecord, AlertRef, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord,
+};
+use super::{Item, Record, entities, record, words};
+use crate::domain::Instant;
+use crate::domain::incident::{Severity, Status};
+
+/// The source of its incidents.
+pub const SOURCE: &str = "sentinel";
+
+/// The provider of its alerts, which arrive through it from every product.
+pub const PROVIDER: &str = "Microsoft Sentinel";
+
+/// Reads Sentinel's resources.
+pub struct Sentinel;
+
+impl Dialect for Sentinel {
+    fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
+        for element in document::elements(value) {
+            read_element(element, None, place, items);
+        }
+    }
+}
+
+/// What an element can be told by; what else it has is read by what it turns out to be.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Element<'a> {
+    id: Option<String>,
+    name: Option<String>,
+    #[serde(rename = "type")]
+    resource: Option<String>,
+    kind: Option<String>,
+    #[serde(borrow)]
+    properties: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parameters: Option<&'a RawValue>,
+    #[serde(borrow)]
+    responses: Option<BTreeMap<String, &'a RawValue>>,
+    #[serde(borrow)]
+    entities: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Parameters<'a> {
+    incident_id: Option<String>,
+    incident_comment_id: Option<String>,
+    relation_name: Option<String>,
+    #[serde(borrow)]
+    incident: Option<&'a RawValue>,
+    #[serde(borrow)]
+    incident_comment: Option<&'a RawValue>,
+    #[serde(borrow)]
+    relation: Option<&'a RawValue>,
+}
+
+fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
+    let line = place.line_of(value);
+    let element: Element<'_> = match document::parse(value) {
+        Ok(element) => element,
+        Err(reason) => return items.push(Item::bad(line, reason)),
+    };
+    if element.parameters.is_some() || element.responses.is_some() {
+        return read_example(&element, line, place, items);
+    }
+    if let Some(named) = &element.entities {
+        let records = named_entities(named, value, incident);
+        return document::push(items, line, records);
+    }
+    document::push(items, line, resource(&element, value, incident));
+}
+
+/// One example of the REST specification: the first response with a body, else the request that was sent.
+fn read_example(element: &Element<'_>, line: u64, place: Place<'_>, items: &mut Vec<Item>) {
+    #[derive(Deserialize)]
+    struct Response<'a> {
+        #[serde(borrow)]
+        body: Option<&'a RawValue>,
+    }
+    let parameters: Parameters<'_> = match element.parameters.map_or(Ok(Parameters::default()), document::parse) {
+        Ok(parameters) => parameters,
+        Err(reason) => return items.push(Item::bad(line, reason)),
+    };
+    let incident = parameters.incident_id.as_deref();
+    let responses = element.responses.iter().flatten();
+    let mut bodies = responses.filter_map(|(_, response)| document::parse::<Response<'_>>(response).ok()?.body);
+    if let Some(body) = bodies.next() {
+        for element in document::elements(body) {
+            read_element(element, incident, place, items);
+        }
+        return;
+    }
+    let requests = [
+        (parameters.incident, incident, "/incidents"),
+        (parameters.incident_comment, parameters.incident_comment_id.as_deref(), "/comments"),
+        (parameters.relation, parameters.relation_name.as_deref(), "/relations"),
+    ];
+    for (request, name, resource_type) in requests {
+        let Some(request) = request else { continue };
+        let records = document::parse::<Element<'_>>(request).and_then(|mut element| {
+            element.name = element.name.or_else(|| name.map(str::to_owned));
+            element.resource = element.resource.or_else(|| Some(resource_type.to_owned()));
+            resource(&element, request, incident)
+        });
+        document::push(items, place.line_of(request), records);
+    }
+}
+
+fn resource(element: &Element<'_>, raw: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+    let of_url = element.id.as_deref().and_then(|id| segment(id, "/incidents/"));
+    let incident = of_url.or(incident);
+    let properties = element.properties.ok_or("there are no properties")?;
+    let name = element.name.as_deref().or_else(|| element.id.as_deref()?.rsplit('/').next());
+    let name = name.ok_or("there is no name");
+    let told = words::squash(element.resource.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default());
+    match (element.kind.as_deref().map(words::squash).as_deref(), told.as_str()) {
+        (Some("securityalert"), _) => alert(document::parse(properties)?, name?, raw, incident),
+        (Some("bookmark"), _) => bookmark(document::parse(properties)?, name?, incident).map(|record| vec![record]),
+        (None, "incidents") => self::incident(document::parse(properties)?, name?).map(|record| vec![record]),
+        (None, "comments") => comment(document::parse(properties)?, name?, incident).map(|record| vec![record]),
+        (None, "relations") => relation(document::parse(properties)?, name?, incident).map(|record| vec![record]),
+        (Some(_), _) => named_entities(&[raw], raw, incident),
+        (None, _) => Err("this is no incident, comment, relation, alert, bookmark or entity".to_owned()),
+    }
+}
+
+/// The part of a resource id after `marker`: `…/incidents/<this>/comments/…`.
+fn segment<'a>(id: &'a str, marker: &str) -> Option<&'a str> {
+    let start = id.find(marker)? + marker.len();
+    id[start..].split('/').next().filter(|part| !part.is_empty())
+}
+
+/// Names in Azure are compared without case.
+fn external(name: &str) -> String {
+    name.to_lowercase()
+}
+
+fn of_incident(incident: Option<&str>) -> Result<String, String> {
+    incident.map(external).ok_or_else(|| "nothing says which incident this belongs to".to_owned())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IncidentProperties {
+    title: Option<String>,
+    description: Option<String>,
+    severity: Option<String>,
+    status: Option<String>,
+    classification: Option<String>,
+    classification_comment: Option<String>,
+    classification_reason: Option<String>,
+    owner: Option<Client>,
+    #[serde(default)]
+    labels: Vec<Label>,
+    created_time_utc: Option<Instant>,
+    last_modified_time_utc: Option<Instant>,
+    first_activity_time_utc: Option<Instant>,
+    last_activity_time_utc: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Label {
+    label_name: String,
+    label_type: Option<String>,
+}
+
+/// A person or group as Sentinel names it.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Client {
+    object_id: Option<String>,
+    email: Option<String>,
+    user_principal_name: Option<String>,
+    #[serde(alias = "name")]
+    assigned_to: Option<String>,
+    owner_type: Option<String>,
+}
+
+impl Client {
+    fn person(self) -> Option<Person> {
+        let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let (name, email) = (said(self.assigned_to), said(self.email));
+        let account = said(self.user_principal_name).or_else(|| email.clone());
+        let account = account.or_else(|| said(self.object_id)).or_else(|| name.clone())?;
+        Some(Person { account, name, email })
+    }
+
+    fn party(self) -> Result<Option<Party>, String> {
+        let kind = words::squash(self.owner_type.as_deref().unwrap_or_default());
+        let group = match kind.as_str() {
+            "group" => true,
+            "user" | "unknown" | "" => false,
+            _ => return Err(format!("\"{}\" is no type of owner", self.owner_type.unwrap_or_default())),
+        };
+        Ok(self.person().map(|person| match group {
+            true => Party::Group(record::GroupName { group: person.account, name: person.name }),
+            false => Party::User(person),
+        }))
+    }
+}
+
+fn incident(incident: IncidentProperties, name: &str) -> Result<Record, String> {
+    let kind = incident.classification.unwrap_or_default();
+    let reason = incident.classification_reason.as_deref();
+    let classification = words::sentinel_classification(&kind, reason)?;
+    let status = incident.status.as_deref().map(words::status).transpose()?.unwrap_or(Status::New);
+    let said = [incident.classification_comment, raw_words(&kind, reason)];
+    let note = said.into_iter().flatten().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("\n\n");
+    let note = (!note.is_empty()).then_some(note);
+    let resolved = status == Status::Resolved;
+    let tag = |label: Label| match label.label_type.as_deref().map(words::squash).as_deref() {
+        None | Some("user") => Ok(TagRecord::custom(label.label_name)),
+        Some("autoassigned") => {
+            let kind = words::system_tag_kind(&label.label_name);
+            Ok(TagRecord { name: label.label_name, kind })
+        }
+        Some(_) => Err(format!("\"{}\" is no type of label", label.label_type.unwrap_or_default())),
+    };
+    // An open incident has no resolution to keep the words in.
+    let remark = (!resolved).then_some(note.clone()).flatten();
+    Ok(Record::Incident(Box::new(IncidentRecord {
+        source: SOURCE.to_owned(),
+        external_id: external(name),
+        title: Some(incident.title.ok_or("title is missing")?),
+        description: incident.description,
+        severity: incident.severity.as_deref().map_or(Ok(None), words::severity)?,
+        status: Some(status),
+        classification,
+        note: note.filter(|_| resolved),
+        owner: incident.owner.map_or(Ok(None), Client::party)?,
+        tags: incident.labels.into_iter().map(tag).collect::<Result<_, _>>()?,
+        comments: remark
+            .map(|body| Remark {
+                id: Some("classification".to_owned()),
+                body,
+                at: incident.last_modified_time_utc,
+                by: None,
+            })
+            .into_iter()
+            .collect(),
+        created_at: incident.created_time_utc,
+        updated_at: incident.last_modified_time_utc,
+        first_activity_at: incident.first_activity_time_utc,
+        last_activity_at: incident.last_activity_time_utc,
+        ..IncidentRecord::default()
+    })))
+}
+
+/// The words that a classification had in Sentinel: ours are other words, and these are kept beside them.
+fn raw_words(kind: &str, reason: Option<&str>) -> Option<String> {
+    let words: Vec<&str> = [Some(kind), reason].into_iter().flatten().filter(|word| !word.is_empty()).collect();
+    (!words.is_empty()).then(|| format!("(Microsoft Sentinel: {})", words.join(", ")))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CommentProperties {
+    message: String,
+    created_time_utc: Option<Instant>,
+    author: Option<Client>,
+}
+
+fn comment(comment: CommentProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
+    Ok(Record::Comment(Box::new(CommentRecord {
+        source: SOURCE.to_owned(),
+        external_id: of_incident(incident)?,
+        id: Some(external(name)),
+        body: comment.message,
+        at: comment.created_time_utc,
+        by: comment.author.and_then(Client::person),
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RelationProperties {
+    related_resource_id: String,
+    related_resource_name: Option<String>,
+    related_resource_type: Option<String>,
+    related_resource_kind: Option<String>,
+}
+
+/// A relation to an alert links it; one to a bookmark is kept as a comment, since the desk imports no bookmarks.
+fn relation(relation: RelationProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
+    let external_id = of_incident(incident)?;
+    let last = relation.related_resource_id.rsplit('/').next().unwrap_or(name).to_owned();
+    let related = external(&relation.related_resource_name.unwrap_or(last));
+    let is_alert = match relation.related_resource_kind.as_deref().map(words::squash).as_deref() {
+        Some("securityalert") => true,
+        Some(_) => false,
+        None => relation.related_resource_id.to_lowercase().contains("/entities/"),
+    };
+    if is_alert {
+        let title = Some(format!("Alert {related} of Microsoft Sentinel"));
+        let link = vec![AlertRef { provider: PROVIDER.to_owned(), provider_alert_id: related, title }];
+        let update = UpdateRecord { source: SOURCE.to_owned(), external_id, link, ..UpdateRecord::default() };
+        return Ok(Record::Update(Box::new(update)));
+    }
+    let kind = relation.related_resource_type.as_deref().and_then(|kind| kind.rsplit('/').next());
+    let kind = kind.unwrap_or("resource").trim_end_matches('s').to_owned();
+    Ok(Record::Comment(Box::new(CommentRecord {
+        source: SOURCE.to_owned(),
+        external_id,
+        id: Some(format!("related/{related}")),
+        body: format!("Related {kind} in Microsoft Sentinel: `{related}`"),
+        at: None,
+        by: None,
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkProperties {
+    display_name: Option<String>,
+    notes: Option<String>,
+    query: Option<String>,
+    created: Option<Instant>,
+    created_by: Option<Client>,
+}
+
+fn bookmark(bookmark: BookmarkProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
+    let mut body = format!("Bookmark in Microsoft Sentinel: **{}**", bookmark.display_name.as_deref().unwrap_or(name));
+    if let Some(notes) = bookmark.notes.filter(|notes| !notes.trim().is_empty()) {
+        body.push_str(&format!("\n\n{notes}"));
+    }
+    if let Some(query) = bookmark.query.filter(|query| !query.trim().is_empty()) {
+        body.push_str(&format!("\n\n```kusto\n{}\n```", query.replace("\r\n", "\n").trim_end()));
+    }
+    Ok(Record::Comment(Box::new(CommentRecord {
+        source: SOURCE.to_owned(),
+        external_id: of_incident(incident)?,
+        id: Some(format!("related/{}", external(name))),
+        body,
+        at: bookmark.created,
+        by: bookmark.created_by.and_then(Client::person),
+    })))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AlertProperties {
+    system_alert_id: Option<String>,
+    alert_display_name: Option<String>,
+    friendly_name: Option<String>,
+    alert_type: Option<String>,
+    description: Option<String>,
+    severity: Option<String>,
+    status: Option<String>,
+    product_name: Option<String>,
+    compromised_entity: Option<String>,
+    #[serde(default)]
+    tactics: Vec<String>,
+    #[serde(default)]
+    techniques: Vec<String>,
+    start_time_utc: Option<Instant>,
+    end_time_utc: Option<Instant>,
+    time_generated: Option<Instant>,
+}
+
+fn alert(alert: AlertProperties, name: &str, raw: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+    let title = alert.alert_display_name.or(alert.friendly_name).or(alert.alert_type);
+    let compromised = alert.compromised_entity.filter(|text| !text.trim().is_empty());
+    let kind = crate::domain::entity::EntityKind::Device;
+    let times = || alert.start_time_utc.into_iter().chain(alert.end_time_utc);
+    let record = AlertRecord {
+        provider: PROVIDER.to_owned(),
+        provider_alert_id: external(alert.system_alert_id.as_deref().unwrap_or(name)),
+        product: alert.product_name.clone(),
+        title: title.ok_or("alertDisplayName is missing")?,
+        description: alert.description.clone(),
+        severity: alert.severity.as_deref().map_or(Ok(None), words::severity)?.unwrap_or(Severity::DEFAULT),
+        category: alert.tactics.first().cloned(),
+        techniques: alert.techniques.clone(),
+        first_activity_at: times().min(),
+        last_activity_at: times().max(),
+        entities: compromised.map(|text| entities::entity(kind, &text, None)).into_iter().collect(),
+        status: alert.status.as_deref().map_or(Ok(None), words::alert_status)?,
+        classification: None,
+        raw: Some(raw.get().to_owned()),
+        at: alert.time_generated,
+    };
+    Ok(with_link(record, incident))
+}
+
+/// The entities that Sentinel lists for an incident as a whole. On our desk they come with alerts, so they make an
+/// informational alert of their own.
+fn named_entities(named: &[&RawValue], raw: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+    let external_id = of_incident(incident)?;
+    let values = named.iter().map(|entity| document::parse::<Value>(entity)).collect::<Result<Vec<_>, _>>()?;
+    let record = AlertRecord {
+        provider: PROVIDER.to_owned(),
+        provider_alert_id: format!("{external_id}/entities"),
+        product: None,
+        title: "Entities of the incident in Microsoft Sentinel".to_owned(),
+        description: None,
+        severity: Severity::Informational,
+        category: None,
+        techniques: Vec::new(),
+        first_activity_at: None,
+        last_activity_at: None,
+        entities: entities::of_sentinel(&values),
+        status: None,
+        classification: None,
+        raw: Some(raw.get().to_owned()),
+        at: None,
+    };
+    Ok(with_link(record, incident))
+}
+
+/// An alert, and its link to the incident it was listed for.
+fn with_link(alert: AlertRecord, incident: Option<&str>) -> Vec<Record> {
+    let link = incident.map(|incident| UpdateRecord {
+        source: SOURCE.to_owned(),
+        external_id: external(incident),
+        at: alert.when(),
+        link: vec![alert.reference()],
+        ..UpdateRecord::default()
+    });
+    let link = link.map(|update| Record::Update(Box::new(update)));
+    std::iter::once(Record::Alert(Box::new(alert))).chain(link).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::classification::{Classification, ExpectedActivity, FalsePositiveReason};
+    use crate::domain::tag::TagKind;
+    use crate::import::fixtures;
+
+    fn read(text: &str) -> Vec<Item> {
+        let items = document::items(std::io::Cursor::new(text.to_owned()), false, Sentinel).unwrap();
+        items.map(Result::unwrap).collect()
+    }
+
+    fn incidents(items: &[Item]) -> Vec<&IncidentRecord> {
+        let incident = |item| match item {
+            &Item { record: Ok(Record::Incident(ref incident)), .. } => Some(&**incident),
+            _ => None,
+        };
+        items.iter().filter_map(incident).collect()
+    }
+
+    const LIST: &str = r#"{ "value": [
+      { "name": "6F1D2C3B-0000-4000-8000-00000000A001", "type": "Microsoft.SecurityInsights/incidents",
+        "properties": { "title": "Backup account signed in at night", "severity": "High", "status": "Closed",
+          "classification": "BenignPositive", "classificationReason": "SuspiciousButExpected",
+          "classificationComment": "Restore drill, change 4471", "createdTimeUtc": "2026-02-03T01:12:00Z",
+          "lastModifiedTimeUtc": "2026-02-03T09:40:00Z",
+          "owner": { "objectId": "2f0c", "assignedTo": "Night shift", "ownerType": "Group" },
+          "labels": [ { "labelName": "drill", "labelType": "User" },
+                      { "labelName": "Critical asset", "labelType": "AutoAssigned" } ] } },
+      { "name": "6f1d2c3b-0000-4000-8000-00000000a002", "type": "Microsoft.SecurityInsights/incidents",
+        "properties": { "title": "Second", "severity": "Enormous", "status": "New" } },
+      { "name": "6f1d2c3b-0000-4000-8000-00000000a003", "type": "Microsoft.SecurityInsights/incidents",
+        "properties": { "title": "Third", "severity": "Low", "status": "Active", "classification": "Undetermined",
+          "classificationComment": "still asking the owner", "labels": [] } } ] }"#;
+
+    #[test]
+    fn a_list_of_incidents_is_read_and_a_bad_one_is_told_by_its_line() {
+        let items = read(LIST);
+        let bad = items[1].record.as_ref().unwrap_err();
+        assert_eq!((bad.line, bad.reason.as_str()), (10, "\"Enormous\" is no severity"));
+        let incidents = incidents(&items);
+        assert_eq!(incidents[0].external_id, "6f1d2c3b-0000-4000-8000-00000000a001");
+        assert_eq!(
+            incidents[0].note.as_deref(),
+            Some("Restore drill, change 4471\n\n(Microsoft Sentinel: BenignPositive, SuspiciousButExpected)")
+        );
+        let expected = Classification::InformationalExpectedActivity(ExpectedActivity::ConfirmedActivity);
+        assert_eq!(incidents[0].classification, Some(expected));
+        assert!(matches!(&incidents[0].owner, Some(Party::Group(group)) if group.group == "2f0c"));
+        assert_eq!(incidents[0].tags[1].kind, TagKind::CriticalAsset);
+        assert_eq!((incidents[1].note.as_deref(), incidents[1].classification), (None, None));
+        assert_eq!(incidents[1].comments[0].body, "still asking the owner\n\n(Microsoft Sentinel: Undetermined)");
+    }
+
+    #[test]
+    fn lines_of_incidents_are_read_as_well() {
+        let line = r#"{"name":"a-1","type":"x/incidents","properties":{"title":"One","status":"New"}}"#;
+        let text = format!("{line}\nnot json\n{line}\n");
+        let items = document::items(std::io::Cursor::new(text), true, Sentinel).unwrap();
+        let items: Vec<Item> = items.map(Result::unwrap).collect();
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[1].record.as_ref().unwrap_err().line, 2);
+    }
+
+    /// Every record of a file of examples, none bad.
+    fn example(file: &str) -> Option<Vec<Record>> {
+        let text = fixtures::shared(&format!("azure-rest-securityinsights/incidents/{file}.json"))?;
+        Some(read(&text).into_iter().map(|item| item.record.unwrap()).collect())
+    }
+
+    #[test]
+    fn the_rest_examples_of_incidents_read_whole() {
+        for file in ["CreateIncident", "GetIncidentById", "GetIncidents"] {
+            let Some(records) = example(file) else { return };
+            let [Record::Incident(incident)] = records.as_slice() else { panic!("{file}: {records:?}") };
+            assert_eq!(incident.title.as_deref(), Some("My incident"));
+            assert_eq!(incident.status, Some(Status::Resolved));
+            let reason = match file {
+                "GetIncidentById" => FalsePositiveReason::NotEnoughDataToValidate,
+                _ => FalsePositiveReason::NotMalicious,
+            };
+            assert_eq!(incident.classification, Some(Classification::FalsePositive(reason)));
+            let owner = Person {
+                account: "john@contoso.com".to_owned(),
+                name: Some("john doe".to_owned()),
+                email: Some("john.doe@contoso.com".to_owned()),
+            };
+            assert_eq!(incident.owner, Some(Party::User(owner)));
+        }
+    }
+
+    #[test]
+    fn the_rest_examples_of_comments_relations_and_lists_read_whole() {
+        let expected = [
+            ("DeleteIncident", 0),
+            ("GetAllIncidentAlerts", 2),
+            ("GetAllIncidentBookmarks", 2),
+            ("GetAllIncidentEntities", 2),
+            ("comments/CreateIncidentComment", 1),
+            ("comments/DeleteIncidentComment", 0),
+            ("comments/GetAllIncidentComments", 1),
+            ("comments/GetIncidentCommentById", 1),
+            ("relations/CreateIncidentRelation", 1),
+            ("relations/DeleteIncidentRelation", 0),
+            ("relations/GetAllIncidentRelations", 2),
+            ("relations/GetIncidentRelationByName", 1),
+        ];
+        for (file, count) in expected {
+            let Some(records) = example(file) else { return };
+            assert_eq!(records.len(), count, "{file}: {records:?}");
+            for record in records {
+                match record {
+                    Record::Comment(comment) => assert_eq!(comment.external_id.len(), 36),
+                    Record::Update(update) => assert_eq!((update.external_id.len(), update.link.len()), (36, 1)),
+                    Record::Alert(alert) => assert!(alert.draft().is_ok()),
+                    other => panic!("{file}: {other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_raw_payload_of_an_alert_is_its_text_in_the_file() {
+        let file = "azure-rest-securityinsights/incidents/GetAllIncidentAlerts.json";
+        let Some(text) = fixtures::shared(file) else { return };
+        let items = read(&text);
+        let Ok(Record::Alert(alert)) = &items[0].record else { panic!("{items:?}") };
+        let raw = alert.raw.as_deref().unwrap();
+        assert!(text.contains(raw) && raw.starts_with('{') && raw.ends_with('}'));
+    }
+}

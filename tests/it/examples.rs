@@ -1,0 +1,47 @@
+//! Every file of `examples/`, run against a desk: what the README shows works as it stands.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+
+each_database!(every_example_works);
+
+fn examples() -> BTreeMap<String, (String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut examples = BTreeMap::new();
+    for file in std::fs::read_dir(&folder).expect("the folder examples") {
+        let path = file.expect("a file").path();
+        if path.extension().is_some_and(|extension| extension == "graphql") {
+            let text = std::fs::read_to_string(&path).expect("an operation");
+            let variables = std::fs::read_to_string(path.with_extension("variables.json"));
+            let variables = variables.map_or(json!({}), |text| serde_json::from_str(&text).expect("variables"));
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            examples.insert(name, (text, variables));
+        }
+    }
+    examples
+}
+
+async fn every_example_works(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let incident = desk.incident("Token of a build agent used from abroad").await;
+    let examples = examples();
+    assert!(examples.len() >= 10, "the README's operations are examples");
+    for (name, (text, mut variables)) in examples {
+        if variables.get("incident").is_some() {
+            variables["incident"] = json!(incident);
+        }
+        if text.contains("\nsubscription ") {
+            let mut following = desk.follow(&text, variables).await;
+            assert_eq!(following.item().await["__typename"], "Live", "{name}");
+        } else {
+            let data = desk.data(&text, variables).await;
+            let empty = data.as_object().expect("data").values().any(Value::is_null);
+            assert!(!empty, "{name} answers nothing: {data}");
+        }
+    }
+}

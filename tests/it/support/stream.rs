@@ -1,0 +1,144 @@
+//! What tests of the live path share: a document that asks for everything, items as short tuples, and a log that grows fast.
+
+use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use watchfloor::domain::change::{Body, Change, CommentAction, Entry};
+use watchfloor::domain::position::Position;
+
+use super::database::{Kind, TestDatabase};
+use super::desk::{Following, TestDesk};
+
+/// Everything that a queue's stream says.
+pub(crate) const QUEUE: &str = "
+    subscription($filter: IncidentFilterInput, $after: String) {
+        incidentQueue(filter: $filter, after: $after) {
+            __typename position
+            ... on QueueEntered { row { ...all } clientMutationId transactionId last }
+            ... on QueueUpdated { row { ...all } changedFields clientMutationId transactionId last }
+            ... on QueueLeft { incidentId reason target clientMutationId transactionId last }
+            ... on Live { filter }
+            ... on Resync { resyncReason }
+        }
+    }
+    fragment all on QueueRow {
+        position id number reference version title severity computedSeverity severityOverride status
+        classification { kind threat activity reason } owner { account name } tags { name kind } alertCount commentCount
+        products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo
+    }";
+
+/// How far into its log a position is.
+pub(crate) fn offset(position: &Value) -> u64 {
+    parsed(position).offset
+}
+
+pub(crate) fn parsed(position: &Value) -> Position {
+    position.as_str().and_then(Position::parse).unwrap_or_else(|| panic!("not a position: {position}"))
+}
+
+/// An item in short: where, what, which incident, which fields or why.
+pub(crate) fn short(item: &Value) -> (u64, String, String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let kind = text(&item["__typename"]);
+    let id = text(&item["row"]["id"]) + &text(&item["incidentId"]);
+    let detail = match kind.as_str() {
+        "QueueUpdated" => item["changedFields"].to_string(),
+        _ => text(&item["reason"]),
+    };
+    (offset(&item["position"]), kind, id, detail)
+}
+
+/// The present end of a filter's queue.
+pub(crate) async fn present(desk: &TestDesk, filter: &Value) -> Value {
+    let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter, first: 1) { position } }";
+    desk.data(query, json!({ "filter": filter })).await["incidents"]["position"].take()
+}
+
+/// Everything since a position, `Live` included, from a stream of its own.
+pub(crate) async fn replay(desk: &TestDesk, filter: &Value, after: &Value) -> Vec<Value> {
+    let mut stream = desk.follow(QUEUE, json!({ "filter": filter, "after": after })).await;
+    stream.items_until("Live").await
+}
+
+/// Reads a stream until it has said everything up to an offset.
+pub(crate) async fn read_to(stream: &mut Following, end: u64) -> Vec<Value> {
+    let mut items = Vec::new();
+    loop {
+        let item = stream.item().await;
+        let there = offset(&item["position"]) >= end;
+        if item["__typename"] != "Heartbeat" {
+            items.push(item);
+        }
+        if there {
+            return items;
+        }
+    }
+}
+
+/// Appends changes to the log behind the desk's back, thousands a second: comments on the incident of the newest change, chained
+/// as the desk chains them. The desk reads them as another node's.
+pub(crate) async fn grow(database: &TestDatabase, newest: &Change, mut hash: [u8; 32], count: u64) {
+    let raw = database.connect().await;
+    let mut row = newest.body.row.clone();
+    let mut values = Vec::new();
+    raw.execute_unprepared("BEGIN").await.expect("BEGIN");
+    for position in newest.offset + 1..=newest.offset + count {
+        let former = json!({ "version": row.version, "comment_count": row.comment_count });
+        row.version += 1;
+        row.comment_count += 1;
+        let comment = watchfloor::domain::CommentId(uuid::Uuid::from_u128(u128::from(position)));
+        let body = Body {
+            entries: vec![Entry::Comment { action: CommentAction::Added, comment, sha256: None }],
+            row: row.clone(),
+            former: former.as_object().cloned(),
+            last: true,
+            ..newest.body.clone()
+        };
+        let body = serde_json::to_string(&body).expect("JSON");
+        let mut next = Sha256::new();
+        next.update(hash);
+        next.update(position.to_be_bytes());
+        next.update(row.id.0.as_bytes());
+        next.update(row.version.to_be_bytes());
+        next.update(body.as_bytes());
+        hash = next.finalize().into();
+        let hash = literal(database.kind, &hash);
+        values.push(format!("({position}, {}, '{}', {hash})", row.version, body.replace('\'', "''")));
+        if values.len() == 500 || position == newest.offset + count {
+            let insert = format!(
+                "INSERT INTO change (position, incident_id, version, kinds, actor_id, at, body, hash)
+                 SELECT v.column1, c.incident_id, v.column2, c.kinds, c.actor_id, c.at, v.column3, v.column4
+                 FROM (VALUES {}) AS v, change AS c WHERE c.position = {}",
+                values.join(", "),
+                newest.offset
+            );
+            raw.execute_unprepared(&insert).await.expect("changes");
+            values.clear();
+        }
+    }
+    let end =
+        format!("UPDATE log_head SET position = {}, hash = {}", newest.offset + count, literal(database.kind, &hash));
+    raw.execute_unprepared(&end).await.expect("a head");
+    let incident = format!(
+        "UPDATE incident SET version = {}, comment_count = {} WHERE number = {}",
+        row.version, row.comment_count, row.number
+    );
+    raw.execute_unprepared(&incident).await.expect("an incident");
+    raw.execute_unprepared("COMMIT").await.expect("COMMIT");
+}
+
+fn literal(kind: Kind, bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    match kind {
+        Kind::Sqlite => format!("x'{digits}'"),
+        Kind::Postgres => format!("'\\x{digits}'::bytea"),
+    }
+}
+
+/// The newest change of a desk, and the log's hash there.
+pub(crate) async fn newest(desk: &TestDesk) -> (Change, [u8; 32]) {
+    let reader = desk.app.store.read().await.expect("a snapshot");
+    let head = reader.head().await.expect("a head");
+    let change = reader.changes_after(head.offset - 1, 1).await.expect("changes").pop().expect("a change");
+    (change, head.hash)
+}
