@@ -12,7 +12,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait, Value};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait, Value,
+};
 use serde_json::json;
 use support::desk::Following;
 use tokio::net::TcpListener;
@@ -43,7 +45,7 @@ impl Bench {
         let ring = RingLimits { changes: 20_000, bytes: 64 << 20 };
         let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();
         let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(10) };
-        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source));
+        let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, Default::default()));
         let (stop, shutdown) = tokio::sync::watch::channel(false);
         let mut settings = Settings::default();
         settings.http.body_bytes = 16 << 20;
@@ -97,7 +99,8 @@ async fn frame(bench: &Bench) {
         ours.push(begun.elapsed());
         let begun = Instant::now();
         let tx = bench.hand.begin().await.unwrap();
-        let insert = bench.statement("INSERT INTO by_hand (id, body) VALUES ($1, $2)", vec![n.into(), "x".repeat(600).into()]);
+        let insert =
+            bench.statement("INSERT INTO by_hand (id, body) VALUES ($1, $2)", vec![n.into(), "x".repeat(600).into()]);
         tx.execute_raw(insert).await.unwrap();
         tx.commit().await.unwrap();
         hand.push(begun.elapsed());
@@ -108,7 +111,10 @@ async fn frame(bench: &Bench) {
 /// Ten thousand incidents with owners, tags and counts.
 async fn fill(bench: &Bench) {
     bench
-        .graphql("mutation { createIncident(input: { title: \"t\", owner: { me: true }, tags: [\"vip\"] }) { changed } }", json!({}))
+        .graphql(
+            "mutation { createIncident(input: { title: \"t\", owner: { me: true }, tags: [\"vip\"] }) { changed } }",
+            json!({}),
+        )
         .await;
     let sqlite = bench.hand.get_database_backend() == DbBackend::Sqlite;
     let (id, time) = match sqlite {
@@ -136,7 +142,11 @@ async fn fill(bench: &Bench) {
 async fn page(bench: &Bench) {
     fill(bench).await;
     let query = "{ incidents(first: 50) { nodes { id number title severity status updatedAt owner { name } tags { name } alertCount } } }";
-    let list = if bench.hand.get_database_backend() == DbBackend::Sqlite { "group_concat(g.name)" } else { "string_agg(g.name, ',')" };
+    let list = if bench.hand.get_database_backend() == DbBackend::Sqlite {
+        "group_concat(g.name)"
+    } else {
+        "string_agg(g.name, ',')"
+    };
     let sql = format!(
         "SELECT i.id, i.number, i.title, i.severity, i.status, i.updated_at, u.name, i.alert_count,
             (SELECT {list} FROM incident_tag t JOIN tag g ON g.kind = t.kind AND g.key = t.key WHERE t.incident_id = i.id)
@@ -187,14 +197,20 @@ async fn ingest(bench: &Bench) {
         }
         let what = format!("ingest of {size} over HTTP / {size} INSERTs + COMMIT");
         row(&what, bench.name, &mut ours, &mut hand);
-        println!("|   a second | {} | {:.0} | | {:.0} | | |", bench.name, size as f64 * 1_000.0 / millis(&mut ours, 50), size as f64 * 1_000.0 / millis(&mut hand, 50));
+        println!(
+            "|   a second | {} | {:.0} | | {:.0} | | |",
+            bench.name,
+            size as f64 * 1_000.0 / millis(&mut ours, 50),
+            size as f64 * 1_000.0 / millis(&mut hand, 50)
+        );
     }
 }
 
 /// The fragment bomb: what the guard takes to refuse it, and what async-graphql takes to validate it.
 async fn bomb(bench: &Bench) {
     let bomb = |n: usize| {
-        let levels: String = (0..n).map(|i| format!("fragment F{i} on Query {{ ...F{} ...F{} }} ", i + 1, i + 1)).collect();
+        let levels: String =
+            (0..n).map(|i| format!("fragment F{i} on Query {{ ...F{} ...F{} }} ", i + 1, i + 1)).collect();
         format!("{{ ...F0 }} {levels} fragment F{n} on Query {{ __typename }}")
     };
     println!("\n| fragment bomb | ms |\n| --- | --- |");
@@ -207,8 +223,9 @@ async fn bomb(bench: &Bench) {
         }
         println!("| guard, n = {n} | {:.3} |", millis(&mut times, 50));
     }
-    let source = Source { store: bench.app.store.clone(), hub: bench.app.hub.clone(), heartbeat: Duration::from_secs(10) };
-    let schema = watchfloor::graphql::schema(bench.app.clone(), source);
+    let source =
+        Source { store: bench.app.store.clone(), hub: bench.app.hub.clone(), heartbeat: Duration::from_secs(10) };
+    let schema = watchfloor::graphql::schema(bench.app.clone(), source, Default::default());
     let mut times = Vec::new();
     for _ in 0..3 {
         let begun = Instant::now();

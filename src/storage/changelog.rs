@@ -369,8 +369,7 @@ fn mask(kinds: &[EntryKind]) -> i64 {
 fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::Entity> {
     let mut query = query;
     if let Some(kinds) = &filter.kinds {
-        let (column, mask) = (Expr::col(row::Column::Kinds), Expr::value(mask(kinds)));
-        query = query.filter(Expr::cust_with_exprs("($1 & $2) <> 0", [column, mask]));
+        query = query.filter(Expr::col(row::Column::Kinds).bit_and(mask(kinds)).ne(0));
     }
     if let Some(actor) = filter.actor {
         query = query.filter(row::Column::ActorId.eq(actor.0));
