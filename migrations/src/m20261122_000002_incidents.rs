@@ -11,7 +11,7 @@ pub(crate) struct Migration;
 /// The four `_asc` and `_desc` columns order missing times last in both directions: they are plain columns that are
 /// never null, so that a page is one range of one index on both databases.
 ///
-/// Each order has two indexes: of every incident, and of the open ones. The open ones are few however long the desk runs,
+/// Each order but that by status has two indexes: of every incident, and of the open ones. The open ones are few however long the desk runs,
 /// so a page of the default queue is never far from the start of its index.
 const UP: &str = r#"
 CREATE TABLE incident (
@@ -76,7 +76,6 @@ CREATE INDEX incident_open_by_last_activity_asc ON incident (last_activity_asc, 
 CREATE INDEX incident_open_by_last_activity_desc ON incident (last_activity_desc, id) WHERE deleted_at IS NULL AND status IN (1, 2);
 CREATE INDEX incident_open_by_severity ON incident (severity, id) WHERE deleted_at IS NULL AND status IN (1, 2);
 CREATE INDEX incident_open_by_number ON incident (number) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_status ON incident (status, id) WHERE deleted_at IS NULL AND status IN (1, 2);
 CREATE INDEX incident_open_by_title ON incident (title_key, id) WHERE deleted_at IS NULL AND status IN (1, 2);
 CREATE INDEX incident_by_owner_user ON incident (owner_user_id, updated_at);
 CREATE INDEX incident_by_owner_group ON incident (owner_group_id, updated_at);
@@ -213,7 +212,6 @@ INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
     ('incident', 'incident_open_by_last_activity_desc', '2000 4 1'),
     ('incident', 'incident_open_by_severity', '2000 1000 1'),
     ('incident', 'incident_open_by_number', '2000 1'),
-    ('incident', 'incident_open_by_status', '2000 1000 1'),
     ('incident', 'incident_open_by_title', '2000 4 1');
 ANALYZE sqlite_schema
 "#;

@@ -161,12 +161,12 @@ impl Query {
     async fn activity(
         &self,
         ctx: &Context<'_>,
-        incident_id: ID,
-        filter: Option<ActivityInput>,
-        first: Option<i32>,
-        after: Option<String>,
-        last: Option<i32>,
-        before: Option<String>,
+        #[graphql(desc = "The incident, by global id.")] incident_id: ID,
+        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "So many from the start of the list.")] first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<ChangeConnection> {
         let view = View::of_request(ctx)?;
         let id = self::incident_id("incidentId", &incident_id)?;

@@ -52,7 +52,7 @@ fn condition(filter: &IncidentFilter) -> Condition {
 /// The reading of a filter below another. PostgreSQL plans a subquery of a conjunction as a join, and a hundred joins
 /// for minutes; it takes one that is asked whether it is true as it stands.
 fn below(filter: &IncidentFilter) -> Condition {
-    reading(filter, |ids| Expr::cust_with_expr("($1) IS TRUE", Column::Id.in_subquery(ids)))
+    reading(filter, |ids| Column::Id.in_subquery(ids).is(SimpleExpr::Constant(true.into())))
 }
 
 fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condition {

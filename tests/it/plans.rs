@@ -22,7 +22,7 @@ const ORDERS: [(&str, [&str; 2]); 8] = [
     ("TITLE", ["title", "title"]),
 ];
 
-/// Ten thousand incidents, one in fifty of them open, out of one that the desk made.
+/// Ten thousand incidents, one in five of them open, out of one that the desk made.
 async fn fill(kind: Kind, pool: &DatabaseConnection) {
     let (id, time, mixed) = match kind {
         Kind::Sqlite => (
@@ -40,7 +40,7 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
             created_at, updated_at, first_activity_at, last_activity_at)
          WITH RECURSIVE count (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM count WHERE n < 10000)
          SELECT {id}, n, 1, 't', 'key ' || ({mixed}), 't', 1, false, 1, 1 + n % 4, 1 + n % 4,
-            CASE n % 50 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 1 ELSE 2 END ELSE 3 END, 0, 0, '[]', '[]',
+            CASE n % 5 WHEN 0 THEN CASE n % 10 WHEN 0 THEN 1 ELSE 2 END ELSE 3 END, 0, 0, '[]', '[]',
             {created}, {updated}, CASE WHEN n % 5 > 0 THEN {first} END, CASE WHEN n % 5 > 1 THEN {last} END
          FROM count"
     );
@@ -90,6 +90,8 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
         for (direction, index) in [("ASC", ascending), ("DESC", descending)] {
             let index = match (field, indexes) {
                 ("NUMBER", "incident_by_") => "incident_number".to_owned(),
+                // By status the open ones lie together in the index of all.
+                ("STATUS", _) => "incident_by_status".to_owned(),
                 _ => format!("{indexes}{index}"),
             };
             let order = json!([{ "field": field, "direction": direction }]);

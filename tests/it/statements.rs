@@ -83,11 +83,11 @@ const READS: [&str; 9] = [
     "{ incidents(first: 50) { nodes { activity(last: 3) { totalCount nodes {
         position at actor { name } incident { number }
         entries {
-            ... on TextEntry { before after } ... on CommentEntry { comment { body history { body } } }
-            ... on OwnerEntry { after { name } } ... on TagsEntry { added { name } }
+            ... on TextEntry { textBefore textAfter } ... on CommentEntry { comment { body history { body } } }
+            ... on OwnerEntry { ownerAfter { name } } ... on TagsEntry { added { name } }
         }
     } } } } }",
-    "{ incidents(first: 50) { nodes { activity(first: 2) { totalCount nodes { position entries { kind ... on TextEntry { after } } } } } } }",
+    "{ incidents(first: 50) { nodes { activity(first: 2) { totalCount nodes { position entries { kind ... on TextEntry { textAfter } } } } } } }",
     "{ incidents(first: 50) { nodes { activity(filter: { content: COMMENTS }, first: 2) { totalCount nodes { position } } } } }",
     "{ incidents(first: 50) { nodes { alerts(last: 2) { nodes { id raw } } comments(last: 2) { nodes { body } } } } }",
     "{ incidents(last: 50) { nodes { id alerts { totalCount } } pageInfo { hasPreviousPage } } }",
