@@ -39,7 +39,7 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
             description_version, severity, computed_severity, status, alert_count, comment_count, products, providers,
             created_at, updated_at, first_activity_at, last_activity_at)
          WITH RECURSIVE count (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM count WHERE n < 10000)
-         SELECT {id}, n, 1, 't', 'key ' || ({mixed}), 't', 1, false, 1, 1 + n % 4, 1 + n % 4,
+         SELECT {id}, n, 1, 'key ' || ({mixed}), 'key ' || ({mixed}), 't', 1, false, 1, 1 + n % 4, 1 + n % 4,
             CASE n % 5 WHEN 0 THEN CASE n % 10 WHEN 0 THEN 1 ELSE 2 END ELSE 3 END, 0, 0, '[]', '[]',
             {created}, {updated}, CASE WHEN n % 5 > 0 THEN {first} END, CASE WHEN n % 5 > 1 THEN {last} END
          FROM count"
