@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "time is what is measured, and ids are made by hand here")]
 
 #[path = "../tests/it/support/mod.rs"]
-#[expect(dead_code, unused_macros, unused_imports, reason = "the tests' own clients, of which this needs a few")]
+#[expect(dead_code, unused_imports, reason = "the tests' own clients, of which this needs a few")]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -11,8 +11,8 @@ pub(crate) struct Migration;
 /// The four `_asc` and `_desc` columns order missing times last in both directions: they are plain columns that are
 /// never null, so that a page is one range of one index on both databases.
 ///
-/// Each order but that by status has two indexes: of every incident, and of the open ones. The open ones are few however long the desk runs,
-/// so a page of the default queue is never far from the start of its index.
+/// `severity_order` and `status_order` repeat columns of few values, so that an index of an order is never taken for a way
+/// to filter: SQLite would read a third of the table by it and sort what it found.
 const UP: &str = r#"
 CREATE TABLE incident (
     id {uuid} PRIMARY KEY,
@@ -53,6 +53,8 @@ CREATE TABLE incident (
     first_activity_desc {instant} GENERATED ALWAYS AS (COALESCE(first_activity_at, '0001-01-01T00:00:00+00:00')) STORED,
     last_activity_asc {instant} GENERATED ALWAYS AS (COALESCE(last_activity_at, '9999-12-31T00:00:00+00:00')) STORED,
     last_activity_desc {instant} GENERATED ALWAYS AS (COALESCE(last_activity_at, '0001-01-01T00:00:00+00:00')) STORED,
+    severity_order smallint GENERATED ALWAYS AS (severity) STORED,
+    status_order smallint GENERATED ALWAYS AS (status) STORED,
     first_assigned_at {instant},
     redirected_to {uuid} REFERENCES incident (id),
     deleted_at {instant},
@@ -65,18 +67,9 @@ CREATE INDEX incident_by_first_activity_asc ON incident (first_activity_asc, id)
 CREATE INDEX incident_by_first_activity_desc ON incident (first_activity_desc, id) WHERE deleted_at IS NULL;
 CREATE INDEX incident_by_last_activity_asc ON incident (last_activity_asc, id) WHERE deleted_at IS NULL;
 CREATE INDEX incident_by_last_activity_desc ON incident (last_activity_desc, id) WHERE deleted_at IS NULL;
-CREATE INDEX incident_by_severity ON incident (severity, id) WHERE deleted_at IS NULL;
-CREATE INDEX incident_by_status ON incident (status, id) WHERE deleted_at IS NULL;
+CREATE INDEX incident_by_severity ON incident (severity_order, id) WHERE deleted_at IS NULL;
+CREATE INDEX incident_by_status ON incident (status_order, id) WHERE deleted_at IS NULL;
 CREATE INDEX incident_by_title ON incident (title_key, id) WHERE deleted_at IS NULL;
-CREATE INDEX incident_open_by_updated ON incident (updated_at, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_created ON incident (created_at, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_first_activity_asc ON incident (first_activity_asc, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_first_activity_desc ON incident (first_activity_desc, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_last_activity_asc ON incident (last_activity_asc, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_last_activity_desc ON incident (last_activity_desc, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_severity ON incident (severity, id) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_number ON incident (number) WHERE deleted_at IS NULL AND status IN (1, 2);
-CREATE INDEX incident_open_by_title ON incident (title_key, id) WHERE deleted_at IS NULL AND status IN (1, 2);
 CREATE INDEX incident_by_owner_user ON incident (owner_user_id, updated_at);
 CREATE INDEX incident_by_owner_group ON incident (owner_group_id, updated_at);
 CREATE TABLE counter (
@@ -183,39 +176,6 @@ CREATE TABLE comment_revision (
 )
 "#;
 
-/// What SQLite's planner is told of the indexes, for good: a desk of a million incidents, two thousand of them open.
-///
-/// It plans by the statistics of the last ANALYZE. Without any it holds an index on the four statuses for the best way to
-/// everything and sorts what it finds there, be it the whole table. A page must not depend on when somebody ran ANALYZE.
-/// PostgreSQL keeps its own statistics.
-const SQLITE_STATISTICS: &str = r#"
-ANALYZE;
-DELETE FROM sqlite_stat1 WHERE tbl = 'incident';
-INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
-    ('incident', 'incident_number', '1000000 1'),
-    ('incident', 'incident_by_updated', '1000000 4 1'),
-    ('incident', 'incident_by_created', '1000000 4 1'),
-    ('incident', 'incident_by_first_activity_asc', '1000000 4 1'),
-    ('incident', 'incident_by_first_activity_desc', '1000000 4 1'),
-    ('incident', 'incident_by_last_activity_asc', '1000000 4 1'),
-    ('incident', 'incident_by_last_activity_desc', '1000000 4 1'),
-    ('incident', 'incident_by_severity', '1000000 250000 1'),
-    ('incident', 'incident_by_status', '1000000 250000 1'),
-    ('incident', 'incident_by_title', '1000000 4 1'),
-    ('incident', 'incident_by_owner_user', '1000000 5000 4'),
-    ('incident', 'incident_by_owner_group', '1000000 5000 4'),
-    ('incident', 'incident_open_by_updated', '2000 4 1'),
-    ('incident', 'incident_open_by_created', '2000 4 1'),
-    ('incident', 'incident_open_by_first_activity_asc', '2000 4 1'),
-    ('incident', 'incident_open_by_first_activity_desc', '2000 4 1'),
-    ('incident', 'incident_open_by_last_activity_asc', '2000 4 1'),
-    ('incident', 'incident_open_by_last_activity_desc', '2000 4 1'),
-    ('incident', 'incident_open_by_severity', '2000 1000 1'),
-    ('incident', 'incident_open_by_number', '2000 1'),
-    ('incident', 'incident_open_by_title', '2000 4 1');
-ANALYZE sqlite_schema
-"#;
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     fn use_transaction(&self) -> Option<bool> {
@@ -223,10 +183,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        crate::run(manager, UP).await?;
-        match manager.get_database_backend() {
-            sea_orm::DbBackend::Sqlite => crate::run(manager, SQLITE_STATISTICS).await,
-            _ => Ok(()),
-        }
+        crate::run(manager, UP).await
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LockType, Query};
+use sea_orm::sea_query::{LockType, Query};
 use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Set};
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
@@ -401,13 +401,8 @@ fn condition(filter: &AlertFilter) -> Condition {
         all = all.add(super::filter::contains(Expr::col((Entity, Column::TitleFolded)), &text::fold(needle)));
     }
     if let Some(entities) = &filter.entity {
-        let named = entities.iter().fold(Condition::any().add(super::filter::never()), |any, wanted| {
-            let value = entity::named::Column::ValueKey.eq(crate::domain::entity::key(&wanted.value));
-            any.add(match wanted.kind {
-                Some(kind) => value.and(entity::named::Column::Kind.eq(kind.to_value())),
-                None => value,
-            })
-        });
+        let wanted = entities.iter().map(|wanted| (wanted.kind, crate::domain::entity::key(&wanted.value)));
+        let named = super::filter::any_of(wanted, entity::named::Column::Kind, entity::named::Column::ValueKey);
         let naming = Query::select()
             .column(entity::named::Column::AlertId)
             .from(entity::named::Entity)

@@ -2,6 +2,8 @@
 //!
 //! Every condition here is true or false, never unknown: `NOT` of an unknown would drop rows that `matches()` keeps.
 
+use std::collections::BTreeMap;
+
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LikeExpr, Query, SelectStatement, SimpleExpr};
 use sea_orm::{ActiveEnum, Condition};
@@ -9,11 +11,8 @@ use sea_orm::{ActiveEnum, Condition};
 use super::incident::row::{Column, Entity};
 use super::{alert, entity, tag};
 use crate::domain::classification::ClassificationKind;
+use crate::domain::entity::EntityKind;
 use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, QueueFilter, TagFilter, TimeRange};
-use crate::domain::incident::Status;
-
-/// What the indexes of open incidents hold.
-const OPEN: [Status; 2] = [Status::New, Status::Active];
 
 /// The incidents of a queue: not deleted, and met by the filter.
 pub(super) fn queue(filter: &QueueFilter) -> Condition {
@@ -41,7 +40,7 @@ pub(super) fn contains(folded: impl ExprTrait, needle: &str) -> SimpleExpr {
     folded.like(LikeExpr::new(pattern).escape('\\'))
 }
 
-pub(super) fn never() -> SimpleExpr {
+fn never() -> SimpleExpr {
     Expr::cust("1 = 0")
 }
 
@@ -65,7 +64,7 @@ fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> 
     };
     let mut all =
         Condition::all()
-            .add_option(filter.status.as_ref().map(|list| standing(list)))
+            .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
             .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
             .add_option(filter.number.as_ref().map(|list| Column::Number.is_in(list.iter().copied())))
             .add_option(filter.owner.as_ref().map(owner))
@@ -109,17 +108,6 @@ fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> 
         all = all.add(Condition::all().add(Expr::cust("1 = 1")).add(below(not)).not());
     }
     all
-}
-
-/// The statuses, written into the statement where all others are parameters: the indexes of open incidents serve where
-/// their own condition is found word for word.
-fn standing(list: &[Status]) -> Condition {
-    let within = |list: &[Status]| {
-        let values = list.iter().map(|status| SimpleExpr::Constant(status.to_value().into()));
-        Expr::col((Entity, Column::Status)).is_in(values)
-    };
-    let some_of_open = list.len() < OPEN.len() && !list.is_empty() && list.iter().all(|status| OPEN.contains(status));
-    Condition::all().add_option(some_of_open.then(|| within(&OPEN))).add(within(list))
 }
 
 fn owner(filter: &OwnerFilter) -> Condition {
@@ -174,18 +162,33 @@ fn with_alert(column: alert::row::Column, names: &[String]) -> SelectStatement {
 
 fn holding(entities: &[EntityFilter]) -> SelectStatement {
     use entity::held::Column;
-    let named = entities.iter().fold(Condition::any().add(never()), |any, wanted| {
-        let value = Column::ValueKey.eq(wanted.value.clone());
-        any.add(match wanted.kind {
-            Some(kind) => value.and(Column::Kind.eq(kind)),
-            None => value,
-        })
-    });
+    let named =
+        any_of(entities.iter().map(|wanted| (wanted.kind, wanted.value.clone())), Column::Kind, Column::ValueKey);
     Query::select()
         .column(Column::IncidentId)
         .from(entity::held::Entity)
         .cond_where(Condition::all().add(Column::ToVersion.is_null()).add(named))
         .to_owned()
+}
+
+/// Entities by kind, where one is given, and folded value: a list for each kind, because SQLite nests no deeper than a
+/// thousand and counts each `OR`.
+pub(super) fn any_of<C: ColumnTrait>(
+    entities: impl Iterator<Item = (Option<EntityKind>, String)>,
+    kind: C,
+    value: C,
+) -> Condition {
+    let mut by_kind: BTreeMap<Option<EntityKind>, Vec<String>> = BTreeMap::new();
+    for (kind, value) in entities {
+        by_kind.entry(kind).or_default().push(value);
+    }
+    by_kind.into_iter().fold(Condition::any().add(never()), |any, (of, values)| {
+        let within = value.is_in(values);
+        any.add(match of {
+            Some(of) => within.and(kind.eq(of)),
+            None => within,
+        })
+    })
 }
 
 fn tagged(filter: &TagFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condition {

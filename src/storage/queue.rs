@@ -228,9 +228,9 @@ fn column(order: IncidentOrder) -> sea_orm::sea_query::ColumnRef {
             alias(if ascending { "first_activity_asc" } else { "first_activity_desc" })
         }
         IncidentOrderField::LastActivityAt => alias(if ascending { "last_activity_asc" } else { "last_activity_desc" }),
-        IncidentOrderField::Severity => (Entity, Column::Severity).into_column_ref(),
+        IncidentOrderField::Severity => alias("severity_order"),
         IncidentOrderField::Number => (Entity, Column::Number).into_column_ref(),
-        IncidentOrderField::Status => (Entity, Column::Status).into_column_ref(),
+        IncidentOrderField::Status => alias("status_order"),
         IncidentOrderField::Title => (Entity, Column::TitleKey).into_column_ref(),
     }
 }

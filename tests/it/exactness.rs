@@ -154,8 +154,7 @@ impl Client {
         }
         assert!(there.is_ok(), "{name} does not come to the end of the log");
         self.task.abort();
-        let got = self.got.lock().expect("a list").clone();
-        got
+        self.got.lock().expect("a list").clone()
     }
 }
 

@@ -23,10 +23,7 @@ use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{TestDesk, monday};
 use crate::support::dice::Dice;
 
-each_database!(
-    sql_and_memory_select_the_same_incidents,
-    an_alert_that_is_unlinked_and_linked_at_once_keeps_its_entities
-);
+each_database!(sql_and_memory_select_the_same_incidents);
 
 /// What titles and descriptions are made of, and needles cut from: every way in which two databases and a program may
 /// disagree about letters.
@@ -342,24 +339,6 @@ fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) ->
 }
 
 /// One edit that takes an alert out and puts it in again: whatever becomes of it, both readings of the filter agree.
-async fn an_alert_that_is_unlinked_and_linked_at_once_keeps_its_entities(database: TestDatabase) {
-    let desk = TestDesk::open(&database).await;
-    let world = people(&desk).await;
-    let command = local(&desk).await;
-    let mut named = draft(&mut Dice::new(1), "once");
-    named.report.entities = vec![Entity::parse("value", EntityKind::Ip, "10.0.0.1", None).expect("an entity")];
-    let ingested = desk.app.ingest_alerts(&command, vec![named], Target::NewIncident).await.expect("an ingest");
-    let (incident, alert) = (ingested.incident.expect("an incident").id, ingested.alerts[0].id);
-    let edit = IncidentEdit { unlink: vec![alert], link: vec![alert], ..IncidentEdit::default() };
-    let after = desk.app.update_incident(&command, incident, edit).await.expect("an edit").incident;
-    let wanted = EntityFilter { kind: None, value: "10.0.0.1".into() };
-    let filter = IncidentFilter { entity: Some(vec![wanted]), ..IncidentFilter::default() };
-    let queue = QueueFilter::resolve(&filter, &world.actor).expect("a filter");
-    let reader = desk.app.store.read().await.expect("a snapshot");
-    assert_eq!(after.alert_count, 1);
-    assert_eq!(reader.queue_ids(&queue).await.expect("ids"), [incident]);
-}
-
 #[tokio::test]
 async fn equal_filters_share_a_fingerprint() {
     let database = TestDatabase::fresh(crate::support::database::Kind::Sqlite).await;

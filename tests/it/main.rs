@@ -1,4 +1,5 @@
 //! The only integration binary, so that two cores link it once.
+#![expect(clippy::print_stdout, reason = "seeds, figures and what was skipped belong into the output of a test")]
 
 mod account;
 mod alert;

@@ -1,6 +1,6 @@
 //! How the databases read a queue's page: along the index of its order, without sorting.
 
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use serde_json::{Value, json};
 use watchfloor::storage::Statement;
 
@@ -48,14 +48,23 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
 }
 
 /// What the database would do.
-async fn plan(pool: &DatabaseConnection, statement: &Statement) -> String {
+///
+/// PostgreSQL reads the few rows beyond a late cursor in any way that is cheap enough, sorting them among others. There the
+/// question is whether the index *can* give the order: with the other ways forbidden a sort remains only where it cannot.
+async fn plan(pool: &DatabaseConnection, statement: &Statement, late: bool) -> String {
+    let session = pool.begin().await.expect("a session");
     let (explain, column) = match pool.get_database_backend() {
         sea_orm::DbBackend::Postgres => ("EXPLAIN", 0),
         _ => ("EXPLAIN QUERY PLAN", 3),
     };
+    if late && pool.get_database_backend() == sea_orm::DbBackend::Postgres {
+        for way in ["sort", "seqscan", "bitmapscan", "incremental_sort"] {
+            session.execute_unprepared(&format!("SET LOCAL enable_{way} = off")).await.expect("a setting");
+        }
+    }
     let mut asked = statement.clone();
     asked.sql = format!("{explain} {}", statement.sql);
-    let rows = pool.query_all_raw(asked).await.expect("a plan");
+    let rows = session.query_all_raw(asked).await.expect("a plan");
     let lines: Vec<String> = rows.iter().map(|row| row.try_get_by_index(column).expect("a line")).collect();
     lines.join("\n")
 }
@@ -66,20 +75,18 @@ async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
     desk.incident("the first").await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;
-    // SQLite plans by what the migration told it, whether or not anybody ever ran ANALYZE.
+    // SQLite must find the way without statistics: nobody runs ANALYZE there.
     if database.kind == Kind::Postgres {
         pool.execute_unprepared("ANALYZE").await.expect("statistics");
     }
-    for (statuses, indexes) in [
-        (Value::Null, "incident_open_by_"),
-        (json!(["NEW", "ACTIVE", "RESOLVED"]), "incident_by_"),
-        (json!(["NEW", "ACTIVE", "RESOLVED", "REDIRECTED"]), "incident_by_"),
-    ] {
-        orders_use(&desk, &sent, &pool, &statuses, indexes).await;
+    for statuses in
+        [Value::Null, json!(["NEW", "ACTIVE", "RESOLVED"]), json!(["NEW", "ACTIVE", "RESOLVED", "REDIRECTED"])]
+    {
+        orders_use(&desk, &sent, &pool, &statuses).await;
     }
 }
 
-async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, statuses: &Value, indexes: &str) {
+async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, statuses: &Value) {
     let query = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!], $first: Int, $after: String, $last: Int, $before: String) {
         incidents(filter: $filter, orderBy: $order, first: $first, after: $after, last: $last, before: $before) {
             pageInfo { startCursor endCursor }
@@ -88,11 +95,9 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
     let filter = if statuses.is_null() { json!({}) } else { json!({ "status": statuses }) };
     for (field, [ascending, descending]) in ORDERS {
         for (direction, index) in [("ASC", ascending), ("DESC", descending)] {
-            let index = match (field, indexes) {
-                ("NUMBER", "incident_by_") => "incident_number".to_owned(),
-                // By status the open ones lie together in the index of all.
-                ("STATUS", _) => "incident_by_status".to_owned(),
-                _ => format!("{indexes}{index}"),
+            let index = match field {
+                "NUMBER" => "incident_number".to_owned(),
+                _ => format!("incident_by_{index}"),
             };
             let order = json!([{ "field": field, "direction": direction }]);
             let mut cursor = Value::Null;
@@ -109,7 +114,7 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
                 let statements = sent.take();
                 let read =
                     statements.iter().find(|statement| statement.sql.contains("FROM \"incident\"")).expect("a page");
-                let plan = plan(pool, read).await;
+                let plan = plan(pool, read, page != "first").await;
                 let place = format!("{field} {direction}, {page} page, statuses {statuses}:\n{}\n{plan}", read.sql);
                 assert!(plan.contains(&index), "not along {index}: {place}");
                 assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {place}");

@@ -92,11 +92,6 @@ impl TestDesk {
         Self { app, clock: options.clock, url, http: reqwest::Client::new(), stop, tasks: vec![relay, server] }
     }
 
-    /// Runs an operation as the local manager; the whole response.
-    pub(crate) async fn graphql(&self, query: &str, variables: Value) -> Value {
-        self.graphql_as(None, query, variables).await
-    }
-
     /// Runs an operation as an account; the whole response.
     pub(crate) async fn graphql_as(&self, account: Option<&str>, query: &str, variables: Value) -> Value {
         let mut request =
