@@ -87,6 +87,17 @@ pub struct Owner {
     pub name: String,
 }
 
+/// Why somebody is suggested as an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
+pub enum SuggestionReason {
+    /// It is the caller.
+    Me,
+    /// The caller picked it before.
+    RecentPick,
+    /// Its name or account holds the search.
+    Match,
+}
+
 /// Who made a change, named as at that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,10 +4,10 @@ use async_graphql::{Enum, ID, Object, SimpleObject};
 
 use super::context::View;
 use crate::domain::account::{
-    ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, User as DomainUser,
+    ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, SuggestionReason, User as DomainUser,
 };
 use crate::domain::{Instant, Result};
-use crate::storage::{AssigneeSuggestion as Suggestion, SuggestionReason};
+use crate::storage::AssigneeSuggestion as Suggestion;
 
 /// Whether an owner is a user or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]

@@ -38,7 +38,7 @@ pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use entity::{EntitySpan, IncidentEntity};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use sea_orm::Statement;
-pub use suggestion::{AssigneeSuggestion, Reason as SuggestionReason, TagSuggestion};
+pub use suggestion::{AssigneeSuggestion, TagSuggestion};
 pub use text::TextKey;
 
 /// Is told of each statement, once it was answered.

@@ -10,7 +10,7 @@ use sea_orm::{QueryOrder, QuerySelect, Set};
 use super::account::{group, user};
 use super::filter::contains;
 use super::{Reader, Tx, tag};
-use crate::domain::account::{Owner, OwnerId};
+use crate::domain::account::{Owner, OwnerId, SuggestionReason};
 use crate::domain::tag::{TagKind, key};
 use crate::domain::{GroupId, Instant, Result, UserId, text};
 
@@ -40,25 +40,13 @@ const RECENT_TAGS: Duration = Duration::days(14);
 /// How many recent picks are looked at.
 const RECENT_PICKS_MAX: u64 = 20;
 
-/// Why somebody is suggested as an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
-#[graphql(name = "SuggestionReason")]
-pub enum Reason {
-    /// It is the caller.
-    Me,
-    /// The caller picked it before.
-    RecentPick,
-    /// Its name or account holds the search.
-    Match,
-}
-
 /// Somebody who may become the owner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssigneeSuggestion {
     /// Who.
     pub owner: Owner,
     /// Why.
-    pub reason: Reason,
+    pub reason: SuggestionReason,
 }
 
 /// A tag that may be meant.
@@ -92,14 +80,14 @@ impl Reader {
             .collect();
         let known = self.owners(picked.iter().copied().chain([OwnerId::User(me)])).await?;
         let mut suggestions: Vec<AssigneeSuggestion> = Vec::new();
-        let first = [(OwnerId::User(me), Reason::Me)].into_iter();
-        for (id, reason) in first.chain(picked.into_iter().map(|id| (id, Reason::RecentPick))) {
+        let first = [(OwnerId::User(me), SuggestionReason::Me)].into_iter();
+        for (id, reason) in first.chain(picked.into_iter().map(|id| (id, SuggestionReason::RecentPick))) {
             if let Some(owner) = known.get(&id).filter(|owner| holds(owner)) {
                 suggestions.push(AssigneeSuggestion { owner: owner.clone(), reason });
             }
         }
         for owner in self.accounts_holding(search, limit).await? {
-            suggestions.push(AssigneeSuggestion { owner, reason: Reason::Match });
+            suggestions.push(AssigneeSuggestion { owner, reason: SuggestionReason::Match });
         }
         let mut seen = HashSet::new();
         suggestions.retain(|suggestion| seen.insert(suggestion.owner.id));

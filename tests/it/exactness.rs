@@ -172,7 +172,7 @@ async fn follow(
             ... on QueueEntered { row { id } }
             ... on QueueUpdated { row { id } changedFields }
             ... on QueueLeft { incidentId reason }
-            ... on Resync { reason }
+            ... on Resync { resyncReason }
         }
     }";
     let mut request = format!("ws://{address}/graphql").into_client_request().expect("a URL");
