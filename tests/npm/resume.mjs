@@ -13,6 +13,8 @@ const client = createClient({
   webSocketImpl: WebSocket,
   lazy: false,
   retryAttempts: 100,
+  // A refused connection is no close event: without this the client takes it for final.
+  shouldRetry: () => true,
   retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
 });
 const query = `subscription Follow($after: String) {
