@@ -108,6 +108,11 @@ impl Error {
         Self::Refused(Box::new(Self::refused(Code::Unauthenticated, message)))
     }
 
+    /// The desk cannot answer at this moment.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::Refused(Box::new(Self::refused(Code::Unavailable, message)))
+    }
+
     /// More than `bound` was asked for in the input field `path`.
     pub fn limit(path: impl Into<String>, message: impl Into<String>, bound: usize) -> Self {
         let refusal = Refusal {

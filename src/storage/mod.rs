@@ -210,7 +210,12 @@ impl Store {
             },
             _ => immediate(),
         };
-        let conn = Arc::new(self.writer.begin_with_options(options).await?);
+        let conn = self.writer.begin_with_options(options).await.map_err(|error| match Error::from(error) {
+            // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
+            Error::Busy => Error::unavailable("the desk is busy, try again"),
+            fault => fault,
+        })?;
+        let conn = Arc::new(conn);
         let tx = Arc::new(Tx { reader: Reader { conn: conn.clone() }, pending: Mutex::default() });
         let outcome = match work(tx.clone()).await {
             Ok(value) => tx.append_pending().await.map(|head| (value, head)),

@@ -96,6 +96,10 @@ const READS: [&str; 9] = [
     "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
 ];
 
+/// The keys of a list are collected by turns of the scheduler, and a busy one may split a list in two. Ten times the rows
+/// would ask 45 times more often, if anything asked for each.
+const SPLIT_ROUNDS_MAX: usize = 6;
+
 async fn no_read_asks_once_for_each_row(database: TestDatabase) {
     let sent = Sent::default();
     let desk = sent.by_desk(&database).await;
@@ -131,7 +135,7 @@ async fn no_read_asks_once_for_each_row(database: TestDatabase) {
     }
     for ((read, statements), (few, many)) in reads.iter().zip(&last).zip(counts[0].iter().zip(&counts[1])) {
         let texts: Vec<&str> = statements.iter().map(|statement| statement.sql.as_str()).collect();
-        assert_eq!(few, many, "{read}\n{texts:#?}");
+        assert!(*many <= few + SPLIT_ROUNDS_MAX, "{few} statements became {many} for {read}\n{texts:#?}");
         assert!(*many <= 40, "{many} statements for {read}\n{texts:#?}");
     }
 
