@@ -96,9 +96,10 @@ const READS: [&str; 9] = [
     "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
 ];
 
-/// The keys of a list are collected by turns of the scheduler, and a busy one may split a list in two. Ten times the rows
+/// The keys of a list are collected by turns of the scheduler, and a busy one may split a list: 33 statements became 38 beside
+/// the rest of the suite. Ten times the rows
 /// would ask 45 times more often, if anything asked for each.
-const SPLIT_ROUNDS_MAX: usize = 6;
+const SPLIT_ROUNDS_MAX: usize = 20;
 
 async fn no_read_asks_once_for_each_row(database: TestDatabase) {
     let sent = Sent::default();
