@@ -97,8 +97,7 @@ const READS: [&str; 9] = [
 ];
 
 /// The keys of a list are collected by turns of the scheduler, and a busy one may split a list: 33 statements became 38 beside
-/// the rest of the suite. Ten times the rows
-/// would ask 45 times more often, if anything asked for each.
+/// the rest of the suite. Fifty rows instead of five would cost 45 statements more, if anything asked for each.
 const SPLIT_ROUNDS_MAX: usize = 20;
 
 async fn no_read_asks_once_for_each_row(database: TestDatabase) {
