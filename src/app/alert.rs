@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::json;
 
-use super::incident::{Extra, IncidentEdit, Locked, OwnerChoice, Work};
+use super::incident::{Extra, IncidentEdit, OwnerChoice, Work};
+use super::link::Locked;
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertStatus};

@@ -7,16 +7,15 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::link::{Links, Locked, lock};
 use super::{App, Command};
-use crate::domain::account::{ActorImage, Owner, OwnerId, Role};
-use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert, AlertStatus};
-use crate::domain::change::{AlertDelta, Cause, CauseKind, CommentAction, Entry};
-use crate::domain::classification::Classification;
+use crate::domain::account::{Owner, OwnerId, Role};
+use crate::domain::alert::{Alert, AlertStatus};
+use crate::domain::change::{AlertDelta, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
-use crate::domain::incident::{Incident, Patch, Propagation, Severity, Status};
+use crate::domain::incident::{Incident, Patch, Propagation};
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
-use crate::domain::tag::Tag;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Tx};
 
@@ -41,28 +40,10 @@ pub struct NewComment {
 /// What one command asks of an incident: any of the actions together, all or nothing. Absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct IncidentEdit {
-    /// A title.
-    pub title: Option<String>,
-    /// A description; none clears it.
-    pub description: Option<Option<String>>,
-    /// An override; none returns to the computed severity.
-    pub severity: Option<Option<Severity>>,
-    /// A status.
-    pub status: Option<Status>,
-    /// A resolution note.
-    pub note: Option<String>,
-    /// A classification; none clears it.
-    pub classification: Option<Option<Classification>>,
+    /// Its own fields.
+    pub patch: Patch,
     /// An owner; none unassigns.
     pub owner: Option<Option<OwnerChoice>>,
-    /// Tags to add.
-    pub add_tags: Vec<Tag>,
-    /// Tags to remove.
-    pub remove_tags: Vec<Tag>,
-    /// When the activity began, as a person states it.
-    pub first_activity_at: Option<Option<Instant>>,
-    /// When the activity ended, as a person states it.
-    pub last_activity_at: Option<Option<Instant>>,
     /// A comment.
     pub comment: Option<NewComment>,
     /// Alerts to link.
@@ -73,6 +54,12 @@ pub struct IncidentEdit {
     pub reopen: bool,
     /// Alerts to unlink.
     pub unlink: Vec<AlertId>,
+}
+
+impl From<Patch> for IncidentEdit {
+    fn from(patch: Patch) -> Self {
+        Self { patch, ..Self::default() }
+    }
 }
 
 /// What a command on an incident did.
@@ -125,7 +112,7 @@ impl App {
                 if id_given && let Some(existing) = existing(&tx, id, &input).await? {
                     return Ok(Done::unchanged(existing));
                 }
-                let linked = lock_links(&tx, &edit).await?;
+                let linked = lock(&tx, &edit, None).await?;
                 let number = tx.next_incident_number().await?;
                 let incident = Incident::new(id, number, at);
                 let created_input = id_given.then_some(input);
@@ -141,7 +128,7 @@ impl App {
         self.change_incident(command, |tx, _| {
             let (edit, command) = (edit.clone(), command.clone());
             Box::pin(async move {
-                let mut linked = lock_links_with(&tx, &edit, id).await?;
+                let mut linked = lock(&tx, &edit, Some(id)).await?;
                 let incident = linked
                     .holders
                     .remove(&id)
@@ -236,10 +223,6 @@ impl Command {
         }
         command
     }
-
-    fn moving(&self) -> Origin {
-        Origin { cause: Cause { kind: CauseKind::Move, name: self.cause.name.clone() }, ..self.origin() }
-    }
 }
 
 fn digest(edit: &IncidentEdit) -> Result<Vec<u8>> {
@@ -258,49 +241,6 @@ async fn existing(tx: &Tx, id: IncidentId, input: &[u8]) -> Result<Option<Incide
         return Err(Error::conflict("an incident of this id was made with other input", now));
     }
     Ok(Some(incident))
-}
-
-/// Everything locked that linking needs: incidents first, then alerts, each in ascending order of id.
-pub(super) struct Locked {
-    pub(super) holders: BTreeMap<IncidentId, Incident>,
-    pub(super) alerts: BTreeMap<AlertId, Alert>,
-}
-
-async fn lock_links(tx: &Tx, edit: &IncidentEdit) -> Result<Locked> {
-    lock(tx, edit, None).await
-}
-
-async fn lock_links_with(tx: &Tx, edit: &IncidentEdit, id: IncidentId) -> Result<Locked> {
-    lock(tx, edit, Some(id)).await
-}
-
-async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -> Result<Locked> {
-    if edit.unlink.iter().any(|id| edit.link.contains(id)) {
-        return Err(Error::invalid("unlinkAlerts", "an alert is linked or unlinked, not both"));
-    }
-    let wanted: BTreeSet<AlertId> = edit.link.iter().chain(&edit.unlink).copied().collect();
-    if wanted.len() > ALERTS_PER_LINK_MAX {
-        let message = format!("at most {ALERTS_PER_LINK_MAX} alerts at once");
-        return Err(Error::limit("linkAlerts", message, ALERTS_PER_LINK_MAX));
-    }
-    let wanted: Vec<AlertId> = wanted.into_iter().collect();
-    let mut incidents: BTreeSet<IncidentId> = tx.alerts(&wanted).await?.iter().filter_map(|a| a.incident).collect();
-    incidents.extend(id);
-    let incidents: Vec<IncidentId> = incidents.into_iter().collect();
-    let holders = tx.lock_incidents(&incidents).await?.into_iter().map(|incident| (incident.id, incident)).collect();
-    let alerts: BTreeMap<AlertId, Alert> =
-        tx.lock_alerts(&wanted).await?.into_iter().map(|alert| (alert.id, alert)).collect();
-    let locked = Locked { holders, alerts };
-    if let Some(missing) = wanted.iter().find(|id| !locked.alerts.contains_key(*id)) {
-        let path = if edit.link.contains(missing) { "linkAlerts" } else { "unlinkAlerts" };
-        return Err(Error::not_found("alert", missing).at(path));
-    }
-    // Between the look and the lock an alert may have moved: then its holder is not locked, and the command tries anew.
-    let moved = |alert: &Alert| alert.incident.is_some_and(|holder| !locked.holders.contains_key(&holder));
-    if locked.alerts.values().any(moved) {
-        return Err(Error::Busy);
-    }
-    Ok(locked)
 }
 
 /// What a caller of [`Work::write_with`] adds to the change.
@@ -345,8 +285,18 @@ impl Work<'_> {
         let at = self.command.at;
         let next = incident.version + 1;
         let image = self.command.actor_image();
-        let patch = self.patch(&edit).await?;
+        let mut patch = edit.patch.clone();
+        patch.add_tags = self.tx.first_written(patch.add_tags, at).await?;
+        let owner = match edit.owner {
+            Some(Some(choice)) => Some(Some(self.owner(choice).await?)),
+            Some(None) => Some(None),
+            None => None,
+        };
         let mut propagation = incident.apply(patch, &image, at)?;
+        if let Some(owner) = owner {
+            incident.assign(owner, at);
+            propagation.owner = true;
+        }
         let mut facts = extra.facts;
         let unlinked = self.unlink(&incident, &edit.unlink, &mut locked, &mut facts).await?;
         let links = Links::choose(&incident, &edit, &locked)?;
@@ -359,8 +309,8 @@ impl Work<'_> {
         let summed = before.is_none()
             || !links.new.is_empty()
             || !unlinked.is_empty()
-            || edit.first_activity_at.is_some()
-            || edit.last_activity_at.is_some();
+            || edit.patch.first_activity_at.is_some()
+            || edit.patch.last_activity_at.is_some();
         if summed {
             incident.summarise(&self.tx.alert_summary(incident.id, incident.title_generated).await?);
         }
@@ -384,28 +334,6 @@ impl Work<'_> {
         Ok(Done { incident, changed, alerts: touched, comment })
     }
 
-    /// The edit of an incident's own fields, its owner and tags looked up.
-    async fn patch(&self, edit: &IncidentEdit) -> Result<Patch> {
-        let owner = match edit.owner {
-            None => None,
-            Some(None) => Some(None),
-            Some(Some(choice)) => Some(Some(self.owner(choice).await?)),
-        };
-        Ok(Patch {
-            title: edit.title.clone(),
-            description: edit.description.clone(),
-            severity: edit.severity,
-            status: edit.status,
-            note: edit.note.clone(),
-            classification: edit.classification,
-            owner,
-            add_tags: self.tx.first_written(edit.add_tags.clone(), self.command.at).await?,
-            remove_tags: edit.remove_tags.clone(),
-            first_activity_at: edit.first_activity_at,
-            last_activity_at: edit.last_activity_at,
-        })
-    }
-
     /// The owner that a caller chose; the pick is noted for its suggestions.
     pub(super) async fn owner(&self, choice: OwnerChoice) -> Result<Owner> {
         let actor = self.command.actor.as_ref();
@@ -423,55 +351,6 @@ impl Work<'_> {
             self.tx.note_pick(actor.user.id, id, self.command.at).await?;
         }
         Ok(owner)
-    }
-
-    async fn unlink(
-        &self,
-        incident: &Incident,
-        ids: &[AlertId],
-        locked: &mut Locked,
-        facts: &mut Vec<Entry>,
-    ) -> Result<Vec<AlertId>> {
-        for id in ids {
-            if locked.alerts.get(id).and_then(|alert| alert.incident) != Some(incident.id) {
-                let message = format!("alert {id} is not in INC-{}", incident.number);
-                return Err(Error::conflict(message, json!({ "alert": id.to_string() })));
-            }
-        }
-        let gone: Vec<AlertId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        if !gone.is_empty() {
-            self.tx.place_alerts(&gone, None, self.command.at).await?;
-            gone.iter().for_each(|id| {
-                if let Some(alert) = locked.alerts.get_mut(id) {
-                    alert.incident = None;
-                }
-            });
-            facts.push(Entry::AlertsUnlinked { alerts: gone.clone(), to: None });
-        }
-        Ok(gone)
-    }
-
-    /// Reopens a resolved incident that gets an active alert, if the caller allowed it; else refuses.
-    fn reopen_for(
-        &self,
-        incident: &mut Incident,
-        links: &Links,
-        edit: &IncidentEdit,
-        mut propagation: Propagation,
-        locked: &Locked,
-    ) -> Result<Propagation> {
-        let open = |id: &AlertId| locked.alerts.get(id).is_some_and(|alert| alert.status != AlertStatus::Resolved);
-        if incident.status != Status::Resolved || propagation.resolve || !links.new.iter().any(open) {
-            return Ok(propagation);
-        }
-        if !edit.reopen {
-            let message = format!("INC-{} is resolved: linking an active alert needs `reopen: true`", incident.number);
-            return Err(Error::conflict(message, json!({ "status": "RESOLVED" })));
-        }
-        let patch = Patch { status: Some(Status::Active), ..Patch::default() };
-        let image: ActorImage = self.command.actor_image();
-        propagation.reopen = incident.apply(patch, &image, self.command.at)?.reopen;
-        Ok(propagation)
     }
 
     /// Carries the incident's owner and status on to its alerts; returns what changed of each, ascending by id.
@@ -553,50 +432,5 @@ impl Work<'_> {
         let sha256 = Some(sha256_hex(&comment.body));
         facts.push(Entry::Comment { action: CommentAction::Added, comment: comment.id, sha256 });
         Ok(Some(comment))
-    }
-
-    /// Records what the incidents lost that held the moved alerts.
-    async fn take_from_holders(&self, incident: &Incident, links: &Links, locked: Locked) -> Result<()> {
-        for (holder, alerts) in &links.by_holder {
-            let Some(before) = locked.holders.get(holder) else { continue };
-            let mut after = before.clone();
-            self.tx.release_entities(*holder, before.version + 1, alerts).await?;
-            after.summarise(&self.tx.alert_summary(*holder, after.title_generated).await?);
-            let facts = vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: Some(incident.id) }];
-            self.tx.record(Some(before), &mut after, facts, &self.command.moving(), None).await?;
-        }
-        Ok(())
-    }
-}
-
-/// Which alerts come to an incident, and from where.
-#[derive(Default)]
-struct Links {
-    new: Vec<AlertId>,
-    from: Vec<IncidentId>,
-    by_holder: BTreeMap<IncidentId, Vec<AlertId>>,
-}
-
-impl Links {
-    fn choose(incident: &Incident, edit: &IncidentEdit, locked: &Locked) -> Result<Self> {
-        let mut links = Self::default();
-        for id in edit.link.iter().copied().collect::<BTreeSet<_>>() {
-            match locked.alerts.get(&id).and_then(|alert| alert.incident) {
-                Some(holder) if holder == incident.id => continue,
-                Some(holder) => {
-                    let number = locked.holders.get(&holder).map_or(0, |incident| incident.number);
-                    if !edit.move_alerts {
-                        let now = json!({ "alert": id.to_string(), "incident": holder.to_string(), "number": number });
-                        let message = format!("alert {id} is in INC-{number}: taking it needs `move: true`");
-                        return Err(Error::conflict(message, now));
-                    }
-                    links.by_holder.entry(holder).or_default().push(id);
-                }
-                None => {}
-            }
-            links.new.push(id);
-        }
-        links.from = links.by_holder.keys().copied().collect();
-        Ok(links)
     }
 }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod alert;
 pub mod comment;
 pub mod incident;
+mod link;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -131,8 +131,9 @@ pub struct Incident {
     pub deleted_at: Option<Instant>,
 }
 
-/// What one command changes of an incident's own fields; absent fields stay. All or nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What one command changes of an incident's own fields; absent fields stay. All or nothing. The owner is not among them:
+/// a caller's word for one has to be looked up first ([`Incident::assign`]).
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Patch {
     /// A new title, by a person.
     pub title: Option<String>,
@@ -146,8 +147,6 @@ pub struct Patch {
     pub note: Option<String>,
     /// A classification; none clears it.
     pub classification: Option<Option<Classification>>,
-    /// An owner; none unassigns.
-    pub owner: Option<Option<Owner>>,
     /// Tags to add.
     pub add_tags: Vec<Tag>,
     /// Tags to remove.
@@ -281,10 +280,6 @@ impl Incident {
         if let Some(classification) = patch.classification {
             self.classification = classification;
         }
-        if let Some(owner) = patch.owner {
-            self.assign(owner, now);
-            propagation.owner = true;
-        }
         self.retag(patch.add_tags, &patch.remove_tags)?;
         self.state_activity(patch.first_activity_at, patch.last_activity_at)?;
         Ok(propagation)
@@ -326,7 +321,8 @@ impl Incident {
         Ok(())
     }
 
-    fn assign(&mut self, owner: Option<Owner>, now: Instant) {
+    /// Gives it an owner, or none.
+    pub fn assign(&mut self, owner: Option<Owner>, now: Instant) {
         if owner.is_some() && self.first_assigned_at.is_none() {
             self.first_assigned_at = Some(now);
         }

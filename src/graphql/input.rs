@@ -10,7 +10,7 @@ use crate::domain::account::{OwnerId, Role};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
-use crate::domain::incident::{Severity, Status, parse_description, parse_note};
+use crate::domain::incident::{Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, comment, text, title};
 
@@ -113,17 +113,21 @@ impl CreateIncidentInput {
     pub fn read(self) -> Result<(Option<IncidentId>, IncidentEdit)> {
         let mut add_tags = tags("tags", &self.tags, TagKind::Custom)?;
         add_tags.extend(system_tags("systemTags", &self.system_tags)?);
-        let edit = IncidentEdit {
+        let patch = Patch {
             title: self.title.map(|text| title::parse("title", &text)).transpose()?,
             description: self.description.map(|text| parse_description("description", &text)).transpose()?,
             severity: self.severity.map(Some),
             status: self.status,
             note: self.note.map(|text| parse_note("note", &text)).transpose()?.flatten(),
             classification: self.classification.map(Some),
-            owner: self.owner.map(|owner| owner.read()).transpose()?.map(Some),
             add_tags,
             first_activity_at: self.first_activity_at.map(|at| instant("firstActivityAt", at)).transpose()?.map(Some),
             last_activity_at: self.last_activity_at.map(|at| instant("lastActivityAt", at)).transpose()?.map(Some),
+            ..Patch::default()
+        };
+        let edit = IncidentEdit {
+            patch,
+            owner: self.owner.map(|owner| owner.read()).transpose()?.map(Some),
             link: alert_ids("alerts", &self.alerts)?,
             move_alerts: self.r#move,
             ..IncidentEdit::default()
@@ -202,18 +206,21 @@ impl UpdateIncidentInput {
         let mut remove_tags = tags("removeTags", &self.remove_tags, TagKind::Custom)?;
         remove_tags.extend(system_tags("removeSystemTags", &self.remove_system_tags)?);
         let description = maybe(self.description, |text| parse_description("description", &text))?;
-        Ok(IncidentEdit {
+        let patch = Patch {
             title: self.title.map(|text| title::parse("title", &text)).transpose()?,
             description: description.map(Option::flatten),
             severity: maybe(self.severity, Ok)?,
             status: self.status,
             note: self.note.map(|text| parse_note("note", &text)).transpose()?.flatten(),
             classification: maybe(self.classification, Ok)?,
-            owner: maybe(self.owner, |owner| owner.read())?,
             add_tags,
             remove_tags,
             first_activity_at: maybe(self.first_activity_at, |at| instant("firstActivityAt", at))?,
             last_activity_at: maybe(self.last_activity_at, |at| instant("lastActivityAt", at))?,
+        };
+        Ok(IncidentEdit {
+            patch,
+            owner: maybe(self.owner, |owner| owner.read())?,
             comment: self.comment.map(|body| new_comment("comment", &body)).transpose()?,
             link: alert_ids("linkAlerts", &self.link_alerts)?,
             move_alerts: self.r#move,

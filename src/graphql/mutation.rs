@@ -12,7 +12,7 @@ use crate::app::alert::{AlertOutcome, Ingested};
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
 use crate::domain::alert::AlertDraft;
-use crate::domain::incident::{Status, parse_description, parse_note};
+use crate::domain::incident::{Patch, Status, parse_description, parse_note};
 use crate::domain::{AlertId, Error, Result, comment, title};
 
 /// The root of all mutations.
@@ -208,7 +208,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: RenameIncidentInput,
     ) -> Result<IncidentPayload> {
         let title = title::parse("title", &input.title);
-        let change = title.map(|title| IncidentEdit { title: Some(title), ..IncidentEdit::default() });
+        let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -219,7 +219,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: DescribeIncidentInput,
     ) -> Result<IncidentPayload> {
         let text = input.description.as_deref().map(|text| parse_description("description", text)).transpose();
-        let change = text.map(|text| IncidentEdit { description: Some(text.flatten()), ..IncidentEdit::default() });
+        let change = text.map(|text| Patch { description: Some(text.flatten()), ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -229,7 +229,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentSeverityInput,
     ) -> Result<IncidentPayload> {
-        let change = IncidentEdit { severity: Some(input.severity), ..IncidentEdit::default() };
+        let change = Patch { severity: Some(input.severity), ..Patch::default() }.into();
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
@@ -239,7 +239,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentStatusInput,
     ) -> Result<IncidentPayload> {
-        let change = IncidentEdit { status: Some(input.status), ..IncidentEdit::default() };
+        let change = Patch { status: Some(input.status), ..Patch::default() }.into();
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
@@ -269,7 +269,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: AddTagsInput,
     ) -> Result<IncidentPayload> {
-        let change = input.read().map(|add_tags| IncidentEdit { add_tags, ..IncidentEdit::default() });
+        let change = input.read().map(|add_tags| Patch { add_tags, ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -279,7 +279,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: RemoveTagsInput,
     ) -> Result<IncidentPayload> {
-        let change = input.read().map(|remove_tags| IncidentEdit { remove_tags, ..IncidentEdit::default() });
+        let change = input.read().map(|remove_tags| Patch { remove_tags, ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -289,7 +289,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: ClassifyIncidentInput,
     ) -> Result<IncidentPayload> {
-        let change = IncidentEdit { classification: Some(input.classification), ..IncidentEdit::default() };
+        let change = Patch { classification: Some(input.classification), ..Patch::default() }.into();
         edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
     }
 
@@ -300,12 +300,13 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: ResolveIncidentInput,
     ) -> Result<IncidentPayload> {
         let note = input.note.as_deref().map(|note| parse_note("note", note)).transpose();
-        let change = note.map(|note| IncidentEdit {
+        let change = note.map(|note| Patch {
             status: Some(Status::Resolved),
             note: note.flatten(),
             classification: input.classification.map(Some),
-            ..IncidentEdit::default()
+            ..Patch::default()
         });
+        let change = change.map(IncidentEdit::from);
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -317,7 +318,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: ReopenIncidentInput,
     ) -> Result<IncidentPayload> {
         let change = match input.status {
-            Status::New | Status::Active => Ok(IncidentEdit { status: Some(input.status), ..IncidentEdit::default() }),
+            Status::New | Status::Active => Ok(Patch { status: Some(input.status), ..Patch::default() }.into()),
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await

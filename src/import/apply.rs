@@ -20,7 +20,7 @@ use crate::app::{App, Command};
 use crate::domain::account::{Actor, GroupDraft, OwnerId, Role, UserDraft};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::change::{Cause, CauseKind};
-use crate::domain::incident::{Incident, Severity, Status, parse_description, parse_note};
+use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, comment, title};
 
@@ -207,7 +207,7 @@ impl<'a> Applier<'a> {
         let created = self.time(record.created_at);
         let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| cut(at).max(created));
         let making = self.command(record.by.as_ref(), created).await?;
-        let first = IncidentEdit {
+        let patch = Patch {
             title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
             description: record
                 .description
@@ -218,18 +218,23 @@ impl<'a> Applier<'a> {
             add_tags: tags(&record.tags)?,
             first_activity_at: record.first_activity_at.map(|at| Some(cut(at))),
             last_activity_at: record.last_activity_at.map(|at| Some(cut(at))),
-            link: self.alerts(&record.alerts, created).await?,
-            ..IncidentEdit::default()
+            ..Patch::default()
         };
+        let link = self.alerts(&record.alerts, created).await?;
+        let first = IncidentEdit { patch, link, ..IncidentEdit::default() };
         let note = record.note.as_deref().map_or(Ok(None), |text| parse_note("note", text))?;
-        let state = IncidentEdit {
+        let patch = Patch {
             status: record.status.filter(|status| *status != Status::New),
             classification: record.classification.map(Some),
+            note,
+            ..Patch::default()
+        };
+        let state = IncidentEdit {
+            patch,
             owner: match &record.owner {
                 Some(owner) => Some(Some(OwnerChoice::Id(self.owner(owner, created).await?))),
                 None => None,
             },
-            note,
             ..IncidentEdit::default()
         };
         let mut steps = vec![(making, first)];
@@ -312,7 +317,7 @@ impl<'a> Applier<'a> {
             ..remark.clone()
         });
         let remark = remark.map(|remark| remark_edit(&remark, &record.source, &record.external_id)).transpose()?;
-        Ok(IncidentEdit {
+        let patch = Patch {
             title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
             description: record
                 .description
@@ -323,13 +328,17 @@ impl<'a> Applier<'a> {
             status: record.status,
             note: record.note.as_deref().map_or(Ok(None), |text| parse_note("note", text))?,
             classification: record.classification,
+            add_tags: tags(&record.add_tags)?,
+            remove_tags: tags(&record.remove_tags)?,
+            ..Patch::default()
+        };
+        Ok(IncidentEdit {
+            patch,
             owner: match &record.owner {
                 Some(Some(owner)) => Some(Some(OwnerChoice::Id(self.owner(owner, at).await?))),
                 Some(None) => Some(None),
                 None => None,
             },
-            add_tags: tags(&record.add_tags)?,
-            remove_tags: tags(&record.remove_tags)?,
             comment: remark.and_then(|edit| edit.comment),
             link: self.alerts(&record.link, at).await?,
             reopen: record.status.is_some_and(|status| status != Status::Resolved),
@@ -391,8 +400,8 @@ impl<'a> Applier<'a> {
         if known.is_some() || self.format == Format::Watchfloor {
             return Ok(known.filter(|incident| incident.deleted_at.is_none()));
         }
-        let edit = IncidentEdit { title: Some(stub_title(source, external_id)), ..IncidentEdit::default() };
-        let outcome = self.app.create_incident(&self.system(at), Some(id), edit).await?;
+        let edit = Patch { title: Some(stub_title(source, external_id)), ..Patch::default() };
+        let outcome = self.app.create_incident(&self.system(at), Some(id), edit.into()).await?;
         self.counts.incidents_created += 1;
         self.touched(id, at);
         Ok(Some(outcome.incident))
@@ -519,8 +528,9 @@ fn tags(records: &[TagRecord]) -> Result<Vec<Tag>> {
 }
 
 fn join(first: &mut IncidentEdit, state: IncidentEdit) {
-    let IncidentEdit { status, classification, owner, note, .. } = state;
-    (first.status, first.classification, first.owner, first.note) = (status, classification, owner, note);
+    let Patch { status, classification, note, .. } = state.patch;
+    first.owner = state.owner;
+    (first.patch.status, first.patch.classification, first.patch.note) = (status, classification, note);
 }
 
 fn remark_edit(remark: &Remark, source: &str, external_id: &str) -> Result<IncidentEdit> {

@@ -13,7 +13,7 @@ use watchfloor::domain::IncidentId;
 use watchfloor::domain::alert::{AlertDraft, Report};
 use watchfloor::domain::change::Change;
 use watchfloor::domain::clock::Clock;
-use watchfloor::domain::incident::{Severity, Status};
+use watchfloor::domain::incident::{Patch, Severity, Status};
 use watchfloor::domain::queue::QueueRow;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::{Hub, RingLimits};
@@ -55,8 +55,8 @@ async fn incidents(app: &App, count: usize) -> Vec<IncidentId> {
     let command = command(app, "createIncident").await;
     let mut ids = Vec::new();
     for number in 0..count {
-        let edit = IncidentEdit { title: Some(format!("Incident {number}")), ..IncidentEdit::default() };
-        ids.push(app.create_incident(&command, None, edit).await.expect("an incident").incident.id);
+        let edit = Patch { title: Some(format!("Incident {number}")), ..Patch::default() };
+        ids.push(app.create_incident(&command, None, edit.into()).await.expect("an incident").incident.id);
     }
     ids
 }
@@ -249,7 +249,12 @@ async fn a_transaction_takes_consecutive_positions(database: TestDatabase) {
         link.push(app.ingest_alerts(&command, drafts, into).await.expect("an ingest").alerts[0].id);
     }
     let before = changes(&app).await.len();
-    let edit = IncidentEdit { title: Some("All of it".into()), link, move_alerts: true, ..IncidentEdit::default() };
+    let edit = IncidentEdit {
+        patch: Patch { title: Some("All of it".into()), ..Patch::default() },
+        link,
+        move_alerts: true,
+        ..IncidentEdit::default()
+    };
     let target = app.create_incident(&command, None, edit).await.expect("a move").incident.id;
 
     let log = changes(&app).await;
@@ -304,22 +309,23 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
             tokio::spawn(async move {
                 let command = command(&app, "updateIncident").await;
                 for round in 0..rounds {
-                    let mut edit = IncidentEdit::default();
+                    let (mut edit, mut patch) = (IncidentEdit::default(), Patch::default());
                     match dice.below(7) {
-                        0 => edit.title = Some(format!("{} of {caller}, {round}", "long ".repeat(dice.below(90)))),
+                        0 => patch.title = Some(format!("{} of {caller}, {round}", "long ".repeat(dice.below(90)))),
                         1 => edit.owner = Some(dice.chance(50).then_some(OwnerChoice::Me)),
                         2 => {
                             let tag = Tag { kind: TagKind::Custom, name: format!("tag {}", dice.below(5)) };
-                            if dice.chance(50) { edit.add_tags.push(tag) } else { edit.remove_tags.push(tag) }
+                            if dice.chance(50) { patch.add_tags.push(tag) } else { patch.remove_tags.push(tag) }
                         }
-                        3 => edit.severity = Some(Some(*dice.pick(&[Severity::Low, Severity::High]))),
-                        4 => edit.status = Some(*dice.pick(&[Status::New, Status::Active])),
+                        3 => patch.severity = Some(Some(*dice.pick(&[Severity::Low, Severity::High]))),
+                        4 => patch.status = Some(*dice.pick(&[Status::New, Status::Active])),
                         5 => edit.comment = Some(NewComment { id: None, body: format!("{caller}: {round}") }),
                         _ => {
                             edit.link = dice.some(&alerts);
                             edit.move_alerts = true;
                         }
                     }
+                    edit.patch = patch;
                     app.update_incident(&command, *dice.pick(&ids), edit).await.expect("an edit");
                 }
             })

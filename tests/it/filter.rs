@@ -14,7 +14,7 @@ use watchfloor::domain::entity::{Entity, EntityKey, EntityKind};
 use watchfloor::domain::filter::{
     EntityFilter, IncidentFilter, OwnerFilter, QueueFilter, Subject, TagFilter, TimeRange,
 };
-use watchfloor::domain::incident::{Incident, Severity, Status};
+use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{AlertId, GroupId, IncidentId, Instant, UserId, text};
 use watchfloor::storage::AlertFilter;
@@ -178,21 +178,21 @@ async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
             add_tags.push(Tag { kind: TagKind::Expert, name: "VIP".into() });
         }
         let first = dice.chance(40).then(|| moment(dice));
-        let edit = IncidentEdit {
+        let patch = Patch {
             title: Some(format!("{} {number}", words(dice))),
             description: dice.chance(50).then(|| Some(words(dice))),
             severity: dice.chance(60).then(|| Some(*dice.pick(&SEVERITIES))),
             status: dice.chance(50).then(|| STATUSES[dice.below(3)]),
             classification: dice.chance(50).then(|| Some(classification(dice))),
-            owner,
             add_tags,
             first_activity_at: first.map(Some),
             last_activity_at: dice
                 .chance(40)
                 .then(|| Some(first.map_or(moment(dice), |first| first + chrono::Duration::minutes(5)))),
-            ..IncidentEdit::default()
+            ..Patch::default()
         };
-        let resolved = edit.status == Some(Status::Resolved);
+        let edit = IncidentEdit { patch, owner, ..IncidentEdit::default() };
+        let resolved = edit.patch.status == Some(Status::Resolved);
         let id = desk.app.create_incident(&command, None, edit).await.expect("an incident").incident.id;
         if dice.chance(65) && !resolved {
             let drafts = (0..1 + dice.below(3)).map(|n| draft(dice, &format!("{number}-{n}"))).collect();
@@ -209,10 +209,10 @@ async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
         let mut edit = IncidentEdit::default();
         match dice.below(5) {
             0 if !resolved => (edit.link, edit.move_alerts) = (vec![*dice.pick(&alerts)], true),
-            1 => edit.severity = Some(None),
-            2 => edit.classification = Some(None),
+            1 => edit.patch.severity = Some(None),
+            2 => edit.patch.classification = Some(None),
             3 => edit.owner = Some(None),
-            _ => edit.remove_tags = vec![Tag { kind: TagKind::Custom, name: dice.pick(&TAGS).to_uppercase() }],
+            _ => edit.patch.remove_tags = vec![Tag { kind: TagKind::Custom, name: dice.pick(&TAGS).to_uppercase() }],
         }
         desk.app.update_incident(&command, id, edit).await.expect("an edit");
     }

@@ -232,7 +232,7 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
     use watchfloor::app::alert::Into;
     use watchfloor::app::incident::{IncidentEdit, NewComment};
     use watchfloor::domain::alert::{AlertDraft, Report};
-    use watchfloor::domain::incident::Severity;
+    use watchfloor::domain::incident::{Patch, Severity};
 
     let desk = TestDesk::open(&database).await;
     let command = Command::new(desk.app.local_caller(None).await.expect("the manager"), desk.clock.now(), "test");
@@ -257,21 +257,21 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
     let made =
         desk.app.ingest_alerts(&command, (0..5_000).map(draft).collect(), Into::NewIncident).await.expect("alerts");
     let id = made.incident.expect("an incident").id;
-    let long = IncidentEdit { description: Some(Some("long ".repeat(1_000))), ..IncidentEdit::default() };
-    desk.app.update_incident(&command, id, long).await.expect("a description");
+    let long = Patch { description: Some(Some("long ".repeat(1_000))), ..Patch::default() };
+    desk.app.update_incident(&command, id, long.into()).await.expect("a description");
     let start = desk.log_end().await;
-    for n in 0..250 {
+    for n in 0..1_000 {
         let comment = Some(NewComment { id: None, body: format!("{n} {}", "word ".repeat(200)) });
         let edit = IncidentEdit { comment, ..IncidentEdit::default() };
         desk.app.update_incident(&command, id, edit).await.expect("a comment");
     }
     let changes = desk.app.store.read().await.expect("a snapshot").changes_after(start, 2_000).await.expect("changes");
-    assert_eq!(changes.len(), 250);
+    assert_eq!(changes.len(), 1_000);
     let largest = changes.iter().map(|change| change.bytes).max().expect("a change");
     assert!(largest < 2_048, "{largest} bytes");
     let stands = desk.read(&id.to_string()).await;
     assert_eq!(
         (&stands["commentCount"], &stands["alertCount"], &stands["version"]),
-        (&json!(250), &json!(5_000), &json!(252))
+        (&json!(1_000), &json!(5_000), &json!(1_002))
     );
 }

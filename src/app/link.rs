@@ -1,0 +1,153 @@
+//! Alerts that come to an incident and leave it: what has to be locked, which are meant, and what their holders lose.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::Command;
+use super::incident::{IncidentEdit, Work};
+use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert, AlertStatus};
+use crate::domain::change::{Cause, CauseKind, Entry};
+use crate::domain::incident::{Incident, Patch, Propagation, Status};
+use crate::domain::{AlertId, Error, IncidentId, Result};
+use crate::storage::{Origin, Tx};
+
+/// Everything locked that linking needs: incidents first, then alerts, each in ascending order of id.
+pub(super) struct Locked {
+    pub(super) holders: BTreeMap<IncidentId, Incident>,
+    pub(super) alerts: BTreeMap<AlertId, Alert>,
+}
+
+/// Locks what an edit links and unlinks, the incidents that hold it, and the incident itself where there is one.
+pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -> Result<Locked> {
+    if edit.unlink.iter().any(|id| edit.link.contains(id)) {
+        return Err(Error::invalid("unlinkAlerts", "an alert is linked or unlinked, not both"));
+    }
+    let wanted: BTreeSet<AlertId> = edit.link.iter().chain(&edit.unlink).copied().collect();
+    if wanted.len() > ALERTS_PER_LINK_MAX {
+        let message = format!("at most {ALERTS_PER_LINK_MAX} alerts at once");
+        return Err(Error::limit("linkAlerts", message, ALERTS_PER_LINK_MAX));
+    }
+    let wanted: Vec<AlertId> = wanted.into_iter().collect();
+    let mut incidents: BTreeSet<IncidentId> = tx.alerts(&wanted).await?.iter().filter_map(|a| a.incident).collect();
+    incidents.extend(id);
+    let incidents: Vec<IncidentId> = incidents.into_iter().collect();
+    let holders = tx.lock_incidents(&incidents).await?.into_iter().map(|incident| (incident.id, incident)).collect();
+    let alerts: BTreeMap<AlertId, Alert> =
+        tx.lock_alerts(&wanted).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+    let locked = Locked { holders, alerts };
+    if let Some(missing) = wanted.iter().find(|id| !locked.alerts.contains_key(*id)) {
+        let path = if edit.link.contains(missing) { "linkAlerts" } else { "unlinkAlerts" };
+        return Err(Error::not_found("alert", missing).at(path));
+    }
+    // Between the look and the lock an alert may have moved: then its holder is not locked, and the command tries anew.
+    let moved = |alert: &Alert| alert.incident.is_some_and(|holder| !locked.holders.contains_key(&holder));
+    if locked.alerts.values().any(moved) {
+        return Err(Error::Busy);
+    }
+    Ok(locked)
+}
+
+/// Which alerts come to an incident, and from where.
+#[derive(Default)]
+pub(super) struct Links {
+    pub(super) new: Vec<AlertId>,
+    pub(super) from: Vec<IncidentId>,
+    by_holder: BTreeMap<IncidentId, Vec<AlertId>>,
+}
+
+impl Links {
+    /// Those that an edit names and the incident does not hold yet. Refused: one that another incident holds, unless
+    /// the edit moves.
+    pub(super) fn choose(incident: &Incident, edit: &IncidentEdit, locked: &Locked) -> Result<Self> {
+        let mut links = Self::default();
+        for id in edit.link.iter().copied().collect::<BTreeSet<_>>() {
+            match locked.alerts.get(&id).and_then(|alert| alert.incident) {
+                Some(holder) if holder == incident.id => continue,
+                Some(holder) => {
+                    let number = locked.holders.get(&holder).map_or(0, |incident| incident.number);
+                    if !edit.move_alerts {
+                        let now = json!({ "alert": id.to_string(), "incident": holder.to_string(), "number": number });
+                        let message = format!("alert {id} is in INC-{number}: taking it needs `move: true`");
+                        return Err(Error::conflict(message, now));
+                    }
+                    links.by_holder.entry(holder).or_default().push(id);
+                }
+                None => {}
+            }
+            links.new.push(id);
+        }
+        links.from = links.by_holder.keys().copied().collect();
+        Ok(links)
+    }
+}
+
+impl Work<'_> {
+    /// Takes alerts out of an incident; says which.
+    pub(super) async fn unlink(
+        &self,
+        incident: &Incident,
+        ids: &[AlertId],
+        locked: &mut Locked,
+        facts: &mut Vec<Entry>,
+    ) -> Result<Vec<AlertId>> {
+        for id in ids {
+            if locked.alerts.get(id).and_then(|alert| alert.incident) != Some(incident.id) {
+                let message = format!("alert {id} is not in INC-{}", incident.number);
+                return Err(Error::conflict(message, json!({ "alert": id.to_string() })));
+            }
+        }
+        let gone: Vec<AlertId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        if !gone.is_empty() {
+            self.tx.place_alerts(&gone, None, self.command.at).await?;
+            gone.iter().for_each(|id| {
+                if let Some(alert) = locked.alerts.get_mut(id) {
+                    alert.incident = None;
+                }
+            });
+            facts.push(Entry::AlertsUnlinked { alerts: gone.clone(), to: None });
+        }
+        Ok(gone)
+    }
+
+    /// Reopens a resolved incident that gets an active alert, if the caller allowed it; else refuses.
+    pub(super) fn reopen_for(
+        &self,
+        incident: &mut Incident,
+        links: &Links,
+        edit: &IncidentEdit,
+        mut propagation: Propagation,
+        locked: &Locked,
+    ) -> Result<Propagation> {
+        let open = |id: &AlertId| locked.alerts.get(id).is_some_and(|alert| alert.status != AlertStatus::Resolved);
+        if incident.status != Status::Resolved || propagation.resolve || !links.new.iter().any(open) {
+            return Ok(propagation);
+        }
+        if !edit.reopen {
+            let message = format!("INC-{} is resolved: linking an active alert needs `reopen: true`", incident.number);
+            return Err(Error::conflict(message, json!({ "status": "RESOLVED" })));
+        }
+        let patch = Patch { status: Some(Status::Active), ..Patch::default() };
+        propagation.reopen = incident.apply(patch, &self.command.actor_image(), self.command.at)?.reopen;
+        Ok(propagation)
+    }
+
+    /// Records what the incidents lost that held the moved alerts.
+    pub(super) async fn take_from_holders(&self, incident: &Incident, links: &Links, locked: Locked) -> Result<()> {
+        for (holder, alerts) in &links.by_holder {
+            let Some(before) = locked.holders.get(holder) else { continue };
+            let mut after = before.clone();
+            self.tx.release_entities(*holder, before.version + 1, alerts).await?;
+            after.summarise(&self.tx.alert_summary(*holder, after.title_generated).await?);
+            let facts = vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: Some(incident.id) }];
+            self.tx.record(Some(before), &mut after, facts, &self.command.moving(), None).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Command {
+    fn moving(&self) -> Origin {
+        Origin { cause: Cause { kind: CauseKind::Move, name: self.cause.name.clone() }, ..self.origin() }
+    }
+}
