@@ -10,6 +10,7 @@ pub mod error;
 mod filter;
 mod incident;
 mod input;
+mod markdown;
 mod mutation;
 mod query;
 #[expect(

@@ -53,6 +53,29 @@ pub struct Limits {
     pub page_rows: usize,
 }
 
+/// How long the lists are taken to be that come without pages: by the name of the field, as the guard knows no types. A
+/// few times what a busy desk has, far below what the product allows, so that neither many rows of long lists pass nor
+/// the page of an ordinary incident fails.
+pub const LISTS: [(&str, usize); 14] = [
+    ("added", 5),
+    ("alerts", 50),
+    ("entities", 20),
+    ("entries", 3),
+    ("groups", 20),
+    ("history", 5),
+    ("members", 20),
+    ("owner", 1),
+    ("product", 20),
+    ("removed", 5),
+    ("severity", 4),
+    ("status", 4),
+    ("tags", 5),
+    ("users", 100),
+];
+
+/// Fields that take more work than others, and how many others: Markdown is rendered.
+const DEAR: [(&str, usize); 1] = [("html", 20)];
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -342,23 +365,28 @@ impl<'d> Meter<'d> {
     fn field(&mut self, field: &Field) -> Size {
         let children = self.size(&field.selection_set.node);
         let rows = self.rows(field, &children);
+        let name = field.name.node.as_str();
+        let own = DEAR.iter().find(|(dear, _)| *dear == name).map_or(1, |(_, cost)| *cost);
         Size {
             aliases: children.aliases.saturating_add(usize::from(field.alias.is_some())),
-            cost: children.cost.saturating_mul(rows).saturating_add(1),
+            cost: children.cost.saturating_mul(rows).saturating_add(own),
             depth: children.depth.saturating_add(1),
-            rows: matches!(field.name.node.as_str(), "nodes" | "edges"),
+            rows: matches!(name, "nodes" | "edges") && field.arguments.is_empty(),
             ..children
         }
     }
 
     fn rows(&self, field: &Field, children: &Size) -> usize {
-        match ["first", "last"].into_iter().filter_map(|name| self.number(field, name)).max() {
+        let named = |(list, _): &&(&str, usize)| *list == field.name.node.as_str();
+        match ["first", "last", "ids"].into_iter().filter_map(|name| self.number(field, name)).max() {
             Some(rows) => rows.max(1),
             None if children.rows => self.page_rows,
-            None => 1,
+            None if field.selection_set.node.items.is_empty() => 1,
+            None => LISTS.iter().find(named).map_or(1, |(_, length)| *length),
         }
     }
 
+    /// The number that an argument gives, or how many things it lists.
     fn number(&self, field: &Field, argument: &str) -> Option<usize> {
         let literal_or_variable = field.get_argument(argument)?.node.clone();
         let value = literal_or_variable.into_const_with(|name| {
@@ -367,6 +395,7 @@ impl<'d> Meter<'d> {
         });
         match value {
             Ok(Value::Number(number)) => Some(usize::try_from(number.as_u64()?).unwrap_or(usize::MAX)),
+            Ok(Value::List(items)) => Some(items.len()),
             _ => None,
         }
     }
@@ -633,6 +662,21 @@ mod tests {
         assert_eq!(cost("{ incidents { edges { node { id } } } }", serde_json::json!({})), 1 + 50 * 3, "no size given");
         let hidden = "{ incidents { ...P } } fragment P on C { nodes { id } }";
         assert_eq!(cost(hidden, serde_json::json!({})), 1 + 50 * 2, "nor seen at once");
+        let these = "query Q($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+        assert_eq!(cost(these, serde_json::json!({ "ids": ["a", "b", "c"] })), 1 + 3, "as many as are named");
+        assert_eq!(cost("{ nodes(ids: [\"a\", \"b\"]) { id } }", serde_json::json!({})), 1 + 2);
+    }
+
+    #[test]
+    fn lists_without_pages_count_as_well() {
+        let cost = |query: &str| judge(query).expect("admitted").cost;
+        assert_eq!(cost("{ users { name } }"), 1 + 100);
+        assert_eq!(cost("{ viewer { tags } }"), 2, "a name of a list that holds nothing here");
+        assert_eq!(cost("{ comment { html } }"), 1 + 20, "Markdown is rendered");
+        let flood = "query Q($ids: [ID!]!) { nodes(ids: $ids) { ... on Incident { alerts(first: 100) { nodes { entities \
+                     { kind value verdict } } } } } }";
+        let fifty = serde_json::json!({ "ids": vec!["x"; 50] });
+        assert!(with(flood, fifty).is_err(), "fifty incidents of a hundred alerts of hundreds of entities");
     }
 
     #[test]
