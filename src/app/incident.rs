@@ -105,7 +105,7 @@ impl App {
         command.require(Role::Responder, "create an incident")?;
         let id_given = id.is_some();
         let id = id.unwrap_or_else(|| IncidentId(self.clock.fresh_id()));
-        let input = digest(&edit)?;
+        let input = digest(&edit, command)?;
         self.change_incident(command, |tx, at| {
             let (edit, input, command) = (edit.clone(), input.clone(), command.clone());
             Box::pin(async move {
@@ -225,8 +225,14 @@ impl Command {
     }
 }
 
-fn digest(edit: &IncidentEdit) -> Result<Vec<u8>> {
-    let bytes = serde_json::to_vec(edit).map_err(|error| Error::fault("digesting an input", error))?;
+/// What tells one input from another: whom the caller means by itself is part of it, the order of its tags is not.
+fn digest(edit: &IncidentEdit, command: &Command) -> Result<Vec<u8>> {
+    let mut edit = edit.clone();
+    if let (Some(Some(owner @ OwnerChoice::Me)), Some(actor)) = (&mut edit.owner, &command.actor) {
+        *owner = OwnerChoice::Id(OwnerId::User(actor.user.id));
+    }
+    edit.patch.add_tags.sort_by_cached_key(|tag| (tag.kind, tag.key()));
+    let bytes = serde_json::to_vec(&edit).map_err(|error| Error::fault("digesting an input", error))?;
     Ok(Sha256::digest(bytes).to_vec())
 }
 

@@ -124,7 +124,8 @@ impl Work<'_> {
             return Ok(propagation);
         }
         if !edit.reopen {
-            let message = format!("INC-{} is resolved: linking an active alert needs `reopen: true`", incident.number);
+            let message =
+                format!("INC-{} is resolved, and does not take an active alert unless it is reopened", incident.number);
             return Err(Error::conflict(message, json!({ "status": "RESOLVED" })));
         }
         let patch = Patch { status: Some(Status::Active), ..Patch::default() };

@@ -12,7 +12,7 @@ pub const ACCOUNT_CHARS_MAX: usize = 256;
 /// The account of the local manager: the caller while no identity is configured and nobody else is named.
 pub const LOCAL_MANAGER_ACCOUNT: &str = "local-manager";
 
-/// What a user may do (product §9), each role including those before it.
+/// What a user may do, each role including those before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]

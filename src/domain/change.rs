@@ -308,11 +308,6 @@ impl Change {
     pub fn version(&self) -> u64 {
         self.body.row.version
     }
-
-    /// Whether the row before it was in some queue.
-    pub fn live_before(&self) -> Option<&QueueRow> {
-        self.before.as_ref().filter(|row| !row.deleted)
-    }
 }
 
 /// The fields in which two states of an incident differ, as entries; `before` is none where it is being made.

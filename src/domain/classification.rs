@@ -60,7 +60,7 @@ pub enum FalsePositiveReason {
 }
 
 /// What an incident or alert turned out to be. Exactly one of the three, each with its own kind of detail, so that an
-/// invalid pair cannot be expressed (seed "Manage incidents", Specify the incident's classification).
+/// invalid pair cannot be expressed (Microsoft, "Manage incidents", Specify the incident's classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, OneofObject)]
 #[serde(rename_all = "camelCase")]
 #[graphql(name = "ClassificationInput")]

@@ -3,7 +3,7 @@
 use super::account::ActorImage;
 use super::{CommentId, Error, IncidentId, Instant, Result, text};
 
-/// The longest comment, in characters (seed "Manage incidents", Add comments).
+/// The longest comment, in characters (Microsoft, "Manage incidents", Add comments).
 pub const COMMENT_CHARS_MAX: usize = 30_000;
 
 /// Reads a comment's Markdown: not blank, at most 30,000 characters; spaces are kept, they mean something there.

@@ -85,7 +85,8 @@ impl TimeRange {
     }
 }
 
-/// Which incidents. All given conditions hold; an empty list is met by none.
+/// Which incidents. All given conditions hold. An empty list of choices (`any` and `or` too) is met by none; an empty
+/// `all`, `none` or `and` asks for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct IncidentFilter {

@@ -11,7 +11,7 @@ use super::queue::{QueueRow, Text};
 use super::tag::{TAGS_PER_INCIDENT_MAX, Tag};
 use super::{Error, IncidentId, Instant, Result, text, title};
 
-/// The longest description, in characters (seed "Create your own incidents", step 4).
+/// The longest description, in characters (Microsoft, "Create your own incidents", step 4).
 pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
 
 /// The longest resolution note, in characters: as long as a comment, which it stands beside in the log.
@@ -28,7 +28,7 @@ pub enum Severity {
     Informational = 1,
     /// Low.
     Low = 2,
-    /// Medium: the default (seed "Create your own incidents", step 4).
+    /// Medium: the default (Microsoft, "Create your own incidents", step 4).
     Medium = 3,
     /// High.
     High = 4,
@@ -143,8 +143,8 @@ pub struct Patch {
     pub severity: Option<Option<Severity>>,
     /// A new status.
     pub status: Option<Status>,
-    /// The resolution note.
-    pub note: Option<String>,
+    /// The resolution note; none clears it.
+    pub note: Option<Option<String>>,
     /// A classification; none clears it.
     pub classification: Option<Option<Classification>>,
     /// Tags to add.
@@ -310,12 +310,15 @@ impl Incident {
         Ok(())
     }
 
-    fn note(&mut self, note: String, version: u64) -> Result<()> {
+    fn note(&mut self, note: Option<String>, version: u64) -> Result<()> {
         let Some(resolution) = &mut self.resolution else {
+            if note.is_none() {
+                return Ok(());
+            }
             return Err(Error::invalid("note", "a resolution note belongs to a resolved incident"));
         };
-        if resolution.note.as_ref() != Some(&note) {
-            resolution.note = Some(note);
+        if resolution.note != note {
+            resolution.note = note;
             resolution.note_version = version;
         }
         Ok(())

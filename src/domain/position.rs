@@ -80,7 +80,7 @@ impl std::fmt::Display for Position {
     }
 }
 
-/// Why a stream cannot go on from the position that a client holds (product §7).
+/// Why a stream cannot go on from the position that a client holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
 #[graphql(name = "ResyncReason")]
 pub enum Resync {

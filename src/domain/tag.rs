@@ -12,7 +12,7 @@ pub const TAG_CHARS_MAX: usize = 200;
 /// The most tags on one incident: every change carries them, and the log must stay small.
 pub const TAGS_PER_INCIDENT_MAX: usize = 100;
 
-/// Who writes a tag, and for system tags what it says (seed "Manage incidents", Add incident tags).
+/// Who writes a tag, and for system tags what it says (Microsoft, "Manage incidents", Add incident tags).
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]

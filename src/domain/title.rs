@@ -9,7 +9,7 @@ const KEY_CHARS: usize = 256;
 /// The longest key in characters: folding may lengthen a text, and PostgreSQL refuses index rows beyond 2,704 bytes.
 const KEY_FOLDED_CHARS_MAX: usize = 512;
 
-/// Reads a title: required, of any length, spaces trimmed, blank refused (seed "Create your own incidents", step 4).
+/// Reads a title: required, of any length, spaces trimmed, blank refused (Microsoft, "Create your own incidents", step 4).
 pub fn parse(path: &str, text: &str) -> Result<String> {
     refuse_nul(path, text)?;
     let trimmed = text.trim();
@@ -44,7 +44,7 @@ pub struct AlertDigest {
     pub products: Vec<String>,
 }
 
-/// The title of an incident made from alerts, as Defender words it (seed "Manage incidents", Edit the incident name):
+/// The title of an incident made from alerts, as Defender words it (Microsoft, "Manage incidents", Edit the incident name):
 /// one alert, or several of one title, lend theirs; others are described by category, extent and sources.
 pub fn generate(digest: &AlertDigest) -> Option<String> {
     if digest.alerts == 0 {

@@ -19,7 +19,7 @@ use crate::domain::{Error, IncidentId, Instant, Result, UserId};
 use crate::realtime::feed::{Event, Placed};
 use crate::storage::ActivityFilter;
 
-/// Audits, comments, or both (seed "Manage incidents", View the activity log: Content).
+/// Audits, comments, or both (Microsoft, "Manage incidents", View the activity log: Content).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum ActivityContent {
     /// Every entry that is not a comment.

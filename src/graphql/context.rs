@@ -17,7 +17,7 @@ use crate::domain::alert::Alert;
 use crate::domain::change::Change;
 use crate::domain::comment::{Comment, Revision};
 use crate::domain::incident::Incident;
-use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Result};
+use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Result, text};
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, Span, TextKey};
 
 /// Who calls, as the transport let it in.
@@ -226,12 +226,18 @@ pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
     ctx.data::<Limits>().copied().map_err(missing)
 }
 
+/// The longest `clientMutationId`, in characters: every change that the mutation makes carries it.
+pub const CLIENT_MUTATION_ID_CHARS_MAX: usize = 256;
+
 /// A command by the caller, named after its mutation.
 pub fn command(ctx: &Context<'_>, client_mutation_id: Option<String>) -> Result<Command> {
     let actor = viewer(ctx)?.as_ref().clone();
     let mut command = Command::new(actor, app(ctx)?.clock.now(), ctx.field().name());
-    command.client_mutation_id =
-        client_mutation_id.map(|id| crate::domain::text::name("clientMutationId", &id, 256)).transpose()?;
+    // Kept to the letter: a client tells its own changes by it.
+    if let Some(id) = &client_mutation_id {
+        text::at_most("clientMutationId", id, CLIENT_MUTATION_ID_CHARS_MAX)?;
+    }
+    command.client_mutation_id = client_mutation_id;
     Ok(command)
 }
 

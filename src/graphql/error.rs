@@ -59,7 +59,12 @@ fn present_error(error: &mut ServerError) {
     }
     let Some(source) = error.source.take() else {
         // Only async-graphql itself makes errors without a source: syntax, validation and coercion of input.
-        extend(error, Code::Invalid);
+        let path = argument_of(&error.message).map(str::to_owned);
+        error.message = plain(&error.message);
+        let extensions = extend(error, Code::Invalid);
+        if let Some(path) = path {
+            extensions.set("path", path);
+        }
         return;
     };
     match domain_error(source.as_ref()) {
@@ -73,6 +78,25 @@ fn present_error(error: &mut ServerError) {
             let cause = std::mem::take(&mut error.message);
             mask(error, &cause);
         }
+    }
+}
+
+/// The input field that a message of async-graphql's validation is about.
+fn argument_of(message: &str) -> Option<&str> {
+    message.strip_prefix("Invalid value for argument \"")?.split_once('"').map(|(path, _)| path)
+}
+
+/// A message of async-graphql without what only its makers can read: the picture that its parser draws (the error has
+/// the place in `locations`), and the names of its input types on the way to a value.
+fn plain(message: &str) -> String {
+    if message.starts_with(" --> ") {
+        let said = message.rsplit_once("= ").map_or("the document cannot be read", |(_, said)| said);
+        return format!("syntax error: {said}");
+    }
+    let end = message.find(" (occurred while parsing").unwrap_or(message.len());
+    match message[..end].strip_prefix("Failed to parse \"").and_then(|rest| rest.split_once("\": ")) {
+        Some((scalar, why)) => format!("this is not a {scalar}: {why}"),
+        None => message[..end].to_owned(),
     }
 }
 
@@ -162,6 +186,23 @@ mod tests {
     #[test]
     fn a_busy_desk_says_that_it_may_be_asked_again() {
         assert_eq!(from_resolver(domain::Error::Busy)["extensions"]["code"], "UNAVAILABLE");
+    }
+
+    #[test]
+    fn messages_of_the_library_are_plain_and_name_the_field() {
+        let says = |message: &str| {
+            let shown = present(Response::from_errors(vec![ServerError::new(message, None)]));
+            serde_json::to_value(&shown.errors[0]).expect("an error is JSON")
+        };
+        let unknown =
+            says("Invalid value for argument \"filter.status.0\", enumeration type \"S\" does not contain \"X\"");
+        assert_eq!(unknown["extensions"], serde_json::json!({ "code": "INVALID", "path": "filter.status.0" }));
+        let time = says("Failed to parse \"DateTime\": premature end (occurred while parsing \"TimeRangeInput\")");
+        assert_eq!(time["message"], "this is not a DateTime: premature end");
+        assert_eq!(
+            says(" --> 1:18\n  |\n1 | {a(b:)}\n  |\n  = expected value")["message"],
+            "syntax error: expected value"
+        );
     }
 
     #[test]

@@ -67,7 +67,8 @@ pub struct TimeRangeInput {
     to: Option<Instant>,
 }
 
-/// Which incidents: the one filter of queries and streams. All given conditions hold; an empty list is met by none.
+/// Which incidents: the one filter of queries and streams. All given conditions hold. An empty list of choices (`any` and
+/// `or` too) is met by none; an empty `all`, `none` or `and` asks for nothing.
 /// Where a filter names no status at any depth, `status: [NEW, ACTIVE]` is added.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct IncidentFilterInput {

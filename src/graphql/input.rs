@@ -55,6 +55,9 @@ fn tags(path: &str, names: &[String], kind: TagKind) -> Result<Vec<Tag>> {
 }
 
 fn system_tags(path: &str, tags: &[TagInput]) -> Result<Vec<Tag>> {
+    if tags.iter().any(|tag| tag.kind == TagKind::Custom) {
+        return Err(Error::invalid(path, "a system tag says its kind; custom ones have an input of their own"));
+    }
     tags.iter().map(|tag| Tag::parse(path, tag.kind, &tag.name)).collect()
 }
 
@@ -118,7 +121,7 @@ impl CreateIncidentInput {
             description: self.description.map(|text| parse_description("description", &text)).transpose()?,
             severity: self.severity.map(Some),
             status: self.status,
-            note: self.note.map(|text| parse_note("note", &text)).transpose()?.flatten(),
+            note: self.note.map(|text| parse_note("note", &text)).transpose()?.flatten().map(Some),
             classification: self.classification.map(Some),
             add_tags,
             first_activity_at: self.first_activity_at.map(|at| instant("firstActivityAt", at)).transpose()?.map(Some),
@@ -141,16 +144,17 @@ impl CreateIncidentInput {
 pub struct UpdateIncidentInput {
     /// The incident, by global id.
     pub incident_id: ID,
-    /// A title. It stays until the incident takes part in a merge.
-    title: Option<String>,
+    /// A title. It stays until the incident takes part in a merge; null is refused.
+    title: MaybeUndefined<String>,
     /// At most 5,000 characters; null clears it.
     description: MaybeUndefined<String>,
     /// An override; null returns to the computed severity.
     severity: MaybeUndefined<Severity>,
-    /// `RESOLVED` resolves with all its effects; `NEW` or `ACTIVE` reopens a resolved incident.
-    status: Option<Status>,
-    /// The resolution note: of a resolved incident, or of one that this call resolves. At most 30,000 characters.
-    note: Option<String>,
+    /// `RESOLVED` resolves with all its effects; `NEW` or `ACTIVE` reopens a resolved incident; null is refused.
+    status: MaybeUndefined<Status>,
+    /// The resolution note: of a resolved incident, or of one that this call resolves. At most 30,000 characters; null or
+    /// blank clears it.
+    note: MaybeUndefined<String>,
     /// What it turned out to be; null clears it.
     classification: MaybeUndefined<Classification>,
     /// The owner, set on all linked alerts too; null unassigns.
@@ -198,6 +202,25 @@ fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> R
     })
 }
 
+/// Absent or a value: of a field that cannot be cleared.
+fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+    match value {
+        MaybeUndefined::Undefined => Ok(None),
+        MaybeUndefined::Null => Err(Error::invalid(path, "this cannot be cleared; leave it out to keep it")),
+        MaybeUndefined::Value(value) => Ok(Some(value)),
+    }
+}
+
+/// Null or a value: of a field that a mutation is about. Absent, as a client's undefined variable is, it would take away
+/// what nobody meant to.
+pub fn said<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+    match value {
+        MaybeUndefined::Undefined => Err(Error::invalid(path, "give a value, or null to clear it")),
+        MaybeUndefined::Null => Ok(None),
+        MaybeUndefined::Value(value) => Ok(Some(value)),
+    }
+}
+
 impl UpdateIncidentInput {
     /// The edit that it asks for.
     pub fn read(self) -> Result<IncidentEdit> {
@@ -207,11 +230,11 @@ impl UpdateIncidentInput {
         remove_tags.extend(system_tags("removeSystemTags", &self.remove_system_tags)?);
         let description = maybe(self.description, |text| parse_description("description", &text))?;
         let patch = Patch {
-            title: self.title.map(|text| title::parse("title", &text)).transpose()?,
+            title: given("title", self.title)?.map(|text| title::parse("title", &text)).transpose()?,
             description: description.map(Option::flatten),
             severity: maybe(self.severity, Ok)?,
-            status: self.status,
-            note: self.note.map(|text| parse_note("note", &text)).transpose()?.flatten(),
+            status: given("status", self.status)?,
+            note: maybe(self.note, |text| parse_note("note", &text))?.map(Option::flatten),
             classification: maybe(self.classification, Ok)?,
             add_tags,
             remove_tags,
@@ -257,13 +280,13 @@ incident_inputs! {
     }
     /// A new description.
     DescribeIncidentInput {
-        /// At most 5,000 characters; null clears it.
-        description: Option<String>,
+        /// At most 5,000 characters; null clears it. It must be given.
+        description: MaybeUndefined<String>,
     }
     /// A severity.
     SetIncidentSeverityInput {
-        /// An override; null returns to the computed severity.
-        severity: Option<Severity>,
+        /// An override; null returns to the computed severity. It must be given.
+        severity: MaybeUndefined<Severity>,
     }
     /// A status.
     SetIncidentStatusInput {
@@ -297,8 +320,8 @@ incident_inputs! {
     }
     /// What the incident turned out to be.
     ClassifyIncidentInput {
-        /// Exactly one pair; null clears it.
-        classification: Option<Classification>,
+        /// Exactly one pair; null clears it. It must be given.
+        classification: MaybeUndefined<Classification>,
     }
     /// How to resolve an incident.
     ResolveIncidentInput {

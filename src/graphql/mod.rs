@@ -12,6 +12,7 @@ mod incident;
 mod input;
 mod markdown;
 mod mutation;
+pub mod nulls;
 mod query;
 #[expect(
     clippy::duplicated_attributes,

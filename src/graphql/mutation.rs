@@ -171,7 +171,7 @@ fn below(error: Error) -> Error {
     error.below("input")
 }
 
-/// The root of all mutations.
+/// The root of all mutations: each is one transaction, all or nothing. Errors are as for queries.
 #[Object]
 impl Mutation {
     /// Makes an incident by hand or from alerts, with any of the actions at once; also already resolved.
@@ -218,8 +218,9 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DescribeIncidentInput,
     ) -> Result<IncidentPayload> {
-        let text = input.description.as_deref().map(|text| parse_description("description", text)).transpose();
-        let change = text.map(|text| Patch { description: Some(text.flatten()), ..Patch::default() }.into());
+        let text = said("description", input.description)
+            .and_then(|text| text.map_or(Ok(None), |text| parse_description("description", &text)));
+        let change = text.map(|text| Patch { description: Some(text), ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
@@ -229,8 +230,9 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentSeverityInput,
     ) -> Result<IncidentPayload> {
-        let change = Patch { severity: Some(input.severity), ..Patch::default() }.into();
-        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+        let severity = said("severity", input.severity);
+        let change = severity.map(|severity| Patch { severity: Some(severity), ..Patch::default() }.into());
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Sets the status, with all the effects of resolving and reopening.
@@ -289,8 +291,9 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: ClassifyIncidentInput,
     ) -> Result<IncidentPayload> {
-        let change = Patch { classification: Some(input.classification), ..Patch::default() }.into();
-        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+        let pair = said("classification", input.classification);
+        let change = pair.map(|pair| Patch { classification: Some(pair), ..Patch::default() }.into());
+        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
     }
 
     /// Resolves an incident and all of its alerts that are not resolved.
@@ -302,7 +305,7 @@ impl Mutation {
         let note = input.note.as_deref().map(|note| parse_note("note", note)).transpose();
         let change = note.map(|note| Patch {
             status: Some(Status::Resolved),
-            note: note.flatten(),
+            note: note.flatten().map(Some),
             classification: input.classification.map(Some),
             ..Patch::default()
         });

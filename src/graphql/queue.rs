@@ -252,7 +252,7 @@ impl QueueRow {
     }
 }
 
-/// The fields of a row, as `Updated.changedFields` names them. `version` and `updatedAt` change every time and are left
+/// The fields of a row, as `QueueUpdated.changedFields` names them. `version` and `updatedAt` change every time and are left
 /// out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
 pub enum QueueField {

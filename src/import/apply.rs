@@ -226,7 +226,7 @@ impl<'a> Applier<'a> {
         let patch = Patch {
             status: record.status.filter(|status| *status != Status::New),
             classification: record.classification.map(Some),
-            note,
+            note: note.map(Some),
             ..Patch::default()
         };
         let state = IncidentEdit {
@@ -326,7 +326,7 @@ impl<'a> Applier<'a> {
                 .transpose()?,
             severity: record.severity,
             status: record.status,
-            note: record.note.as_deref().map_or(Ok(None), |text| parse_note("note", text))?,
+            note: record.note.as_deref().map_or(Ok(None), |text| parse_note("note", text))?.map(Some),
             classification: record.classification,
             add_tags: tags(&record.add_tags)?,
             remove_tags: tags(&record.remove_tags)?,

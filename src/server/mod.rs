@@ -18,13 +18,13 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, middleware};
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 
 use self::endpoint::Endpoint;
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
 use crate::domain;
-use crate::graphql::{self, Schema, Viewer, admit_request};
+use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
 
 /// The desk, as the transports see it.
 #[derive(Clone)]
@@ -48,11 +48,15 @@ impl Endpoint for Desk {
     }
 
     async fn execute(&self, request: Request) -> Response {
-        self.schema.execute(admit_request(request)).await
+        let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
+        let response = self.schema.execute(admit_request(request)).await;
+        nulls::settle(response, &query, operation_name.as_deref())
     }
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
-        Box::pin(self.schema.execute_stream(admit_request(request)))
+        let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
+        let responses = self.schema.execute_stream(admit_request(request));
+        Box::pin(responses.map(move |response| nulls::settle(response, &query, operation_name.as_deref())))
     }
 }
 

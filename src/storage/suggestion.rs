@@ -34,7 +34,7 @@ mod pick {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// How recent a tag's use must be to stand first (seed "Create your own incidents", step 4: the prior two weeks).
+/// How recent a tag's use must be to stand first (Microsoft, "Create your own incidents", step 4: the prior two weeks).
 const RECENT_TAGS: Duration = Duration::days(14);
 
 /// How many recent picks are looked at.

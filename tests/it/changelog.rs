@@ -215,7 +215,7 @@ async fn a_sequence_instead_of_the_head_would_lose_changes() {
 
 async fn each_hash_covers_its_change_and_the_one_before(database: TestDatabase) {
     let app = desk_at_rest(&database).await;
-    edit_at_random(&app, 4, 12).await;
+    edit_at_random(&app, 4, 16).await;
     let raw = database.connect().await;
     let head = rows(&raw, "SELECT epoch, position, hash FROM log_head").await.pop().expect("a head");
     let epoch: Uuid = head.try_get_by_index(0).expect("an epoch");

@@ -22,6 +22,10 @@ each_database!(
     an_active_alert_reopens_a_resolved_incident_only_when_told,
     what_a_person_states_survives_even_where_it_shows_nothing_new,
     a_deleted_incident_is_gone_everywhere_and_its_number_stays_taken,
+    what_is_left_out_stays_and_what_cannot_be_cleared_says_so,
+    the_word_of_the_client_comes_back_to_the_letter,
+    an_id_stands_for_one_input_of_one_caller,
+    a_field_that_fails_leaves_no_hole,
 );
 
 async fn a_resolved_incident_keeps_its_note(database: TestDatabase) {
@@ -529,4 +533,72 @@ async fn a_deleted_incident_is_gone_everywhere_and_its_number_stays_taken(databa
     }
     assert_eq!(desk.deny("editComment", json!({ "commentId": comment, "body": "b" })).await.code, "NOT_FOUND");
     assert_eq!(desk.create(json!({ "title": "Next" })).await["number"], 2);
+}
+
+async fn what_is_left_out_stays_and_what_cannot_be_cleared_says_so(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Token replay against the mail gateway").await;
+    let id = id.as_str();
+    desk.update(
+        id,
+        json!({ "description": "Seen twice", "severity": "HIGH", "classification": { "truePositive": "PHISHING" } }),
+    )
+    .await;
+    for (name, field) in [
+        ("describeIncident", "description"),
+        ("setIncidentSeverity", "severity"),
+        ("classifyIncident", "classification"),
+    ] {
+        let refusal = desk.deny(name, json!({ "incidentId": id })).await;
+        let path = format!("input.{field}");
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(path.as_str())), "{name}");
+        let cleared = desk.act(name, json!({ "incidentId": id, (field): null })).await;
+        assert_eq!(cleared["changed"], true, "{name}: null clears");
+    }
+    for field in ["title", "status"] {
+        let refusal = desk.update_denied(id, json!({ (field): null })).await;
+        let path = format!("input.{field}");
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(path.as_str())));
+    }
+    let note = |done: &Value| done["incident"]["resolution"]["note"].clone();
+    let resolved = desk.update(id, json!({ "status": "RESOLVED", "note": "reset" })).await;
+    assert_eq!(note(&resolved), "reset");
+    let cleared = desk.update(id, json!({ "note": null })).await;
+    assert_eq!((&cleared["changed"], note(&cleared)), (&json!(true), Value::Null));
+    let kindless = desk.update_denied(id, json!({ "addSystemTags": [{ "name": "BEC" }] })).await;
+    assert_eq!((kindless.code.as_str(), kindless.path.as_deref()), ("INVALID", Some("input.addSystemTags")));
+}
+
+async fn the_word_of_the_client_comes_back_to_the_letter(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let word = "  wall-7 ";
+    let made = desk.act("createIncident", json!({ "title": "Beaconing", "clientMutationId": word })).await;
+    assert_eq!(made["clientMutationId"], word);
+    let query = "query($id: ID!) { incident(id: $id) { activity(first: 1) { nodes { clientMutationId } } } }";
+    let log = desk.data(query, json!({ "id": made["incident"]["id"] })).await;
+    assert_eq!(log["incident"]["activity"]["nodes"][0]["clientMutationId"], word);
+    let long = desk.deny("createIncident", json!({ "title": "x", "clientMutationId": "w".repeat(257) })).await;
+    assert_eq!(long.code, "LIMIT");
+}
+
+async fn an_id_stands_for_one_input_of_one_caller(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.user("noor", "RESPONDER").await;
+    let input = |tags: [&str; 2]| json!({ "id": "6f1f6b2e-3f7c-4f7e-9d30-1c2f0b8a7e55", "title": "Beaconing", "owner": { "me": true }, "tags": tags });
+    desk.act("createIncident", input(["vip", "mail"])).await;
+    let again = desk.act("createIncident", input(["mail", "vip"])).await;
+    assert_eq!(again["changed"], false, "the order of tags means nothing");
+    let other = desk.deny_as(Some("noor"), "createIncident", input(["vip", "mail"])).await;
+    assert_eq!(other.code, "CONFLICT", "another caller means another owner");
+}
+
+async fn a_field_that_fails_leaves_no_hole(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Beaconing").await;
+    let roots = "{ a: incidents(first: 101) { totalCount } b: incidents { totalCount } }";
+    assert_eq!(desk.graphql_as(None, roots, json!({})).await["data"], Value::Null);
+    let nested = "query($id: ID!) { incident(id: $id) { title more: comments(first: 101) { totalCount } } viewer { __typename } }";
+    let answer = desk.graphql_as(None, nested, json!({ "id": id })).await;
+    assert_eq!(answer["data"], json!({ "incident": null, "viewer": { "__typename": "Viewer" } }));
+    assert_eq!(answer["errors"][0]["path"], json!(["incident", "more"]));
 }
