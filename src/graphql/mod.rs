@@ -18,6 +18,7 @@ mod query;
 )]
 mod queue;
 mod subscription;
+mod summary;
 
 use async_graphql::SDLExportOptions;
 

@@ -12,6 +12,7 @@ mod filter;
 mod incident;
 mod queue;
 mod suggestion;
+mod summary;
 mod tag;
 mod text;
 
