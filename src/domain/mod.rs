@@ -12,6 +12,7 @@ pub mod filter;
 pub mod incident;
 pub mod position;
 pub mod queue;
+pub mod response_times;
 pub mod summary;
 pub mod tag;
 pub mod text;

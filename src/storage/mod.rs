@@ -11,6 +11,7 @@ mod entity;
 mod filter;
 mod incident;
 mod queue;
+mod response_times;
 mod suggestion;
 mod summary;
 mod tag;
