@@ -100,7 +100,7 @@ async fn the_oldest_open_incidents_are_read_along_their_index(database: TestData
     let summary = desk.data("{ queueSummary { open oldest } }", json!({})).await["queueSummary"].take();
     assert_eq!(summary["open"], 2_001);
     let statements = sent.take();
-    let read = statements.iter().find(|statement| statement.sql.contains("ORDER BY")).expect("the oldest");
+    let read = statements.iter().find(|statement| statement.sql.contains("ORDER BY \"incident\"")).expect("the oldest");
     let plan = plan(&pool, read, true).await;
     assert!(plan.contains("incident_by_created"), "{}\n{plan}", read.sql);
     assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {plan}");
