@@ -53,7 +53,13 @@ pub fn follow(
             let due = Deadline::now() + PAUSE;
             let is_over = kept.next(&clock, &asked, due).await?;
             if is_over {
-                kept = Kept::take(kept.tail.source, &clock, &asked).await?;
+                match Kept::take(kept.tail.source.clone(), &clock, &asked).await {
+                    Ok(anew) => kept = anew,
+                    // Midnight is the same for every stream. What is kept is exact for the day that it names, and the next
+                    // step asks again.
+                    Err(Error::Busy) => {}
+                    Err(error) => Err(error)?,
+                }
             }
         }
     }
@@ -92,10 +98,6 @@ impl Kept {
                 step = self.tail.next() => step?,
                 () = sleep_until(due), if moved => return Ok(false),
             };
-            if asked.window.start(clock.now()) != self.tally.since() {
-                sleep_until(due).await;
-                return Ok(true);
-            }
             match step {
                 Step::Changes(changes) => {
                     let verdicts =
@@ -113,6 +115,10 @@ impl Kept {
                 // A wall that hears nothing for long cannot tell a quiet desk from a dead one.
                 Step::Marker(Event::Heartbeat) => moved = true,
                 Step::Marker(_) => {}
+            }
+            if asked.window.start(clock.now()) != self.tally.since() {
+                sleep_until(due).await;
+                return Ok(true);
             }
         }
     }

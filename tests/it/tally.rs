@@ -252,7 +252,8 @@ async fn mutate(desk: &TestDesk, world: &World, dice: &mut Dice, ids: &mut Vec<I
             (edit.link, edit.move_alerts, edit.reopen) = (vec![*dice.pick(alerts)], true, true);
         }
         _ => {
-            (edit.patch.title, edit.patch.description) = (Some(words(dice)), Some(dice.chance(50).then(|| words(dice))))
+            (edit.patch.title, edit.patch.description) =
+                (Some(words(dice)), Some(dice.chance(50).then(|| words(dice))));
         }
     }
     if let Some(id) = id {
