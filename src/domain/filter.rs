@@ -193,6 +193,12 @@ impl QueueFilter {
         &self.filter
     }
 
+    /// The same filter without its top level's status, named or added; those further down stay.
+    pub fn of_any_status(&self) -> Self {
+        let filter = IncidentFilter { status: None, ..self.filter.clone() };
+        Self { filter, fingerprint: self.fingerprint }
+    }
+
     /// What queue positions of it carry.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint

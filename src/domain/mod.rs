@@ -12,6 +12,8 @@ pub mod filter;
 pub mod incident;
 pub mod position;
 pub mod queue;
+pub mod response_times;
+pub mod summary;
 pub mod tag;
 pub mod text;
 pub mod title;

@@ -228,27 +228,27 @@ pub async fn activity(
 #[derive(SimpleObject)]
 pub struct StatusFacet {
     /// The value.
-    value: Status,
+    pub(super) value: Status,
     /// How many incidents of the queue have it.
-    count: u64,
+    pub(super) count: u64,
 }
 
 /// How many incidents of a queue have one severity.
 #[derive(SimpleObject)]
 pub struct SeverityFacet {
     /// The value.
-    value: Severity,
+    pub(super) value: Severity,
     /// How many incidents of the queue have it.
-    count: u64,
+    pub(super) count: u64,
 }
 
 /// How many incidents of a queue have one owner; null for unassigned.
 #[derive(SimpleObject)]
 pub struct OwnerFacet {
     /// The value.
-    value: Option<Owner>,
+    pub(super) value: Option<Owner>,
     /// How many incidents of the queue have it.
-    count: u64,
+    pub(super) count: u64,
 }
 
 /// How many incidents of a queue have one tag.

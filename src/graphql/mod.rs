@@ -19,7 +19,9 @@ mod query;
     reason = "fields of an interface share types, which the lint takes for repeats"
 )]
 mod queue;
+mod response_times;
 mod subscription;
+mod summary;
 
 use async_graphql::SDLExportOptions;
 
@@ -45,6 +47,7 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
         .data(app)
         .data(source)
         .data(limits)
+        .data(response_times::Answers::default())
         .limit_recursive_depth(RECURSION_MAX)
         .finish()
 }

@@ -14,10 +14,13 @@ use super::context::View;
 use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
 use super::input::incident_id;
+use super::response_times::{Answers, ResponseTimes};
+use super::summary::{QueueSummary, window};
 use crate::domain::alert::AlertStatus;
 use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
 use crate::domain::position::Position;
+use crate::domain::summary::SummaryFilter;
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
 use crate::storage::AlertFilter;
 
@@ -148,6 +151,41 @@ impl Query {
         };
         let filter = QueueFilter::resolve(&filter, view.viewer())?;
         super::incident::queue(view, filter, order(order_by)?, PageArgs { first, after, last, before }).await
+    }
+
+    /// The numbers of a wall, exact at their position: how many incidents of a queue are open, by severity, status and
+    /// owner, the oldest of them, and what was created and resolved since an instant.
+    async fn queue_summary(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+            IncidentFilterInput,
+        >,
+        #[graphql(
+            desc = "The start of the time in which `created` and `resolved` count, between the years 2 and 9998; \
+            the last midnight in UTC where none is given. Of a time to come nothing is counted yet."
+        )]
+        since: Option<Instant>,
+    ) -> Result<QueueSummary> {
+        let view = View::of_request(ctx)?;
+        let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        let filter = SummaryFilter::resolve(&filter, view.viewer())?;
+        super::summary::read(view, &filter, window(since)?.start(view.app().clock.now())).await
+    }
+
+    /// How long incidents waited for an owner and for their resolution: mean and percentiles over the last days, as of a
+    /// position of their own. Computed at most once a minute for the same filter, window and caller's reading of them.
+    async fn response_times(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which incidents; all where none is given, as the status of the top level is left out.")]
+        filter: Option<IncidentFilterInput>,
+        #[graphql(default = 7, desc = "The window, in days: 1 to 30.")] window: i32,
+    ) -> Result<ResponseTimes> {
+        let view = View::of_request(ctx)?;
+        let answers = ctx.data::<Answers>().map_err(|error| Error::fault("finding kept answers", error.message))?;
+        let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window).await
     }
 
     /// One incident, by global id or by number. With `minPosition` the answer is at least as new as that position.

@@ -8,10 +8,13 @@ use super::context::{View, app, limits, viewer};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
 use super::queue::QueueItem;
+use super::summary::{QueueSummary, window};
 use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::position::Position;
-use crate::domain::{Error, Result};
+use crate::domain::summary::SummaryFilter;
+use crate::domain::{Error, Instant, Result};
 use crate::realtime::feed::{self, ActivityScope, Source};
+use crate::realtime::summary::{self, Asked};
 
 /// The root of all subscriptions.
 pub struct Subscription;
@@ -52,6 +55,34 @@ impl Subscription {
         let echo = filter.filter().echo();
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?);
         Ok(events.map(move |event| Ok(QueueItem::new(event?, &echo))))
+    }
+
+    /// Follows the numbers of a wall: the state now, then the newest state whenever a number changed, at most 4 a second, and
+    /// at least every 10 seconds. States in between are left out, the last one never is, and each is what the query
+    /// `queueSummary` answers at its position. There is nothing to resume: subscribe again, and the first item is the
+    /// present.
+    async fn queue_summary(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+            IncidentFilterInput,
+        >,
+        #[graphql(
+            desc = "The start of the time in which `created` and `resolved` count, between the years 2 and 9998. \
+            Where none is given it is the last midnight in UTC, and moves on within 10 seconds of the next one."
+        )]
+        since: Option<Instant>,
+    ) -> Result<impl Stream<Item = async_graphql::Result<QueueSummary>> + use<>> {
+        let actor = viewer(ctx)?.as_ref().clone();
+        let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        let filter = SummaryFilter::resolve(&filter, &actor)?;
+        let echo = filter.queue().filter().echo();
+        let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
+        let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked);
+        Ok(states.map(move |state| {
+            let (position, summary) = state?;
+            Ok(QueueSummary::new(position, summary, &filter, &echo))
+        }))
     }
 
     /// Follows the log itself: the changes of one incident, or of all, with their entries. Resumable from any position. The

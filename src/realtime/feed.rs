@@ -232,7 +232,7 @@ impl ActivityScope {
 }
 
 /// A marker: an event without a change.
-type Marker = Event<std::convert::Infallible>;
+pub(super) type Marker = Event<std::convert::Infallible>;
 
 impl Placed<std::convert::Infallible> {
     fn of_queue(self, fingerprint: crate::domain::position::Fingerprint) -> Placed<QueueEvent> {
@@ -261,16 +261,16 @@ impl Marker {
     }
 }
 
-enum Step {
+pub(super) enum Step {
     Changes(Vec<Arc<Change>>),
     Marker(Marker),
 }
 
 /// A cursor in the log that moves by one change at a time.
-struct Tail {
-    source: Source,
+pub(super) struct Tail {
+    pub(super) source: Source,
     head: watch::Receiver<u64>,
-    position: Position,
+    pub(super) position: Position,
     backlog_end: u64,
     live: bool,
     next_heartbeat: Deadline,
@@ -278,7 +278,7 @@ struct Tail {
 
 impl Tail {
     /// Starts at a position that a client holds, if the stream can go on from there; else says why not.
-    async fn start(
+    pub(super) async fn start(
         source: Source,
         after: Option<Position>,
         queue: Option<crate::domain::position::Fingerprint>,
@@ -305,7 +305,7 @@ impl Tail {
     }
 
     /// The next changes, or a marker. The caller passes each change before it asks again.
-    async fn next(&mut self) -> Result<Step> {
+    pub(super) async fn next(&mut self) -> Result<Step> {
         loop {
             if !self.live && self.position.offset >= self.backlog_end {
                 self.live = true;
@@ -344,7 +344,7 @@ impl Tail {
         Ok(changes)
     }
 
-    fn pass(&mut self, change: &Change) {
+    pub(super) fn pass(&mut self, change: &Change) {
         self.position = Position { offset: change.offset, check: change.check, ..self.position };
     }
 }
@@ -388,17 +388,13 @@ async fn judge(
     filter: &QueueFilter,
     changes: &[Arc<Change>],
 ) -> Result<Vec<Option<Movement>>> {
-    let facts = Facts::gather(store, filter, changes).await?;
-    let mut verdicts = Vec::with_capacity(changes.len());
+    let verdicts = verdicts(store, actor, filter, changes).await?;
     let mut titles: Vec<TextKey> = Vec::new();
-    for change in changes {
-        let (row, version) = (&change.body.row, change.version());
-        let was = change.before.as_ref().is_some_and(|before| facts.matches(filter, actor, before, version - 1));
-        let is = facts.matches(filter, actor, row, version);
-        if is {
+    for (change, (_, is)) in changes.iter().zip(&verdicts) {
+        let row = &change.body.row;
+        if *is {
             titles.extend(row.title.stored_version().map(|version| (row.id, TextField::Title, version)));
         }
-        verdicts.push((was, is));
     }
     let long = match titles.is_empty() {
         true => HashMap::new(),
@@ -420,6 +416,22 @@ async fn judge(
             })
         })
         .collect()
+}
+
+/// Whether the incident of each change was in a queue before it, and is after it, in order.
+pub(super) async fn verdicts(
+    store: &Store,
+    actor: &Actor,
+    filter: &QueueFilter,
+    changes: &[Arc<Change>],
+) -> Result<Vec<(bool, bool)>> {
+    let facts = Facts::gather(store, filter, changes).await?;
+    let judged = changes.iter().map(|change| {
+        let (row, version) = (&change.body.row, change.version());
+        let was = change.before.as_ref().is_some_and(|before| facts.matches(filter, actor, before, version - 1));
+        (was, facts.matches(filter, actor, row, version))
+    });
+    Ok(judged.collect())
 }
 
 fn left(actor: &Actor, row: &QueueRow) -> Left {

@@ -5,6 +5,7 @@
 
 pub mod feed;
 pub mod relay;
+pub mod summary;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock};

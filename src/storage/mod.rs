@@ -11,7 +11,9 @@ mod entity;
 mod filter;
 mod incident;
 mod queue;
+mod response_times;
 mod suggestion;
+mod summary;
 mod tag;
 mod text;
 

@@ -37,7 +37,8 @@ async fn every_example_works(database: TestDatabase) {
         }
         if text.contains("\nsubscription ") {
             let mut following = desk.follow(&text, variables).await;
-            assert_eq!(following.item().await["__typename"], "Live", "{name}");
+            let first = following.item().await["__typename"].take();
+            assert!(["Live", "QueueSummary"].contains(&first.as_str().expect("a type")), "{name} begins with {first}");
         } else {
             let data = desk.data(&text, variables).await;
             let empty = data.as_object().expect("data").values().any(Value::is_null);

@@ -51,22 +51,22 @@ const WORDS: [&str; 22] = [
     "όσος",
     "naïve 'quote\"",
 ];
-const TAGS: [&str; 7] = ["VIP", "vip", "Straße", "STRASSE", "phishing", "café", "50%_off\\"];
+pub(crate) const TAGS: [&str; 7] = ["VIP", "vip", "Straße", "STRASSE", "phishing", "café", "50%_off\\"];
 const PRODUCTS: [&str; 4] = ["Defender", "defender", "Suricata", "Größe 漢"];
 const PROVIDERS: [&str; 3] = ["Microsoft", "Suricata", "ﬁrewall"];
 const VALUES: [&str; 7] = ["10.0.0.1", "host-1", "HOST-1", "Jürgen", "jurgen", "c:\\a_b%", "ﬁle.exe"];
 const KINDS: [EntityKind; 4] = [EntityKind::Ip, EntityKind::Device, EntityKind::User, EntityKind::File];
 const STATUSES: [Status; 4] = [Status::New, Status::Active, Status::Resolved, Status::Redirected];
-const SEVERITIES: [Severity; 4] = [Severity::Informational, Severity::Low, Severity::Medium, Severity::High];
+pub(crate) const SEVERITIES: [Severity; 4] = [Severity::Informational, Severity::Low, Severity::Medium, Severity::High];
 const THREATS: [Threat; 3] = [Threat::Malware, Threat::Phishing, Threat::Other];
 const ACTIVITIES: [ExpectedActivity; 2] = [ExpectedActivity::SecurityTesting, ExpectedActivity::Other];
 const REASONS: [FalsePositiveReason; 2] = [FalsePositiveReason::NotMalicious, FalsePositiveReason::Other];
 
 /// Who and what the corpus names.
-struct World {
-    users: Vec<UserId>,
-    groups: Vec<GroupId>,
-    actor: Actor,
+pub(crate) struct World {
+    pub(crate) users: Vec<UserId>,
+    pub(crate) groups: Vec<GroupId>,
+    pub(crate) actor: Actor,
 }
 
 async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
@@ -123,7 +123,7 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
     assert!(met >= 60, "too few filters that tell incidents apart: {met}");
 }
 
-async fn people(desk: &TestDesk) -> World {
+pub(crate) async fn people(desk: &TestDesk) -> World {
     let command = local(desk).await;
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for account in ["ada", "bob", "eve"] {
@@ -139,11 +139,11 @@ async fn people(desk: &TestDesk) -> World {
     World { users, groups, actor }
 }
 
-async fn local(desk: &TestDesk) -> Command {
+pub(crate) async fn local(desk: &TestDesk) -> Command {
     Command::new(desk.app.local_caller(None).await.expect("a caller"), desk.clock.now(), "test")
 }
 
-fn words(dice: &mut Dice) -> String {
+pub(crate) fn words(dice: &mut Dice) -> String {
     let count = if dice.chance(8) { 60 } else { 1 + dice.below(4) };
     (0..count).map(|_| *dice.pick(&WORDS)).collect::<Vec<_>>().join(if dice.chance(50) { " " } else { "" })
 }
@@ -152,7 +152,7 @@ fn moment(dice: &mut Dice) -> Instant {
     monday() + chrono::Duration::minutes(dice.below(200) as i64) + chrono::Duration::microseconds(dice.below(3) as i64)
 }
 
-fn classification(dice: &mut Dice) -> Classification {
+pub(crate) fn classification(dice: &mut Dice) -> Classification {
     match dice.below(3) {
         0 => Classification::TruePositive(*dice.pick(&THREATS)),
         1 => Classification::InformationalExpectedActivity(*dice.pick(&ACTIVITIES)),
@@ -222,7 +222,7 @@ async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
     }
 }
 
-fn draft(dice: &mut Dice, id: &str) -> AlertDraft {
+pub(crate) fn draft(dice: &mut Dice, id: &str) -> AlertDraft {
     let first = dice.chance(60).then(|| moment(dice));
     let mut entities = Vec::new();
     for _ in 0..dice.below(4) {
@@ -275,7 +275,7 @@ fn range(dice: &mut Dice) -> TimeRange {
     TimeRange { from: dice.chance(60).then(|| moment(dice)), to: dice.chance(60).then(|| moment(dice)) }
 }
 
-fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) -> IncidentFilter {
+pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) -> IncidentFilter {
     let mut filter = IncidentFilter::default();
     for _ in 0..1 + dice.below(3) {
         match dice.below(20) {

@@ -8,7 +8,7 @@ use super::statements::Sent;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 
-each_database!(a_page_of_each_order_is_read_along_its_index);
+each_database!(a_page_of_each_order_is_read_along_its_index, the_oldest_open_incidents_are_read_along_their_index);
 
 /// Each order, and its index for both directions (ascending, descending).
 const ORDERS: [(&str, [&str; 2]); 8] = [
@@ -84,6 +84,28 @@ async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
     {
         orders_use(&desk, &sent, &pool, &statuses).await;
     }
+}
+
+/// The first of a summary's keys: from the oldest open incident on, so that what was closed before it is not walked through.
+async fn the_oldest_open_incidents_are_read_along_their_index(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    desk.incident("the first").await;
+    let pool = Database::connect(&database.url).await.expect("a connection");
+    fill(database.kind, &pool).await;
+    if database.kind == Kind::Postgres {
+        pool.execute_unprepared("ANALYZE").await.expect("statistics");
+    }
+    sent.take();
+    let summary = desk.data("{ queueSummary { open oldest } }", json!({})).await["queueSummary"].take();
+    assert_eq!(summary["open"], 2_001);
+    let statements = sent.take();
+    let read = statements.iter().find(|statement| statement.sql.contains("ORDER BY \"incident\"")).expect("the oldest");
+    let plan = plan(&pool, read, true).await;
+    assert!(plan.contains("incident_by_created"), "{}\n{plan}", read.sql);
+    assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {plan}");
+    let range = if database.kind == Kind::Postgres { "Index Cond" } else { "created_at>?" };
+    assert!(plan.contains(range), "from the beginning of time: {plan}");
 }
 
 async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, statuses: &Value) {

@@ -69,7 +69,7 @@ async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
 }
 
 /// Every list below a list, each way that it can be asked for.
-const READS: [&str; 9] = [
+const READS: [&str; 10] = [
     "{ incidents(first: 50) {
         totalCount position
         facets { status { count } severity { count } owner { count } tags { count } product { count } }
@@ -92,6 +92,8 @@ const READS: [&str; 9] = [
     "{ incidents(first: 50) { nodes { alerts(last: 2) { nodes { id raw } } comments(last: 2) { nodes { body } } } } }",
     "{ incidents(last: 50) { nodes { id alerts { totalCount } } pageInfo { hasPreviousPage } } }",
     "{ alerts(first: 50) { totalCount nodes { id raw incident { number alerts(first: 2) { nodes { id } } } } } }",
+    "{ queueSummary { position open bySeverity { count } byOwner { value { name } count } oldest created resolved }
+       responseTimes { position timeToAssign { mean } timeToResolve { p90 } } }",
     "{ users { account } groups { account members { account } } viewer { user { account } groups { account } } }",
     "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
 ];

@@ -1,0 +1,371 @@
+//! A queue's summary: the numbers of a wall, and the tally that keeps them while incidents change.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::account::{Actor, Owner, OwnerId};
+use super::filter::{IncidentFilter, QueueFilter};
+use super::incident::{Severity, Status};
+use super::queue::QueueRow;
+use super::{Error, IncidentId, Instant, Result, text};
+
+/// The severities that a summary counts, the worst first: each always, also where none is.
+pub const SEVERITIES: [Severity; 4] = [Severity::High, Severity::Medium, Severity::Low, Severity::Informational];
+
+/// The statuses of incidents that somebody has to work on: each always counted, also where none is.
+pub const OPEN: [Status; 2] = [Status::New, Status::Active];
+
+/// The most owners that a summary lists, the busiest: more are nothing that a wall could show.
+pub const OWNERS_MAX: usize = 1_000;
+
+/// The most instants of open incidents that a tally keeps to know the next oldest when the oldest leaves. Whoever works a
+/// queue from its old end empties it of half of them before they are read anew.
+pub const OLDEST_MAX: usize = 512;
+
+/// Whose numbers a summary shows.
+///
+/// Two sets of incidents: the *open* ones are those of the filter's queue that are `NEW` or `ACTIVE`. What was created and
+/// resolved is counted among all that meet the filter but for its top level's status: else nothing of the default queue
+/// could ever be resolved. An added status and the same one named are one filter, so both are left out alike, as a facet
+/// leaves out its own field.
+#[derive(Clone, Debug)]
+pub struct SummaryFilter {
+    queue: QueueFilter,
+    any_status: QueueFilter,
+    open: Vec<Status>,
+}
+
+impl SummaryFilter {
+    /// Resolves a filter for a caller; refused as [`QueueFilter::resolve`] says.
+    pub fn resolve(filter: &IncidentFilter, actor: &Actor) -> Result<Self> {
+        let queue = QueueFilter::resolve(filter, actor)?;
+        let named = queue.filter().status.as_ref();
+        let open = OPEN.into_iter().filter(|status| named.is_none_or(|named| named.contains(status))).collect();
+        Ok(Self { any_status: queue.of_any_status(), open, queue })
+    }
+
+    /// The queue that the open incidents are of.
+    pub fn queue(&self) -> &QueueFilter {
+        &self.queue
+    }
+
+    /// Those among whom is counted what was created and resolved; the open ones are among them.
+    pub fn any_status(&self) -> &QueueFilter {
+        &self.any_status
+    }
+
+    /// The statuses of which one makes an incident of [`SummaryFilter::any_status`] an open one of the queue.
+    pub fn open(&self) -> &[Status] {
+        &self.open
+    }
+}
+
+/// The time in which a summary counts what was created and resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// From this instant on.
+    Since(Instant),
+    /// From the last midnight in UTC on: it moves on with the day.
+    Today,
+}
+
+impl Window {
+    /// Where it starts at this time.
+    pub fn start(self, now: Instant) -> Instant {
+        match self {
+            Self::Since(at) => at,
+            Self::Today => now.date_naive().and_time(chrono::NaiveTime::MIN).and_utc(),
+        }
+    }
+}
+
+/// How many incidents of one status, severity and owner there are, as a database counts them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Portion {
+    /// Their status.
+    pub status: Status,
+    /// Their effective severity.
+    pub severity: Severity,
+    /// Their owner.
+    pub owner: Option<Owner>,
+    /// How many.
+    pub incidents: u64,
+    /// How many of them were created since.
+    pub created: u64,
+    /// How many of them are resolved, and were since.
+    pub resolved: u64,
+}
+
+/// The numbers of a wall, as of one position.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Since when creations and resolutions are counted.
+    pub since: Instant,
+    /// Open incidents.
+    pub open: u64,
+    /// The open ones by severity, all of [`SEVERITIES`] in that order.
+    pub by_severity: Vec<(Severity, u64)>,
+    /// The open ones by status, all of [`OPEN`] in that order.
+    pub by_status: Vec<(Status, u64)>,
+    /// Open ones that nobody owns.
+    pub unassigned: u64,
+    /// The open ones of each owner, the busiest first, at most [`OWNERS_MAX`].
+    pub by_owner: Vec<(Owner, u64)>,
+    /// When the oldest open one was made.
+    pub oldest: Option<Instant>,
+    /// Incidents of any status that were made since.
+    pub created: u64,
+    /// Incidents that are resolved, and were since.
+    pub resolved: u64,
+}
+
+/// What an incident that meets the filter adds to the numbers.
+#[derive(Clone, Debug, PartialEq)]
+struct Part {
+    open: Option<(Status, Severity, Option<Owner>, Instant)>,
+    created: bool,
+    resolved: bool,
+}
+
+/// The numbers, kept up to date from the rows before and after each change.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    filter: SummaryFilter,
+    since: Instant,
+    by_severity: BTreeMap<Severity, u64>,
+    by_status: BTreeMap<Status, u64>,
+    unassigned: u64,
+    by_owner: BTreeMap<OwnerId, (Owner, u64)>,
+    oldest: Oldest,
+    created: u64,
+    resolved: u64,
+}
+
+impl Tally {
+    /// The tally of what a database counted, `oldest` being the keys of its oldest open incidents: all of them, or as many
+    /// as were asked for.
+    pub fn new(
+        filter: SummaryFilter,
+        since: Instant,
+        portions: Vec<Portion>,
+        oldest: Vec<(Instant, IncidentId)>,
+    ) -> Self {
+        let mut tally = Self {
+            since,
+            by_severity: BTreeMap::new(),
+            by_status: BTreeMap::new(),
+            unassigned: 0,
+            by_owner: BTreeMap::new(),
+            oldest: Oldest::default(),
+            created: 0,
+            resolved: 0,
+            filter,
+        };
+        for portion in portions {
+            tally.created += portion.created;
+            tally.resolved += portion.resolved;
+            if tally.filter.open.contains(&portion.status) {
+                *tally.by_severity.entry(portion.severity).or_default() += portion.incidents;
+                *tally.by_status.entry(portion.status).or_default() += portion.incidents;
+                match portion.owner {
+                    None => tally.unassigned += portion.incidents,
+                    Some(owner) => tally.by_owner.entry(owner.id).or_insert((owner, 0)).1 += portion.incidents,
+                }
+            }
+        }
+        tally.oldest = Oldest::new(oldest, tally.open());
+        tally
+    }
+
+    /// Since when creations and resolutions are counted.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Follows a change of an incident, from its row before to its row after it, each where it met the filter in any
+    /// status; says whether a number moved.
+    pub fn follow(&mut self, before: Option<&QueueRow>, after: Option<&QueueRow>) -> Result<bool> {
+        let (was, is) = (before.map(|row| self.part(row)), after.map(|row| self.part(row)));
+        if was == is {
+            return Ok(false);
+        }
+        if let (Some(part), Some(row)) = (was, before) {
+            self.subtract(&part, row.id)?;
+        }
+        if let (Some(part), Some(row)) = (is, after) {
+            self.add(part, row.id);
+        }
+        Ok(true)
+    }
+
+    /// The numbers; none where so many of the oldest have left that the oldest is no longer known, and the tally has to be
+    /// taken anew.
+    pub fn summary(&self) -> Option<Summary> {
+        let open = self.open();
+        let oldest = self.oldest.first();
+        if oldest.is_none() && open > 0 {
+            return None;
+        }
+        let mut by_owner: Vec<(Owner, u64)> = self.by_owner.values().cloned().collect();
+        by_owner.sort_by_cached_key(|(owner, count)| (std::cmp::Reverse(*count), text::fold(&owner.name), owner.id));
+        by_owner.truncate(OWNERS_MAX);
+        Some(Summary {
+            since: self.since,
+            open,
+            by_severity: SEVERITIES.map(|key| (key, self.by_severity.get(&key).copied().unwrap_or(0))).into(),
+            by_status: OPEN.map(|key| (key, self.by_status.get(&key).copied().unwrap_or(0))).into(),
+            unassigned: self.unassigned,
+            by_owner,
+            oldest,
+            created: self.created,
+            resolved: self.resolved,
+        })
+    }
+
+    fn open(&self) -> u64 {
+        self.by_status.values().sum()
+    }
+
+    fn part(&self, row: &QueueRow) -> Part {
+        let open = self.filter.open.contains(&row.status);
+        Part {
+            open: open.then(|| (row.status, row.severity(), row.owner.clone(), row.created_at)),
+            created: row.created_at >= self.since,
+            resolved: row.status == Status::Resolved && row.resolved_at.is_some_and(|at| at >= self.since),
+        }
+    }
+
+    fn add(&mut self, part: Part, id: IncidentId) {
+        self.created += u64::from(part.created);
+        self.resolved += u64::from(part.resolved);
+        let Some((status, severity, owner, created_at)) = part.open else { return };
+        *self.by_severity.entry(severity).or_default() += 1;
+        *self.by_status.entry(status).or_default() += 1;
+        match owner {
+            None => self.unassigned += 1,
+            Some(owner) => {
+                let (named, count) = self.by_owner.entry(owner.id).or_insert_with(|| (owner.clone(), 0));
+                // The newest change knows the newest name.
+                *named = owner;
+                *count += 1;
+            }
+        }
+        self.oldest.insert((created_at, id));
+    }
+
+    fn subtract(&mut self, part: &Part, id: IncidentId) -> Result<()> {
+        less(&mut self.created, part.created)?;
+        less(&mut self.resolved, part.resolved)?;
+        let Some((status, severity, owner, created_at)) = &part.open else { return Ok(()) };
+        less(self.by_severity.entry(*severity).or_default(), true)?;
+        less(self.by_status.entry(*status).or_default(), true)?;
+        match owner {
+            None => less(&mut self.unassigned, true)?,
+            Some(owner) => {
+                let (_, count) = self.by_owner.entry(owner.id).or_insert_with(|| (owner.clone(), 0));
+                less(count, true)?;
+                if *count == 0 {
+                    self.by_owner.remove(&owner.id);
+                }
+            }
+        }
+        self.oldest.remove(&(*created_at, id));
+        Ok(())
+    }
+}
+
+/// Takes one away, if so. A count below zero is a change that was never counted: better no number than a wrong one.
+fn less(count: &mut u64, one: bool) -> Result<()> {
+    match count.checked_sub(u64::from(one)) {
+        Some(rest) => *count = rest,
+        None => return Err(Error::fault("keeping a summary", "an incident left that was never counted")),
+    }
+    Ok(())
+}
+
+/// The oldest open incidents, at most [`OLDEST_MAX`]: all that are not newer than the horizon, or all there are.
+///
+/// Not all of them at every stream: a desk may have a hundred thousand open ones, and as many streams as screens.
+#[derive(Clone, Debug, Default)]
+struct Oldest {
+    held: BTreeSet<(Instant, IncidentId)>,
+    horizon: Option<(Instant, IncidentId)>,
+}
+
+impl Oldest {
+    fn new(keys: Vec<(Instant, IncidentId)>, open: u64) -> Self {
+        let held: BTreeSet<_> = keys.into_iter().collect();
+        let horizon = held.last().copied().filter(|_| (held.len() as u64) < open);
+        Self { held, horizon }
+    }
+
+    fn first(&self) -> Option<Instant> {
+        self.held.first().map(|(at, _)| *at)
+    }
+
+    fn insert(&mut self, key: (Instant, IncidentId)) {
+        if self.horizon.is_some_and(|horizon| key > horizon) {
+            return;
+        }
+        self.held.insert(key);
+        if self.held.len() > OLDEST_MAX {
+            self.held.pop_last();
+            self.horizon = self.held.last().copied();
+        }
+    }
+
+    fn remove(&mut self, key: &(Instant, IncidentId)) {
+        self.held.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(at: u16, id: u16) -> (Instant, IncidentId) {
+        (
+            Instant::from_timestamp(i64::from(at), 0).expect("an instant"),
+            IncidentId(uuid::Uuid::from_u128(u128::from(id))),
+        )
+    }
+
+    proptest! {
+        /// Whatever comes and goes: what it says is the oldest is, and where it does not know, it says nothing.
+        #[test]
+        fn the_oldest_is_the_oldest_or_is_not_known(
+            start in prop::collection::btree_map(0_u16..2_000, 0_u16..900, 0..1_400),
+            steps in prop::collection::vec((0_u16..2_000, 0_u16..900, any::<bool>()), 0..1_500),
+        ) {
+            let mut all: BTreeMap<u16, u16> = start;
+            let mut keys: Vec<_> = all.iter().map(|(id, at)| key(*at, *id)).collect();
+            keys.sort();
+            keys.truncate(OLDEST_MAX);
+            let mut oldest = Oldest::new(keys, all.len() as u64);
+            for (id, at, from_the_front) in steps {
+                let first = all.iter().map(|(id, at)| key(*at, *id)).min();
+                let gone = match (from_the_front, first) {
+                    (true, Some((_, IncidentId(id)))) => u16::try_from(id.as_u128()).expect("an id"),
+                    _ => id,
+                };
+                match all.remove(&gone) {
+                    Some(at) => oldest.remove(&key(at, gone)),
+                    None => {
+                        all.insert(id, at);
+                        oldest.insert(key(at, id));
+                    }
+                }
+                prop_assert!(oldest.held.len() <= OLDEST_MAX);
+                let truth = all.iter().map(|(id, at)| key(*at, *id).0).min();
+                if let Some(said) = oldest.first() {
+                    prop_assert_eq!(Some(said), truth);
+                } else if oldest.horizon.is_none() {
+                    prop_assert_eq!(None, truth);
+                }
+            }
+        }
+    }
+}

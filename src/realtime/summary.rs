@@ -1,0 +1,125 @@
+//! The stream of a queue's summary: its state now, then the newest state whenever numbers moved.
+//!
+//! A tally is taken from one snapshot, and kept from the rows before and after each later change, which are held against
+//! the filter as a queue's feed does it. It is taken anew, from a newer snapshot, in two cases: when the day that it counts
+//! is over, and when so many of the oldest incidents have left that the oldest is not known. Both only move it forward.
+//! States that nobody could read in time are left out; the last one never is.
+
+use std::time::Duration;
+
+use async_stream::try_stream;
+use futures_util::Stream;
+use tokio::time::{Instant as Deadline, sleep_until};
+
+use super::feed::{Event, Source, Step, Tail, verdicts};
+use crate::domain::account::Actor;
+use crate::domain::clock::Clock;
+use crate::domain::position::Position;
+use crate::domain::summary::{OLDEST_MAX, Summary, SummaryFilter, Tally, Window};
+use crate::domain::{Error, Result};
+
+/// The most states of one stream in a second (product §7): faster than that nobody reads numbers.
+pub const STATES_PER_SECOND_MAX: u32 = 4;
+
+/// The least time between two states.
+const PAUSE: Duration = Duration::from_millis(1_000 / STATES_PER_SECOND_MAX as u64);
+
+/// Whose numbers are followed.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Who asks.
+    pub actor: Actor,
+    /// Of which incidents.
+    pub filter: SummaryFilter,
+    /// Since when creations and resolutions are counted.
+    pub window: Window,
+}
+
+/// Follows the numbers of a queue: the state now, then the newest one after each change of a number, at most
+/// [`STATES_PER_SECOND_MAX`] a second, and at each heartbeat, with the position that everything was counted up to.
+pub fn follow(
+    source: Source,
+    clock: Clock,
+    asked: Asked,
+) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
+    try_stream! {
+        let mut kept = Kept::take(source, &clock, &asked).await?;
+        loop {
+            let Some(summary) = kept.tally.summary() else {
+                kept = Kept::take(kept.tail.source, &clock, &asked).await?;
+                continue;
+            };
+            yield (kept.tail.position, summary);
+            let due = Deadline::now() + PAUSE;
+            let is_over = kept.next(&clock, &asked, due).await?;
+            if is_over {
+                match Kept::take(kept.tail.source.clone(), &clock, &asked).await {
+                    Ok(anew) => kept = anew,
+                    // Midnight is the same for every stream. What is kept is exact for the day that it names, and the next
+                    // step asks again.
+                    Err(Error::Busy) => {}
+                    Err(error) => Err(error)?,
+                }
+            }
+        }
+    }
+}
+
+/// A tally and the cursor of the log that it is kept by.
+struct Kept {
+    tally: Tally,
+    tail: Tail,
+}
+
+impl Kept {
+    /// Takes the tally of the present.
+    async fn take(source: Source, clock: &Clock, asked: &Asked) -> Result<Self> {
+        let reader = source.store.read().await?;
+        let position = reader.head().await?.position();
+        let tally = reader.tally(&asked.filter, asked.window.start(clock.now()), OLDEST_MAX).await?;
+        drop(reader);
+        match Tail::start(source, Some(position), None).await? {
+            Ok(tail) => Ok(Self { tally, tail }),
+            Err(_) => Err(Error::fault("following a summary", "the log went back behind its own end")),
+        }
+    }
+
+    /// Returns when there is a state to deliver, `due` at the earliest; says whether the counted day is over.
+    async fn next(&mut self, clock: &Clock, asked: &Asked, mut due: Deadline) -> Result<bool> {
+        let mut moved = false;
+        loop {
+            // Whatever is there already is counted first, so that a transaction is not shown by halves; but a log that
+            // never rests must not keep the numbers back.
+            if moved && Deadline::now() >= due + PAUSE {
+                return Ok(false);
+            }
+            let step = tokio::select! {
+                biased;
+                step = self.tail.next() => step?,
+                () = sleep_until(due), if moved => return Ok(false),
+            };
+            match step {
+                Step::Changes(changes) => {
+                    let verdicts =
+                        verdicts(&self.tail.source.store, &asked.actor, asked.filter.any_status(), &changes).await?;
+                    for (change, (was, is)) in changes.iter().zip(verdicts) {
+                        let before = change.before.as_ref().filter(|_| was);
+                        let after = Some(&change.body.row).filter(|_| is);
+                        if self.tally.follow(before, after)? && !moved {
+                            moved = true;
+                            due = due.max(Deadline::now());
+                        }
+                        self.tail.pass(change);
+                    }
+                }
+                // A wall that hears nothing for long cannot tell a quiet desk from a dead one.
+                Step::Marker(Event::Heartbeat) => moved = true,
+                Step::Marker(_) => {}
+            }
+            if asked.window.start(clock.now()) != self.tally.since() {
+                sleep_until(due).await;
+                return Ok(true);
+            }
+        }
+    }
+}
