@@ -1,6 +1,9 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
+mod asked;
 pub mod endpoint;
+mod following;
+pub mod group;
 pub mod guard;
 pub mod http;
 pub mod listen;
@@ -20,10 +23,10 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use futures_util::stream::BoxStream;
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
-use crate::domain;
+use crate::domain::{self, position::Position};
 use crate::graphql::{self, Schema, Viewer, admit_request};
 
 /// The desk, as the transports see it.
@@ -53,6 +56,21 @@ impl Endpoint for Desk {
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
         Box::pin(self.schema.execute_stream(admit_request(request)))
+    }
+
+    fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
+        graphql::scope(viewer, words.root(), &|field| words.selects(field), &|input| words.gives(input))
+    }
+
+    fn vouches(&self, position: &Position) -> bool {
+        let (hub, floor) = (&self.app.hub, self.app.hub.known().floor);
+        let here = hub.place(position.offset);
+        here.is_some_and(|here| (here.epoch, here.check) == (position.epoch, position.check))
+            && (position.queue.is_none() || position.offset >= floor)
+    }
+
+    fn present(&self) -> u64 {
+        self.app.hub.present()
     }
 }
 

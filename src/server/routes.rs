@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::{
     endpoint::Endpoint,
+    group::{GroupSettings, Groups},
     guard::Limits,
     http::{self, HttpSettings},
     ws::{self, SocketSettings},
@@ -30,6 +31,8 @@ pub struct Settings {
     pub http: HttpSettings,
     /// One WebSocket.
     pub socket: SocketSettings,
+    /// What subscriptions share.
+    pub groups: GroupSettings,
 }
 
 /// Turns true when the server goes down: every socket is then closed with 1012, which clients answer by coming back.
@@ -40,7 +43,8 @@ pub type Shutdown = watch::Receiver<bool>;
 
 /// `GET` and `POST` for operations, `GET` with an upgrade for the socket.
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
-    let served = Served { endpoint, settings: Arc::new(settings), shutdown };
+    let groups = Groups::new(settings.groups.clone());
+    let served = Served { endpoint, settings: Arc::new(settings), groups, shutdown };
     let methods = routing::get(socket_or_get).post(http::post).fallback(http::other_method);
     Router::new().route("/graphql", methods).with_state(served)
 }
@@ -50,6 +54,7 @@ pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Sh
 pub(super) struct Served<E> {
     pub(super) endpoint: E,
     pub(super) settings: Arc<Settings>,
+    pub(super) groups: Groups,
     pub(super) shutdown: Shutdown,
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use async_graphql::{Response as Answer, ServerError, Value as Data, parser::types::OperationType};
+use async_graphql::{Response as Answer, ServerError, parser::types::OperationType};
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode},
@@ -36,8 +36,10 @@ use tokio::{
 
 use super::{
     endpoint::Endpoint,
+    following::Following,
+    group::Item,
     http::{actor, refusal},
-    operation::{Body, Parameters, caught, execute, execute_stream, prepare, refused},
+    operation::{Body, Parameters, caught, execute, prepare, refused},
     routes::{ACTOR, Served, Shutdown},
 };
 use crate::{
@@ -197,8 +199,17 @@ struct Active {
 /// One use of an id. The client may use the same id again for another.
 struct Operation {
     id: String,
+    /// A `next` up to its payload; the payload and a brace complete it.
+    envelope: String,
     /// The client wants nothing more of it.
     completed: AtomicBool,
+}
+
+impl Operation {
+    fn new(id: String) -> Self {
+        let envelope = format!(r#"{{"type":"next","id":{},"payload":"#, Value::String(id.clone()));
+        Self { id, envelope, completed: AtomicBool::new(false) }
+    }
 }
 
 /// How a socket ends.
@@ -358,7 +369,7 @@ impl<E: Endpoint> Reader<'_, E> {
             let answer = refuse(Error::limit("id", message, bound));
             return self.control(&Outgoing::Error { id: &id, payload: &answer.errors });
         }
-        let operation = Arc::new(Operation { id: id.clone(), completed: AtomicBool::new(false) });
+        let operation = Arc::new(Operation::new(id.clone()));
         let outbox = OperationOutbox { operation: operation.clone(), outbox: self.outbox.clone() };
         let task = self.operations.spawn(operate(self.served.clone(), viewer, parameters, outbox));
         active.insert(id, Active { operation, task });
@@ -465,6 +476,16 @@ impl OperationOutbox {
         Ok(())
     }
 
+    /// A payload that is JSON already, and shared: it is copied once, into the message.
+    async fn next_of(&self, payload: &str) {
+        let envelope = &self.operation.envelope;
+        let mut text = String::with_capacity(envelope.len() + payload.len() + 1);
+        text.push_str(envelope);
+        text.push_str(payload);
+        text.push('}');
+        self.put(text, false).await;
+    }
+
     async fn error(&self, errors: &[ServerError]) -> Result<()> {
         let message = Outgoing::Error { id: &self.operation.id, payload: errors };
         self.put(message.text()?, true).await;
@@ -510,15 +531,12 @@ async fn run<E: Endpoint>(
         outbox.next(&answer).await?;
         return outbox.complete().await;
     }
-    let mut answers = std::pin::pin!(execute_stream(&served.endpoint, ready));
-    let mut started = false;
-    while let Some(answer) = answers.next().await {
-        // async-graphql yields a subscription that it refuses as its first item.
-        if !started && answer.is_err() && answer.data == Data::Null {
-            return outbox.error(&answer.errors).await;
+    let mut following = Following::new(served.endpoint.clone(), served.groups.clone(), ready);
+    while let Some(item) = following.next().await? {
+        match item {
+            Item::Next(payload) => outbox.next_of(&payload).await,
+            Item::Refused(errors) => return outbox.error(&errors).await,
         }
-        started = true;
-        outbox.next(&answer).await?;
     }
     outbox.complete().await
 }
