@@ -269,3 +269,39 @@ impl Drop for Attached {
         self.hub.detach(self);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(filter: serde_json::Value) -> Option<Vec<Key>> {
+        necessary(&serde_json::from_value(filter).expect("a filter"))
+    }
+
+    #[test]
+    fn the_rarest_condition_is_the_key() {
+        let open = serde_json::json!(["NEW", "ACTIVE"]);
+        let tag = |name: &str| Key::Tag(name.to_owned());
+        let filter = serde_json::json!({ "status": open, "tags": { "any": ["b", "a"] }, "severity": ["HIGH"] });
+        assert_eq!(keys(filter), Some(vec![tag("a"), tag("b")]));
+        let filter = serde_json::json!({ "status": open, "tags": { "all": ["a", "b"] } });
+        assert_eq!(keys(filter), Some(vec![tag("a")]), "one of all is enough");
+        let filter = serde_json::json!({ "status": open, "and": [{ "number": [7] }] });
+        assert_eq!(keys(filter), Some(vec![Key::Number(7)]));
+    }
+
+    #[test]
+    fn what_may_be_met_without_a_key_has_none() {
+        for filter in [
+            serde_json::json!({ "tags": { "none": ["a"] } }),
+            serde_json::json!({ "entity": [{ "value": "10.0.0.7" }], "text": "beacon" }),
+            serde_json::json!({ "not": { "number": [7] } }),
+            serde_json::json!({ "or": [{ "number": [7] }, { "text": "beacon" }] }),
+            serde_json::json!({ "tags": { "all": [] } }),
+        ] {
+            assert_eq!(keys(filter.clone()), None, "{filter}");
+        }
+        let filter = serde_json::json!({ "or": [{ "number": [7] }, { "tags": { "any": [] } }] });
+        assert_eq!(keys(filter), Some(vec![Key::Number(7)]), "an empty list is met by none");
+    }
+}

@@ -50,6 +50,8 @@ pub(super) struct Tail {
     next_heartbeat: Deadline,
     interest: Interest,
     attached: Option<Attached>,
+    /// What was read, while a marker goes before it.
+    held: Vec<Arc<Change>>,
     track: Track,
 }
 
@@ -72,6 +74,7 @@ impl Tail {
                 position,
                 interest,
                 attached: None,
+                held: Vec::new(),
                 track,
                 source,
             }),
@@ -87,7 +90,11 @@ impl Tail {
             }
             self.head.borrow_and_update();
             let changes = self.read().await?;
-            if !changes.is_empty() {
+            if let Some(next) = changes.first() {
+                if self.answers_before(next.offset - 1) {
+                    self.held = changes;
+                    return Ok(Step::Marker(Event::Live));
+                }
                 return Ok(Step::Changes(changes));
             }
             if self.live && self.track.answers(self.position.offset) {
@@ -114,7 +121,23 @@ impl Tail {
         self.position = Position { offset: change.offset, check: change.check, ..self.position };
     }
 
+    /// Whether somebody asked for `live`, and the place before the next change will do: then the tail stands there.
+    fn answers_before(&mut self, offset: u64) -> bool {
+        if !self.live || !self.track.is_asked() {
+            return false;
+        }
+        let Some(place) = self.source.hub.place(offset) else { return false };
+        let answers = self.track.answers(offset);
+        if answers {
+            self.position = Position { offset, check: place.check, ..self.position };
+        }
+        answers
+    }
+
     async fn read(&mut self) -> Result<Vec<Arc<Change>>> {
+        if !self.held.is_empty() {
+            return Ok(std::mem::take(&mut self.held));
+        }
         if self.live && self.attached.is_none() {
             self.attached = self.source.hub.attach(&self.interest, self.position.offset);
         }

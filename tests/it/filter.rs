@@ -63,10 +63,11 @@ const ACTIVITIES: [ExpectedActivity; 2] = [ExpectedActivity::SecurityTesting, Ex
 const REASONS: [FalsePositiveReason; 2] = [FalsePositiveReason::NotMalicious, FalsePositiveReason::Other];
 
 /// Who and what the corpus names.
-struct World {
-    users: Vec<UserId>,
-    groups: Vec<GroupId>,
-    actor: Actor,
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) users: Vec<UserId>,
+    pub(crate) groups: Vec<GroupId>,
+    pub(crate) actor: Actor,
 }
 
 async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
@@ -123,7 +124,7 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
     assert!(met >= 60, "too few filters that tell incidents apart: {met}");
 }
 
-async fn people(desk: &TestDesk) -> World {
+pub(crate) async fn people(desk: &TestDesk) -> World {
     let command = local(desk).await;
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for account in ["ada", "bob", "eve"] {
@@ -161,7 +162,7 @@ fn classification(dice: &mut Dice) -> Classification {
 }
 
 /// About ninety incidents: alerts in most of them, some moved, some unlinked, some incidents deleted.
-async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
+pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
     let mut incidents = Vec::new();
     let mut alerts = Vec::new();
     for number in 0..90 {
@@ -275,7 +276,7 @@ fn range(dice: &mut Dice) -> TimeRange {
     TimeRange { from: dice.chance(60).then(|| moment(dice)), to: dice.chance(60).then(|| moment(dice)) }
 }
 
-fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) -> IncidentFilter {
+pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) -> IncidentFilter {
     let mut filter = IncidentFilter::default();
     for _ in 0..1 + dice.below(3) {
         match dice.below(20) {
