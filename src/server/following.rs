@@ -86,8 +86,7 @@ impl<E: Endpoint> Following<E> {
                     }
                     Turn::Behind => {
                         let standing = member.standing();
-                        (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false);
-                        self.way = Way::Start;
+                        self.go_on_from(standing);
                     }
                     Turn::Ended => self.way = Way::Ended,
                 },
@@ -102,6 +101,23 @@ impl<E: Endpoint> Following<E> {
                 Way::Ended => return Ok(None),
             }
         }
+    }
+
+    /// The member of a group that this is at present, for one who takes its frames from there directly.
+    pub(crate) fn take_member(&mut self) -> Option<Member> {
+        match std::mem::replace(&mut self.way, Way::Ended) {
+            Way::Member(member) => Some(member),
+            other => {
+                self.way = other;
+                None
+            }
+        }
+    }
+
+    /// Goes on where a member stood that its group has left behind.
+    pub(crate) fn go_on_from(&mut self, standing: Standing) {
+        (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false);
+        self.way = Way::Start;
     }
 
     fn standing(&self) -> Standing {

@@ -9,7 +9,9 @@ pub mod http;
 pub mod listen;
 mod operation;
 pub mod origin;
+mod outbox;
 pub mod routes;
+mod transport_ws;
 pub mod web;
 pub mod ws;
 

@@ -164,6 +164,7 @@ async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) 
     settings.groups.tail_frames = 4;
     // Nobody is closed here for being slow.
     settings.socket.write_deadline = Duration::from_secs(300);
+    settings.socket.outbox_age = Duration::from_secs(300);
     let counters = settings.groups.counters.clone();
     let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
     let id = desk.incident("Busy").await;
