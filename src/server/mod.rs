@@ -1,6 +1,7 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
 mod asked;
+pub mod crowd;
 pub mod endpoint;
 mod following;
 pub mod group;

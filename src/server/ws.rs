@@ -8,6 +8,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -110,10 +111,12 @@ impl Default for SocketSettings {
     }
 }
 
-/// Answers the upgrade; a request that is none, or that does not speak the subprotocol, gets a coded 400.
+/// Answers the upgrade; a request that is none, or that does not speak the subprotocol, gets a coded 400, and one too many a
+/// coded 503.
 pub(super) fn upgrade<E: Endpoint>(
     served: Served<E>,
     headers: &HeaderMap,
+    address: Option<IpAddr>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -135,7 +138,14 @@ pub(super) fn upgrade<E: Endpoint>(
         let message = format!("the socket speaks {SUBPROTOCOL} only; offer it");
         return refusal(StatusCode::BAD_REQUEST, Error::invalid("Sec-WebSocket-Protocol", message));
     }
-    upgrade.on_upgrade(move |socket| serve(socket, served, account))
+    let admission = match served.crowd.admit(address, &served.settings.crowd) {
+        Ok(admission) => admission,
+        Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
+    };
+    upgrade.on_upgrade(async move |socket| {
+        let _place = admission;
+        serve(socket, served, account).await;
+    })
 }
 
 async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Option<String>) {

@@ -29,7 +29,9 @@ const RENAMED: &str =
 /// A desk, and what its groups do.
 async fn counted(database: &TestDatabase, groups: GroupSettings) -> (TestDesk, Arc<Counters>) {
     let counters = groups.counters.clone();
-    let options = Options { settings: Settings { groups, ..Settings::default() }, ..Options::default() };
+    // No heartbeat comes in between: frames are counted.
+    let heartbeat = Duration::from_secs(600);
+    let options = Options { settings: Settings { groups, ..Settings::default() }, heartbeat, ..Options::default() };
     (TestDesk::open_with(database, options).await, counters)
 }
 
@@ -238,11 +240,12 @@ async fn resumed_from_the_tail_is_resumed_alone_byte_for_byte(database: TestData
     let filter = json!({ "tags": { "none": ["noise"] } });
     let id = desk.incident("Busy").await;
     let mut positions = vec![present(&desk, &filter).await];
-    let _member = live(&desk, json!({ "filter": filter, "after": positions[0] })).await;
+    let mut member = live(&desk, json!({ "filter": filter, "after": positions[0] })).await;
     for number in 0..12 {
         rename(&desk, &id, &format!("Title {number} \"é\u{2028}🚨")).await;
         positions.push(present(&desk, &filter).await);
     }
+    read_to(&mut member, desk.log_end().await).await;
     for (number, after) in positions.iter().enumerate() {
         let executed = counters.executed();
         let alone = counters.alone();
