@@ -15,10 +15,10 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
-use watchfloor::app::incident::IncidentEdit;
 use watchfloor::app::{App, Command};
 use watchfloor::domain::IncidentId;
 use watchfloor::domain::clock::Clock;
+use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
@@ -288,16 +288,16 @@ async fn desk(mut orders: mpsc::Receiver<String>) {
             ("prepare", tag) => {
                 incidents.resize(incidents.len().max(tag + 1), None);
                 let add_tags = vec![Tag { kind: TagKind::Custom, name: format!("tag-{tag}") }];
-                let edit = IncidentEdit { title: Some(title(0)), add_tags, ..IncidentEdit::default() };
-                let made = app.create_incident(&command(&app).await, None, edit).await.unwrap();
+                let patch = Patch { title: Some(title(0)), add_tags, ..Patch::default() };
+                let made = app.create_incident(&command(&app).await, None, patch.into()).await.unwrap();
                 incidents[tag] = Some(made.incident.id);
             }
             ("emit", tag) => {
                 number += 1;
-                let edit = IncidentEdit { title: Some(title(number)), ..IncidentEdit::default() };
+                let patch = Patch { title: Some(title(number)), ..Patch::default() };
                 let command = command(&app).await;
                 let start = Instant::now();
-                let done = app.update_incident(&command, incidents[tag].unwrap(), edit).await.unwrap();
+                let done = app.update_incident(&command, incidents[tag].unwrap(), patch.into()).await.unwrap();
                 let took = start.elapsed();
                 let committed = nanos();
                 // Until the relay has read it, so that each event costs the same with and without sockets.
