@@ -112,6 +112,18 @@ pub struct Serving {
     /// Most subscriptions on one socket.
     #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100)]
     pub subscriptions_per_socket_max: usize,
+    /// Most sockets at once.
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets)]
+    pub sockets_max: usize,
+    /// Most sockets at once from one address. Behind a proxy all of them have one.
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_address)]
+    pub sockets_per_address_max: usize,
+    /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
+    #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
+    pub group_frames: usize,
+    /// Newest frames that subscribers of one query share, for those who are behind or come back: in bytes.
+    #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::group::GroupSettings::default().tail_bytes)]
+    pub group_bytes: usize,
 }
 
 impl Serving {
@@ -125,6 +137,10 @@ impl Serving {
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
+        settings.crowd.sockets = self.sockets_max;
+        settings.crowd.sockets_per_address = self.sockets_per_address_max;
+        settings.groups.tail_frames = self.group_frames;
+        settings.groups.tail_bytes = self.group_bytes;
         settings
     }
 

@@ -101,7 +101,7 @@ impl App {
             })
             .await?;
         ingested.position = head.position();
-        self.hub.wake();
+        self.hub.committed(head.offset);
         Ok(ingested)
     }
 
@@ -294,7 +294,7 @@ impl App {
                 Box::pin(async move { Work { tx: &tx, app: self, command: &command }.update_alert(id, edit).await })
             })
             .await?;
-        self.hub.wake();
+        self.hub.committed(head.offset);
         Ok(AlertOutcome { alert, incident, position: head.position() })
     }
 

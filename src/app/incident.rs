@@ -192,7 +192,7 @@ impl App {
             })
             .await?;
         if done.changed {
-            self.hub.wake();
+            self.hub.committed(head.offset);
         }
         Ok(Outcome {
             incident: done.incident,

@@ -135,6 +135,11 @@ impl Actor {
         self.user.role >= Role::Reader
     }
 
+    /// All of the caller that [`Actor::sees`] reads: callers of one sight see the same rows, and may share their bytes.
+    pub fn sight(&self) -> Role {
+        self.user.role
+    }
+
     /// Refuses a caller whose role is below `least`.
     pub fn require(&self, least: Role, what: &str) -> Result<()> {
         if self.user.role < least {

@@ -63,6 +63,7 @@ const ACTIVITIES: [ExpectedActivity; 2] = [ExpectedActivity::SecurityTesting, Ex
 const REASONS: [FalsePositiveReason; 2] = [FalsePositiveReason::NotMalicious, FalsePositiveReason::Other];
 
 /// Who and what the corpus names.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) users: Vec<UserId>,
     pub(crate) groups: Vec<GroupId>,
@@ -161,7 +162,7 @@ pub(crate) fn classification(dice: &mut Dice) -> Classification {
 }
 
 /// About ninety incidents: alerts in most of them, some moved, some unlinked, some incidents deleted.
-async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
+pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
     let mut incidents = Vec::new();
     let mut alerts = Vec::new();
     for number in 0..90 {
