@@ -194,5 +194,5 @@ const safely = (call: () => void) => {
 function inWords(error: unknown): string {
   if (Array.isArray(error)) return error.map(({ message }) => message).join('; ');
   const { code, reason, message } = error as { code?: number; reason?: string; message?: string };
-  return message || reason || (code ? `the connection closed (${code})` : 'there is no connection');
+  return message || reason || (code ? `the connection closed (${code})` : 'no connection');
 }
