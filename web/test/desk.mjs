@@ -14,6 +14,7 @@ export class Desk {
 
   static async open(binary, databaseUrl) {
     const desk = new Desk(binary, databaseUrl, await freePort());
+    process.once('exit', () => desk.#child?.kill('SIGKILL')); // whatever ends this process ends its servers
     await desk.start();
     return desk;
   }

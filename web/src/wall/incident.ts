@@ -20,7 +20,11 @@ export interface Incident extends Row {
 export const FIELDS = 'reference number title severity status owner { id name } alertCount createdAt';
 
 /** The least height of a row, in rem: two lines of title, one of facts. */
-export const ROW_REM = 7;
+const ROW_REM = 7;
+/** Under the banner rows are lower, not fewer: what was shown stays. One line of title. */
+const ROW_REM_STALE = 5.5;
+
+export const leastRowRem = (): number => (document.body.classList.contains('stale') ? ROW_REM_STALE : ROW_REM);
 
 const rank = (incident: Incident): number => SEVERITIES.indexOf(incident.severity);
 const ownerRank = (incident: Incident): number => (incident.owner === null ? 0 : 1);

@@ -2,7 +2,7 @@
 import { connect } from '../live.ts';
 import { ACTIVITY_REM, BEFORE, type Before, type Change, changeRows, LOG, ofAnyStatus, Ticker } from './activity.ts';
 import { counters } from './counters.ts';
-import { FIELDS, firstOf, type Incident, incidentRows, newness, ROW_REM, urgency } from './incident.ts';
+import { FIELDS, firstOf, type Incident, incidentRows, leastRowRem, newness, urgency } from './incident.ts';
 import { MovingList } from './list.ts';
 import { shareRows, showLoad } from './load.ts';
 import { describe, readRequest } from './request.ts';
@@ -19,7 +19,7 @@ const CURSOR_HIDES_MS = 3_000;
 const element = (id: string): HTMLElement => document.getElementById(id)!;
 const request = readRequest(location.search);
 element('title').textContent = request.title ?? 'Watchfloor';
-element('scope').textContent = describe(request.filter);
+element('scope').textContent = request.fault === null ? describe(request.filter) : '';
 if (request.title) document.title = `${request.title} · Watchfloor`;
 
 if (request.fault === null) follow();
@@ -75,8 +75,8 @@ function follow(): void {
     drawing ??= setTimeout(() => {
       drawing = undefined;
       const rows = queue.rows.values();
-      urgent.show(firstOf(rows, urgent.room(ROW_REM), urgency));
-      newest.show(firstOf(queue.rows.values(), newest.room(ROW_REM), newness));
+      urgent.show(firstOf(rows, urgent.room(leastRowRem()), urgency));
+      newest.show(firstOf(queue.rows.values(), newest.room(leastRowRem()), newness));
       const numbers = summaryOf([...queue.rows.values()], midnight(new Date()));
       showCounters(numbers);
       showLoad(load, numbers);

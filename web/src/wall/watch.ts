@@ -35,6 +35,7 @@ export function watch(request: Request): (health: Health) => void {
     refusal(state === 'refused' ? (why ?? '') : null, request);
     if (state === 'live' && !wasLive && loadedBefore) void reloadIfRenewed();
     loadedBefore ||= state === 'live';
+    document.body.classList.toggle('held', loadedBefore);
     wasLive = state === 'live';
   };
 }
