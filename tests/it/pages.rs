@@ -24,6 +24,11 @@ async fn the_wall_shows_what_the_desk_holds_through_kills_and_cuts() {
     run("test/wall.mjs", &[env!("CARGO_BIN_EXE_watchfloor"), &database.url]).await;
 }
 
+#[tokio::test]
+async fn the_wall_has_a_word_for_everything() {
+    run("test/words.mjs", &[]).await;
+}
+
 async fn the_client_for_dashboards_holds_the_set_of_the_server(database: TestDatabase) {
     let another_life = TestDatabase::fresh(Kind::Sqlite).await;
     run("test/live.mjs", &[env!("CARGO_BIN_EXE_watchfloor"), &database.url, &another_life.url]).await;

@@ -95,7 +95,7 @@ export const changeRows: Rows<Change> = {
     if (row.dataset.position === change.position) return;
     row.dataset.position = change.position;
     const { verb, rest } = inWords(change);
-    const [actor, reference, title] = ['b', 'b', 'span'].map((name) => document.createElement(name)) as [HTMLElement, HTMLElement, HTMLElement];
+    const [actor, reference, title] = [document.createElement('b'), document.createElement('b'), document.createElement('span')];
     actor.textContent = change.actor.name;
     reference.textContent = `INC-${change.incidentNumber}`;
     title.textContent = headline(change.incident?.title ?? '');

@@ -17,7 +17,8 @@ export function readRequest(search: string): Request {
   if (!text?.trim()) return { title, filter: null, text: null, fault: null };
   try {
     const filter: unknown = JSON.parse(text);
-    if (typeof filter === 'object' && filter !== null && !Array.isArray(filter)) return { title, filter: filter as Filter, text, fault: null };
+    const isObject = typeof filter === 'object' && filter !== null && !Array.isArray(filter);
+    if (isObject) return { title, filter: filter as Filter, text, fault: null };
     return { title, filter: null, text, fault: 'A filter is an object of JSON, such as {"severity":["HIGH"]}.' };
   } catch (error) {
     return { title, filter: null, text, fault: `It is not JSON: ${(error as Error).message}` };
@@ -39,22 +40,27 @@ function condition(field: string, value: unknown): string {
   }
   if (field === 'not') return `not (${describe(value as Filter)})`;
   if (field === 'text') return `“${String(value)}”`;
-  if (field === 'severity' || field === 'status') return list(value).map(word).join(', ');
-  if (Array.isArray(value)) return `${label(field)} ${list(value).map(word).join(', ')}`;
-  if (typeof value === 'object') {
-    const parts = Object.entries(value).filter(([, part]) => part !== null && part !== false && !(Array.isArray(part) && part.length === 0));
-    return `${label(field)} ${parts.map(([name, part]) => (part === true ? label(name) : `${label(name)} ${list(part).map(word).join(', ')}`)).join(', ')}`;
-  }
-  return `${label(field)} ${word(value)}`;
+  if (field === 'severity' || field === 'status') return list(value).map(constant).join(', ');
+  if (CONSTANTS.has(field)) return `${label(field)} ${list(value).map(constant).join(', ')}`;
+  if (typeof value === 'object' && !Array.isArray(value)) return `${label(field)} ${Object.entries(value).map(part).filter(Boolean).join(', ')}`;
+  return `${label(field)} ${list(value).map(plain).join(', ')}`;
+}
+
+/** One of several: `any vip` of tags, `unassigned` of owners. What is off by its value is not said. */
+function part([name, value]: [string, unknown]): string {
+  if (value === null || value === false || (Array.isArray(value) && value.length === 0)) return '';
+  return value === true ? label(name) : `${label(name)} ${list(value).map(plain).join(', ')}`;
 }
 
 const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [value]);
 
-/** `FALSE_POSITIVE` is read as `False positive`; what is no constant of the API stays as it is. */
-function word(value: unknown): string {
-  if (typeof value !== 'string') return typeof value === 'object' ? Object.values(value ?? {}).map(word).join(' ') : String(value);
-  return /^[A-Z_]+$/.test(value) ? value.charAt(0) + value.slice(1).toLowerCase().replaceAll('_', ' ') : value;
-}
+/** The conditions whose values are constants of the API; what people have written is shown as they wrote it. */
+const CONSTANTS = new Set(['classification', 'threat', 'activity', 'reason']);
+
+/** `FALSE_POSITIVE` is read as `False positive`. */
+const constant = (value: unknown): string => plain(value).charAt(0) + plain(value).slice(1).toLowerCase().replaceAll('_', ' ');
+
+const plain = (value: unknown): string => (typeof value === 'object' ? Object.values(value ?? {}).map(plain).join(' ') : String(value));
 
 /** `firstActivity` is read as `first activity`. */
 const label = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
