@@ -294,6 +294,9 @@ async function screen(page) {
 /** Nobody acts meanwhile: the screen must come to show what the desk holds, row by row. */
 async function theScreenIsExact(page, when, filter = null) {
   const rows = [...(await desk.set(filter, 'number reference title severity status createdAt owner { name }')).values()];
+  const any = { and: [...(filter === null ? [] : [filter]), { status: ['NEW', 'ACTIVE', 'RESOLVED', 'REDIRECTED'] }] };
+  const ever = [...(await desk.set(any, 'createdAt resolvedAt')).values()];
+  const today = new Date().setHours(0, 0, 0, 0);
   const words = ({ reference, title, owner, status }) => [reference, title, owner?.name ?? 'unassigned', status.toLowerCase()].join(' | ');
   const count = (test) => `${rows.filter(test).length}`;
   const urgency = (a, b) =>
@@ -310,6 +313,8 @@ async function theScreenIsExact(page, when, filter = null) {
       new: count(({ status }) => status === 'NEW'),
       active: count(({ status }) => status === 'ACTIVE'),
       unassigned: count(({ owner }) => owner === null),
+      created: `${ever.filter(({ createdAt }) => new Date(createdAt) >= today).length}`,
+      resolved: `${ever.filter(({ resolvedAt }) => resolvedAt && new Date(resolvedAt) >= today).length}`,
     },
     load: [`Unassigned${count(({ owner }) => owner === null)}`, ...owners.map(({ name, count }) => `${name}${count}`)],
   };

@@ -6,7 +6,7 @@ import { FIELDS, firstOf, type Incident, incidentRows, leastRowRem, newness, urg
 import { MovingList } from './list.ts';
 import { shareRows, showLoad } from './load.ts';
 import { describe, readRequest } from './request.ts';
-import { summaryOf } from './summary.ts';
+import { followSummary, type Summary } from './summary.ts';
 import { age, clock, date, midnight } from './time.ts';
 import { watch, worst } from './watch.ts';
 
@@ -31,7 +31,7 @@ function follow(): void {
   const desk = connect({ url: `${location.origin.replace(/^http/, 'ws')}/graphql` });
   const { filter } = request;
   const showHealth = watch(request);
-  const tell = (): void => showHealth(worst([queue, log]));
+  const tell = (): void => showHealth(worst([queue, log, summary]));
 
   const entered = new Map<string, number>();
   const left = new Map<string, number>();
@@ -62,6 +62,20 @@ function follow(): void {
     onHealth: () => tell(),
   });
 
+  let numbers: Summary | null = null;
+  let day = midnight(new Date());
+  const today = () =>
+    followSummary(desk, {
+      filter,
+      since: day,
+      next: (next) => {
+        numbers = next;
+        draw();
+      },
+      onHealth: () => tell(),
+    });
+  let summary = today();
+
   const isNew = (id: string): boolean => entered.has(id);
   const holds = (id: string): boolean => queue.rows.has(id);
   const urgent = new MovingList(element('urgent'), incidentRows(isNew, holds));
@@ -77,9 +91,8 @@ function follow(): void {
       const rows = queue.rows.values();
       urgent.show(firstOf(rows, urgent.room(leastRowRem()), urgency));
       newest.show(firstOf(queue.rows.values(), newest.room(leastRowRem()), newness));
-      const numbers = summaryOf([...queue.rows.values()], midnight(new Date()));
-      showCounters(numbers);
-      showLoad(load, numbers);
+      if (numbers) showCounters(numbers);
+      if (numbers) showLoad(load, numbers);
       activity.show(ticker.newest(activity.room(ACTIVITY_REM)));
     }, DRAW_EVERY_MS);
   }
@@ -91,6 +104,11 @@ function follow(): void {
     const now = Date.now();
     for (const [id, at] of entered) if (now - at > LATELY_MS) entered.delete(id), draw();
     for (const [id, at] of left) if (now - at > LATELY_MS) left.delete(id);
+    if (midnight(new Date()).getTime() !== day.getTime()) {
+      day = midnight(new Date());
+      summary.stop();
+      summary = today();
+    }
     tell();
   }, 1_000);
 }

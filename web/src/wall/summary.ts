@@ -1,7 +1,11 @@
-// The wall's numbers, of the open incidents that it holds. To be replaced by the desk's own: `queueSummary`.
-import type { Incident, Severity } from './incident.ts';
+// The wall's numbers.
+import type { connect, Health } from '../live.ts';
+import type { Filter } from './request.ts';
+import type { Severity } from './incident.ts';
 
 export interface Summary {
+  position: string;
+  since: string;
   open: number;
   bySeverity: { severity: Severity; count: number }[];
   byStatus: { status: string; count: number }[];
@@ -13,24 +17,27 @@ export interface Summary {
   resolved: number;
 }
 
-export function summaryOf(rows: readonly Incident[], since: Date): Summary {
-  const [severities, statuses] = [new Map<Severity, number>(), new Map<string, number>()];
-  const owners = new Map<string, Summary['byOwner'][number]>();
-  let oldest: string | null = null;
-  for (const { severity, status, owner, createdAt } of rows) {
-    severities.set(severity, (severities.get(severity) ?? 0) + 1);
-    statuses.set(status, (statuses.get(status) ?? 0) + 1);
-    if (owner) owners.set(owner.id, { owner, count: (owners.get(owner.id)?.count ?? 0) + 1 });
-    if (oldest === null || createdAt < oldest) oldest = createdAt;
+const SUMMARY = `subscription ($filter: IncidentFilterInput, $since: DateTime) {
+  queueSummary(filter: $filter, since: $since) {
+    __typename position since open unassigned oldest created resolved
+    bySeverity { severity: value count } byStatus { status: value count } byOwner { owner: value { id name } count }
   }
-  return {
-    open: rows.length,
-    bySeverity: [...severities].map(([severity, count]) => ({ severity, count })),
-    byStatus: [...statuses].map(([status, count]) => ({ status, count })),
-    unassigned: rows.filter(({ owner }) => owner === null).length,
-    byOwner: [...owners.values()],
-    oldest,
-    created: rows.filter(({ createdAt }) => new Date(createdAt) >= since).length,
-    resolved: 0,
-  };
+}`;
+
+export interface SummaryOptions {
+  filter: Filter | null;
+  since: Date;
+  next(summary: Summary): void;
+  onHealth(health: Health): void;
+}
+
+/** Each item is the whole of it, so that after a disconnect there is nothing to go on from: the next item is all there is to know. */
+export function followSummary(desk: ReturnType<typeof connect>, { filter, since, next, onHealth }: SummaryOptions) {
+  return desk.follow<Summary & { __typename: string }>({
+    query: SUMMARY,
+    variables: { filter, since: since.toISOString() },
+    whole: true,
+    next,
+    onHealth,
+  });
 }
