@@ -61,7 +61,7 @@ async fn serve_desk(options: Serve) -> Result<()> {
     serve(app, &options.serving, |address| {
         tracing::info!(
             listen = %address,
-            "serving http://{address}/graphql, GraphiQL at http://{address}/graphiql; no identity is configured: loopback \
+            "serving http://{address}/graphql, GraphiQL at http://{address}/graphiql, the wall at http://{address}/wall; no identity is configured: loopback \
              only, and the caller is the local manager or whoever `Watchfloor-Actor` names"
         );
         Ok(())
@@ -130,6 +130,7 @@ fn welcome(address: SocketAddr, file: &Path, live: bool) -> String {
         r#"
 Watchfloor's sample desk is open.
 
+  Wall       http://{address}/wall   (the screen for everybody in the room; F for the full screen)
   GraphiQL   http://{address}/graphiql
   GraphQL    http://{address}/graphql   (HTTP POST, and WebSocket with graphql-transport-ws)
   Data       {file}   (SQLite; delete it for a fresh desk)

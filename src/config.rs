@@ -22,7 +22,7 @@ pub struct Cli {
 /// What the binary does.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Serve the desk: GraphQL at /graphql (HTTP and WebSocket), GraphiQL at /graphiql.
+    /// Serve the desk: GraphQL at /graphql (HTTP and WebSocket), GraphiQL at /graphiql, the wall at /wall.
     ///
     /// The schema of the database is brought up to date first; several nodes may start on one database at once. Without
     /// identity the desk serves loopback only, and the caller is a local manager, or whoever the header
