@@ -56,6 +56,9 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
 const STATEMENT_CACHE: usize = 500;
 
+/// Ids that one statement names: SQLite takes 32,766 parameters, PostgreSQL 65,535, and an incident may hold more alerts.
+const IDS_PER_STATEMENT: usize = 10_000;
+
 /// Conditions that one statement joins by OR: SQLite takes an expression of at most 1,000 levels, one for each.
 const ALTERNATIVES_MAX: usize = 400;
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::database::{TestDatabase, each_database};
+use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::triage::{laid_over, report};
 
@@ -12,6 +12,7 @@ each_database!(
     the_null_character_is_refused_in_every_text,
     an_id_is_known_of_the_right_kind_and_well_formed,
     a_comment_on_a_vast_incident_costs_little_log,
+    an_incident_of_more_alerts_than_a_statement_names_is_triaged,
 );
 
 async fn a_title_of_a_megabyte_goes_in_and_comes_back(database: TestDatabase) {
@@ -274,4 +275,44 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
         (&stands["commentCount"], &stands["alertCount"], &stands["version"]),
         (&json!(1_000), &json!(5_000), &json!(1_002))
     );
+}
+
+async fn an_incident_of_more_alerts_than_a_statement_names_is_triaged(database: TestDatabase) {
+    use sea_orm::ConnectionTrait;
+    use watchfloor::app::Command;
+    use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
+    use watchfloor::domain::IncidentId;
+    use watchfloor::domain::incident::{Patch, Status};
+
+    let desk = TestDesk::open(&database).await;
+    let alert = report("1", json!({ "entities": [{ "kind": "DEVICE", "value": "web-1" }] }));
+    let made = desk.act("ingestAlert", json!({ "alert": alert, "into": { "newIncident": true } })).await;
+    let id = made["incident"]["id"].as_str().and_then(IncidentId::parse).expect("an incident");
+    // SQLite takes 32,766 parameters, PostgreSQL 65,535. Behind the desk's back, since a batch has at most 5,000 alerts.
+    let (more, fresh) =
+        if database.kind == Kind::Sqlite { (33_000, "randomblob(16)") } else { (66_000, "gen_random_uuid()") };
+    let copies = format!(
+        "INSERT INTO alert (id, provider, provider_alert_id, title, title_folded, severity, status, techniques,
+                incident_id, created_at, updated_at)
+         WITH RECURSIVE copy (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM copy WHERE n <= {more})
+         SELECT {fresh}, provider, '' || n, title, title_folded, severity, status, techniques, incident_id, created_at,
+                updated_at
+         FROM alert, copy"
+    );
+    database.connect().await.execute_unprepared(&copies).await.expect("alerts");
+
+    let command = Command::new(desk.app.local_caller(None).await.expect("the manager"), desk.clock.now(), "test");
+    let status = |status| IncidentEdit::from(Patch { status: Some(status), ..Patch::default() });
+    let assigned = IncidentEdit { owner: Some(Some(OwnerChoice::Me)), ..IncidentEdit::default() };
+    for (what, edit) in
+        [("assign", assigned), ("resolve", status(Status::Resolved)), ("reopen", status(Status::Active))]
+    {
+        let done =
+            desk.app.update_incident(&command, id, edit).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(done.alerts.len(), more + 1, "{what}");
+    }
+    let deleted = desk.app.delete_incident(&command, id).await.expect("a deletion");
+    assert!(deleted.alerts.len() == more + 1 && deleted.alerts.iter().all(|alert| alert.incident.is_none()));
+    let free = desk.data("{ alerts(filter: { linked: false }, first: 1) { totalCount } }", json!({})).await;
+    assert_eq!(free["alerts"]["totalCount"], json!(more + 1));
 }
