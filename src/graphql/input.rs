@@ -540,8 +540,8 @@ pub struct UpsertUserInput {
     pub account: String,
     /// The display name; the account for a new user where none is given.
     pub name: Option<String>,
-    /// A mail address.
-    pub email: Option<String>,
+    /// A mail address; null clears it.
+    pub email: MaybeUndefined<String>,
     /// What it may do; a new user is a responder where none is given.
     pub role: Option<Role>,
     /// What the client calls this mutation; echoed in the answer.

@@ -144,7 +144,7 @@ impl<'a> Applier<'a> {
 
     async fn user(&mut self, user: UserRecord) -> Result<()> {
         let command = self.system(self.time(user.at));
-        let draft = UserDraft::parse(&user.account, user.name.as_deref(), user.email.as_deref(), user.role)?;
+        let draft = UserDraft::parse(&user.account, user.name.as_deref(), user.email.as_deref().map(Some), user.role)?;
         self.actors.remove(&key(&draft.account));
         self.app.upsert_user(&command, draft).await?;
         self.counts.users += 1;
@@ -460,7 +460,7 @@ impl<'a> Applier<'a> {
             Some(user) => user,
             None => {
                 let (name, email) = (person.name.as_deref(), person.email.as_deref());
-                let draft = UserDraft::parse(&person.account, name, email, None)?;
+                let draft = UserDraft::parse(&person.account, name, email.map(Some), None)?;
                 self.counts.users += 1;
                 self.app.upsert_user(&self.system(at), draft).await?
             }
