@@ -22,7 +22,7 @@ use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::tag::Tag;
-use crate::domain::{AlertId, Error, IncidentId, Instant, Result, comment, title};
+use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
 
 /// The most alerts in one transaction: well under a second of it.
 pub const ALERTS_PER_TRANSACTION: usize = 1_000;
@@ -104,7 +104,7 @@ impl<'a> Applier<'a> {
         let drafts = waiting.iter().map(|(_, _, draft)| draft.clone()).collect();
         let at = waiting.iter().map(|(_, at, _)| *at).max().unwrap_or_default();
         match self.ingest(at, drafts).await {
-            Err(Error::Refused(_)) if waiting.len() > 1 => {}
+            Err(Error::Refused(refusal)) if waiting.len() > 1 && refusal.code != Code::Unavailable => {}
             outcome => return refusal(waiting.first().map_or(0, |(line, ..)| *line), outcome),
         }
         // Something in it is refused: one by one, so that the others go in and the line is known.
@@ -488,11 +488,11 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// A refusal is a bad record; a fault is passed on.
+/// A refusal is a bad record; a fault is passed on, and so is a desk that cannot answer: that is no fault of the record.
 fn refusal(line: u64, outcome: Result<()>) -> Result<Vec<Bad>> {
     match outcome {
         Ok(()) => Ok(Vec::new()),
-        Err(Error::Refused(refusal)) => {
+        Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
             let reason = match &refusal.path {
                 Some(path) => format!("{path}: {}", refusal.message),
                 None => refusal.message.clone(),

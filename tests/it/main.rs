@@ -6,6 +6,7 @@ mod alert;
 mod architecture;
 mod changelog;
 mod comment;
+mod connections;
 mod exactness;
 mod examples;
 mod filter;
