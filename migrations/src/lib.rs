@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 mod m20261122_000001_accounts;
 mod m20261122_000002_incidents;
 mod m20261122_000003_changelog;
+mod m20261124_000001_reports;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_accounts::Migration),
             Box::new(m20261122_000002_incidents::Migration),
             Box::new(m20261122_000003_changelog::Migration),
+            Box::new(m20261124_000001_reports::Migration),
         ]
     }
 }

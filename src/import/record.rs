@@ -242,7 +242,8 @@ pub struct UpdateRecord {
     pub source: String,
     /// The incident's id there.
     pub external_id: String,
-    /// When. An update that is not later than the incident's last change has been applied before and is passed over.
+    /// When; needed, unless it only links alerts. An update that is not later than the incident's last change has been
+    /// applied before and is passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
     /// Who; the desk itself where nobody is named.

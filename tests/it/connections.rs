@@ -42,7 +42,10 @@ async fn a_transaction_whose_connection_breaks_off_is_no_fault_of_ours() {
     reader.head().await.expect("a head");
     raw.execute_unprepared(end_others).await.expect("an end");
     let error = reader.head().await.expect_err("its connection is gone");
-    assert_eq!((error.code(), error.to_string().as_str()), (Code::Unavailable, "the desk lost its database, try again"));
+    assert_eq!(
+        (error.code(), error.to_string().as_str()),
+        (Code::Unavailable, "the desk lost its database, try again")
+    );
 }
 
 #[tokio::test]
