@@ -7,7 +7,6 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use chrono::SubsecRound;
 use sha2::{Digest, Sha256};
 
 use super::record::{
@@ -23,6 +22,7 @@ use crate::domain::account::{Actor, GroupDraft, OwnerId, Role, UserDraft};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
+use crate::domain::instant::kept;
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
 
@@ -81,6 +81,9 @@ impl<'a> Applier<'a> {
     /// Applies the next record. The records that the desk refused are returned, with their lines: this one, or alerts
     /// that waited. An error is a fault, and ends the import.
     pub async fn apply(&mut self, line: u64, record: Record) -> Result<Vec<Bad>> {
+        if let Err(error) = record.check_times() {
+            return refusal(line, Err(error));
+        }
         if let Record::Alert(alert) = record {
             return self.wait(line, &alert).await;
         }
@@ -132,7 +135,7 @@ impl<'a> Applier<'a> {
         let draft = alert.draft()?;
         let all = serde_json::to_vec(alert).map_err(|error| Error::fault("digesting a report", error))?;
         let at = self.time(alert.when());
-        Ok(Told { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(cut), at })
+        Ok(Told { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(kept), at })
     }
 
     async fn ingest(&mut self, told: Vec<Told>) -> Result<()> {
@@ -211,7 +214,7 @@ impl<'a> Applier<'a> {
     /// What makes an incident, in the order of time. Each step is one change.
     async fn steps(&mut self, record: &IncidentRecord) -> Result<Vec<(Command, IncidentEdit)>> {
         let created = self.time(record.created_at);
-        let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| cut(at).max(created));
+        let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| kept(at).max(created));
         let making = self.command(record.by.as_ref(), created).await?;
         let patch = Patch {
             title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
@@ -222,8 +225,8 @@ impl<'a> Applier<'a> {
                 .transpose()?,
             severity: record.severity.map(Some),
             add_tags: tags(&record.tags)?,
-            first_activity_at: record.first_activity_at.map(|at| Some(cut(at))),
-            last_activity_at: record.last_activity_at.map(|at| Some(cut(at))),
+            first_activity_at: record.first_activity_at.map(|at| Some(kept(at))),
+            last_activity_at: record.last_activity_at.map(|at| Some(kept(at))),
             ..Patch::default()
         };
         let link = self.alerts(&record.alerts, created).await?;
@@ -250,7 +253,7 @@ impl<'a> Applier<'a> {
             _ => steps.push((self.command(record.by.as_ref(), settled).await?, state)),
         }
         for remark in &record.comments {
-            let at = remark.at.map_or(created, |at| cut(at).max(created));
+            let at = remark.at.map_or(created, |at| kept(at).max(created));
             let edit = remark_edit(remark, &record.source, &record.external_id)?;
             steps.push((self.command(remark.by.as_ref(), at).await?, edit));
         }
@@ -500,7 +503,7 @@ impl<'a> Applier<'a> {
     }
 
     fn time(&self, at: Option<Instant>) -> Instant {
-        at.map_or_else(|| self.app.clock.now(), cut)
+        at.map_or_else(|| self.app.clock.now(), kept)
     }
 }
 
@@ -517,11 +520,6 @@ fn refusal(line: u64, outcome: Result<()>) -> Result<Vec<Bad>> {
         }
         Err(fault) => Err(fault),
     }
-}
-
-/// The desk keeps microseconds.
-fn cut(at: Instant) -> Instant {
-    at.trunc_subsecs(6)
 }
 
 fn key(account: &str) -> String {

@@ -25,6 +25,7 @@ each_database!(
     a_file_that_tells_an_alert_twice_changes_nothing_again,
     an_older_report_is_no_news_in_whichever_order_it_comes,
     an_update_says_when_it_was_made,
+    a_time_that_no_desk_keeps_is_told_by_its_line,
     a_bad_record_is_told_by_its_line_and_strict_stops_there,
     a_raw_payload_comes_back_byte_for_byte,
     alerts_refused_together_go_in_one_by_one,
@@ -199,6 +200,35 @@ async fn an_older_report_is_no_news_in_whichever_order_it_comes(database: TestDa
     assert_eq!((summary.counts.alerts_updated, title(&app, "1").await.as_str()), (1, "noon, in other words"));
     let summary = read(&app, &report("one", 13), Options::default()).await;
     assert_eq!((summary.counts.alerts_updated, title(&app, "1").await.as_str()), (1, "one"));
+}
+
+async fn a_time_that_no_desk_keeps_is_told_by_its_line(database: TestDatabase) {
+    let app = desk(&database).await;
+    let text = r#"{"type":"incident","externalId":"1","title":"a","firstActivityAt":"+20000-01-01T00:00:00Z","createdAt":"2026-05-02T08:01:00Z"}
+{"type":"incident","externalId":"2","title":"b","lastActivityAt":"0001-01-01T00:00:00Z","createdAt":"2026-05-02T08:01:00Z"}
+{"type":"incident","externalId":"3","title":"c","createdAt":"-4800-05-02T08:01:00Z"}
+{"type":"incident","externalId":"4","title":"d","comments":[{"body":"x","at":"9999-05-02T08:01:00Z"}],"createdAt":"2026-05-02T08:01:00Z"}
+{"type":"alert","provider":"K","providerAlertId":"1","title":"t","severity":"LOW","at":"+9999-12-31T00:00:00Z"}
+{"type":"user","account":"m","at":"0001-01-01T00:00:00Z"}
+{"type":"incident","externalId":"5","title":"leap","createdAt":"2026-05-02T08:01:60Z","firstActivityAt":"2026-06-30T23:59:60Z"}
+{"type":"update","externalId":"5","at":"0000-01-01T00:00:00Z","status":"ACTIVE"}
+{"type":"comment","externalId":"5","at":"+12026-01-01T00:00:00Z","body":"x"}
+"#;
+    let summary = read(&app, text, Options::default()).await;
+    let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    let paths = ["firstActivityAt", "lastActivityAt", "createdAt", "comments.at", "at", "at", "at", "at"];
+    let expected: Vec<(u64, String)> = [1, 2, 3, 4, 5, 6, 8, 9]
+        .into_iter()
+        .zip(paths)
+        .map(|(line, path)| (line, format!("{path}: an instant lies between the years 2 and 9998")))
+        .collect();
+    assert_eq!(bad, expected.iter().map(|(line, reason)| (*line, reason.as_str())).collect::<Vec<_>>());
+    let leap = incident(&app, "watchfloor", "5").await;
+    assert_eq!(
+        (leap.created_at, leap.first_activity_at),
+        (at("2026-05-02T08:01:59.999999Z"), Some(at("2026-06-30T23:59:59.999999Z")))
+    );
+    assert_eq!(head(&app).await, 1);
 }
 
 async fn an_update_says_when_it_was_made(database: TestDatabase) {
