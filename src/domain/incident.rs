@@ -288,7 +288,8 @@ impl Incident {
     /// Moves the status by the table of product §3: `NEW` ↔ `ACTIVE` freely, `RESOLVED` resolves, away from it reopens.
     fn move_to(&mut self, status: Status, by: &ActorImage, now: Instant, effects: &mut Propagation) -> Result<()> {
         match (self.status, status) {
-            (from, to) if from == to => {}
+            // It stays as it was resolved; an alert that has become active since is resolved all the same.
+            (from, to) if from == to => effects.resolve = to == Status::Resolved,
             (_, Status::Redirected) | (Status::Redirected, _) => {
                 return Err(Error::invalid(
                     "status",
