@@ -186,14 +186,13 @@ pub struct AlertSummary {
 /// Reads a description: at most 5,000 characters; a blank one is none.
 pub fn parse_description(path: &str, description: &str) -> Result<Option<String>> {
     text::at_most(path, description, DESCRIPTION_CHARS_MAX)?;
-    Ok((!description.trim().is_empty()).then(|| description.to_owned()))
+    Ok((!text::is_blank(description)).then(|| description.to_owned()))
 }
 
 /// Reads a resolution note: trimmed, at most 30,000 characters; a blank one is none.
 pub fn parse_note(path: &str, note: &str) -> Result<Option<String>> {
     text::at_most(path, note, NOTE_CHARS_MAX)?;
-    let trimmed = note.trim();
-    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
+    Ok((!text::is_blank(note)).then(|| note.trim().to_owned()))
 }
 
 impl Incident {

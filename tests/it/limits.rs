@@ -9,6 +9,8 @@ use crate::support::triage::{laid_over, report};
 each_database!(
     a_title_of_a_megabyte_goes_in_and_comes_back,
     texts_are_measured_in_characters_not_bytes,
+    a_text_that_shows_nothing_is_blank,
+    a_leap_second_is_one_instant_everywhere,
     the_null_character_is_refused_in_every_text,
     an_id_is_known_of_the_right_kind_and_well_formed,
     a_comment_on_a_vast_incident_costs_little_log,
@@ -106,6 +108,46 @@ async fn texts_are_measured_in_characters_not_bytes(database: TestDatabase) {
         desk.act("describeIncident", json!({ "incidentId": id, "description": " " })).await["incident"]["description"],
         Value::Null
     );
+}
+
+async fn a_text_that_shows_nothing_is_blank(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Seen").await;
+    for nothing in ["\u{200b}", "\u{feff} \u{2060}", "\u{ad}\u{3164}\u{e0041}"] {
+        for (name, input, path) in [
+            ("createIncident", json!({ "title": nothing }), "input.title"),
+            ("renameIncident", json!({ "incidentId": id, "title": nothing }), "input.title"),
+            ("addComment", json!({ "incidentId": id, "body": nothing }), "input.body"),
+            ("addTags", json!({ "incidentId": id, "tags": [nothing] }), "input.tags"),
+            ("upsertUser", json!({ "account": "a", "name": nothing }), "input.name"),
+            ("upsertGroup", json!({ "account": nothing }), "input.account"),
+        ] {
+            let refusal = desk.deny(name, input).await;
+            assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(path)), "{name} {nothing:?}");
+        }
+        let described = desk.act("describeIncident", json!({ "incidentId": id, "description": nothing })).await;
+        assert_eq!(described["incident"]["description"], Value::Null);
+    }
+    let fire = "👩\u{200d}🚒 on call\u{200b}";
+    assert_eq!(desk.create(json!({ "title": fire })).await["title"], fire, "beside what is seen it stays");
+}
+
+async fn a_leap_second_is_one_instant_everywhere(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let made = desk
+        .create(json!({ "title": "Leap", "firstActivityAt": "2026-06-30T23:59:60Z", "lastActivityAt": "2026-06-30T23:59:60.5Z" }))
+        .await;
+    let id = made["id"].as_str().expect("an id");
+    let kept = "2026-06-30T23:59:59.999999+00:00";
+    assert_eq!((&made["firstActivityAt"], &made["lastActivityAt"]), (&json!(kept), &json!(kept)));
+    assert_eq!(desk.read(id).await, made, "the answer is what is stored");
+    let told = desk.newest(id).await["ACTIVITY"].take();
+    assert_eq!((&told["firstActivityAfter"], &told["lastActivityAfter"]), (&json!(kept), &json!(kept)));
+    let count = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { totalCount } }";
+    for (from, met) in [("2026-06-30T23:59:60Z", 1), ("2026-07-01T00:00:00Z", 0)] {
+        let filter = json!({ "filter": { "firstActivity": { "from": from } } });
+        assert_eq!(desk.data(count, filter).await["incidents"]["totalCount"], met, "{from}");
+    }
 }
 
 async fn the_null_character_is_refused_in_every_text(database: TestDatabase) {
