@@ -17,6 +17,7 @@ mod tag;
 mod text;
 
 use std::ops::Deref;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,9 @@ const TRANSACT_TRIES_MAX: u32 = 6;
 
 /// The first pause between two tries; each further one is twice as long.
 const TRANSACT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long PostgreSQL has to say why it lets nobody in.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a statement may wait for SQLite's write lock, held by another process on the same file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,7 +125,10 @@ impl Store {
                 options: Arc::new(options),
             }
         } else {
-            let pool = Database::connect(postgres(&options)).await?;
+            let pool = match Database::connect(postgres(&options)).await {
+                Ok(pool) => pool,
+                Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
+            };
             Self { writer: pool.clone(), reader: pool, options: Arc::new(options) }
         };
         Ok(store)
@@ -328,6 +335,20 @@ fn postgres(options: &StoreOptions) -> ConnectOptions {
         ])
     });
     connect
+}
+
+/// Why PostgreSQL cannot be reached: a pool says only that it waited, one connection says for what.
+async fn why_not(url: &str) -> Option<Error> {
+    let options = sqlx::postgres::PgConnectOptions::from_str(url);
+    let cause = match options {
+        Err(cause) => cause,
+        Ok(options) => match tokio::time::timeout(PROBE_TIMEOUT, sqlx::ConnectOptions::connect(&options)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(cause)) => cause,
+            Err(_) => return Some(Error::fault("connecting to PostgreSQL", "it does not answer")),
+        },
+    };
+    Some(Error::fault("connecting to PostgreSQL", cause))
 }
 
 fn common(url: String, options: &StoreOptions, connections: u32) -> ConnectOptions {

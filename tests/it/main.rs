@@ -5,6 +5,7 @@ mod account;
 mod alert;
 mod architecture;
 mod changelog;
+mod cli;
 mod comment;
 mod connections;
 mod exactness;
