@@ -12,7 +12,7 @@ use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
 use crate::domain::incident::{Severity, Status};
 use crate::domain::tag::{Tag, TagKind};
-use crate::domain::{CommentId, IncidentId, Instant, Result, instant};
+use crate::domain::{CommentId, Error, IncidentId, Instant, Result, instant, text};
 
 /// The source of a record that names none.
 pub const OWN_SOURCE: &str = "watchfloor";
@@ -36,8 +36,24 @@ pub enum Record {
 }
 
 impl Record {
-    /// Refuses a time that the desk cannot keep, wherever it stands.
-    pub fn check_times(&self) -> Result<()> {
+    /// Refuses what no record may say: an incident without a name, a time that the desk cannot keep.
+    pub fn check(&self) -> Result<()> {
+        let named = match self {
+            Self::Incident(incident) => Some((&incident.source, &incident.external_id)),
+            Self::Comment(comment) => Some((&comment.source, &comment.external_id)),
+            Self::Update(update) => Some((&update.source, &update.external_id)),
+            Self::User(_) | Self::Group(_) | Self::Alert(_) => None,
+        };
+        let (source, external_id) = named.unzip();
+        for (path, name) in [("source", source), ("externalId", external_id)] {
+            if name.is_some_and(|name| text::is_blank(name)) {
+                return Err(Error::invalid(path, "this cannot be blank"));
+            }
+        }
+        self.check_times()
+    }
+
+    fn check_times(&self) -> Result<()> {
         let of = |times: &[(&str, Option<Instant>)]| {
             times.iter().filter_map(|(path, at)| Some((*path, (*at)?))).try_for_each(|(path, at)| {
                 instant::parse(path, at)?;
@@ -456,7 +472,7 @@ impl AlertRecord {
             entities: entities.collect::<Result<_>>()?,
         };
         if let Some(raw) = &self.raw {
-            crate::domain::text::refuse_nul("raw", raw)?;
+            text::refuse_nul("raw", raw)?;
         }
         Ok(AlertDraft {
             report: report.checked()?,

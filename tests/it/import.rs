@@ -26,6 +26,7 @@ each_database!(
     an_older_report_is_no_news_in_whichever_order_it_comes,
     an_update_says_when_it_was_made,
     a_time_that_no_desk_keeps_is_told_by_its_line,
+    a_record_that_names_nothing_is_told_in_words_of_the_file,
     a_bad_record_is_told_by_its_line_and_strict_stops_there,
     a_raw_payload_comes_back_byte_for_byte,
     alerts_refused_together_go_in_one_by_one,
@@ -229,6 +230,34 @@ async fn a_time_that_no_desk_keeps_is_told_by_its_line(database: TestDatabase) {
         (at("2026-05-02T08:01:59.999999Z"), Some(at("2026-06-30T23:59:59.999999Z")))
     );
     assert_eq!(head(&app).await, 1);
+}
+
+async fn a_record_that_names_nothing_is_told_in_words_of_the_file(database: TestDatabase) {
+    let app = desk(&database).await;
+    let text = r#"{"type":"incident","externalId":"","title":"blank id"}
+{"type":"comment","externalId":" ","body":"x"}
+{"type":"incident","externalId":"1","source":"\u200b","title":"x"}
+{"type":"nonsense"}
+[1,2]
+"str"
+{"type":"incident","title":"no name"}
+"#;
+    let summary = read(&app, text, Options::default()).await;
+    let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    let types = "user, group, alert, incident, comment, update";
+    let no_object = format!("a record is an object with a type: {types}");
+    let expected = [
+        (1, "externalId: this cannot be blank".to_owned()),
+        (2, "externalId: this cannot be blank".to_owned()),
+        (3, "source: this cannot be blank".to_owned()),
+        (4, format!("\"nonsense\" is no type of a record, choose one of {types}")),
+        (5, no_object.clone()),
+        (5, no_object.clone()),
+        (6, no_object),
+        (7, "externalId is missing".to_owned()),
+    ];
+    assert_eq!(bad, expected.iter().map(|(line, reason)| (*line, reason.as_str())).collect::<Vec<_>>());
+    assert_eq!(head(&app).await, 0);
 }
 
 async fn an_update_says_when_it_was_made(database: TestDatabase) {
