@@ -164,18 +164,14 @@ impl Reader {
 
     /// The alerts of these keys (provider, the provider's id), in no order.
     pub async fn alerts_by_key(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
-        let mut by_provider: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (provider, id) in keys {
-            by_provider.entry(provider).or_default().push(id);
-        }
         let mut rows = Vec::new();
-        for (provider, ids) in by_provider {
-            let found = Entity::find()
-                .filter(Column::Provider.eq(provider))
-                .filter(Column::ProviderAlertId.is_in(ids))
-                .all(self.conn())
-                .await?;
-            rows.extend(found);
+        // Two parameters for each.
+        for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
+            let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
+            let sql =
+                format!("SELECT * FROM alert WHERE (provider, provider_alert_id) IN (VALUES {})", pairs.join(", "));
+            let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
+            rows.extend(Entity::find().from_raw_sql(statement(self, &sql, values)).all(self.conn()).await?);
         }
         self.complete_alerts(rows).await
     }
