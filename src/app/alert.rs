@@ -105,7 +105,7 @@ impl App {
         Ok(ingested)
     }
 
-    async fn ingest(
+    pub(super) async fn ingest(
         &self,
         tx: &Tx,
         command: &Command,
