@@ -8,6 +8,7 @@ mod m20261122_000002_incidents;
 mod m20261122_000003_changelog;
 mod m20261124_000001_reports;
 mod m20261124_000002_binary_order;
+mod m20261124_000003_account_changes;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000003_changelog::Migration),
             Box::new(m20261124_000001_reports::Migration),
             Box::new(m20261124_000002_binary_order::Migration),
+            Box::new(m20261124_000003_account_changes::Migration),
         ]
     }
 }

@@ -12,7 +12,7 @@ impl App {
     pub async fn upsert_user(&self, command: &Command, draft: UserDraft) -> Result<User> {
         command.require(Role::Manager, "manage users")?;
         let id = UserId(self.clock.fresh_id());
-        let (user, _) = self
+        let (user, head) = self
             .store
             .transact(|tx| {
                 let draft = draft.clone();
@@ -20,6 +20,7 @@ impl App {
                     if let Some(known) = tx.lock_user(&draft.account).await? {
                         let user = known.with(draft)?;
                         tx.update_user(&user).await?;
+                        tx.note_accounts().await?;
                         return Ok(user);
                     }
                     let user = User::new(id, draft, command.at);
@@ -28,7 +29,7 @@ impl App {
                 })
             })
             .await?;
-        self.hub.accounts_changed();
+        self.hub.keep_accounts(head.accounts);
         Ok(user)
     }
 
@@ -36,7 +37,7 @@ impl App {
     pub async fn upsert_group(&self, command: &Command, draft: GroupDraft) -> Result<Group> {
         command.require(Role::Manager, "manage groups")?;
         let id = GroupId(self.clock.fresh_id());
-        let (group, _) = self
+        let (group, head) = self
             .store
             .transact(|tx| {
                 let draft = draft.clone();
@@ -44,6 +45,7 @@ impl App {
                     if let Some(known) = tx.lock_group(&draft.account).await? {
                         let group = known.with(draft);
                         tx.update_group(&group).await?;
+                        tx.note_accounts().await?;
                         return Ok(group);
                     }
                     let group = Group::new(id, draft, command.at);
@@ -51,7 +53,7 @@ impl App {
                 })
             })
             .await?;
-        self.hub.accounts_changed();
+        self.hub.keep_accounts(head.accounts);
         Ok(group)
     }
 
@@ -71,7 +73,7 @@ impl App {
             let message = format!("at most {MEMBERS_PER_CALL_MAX} users at once");
             return Err(Error::limit("users", message, MEMBERS_PER_CALL_MAX));
         }
-        let (group, _) = self
+        let (group, head) = self
             .store
             .transact(|tx| {
                 let users = users.clone();
@@ -87,11 +89,12 @@ impl App {
                     } else {
                         tx.remove_members(id, &users).await?;
                     }
+                    tx.note_accounts().await?;
                     Ok(group)
                 })
             })
             .await?;
-        self.hub.accounts_changed();
+        self.hub.keep_accounts(head.accounts);
         Ok(group)
     }
 

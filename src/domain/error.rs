@@ -148,6 +148,11 @@ impl Error {
         }
     }
 
+    /// Whether the same may go well a moment later: the database was busy, or did not answer.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::Refused(refusal) if refusal.code != Code::Unavailable)
+    }
+
     /// The same refusal, its path said in another input's word: `words` pairs each with the one to say instead.
     pub fn reworded(self, words: &[(&str, &str)]) -> Self {
         match self {

@@ -174,6 +174,8 @@ pub struct Subject<'a> {
 pub struct QueueFilter {
     filter: IncidentFilter,
     fingerprint: Fingerprint,
+    /// What was asked for, where it means something else to each caller.
+    asked: Option<Box<IncidentFilter>>,
 }
 
 impl QueueFilter {
@@ -190,7 +192,9 @@ impl QueueFilter {
         let mut resolved = asked.clone();
         resolved.resolve_caller(actor);
         let scope = if resolved == asked { [0; 8] } else { digest(&resolved) };
-        Ok(Self { fingerprint: Fingerprint { filter: digest(&asked), scope }, filter: resolved.canonical() })
+        let fingerprint = Fingerprint { filter: digest(&asked), scope };
+        let asked = (resolved != asked).then(|| Box::new(asked));
+        Ok(Self { fingerprint, filter: resolved.canonical(), asked })
     }
 
     /// The filter, resolved.
@@ -201,7 +205,13 @@ impl QueueFilter {
     /// The same filter without its top level's status, named or added; those further down stay.
     pub fn of_any_status(&self) -> Self {
         let filter = IncidentFilter { status: None, ..self.filter.clone() };
-        Self { filter, fingerprint: self.fingerprint }
+        Self { filter, ..self.clone() }
+    }
+
+    /// Whether a caller, as it is now, means the same by it as the caller that it was resolved for.
+    pub fn means_the_same_to(&self, actor: &Actor) -> Result<bool> {
+        let Some(asked) = &self.asked else { return Ok(true) };
+        Ok(Self::resolve(asked, actor)?.fingerprint == self.fingerprint)
     }
 
     /// What queue positions of it carry.

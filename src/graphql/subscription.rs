@@ -143,7 +143,8 @@ impl Subscription {
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
         let track = track(ctx);
-        let events = feed::activity(source(ctx)?, scope, read_position(after)?, track.clone());
+        let actor = viewer.as_ref().clone();
+        let events = feed::activity(source(ctx)?, actor, scope, read_position(after)?, track.clone());
         Ok(events.map(move |event| {
             let view = View::new(app.clone(), viewer.clone(), limits);
             Ok(ActivityItem::new(marked(&track, event?), view))

@@ -7,14 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_stream::stream;
+use async_stream::try_stream;
 use futures_util::Stream;
+use tokio::time::sleep;
+use tracing::warn;
 
 use super::Hub;
 use super::index::{Interest, Key};
 use super::tail::{Begin, Step, Tail};
 use super::track::{Kind, Place, Track};
-use crate::domain::account::Actor;
+use crate::domain::account::{Actor, Role};
 use crate::domain::change::Change;
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{QueueFilter, Subject};
@@ -112,6 +114,29 @@ pub struct ActivityScope {
     pub filter: ActivityFilter,
 }
 
+/// How long a stream waits for a database that does not answer, before it breaks off and its client comes back elsewhere.
+const TRIES_MAX: u32 = 20;
+
+/// The time between two tries.
+const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
+
+/// Tries again what only reads, so that a database that restarts is no end of a stream. Refusals are final.
+macro_rules! patiently {
+    ($attempt:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $attempt.await {
+                Err(error) if tries < TRIES_MAX && error.may_pass() => {
+                    tries += 1;
+                    warn!(%error, tries, "a stream could not read, trying again");
+                    sleep(PAUSE_AFTER_FAULT).await;
+                }
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+
 /// Follows a queue. With `after`, everything since that position comes first; without, it starts at the present.
 pub fn queue(
     source: Source,
@@ -122,39 +147,34 @@ pub fn queue(
 ) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
     let begin = Begin { after, queue: Some(fingerprint), interest: Interest::of(&filter), track };
-    stream! {
-        let mut tail = match Tail::start(source, begin).await {
-            Ok(Ok(tail)) => tail,
-            Ok(Err(ended)) => {
-                yield Ok(ended.of_queue(fingerprint));
-                return;
-            }
-            Err(error) => {
-                yield Err(error);
+    try_stream! {
+        let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
+            Ok(tail) => tail,
+            Err(ended) => {
+                yield ended.of_queue(fingerprint);
                 return;
             }
         };
         let mut quiet = 0;
         loop {
-            let changes = match tail.next().await {
-                Ok(Step::Changes(changes)) => changes,
-                Ok(Step::Marker(marker)) => {
+            let changes = match patiently!(tail.next())? {
+                Step::Changes(changes) => changes,
+                Step::Marker(marker) => {
                     quiet = 0;
-                    yield Ok(Placed { position: tail.position, event: marker }.of_queue(fingerprint));
+                    yield Placed { position: tail.position, event: marker }.of_queue(fingerprint);
                     continue;
                 }
-                Err(error) => {
-                    yield Err(error);
-                    return;
+                Step::Accounts => {
+                    let now = patiently!(caller(&source.store, &actor))?;
+                    if now.sight() != actor.sight() || !filter.means_the_same_to(&now)? {
+                        let event = Event::Resync(Resync::Scope);
+                        yield Placed { position: tail.position.of_queue(fingerprint), event };
+                        return;
+                    }
+                    continue;
                 }
             };
-            let events = match judge(&tail.source.store, &actor, &filter, &changes).await {
-                Ok(events) => events,
-                Err(error) => {
-                    yield Err(error);
-                    return;
-                }
-            };
+            let events = patiently!(judge(&source.store, &actor, &filter, &changes))?;
             for (change, movement) in changes.into_iter().zip(events) {
                 tail.pass(&change);
                 let event = match movement {
@@ -168,50 +188,53 @@ pub fn queue(
                     }
                 };
                 quiet = 0;
-                yield Ok(Placed { position: tail.position, event }.of_queue(fingerprint));
+                yield Placed { position: tail.position, event }.of_queue(fingerprint);
             }
         }
     }
 }
 
 /// Follows the log itself. With `after`, everything since that position comes first; without, it starts at the present.
+/// What happened to incidents that are deleted by now is for managers.
 pub fn activity(
     source: Source,
+    actor: Actor,
     scope: ActivityScope,
     after: Option<Position>,
     track: Track,
 ) -> impl Stream<Item = Result<Placed<Arc<Change>>>> + Send + 'static {
     let interest = scope.incident.map_or(Interest::All, |incident| Interest::AnyOf(vec![Key::Incident(incident)]));
     let begin = Begin { after, queue: None, interest, track };
-    stream! {
-        let mut tail = match Tail::start(source, begin).await {
-            Ok(Ok(tail)) => tail,
-            Ok(Err(ended)) => {
-                yield Ok(ended.of_activity());
-                return;
-            }
-            Err(error) => {
-                yield Err(error);
+    try_stream! {
+        let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
+            Ok(tail) => tail,
+            Err(ended) => {
+                yield ended.of_activity();
                 return;
             }
         };
         let mut quiet = 0;
         loop {
-            let changes = match tail.next().await {
-                Ok(Step::Changes(changes)) => changes,
-                Ok(Step::Marker(marker)) => {
+            let changes = match patiently!(tail.next())? {
+                Step::Changes(changes) => changes,
+                Step::Marker(marker) => {
                     quiet = 0;
-                    yield Ok(Placed { position: tail.position, event: marker }.of_activity());
+                    yield Placed { position: tail.position, event: marker }.of_activity();
                     continue;
                 }
-                Err(error) => {
-                    yield Err(error);
-                    return;
+                Step::Accounts => {
+                    let now = patiently!(caller(&source.store, &actor))?;
+                    if now.sight() != actor.sight() {
+                        yield Placed { position: tail.position, event: Event::Resync(Resync::Scope) };
+                        return;
+                    }
+                    continue;
                 }
             };
+            let hidden = patiently!(hidden(&source.store, &actor, &changes))?;
             for change in changes {
                 tail.pass(&change);
-                let event = if scope.matches(&change) {
+                let event = if scope.matches(&change) && !hidden.contains(&change.incident()) {
                     Event::Item(change)
                 } else {
                     quiet += 1;
@@ -221,10 +244,27 @@ pub fn activity(
                     Event::Heartbeat
                 };
                 quiet = 0;
-                yield Ok(Placed { position: tail.position, event });
+                yield Placed { position: tail.position, event };
             }
         }
     }
+}
+
+/// The caller as it is now; one who is gone sees nothing any more.
+async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
+    let reader = store.read().await?;
+    let user = reader.users(&[actor.user.id]).await?.pop();
+    let user = user.ok_or_else(|| Error::unauthenticated("this account is no longer there"))?;
+    reader.actor(user).await
+}
+
+/// The incidents of some changes whose log the caller may not read, because they were deleted.
+async fn hidden(store: &Store, actor: &Actor, changes: &[Arc<Change>]) -> Result<HashSet<IncidentId>> {
+    if actor.user.role >= Role::Manager {
+        return Ok(HashSet::new());
+    }
+    let incidents: Vec<IncidentId> = changes.iter().map(|change| change.incident()).collect();
+    store.read().await?.deleted_among(&incidents).await
 }
 
 impl ActivityScope {
@@ -250,7 +290,11 @@ impl<T> Placed<T> {
 pub(super) type Marker = Event<std::convert::Infallible>;
 
 impl Placed<std::convert::Infallible> {
+    /// A position that was refused is given back as it was: signed for this queue it could be gone on from.
     fn of_queue(self, fingerprint: Fingerprint) -> Placed<QueueEvent> {
+        if let Event::Resync(reason) = self.event {
+            return Placed { position: self.position, event: Event::Resync(reason) };
+        }
         Placed { position: self.position.of_queue(fingerprint), event: self.event.widen() }
     }
 
@@ -324,10 +368,13 @@ pub(super) async fn verdicts(
     let facts = Facts::gather(store, filter, changes).await?;
     let judged = changes.iter().map(|change| {
         let (row, version) = (&change.body.row, change.version());
-        let was = change.before.as_ref().is_some_and(|before| facts.matches(filter, actor, before, version - 1));
-        (was, facts.matches(filter, actor, row, version))
+        let was = match &change.before {
+            Some(before) => facts.matches(filter, actor, before, version - 1)?,
+            None => false,
+        };
+        Ok((was, facts.matches(filter, actor, row, version)?))
     });
-    Ok(judged.collect())
+    judged.collect()
 }
 
 fn left(actor: &Actor, row: &QueueRow) -> Left {
@@ -391,10 +438,10 @@ impl Facts {
         Ok(Self { texts, spans })
     }
 
-    fn matches(&self, filter: &QueueFilter, actor: &Actor, row: &QueueRow, version: u64) -> bool {
+    fn matches(&self, filter: &QueueFilter, actor: &Actor, row: &QueueRow, version: u64) -> Result<bool> {
         let folded = |field: TextField, text: Option<&Text>| match (&self.texts, text) {
-            (Some(long), Some(text)) => whole(row, field, text, long).map(text::fold).unwrap_or_default(),
-            _ => String::new(),
+            (Some(long), Some(text)) => whole(row, field, text, long).map(text::fold),
+            _ => Ok(String::new()),
         };
         let entities: HashSet<EntityKey> = self
             .spans
@@ -404,12 +451,12 @@ impl Facts {
             .filter(|span| span.covers(version))
             .map(|span| span.entity.clone())
             .collect();
-        actor.sees(row)
-            && filter.matches(Subject {
-                row,
-                title_folded: &folded(TextField::Title, Some(&row.title)),
-                description_folded: &folded(TextField::Description, row.description.as_ref()),
-                entities: &entities,
-            })
+        let subject = Subject {
+            row,
+            title_folded: &folded(TextField::Title, Some(&row.title))?,
+            description_folded: &folded(TextField::Description, row.description.as_ref())?,
+            entities: &entities,
+        };
+        Ok(actor.sees(row) && filter.matches(subject))
     }
 }

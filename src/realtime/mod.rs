@@ -68,8 +68,8 @@ pub struct Hub {
     head: watch::Sender<u64>,
     /// How far this node's own commits have come; the relay may not have read them yet.
     committed: AtomicU64,
-    /// How often this node has changed users, groups or members.
-    accounts: AtomicU64,
+    /// How often users, groups or members were changed, as far as this node knows.
+    accounts: watch::Sender<u64>,
     nudge: Notify,
 }
 
@@ -77,7 +77,7 @@ impl Hub {
     /// A hub that has seen nothing yet.
     pub fn new(limits: RingLimits) -> Self {
         let (ring, head) = (RwLock::default(), watch::Sender::new(0));
-        Self { limits, ring, head, committed: AtomicU64::new(0), accounts: AtomicU64::new(0), nudge: Notify::new() }
+        Self { limits, ring, head, committed: AtomicU64::new(0), accounts: watch::Sender::new(0), nudge: Notify::new() }
     }
 
     /// Tells the relay that something was committed. It carries no data: the relay reads the log.
@@ -92,14 +92,23 @@ impl Hub {
         self.wake();
     }
 
-    /// Tells that users, groups or members are others now.
-    pub fn accounts_changed(&self) {
-        self.accounts.fetch_add(1, Ordering::AcqRel);
+    /// Takes note of how often users, groups or members were changed.
+    pub fn keep_accounts(&self, accounts: u64) {
+        self.accounts.send_if_modified(|known| {
+            let is_news = *known < accounts;
+            *known = accounts.max(*known);
+            is_news
+        });
     }
 
-    /// How often users, groups or members were changed by this node.
+    /// How often users, groups or members were changed.
     pub fn accounts(&self) -> u64 {
-        self.accounts.load(Ordering::Acquire)
+        *self.accounts.borrow()
+    }
+
+    /// Sees every later [`Hub::accounts`].
+    pub fn watch_accounts(&self) -> watch::Receiver<u64> {
+        self.accounts.subscribe()
     }
 
     /// The offset of the newest change that this node has read.

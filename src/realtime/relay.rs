@@ -35,6 +35,7 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     let start = reader.position_at(&head, head.offset - newest).await?;
     let Some(start) = start else { return Err(Error::fault(BROKEN, "its newest changes are missing")) };
     hub.start_at(start, head.floor);
+    hub.keep_accounts(head.accounts);
     hub.publish(reader.changes_after(start.offset, newest).await?);
     Ok(head.offset)
 }
@@ -74,6 +75,7 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
         return Err(Error::fault(BROKEN, format!("it does not reach position {last} of the epoch {epoch}")));
     };
     hub.keep_floor(head.floor);
+    hub.keep_accounts(head.accounts);
     if head.offset == last {
         return Ok(last);
     }

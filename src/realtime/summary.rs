@@ -120,6 +120,8 @@ impl Kept {
                 // A wall that hears nothing for long cannot tell a quiet desk from a dead one.
                 Step::Marker(Event::Heartbeat) => moved = true,
                 Step::Marker(_) => {}
+                // What is counted may be something else now: the client asks again.
+                Step::Accounts => return Err(Error::unavailable("users or groups have changed, subscribe again")),
             }
             if asked.window.start(clock.now()) != self.tally.since() {
                 sleep_until(due).await;

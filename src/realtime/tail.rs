@@ -20,6 +20,7 @@ use crate::domain::{Error, Result};
 const BATCH: usize = 500;
 
 /// How a feed begins.
+#[derive(Clone)]
 pub(super) struct Begin {
     /// The position that the client holds; the present where it holds none.
     pub(super) after: Option<Position>,
@@ -37,6 +38,8 @@ pub(super) enum Step {
     Changes(Vec<Arc<Change>>),
     /// A marker at the present position.
     Marker(Marker),
+    /// Users, groups or members are others now: the caller may see or mean something else.
+    Accounts,
 }
 
 /// A cursor in the log that moves by one change at a time.
@@ -45,6 +48,7 @@ pub(super) struct Tail {
     /// Everything that concerns the feed up to here was handed to the caller.
     pub(super) position: Position,
     head: watch::Receiver<u64>,
+    accounts: watch::Receiver<u64>,
     backlog_end: u64,
     live: bool,
     next_heartbeat: Deadline,
@@ -60,14 +64,16 @@ impl Tail {
     /// this asks the database nothing.
     pub(super) async fn start(source: Source, begin: Begin) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
         let Begin { after, queue, interest, track } = begin;
+        let accounts = source.hub.watch_accounts();
         let start = match after.and_then(|held| from_ring(&source, held, queue)) {
             Some(start) => start,
             None => from_database(&source, after, queue).await?,
         };
         Ok(match start {
-            Err((end, reason)) => Err(Placed { position: end, event: Event::Resync(reason) }),
+            Err((held, reason)) => Err(Placed { position: held, event: Event::Resync(reason) }),
             Ok((position, backlog_end)) => Ok(Self {
                 head: source.hub.watch(),
+                accounts,
                 backlog_end,
                 live: false,
                 next_heartbeat: Deadline::now() + source.heartbeat,
@@ -84,6 +90,10 @@ impl Tail {
     /// The next changes, or a marker. The caller passes each change before it asks again.
     pub(super) async fn next(&mut self) -> Result<Step> {
         loop {
+            if self.accounts.has_changed().unwrap_or_default() {
+                self.accounts.borrow_and_update();
+                return Ok(Step::Accounts);
+            }
             if !self.live && self.position.offset >= self.backlog_end {
                 self.live = true;
                 return Ok(Step::Marker(Event::Live));
@@ -108,6 +118,7 @@ impl Tail {
             tokio::select! {
                 () = sleep_until(self.next_heartbeat) => {}
                 () = self.track.asked() => {}
+                Ok(()) = wait_for_news(&mut self.accounts) => {}
                 () = filled(&self.attached) => {}
                 changed = self.head.changed(), if reads_the_log => {
                     changed.map_err(|error| Error::fault("following the log", error))?;
@@ -169,6 +180,13 @@ impl Tail {
     }
 }
 
+/// Resolves when there is something to see, without having seen it.
+async fn wait_for_news(accounts: &mut watch::Receiver<u64>) -> std::result::Result<(), watch::error::RecvError> {
+    accounts.changed().await?;
+    accounts.mark_changed();
+    Ok(())
+}
+
 async fn filled(attached: &Option<Attached>) {
     match attached {
         Some(attached) => attached.filled().await,
@@ -176,7 +194,8 @@ async fn filled(attached: &Option<Attached>) {
     }
 }
 
-/// Where a stream begins and how far its backlog reaches; or the end of the log, and why the client has to read again.
+/// Where a stream begins and how far its backlog reaches; or the position that was held, and why it cannot be gone on
+/// from: no newer one, from which the client would go on without what it has missed.
 type Start = Result<(Position, u64), (Position, Resync)>;
 
 /// From what this node holds in memory; none where that does not reach.
@@ -185,7 +204,7 @@ fn from_ring(source: &Source, held: Position, queue: Option<Fingerprint>) -> Opt
     let here = source.hub.place(held.offset)?;
     Some(match refusal(held, queue, known.end, known.floor, Some(here)) {
         None => Ok((Position { queue: None, ..held }, source.hub.present())),
-        Some(reason) => Err((known.end, reason)),
+        Some(reason) => Err((held, reason)),
     })
 }
 
@@ -200,7 +219,7 @@ async fn from_database(source: &Source, after: Option<Position>, queue: Option<F
     };
     Ok(match refusal(held, queue, end, head.floor, here) {
         None => Ok((Position { queue: None, ..held }, end.offset)),
-        Some(reason) => Err((end, reason)),
+        Some(reason) => Err((held, reason)),
     })
 }
 

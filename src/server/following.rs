@@ -7,17 +7,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::{Response, Value};
+use async_graphql::Response;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::asked::{self, Asked, Key, Reading, Start};
 use super::endpoint::Endpoint;
-use super::group::{Claim, Entry, Frame, Groups, Item, Member, Source, Standing, Turn};
+use super::group::{Claim, Entry, Frame, Groups, Item, Member, Source, Standing, Turn, is_broken};
 use super::operation::Ready;
-use crate::domain::Result;
 use crate::domain::position::Position;
-use crate::graphql::error::present;
+use crate::domain::{Code, Result};
+use crate::graphql::error::{code_of, present};
 use crate::realtime::track::{Kind, Track};
 
 /// How long one who asked waits for another who founds the group: that takes one read of the database, if any.
@@ -39,6 +39,8 @@ pub(crate) struct Following<E: Endpoint> {
     claimed: bool,
     /// Whether the client has had its `live`.
     live: bool,
+    /// Whether the client has had anything: from then on nothing is refused any more.
+    spoken: bool,
     way: Way,
 }
 
@@ -52,7 +54,6 @@ enum Way {
 /// A stream of its own.
 struct Alone {
     source: Source,
-    begun: bool,
     /// The right to make a group of it, with what it has said so far.
     claim: Option<(Claim, VecDeque<Frame>)>,
     /// Where it began, if not at the present.
@@ -69,7 +70,7 @@ impl<E: Endpoint> Following<E> {
             Start::Present | Start::Unreadable => None,
         };
         let (asked, way) = (Arc::new(asked), Way::Start);
-        Self { endpoint, groups, asked, viewer, key, at, claimed: true, live: false, way }
+        Self { endpoint, groups, asked, viewer, key, at, claimed: true, live: false, spoken: false, way }
     }
 
     /// The next item; after a refusal and after the end there is none.
@@ -79,7 +80,7 @@ impl<E: Endpoint> Following<E> {
                 Way::Start => self.start().await,
                 Way::Member(member) => match member.turn().await {
                     Turn::Item(item) => {
-                        if matches!(item, Item::Refused(_)) {
+                        if matches!(item, Item::Refused(_) | Item::Broken) {
                             self.way = Way::Ended;
                         }
                         return Ok(Some(item));
@@ -153,10 +154,11 @@ impl<E: Endpoint> Following<E> {
         let source = Source { stream: self.endpoint.execute_stream(request), track };
         self.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
-        self.way = Way::Alone(Box::new(Alone { source, begun: false, claim, from }));
+        self.way = Way::Alone(Box::new(Alone { source, claim, from }));
     }
 
     fn become_member(&mut self, member: Member) {
+        self.spoken = true;
         self.asked = member.asked().clone();
         self.way = Way::Member(member);
     }
@@ -164,11 +166,14 @@ impl<E: Endpoint> Following<E> {
     /// Takes what the stream of its own says; tells what of it is for the client.
     fn hear(&mut self, response: Response) -> Result<Option<Item>> {
         let Way::Alone(mut alone) = std::mem::replace(&mut self.way, Way::Ended) else { return Ok(None) };
-        // async-graphql yields a subscription that it refuses as its first item.
-        if !alone.begun && response.is_err() && response.data == Value::Null {
-            return Ok(Some(Item::Refused(present(response).errors.into())));
+        if is_broken(&response) {
+            // async-graphql yields a subscription that it refuses as its first item.
+            let errors = present(response).errors;
+            let may_pass = errors.first().and_then(code_of) == Some(Code::Unavailable.as_str());
+            let refused = !self.spoken && !may_pass;
+            return Ok(Some(if refused { Item::Refused(errors.into()) } else { Item::Broken }));
         }
-        alone.begun = true;
+        self.spoken = true;
         let frame = Frame::of(response, &alone.source.track, self.groups.counters())?;
         let item = frame.item.clone();
         let place = match frame.place {
@@ -215,7 +220,7 @@ impl<E: Endpoint> Following<E> {
             match claim.found(self.asked.clone(), alone.source, from, said) {
                 Ok(member) => self.become_member(member),
                 Err(source) => {
-                    let alone = Alone { source, begun: true, claim: None, from: None };
+                    let alone = Alone { source, claim: None, from: None };
                     self.way = Way::Alone(Box::new(alone));
                 }
             }

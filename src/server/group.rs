@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use async_graphql::{Response, ServerError};
+use async_graphql::{Response, ServerError, Value};
 use axum::extract::ws::Utf8Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -24,7 +24,7 @@ use super::asked::{Asked, Key};
 use super::operation::{Body, caught};
 use crate::domain::position::{Fingerprint, Position};
 use crate::domain::{Error, Result};
-use crate::graphql::error::{present, refuse};
+use crate::graphql::error::present;
 use crate::realtime::track::{Kind, Place, Track};
 
 /// What groups may hold, and what they did.
@@ -92,6 +92,8 @@ pub(crate) enum Item {
     Next(Utf8Bytes),
     /// Why there is no stream; the last item.
     Refused(Arc<[ServerError]>),
+    /// The stream broke off through no fault of the client, which comes back; the last item.
+    Broken,
 }
 
 /// An item and where it stands; without a place it belongs to no position, like an error.
@@ -110,14 +112,10 @@ impl Frame {
         Ok(Self { place: track.take(), item: Item::Next(json.into()) })
     }
 
-    fn fault(error: Error) -> Self {
-        Self { place: None, item: Item::Refused(refuse(error).errors.into()) }
-    }
-
     fn bytes(&self) -> usize {
         match &self.item {
             Item::Next(json) => json.len(),
-            Item::Refused(_) => 0,
+            Item::Refused(_) | Item::Broken => 0,
         }
     }
 }
@@ -275,6 +273,8 @@ struct State {
     /// The newest `live`: its number and its offset.
     live: Option<(u64, u64)>,
     ended: bool,
+    /// It ended before its time.
+    broken: bool,
     members: usize,
     sleepers: Vec<Sleeper>,
     vacant: Vec<usize>,
@@ -325,16 +325,28 @@ impl State {
     }
 }
 
+/// Whether a stream has ended with this response, through a fault of ours.
+pub(crate) fn is_broken(response: &Response) -> bool {
+    response.is_err() && response.data == Value::Null
+}
+
 /// Follows the group's stream to its end; aborted with the last member.
 async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
     loop {
-        let (frame, last) = match caught(source.stream.next()).await {
-            Ok(Some(response)) => match Frame::of(response, &group.track, groups.counters()) {
-                Ok(frame) => (frame, false),
-                Err(fault) => (Frame::fault(fault), true),
-            },
+        let frame = match caught(source.stream.next()).await {
+            Ok(Some(response)) if !is_broken(&response) => Frame::of(response, &group.track, groups.counters()),
             Ok(None) => break,
-            Err(fault) => (Frame::fault(fault), true),
+            Ok(Some(_)) => Err(Error::Busy),
+            Err(fault) => Err(fault),
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            // Each member goes on alone from where it stands, and is told there what is wrong, if it still is.
+            Err(fault) => {
+                tracing::warn!(error = %fault, "the stream of a group broke off");
+                group.state().broken = true;
+                break;
+            }
         };
         let is_live = frame.place.is_some_and(|place| place.kind == Kind::Live);
         let wakers = {
@@ -343,9 +355,6 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
             state.rouse(is_live)
         };
         wakers.into_iter().for_each(Waker::wake);
-        if last {
-            break;
-        }
     }
     groups.end(&group);
     let wakers = group.state().rouse(false);
@@ -418,7 +427,7 @@ impl Member {
             let Some(index) = self.next.checked_sub(state.first) else { return Poll::Ready(Turn::Behind) };
             let Some(frame) = state.frames.get(usize::try_from(index).unwrap_or(usize::MAX)) else {
                 if state.ended {
-                    return Poll::Ready(Turn::Ended);
+                    return Poll::Ready(if state.broken { Turn::Behind } else { Turn::Ended });
                 }
                 let sleeper = &mut state.sleepers[self.sleeper];
                 sleeper.wants_live = self.standing.backlog_end.is_some();

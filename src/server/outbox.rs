@@ -186,6 +186,7 @@ impl Handed {
                     return Poll::Ready(text);
                 }
                 Poll::Ready(Turn::Item(Item::Refused(errors))) => Returned::Refused(errors),
+                Poll::Ready(Turn::Item(Item::Broken)) => Returned::Behind(handover.member.standing()),
                 Poll::Ready(Turn::Behind) => Returned::Behind(handover.member.standing()),
                 Poll::Ready(Turn::Ended) => Returned::Ended,
             };

@@ -160,7 +160,7 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
         socket: &socket,
         served,
         account,
-        viewer: None,
+        admitted: false,
         admission: None,
         init_received: false,
         operations: JoinSet::new(),
@@ -255,12 +255,13 @@ impl Ending {
 struct Reader<'s, E: Endpoint> {
     socket: &'s Socket,
     served: Served<E>,
-    /// What the header of the upgrade names.
+    /// Whom the header of the upgrade names, or `connection_init` after it.
     account: Option<String>,
-    viewer: Option<E::Viewer>,
+    admitted: bool,
     admission: Option<BoxFuture<'static, Result<E::Viewer>>>,
     init_received: bool,
-    operations: JoinSet<()>,
+    /// What is under way; one that breaks off takes the socket with it.
+    operations: JoinSet<Option<Ending>>,
     controls: mpsc::Sender<Control>,
     control_bytes: Arc<Semaphore>,
     outbox: Outbox,
@@ -276,7 +277,10 @@ impl<E: Endpoint> Reader<'_, E> {
                 () = &mut init_wait, if !self.init_received => {
                     Err(Ending::close(4408, "Connection initialisation timeout"))
                 }
-                Some(_) = self.operations.join_next() => Ok(()),
+                Some(done) = self.operations.join_next() => match done {
+                    Ok(Some(ending)) => Err(ending),
+                    _ => Ok(()),
+                },
             };
             if let Err(ending) = step {
                 return ending;
@@ -330,6 +334,7 @@ impl<E: Endpoint> Reader<'_, E> {
             Some(_) => return Err(Ending::close(4400, format!("{ACTOR} must be a string"))),
         };
         let endpoint = self.served.endpoint.clone();
+        self.account.clone_from(&account);
         self.admission = Some(async move { caught(endpoint.admit(account)).await? }.boxed());
         Ok(())
     }
@@ -337,8 +342,8 @@ impl<E: Endpoint> Reader<'_, E> {
     fn admitted(&mut self, viewer: Result<E::Viewer>) -> std::result::Result<(), Ending> {
         self.admission = None;
         match viewer {
-            Ok(viewer) => {
-                self.viewer = Some(viewer);
+            Ok(_) => {
+                self.admitted = true;
                 self.control(&Outgoing::ConnectionAck)
             }
             Err(Error::Refused(refusal)) => Err(Ending::close(4403, &refusal.message)),
@@ -351,7 +356,9 @@ impl<E: Endpoint> Reader<'_, E> {
     }
 
     fn subscribe(&mut self, id: String, parameters: Parameters) -> std::result::Result<(), Ending> {
-        let Some(viewer) = self.viewer.clone() else { return Err(Ending::close(4401, "Unauthorized")) };
+        if !self.admitted {
+            return Err(Ending::close(4401, "Unauthorized"));
+        }
         let mut active = self.socket.active();
         if active.contains_key(&id) {
             return Err(Ending::close(4409, format!("Subscriber for {id} already exists")));
@@ -365,7 +372,7 @@ impl<E: Endpoint> Reader<'_, E> {
         }
         let operation = Arc::new(Operation::new(id.clone()));
         let outbox = self.outbox.of(operation.clone());
-        let task = self.operations.spawn(operate(self.served.clone(), viewer, parameters, outbox));
+        let task = self.operations.spawn(operate(self.served.clone(), self.account.clone(), parameters, outbox));
         active.insert(id, Active { operation, task });
         Ok(())
     }
@@ -456,44 +463,66 @@ impl Writer<'_> {
     }
 }
 
-async fn operate<E: Endpoint>(served: Served<E>, viewer: E::Viewer, parameters: Parameters, outbox: OperationOutbox) {
-    let run = caught(run(&served, viewer, parameters, &outbox)).await;
-    if let Err(fault) = run.and_then(|ran| ran) {
-        outbox.error(&refuse(fault).errors).await.unwrap_or_default();
+async fn operate<E: Endpoint>(
+    served: Served<E>,
+    account: Option<String>,
+    parameters: Parameters,
+    outbox: OperationOutbox,
+) -> Option<Ending> {
+    let run = caught(run(&served, account, parameters, &outbox)).await;
+    match run.and_then(|ran| ran) {
+        Ok(Ran::Through) => None,
+        // `complete` would say that nothing more will come, and no client comes back after that.
+        Ok(Ran::Broken) => Some(Ending::close(1013, "the desk could not read on, come back")),
+        Err(fault) => {
+            outbox.error(&refuse(fault).errors).await.unwrap_or_default();
+            None
+        }
     }
+}
+
+/// How an operation ended.
+enum Ran {
+    /// Everything about it was said.
+    Through,
+    /// A subscription broke off that the client believes to be open.
+    Broken,
 }
 
 async fn run<E: Endpoint>(
     served: &Served<E>,
-    viewer: E::Viewer,
+    account: Option<String>,
     parameters: Parameters,
     outbox: &OperationOutbox,
-) -> Result<()> {
+) -> Result<Ran> {
+    // Asked for each operation: a socket lives for days, and rights change meanwhile.
+    let viewer = served.endpoint.admit(account).await?;
     let ready = match prepare(parameters, viewer, &served.settings.limits) {
         Ok(ready) => ready,
-        Err(error) => return outbox.error(&refused(error).errors).await,
+        Err(error) => return outbox.error(&refused(error).errors).await.map(|()| Ran::Through),
     };
     if ready.operation != OperationType::Subscription {
         let answer = execute(&served.endpoint, ready).await;
         if is_request_error(&answer) {
-            return outbox.error(&answer.errors).await;
+            return outbox.error(&answer.errors).await.map(|()| Ran::Through);
         }
         outbox.next(&answer).await?;
-        return outbox.complete().await;
+        return outbox.complete().await.map(|()| Ran::Through);
     }
     let mut following = Following::new(served.endpoint.clone(), served.groups.clone(), ready);
     loop {
         if let Some(member) = following.take_member() {
             match outbox.hand_over(member).await {
                 Returned::Behind(standing) => following.go_on_from(standing),
-                Returned::Refused(errors) => return outbox.error(&errors).await,
-                Returned::Ended => return outbox.complete().await,
+                Returned::Refused(errors) => return outbox.error(&errors).await.map(|()| Ran::Through),
+                Returned::Ended => return outbox.complete().await.map(|()| Ran::Through),
             }
         }
         match following.next().await? {
             Some(Item::Next(payload)) => outbox.next_of(&payload).await,
-            Some(Item::Refused(errors)) => return outbox.error(&errors).await,
-            None => return outbox.complete().await,
+            Some(Item::Refused(errors)) => return outbox.error(&errors).await.map(|()| Ran::Through),
+            Some(Item::Broken) => return Ok(Ran::Broken),
+            None => return outbox.complete().await.map(|()| Ran::Through),
         }
     }
 }

@@ -32,6 +32,7 @@ mod head {
         pub(super) position: i64,
         pub(super) hash: Vec<u8>,
         pub(super) floor: i64,
+        pub(super) accounts: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -93,6 +94,8 @@ pub struct Head {
     pub hash: [u8; 32],
     /// The oldest offset that a stream may go on from.
     pub floor: u64,
+    /// How often users, groups or members were changed.
+    pub accounts: u64,
 }
 
 impl Head {
@@ -200,6 +203,7 @@ pub(super) async fn ensure_head(conn: &DatabaseConnection) -> Result<()> {
         position: Set(0),
         hash: Set(genesis(epoch).to_vec()),
         floor: Set(0),
+        accounts: Set(0),
     };
     let keep = OnConflict::column(head::Column::Id).do_nothing().to_owned();
     head::Entity::insert(new).on_conflict(keep).exec_without_returning(conn).await?;
@@ -210,7 +214,13 @@ impl TryFrom<head::Model> for Head {
     type Error = Error;
 
     fn try_from(row: head::Model) -> Result<Self> {
-        Ok(Self { epoch: row.epoch, offset: row.position as u64, hash: hash_of(&row.hash)?, floor: row.floor as u64 })
+        Ok(Self {
+            epoch: row.epoch,
+            offset: row.position as u64,
+            hash: hash_of(&row.hash)?,
+            floor: row.floor as u64,
+            accounts: row.accounts as u64,
+        })
     }
 }
 
@@ -401,6 +411,16 @@ impl Tx {
             .col_expr(head::Column::Floor, Expr::value(floor.position))
             .filter(head::Column::Id.eq(1))
             .filter(head::Column::Floor.lt(floor.position))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Takes note that users, groups or members are others now, for every node to see.
+    pub async fn note_accounts(&self) -> Result<()> {
+        head::Entity::update_many()
+            .col_expr(head::Column::Accounts, Expr::col(head::Column::Accounts).add(1))
+            .filter(head::Column::Id.eq(1))
             .exec(self.conn())
             .await?;
         Ok(())

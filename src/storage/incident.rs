@@ -1,6 +1,6 @@
 //! Incidents: the row, its conversions, loads, locks and saves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType};
@@ -234,6 +234,19 @@ impl Reader {
         }
         let rows = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
         self.complete(rows).await
+    }
+
+    /// Those of these incidents that were deleted.
+    pub async fn deleted_among(&self, ids: &[IncidentId]) -> Result<HashSet<IncidentId>> {
+        let rows: Vec<Uuid> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .filter(Column::DeletedAt.is_not_null())
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(IncidentId).collect())
     }
 
     /// The incident of this id; a deleted one is none.
