@@ -4,8 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::config::{Action, Database, Demo, Import, Serve, Serving};
@@ -44,7 +45,29 @@ fn say(text: &str) -> Result<()> {
 
 async fn connect(database: &Database) -> Result<Store> {
     let options = database.options().map_err(anyhow::Error::msg)?;
-    Store::connect(options).await.context("connecting to the database: is it there, and may this user open it?")
+    if let Some(folder) = database.folder().filter(|folder| !folder.is_dir()) {
+        let folder = folder.display();
+        bail!("there is no folder {folder} for the database: make it, or name another file (--database-url)");
+    }
+    let is_file = options.url.starts_with("sqlite:");
+    Store::connect(options).await.map_err(|error| {
+        let cause = root_cause(&error);
+        match is_file {
+            true => {
+                anyhow!("cannot open the database's file: {cause}; may this user read and write it and its folder?")
+            }
+            false => anyhow!(
+                "cannot connect to PostgreSQL: {cause}; does it run, and are address, user and password right \
+                 (--database-url, WATCHFLOOR_DATABASE_URL)?"
+            ),
+        }
+    })
+}
+
+/// What lies at the bottom of an error: each layer above it says the same once more.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last();
+    last.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 async fn migrate(database: &Database) -> Result<()> {
@@ -57,11 +80,11 @@ async fn migrate(database: &Database) -> Result<()> {
 async fn serve_desk(options: Serve) -> Result<()> {
     loopback_only(&options.serving)?;
     let store = connect(&options.database).await?;
-    let (app, _relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
-    serve(app, &options.serving, |address| {
+    let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
+    serve(app, relay, &options.serving, |address| {
         tracing::info!(
             listen = %address,
-            "serving http://{address}/graphql, GraphiQL at http://{address}/graphiql; no identity is configured: loopback \
+            "serving http://{address}/graphql, GraphiQL at http://{address}/graphiql, the wall at http://{address}/wall; no identity is configured: loopback \
              only, and the caller is the local manager or whoever `Watchfloor-Actor` names"
         );
         Ok(())
@@ -81,7 +104,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
         database_wait_seconds: 10,
     };
     let store = connect(&database).await?;
-    let (app, _relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
+    let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
     let story_start = app.clock.now();
     let told = app.store.read().await?.head().await?.offset > 0;
     if !told {
@@ -92,7 +115,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
         tokio::spawn(go_on(app.clone(), options.seed, story_start, options.pace));
     }
     let file = std::fs::canonicalize(&options.file).unwrap_or(options.file.clone());
-    serve(app, &options.serving, move |address| say(&welcome(address, &file, options.live))).await
+    serve(app, relay, &options.serving, move |address| say(&welcome(address, &file, options.live))).await
 }
 
 async fn load_sample(app: &App, seed: u64) -> Result<()> {
@@ -130,6 +153,7 @@ fn welcome(address: SocketAddr, file: &Path, live: bool) -> String {
         r#"
 Watchfloor's sample desk is open.
 
+  Wall       http://{address}/wall   (the screen for everybody in the room; F for the full screen)
   GraphiQL   http://{address}/graphiql
   GraphQL    http://{address}/graphql   (HTTP POST, and WebSocket with graphql-transport-ws)
   Data       {file}   (SQLite; delete it for a fresh desk)
@@ -156,7 +180,7 @@ Three operations to paste into GraphiQL, the second in a tab of its own, left ru
 
 async fn import_file(options: Import) -> Result<()> {
     let store = connect(&options.database).await?;
-    let (app, _relay) = App::open(store, NO_RING, Clock::System).await.context("opening the desk")?;
+    let (app, relay) = App::open(store, NO_RING, Clock::System).await.context("opening the desk")?;
     let source = match options.file.to_str() {
         Some("-") => ImportSource::reader(std::io::stdin()),
         _ => ImportSource::open(&options.file)?,
@@ -173,7 +197,7 @@ async fn import_file(options: Import) -> Result<()> {
     .await
     .with_context(|| format!("importing {}", options.file.display()))?;
     bar.finish_and_clear();
-    app.store.close().await?;
+    close(&app, relay).await?;
     say(&print_summary(&summary))?;
     if summary.bad_total > 0 {
         let end = if summary.stopped { "; it stopped there (--strict)" } else { "" };
@@ -205,7 +229,20 @@ fn loopback_only(serving: &Serving) -> Result<()> {
     )
 }
 
-async fn serve(app: App, serving: &Serving, opened: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+/// Ends the relay, then closes the database: the other way round it would ask a closed pool, and complain.
+async fn close(app: &App, relay: JoinHandle<()>) -> Result<()> {
+    relay.abort();
+    // It was told to end: how it ended is no news.
+    relay.await.ok();
+    app.store.close().await.context("closing the database")
+}
+
+async fn serve(
+    app: App,
+    relay: JoinHandle<()>,
+    serving: &Serving,
+    opened: impl FnOnce(SocketAddr) -> Result<()>,
+) -> Result<()> {
     let listener = listen::bind(serving.listen).await.context("choose another address with --listen")?;
     opened(listener.local_addr().context("reading the address that is listened on")?)?;
     let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
@@ -217,5 +254,5 @@ async fn serve(app: App, serving: &Serving, opened: impl FnOnce(SocketAddr) -> R
         graphql::schema(app.clone(), source, Limits { page_items_max: i32::from(serving.page_items_max) }),
     );
     listen::serve(listener, desk, serving.settings()).await.context("serving")?;
-    app.store.close().await.context("closing the database")
+    close(&app, relay).await
 }

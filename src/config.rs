@@ -1,14 +1,18 @@
 //! Every setting: its flag, its name in the environment, its default, its reason. Nobody else reads the environment.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use crate::realtime::RingLimits;
 use crate::server::routes::Settings;
 use crate::storage::StoreOptions;
+
+/// The most that a setting of bytes or changes takes: 16 GiB. More is a slip of the hand.
+const MEMORY_MAX: u64 = 16 << 30;
 
 /// Watchfloor: the incident desk of a security operations centre, as a GraphQL service with exact live queues.
 #[derive(Debug, Parser)]
@@ -22,7 +26,7 @@ pub struct Cli {
 /// What the binary does.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Serve the desk: GraphQL at /graphql (HTTP and WebSocket), GraphiQL at /graphiql.
+    /// Serve the desk: GraphQL at /graphql (HTTP and WebSocket), GraphiQL at /graphiql, the wall at /wall.
     ///
     /// The schema of the database is brought up to date first; several nodes may start on one database at once. Without
     /// identity the desk serves loopback only, and the caller is a local manager, or whoever the header
@@ -51,11 +55,19 @@ pub struct Database {
     #[arg(long, env = "WATCHFLOOR_DATABASE_CONNECTIONS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
     /// Seconds that a request waits for a connection before it is told that the desk is busy.
-    #[arg(long, env = "WATCHFLOOR_DATABASE_WAIT_SECONDS", default_value_t = 10)]
+    #[arg(long, env = "WATCHFLOOR_DATABASE_WAIT_SECONDS", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub database_wait_seconds: u64,
 }
 
 impl Database {
+    /// The folder of an SQLite file.
+    pub fn folder(&self) -> Option<&Path> {
+        let path = self.database_url.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty())
+    }
+
     /// How to reach it; one line of advice where the address is of no known kind.
     pub fn options(&self) -> Result<StoreOptions, String> {
         let known = ["sqlite://", "sqlite:", "postgres://", "postgresql://"];
@@ -65,12 +77,25 @@ impl Database {
                     .to_owned(),
             );
         }
+        if is_in_memory(&self.database_url) {
+            return Err("the desk keeps nothing in memory, where its connections would not meet: name a file, \
+                        sqlite://watchfloor.db (--database-url, WATCHFLOOR_DATABASE_URL)"
+                .to_owned());
+        }
         Ok(StoreOptions {
             url: self.database_url.clone(),
             connections: self.database_connections,
             acquire_timeout: Duration::from_secs(self.database_wait_seconds),
         })
     }
+}
+
+/// SQLite's ways to say that there is no file.
+fn is_in_memory(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("sqlite:") else { return false };
+    let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = path.trim_start_matches("//");
+    path.is_empty() || path.contains(":memory:") || options.split('&').any(|option| option == "mode=memory")
 }
 
 /// How to serve.
@@ -86,32 +111,44 @@ pub struct Serving {
     #[arg(long, env = "WATCHFLOOR_STREAM_FLOOR_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub stream_floor_days: u16,
     /// Newest changes kept in memory, for clients that come back: by count.
-    #[arg(long, env = "WATCHFLOOR_RING_CHANGES", default_value_t = 20_000)]
+    #[arg(long, env = "WATCHFLOOR_RING_CHANGES", default_value_t = 20_000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MEMORY_MAX))]
     pub ring_changes: usize,
     /// Newest changes kept in memory, for clients that come back: in bytes, as stored.
-    #[arg(long, env = "WATCHFLOOR_RING_BYTES", default_value_t = 64 << 20)]
+    #[arg(long, env = "WATCHFLOOR_RING_BYTES", default_value_t = 64 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MEMORY_MAX))]
     pub ring_bytes: usize,
     /// Largest request body, in bytes. It bounds the length of a title.
-    #[arg(long, env = "WATCHFLOOR_BODY_BYTES_MAX", default_value_t = 2 << 20)]
+    #[arg(long, env = "WATCHFLOOR_BODY_BYTES_MAX", default_value_t = 2 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub body_bytes_max: usize,
     /// Largest GraphQL document, in bytes.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::guard::Limits::default().document_bytes)]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::guard::Limits::default().document_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub document_bytes_max: usize,
     /// Deepest nesting of a GraphQL document.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::guard::Limits::default().depth)]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::guard::Limits::default().depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub document_depth_max: usize,
     /// Most aliases of a GraphQL document.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::guard::Limits::default().aliases)]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::guard::Limits::default().aliases, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
     pub document_aliases_max: usize,
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::guard::Limits::default().cost)]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::guard::Limits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     pub document_cost_max: usize,
     /// Most items of one page.
     #[arg(long, env = "WATCHFLOOR_PAGE_ITEMS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub page_items_max: u16,
     /// Most subscriptions on one socket.
-    #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100)]
+    #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub subscriptions_per_socket_max: usize,
+    /// Most sockets at once.
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets)]
+    pub sockets_max: usize,
+    /// Most sockets at once from one address. Behind a proxy all of them have one.
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_address)]
+    pub sockets_per_address_max: usize,
+    /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
+    #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
+    pub group_frames: usize,
+    /// Newest frames that subscribers of one query share, for those who are behind or come back: in bytes.
+    #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::group::GroupSettings::default().tail_bytes)]
+    pub group_bytes: usize,
 }
 
 impl Serving {
@@ -125,6 +162,10 @@ impl Serving {
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
+        settings.crowd.sockets = self.sockets_max;
+        settings.crowd.sockets_per_address = self.sockets_per_address_max;
+        settings.groups.tail_frames = self.group_frames;
+        settings.groups.tail_bytes = self.group_bytes;
         settings
     }
 

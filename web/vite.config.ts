@@ -1,4 +1,4 @@
-// Builds the two pages into dist/, which the server embeds: every address starts at /assets/ and carries a hash.
+// Builds the pages into dist/, which the server embeds: every address starts at /assets/ and carries a hash.
 import { defineConfig } from 'vite';
 import { precompress } from './precompress';
 
@@ -16,7 +16,7 @@ export default defineConfig({
     // Monaco is one editor of 3 MB by nature; the default warning at 500 kB says nothing new.
     chunkSizeWarningLimit: 4096,
     rollupOptions: {
-      input: ['index.html', 'graphiql.html'],
+      input: ['index.html', 'graphiql.html', 'wall.html'],
       // "use client" speaks to server frameworks; there are some hundred of them in the libraries and no server here.
       onwarn: (warning, warn) => warning.code !== 'MODULE_LEVEL_DIRECTIVE' && warn(warning),
     },

@@ -6,6 +6,8 @@ use sea_orm_migration::prelude::*;
 mod m20261122_000001_accounts;
 mod m20261122_000002_incidents;
 mod m20261122_000003_changelog;
+mod m20261124_000001_reports;
+mod m20261124_000002_binary_order;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000001_accounts::Migration),
             Box::new(m20261122_000002_incidents::Migration),
             Box::new(m20261122_000003_changelog::Migration),
+            Box::new(m20261124_000001_reports::Migration),
+            Box::new(m20261124_000002_binary_order::Migration),
         ]
     }
 }

@@ -17,31 +17,14 @@ impl App {
             .transact(|tx| {
                 let draft = draft.clone();
                 Box::pin(async move {
-                    let user = match tx.user_by_account(&draft.account).await? {
-                        // Demoted, it would leave nobody to undo that while no identity is configured.
-                        Some(user)
-                            if user.account == LOCAL_MANAGER_ACCOUNT
-                                && draft.role.is_some_and(|role| role != Role::Manager) =>
-                        {
-                            return Err(Error::invalid("role", "the local manager stays a manager"));
-                        }
-                        Some(user) => User {
-                            name: draft.name.unwrap_or(user.name),
-                            email: draft.email.or(user.email),
-                            role: draft.role.unwrap_or(user.role),
-                            ..user
-                        },
-                        None => User {
-                            id,
-                            name: draft.name.unwrap_or_else(|| draft.account.clone()),
-                            account: draft.account,
-                            email: draft.email,
-                            role: draft.role.unwrap_or(Role::Responder),
-                            created_at: command.at,
-                        },
-                    };
-                    tx.save_user(&user).await?;
-                    Ok(user)
+                    if let Some(known) = tx.lock_user(&draft.account).await? {
+                        let user = known.with(draft)?;
+                        tx.update_user(&user).await?;
+                        return Ok(user);
+                    }
+                    let user = User::new(id, draft, command.at);
+                    // Somebody took the account since the look: tried again, the command finds and locks it.
+                    if tx.insert_user(&user).await? { Ok(user) } else { Err(Error::Busy) }
                 })
             })
             .await?;
@@ -57,17 +40,13 @@ impl App {
             .transact(|tx| {
                 let draft = draft.clone();
                 Box::pin(async move {
-                    let group = match tx.group_by_account(&draft.account).await? {
-                        Some(group) => Group { name: draft.name.unwrap_or(group.name), ..group },
-                        None => Group {
-                            id,
-                            name: draft.name.unwrap_or_else(|| draft.account.clone()),
-                            account: draft.account,
-                            created_at: command.at,
-                        },
-                    };
-                    tx.save_group(&group).await?;
-                    Ok(group)
+                    if let Some(known) = tx.lock_group(&draft.account).await? {
+                        let group = known.with(draft);
+                        tx.update_group(&group).await?;
+                        return Ok(group);
+                    }
+                    let group = Group::new(id, draft, command.at);
+                    if tx.insert_group(&group).await? { Ok(group) } else { Err(Error::Busy) }
                 })
             })
             .await?;
@@ -148,10 +127,7 @@ impl App {
         let (id, now) = (UserId(self.clock.fresh_id()), self.clock.now());
         self.store
             .transact(|tx| {
-                Box::pin(async move {
-                    tx.ensure_manager(LOCAL_MANAGER_ACCOUNT, "Local manager", id, now).await?;
-                    Ok(())
-                })
+                Box::pin(async move { tx.ensure_manager(LOCAL_MANAGER_ACCOUNT, "Local manager", id, now).await })
             })
             .await?;
         Ok(())

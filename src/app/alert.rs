@@ -101,11 +101,11 @@ impl App {
             })
             .await?;
         ingested.position = head.position();
-        self.hub.wake();
+        self.hub.committed(head.offset);
         Ok(ingested)
     }
 
-    async fn ingest(
+    pub(super) async fn ingest(
         &self,
         tx: &Tx,
         command: &Command,
@@ -294,7 +294,7 @@ impl App {
                 Box::pin(async move { Work { tx: &tx, app: self, command: &command }.update_alert(id, edit).await })
             })
             .await?;
-        self.hub.wake();
+        self.hub.committed(head.offset);
         Ok(AlertOutcome { alert, incident, position: head.position() })
     }
 

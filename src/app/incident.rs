@@ -150,10 +150,9 @@ impl App {
                 let before = tx.lock_incident(id).await?;
                 before.writable()?;
                 let mut incident = before.clone();
-                let alerts: Vec<AlertId> = tx.alert_states(id).await?.iter().map(|state| state.id).collect();
-                tx.lock_alerts(&alerts).await?;
-                tx.place_alerts(&alerts, None, at).await?;
-                tx.release_entities(id, before.version + 1, &alerts).await?;
+                let alerts: Vec<AlertId> = tx.lock_alerts_of(id).await?.iter().map(|state| state.id).collect();
+                tx.free_alerts(id, at).await?;
+                tx.release_all_entities(id, before.version + 1).await?;
                 incident.summarise(&tx.alert_summary(id, incident.title_generated).await?);
                 incident.deleted_at = Some(at);
                 let facts = match alerts.is_empty() {
@@ -192,7 +191,7 @@ impl App {
             })
             .await?;
         if done.changed {
-            self.hub.wake();
+            self.hub.committed(head.offset);
         }
         Ok(Outcome {
             incident: done.incident,
@@ -375,9 +374,7 @@ impl Work<'_> {
         }
         let at = self.command.at;
         let newly: BTreeSet<AlertId> = links.new.iter().copied().collect();
-        let states = self.tx.alert_states(incident.id).await?;
-        let ids: Vec<AlertId> = states.iter().map(|state| state.id).collect();
-        self.tx.lock_alert_rows(&ids).await?;
+        let states = self.tx.lock_alerts_of(incident.id).await?;
         let mut deltas: BTreeMap<AlertId, AlertDelta> = BTreeMap::new();
         let delta = |deltas: &mut BTreeMap<AlertId, AlertDelta>, id, change: &dyn Fn(&mut AlertDelta)| {
             change(deltas.entry(id).or_insert_with(|| AlertDelta::of(id)));

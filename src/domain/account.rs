@@ -135,6 +135,11 @@ impl Actor {
         self.user.role >= Role::Reader
     }
 
+    /// All of the caller that [`Actor::sees`] reads: callers of one sight see the same rows, and may share their bytes.
+    pub fn sight(&self) -> Role {
+        self.user.role
+    }
+
     /// Refuses a caller whose role is below `least`.
     pub fn require(&self, least: Role, what: &str) -> Result<()> {
         if self.user.role < least {
@@ -156,20 +161,49 @@ pub struct UserDraft {
     pub account: String,
     /// The display name; the account where none is given.
     pub name: Option<String>,
-    /// A mail address.
-    pub email: Option<String>,
+    /// A mail address; none clears it.
+    pub email: Option<Option<String>>,
     /// What it may do; a new user is a responder where none is given.
     pub role: Option<Role>,
 }
 
 impl UserDraft {
     /// Reads a user: account and name of 1 to 256 characters, trimmed.
-    pub fn parse(account: &str, name: Option<&str>, email: Option<&str>, role: Option<Role>) -> Result<Self> {
+    pub fn parse(account: &str, name: Option<&str>, email: Option<Option<&str>>, role: Option<Role>) -> Result<Self> {
+        let address = |email: &str| text::name("email", email, ACCOUNT_CHARS_MAX);
         Ok(Self {
             account: text::name("account", account, ACCOUNT_CHARS_MAX)?,
             name: name.map(|name| text::name("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
-            email: email.map(|email| text::name("email", email, ACCOUNT_CHARS_MAX)).transpose()?,
+            email: email.map(|email| email.map(address).transpose()).transpose()?,
             role,
+        })
+    }
+}
+
+impl User {
+    /// A new user; a responder named after its account where nothing else is said.
+    pub fn new(id: UserId, draft: UserDraft, now: Instant) -> Self {
+        Self {
+            id,
+            name: draft.name.unwrap_or_else(|| draft.account.clone()),
+            account: draft.account,
+            email: draft.email.flatten(),
+            role: draft.role.unwrap_or(Role::Responder),
+            created_at: now,
+        }
+    }
+
+    /// The same user as a draft of its account wants it; absent fields stay.
+    pub fn with(self, draft: UserDraft) -> Result<Self> {
+        // Demoted, it would leave nobody to undo that while no identity is configured.
+        if self.account == LOCAL_MANAGER_ACCOUNT && draft.role.is_some_and(|role| role != Role::Manager) {
+            return Err(Error::invalid("role", "the local manager stays a manager"));
+        }
+        Ok(Self {
+            name: draft.name.unwrap_or(self.name),
+            email: draft.email.unwrap_or(self.email),
+            role: draft.role.unwrap_or(self.role),
+            ..self
         })
     }
 }
@@ -190,5 +224,18 @@ impl GroupDraft {
             account: text::name("account", account, ACCOUNT_CHARS_MAX)?,
             name: name.map(|name| text::name("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
         })
+    }
+}
+
+impl Group {
+    /// A new group, named after its account where nothing else is said.
+    pub fn new(id: GroupId, draft: GroupDraft, now: Instant) -> Self {
+        let name = draft.name.unwrap_or_else(|| draft.account.clone());
+        Self { id, name, account: draft.account, created_at: now }
+    }
+
+    /// The same group as a draft of its account wants it; absent fields stay.
+    pub fn with(self, draft: GroupDraft) -> Self {
+        Self { name: draft.name.unwrap_or(self.name), ..self }
     }
 }

@@ -8,7 +8,7 @@ pub const COMMENT_CHARS_MAX: usize = 30_000;
 
 /// Reads a comment's Markdown: not blank, at most 30,000 characters; spaces are kept, they mean something there.
 pub fn parse(path: &str, body: &str) -> Result<String> {
-    if body.trim().is_empty() {
+    if text::is_blank(body) {
         return Err(Error::invalid(path, "a comment cannot be blank"));
     }
     text::at_most(path, body, COMMENT_CHARS_MAX)?;

@@ -20,6 +20,10 @@ pub const FILTER_DEPTH_MAX: usize = 8;
 /// those that AND or OR joins nest in SQLite's eyes, which takes no more than 1,000 levels.
 pub const FILTER_TERMS_MAX: usize = 500;
 
+/// The longest text to look for, in characters. SQLite takes patterns of 50,000 bytes; folded, a character may become 33
+/// (U+FDFA), and an escaped one two.
+pub const NEEDLE_CHARS_MAX: usize = 1_000;
+
 /// Which owners. Any of the given ways is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -175,7 +179,8 @@ pub struct QueueFilter {
 impl QueueFilter {
     /// Resolves a filter for a caller. Where it names no status at any depth, `NEW` and `ACTIVE` are added.
     ///
-    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a blank text, a text with U+0000.
+    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a text that is blank or longer
+    /// than [`NEEDLE_CHARS_MAX`], a text with U+0000.
     pub fn resolve(filter: &IncidentFilter, actor: &Actor) -> Result<Self> {
         filter.check()?;
         let mut asked = filter.canonical();
@@ -222,6 +227,15 @@ impl QueueFilter {
         values.dedup();
         values
     }
+}
+
+/// Checks a text to look for: not blank, at most [`NEEDLE_CHARS_MAX`] characters.
+pub fn check_needle(path: &str, needle: &str) -> Result<()> {
+    text::at_most(path, needle, NEEDLE_CHARS_MAX)?;
+    if text::is_blank(&text::fold(needle)) {
+        return Err(Error::invalid(path, "a text to look for cannot be blank"));
+    }
+    Ok(())
 }
 
 fn digest(filter: &IncidentFilter) -> [u8; 8] {
@@ -324,11 +338,8 @@ impl IncidentFilter {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
-        let (mut terms, mut blank) = (0, false);
-        self.visit(&mut |f| {
-            terms += f.terms();
-            blank |= f.text.as_ref().is_some_and(|needle| text::fold(needle).trim().is_empty());
-        });
+        let mut terms = 0;
+        self.visit(&mut |f| terms += f.terms());
         if terms > FILTER_TERMS_MAX {
             return Err(Error::limit(
                 "filter",
@@ -336,16 +347,16 @@ impl IncidentFilter {
                 FILTER_TERMS_MAX,
             ));
         }
-        if blank {
-            return Err(Error::invalid("filter.text", "a text to look for cannot be blank"));
-        }
-        let mut storable = Ok(());
+        let mut sound = Ok(());
         self.visit(&mut |f| {
-            if storable.is_ok() {
-                storable = f.texts().try_for_each(|text| text::refuse_nul("filter", text));
+            if sound.is_ok() {
+                sound = f.text.as_deref().map_or(Ok(()), |needle| check_needle("filter.text", needle));
+            }
+            if sound.is_ok() {
+                sound = f.texts().try_for_each(|text| text::refuse_nul("filter", text));
             }
         });
-        storable
+        sound
     }
 
     /// Every text that it names, at this depth.

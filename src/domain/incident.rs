@@ -186,14 +186,13 @@ pub struct AlertSummary {
 /// Reads a description: at most 5,000 characters; a blank one is none.
 pub fn parse_description(path: &str, description: &str) -> Result<Option<String>> {
     text::at_most(path, description, DESCRIPTION_CHARS_MAX)?;
-    Ok((!description.trim().is_empty()).then(|| description.to_owned()))
+    Ok((!text::is_blank(description)).then(|| description.to_owned()))
 }
 
 /// Reads a resolution note: trimmed, at most 30,000 characters; a blank one is none.
 pub fn parse_note(path: &str, note: &str) -> Result<Option<String>> {
     text::at_most(path, note, NOTE_CHARS_MAX)?;
-    let trimmed = note.trim();
-    Ok((!trimmed.is_empty()).then(|| trimmed.to_owned()))
+    Ok((!text::is_blank(note)).then(|| note.trim().to_owned()))
 }
 
 impl Incident {
@@ -288,7 +287,8 @@ impl Incident {
     /// Moves the status by the table of product §3: `NEW` ↔ `ACTIVE` freely, `RESOLVED` resolves, away from it reopens.
     fn move_to(&mut self, status: Status, by: &ActorImage, now: Instant, effects: &mut Propagation) -> Result<()> {
         match (self.status, status) {
-            (from, to) if from == to => {}
+            // It stays as it was resolved; an alert that has become active since is resolved all the same.
+            (from, to) if from == to => effects.resolve = to == Status::Resolved,
             (_, Status::Redirected) | (Status::Redirected, _) => {
                 return Err(Error::invalid(
                     "status",

@@ -10,6 +10,7 @@ pub mod entity;
 pub mod error;
 pub mod filter;
 pub mod incident;
+pub mod instant;
 pub mod position;
 pub mod queue;
 pub mod response_times;

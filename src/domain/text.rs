@@ -24,10 +24,27 @@ pub fn at_most(path: &str, text: &str, limit: usize) -> Result<()> {
     Ok(())
 }
 
+/// Whether a text shows nothing: it has no character but spaces and invisible ones.
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
+}
+
+/// Unicode's Default_Ignorable_Code_Point, and of the format characters (Cf) those beyond it that show nothing: the
+/// annotation and hieroglyph controls. The number signs and verse marks that are Cf too can be seen.
+fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 /// Checks a short name that must say something: trimmed, not blank, at most `limit` characters.
 pub fn name(path: &str, text: &str, limit: usize) -> Result<String> {
     let trimmed = text.trim();
-    if trimmed.is_empty() {
+    if is_blank(trimmed) {
         return Err(Error::invalid(path, "this cannot be blank"));
     }
     at_most(path, trimmed, limit)?;
@@ -73,6 +90,18 @@ mod tests {
         assert_eq!(fold("Ünïcode Straße ﬁle"), "unicode strasse file");
         assert_eq!(fold("ＳＯＣ"), "soc");
         assert_eq!(fold("İstanbul"), "istanbul");
+    }
+
+    #[test]
+    fn a_text_of_invisible_characters_is_blank() {
+        for text in
+            ["", " \t\n", "\u{200b}", "\u{feff}\u{2060} \u{200d}", "\u{ad}\u{3164}\u{fe0f}", "\u{7}", "\u{e0041}"]
+        {
+            assert!(is_blank(text), "{text:?}");
+        }
+        for text in ["a", "\u{200b}a", "👩\u{200d}🚒", "\u{301}", "\u{600}"] {
+            assert!(!is_blank(text), "{text:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Titles: what a person may write, the key they are ordered by, and the title made from alerts.
 
-use super::text::{fold, refuse_nul};
+use super::text::{fold, is_blank, refuse_nul};
 use super::{Error, Result};
 
 /// How many characters of a title its order looks at.
@@ -13,7 +13,7 @@ const KEY_FOLDED_CHARS_MAX: usize = 512;
 pub fn parse(path: &str, text: &str) -> Result<String> {
     refuse_nul(path, text)?;
     let trimmed = text.trim();
-    if trimmed.is_empty() {
+    if is_blank(trimmed) {
         return Err(Error::invalid(path, "a title cannot be blank"));
     }
     Ok(trimmed.to_owned())

@@ -10,6 +10,7 @@ use crate::domain::filter::{
     OwnerFilter, TagFilter, TimeRange,
 };
 use crate::domain::incident::{Severity, Status};
+use crate::domain::instant::parse as instant;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
 /// Which owners. Any of the given ways is enough.
@@ -174,15 +175,6 @@ fn owner(input: &OwnerFilterInput) -> Result<OwnerFilter> {
         me: input.me,
         me_and_my_groups: input.me_and_my_groups,
     })
-}
-
-/// Reads an instant: between the years 2 and 9998, so that the keys of missing times lie outside; cut to the microsecond.
-pub fn instant(path: &str, at: Instant) -> Result<Instant> {
-    use chrono::{Datelike, SubsecRound};
-    if !(2..=9998).contains(&at.year()) {
-        return Err(Error::invalid(path, "an instant lies between the years 2 and 9998"));
-    }
-    Ok(at.trunc_subsecs(6))
 }
 
 /// One key of a queue's order.

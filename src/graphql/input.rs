@@ -3,7 +3,6 @@
 use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
 
 use super::connection::read_id;
-use super::filter::instant;
 use crate::app::alert::{AlertEdit, Into as Target};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::domain::account::{OwnerId, Role};
@@ -11,6 +10,7 @@ use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
 use crate::domain::incident::{Patch, Severity, Status, parse_description, parse_note};
+use crate::domain::instant::parse as instant;
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, comment, text, title};
 
@@ -563,8 +563,8 @@ pub struct UpsertUserInput {
     pub account: String,
     /// The display name; the account for a new user where none is given.
     pub name: Option<String>,
-    /// A mail address.
-    pub email: Option<String>,
+    /// A mail address; null clears it.
+    pub email: MaybeUndefined<String>,
     /// What it may do; a new user is a responder where none is given.
     pub role: Option<Role>,
     /// What the client calls this mutation; echoed in the answer.

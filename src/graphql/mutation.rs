@@ -468,7 +468,8 @@ impl Mutation {
     ) -> Result<UserPayload> {
         let name = input.client_mutation_id.clone();
         let user = async {
-            let draft = UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_deref(), input.role)?;
+            let draft =
+                UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_opt_deref(), input.role)?;
             app(ctx)?.upsert_user(&command(ctx, name.clone())?, draft).await
         };
         Ok(UserPayload { user: User(user.await.map_err(below)?), client_mutation_id: name })

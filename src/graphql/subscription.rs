@@ -4,17 +4,19 @@ use async_graphql::{Context, ID, Subscription as Subscribe};
 use futures_util::{Stream, StreamExt};
 
 use super::activity::{ActivityInput, ActivityItem};
-use super::context::{View, app, limits, viewer};
+use super::context::{View, Viewer, app, limits, viewer};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
 use super::queue::QueueItem;
 use super::summary::{QueueSummary, window};
+use crate::domain::account::Role;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::feed::{self, ActivityScope, Source};
+use crate::realtime::feed::{self, ActivityScope, Placed, Source};
 use crate::realtime::summary::{self, Asked};
+use crate::realtime::track::Track;
 
 /// The root of all subscriptions.
 pub struct Subscription;
@@ -27,6 +29,44 @@ fn read_position(after: Option<String>) -> Result<Option<Position>> {
 fn source(ctx: &Context<'_>) -> Result<Source> {
     let source = ctx.data::<Source>().map_err(|error| Error::fault("finding the log to follow", error.message))?;
     Ok(source.clone())
+}
+
+/// What of a caller the bytes of a subscription depend on; none where they depend on more, and nobody may share them.
+///
+/// A queue's items are made of the change alone: its bytes depend on what the caller sees, and on who it is where the
+/// filter says `me`. So do those of the log, with two exceptions. `incident` and `comment` are read as they stand when the
+/// frame is made: shared bytes would show another's now, minutes ago for one who comes back. And whether the log of one
+/// incident may be read depends on whether it is deleted, which is asked when a stream begins: only a manager may always.
+pub fn scope(
+    viewer: &Viewer,
+    root: &str,
+    selects: &dyn Fn(&str) -> bool,
+    gives: &dyn Fn(&str) -> bool,
+) -> Option<Vec<u8>> {
+    let shared = match root {
+        "incidentQueue" => true,
+        "activityLog" => {
+            let reads_the_present = selects("incident") || selects("comment");
+            !reads_the_present && (!gives("incidentId") || viewer.user.role >= Role::Manager)
+        }
+        _ => false,
+    };
+    let mut scope = format!("{:?}", viewer.sight());
+    if gives("me") || gives("meAndMyGroups") {
+        scope.push_str(&format!(" {} {:?}", viewer.user.id, viewer.groups));
+    }
+    shared.then(|| scope.into_bytes())
+}
+
+/// Where the transport wants to read what the frames are; nowhere, if it does not.
+fn track(ctx: &Context<'_>) -> Track {
+    ctx.data_opt::<Track>().cloned().unwrap_or_default()
+}
+
+/// The event, its place noted for whoever takes the frame that is made of it.
+fn marked<T>(track: &Track, placed: Placed<T>) -> Placed<T> {
+    track.mark(placed.place());
+    placed
 }
 
 /// The root of all subscriptions.
@@ -53,8 +93,9 @@ impl Subscription {
         };
         let filter = QueueFilter::resolve(&filter, &actor)?;
         let echo = filter.filter().echo();
-        let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?);
-        Ok(events.map(move |event| Ok(QueueItem::new(event?, &echo))))
+        let track = track(ctx);
+        let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track.clone());
+        Ok(events.map(move |event| Ok(QueueItem::new(marked(&track, event?), &echo))))
     }
 
     /// Follows the numbers of a wall: the state now, then the newest state whenever a number changed, at most 4 a second, and
@@ -101,7 +142,11 @@ impl Subscription {
         }
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
-        let events = feed::activity(source(ctx)?, scope, read_position(after)?);
-        Ok(events.map(move |event| Ok(ActivityItem::new(event?, View::new(app.clone(), viewer.clone(), limits)))))
+        let track = track(ctx);
+        let events = feed::activity(source(ctx)?, scope, read_position(after)?, track.clone());
+        Ok(events.map(move |event| {
+            let view = View::new(app.clone(), viewer.clone(), limits);
+            Ok(ActivityItem::new(marked(&track, event?), view))
+        }))
     }
 }

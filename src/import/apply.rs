@@ -1,13 +1,13 @@
 //! Applies records through the app's commands: what is there already stays as it is, and the rest goes in.
 //!
 //! Invariant: the same records twice leave the log where it was. Incidents and comments are told by ids derived from
-//! their records, alerts by their keys, updates by their time: one that is not later than its incident's last change
-//! was applied before.
+//! their records, reports of alerts by their digests, updates by their time, which they must say: one that is not later
+//! than its incident's last change was applied before.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use chrono::SubsecRound;
+use sha2::{Digest, Sha256};
 
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, GroupName, GroupRecord, IncidentRecord, Party, Person, Record, Remark,
@@ -16,13 +16,15 @@ use super::record::{
 use super::{Bad, Counts, Format};
 use crate::app::alert::{AlertEdit, Into as Destination};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
+use crate::app::report::Told;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, GroupDraft, OwnerId, Role, UserDraft};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
+use crate::domain::instant::kept;
 use crate::domain::tag::Tag;
-use crate::domain::{AlertId, Error, IncidentId, Instant, Result, comment, title};
+use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
 
 /// The most alerts in one transaction: well under a second of it.
 pub const ALERTS_PER_TRANSACTION: usize = 1_000;
@@ -43,7 +45,7 @@ pub struct Applier<'a> {
     format: Format,
     counts: Counts,
     /// Alerts that wait for their transaction, each with its line.
-    waiting: Vec<(u64, Instant, AlertDraft)>,
+    waiting: Vec<(u64, Told)>,
     actors: HashMap<String, Actor>,
     owners: HashMap<String, OwnerId>,
     /// Incidents that this import wrote, as it left them: nearly every record speaks of one of them.
@@ -79,6 +81,9 @@ impl<'a> Applier<'a> {
     /// Applies the next record. The records that the desk refused are returned, with their lines: this one, or alerts
     /// that waited. An error is a fault, and ends the import.
     pub async fn apply(&mut self, line: u64, record: Record) -> Result<Vec<Bad>> {
+        if let Err(error) = record.check() {
+            return refusal(line, Err(error));
+        }
         if let Record::Alert(alert) = record {
             return self.wait(line, &alert).await;
         }
@@ -101,37 +106,41 @@ impl<'a> Applier<'a> {
         if waiting.is_empty() {
             return Ok(Vec::new());
         }
-        let drafts = waiting.iter().map(|(_, _, draft)| draft.clone()).collect();
-        let at = waiting.iter().map(|(_, at, _)| *at).max().unwrap_or_default();
-        match self.ingest(at, drafts).await {
-            Err(Error::Refused(_)) if waiting.len() > 1 => {}
+        match self.ingest(waiting.iter().map(|(_, told)| told.clone()).collect()).await {
+            Err(Error::Refused(refusal)) if waiting.len() > 1 && refusal.code != Code::Unavailable => {}
             outcome => return refusal(waiting.first().map_or(0, |(line, ..)| *line), outcome),
         }
         // Something in it is refused: one by one, so that the others go in and the line is known.
         let mut refused = Vec::new();
-        for (line, at, draft) in waiting {
-            let outcome = self.ingest(at, vec![draft]).await;
+        for (line, told) in waiting {
+            let outcome = self.ingest(vec![told]).await;
             refused.extend(refusal(line, outcome)?);
         }
         Ok(refused)
     }
 
     async fn wait(&mut self, line: u64, alert: &AlertRecord) -> Result<Vec<Bad>> {
-        let draft = match alert.draft() {
-            Ok(draft) => draft,
+        let told = match self.told(alert) {
+            Ok(told) => told,
             Err(error) => return refusal(line, Err(error)),
         };
-        let at = self.time(alert.when());
-        let apart = |(_, other, _): &(u64, Instant, AlertDraft)| (*other - at).abs() > BATCH_SPAN;
+        let apart = |(_, other): &(u64, Told)| (other.at - told.at).abs() > BATCH_SPAN;
         let full = self.waiting.len() >= ALERTS_PER_TRANSACTION || self.waiting.first().is_some_and(apart);
         let refused = if full { self.flush().await? } else { Vec::new() };
-        self.waiting.push((line, at, draft));
+        self.waiting.push((line, told));
         Ok(refused)
     }
 
-    async fn ingest(&mut self, at: Instant, drafts: Vec<AlertDraft>) -> Result<()> {
-        let command = self.system(at);
-        let ingested = self.app.ingest_alerts(&command, drafts, Destination::Nowhere).await?;
+    fn told(&self, alert: &AlertRecord) -> Result<Told> {
+        let draft = alert.draft()?;
+        let all = serde_json::to_vec(alert).map_err(|error| Error::fault("digesting a report", error))?;
+        let at = self.time(alert.when());
+        Ok(Told { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(kept), at })
+    }
+
+    async fn ingest(&mut self, told: Vec<Told>) -> Result<()> {
+        let command = self.system(self.app.clock.now());
+        let ingested = self.app.ingest_told(&command, told).await?;
         self.counts.alerts_created += ingested.created as u64;
         self.counts.alerts_updated += ingested.updated as u64;
         self.counts.alerts_unchanged += ingested.unchanged as u64;
@@ -144,7 +153,7 @@ impl<'a> Applier<'a> {
 
     async fn user(&mut self, user: UserRecord) -> Result<()> {
         let command = self.system(self.time(user.at));
-        let draft = UserDraft::parse(&user.account, user.name.as_deref(), user.email.as_deref(), user.role)?;
+        let draft = UserDraft::parse(&user.account, user.name.as_deref(), user.email.as_deref().map(Some), user.role)?;
         self.actors.remove(&key(&draft.account));
         self.app.upsert_user(&command, draft).await?;
         self.counts.users += 1;
@@ -205,7 +214,7 @@ impl<'a> Applier<'a> {
     /// What makes an incident, in the order of time. Each step is one change.
     async fn steps(&mut self, record: &IncidentRecord) -> Result<Vec<(Command, IncidentEdit)>> {
         let created = self.time(record.created_at);
-        let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| cut(at).max(created));
+        let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| kept(at).max(created));
         let making = self.command(record.by.as_ref(), created).await?;
         let patch = Patch {
             title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
@@ -216,8 +225,8 @@ impl<'a> Applier<'a> {
                 .transpose()?,
             severity: record.severity.map(Some),
             add_tags: tags(&record.tags)?,
-            first_activity_at: record.first_activity_at.map(|at| Some(cut(at))),
-            last_activity_at: record.last_activity_at.map(|at| Some(cut(at))),
+            first_activity_at: record.first_activity_at.map(|at| Some(kept(at))),
+            last_activity_at: record.last_activity_at.map(|at| Some(kept(at))),
             ..Patch::default()
         };
         let link = self.alerts(&record.alerts, created).await?;
@@ -244,7 +253,7 @@ impl<'a> Applier<'a> {
             _ => steps.push((self.command(record.by.as_ref(), settled).await?, state)),
         }
         for remark in &record.comments {
-            let at = remark.at.map_or(created, |at| cut(at).max(created));
+            let at = remark.at.map_or(created, |at| kept(at).max(created));
             let edit = remark_edit(remark, &record.source, &record.external_id)?;
             steps.push((self.command(remark.by.as_ref(), at).await?, edit));
         }
@@ -284,6 +293,16 @@ impl<'a> Applier<'a> {
             external_id: record.external_id.clone(),
             ..UpdateRecord::default()
         } == record;
+        if !only_adds && record.at.is_none() {
+            return Err(Error::invalid(
+                "at",
+                "an update says when it was made: without that the same file again repeats it",
+            ));
+        }
+        let own = incident.id == incident_id(&record.source, &record.external_id);
+        if !only_adds && own && at < incident.created_at {
+            return Err(Error::invalid("at", "an update is not made before its incident (createdAt)"));
+        }
         if !only_adds && self.was_applied(&incident, at) {
             self.counts.updates_present += 1;
             return Ok(());
@@ -291,7 +310,7 @@ impl<'a> Applier<'a> {
         let mut edit = self.edit(&record, at).await?;
         if only_adds {
             edit.link = self.not_in(&incident, &record.link, &edit.link).await?;
-        } else if incident.id != incident_id(&record.source, &record.external_id) {
+        } else if !own {
             // It was merged away since: what it was before is no news for the incident that it went into.
             self.counts.updates_present += 1;
             return Ok(());
@@ -460,7 +479,7 @@ impl<'a> Applier<'a> {
             Some(user) => user,
             None => {
                 let (name, email) = (person.name.as_deref(), person.email.as_deref());
-                let draft = UserDraft::parse(&person.account, name, email, None)?;
+                let draft = UserDraft::parse(&person.account, name, email.map(Some), None)?;
                 self.counts.users += 1;
                 self.app.upsert_user(&self.system(at), draft).await?
             }
@@ -484,15 +503,15 @@ impl<'a> Applier<'a> {
     }
 
     fn time(&self, at: Option<Instant>) -> Instant {
-        at.map_or_else(|| self.app.clock.now(), cut)
+        at.map_or_else(|| self.app.clock.now(), kept)
     }
 }
 
-/// A refusal is a bad record; a fault is passed on.
+/// A refusal is a bad record; a fault is passed on, and so is a desk that cannot answer: that is no fault of the record.
 fn refusal(line: u64, outcome: Result<()>) -> Result<Vec<Bad>> {
     match outcome {
         Ok(()) => Ok(Vec::new()),
-        Err(Error::Refused(refusal)) => {
+        Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
             let reason = match &refusal.path {
                 Some(path) => format!("{path}: {}", refusal.message),
                 None => refusal.message.clone(),
@@ -501,11 +520,6 @@ fn refusal(line: u64, outcome: Result<()>) -> Result<Vec<Bad>> {
         }
         Err(fault) => Err(fault),
     }
-}
-
-/// The desk keeps microseconds.
-fn cut(at: Instant) -> Instant {
-    at.trunc_subsecs(6)
 }
 
 fn key(account: &str) -> String {

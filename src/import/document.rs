@@ -112,12 +112,59 @@ pub fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
     serde_json::from_str(value.get()).map_err(|error| reason(&error))
 }
 
-/// What serde says of an error, without "at line 1 column 7": the line of the file is told beside it.
+/// What is wrong with a value, in words for who wrote the file: the reader's own speak of types of ours. Without "at line 1
+/// column 7": the line of the file is told beside it.
 pub fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
+    let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
+    reworded(text).unwrap_or_else(|| text.to_owned())
+}
+
+fn reworded(text: &str) -> Option<String> {
+    if let Some(field) = text.strip_prefix("missing field `") {
+        return Some(format!("{} is missing", field.strip_suffix('`')?));
+    }
+    if let Some(field) = text.strip_prefix("duplicate field `") {
+        return Some(format!("{} is given twice", field.strip_suffix('`')?));
+    }
+    if let Some(rest) = text.strip_prefix("unknown variant `") {
+        let (word, expected) = rest.split_once("`, ")?;
+        return Some(format!("\"{word}\" is not known here, {expected}"));
+    }
+    let rest = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "))?;
+    let (found, expected) = rest.rsplit_once(", expected ")?;
+    Some(format!("{} stands where {} is expected", found_in_words(found), expected_in_words(expected)))
+}
+
+fn found_in_words(found: &str) -> String {
+    let quoted = |word: &str| found.strip_prefix(word)?.trim().strip_prefix('`')?.strip_suffix('`').map(str::to_owned);
+    if let Some(number) = quoted("integer").or_else(|| quoted("floating point")) {
+        return format!("the number {number}");
+    }
+    match found {
+        "map" => "an object".to_owned(),
+        "sequence" => "a list".to_owned(),
+        "null" | "unit value" => "null".to_owned(),
+        _ => match (quoted("boolean"), found.strip_prefix("string ")) {
+            (Some(truth), _) => truth,
+            (_, Some(text)) => format!("the text {text}"),
+            _ => found.to_owned(),
+        },
+    }
+}
+
+fn expected_in_words(expected: &str) -> &str {
+    match expected {
+        "a string" | "a borrowed string" | "string or map" => "a text",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        "a boolean" => "true or false",
+        "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "usize" => "a whole number",
+        "f32" | "f64" => "a number",
+        _ if expected.starts_with("struct ") => "an object",
+        "map with a single key" => "a word",
+        _ if expected.starts_with("variant ") || expected.starts_with("enum ") => "a word",
+        _ => expected,
     }
 }
 

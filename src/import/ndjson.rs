@@ -1,5 +1,7 @@
 //! Our own shape as NDJSON: a record a line.
 
+use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::document::{self, Dialect, Place};
@@ -16,8 +18,12 @@ impl Dialect for Own {
     }
 }
 
+/// The types of a record, as [`Record`] reads them.
+const TYPES: [&str; 6] = ["user", "group", "alert", "incident", "comment", "update"];
+
 /// One record. An alert that names no raw payload has its own line for one.
 fn record(element: &RawValue) -> Result<Record, String> {
+    known_type(element)?;
     let mut record: Record = document::parse(element)?;
     if let Record::Alert(alert) = &mut record
         && alert.raw.is_none()
@@ -25,6 +31,24 @@ fn record(element: &RawValue) -> Result<Record, String> {
         alert.raw = Some(element.get().to_owned());
     }
     Ok(record)
+}
+
+/// Whether this is an object of a known type: said before it is read, since the reader speaks of its own types.
+fn known_type(element: &RawValue) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(rename = "type")]
+        word: Option<Value>,
+    }
+    let types = TYPES.join(", ");
+    if !element.get().trim_start().starts_with('{') {
+        return Err(format!("a record is an object with a type: {types}"));
+    }
+    match document::parse::<Typed>(element)?.word {
+        Some(Value::String(word)) if TYPES.contains(&word.as_str()) => Ok(()),
+        Some(Value::String(word)) => Err(format!("\"{word}\" is no type of a record, choose one of {types}")),
+        _ => Err(format!("a record says its type: {types}")),
+    }
 }
 
 #[cfg(test)]
@@ -56,6 +80,42 @@ mod tests {
         assert_eq!(bad[1].line, 4);
         assert!(bad[1].reason.contains("unknown field `colour`"), "{}", bad[1].reason);
         assert_eq!(bad[2].line, 5);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_words_of_the_file() {
+        let reasons: Vec<String> = [
+            "[1]",
+            "\"str\"",
+            "{}",
+            r#"{"type":7}"#,
+            r#"{"type":"nonsense"}"#,
+            r#"{"type":"comment","externalId":"1"}"#,
+            r#"{"type":"incident","externalId":"1","title":"a","title":"b"}"#,
+            r#"{"type":"incident","externalId":7}"#,
+            r#"{"type":"incident","externalId":"1","alerts":"x"}"#,
+            r#"{"type":"alert","provider":"p","providerAlertId":"1","title":"t","severity":"LOW","entities":[{"kind":"TOASTER","value":"x"}]}"#,
+            r#"{"type":"user","account":"a","role":{}}"#,
+            r#"{"type":"user","account":"a","at":"yesterday"}"#,
+        ]
+        .iter()
+        .flat_map(|text| read(text))
+        .map(|item| item.record.unwrap_err().reason)
+        .collect();
+        let types = "user, group, alert, incident, comment, update";
+        assert_eq!(reasons[0], format!("a record is an object with a type: {types}"));
+        assert_eq!(reasons[1], reasons[0]);
+        assert_eq!((&reasons[2], &reasons[3]), (&format!("a record says its type: {types}"), &reasons[2]));
+        assert_eq!(reasons[4], format!("\"nonsense\" is no type of a record, choose one of {types}"));
+        assert_eq!(reasons[5], "body is missing");
+        assert_eq!(reasons[6], "title is given twice");
+        assert_eq!(reasons[7], "the number 7 stands where a text is expected");
+        assert_eq!(reasons[8], "the text \"x\" stands where a list is expected");
+        assert!(reasons[9].starts_with("\"TOASTER\" is not known here, expected one of"), "{}", reasons[9]);
+        let rust = ["enum", "struct", "variant", "map", "sequence", "Record", "u64", "untagged"];
+        for reason in &reasons {
+            assert!(!rust.iter().any(|word| reason.contains(word)), "{reason}");
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Every other format is read into these records, and the sample desk is told in them. An incident, its comments and
 //! its updates are named by `source` and `externalId`, so that the same record twice is the same thing once.
 
-use chrono::SubsecRound;
 use serde::{Deserialize, Serialize};
 
 use super::forms;
@@ -13,7 +12,7 @@ use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
 use crate::domain::incident::{Severity, Status};
 use crate::domain::tag::{Tag, TagKind};
-use crate::domain::{CommentId, IncidentId, Instant, Result};
+use crate::domain::{CommentId, Error, IncidentId, Instant, Result, instant, text};
 
 /// The source of a record that names none.
 pub const OWN_SOURCE: &str = "watchfloor";
@@ -34,6 +33,57 @@ pub enum Record {
     Comment(Box<CommentRecord>),
     /// What somebody did to an incident.
     Update(Box<UpdateRecord>),
+}
+
+impl Record {
+    /// Refuses what no record may say: an incident without a name, a time that the desk cannot keep.
+    pub fn check(&self) -> Result<()> {
+        let named = match self {
+            Self::Incident(incident) => Some((&incident.source, &incident.external_id)),
+            Self::Comment(comment) => Some((&comment.source, &comment.external_id)),
+            Self::Update(update) => Some((&update.source, &update.external_id)),
+            Self::User(_) | Self::Group(_) | Self::Alert(_) => None,
+        };
+        let (source, external_id) = named.unzip();
+        for (path, name) in [("source", source), ("externalId", external_id)] {
+            if name.is_some_and(|name| text::is_blank(name)) {
+                return Err(Error::invalid(path, "this cannot be blank"));
+            }
+        }
+        self.check_times()
+    }
+
+    fn check_times(&self) -> Result<()> {
+        let of = |times: &[(&str, Option<Instant>)]| {
+            times.iter().filter_map(|(path, at)| Some((*path, (*at)?))).try_for_each(|(path, at)| {
+                instant::parse(path, at)?;
+                Ok(())
+            })
+        };
+        match self {
+            Self::User(user) => of(&[("at", user.at)]),
+            Self::Group(group) => of(&[("at", group.at)]),
+            Self::Alert(alert) => of(&[
+                ("at", alert.at),
+                ("firstActivityAt", alert.first_activity_at),
+                ("lastActivityAt", alert.last_activity_at),
+            ]),
+            Self::Incident(incident) => {
+                of(&[
+                    ("createdAt", incident.created_at),
+                    ("updatedAt", incident.updated_at),
+                    ("resolvedAt", incident.resolved_at),
+                    ("firstActivityAt", incident.first_activity_at),
+                    ("lastActivityAt", incident.last_activity_at),
+                ])?;
+                incident.comments.iter().try_for_each(|remark| of(&[("comments.at", remark.at)]))
+            }
+            Self::Comment(comment) => of(&[("at", comment.at)]),
+            Self::Update(update) => {
+                of(&[("at", update.at), ("comment.at", update.comment.as_ref().and_then(|remark| remark.at))])
+            }
+        }
+    }
 }
 
 /// A user.
@@ -242,7 +292,8 @@ pub struct UpdateRecord {
     pub source: String,
     /// The incident's id there.
     pub external_id: String,
-    /// When. An update that is not later than the incident's last change has been applied before and is passed over.
+    /// When; needed, unless it only links alerts. An update that is not later than the incident's last change has been
+    /// applied before and is passed over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
     /// Who; the desk itself where nobody is named.
@@ -416,12 +467,12 @@ impl AlertRecord {
             severity: self.severity,
             category: self.category.clone(),
             techniques: self.techniques.clone(),
-            first_activity_at: self.first_activity_at.map(|at| at.trunc_subsecs(6)),
-            last_activity_at: self.last_activity_at.map(|at| at.trunc_subsecs(6)),
+            first_activity_at: self.first_activity_at.map(instant::kept),
+            last_activity_at: self.last_activity_at.map(instant::kept),
             entities: entities.collect::<Result<_>>()?,
         };
         if let Some(raw) = &self.raw {
-            crate::domain::text::refuse_nul("raw", raw)?;
+            text::refuse_nul("raw", raw)?;
         }
         Ok(AlertDraft {
             report: report.checked()?,

@@ -1,8 +1,7 @@
 //! The one stream: from a position on, backlog then live, through a filter; it never skips a change, and every way it
 //! can end has a name.
 //!
-//! The ring is asked by offset. Whatever it no longer has comes from the database, however long that is, so there is
-//! no seam between backlog and live: there is one cursor, and it moves by one change at a time.
+//! Its cursor is `tail.rs`; here is what each change means to it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,22 +9,20 @@ use std::time::Duration;
 
 use async_stream::stream;
 use futures_util::Stream;
-use tokio::sync::watch;
-use tokio::time::{Instant as Deadline, sleep_until};
 
 use super::Hub;
+use super::index::{Interest, Key};
+use super::tail::{Begin, Step, Tail};
+use super::track::{Kind, Place, Track};
 use crate::domain::account::Actor;
 use crate::domain::change::Change;
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{QueueFilter, Subject};
 use crate::domain::incident::TextField;
-use crate::domain::position::{Position, Resync};
+use crate::domain::position::{Fingerprint, Position, Resync};
 use crate::domain::queue::{QueueRow, Text};
 use crate::domain::{Error, IncidentId, Result, text};
-use crate::storage::{ActivityFilter, EntitySpan, Reader, Store, TextKey};
-
-/// How many changes are taken at once, from the ring or from the database.
-const BATCH: usize = 500;
+use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
 
 /// After so many changes without a match a heartbeat carries the position on, so that it never falls behind the floor
 /// while a client catches up (product §7).
@@ -121,10 +118,12 @@ pub fn queue(
     actor: Actor,
     filter: QueueFilter,
     after: Option<Position>,
+    track: Track,
 ) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
+    let begin = Begin { after, queue: Some(fingerprint), interest: Interest::of(&filter), track };
     stream! {
-        let mut tail = match Tail::start(source, after, Some(fingerprint)).await {
+        let mut tail = match Tail::start(source, begin).await {
             Ok(Ok(tail)) => tail,
             Ok(Err(ended)) => {
                 yield Ok(ended.of_queue(fingerprint));
@@ -180,9 +179,12 @@ pub fn activity(
     source: Source,
     scope: ActivityScope,
     after: Option<Position>,
+    track: Track,
 ) -> impl Stream<Item = Result<Placed<Arc<Change>>>> + Send + 'static {
+    let interest = scope.incident.map_or(Interest::All, |incident| Interest::AnyOf(vec![Key::Incident(incident)]));
+    let begin = Begin { after, queue: None, interest, track };
     stream! {
-        let mut tail = match Tail::start(source, after, None).await {
+        let mut tail = match Tail::start(source, begin).await {
             Ok(Ok(tail)) => tail,
             Ok(Err(ended)) => {
                 yield Ok(ended.of_activity());
@@ -231,11 +233,24 @@ impl ActivityScope {
     }
 }
 
+impl<T> Placed<T> {
+    /// Where it stands and what it is, without its content.
+    pub fn place(&self) -> Place {
+        let kind = match self.event {
+            Event::Item(_) => Kind::Item,
+            Event::Heartbeat => Kind::Heartbeat,
+            Event::Live => Kind::Live,
+            Event::Resync(_) => Kind::Resync,
+        };
+        Place { position: self.position, kind }
+    }
+}
+
 /// A marker: an event without a change.
 pub(super) type Marker = Event<std::convert::Infallible>;
 
 impl Placed<std::convert::Infallible> {
-    fn of_queue(self, fingerprint: crate::domain::position::Fingerprint) -> Placed<QueueEvent> {
+    fn of_queue(self, fingerprint: Fingerprint) -> Placed<QueueEvent> {
         Placed { position: self.position.of_queue(fingerprint), event: self.event.widen() }
     }
 
@@ -245,7 +260,7 @@ impl Placed<std::convert::Infallible> {
 }
 
 impl Placed<QueueEvent> {
-    fn of_queue(self, fingerprint: crate::domain::position::Fingerprint) -> Self {
+    fn of_queue(self, fingerprint: Fingerprint) -> Self {
         Self { position: self.position.of_queue(fingerprint), ..self }
     }
 }
@@ -259,125 +274,6 @@ impl Marker {
             Self::Resync(reason) => Event::Resync(reason),
         }
     }
-}
-
-pub(super) enum Step {
-    Changes(Vec<Arc<Change>>),
-    Marker(Marker),
-}
-
-/// A cursor in the log that moves by one change at a time.
-pub(super) struct Tail {
-    pub(super) source: Source,
-    head: watch::Receiver<u64>,
-    pub(super) position: Position,
-    backlog_end: u64,
-    live: bool,
-    next_heartbeat: Deadline,
-}
-
-impl Tail {
-    /// Starts at a position that a client holds, if the stream can go on from there; else says why not.
-    pub(super) async fn start(
-        source: Source,
-        after: Option<Position>,
-        queue: Option<crate::domain::position::Fingerprint>,
-    ) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
-        let reader = source.store.read().await?;
-        let head = reader.head().await?;
-        let position = match after {
-            None => head.position(),
-            Some(held) => match refusal(&reader, &head, held, queue).await? {
-                None => Position { queue: None, ..held },
-                Some(reason) => {
-                    return Ok(Err(Placed { position: head.position(), event: Event::Resync(reason) }));
-                }
-            },
-        };
-        Ok(Ok(Self {
-            head: source.hub.watch(),
-            backlog_end: head.offset,
-            live: false,
-            next_heartbeat: Deadline::now() + source.heartbeat,
-            position,
-            source,
-        }))
-    }
-
-    /// The next changes, or a marker. The caller passes each change before it asks again.
-    pub(super) async fn next(&mut self) -> Result<Step> {
-        loop {
-            if !self.live && self.position.offset >= self.backlog_end {
-                self.live = true;
-                return Ok(Step::Marker(Event::Live));
-            }
-            self.head.borrow_and_update();
-            let changes = self.read().await?;
-            if !changes.is_empty() {
-                return Ok(Step::Changes(changes));
-            }
-            tokio::select! {
-                () = sleep_until(self.next_heartbeat) => {
-                    self.next_heartbeat = Deadline::now() + self.source.heartbeat;
-                    return Ok(Step::Marker(Event::Heartbeat));
-                }
-                changed = self.head.changed() => {
-                    changed.map_err(|error| Error::fault("following the log", error))?;
-                }
-            }
-        }
-    }
-
-    async fn read(&self) -> Result<Vec<Arc<Change>>> {
-        let mut changes = match self.source.hub.after(self.position.offset, BATCH) {
-            Some(changes) => changes,
-            None => {
-                let reader = self.source.store.read().await?;
-                let changes = reader.changes_after(self.position.offset, BATCH as u64).await?;
-                changes.into_iter().map(Arc::new).collect()
-            }
-        };
-        if !self.live {
-            // `live` stands exactly between the backlog and what came after the stream began.
-            changes.retain(|change| change.offset <= self.backlog_end);
-        }
-        Ok(changes)
-    }
-
-    pub(super) fn pass(&mut self, change: &Change) {
-        self.position = Position { offset: change.offset, check: change.check, ..self.position };
-    }
-}
-
-/// Why a stream cannot go on from a position, if it cannot (product §7 has the whole list).
-async fn refusal(
-    reader: &Reader,
-    head: &crate::storage::Head,
-    held: Position,
-    queue: Option<crate::domain::position::Fingerprint>,
-) -> Result<Option<Resync>> {
-    if held.epoch != head.epoch {
-        return Ok(Some(Resync::Epoch));
-    }
-    if let Some(queue) = queue {
-        match held.queue {
-            Some(held) if held.filter == queue.filter && held.scope == queue.scope => {}
-            Some(held) if held.filter == queue.filter => return Ok(Some(Resync::Scope)),
-            _ => return Ok(Some(Resync::Filter)),
-        }
-    }
-    if held.offset > head.offset {
-        return Ok(Some(Resync::Ahead));
-    }
-    // The log itself keeps every change of its epoch: only a queue's stream has a floor.
-    if queue.is_some() && held.offset < head.floor {
-        return Ok(Some(Resync::BelowFloor));
-    }
-    let here = reader.position_at(head, held.offset).await?;
-    Ok(match here {
-        Some(here) if here.check == held.check => None,
-        _ => Some(Resync::Epoch),
-    })
 }
 
 /// What each change means to a queue, in order. Long texts and entities are fetched once for all of them, and only

@@ -1,18 +1,26 @@
 //! Committed changes, live: the hub keeps a bounded ring of the newest ones and wakes who waits for more.
 //!
 //! Invariant: the ring holds a stretch of the log without a gap, and only `relay.rs` adds to it, in the log's order.
-//! A feed asks by offset; what the ring no longer has is in the database.
+//! A feed asks by offset; what the ring no longer has is in the database. What a stream needs to start from a position
+//! inside the ring is here as well, so that thousands who come back at once ask the database nothing.
 
 pub mod feed;
+pub mod index;
 pub mod relay;
 pub mod summary;
+mod tail;
+pub mod track;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{Notify, watch};
+use uuid::Uuid;
 
+use self::index::{Attached, Index, Interest};
 use crate::domain::change::Change;
+use crate::domain::position::Position;
 
 /// How much of the newest log is kept in memory.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +31,33 @@ pub struct RingLimits {
     pub bytes: usize,
 }
 
+/// A place of the log: an offset, and the start of the log's hash there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    offset: u64,
+    check: [u8; 8],
+}
+
 #[derive(Debug, Default)]
 struct Ring {
+    epoch: Uuid,
     changes: VecDeque<Arc<Change>>,
     bytes: usize,
-    head: u64,
+    /// The place before the oldest change that is held.
+    start: Mark,
+    /// The place after the newest change that this node has read.
+    end: Mark,
+    floor: u64,
+    feeds: Index,
+}
+
+/// The log as this node knows it: the newest change that it has read, and the streams' floor at most a tick ago.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// The place after the newest change.
+    pub end: Position,
+    /// The oldest offset that a queue's stream may go on from.
+    pub floor: u64,
 }
 
 /// The newest committed changes, and who waits for the next.
@@ -36,18 +66,28 @@ pub struct Hub {
     limits: RingLimits,
     ring: RwLock<Ring>,
     head: watch::Sender<u64>,
+    /// How far this node's own commits have come; the relay may not have read them yet.
+    committed: AtomicU64,
     nudge: Notify,
 }
 
 impl Hub {
     /// A hub that has seen nothing yet.
     pub fn new(limits: RingLimits) -> Self {
-        Self { limits, ring: RwLock::default(), head: watch::Sender::new(0), nudge: Notify::new() }
+        let (ring, head) = (RwLock::default(), watch::Sender::new(0));
+        Self { limits, ring, head, committed: AtomicU64::new(0), nudge: Notify::new() }
     }
 
     /// Tells the relay that something was committed. It carries no data: the relay reads the log.
     pub fn wake(&self) {
         self.nudge.notify_one();
+    }
+
+    /// Tells the relay that this node has committed the log up to an offset: what starts from now on has a backlog that
+    /// reaches at least as far.
+    pub fn committed(&self, offset: u64) {
+        self.committed.fetch_max(offset, Ordering::AcqRel);
+        self.wake();
     }
 
     /// The offset of the newest change that this node has read.
@@ -60,11 +100,32 @@ impl Hub {
         self.head.subscribe()
     }
 
+    /// The log as this node knows it.
+    pub fn known(&self) -> Known {
+        let ring = self.read();
+        Known { end: ring.place(ring.end), floor: ring.floor }
+    }
+
+    /// How far a backlog reaches that begins now: to what this node has read, or committed itself.
+    pub fn present(&self) -> u64 {
+        self.head().max(self.committed.load(Ordering::Acquire))
+    }
+
+    /// The place at an offset, where the ring reaches it; the database knows the others.
+    pub fn place(&self, offset: u64) -> Option<Position> {
+        let ring = self.read();
+        if offset == ring.start.offset {
+            return Some(ring.place(ring.start));
+        }
+        let change = ring.changes.get(usize::try_from(offset.checked_sub(ring.start.offset + 1)?).ok()?)?;
+        Some(ring.place(Mark { offset, check: change.check }))
+    }
+
     /// The changes after an offset, ascending, at most `limit`; none where the ring no longer reaches that far back.
     /// A place that this node has not reached yet has nothing after it: the caller waits.
     pub fn after(&self, offset: u64, limit: usize) -> Option<Vec<Arc<Change>>> {
-        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
-        if offset >= ring.head {
+        let ring = self.read();
+        if offset >= ring.end.offset {
             return Some(Vec::new());
         }
         let first = ring.changes.front()?.offset;
@@ -72,26 +133,65 @@ impl Hub {
         Some(ring.changes.iter().skip(skip).take(limit).cloned().collect())
     }
 
+    /// Hands every change after `offset` that may concern `interest` to the caller, if `offset` is the newest place that
+    /// this node has read; else the caller has to come there first.
+    pub fn attach(self: &Arc<Self>, interest: &Interest, offset: u64) -> Option<Attached> {
+        let mut ring = self.write();
+        (ring.end.offset == offset).then(|| Attached::new(self.clone(), &mut ring.feeds, interest))
+    }
+
+    fn detach(&self, attached: &Attached) {
+        self.write().feeds.remove(attached);
+    }
+
     /// Where the relay starts: everything up to here is in the database only.
-    fn start_at(&self, offset: u64) {
-        self.ring.write().unwrap_or_else(PoisonError::into_inner).head = offset;
-        self.head.send_replace(offset);
+    fn start_at(&self, start: Position, floor: u64) {
+        let mut ring = self.write();
+        let mark = Mark { offset: start.offset, check: start.check };
+        (ring.epoch, ring.start, ring.end, ring.floor) = (start.epoch, mark, mark, floor);
+        drop(ring);
+        self.head.send_replace(start.offset);
+    }
+
+    /// Takes note of the streams' floor. Only the relay calls this.
+    fn keep_floor(&self, floor: u64) {
+        if self.read().floor != floor {
+            self.write().floor = floor;
+        }
     }
 
     /// Adds the next changes of the log. Only the relay calls this.
     fn publish(&self, changes: Vec<Change>) {
         let Some(last) = changes.last().map(|change| change.offset) else { return };
-        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = self.write();
         for change in changes {
+            let change = Arc::new(change);
+            // Before the end moves: a feed that sees the end has been handed everything up to it.
+            ring.feeds.touch(&change);
             ring.bytes += change.bytes;
-            ring.changes.push_back(Arc::new(change));
+            ring.end = Mark { offset: change.offset, check: change.check };
+            ring.changes.push_back(change);
         }
         while ring.changes.len() > self.limits.changes || ring.bytes > self.limits.bytes {
             let Some(oldest) = ring.changes.pop_front() else { break };
+            ring.start = Mark { offset: oldest.offset, check: oldest.check };
             ring.bytes -= oldest.bytes;
         }
-        ring.head = last;
         drop(ring);
         self.head.send_replace(last);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Ring> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Ring> {
+        self.ring.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ring {
+    fn place(&self, mark: Mark) -> Position {
+        Position { epoch: self.epoch, offset: mark.offset, check: mark.check, queue: None }
     }
 }

@@ -23,15 +23,24 @@ const BATCH: u64 = 1_000;
 /// How long the relay waits after the database failed to answer.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
+/// How many of the newest changes the ring holds from the start: whoever lost its socket when the last process ended comes
+/// back with a position of a moment ago, and so do all the others.
+const AT_START: u64 = 2_000;
+
 /// Places the hub at the present end of the log, so that feeds can start.
 pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
-    let head = store.read().await?.head().await?;
-    hub.start_at(head.offset);
+    let reader = store.read().await?;
+    let head = reader.head().await?;
+    let newest = AT_START.min(hub.limits.changes as u64).min(head.offset);
+    let start = reader.position_at(&head, head.offset - newest).await?;
+    let Some(start) = start else { return Err(Error::fault(BROKEN, "its newest changes are missing")) };
+    hub.start_at(start, head.floor);
+    hub.publish(reader.changes_after(start.offset, newest).await?);
     Ok(head.offset)
 }
 
-/// Relays from an offset on, for ever. A database that does not answer is asked again; a gap in the log is the end of
-/// the process: a silent wall is worse than a restart.
+/// Relays from an offset on, for ever. A database that does not answer is asked again; a gap in the log, or another log
+/// in its place, is the end of the process: a silent wall is worse than a restart.
 pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
     info!(relay.position = last, "relay started");
     loop {
@@ -43,8 +52,8 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
                     continue;
                 }
             }
-            Err(Error::Fault { context: GAP, source }) => {
-                error!(error = %source, relay.position = last, "the log has a gap, stopping");
+            Err(Error::Fault { context: BROKEN, source }) => {
+                error!(error = %source, relay.position = last, "the log is not the one that was followed, stopping");
                 std::process::exit(70);
             }
             Err(error) => {
@@ -55,15 +64,25 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
     }
 }
 
-const GAP: &str = "relaying the log";
+const BROKEN: &str = "relaying the log";
 
 async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
-    let changes = store.read().await?.changes_after(last, BATCH).await?;
+    let reader = store.read().await?;
+    let epoch = hub.known().end.epoch;
+    let Some(head) = reader.head_from(last).await?.filter(|head| head.epoch == epoch) else {
+        // Restored or rewound behind our back: what the ring holds and what streams were told is of another life.
+        return Err(Error::fault(BROKEN, format!("it does not reach position {last} of the epoch {epoch}")));
+    };
+    hub.keep_floor(head.floor);
+    if head.offset == last {
+        return Ok(last);
+    }
+    let changes = reader.changes_after(last, BATCH).await?;
     let mut expected = last;
     for change in &changes {
         expected += 1;
         if change.offset != expected {
-            return Err(Error::fault(GAP, format!("expected position {expected}, read {}", change.offset)));
+            return Err(Error::fault(BROKEN, format!("expected position {expected}, read {}", change.offset)));
         }
     }
     hub.publish(changes);

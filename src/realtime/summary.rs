@@ -11,7 +11,10 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use super::feed::{Event, Source, Step, Tail, verdicts};
+use super::feed::{Event, Source, verdicts};
+use super::index::Interest;
+use super::tail::{Begin, Step, Tail};
+use super::track::Track;
 use crate::domain::account::Actor;
 use crate::domain::clock::Clock;
 use crate::domain::position::Position;
@@ -78,7 +81,9 @@ impl Kept {
         let position = reader.head().await?.position();
         let tally = reader.tally(&asked.filter, asked.window.start(clock.now()), OLDEST_MAX).await?;
         drop(reader);
-        match Tail::start(source, Some(position), None).await? {
+        let interest = Interest::of(asked.filter.any_status());
+        let begin = Begin { after: Some(position), queue: None, interest, track: Track::default() };
+        match Tail::start(source, begin).await? {
             Ok(tail) => Ok(Self { tally, tail }),
             Err(_) => Err(Error::fault("following a summary", "the log went back behind its own end")),
         }

@@ -3,7 +3,9 @@
 use async_graphql::{Request, Response};
 use futures_util::stream::BoxStream;
 
+pub use super::asked::Words;
 use crate::domain;
+use crate::domain::position::Position;
 
 /// Executes operations for callers that it has let in.
 pub trait Endpoint: Clone + Send + Sync + 'static {
@@ -17,6 +19,23 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// Executes a query or a mutation.
     fn execute(&self, request: Request) -> impl Future<Output = Response> + Send;
 
-    /// Executes a subscription. Dropping the stream ends it.
+    /// Executes a subscription. Dropping the stream ends it. Where the data of the request hold a
+    /// [`Track`](crate::realtime::track::Track), a stream that can be shared marks there where each frame stands.
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response>;
+
+    /// What of a viewer the bytes of a subscription depend on, beside its document and variables: those for whom it is
+    /// equal share one execution and its bytes. None where nobody may share; that is so unless the endpoint says more.
+    fn scope(&self, _viewer: &Self::Viewer, _words: &Words) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Whether a position that a client claims to hold is one of this log and not too old, as far as memory tells.
+    fn vouches(&self, _position: &Position) -> bool {
+        false
+    }
+
+    /// How far a backlog reaches that begins now, as an offset.
+    fn present(&self) -> u64 {
+        0
+    }
 }

@@ -24,7 +24,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 /// requests may finish.
 pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Result<()> {
     let (stop, shutdown) = watch::channel(false);
-    let router = router(desk, settings, shutdown);
+    let router = router(desk, settings, shutdown).into_make_service_with_connect_info::<SocketAddr>();
     // A frame must not wait for the peer's acknowledgement of the one before it.
     let listener = listener.tap_io(|stream| {
         if let Err(error) = stream.set_nodelay(true) {

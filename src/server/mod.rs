@@ -1,12 +1,18 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
+mod asked;
+pub mod crowd;
 pub mod endpoint;
+mod following;
+pub mod group;
 pub mod guard;
 pub mod http;
 pub mod listen;
 mod operation;
 pub mod origin;
+mod outbox;
 pub mod routes;
+mod transport_ws;
 pub mod web;
 pub mod ws;
 
@@ -20,10 +26,10 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use futures_util::stream::{BoxStream, StreamExt};
 
-use self::endpoint::Endpoint;
+use self::endpoint::{Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
-use crate::domain;
+use crate::domain::{self, position::Position};
 use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
 
 /// The desk, as the transports see it.
@@ -57,6 +63,21 @@ impl Endpoint for Desk {
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
         let responses = self.schema.execute_stream(admit_request(request));
         Box::pin(responses.map(move |response| nulls::settle(response, &query, operation_name.as_deref())))
+    }
+
+    fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
+        graphql::scope(viewer, words.root(), &|field| words.selects(field), &|input| words.gives(input))
+    }
+
+    fn vouches(&self, position: &Position) -> bool {
+        let (hub, floor) = (&self.app.hub, self.app.hub.known().floor);
+        let here = hub.place(position.offset);
+        here.is_some_and(|here| (here.epoch, here.check) == (position.epoch, position.check))
+            && (position.queue.is_none() || position.offset >= floor)
+    }
+
+    fn present(&self) -> u64 {
+        self.app.hub.present()
     }
 }
 

@@ -5,14 +5,17 @@
 
 use std::panic::AssertUnwindSafe;
 
-use async_graphql::{Request, Response, ServerError, Variables, parser::types::OperationType};
-use futures_util::{FutureExt, Stream, StreamExt};
+use async_graphql::{
+    Request, Response, ServerError, Variables,
+    parser::types::{ExecutableDocument, OperationType},
+};
+use futures_util::FutureExt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
 use super::{
     endpoint::Endpoint,
-    guard::{self, Limits},
+    guard::{self, Admitted, Limits},
 };
 use crate::{
     domain,
@@ -56,10 +59,19 @@ impl Parameters {
 }
 
 /// A request that passed the guard.
-pub(crate) struct Ready {
+pub(crate) struct Ready<V> {
     /// What is to be run.
     pub(crate) operation: OperationType,
-    request: Request,
+    /// The document as it was sent.
+    pub(crate) query: String,
+    /// Which of its operations.
+    pub(crate) operation_name: Option<String>,
+    /// What its variables stand for.
+    pub(crate) variables: Variables,
+    /// The document as the guard leaves it.
+    pub(crate) document: ExecutableDocument,
+    /// For whom.
+    pub(crate) viewer: V,
 }
 
 /// Judges the document and makes the request that the schema is given.
@@ -67,13 +79,10 @@ pub(crate) fn prepare<V: Clone + Send + Sync + 'static>(
     parameters: Parameters,
     viewer: V,
     limits: &Limits,
-) -> Result<Ready, ServerError> {
+) -> Result<Ready<V>, ServerError> {
     let Parameters { query, operation_name, variables } = parameters;
-    let admitted = guard::admit(&query, operation_name.as_deref(), &variables, limits)?;
-    let mut request = Request::new(query).variables(variables).data(viewer);
-    request.operation_name = operation_name;
-    request.set_parsed_query(admitted.document);
-    Ok(Ready { operation: admitted.operation, request })
+    let Admitted { document, operation, .. } = guard::admit(&query, operation_name.as_deref(), &variables, limits)?;
+    Ok(Ready { operation, query, operation_name, variables, document, viewer })
 }
 
 /// The response to a document that the guard refused.
@@ -82,13 +91,11 @@ pub(crate) fn refused(error: ServerError) -> Response {
 }
 
 /// Runs a query or a mutation.
-pub(crate) async fn execute<E: Endpoint>(endpoint: &E, ready: Ready) -> Response {
-    present(endpoint.execute(ready.request).await)
-}
-
-/// Runs a subscription.
-pub(crate) fn execute_stream<E: Endpoint>(endpoint: &E, ready: Ready) -> impl Stream<Item = Response> + Send + use<E> {
-    endpoint.execute_stream(ready.request).map(present)
+pub(crate) async fn execute<E: Endpoint>(endpoint: &E, ready: Ready<E::Viewer>) -> Response {
+    let mut request = Request::new(ready.query).variables(ready.variables).data(ready.viewer);
+    request.operation_name = ready.operation_name;
+    request.set_parsed_query(ready.document);
+    present(endpoint.execute(request).await)
 }
 
 /// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.

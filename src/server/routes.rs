@@ -1,10 +1,11 @@
 //! `/graphql`: which transport a request is for, and the bounds of all of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
+    extract::{ConnectInfo, FromRequestParts, Request, State, ws::WebSocketUpgrade},
     http::header::UPGRADE,
     response::Response,
     routing,
@@ -12,7 +13,9 @@ use axum::{
 use tokio::sync::watch;
 
 use super::{
+    crowd::{Crowd, CrowdSettings},
     endpoint::Endpoint,
+    group::{GroupSettings, Groups},
     guard::Limits,
     http::{self, HttpSettings},
     ws::{self, SocketSettings},
@@ -30,6 +33,10 @@ pub struct Settings {
     pub http: HttpSettings,
     /// One WebSocket.
     pub socket: SocketSettings,
+    /// What subscriptions share.
+    pub groups: GroupSettings,
+    /// How many sockets.
+    pub crowd: CrowdSettings,
 }
 
 /// Turns true when the server goes down: every socket is then closed with 1012, which clients answer by coming back.
@@ -40,7 +47,8 @@ pub type Shutdown = watch::Receiver<bool>;
 
 /// `GET` and `POST` for operations, `GET` with an upgrade for the socket.
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
-    let served = Served { endpoint, settings: Arc::new(settings), shutdown };
+    let groups = Groups::new(settings.groups.clone());
+    let served = Served { endpoint, settings: Arc::new(settings), groups, crowd: Crowd::default(), shutdown };
     let methods = routing::get(socket_or_get).post(http::post).fallback(http::other_method);
     Router::new().route("/graphql", methods).with_state(served)
 }
@@ -50,6 +58,8 @@ pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Sh
 pub(super) struct Served<E> {
     pub(super) endpoint: E,
     pub(super) settings: Arc<Settings>,
+    pub(super) groups: Groups,
+    pub(super) crowd: Crowd,
     pub(super) shutdown: Shutdown,
 }
 
@@ -58,7 +68,8 @@ async fn socket_or_get<E: Endpoint>(State(served): State<Served<E>>, request: Re
     let wants_socket = head.headers.get(UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if wants_socket {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut head, &()).await;
-        return ws::upgrade(served, &head.headers, upgrade);
+        let address = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        return ws::upgrade(served, &head.headers, address, upgrade);
     }
     http::get(&served, head.uri.query(), &head.headers).await
 }

@@ -1,7 +1,7 @@
-//! The pages inside the binary: `/`, GraphiQL, and the files they load.
+//! The pages inside the binary: `/`, GraphiQL, the wall, and the files they load.
 //!
 //! They are built by `make web` from `web/` into `web/dist`, and embedded when this crate is compiled. A binary that was
-//! compiled without them works; the two pages then say how to get them. Every answer forbids the browser to load or
+//! compiled without them works; the pages then say how to get them. Every answer forbids the browser to load or
 //! send anything outside this origin.
 
 use axum::{
@@ -40,11 +40,12 @@ const FOREVER: &str = "public, max-age=31536000, immutable";
 
 const NOT_BUILT: &str = "the pages are not in this binary: run `make web`, then build it again\n";
 
-/// The routes of the pages: `/`, `/graphiql`, `/licenses` and `/assets/…`. Reads need no state, no identity and no rights.
+/// The routes of the pages: `/`, `/graphiql`, `/wall`, `/licenses` and `/assets/…`. Reads need no state, no identity and no rights.
 pub fn routes() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| page("index.html", &headers)))
         .route("/graphiql", get(async |headers: HeaderMap| page("graphiql.html", &headers)))
+        .route("/wall", get(async |headers: HeaderMap| page("wall.html", &headers)))
         .route("/licenses", get(async |headers: HeaderMap| page("licenses.md", &headers)))
         .route("/assets/{*name}", get(asset))
 }

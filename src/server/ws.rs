@@ -8,14 +8,15 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use async_graphql::{Response as Answer, ServerError, Value as Data, parser::types::OperationType};
+use async_graphql::parser::types::OperationType;
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode},
@@ -26,7 +27,6 @@ use futures_util::{
     future::BoxFuture,
     stream::{SplitSink, SplitStream},
 };
-use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -36,9 +36,13 @@ use tokio::{
 
 use super::{
     endpoint::Endpoint,
+    following::Following,
+    group::Item,
     http::{actor, refusal},
-    operation::{Body, Parameters, caught, execute, execute_stream, prepare, refused},
+    operation::{Parameters, caught, execute, prepare, refused},
+    outbox::{Content, Handed, Operation, OperationOutbox, Outbox, Queued, Returned},
     routes::{ACTOR, Served, Shutdown},
+    transport_ws::{Incoming, Outgoing},
 };
 use crate::{
     domain::{Error, Result},
@@ -58,9 +62,6 @@ const CONTROL_MESSAGES: usize = 64;
 
 /// Bytes of them, in messages of the largest size: a pong echoes what the ping brought.
 const CONTROL_LARGEST: usize = 2;
-
-/// The client chooses the ids of its operations, and they come back in each message. Clients use numbers or UUIDs.
-const ID_BYTES: usize = 256;
 
 /// The most that a close frame can hold besides its code (RFC 6455, 5.5).
 const CLOSE_REASON_BYTES: usize = 123;
@@ -86,6 +87,8 @@ pub struct SocketSettings {
     pub outbox_messages: usize,
     /// Bytes of them. 1 MiB is 20 to 50 pages of a queue; one larger message may travel alone.
     pub outbox_bytes: usize,
+    /// How long one of them may wait. With its bytes this is the slowest that a client may read: 35 KB a second.
+    pub outbox_age: Duration,
     /// How long the peer may take to accept one message.
     pub write_deadline: Duration,
     /// How long a closed socket waits for the peer to say goodbye, so that it reads why.
@@ -101,16 +104,19 @@ impl Default for SocketSettings {
             subscriptions: 100,
             outbox_messages: 256,
             outbox_bytes: 1024 * 1024,
+            outbox_age: Duration::from_secs(30),
             write_deadline: Duration::from_secs(10),
             close_wait: Duration::from_secs(1),
         }
     }
 }
 
-/// Answers the upgrade; a request that is none, or that does not speak the subprotocol, gets a coded 400.
+/// Answers the upgrade; a request that is none, or that does not speak the subprotocol, gets a coded 400, and one too many a
+/// coded 503.
 pub(super) fn upgrade<E: Endpoint>(
     served: Served<E>,
     headers: &HeaderMap,
+    address: Option<IpAddr>,
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -132,7 +138,14 @@ pub(super) fn upgrade<E: Endpoint>(
         let message = format!("the socket speaks {SUBPROTOCOL} only; offer it");
         return refusal(StatusCode::BAD_REQUEST, Error::invalid("Sec-WebSocket-Protocol", message));
     }
-    upgrade.on_upgrade(move |socket| serve(socket, served, account))
+    let admission = match served.crowd.admit(address, &served.settings.crowd) {
+        Ok(admission) => admission,
+        Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
+    };
+    upgrade.on_upgrade(async move |socket| {
+        let _place = admission;
+        serve(socket, served, account).await;
+    })
 }
 
 async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Option<String>) {
@@ -140,9 +153,7 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
     let mut shutdown = served.shutdown.clone();
     let (mut sink, mut stream) = socket.split();
     let (controls, control_queue) = mpsc::channel(CONTROL_MESSAGES);
-    let (outbox, queue) = mpsc::channel(settings.outbox_messages.max(1));
-    let capacity = settings.outbox_bytes.clamp(1, MOST_BYTES);
-    let outbox = Outbox { messages: outbox, bytes: Arc::new(Semaphore::new(capacity)), capacity };
+    let (outbox, queue) = Outbox::new(settings.outbox_messages, settings.outbox_bytes.clamp(1, MOST_BYTES));
     let socket = Socket::default();
 
     let mut reader = Reader {
@@ -157,7 +168,8 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
         control_bytes: Arc::new(Semaphore::new(settings.message_bytes.saturating_mul(CONTROL_LARGEST).min(MOST_BYTES))),
         outbox,
     };
-    let mut writer = Writer { socket: &socket, settings: &settings, controls: control_queue, queue };
+    let mut writer =
+        Writer { socket: &socket, settings: &settings, controls: control_queue, queue, handed: Handed::default() };
     let ending = tokio::select! {
         ending = reader.run(&mut stream) => ending,
         ending = writer.run(&mut sink) => ending,
@@ -192,13 +204,6 @@ impl Socket {
 struct Active {
     operation: Arc<Operation>,
     task: AbortHandle,
-}
-
-/// One use of an id. The client may use the same id again for another.
-struct Operation {
-    id: String,
-    /// The client wants nothing more of it.
-    completed: AtomicBool,
 }
 
 /// How a socket ends.
@@ -310,7 +315,7 @@ impl<E: Endpoint> Reader<'_, E> {
             Incoming::Subscribe(id, parameters) => self.subscribe(id, parameters),
             Incoming::Complete(id) => {
                 if let Some(active) = self.socket.active().remove(&id) {
-                    active.operation.completed.store(true, Ordering::Relaxed);
+                    active.operation.complete();
                     active.task.abort();
                 }
                 Ok(())
@@ -358,8 +363,8 @@ impl<E: Endpoint> Reader<'_, E> {
             let answer = refuse(Error::limit("id", message, bound));
             return self.control(&Outgoing::Error { id: &id, payload: &answer.errors });
         }
-        let operation = Arc::new(Operation { id: id.clone(), completed: AtomicBool::new(false) });
-        let outbox = OperationOutbox { operation: operation.clone(), outbox: self.outbox.clone() };
+        let operation = Arc::new(Operation::new(id.clone()));
+        let outbox = self.outbox.of(operation.clone());
         let task = self.operations.spawn(operate(self.served.clone(), viewer, parameters, outbox));
         active.insert(id, Active { operation, task });
         Ok(())
@@ -383,14 +388,44 @@ async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
+/// A message that answers the client directly.
+struct Control {
+    text: String,
+    _bytes: OwnedSemaphorePermit,
+}
+
 struct Writer<'s> {
     socket: &'s Socket,
     settings: &'s SocketSettings,
     controls: mpsc::Receiver<Control>,
     queue: mpsc::Receiver<Queued>,
+    /// Members of groups, whose frames are written without a queue.
+    handed: Handed,
 }
 
 impl Writer<'_> {
+    /// What of a queued message is to be written. With the last of an operation its id is free again.
+    fn take(&mut self, queued: Queued) -> std::result::Result<Option<String>, Ending> {
+        let Queued { operation, content, since, .. } = queued;
+        if operation.is_completed() {
+            return Ok(None);
+        }
+        if since.elapsed() > self.settings.outbox_age {
+            return Err(Ending::close(1013, "the client does not read fast enough"));
+        }
+        Ok(match content {
+            Content::Next(text) => Some(text),
+            Content::Last(text) => {
+                self.socket.active().remove(&operation.id);
+                Some(text)
+            }
+            Content::Member(member) => {
+                self.handed.add(operation, *member);
+                None
+            }
+        })
+    }
+
     async fn run(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
         let mut pings = interval_at(Instant::now() + self.settings.ping_every, self.settings.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -405,10 +440,12 @@ impl Writer<'_> {
                     }
                     Message::Ping(Default::default())
                 }
-                Some(queued) = self.queue.recv() => match self.due(queued) {
-                    Some(text) => Message::Text(text.into()),
-                    None => continue,
+                Some(queued) = self.queue.recv() => match self.take(queued) {
+                    Ok(Some(text)) => Message::Text(text.into()),
+                    Ok(None) => continue,
+                    Err(ending) => return ending,
                 },
+                text = self.handed.next() => Message::Text(text.into()),
             };
             match timeout(self.settings.write_deadline, sink.send(message)).await {
                 Ok(Ok(())) => {}
@@ -416,72 +453,6 @@ impl Writer<'_> {
                 Err(_) => return Ending::close(1013, "the client does not read fast enough"),
             }
         }
-    }
-
-    /// The text, unless the client no longer wants it. With the last message the id is free again.
-    fn due(&self, queued: Queued) -> Option<String> {
-        let Queued { operation, text, last, .. } = queued;
-        if operation.completed.load(Ordering::Relaxed) {
-            return None;
-        }
-        if last {
-            self.socket.active().remove(&operation.id);
-        }
-        Some(text)
-    }
-}
-
-/// Where the operations of a socket put their messages.
-#[derive(Clone)]
-struct Outbox {
-    messages: mpsc::Sender<Queued>,
-    bytes: Arc<Semaphore>,
-    capacity: usize,
-}
-
-/// A message that answers the client directly.
-struct Control {
-    text: String,
-    _bytes: OwnedSemaphorePermit,
-}
-
-struct Queued {
-    operation: Arc<Operation>,
-    text: String,
-    last: bool,
-    /// Its share of the outbox; returned when the writer takes it.
-    _bytes: Option<OwnedSemaphorePermit>,
-}
-
-struct OperationOutbox {
-    operation: Arc<Operation>,
-    outbox: Outbox,
-}
-
-impl OperationOutbox {
-    async fn next(&self, answer: &Answer) -> Result<()> {
-        let message = Outgoing::Next { id: &self.operation.id, payload: Body(answer) };
-        self.put(message.text()?, false).await;
-        Ok(())
-    }
-
-    async fn error(&self, errors: &[ServerError]) -> Result<()> {
-        let message = Outgoing::Error { id: &self.operation.id, payload: errors };
-        self.put(message.text()?, true).await;
-        Ok(())
-    }
-
-    async fn complete(&self) -> Result<()> {
-        self.put(Outgoing::Complete { id: &self.operation.id }.text()?, true).await;
-        Ok(())
-    }
-
-    /// Waits for room. A socket that is gone takes nothing, and this task with it.
-    async fn put(&self, text: String, last: bool) {
-        let share = u32::try_from(text.len().min(self.outbox.capacity)).unwrap_or(u32::MAX);
-        let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
-        let queued = Queued { operation: self.operation.clone(), text, last, _bytes: bytes };
-        self.outbox.messages.send(queued).await.unwrap_or_default();
     }
 }
 
@@ -510,93 +481,19 @@ async fn run<E: Endpoint>(
         outbox.next(&answer).await?;
         return outbox.complete().await;
     }
-    let mut answers = std::pin::pin!(execute_stream(&served.endpoint, ready));
-    let mut started = false;
-    while let Some(answer) = answers.next().await {
-        // async-graphql yields a subscription that it refuses as its first item.
-        if !started && answer.is_err() && answer.data == Data::Null {
-            return outbox.error(&answer.errors).await;
-        }
-        started = true;
-        outbox.next(&answer).await?;
-    }
-    outbox.complete().await
-}
-
-/// A message of the server.
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Outgoing<'a> {
-    ConnectionAck,
-    Pong {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<&'a Map<String, Value>>,
-    },
-    Next {
-        id: &'a str,
-        payload: Body<'a>,
-    },
-    Error {
-        id: &'a str,
-        payload: &'a [ServerError],
-    },
-    Complete {
-        id: &'a str,
-    },
-}
-
-impl Outgoing<'_> {
-    fn text(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(|error| Error::fault("writing a message", error))
-    }
-}
-
-/// A message of the client.
-enum Incoming {
-    Init(Option<Map<String, Value>>),
-    Ping(Option<Map<String, Value>>),
-    Pong,
-    Subscribe(String, Parameters),
-    Complete(String),
-}
-
-impl Incoming {
-    /// Reads a message; the error is the reason to close with.
-    fn read(text: &str) -> std::result::Result<Self, String> {
-        let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
-            return Err("Invalid message received: not a JSON object".into());
-        };
-        let Some(Value::String(kind)) = message.remove("type") else {
-            return Err("Invalid message received: 'type' must be a string".into());
-        };
-        match kind.as_str() {
-            "connection_init" => Ok(Self::Init(payload(&mut message)?)),
-            "ping" => Ok(Self::Ping(payload(&mut message)?)),
-            "pong" => payload(&mut message).map(|_| Self::Pong),
-            "subscribe" => {
-                let id = id(&mut message)?;
-                let payload = payload(&mut message)?.ok_or("Invalid message received: 'payload' must be an object")?;
-                let parameters =
-                    Parameters::read(payload).map_err(|error| format!("Invalid message received: {error}"))?;
-                Ok(Self::Subscribe(id, parameters))
+    let mut following = Following::new(served.endpoint.clone(), served.groups.clone(), ready);
+    loop {
+        if let Some(member) = following.take_member() {
+            match outbox.hand_over(member).await {
+                Returned::Behind(standing) => following.go_on_from(standing),
+                Returned::Refused(errors) => return outbox.error(&errors).await,
+                Returned::Ended => return outbox.complete().await,
             }
-            "complete" => Ok(Self::Complete(id(&mut message)?)),
-            _ => Err(format!("Unexpected message of type {kind} received")),
         }
-    }
-}
-
-fn payload(message: &mut Map<String, Value>) -> std::result::Result<Option<Map<String, Value>>, String> {
-    match message.remove("payload") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(payload)) => Ok(Some(payload)),
-        Some(_) => Err("Invalid message received: 'payload' must be an object".into()),
-    }
-}
-
-fn id(message: &mut Map<String, Value>) -> std::result::Result<String, String> {
-    match message.remove("id") {
-        Some(Value::String(id)) if !id.is_empty() && id.len() <= ID_BYTES => Ok(id),
-        _ => Err(format!("Invalid message received: 'id' must be a string of 1 to {ID_BYTES} bytes")),
+        match following.next().await? {
+            Some(Item::Next(payload)) => outbox.next_of(&payload).await,
+            Some(Item::Refused(errors)) => return outbox.error(&errors).await,
+            None => return outbox.complete().await,
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{QueryOrder, Set};
+use sea_orm::sea_query::{LockType, OnConflict};
+use sea_orm::{ActiveEnum, QueryOrder, QuerySelect, Set};
 use uuid::Uuid;
 
 use super::{Reader, Tx};
@@ -210,8 +210,14 @@ impl Reader {
 }
 
 impl Tx {
-    /// Writes a user over the one of its account, or as a new one.
-    pub async fn save_user(&self, user: &User) -> Result<()> {
+    /// Locks the user of an account, compared without case, then reads it: nobody else changes it until the commit.
+    pub async fn lock_user(&self, account: &str) -> Result<Option<User>> {
+        let of_key = user::Entity::find().filter(user::Column::AccountKey.eq(text::caseless(account)));
+        Ok(of_key.lock(LockType::Update).one(self.conn()).await?.map(User::from))
+    }
+
+    /// Writes a new user; returns whether it did: somebody else may have taken its account meanwhile.
+    pub async fn insert_user(&self, user: &User) -> Result<bool> {
         let row = user::ActiveModel {
             id: Set(user.id.0),
             account: Set(user.account.clone()),
@@ -222,15 +228,32 @@ impl Tx {
             role: Set(user.role),
             created_at: Set(user.created_at),
         };
-        let update = OnConflict::column(user::Column::Id)
-            .update_columns([user::Column::Name, user::Column::NameKey, user::Column::Email, user::Column::Role])
-            .to_owned();
-        user::Entity::insert(row).on_conflict(update).exec_without_returning(self.conn()).await?;
+        let keep = OnConflict::column(user::Column::AccountKey).do_nothing().to_owned();
+        let written = user::Entity::insert(row).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        Ok(written == 1)
+    }
+
+    /// Writes a locked user over what it was.
+    pub async fn update_user(&self, user: &User) -> Result<()> {
+        user::Entity::update_many()
+            .col_expr(user::Column::Name, Expr::value(user.name.clone()))
+            .col_expr(user::Column::NameKey, Expr::value(text::fold(&user.name)))
+            .col_expr(user::Column::Email, Expr::value(user.email.clone()))
+            .col_expr(user::Column::Role, Expr::value(user.role.to_value()))
+            .filter(user::Column::Id.eq(user.id.0))
+            .exec(self.conn())
+            .await?;
         Ok(())
     }
 
-    /// Writes a group over the one of its account, or as a new one.
-    pub async fn save_group(&self, group: &Group) -> Result<()> {
+    /// Locks the group of an account, compared without case, then reads it: nobody else changes it until the commit.
+    pub async fn lock_group(&self, account: &str) -> Result<Option<Group>> {
+        let of_key = group::Entity::find().filter(group::Column::AccountKey.eq(text::caseless(account)));
+        Ok(of_key.lock(LockType::Update).one(self.conn()).await?.map(Group::from))
+    }
+
+    /// Writes a new group; returns whether it did: somebody else may have taken its account meanwhile.
+    pub async fn insert_group(&self, group: &Group) -> Result<bool> {
         let row = group::ActiveModel {
             id: Set(group.id.0),
             account: Set(group.account.clone()),
@@ -239,10 +262,19 @@ impl Tx {
             name_key: Set(text::fold(&group.name)),
             created_at: Set(group.created_at),
         };
-        let update = OnConflict::column(group::Column::Id)
-            .update_columns([group::Column::Name, group::Column::NameKey])
-            .to_owned();
-        group::Entity::insert(row).on_conflict(update).exec_without_returning(self.conn()).await?;
+        let keep = OnConflict::column(group::Column::AccountKey).do_nothing().to_owned();
+        let written = group::Entity::insert(row).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        Ok(written == 1)
+    }
+
+    /// Writes a locked group over what it was.
+    pub async fn update_group(&self, group: &Group) -> Result<()> {
+        group::Entity::update_many()
+            .col_expr(group::Column::Name, Expr::value(group.name.clone()))
+            .col_expr(group::Column::NameKey, Expr::value(text::fold(&group.name)))
+            .filter(group::Column::Id.eq(group.id.0))
+            .exec(self.conn())
+            .await?;
         Ok(())
     }
 
@@ -267,11 +299,8 @@ impl Tx {
         Ok(())
     }
 
-    /// A manager of this account, made if nobody has it.
-    pub async fn ensure_manager(&self, account: &str, name: &str, id: UserId, now: Instant) -> Result<User> {
-        if let Some(user) = self.user_by_account(account).await? {
-            return Ok(user);
-        }
+    /// Makes a manager of this account, unless somebody has it.
+    pub async fn ensure_manager(&self, account: &str, name: &str, id: UserId, now: Instant) -> Result<()> {
         let user = User {
             id,
             account: account.to_owned(),
@@ -280,7 +309,6 @@ impl Tx {
             role: Role::Manager,
             created_at: now,
         };
-        self.save_user(&user).await?;
-        Ok(user)
+        self.insert_user(&user).await.map(drop)
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{LockType, Query};
-use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Set};
+use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Set, UpdateMany};
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
-use super::{Reader, Tx, entity, places, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, entity, places, statement};
 use crate::domain::account::OwnerId;
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::EntityKind;
@@ -155,27 +155,23 @@ fn settled(row: &Model) -> Option<Settled> {
 impl Reader {
     /// The alerts of these ids, in no order.
     pub async fn alerts(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        let mut rows = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            rows.extend(Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?);
         }
-        let rows = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
         self.complete_alerts(rows).await
     }
 
     /// The alerts of these keys (provider, the provider's id), in no order.
     pub async fn alerts_by_key(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
-        let mut by_provider: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (provider, id) in keys {
-            by_provider.entry(provider).or_default().push(id);
-        }
         let mut rows = Vec::new();
-        for (provider, ids) in by_provider {
-            let found = Entity::find()
-                .filter(Column::Provider.eq(provider))
-                .filter(Column::ProviderAlertId.is_in(ids))
-                .all(self.conn())
-                .await?;
-            rows.extend(found);
+        // Two parameters for each.
+        for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
+            let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
+            let sql =
+                format!("SELECT * FROM alert WHERE (provider, provider_alert_id) IN (VALUES {})", pairs.join(", "));
+            let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
+            rows.extend(Entity::find().from_raw_sql(statement(self, &sql, values)).all(self.conn()).await?);
         }
         self.complete_alerts(rows).await
     }
@@ -251,27 +247,15 @@ impl Reader {
 
     /// The providers' raw payloads of these alerts, of those that have one.
     pub async fn alerts_raw(&self, ids: &[AlertId]) -> Result<HashMap<AlertId, String>> {
-        let rows =
-            raw::Entity::find().filter(raw::Column::AlertId.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        let mut rows = Vec::new();
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            let of_these = raw::Column::AlertId.is_in(ids.iter().map(|id| id.0));
+            rows.extend(raw::Entity::find().filter(of_these).all(self.conn()).await?);
+        }
         rows.into_iter()
             .map(|row| String::from_utf8(row.raw).map(|raw| (AlertId(row.alert_id), raw)))
             .collect::<Result<_, _>>()
             .map_err(|error| Error::fault("reading an alert's raw payload", error))
-    }
-
-    /// What propagation needs to know of every alert of an incident, ascending by id.
-    pub async fn alert_states(&self, incident: IncidentId) -> Result<Vec<AlertState>> {
-        let rows =
-            Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id).all(self.conn()).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| AlertState {
-                id: AlertId(row.id),
-                status: row.status,
-                owner: owner_id(row.owner_user_id, row.owner_group_id),
-                settled: settled(&row),
-            })
-            .collect())
     }
 
     async fn complete_alerts(&self, rows: Vec<Model>) -> Result<Vec<Alert>> {
@@ -428,19 +412,23 @@ impl Tx {
         self.complete_alerts(rows).await
     }
 
-    /// Locks these alerts in ascending order of id, without reading them.
-    pub async fn lock_alert_rows(&self, ids: &[AlertId]) -> Result<()> {
-        let locked: Vec<Uuid> = Entity::find()
-            .select_only()
-            .column(Column::Id)
-            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+    /// Locks every alert of a locked incident in ascending order of id: what propagation needs to know of each.
+    pub async fn lock_alerts_of(&self, incident: IncidentId) -> Result<Vec<AlertState>> {
+        let rows = Entity::find()
+            .filter(Column::IncidentId.eq(incident.0))
             .order_by_asc(Column::Id)
             .lock(LockType::Update)
-            .into_tuple()
             .all(self.conn())
             .await?;
-        drop(locked);
-        Ok(())
+        Ok(rows
+            .into_iter()
+            .map(|row| AlertState {
+                id: AlertId(row.id),
+                status: row.status,
+                owner: owner_id(row.owner_user_id, row.owner_group_id),
+                settled: settled(&row),
+            })
+            .collect())
     }
 
     /// Writes new alerts with what they name and their raw payloads, a few statements for all.
@@ -524,26 +512,37 @@ impl Tx {
     /// Sets the owner of these alerts.
     pub async fn assign_alerts(&self, ids: &[AlertId], owner: Option<OwnerId>, now: Instant) -> Result<()> {
         let (user, group) = owner_columns(owner);
-        Entity::update_many()
-            .col_expr(Column::OwnerUserId, Expr::value(user))
-            .col_expr(Column::OwnerGroupId, Expr::value(group))
-            .col_expr(Column::UpdatedAt, Expr::value(now))
-            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
-            .exec(self.conn())
-            .await?;
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            Entity::update_many()
+                .col_expr(Column::OwnerUserId, Expr::value(user))
+                .col_expr(Column::OwnerGroupId, Expr::value(group))
+                .col_expr(Column::UpdatedAt, Expr::value(now))
+                .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
+                .exec(self.conn())
+                .await?;
+        }
         Ok(())
     }
 
     /// Puts these alerts into an incident, or into none; how a resolution found them is forgotten.
     pub async fn place_alerts(&self, ids: &[AlertId], incident: Option<IncidentId>, now: Instant) -> Result<()> {
-        Entity::update_many()
-            .col_expr(Column::IncidentId, Expr::value(incident.map(|id| id.0)))
-            .col_expr(Column::SettledVersion, Expr::value(Option::<i64>::None))
-            .col_expr(Column::SettledStatus, Expr::value(Option::<i16>::None))
-            .col_expr(Column::UpdatedAt, Expr::value(now))
-            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
-            .exec(self.conn())
-            .await?;
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            placing(incident, now).filter(Column::Id.is_in(ids.iter().map(|id| id.0))).exec(self.conn()).await?;
+        }
         Ok(())
     }
+
+    /// Puts every alert of an incident into none.
+    pub async fn free_alerts(&self, incident: IncidentId, now: Instant) -> Result<()> {
+        placing(None, now).filter(Column::IncidentId.eq(incident.0)).exec(self.conn()).await?;
+        Ok(())
+    }
+}
+
+fn placing(incident: Option<IncidentId>, now: Instant) -> UpdateMany<Entity> {
+    Entity::update_many()
+        .col_expr(Column::IncidentId, Expr::value(incident.map(|id| id.0)))
+        .col_expr(Column::SettledVersion, Expr::value(Option::<i64>::None))
+        .col_expr(Column::SettledStatus, Expr::value(Option::<i16>::None))
+        .col_expr(Column::UpdatedAt, Expr::value(now))
 }

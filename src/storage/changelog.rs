@@ -243,6 +243,13 @@ impl Reader {
             .try_into()
     }
 
+    /// The end of the log, if it does not lie before this offset.
+    pub async fn head_from(&self, offset: u64) -> Result<Option<Head>> {
+        let reached = head::Column::Position.gte(offset as i64);
+        let row = head::Entity::find_by_id(1_i16).filter(reached).one(self.conn()).await?;
+        row.map(Head::try_from).transpose()
+    }
+
     /// The place after the change of this offset; none where the log does not reach it.
     pub async fn position_at(&self, head: &Head, offset: u64) -> Result<Option<Position>> {
         let hash = match offset {

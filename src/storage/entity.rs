@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
-use sea_orm::{QueryOrder, Set};
+use sea_orm::{QueryOrder, Set, UpdateMany};
 
-use super::{Reader, Tx, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, statement};
 use crate::domain::alert::Alert;
 use crate::domain::entity::{Entity as NamedEntity, EntityKey, EntityKind, Verdict, key};
 use crate::domain::{AlertId, IncidentId, Result};
@@ -97,16 +97,18 @@ impl EntitySpan {
 impl Reader {
     /// The entities of these alerts, each list in the provider's order.
     pub(super) async fn named_entities(&self, alerts: &[Uuid]) -> Result<HashMap<Uuid, Vec<NamedEntity>>> {
-        let rows = named::Entity::find()
-            .filter(named::Column::AlertId.is_in(alerts.iter().copied()))
-            .order_by_asc(named::Column::AlertId)
-            .order_by_asc(named::Column::Ordinal)
-            .all(self.conn())
-            .await?;
         let mut entities: HashMap<Uuid, Vec<NamedEntity>> = HashMap::new();
-        for row in rows {
-            let entity = NamedEntity { kind: row.kind, value: row.value, verdict: row.verdict };
-            entities.entry(row.alert_id).or_default().push(entity);
+        for alerts in alerts.chunks(IDS_PER_STATEMENT) {
+            let rows = named::Entity::find()
+                .filter(named::Column::AlertId.is_in(alerts.iter().copied()))
+                .order_by_asc(named::Column::AlertId)
+                .order_by_asc(named::Column::Ordinal)
+                .all(self.conn())
+                .await?;
+            for row in rows {
+                let entity = NamedEntity { kind: row.kind, value: row.value, verdict: row.verdict };
+                entities.entry(row.alert_id).or_default().push(entity);
+            }
         }
         Ok(entities)
     }
@@ -195,42 +197,53 @@ impl Tx {
 
     /// Notes that an incident holds the entities of these alerts from this version of it.
     pub async fn hold_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
-        if alerts.is_empty() {
-            return Ok(());
+        for alerts in alerts.chunks(IDS_PER_STATEMENT) {
+            let copied = Query::select()
+                .expr(Expr::value(incident.0))
+                .column(named::Column::AlertId)
+                .column(named::Column::Kind)
+                .column(named::Column::ValueKey)
+                .expr(Expr::value(version as i64))
+                .from(named::Entity)
+                .and_where(named::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
+                .to_owned();
+            let mut insert = Query::insert();
+            insert.into_table(held::Entity).columns([
+                held::Column::IncidentId,
+                held::Column::AlertId,
+                held::Column::Kind,
+                held::Column::ValueKey,
+                held::Column::FromVersion,
+            ]);
+            insert
+                .select_from(copied)
+                .map_err(|error| crate::domain::Error::fault("noting what an incident holds", error.to_string()))?;
+            self.conn().execute(&insert).await?;
         }
-        let copied = Query::select()
-            .expr(Expr::value(incident.0))
-            .column(named::Column::AlertId)
-            .column(named::Column::Kind)
-            .column(named::Column::ValueKey)
-            .expr(Expr::value(version as i64))
-            .from(named::Entity)
-            .and_where(named::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
-            .to_owned();
-        let mut insert = Query::insert();
-        insert.into_table(held::Entity).columns([
-            held::Column::IncidentId,
-            held::Column::AlertId,
-            held::Column::Kind,
-            held::Column::ValueKey,
-            held::Column::FromVersion,
-        ]);
-        insert
-            .select_from(copied)
-            .map_err(|error| crate::domain::Error::fault("noting what an incident holds", error.to_string()))?;
-        self.conn().execute(&insert).await?;
         Ok(())
     }
 
     /// Notes that an incident no longer holds the entities of these alerts as of this version of it.
     pub async fn release_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
-        held::Entity::update_many()
-            .col_expr(held::Column::ToVersion, Expr::value(version as i64))
-            .filter(held::Column::IncidentId.eq(incident.0))
-            .filter(held::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
-            .filter(held::Column::ToVersion.is_null())
-            .exec(self.conn())
-            .await?;
+        for alerts in alerts.chunks(IDS_PER_STATEMENT) {
+            releasing(incident, version)
+                .filter(held::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
+                .exec(self.conn())
+                .await?;
+        }
         Ok(())
     }
+
+    /// Notes that an incident holds no entity any more as of this version of it.
+    pub async fn release_all_entities(&self, incident: IncidentId, version: u64) -> Result<()> {
+        releasing(incident, version).exec(self.conn()).await?;
+        Ok(())
+    }
+}
+
+fn releasing(incident: IncidentId, version: u64) -> UpdateMany<held::Entity> {
+    held::Entity::update_many()
+        .col_expr(held::Column::ToVersion, Expr::value(version as i64))
+        .filter(held::Column::IncidentId.eq(incident.0))
+        .filter(held::Column::ToVersion.is_null())
 }

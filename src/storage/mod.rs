@@ -11,6 +11,7 @@ mod entity;
 mod filter;
 mod incident;
 mod queue;
+mod report;
 mod response_times;
 mod suggestion;
 mod summary;
@@ -18,10 +19,12 @@ mod tag;
 mod text;
 
 use std::ops::Deref;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sea_query::Expr;
+use sea_orm::sqlx;
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
@@ -39,6 +42,7 @@ pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use entity::{EntitySpan, IncidentEntity};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
+pub use report::Applied;
 pub use sea_orm::Statement;
 pub use suggestion::{AssigneeSuggestion, TagSuggestion};
 pub use text::TextKey;
@@ -52,11 +56,17 @@ const TRANSACT_TRIES_MAX: u32 = 6;
 /// The first pause between two tries; each further one is twice as long.
 const TRANSACT_PAUSE: Duration = Duration::from_millis(10);
 
+/// How long PostgreSQL has to say why it lets nobody in.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a statement may wait for SQLite's write lock, held by another process on the same file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
 const STATEMENT_CACHE: usize = 500;
+
+/// Ids that one statement names: SQLite takes 32,766 parameters, PostgreSQL 65,535, and an incident may hold more alerts.
+const IDS_PER_STATEMENT: usize = 10_000;
 
 /// Conditions that one statement joins by OR: SQLite takes an expression of at most 1,000 levels, one for each.
 const ALTERNATIVES_MAX: usize = 400;
@@ -117,7 +127,10 @@ impl Store {
                 options: Arc::new(options),
             }
         } else {
-            let pool = Database::connect(postgres(&options)).await?;
+            let pool = match Database::connect(postgres(&options)).await {
+                Ok(pool) => pool,
+                Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
+            };
             Self { writer: pool.clone(), reader: pool, options: Arc::new(options) }
         };
         Ok(store)
@@ -170,7 +183,7 @@ impl Store {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
             },
         };
-        let conn = self.reader.begin_with_options(options).await?;
+        let conn = self.begin(&self.reader, options).await?;
         Ok(Reader { conn: Arc::new(conn) })
     }
 
@@ -212,7 +225,7 @@ impl Store {
             },
             _ => immediate(),
         };
-        let conn = self.writer.begin_with_options(options).await.map_err(|error| match Error::from(error) {
+        let conn = self.begin(&self.writer, options).await.map_err(|error| match error {
             // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
             Error::Busy => Error::unavailable("the desk is busy, try again"),
             fault => fault,
@@ -228,7 +241,11 @@ impl Store {
             return Err(Error::fault("ending a transaction", "something still holds its connection"));
         };
         match outcome {
-            Ok(done) => conn.commit().await.map(|()| done).map_err(Error::from),
+            Ok(done) => conn.commit().await.map(|()| done).map_err(|error| match is_lost(&error) {
+                // Done again it might be done twice: only the caller can look whether it was.
+                true => Error::unavailable(COMMIT_UNKNOWN),
+                false => Error::from(error),
+            }),
             Err(error) => {
                 if let Err(rollback) = conn.rollback().await {
                     warn!(error = %rollback, "rollback failed, the connection is given up");
@@ -236,6 +253,19 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Begins a transaction. A connection that broke off while it lay in the pool (the database was started again, a
+    /// proxy closed it) shows that only now, and is given up: nothing was asked of it yet, so the next one is tried. No
+    /// more than the pool holds can be stale.
+    async fn begin(&self, pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
+        for _ in 0..self.options.connections {
+            match pool.begin_with_options(options).await {
+                Err(error) if is_lost(&error) => debug!(%error, "a stale connection is given up"),
+                outcome => return outcome.map_err(Error::from),
+            }
+        }
+        pool.begin_with_options(options).await.map_err(Error::from)
     }
 
     /// Whether the database answers.
@@ -309,6 +339,20 @@ fn postgres(options: &StoreOptions) -> ConnectOptions {
     connect
 }
 
+/// Why PostgreSQL cannot be reached: a pool says only that it waited, one connection says for what.
+async fn why_not(url: &str) -> Option<Error> {
+    let options = sqlx::postgres::PgConnectOptions::from_str(url);
+    let cause = match options {
+        Err(cause) => cause,
+        Ok(options) => match tokio::time::timeout(PROBE_TIMEOUT, sqlx::ConnectOptions::connect(&options)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(cause)) => cause,
+            Err(_) => return Some(Error::fault("connecting to PostgreSQL", "it does not answer")),
+        },
+    };
+    Some(Error::fault("connecting to PostgreSQL", cause))
+}
+
 fn common(url: String, options: &StoreOptions, connections: u32) -> ConnectOptions {
     let mut connect = ConnectOptions::new(url);
     connect
@@ -320,22 +364,55 @@ fn common(url: String, options: &StoreOptions, connections: u32) -> ConnectOptio
     connect
 }
 
+/// What a caller reads whose request met a database that went away. Nothing was changed.
+const CONNECTION_LOST: &str = "the desk lost its database, try again";
+
+/// What a caller reads whose change was being committed at that moment.
+const COMMIT_UNKNOWN: &str = "the desk lost its database while it saved this: it may be done or not, look before you try \
+                              again";
+
 impl From<DbErr> for Error {
-    /// What a driver says, as the desk says it: busy and broken-off transactions may be tried again, the rest are faults.
+    /// What a driver says, as the desk says it: busy and broken-off transactions may be tried again, a lost connection is
+    /// nobody's fault here, the rest are faults.
     fn from(error: DbErr) -> Self {
-        if is_transient(&error) { Self::Busy } else { Self::fault("speaking to the database", error) }
+        if is_transient(&error) {
+            return Self::Busy;
+        }
+        if is_lost(&error) {
+            warn!(%error, "a connection to the database broke off");
+            return Self::unavailable(CONNECTION_LOST);
+        }
+        Self::fault("speaking to the database", error)
+    }
+}
+
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
     }
 }
 
 fn is_transient(error: &DbErr) -> bool {
-    let runtime = match error {
-        DbErr::ConnectionAcquire(_) => return true,
-        DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
-        _ => return false,
-    };
-    let RuntimeErr::SqlxError(error) = runtime else { return false };
-    let code = error.as_database_error().and_then(|error| error.code());
+    if matches!(error, DbErr::ConnectionAcquire(_)) {
+        return true;
+    }
+    let code = driver_error(error).and_then(|error| error.as_database_error()?.code());
     // PostgreSQL: serialisation failure, deadlock, lock timeout. SQLite: BUSY, LOCKED, BUSY_SNAPSHOT. And a key that
     // another transaction took first (both): tried again, the command sees that row and decides anew.
     matches!(code.as_deref(), Some("40001" | "40P01" | "55P03" | "5" | "6" | "517" | "23505" | "1555" | "2067"))
+}
+
+/// Whether the connection is gone: broken off, or ended by PostgreSQL (class 08, connection exceptions; class 57P, it is
+/// being stopped, has crashed or starts).
+fn is_lost(error: &DbErr) -> bool {
+    match driver_error(error) {
+        Some(sqlx::Error::Io(_)) => true,
+        Some(sqlx::Error::Database(error)) => {
+            error.code().is_some_and(|code| code.len() == 5 && (code.starts_with("08") || code.starts_with("57P")))
+        }
+        _ => false,
+    }
 }

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
-use crate::support::triage::{each, report};
+use crate::support::triage::{each, laid_over, report};
 
 each_database!(
     an_account_is_upserted_without_case_but_with_its_accents,
+    commands_at_once_lose_nothing_of_an_account,
+    an_address_is_cleared_by_null_and_stays_where_none_is_said,
     a_role_allows_what_the_law_says_and_no_more,
     a_group_has_the_members_that_a_manager_gives_it,
     the_caller_is_known_or_turned_away,
@@ -59,6 +61,32 @@ async fn an_account_is_upserted_without_case_but_with_its_accents(database: Test
     desk.act("upsertUser", json!({ "account": "local-manager", "name": "Console" })).await;
     let users = desk.data("{ users { account } groups { name } }", json!({})).await;
     assert_eq!((users["users"].as_array().map(Vec::len), &users["groups"]), (Some(3), &json!([{ "name": "Nights" }])));
+}
+
+/// Three commands meet at one user, and two at one group: what each says is there afterwards, whichever came last.
+async fn commands_at_once_lose_nothing_of_an_account(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for round in 0..20 {
+        let (name, email) = (format!("Name {round}"), format!("mail-{round}@desk.example"));
+        let role = if round % 2 == 0 { "READER" } else { "MANAGER" };
+        let upsert = |field: &str, value: &str| desk.act("upsertUser", json!({ "account": "ann", field: value }));
+        tokio::join!(upsert("name", &name), upsert("role", role), upsert("email", &email));
+        let group = |name: Value| desk.act("upsertGroup", laid_over(json!({ "account": "soc" }), name));
+        tokio::join!(group(json!({ "name": name })), group(json!({})));
+        let users = desk.data("{ users { account name email role } groups { name } }", json!({})).await;
+        let user = users["users"].as_array().and_then(|users| users.iter().find(|user| user["account"] == "ann"));
+        assert_eq!(user, Some(&json!({ "account": "ann", "name": name, "email": email, "role": role })));
+        assert_eq!(users["groups"], json!([{ "name": name }]));
+    }
+}
+
+async fn an_address_is_cleared_by_null_and_stays_where_none_is_said(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let address = async |input: Value| desk.act("upsertUser", input).await["user"]["email"].take();
+    assert_eq!(address(json!({ "account": "ann", "email": "ann@desk.example" })).await, "ann@desk.example");
+    assert_eq!(address(json!({ "account": "ann", "name": "Ann" })).await, "ann@desk.example");
+    assert_eq!(address(json!({ "account": "ann", "email": null })).await, Value::Null);
+    assert_eq!(address(json!({ "account": "bob", "email": null })).await, Value::Null);
 }
 
 async fn a_role_allows_what_the_law_says_and_no_more(database: TestDatabase) {

@@ -16,8 +16,8 @@ use watchfloor::domain::filter::{
 };
 use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
 use watchfloor::domain::tag::{Tag, TagKind};
-use watchfloor::domain::{AlertId, GroupId, IncidentId, Instant, UserId, text};
-use watchfloor::storage::AlertFilter;
+use watchfloor::domain::{GroupId, IncidentId, Instant, UserId, text};
+use watchfloor::storage::{AlertFilter, Span};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{TestDesk, monday};
@@ -63,6 +63,7 @@ const ACTIVITIES: [ExpectedActivity; 2] = [ExpectedActivity::SecurityTesting, Ex
 const REASONS: [FalsePositiveReason; 2] = [FalsePositiveReason::NotMalicious, FalsePositiveReason::Other];
 
 /// Who and what the corpus names.
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) users: Vec<UserId>,
     pub(crate) groups: Vec<GroupId>,
@@ -84,8 +85,8 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
     for id in &ids {
         let filter = AlertFilter { incident: Some(*id), ..AlertFilter::default() };
         assert_eq!(reader.alert_count(&filter).await.expect("a count"), rows[id].alert_count);
-        let alerts: Vec<AlertId> = reader.alert_states(*id).await.expect("states").iter().map(|s| s.id).collect();
-        let alerts = reader.alerts(&alerts).await.expect("alerts");
+        let all = Span { after: None, before: None, limit: 1_000, from_end: false };
+        let alerts = reader.alerts_page(&filter, all, false).await.expect("alerts");
         entities.insert(*id, alerts.iter().flat_map(|a| a.report.entities.iter().map(Entity::key)).collect());
     }
     let spans = reader.entity_spans(&VALUES.map(watchfloor::domain::entity::key), &ids).await.expect("spans");
@@ -161,7 +162,7 @@ pub(crate) fn classification(dice: &mut Dice) -> Classification {
 }
 
 /// About ninety incidents: alerts in most of them, some moved, some unlinked, some incidents deleted.
-async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
+pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
     let mut incidents = Vec::new();
     let mut alerts = Vec::new();
     for number in 0..90 {

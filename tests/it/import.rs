@@ -22,6 +22,11 @@ use crate::support::database::{TestDatabase, each_database};
 
 each_database!(
     our_own_records_tell_a_story_and_tell_it_once,
+    a_file_that_tells_an_alert_twice_changes_nothing_again,
+    an_older_report_is_no_news_in_whichever_order_it_comes,
+    an_update_says_when_it_was_made,
+    a_time_that_no_desk_keeps_is_told_by_its_line,
+    a_record_that_names_nothing_is_told_in_words_of_the_file,
     a_bad_record_is_told_by_its_line_and_strict_stops_there,
     a_raw_payload_comes_back_byte_for_byte,
     alerts_refused_together_go_in_one_by_one,
@@ -131,6 +136,153 @@ async fn our_own_records_tell_a_story_and_tell_it_once(database: TestDatabase) {
     assert_eq!((counts.incidents_present, counts.alerts_unchanged, counts.comments_present), (2, 2, 1));
     let told = import::print_summary(&again);
     assert!(told.contains("incidents  2 already there"), "{told}");
+}
+
+async fn title(app: &App, id: &str) -> String {
+    app.find_alerts(&[("K".to_owned(), id.to_owned())]).await.expect("alerts").remove(0).report.title
+}
+
+async fn a_file_that_tells_an_alert_twice_changes_nothing_again(database: TestDatabase) {
+    let app = desk(&database).await;
+    let tell = |at: &str| {
+        let mut text = String::new();
+        for (title, between) in [
+            (
+                "first",
+                r#"{"type":"incident","externalId":"c","alerts":[{"provider":"K","providerAlertId":"1"}],"createdAt":"2026-05-02T08:01:00Z"}"#,
+            ),
+            ("second", r#"{"type":"user","account":"m"}"#),
+            ("third", r#"{"type":"update","externalId":"c","status":"RESOLVED","at":"2026-05-02T10:00:00Z"}"#),
+        ] {
+            let alert = format!(
+                r#"{{"type":"alert","provider":"K","providerAlertId":"1","title":"{title}","severity":"LOW"{at}}}"#
+            );
+            text.push_str(&format!("{alert}\n{between}\n"));
+        }
+        text
+    };
+    // With a time that never moves, and with none at all.
+    let text = tell(r#","at":"2026-05-02T08:00:00Z""#);
+    assert_eq!(read(&app, &text, Options::default()).await.bad, []);
+    let (made, end) = (incident(&app, "watchfloor", "c").await, head(&app).await);
+    assert_eq!(
+        (made.status, made.title.as_str(), title(&app, "1").await.as_str()),
+        (Status::Resolved, "third", "third")
+    );
+    for _ in 0..2 {
+        app.clock.advance(chrono::Duration::hours(1));
+        let again = read(&app, &text, Options::default()).await;
+        assert_eq!((again.bad_total, head(&app).await), (0, end), "{:?}", again.counts);
+        assert_eq!((again.counts.alerts_unchanged, again.counts.updates_present), (3, 1));
+    }
+    assert_eq!(incident(&app, "watchfloor", "c").await, made);
+    let without = tell("").replace("\"1\"", "\"2\"").replace("\"c\"", "\"d\"");
+    let without = without.replace("2026-05-02T10", "2026-07-02T10");
+    assert_eq!(read(&app, &without, Options::default()).await.bad, []);
+    let end = head(&app).await;
+    app.clock.advance(chrono::Duration::hours(1));
+    read(&app, &without, Options::default()).await;
+    assert_eq!((head(&app).await, title(&app, "2").await.as_str()), (end, "third"));
+}
+
+async fn an_older_report_is_no_news_in_whichever_order_it_comes(database: TestDatabase) {
+    let app = desk(&database).await;
+    let report = |title: &str, hour: u32| {
+        format!(
+            "{{\"type\":\"alert\",\"provider\":\"K\",\"providerAlertId\":\"1\",\"title\":\"{title}\",\"severity\":\"LOW\",\"at\":\"2026-05-02T{hour:02}:00:00Z\"}}\n"
+        )
+    };
+    let newest_first = format!("{}{}", report("noon", 12), report("eleven", 11));
+    read(&app, &newest_first, Options::default()).await;
+    assert_eq!(title(&app, "1").await, "noon");
+    let summary = read(&app, &report("ten", 10), Options::default()).await;
+    assert_eq!((summary.counts.alerts_unchanged, title(&app, "1").await.as_str()), (1, "noon"));
+    let summary = read(&app, &report("noon, in other words", 12), Options::default()).await;
+    assert_eq!((summary.counts.alerts_updated, title(&app, "1").await.as_str()), (1, "noon, in other words"));
+    let summary = read(&app, &report("one", 13), Options::default()).await;
+    assert_eq!((summary.counts.alerts_updated, title(&app, "1").await.as_str()), (1, "one"));
+}
+
+async fn a_time_that_no_desk_keeps_is_told_by_its_line(database: TestDatabase) {
+    let app = desk(&database).await;
+    let text = r#"{"type":"incident","externalId":"1","title":"a","firstActivityAt":"+20000-01-01T00:00:00Z","createdAt":"2026-05-02T08:01:00Z"}
+{"type":"incident","externalId":"2","title":"b","lastActivityAt":"0001-01-01T00:00:00Z","createdAt":"2026-05-02T08:01:00Z"}
+{"type":"incident","externalId":"3","title":"c","createdAt":"-4800-05-02T08:01:00Z"}
+{"type":"incident","externalId":"4","title":"d","comments":[{"body":"x","at":"9999-05-02T08:01:00Z"}],"createdAt":"2026-05-02T08:01:00Z"}
+{"type":"alert","provider":"K","providerAlertId":"1","title":"t","severity":"LOW","at":"+9999-12-31T00:00:00Z"}
+{"type":"user","account":"m","at":"0001-01-01T00:00:00Z"}
+{"type":"incident","externalId":"5","title":"leap","createdAt":"2026-05-02T08:01:60Z","firstActivityAt":"2026-06-30T23:59:60Z"}
+{"type":"update","externalId":"5","at":"0000-01-01T00:00:00Z","status":"ACTIVE"}
+{"type":"comment","externalId":"5","at":"+12026-01-01T00:00:00Z","body":"x"}
+"#;
+    let summary = read(&app, text, Options::default()).await;
+    let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    let paths = ["firstActivityAt", "lastActivityAt", "createdAt", "comments.at", "at", "at", "at", "at"];
+    let expected: Vec<(u64, String)> = [1, 2, 3, 4, 5, 6, 8, 9]
+        .into_iter()
+        .zip(paths)
+        .map(|(line, path)| (line, format!("{path}: an instant lies between the years 2 and 9998")))
+        .collect();
+    assert_eq!(bad, expected.iter().map(|(line, reason)| (*line, reason.as_str())).collect::<Vec<_>>());
+    let leap = incident(&app, "watchfloor", "5").await;
+    assert_eq!(
+        (leap.created_at, leap.first_activity_at),
+        (at("2026-05-02T08:01:59.999999Z"), Some(at("2026-06-30T23:59:59.999999Z")))
+    );
+    assert_eq!(head(&app).await, 1);
+}
+
+async fn a_record_that_names_nothing_is_told_in_words_of_the_file(database: TestDatabase) {
+    let app = desk(&database).await;
+    let text = r#"{"type":"incident","externalId":"","title":"blank id"}
+{"type":"comment","externalId":" ","body":"x"}
+{"type":"incident","externalId":"1","source":"\u200b","title":"x"}
+{"type":"nonsense"}
+[1,2]
+"str"
+{"type":"incident","title":"no name"}
+"#;
+    let summary = read(&app, text, Options::default()).await;
+    let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    let types = "user, group, alert, incident, comment, update";
+    let no_object = format!("a record is an object with a type: {types}");
+    let expected = [
+        (1, "externalId: this cannot be blank".to_owned()),
+        (2, "externalId: this cannot be blank".to_owned()),
+        (3, "source: this cannot be blank".to_owned()),
+        (4, format!("\"nonsense\" is no type of a record, choose one of {types}")),
+        (5, no_object.clone()),
+        (5, no_object.clone()),
+        (6, no_object),
+        (7, "externalId is missing".to_owned()),
+    ];
+    assert_eq!(bad, expected.iter().map(|(line, reason)| (*line, reason.as_str())).collect::<Vec<_>>());
+    assert_eq!(head(&app).await, 0);
+}
+
+async fn an_update_says_when_it_was_made(database: TestDatabase) {
+    let app = desk(&database).await;
+    let text = r#"{"type":"incident","externalId":"c","title":"two","createdAt":"2026-05-02T08:01:00Z"}
+{"type":"update","externalId":"c","status":"ACTIVE"}
+{"type":"update","externalId":"c","at":"2026-05-02T08:00:00Z","status":"RESOLVED","note":"x"}
+{"type":"update","externalId":"c","at":"2026-05-02T09:00:00Z","status":"ACTIVE"}
+"#;
+    for run in 0..2 {
+        let summary = read(&app, text, Options::default()).await;
+        let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+        assert_eq!(
+            bad,
+            [
+                (2, "at: an update says when it was made: without that the same file again repeats it"),
+                (3, "at: an update is not made before its incident (createdAt)"),
+            ]
+        );
+        assert_eq!(
+            (incident(&app, "watchfloor", "c").await.status, head(&app).await),
+            (Status::Active, 2),
+            "run {run}"
+        );
+    }
 }
 
 async fn a_bad_record_is_told_by_its_line_and_strict_stops_there(database: TestDatabase) {

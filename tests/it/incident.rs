@@ -19,6 +19,7 @@ each_database!(
     tags_are_compared_without_case_and_shown_as_first_written,
     an_owner_is_set_on_every_linked_alert,
     resolving_settles_the_alerts_and_reopening_returns_exactly_those,
+    resolving_again_resolves_what_became_active_since,
     an_active_alert_reopens_a_resolved_incident_only_when_told,
     what_a_person_states_survives_even_where_it_shows_nothing_new,
     a_deleted_incident_is_gone_everywhere_and_its_number_stays_taken,
@@ -444,6 +445,26 @@ async fn resolving_settles_the_alerts_and_reopening_returns_exactly_those(databa
     );
     let again = desk.act("resolveIncident", json!({ "incidentId": id })).await;
     assert_eq!(sorted(&again["alerts"], "id"), alerts[..2], "a second resolution settles what is open then");
+}
+
+async fn resolving_again_resolves_what_became_active_since(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.user("ann", "RESPONDER").await;
+    let alerts = desk.alerts(&["1", "2"]).await;
+    let made = desk.create(json!({ "title": "Closed", "alerts": alerts, "status": "RESOLVED", "note": "done" })).await;
+    let id = made["id"].as_str().expect("an id");
+    desk.act("updateAlert", json!({ "alertId": alerts[1], "status": "ACTIVE" })).await;
+    desk.clock.advance(chrono::Duration::hours(1));
+    let again = desk.act_as(Some("ann"), "resolveIncident", json!({ "incidentId": id })).await;
+    assert_eq!((&again["changed"], each(&again["alerts"], "id")), (&json!(true), vec![&json!(alerts[1])]));
+    assert_eq!(desk.alert(&alerts[1]).await["status"], "RESOLVED");
+    let stands = desk.read(id).await;
+    assert_eq!(stands["resolution"], made["resolution"], "by whom and when it was resolved stays");
+    assert_eq!(desk.newest(id).await.as_object().map(serde_json::Map::len), Some(1), "only the alert changed");
+    assert_eq!(desk.act("resolveIncident", json!({ "incidentId": id })).await["changed"], false);
+    assert_eq!(desk.read(id).await, stands, "what alters nothing writes no change");
+    let reopened = desk.act("reopenIncident", json!({ "incidentId": id })).await;
+    assert_eq!(sorted(&reopened["alerts"], "status"), ["ACTIVE", "NEW"], "each as it was found");
 }
 
 async fn an_active_alert_reopens_a_resolved_incident_only_when_told(database: TestDatabase) {

@@ -2,16 +2,19 @@
 
 use serde_json::{Value, json};
 
-use crate::support::database::{TestDatabase, each_database};
+use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::triage::{laid_over, report};
 
 each_database!(
     a_title_of_a_megabyte_goes_in_and_comes_back,
     texts_are_measured_in_characters_not_bytes,
+    a_text_that_shows_nothing_is_blank,
+    a_leap_second_is_one_instant_everywhere,
     the_null_character_is_refused_in_every_text,
     an_id_is_known_of_the_right_kind_and_well_formed,
     a_comment_on_a_vast_incident_costs_little_log,
+    an_incident_of_more_alerts_than_a_statement_names_is_triaged,
 );
 
 async fn a_title_of_a_megabyte_goes_in_and_comes_back(database: TestDatabase) {
@@ -105,6 +108,46 @@ async fn texts_are_measured_in_characters_not_bytes(database: TestDatabase) {
         desk.act("describeIncident", json!({ "incidentId": id, "description": " " })).await["incident"]["description"],
         Value::Null
     );
+}
+
+async fn a_text_that_shows_nothing_is_blank(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Seen").await;
+    for nothing in ["\u{200b}", "\u{feff} \u{2060}", "\u{ad}\u{3164}\u{e0041}"] {
+        for (name, input, path) in [
+            ("createIncident", json!({ "title": nothing }), "input.title"),
+            ("renameIncident", json!({ "incidentId": id, "title": nothing }), "input.title"),
+            ("addComment", json!({ "incidentId": id, "body": nothing }), "input.body"),
+            ("addTags", json!({ "incidentId": id, "tags": [nothing] }), "input.tags"),
+            ("upsertUser", json!({ "account": "a", "name": nothing }), "input.name"),
+            ("upsertGroup", json!({ "account": nothing }), "input.account"),
+        ] {
+            let refusal = desk.deny(name, input).await;
+            assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(path)), "{name} {nothing:?}");
+        }
+        let described = desk.act("describeIncident", json!({ "incidentId": id, "description": nothing })).await;
+        assert_eq!(described["incident"]["description"], Value::Null);
+    }
+    let fire = "👩\u{200d}🚒 on call\u{200b}";
+    assert_eq!(desk.create(json!({ "title": fire })).await["title"], fire, "beside what is seen it stays");
+}
+
+async fn a_leap_second_is_one_instant_everywhere(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let made = desk
+        .create(json!({ "title": "Leap", "firstActivityAt": "2026-06-30T23:59:60Z", "lastActivityAt": "2026-06-30T23:59:60.5Z" }))
+        .await;
+    let id = made["id"].as_str().expect("an id");
+    let kept = "2026-06-30T23:59:59.999999+00:00";
+    assert_eq!((&made["firstActivityAt"], &made["lastActivityAt"]), (&json!(kept), &json!(kept)));
+    assert_eq!(desk.read(id).await, made, "the answer is what is stored");
+    let told = desk.newest(id).await["ACTIVITY"].take();
+    assert_eq!((&told["firstActivityAfter"], &told["lastActivityAfter"]), (&json!(kept), &json!(kept)));
+    let count = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { totalCount } }";
+    for (from, met) in [("2026-06-30T23:59:60Z", 1), ("2026-07-01T00:00:00Z", 0)] {
+        let filter = json!({ "filter": { "firstActivity": { "from": from } } });
+        assert_eq!(desk.data(count, filter).await["incidents"]["totalCount"], met, "{from}");
+    }
 }
 
 async fn the_null_character_is_refused_in_every_text(database: TestDatabase) {
@@ -274,4 +317,44 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
         (&stands["commentCount"], &stands["alertCount"], &stands["version"]),
         (&json!(1_000), &json!(5_000), &json!(1_002))
     );
+}
+
+async fn an_incident_of_more_alerts_than_a_statement_names_is_triaged(database: TestDatabase) {
+    use sea_orm::ConnectionTrait;
+    use watchfloor::app::Command;
+    use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
+    use watchfloor::domain::IncidentId;
+    use watchfloor::domain::incident::{Patch, Status};
+
+    let desk = TestDesk::open(&database).await;
+    let alert = report("1", json!({ "entities": [{ "kind": "DEVICE", "value": "web-1" }] }));
+    let made = desk.act("ingestAlert", json!({ "alert": alert, "into": { "newIncident": true } })).await;
+    let id = made["incident"]["id"].as_str().and_then(IncidentId::parse).expect("an incident");
+    // SQLite takes 32,766 parameters, PostgreSQL 65,535. Behind the desk's back, since a batch has at most 5,000 alerts.
+    let (more, fresh) =
+        if database.kind == Kind::Sqlite { (33_000, "randomblob(16)") } else { (66_000, "gen_random_uuid()") };
+    let copies = format!(
+        "INSERT INTO alert (id, provider, provider_alert_id, title, title_folded, severity, status, techniques,
+                incident_id, created_at, updated_at)
+         WITH RECURSIVE copy (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM copy WHERE n <= {more})
+         SELECT {fresh}, provider, '' || n, title, title_folded, severity, status, techniques, incident_id, created_at,
+                updated_at
+         FROM alert, copy"
+    );
+    database.connect().await.execute_unprepared(&copies).await.expect("alerts");
+
+    let command = Command::new(desk.app.local_caller(None).await.expect("the manager"), desk.clock.now(), "test");
+    let status = |status| IncidentEdit::from(Patch { status: Some(status), ..Patch::default() });
+    let assigned = IncidentEdit { owner: Some(Some(OwnerChoice::Me)), ..IncidentEdit::default() };
+    for (what, edit) in
+        [("assign", assigned), ("resolve", status(Status::Resolved)), ("reopen", status(Status::Active))]
+    {
+        let done =
+            desk.app.update_incident(&command, id, edit).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(done.alerts.len(), more + 1, "{what}");
+    }
+    let deleted = desk.app.delete_incident(&command, id).await.expect("a deletion");
+    assert!(deleted.alerts.len() == more + 1 && deleted.alerts.iter().all(|alert| alert.incident.is_none()));
+    let free = desk.data("{ alerts(filter: { linked: false }, first: 1) { totalCount } }", json!({})).await;
+    assert_eq!(free["alerts"]["totalCount"], json!(more + 1));
 }

@@ -229,7 +229,8 @@ impl Server {
         let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown)
             .layer(axum::middleware::from_fn(origin::loopback_only));
         let address = listener.local_addr().expect("an address");
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+        let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let task = tokio::spawn(async move { axum::serve(listener, service).await.expect("it serves") });
         Self { http: format!("http://{address}/graphql"), ws: format!("ws://{address}/graphql"), control, stop, task }
     }
 
@@ -1023,6 +1024,26 @@ async fn one_subscription_more_than_the_bound_is_an_error_message() {
     socket.complete("1").await;
     socket.subscribe("3", "subscription { counter }").await;
     assert_eq!(socket.json().await["type"], "next", "there is room again");
+}
+
+#[tokio::test]
+async fn one_socket_more_than_the_bound_is_refused_at_the_upgrade() {
+    let of_address = |settings: &mut Settings| settings.crowd.sockets_per_address = 2;
+    let in_all = |settings: &mut Settings| settings.crowd.sockets = 2;
+    for server in [Server::with(of_address).await, Server::with(in_all).await] {
+        let first = Socket::ready(&server.ws).await;
+        let _second = Socket::ready(&server.ws).await;
+        let headers = [("sec-websocket-protocol", "graphql-transport-ws")];
+        let refused = Socket::open_with(&server.ws, &headers).await.err().expect("it is one too many");
+        assert_eq!(refused.status().as_u16(), 503);
+        let body: Value = serde_json::from_slice(refused.body().as_deref().expect("a body")).expect("JSON");
+        assert_eq!(code(&body["errors"][0]), "LIMIT", "{body}");
+        drop(first);
+        // Its place is free as soon as the server has seen it go.
+        while Socket::open_with(&server.ws, &headers).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::triage::report;
 
 each_database!(
     a_resolved_incident_is_in_a_queue_only_if_asked_for,
@@ -16,7 +17,9 @@ each_database!(
     each_facet_shows_the_other_choices,
     a_foreign_cursor_is_refused,
     a_page_has_its_bounds,
+    words_have_the_same_order_wherever_the_desk_runs,
     a_filter_has_its_bounds,
+    a_text_to_look_for_has_its_bound,
     a_filter_that_no_database_can_store_is_refused,
     all_of_one_read_is_one_snapshot,
     an_incident_is_read_at_least_as_of_a_position,
@@ -390,6 +393,30 @@ async fn a_page_has_its_bounds(database: TestDatabase) {
     desk.data("{ incidents(first: 100) { totalCount } }", json!({})).await;
 }
 
+/// In bytes, capitals come first; in a dictionary they do not, and PostgreSQL's databases here have a dictionary's order.
+async fn words_have_the_same_order_wherever_the_desk_runs(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let words = ["apple", "Banana", "cherry", "Éclair", "Zebra"];
+    let alerts = words.map(|word| {
+        let entities = json!([{ "kind": "DEVICE", "value": if word == "Zebra" { "HOST-1" } else { "host-1" } }]);
+        report(word, json!({ "product": word, "category": word, "provider": word, "entities": entities }))
+    });
+    let made = desk.ingest(alerts.to_vec(), json!({ "newIncident": true })).await;
+    assert_eq!(
+        made["incident"]["title"],
+        "Multi-stage incident involving Banana & Zebra & 3 more tactics on one endpoint reported by multiple sources"
+    );
+    assert_eq!(made["incident"]["products"], json!(["Banana", "Zebra", "apple", "cherry", "Éclair"]));
+    let shown = desk
+        .data("{ incidents { facets { product { value } } nodes { entities { entities { value } } } } }", json!({}))
+        .await["incidents"]
+        .take();
+    let products = shown["facets"]["product"].as_array().expect("a facet").iter();
+    let products: Vec<&str> = products.filter_map(|choice| choice["value"].as_str()).collect();
+    assert_eq!(products, ["Banana", "Zebra", "apple", "cherry", "Éclair"]);
+    assert_eq!(shown["nodes"][0]["entities"][0]["entities"], json!([{ "value": "HOST-1" }]));
+}
+
 async fn a_filter_has_its_bounds(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     desk.incident("one").await;
@@ -428,8 +455,26 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
     let alerts = "query($filter: AlertFilterInput!) { alerts(filter: $filter) { totalCount } }";
     assert_eq!(desk.data(alerts, json!({ "filter": { "entity": entities(500) } })).await["alerts"]["totalCount"], 0);
     assert_eq!(desk.refused(alerts, json!({ "filter": { "entity": entities(501) } })).await.code, "LIMIT");
-    let blank = json!({ "filter": { "text": " \u{301} " } });
-    assert_eq!(desk.refused(query, blank).await.code, "INVALID");
+    for blank in [" \u{301} ", "\u{200b}\u{feff}"] {
+        assert_eq!(desk.refused(query, json!({ "filter": { "text": blank } })).await.code, "INVALID");
+    }
+}
+
+/// SQLite takes patterns of 50,000 bytes: the longest text is within them even where folding makes the most of it.
+async fn a_text_to_look_for_has_its_bound(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { totalCount } }";
+    for character in ["x", "%", "\u{fdfa}", "🦀"] {
+        let text = |length: usize| json!({ "filter": { "not": { "text": character.repeat(length) } } });
+        assert_eq!(desk.data(query, text(1_000)).await["incidents"]["totalCount"], 0);
+        let refusal = desk.refused(query, text(1_001)).await;
+        assert_eq!(
+            (refusal.code.as_str(), refusal.path.as_deref(), &refusal.now),
+            ("LIMIT", Some("filter.text"), &json!({ "limit": 1_000 }))
+        );
+    }
+    let vast = json!({ "filter": { "text": "x".repeat(60_000) } });
+    assert_eq!(desk.refused(query, vast).await.code, "LIMIT");
 }
 
 async fn a_filter_that_no_database_can_store_is_refused(database: TestDatabase) {

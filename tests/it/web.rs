@@ -8,7 +8,7 @@ use watchfloor::server::web;
 #[tokio::test]
 async fn a_page_is_there_or_says_how_to_build_it() {
     let base = serve().await;
-    for path in ["/", "/graphiql"] {
+    for path in ["/", "/graphiql", "/wall"] {
         let answer = get(&format!("{base}{path}")).await;
         assert_guarded(&answer, "no-cache");
         match answer.status() {

@@ -13,19 +13,16 @@
 //   SUBSCRIPTION_TAB       title of the tab to run                       the first that holds a subscription
 //   STEP_MS                how long one step may take                    15000
 import { strict as assert } from 'node:assert';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { readdir, readFile } from 'node:fs/promises';
+import { Browser, STEP_MS } from './browser.mjs';
 
 const [base, folder] = process.argv.slice(2);
 if (base === undefined) {
   console.error('usage: node test/graphiql.mjs BASE_URL [SCREENSHOT_FOLDER]');
   process.exit(2);
 }
-if (folder !== undefined) await mkdir(folder, { recursive: true });
 
 const { env } = process;
-const STEP_MS = Number(env.STEP_MS ?? 15_000);
 const MARK = `graphiql-${Date.now().toString(36)}`;
 const marked = (text) => text.replaceAll('{mark}', MARK);
 const EXPECT = marked(env.EXPECT ?? '{mark}');
@@ -35,56 +32,19 @@ const MUTATION_VARIABLES = JSON.parse(
 );
 const EXAMPLES = new URL('../../examples/', import.meta.url);
 
-/** What must not happen on any page: a request beyond this machine, a refused load, an error in the console. */
-const faults = [];
-const cut = [];
-
-const browser = await chromium.launch({
-  executablePath: env.CHROMIUM ?? '/usr/bin/chromium',
-  args: [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-    // What the interception below cannot see, such as a preconnect, finds no address.
-    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE [::1]',
-  ],
-});
+const browser = await Browser.open(folder);
+const shoot = (page, name) => browser.shoot(page, name);
 try {
-  const page = await openPage();
+  const page = await browser.page();
   await theFirstPageShowsThatTheServerAnswers(page);
   await everyExampleHasATab(page);
   await theFirstExampleAnswers(page);
   await theEditorKnowsTheSchema(page);
   await aSubscriptionShowsAnItem(page);
   await theExamplesPaneOpensATab(page);
-  assert.deepEqual(cut, [], 'requests left the machine');
-  assert.deepEqual(faults, [], 'the pages reported errors');
-  console.log('ok   no request left the machine, no error on the pages');
+  browser.assertClean();
 } finally {
   await browser.close();
-}
-
-async function openPage() {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
-  const local = (address) => ['127.0.0.1', 'localhost', '[::1]'].includes(new URL(address).hostname);
-  await context.route(
-    (url) => ['http:', 'https:'].includes(url.protocol) && !local(url.href),
-    (route) => {
-      cut.push(route.request().url());
-      return route.abort();
-    },
-  );
-  const page = await context.newPage();
-  page.setDefaultTimeout(STEP_MS);
-  page.on('websocket', (socket) => local(socket.url()) || cut.push(socket.url()));
-  page.on('pageerror', (error) => faults.push(`page: ${error.message}`));
-  page.on('console', (message) => message.type() === 'error' && faults.push(`console: ${message.text()}`));
-  return page;
 }
 
 async function theFirstPageShowsThatTheServerAnswers(page) {
@@ -221,8 +181,4 @@ async function response(page, done) {
     assert.ok(Date.now() < deadline, `the response pane still shows: ${text}`);
     await page.waitForTimeout(100);
   }
-}
-
-async function shoot(page, name) {
-  if (folder !== undefined) await page.screenshot({ path: join(folder, `${name}.png`) });
 }

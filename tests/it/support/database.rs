@@ -62,6 +62,12 @@ impl TestDatabase {
         Self { kind, url, _guard: guard }
     }
 
+    /// A database of a cluster that the test stops and starts.
+    pub(crate) async fn in_cluster(cluster: &postgres::Cluster) -> Self {
+        let url = cluster.fresh_database().await;
+        Self { kind: Kind::Postgres, url: url.clone(), _guard: Guard::Database(url) }
+    }
+
     /// A connection of one's own, for what a test asks in SQL or does behind the desk's back.
     pub(crate) async fn connect(&self) -> sea_orm::DatabaseConnection {
         let mut options = sea_orm::ConnectOptions::new(&self.url);

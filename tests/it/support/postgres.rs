@@ -169,9 +169,23 @@ async fn create_database(admin_url: &str, template: &str) -> String {
     let instant = std::time::UNIX_EPOCH.elapsed().expect("the clock stands after 1970").as_micros();
     let name = format!("test_{}_{instant}_{count}", std::process::id());
     let admin = connect(admin_url).await;
-    execute(&admin, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+    let locale = if template == "template0" { foreign_locale(&admin).await } else { "" };
+    execute(&admin, &format!("CREATE DATABASE {name} TEMPLATE {template} {locale}")).await;
     close(admin).await;
     format!("{}/{name}", split(admin_url).0)
+}
+
+/// The clause that gives a database the order of words of a dictionary, where the server has one (PostgreSQL 15 or later,
+/// with ICU): what the desk orders it orders by bytes, and a text that it left to the database shows in every test.
+async fn foreign_locale(admin: &DatabaseConnection) -> &'static str {
+    const KNOWN: &str = "SELECT 1 FROM pg_collation WHERE collname = 'en-US-x-icu'
+        AND current_setting('server_version_num')::integer >= 150000";
+    let known = admin.query_one_raw(Statement::from_string(DbBackend::Postgres, KNOWN)).await.expect("an answer");
+    if known.is_none() {
+        println!("this server has no ICU: the databases of the tests have its own locale");
+        return "";
+    }
+    "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
 }
 
 /// Makes `template` unless a test made it before. It gets its name last, so that a name stands for a finished template.
@@ -184,7 +198,8 @@ async fn prepare_once(admin_url: &str, template: &str, prepare: impl AsyncFnOnce
     if known.is_none() {
         let draft = format!("{template}_draft");
         execute(&admin, &format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)")).await;
-        execute(&admin, &format!("CREATE DATABASE {draft} TEMPLATE template0")).await;
+        let locale = foreign_locale(&admin).await;
+        execute(&admin, &format!("CREATE DATABASE {draft} TEMPLATE template0 {locale}")).await;
         prepare(&format!("{}/{draft}", split(admin_url).0)).await;
         // A database that somebody is connected to can be neither renamed nor copied.
         execute(&admin, &format!("ALTER DATABASE {draft} ALLOW_CONNECTIONS false")).await;

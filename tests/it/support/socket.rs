@@ -128,6 +128,18 @@ impl Socket {
         }
     }
 
+    /// The next message, as it was written.
+    pub(crate) async fn text(&mut self) -> String {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
+            match next {
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => panic!("not a message: {other:?}"),
+            }
+        }
+    }
+
     /// The next frame's JSON.
     pub(crate) async fn json(&mut self) -> Value {
         match self.frame().await {

@@ -1,0 +1,87 @@
+//! What a live frame costs beside the least it could cost: the floor, the stock handler and the desk take turns in one run.
+//!
+//! The floor is a minimal WebSocket server that writes one fixed frame of 600 bytes to its sockets. The stock handler is
+//! async-graphql-axum's on a tokio broadcast, with the same fields. Each server is a process of its own on one core, the
+//! client has another; the servers' CPU is read from /proc. `cargo bench --bench live` prints the tables;
+//! WATCHFLOOR_BENCH_LIVE=short runs a short version of them, =long one with 10,000 sockets as well (which needs
+//! `ulimit -n 20000`).
+
+#![expect(clippy::print_stdout, reason = "tables for a person, answers for the client process")]
+#![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
+#![expect(clippy::disallowed_methods, reason = "time is what is measured, and the size is named in the environment")]
+
+mod live {
+    pub(crate) mod client;
+    pub(crate) mod servers;
+}
+
+use live::client::{Case, Figures};
+use live::servers::Kind;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
+        return live::servers::serve(arguments[at + 1].parse().unwrap());
+    }
+    let size = std::env::var("WATCHFLOOR_BENCH_LIVE").unwrap_or_default();
+    let (sockets, events): (&[usize], usize) = match size.as_str() {
+        "short" => (&[200], 20),
+        "long" => (&[1_000, 10_000], 100),
+        _ => (&[1_000], 100),
+    };
+    live::client::pin();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        for count in sockets {
+            let events = events.min(200_000 / count).max(10);
+            same_query(*count, events).await;
+        }
+        distinct(sockets[0], events).await;
+    });
+}
+
+async fn same_query(sockets: usize, events: usize) {
+    println!("\none query, {sockets} sockets, {events} events one after the other, then {} at 5/s", events / 4);
+    println!(
+        "{:8} {:>10} {:>8} {:>12} {:>10} {:>10} {:>12}",
+        "", "µs/frame", "ratio", "of it commit", "p50 ms", "p99 ms", "KiB/socket"
+    );
+    let mut floor = None;
+    for kind in [Kind::Floor, Kind::Stock, Kind::Desk] {
+        let figures = Case { kind, sockets, events, distinct: false }.run().await;
+        print_row(kind, &figures, sockets as f64, floor.get_or_insert(figures.cpu_per_event / sockets as f64));
+    }
+}
+
+fn print_row(kind: Kind, figures: &Figures, frames: f64, floor: &mut f64) {
+    let per_frame = figures.cpu_per_event / frames;
+    println!(
+        "{:8} {:10.2} {:8.2} {:12.2} {:10.2} {:10.2} {:12.1}",
+        kind.to_string(),
+        per_frame,
+        per_frame / *floor,
+        figures.commit_cpu / frames,
+        figures.p50_ms,
+        figures.p99_ms,
+        figures.kib_per_socket
+    );
+    println!("         a frame has {} bytes; commit {:.2} ms at the median", figures.frame_bytes, figures.commit_ms);
+    if let Some(storm) = &figures.storm {
+        println!(
+            "         {} sockets come back with a position in {:.2} s, {:.0} µs of CPU each, {} statements in all",
+            storm.sockets, storm.seconds, storm.cpu_each, storm.statements
+        );
+    }
+}
+
+async fn distinct(sockets: usize, events: usize) {
+    println!("\n{sockets} sockets with {sockets} filters, {events} events that one of them is for");
+    println!("{:8} {:>10} {:>8} {:>14}", "", "µs/event", "ratio", "without commit");
+    let mut floor = None;
+    for kind in [Kind::Floor, Kind::Stock, Kind::Desk] {
+        let figures = Case { kind, sockets, events, distinct: true }.run().await;
+        let net = figures.cpu_per_event - figures.commit_cpu;
+        let floor = *floor.get_or_insert(net);
+        println!("{:8} {:10.1} {:8.2} {:14.1}", kind.to_string(), figures.cpu_per_event, net / floor, net);
+    }
+}

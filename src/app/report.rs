@@ -1,0 +1,96 @@
+//! Alerts as imports tell them: a report that was applied before, or that is older than one that was, changes nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use super::alert::{Ingested, Into};
+use super::{App, Command};
+use crate::domain::account::Role;
+use crate::domain::alert::AlertDraft;
+use crate::domain::{AlertId, IncidentId, Instant, Result};
+use crate::storage::{Applied, Tx};
+
+/// A report of an alert, as a file tells it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What it says.
+    pub draft: AlertDraft,
+    /// The SHA-256 of all that it says: the same report again has the same.
+    pub digest: Vec<u8>,
+    /// When its provider told it, where the file says so. A report older than one that was applied is no news.
+    pub told_at: Option<Instant>,
+    /// When the alert came in.
+    pub at: Instant,
+}
+
+impl App {
+    /// Takes in alerts that a file tells, in its order: one transaction, at the time of the latest of them. Those that were
+    /// applied before count as unchanged.
+    pub async fn ingest_told(&self, command: &Command, told: Vec<Told>) -> Result<Ingested> {
+        command.require(Role::Responder, "ingest alerts")?;
+        let new_incident = IncidentId(self.clock.fresh_id());
+        let (mut ingested, head) = self
+            .store
+            .transact(|tx| {
+                let (told, command) = (told.clone(), command.clone());
+                Box::pin(async move { self.apply_told(&tx, command, told, new_incident).await })
+            })
+            .await?;
+        ingested.position = head.position();
+        self.hub.wake();
+        Ok(ingested)
+    }
+
+    async fn apply_told(
+        &self,
+        tx: &Tx,
+        command: Command,
+        told: Vec<Told>,
+        new_incident: IncidentId,
+    ) -> Result<Ingested> {
+        let total = told.len();
+        let news = news(tx, told).await?;
+        let passed_over = total - news.len();
+        let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
+        let drafts = news.iter().map(|told| told.draft.clone()).collect();
+        let mut ingested = self.ingest(tx, &Command { at, ..command }, drafts, Into::Nowhere, new_incident).await?;
+        ingested.unchanged += passed_over;
+        let ids: HashMap<(&str, &str), AlertId> =
+            ingested.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();
+        let applied = news.iter().filter_map(|told| {
+            let id = ids.get(&told.draft.report.key())?;
+            Some((*id, Applied { digest: told.digest.clone(), at: told.told_at }))
+        });
+        tx.note_reports(applied.collect()).await?;
+        Ok(ingested)
+    }
+}
+
+/// Those reports that were not applied before and are not older than one that was, nor than one before them.
+async fn news(tx: &Tx, told: Vec<Told>) -> Result<Vec<Told>> {
+    let key = |told: &Told| {
+        let (provider, id) = told.draft.report.key();
+        (provider.to_owned(), id.to_owned())
+    };
+    let keys: Vec<(String, String)> = told.iter().map(key).collect::<HashSet<_>>().into_iter().collect();
+    let known = tx.alerts_by_key(&keys).await?;
+    let applied = tx.applied_reports(&known.iter().map(|alert| alert.id).collect::<Vec<_>>()).await?;
+    let mut digests: HashSet<Vec<u8>> = applied.values().flatten().map(|report| report.digest.clone()).collect();
+    let mut latest: HashMap<(String, String), Instant> = HashMap::new();
+    for alert in known {
+        let at = applied.get(&alert.id).and_then(|reports| reports.iter().filter_map(|report| report.at).max());
+        latest.extend(at.map(|at| ((alert.report.provider, alert.report.provider_alert_id), at)));
+    }
+    let mut news = Vec::with_capacity(told.len());
+    for report in told {
+        let last = latest.get(&key(&report)).copied();
+        let older = report.told_at.zip(last).is_some_and(|(at, last)| at < last);
+        if older || !digests.insert(report.digest.clone()) {
+            continue;
+        }
+        if let Some(at) = report.told_at.max(last) {
+            latest.insert(key(&report), at);
+        }
+        news.push(report);
+    }
+    Ok(news)
+}

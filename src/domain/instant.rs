@@ -1,0 +1,56 @@
+//! Instants as they come in: which the desk keeps, and how finely.
+
+use chrono::{Datelike, SubsecRound, Timelike};
+
+use super::{Error, Instant, Result};
+
+/// The last microsecond of a second, in nanoseconds.
+const LAST_MICROSECOND: u32 = 999_999_000;
+
+/// Reads an instant: between the years 2 and 9998, so that the keys of missing times lie outside, and as [`kept`].
+pub fn parse(path: &str, at: Instant) -> Result<Instant> {
+    if !(2..=9998).contains(&at.year()) {
+        return Err(Error::invalid(path, "an instant lies between the years 2 and 9998"));
+    }
+    Ok(kept(at))
+}
+
+/// An instant as the desk keeps it: cut to the microsecond, which both databases hold.
+///
+/// A leap second (`23:59:60`) becomes the last microsecond before it: on the day that it ends, and before whatever comes
+/// after it. PostgreSQL would read it as the next day, SQLite would keep it, and the log would say a third thing.
+pub fn kept(at: Instant) -> Instant {
+    match at.nanosecond() {
+        1_000_000_000.. => at.with_nanosecond(LAST_MICROSECOND).unwrap_or(at),
+        _ => at.trunc_subsecs(6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Instant {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_leap_second_stays_on_its_day() {
+        let kept_at = at("2026-06-30T23:59:59.999999Z");
+        assert_eq!(kept(at("2026-06-30T23:59:60Z")), kept_at);
+        assert_eq!(kept(at("2026-06-30T23:59:60.5Z")), kept_at);
+        assert_eq!(kept(kept_at), kept_at);
+        assert_eq!(kept(at("2026-06-30T23:59:59.1234567Z")), at("2026-06-30T23:59:59.123456Z"));
+    }
+
+    #[test]
+    fn years_beyond_the_keys_of_missing_times_are_refused() {
+        for text in ["0001-12-31T23:59:59Z", "9999-01-01T00:00:00Z", "+20000-01-01T00:00:00Z", "-4800-01-01T00:00:00Z"]
+        {
+            assert!(parse("at", at(text)).is_err(), "{text}");
+        }
+        for text in ["0002-01-01T00:00:00Z", "9998-12-31T23:59:60Z"] {
+            assert!(parse("at", at(text)).is_ok(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Which feeds a change may concern: each feed names keys of which a row must have one to be in its queue, and a change
+//! is handed to the feeds that name a key of the row before or after it.
+//!
+//! Invariant: a feed is handed every change that its filter could match on either side; it may be handed more, and holds
+//! its filter against all of them. Entities are no keys: they are not in the row. A filter by entities, texts or times
+//! alone is handed every change.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::Hub;
+use crate::domain::account::OwnerId;
+use crate::domain::change::Change;
+use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
+use crate::domain::filter::{IncidentFilter, OwnerFilter, QueueFilter, TagFilter};
+use crate::domain::incident::{Severity, Status};
+use crate::domain::queue::QueueRow;
+use crate::domain::{IncidentId, tag::Tag};
+
+/// Changes that may wait for one feed. Beyond, it goes back to reading the log by its own cursor, ring or database.
+const WAITING_MAX: usize = 256;
+
+/// Something about a row that a filter may ask for, by which its feed is found.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// This incident.
+    Incident(IncidentId),
+    /// Its number.
+    Number(i64),
+    /// A tag, folded.
+    Tag(String),
+    /// Its owner; nobody is one too.
+    Owner(Option<OwnerId>),
+    /// The threat of a true positive.
+    Threat(Threat),
+    /// The activity of an expected activity.
+    Activity(ExpectedActivity),
+    /// The reason of a false positive.
+    Reason(FalsePositiveReason),
+    /// A product of its alerts.
+    Product(String),
+    /// A provider of its alerts.
+    Provider(String),
+    /// What it turned out to be.
+    Classification(ClassificationKind),
+    /// Its effective severity.
+    Severity(Severity),
+    /// Where it stands.
+    Status(Status),
+}
+
+impl Key {
+    /// How many of a thousand rows are likely to have it: so the rarest condition of a filter is chosen. An estimate, on
+    /// which nothing but speed depends.
+    fn per_mille(&self) -> u32 {
+        match self {
+            Self::Incident(_) | Self::Number(_) => 0,
+            Self::Tag(_) => 10,
+            Self::Owner(Some(_)) => 20,
+            Self::Threat(_) | Self::Activity(_) | Self::Reason(_) => 30,
+            Self::Product(_) => 100,
+            Self::Provider(_) => 200,
+            Self::Classification(ClassificationKind::NotSet) => 800,
+            Self::Classification(_) => 100,
+            Self::Severity(_) => 250,
+            Self::Owner(None) | Self::Status(_) => 500,
+        }
+    }
+}
+
+/// What a feed has to be handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Every change.
+    All,
+    /// Those whose row, before or after, has one of these keys.
+    AnyOf(Vec<Key>),
+}
+
+impl Interest {
+    /// The rarest condition that every row of this queue meets.
+    pub fn of(filter: &QueueFilter) -> Self {
+        necessary(filter.filter()).map_or(Self::All, Self::AnyOf)
+    }
+}
+
+/// Keys of which every row that meets the filter has at least one; none where no such list is known.
+fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
+    let mut ways: Vec<Vec<Key>> = Vec::new();
+    ways.extend(list(&filter.number, |number| Key::Number(*number)));
+    ways.extend(filter.tags.iter().flat_map(tag_ways));
+    ways.extend(filter.owner.as_ref().map(owner_keys));
+    ways.extend(list(&filter.threat, |threat| Key::Threat(*threat)));
+    ways.extend(list(&filter.activity, |activity| Key::Activity(*activity)));
+    ways.extend(list(&filter.reason, |reason| Key::Reason(*reason)));
+    ways.extend(list(&filter.product, |product| Key::Product(product.clone())));
+    ways.extend(list(&filter.provider, |provider| Key::Provider(provider.clone())));
+    ways.extend(list(&filter.classification, |kind| Key::Classification(*kind)));
+    ways.extend(list(&filter.severity, |severity| Key::Severity(*severity)));
+    ways.extend(list(&filter.status, |status| Key::Status(*status)));
+    ways.extend(filter.and.iter().flatten().filter_map(necessary));
+    // One of several is met: all of them must have keys, and any key will do.
+    let any = filter.or.as_ref().and_then(|any| any.iter().map(necessary).collect::<Option<Vec<_>>>());
+    ways.extend(any.map(|ways| ways.concat()));
+    let mut rarest = ways.into_iter().min_by_key(|keys| keys.iter().map(Key::per_mille).sum::<u32>())?;
+    rarest.sort();
+    rarest.dedup();
+    Some(rarest)
+}
+
+fn list<T>(wanted: &Option<Vec<T>>, key: impl Fn(&T) -> Key) -> Option<Vec<Key>> {
+    wanted.as_ref().map(|wanted| wanted.iter().map(key).collect())
+}
+
+/// Each of all tags is a condition by itself; any of several is one.
+fn tag_ways(tags: &TagFilter) -> Vec<Vec<Key>> {
+    let each = tags.all.iter().flatten().map(|name| vec![Key::Tag(name.clone())]);
+    each.chain(list(&tags.any, |name| Key::Tag(name.clone()))).collect()
+}
+
+fn owner_keys(owner: &OwnerFilter) -> Vec<Key> {
+    let users = owner.users.iter().map(|user| Some(OwnerId::User(*user)));
+    let groups = owner.groups.iter().map(|group| Some(OwnerId::Group(*group)));
+    users.chain(groups).chain(owner.unassigned.then_some(None)).map(Key::Owner).collect()
+}
+
+/// Every key that a row has.
+fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
+    let class = row.classification;
+    keys.extend([
+        Key::Incident(row.id),
+        Key::Number(row.number),
+        Key::Owner(row.owner.as_ref().map(|owner| owner.id)),
+        Key::Classification(class.map_or(ClassificationKind::NotSet, |class| class.kind())),
+        Key::Severity(row.severity()),
+        Key::Status(row.status),
+    ]);
+    keys.extend(row.tags.iter().map(Tag::key).map(Key::Tag));
+    keys.extend(class.and_then(|class| class.threat()).map(Key::Threat));
+    keys.extend(class.and_then(|class| class.activity()).map(Key::Activity));
+    keys.extend(class.and_then(|class| class.reason()).map(Key::Reason));
+    keys.extend(row.products.iter().cloned().map(Key::Product));
+    keys.extend(row.providers.iter().cloned().map(Key::Provider));
+}
+
+/// The feeds, by what they are to be handed.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    by_key: HashMap<Key, HashMap<u64, Arc<Tray>>>,
+    of_all: HashMap<u64, Arc<Tray>>,
+    last_id: u64,
+}
+
+impl Index {
+    /// Hands a change to each feed that it may concern.
+    pub(super) fn touch(&self, change: &Arc<Change>) {
+        self.of_all.values().for_each(|tray| tray.put(change));
+        if self.by_key.is_empty() {
+            return;
+        }
+        let mut keys = Vec::with_capacity(32);
+        if let Some(before) = &change.before {
+            keys_of(before, &mut keys);
+        }
+        keys_of(&change.body.row, &mut keys);
+        for key in &keys {
+            // A feed that several keys find is handed the change once: the tray knows its newest.
+            self.by_key.get(key).into_iter().flat_map(HashMap::values).for_each(|tray| tray.put(change));
+        }
+    }
+
+    pub(super) fn remove(&mut self, attached: &Attached) {
+        match &attached.interest {
+            Interest::All => {
+                self.of_all.remove(&attached.id);
+            }
+            Interest::AnyOf(keys) => {
+                for key in keys {
+                    let Some(feeds) = self.by_key.get_mut(key) else { continue };
+                    feeds.remove(&attached.id);
+                    if feeds.is_empty() {
+                        self.by_key.remove(key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The changes that wait for one feed.
+#[derive(Debug, Default)]
+struct Tray {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    changes: VecDeque<Arc<Change>>,
+    newest: u64,
+    too_many: bool,
+}
+
+impl Tray {
+    fn put(&self, change: &Arc<Change>) {
+        let mut waiting = self.waiting();
+        if waiting.newest == change.offset {
+            return;
+        }
+        waiting.newest = change.offset;
+        if waiting.changes.len() >= WAITING_MAX {
+            waiting.too_many = true;
+            waiting.changes.clear();
+        }
+        if !waiting.too_many {
+            waiting.changes.push_back(change.clone());
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A feed's place in the index, until it is dropped.
+#[derive(Debug)]
+pub struct Attached {
+    hub: Arc<Hub>,
+    id: u64,
+    interest: Interest,
+    tray: Arc<Tray>,
+}
+
+impl Attached {
+    pub(super) fn new(hub: Arc<Hub>, index: &mut Index, interest: &Interest) -> Self {
+        index.last_id += 1;
+        let (id, tray) = (index.last_id, Arc::new(Tray::default()));
+        match interest {
+            Interest::All => {
+                index.of_all.insert(id, tray.clone());
+            }
+            Interest::AnyOf(keys) => {
+                for key in keys {
+                    index.by_key.entry(key.clone()).or_default().insert(id, tray.clone());
+                }
+            }
+        }
+        Self { hub, id, interest: interest.clone(), tray }
+    }
+
+    /// What was handed over since the last time, in order; none where it was too much to be kept.
+    pub fn take(&self) -> Option<Vec<Arc<Change>>> {
+        let mut waiting = self.tray.waiting();
+        (!waiting.too_many).then(|| waiting.changes.drain(..).collect())
+    }
+
+    /// Resolves when there is something to take.
+    pub async fn filled(&self) {
+        self.tray.filled.notified().await;
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.hub.detach(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(filter: serde_json::Value) -> Option<Vec<Key>> {
+        necessary(&serde_json::from_value(filter).expect("a filter"))
+    }
+
+    #[test]
+    fn the_rarest_condition_is_the_key() {
+        let open = serde_json::json!(["NEW", "ACTIVE"]);
+        let tag = |name: &str| Key::Tag(name.to_owned());
+        let filter = serde_json::json!({ "status": open, "tags": { "any": ["b", "a"] }, "severity": ["HIGH"] });
+        assert_eq!(keys(filter), Some(vec![tag("a"), tag("b")]));
+        let filter = serde_json::json!({ "status": open, "tags": { "all": ["a", "b"] } });
+        assert_eq!(keys(filter), Some(vec![tag("a")]), "one of all is enough");
+        let filter = serde_json::json!({ "status": open, "and": [{ "number": [7] }] });
+        assert_eq!(keys(filter), Some(vec![Key::Number(7)]));
+    }
+
+    #[test]
+    fn what_may_be_met_without_a_key_has_none() {
+        for filter in [
+            serde_json::json!({ "tags": { "none": ["a"] } }),
+            serde_json::json!({ "entity": [{ "value": "10.0.0.7" }], "text": "beacon" }),
+            serde_json::json!({ "not": { "number": [7] } }),
+            serde_json::json!({ "or": [{ "number": [7] }, { "text": "beacon" }] }),
+            serde_json::json!({ "tags": { "all": [] } }),
+        ] {
+            assert_eq!(keys(filter.clone()), None, "{filter}");
+        }
+        let filter = serde_json::json!({ "or": [{ "number": [7] }, { "tags": { "any": [] } }] });
+        assert_eq!(keys(filter), Some(vec![Key::Number(7)]), "an empty list is met by none");
+    }
+}

@@ -1,0 +1,229 @@
+//! One client's subscription, from the request to its end: alone where it has to be, in a group wherever it can.
+//!
+//! However often it changes between the two, the client sees one stream: items ascend by position, none is left out, none
+//! comes twice, and `live` comes once. Alone means a stream of its own, from the place where the client stands.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::{Response, Value};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::asked::{self, Asked, Key, Reading, Start};
+use super::endpoint::Endpoint;
+use super::group::{Claim, Entry, Frame, Groups, Item, Member, Source, Standing, Turn};
+use super::operation::Ready;
+use crate::domain::Result;
+use crate::domain::position::Position;
+use crate::graphql::error::present;
+use crate::realtime::track::{Kind, Track};
+
+/// How long one who asked waits for another who founds the group: that takes one read of the database, if any.
+const FOUNDING_WAIT: Duration = Duration::from_secs(1);
+
+/// So many frames of backlog make a founder give up: others should not wait for its past.
+const FOUNDING_FRAMES: usize = 64;
+
+/// A subscription on its way to one client.
+pub(crate) struct Following<E: Endpoint> {
+    endpoint: E,
+    groups: Groups,
+    asked: Arc<Asked>,
+    viewer: E::Viewer,
+    key: Option<Key>,
+    /// The client has everything up to here; none where it begins at the present.
+    at: Option<Position>,
+    /// Whether `at` is the client's own claim, which nobody has held against the log yet.
+    claimed: bool,
+    /// Whether the client has had its `live`.
+    live: bool,
+    way: Way,
+}
+
+enum Way {
+    Start,
+    Alone(Box<Alone>),
+    Member(Member),
+    Ended,
+}
+
+/// A stream of its own.
+struct Alone {
+    source: Source,
+    begun: bool,
+    /// The right to make a group of it, with what it has said so far.
+    claim: Option<(Claim, VecDeque<Frame>)>,
+    /// Where it began, if not at the present.
+    from: Option<u64>,
+}
+
+impl<E: Endpoint> Following<E> {
+    /// Starts nothing yet.
+    pub(crate) fn new(endpoint: E, groups: Groups, ready: Ready<E::Viewer>) -> Self {
+        let scope = |viewer: &E::Viewer, words: &asked::Words| endpoint.scope(viewer, words);
+        let Reading { asked, viewer, start, key } = asked::read(ready, scope);
+        let at = match start {
+            Start::After(position) => Some(position),
+            Start::Present | Start::Unreadable => None,
+        };
+        let (asked, way) = (Arc::new(asked), Way::Start);
+        Self { endpoint, groups, asked, viewer, key, at, claimed: true, live: false, way }
+    }
+
+    /// The next item; after a refusal and after the end there is none.
+    pub(crate) async fn next(&mut self) -> Result<Option<Item>> {
+        loop {
+            match &mut self.way {
+                Way::Start => self.start().await,
+                Way::Member(member) => match member.turn().await {
+                    Turn::Item(item) => {
+                        if matches!(item, Item::Refused(_)) {
+                            self.way = Way::Ended;
+                        }
+                        return Ok(Some(item));
+                    }
+                    Turn::Behind => {
+                        let standing = member.standing();
+                        self.go_on_from(standing);
+                    }
+                    Turn::Ended => self.way = Way::Ended,
+                },
+                Way::Alone(alone) => match alone.source.stream.next().await {
+                    Some(response) => {
+                        if let Some(item) = self.hear(response)? {
+                            return Ok(Some(item));
+                        }
+                    }
+                    None => self.way = Way::Ended,
+                },
+                Way::Ended => return Ok(None),
+            }
+        }
+    }
+
+    /// The member of a group that this is at present, for one who takes its frames from there directly.
+    pub(crate) fn take_member(&mut self) -> Option<Member> {
+        match std::mem::replace(&mut self.way, Way::Ended) {
+            Way::Member(member) => Some(member),
+            other => {
+                self.way = other;
+                None
+            }
+        }
+    }
+
+    /// Goes on where a member stood that its group has left behind.
+    pub(crate) fn go_on_from(&mut self, standing: Standing) {
+        (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false);
+        self.way = Way::Start;
+    }
+
+    fn standing(&self) -> Standing {
+        let backlog_end = (!self.live).then(|| self.endpoint.present());
+        Standing { at: self.at, backlog_end }
+    }
+
+    async fn start(&mut self) {
+        let mut claim = None;
+        let vouched = !self.claimed || self.at.is_none_or(|at| self.endpoint.vouches(&at));
+        if let Some(key) = self.key.filter(|_| vouched) {
+            let mut waited = false;
+            loop {
+                match self.groups.enter(key, self.standing()) {
+                    Entry::Member(member) => return self.become_member(member),
+                    Entry::Claimed(mut decided) if !waited => {
+                        waited = true;
+                        // The claim's end is the decision, so there is never a change to see.
+                        if timeout(FOUNDING_WAIT, decided.changed()).await.is_err() {
+                            tracing::debug!("the founder of a group takes long, following alone");
+                        }
+                    }
+                    Entry::Vacant(vacant) => {
+                        claim = Some((vacant, VecDeque::new()));
+                        break;
+                    }
+                    Entry::Claimed(_) | Entry::Unreached => break,
+                }
+            }
+        }
+        let track = Track::default();
+        let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
+        let source = Source { stream: self.endpoint.execute_stream(request), track };
+        self.groups.counters().count_alone();
+        let from = self.at.map(|at| at.offset);
+        self.way = Way::Alone(Box::new(Alone { source, begun: false, claim, from }));
+    }
+
+    fn become_member(&mut self, member: Member) {
+        self.asked = member.asked().clone();
+        self.way = Way::Member(member);
+    }
+
+    /// Takes what the stream of its own says; tells what of it is for the client.
+    fn hear(&mut self, response: Response) -> Result<Option<Item>> {
+        let Way::Alone(mut alone) = std::mem::replace(&mut self.way, Way::Ended) else { return Ok(None) };
+        // async-graphql yields a subscription that it refuses as its first item.
+        if !alone.begun && response.is_err() && response.data == Value::Null {
+            return Ok(Some(Item::Refused(present(response).errors.into())));
+        }
+        alone.begun = true;
+        let frame = Frame::of(response, &alone.source.track, self.groups.counters())?;
+        let item = frame.item.clone();
+        let place = match frame.place {
+            Some(place) if place.kind != Kind::Resync => place,
+            // Nothing comes after a resync; and what has no place cannot be shared.
+            _ => {
+                alone.claim = None;
+                self.key = None;
+                self.way = Way::Alone(alone);
+                return Ok(Some(item));
+            }
+        };
+        let is_second_live = place.kind == Kind::Live && self.live;
+        (self.at, self.claimed, self.live) = (Some(place.position), false, self.live || place.kind == Kind::Live);
+        self.share(alone, frame);
+        Ok((!is_second_live).then_some(item))
+    }
+
+    /// Goes on in a group, where there is one that reaches here, or where this stream can be made one.
+    fn share(&mut self, mut alone: Box<Alone>, frame: Frame) {
+        let Some(key) = self.key else {
+            self.way = Way::Alone(alone);
+            return;
+        };
+        let offset = self.at.map_or(0, |at| at.offset);
+        let (claim, mut said) = match alone.claim.take() {
+            Some((claim, said)) => (claim, said),
+            None => match self.groups.enter(key, self.standing()) {
+                Entry::Member(member) => return self.become_member(member),
+                Entry::Vacant(claim) => {
+                    // What it said before has gone.
+                    alone.from = Some(offset);
+                    (claim, VecDeque::new())
+                }
+                Entry::Claimed(_) | Entry::Unreached => {
+                    self.way = Way::Alone(alone);
+                    return;
+                }
+            },
+        };
+        said.push_back(frame);
+        if self.live {
+            let from = alone.from.unwrap_or(offset);
+            match claim.found(self.asked.clone(), alone.source, from, said) {
+                Ok(member) => self.become_member(member),
+                Err(source) => {
+                    let alone = Alone { source, begun: true, claim: None, from: None };
+                    self.way = Way::Alone(Box::new(alone));
+                }
+            }
+            return;
+        }
+        if said.len() < FOUNDING_FRAMES {
+            alone.claim = Some((claim, said));
+        }
+        self.way = Way::Alone(alone);
+    }
+}

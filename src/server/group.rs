@@ -1,0 +1,494 @@
+//! Groups: one execution and one serialisation of each frame for everybody who asked for the same.
+//!
+//! A group follows one stream and keeps the bytes of its newest frames, by count and by bytes. A member is a cursor in
+//! them: it takes each frame when its socket has room, so there is no queue for each member, and a slow one delays nobody.
+//! What must hold:
+//! - a member is given every item after the place where it joined, in order, once; of the markers it is given one `live`,
+//!   at its own backlog's end, and then the heartbeats;
+//! - a member that the tail has left behind is told so, and follows alone until the tail reaches it again;
+//! - a group is founded by a stream that went well as far as `live`, and ends with its last member or with its stream.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use async_graphql::{Response, ServerError};
+use axum::extract::ws::Utf8Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use super::asked::{Asked, Key};
+use super::operation::{Body, caught};
+use crate::domain::position::{Fingerprint, Position};
+use crate::domain::{Error, Result};
+use crate::graphql::error::{present, refuse};
+use crate::realtime::track::{Kind, Place, Track};
+
+/// What groups may hold, and what they did.
+#[derive(Clone, Debug)]
+pub struct GroupSettings {
+    /// Newest frames that a group keeps for members that are behind, and for those who come back.
+    pub tail_frames: usize,
+    /// Bytes of them. The newest frame is kept whatever its size.
+    pub tail_bytes: usize,
+    /// What was done, for whoever wants to know.
+    pub counters: Arc<Counters>,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        Self { tail_frames: 512, tail_bytes: 256 * 1024, counters: Arc::default() }
+    }
+}
+
+/// What groups did since the server started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    executed: AtomicU64,
+    shared: AtomicU64,
+    alone: AtomicU64,
+    open: AtomicU64,
+    members: AtomicU64,
+}
+
+impl Counters {
+    /// Frames that were executed and serialised, in groups or for one client alone.
+    pub fn executed(&self) -> u64 {
+        self.executed.load(Ordering::Relaxed)
+    }
+
+    /// Frames that members were given.
+    pub fn shared(&self) -> u64 {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    /// Streams that were started for one client alone, founders of groups among them.
+    pub fn alone(&self) -> u64 {
+        self.alone.load(Ordering::Relaxed)
+    }
+
+    /// Groups at present.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Members of groups at present.
+    pub fn members(&self) -> u64 {
+        self.members.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_alone(&self) {
+        self.alone.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What a transport sends of a subscription.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// A response, as JSON.
+    Next(Utf8Bytes),
+    /// Why there is no stream; the last item.
+    Refused(Arc<[ServerError]>),
+}
+
+/// An item and where it stands; without a place it belongs to no position, like an error.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) place: Option<Place>,
+    pub(crate) item: Item,
+}
+
+impl Frame {
+    /// The frame of a response that a stream has yielded, its place taken from the track.
+    pub(crate) fn of(response: Response, track: &Track, counters: &Counters) -> Result<Self> {
+        counters.executed.fetch_add(1, Ordering::Relaxed);
+        let json = serde_json::to_string(&Body(&present(response)));
+        let json = json.map_err(|error| Error::fault("writing a response", error))?;
+        Ok(Self { place: track.take(), item: Item::Next(json.into()) })
+    }
+
+    fn fault(error: Error) -> Self {
+        Self { place: None, item: Item::Refused(refuse(error).errors.into()) }
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.item {
+            Item::Next(json) => json.len(),
+            Item::Refused(_) => 0,
+        }
+    }
+}
+
+/// A stream and the note beside it.
+pub(crate) struct Source {
+    pub(crate) stream: BoxStream<'static, Response>,
+    pub(crate) track: Track,
+}
+
+/// Where somebody who wants to join stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// It has everything up to here; none for one who begins at the present.
+    pub(crate) at: Option<Position>,
+    /// It waits for `live` at or after this offset; none where it has had its `live`.
+    pub(crate) backlog_end: Option<u64>,
+}
+
+/// The groups of a server. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Groups(Arc<Registry>);
+
+#[derive(Default)]
+struct Registry {
+    settings: GroupSettings,
+    seats: Mutex<HashMap<Key, Seat>>,
+}
+
+enum Seat {
+    /// Somebody tries whether the operation is one; closed when it is decided.
+    Claimed(watch::Receiver<()>),
+    Open(Arc<Group>),
+}
+
+/// What is to be done by one who asked.
+pub(crate) enum Entry {
+    /// Take what the group has.
+    Member(Member),
+    /// There is a group, but what it keeps does not reach back.
+    Unreached,
+    /// Somebody founds the group just now.
+    Claimed(watch::Receiver<()>),
+    /// Found it.
+    Vacant(Claim),
+}
+
+/// The right to found a group; given back when it is dropped.
+pub(crate) struct Claim {
+    groups: Groups,
+    key: Key,
+    _decided: watch::Sender<()>,
+}
+
+impl Groups {
+    pub(crate) fn new(settings: GroupSettings) -> Self {
+        Self(Arc::new(Registry { settings, seats: Mutex::default() }))
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.0.settings.counters
+    }
+
+    fn seats(&self) -> MutexGuard<'_, HashMap<Key, Seat>> {
+        self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins the group of a key, if there is one that reaches back to where the caller stands.
+    pub(crate) fn enter(&self, key: Key, standing: Standing) -> Entry {
+        let mut seats = self.seats();
+        match seats.get(&key) {
+            Some(Seat::Claimed(decided)) => Entry::Claimed(decided.clone()),
+            Some(Seat::Open(group)) => match Member::join(self, group, standing) {
+                Some(member) => Entry::Member(member),
+                None => Entry::Unreached,
+            },
+            None => {
+                let (decided, undecided) = watch::channel(());
+                seats.insert(key, Seat::Claimed(undecided));
+                Entry::Vacant(Claim { groups: self.clone(), key, _decided: decided })
+            }
+        }
+    }
+
+    fn end(&self, group: &Arc<Group>) {
+        let mut seats = self.seats();
+        group.state().ended = true;
+        if matches!(seats.get(&group.key), Some(Seat::Open(open)) if Arc::ptr_eq(open, group)) {
+            seats.remove(&group.key);
+            self.counters().open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Claim {
+    /// Founds the group with a live stream: the founder is its first member, what the stream has said since `from` is its
+    /// tail, and the last of it is where the founder stands.
+    pub(crate) fn found(self, asked: Arc<Asked>, source: Source, from: u64, said: VecDeque<Frame>) -> Founded {
+        let Some(last) = said.back().and_then(|frame| frame.place) else { return Err(source) };
+        let groups = self.groups.clone();
+        let mut state = State { from, ..State::default() };
+        said.into_iter().for_each(|frame| state.add(frame, &groups.0.settings));
+        let group = Arc::new(Group {
+            key: self.key,
+            identity: (last.position.epoch, last.position.queue),
+            asked,
+            track: source.track.clone(),
+            state: Mutex::new(state),
+            driver: OnceLock::new(),
+        });
+        let standing = Standing { at: Some(last.position), backlog_end: None };
+        let mut seats = groups.seats();
+        let Some(founder) = Member::join(&groups, &group, standing) else { return Err(source) };
+        seats.insert(self.key, Seat::Open(group.clone()));
+        groups.counters().open.fetch_add(1, Ordering::Relaxed);
+        drop(seats);
+        let driver = tokio::spawn(drive(groups.clone(), group.clone(), source));
+        // The founder is a member until the caller drops it, so nobody needs the handle earlier.
+        group.driver.get_or_init(|| driver.abort_handle());
+        Ok(founder)
+    }
+}
+
+/// The founder, or its stream where that cannot be shared.
+type Founded = std::result::Result<Member, Source>;
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut seats = self.groups.seats();
+        if matches!(seats.get(&self.key), Some(Seat::Claimed(_))) {
+            seats.remove(&self.key);
+        }
+    }
+}
+
+struct Group {
+    key: Key,
+    /// What all its positions have in common.
+    identity: (uuid::Uuid, Option<Fingerprint>),
+    /// What to execute for a member that follows alone.
+    asked: Arc<Asked>,
+    track: Track,
+    state: Mutex<State>,
+    driver: OnceLock<AbortHandle>,
+}
+
+#[derive(Default)]
+struct State {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    /// How many frames have left the tail.
+    first: u64,
+    /// Every item of the stream after this offset is in the tail.
+    from: u64,
+    /// The newest `live`: its number and its offset.
+    live: Option<(u64, u64)>,
+    ended: bool,
+    members: usize,
+    sleepers: Vec<Sleeper>,
+    vacant: Vec<usize>,
+}
+
+/// Whom to wake, and for what.
+#[derive(Default)]
+struct Sleeper {
+    waker: Option<Waker>,
+    wants_live: bool,
+}
+
+impl Group {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn next(&self) -> u64 {
+        self.first + self.frames.len() as u64
+    }
+
+    fn add(&mut self, frame: Frame, settings: &GroupSettings) {
+        if let Some(Place { position, kind: Kind::Live }) = frame.place {
+            self.live = Some((self.next(), position.offset));
+        }
+        self.bytes += frame.bytes();
+        self.frames.push_back(frame);
+        while self.frames.len() > 1 && (self.frames.len() > settings.tail_frames || self.bytes > settings.tail_bytes) {
+            let Some(oldest) = self.frames.pop_front() else { break };
+            self.first += 1;
+            self.bytes -= oldest.bytes();
+            self.from = oldest.place.map_or(self.from, |place| self.from.max(place.position.offset));
+        }
+    }
+
+    /// The number of the first frame that stands at or after an offset.
+    fn number_at(&self, offset: u64) -> u64 {
+        let before = |frame: &Frame| frame.place.is_some_and(|place| place.position.offset < offset);
+        self.first + self.frames.partition_point(before) as u64
+    }
+
+    /// Whom a new frame concerns: a `live` only those who wait for it.
+    fn rouse(&mut self, live_only: bool) -> Vec<Waker> {
+        let concerned = self.sleepers.iter_mut().filter(|sleeper| sleeper.wants_live || !live_only);
+        concerned.filter_map(|sleeper| sleeper.waker.take()).collect()
+    }
+}
+
+/// Follows the group's stream to its end; aborted with the last member.
+async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
+    loop {
+        let (frame, last) = match caught(source.stream.next()).await {
+            Ok(Some(response)) => match Frame::of(response, &group.track, groups.counters()) {
+                Ok(frame) => (frame, false),
+                Err(fault) => (Frame::fault(fault), true),
+            },
+            Ok(None) => break,
+            Err(fault) => (Frame::fault(fault), true),
+        };
+        let is_live = frame.place.is_some_and(|place| place.kind == Kind::Live);
+        let wakers = {
+            let mut state = group.state();
+            state.add(frame, &groups.0.settings);
+            state.rouse(is_live)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        if last {
+            break;
+        }
+    }
+    groups.end(&group);
+    let wakers = group.state().rouse(false);
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+/// What a member is told.
+pub(crate) enum Turn {
+    /// The next item, and where the member stands now.
+    Item(Item),
+    /// The tail no longer holds what comes next.
+    Behind,
+    /// The stream is over.
+    Ended,
+}
+
+/// A cursor in the frames of a group.
+pub(crate) struct Member {
+    groups: Groups,
+    group: Arc<Group>,
+    sleeper: usize,
+    next: u64,
+    standing: Standing,
+}
+
+impl Member {
+    fn join(groups: &Groups, group: &Arc<Group>, standing: Standing) -> Option<Self> {
+        let mut state = group.state();
+        if state.ended {
+            return None;
+        }
+        let next = match (standing.at, standing.backlog_end) {
+            (Some(at), _) if (at.epoch, at.queue) != group.identity || at.offset < state.from => return None,
+            (Some(at), None) => state.number_at(at.offset + 1),
+            // A `live` at the same offset will do.
+            (Some(at), Some(_)) => state.number_at(at.offset),
+            // One who begins at the present wants nothing from before its `live`.
+            (None, Some(end)) => state.live.filter(|live| live.1 >= end).map_or(state.next(), |live| live.0),
+            (None, None) => return None,
+        };
+        if let Some(end) = standing.backlog_end
+            && !state.live.is_some_and(|(number, offset)| number >= next && offset >= end)
+        {
+            group.track.ask(end);
+        }
+        let sleeper = state.vacant.pop().unwrap_or_else(|| {
+            state.sleepers.push(Sleeper::default());
+            state.sleepers.len() - 1
+        });
+        state.members += 1;
+        groups.counters().members.fetch_add(1, Ordering::Relaxed);
+        drop(state);
+        Some(Self { groups: groups.clone(), group: group.clone(), sleeper, next, standing })
+    }
+
+    /// Where it stands.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// What the group executes: the same as this member asked for.
+    pub(crate) fn asked(&self) -> &Arc<Asked> {
+        &self.group.asked
+    }
+
+    /// The next item that is for this member.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let mut state = self.group.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(index) = self.next.checked_sub(state.first) else { return Poll::Ready(Turn::Behind) };
+            let Some(frame) = state.frames.get(usize::try_from(index).unwrap_or(usize::MAX)) else {
+                if state.ended {
+                    return Poll::Ready(Turn::Ended);
+                }
+                let sleeper = &mut state.sleepers[self.sleeper];
+                sleeper.wants_live = self.standing.backlog_end.is_some();
+                if !sleeper.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    sleeper.waker = Some(cx.waker().clone());
+                }
+                return Poll::Pending;
+            };
+            self.next += 1;
+            if !self.standing.admits(frame.place) {
+                continue;
+            }
+            let item = frame.item.clone();
+            drop(state);
+            self.groups.counters().shared.fetch_add(1, Ordering::Relaxed);
+            return Poll::Ready(Turn::Item(item));
+        }
+    }
+
+    /// The next item that is for this member.
+    pub(crate) async fn turn(&mut self) -> Turn {
+        std::future::poll_fn(|cx| self.poll_turn(cx)).await
+    }
+}
+
+impl Standing {
+    /// Whether a frame of the group is for one who stands here; it stands there then.
+    fn admits(&mut self, place: Option<Place>) -> bool {
+        let Some(Place { position, kind }) = place else { return true };
+        let beyond = |at: Option<Position>| at.map(|at| position.offset > at.offset);
+        let admitted = match (kind, self.backlog_end) {
+            (Kind::Resync, _) => true,
+            (Kind::Live, Some(end)) => position.offset >= end,
+            (Kind::Live, None) => false,
+            (Kind::Item, Some(_)) => beyond(self.at) == Some(true),
+            (Kind::Item, None) => beyond(self.at) != Some(false),
+            // The backlog of a member is done at once; its `live` moves the position on.
+            (Kind::Heartbeat, Some(_)) => false,
+            (Kind::Heartbeat, None) => self.at.is_none_or(|at| position.offset >= at.offset),
+        };
+        if admitted {
+            self.at = Some(position);
+            if kind == Kind::Live {
+                self.backlog_end = None;
+            }
+        }
+        admitted
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut seats = self.groups.seats();
+        let mut state = self.group.state();
+        state.members -= 1;
+        state.sleepers[self.sleeper] = Sleeper::default();
+        state.vacant.push(self.sleeper);
+        self.groups.counters().members.fetch_sub(1, Ordering::Relaxed);
+        if state.members > 0 {
+            return;
+        }
+        state.ended = true;
+        drop(state);
+        if matches!(seats.get(&self.group.key), Some(Seat::Open(open)) if Arc::ptr_eq(open, &self.group)) {
+            seats.remove(&self.group.key);
+            self.groups.counters().open.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(seats);
+        if let Some(driver) = self.group.driver.get() {
+            driver.abort();
+        }
+    }
+}

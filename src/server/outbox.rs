@@ -1,0 +1,197 @@
+//! What waits to be written to one socket: messages of its operations, bounded by count, bytes and age; and the members
+//! of groups that were handed to its writer, which have no queue at all, as their frames wait in the group.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use async_graphql::{Response, ServerError};
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::group::{Item, Member, Standing, Turn};
+use super::operation::Body;
+use super::transport_ws::Outgoing;
+use crate::domain::Result;
+
+/// One use of an id. The client may use the same id again for another.
+pub(super) struct Operation {
+    pub(super) id: String,
+    /// A `next` up to its payload; the payload and a brace complete it.
+    envelope: String,
+    /// The client wants nothing more of it.
+    completed: AtomicBool,
+}
+
+impl Operation {
+    pub(super) fn new(id: String) -> Self {
+        let envelope = format!(r#"{{"type":"next","id":{},"payload":"#, Value::String(id.clone()));
+        Self { id, envelope, completed: AtomicBool::new(false) }
+    }
+
+    /// The client wants nothing more of it.
+    pub(super) fn complete(&self) {
+        self.completed.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_completed(&self) -> bool {
+        self.completed.load(Ordering::Relaxed)
+    }
+
+    /// A payload that is JSON already, and shared: it is copied once, into the message.
+    fn next_of(&self, payload: &str) -> String {
+        let mut text = String::with_capacity(self.envelope.len() + payload.len() + 1);
+        text.push_str(&self.envelope);
+        text.push_str(payload);
+        text.push('}');
+        text
+    }
+}
+
+/// Where the operations of a socket put their messages.
+#[derive(Clone)]
+pub(super) struct Outbox {
+    messages: mpsc::Sender<Queued>,
+    bytes: Arc<Semaphore>,
+    capacity: usize,
+}
+
+/// What an operation put into the outbox.
+pub(super) struct Queued {
+    pub(super) operation: Arc<Operation>,
+    pub(super) content: Content,
+    pub(super) since: Instant,
+    /// Its share of the outbox; returned when the writer takes it.
+    _bytes: Option<OwnedSemaphorePermit>,
+}
+
+pub(super) enum Content {
+    /// One of several messages.
+    Next(String),
+    /// The last message of its operation.
+    Last(String),
+    /// From here on the writer takes the frames from the group.
+    Member(Box<Handover>),
+}
+
+/// A member, and who waits for it to come back.
+pub(super) struct Handover {
+    member: Member,
+    back: oneshot::Sender<Returned>,
+}
+
+/// How a member comes back from the writer.
+pub(super) enum Returned {
+    /// The group's tail has left it behind; it stands here.
+    Behind(Standing),
+    /// The stream has failed.
+    Refused(Arc<[ServerError]>),
+    /// The stream is over.
+    Ended,
+}
+
+impl Outbox {
+    pub(super) fn new(messages: usize, capacity: usize) -> (Self, mpsc::Receiver<Queued>) {
+        let (messages, queue) = mpsc::channel(messages.max(1));
+        (Self { messages, bytes: Arc::new(Semaphore::new(capacity)), capacity }, queue)
+    }
+
+    /// The outbox as one operation sees it.
+    pub(super) fn of(&self, operation: Arc<Operation>) -> OperationOutbox {
+        OperationOutbox { operation, outbox: self.clone() }
+    }
+}
+
+/// The outbox as one operation sees it.
+pub(super) struct OperationOutbox {
+    operation: Arc<Operation>,
+    outbox: Outbox,
+}
+
+impl OperationOutbox {
+    pub(super) async fn next(&self, answer: &Response) -> Result<()> {
+        let message = Outgoing::Next { id: &self.operation.id, payload: Body(answer) };
+        self.put(Content::Next(message.text()?)).await;
+        Ok(())
+    }
+
+    /// A payload that is JSON already.
+    pub(super) async fn next_of(&self, payload: &str) {
+        self.put(Content::Next(self.operation.next_of(payload))).await;
+    }
+
+    pub(super) async fn error(&self, errors: &[ServerError]) -> Result<()> {
+        let message = Outgoing::Error { id: &self.operation.id, payload: errors };
+        self.put(Content::Last(message.text()?)).await;
+        Ok(())
+    }
+
+    pub(super) async fn complete(&self) -> Result<()> {
+        self.put(Content::Last(Outgoing::Complete { id: &self.operation.id }.text()?)).await;
+        Ok(())
+    }
+
+    /// Lets the writer take the frames of the group itself, behind everything that was put here before.
+    pub(super) async fn hand_over(&self, member: Member) -> Returned {
+        let (back, returned) = oneshot::channel();
+        self.put(Content::Member(Box::new(Handover { member, back }))).await;
+        // The writer drops it only with its socket, which ends this task as well.
+        returned.await.unwrap_or(Returned::Ended)
+    }
+
+    /// Waits for room. A socket that is gone takes nothing, and this task with it.
+    async fn put(&self, content: Content) {
+        let length = match &content {
+            Content::Next(text) | Content::Last(text) => text.len(),
+            Content::Member(_) => 0,
+        };
+        let share = u32::try_from(length.min(self.outbox.capacity)).unwrap_or(u32::MAX);
+        let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
+        let queued = Queued { operation: self.operation.clone(), content, since: Instant::now(), _bytes: bytes };
+        self.outbox.messages.send(queued).await.unwrap_or_default();
+    }
+}
+
+/// The members that the writer of a socket serves, in turn.
+#[derive(Default)]
+pub(super) struct Handed(VecDeque<(Arc<Operation>, Handover)>);
+
+impl Handed {
+    pub(super) fn add(&mut self, operation: Arc<Operation>, handover: Handover) {
+        self.0.push_back((operation, handover));
+    }
+
+    /// The next message of any of them; never, while none has one.
+    pub(super) async fn next(&mut self) -> String {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<String> {
+        for _ in 0..self.0.len() {
+            let Some((operation, mut handover)) = self.0.pop_front() else { break };
+            // The operation's task is gone: the client has completed it.
+            if operation.is_completed() || handover.back.poll_closed(cx).is_ready() {
+                continue;
+            }
+            let returned = match handover.member.poll_turn(cx) {
+                Poll::Pending => {
+                    self.0.push_back((operation, handover));
+                    continue;
+                }
+                Poll::Ready(Turn::Item(Item::Next(payload))) => {
+                    let text = operation.next_of(&payload);
+                    self.0.push_back((operation, handover));
+                    return Poll::Ready(text);
+                }
+                Poll::Ready(Turn::Item(Item::Refused(errors))) => Returned::Refused(errors),
+                Poll::Ready(Turn::Behind) => Returned::Behind(handover.member.standing()),
+                Poll::Ready(Turn::Ended) => Returned::Ended,
+            };
+            // A task that is gone wants nothing.
+            handover.back.send(returned).unwrap_or_default();
+        }
+        Poll::Pending
+    }
+}

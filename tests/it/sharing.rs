@@ -1,0 +1,335 @@
+//! One execution and one serialisation for everybody who asked for the same; and nobody can tell from what it gets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watchfloor::server::group::{Counters, GroupSettings};
+use watchfloor::server::routes::Settings;
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::{Following, Options, TestDesk};
+use crate::support::dice::Dice;
+use crate::support::socket::{Frame, Socket};
+use crate::support::stream::{QUEUE, offset, present, read_to, short};
+
+each_database!(
+    many_members_cost_one_execution,
+    members_join_at_the_seam_under_writes,
+    a_slow_member_is_left_behind_and_loses_nothing,
+    two_scopes_never_share_bytes,
+    resumed_from_the_tail_is_resumed_alone_byte_for_byte,
+    what_cannot_be_shared_is_not,
+    a_group_ends_with_its_last_member,
+);
+
+const RENAMED: &str =
+    "mutation($id: ID!, $title: String!) { renameIncident(input: { incidentId: $id, title: $title }) { position } }";
+
+/// A desk, and what its groups do.
+async fn counted(database: &TestDatabase, groups: GroupSettings) -> (TestDesk, Arc<Counters>) {
+    let counters = groups.counters.clone();
+    // No heartbeat comes in between: frames are counted.
+    let heartbeat = Duration::from_secs(600);
+    let options = Options { settings: Settings { groups, ..Settings::default() }, heartbeat, ..Options::default() };
+    (TestDesk::open_with(database, options).await, counters)
+}
+
+async fn rename(desk: &TestDesk, id: &str, title: &str) {
+    desk.data(RENAMED, json!({ "id": id, "title": title })).await;
+}
+
+/// Waits for something that the server does on its own after a client was answered.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A stream that has said `Live`.
+async fn live(desk: &TestDesk, variables: Value) -> Following {
+    let mut stream = desk.follow(QUEUE, variables).await;
+    stream.items_until("Live").await;
+    stream
+}
+
+async fn many_members_cost_one_execution(database: TestDatabase) {
+    const MEMBERS: usize = 25;
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let id = desk.incident("Beaconing").await;
+    let after = present(&desk, &json!({})).await;
+    let mut members = Vec::new();
+    for number in 0..MEMBERS {
+        // With a position, with null, and without: it is no part of what is shared.
+        let variables = match number % 3 {
+            0 => json!({ "filter": {}, "after": after }),
+            1 => json!({ "filter": {}, "after": null }),
+            _ => json!({ "filter": {} }),
+        };
+        members.push(live(&desk, variables).await);
+    }
+    until("all are members", || counters.members() == MEMBERS as u64).await;
+    assert_eq!((counters.open(), counters.alone()), (1, 1), "one stream for all of them");
+    let (executed, shared) = (counters.executed(), counters.shared());
+    for number in 0..10 {
+        rename(&desk, &id, &format!("Title {number}")).await;
+    }
+    let end = desk.log_end().await;
+    let mut lists = Vec::new();
+    for member in &mut members {
+        lists.push(read_to(member, end).await);
+    }
+    assert_eq!(lists[0].len(), 10);
+    assert!(lists.iter().all(|list| *list == lists[0]), "the same for all");
+    assert_eq!(counters.executed() - executed, 10, "one execution for each change");
+    assert_eq!(counters.shared() - shared, 10 * MEMBERS as u64, "its bytes for each member");
+}
+
+async fn members_join_at_the_seam_under_writes(database: TestDatabase) {
+    const WRITES: usize = 150;
+    // A short tail, so that some join from it, some follow alone first, and some fall behind it.
+    let groups = GroupSettings { tail_frames: 12, ..GroupSettings::default() };
+    let (desk, counters) = counted(&database, groups).await;
+    let mut dice = Dice::of_this_run();
+    let filter = json!({ "severity": ["MEDIUM"] });
+    let start = present(&desk, &filter).await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(desk.incident(&format!("Incident {number}")).await);
+    }
+    let mut known = vec![start.clone(), present(&desk, &filter).await];
+    let mut readers = Vec::new();
+    for write in 0..WRITES {
+        let id = dice.pick(&ids).clone();
+        if dice.chance(30) {
+            let severity = if dice.chance(50) { "HIGH" } else { "MEDIUM" };
+            let set = "mutation($id: ID!, $to: Severity!) {
+                setIncidentSeverity(input: { incidentId: $id, severity: $to }) { position } }";
+            desk.data(set, json!({ "id": id, "to": severity })).await;
+        } else {
+            rename(&desk, &id, &format!("Title {write}")).await;
+        }
+        if write % 3 == 0 {
+            known.push(present(&desk, &filter).await);
+            let after = if dice.chance(10) { Value::Null } else { dice.pick(&known).clone() };
+            let stream = desk.follow(QUEUE, json!({ "filter": filter, "after": after })).await;
+            readers.push((after, tokio::spawn(to_the_end(stream))));
+        }
+    }
+    desk.incident(THE_END).await;
+    // Another node, where nobody else asks.
+    let elsewhere = TestDesk::open(&database).await;
+    let variables = json!({ "filter": filter, "after": start });
+    let mut truth = to_the_end(elsewhere.follow(QUEUE, variables).await).await;
+    truth.retain(|item| !is_marker(item));
+    assert!(truth.len() > WRITES / 2);
+    for (number, (after, reader)) in readers.into_iter().enumerate() {
+        let items = reader.await.expect("a reader");
+        let places: Vec<u64> = items.iter().map(|item| offset(&item["position"])).collect();
+        assert!(places.is_sorted(), "reader {number}: {places:?}");
+        let live = items.iter().position(|item| item["__typename"] == "Live").expect("it goes live");
+        assert_eq!(items.iter().filter(|item| item["__typename"] == "Live").count(), 1, "reader {number}: once");
+        let begin = if after.is_null() { places[0] } else { offset(&after) };
+        assert!(!after.is_null() || live == 0, "the present has no backlog");
+        let got: Vec<&Value> = items.iter().filter(|item| !is_marker(item)).collect();
+        let wanted: Vec<&Value> = truth.iter().filter(|item| offset(&item["position"]) > begin).collect();
+        assert_eq!(got, wanted, "reader {number} from {begin}, live at {}", places[live]);
+    }
+    println!("{} streams alone, {} executions, {} shared", counters.alone(), counters.executed(), counters.shared());
+    assert!(counters.shared() > counters.executed(), "most of it was shared");
+}
+
+const THE_END: &str = "The end";
+
+fn is_marker(item: &Value) -> bool {
+    matches!(item["__typename"].as_str(), Some("Live" | "Heartbeat"))
+}
+
+/// Everything up to the incident of that title, and up to `Live`.
+async fn to_the_end(mut stream: Following) -> Vec<Value> {
+    let mut items: Vec<Value> = Vec::new();
+    let (mut live, mut end) = (false, false);
+    while !(live && end) {
+        let item = stream.item().await;
+        live |= item["__typename"] == "Live";
+        end |= item["row"]["title"] == THE_END;
+        items.push(item);
+    }
+    items
+}
+
+async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) {
+    let mut settings = Settings::default();
+    settings.groups.tail_frames = 4;
+    // Nobody is closed here for being slow.
+    settings.socket.write_deadline = Duration::from_secs(300);
+    settings.socket.outbox_age = Duration::from_secs(300);
+    let counters = settings.groups.counters.clone();
+    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
+    let id = desk.incident("Busy").await;
+    let mut quick = live(&desk, json!({})).await;
+    let mut slow = live(&desk, json!({})).await;
+    let alone = counters.alone();
+    let mut seen = Vec::new();
+    // More than the sockets' buffers and the outbox take.
+    for number in 0..40 {
+        rename(&desk, &id, &format!("{number} {}", "x".repeat(400_000))).await;
+        seen.push(quick.change().await);
+    }
+    let mut late = Vec::new();
+    while late.len() < 40 {
+        late.push(slow.change().await);
+    }
+    assert_eq!(
+        late.iter().map(short).collect::<Vec<_>>(),
+        seen.iter().map(short).collect::<Vec<_>>(),
+        "in order, once"
+    );
+    assert!(late == seen, "the same items");
+    assert!(counters.alone() > alone, "it followed alone meanwhile");
+    until("it is a member again", || counters.members() == 2).await;
+    let executed = counters.executed();
+    rename(&desk, &id, "Short").await;
+    assert_eq!(slow.change().await, quick.change().await);
+    assert_eq!(counters.executed() - executed, 1, "shared again");
+}
+
+async fn two_scopes_never_share_bytes(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    for (account, role) in [("ada", "RESPONDER"), ("bob", "RESPONDER"), ("eve", "READER")] {
+        desk.user(account, role).await;
+    }
+    let mine = json!({ "filter": { "owner": { "me": true } } });
+    let mut streams = Vec::new();
+    for (account, variables, groups) in [
+        ("ada", json!({}), 1),
+        ("bob", json!({}), 1),
+        ("eve", json!({}), 2),
+        ("ada", mine.clone(), 3),
+        ("bob", mine.clone(), 4),
+        ("ada", mine.clone(), 4),
+    ] {
+        let mut stream = desk.follow_as(account, QUEUE, variables.clone()).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+        assert_eq!(counters.open(), groups, "{account} with {variables}");
+    }
+    let literal = "subscription { incidentQueue(filter: { owner: { meAndMyGroups: true } }) { __typename position } }";
+    for (account, groups) in [("ada", 5), ("bob", 6)] {
+        let mut stream = desk.follow_as(account, literal, json!({})).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+        assert_eq!(counters.open(), groups, "{account} with `me` in the document");
+    }
+    let id = desk.incident("Whose?").await;
+    let assign = "mutation($id: ID!) { assignIncident(input: { incidentId: $id, owner: { me: true } }) { changed } }";
+    desk.data_as(Some("bob"), assign, json!({ "id": id })).await;
+    let end = desk.log_end().await;
+    assert_eq!(read_to(&mut streams[4], end).await.len(), 1, "bob's own");
+    desk.data_as(Some("ada"), assign, json!({ "id": id })).await;
+    let of_ada = streams[3].change().await;
+    assert_eq!((short(&of_ada).1.as_str(), offset(&of_ada["position"])), ("QueueEntered", end + 1), "and not before");
+    assert_eq!(short(&streams[4].change().await).1, "QueueLeft");
+}
+
+async fn resumed_from_the_tail_is_resumed_alone_byte_for_byte(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let filter = json!({ "tags": { "none": ["noise"] } });
+    let id = desk.incident("Busy").await;
+    let mut positions = vec![present(&desk, &filter).await];
+    let mut member = live(&desk, json!({ "filter": filter, "after": positions[0] })).await;
+    for number in 0..12 {
+        rename(&desk, &id, &format!("Title {number} \"é\u{2028}🚨")).await;
+        positions.push(present(&desk, &filter).await);
+    }
+    read_to(&mut member, desk.log_end().await).await;
+    for (number, after) in positions.iter().enumerate() {
+        let executed = counters.executed();
+        let alone = counters.alone();
+        let shared = texts(&desk, json!({ "filter": filter, "after": after })).await;
+        assert_eq!(counters.alone(), alone, "from the tail");
+        assert!(counters.executed() - executed <= 1, "at most its `live` was executed");
+        // A variable that the document does not know makes another group, and so a stream alone.
+        let variables = json!({ "filter": filter, "after": after, "unused": number });
+        let by_itself = texts(&desk, variables).await;
+        assert_eq!(counters.alone(), alone + 1);
+        assert_eq!(shared, by_itself, "after {number} titles");
+        assert_eq!(shared.len(), 13 - number);
+    }
+}
+
+/// The frames up to `Live`, as they are written.
+async fn texts(desk: &TestDesk, variables: Value) -> Vec<String> {
+    let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replacen("http", "ws", 1))).await;
+    let payload = json!({ "query": QUEUE, "variables": variables });
+    socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
+    let mut texts = Vec::new();
+    loop {
+        let text = socket.text().await;
+        let live = text.contains(r#""__typename":"Live""#);
+        texts.push(text);
+        if live {
+            return texts;
+        }
+    }
+}
+
+async fn what_cannot_be_shared_is_not(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    desk.user("eve", "READER").await;
+    let id = desk.incident("One").await;
+    let log = |fields: &str| {
+        format!(
+            "subscription($of: ID) {{ activityLog(incidentId: $of) {{
+                __typename position ... on ActivityChange {{ change {{ {fields} }} }} }} }}"
+        )
+    };
+    let present_day = ["incident { title }", "entries { ... on CommentEntry { comment { body } } }"];
+    let mut streams = Vec::new();
+    for fields in present_day {
+        let mut stream = desk.follow(&log(fields), json!({ "of": id })).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    let mut stream = desk.follow_as("eve", &log("version"), json!({ "of": id })).await;
+    stream.items_until("Live").await;
+    streams.push(stream);
+    assert_eq!((counters.open(), counters.alone()), (0, 3), "nothing that reads the present, nor a reader's right");
+    for _ in 0..2 {
+        let mut stream = desk.follow(&log("version entries { kind }"), json!({ "of": id })).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    assert_eq!((counters.open(), counters.alone()), (1, 4), "the changes themselves");
+
+    let refused = [
+        ("subscription { incidentQueue(after: \"no position\") { position } }", json!({})),
+        ("subscription { incidentQueue { nonsense } }", json!({})),
+        ("subscription($of: ID) { activityLog(incidentId: $of) { position } }", json!({ "of": "incident:7" })),
+        ("subscription { incidentQueue(filter: { text: \" \" }) { position } }", json!({})),
+    ];
+    for (query, variables) in refused {
+        let Frame::Json(answer) = desk.follow(query, variables).await.frame().await else { panic!("no answer") };
+        assert_eq!(answer["type"], "error", "{query}: {answer}");
+    }
+    assert_eq!(counters.open(), 1, "what is refused founds nothing");
+}
+
+async fn a_group_ends_with_its_last_member(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let (one, other) = (live(&desk, json!({})).await, live(&desk, json!({})).await);
+    until("both are members", || counters.members() == 2).await;
+    drop(one);
+    until("one has left", || counters.members() == 1).await;
+    assert_eq!(counters.open(), 1);
+    drop(other);
+    until("the group is gone", || (counters.members(), counters.open()) == (0, 0)).await;
+    let executed = counters.executed();
+    let id = desk.incident("For nobody").await;
+    rename(&desk, &id, "For nobody at all").await;
+    assert_eq!(counters.executed(), executed);
+    live(&desk, json!({})).await;
+}

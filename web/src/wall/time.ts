@@ -1,0 +1,31 @@
+// Times as a wall says them.
+
+const MINUTE_MS = 60_000;
+const HOUR_MS = 60 * MINUTE_MS;
+const DAY_MS = 24 * HOUR_MS;
+
+/** How long ago, in two units at most. A time that is ahead of this screen's clock is now. */
+export function age(since: string | Date, now: number): string {
+  const ms = Math.max(0, now - new Date(since).getTime());
+  if (ms < MINUTE_MS) return 'now';
+  if (ms < HOUR_MS) return `${Math.floor(ms / MINUTE_MS)} min`;
+  if (ms < DAY_MS) return `${Math.floor(ms / HOUR_MS)} h ${Math.floor((ms % HOUR_MS) / MINUTE_MS)} m`;
+  if (ms < 10 * DAY_MS) return `${Math.floor(ms / DAY_MS)} d ${Math.floor((ms % DAY_MS) / HOUR_MS)} h`;
+  return `${Math.floor(ms / DAY_MS)} d`;
+}
+
+/** Seconds as well, for what has just broken. */
+export function span(since: Date, now: number): string {
+  const seconds = Math.max(0, Math.round((now - since.getTime()) / 1_000));
+  return seconds < 60 ? `${seconds} s` : age(since, now);
+}
+
+/** 24 hours, in the zone of the screen. */
+export const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+export const clockWithSeconds = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+export const date = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric', month: 'short' });
+
+/** The last midnight where the screen hangs. */
+export function midnight(now: Date): Date {
+  return new Date(now.getFullYear(), now.getMonth(), now.getDate());
+}
