@@ -4,8 +4,8 @@ use async_graphql::{Json, SimpleObject};
 use serde_json::Value;
 
 use super::context::View;
-use super::filter::instant;
 use super::incident::{OwnerFacet, SeverityFacet, StatusFacet};
+use crate::domain::instant::parse as instant;
 use crate::domain::position::Position;
 use crate::domain::summary::{Summary, SummaryFilter, Window};
 use crate::domain::{Error, Instant, Result};
