@@ -28,6 +28,7 @@ impl App {
                 })
             })
             .await?;
+        self.hub.accounts_changed();
         Ok(user)
     }
 
@@ -50,6 +51,7 @@ impl App {
                 })
             })
             .await?;
+        self.hub.accounts_changed();
         Ok(group)
     }
 
@@ -89,6 +91,7 @@ impl App {
                 })
             })
             .await?;
+        self.hub.accounts_changed();
         Ok(group)
     }
 

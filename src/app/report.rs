@@ -36,7 +36,7 @@ impl App {
             })
             .await?;
         ingested.position = head.position();
-        self.hub.wake();
+        self.hub.committed(head.offset);
         Ok(ingested)
     }
 

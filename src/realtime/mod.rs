@@ -68,6 +68,8 @@ pub struct Hub {
     head: watch::Sender<u64>,
     /// How far this node's own commits have come; the relay may not have read them yet.
     committed: AtomicU64,
+    /// How often this node has changed users, groups or members.
+    accounts: AtomicU64,
     nudge: Notify,
 }
 
@@ -75,7 +77,7 @@ impl Hub {
     /// A hub that has seen nothing yet.
     pub fn new(limits: RingLimits) -> Self {
         let (ring, head) = (RwLock::default(), watch::Sender::new(0));
-        Self { limits, ring, head, committed: AtomicU64::new(0), nudge: Notify::new() }
+        Self { limits, ring, head, committed: AtomicU64::new(0), accounts: AtomicU64::new(0), nudge: Notify::new() }
     }
 
     /// Tells the relay that something was committed. It carries no data: the relay reads the log.
@@ -88,6 +90,16 @@ impl Hub {
     pub fn committed(&self, offset: u64) {
         self.committed.fetch_max(offset, Ordering::AcqRel);
         self.wake();
+    }
+
+    /// Tells that users, groups or members are others now.
+    pub fn accounts_changed(&self) {
+        self.accounts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often users, groups or members were changed by this node.
+    pub fn accounts(&self) -> u64 {
+        self.accounts.load(Ordering::Acquire)
     }
 
     /// The offset of the newest change that this node has read.

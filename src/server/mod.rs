@@ -1,6 +1,7 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
 mod asked;
+mod callers;
 pub mod crowd;
 pub mod endpoint;
 mod following;
@@ -16,8 +17,6 @@ mod transport_ws;
 pub mod web;
 pub mod ws;
 
-use std::sync::Arc;
-
 use async_graphql::{Request, Response};
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -26,6 +25,7 @@ use axum::routing::get;
 use axum::{Router, middleware};
 use futures_util::stream::{BoxStream, StreamExt};
 
+use self::callers::Callers;
 use self::endpoint::{Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
@@ -37,12 +37,13 @@ use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
 pub struct Desk {
     app: App,
     schema: Schema,
+    callers: Callers,
 }
 
 impl Desk {
     /// A desk and its schema.
     pub fn new(app: App, schema: Schema) -> Self {
-        Self { app, schema }
+        Self { app, schema, callers: Callers::default() }
     }
 }
 
@@ -50,7 +51,7 @@ impl Endpoint for Desk {
     type Viewer = Viewer;
 
     async fn admit(&self, account: Option<String>) -> domain::Result<Viewer> {
-        self.app.local_caller(account.as_deref()).await.map(Arc::new)
+        self.callers.named(&self.app, account).await
     }
 
     async fn execute(&self, request: Request) -> Response {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use watchfloor::server::group::{Counters, GroupSettings};
 use watchfloor::server::routes::Settings;
 
+use crate::statements::Sent;
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Following, Options, TestDesk};
 use crate::support::dice::Dice;
@@ -21,6 +22,7 @@ each_database!(
     resumed_from_the_tail_is_resumed_alone_byte_for_byte,
     what_cannot_be_shared_is_not,
     a_group_ends_with_its_last_member,
+    a_storm_of_returning_clients_asks_the_database_nothing,
 );
 
 const RENAMED: &str =
@@ -37,6 +39,47 @@ async fn counted(database: &TestDatabase, groups: GroupSettings) -> (TestDesk, A
 
 async fn rename(desk: &TestDesk, id: &str, title: &str) {
     desk.data(RENAMED, json!({ "id": id, "title": title })).await;
+}
+
+async fn a_storm_of_returning_clients_asks_the_database_nothing(database: TestDatabase) {
+    const CLIENTS: usize = 60;
+    let filter = json!({ "tags": { "none": ["noise"] } });
+    let mut positions = Vec::new();
+    {
+        let desk = TestDesk::open(&database).await;
+        let id = desk.incident("Busy").await;
+        for number in 0..20 {
+            positions.push(present(&desk, &filter).await);
+            rename(&desk, &id, &format!("Title {number}")).await;
+        }
+    }
+    // The server was away, and everybody comes back at once, each from another place.
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    sent.take();
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let after = positions[number % positions.len()].clone();
+        // Two queries: one that all ask, and one of each client's own.
+        let own = if number % 2 == 0 { json!(null) } else { json!(number) };
+        let variables = json!({ "filter": filter, "after": after, "unused": own });
+        clients.push(async { desk.follow(QUEUE, variables).await.items_until("Live").await });
+    }
+    let lists = futures_util::future::join_all(clients).await;
+    for (number, list) in lists.iter().enumerate() {
+        assert_eq!(list.len(), positions.len() - number % positions.len() + 1, "client {number}");
+    }
+    let statements = sent.take();
+    let of_the_log =
+        |it: &&watchfloor::storage::Statement| it.sql.contains("\"change\"") || it.sql.contains("\"log_head\"");
+    let read: Vec<_> = statements.iter().filter(of_the_log).collect();
+    assert!(read.is_empty(), "no stream asks for the log: {read:#?}");
+    // Those who come first find out who calls; it is known for a moment then.
+    println!("{} statements for {CLIENTS} clients", statements.len());
+    let mut again = desk.follow(QUEUE, json!({ "filter": filter, "after": positions[3] })).await;
+    again.items_until("Live").await;
+    let late = sent.take();
+    assert!(late.len() <= 2 && late.iter().filter(of_the_log).count() == 0, "at most who calls: {late:#?}");
 }
 
 /// Waits for something that the server does on its own after a client was answered.
