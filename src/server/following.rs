@@ -7,13 +7,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::Response;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::asked::{self, Asked, Key, Reading, Start};
 use super::endpoint::Endpoint;
-use super::group::{Claim, Entry, Frame, Groups, Item, Member, Source, Standing, Turn, is_broken};
+use super::group::{Claim, Entry, Frame, Groups, Item, Member, Said, Source, Standing, Turn, understood};
 use super::operation::Ready;
 use crate::domain::position::Position;
 use crate::domain::{Code, Result};
@@ -92,8 +91,8 @@ impl<E: Endpoint> Following<E> {
                     Turn::Ended => self.way = Way::Ended,
                 },
                 Way::Alone(alone) => match alone.source.stream.next().await {
-                    Some(response) => {
-                        if let Some(item) = self.hear(response)? {
+                    Some(said) => {
+                        if let Some(item) = self.hear(said)? {
                             return Ok(Some(item));
                         }
                     }
@@ -151,7 +150,7 @@ impl<E: Endpoint> Following<E> {
         }
         let track = Track::default();
         let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
-        let source = Source { stream: self.endpoint.execute_stream(request), track };
+        let source = Source { stream: understood(self.endpoint.execute_stream(request)), track };
         self.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
         self.way = Way::Alone(Box::new(Alone { source, claim, from }));
@@ -164,15 +163,18 @@ impl<E: Endpoint> Following<E> {
     }
 
     /// Takes what the stream of its own says; tells what of it is for the client.
-    fn hear(&mut self, response: Response) -> Result<Option<Item>> {
+    fn hear(&mut self, said: Said) -> Result<Option<Item>> {
         let Way::Alone(mut alone) = std::mem::replace(&mut self.way, Way::Ended) else { return Ok(None) };
-        if is_broken(&response) {
+        let response = match said {
+            Said::Response(response) => response,
             // async-graphql yields a subscription that it refuses as its first item.
-            let errors = present(response).errors;
-            let may_pass = errors.first().and_then(code_of) == Some(Code::Unavailable.as_str());
-            let refused = !self.spoken && !may_pass;
-            return Ok(Some(if refused { Item::Refused(errors.into()) } else { Item::Broken }));
-        }
+            Said::Broken(response) => {
+                let errors = present(response).errors;
+                let may_pass = errors.first().and_then(code_of) == Some(Code::Unavailable.as_str());
+                let refused = !self.spoken && !may_pass;
+                return Ok(Some(if refused { Item::Refused(errors.into()) } else { Item::Broken }));
+            }
+        };
         self.spoken = true;
         let frame = Frame::of(response, &alone.source.track, self.groups.counters())?;
         let item = frame.item.clone();

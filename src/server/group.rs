@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use async_graphql::{Response, ServerError, Value};
+use async_stream::stream;
 use axum::extract::ws::Utf8Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -107,9 +108,11 @@ impl Frame {
     /// The frame of a response that a stream has yielded, its place taken from the track.
     pub(crate) fn of(response: Response, track: &Track, counters: &Counters) -> Result<Self> {
         counters.executed.fetch_add(1, Ordering::Relaxed);
+        // The note beside the stream is of the last response that went well.
+        let place = if has_failed(&response) { None } else { track.take() };
         let json = serde_json::to_string(&Body(&present(response)));
         let json = json.map_err(|error| Error::fault("writing a response", error))?;
-        Ok(Self { place: track.take(), item: Item::Next(json.into()) })
+        Ok(Self { place, item: Item::Next(json.into()) })
     }
 
     fn bytes(&self) -> usize {
@@ -122,7 +125,7 @@ impl Frame {
 
 /// A stream and the note beside it.
 pub(crate) struct Source {
-    pub(crate) stream: BoxStream<'static, Response>,
+    pub(crate) stream: BoxStream<'static, Said>,
     pub(crate) track: Track,
 }
 
@@ -325,8 +328,34 @@ impl State {
     }
 }
 
-/// Whether a stream has ended with this response, through a fault of ours.
-pub(crate) fn is_broken(response: &Response) -> bool {
+/// What a stream says.
+pub(crate) enum Said {
+    /// A response, of which one may have failed while the stream goes on.
+    Response(Response),
+    /// A failed response after which there was no other: why there is no stream, or why it broke off.
+    Broken(Response),
+}
+
+/// A stream of responses, its end understood.
+pub(crate) fn understood(mut responses: BoxStream<'static, Response>) -> BoxStream<'static, Said> {
+    Box::pin(stream! {
+        let mut failed = None;
+        while let Some(response) = responses.next().await {
+            if let Some(failed) = failed.take() {
+                yield Said::Response(failed);
+            }
+            match has_failed(&response) {
+                true => failed = Some(response),
+                false => yield Said::Response(response),
+            }
+        }
+        if let Some(failed) = failed {
+            yield Said::Broken(failed);
+        }
+    })
+}
+
+fn has_failed(response: &Response) -> bool {
     response.is_err() && response.data == Value::Null
 }
 
@@ -334,9 +363,9 @@ pub(crate) fn is_broken(response: &Response) -> bool {
 async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
     loop {
         let frame = match caught(source.stream.next()).await {
-            Ok(Some(response)) if !is_broken(&response) => Frame::of(response, &group.track, groups.counters()),
+            Ok(Some(Said::Response(response))) => Frame::of(response, &group.track, groups.counters()),
             Ok(None) => break,
-            Ok(Some(_)) => Err(Error::Busy),
+            Ok(Some(Said::Broken(_))) => Err(Error::Busy),
             Err(fault) => Err(fault),
         };
         let frame = match frame {

@@ -4,6 +4,7 @@
 mod account;
 mod alert;
 mod architecture;
+mod caller;
 mod changelog;
 mod cli;
 mod comment;

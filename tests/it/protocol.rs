@@ -731,7 +731,7 @@ async fn an_init_that_fails_for_a_reason_of_ours_closes_1013() {
 }
 
 #[tokio::test]
-async fn a_socket_is_let_in_once_by_its_payload_or_else_its_header() {
+async fn a_socket_is_let_in_by_its_payload_or_else_its_header_and_asked_again_for_each_operation() {
     let server = Server::start().await;
     let headers = [("sec-websocket-protocol", "graphql-transport-ws"), ("watchfloor-actor", "ana")];
     let (mut socket, _) = Socket::open_with(&server.ws, &headers).await.expect("the upgrade");
@@ -746,7 +746,8 @@ async fn a_socket_is_let_in_once_by_its_payload_or_else_its_header() {
     socket.subscribe("1", "{ who }").await;
     assert_eq!(socket.json().await["payload"], json!({ "data": { "who": "ben" } }));
     let admissions = server.control.admissions.lock().expect("whole").clone();
-    assert_eq!(admissions, [Some("ana".into()), Some("ben".into())]);
+    let (ana, ben) = (Some("ana".to_owned()), Some("ben".to_owned()));
+    assert_eq!(admissions, [ana.clone(), ana.clone(), ana, ben.clone(), ben]);
 }
 
 // ---- WebSocket: messages ----
