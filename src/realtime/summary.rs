@@ -27,6 +27,9 @@ pub const STATES_PER_SECOND_MAX: u32 = 4;
 /// The least time between two states.
 const PAUSE: Duration = Duration::from_millis(1_000 / STATES_PER_SECOND_MAX as u64);
 
+/// How often a quiet stream looks whether the day that it counts is over.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// Whose numbers are followed.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -92,6 +95,7 @@ impl Kept {
     /// Returns when there is a state to deliver, `due` at the earliest; says whether the counted day is over.
     async fn next(&mut self, clock: &Clock, asked: &Asked, mut due: Deadline) -> Result<bool> {
         let mut moved = false;
+        let mut look = Deadline::now() + LOOK;
         loop {
             // Whatever is there already is counted first, so that a transaction is not shown by halves; but a log that
             // never rests must not keep the numbers back.
@@ -102,6 +106,14 @@ impl Kept {
                 biased;
                 step = self.tail.next() => step?,
                 () = sleep_until(due), if moved => return Ok(false),
+                // A stream that no change concerns hears of nothing: it has to look whether the day is over.
+                () = sleep_until(look) => {
+                    if asked.window.start(clock.now()) != self.tally.since() {
+                        return Ok(true);
+                    }
+                    look += LOOK;
+                    continue;
+                }
             };
             match step {
                 Step::Changes(changes) => {

@@ -153,13 +153,25 @@ async function storedTabs(page) {
 }
 
 async function openTab(page, index) {
-  await page.locator('.graphiql-tab-button').nth(index).click();
-  await page.locator('.graphiql-tab').nth(index).and(page.locator('.graphiql-tab-active')).waitFor();
+  const active = page.locator('.graphiql-tab').nth(index).and(page.locator('.graphiql-tab-active'));
+  // The bar of tabs can be dragged, and while it scrolls a click may count as the start of that: as a person would, again.
+  for (const deadline = Date.now() + STEP_MS; ; ) {
+    await page.locator('.graphiql-tab-button').nth(index).click();
+    const opened = await active.waitFor({ timeout: 2_000 }).then(() => true, () => false);
+    // GraphiQL reads the name of the operation a moment after the text: run at once, it would send the former tab's.
+    if (opened) return page.waitForTimeout(500);
+    assert.ok(Date.now() < deadline, `tab ${index + 1} does not open`);
+  }
 }
 
 async function closeLastTab(page) {
-  await page.locator('.graphiql-tab').last().hover();
-  await page.locator('.graphiql-tab-close').last().click();
+  const tabs = page.locator('.graphiql-tab');
+  const last = (await tabs.count()) - 1;
+  await tabs.nth(last).hover();
+  await page.locator('.graphiql-tab-close').nth(last).click();
+  // Closing makes another tab the active one: whoever opens a tab meanwhile would lose it again.
+  await tabs.nth(last).waitFor({ state: 'detached' });
+  await page.locator('.graphiql-tab-active').waitFor();
 }
 
 async function setHeaders(page, headers) {
