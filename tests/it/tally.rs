@@ -185,9 +185,10 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
             _ => Window::Since(monday() + chrono::Duration::minutes(dice.below(60) as i64)),
         },
     };
-    // Some hear from a quiet desk often: whatever else must hold, holds for these as well. To the others no heartbeat may
-    // bring a last state that was forgotten.
-    let heartbeat = Duration::from_millis(if dice.chance(30) { 300 } else { 600_000 });
+    // A day that ends is noticed at the heartbeat, at the latest. To those whose window stays no heartbeat may bring a last
+    // state that was forgotten.
+    let often = asked.window == Window::Today || dice.chance(20);
+    let heartbeat = Duration::from_millis(if often { 300 } else { 600_000 });
     let source = Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
     let delivered = Delivered::default();
     let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone()));
