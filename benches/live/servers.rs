@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_graphql::{EmptyMutation, Object, Schema, SimpleObject, Subscription};
@@ -95,16 +95,15 @@ fn words(line: &str) -> (&str, usize) {
 async fn floor(mut orders: mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     say(listener.local_addr().unwrap().port());
-    let (events, _) = broadcast::channel::<(Option<usize>, Utf8Bytes)>(16);
-    let sender = events.clone();
+    // One channel for each socket, so that an event for one of them costs one write.
+    let sockets: Arc<Mutex<Vec<mpsc::Sender<Utf8Bytes>>>> = Arc::default();
+    let accepted = sockets.clone();
     tokio::spawn(async move {
-        let mut number = 0;
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_nodelay(true).unwrap();
-            let mut events = sender.subscribe();
-            let own = number;
-            number += 1;
+            let (sender, mut events) = mpsc::channel::<Utf8Bytes>(16);
+            accepted.lock().unwrap().push(sender);
             tokio::spawn(async move {
                 let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
                 #[expect(clippy::result_large_err, reason = "tungstenite's own type")]
@@ -123,8 +122,8 @@ async fn floor(mut orders: mpsc::Receiver<String>) {
                 loop {
                     tokio::select! {
                         event = events.recv() => {
-                            let Ok((to, text)) = event else { return };
-                            if to.is_none_or(|to| to == own) && sink.send(Message::Text(text)).await.is_err() {
+                            let Some(text) = event else { return };
+                            if sink.send(Message::Text(text)).await.is_err() {
                                 return;
                             }
                         }
@@ -136,11 +135,13 @@ async fn floor(mut orders: mpsc::Receiver<String>) {
     });
     let text = Utf8Bytes::from(format!(r#"{{"type":"next","id":"1","x":"{}"}}"#, "x".repeat(FLOOR_BYTES - 36)));
     while let Some(line) = orders.recv().await {
-        match words(&line) {
-            ("emit", 0) => drop(events.send((None, text.clone()))),
-            ("emit", tag) => drop(events.send((Some(tag - 1), text.clone()))),
-            ("statements", _) => {}
-            _ => {}
+        if let ("emit", tag) = words(&line) {
+            let sockets = sockets.lock().unwrap();
+            let to = match tag {
+                0 => &sockets[..],
+                one => sockets.get(one - 1..one).unwrap_or_default(),
+            };
+            to.iter().for_each(|socket| socket.try_send(text.clone()).ok().unwrap_or_default());
         }
         say(format!("{} 0", nanos()));
     }
