@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use watchfloor::domain::filter::QueueFilter;
+use watchfloor::domain::filter::{IncidentFilter, QueueFilter};
 use watchfloor::domain::position::Position;
 use watchfloor::realtime::feed::{self, Event, Movement, Source};
 use watchfloor::realtime::index::Interest;
 use watchfloor::realtime::track::Track;
 
-use crate::filter::{World, any_filter, corpus, people};
+use crate::filter::{STATUSES, World, any_filter, corpus, people};
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::dice::Dice;
@@ -66,8 +66,16 @@ async fn an_indexed_feed_delivers_what_an_unindexed_one_delivers(database: TestD
     let (end, ended) = tokio::sync::watch::channel(None);
     let (told, mut all_live) = tokio::sync::mpsc::channel(FILTERS);
     let (mut feeds, mut indexed) = (Vec::new(), 0);
-    for _ in 0..FILTERS {
-        let filter = any_filter(&mut dice, &world, 3, 90);
+    for number in 0..FILTERS {
+        let filter = match number % 3 {
+            // Several ways to meet it, none of which the others imply.
+            0 => IncidentFilter {
+                status: Some(STATUSES.to_vec()),
+                or: Some((0..2).map(|_| any_filter(&mut dice, &world, 1, 90)).collect()),
+                ..IncidentFilter::default()
+            },
+            _ => any_filter(&mut dice, &world, 3, 90),
+        };
         let filter = QueueFilter::resolve(&filter, &world.actor).expect("a filter");
         indexed += usize::from(Interest::of(&filter) != Interest::All);
         let (told, ended) = (told.clone(), ended.clone());
