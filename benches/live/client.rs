@@ -19,11 +19,12 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::servers::{Kind, nanos};
 
 /// What the sockets of the desk ask for; the stock handler answers the same fields.
-const DESK: &str = "subscription($tags: [String!], $after: String) {
+pub(crate) const DESK: &str = "subscription($tags: [String!], $after: String) {
     incidentQueue(filter: { tags: { any: $tags } }, after: $after) { ...item } }";
 const STOCK: &str =
     "subscription($tag: String, $after: String) { incidentQueue(tag: $tag, after: $after) { ...item } }";
-const DESK_FIELDS: &str = " fragment item on QueueItem { __typename position ... on QueueUpdated { changedFields row {
+pub(crate) const DESK_FIELDS: &str =
+    " fragment item on QueueItem { __typename position ... on QueueUpdated { changedFields row {
     id number title severity status owner { name } tags { name } alertCount commentCount updatedAt } } }";
 
 /// Pins this process to the second core; the servers have the first.
@@ -33,15 +34,15 @@ pub(crate) fn pin() {
 }
 
 /// A server process.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Process {
-    fn start(kind: Kind) -> Self {
+    pub(crate) fn start(kind: Kind) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new("taskset")
             .args(["-c", "0"])
@@ -57,7 +58,7 @@ impl Process {
         Self { child, orders, answers, port: port.trim().parse().unwrap() }
     }
 
-    fn ask(&mut self, order: &str) -> Vec<u64> {
+    pub(crate) fn ask(&mut self, order: &str) -> Vec<u64> {
         writeln!(self.orders, "{order}").unwrap();
         let mut answer = String::new();
         self.answers.read_line(&mut answer).unwrap();
@@ -65,13 +66,13 @@ impl Process {
     }
 
     /// CPU so far, in microseconds, of all its threads.
-    fn cpu(&self) -> f64 {
+    pub(crate) fn cpu(&self) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let times = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok());
         times.map(|text| text.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1_000.0).sum()
     }
 
-    fn kib(&self) -> f64 {
+    pub(crate) fn kib(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -255,7 +256,11 @@ impl Case {
     }
 }
 
-async fn follow(port: u16, payload: serde_json::Value, seen: Arc<Seen>) {
+/// One socket of a client.
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<TcpStream>;
+
+/// Connects a socket and subscribes.
+pub(crate) async fn open(port: u16, payload: serde_json::Value) -> Socket {
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let mut request = format!("ws://127.0.0.1:{port}/graphql").into_client_request().unwrap();
@@ -267,6 +272,11 @@ async fn follow(port: u16, payload: serde_json::Value, seen: Arc<Seen>) {
     socket.next().await.unwrap().unwrap();
     let subscribe = json!({ "id": "1", "type": "subscribe", "payload": payload });
     socket.send(Message::text(subscribe.to_string())).await.unwrap();
+    socket
+}
+
+async fn follow(port: u16, payload: serde_json::Value, seen: Arc<Seen>) {
+    let mut socket = open(port, payload).await;
     let mut live = false;
     while let Some(Ok(message)) = socket.next().await {
         let Message::Text(text) = message else { continue };

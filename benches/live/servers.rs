@@ -303,7 +303,7 @@ async fn desk(mut orders: mpsc::Receiver<String>) {
                 let committed = nanos();
                 // Until the relay has read it, so that each event costs the same with and without sockets.
                 app.hub.watch().wait_for(|head| *head >= done.position.offset).await.unwrap();
-                say(format!("{committed} {}", took.as_nanos()));
+                say(format!("{committed} {} {} {number}", took.as_nanos(), done.position.offset));
                 continue;
             }
             ("statements", _) => {

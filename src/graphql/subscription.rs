@@ -16,7 +16,7 @@ use crate::domain::summary::SummaryFilter;
 use crate::domain::{Error, Instant, Result};
 use crate::realtime::feed::{self, ActivityScope, Placed, Source};
 use crate::realtime::summary::{self, Asked};
-use crate::realtime::track::Track;
+use crate::realtime::track::{Kind, Place, Track};
 
 /// The root of all subscriptions.
 pub struct Subscription;
@@ -34,7 +34,7 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
 /// What of a caller the bytes of a subscription depend on; none where they depend on more, and nobody may share them.
 ///
 /// A queue's items are made of the change alone: its bytes depend on what the caller sees, and on who it is where the
-/// filter says `me`. So do those of the log, with two exceptions. `incident` and `comment` are read as they stand when the
+/// filter says `me`. Its summary likewise: it is a count of those rows. So do those of the log, with two exceptions. `incident` and `comment` are read as they stand when the
 /// frame is made: shared bytes would show another's now, minutes ago for one who comes back. And whether the log of one
 /// incident may be read depends on whether it is deleted, which is asked when a stream begins: only a manager may always.
 pub fn scope(
@@ -44,7 +44,7 @@ pub fn scope(
     gives: &dyn Fn(&str) -> bool,
 ) -> Option<Vec<u8>> {
     let shared = match root {
-        "incidentQueue" => true,
+        "incidentQueue" | "queueSummary" => true,
         "activityLog" => {
             let reads_the_present = selects("incident") || selects("comment");
             !reads_the_present && (!gives("incidentId") || viewer.user.role >= Role::Manager)
@@ -119,9 +119,12 @@ impl Subscription {
         let filter = SummaryFilter::resolve(&filter, &actor)?;
         let echo = filter.queue().filter().echo();
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
-        let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked);
+        let track = track(ctx);
+        let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked, track.clone());
         Ok(states.map(move |state| {
             let (position, summary) = state?;
+            let position = position.of_queue(filter.queue().fingerprint());
+            track.mark(Place { position, kind: Kind::State });
             Ok(QueueSummary::new(position, summary, &filter, &echo))
         }))
     }

@@ -251,7 +251,7 @@ pub fn activity(
 }
 
 /// The caller as it is now; one who is gone sees nothing any more.
-async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
+pub(super) async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
     let reader = store.read().await?;
     let user = reader.users(&[actor.user.id]).await?.pop();
     let user = user.ok_or_else(|| Error::unauthenticated("this account is no longer there"))?;

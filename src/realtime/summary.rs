@@ -11,7 +11,7 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use super::feed::{Event, Source, verdicts};
+use super::feed::{Event, Source, caller, verdicts};
 use super::index::Interest;
 use super::tail::{Begin, Step, Tail};
 use super::track::Track;
@@ -43,23 +43,26 @@ pub struct Asked {
 
 /// Follows the numbers of a queue: the state now, then the newest one after each change of a number, at most
 /// [`STATES_PER_SECOND_MAX`] a second, and at each heartbeat, with the position that everything was counted up to.
+///
+/// Whoever the track asks for is told the state once everything up to there was counted, in its turn.
 pub fn follow(
     source: Source,
     clock: Clock,
     asked: Asked,
+    track: Track,
 ) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
     try_stream! {
-        let mut kept = Kept::take(source, &clock, &asked).await?;
+        let mut kept = Kept::take(source, &clock, &asked, &track).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
-                kept = Kept::take(kept.tail.source, &clock, &asked).await?;
+                kept = Kept::take(kept.tail.source, &clock, &asked, &track).await?;
                 continue;
             };
             yield (kept.tail.position, summary);
             let due = Deadline::now() + PAUSE;
-            let is_over = kept.next(&clock, &asked, due).await?;
-            if is_over {
-                match Kept::take(kept.tail.source.clone(), &clock, &asked).await {
+            let is_out_of_date = kept.next(&clock, &asked, due).await?;
+            if is_out_of_date {
+                match Kept::take(kept.tail.source.clone(), &clock, &asked, &track).await {
                     Ok(anew) => kept = anew,
                     // Midnight is the same for every stream. What is kept is exact for the day that it names, and the next
                     // step asks again.
@@ -75,24 +78,26 @@ pub fn follow(
 struct Kept {
     tally: Tally,
     tail: Tail,
+    /// Whether the tail has said for itself that it is live: the tally was shown already then.
+    is_begun: bool,
 }
 
 impl Kept {
     /// Takes the tally of the present.
-    async fn take(source: Source, clock: &Clock, asked: &Asked) -> Result<Self> {
+    async fn take(source: Source, clock: &Clock, asked: &Asked, track: &Track) -> Result<Self> {
         let reader = source.store.read().await?;
         let position = reader.head().await?.position();
         let tally = reader.tally(&asked.filter, asked.window.start(clock.now()), OLDEST_MAX).await?;
         drop(reader);
         let interest = Interest::of(asked.filter.any_status());
-        let begin = Begin { after: Some(position), queue: None, interest, track: Track::default() };
+        let begin = Begin { after: Some(position), queue: None, interest, track: track.clone() };
         match Tail::start(source, begin).await? {
-            Ok(tail) => Ok(Self { tally, tail }),
+            Ok(tail) => Ok(Self { tally, tail, is_begun: false }),
             Err(_) => Err(Error::fault("following a summary", "the log went back behind its own end")),
         }
     }
 
-    /// Returns when there is a state to deliver, `due` at the earliest; says whether the counted day is over.
+    /// Returns when there is a state to deliver, `due` at the earliest; says whether the tally has to be taken anew first.
     async fn next(&mut self, clock: &Clock, asked: &Asked, mut due: Deadline) -> Result<bool> {
         let mut moved = false;
         let mut look = Deadline::now() + LOOK;
@@ -129,11 +134,19 @@ impl Kept {
                         self.tail.pass(change);
                     }
                 }
-                // A wall that hears nothing for long cannot tell a quiet desk from a dead one.
-                Step::Marker(Event::Heartbeat) => moved = true,
-                Step::Marker(_) => {}
-                // What is counted may be something else now: the client asks again.
-                Step::Accounts => return Err(Error::unavailable("users or groups have changed, subscribe again")),
+                // A wall that hears nothing for long cannot tell a quiet desk from a dead one; and whoever joins a group
+                // waits for the state as of now.
+                Step::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
+                Step::Marker(_) => self.is_begun = true,
+                Step::Accounts => {
+                    let now = caller(&self.tail.source.store, &asked.actor).await?;
+                    if now.sight() != asked.actor.sight() || !asked.filter.queue().means_the_same_to(&now)? {
+                        return Err(Error::unavailable("your rights or groups have changed, subscribe again"));
+                    }
+                    // Owners may have other names by now.
+                    sleep_until(due).await;
+                    return Ok(true);
+                }
             }
             if asked.window.start(clock.now()) != self.tally.since() {
                 sleep_until(due).await;

@@ -64,7 +64,10 @@ impl Tail {
     /// this asks the database nothing.
     pub(super) async fn start(source: Source, begin: Begin) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
         let Begin { after, queue, interest, track } = begin;
-        let accounts = source.hub.watch_accounts();
+        let mut accounts = source.hub.watch_accounts();
+        if track.doubts() {
+            accounts.mark_changed();
+        }
         let start = match after.and_then(|held| from_ring(&source, held, queue)) {
             Some(start) => start,
             None => from_database(&source, after, queue).await?,

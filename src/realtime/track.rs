@@ -3,7 +3,7 @@
 //! A resolver marks the place right before it yields, and async-graphql does not poll for the next item before the former
 //! result was taken: so whoever takes a result finds its place here.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ pub enum Kind {
     Live,
     /// The stream ends here.
     Resync,
+    /// All there is to know, as of its place: it takes the place of every frame before it.
+    State,
 }
 
 /// Where a frame stands in the log, and what it is.
@@ -42,6 +44,7 @@ struct Note {
     /// One more than the offset from which on `Live` is wanted again; 0 where it is not.
     wanted: AtomicU64,
     asked: Notify,
+    doubts: AtomicBool,
 }
 
 impl Track {
@@ -55,7 +58,17 @@ impl Track {
         self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Asks a live stream to say `Live` once more, as soon as everything up to this offset was sent.
+    /// Makes a stream that has not begun ask first of all who its caller is by now.
+    pub fn doubt(&self) {
+        self.0.doubts.store(true, Ordering::Release);
+    }
+
+    /// Whether the caller may be another than the one that the stream was started for.
+    pub(super) fn doubts(&self) -> bool {
+        self.0.doubts.load(Ordering::Acquire)
+    }
+
+    /// Asks a live stream to say `Live`, or its state, once more, as soon as everything up to this offset was sent.
     pub fn ask(&self, offset: u64) {
         self.0.wanted.fetch_max(offset.saturating_add(1), Ordering::AcqRel);
         self.0.asked.notify_one();

@@ -31,6 +31,7 @@ pub(crate) struct Asked {
     document: ExecutableDocument,
     /// The variable that holds the position, where that is all it is for; it is not among the variables then.
     after: Option<Name>,
+    words: Words,
 }
 
 /// Where the client wants to begin.
@@ -153,23 +154,34 @@ pub(crate) struct Reading<V> {
 /// Reads a subscription. `scope` says what else its bytes depend on.
 pub(crate) fn read<V>(ready: Ready<V>, scope: impl FnOnce(&V, &Words) -> Option<Vec<u8>>) -> Reading<V> {
     let Ready { query, operation_name, mut variables, document, viewer, .. } = ready;
-    let (mut after, mut start, mut key) = (None, Start::Unreadable, None);
+    let (mut after, mut start, mut words) = (None, Start::Unreadable, Words::default());
     if let Some((operation, root)) = chosen(&document, operation_name.as_deref()) {
-        let words = Words::of(&document, operation, root, &variables);
+        words = Words::of(&document, operation, root, &variables);
         start = begins(operation, root, &variables);
         if !matches!(start, Start::Unreadable) {
             after = sole_variable(operation, root, &words);
             if let Some(name) = &after {
                 variables.remove(name);
             }
-            let scope = scope(&viewer, &words);
-            key = scope.map(|scope| digest(&query, operation_name.as_deref(), &variables, &scope));
         }
     }
-    Reading { asked: Asked { query, operation_name, variables, document, after }, viewer, start, key }
+    let asked = Asked { query, operation_name, variables, document, after, words };
+    let scope = if matches!(start, Start::Unreadable) { None } else { scope(&viewer, &asked.words) };
+    let key = scope.map(|scope| asked.key(&scope));
+    Reading { asked, viewer, start, key }
 }
 
 impl Asked {
+    /// What it names.
+    pub(crate) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// The key of those who ask for it in this scope.
+    pub(crate) fn key(&self, scope: &[u8]) -> Key {
+        digest(&self.query, self.operation_name.as_deref(), &self.variables, scope)
+    }
+
     /// The request that goes on from a position; without one, as the client asked.
     pub(crate) fn request(&self, at: Option<Position>) -> Request {
         let (mut variables, mut document) = (self.variables.clone(), self.document.clone());

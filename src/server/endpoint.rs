@@ -2,6 +2,7 @@
 
 use async_graphql::{Request, Response};
 use futures_util::stream::BoxStream;
+use tokio::sync::watch;
 
 pub use super::asked::Words;
 use crate::domain;
@@ -26,6 +27,12 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// What of a viewer the bytes of a subscription depend on, beside its document and variables: those for whom it is
     /// equal share one execution and its bytes. None where nobody may share; that is so unless the endpoint says more.
     fn scope(&self, _viewer: &Self::Viewer, _words: &Words) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Moves whenever what callers may see or mean has changed; none where it never does. Who shares the bytes of others is
+    /// let in again then, and goes on alone if its scope is another.
+    fn changes_of_callers(&self) -> Option<watch::Receiver<u64>> {
         None
     }
 

@@ -1,13 +1,15 @@
 //! One client's subscription, from the request to its end: alone where it has to be, in a group wherever it can.
 //!
 //! However often it changes between the two, the client sees one stream: items ascend by position, none is left out, none
-//! comes twice, and `live` comes once. Alone means a stream of its own, from the place where the client stands.
+//! comes twice, and `live` comes once. Alone means a stream of its own, from the place where the client stands. A stream of
+//! its own sees to its caller's rights itself; a member's are looked at here, as the group knows one caller only.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::asked::{self, Asked, Key, Reading, Start};
@@ -22,6 +24,9 @@ use crate::realtime::track::{Kind, Track};
 /// How long one who asked waits for another who founds the group: that takes one read of the database, if any.
 const FOUNDING_WAIT: Duration = Duration::from_secs(1);
 
+/// The time between two looks at a caller that could not be looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// So many frames of backlog make a founder give up: others should not wait for its past.
 const FOUNDING_FRAMES: usize = 64;
 
@@ -30,7 +35,12 @@ pub(crate) struct Following<E: Endpoint> {
     endpoint: E,
     groups: Groups,
     asked: Arc<Asked>,
+    /// Whom the request named.
+    account: Option<String>,
     viewer: E::Viewer,
+    callers: Option<watch::Receiver<u64>>,
+    /// Whether callers have changed since this one was last looked at.
+    stale: bool,
     key: Option<Key>,
     /// The client has everything up to here; none where it begins at the present.
     at: Option<Position>,
@@ -40,6 +50,10 @@ pub(crate) struct Following<E: Endpoint> {
     live: bool,
     /// Whether the client has had anything: from then on nothing is refused any more.
     spoken: bool,
+    /// Whether each item is all there is to know: there is no place to go on from then.
+    is_of_states: bool,
+    /// Whether the caller is another by now than the one that the stream was asked for.
+    doubted: bool,
     way: Way,
 }
 
@@ -47,6 +61,8 @@ enum Way {
     Start,
     Alone(Box<Alone>),
     Member(Member),
+    /// It cannot go on, and its client is to come back.
+    Broken,
     Ended,
 }
 
@@ -60,16 +76,34 @@ struct Alone {
 }
 
 impl<E: Endpoint> Following<E> {
-    /// Starts nothing yet.
-    pub(crate) fn new(endpoint: E, groups: Groups, ready: Ready<E::Viewer>) -> Self {
+    /// Starts nothing yet. `account` is whom the request names, `ready` what it asks for.
+    pub(crate) fn new(endpoint: E, groups: Groups, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
         let scope = |viewer: &E::Viewer, words: &asked::Words| endpoint.scope(viewer, words);
         let Reading { asked, viewer, start, key } = asked::read(ready, scope);
         let at = match start {
             Start::After(position) => Some(position),
             Start::Present | Start::Unreadable => None,
         };
-        let (asked, way) = (Arc::new(asked), Way::Start);
-        Self { endpoint, groups, asked, viewer, key, at, claimed: true, live: false, spoken: false, way }
+        let callers = endpoint.changes_of_callers();
+        // What changed since the caller was let in would go unseen otherwise.
+        let stale = callers.is_some();
+        Self {
+            endpoint,
+            groups,
+            asked: Arc::new(asked),
+            account,
+            viewer,
+            callers,
+            stale,
+            key,
+            at,
+            claimed: true,
+            live: false,
+            spoken: false,
+            is_of_states: false,
+            doubted: false,
+            way: Way::Start,
+        }
     }
 
     /// The next item; after a refusal and after the end there is none.
@@ -77,19 +111,31 @@ impl<E: Endpoint> Following<E> {
         loop {
             match &mut self.way {
                 Way::Start => self.start().await,
-                Way::Member(member) => match member.turn().await {
-                    Turn::Item(item) => {
-                        if matches!(item, Item::Refused(_) | Item::Broken) {
-                            self.way = Way::Ended;
+                Way::Member(member) => {
+                    let turn = tokio::select! {
+                        turn = member.turn() => Some(turn),
+                        () = changed(&mut self.callers), if !self.stale => None,
+                        () = std::future::ready(()), if self.stale => None,
+                    };
+                    let standing = member.standing();
+                    match turn {
+                        Some(Turn::Item(item)) => {
+                            if matches!(item, Item::Refused(_) | Item::Broken) {
+                                self.way = Way::Ended;
+                            }
+                            return Ok(Some(item));
                         }
-                        return Ok(Some(item));
+                        Some(Turn::Behind) => self.go_on_from(standing),
+                        Some(Turn::Ended) => self.way = Way::Ended,
+                        None => {
+                            self.stale = true;
+                            self.look_at_caller().await;
+                            if self.doubted {
+                                self.go_on_from(standing);
+                            }
+                        }
                     }
-                    Turn::Behind => {
-                        let standing = member.standing();
-                        self.go_on_from(standing);
-                    }
-                    Turn::Ended => self.way = Way::Ended,
-                },
+                }
                 Way::Alone(alone) => match alone.source.stream.next().await {
                     Some(said) => {
                         if let Some(item) = self.hear(said)? {
@@ -98,6 +144,10 @@ impl<E: Endpoint> Following<E> {
                     }
                     None => self.way = Way::Ended,
                 },
+                Way::Broken => {
+                    self.way = Way::Ended;
+                    return Ok(Some(Item::Broken));
+                }
                 Way::Ended => return Ok(None),
             }
         }
@@ -116,8 +166,43 @@ impl<E: Endpoint> Following<E> {
 
     /// Goes on where a member stood that its group has left behind.
     pub(crate) fn go_on_from(&mut self, standing: Standing) {
-        (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false);
         self.way = Way::Start;
+        if !self.is_of_states {
+            (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false);
+        }
+    }
+
+    /// Resolves when a member is to leave its group, as its caller is no longer what it was. It stands where it was then.
+    pub(crate) async fn estranged(&mut self) {
+        while !self.doubted {
+            if !self.stale {
+                changed(&mut self.callers).await;
+                self.stale = true;
+            }
+            self.look_at_caller().await;
+        }
+    }
+
+    /// Finds out whether the caller may still share what it asked for. One who does not wait for the answer leaves it stale.
+    async fn look_at_caller(&mut self) {
+        match self.endpoint.admit(self.account.clone()).await {
+            Ok(viewer) => {
+                self.stale = false;
+                let Some(held) = self.key else { return };
+                let scope = self.endpoint.scope(&viewer, self.asked.words());
+                let key = scope.map(|scope| self.asked.key(&scope));
+                match self.spoken {
+                    false => (self.viewer, self.key) = (viewer, key),
+                    true => self.doubted = key != Some(held),
+                }
+            }
+            Err(error) if error.code() == Code::Unauthenticated => self.doubted = true,
+            // A database that does not answer says nothing about the caller: it is asked again.
+            Err(error) => {
+                tracing::warn!(%error, "a caller could not be looked at, trying again");
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
     }
 
     fn standing(&self) -> Standing {
@@ -126,6 +211,23 @@ impl<E: Endpoint> Following<E> {
     }
 
     async fn start(&mut self) {
+        if let Some(callers) = &mut self.callers
+            && callers.has_changed().unwrap_or_default()
+        {
+            callers.mark_unchanged();
+            self.stale = true;
+        }
+        if self.stale {
+            self.look_at_caller().await;
+        }
+        if self.doubted {
+            self.key = None;
+            // It has had a state of what it may no longer ask for.
+            if self.is_of_states {
+                self.way = Way::Broken;
+                return;
+            }
+        }
         let mut claim = None;
         let vouched = !self.claimed || self.at.is_none_or(|at| self.endpoint.vouches(&at));
         if let Some(key) = self.key.filter(|_| vouched) {
@@ -149,6 +251,9 @@ impl<E: Endpoint> Following<E> {
             }
         }
         let track = Track::default();
+        if self.doubted {
+            track.doubt();
+        }
         let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
         let source = Source { stream: understood(self.endpoint.execute_stream(request)), track };
         self.groups.counters().count_alone();
@@ -158,6 +263,7 @@ impl<E: Endpoint> Following<E> {
 
     fn become_member(&mut self, member: Member) {
         self.spoken = true;
+        self.is_of_states = member.is_of_states();
         self.asked = member.asked().clone();
         self.way = Way::Member(member);
     }
@@ -189,18 +295,21 @@ impl<E: Endpoint> Following<E> {
             }
         };
         let is_second_live = place.kind == Kind::Live && self.live;
-        (self.at, self.claimed, self.live) = (Some(place.position), false, self.live || place.kind == Kind::Live);
-        self.share(alone, frame);
+        self.live |= matches!(place.kind, Kind::Live | Kind::State);
+        self.is_of_states = place.kind == Kind::State;
+        if !self.is_of_states {
+            (self.at, self.claimed) = (Some(place.position), false);
+        }
+        self.share(alone, frame, place.position.offset);
         Ok((!is_second_live).then_some(item))
     }
 
     /// Goes on in a group, where there is one that reaches here, or where this stream can be made one.
-    fn share(&mut self, mut alone: Box<Alone>, frame: Frame) {
+    fn share(&mut self, mut alone: Box<Alone>, frame: Frame, offset: u64) {
         let Some(key) = self.key else {
             self.way = Way::Alone(alone);
             return;
         };
-        let offset = self.at.map_or(0, |at| at.offset);
         let (claim, mut said) = match alone.claim.take() {
             Some((claim, said)) => (claim, said),
             None => match self.groups.enter(key, self.standing()) {
@@ -222,7 +331,7 @@ impl<E: Endpoint> Following<E> {
             match claim.found(self.asked.clone(), alone.source, from, said) {
                 Ok(member) => self.become_member(member),
                 Err(source) => {
-                    let alone = Alone { source, claim: None, from: None };
+                    let alone = Alone { source: *source, claim: None, from: None };
                     self.way = Way::Alone(Box::new(alone));
                 }
             }
@@ -232,5 +341,16 @@ impl<E: Endpoint> Following<E> {
             alone.claim = Some((claim, said));
         }
         self.way = Way::Alone(alone);
+    }
+}
+
+/// Resolves at the next change of callers, one that nobody has looked at yet included.
+async fn changed(callers: &mut Option<watch::Receiver<u64>>) {
+    let known = match callers {
+        Some(callers) => callers.changed().await.is_ok(),
+        None => false,
+    };
+    if !known {
+        std::future::pending::<()>().await;
     }
 }

@@ -6,7 +6,10 @@
 //! - a member is given every item after the place where it joined, in order, once; of the markers it is given one `live`,
 //!   at its own backlog's end, and then the heartbeats;
 //! - a member that the tail has left behind is told so, and follows alone until the tail reaches it again;
-//! - a group is founded by a stream that went well as far as `live`, and ends with its last member or with its stream.
+//! - where each frame is a whole state, a member is given the newest one, and those before it are left out;
+//! - a group is founded by a stream that went well as far as `live`, or its first state, and ends with its last member or
+//!   with its stream;
+//! - a group's stream that ends before its time, or for a reason of its founder's, is not the end of any member's.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,6 +118,10 @@ impl Frame {
         Ok(Self { place, item: Item::Next(json.into()) })
     }
 
+    fn is_state(&self) -> bool {
+        self.place.is_some_and(|place| place.kind == Kind::State)
+    }
+
     fn bytes(&self) -> usize {
         match &self.item {
             Item::Next(json) => json.len(),
@@ -217,13 +224,14 @@ impl Claim {
     /// Founds the group with a live stream: the founder is its first member, what the stream has said since `from` is its
     /// tail, and the last of it is where the founder stands.
     pub(crate) fn found(self, asked: Arc<Asked>, source: Source, from: u64, said: VecDeque<Frame>) -> Founded {
-        let Some(last) = said.back().and_then(|frame| frame.place) else { return Err(source) };
+        let Some(last) = said.back().and_then(|frame| frame.place) else { return Err(Box::new(source)) };
         let groups = self.groups.clone();
         let mut state = State { from, ..State::default() };
         said.into_iter().for_each(|frame| state.add(frame, &groups.0.settings));
         let group = Arc::new(Group {
             key: self.key,
             identity: (last.position.epoch, last.position.queue),
+            is_of_states: last.kind == Kind::State,
             asked,
             track: source.track.clone(),
             state: Mutex::new(state),
@@ -231,7 +239,7 @@ impl Claim {
         });
         let standing = Standing { at: Some(last.position), backlog_end: None };
         let mut seats = groups.seats();
-        let Some(founder) = Member::join(&groups, &group, standing) else { return Err(source) };
+        let Some(founder) = Member::join(&groups, &group, standing) else { return Err(Box::new(source)) };
         seats.insert(self.key, Seat::Open(group.clone()));
         groups.counters().open.fetch_add(1, Ordering::Relaxed);
         drop(seats);
@@ -243,7 +251,7 @@ impl Claim {
 }
 
 /// The founder, or its stream where that cannot be shared.
-type Founded = std::result::Result<Member, Source>;
+type Founded = std::result::Result<Member, Box<Source>>;
 
 impl Drop for Claim {
     fn drop(&mut self) {
@@ -258,6 +266,8 @@ struct Group {
     key: Key,
     /// What all its positions have in common.
     identity: (uuid::Uuid, Option<Fingerprint>),
+    /// Whether each frame is all there is to know.
+    is_of_states: bool,
     /// What to execute for a member that follows alone.
     asked: Arc<Asked>,
     track: Track,
@@ -302,8 +312,14 @@ impl State {
     }
 
     fn add(&mut self, frame: Frame, settings: &GroupSettings) {
-        if let Some(Place { position, kind: Kind::Live }) = frame.place {
+        if let Some(Place { position, kind: Kind::Live | Kind::State }) = frame.place {
             self.live = Some((self.next(), position.offset));
+        }
+        if frame.is_state() {
+            // Nobody wants an older one.
+            self.first += self.frames.len() as u64;
+            (self.bytes, self.from) = (0, 0);
+            self.frames.clear();
         }
         self.bytes += frame.bytes();
         self.frames.push_back(frame);
@@ -368,6 +384,11 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
             Ok(Some(Said::Broken(_))) => Err(Error::Busy),
             Err(fault) => Err(fault),
         };
+        // What ends the stream of the one who founded the group need not end those of the others.
+        if matches!(&frame, Ok(Frame { place: Some(Place { kind: Kind::Resync, .. }), .. })) {
+            group.state().broken = true;
+            break;
+        }
         let frame = match frame {
             Ok(frame) => frame,
             // Each member goes on alone from where it stands, and is told there what is wrong, if it still is.
@@ -444,6 +465,11 @@ impl Member {
         self.standing
     }
 
+    /// Whether each frame is all there is to know, so that there is no place to go on from.
+    pub(crate) fn is_of_states(&self) -> bool {
+        self.group.is_of_states
+    }
+
     /// What the group executes: the same as this member asked for.
     pub(crate) fn asked(&self) -> &Arc<Asked> {
         &self.group.asked
@@ -453,6 +479,9 @@ impl Member {
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let mut state = self.group.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
+            if self.group.is_of_states {
+                self.next = self.next.max(state.first);
+            }
             let Some(index) = self.next.checked_sub(state.first) else { return Poll::Ready(Turn::Behind) };
             let Some(frame) = state.frames.get(usize::try_from(index).unwrap_or(usize::MAX)) else {
                 if state.ended {
@@ -489,6 +518,7 @@ impl Standing {
         let beyond = |at: Option<Position>| at.map(|at| position.offset > at.offset);
         let admitted = match (kind, self.backlog_end) {
             (Kind::Resync, _) => true,
+            (Kind::State, end) => end.is_none_or(|end| position.offset >= end),
             (Kind::Live, Some(end)) => position.offset >= end,
             (Kind::Live, None) => false,
             (Kind::Item, Some(_)) => beyond(self.at) == Some(true),
@@ -499,7 +529,7 @@ impl Standing {
         };
         if admitted {
             self.at = Some(position);
-            if kind == Kind::Live {
+            if matches!(kind, Kind::Live | Kind::State) {
                 self.backlog_end = None;
             }
         }

@@ -24,6 +24,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, middleware};
 use futures_util::stream::{BoxStream, StreamExt};
+use tokio::sync::watch;
 
 use self::callers::Callers;
 use self::endpoint::{Endpoint, Words};
@@ -68,6 +69,10 @@ impl Endpoint for Desk {
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
         graphql::scope(viewer, words.root(), &|field| words.selects(field), &|input| words.gives(input))
+    }
+
+    fn changes_of_callers(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.app.hub.watch_accounts())
     }
 
     fn vouches(&self, position: &Position) -> bool {

@@ -74,6 +74,8 @@ pub(super) enum Content {
     Last(String),
     /// From here on the writer takes the frames from the group.
     Member(Box<Handover>),
+    /// The writer gives the member back.
+    Recall,
 }
 
 /// A member, and who waits for it to come back.
@@ -84,7 +86,7 @@ pub(super) struct Handover {
 
 /// How a member comes back from the writer.
 pub(super) enum Returned {
-    /// The group's tail has left it behind; it stands here.
+    /// The group's tail has left it behind, or it was called back; it stands here.
     Behind(Standing),
     /// The stream has failed.
     Refused(Arc<[ServerError]>),
@@ -133,19 +135,27 @@ impl OperationOutbox {
         Ok(())
     }
 
-    /// Lets the writer take the frames of the group itself, behind everything that was put here before.
-    pub(super) async fn hand_over(&self, member: Member) -> Returned {
-        let (back, returned) = oneshot::channel();
+    /// Lets the writer take the frames of the group itself, behind everything that was put here before, until `recall`
+    /// resolves.
+    pub(super) async fn hand_over(&self, member: Member, recall: impl Future<Output = ()>) -> Returned {
+        let (back, mut returned) = oneshot::channel();
         self.put(Content::Member(Box::new(Handover { member, back }))).await;
+        let came_back = tokio::select! {
+            came_back = &mut returned => came_back,
+            () = recall => {
+                self.put(Content::Recall).await;
+                returned.await
+            }
+        };
         // The writer drops it only with its socket, which ends this task as well.
-        returned.await.unwrap_or(Returned::Ended)
+        came_back.unwrap_or(Returned::Ended)
     }
 
     /// Waits for room. A socket that is gone takes nothing, and this task with it.
     async fn put(&self, content: Content) {
         let length = match &content {
             Content::Next(text) | Content::Last(text) => text.len(),
-            Content::Member(_) => 0,
+            Content::Member(_) | Content::Recall => 0,
         };
         let share = u32::try_from(length.min(self.outbox.capacity)).unwrap_or(u32::MAX);
         let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
@@ -161,6 +171,14 @@ pub(super) struct Handed(VecDeque<(Arc<Operation>, Handover)>);
 impl Handed {
     pub(super) fn add(&mut self, operation: Arc<Operation>, handover: Handover) {
         self.0.push_back((operation, handover));
+    }
+
+    /// Gives the member of an operation back, if it is still here.
+    pub(super) fn recall(&mut self, operation: &Arc<Operation>) {
+        let Some(at) = self.0.iter().position(|(held, _)| Arc::ptr_eq(held, operation)) else { return };
+        if let Some((_, Handover { member, back })) = self.0.remove(at) {
+            back.send(Returned::Behind(member.standing())).unwrap_or_default();
+        }
     }
 
     /// The next message of any of them; never, while none has one.

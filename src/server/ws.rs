@@ -430,6 +430,10 @@ impl Writer<'_> {
                 self.handed.add(operation, *member);
                 None
             }
+            Content::Recall => {
+                self.handed.recall(&operation);
+                None
+            }
         })
     }
 
@@ -495,34 +499,79 @@ async fn run<E: Endpoint>(
     parameters: Parameters,
     outbox: &OperationOutbox,
 ) -> Result<Ran> {
-    // Asked for each operation: a socket lives for days, and rights change meanwhile.
-    let viewer = served.endpoint.admit(account).await?;
-    let ready = match prepare(parameters, viewer, &served.settings.limits) {
-        Ok(ready) => ready,
-        Err(error) => return outbox.error(&refused(error).errors).await.map(|()| Ran::Through),
+    // Each part on the heap while it lasts: what a task may ever hold it holds for ever, and there are as many tasks as
+    // subscriptions, nearly all of which are members of groups and hold next to nothing.
+    let Some(mut following) = Box::pin(begin(served, account, parameters, outbox)).await? else {
+        return Ok(Ran::Through);
     };
-    if ready.operation != OperationType::Subscription {
-        let answer = execute(&served.endpoint, ready).await;
-        if is_request_error(&answer) {
-            return outbox.error(&answer.errors).await.map(|()| Ran::Through);
-        }
-        outbox.next(&answer).await?;
-        return outbox.complete().await.map(|()| Ran::Through);
-    }
-    let mut following = Following::new(served.endpoint.clone(), served.groups.clone(), ready);
     loop {
         if let Some(member) = following.take_member() {
-            match outbox.hand_over(member).await {
+            match outbox.hand_over(member, Box::pin(following.estranged())).await {
                 Returned::Behind(standing) => following.go_on_from(standing),
                 Returned::Refused(errors) => return outbox.error(&errors).await.map(|()| Ran::Through),
                 Returned::Ended => return outbox.complete().await.map(|()| Ran::Through),
             }
         }
-        match following.next().await? {
+        match Box::pin(following.next()).await? {
             Some(Item::Next(payload)) => outbox.next_of(&payload).await,
             Some(Item::Refused(errors)) => return outbox.error(&errors).await.map(|()| Ran::Through),
             Some(Item::Broken) => return Ok(Ran::Broken),
             None => return outbox.complete().await.map(|()| Ran::Through),
         }
+    }
+}
+
+/// Answers a query or a mutation; a subscription is for the caller to follow.
+async fn begin<E: Endpoint>(
+    served: &Served<E>,
+    account: Option<String>,
+    parameters: Parameters,
+    outbox: &OperationOutbox,
+) -> Result<Option<Box<Following<E>>>> {
+    // Asked for each operation: a socket lives for days, and rights change meanwhile.
+    let viewer = served.endpoint.admit(account.clone()).await?;
+    let ready = match prepare(parameters, viewer, &served.settings.limits) {
+        Ok(ready) => ready,
+        Err(error) => return outbox.error(&refused(error).errors).await.map(|()| None),
+    };
+    if ready.operation == OperationType::Subscription {
+        let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
+        return Ok(Some(Box::new(following)));
+    }
+    let answer = execute(&served.endpoint, ready).await;
+    if is_request_error(&answer) {
+        return outbox.error(&answer.errors).await.map(|()| None);
+    }
+    outbox.next(&answer).await?;
+    outbox.complete().await.map(|()| None)
+}
+
+#[cfg(test)]
+mod sizes {
+    use super::*;
+    use crate::server::Desk;
+    fn s3<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+    fn s4<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+    #[test]
+    fn sizes_of_futures() {
+        println!("serve {}", s3(serve::<Desk>));
+        println!("operate {}", s4(operate::<Desk>));
+        println!("following {}", size_of::<Following<Desk>>());
+        println!("reader {}", size_of::<Reader<'static, Desk>>());
+        println!("writer {}", size_of::<Writer<'static>>());
+        println!(
+            "queued {} control {} active {} op {}",
+            size_of::<Queued>(),
+            size_of::<Control>(),
+            size_of::<Active>(),
+            size_of::<Operation>()
+        );
+        println!("websocket {}", size_of::<WebSocket>());
+        println!("member {}", size_of::<crate::server::group::Member>());
+        println!("served {}", size_of::<Served<Desk>>());
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use watchfloor::domain::position::Position;
 use watchfloor::realtime::RingLimits;
 
-use crate::support::database::{Kind, TestDatabase, each_database};
+use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
 use crate::support::socket::Frame;
 use crate::support::stream::{QUEUE, grow, newest, offset, parsed, present, read_to, replay, short};
@@ -150,27 +150,27 @@ async fn everything_since_a_long_absence_comes(database: TestDatabase) {
     const SHORT: &str = "subscription($after: String) { incidentQueue(after: $after) {
         __typename position ... on QueueUpdated { row { version } } ... on Resync { resyncReason }
     } }";
-    let count = if database.kind == Kind::Sqlite { 50_000 } else { 5_000 };
+    const MISSED: u64 = 50_000;
     let (start, id) = {
         let desk = TestDesk::open(&database).await;
         let id = desk.incident("Busy").await;
         let start = present(&desk, &json!({})).await;
         let (change, hash) = newest(&desk).await;
-        grow(&database, &change, hash, count).await;
+        grow(&database, &change, hash, MISSED).await;
         (start, id)
     };
     let desk = TestDesk::open(&database).await;
     let mut queue = desk.follow(SHORT, json!({ "after": start })).await;
-    for place in 1..=count {
+    for place in 1..=MISSED {
         let item = queue.item().await;
         let seen = (&item["__typename"], offset(&item["position"]), &item["row"]["version"]);
         assert_eq!(seen, (&json!("QueueUpdated"), offset(&start) + place, &json!(place + 1)));
     }
     let live = queue.item().await;
-    assert_eq!((&live["__typename"], offset(&live["position"])), (&json!("Live"), offset(&start) + count));
+    assert_eq!((&live["__typename"], offset(&live["position"])), (&json!("Live"), offset(&start) + MISSED));
     desk.data(RENAMED, json!({ "id": id, "title": "Live again" })).await;
     let item = queue.change().await;
-    assert_eq!((offset(&item["position"]), &item["row"]["version"]), (offset(&start) + count + 1, &json!(count + 2)));
+    assert_eq!((offset(&item["position"]), &item["row"]["version"]), (offset(&start) + MISSED + 1, &json!(MISSED + 2)));
 }
 
 async fn a_ring_that_is_too_small_skips_nothing(database: TestDatabase) {

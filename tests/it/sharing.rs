@@ -23,6 +23,9 @@ each_database!(
     what_cannot_be_shared_is_not,
     a_group_ends_with_its_last_member,
     a_storm_of_returning_clients_asks_the_database_nothing,
+    followers_of_one_summary_share_its_count,
+    a_member_whose_rights_change_is_told_and_no_other,
+    members_outlive_a_founder_whose_rights_change,
 );
 
 const RENAMED: &str =
@@ -375,4 +378,116 @@ async fn a_group_ends_with_its_last_member(database: TestDatabase) {
     rename(&desk, &id, "For nobody at all").await;
     assert_eq!(counters.executed(), executed);
     live(&desk, json!({})).await;
+}
+
+const SUMMARY: &str = "subscription($filter: IncidentFilterInput) {
+    queueSummary(filter: $filter) { position open bySeverity { value count } } }";
+
+async fn followers_of_one_summary_share_its_count(database: TestDatabase) {
+    const MEMBERS: usize = 12;
+    let sent = Sent::default();
+    let counters: Arc<Counters> = Arc::default();
+    let groups = GroupSettings { counters: counters.clone(), ..GroupSettings::default() };
+    let settings = Settings { groups, ..Settings::default() };
+    let options = Options { settings, watch: Some(sent.watch()), ..Options::default() };
+    let desk = TestDesk::open_with(&database, options).await;
+    desk.incident("The first").await;
+    let mut members = vec![desk.follow(SUMMARY, json!({})).await];
+    assert_eq!(members[0].item().await["open"], 1);
+    sent.take();
+    for number in 1..MEMBERS {
+        // Each joins after a change, and is told the state that has it.
+        desk.incident(&format!("Incident {number}")).await;
+        let end = desk.log_end().await;
+        let mut member = desk.follow(SUMMARY, json!({})).await;
+        let first = member.item().await;
+        assert_eq!((&first["open"], offset(&first["position"])), (&json!(number + 1), end), "the state as of now");
+        members.push(member);
+    }
+    assert_eq!((counters.open(), counters.alone(), counters.members()), (1, 1, MEMBERS as u64));
+    let counts = sent.take().iter().filter(|it| it.sql.to_lowercase().contains("group by")).count();
+    assert_eq!(counts, 0, "nobody counts anew what is counted already");
+    desk.incident("For all").await;
+    let end = desk.log_end().await;
+    let mut last = Vec::new();
+    for member in &mut members {
+        let state = loop {
+            let state = member.item().await;
+            if offset(&state["position"]) == end {
+                break state;
+            }
+        };
+        last.push(state);
+    }
+    assert_eq!(last[0]["open"], MEMBERS + 1);
+    assert!(last.iter().all(|state| *state == last[0]), "the same for all");
+    assert!(counters.shared() > counters.executed(), "most of it was shared");
+    // Who changes nothing of what is counted ends nobody's stream; names are read again.
+    desk.user("new", "READER").await;
+    desk.incident("After it").await;
+    for member in &mut members {
+        while member.item().await["open"] != MEMBERS + 2 {}
+    }
+}
+
+async fn a_member_whose_rights_change_is_told_and_no_other(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    for account in ["ada", "bob", "eve"] {
+        desk.user(account, "RESPONDER").await;
+    }
+    let log = "subscription { activityLog { __typename position ... on Resync { resyncReason } } }";
+    let id = desk.incident("Whose?").await;
+    for query in [QUEUE, log, SUMMARY] {
+        let mut streams = Vec::new();
+        for account in ["ada", "bob", "eve"] {
+            let mut stream = desk.follow_as(account, query, json!({})).await;
+            stream.item().await;
+            streams.push(stream);
+        }
+        until("all are members", || counters.members() == 3).await;
+        // The second did not found the group.
+        desk.user("bob", "READER").await;
+        if query == SUMMARY {
+            let Frame::Closed(code, _) = streams[1].frame().await else { panic!("not closed") };
+            assert_eq!(code, 1013, "it has nothing to go on from, and comes back");
+        } else {
+            let end = streams[1].item().await;
+            assert_eq!((&end["__typename"], &end["resyncReason"]), (&json!("Resync"), &json!("SCOPE")), "{query}");
+        }
+        until("the others are members", || counters.members() == 2).await;
+        rename(&desk, &id, &format!("Seen by two: {}", query.len())).await;
+        if query != SUMMARY {
+            for other in [0, 2] {
+                assert!(!is_marker(&streams[other].item().await), "{query}");
+            }
+        }
+        desk.user("bob", "RESPONDER").await;
+        drop(streams);
+        until("all have left", || counters.members() == 0).await;
+    }
+}
+
+async fn members_outlive_a_founder_whose_rights_change(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    for account in ["ada", "bob", "eve"] {
+        desk.user(account, "RESPONDER").await;
+    }
+    let id = desk.incident("Whose?").await;
+    let mut streams = Vec::new();
+    for account in ["ada", "bob", "eve"] {
+        let mut stream = desk.follow_as(account, QUEUE, json!({})).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    until("all are members", || counters.members() == 3).await;
+    desk.user("ada", "READER").await;
+    assert_eq!(streams[0].item().await["resyncReason"], "SCOPE", "the one who founded the group");
+    for number in 0..3 {
+        rename(&desk, &id, &format!("Title {number}")).await;
+        for other in [1, 2] {
+            let item = streams[other].item().await;
+            assert_eq!(item["row"]["title"], format!("Title {number}"), "a member's stream goes on: {item}");
+        }
+    }
+    until("they share again", || (counters.open(), counters.members()) == (1, 2)).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use watchfloor::storage::Statement;
+use watchfloor::storage::{Statement, Watch};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
@@ -17,15 +17,19 @@ pub(crate) struct Sent(Arc<Mutex<Vec<Statement>>>);
 impl Sent {
     /// A desk whose statements are kept here.
     pub(crate) async fn by_desk(&self, database: &TestDatabase) -> TestDesk {
+        TestDesk::open_with(database, Options { watch: Some(self.watch()), ..Options::default() }).await
+    }
+
+    /// Keeps the statements of a desk here.
+    pub(crate) fn watch(&self) -> Watch {
         let sent = self.0.clone();
-        let watch = Arc::new(move |statement: &Statement| {
+        Arc::new(move |statement: &Statement| {
             // The relay reads on beside every request.
             let of_the_relay = ["\"change\".\"position\" > ", "\"log_head\".\"position\" >= "];
             if !of_the_relay.iter().any(|its| statement.sql.contains(its)) {
                 sent.lock().unwrap_or_else(PoisonError::into_inner).push(statement.clone());
             }
-        });
-        TestDesk::open_with(database, Options { watch: Some(watch), ..Options::default() }).await
+        })
     }
 
     /// What was sent since it was last asked.

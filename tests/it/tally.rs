@@ -18,6 +18,7 @@ use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{AlertId, IncidentId, Instant, text};
 use watchfloor::realtime::feed::Source;
 use watchfloor::realtime::summary::{Asked, STATES_PER_SECOND_MAX, follow};
+use watchfloor::realtime::track::Track;
 
 use super::filter::{SEVERITIES, TAGS, World, any_filter, classification, draft, local, people, words};
 use crate::support::database::{TestDatabase, each_database};
@@ -191,7 +192,7 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
     let heartbeat = Duration::from_millis(if often { 300 } else { 600_000 });
     let source = Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
     let delivered = Delivered::default();
-    let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone()));
+    let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone(), Track::default()));
     let first = states.next().await.expect("the state now").expect("a state");
     let list = delivered.clone();
     list.lock().expect("a list").push((Moment::now(), first.0, first.1));
