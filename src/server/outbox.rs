@@ -53,7 +53,8 @@ impl Operation {
 /// Where the operations of a socket put their messages.
 #[derive(Clone)]
 pub(super) struct Outbox {
-    messages: mpsc::Sender<Queued>,
+    // Boxed: a channel holds room for 32 from its start, and most sockets never need it.
+    messages: mpsc::Sender<Box<Queued>>,
     bytes: Arc<Semaphore>,
     capacity: usize,
 }
@@ -95,7 +96,7 @@ pub(super) enum Returned {
 }
 
 impl Outbox {
-    pub(super) fn new(messages: usize, capacity: usize) -> (Self, mpsc::Receiver<Queued>) {
+    pub(super) fn new(messages: usize, capacity: usize) -> (Self, mpsc::Receiver<Box<Queued>>) {
         let (messages, queue) = mpsc::channel(messages.max(1));
         (Self { messages, bytes: Arc::new(Semaphore::new(capacity)), capacity }, queue)
     }
@@ -139,11 +140,12 @@ impl OperationOutbox {
     /// resolves.
     pub(super) async fn hand_over(&self, member: Member, recall: impl Future<Output = ()>) -> Returned {
         let (back, mut returned) = oneshot::channel();
-        self.put(Content::Member(Box::new(Handover { member, back }))).await;
+        // On the heap while it lasts: this task waits here for days, and what it could hold elsewhere is part of it.
+        Box::pin(self.put(Content::Member(Box::new(Handover { member, back })))).await;
         let came_back = tokio::select! {
             came_back = &mut returned => came_back,
             () = recall => {
-                self.put(Content::Recall).await;
+                Box::pin(self.put(Content::Recall)).await;
                 returned.await
             }
         };
@@ -160,7 +162,7 @@ impl OperationOutbox {
         let share = u32::try_from(length.min(self.outbox.capacity)).unwrap_or(u32::MAX);
         let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
         let queued = Queued { operation: self.operation.clone(), content, since: Instant::now(), _bytes: bytes };
-        self.outbox.messages.send(queued).await.unwrap_or_default();
+        self.outbox.messages.send(Box::new(queued)).await.unwrap_or_default();
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use async_graphql::parser::types::OperationType;
+use async_graphql::{ServerError, parser::types::OperationType};
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode},
@@ -54,7 +54,7 @@ pub const SUBPROTOCOL: &str = "graphql-transport-ws";
 
 /// Allocated for each socket as long as it lives. tungstenite's own choice is 128 KiB, which idle walls of thousands of
 /// sockets would pay for; messages of clients are small, and larger ones are read in several goes.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
+const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// Messages that answer the client directly (acknowledgement, pongs, refusals) and wait for the writer. A client that
 /// asks for more without reading gets closed.
@@ -262,7 +262,7 @@ struct Reader<'s, E: Endpoint> {
     init_received: bool,
     /// What is under way; one that breaks off takes the socket with it.
     operations: JoinSet<Option<Ending>>,
-    controls: mpsc::Sender<Control>,
+    controls: mpsc::Sender<Box<Control>>,
     control_bytes: Arc<Semaphore>,
     outbox: Outbox,
 }
@@ -382,7 +382,7 @@ impl<E: Endpoint> Reader<'_, E> {
         let sent = message.text().ok().and_then(|text| {
             let share = u32::try_from(text.len()).ok()?;
             let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok()?;
-            self.controls.try_send(Control { text, _bytes: bytes }).ok()
+            self.controls.try_send(Box::new(Control { text, _bytes: bytes })).ok()
         });
         sent.ok_or_else(|| Ending::close(1013, "the client asks and does not read"))
     }
@@ -404,16 +404,16 @@ struct Control {
 struct Writer<'s> {
     socket: &'s Socket,
     settings: &'s SocketSettings,
-    controls: mpsc::Receiver<Control>,
-    queue: mpsc::Receiver<Queued>,
+    controls: mpsc::Receiver<Box<Control>>,
+    queue: mpsc::Receiver<Box<Queued>>,
     /// Members of groups, whose frames are written without a queue.
     handed: Handed,
 }
 
 impl Writer<'_> {
     /// What of a queued message is to be written. With the last of an operation its id is free again.
-    fn take(&mut self, queued: Queued) -> std::result::Result<Option<String>, Ending> {
-        let Queued { operation, content, since, .. } = queued;
+    fn take(&mut self, queued: Box<Queued>) -> std::result::Result<Option<String>, Ending> {
+        let Queued { operation, content, since, .. } = *queued;
         if operation.is_completed() {
             return Ok(None);
         }
@@ -479,7 +479,7 @@ async fn operate<E: Endpoint>(
         // `complete` would say that nothing more will come, and no client comes back after that.
         Ok(Ran::Broken) => Some(Ending::close(1013, "the desk could not read on, come back")),
         Err(fault) => {
-            outbox.error(&refuse(fault).errors).await.unwrap_or_default();
+            Box::pin(outbox.error(&refuse(fault).errors)).await.unwrap_or_default();
             None
         }
     }
@@ -504,21 +504,35 @@ async fn run<E: Endpoint>(
     let Some(mut following) = Box::pin(begin(served, account, parameters, outbox)).await? else {
         return Ok(Ran::Through);
     };
-    loop {
+    let said = loop {
         if let Some(member) = following.take_member() {
             match outbox.hand_over(member, Box::pin(following.estranged())).await {
                 Returned::Behind(standing) => following.go_on_from(standing),
-                Returned::Refused(errors) => return outbox.error(&errors).await.map(|()| Ran::Through),
-                Returned::Ended => return outbox.complete().await.map(|()| Ran::Through),
+                Returned::Refused(errors) => break Last::Refused(errors),
+                Returned::Ended => break Last::Complete,
             }
         }
         match Box::pin(following.next()).await? {
-            Some(Item::Next(payload)) => outbox.next_of(&payload).await,
-            Some(Item::Refused(errors)) => return outbox.error(&errors).await.map(|()| Ran::Through),
+            Some(Item::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,
+            Some(Item::Refused(errors)) => break Last::Refused(errors),
             Some(Item::Broken) => return Ok(Ran::Broken),
-            None => return outbox.complete().await.map(|()| Ran::Through),
+            None => break Last::Complete,
         }
-    }
+    };
+    Box::pin(async {
+        match said {
+            Last::Refused(errors) => outbox.error(&errors).await,
+            Last::Complete => outbox.complete().await,
+        }
+    })
+    .await
+    .map(|()| Ran::Through)
+}
+
+/// The last word about a subscription.
+enum Last {
+    Refused(Arc<[ServerError]>),
+    Complete,
 }
 
 /// Answers a query or a mutation; a subscription is for the caller to follow.
