@@ -54,6 +54,10 @@ impl Endpoint for Desk {
         self.callers.named(&self.app, account).await
     }
 
+    fn principal(&self, viewer: &Viewer) -> Vec<u8> {
+        viewer.user.id.0.as_bytes().to_vec()
+    }
+
     async fn execute(&self, request: Request) -> Response {
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
         let response = self.schema.execute(admit_request(request)).await;

@@ -35,6 +35,7 @@ use tokio::{
 };
 
 use super::{
+    crowd::Admission,
     endpoint::Endpoint,
     following::Following,
     group::Item,
@@ -142,13 +143,10 @@ pub(super) fn upgrade<E: Endpoint>(
         Ok(admission) => admission,
         Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
     };
-    upgrade.on_upgrade(async move |socket| {
-        let _place = admission;
-        serve(socket, served, account).await;
-    })
+    upgrade.on_upgrade(async move |socket| serve(socket, served, account, admission).await)
 }
 
-async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Option<String>) {
+async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Option<String>, mut place: Admission) {
     let settings = served.settings.socket.clone();
     let mut shutdown = served.shutdown.clone();
     let (mut sink, mut stream) = socket.split();
@@ -158,6 +156,7 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
 
     let mut reader = Reader {
         socket: &socket,
+        place: &mut place,
         served,
         account,
         admitted: false,
@@ -254,6 +253,7 @@ impl Ending {
 
 struct Reader<'s, E: Endpoint> {
     socket: &'s Socket,
+    place: &'s mut Admission,
     served: Served<E>,
     /// Whom the header of the upgrade names, or `connection_init` after it.
     account: Option<String>,
@@ -342,7 +342,11 @@ impl<E: Endpoint> Reader<'_, E> {
     fn admitted(&mut self, viewer: Result<E::Viewer>) -> std::result::Result<(), Ending> {
         self.admission = None;
         match viewer {
-            Ok(_) => {
+            Ok(viewer) => {
+                // Like a busy desk, and not like a wrong name: the client comes back later, and finds a place when
+                // another has left.
+                let principal = self.served.endpoint.principal(&viewer);
+                self.place.belongs_to(principal).map_err(|error| Ending::close(1013, error.to_string()))?;
                 self.admitted = true;
                 self.control(&Outgoing::ConnectionAck)
             }

@@ -1,14 +1,13 @@
 //! The real graphql-ws client on the real binary: killed and started again, and the client goes on without a gap.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
 
 use crate::support::database::{TestDatabase, each_database};
+use crate::support::kit::kit;
 use crate::support::process::Process;
 
 each_database!(the_client_of_graphql_ws_goes_on_from_its_last_position);
@@ -16,15 +15,8 @@ each_database!(the_client_of_graphql_ws_goes_on_from_its_last_position);
 async fn the_client_of_graphql_ws_goes_on_from_its_last_position(database: TestDatabase) {
     let mut server = Process::serve(&database.url).await;
     let address = server.address.clone();
-    let kits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm");
-    assert!(kits.join("node_modules").is_dir(), "the protocol kits are not installed: `make test` does it");
-    let mut client = Command::new("node")
-        .arg(kits.join("resume.mjs"))
-        .arg(format!("ws://{address}/graphql"))
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("node runs");
+    let mut client =
+        kit("resume.mjs").arg(format!("ws://{address}/graphql")).stdout(Stdio::piped()).spawn().expect("node runs");
     let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();
     let live = lines.next_line().await.expect("UTF-8").expect("the client goes on");
     assert_eq!(live.trim(), "Live", "from then on nothing may be missing");
