@@ -3,6 +3,7 @@
 mod asked;
 mod callers;
 pub mod crowd;
+mod dialect;
 pub mod endpoint;
 mod following;
 pub mod group;
@@ -13,6 +14,7 @@ mod operation;
 pub mod origin;
 mod outbox;
 pub mod routes;
+mod transport_legacy;
 mod transport_ws;
 pub mod web;
 pub mod ws;

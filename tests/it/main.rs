@@ -21,6 +21,7 @@ mod migrations;
 mod pages;
 mod plans;
 mod protocol_http;
+mod protocol_legacy;
 mod protocol_peers;
 mod protocol_ws;
 mod queue;

@@ -34,7 +34,7 @@ async fn a_foreign_page_opens_no_socket() {
 #[tokio::test]
 async fn a_socket_without_the_subprotocol_is_400() {
     let server = Server::start().await;
-    for headers in [&[][..], &[("sec-websocket-protocol", "graphql-ws")], &[("sec-websocket-protocol", "soap, wamp")]] {
+    for headers in [&[][..], &[("sec-websocket-protocol", "graphql")], &[("sec-websocket-protocol", "soap, wamp")]] {
         let Err(refused) = Socket::open_with(&server.ws, headers).await else { panic!("{headers:?} came in") };
         assert_eq!(refused.status().as_u16(), 400);
         let body: Value = serde_json::from_slice(refused.body().as_deref().unwrap_or_default()).expect("JSON");
@@ -45,12 +45,15 @@ async fn a_socket_without_the_subprotocol_is_400() {
 #[tokio::test]
 async fn the_subprotocol_that_is_echoed_is_the_one_that_is_spoken() {
     let server = Server::start().await;
-    let offer = [("sec-websocket-protocol", "graphql-ws, graphql-transport-ws")];
-    let (mut socket, response) = Socket::open_with(&server.ws, &offer).await.expect("the upgrade");
-    assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-transport-ws");
-    socket.init(json!({})).await;
-    socket.subscribe("1", "{ version }").await;
-    assert_eq!(socket.json().await["type"], "next");
+    for offer in ["graphql-transport-ws", "graphql-ws, graphql-transport-ws", "soap,graphql-transport-ws , graphql-ws"]
+    {
+        let offer = [("sec-websocket-protocol", offer)];
+        let (mut socket, response) = Socket::open_with(&server.ws, &offer).await.expect("the upgrade");
+        assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-transport-ws");
+        socket.init(json!({})).await;
+        socket.subscribe("1", "{ version }").await;
+        assert_eq!(socket.json().await["type"], "next");
+    }
 }
 
 #[tokio::test]

@@ -322,12 +322,17 @@ pub(crate) fn bomb() -> String {
     format!("{{ ...F0 }}{levels} fragment F25 on Query {{ version }}")
 }
 
-/// A connection that holds little before it is full.
+/// A connection that holds little before it is full, and is acknowledged.
 pub(crate) async fn narrow(server: &Server) -> Socket {
+    let mut socket = narrow_as(server, "graphql-transport-ws").await;
+    socket.init(json!({})).await;
+    socket
+}
+
+/// A connection that holds little before it is full.
+pub(crate) async fn narrow_as(server: &Server, subprotocol: &'static str) -> Socket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(8 * 1024).expect("a small buffer");
     let stream = socket.connect(server.address().parse().expect("an address")).await.expect("a connection");
-    let mut socket = Socket::over(stream, &server.ws).await;
-    socket.init(json!({})).await;
-    socket
+    Socket::over(stream, &server.ws, subprotocol).await
 }

@@ -41,6 +41,11 @@ impl Socket {
         Self::open_with(url, &[("sec-websocket-protocol", "graphql-transport-ws")]).await.expect("the upgrade").0
     }
 
+    /// Connects with the subprotocol `graphql-ws`, the predecessor.
+    pub(crate) async fn legacy(url: &str) -> Self {
+        Self::open_with(url, &[("sec-websocket-protocol", "graphql-ws")]).await.expect("the upgrade").0
+    }
+
     /// Connects with the given headers; the error is the server's answer.
     pub(crate) async fn open_with(
         url: &str,
@@ -66,9 +71,9 @@ impl Socket {
     }
 
     /// Connects on a stream of the test's own making.
-    pub(crate) async fn over(stream: TcpStream, url: &str) -> Self {
+    pub(crate) async fn over(stream: TcpStream, url: &str, subprotocol: &'static str) -> Self {
         let mut request = url.into_client_request().expect("a URL");
-        let subprotocol = HeaderValue::from_static("graphql-transport-ws");
+        let subprotocol = HeaderValue::from_static(subprotocol);
         request.headers_mut().insert("sec-websocket-protocol", subprotocol);
         let stream = MaybeTlsStream::Plain(stream);
         Self { stream: client_async_with_config(request, stream, None).await.expect("the upgrade").0 }
@@ -119,7 +124,11 @@ impl Socket {
             let next = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
             return match next {
                 Some(Ok(Message::Text(text))) => Frame::Json(serde_json::from_str(&text).expect("JSON")),
-                Some(Ok(Message::Close(Some(close)))) => Frame::Closed(close.code.into(), close.reason.to_string()),
+                Some(Ok(Message::Close(Some(close)))) => {
+                    // RFC 6455, 5.5: a longer one is no frame, and clients see 1006 instead of the code.
+                    assert!(close.reason.len() <= 123, "a reason of {} bytes: {}", close.reason.len(), close.reason);
+                    Frame::Closed(close.code.into(), close.reason.to_string())
+                }
                 Some(Ok(Message::Ping(_))) => Frame::Ping,
                 Some(Ok(Message::Pong(_))) => continue,
                 Some(Ok(other)) => panic!("an unexpected frame: {other:?}"),
