@@ -24,7 +24,7 @@ fn stop(id: &str) -> Value {
 }
 
 fn data(id: &str, data: Value) -> Frame {
-    Frame::Json(json!({ "type": "data", "id": id, "payload": { "data": data } }))
+    Frame::Json(json!({ "type": "data", "id": id, "payload": Value::from_iter([("data", data)]) }))
 }
 
 fn complete(id: &str) -> Frame {
