@@ -193,8 +193,8 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
         ending = writer.run(&mut sink) => ending,
         () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
     };
-    // Ends the operations, before the peer is given time to say goodbye.
-    drop(reader);
+    // Ends the operations and leaves the groups, before the peer is given time to say goodbye.
+    drop((reader, writer));
     ending.say(&mut sink, &mut stream, settings.close_wait).await;
 }
 

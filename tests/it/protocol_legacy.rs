@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::little::{Server, bomb, code, narrow_as, query};
+use crate::support::little::{Server, bomb, code, query};
 use crate::support::socket::{Frame, Socket};
 
 /// What a client says first, on behalf of an account.
@@ -265,7 +265,7 @@ async fn an_id_that_is_started_again_is_another_operation() {
 #[tokio::test]
 async fn a_stop_ends_the_stream_and_is_confirmed_once() {
     let server = Server::with(|settings| settings.socket.outbox_bytes = 100_000_000).await;
-    let mut socket = narrow_as(&server, "graphql-ws").await;
+    let mut socket = Socket::narrow(&server.ws, "graphql-ws").await;
     socket.send(json!({ "type": "connection_init" })).await;
     assert_eq!(hears(&mut socket).await, Frame::Json(json!({ "type": "connection_ack" })));
     // More than a connection holds while its client does not read: some of it is in the outbox.
@@ -367,7 +367,7 @@ async fn a_client_that_does_not_read_is_closed_1013() {
         settings.socket.close_wait = Duration::from_secs(20);
     })
     .await;
-    let mut socket = narrow_as(&server, "graphql-ws").await;
+    let mut socket = Socket::narrow(&server.ws, "graphql-ws").await;
     socket.send(json!({ "type": "connection_init" })).await;
     socket.send(start("1", "subscription { endless(bytes: 100000) }")).await;
     server.control.stream_dropped().await;

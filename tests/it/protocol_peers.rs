@@ -22,6 +22,42 @@ async fn a_client_that_does_not_read_is_closed_1013() {
 }
 
 #[tokio::test]
+async fn what_waits_longer_than_its_age_closes_1013_though_the_client_reads_again() {
+    const AGE: Duration = Duration::from_millis(50);
+    let server = Server::with(|settings| settings.socket.outbox_age = AGE).await;
+    let mut socket = narrow(&server).await;
+    socket.subscribe("1", "subscription { endless(bytes: 100000) }").await;
+    // Ten of these fill the outbox, and the connection holds some more.
+    let mut made = server.control.made.subscribe();
+    made.wait_for(|made| *made >= 11).await.expect("it makes them");
+    while tokio::time::timeout(AGE * 2, made.changed()).await.is_ok() {}
+    // Nothing was made for longer than the age, so what is in the outbox is older.
+    assert_eq!(socket.end().await, Frame::Closed(1013, "the client does not read fast enough".into()));
+    server.control.stream_dropped().await;
+}
+
+#[tokio::test]
+async fn what_a_slow_client_has_not_read_waits_and_none_of_it_is_dropped() {
+    let server = Server::with(|settings| {
+        settings.socket.outbox_messages = 4;
+        settings.socket.outbox_bytes = 100_000;
+    })
+    .await;
+    let mut socket = narrow(&server).await;
+    // Far more than connection and outbox hold together.
+    socket.subscribe("1", "subscription { numbered(n: 500, bytes: 50000) }").await;
+    let mut made = server.control.made.subscribe();
+    made.wait_for(|made| *made >= 10).await.expect("it makes them");
+    while tokio::time::timeout(Duration::from_millis(100), made.changed()).await.is_ok() {}
+    assert!(*made.borrow() < 500, "the outbox is full, and the stream waits");
+    for n in 0..500 {
+        let item = socket.json().await["payload"]["data"]["numbered"].take();
+        assert_eq!(item.as_str().expect("a text").trim_end_matches('x'), n.to_string());
+    }
+    assert_eq!(socket.json().await["type"], "complete");
+}
+
+#[tokio::test]
 async fn a_client_that_never_reads_again_is_cut() {
     let server = Server::with(|settings| {
         settings.socket.write_deadline = Duration::from_millis(50);

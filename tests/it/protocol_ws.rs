@@ -118,6 +118,18 @@ async fn a_subscribe_before_the_ack_closes_4401() {
 }
 
 #[tokio::test]
+async fn an_init_that_cannot_be_read_closes_4400() {
+    let server = Server::start().await;
+    for payload in [json!("ana"), json!([]), json!({ "Watchfloor-Actor": 7 })] {
+        let mut socket = Socket::open(&server.ws).await;
+        socket.send(json!({ "type": "connection_init", "payload": payload })).await;
+        let Frame::Closed(4400, reason) = socket.frame().await else { panic!("another end for {payload}") };
+        assert!(reason.contains("must be a"), "{reason}");
+    }
+    assert!(server.control.admissions.lock().expect("whole").is_empty());
+}
+
+#[tokio::test]
 async fn an_init_that_is_refused_closes_4403() {
     let server = Server::start().await;
     let mut socket = Socket::open(&server.ws).await;
@@ -354,6 +366,39 @@ async fn an_id_in_use_closes_4409() {
         let whole = format!("Subscriber for {id} already exists");
         assert!(whole.starts_with(&reason) && reason.len() <= 123 && reason.len() >= whole.len().min(120), "{reason}");
     }
+}
+
+/// A socket of one whose operations are let in one by one, as the test lets them.
+async fn held(server: &Server) -> Socket {
+    let mut socket = Socket::open(&server.ws).await;
+    server.control.let_in.notify_one();
+    socket.init(json!({ "Watchfloor-Actor": "slow" })).await;
+    socket
+}
+
+#[tokio::test]
+async fn an_id_in_use_closes_4409_even_while_its_operation_is_being_prepared() {
+    let server = Server::start().await;
+    let mut socket = held(&server).await;
+    for _ in 0..2 {
+        socket.subscribe("1", "subscription { counter }").await;
+    }
+    assert_eq!(socket.frame().await, Frame::Closed(4409, "Subscriber for 1 already exists".into()));
+}
+
+#[tokio::test]
+async fn an_operation_that_is_completed_while_it_is_being_prepared_never_starts() {
+    let server = Server::start().await;
+    let mut socket = held(&server).await;
+    socket.subscribe("1", "subscription { endless(bytes: 1) }").await;
+    socket.complete("1").await;
+    socket.subscribe("1", "{ who }").await;
+    socket.send(json!({ "type": "ping" })).await;
+    assert_eq!(socket.json().await["type"], "pong", "all of it is read");
+    server.control.let_in.notify_one();
+    assert_eq!(socket.json().await["payload"], json!({ "data": { "who": "slow" } }), "the id was free");
+    assert_eq!(socket.json().await, json!({ "type": "complete", "id": "1" }));
+    assert_eq!(*server.control.made.borrow(), 0, "and the first made nothing");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use async_graphql::{Context, Object, Request, Response, Schema, Subscription};
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use watchfloor::domain;
@@ -122,6 +122,15 @@ impl Streams {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// `n` texts that begin with their numbers, from 0.
+    async fn numbered(&self, ctx: &Context<'_>, n: usize, bytes: usize) -> impl Stream<Item = String> + use<> {
+        let control = ctx.data_unchecked::<Arc<Control>>().clone();
+        futures_util::stream::iter(0..n).map(move |number| {
+            control.made.send_modify(|made| *made += 1);
+            format!("{number}{}", "x".repeat(bytes))
+        })
     }
 
     /// 1 to `n`, then the end.
@@ -324,15 +333,7 @@ pub(crate) fn bomb() -> String {
 
 /// A connection that holds little before it is full, and is acknowledged.
 pub(crate) async fn narrow(server: &Server) -> Socket {
-    let mut socket = narrow_as(server, "graphql-transport-ws").await;
+    let mut socket = Socket::narrow(&server.ws, "graphql-transport-ws").await;
     socket.init(json!({})).await;
     socket
-}
-
-/// A connection that holds little before it is full.
-pub(crate) async fn narrow_as(server: &Server, subprotocol: &'static str) -> Socket {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(8 * 1024).expect("a small buffer");
-    let stream = socket.connect(server.address().parse().expect("an address")).await.expect("a connection");
-    Socket::over(stream, &server.ws, subprotocol).await
 }

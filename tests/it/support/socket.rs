@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async,
     tungstenite::{
@@ -70,12 +70,14 @@ impl Socket {
         socket
     }
 
-    /// Connects on a stream of the test's own making.
-    pub(crate) async fn over(stream: TcpStream, url: &str, subprotocol: &'static str) -> Self {
+    /// Connects by a connection that holds little before it is full.
+    pub(crate) async fn narrow(url: &str, subprotocol: &'static str) -> Self {
         let mut request = url.into_client_request().expect("a URL");
-        let subprotocol = HeaderValue::from_static(subprotocol);
-        request.headers_mut().insert("sec-websocket-protocol", subprotocol);
-        let stream = MaybeTlsStream::Plain(stream);
+        let address = request.uri().authority().expect("an address").as_str().parse().expect("an address");
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8 * 1024).expect("a small buffer");
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("a connection"));
         Self { stream: client_async_with_config(request, stream, None).await.expect("the upgrade").0 }
     }
 
