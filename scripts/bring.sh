@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings what the tests need and Cargo and npm do not: scripts/bring.sh postgresql chromium
+# Brings what the tests need and Cargo and npm do not: scripts/bring.sh postgresql chromium python3-venv
 #
 # What is there already is left alone. What is missing comes from Debian's packages (Ubuntu's too, but for Chromium), where this
 # may install them; elsewhere the message says what to install by hand.
@@ -12,8 +12,10 @@ is_there() {
             [ -n "$(find /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]
         ;;
     chromium) command -v "${CHROMIUM:-chromium}" >/dev/null ;;
+    # Debian's python3 alone makes no environment: what puts pip into it is in the other package.
+    python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *)
-        echo "usage: scripts/bring.sh [postgresql] [chromium]" >&2
+        echo "usage: scripts/bring.sh [postgresql] [chromium] [python3-venv]" >&2
         exit 2
         ;;
     esac
@@ -27,8 +29,8 @@ done
 
 by_hand() {
     echo "missing:$missing. $1" >&2
-    echo "Install by hand (Fedora: dnf install postgresql-server chromium; macOS: brew install postgresql, and any Chromium" >&2
-    echo "that the variable CHROMIUM names), or name a PostgreSQL server in WATCHFLOOR_TEST_POSTGRES." >&2
+    echo "Install by hand (Fedora: dnf install postgresql-server chromium python3; macOS: brew install postgresql python, and any" >&2
+    echo "Chromium that the variable CHROMIUM names), or name a PostgreSQL server in WATCHFLOOR_TEST_POSTGRES." >&2
     exit 1
 }
 

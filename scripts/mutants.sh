@@ -43,6 +43,7 @@ git worktree add --quiet --detach "$tree" HEAD
 # The pages are built, not committed; without them the binary has nothing to embed.
 [ ! -d web/dist ] || cp -R web/dist "$tree/web/dist"
 [ ! -d tests/npm/node_modules ] || ln -s "$root/tests/npm/node_modules" "$tree/tests/npm/node_modules"
+[ ! -d target/python ] || { mkdir -p "$tree/target" && ln -s "$root/target/python" "$tree/target/python"; }
 export CARGO_TARGET_DIR="$work/build" CARGO_TERM_COLOR=never
 
 limited=

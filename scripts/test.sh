@@ -20,6 +20,9 @@ make --no-print-directory web
 step "npm packages of the protocol tests"
 if [ -d tests/npm ]; then npm ci --prefix tests/npm --no-audit --no-fund; else echo "there are none"; fi
 
+step "Python packages of the protocol tests"
+scripts/python.sh
+
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 

@@ -143,6 +143,12 @@ pub struct Serving {
     /// Most sockets at once from one address. Behind a proxy all of them have one.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_address)]
     pub sockets_per_address_max: usize,
+    /// Most sockets at once of one account. Whoever names none is the local manager.
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_PRINCIPAL_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_principal)]
+    pub sockets_per_principal_max: usize,
+    /// Whether sockets also speak graphql-ws, the subprotocol of subscriptions-transport-ws, beside graphql-transport-ws.
+    #[arg(long, env = "WATCHFLOOR_LEGACY_SUBPROTOCOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub legacy_subprotocol: bool,
     /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
     #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
     pub group_frames: usize,
@@ -162,8 +168,10 @@ impl Serving {
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
+        settings.socket.legacy = self.legacy_subprotocol;
         settings.crowd.sockets = self.sockets_max;
         settings.crowd.sockets_per_address = self.sockets_per_address_max;
+        settings.crowd.sockets_per_principal = self.sockets_per_principal_max;
         settings.groups.tail_frames = self.group_frames;
         settings.groups.tail_bytes = self.group_bytes;
         settings

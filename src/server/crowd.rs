@@ -1,6 +1,8 @@
-//! How many sockets there are, in all and from each address: bounded, so that one client cannot take what all others need.
+//! How many sockets and streams there are, in all, from each address and of each account: bounded, so that one client cannot
+//! take what all others need.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,11 +15,14 @@ pub struct CrowdSettings {
     pub sockets: usize,
     /// From one address: behind a proxy, or behind one office's router, that may be everybody.
     pub sockets_per_address: usize,
+    /// Of one account. Half of all, as the screens of a whole site may hang on one; whoever names no account is the same
+    /// local manager.
+    pub sockets_per_principal: usize,
 }
 
 impl Default for CrowdSettings {
     fn default() -> Self {
-        Self { sockets: 20_000, sockets_per_address: 10_000 }
+        Self { sockets: 20_000, sockets_per_address: 10_000, sockets_per_principal: 10_000 }
     }
 }
 
@@ -29,16 +34,19 @@ pub(super) struct Crowd(Arc<Mutex<Present>>);
 struct Present {
     in_all: usize,
     by_address: HashMap<IpAddr, usize>,
+    by_principal: HashMap<Arc<[u8]>, usize>,
 }
 
-/// One socket's place, given back when it is dropped.
+/// The place of one socket or stream, given back when it is dropped.
 pub(super) struct Admission {
     crowd: Crowd,
+    bounds: CrowdSettings,
     address: Option<IpAddr>,
+    principal: Option<Arc<[u8]>>,
 }
 
 impl Crowd {
-    /// A place for a socket from this address; none is known where the server was not told who connects.
+    /// A place for one from this address; none is known where the server was not told who connects.
     pub(super) fn admit(&self, address: Option<IpAddr>, bounds: &CrowdSettings) -> Result<Admission> {
         let mut present = self.present();
         if present.in_all >= bounds.sockets {
@@ -46,15 +54,10 @@ impl Crowd {
             return Err(Error::limit("socket", message, bounds.sockets));
         }
         if let Some(address) = address {
-            let here = present.by_address.entry(address).or_default();
-            if *here >= bounds.sockets_per_address {
-                let bound = bounds.sockets_per_address;
-                return Err(Error::limit("socket", format!("an address may hold {bound} sockets at once"), bound));
-            }
-            *here += 1;
+            enter(&mut present.by_address, address, bounds.sockets_per_address, "an address")?;
         }
         present.in_all += 1;
-        Ok(Admission { crowd: self.clone(), address })
+        Ok(Admission { crowd: self.clone(), bounds: *bounds, address, principal: None })
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -63,16 +66,45 @@ impl Crowd {
     }
 }
 
+impl Admission {
+    /// Counts it for who it turned out to be; once. Refused, it keeps its place until it is dropped.
+    pub(super) fn belongs_to(&mut self, principal: Vec<u8>) -> Result<()> {
+        let principal: Arc<[u8]> = principal.into();
+        let mut present = self.crowd.present();
+        enter(&mut present.by_principal, principal.clone(), self.bounds.sockets_per_principal, "an account")?;
+        if let Some(former) = self.principal.replace(principal) {
+            leave(&mut present.by_principal, &former);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Admission {
     fn drop(&mut self) {
         let mut present = self.crowd.present();
         present.in_all -= 1;
-        let Some(address) = self.address else { return };
-        if let Some(here) = present.by_address.get_mut(&address) {
-            *here -= 1;
-            if *here == 0 {
-                present.by_address.remove(&address);
-            }
+        if let Some(address) = &self.address {
+            leave(&mut present.by_address, address);
+        }
+        if let Some(principal) = &self.principal {
+            leave(&mut present.by_principal, principal);
+        }
+    }
+}
+
+fn enter<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, bound: usize, whose: &str) -> Result<()> {
+    if counts.get(&key).copied().unwrap_or_default() >= bound {
+        return Err(Error::limit("socket", format!("{whose} may hold {bound} sockets at once"), bound));
+    }
+    *counts.entry(key).or_default() += 1;
+    Ok(())
+}
+
+fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(here) = counts.get_mut(key) {
+        *here -= 1;
+        if *here == 0 {
+            counts.remove(key);
         }
     }
 }

@@ -17,6 +17,9 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// the header or the field `Watchfloor-Actor` names.
     fn admit(&self, account: Option<String>) -> impl Future<Output = domain::Result<Self::Viewer>> + Send;
 
+    /// Whose sockets and streams a caller's are counted as.
+    fn principal(&self, viewer: &Self::Viewer) -> Vec<u8>;
+
     /// Executes a query or a mutation.
     fn execute(&self, request: Request) -> impl Future<Output = Response> + Send;
 

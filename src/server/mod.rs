@@ -3,6 +3,7 @@
 mod asked;
 mod callers;
 pub mod crowd;
+mod dialect;
 pub mod endpoint;
 mod following;
 pub mod group;
@@ -13,6 +14,7 @@ mod operation;
 pub mod origin;
 mod outbox;
 pub mod routes;
+mod transport_legacy;
 mod transport_ws;
 pub mod web;
 pub mod ws;
@@ -53,6 +55,10 @@ impl Endpoint for Desk {
 
     async fn admit(&self, account: Option<String>) -> domain::Result<Viewer> {
         self.callers.named(&self.app, account).await
+    }
+
+    fn principal(&self, viewer: &Viewer) -> Vec<u8> {
+        viewer.user.id.0.as_bytes().to_vec()
     }
 
     async fn execute(&self, request: Request) -> Response {

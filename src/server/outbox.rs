@@ -7,28 +7,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use async_graphql::{Response, ServerError};
-use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::dialect::Dialect;
 use super::group::{Item, Member, Standing, Turn};
-use super::operation::Body;
-use super::transport_ws::Outgoing;
 use crate::domain::Result;
 
 /// One use of an id. The client may use the same id again for another.
 pub(super) struct Operation {
     pub(super) id: String,
-    /// A `next` up to its payload; the payload and a brace complete it.
+    dialect: Dialect,
+    /// A result up to its payload; the payload and a brace complete it.
     envelope: String,
     /// The client wants nothing more of it.
     completed: AtomicBool,
 }
 
 impl Operation {
-    pub(super) fn new(id: String) -> Self {
-        let envelope = format!(r#"{{"type":"next","id":{},"payload":"#, Value::String(id.clone()));
-        Self { id, envelope, completed: AtomicBool::new(false) }
+    pub(super) fn new(dialect: Dialect, id: String) -> Self {
+        let envelope = dialect.envelope(&id);
+        Self { id, dialect, envelope, completed: AtomicBool::new(false) }
     }
 
     /// The client wants nothing more of it.
@@ -115,8 +114,8 @@ pub(super) struct OperationOutbox {
 
 impl OperationOutbox {
     pub(super) async fn next(&self, answer: &Response) -> Result<()> {
-        let message = Outgoing::Next { id: &self.operation.id, payload: Body(answer) };
-        self.put(Content::Next(message.text()?)).await;
+        let Operation { dialect, id, .. } = &*self.operation;
+        self.put(Content::Next(dialect.next(id, answer)?)).await;
         Ok(())
     }
 
@@ -126,13 +125,14 @@ impl OperationOutbox {
     }
 
     pub(super) async fn error(&self, errors: &[ServerError]) -> Result<()> {
-        let message = Outgoing::Error { id: &self.operation.id, payload: errors };
-        self.put(Content::Last(message.text()?)).await;
+        let Operation { dialect, id, .. } = &*self.operation;
+        self.put(Content::Last(dialect.error(id, errors)?)).await;
         Ok(())
     }
 
     pub(super) async fn complete(&self) -> Result<()> {
-        self.put(Content::Last(Outgoing::Complete { id: &self.operation.id }.text()?)).await;
+        let Operation { dialect, id, .. } = &*self.operation;
+        self.put(Content::Last(dialect.complete(id)?)).await;
         Ok(())
     }
 

@@ -1,23 +1,25 @@
 //! The messages of the subprotocol `graphql-transport-ws`, both ways.
 
-use async_graphql::ServerError;
+use async_graphql::{Response, ServerError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::dialect::Incoming;
 use super::operation::{Body, Parameters};
 use crate::domain::{Error, Result};
 
-/// The client chooses the ids of its operations, and they come back in each message. Clients use numbers or UUIDs.
-const ID_BYTES: usize = 256;
+/// The subprotocol's name.
+pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
 
-/// A message of the server.
+/// The client chooses the ids of its operations, and they come back in each message. Clients use numbers or UUIDs.
+pub(super) const ID_BYTES: usize = 256;
+
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Outgoing<'a> {
-    ConnectionAck,
+enum Outgoing<'a> {
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<&'a Map<String, Value>>,
+        payload: Option<Map<String, Value>>,
     },
     Next {
         id: &'a str,
@@ -32,49 +34,50 @@ pub(super) enum Outgoing<'a> {
     },
 }
 
-impl Outgoing<'_> {
-    /// The message as it is sent.
-    pub(super) fn text(&self) -> Result<String> {
-        serde_json::to_string(self).map_err(|error| Error::fault("writing a message", error))
-    }
+pub(super) fn next(id: &str, answer: &Response) -> Result<String> {
+    text(&Outgoing::Next { id, payload: Body(answer) })
 }
 
-/// A message of the client.
-pub(super) enum Incoming {
-    Init(Option<Map<String, Value>>),
-    Ping(Option<Map<String, Value>>),
-    Pong,
-    Subscribe(String, Parameters),
-    Complete(String),
+pub(super) fn error(id: &str, errors: &[ServerError]) -> Result<String> {
+    text(&Outgoing::Error { id, payload: errors })
 }
 
-impl Incoming {
-    /// Reads a message; the error is the reason to close with.
-    pub(super) fn read(text: &str) -> std::result::Result<Self, String> {
-        let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
-            return Err("Invalid message received: not a JSON object".into());
-        };
-        let Some(Value::String(kind)) = message.remove("type") else {
-            return Err("Invalid message received: 'type' must be a string".into());
-        };
-        match kind.as_str() {
-            "connection_init" => Ok(Self::Init(payload(&mut message)?)),
-            "ping" => Ok(Self::Ping(payload(&mut message)?)),
-            "pong" => payload(&mut message).map(|_| Self::Pong),
-            "subscribe" => {
-                let id = id(&mut message)?;
-                let payload = payload(&mut message)?.ok_or("Invalid message received: 'payload' must be an object")?;
-                let parameters =
-                    Parameters::read(payload).map_err(|error| format!("Invalid message received: {error}"))?;
-                Ok(Self::Subscribe(id, parameters))
-            }
-            "complete" => Ok(Self::Complete(id(&mut message)?)),
-            _ => Err(format!("Unexpected message of type {kind} received")),
+pub(super) fn complete(id: &str) -> Result<String> {
+    text(&Outgoing::Complete { id })
+}
+
+/// A message as it is sent.
+pub(super) fn text(message: &impl Serialize) -> Result<String> {
+    serde_json::to_string(message).map_err(|error| Error::fault("writing a message", error))
+}
+
+/// Reads a message; the error is the reason to close with.
+pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
+    let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
+        return Err("Invalid message received: not a JSON object".into());
+    };
+    let Some(Value::String(kind)) = message.remove("type") else {
+        return Err("Invalid message received: 'type' must be a string".into());
+    };
+    match kind.as_str() {
+        "connection_init" => Ok(Incoming::Init(payload(&mut message)?)),
+        "ping" => pong(payload(&mut message)?),
+        "pong" => payload(&mut message).map(|_| Incoming::Nothing),
+        "subscribe" => {
+            let id = id(&mut message)?;
+            Ok(Incoming::Subscribe(id, parameters(&mut message)?))
         }
+        "complete" => Ok(Incoming::Complete(id(&mut message)?)),
+        _ => Err(format!("Unexpected message of type {kind} received")),
     }
 }
 
-fn payload(message: &mut Map<String, Value>) -> std::result::Result<Option<Map<String, Value>>, String> {
+/// What the client gave comes back.
+fn pong(payload: Option<Map<String, Value>>) -> std::result::Result<Incoming, String> {
+    text(&Outgoing::Pong { payload }).map(Incoming::Answer).map_err(|error| error.to_string())
+}
+
+pub(super) fn payload(message: &mut Map<String, Value>) -> std::result::Result<Option<Map<String, Value>>, String> {
     match message.remove("payload") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(payload)) => Ok(Some(payload)),
@@ -82,7 +85,12 @@ fn payload(message: &mut Map<String, Value>) -> std::result::Result<Option<Map<S
     }
 }
 
-fn id(message: &mut Map<String, Value>) -> std::result::Result<String, String> {
+pub(super) fn parameters(message: &mut Map<String, Value>) -> std::result::Result<Parameters, String> {
+    let payload = payload(message)?.ok_or("Invalid message received: 'payload' must be an object")?;
+    Parameters::read(payload).map_err(|error| format!("Invalid message received: {error}"))
+}
+
+pub(super) fn id(message: &mut Map<String, Value>) -> std::result::Result<String, String> {
     match message.remove("id") {
         Some(Value::String(id)) if !id.is_empty() && id.len() <= ID_BYTES => Ok(id),
         _ => Err(format!("Invalid message received: 'id' must be a string of 1 to {ID_BYTES} bytes")),

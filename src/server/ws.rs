@@ -1,4 +1,5 @@
-//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`, as the reference server of graphql-ws speaks it.
+//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`, as the reference server of graphql-ws speaks it, and its
+//! predecessor `graphql-ws`. Where the two differ, `dialect.rs` says how.
 //!
 //! One task holds a socket: it reads and it writes, neither waiting for the other. Each operation is a task of its own
 //! that puts its messages, in its own order, into the one bounded outbox; when that is full it waits, so a slow client
@@ -35,6 +36,8 @@ use tokio::{
 };
 
 use super::{
+    crowd::Admission,
+    dialect::{Dialect, Incoming},
     endpoint::Endpoint,
     following::Following,
     group::Item,
@@ -42,15 +45,11 @@ use super::{
     operation::{Parameters, caught, execute, prepare, refused},
     outbox::{Content, Handed, Operation, OperationOutbox, Outbox, Queued, Returned},
     routes::{ACTOR, Served, Shutdown},
-    transport_ws::{Incoming, Outgoing},
 };
 use crate::{
     domain::{Error, Result},
     graphql::error::{is_request_error, refuse},
 };
-
-/// The one subprotocol spoken. Its predecessor, confusingly named `graphql-ws`, is not.
-pub const SUBPROTOCOL: &str = "graphql-transport-ws";
 
 /// Allocated for each socket as long as it lives. tungstenite's own choice is 128 KiB, which idle walls of thousands of
 /// sockets would pay for; messages of clients are small, and larger ones are read in several goes.
@@ -75,10 +74,15 @@ const MISSED_PINGS: u32 = 2;
 /// The bounds of one socket.
 #[derive(Clone, Debug)]
 pub struct SocketSettings {
+    /// Whether the predecessor of the subprotocol is spoken too: dashboards of years ago know nothing else.
+    pub legacy: bool,
     /// How long a socket may take to say `connection_init`; as in graphql-ws.
     pub init_wait: Duration,
     /// How often a silent peer is pinged; as in graphql-ws. Proxies cut connections that are idle for 60 s.
     pub ping_every: Duration,
+    /// How often a client of the predecessor hears `ka`. The oldest of them close a connection without one for 10 s, so one
+    /// may be late.
+    pub keep_alive_every: Duration,
     /// Length of one message. 2 MiB, as over HTTP, since mutations travel here as well.
     pub message_bytes: usize,
     /// Operations at once.
@@ -98,8 +102,10 @@ pub struct SocketSettings {
 impl Default for SocketSettings {
     fn default() -> Self {
         Self {
+            legacy: true,
             init_wait: Duration::from_secs(3),
             ping_every: Duration::from_secs(12),
+            keep_alive_every: Duration::from_secs(5),
             message_bytes: 2 * 1024 * 1024,
             subscriptions: 100,
             outbox_messages: 256,
@@ -127,28 +133,38 @@ pub(super) fn upgrade<E: Endpoint>(
         Ok(account) => account,
         Err(error) => return refusal(StatusCode::BAD_REQUEST, error),
     };
-    let message_bytes = served.settings.socket.message_bytes;
+    let SocketSettings { message_bytes, legacy, .. } = served.settings.socket;
+    let spoken = if legacy { &[Dialect::Current, Dialect::Legacy][..] } else { &[Dialect::Current] };
+    // Of several that are offered the first of ours is taken.
     let upgrade = upgrade
-        .protocols([SUBPROTOCOL])
+        .protocols(spoken.iter().map(|dialect| dialect.name()))
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(message_bytes)
         .max_frame_size(message_bytes);
-    if upgrade.selected_protocol().is_none() {
-        let message = format!("the socket speaks {SUBPROTOCOL} only; offer it");
+    // What is echoed is what is spoken.
+    let Some(dialect) = upgrade.selected_protocol().and_then(|name| Dialect::named(name.as_bytes())) else {
+        let names: Vec<_> = spoken.iter().map(|dialect| dialect.name()).collect();
+        let message = format!("offer a subprotocol that the socket speaks: {}", names.join(" or "));
         return refusal(StatusCode::BAD_REQUEST, Error::invalid("Sec-WebSocket-Protocol", message));
-    }
+    };
     let admission = match served.crowd.admit(address, &served.settings.crowd) {
         Ok(admission) => admission,
         Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
     };
-    upgrade.on_upgrade(async move |socket| {
-        let _place = admission;
-        serve(socket, served, account).await;
-    })
+    upgrade.on_upgrade(async move |socket| serve(socket, served, Peer { dialect, account, place: admission }).await)
 }
 
-async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Option<String>) {
+/// Who is at the other end, as far as the upgrade told.
+struct Peer {
+    dialect: Dialect,
+    /// Whom the header names.
+    account: Option<String>,
+    place: Admission,
+}
+
+async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
+    let Peer { dialect, account, mut place } = peer;
     let settings = served.settings.socket.clone();
     let mut shutdown = served.shutdown.clone();
     let (mut sink, mut stream) = socket.split();
@@ -158,7 +174,9 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
 
     let mut reader = Reader {
         socket: &socket,
+        place: &mut place,
         served,
+        dialect,
         account,
         admitted: false,
         admission: None,
@@ -175,8 +193,8 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
         ending = writer.run(&mut sink) => ending,
         () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
     };
-    // Ends the operations, before the peer is given time to say goodbye.
-    drop(reader);
+    // Ends the operations and leaves the groups, before the peer is given time to say goodbye.
+    drop((reader, writer));
     ending.say(&mut sink, &mut stream, settings.close_wait).await;
 }
 
@@ -208,6 +226,8 @@ struct Active {
 
 /// How a socket ends.
 struct Ending {
+    /// What is said before.
+    last_words: Option<String>,
     close: Option<CloseFrame>,
     /// The stream cannot be read any further, so the peer's goodbye will not be seen.
     unreadable: bool,
@@ -217,12 +237,12 @@ impl Ending {
     fn close(code: u16, reason: impl AsRef<str>) -> Self {
         let reason = reason.as_ref();
         let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES)];
-        Self { close: Some(CloseFrame { code, reason: reason.into() }), unreadable: false }
+        Self { last_words: None, close: Some(CloseFrame { code, reason: reason.into() }), unreadable: false }
     }
 
     /// The peer has left, or said that it will.
     fn gone() -> Self {
-        Self { close: None, unreadable: false }
+        Self { last_words: None, close: None, unreadable: false }
     }
 
     async fn say(
@@ -245,7 +265,13 @@ impl Ending {
                     }
                 }
             };
-            tokio::join!(sink.send(Message::Close(Some(frame))), drain).0.unwrap_or_default();
+            let say = async {
+                if let Some(text) = self.last_words {
+                    sink.feed(Message::Text(text.into())).await.unwrap_or_default();
+                }
+                sink.send(Message::Close(Some(frame))).await.unwrap_or_default();
+            };
+            tokio::join!(say, drain);
         };
         // A peer that does not answer in time is cut.
         timeout(close_wait, goodbye).await.unwrap_or_default();
@@ -254,7 +280,9 @@ impl Ending {
 
 struct Reader<'s, E: Endpoint> {
     socket: &'s Socket,
+    place: &'s mut Admission,
     served: Served<E>,
+    dialect: Dialect,
     /// Whom the header of the upgrade names, or `connection_init` after it.
     account: Option<String>,
     admitted: bool,
@@ -269,13 +297,15 @@ struct Reader<'s, E: Endpoint> {
 
 impl<E: Endpoint> Reader<'_, E> {
     async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
-        let mut init_wait = std::pin::pin!(sleep(self.served.settings.socket.init_wait));
+        // Until the init it is the time that the client has for it, from then on that to the next sign of life.
+        let mut alarm = std::pin::pin!(sleep(self.served.settings.socket.init_wait));
         loop {
             let step = tokio::select! {
-                frame = stream.next() => self.frame(frame),
+                frame = stream.next(), if self.admission.is_none() || !self.dialect.runs_ahead() => self.frame(frame),
                 viewer = pending_or(&mut self.admission), if self.admission.is_some() => self.admitted(viewer),
-                () = &mut init_wait, if !self.init_received => {
-                    Err(Ending::close(4408, "Connection initialisation timeout"))
+                () = &mut alarm, if !self.init_received || (self.admitted && self.dialect.keep_alive().is_some()) => {
+                    alarm.as_mut().reset(Instant::now() + self.served.settings.socket.keep_alive_every);
+                    self.alarm()
                 }
                 Some(done) = self.operations.join_next() => match done {
                     Ok(Some(ending)) => Err(ending),
@@ -291,7 +321,7 @@ impl<E: Endpoint> Reader<'_, E> {
     fn frame(&mut self, frame: Option<std::result::Result<Message, axum::Error>>) -> std::result::Result<(), Ending> {
         self.socket.unanswered_pings.store(0, Ordering::Relaxed);
         match frame {
-            Some(Ok(Message::Text(text))) => match Incoming::read(&text) {
+            Some(Ok(Message::Text(text))) => match self.dialect.read(&text) {
                 Ok(message) => self.message(message),
                 Err(reason) => Err(Ending::close(4400, reason)),
             },
@@ -314,17 +344,32 @@ impl<E: Endpoint> Reader<'_, E> {
                 self.init_received = true;
                 self.admit(payload)
             }
-            Incoming::Ping(payload) => self.control(&Outgoing::Pong { payload: payload.as_ref() }),
-            Incoming::Pong => Ok(()),
             Incoming::Subscribe(id, parameters) => self.subscribe(id, parameters),
-            Incoming::Complete(id) => {
-                if let Some(active) = self.socket.active().remove(&id) {
-                    active.operation.complete();
-                    active.task.abort();
-                }
-                Ok(())
-            }
+            Incoming::Complete(id) => match self.end(&id) {
+                true => self.dialect.confirmed(&id).map_or(Ok(()), |text| self.say(text)),
+                false => Ok(()),
+            },
+            Incoming::Answer(text) => self.say(text),
+            Incoming::Nothing => Ok(()),
+            Incoming::Terminate => Err(Ending::close(1000, "")),
         }
+    }
+
+    /// Ends an operation as the client wants it; whether there was one.
+    fn end(&self, id: &str) -> bool {
+        let ended = self.socket.active().remove(id);
+        if let Some(Active { operation, task }) = &ended {
+            operation.complete();
+            task.abort();
+        }
+        ended.is_some()
+    }
+
+    fn alarm(&self) -> std::result::Result<(), Ending> {
+        if !self.init_received {
+            return Err(Ending::close(4408, "Connection initialisation timeout"));
+        }
+        self.dialect.keep_alive().map_or(Ok(()), |text| self.say(text.to_owned()))
     }
 
     fn admit(&mut self, payload: Option<Map<String, Value>>) -> std::result::Result<(), Ending> {
@@ -341,23 +386,40 @@ impl<E: Endpoint> Reader<'_, E> {
 
     fn admitted(&mut self, viewer: Result<E::Viewer>) -> std::result::Result<(), Ending> {
         self.admission = None;
-        match viewer {
-            Ok(_) => {
-                self.admitted = true;
-                self.control(&Outgoing::ConnectionAck)
+        let refused = |code, reason: &str, errors: &[ServerError]| {
+            let last_words = self.dialect.turned_away(errors);
+            Err(Ending { last_words, ..Ending::close(code, reason) })
+        };
+        let viewer = match viewer {
+            Ok(viewer) => viewer,
+            Err(Error::Refused(refusal)) => {
+                let reason = refusal.message.clone();
+                return refused(4403, &reason, &refuse(Error::Refused(refusal)).errors);
             }
-            Err(Error::Refused(refusal)) => Err(Ending::close(4403, &refusal.message)),
             // Not the client's doing: it may come back.
             Err(fault) => {
-                let answer = refuse(fault);
-                Err(Ending::close(1013, answer.errors.first().map_or("", |error| &error.message)))
+                let errors = refuse(fault).errors;
+                return refused(1013, errors.first().map_or("", |error| &error.message), &errors);
             }
+        };
+        // Like a busy desk, and not like a wrong name: the client comes back later, and finds a place when another has left.
+        if let Err(error) = self.place.belongs_to(self.served.endpoint.principal(&viewer)) {
+            return refused(1013, &error.to_string(), &refuse(error).errors);
         }
+        self.admitted = true;
+        self.say(self.dialect.ack().to_owned())?;
+        self.dialect.keep_alive().map_or(Ok(()), |text| self.say(text.to_owned()))
     }
 
     fn subscribe(&mut self, id: String, parameters: Parameters) -> std::result::Result<(), Ending> {
         if !self.admitted {
-            return Err(Ending::close(4401, "Unauthorized"));
+            return match self.dialect.too_early(&id) {
+                Some(text) => self.say(text),
+                None => Err(Ending::close(4401, "Unauthorized")),
+            };
+        }
+        if self.dialect.replaces() {
+            self.end(&id);
         }
         let mut active = self.socket.active();
         if active.contains_key(&id) {
@@ -367,10 +429,10 @@ impl<E: Endpoint> Reader<'_, E> {
         if active.len() >= bound {
             drop(active);
             let message = format!("a socket carries {bound} operations at once");
-            let answer = refuse(Error::limit("id", message, bound));
-            return self.control(&Outgoing::Error { id: &id, payload: &answer.errors });
+            let errors = refuse(Error::limit("id", message, bound)).errors;
+            return self.say(self.dialect.error(&id, &errors).unwrap_or_default());
         }
-        let operation = Arc::new(Operation::new(id.clone()));
+        let operation = Arc::new(Operation::new(self.dialect, id.clone()));
         let outbox = self.outbox.of(operation.clone());
         let task = self.operations.spawn(operate(self.served.clone(), self.account.clone(), parameters, outbox));
         active.insert(id, Active { operation, task });
@@ -378,12 +440,10 @@ impl<E: Endpoint> Reader<'_, E> {
     }
 
     /// Answers at once: the reader never waits for the writer.
-    fn control(&self, message: &Outgoing<'_>) -> std::result::Result<(), Ending> {
-        let sent = message.text().ok().and_then(|text| {
-            let share = u32::try_from(text.len()).ok()?;
-            let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok()?;
-            self.controls.try_send(Box::new(Control { text, _bytes: bytes })).ok()
-        });
+    fn say(&self, text: String) -> std::result::Result<(), Ending> {
+        let share = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok();
+        let sent = bytes.and_then(|bytes| self.controls.try_send(Box::new(Control { text, _bytes: bytes })).ok());
         sent.ok_or_else(|| Ending::close(1013, "the client asks and does not read"))
     }
 }

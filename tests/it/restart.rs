@@ -1,54 +1,120 @@
-//! The real graphql-ws client on the real binary: killed and started again, and the client goes on without a gap.
+//! Clients that others wrote, on the real binary: it is killed and started again, and each client goes on without a gap.
 
-use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{ChildStdout, Command};
 
 use crate::support::database::{TestDatabase, each_database};
+use crate::support::kit::{kit, python};
 use crate::support::process::Process;
 
-each_database!(the_client_of_graphql_ws_goes_on_from_its_last_position);
+each_database!(
+    the_client_of_graphql_ws_has_everything_once,
+    the_client_of_subscriptions_transport_ws_has_everything_once,
+    apollo_client_has_everything_once,
+    gql_of_python_has_everything_once,
+    gql_of_python_has_everything_once_by_the_old_subprotocol,
+);
 
-async fn the_client_of_graphql_ws_goes_on_from_its_last_position(database: TestDatabase) {
+async fn the_client_of_graphql_ws_has_everything_once(database: TestDatabase) {
+    everything_once(&database, kit("resume-graphql-ws.mjs")).await;
+}
+
+async fn the_client_of_subscriptions_transport_ws_has_everything_once(database: TestDatabase) {
+    everything_once(&database, kit("resume-legacy.mjs")).await;
+}
+
+async fn apollo_client_has_everything_once(database: TestDatabase) {
+    everything_once(&database, kit("resume-apollo.mjs")).await;
+}
+
+async fn gql_of_python_has_everything_once(database: TestDatabase) {
+    everything_once(&database, speaking("graphql-transport-ws")).await;
+}
+
+async fn gql_of_python_has_everything_once_by_the_old_subprotocol(database: TestDatabase) {
+    everything_once(&database, speaking("graphql-ws")).await;
+}
+
+/// gql, told what to offer.
+fn speaking(subprotocol: &str) -> Command {
+    let mut gql = python("resume.py");
+    gql.arg(subprotocol);
+    gql
+}
+
+/// How long an item may take, with a restart of the server and the client's wait before its next try.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often the server is killed under each client.
+const KILLS: usize = 4;
+
+/// A client that goes on from its last position and prints the kind and the title of each item is told of every incident,
+/// in order, once.
+async fn everything_once(database: &TestDatabase, mut client: Command) {
     let mut server = Process::serve(&database.url).await;
     let address = server.address.clone();
-    let kits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm");
-    assert!(kits.join("node_modules").is_dir(), "the protocol kits are not installed: `make test` does it");
-    let mut client = Command::new("node")
-        .arg(kits.join("resume.mjs"))
+    let mut client = client
         .arg(format!("ws://{address}/graphql"))
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
-        .expect("node runs");
-    let mut lines = BufReader::new(client.stdout.take().expect("piped")).lines();
-    let live = lines.next_line().await.expect("UTF-8").expect("the client goes on");
-    assert_eq!(live.trim(), "Live", "from then on nothing may be missing");
-    let mut entered = async || loop {
-        let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await.expect("in time");
-        let line = line.expect("UTF-8").expect("the client goes on");
-        match line.split_once(' ') {
-            Some(("QueueEntered", title)) => return title.to_owned(),
-            Some(("Live" | "Heartbeat", _)) => {}
-            _ => panic!("an item that must not come: {line}"),
+        .expect("the client runs");
+    let mut said = Said(BufReader::new(client.stdout.take().expect("piped")).lines());
+    let live = tokio::time::timeout(PATIENCE, said.line()).await.expect("the client comes");
+    assert_eq!(live, "Live", "from then on nothing may be missing");
+    let (mut made, mut seen) = (Vec::new(), Vec::new());
+    for life in 0..=KILLS {
+        if life > 0 {
+            // Some of what was made is on its way when the server dies, and the rest nobody has read yet.
+            server.kill();
+            server = Process::serve_at(&database.url, &address).await;
         }
-    };
-    for life in 0..3 {
-        for number in 0..3 {
-            create(&address, &format!("life {life}, report {number}")).await;
+        for number in 0..4 {
+            made.push(format!("life {life}, report {number}"));
+            create(&address, &made[made.len() - 1]).await;
         }
-        assert_eq!(entered().await, format!("life {life}, report 0"));
-        // Two of the three may be on their way when the server dies: they come after the restart, once.
-        server.kill();
-        server = Process::serve_at(&database.url, &address).await;
-        let seen = [entered().await, entered().await];
-        assert_eq!(seen, [format!("life {life}, report 1"), format!("life {life}, report 2")]);
+        // The client is there again, and perhaps not further.
+        while !seen.contains(&made[life * 4]) {
+            seen.push(said.entered().await);
+        }
     }
+    create(&address, "the end").await;
+    made.push("the end".into());
+    while seen.last() != made.last() {
+        seen.push(said.entered().await);
+    }
+    assert_eq!(seen, made);
     server.kill();
+}
+
+/// What a client prints.
+struct Said(Lines<BufReader<ChildStdout>>);
+
+impl Said {
+    async fn line(&mut self) -> String {
+        let line = self.0.next_line().await;
+        line.expect("UTF-8").expect("the client goes on").trim_end().to_owned()
+    }
+
+    /// The title of the next incident that entered.
+    async fn entered(&mut self) -> String {
+        let entered = async {
+            loop {
+                let line = self.line().await;
+                match line.split_once(' ') {
+                    Some(("QueueEntered", title)) => return title.to_owned(),
+                    None if line == "Live" || line == "Heartbeat" => {}
+                    _ => panic!("an item that must not come: {line}"),
+                }
+            }
+        };
+        // Heartbeats come for ever, also where an item is missing.
+        tokio::time::timeout(PATIENCE, entered).await.expect("the incident enters")
+    }
 }
 
 async fn create(address: &str, title: &str) {

@@ -18,6 +18,8 @@ each_database!(
     many_members_cost_one_execution,
     members_join_at_the_seam_under_writes,
     a_slow_member_is_left_behind_and_loses_nothing,
+    a_member_that_never_reads_is_closed_and_the_others_notice_nothing,
+    both_subprotocols_share_the_bytes,
     two_scopes_never_share_bytes,
     resumed_from_the_tail_is_resumed_alone_byte_for_byte,
     what_cannot_be_shared_is_not,
@@ -205,6 +207,75 @@ async fn to_the_end(mut stream: Following) -> Vec<Value> {
         items.push(item);
     }
     items
+}
+
+async fn a_member_that_never_reads_is_closed_and_the_others_notice_nothing(database: TestDatabase) {
+    let mut settings = Settings::default();
+    settings.socket.write_deadline = Duration::from_millis(200);
+    // So that it can be read here why.
+    settings.socket.close_wait = Duration::from_secs(20);
+    // The tail keeps all, so the silent one is a member until it is closed.
+    settings.groups.tail_bytes = 1 << 30;
+    let counters = settings.groups.counters.clone();
+    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
+    let id = desk.incident("Busy").await;
+    let mut quick = live(&desk, json!({})).await;
+    let url = format!("{}/graphql", desk.url.replacen("http", "ws", 1));
+    let mut silent = Socket::narrow(&url, "graphql-transport-ws").await;
+    silent.init(json!({})).await;
+    let payload = json!({ "query": QUEUE, "variables": {} });
+    silent.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
+    until("both are members", || counters.members() == 2).await;
+    let (alone, mut written) = (counters.alone(), 0);
+    let mut write = async || {
+        rename(&desk, &id, &format!("{written} {}", "x".repeat(200_000))).await;
+        let title = quick.change().await["row"]["title"].take();
+        let title = title.as_str().expect("a title");
+        assert_eq!(title.trim_end_matches('x').trim(), written.to_string(), "the other misses none, in order");
+        written += 1;
+    };
+    // Until the connection of the silent one is full and its time is up.
+    while counters.members() == 2 {
+        write().await;
+    }
+    write().await;
+    assert_eq!(counters.alone(), alone, "the other never left the group");
+    assert_eq!(silent.end().await, Frame::Closed(1013, "the client does not read fast enough".into()));
+}
+
+async fn both_subprotocols_share_the_bytes(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let id = desk.incident("Beaconing").await;
+    let url = format!("{}/graphql", desk.url.replacen("http", "ws", 1));
+    let payload = json!({ "query": QUEUE, "variables": {} });
+    let mut newer = Socket::ready(&url).await;
+    newer.send(json!({ "id": "n", "type": "subscribe", "payload": payload })).await;
+    let mut older = Socket::legacy(&url).await;
+    older.send(json!({ "type": "connection_init" })).await;
+    older.send(json!({ "id": "o", "type": "start", "payload": payload })).await;
+    until("both are members", || counters.members() == 2).await;
+    let mut texts = Vec::new();
+    for (socket, open) in
+        [(&mut newer, r#"{"type":"next","id":"n","payload":"#), (&mut older, r#"{"type":"data","id":"o","payload":"#)]
+    {
+        // Behind what was said before: the acknowledgement, a sign of life, `Live`.
+        while !socket.text().await.contains(r#""Live""#) {}
+        texts.push((socket, open));
+    }
+    let executed = counters.executed();
+    rename(&desk, &id, "Renamed").await;
+    let mut payloads = Vec::new();
+    for (socket, open) in texts {
+        let text = loop {
+            let text = socket.text().await;
+            if text != r#"{"type":"ka"}"# {
+                break text;
+            }
+        };
+        payloads.push(text.strip_prefix(open).and_then(|rest| rest.strip_suffix('}')).expect("an envelope").to_owned());
+    }
+    assert_eq!(payloads[0], payloads[1]);
+    assert_eq!(counters.executed() - executed, 1, "one execution for both");
 }
 
 async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async,
     tungstenite::{
@@ -41,6 +41,11 @@ impl Socket {
         Self::open_with(url, &[("sec-websocket-protocol", "graphql-transport-ws")]).await.expect("the upgrade").0
     }
 
+    /// Connects with the subprotocol `graphql-ws`, the predecessor.
+    pub(crate) async fn legacy(url: &str) -> Self {
+        Self::open_with(url, &[("sec-websocket-protocol", "graphql-ws")]).await.expect("the upgrade").0
+    }
+
     /// Connects with the given headers; the error is the server's answer.
     pub(crate) async fn open_with(
         url: &str,
@@ -65,12 +70,14 @@ impl Socket {
         socket
     }
 
-    /// Connects on a stream of the test's own making.
-    pub(crate) async fn over(stream: TcpStream, url: &str) -> Self {
+    /// Connects by a connection that holds little before it is full.
+    pub(crate) async fn narrow(url: &str, subprotocol: &'static str) -> Self {
         let mut request = url.into_client_request().expect("a URL");
-        let subprotocol = HeaderValue::from_static("graphql-transport-ws");
-        request.headers_mut().insert("sec-websocket-protocol", subprotocol);
-        let stream = MaybeTlsStream::Plain(stream);
+        let address = request.uri().authority().expect("an address").as_str().parse().expect("an address");
+        request.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static(subprotocol));
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(8 * 1024).expect("a small buffer");
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("a connection"));
         Self { stream: client_async_with_config(request, stream, None).await.expect("the upgrade").0 }
     }
 
@@ -119,7 +126,11 @@ impl Socket {
             let next = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");
             return match next {
                 Some(Ok(Message::Text(text))) => Frame::Json(serde_json::from_str(&text).expect("JSON")),
-                Some(Ok(Message::Close(Some(close)))) => Frame::Closed(close.code.into(), close.reason.to_string()),
+                Some(Ok(Message::Close(Some(close)))) => {
+                    // RFC 6455, 5.5: a longer one is no frame, and clients see 1006 instead of the code.
+                    assert!(close.reason.len() <= 123, "a reason of {} bytes: {}", close.reason.len(), close.reason);
+                    Frame::Closed(close.code.into(), close.reason.to_string())
+                }
                 Some(Ok(Message::Ping(_))) => Frame::Ping,
                 Some(Ok(Message::Pong(_))) => continue,
                 Some(Ok(other)) => panic!("an unexpected frame: {other:?}"),

@@ -1,11 +1,11 @@
-// Follows a queue with the real graphql-ws client through any number of restarts of the server, going on from the last
+// Follows a queue with the client of graphql-ws through any number of restarts of the server, going on from the last
 // position each time.
 //
-//   node resume.mjs WS_URL
-//
-// Prints a line for each item: its kind, and the title of its row.
+//   node resume-graphql-ws.mjs WS_URL
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
+
+import { QUERY, say } from './queue.mjs';
 
 const [url] = process.argv.slice(2);
 const client = createClient({
@@ -17,24 +17,13 @@ const client = createClient({
   shouldRetry: () => true,
   retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
 });
-const query = `subscription Follow($after: String) {
-  incidentQueue(after: $after) {
-    __typename
-    position
-    ... on QueueEntered { row { title } }
-    ... on Resync { __typename }
-  }
-}`;
 // The client sends the variables of the moment when it subscribes anew, so the last position is kept in them.
 const variables = { after: null };
 client.subscribe(
-  { query, variables },
+  { query: QUERY, variables },
   {
-    next: ({ data, errors }) => {
-      if (errors) throw new Error(JSON.stringify(errors));
-      const item = data.incidentQueue;
-      variables.after = item.position;
-      console.log(item.__typename, item.row?.title ?? '');
+    next: (result) => {
+      variables.after = say(result);
     },
     error: (error) => {
       console.error(error);

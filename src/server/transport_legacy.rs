@@ -1,0 +1,86 @@
+//! The messages of the subprotocol `graphql-ws`, both ways: that of subscriptions-transport-ws, which is archived, and which
+//! many clients still speak.
+//!
+//! Where its text is silent, its last server (0.11) decides: what cannot be read is answered, and the socket stays.
+
+use async_graphql::{Response, ServerError};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::dialect::Incoming;
+use super::operation::Body;
+use super::transport_ws::{id, parameters, payload, text};
+use crate::domain::{Error, Result};
+use crate::graphql::error::server_error;
+
+/// The subprotocol's name: that of a library which does not speak it.
+pub(super) const SUBPROTOCOL: &str = "graphql-ws";
+
+/// A client that has seen one closes a connection on which there is none for 30 s; before 0.9.11, for 10 s.
+pub(super) const KEEP_ALIVE: &str = r#"{"type":"ka"}"#;
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Outgoing<'a> {
+    ConnectionError {
+        payload: Option<&'a ServerError>,
+    },
+    Data {
+        id: &'a str,
+        payload: Body<'a>,
+    },
+    Error {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+        payload: Option<&'a ServerError>,
+    },
+    Complete {
+        id: &'a str,
+    },
+}
+
+pub(super) fn data(id: &str, answer: &Response) -> Result<String> {
+    text(&Outgoing::Data { id, payload: Body(answer) })
+}
+
+/// The payload is one error: clients read its `message`.
+pub(super) fn error(id: Option<&str>, errors: &[ServerError]) -> Result<String> {
+    text(&Outgoing::Error { id, payload: errors.first() })
+}
+
+pub(super) fn complete(id: &str) -> Result<String> {
+    text(&Outgoing::Complete { id })
+}
+
+pub(super) fn connection_error(errors: &[ServerError]) -> Result<String> {
+    text(&Outgoing::ConnectionError { payload: errors.first() })
+}
+
+/// Reads a message; what is none is answered and costs nothing else.
+pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
+    let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
+        return answer(connection_error(&invalid("the message is not a JSON object")));
+    };
+    let kind = message.remove("type");
+    let own_id = message.get("id").and_then(Value::as_str).map(str::to_owned);
+    let read = match kind.as_ref().and_then(Value::as_str) {
+        Some("connection_init") => payload(&mut message).map(Incoming::Init),
+        Some("start") => start(&mut message),
+        Some("stop") => id(&mut message).map(Incoming::Complete),
+        Some("connection_terminate") => Ok(Incoming::Terminate),
+        _ => Err("Invalid message type!".into()),
+    };
+    read.or_else(|reason| answer(error(own_id.as_deref(), &invalid(&reason))))
+}
+
+fn start(message: &mut Map<String, Value>) -> std::result::Result<Incoming, String> {
+    Ok(Incoming::Subscribe(id(message)?, parameters(message)?))
+}
+
+fn invalid(reason: &str) -> [ServerError; 1] {
+    [server_error(Error::invalid("message", reason))]
+}
+
+fn answer(text: Result<String>) -> std::result::Result<Incoming, String> {
+    text.map(Incoming::Answer).map_err(|error| error.to_string())
+}

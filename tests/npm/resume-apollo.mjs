@@ -1,0 +1,38 @@
+// Follows a queue with Apollo Client, over the client of graphql-ws, through any number of restarts of the server, going on
+// from the last position each time.
+//
+//   node resume-apollo.mjs WS_URL
+import { ApolloClient, InMemoryCache, gql } from '@apollo/client';
+import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
+import { createClient } from 'graphql-ws';
+import WebSocket from 'ws';
+
+import { QUERY, say } from './queue.mjs';
+
+const [url] = process.argv.slice(2);
+// The link looks at the browser's.
+globalThis.WebSocket = WebSocket;
+// Apollo Client keeps variables of its own, so a retry of the link would ask from the first position again.
+const link = new GraphQLWsLink(createClient({ url, retryAttempts: 0 }));
+const client = new ApolloClient({ link, cache: new InMemoryCache() });
+const query = gql(QUERY);
+let after = null;
+
+function follow() {
+  let over = false;
+  const again = () => {
+    if (!over) setTimeout(follow, 50);
+    over = true;
+  };
+  client.subscribe({ query, variables: { after }, fetchPolicy: 'no-cache' }).subscribe({
+    next: (result) => {
+      // A lost connection is a result with an error.
+      if (result.data) after = say(result);
+      else again();
+    },
+    error: again,
+    complete: again,
+  });
+}
+
+follow();

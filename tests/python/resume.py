@@ -1,0 +1,45 @@
+"""Follows a queue with gql, Python's client, through any number of restarts of the server, going on from the last
+position each time.
+
+    python resume.py SUBPROTOCOL WS_URL
+
+Prints a line for each item: its kind, and the title of its row.
+
+The subprotocol must be named. By itself gql offers two, looks for the answer in a header by the case of its letters, and
+takes the old one for agreed where a server writes the names of headers in lower case, as HTTP allows.
+"""
+
+import asyncio
+import sys
+
+from gql import Client, gql
+from gql.transport.exceptions import TransportError
+from gql.transport.websockets import WebsocketsTransport
+
+QUERY = """subscription Follow($after: String) {
+  incidentQueue(after: $after) {
+    __typename
+    position
+    ... on QueueEntered { row { title } }
+  }
+}"""
+
+
+async def main(subprotocol, url):
+    after = None
+    while True:
+        transport = WebsocketsTransport(url=url, subprotocols=[subprotocol])
+        request = gql(QUERY)
+        request.variable_values = {"after": after}
+        try:
+            async with Client(transport=transport) as session:
+                async for result in session.subscribe(request):
+                    item = result["incidentQueue"]
+                    after = item["position"]
+                    print(item["__typename"], (item.get("row") or {}).get("title", ""), flush=True)
+                sys.exit("the desk has ended the stream")
+        except (TransportError, OSError):
+            await asyncio.sleep(0.05)
+
+
+asyncio.run(main(*sys.argv[1:]))
