@@ -129,7 +129,8 @@ impl<E: Endpoint> Following<E> {
                         Some(Turn::Ended) => self.way = Way::Ended,
                         None => {
                             self.stale = true;
-                            self.look_at_caller().await;
+                            // On the heap while it lasts: members wait here for days.
+                            Box::pin(self.look_at_caller()).await;
                             if self.doubted {
                                 self.go_on_from(standing);
                             }
@@ -179,7 +180,7 @@ impl<E: Endpoint> Following<E> {
                 changed(&mut self.callers).await;
                 self.stale = true;
             }
-            self.look_at_caller().await;
+            Box::pin(self.look_at_caller()).await;
         }
     }
 

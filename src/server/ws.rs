@@ -25,8 +25,8 @@ use axum::{
 };
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
-    future::BoxFuture,
-    stream::{SplitSink, SplitStream},
+    future::{BoxFuture, poll_immediate},
+    stream::{FuturesUnordered, SplitSink, SplitStream},
 };
 use serde_json::{Map, Value};
 use tokio::{
@@ -188,10 +188,21 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
     };
     let mut writer =
         Writer { socket: &socket, settings: &settings, controls: control_queue, queue, handed: Handed::default() };
-    let ending = tokio::select! {
-        ending = reader.run(&mut stream) => ending,
-        ending = writer.run(&mut sink) => ending,
-        () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
+    let ending = {
+        let others = async {
+            tokio::select! {
+                ending = reader.run(&mut stream) => ending,
+                () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
+            }
+        };
+        // A set of one, for the waker of its own that it gives to what is in it: what wakes the writer, a frame for everybody
+        // above all, costs no look at the reader.
+        let mut others: FuturesUnordered<_> = std::iter::once(others).collect();
+        tokio::select! {
+            biased;
+            ending = writer.run(&mut sink) => ending,
+            Some(ending) = others.next() => ending,
+        }
     };
     // Ends the operations and leaves the groups, before the peer is given time to say goodbye.
     drop((reader, writer));
@@ -500,7 +511,22 @@ impl Writer<'_> {
     async fn run(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
         let mut pings = interval_at(Instant::now() + self.settings.ping_every, self.settings.ping_every);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Whether all but the groups were asked in this turn of the task, and had nothing: they will wake it.
+        let mut asked_others = false;
         loop {
+            if asked_others {
+                match poll_immediate(self.handed.next()).await {
+                    Some(text) => match self.write(sink, Message::Text(text.into())).await {
+                        Ok(in_one_go) => asked_others = in_one_go,
+                        Err(ending) => return ending,
+                    },
+                    None => {
+                        another_turn().await;
+                        asked_others = false;
+                    }
+                }
+                continue;
+            }
             // What keeps the connection alive goes before what fills it.
             let message = tokio::select! {
                 biased;
@@ -516,15 +542,45 @@ impl Writer<'_> {
                     Ok(None) => continue,
                     Err(ending) => return ending,
                 },
-                text = self.handed.next() => Message::Text(text.into()),
+                text = self.handed.next() => {
+                    asked_others = true;
+                    Message::Text(text.into())
+                }
             };
-            match timeout(self.settings.write_deadline, sink.send(message)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Ending::gone(),
-                Err(_) => return Ending::close(1013, "the client does not read fast enough"),
+            match self.write(sink, message).await {
+                Ok(in_one_go) => asked_others &= in_one_go,
+                Err(ending) => return ending,
             }
         }
     }
+
+    /// Writes a message; says whether the peer took it without a wait.
+    async fn write(
+        &self,
+        sink: &mut SplitSink<WebSocket, Message>,
+        message: Message,
+    ) -> std::result::Result<bool, Ending> {
+        let mut sending = sink.send(message);
+        let (sent, in_one_go) = match poll_immediate(&mut sending).await {
+            Some(sent) => (Ok(sent), true),
+            None => (timeout(self.settings.write_deadline, sending).await, false),
+        };
+        match sent {
+            Ok(Ok(())) => Ok(in_one_go),
+            Ok(Err(_)) => Err(Ending::gone()),
+            Err(_) => Err(Ending::close(1013, "the client does not read fast enough")),
+        }
+    }
+}
+
+/// Waits until something wakes the task, whatever it is.
+async fn another_turn() {
+    let mut waited = false;
+    std::future::poll_fn(|_| match std::mem::replace(&mut waited, true) {
+        true => std::task::Poll::Ready(()),
+        false => std::task::Poll::Pending,
+    })
+    .await;
 }
 
 async fn operate<E: Endpoint>(
