@@ -1,5 +1,6 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
+mod accept;
 mod asked;
 mod callers;
 pub mod crowd;
@@ -9,10 +10,15 @@ pub mod group;
 pub mod guard;
 pub mod http;
 pub mod listen;
+mod multipart;
 mod operation;
 pub mod origin;
 mod outbox;
+pub mod paced;
+mod reserved;
 pub mod routes;
+mod sse;
+pub mod streaming;
 mod transport_ws;
 pub mod web;
 pub mod ws;
@@ -68,6 +74,10 @@ impl Endpoint for Desk {
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
         graphql::scope(viewer, words.root(), &|field| words.selects(field), &|input| words.gives(input))
+    }
+
+    fn resumes(&self, root: &str) -> bool {
+        graphql::resumes(root)
     }
 
     fn vouches(&self, position: &Position) -> bool {

@@ -41,7 +41,7 @@ use super::{
     http::{actor, refusal},
     operation::{Parameters, caught, execute, prepare, refused},
     outbox::{Content, Handed, Operation, OperationOutbox, Outbox, Queued, Returned},
-    routes::{ACTOR, Served, Shutdown},
+    routes::{ACTOR, Served, stopped},
     transport_ws::{Incoming, Outgoing},
 };
 use crate::{
@@ -178,13 +178,6 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, account: Optio
     // Ends the operations, before the peer is given time to say goodbye.
     drop(reader);
     ending.say(&mut sink, &mut stream, settings.close_wait).await;
-}
-
-/// Resolves when the server goes down; never, if nobody is left who could say so.
-async fn stopped(shutdown: &mut Shutdown) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// What the reader and the writer of one socket both know.

@@ -3,6 +3,8 @@
 pub(crate) mod database;
 pub(crate) mod desk;
 pub(crate) mod dice;
+pub(crate) mod going;
+pub(crate) mod little;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod socket;
