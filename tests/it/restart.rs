@@ -1,4 +1,4 @@
-//! The real graphql-ws client on the real binary: killed and started again, and the client goes on without a gap.
+//! The real clients of each protocol on the real binary: killed and started again, and the client goes on without a gap.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,16 +11,49 @@ use tokio::process::Command;
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::process::Process;
 
-each_database!(the_client_of_graphql_ws_goes_on_from_its_last_position);
+each_database!(
+    the_client_of_graphql_ws_goes_on_from_its_last_position,
+    the_client_of_graphql_sse_goes_on_from_its_last_position,
+    the_client_of_graphql_sse_goes_on_with_one_stream_for_all,
+    an_event_source_goes_on_by_itself,
+    the_client_of_urql_goes_on_from_its_last_position,
+    the_client_of_apollo_goes_on_from_its_last_position,
+);
 
 async fn the_client_of_graphql_ws_goes_on_from_its_last_position(database: TestDatabase) {
+    goes_on(&database, &["resume.mjs"], "ws").await;
+}
+
+async fn the_client_of_graphql_sse_goes_on_from_its_last_position(database: TestDatabase) {
+    goes_on(&database, &["follow.mjs", "sse"], "http").await;
+}
+
+async fn the_client_of_graphql_sse_goes_on_with_one_stream_for_all(database: TestDatabase) {
+    goes_on(&database, &["follow.mjs", "single"], "http").await;
+}
+
+async fn an_event_source_goes_on_by_itself(database: TestDatabase) {
+    goes_on(&database, &["follow.mjs", "eventsource"], "http").await;
+}
+
+async fn the_client_of_urql_goes_on_from_its_last_position(database: TestDatabase) {
+    goes_on(&database, &["follow.mjs", "urql"], "http").await;
+}
+
+async fn the_client_of_apollo_goes_on_from_its_last_position(database: TestDatabase) {
+    goes_on(&database, &["follow.mjs", "apollo"], "http").await;
+}
+
+/// Kills the server under a client, three times, and demands that it is given everything, once.
+async fn goes_on(database: &TestDatabase, script: &[&str], scheme: &str) {
     let mut server = Process::serve(&database.url).await;
     let address = server.address.clone();
     let kits = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/npm");
     assert!(kits.join("node_modules").is_dir(), "the protocol kits are not installed: `make test` does it");
     let mut client = Command::new("node")
-        .arg(kits.join("resume.mjs"))
-        .arg(format!("ws://{address}/graphql"))
+        .arg(kits.join(script[0]))
+        .args(&script[1..])
+        .arg(format!("{scheme}://{address}/graphql"))
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
