@@ -40,6 +40,9 @@ impl Going {
 
     /// Reads on; false at the end.
     async fn read_on(&mut self) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
         match tokio::time::timeout(PATIENCE, self.response.chunk()).await {
             Err(_) => panic!("nothing comes any more after {:?}", String::from_utf8_lossy(&self.read)),
             Ok(Ok(Some(chunk))) => self.read.extend_from_slice(&chunk),
@@ -71,9 +74,9 @@ impl Going {
 
     /// All that still comes, and how it ends.
     pub(crate) async fn end(mut self) -> (String, Ended) {
-        while self.ended.is_none() {
-            self.read_on().await;
-        }
+        // As a whole: one that lives on says so, and so never falls silent.
+        let whole = async { while self.read_on().await {} };
+        tokio::time::timeout(PATIENCE, whole).await.expect("the response ends");
         (String::from_utf8(self.read).expect("UTF-8"), self.ended.expect("it ended"))
     }
 
