@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_graphql::Response as Answer;
@@ -48,7 +49,10 @@ const OPERATION_ID_BYTES: usize = 256;
 
 /// The reserved streams of a server, by their token. Clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Reservations(Arc<Mutex<HashMap<String, Arc<Reservation>>>>);
+pub(super) struct Reservations {
+    by_token: Arc<Mutex<HashMap<String, Arc<Reservation>>>>,
+    waiting: Arc<AtomicUsize>,
+}
 
 struct Reservation {
     account: Option<String>,
@@ -58,7 +62,13 @@ struct Reservation {
     active: Mutex<Active>,
 }
 
-type Queue = mpsc::Receiver<BoxStream<'static, Said>>;
+struct Queue {
+    operations: mpsc::Receiver<BoxStream<'static, Said>>,
+    _waiting: Waiting,
+}
+
+/// One that waits to be opened, counted until it is dropped.
+struct Waiting(Arc<AtomicUsize>);
 
 #[derive(Default)]
 struct Active {
@@ -135,7 +145,7 @@ pub(super) fn open<E: Endpoint>(call: &Call<'_, E>, token: String) -> std::resul
         return Err(Refused { status: StatusCode::NOT_ACCEPTABLE, error });
     }
     let admission = call.admission()?;
-    let Some(mut queue) = reservation.take_queue() else {
+    let Some(Queue { operations: mut queue, .. }) = reservation.take_queue() else {
         let error = Error::conflict("the stream is open already", json!({ "open": true }));
         return Err(Refused { status: StatusCode::CONFLICT, error });
     };
@@ -242,7 +252,7 @@ fn no_such_stream() -> Refused {
 
 impl Reservations {
     fn streams(&self) -> MutexGuard<'_, HashMap<String, Arc<Reservation>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reserve(self, account: Option<String>, settings: &StreamSettings) -> std::result::Result<String, Refused> {
@@ -250,17 +260,16 @@ impl Reservations {
         getrandom::fill(&mut token).map_err(|error| Error::fault("making a token", error))?;
         let token = URL_SAFE_NO_PAD.encode(token);
         let (operations, queue) = mpsc::channel(OPERATIONS_QUEUED);
-        let reservation = Reservation { account, operations, queue: Mutex::new(Some(queue)), active: Mutex::default() };
-        {
-            let mut streams = self.streams();
-            if streams.values().filter(|stream| stream.waits()).count() >= settings.reservations {
-                let bound = settings.reservations;
-                let message = format!("{bound} streams are reserved and not opened; try again");
-                let error = Error::limit("socket", message, bound);
-                return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, error });
-            }
-            streams.insert(token.clone(), Arc::new(reservation));
+        let bound = settings.reservations;
+        let waiting = Waiting(self.waiting.clone());
+        if waiting.0.fetch_add(1, Ordering::Relaxed) >= bound {
+            let message = format!("{bound} streams are reserved and not opened; try again");
+            let error = Error::limit("socket", message, bound);
+            return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, error });
         }
+        let queue = Mutex::new(Some(Queue { operations: queue, _waiting: waiting }));
+        let reservation = Reservation { account, operations, queue, active: Mutex::default() };
+        self.streams().insert(token.clone(), Arc::new(reservation));
         let (reservations, wait, reserved) = (self, settings.reservation_wait, token.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -288,10 +297,6 @@ impl Reservation {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn waits(&self) -> bool {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-
     fn active(&self) -> MutexGuard<'_, Active> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -311,6 +316,12 @@ impl Reservation {
         let number = active.uses;
         active.by_id.insert(id.to_owned(), (number, wants));
         Ok(Use { reservation: self.clone(), id: id.to_owned(), number, wanted })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
