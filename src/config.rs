@@ -26,7 +26,7 @@ pub struct Cli {
 /// What the binary does.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Serve the desk: GraphQL at /graphql (HTTP and WebSocket), GraphiQL at /graphiql, the wall at /wall.
+    /// Serve the desk: GraphQL at /graphql (HTTP, WebSocket, event streams, multipart), GraphiQL at /graphiql, the wall at /wall.
     ///
     /// The schema of the database is brought up to date first; several nodes may start on one database at once. Without
     /// identity the desk serves loopback only, and the caller is a local manager, or whoever the header
@@ -137,7 +137,7 @@ pub struct Serving {
     /// Most subscriptions on one socket.
     #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub subscriptions_per_socket_max: usize,
-    /// Most sockets at once.
+    /// Most sockets at once, responses that go on among them.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets)]
     pub sockets_max: usize,
     /// Most sockets at once from one address. Behind a proxy all of them have one.
@@ -149,6 +149,9 @@ pub struct Serving {
     /// Whether sockets also speak graphql-ws, the subprotocol of subscriptions-transport-ws, beside graphql-transport-ws.
     #[arg(long, env = "WATCHFLOOR_LEGACY_SUBPROTOCOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub legacy_subprotocol: bool,
+    /// Seconds of silence after which an event stream or a multipart response says that it lives. Proxies cut at 60.
+    #[arg(long, env = "WATCHFLOOR_KEEP_ALIVE_SECONDS", default_value_t = crate::server::streaming::StreamSettings::default().keep_alive.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
+    pub keep_alive_seconds: u64,
     /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
     #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
     pub group_frames: usize,
@@ -169,6 +172,7 @@ impl Serving {
         settings.socket.message_bytes = self.body_bytes_max;
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
         settings.socket.legacy = self.legacy_subprotocol;
+        settings.streams.keep_alive = Duration::from_secs(self.keep_alive_seconds);
         settings.crowd.sockets = self.sockets_max;
         settings.crowd.sockets_per_address = self.sockets_per_address_max;
         settings.crowd.sockets_per_principal = self.sockets_per_principal_max;

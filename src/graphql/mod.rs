@@ -31,7 +31,7 @@ use crate::realtime::feed::Source;
 pub use context::{Limits, Viewer, admit_request};
 pub use mutation::Mutation;
 pub use query::Query;
-pub use subscription::{Subscription, scope};
+pub use subscription::{Subscription, resumes, scope};
 
 /// The desk's schema.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;

@@ -58,6 +58,11 @@ pub fn scope(
     shared.then(|| scope.into_bytes())
 }
 
+/// Whether the stream of this name can be gone on with: it takes `after`, and its items have positions.
+pub fn resumes(root: &str) -> bool {
+    matches!(root, "incidentQueue" | "activityLog")
+}
+
 /// Where the transport wants to read what the frames are; nowhere, if it does not.
 fn track(ctx: &Context<'_>) -> Track {
     ctx.data_opt::<Track>().cloned().unwrap_or_default()

@@ -23,13 +23,13 @@ const AFTER: &str = "after";
 pub(crate) struct Key([u8; 32]);
 
 /// A subscription that can be executed from any position. Those of one key differ in nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Asked {
     query: String,
     operation_name: Option<String>,
     variables: Variables,
     document: ExecutableDocument,
-    /// The variable that holds the position, where that is all it is for; it is not among the variables then.
+    /// The variable that holds the position, where that is all it is for.
     after: Option<Name>,
     words: Words,
 }
@@ -151,23 +151,42 @@ pub(crate) struct Reading<V> {
     pub(crate) key: Option<Key>,
 }
 
-/// Reads a subscription. `scope` says what else its bytes depend on.
-pub(crate) fn read<V>(ready: Ready<V>, scope: impl FnOnce(&V, &Words) -> Option<Vec<u8>>) -> Reading<V> {
+/// The name of a subscription's root field.
+pub(crate) fn root<V>(ready: &Ready<V>) -> Option<&str> {
+    let (_, root) = chosen(&ready.document, ready.operation_name.as_deref())?;
+    Some(&root.name.node)
+}
+
+/// Reads a subscription. `last` is what the transport says of where the client is: it takes the place of the root field's
+/// `after`. `scope` says what else its bytes depend on.
+pub(crate) fn read<V>(
+    ready: Ready<V>,
+    last: Option<&str>,
+    scope: impl FnOnce(&V, &Words) -> Option<Vec<u8>>,
+) -> Reading<V> {
     let Ready { query, operation_name, mut variables, document, viewer, .. } = ready;
     let (mut after, mut start, mut words) = (None, Start::Unreadable, Words::default());
     if let Some((operation, root)) = chosen(&document, operation_name.as_deref()) {
         words = Words::of(&document, operation, root, &variables);
-        start = begins(operation, root, &variables);
+        after = sole_variable(operation, root, &words);
+        start = match last {
+            Some(last) => Position::parse(last).map_or(Start::Unreadable, Start::After),
+            None => begins(operation, root, &variables),
+        };
         if !matches!(start, Start::Unreadable) {
-            after = sole_variable(operation, root, &words);
-            if let Some(name) = &after {
+            // One with a default value means something when it is left out, so it stays where it is.
+            if let Some((name, _)) = after.as_ref().filter(|(_, has_default)| !has_default) {
                 variables.remove(name);
             }
         }
     }
-    let asked = Asked { query, operation_name, variables, document, after, words };
+    let after = after.map(|(name, _)| name);
+    let mut asked = Asked { query, operation_name, variables, document, after, words };
     let scope = if matches!(start, Start::Unreadable) { None } else { scope(&viewer, &asked.words) };
     let key = scope.map(|scope| asked.key(&scope));
+    if let (Start::Unreadable, Some(last)) = (start, last) {
+        asked.put(last.to_owned());
+    }
     Reading { asked, viewer, start, key }
 }
 
@@ -184,19 +203,24 @@ impl Asked {
 
     /// The request that goes on from a position; without one, as the client asked.
     pub(crate) fn request(&self, at: Option<Position>) -> Request {
-        let (mut variables, mut document) = (self.variables.clone(), self.document.clone());
-        if let Some(at) = at.map(|at| at.to_string()) {
-            match &self.after {
-                Some(name) => {
-                    variables.insert(name.clone(), Value::String(at));
-                }
-                None => put_after(&mut document, self.operation_name.as_deref(), at),
-            }
+        let mut asked = self.clone();
+        if let Some(at) = at {
+            asked.put(at.to_string());
         }
-        let mut request = Request::new(self.query.clone()).variables(variables);
-        request.operation_name.clone_from(&self.operation_name);
-        request.set_parsed_query(document);
+        let mut request = Request::new(asked.query).variables(asked.variables);
+        request.operation_name = asked.operation_name;
+        request.set_parsed_query(asked.document);
         request
+    }
+
+    /// Writes where to begin. A variable is given another value, and not replaced: one that is used nowhere is an error.
+    fn put(&mut self, at: String) {
+        match &self.after {
+            Some(name) => {
+                self.variables.insert(name.clone(), Value::String(at));
+            }
+            None => put_after(&mut self.document, self.operation_name.as_deref(), at),
+        }
     }
 }
 
@@ -213,13 +237,12 @@ fn chosen<'d>(document: &'d ExecutableDocument, name: Option<&str>) -> Option<(&
     }
 }
 
-/// The variable that is the root field's `after` and nothing else. One with a default value means something when it is
-/// left out, so it stays where it is.
-fn sole_variable(operation: &OperationDefinition, root: &Field, words: &Words) -> Option<Name> {
+/// The variable that is the root field's `after` and nothing else, and whether it has a default value.
+fn sole_variable(operation: &OperationDefinition, root: &Field, words: &Words) -> Option<(Name, bool)> {
     let Literal::Variable(name) = &root.get_argument(AFTER)?.node else { return None };
     let definition = operation.variable_definitions.iter().find(|definition| definition.node.name.node == *name)?;
     let only_here = words.uses.iter().filter(|used| *used == name).count() == 1;
-    (only_here && definition.node.default_value.is_none()).then(|| name.clone())
+    only_here.then(|| (name.clone(), definition.node.default_value.is_some()))
 }
 
 fn begins(operation: &OperationDefinition, root: &Field, variables: &Variables) -> Start {

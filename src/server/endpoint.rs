@@ -39,6 +39,11 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Whether the root field of this name takes `after`, so that a transport can say where to go on.
+    fn resumes(&self, _root: &str) -> bool {
+        false
+    }
+
     /// Whether a position that a client claims to hold is one of this log and not too old, as far as memory tells.
     fn vouches(&self, _position: &Position) -> bool {
         false

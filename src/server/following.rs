@@ -78,8 +78,20 @@ struct Alone {
 impl<E: Endpoint> Following<E> {
     /// Starts nothing yet. `account` is whom the request names, `ready` what it asks for.
     pub(crate) fn new(endpoint: E, groups: Groups, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
+        Self::after(endpoint, groups, account, ready, None)
+    }
+
+    /// The same from where the transport says that the client is, whatever the document says.
+    pub(crate) fn after(
+        endpoint: E,
+        groups: Groups,
+        account: Option<String>,
+        ready: Ready<E::Viewer>,
+        last: Option<&str>,
+    ) -> Self {
+        let last = last.filter(|_| asked::root(&ready).is_some_and(|root| endpoint.resumes(root)));
         let scope = |viewer: &E::Viewer, words: &asked::Words| endpoint.scope(viewer, words);
-        let Reading { asked, viewer, start, key } = asked::read(ready, scope);
+        let Reading { asked, viewer, start, key } = asked::read(ready, last, scope);
         let at = match start {
             Start::After(position) => Some(position),
             Start::Present | Start::Unreadable => None,
@@ -151,6 +163,14 @@ impl<E: Endpoint> Following<E> {
                 }
                 Way::Ended => return Ok(None),
             }
+        }
+    }
+
+    /// Where the client stands with the item that it was given last; none, while it has none of a log.
+    pub(crate) fn position(&self) -> Option<Position> {
+        match &self.way {
+            Way::Member(member) => member.standing().at,
+            _ => self.at,
         }
     }
 

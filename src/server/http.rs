@@ -3,25 +3,34 @@
 //! Every body is a GraphQL response, whose errors carry a code. POST takes `application/json` and nothing that a foreign
 //! page can send without being asked first; GET runs queries only.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_graphql::{Response as Answer, parser::types::OperationType};
 use axum::{
     Json,
     body::{Body as HttpBody, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY},
+        HeaderMap, HeaderValue, StatusCode, Uri,
+        header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY},
+        request::Parts,
     },
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value};
 
 use super::{
+    accept::{Accept, Media, is_utf8},
+    crowd::Admission,
     endpoint::Endpoint,
-    operation::{Body, Parameters, caught, execute, prepare, refused},
+    following::Following,
+    multipart::{self, Mixed},
+    operation::{Body, Parameters, Ready, caught, execute, prepare, refused},
+    reserved,
     routes::{ACTOR, Served},
+    sse::{self, Events},
+    streaming::{Event, Keeping, response, said},
 };
 use crate::{
     domain::{Code, Error},
@@ -35,82 +44,28 @@ pub struct HttpSettings {
     pub body_bytes: usize,
     /// How long a body may take to come in: a client that dribbles holds a connection, no more.
     pub body_wait: Duration,
+    /// How long a client may take nothing of what is written to it before its connection is cut, whatever it is used for.
+    /// Longer than a WebSocket waits, which says why before it ends.
+    pub write_deadline: Duration,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { body_bytes: 2 * 1024 * 1024, body_wait: Duration::from_secs(30) }
-    }
-}
-
-/// What the answer is labelled as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
-    /// Its status says how the request fared.
-    GraphQl,
-    /// Its status is 200 for everything that was a request at all.
-    Json,
-}
-
-impl Media {
-    fn content_type(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Self::GraphQl => "application/graphql-response+json; charset=utf-8",
-            Self::Json => "application/json; charset=utf-8",
-        })
-    }
-
-    fn essence(self) -> &'static str {
-        match self {
-            Self::GraphQl => "application/graphql-response+json",
-            Self::Json => "application/json",
+        Self {
+            body_bytes: 2 * 1024 * 1024,
+            body_wait: Duration::from_secs(30),
+            write_deadline: Duration::from_secs(20),
         }
     }
 }
 
-pub(super) async fn post<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    answer(&head.headers, async {
-        json_content(&head.headers)?;
-        let body = read(&head.headers, body, &served.settings.http).await?;
-        let parameters = match serde_json::from_slice(&body) {
-            Ok(Value::Object(body)) => Parameters::read(body)?,
-            Ok(Value::Array(_)) => {
-                return Err(Error::invalid("body", "batches are not served; send one operation a request").into());
-            }
-            Ok(_) => return Err(Error::invalid("body", "the body must be a JSON object").into()),
-            Err(error) => return Err(Error::invalid("body", format!("the body is not JSON: {error}")).into()),
-        };
-        run(&served, &head.headers, parameters, Method::Post).await
-    })
-    .await
-}
-
-pub(super) async fn get<E: Endpoint>(served: &Served<E>, query: Option<&str>, headers: &HeaderMap) -> Response {
-    answer(headers, async {
-        let parameters = Parameters::read(query_parameters(query.unwrap_or_default())?)?;
-        run(served, headers, parameters, Method::Get).await
-    })
-    .await
-}
-
-/// For the methods that GraphQL has no use for.
-pub(super) async fn other_method() -> Response {
-    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, Error::invalid("method", "send GET or POST"));
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-    response
-}
-
-async fn answer(headers: &HeaderMap, work: impl Future<Output = Result<Answer, Refused>>) -> Response {
-    let media = match negotiate(headers) {
-        Ok(media) => media,
-        Err(refused) => return refused.labelled(Media::Json),
-    };
-    match caught(work).await {
-        Ok(Ok(answer)) => labelled(media, &answer),
-        Ok(Err(refused)) => refused.labelled(media),
-        Err(fault) => Refused::from(fault).labelled(media),
-    }
+/// A request, as far as it is the same for all that it may ask.
+pub(super) struct Call<'r, E> {
+    pub(super) served: &'r Served<E>,
+    pub(super) headers: &'r HeaderMap,
+    accept: Accept,
+    method: Method,
+    address: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,28 +74,133 @@ enum Method {
     Post,
 }
 
-async fn run<E: Endpoint>(
-    served: &Served<E>,
-    headers: &HeaderMap,
-    parameters: Parameters,
-    method: Method,
-) -> Result<Answer, Refused> {
-    let viewer = served.endpoint.admit(actor(headers)?).await?;
-    let ready = match prepare(parameters, viewer, &served.settings.limits) {
-        Ok(ready) => ready,
-        Err(error) => return Ok(refused(error)),
+pub(super) async fn post<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let call = Call::of(&served, &head, Method::Post);
+    let parameters = async {
+        json_content(&head.headers)?;
+        let body = read(&head.headers, body, &served.settings.http).await?;
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(body)) => Ok(Parameters::read(body)?),
+            Ok(Value::Array(_)) => {
+                Err(Error::invalid("body", "batches are not served; send one operation a request").into())
+            }
+            Ok(_) => Err(Error::invalid("body", "the body must be a JSON object").into()),
+            Err(error) => Err(Error::invalid("body", format!("the body is not JSON: {error}")).into()),
+        }
     };
-    match (ready.operation, method) {
-        (OperationType::Subscription, _) => {
-            let message = "subscriptions are served over WebSocket only, by the subprotocol graphql-transport-ws";
-            Err(Error::invalid("query", message).into())
+    call.answer(async {
+        match reserved::token(&head.uri, &head.headers)? {
+            Some(token) => reserved::operate(&call, &token, parameters).await,
+            None => call.run(parameters.await?).await,
         }
-        (OperationType::Mutation, Method::Get) => {
-            let error = Error::invalid("query", "a mutation is sent by POST");
-            Err(Refused { status: StatusCode::METHOD_NOT_ALLOWED, error })
+    })
+    .await
+}
+
+pub(super) async fn get<E: Endpoint>(served: &Served<E>, head: &Parts) -> Response {
+    let call = Call::of(served, head, Method::Get);
+    call.answer(async {
+        if let Some(token) = reserved::token(&head.uri, &head.headers)? {
+            return reserved::open(&call, token).await;
         }
-        _ => Ok(execute(&served.endpoint, ready).await),
+        call.run(Parameters::read(query_parameters(head.uri.query().unwrap_or_default())?)?).await
+    })
+    .await
+}
+
+/// For the methods that GraphQL has no use for.
+pub(super) async fn other_method() -> Response {
+    let words = "send GET or POST; PUT and DELETE are for streams of several operations";
+    let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, Error::invalid("method", words));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST, PUT, DELETE"));
+    response
+}
+
+impl<'r, E: Endpoint> Call<'r, E> {
+    fn of(served: &'r Served<E>, head: &'r Parts, method: Method) -> Self {
+        let address = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Self { served, headers: &head.headers, accept: Accept::of(&head.headers), method, address }
     }
+
+    async fn answer(&self, work: impl Future<Output = Result<Response, Refused>>) -> Response {
+        let Some(media) = self.accept.of_refusal() else { return not_acceptable().labelled(Media::Json) };
+        match caught(work).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(refused)) => refused.labelled(media),
+            Err(fault) => Refused::from(fault).labelled(media),
+        }
+    }
+
+    async fn run(&self, parameters: Parameters) -> Result<Response, Refused> {
+        let served = self.served;
+        let account = actor(self.headers)?;
+        let viewer = served.endpoint.admit(account.clone()).await?;
+        let ready = match prepare(parameters, viewer, &served.settings.limits) {
+            Ok(ready) => ready,
+            Err(error) => return Ok(self.labelled(&refused(error))),
+        };
+        if (ready.operation, self.method) == (OperationType::Mutation, Method::Get) {
+            let error = Error::invalid("query", "a mutation is sent by POST");
+            return Err(Refused { status: StatusCode::METHOD_NOT_ALLOWED, error });
+        }
+        match (ready.operation, self.accept.of_operation(ready.operation)) {
+            (OperationType::Subscription, Some(media)) => self.stream(account, ready, media),
+            (OperationType::Subscription, None) => {
+                let message = "a subscription is a stream: accept text/event-stream or multipart/mixed, or use WebSocket \
+                               with the subprotocol graphql-transport-ws";
+                Err(Error::invalid("query", message).into())
+            }
+            (_, Some(media)) => Ok(labelled(media, &execute(&served.endpoint, ready).await)),
+            (_, None) => Err(not_acceptable()),
+        }
+    }
+
+    fn stream(&self, account: Option<String>, ready: Ready<E::Viewer>, media: Media) -> Result<Response, Refused> {
+        let (endpoint, groups) = (self.served.endpoint.clone(), self.served.groups.clone());
+        let (admission, last) = (self.admission(&ready.viewer)?, sse::last_event_id(self.headers));
+        Ok(match media {
+            Media::Multipart => {
+                let keeping = self.keeping(admission, Mixed::opening(), Mixed::heartbeat());
+                response(media, said(Following::new(endpoint, groups, account, ready), None, Mixed), keeping)
+            }
+            _ => {
+                let keeping = self.keeping(admission, sse::comment(), sse::comment());
+                response(media, said(Following::after(endpoint, groups, account, ready, last), None, Events), keeping)
+            }
+        })
+    }
+
+    /// What a response that goes on holds on to.
+    pub(super) fn keeping(&self, admission: Admission, opening: Event, heartbeat: Event) -> Keeping {
+        let (shutdown, settings) = (self.served.shutdown.clone(), self.served.settings.streams.clone());
+        Keeping { admission, shutdown, settings, opening, heartbeat }
+    }
+
+    /// A place among the sockets, for this caller.
+    pub(super) fn admission(&self, viewer: &E::Viewer) -> Result<Admission, Refused> {
+        let admission = self.served.crowd.admit(self.address, &self.served.settings.crowd);
+        let admission = admission.and_then(|mut admission| {
+            admission.belongs_to(self.served.endpoint.principal(viewer))?;
+            Ok(admission)
+        });
+        admission.map_err(|error| Refused { status: StatusCode::SERVICE_UNAVAILABLE, error })
+    }
+
+    /// What the schema or the guard has against the request.
+    pub(super) fn labelled(&self, answer: &Answer) -> Response {
+        labelled(self.accept.of_refusal().unwrap_or(Media::Json), answer)
+    }
+
+    /// Whether the client reads a stream of events.
+    pub(super) fn reads_events(&self) -> bool {
+        self.accept.of_operation(OperationType::Subscription) == Some(Media::EventStream)
+    }
+}
+
+fn not_acceptable() -> Refused {
+    let message = "answers are application/graphql-response+json or application/json, in utf-8, or text/event-stream";
+    Refused { status: StatusCode::NOT_ACCEPTABLE, error: Error::invalid("Accept", message) }
 }
 
 /// The account that the caller names, unless it leaves that open.
@@ -150,60 +210,6 @@ pub(super) fn actor(headers: &HeaderMap) -> Result<Option<String>, Error> {
         Ok(account) => Ok(Some(account.trim().to_owned()).filter(|account| !account.is_empty())),
         Err(_) => Err(Error::invalid(ACTOR, format!("the header {ACTOR} is not UTF-8"))),
     }
-}
-
-/// What the client prefers; `application/json` where it does not care, as clients older than the draft expect.
-fn negotiate(headers: &HeaderMap) -> Result<Media, Refused> {
-    let mut ranges = Vec::new();
-    for value in headers.get_all(ACCEPT) {
-        ranges.extend(value.to_str().unwrap_or_default().split(',').map(str::trim).filter(|range| !range.is_empty()));
-    }
-    if ranges.is_empty() {
-        return Ok(Media::Json);
-    }
-    let rank = |media: Media| {
-        let matching = ranges.iter().enumerate().filter_map(|(at, range)| {
-            let (specific, weight) = matches(range, media.essence())?;
-            Some((specific, weight, ranges.len() - at))
-        });
-        // The most specific range that names a type says how welcome it is.
-        let (specific, weight, early) = matching.max()?;
-        (weight > 0).then_some((weight, specific, early, media == Media::Json))
-    };
-    let ranked = [Media::Json, Media::GraphQl].into_iter().filter_map(|media| Some((rank(media)?, media)));
-    match ranked.max_by_key(|(rank, _)| *rank) {
-        Some((_, media)) => Ok(media),
-        None => {
-            let message = "answers are application/graphql-response+json or application/json, in utf-8";
-            Err(Refused { status: StatusCode::NOT_ACCEPTABLE, error: Error::invalid("Accept", message) })
-        }
-    }
-}
-
-/// How specifically a range of `Accept` names a type, and its weight in thousandths.
-fn matches(range: &str, essence: &str) -> Option<(u8, u16)> {
-    let mut parts = range.split(';').map(str::trim);
-    let specific = match parts.next()?.to_ascii_lowercase().as_str() {
-        "*/*" => 0,
-        "application/*" => 1,
-        named if named == essence => 2,
-        _ => return None,
-    };
-    let mut weight = 1_000;
-    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
-        let value = value.trim().trim_matches('"');
-        match name.trim().to_ascii_lowercase().as_str() {
-            // A float from text saturates into the range, and what is no number counts for nothing.
-            "q" => weight = (value.parse::<f32>().unwrap_or_default().clamp(0.0, 1.0) * 1_000.0) as u16,
-            "charset" if !is_utf8(value) => return None,
-            _ => {}
-        }
-    }
-    Some((specific, weight))
-}
-
-fn is_utf8(charset: &str) -> bool {
-    charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
 }
 
 /// Only this type: a form or a plain text is what a foreign page may post without asking first.
@@ -257,6 +263,13 @@ fn query_parameters(query: &str) -> Result<Map<String, Value>, Error> {
     Ok(parameters)
 }
 
+/// A parameter of an address; an empty one counts as absent.
+pub(super) fn url_parameter(uri: &Uri, name: &str) -> Result<Option<String>, Error> {
+    let pairs = form_pairs(uri.query().unwrap_or_default())?;
+    let mut values = pairs.into_iter().filter(|(given, _)| given == name).map(|(_, value)| value);
+    Ok(values.find(|value| !value.is_empty()))
+}
+
 fn form_pairs(query: &str) -> Result<Vec<(String, String)>, Error> {
     let uri = format!("/?{query}").parse().map_err(|_| Error::invalid("query", "the URL cannot be read"))?;
     match axum::extract::Query::try_from_uri(&uri) {
@@ -267,13 +280,20 @@ fn form_pairs(query: &str) -> Result<Vec<(String, String)>, Error> {
 
 /// An answer to what was a request: the media type decides whether the status tells of its errors.
 fn labelled(media: Media, answer: &Answer) -> Response {
-    let status = match answer.errors.first().filter(|_| is_request_error(answer)) {
-        None => StatusCode::OK,
-        Some(error) if code_of(error) == Some(Code::Internal.as_str()) => StatusCode::INTERNAL_SERVER_ERROR,
-        Some(_) if media == Media::Json => StatusCode::OK,
-        Some(_) => StatusCode::BAD_REQUEST,
+    let once = match media {
+        Media::EventStream => sse::once(answer),
+        Media::Multipart => multipart::once(answer),
+        Media::Json | Media::GraphQl => {
+            let status = match answer.errors.first().filter(|_| is_request_error(answer)) {
+                None => StatusCode::OK,
+                Some(error) if code_of(error) == Some(Code::Internal.as_str()) => StatusCode::INTERNAL_SERVER_ERROR,
+                Some(_) if media == Media::Json => StatusCode::OK,
+                Some(_) => StatusCode::BAD_REQUEST,
+            };
+            return write(status, media, answer);
+        }
     };
-    write(status, media, answer)
+    once.unwrap_or_else(|fault| Refused::from(fault).labelled(Media::Json))
 }
 
 fn write(status: StatusCode, media: Media, answer: &Answer) -> Response {
@@ -289,14 +309,20 @@ fn write(status: StatusCode, media: Media, answer: &Answer) -> Response {
 }
 
 /// A request that did not get as far as the schema.
-struct Refused {
-    status: StatusCode,
-    error: Error,
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) error: Error,
 }
 
 impl Refused {
-    fn labelled(self, media: Media) -> Response {
-        write(self.status, media, &refuse(self.error))
+    pub(super) fn labelled(self, media: Media) -> Response {
+        let (status, answer) = (self.status, refuse(self.error));
+        match media {
+            Media::Json | Media::GraphQl => write(status, media, &answer),
+            // A browser's EventSource tells its page nothing of a response with another status, not even that.
+            _ if status == StatusCode::BAD_REQUEST => labelled(media, &answer),
+            _ => write(status, Media::Json, &answer),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::paced::Paced;
 use super::routes::Settings;
 use super::{Desk, router};
 use crate::domain::{Error, Result};
@@ -20,24 +21,24 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
     listener.map_err(|error| Error::invalid("listen", format!("{address} cannot be listened on ({error})")))
 }
 
-/// Serves a desk until the process is told to stop: sockets are closed with 1012, which clients answer by coming back, and
-/// requests may finish.
+/// Serves a desk until the process is told to stop: sockets are closed with 1012 and streams break off, which clients answer
+/// by coming back, and requests may finish.
 pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Result<()> {
     let (stop, shutdown) = watch::channel(false);
+    // Not `stop`, which is held by what is still open.
+    let (stop_waiting, stopping) = watch::channel(false);
+    let listener = Paced::new(listener, settings.http.write_deadline, stopping);
     let router = router(desk, settings, shutdown).into_make_service_with_connect_info::<SocketAddr>();
-    // A frame must not wait for the peer's acknowledgement of the one before it.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
     let told = {
         let stop = stop.clone();
         async move {
             told_to_stop().await;
             stop.send_replace(true);
+            stop_waiting.send_replace(true);
         }
     };
+    // The tap does nothing; through it axum learns the peer's address from any listener.
+    let listener = listener.tap_io(|_| {});
     let served = async { axum::serve(listener, router).with_graceful_shutdown(told).await };
     let overdue = async {
         let mut told = stop.subscribe();

@@ -1,5 +1,6 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
+mod accept;
 mod asked;
 mod callers;
 pub mod crowd;
@@ -10,10 +11,15 @@ pub mod group;
 pub mod guard;
 pub mod http;
 pub mod listen;
+mod multipart;
 mod operation;
 pub mod origin;
 mod outbox;
+pub mod paced;
+mod reserved;
 pub mod routes;
+mod sse;
+pub mod streaming;
 mod transport_legacy;
 mod transport_ws;
 pub mod web;
@@ -79,6 +85,10 @@ impl Endpoint for Desk {
 
     fn changes_of_callers(&self) -> Option<watch::Receiver<u64>> {
         Some(self.app.hub.watch_accounts())
+    }
+
+    fn resumes(&self, root: &str) -> bool {
+        graphql::resumes(root)
     }
 
     fn vouches(&self, position: &Position) -> bool {

@@ -31,6 +31,8 @@ pub(crate) struct Parameters {
     pub(crate) operation_name: Option<String>,
     /// What its variables stand for.
     pub(crate) variables: Variables,
+    /// What the client calls the operation, where several share a stream.
+    pub(crate) operation_id: Option<Value>,
 }
 
 impl Parameters {
@@ -51,10 +53,12 @@ impl Parameters {
             Some(variables @ Value::Object(_)) => Variables::from_json(variables),
             Some(_) => return wrong("variables", "an object or null"),
         };
-        match body.remove("extensions") {
-            None | Some(Value::Null | Value::Object(_)) => Ok(Self { query, operation_name, variables }),
-            Some(_) => wrong("extensions", "an object or null"),
-        }
+        let operation_id = match body.remove("extensions") {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(mut extensions)) => extensions.remove("operationId"),
+            Some(_) => return wrong("extensions", "an object or null"),
+        };
+        Ok(Self { query, operation_name, variables, operation_id })
     }
 }
 
@@ -80,7 +84,7 @@ pub(crate) fn prepare<V: Clone + Send + Sync + 'static>(
     viewer: V,
     limits: &Limits,
 ) -> Result<Ready<V>, ServerError> {
-    let Parameters { query, operation_name, variables } = parameters;
+    let Parameters { query, operation_name, variables, .. } = parameters;
     let Admitted { document, operation, .. } = guard::admit(&query, operation_name.as_deref(), &variables, limits)?;
     Ok(Ready { operation, query, operation_name, variables, document, viewer })
 }

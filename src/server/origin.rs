@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use axum::{
     extract::Request,
     http::{
-        HeaderMap, Method, StatusCode, Uri,
+        HeaderMap, StatusCode, Uri,
         header::{HOST, ORIGIN, UPGRADE},
         uri::Authority,
     },
@@ -45,7 +45,7 @@ fn check(request: &Request) -> Result<(), Response> {
     if !headers.get_all(ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_loopback_origin)) {
         return Err(forbidden("pages of other sites may not use this desk"));
     }
-    let acts = request.method() == Method::POST || headers.contains_key(UPGRADE);
+    let acts = !request.method().is_safe() || headers.contains_key(UPGRADE);
     if acts && is_cross_site(headers) {
         return Err(forbidden("pages of other sites may not use this desk"));
     }

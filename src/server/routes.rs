@@ -18,6 +18,8 @@ use super::{
     group::{GroupSettings, Groups},
     guard::Limits,
     http::{self, HttpSettings},
+    reserved::{self, Reservations},
+    streaming::StreamSettings,
     ws::{self, SocketSettings},
 };
 
@@ -33,23 +35,29 @@ pub struct Settings {
     pub http: HttpSettings,
     /// One WebSocket.
     pub socket: SocketSettings,
+    /// Responses that go on.
+    pub streams: StreamSettings,
     /// What subscriptions share.
     pub groups: GroupSettings,
     /// How many sockets.
     pub crowd: CrowdSettings,
 }
 
-/// Turns true when the server goes down: every socket is then closed with 1012, which clients answer by coming back.
+/// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks
+/// off, which clients answer by coming back.
 ///
-/// Each socket holds a receiver until it is closed, and so does the router. The one who holds the sender therefore waits
+/// Each socket and stream holds a receiver until it is closed, and so does the router. The one who holds the sender therefore waits
 /// for the sockets with `sender.closed()`, once the listener is done.
 pub type Shutdown = watch::Receiver<bool>;
 
-/// `GET` and `POST` for operations, `GET` with an upgrade for the socket.
+/// `GET` and `POST` for operations, `GET` with an upgrade for the socket, `PUT` and `DELETE` for streams of several
+/// operations.
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
     let groups = Groups::new(settings.groups.clone());
-    let served = Served { endpoint, settings: Arc::new(settings), groups, crowd: Crowd::default(), shutdown };
-    let methods = routing::get(socket_or_get).post(http::post).fallback(http::other_method);
+    let (crowd, reservations, settings) = (Crowd::default(), Reservations::default(), Arc::new(settings));
+    let served = Served { endpoint, settings, groups, crowd, reservations, shutdown };
+    let methods = routing::get(socket_or_get).post(http::post).put(reserved::put).delete(reserved::delete);
+    let methods = methods.fallback(http::other_method);
     Router::new().route("/graphql", methods).with_state(served)
 }
 
@@ -60,7 +68,15 @@ pub(super) struct Served<E> {
     pub(super) settings: Arc<Settings>,
     pub(super) groups: Groups,
     pub(super) crowd: Crowd,
+    pub(super) reservations: Reservations,
     pub(super) shutdown: Shutdown,
+}
+
+/// Resolves when the server goes down; never, if nobody is left who could say so.
+pub(super) async fn stopped(shutdown: &mut Shutdown) {
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn socket_or_get<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
@@ -71,5 +87,5 @@ async fn socket_or_get<E: Endpoint>(State(served): State<Served<E>>, request: Re
         let address = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
         return ws::upgrade(served, &head.headers, address, upgrade);
     }
-    http::get(&served, head.uri.query(), &head.headers).await
+    http::get(&served, &head).await
 }

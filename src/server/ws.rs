@@ -44,7 +44,7 @@ use super::{
     http::{actor, refusal},
     operation::{Parameters, caught, execute, prepare, refused},
     outbox::{Content, Handed, Operation, OperationOutbox, Outbox, Queued, Returned},
-    routes::{ACTOR, Served, Shutdown},
+    routes::{ACTOR, Served, stopped},
 };
 use crate::{
     domain::{Error, Result},
@@ -207,13 +207,6 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
     // Ends the operations and leaves the groups, before the peer is given time to say goodbye.
     drop((reader, writer));
     ending.say(&mut sink, &mut stream, settings.close_wait).await;
-}
-
-/// Resolves when the server goes down; never, if nobody is left who could say so.
-async fn stopped(shutdown: &mut Shutdown) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 /// What the reader and the writer of one socket both know.

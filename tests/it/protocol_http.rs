@@ -36,7 +36,7 @@ async fn the_answer_is_labelled_as_the_client_prefers() {
 #[tokio::test]
 async fn what_cannot_be_labelled_is_406() {
     let server = Server::start().await;
-    for accept in ["text/html", "text/event-stream", "application/json;q=0", "application/json; charset=latin1"] {
+    for accept in ["text/html", "multipart/mixed", "application/json;q=0", "application/json; charset=latin1"] {
         server.ask_as(accept, query("{ version }")).await.refused(406, "INVALID");
     }
 }
@@ -78,9 +78,9 @@ async fn a_mutation_by_get_is_405_and_names_post() {
 #[tokio::test]
 async fn another_method_is_405() {
     let server = Server::start().await;
-    let reply = server.send(reqwest::Client::new().put(&server.http).json(&query("{ version }"))).await;
+    let reply = server.send(reqwest::Client::new().patch(&server.http).json(&query("{ version }"))).await;
     reply.refused(405, "INVALID");
-    assert_eq!(reply.header("allow"), "GET, POST");
+    assert_eq!(reply.header("allow"), "GET, POST, PUT, DELETE");
 }
 
 #[tokio::test]
@@ -217,12 +217,14 @@ async fn a_panic_costs_its_own_operation_only() {
 }
 
 #[tokio::test]
-async fn a_subscription_by_post_or_get_is_refused_and_shown_the_way() {
+async fn a_subscription_for_one_who_reads_no_stream_is_refused_and_shown_the_ways() {
     let server = Server::start().await;
-    for accept in [GRAPHQL, JSON] {
+    for accept in [GRAPHQL, JSON, "*/*"] {
         let reply = server.ask_as(accept, query("subscription { counter }")).await;
         reply.refused(400, "INVALID");
-        assert!(reply.body.to_string().contains("graphql-transport-ws"));
+        for way in ["text/event-stream", "multipart/mixed", "graphql-transport-ws"] {
+            assert!(reply.body.to_string().contains(way), "{reply:?}");
+        }
     }
     server.get(&[("query", "subscription { counter }")]).await.refused(400, "INVALID");
 }

@@ -15,6 +15,11 @@ each_database!(
     the_client_of_graphql_ws_has_everything_once,
     the_client_of_subscriptions_transport_ws_has_everything_once,
     apollo_client_has_everything_once,
+    apollo_client_has_everything_once_over_multipart,
+    the_client_of_graphql_sse_has_everything_once,
+    the_client_of_graphql_sse_has_everything_once_on_one_stream_for_all,
+    an_event_source_has_everything_once_by_itself,
+    the_client_of_urql_has_everything_once,
     gql_of_python_has_everything_once,
     gql_of_python_has_everything_once_by_the_old_subprotocol,
 );
@@ -29,6 +34,33 @@ async fn the_client_of_subscriptions_transport_ws_has_everything_once(database: 
 
 async fn apollo_client_has_everything_once(database: TestDatabase) {
     everything_once(&database, kit("resume-apollo.mjs")).await;
+}
+
+async fn apollo_client_has_everything_once_over_multipart(database: TestDatabase) {
+    everything_once_over("http", &database, following("apollo")).await;
+}
+
+async fn the_client_of_graphql_sse_has_everything_once(database: TestDatabase) {
+    everything_once_over("http", &database, following("sse")).await;
+}
+
+async fn the_client_of_graphql_sse_has_everything_once_on_one_stream_for_all(database: TestDatabase) {
+    everything_once_over("http", &database, following("single")).await;
+}
+
+async fn an_event_source_has_everything_once_by_itself(database: TestDatabase) {
+    everything_once_over("http", &database, following("eventsource")).await;
+}
+
+async fn the_client_of_urql_has_everything_once(database: TestDatabase) {
+    everything_once_over("http", &database, following("urql")).await;
+}
+
+/// One of the clients that follow over HTTP.
+fn following(client: &str) -> Command {
+    let mut follow = kit("follow.mjs");
+    follow.arg(client);
+    follow
 }
 
 async fn gql_of_python_has_everything_once(database: TestDatabase) {
@@ -54,11 +86,15 @@ const KILLS: usize = 4;
 
 /// A client that goes on from its last position and prints the kind and the title of each item is told of every incident,
 /// in order, once.
-async fn everything_once(database: &TestDatabase, mut client: Command) {
+async fn everything_once(database: &TestDatabase, client: Command) {
+    everything_once_over("ws", database, client).await;
+}
+
+async fn everything_once_over(scheme: &str, database: &TestDatabase, mut client: Command) {
     let mut server = Process::serve(&database.url).await;
     let address = server.address.clone();
     let mut client = client
-        .arg(format!("ws://{address}/graphql"))
+        .arg(format!("{scheme}://{address}/graphql"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_graphql::{Context, Object, Request, Response, Schema, Subscription};
+use axum::serve::ListenerExt;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +14,7 @@ use tokio::task::JoinHandle;
 use watchfloor::domain;
 use watchfloor::server::endpoint::Endpoint;
 use watchfloor::server::origin;
+use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::{Settings, graphql_routes};
 
 use super::socket::Socket;
@@ -124,6 +126,16 @@ impl Streams {
         }
     }
 
+    /// Breaks off after the first item.
+    async fn breaking(&self) -> impl Stream<Item = async_graphql::Result<i32>> + use<> {
+        futures_util::stream::iter([Ok(1), Err(domain::Error::fault("reading", "hunter2").into())])
+    }
+
+    /// What was given, once.
+    async fn echo(&self, text: String) -> impl Stream<Item = String> + use<> {
+        futures_util::stream::iter([text])
+    }
+
     /// `n` texts that begin with their numbers, from 0.
     async fn numbered(&self, ctx: &Context<'_>, n: usize, bytes: usize) -> impl Stream<Item = String> + use<> {
         let control = ctx.data_unchecked::<Arc<Control>>().clone();
@@ -225,9 +237,12 @@ impl Server {
         });
         let schema = Schema::build(Query, Mutation, Streams).data(control.clone()).finish();
         let (stop, shutdown) = watch::channel(false);
+        // Not a receiver of `stop`, whose last one is that of the last socket.
+        let (deadline, stopping) = (settings.http.write_deadline, watch::channel(false).1);
         let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown)
             .layer(axum::middleware::from_fn(origin::loopback_only));
         let address = listener.local_addr().expect("an address");
+        let listener = Paced::new(listener, deadline, stopping).tap_io(|_| {});
         let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let task = tokio::spawn(async move { axum::serve(listener, service).await.expect("it serves") });
         Self { http: format!("http://{address}/graphql"), ws: format!("ws://{address}/graphql"), control, stop, task }
