@@ -285,7 +285,9 @@ async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) 
     settings.socket.write_deadline = Duration::from_secs(300);
     settings.socket.outbox_age = Duration::from_secs(300);
     let counters = settings.groups.counters.clone();
-    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
+    // No heartbeat comes in between: executions are counted.
+    let heartbeat = Duration::from_secs(600);
+    let desk = TestDesk::open_with(&database, Options { settings, heartbeat, ..Options::default() }).await;
     let id = desk.incident("Busy").await;
     let mut quick = live(&desk, json!({})).await;
     let mut slow = live(&desk, json!({})).await;
