@@ -4,6 +4,7 @@
 //! of the key: then clients at different positions ask for the same.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_graphql::parser::types::{
     Directive, DocumentOperations, ExecutableDocument, Field, OperationDefinition, Selection, SelectionSet,
@@ -31,7 +32,7 @@ pub(crate) struct Asked {
     document: ExecutableDocument,
     /// The variable that holds the position, where that is all it is for.
     after: Option<Name>,
-    words: Words,
+    words: Arc<Words>,
 }
 
 /// Where the client wants to begin.
@@ -181,7 +182,7 @@ pub(crate) fn read<V>(
         }
     }
     let after = after.map(|(name, _)| name);
-    let mut asked = Asked { query, operation_name, variables, document, after, words };
+    let mut asked = Asked { query, operation_name, variables, document, after, words: Arc::new(words) };
     let scope = if matches!(start, Start::Unreadable) { None } else { scope(&viewer, &asked.words) };
     let key = scope.map(|scope| asked.key(&scope));
     if let (Start::Unreadable, Some(last)) = (start, last) {

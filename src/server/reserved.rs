@@ -137,10 +137,7 @@ pub(super) fn token(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>> {
 }
 
 /// `GET` with a token: opens the stream.
-pub(super) async fn open<E: Endpoint>(
-    call: &Call<'_, E>,
-    token: String,
-) -> std::result::Result<Response, Refused> {
+pub(super) async fn open<E: Endpoint>(call: &Call<'_, E>, token: String) -> std::result::Result<Response, Refused> {
     let served = call.served;
     let reservation = served.reservations.find(&token, call.headers)?;
     if !call.reads_events() {

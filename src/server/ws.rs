@@ -20,7 +20,7 @@ use std::{
 use async_graphql::{ServerError, parser::types::OperationType};
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header::SEC_WEBSOCKET_PROTOCOL},
     response::Response,
 };
 use futures_util::{
@@ -135,24 +135,31 @@ pub(super) fn upgrade<E: Endpoint>(
     };
     let SocketSettings { message_bytes, legacy, .. } = served.settings.socket;
     let spoken = if legacy { &[Dialect::Current, Dialect::Legacy][..] } else { &[Dialect::Current] };
-    // Of several that are offered the first of ours is taken.
-    let upgrade = upgrade
-        .protocols(spoken.iter().map(|dialect| dialect.name()))
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_message_size(message_bytes)
-        .max_frame_size(message_bytes);
-    // What is echoed is what is spoken.
-    let Some(dialect) = upgrade.selected_protocol().and_then(|name| Dialect::named(name.as_bytes())) else {
+    let Some(dialect) = offered(headers).find(|dialect| spoken.contains(dialect)) else {
         let names: Vec<_> = spoken.iter().map(|dialect| dialect.name()).collect();
         let message = format!("offer a subprotocol that the socket speaks: {}", names.join(" or "));
         return refusal(StatusCode::BAD_REQUEST, Error::invalid("Sec-WebSocket-Protocol", message));
     };
+    let upgrade = upgrade
+        // What is echoed is what is spoken.
+        .protocols([dialect.name()])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_message_size(message_bytes)
+        .max_frame_size(message_bytes);
     let admission = match served.crowd.admit(address, &served.settings.crowd) {
         Ok(admission) => admission,
         Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
     };
     upgrade.on_upgrade(async move |socket| serve(socket, served, Peer { dialect, account, place: admission }).await)
+}
+
+/// The subprotocols of ours that a client offers, in its own order: that is the order of its preference (RFC 6455, 4.1), and
+/// one that cannot read our choice (gql of Python looks for the header by the case of its letters) goes by its first.
+fn offered(headers: &HeaderMap) -> impl Iterator<Item = Dialect> {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.filter_map(|name| Dialect::named(name.trim_ascii()))
 }
 
 /// Who is at the other end, as far as the upgrade told.

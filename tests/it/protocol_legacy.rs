@@ -64,9 +64,15 @@ async fn is_quiet(socket: &mut Socket) {
 }
 
 #[tokio::test]
-async fn the_predecessor_is_echoed_and_spoken_where_nothing_newer_is_offered() {
+async fn the_predecessor_is_echoed_and_spoken_where_it_is_what_the_client_prefers() {
+    for offer in ["soap, graphql-ws", "graphql-ws, graphql-transport-ws"] {
+        speaks_as_the_predecessor(offer).await;
+    }
+}
+
+async fn speaks_as_the_predecessor(offer: &str) {
     let server = Server::start().await;
-    let offer = [("sec-websocket-protocol", "soap, graphql-ws")];
+    let offer = [("sec-websocket-protocol", offer)];
     let (mut socket, response) = Socket::open_with(&server.ws, &offer).await.expect("the upgrade");
     assert_eq!(response.headers()["sec-websocket-protocol"], "graphql-ws");
     socket.send(json!({ "type": "connection_init" })).await;

@@ -45,7 +45,7 @@ async fn a_socket_without_the_subprotocol_is_400() {
 #[tokio::test]
 async fn the_subprotocol_that_is_echoed_is_the_one_that_is_spoken() {
     let server = Server::start().await;
-    for offer in ["graphql-transport-ws", "graphql-ws, graphql-transport-ws", "soap,graphql-transport-ws , graphql-ws"]
+    for offer in ["graphql-transport-ws", "graphql-transport-ws, graphql-ws", "soap,graphql-transport-ws , graphql-ws"]
     {
         let offer = [("sec-websocket-protocol", offer)];
         let (mut socket, response) = Socket::open_with(&server.ws, &offer).await.expect("the upgrade");

@@ -21,7 +21,7 @@ each_database!(
     an_event_source_has_everything_once_by_itself,
     the_client_of_urql_has_everything_once,
     gql_of_python_has_everything_once,
-    gql_of_python_has_everything_once_by_the_old_subprotocol,
+    gql_of_python_has_everything_once_by_the_new_subprotocol,
 );
 
 async fn the_client_of_graphql_ws_has_everything_once(database: TestDatabase) {
@@ -64,11 +64,11 @@ fn following(client: &str) -> Command {
 }
 
 async fn gql_of_python_has_everything_once(database: TestDatabase) {
-    everything_once(&database, speaking("graphql-transport-ws")).await;
+    everything_once(&database, python("resume.py")).await;
 }
 
-async fn gql_of_python_has_everything_once_by_the_old_subprotocol(database: TestDatabase) {
-    everything_once(&database, speaking("graphql-ws")).await;
+async fn gql_of_python_has_everything_once_by_the_new_subprotocol(database: TestDatabase) {
+    everything_once(&database, speaking("graphql-transport-ws")).await;
 }
 
 /// gql, told what to offer.

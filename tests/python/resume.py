@@ -1,12 +1,10 @@
 """Follows a queue with gql, Python's client, through any number of restarts of the server, going on from the last
 position each time.
 
-    python resume.py SUBPROTOCOL WS_URL
+    python resume.py [SUBPROTOCOL] WS_URL
 
-Prints a line for each item: its kind, and the title of its row.
-
-The subprotocol must be named. By itself gql offers two, looks for the answer in a header by the case of its letters, and
-takes the old one for agreed where a server writes the names of headers in lower case, as HTTP allows.
+Prints a line for each item: its kind, and the title of its row. By itself gql offers two subprotocols, the older one
+first.
 """
 
 import asyncio
@@ -25,10 +23,10 @@ QUERY = """subscription Follow($after: String) {
 }"""
 
 
-async def main(subprotocol, url):
+async def main(url, subprotocols=None):
     after = None
     while True:
-        transport = WebsocketsTransport(url=url, subprotocols=[subprotocol])
+        transport = WebsocketsTransport(url=url, subprotocols=subprotocols)
         request = gql(QUERY)
         request.variable_values = {"after": after}
         try:
@@ -42,4 +40,4 @@ async def main(subprotocol, url):
             await asyncio.sleep(0.05)
 
 
-asyncio.run(main(*sys.argv[1:]))
+asyncio.run(main(sys.argv[-1], sys.argv[1:-1] or None))
