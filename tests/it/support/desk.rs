@@ -74,8 +74,12 @@ impl TestDesk {
 
     /// Another node, or the same one after a restart, on a database that is there already.
     pub(crate) async fn open_with(database: &TestDatabase, options: Options) -> Self {
-        let reach =
-            StoreOptions { url: database.url.clone(), connections: 6, acquire_timeout: Duration::from_secs(20) };
+        let reach = StoreOptions {
+            url: database.url.clone(),
+            connections: 6,
+            acquire_timeout: Duration::from_secs(20),
+            notify: true,
+        };
         let store = match options.watch {
             Some(watch) => Store::connect_watched(reach, watch).await,
             None => Store::connect(reach).await,

@@ -5,6 +5,7 @@ pub(crate) mod desk;
 pub(crate) mod dice;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod triage;
