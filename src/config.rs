@@ -148,6 +148,9 @@ pub struct Serving {
     /// Most sockets at once from one address. Behind a proxy all of them have one.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_address)]
     pub sockets_per_address_max: usize,
+    /// Seconds that a client may take to accept one message before it is closed with 1013, to come back.
+    #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub write_seconds_max: u64,
     /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
     #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
     pub group_frames: usize,
@@ -166,6 +169,7 @@ impl Serving {
         settings.limits.cost = self.document_cost_max;
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
+        settings.socket.write_deadline = Duration::from_secs(self.write_seconds_max);
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
         settings.crowd.sockets = self.sockets_max;
         settings.crowd.sockets_per_address = self.sockets_per_address_max;

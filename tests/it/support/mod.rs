@@ -3,6 +3,7 @@
 pub(crate) mod database;
 pub(crate) mod desk;
 pub(crate) mod dice;
+pub(crate) mod oracle;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
