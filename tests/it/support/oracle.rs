@@ -2,6 +2,7 @@
 //! `matches()`, nor with the SQL of `storage/filter.rs`. A client reads its set's position once and then only ever goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub(crate) type Item = (u64, String, String, String);
 /// Between two tries of a client whose node does not answer.
 const COMES_BACK_AFTER: Duration = Duration::from_millis(30);
 
-/// What a socket of a slow reader holds: small, so that its server soon waits for it.
-const SLOW_BUFFER_BYTES: u32 = 4 << 10;
+/// What a socket of a slow reader holds: small, so that its server soon waits for it; but TCP crawls with less.
+const SLOW_BUFFER_BYTES: u32 = 32 << 10;
 
 /// Sends mutations.
 #[derive(Clone)]
@@ -64,6 +65,8 @@ pub(crate) struct Received {
     pub(crate) switches: usize,
     /// Connections that the server closed with 1013.
     pub(crate) closed_as_slow: usize,
+    /// Connections that it gave up, so full that not even the reason could be written.
+    pub(crate) given_up_as_slow: usize,
 }
 
 /// A client that comes back by position, always, to any node.
@@ -71,6 +74,8 @@ pub(crate) struct Client {
     task: JoinHandle<()>,
     got: Arc<Mutex<Received>>,
     seen: watch::Receiver<u64>,
+    /// Whether it stops reading now and then.
+    slow: Arc<AtomicBool>,
 }
 
 /// How a connection ended.
@@ -96,12 +101,16 @@ impl Client {
     fn follow(filter: Value, start: Value, nodes: Vec<String>, seed: u64, slow: bool) -> Self {
         let got = Arc::new(Mutex::new(Received::default()));
         let (progress, seen) = watch::channel(0);
-        let received = got.clone();
+        let (received, naps) = (got.clone(), Arc::new(AtomicBool::new(slow)));
+        let slow = naps.clone();
         let task = tokio::spawn(async move {
             let (mut after, mut dice, mut last) = (start, Dice::new(seed), None);
             loop {
                 let node = dice.below(nodes.len());
-                let mut connection = Connection { address: &nodes[node], filter: &filter, dice: &mut dice, slow };
+                let mut napped = false;
+                let (address, napping) = (&nodes[node], &mut napped);
+                let mut connection =
+                    Connection { address, filter: &filter, dice: &mut dice, slow: &slow, napped: napping };
                 let ended = connection.follow(&mut after, |item, position| {
                     received.lock().expect("a list").items.extend(item);
                     progress.send_replace(position);
@@ -112,17 +121,19 @@ impl Client {
                     received.connections += 1;
                     received.switches += usize::from(last.replace(node).is_some_and(|last| last != node));
                     received.closed_as_slow += usize::from(matches!(ended, Ended::Closed(1013)));
+                    received.given_up_as_slow += usize::from(matches!(ended, Ended::Cut) && napped);
                 }
                 if !matches!(ended, Ended::Left) {
                     tokio::time::sleep(COMES_BACK_AFTER).await;
                 }
             }
         });
-        Self { task, got, seen }
+        Self { task, got, seen, slow: naps }
     }
 
     /// Whether it has everything up to an offset by now.
     pub(crate) async fn finish(mut self, end: u64, name: &str) -> Received {
+        self.slow.store(false, Ordering::Relaxed);
         let there = tokio::time::timeout(Duration::from_secs(30), self.seen.wait_for(|seen| *seen >= end)).await;
         if self.task.is_finished() {
             self.task.await.expect(name);
@@ -139,7 +150,9 @@ struct Connection<'a> {
     address: &'a str,
     filter: &'a Value,
     dice: &'a mut Dice,
-    slow: bool,
+    slow: &'a AtomicBool,
+    /// Whether it has stopped reading for a while.
+    napped: &'a mut bool,
 }
 
 impl Connection<'_> {
@@ -151,17 +164,27 @@ impl Connection<'_> {
         const ITEMS: &str = "subscription($filter: IncidentFilterInput, $after: String) {
             incidentQueue(filter: $filter, after: $after) {
                 __typename position
-                ... on QueueEntered { row { id title } }
-                ... on QueueUpdated { row { id title } changedFields }
+                ... on QueueEntered { row { id } }
+                ... on QueueUpdated { row { id } changedFields }
                 ... on QueueLeft { incidentId reason }
                 ... on Resync { resyncReason }
             }
         }";
+        // Those who read slowly ask for long titles, and for many: Linux gives the sender more than a megabyte.
+        let is_slow = self.slow.load(Ordering::Relaxed);
+        let items = if is_slow {
+            ITEMS.replace(
+                "row { id }",
+                "row { id title b: title c: title d: title e: title f: title g: title h: title }",
+            )
+        } else {
+            ITEMS.to_owned()
+        };
         let mut request = format!("ws://{}/graphql", self.address).into_client_request().expect("a URL");
         let subprotocol = HeaderValue::from_static("graphql-transport-ws");
         request.headers_mut().insert("sec-websocket-protocol", subprotocol);
         let socket = TcpSocket::new_v4().expect("a socket");
-        if self.slow {
+        if is_slow {
             socket.set_recv_buffer_size(SLOW_BUFFER_BYTES).expect("a size");
         }
         let stream = socket.connect(self.address.parse().expect("an address")).await.ok()?;
@@ -169,7 +192,7 @@ impl Connection<'_> {
         let variables = json!({ "filter": self.filter, "after": after });
         for message in [
             json!({ "type": "connection_init" }),
-            json!({ "id": "1", "type": "subscribe", "payload": { "query": ITEMS, "variables": variables } }),
+            json!({ "id": "1", "type": "subscribe", "payload": { "query": items, "variables": variables } }),
         ] {
             // The acknowledgement comes first of all; a subscription may be sent only behind it.
             if message["type"] == "subscribe" {
@@ -179,9 +202,10 @@ impl Connection<'_> {
         }
         let patience = 1 + self.dice.below(25);
         for _ in 0..patience {
-            if self.slow && self.dice.chance(10) {
+            if self.slow.load(Ordering::Relaxed) && self.dice.chance(8) {
+                *self.napped = true;
                 // Nothing is waited for: this is a client that does something else.
-                tokio::time::sleep(Duration::from_millis(1_000 + self.dice.below(1_500) as u64)).await;
+                tokio::time::sleep(Duration::from_millis(1_500 + self.dice.below(3_000) as u64)).await;
             }
             let text = loop {
                 match socket.next().await?.ok()? {
@@ -246,7 +270,8 @@ struct Row {
 }
 
 const FIELDS: [(&str, &str); 14] = [
-    ("TITLE", "title"),
+    // The rest of a long one is always the same.
+    ("TITLE", "substr(title, 1, 100) || length(title)"),
     ("DESCRIPTION", "description"),
     ("SEVERITY_OVERRIDE", "severity_override"),
     ("COMPUTED_SEVERITY", "computed_severity"),
@@ -386,7 +411,8 @@ impl Oracle {
         let id = ids.get(dice.below(ids.len().max(1))).map(|id| format!("incident:{id}"));
         self.made += 1;
         let title = format!("{} number {}", dice.pick(&["nadel im heu", "beacon", "a nadel again", "scan"]), self.made);
-        // Long enough that a few of them fill the buffers of a socket.
+        let body = title.clone();
+        // Long enough that a few frames with it fill the buffers of a socket.
         let title = if dice.chance(self.long) { format!("{title} {}", "and on ".repeat(12_000)) } else { title };
         let tags = dice.some(&["hot", "cold", "lukewarm"]);
         let input = match name {
@@ -399,7 +425,7 @@ impl Oracle {
             "classifyIncident" => json!({ "incidentId": id, "classification": dice.pick(&[
                 Value::Null, json!({ "truePositive": "MALWARE" }), json!({ "falsePositive": "OTHER" }),
             ]) }),
-            "addComment" => json!({ "incidentId": id, "body": title }),
+            "addComment" => json!({ "incidentId": id, "body": body }),
             "ingestAlert" => {
                 let address = format!("10.0.0.{}", dice.below(3));
                 let into = dice.pick(&[json!({ "incident": id }), json!({ "newIncident": true })]).clone();
