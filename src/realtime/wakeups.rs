@@ -35,7 +35,8 @@ pub(super) async fn run(store: Store, hub: Arc<Hub>) {
         let Err(error) = keep(&store, &hub, &mut told).await else { continue };
         hub.line_is_whole(false);
         if !std::mem::replace(&mut told, true) {
-            warn!(%error, "the line to other nodes is lost: what they commit is looked for, which takes longer");
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            warn!(cause, "the line to other nodes is lost: what they commit is looked for, which takes longer");
         }
         sleep(PAUSE).await;
     }

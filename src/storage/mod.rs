@@ -301,14 +301,20 @@ impl Store {
         if !self.is_postgres() {
             return pool.begin_with_options(options).await;
         }
-        tokio::select! {
-            begun = pool.begin_with_options(options) => begun,
-            () = self.doubt.raised() => Err(bounded::unanswered()),
-            () = tokio::time::sleep(self.options.acquire_timeout + PING) => {
-                self.doubt.raise();
-                Err(bounded::unanswered())
+        let (pool, doubt, bound) = (pool.clone(), self.doubt.clone(), self.options.acquire_timeout + PING);
+        // A task of its own goes to the end when its caller is gone: the driver forgets a BEGIN whose wait was dropped, and the
+        // pool would hand out a connection that stands in a transaction.
+        let begun = tokio::spawn(async move {
+            tokio::select! {
+                begun = pool.begin_with_options(options) => begun,
+                () = doubt.raised() => Err(bounded::unanswered()),
+                () = tokio::time::sleep(bound) => {
+                    doubt.raise();
+                    Err(bounded::unanswered())
+                }
             }
-        }
+        });
+        begun.await.unwrap_or_else(|_| Err(bounded::unanswered()))
     }
 
     fn bounded(&self, tx: DatabaseTransaction, bound: Duration) -> Bounded {

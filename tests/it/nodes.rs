@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use watchfloor::storage::{Store, StoreOptions};
 
 use crate::support::database::{Kind, TestDatabase};
-use crate::support::desk::{Following, TestDesk};
+use crate::support::desk::{Following, Options, TestDesk};
 use crate::support::oracle::Driver;
 use crate::support::postgres::Cluster;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
-use crate::support::stream::{QUEUE, offset, short};
+use crate::support::stream::{QUEUE, offset, present, short};
 
 /// Until the line of a desk is, or is not, whole.
 async fn until_line_is(desk: &TestDesk, whole: bool) {
@@ -98,6 +98,23 @@ async fn a_node_that_may_not_notify_hears_nothing_and_misses_nothing() {
     let statement = sea_orm::Statement::from_string(raw.get_database_backend(), listeners);
     let found = raw.query_all_raw(statement).await.expect("an answer");
     assert_eq!(found.len(), 1, "the other node's line is the only one");
+}
+
+#[tokio::test]
+async fn a_node_that_lags_waits_for_what_a_client_has_seen_elsewhere() {
+    let database = TestDatabase::fresh(Kind::Postgres).await;
+    let ahead = TestDesk::open(&database).await;
+    // It looks ten times a second, and a client comes over faster than that.
+    let behind = TestDesk::open_with(&database, Options { notify: false, ..Options::default() }).await;
+    for round in 0..10 {
+        ahead.incident(&format!("Seen elsewhere {round}")).await;
+        let held = present(&ahead, &json!({})).await;
+        let mut queue = behind.follow(QUEUE, json!({ "after": held })).await;
+        let live = queue.item().await;
+        assert_eq!((&live["__typename"], offset(&live["position"])), (&json!("Live"), offset(&held)), "{live}");
+        ahead.incident(&format!("Seen here {round}")).await;
+        assert_eq!(next_changes(&mut queue, 1).await, [offset(&held) + 1]);
+    }
 }
 
 /// What a network does to a node.

@@ -54,13 +54,13 @@ impl Process {
     }
 
     /// Its process, as the kernel names it.
-    #[cfg_attr(test, expect(dead_code, reason = "a bench reads its CPU"))]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Waits until it ends by itself; its exit code.
     pub(crate) async fn end(mut self) -> Option<i32> {
+        let id = self.id();
         let end = async {
             loop {
                 if let Some(status) = self.child.try_wait().expect("a child") {
@@ -69,7 +69,7 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), end).await.expect("it ends")
+        tokio::time::timeout(Duration::from_secs(30), end).await.unwrap_or_else(|_| panic!("process {id} does not end"))
     }
 
     /// `kill -9`.
