@@ -54,13 +54,15 @@ fn millis(times: &mut [f64], percent: usize) -> f64 {
 /// From the acknowledgement of a mutation on the first node to its frame on a socket of each.
 async fn way(nodes: &[Process], how: &str) {
     let mut arrived: Vec<Arc<Mutex<HashMap<u64, Instant>>>> = Vec::new();
+    // They end with this function, before their nodes do.
+    let mut sockets = tokio::task::JoinSet::new();
     for node in nodes {
         let url = format!("ws://{}/graphql", node.address);
         let mut queue =
             Following::start(&url, "subscription { incidentQueue { __typename position } }", json!({})).await;
         let times: Arc<Mutex<HashMap<u64, Instant>>> = Arc::default();
         arrived.push(times.clone());
-        tokio::spawn(async move {
+        sockets.spawn(async move {
             loop {
                 let item = queue.change().await;
                 times.lock().unwrap().entry(offset(&item["position"])).or_insert(Instant::now());

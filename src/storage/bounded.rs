@@ -62,10 +62,10 @@ impl Doubt {
         tokio::select! {
             biased;
             answer = answer => return answer,
-            () = sleep(bound) => {}
+            () = sleep(bound) => self.raise(),
+            // Somebody else's doubt: to raise it once more would cover connections that are new since.
             () = async { self.raised().await; sleep(GRACE).await } => {}
         }
-        self.raise();
         Err(unanswered())
     }
 }
