@@ -1,7 +1,7 @@
 # Each target's line of help stands after its ##.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench replay mutants schema web fmt audit clean
+.PHONY: help demo test bench replay chaos mutants schema web fmt audit clean
 # The order of prerequisites is the order of the work; Cargo and Vite use every core by themselves.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -27,6 +27,10 @@ bench: web ## measure what the README claims
 # Optimised: 121,000 operations on each database, every one followed by twenty subscribers.
 replay: web ## replay recorded days against a desk while subscribers listen, and compare
 	WATCHFLOOR_REPLAY=all cargo test --release --locked --test it -- replay:: --nocapture --test-threads 1
+
+# make test has a short run of it.
+chaos: web ## kill nodes and PostgreSQL under clients for ten minutes (LONG=seconds), and compare every list
+	WATCHFLOOR_CHAOS_SECONDS=$(or $(LONG),600) cargo test --locked --test it -- chaos:: --nocapture --test-threads 1
 
 mutants: web ## break the source on purpose, and demand that a test notices each time
 	@exec scripts/mutants.sh

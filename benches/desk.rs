@@ -39,8 +39,12 @@ struct Bench {
 
 impl Bench {
     async fn open(name: &'static str, database: &str) -> Self {
-        let options =
-            StoreOptions { url: database.to_owned(), connections: 8, acquire_timeout: Duration::from_secs(30) };
+        let options = StoreOptions {
+            url: database.to_owned(),
+            connections: 8,
+            acquire_timeout: Duration::from_secs(30),
+            notify: true,
+        };
         let store = Store::connect(options).await.unwrap();
         let ring = RingLimits { changes: 20_000, bytes: 64 << 20 };
         let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();

@@ -4,9 +4,12 @@
 #   scripts/postgres.sh run COMMAND...   runs COMMAND with WATCHFLOOR_TEST_POSTGRES naming a cluster that lives as long as COMMAND:
 #                                        `scripts/postgres.sh run cargo nextest run`, where each test is a process of its own
 #   scripts/postgres.sh keep FSYNC       keeps a cluster (fsync FSYNC: on or off) until standard input closes
+#   scripts/postgres.sh keep on replica  the same, and it can have a standby
 #
 # `keep` answers on standard output, one line each: `ready <url> <folder>` first, then `stopped` for the line `stop` (as a crash
-# would: no checkpoint) and `started` for `start`. tests/it/support/postgres.rs holds the other end of the pipe. The kernel closes
+# would: no checkpoint) and `started` for `start`. `standby` starts a standby and answers `standby <url>`; `kill` kills the primary
+# as `kill -9` does and answers `killed`; `promote` makes the standby a primary and answers `promoted`; `stop-standby` and
+# `start-standby` answer `stopped` and `started`. tests/it/support/postgres.rs holds the other end of the pipe. The kernel closes
 # it however the tests end, by a panic or by `kill -9` too, so there is no way to end without the lines after the loop.
 set -eu
 
@@ -58,6 +61,9 @@ make_cluster() {
     case $(uname) in Darwin) locale=C ;; esac
     as_owner "$bin/initdb" --pgdata="$folder/data" --username=watchfloor --pwfile="$folder/password" --auth=password \
         --encoding=UTF8 --locale="$locale" --no-sync >"$folder/initdb.log" 2>&1 || give_up "initdb failed"
+    replication='wal_level = minimal
+max_wal_senders = 0'
+    [ "$wal" = minimal ] || replication='wal_level = replica'
     # No socket in the file system: nothing needs one, and a long TMPDIR would pass the 107 bytes that its path may have.
     # A cluster that lives for one run replicates nothing and is never archived, so the log carries only what a crash needs.
     cat >>"$folder/data/postgresql.conf" <<-EOF
@@ -65,30 +71,46 @@ make_cluster() {
 		unix_socket_directories = ''
 		max_connections = 200
 		fsync = $fsync
-		wal_level = minimal
-		max_wal_senders = 0
+		$replication
 		timezone = 'UTC'
 		log_timezone = 'UTC'
 		lc_messages = 'C'
 	EOF
 }
 
+# start DATA PORT, stop DATA
 start() {
-    as_owner "$bin/pg_ctl" start --pgdata="$folder/data" --log="$folder/log" --options="-p $port" --wait --silent </dev/null >/dev/null 2>&1
+    as_owner "$bin/pg_ctl" start --pgdata="$folder/$1" --log="$folder/$1.log" --options="-p $2" --wait --silent </dev/null >/dev/null 2>&1
 }
 
 stop() {
-    as_owner "$bin/pg_ctl" stop --pgdata="$folder/data" --mode=immediate --wait --silent </dev/null >/dev/null 2>&1
+    as_owner "$bin/pg_ctl" stop --pgdata="$folder/$1" --mode=immediate --wait --silent </dev/null >/dev/null 2>&1
+}
+
+# The postmaster alone: its processes end by themselves when they notice, as they do after a real one.
+kill_primary() {
+    kill -9 "$(head -n 1 "$folder/data/postmaster.pid")"
+}
+
+# A copy that follows. What the primary requires of it, if anything, is for the test to set.
+make_standby() {
+    as_owner "$bin/pg_basebackup" --pgdata="$folder/standby" --write-recovery-conf --checkpoint=fast --no-sync \
+        --dbname="postgres://watchfloor:$password@127.0.0.1:$port/postgres" </dev/null >"$folder/basebackup.log" 2>&1 &&
+        start_on_a_free_port standby && standby_port=$found
+}
+
+promote() {
+    as_owner "$bin/pg_ctl" promote --pgdata="$folder/standby" --wait --silent </dev/null >/dev/null 2>&1
 }
 
 # Below 32768, where Linux begins to hand out ports to outgoing connections: a cluster that is stopped finds its port free again.
 start_on_a_free_port() {
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-        port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
-        if start; then return; fi
-        grep -q 'could not bind\|in use' "$folder/log" 2>/dev/null || break
+        found=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
+        if start "$1" "$found"; then return; fi
+        grep -q 'could not bind\|in use' "$folder/$1.log" 2>/dev/null || break
     done
-    give_up "PostgreSQL did not start"
+    return 1
 }
 
 give_up() {
@@ -98,12 +120,15 @@ give_up() {
 
 clean_up() {
     trap '' INT TERM HUP
-    if [ -e "$folder/data/postmaster.pid" ]; then stop || true; fi
+    for data in data standby; do
+        if [ -e "$folder/$data/postmaster.pid" ]; then stop "$data" || true; fi
+    done
     rm -rf "$folder"
 }
 
 keep() {
     fsync=$1
+    wal=$2
     find_binaries
     find_owner
     # An answer may find nobody there any more; the lines after the loop must run all the same.
@@ -113,12 +138,24 @@ keep() {
     trap 'exit 1' INT TERM HUP
     cd "$folder"
     make_cluster
-    start_on_a_free_port
+    start_on_a_free_port data || give_up "PostgreSQL did not start"
+    port=$found
     echo "ready postgres://watchfloor:$password@127.0.0.1:$port/postgres $folder" || true
     while read -r order; do
         case $order in
-        stop) if stop; then echo stopped; else echo "failed to stop"; fi ;;
-        start) if start; then echo started; else echo "failed to start: $(tail -n 1 "$folder/log")"; fi ;;
+        stop) if stop data; then echo stopped; else echo "failed to stop"; fi ;;
+        start) if start data "$port"; then echo started; else echo "failed to start: $(tail -n 1 "$folder/data.log")"; fi ;;
+        standby)
+            if make_standby; then
+                echo "standby postgres://watchfloor:$password@127.0.0.1:$standby_port/postgres"
+            else
+                echo "failed to make a standby: $(tail -qn 1 "$folder/basebackup.log" "$folder/standby.log")"
+            fi
+            ;;
+        kill) if kill_primary; then echo killed; else echo "failed to kill"; fi ;;
+        promote) if promote; then echo promoted; else echo "failed to promote"; fi ;;
+        stop-standby) if stop standby; then echo stopped; else echo "failed to stop"; fi ;;
+        start-standby) if start standby "$standby_port"; then echo started; else echo "failed to start"; fi ;;
         *) echo "unknown order $order" ;;
         esac || true
     done
@@ -141,10 +178,10 @@ run() {
 }
 
 case ${1-} in
-keep) keep "${2:-off}" ;;
+keep) keep "${2:-off}" "${3:-minimal}" ;;
 run)
     shift
     run "$@"
     ;;
-*) die "usage: scripts/postgres.sh run COMMAND... | keep on|off" ;;
+*) die "usage: scripts/postgres.sh run COMMAND... | keep on|off [replica]" ;;
 esac

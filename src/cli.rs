@@ -80,6 +80,9 @@ async fn migrate(database: &Database) -> Result<()> {
 async fn serve_desk(options: Serve) -> Result<()> {
     loopback_only(&options.serving)?;
     let store = connect(&options.database).await?;
+    for caution in store.cautions().await.context("reading the database's settings")? {
+        tracing::warn!("{caution}");
+    }
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
     serve(app, relay, &options.serving, |address| {
         tracing::info!(
@@ -102,6 +105,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
         database_url: format!("sqlite://{path}"),
         database_connections: DEMO_CONNECTIONS,
         database_wait_seconds: 10,
+        notify: false,
     };
     let store = connect(&database).await?;
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;

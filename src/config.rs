@@ -57,6 +57,10 @@ pub struct Database {
     /// Seconds that a request waits for a connection before it is told that the desk is busy.
     #[arg(long, env = "WATCHFLOOR_DATABASE_WAIT_SECONDS", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub database_wait_seconds: u64,
+    /// Whether nodes on one PostgreSQL wake each other by NOTIFY. Off behind a pooler that gives a connection to each transaction
+    /// (PgBouncer in transaction mode): they look every 100 ms then.
+    #[arg(long, env = "WATCHFLOOR_NOTIFY", default_value_t = true, action = clap::ArgAction::Set, value_name = "TRUTH")]
+    pub notify: bool,
 }
 
 impl Database {
@@ -86,6 +90,7 @@ impl Database {
             url: self.database_url.clone(),
             connections: self.database_connections,
             acquire_timeout: Duration::from_secs(self.database_wait_seconds),
+            notify: self.notify,
         })
     }
 }
@@ -152,6 +157,9 @@ pub struct Serving {
     /// Seconds of silence after which an event stream or a multipart response says that it lives. Proxies cut at 60.
     #[arg(long, env = "WATCHFLOOR_KEEP_ALIVE_SECONDS", default_value_t = crate::server::streaming::StreamSettings::default().keep_alive.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub keep_alive_seconds: u64,
+    /// Seconds that a client may take to accept one message before it is closed with 1013, to come back.
+    #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub write_seconds_max: u64,
     /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
     #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
     pub group_frames: usize,
@@ -170,6 +178,7 @@ impl Serving {
         settings.limits.cost = self.document_cost_max;
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
+        settings.socket.write_deadline = Duration::from_secs(self.write_seconds_max);
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
         settings.socket.legacy = self.legacy_subprotocol;
         settings.streams.keep_alive = Duration::from_secs(self.keep_alive_seconds);

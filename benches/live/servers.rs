@@ -263,7 +263,7 @@ async fn listen(router: axum::Router) {
 async fn desk(mut orders: mpsc::Receiver<String>) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/desk.db?mode=rwc", folder.path().display());
-    let options = StoreOptions { url, connections: 4, acquire_timeout: Duration::from_secs(60) };
+    let options = StoreOptions { url, connections: 4, acquire_timeout: Duration::from_secs(60), notify: true };
     let statements = Arc::new(AtomicU64::new(0));
     let counted = statements.clone();
     let watch = Arc::new(move |statement: &watchfloor::storage::Statement| {

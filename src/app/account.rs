@@ -29,7 +29,7 @@ impl App {
                 })
             })
             .await?;
-        self.hub.keep_accounts(head.accounts);
+        self.hub.committed_accounts(head.accounts);
         Ok(user)
     }
 
@@ -53,7 +53,7 @@ impl App {
                 })
             })
             .await?;
-        self.hub.keep_accounts(head.accounts);
+        self.hub.committed_accounts(head.accounts);
         Ok(group)
     }
 
@@ -94,7 +94,7 @@ impl App {
                 })
             })
             .await?;
-        self.hub.keep_accounts(head.accounts);
+        self.hub.committed_accounts(head.accounts);
         Ok(group)
     }
 

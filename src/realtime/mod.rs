@@ -10,9 +10,10 @@ pub mod relay;
 pub mod summary;
 mod tail;
 pub mod track;
+mod wakeups;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::{Notify, watch};
@@ -71,13 +72,26 @@ pub struct Hub {
     /// How often users, groups or members were changed, as far as this node knows.
     accounts: watch::Sender<u64>,
     nudge: Notify,
+    /// This node has committed something that the others do not know of.
+    to_tell: Notify,
+    /// Whether other nodes' commits are told to this one.
+    line_is_whole: AtomicBool,
 }
 
 impl Hub {
     /// A hub that has seen nothing yet.
     pub fn new(limits: RingLimits) -> Self {
         let (ring, head) = (RwLock::default(), watch::Sender::new(0));
-        Self { limits, ring, head, committed: AtomicU64::new(0), accounts: watch::Sender::new(0), nudge: Notify::new() }
+        Self {
+            limits,
+            ring,
+            head,
+            committed: AtomicU64::new(0),
+            accounts: watch::Sender::new(0),
+            nudge: Notify::new(),
+            to_tell: Notify::new(),
+            line_is_whole: AtomicBool::new(false),
+        }
     }
 
     /// Tells the relay that something was committed. It carries no data: the relay reads the log.
@@ -85,15 +99,37 @@ impl Hub {
         self.nudge.notify_one();
     }
 
-    /// Tells the relay that this node has committed the log up to an offset: what starts from now on has a backlog that
-    /// reaches at least as far.
+    /// Tells the relay, and the other nodes, that this node has committed the log up to an offset: what starts from now on
+    /// has a backlog that reaches at least as far.
     pub fn committed(&self, offset: u64) {
         self.committed.fetch_max(offset, Ordering::AcqRel);
         self.wake();
+        self.to_tell.notify_one();
+    }
+
+    /// Takes note, and tells the other nodes, how often users, groups or members were changed, now that this node did.
+    pub fn committed_accounts(&self, accounts: u64) {
+        self.keep_accounts(accounts);
+        self.to_tell.notify_one();
+    }
+
+    /// Takes note whether other nodes' commits are told to this one; returns whether that is new. Either way the relay looks
+    /// at once: for what was not told, or by the other clock.
+    fn line_is_whole(&self, whole: bool) -> bool {
+        let is_news = self.line_is_whole.swap(whole, Ordering::AcqRel) != whole;
+        if is_news {
+            self.wake();
+        }
+        is_news
+    }
+
+    /// Whether other nodes' commits are told to this one, as far as it knows.
+    pub fn hears_other_nodes(&self) -> bool {
+        self.line_is_whole.load(Ordering::Acquire)
     }
 
     /// Takes note of how often users, groups or members were changed.
-    pub fn keep_accounts(&self, accounts: u64) {
+    fn keep_accounts(&self, accounts: u64) {
         self.accounts.send_if_modified(|known| {
             let is_news = *known < accounts;
             *known = accounts.max(*known);

@@ -8,14 +8,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use super::Hub;
+use super::{Hub, wakeups};
 use crate::domain::{Error, Result};
 use crate::storage::Store;
 
-/// How long a commit of another node, or one whose wake-up was lost, may go unnoticed.
-pub const TICK: Duration = Duration::from_millis(100);
+/// How long a commit of another process may go unnoticed while nobody tells this node of it: ten small queries a second
+/// are less than a wall that lags for everyone to see.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long it may while other nodes' commits are told. What is left for the tick then is a node that died between its
+/// commit and its word, and whoever writes without one.
+const TICK_TOLD: Duration = Duration::from_secs(1);
+
+/// Reading the end of the log takes a millisecond; a relay that waits for the answer much longer was cut off.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// How many changes are read at once.
 const BATCH: u64 = 1_000;
@@ -44,12 +53,18 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
 /// in its place, is the end of the process: a silent wall is worse than a restart.
 pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
     info!(relay.position = last, "relay started");
+    // Ends with the relay.
+    let mut line = JoinSet::new();
+    if store.has_line() {
+        line.spawn(wakeups::run(store.clone(), hub.clone()));
+    }
     loop {
         match read_on(&store, &hub, last).await {
             Ok(read) if read > last => last = read,
             Ok(_) => {
                 // A nudge that comes while the log is being read is kept by `Notify`, so none is lost.
-                if tokio::time::timeout(TICK, hub.nudge.notified()).await.is_err() {
+                let tick = if hub.hears_other_nodes() { TICK_TOLD } else { TICK };
+                if tokio::time::timeout(tick, hub.nudge.notified()).await.is_err() {
                     continue;
                 }
             }
@@ -68,11 +83,10 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
 const BROKEN: &str = "relaying the log";
 
 async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
-    let reader = store.read().await?;
-    let epoch = hub.known().end.epoch;
-    let Some(head) = reader.head_from(last).await?.filter(|head| head.epoch == epoch) else {
+    let reader = store.read_within(ANSWER).await?;
+    let Some(head) = reader.head_from(&hub.known().end).await? else {
         // Restored or rewound behind our back: what the ring holds and what streams were told is of another life.
-        return Err(Error::fault(BROKEN, format!("it does not reach position {last} of the epoch {epoch}")));
+        return Err(Error::fault(BROKEN, format!("it does not hold position {last} as it was read")));
     };
     hub.keep_floor(head.floor);
     hub.keep_accounts(head.accounts);

@@ -171,6 +171,10 @@ impl Tail {
             Some(changes) => changes,
             None => {
                 let reader = self.source.store.read().await?;
+                // The relay finds out too, but this may be before it: nothing of another life of the log is told.
+                if reader.head_from(&self.position).await?.is_none() {
+                    return Err(Error::fault("following the log", "it is not the one that was followed"));
+                }
                 let changes = reader.changes_after(self.position.offset, BATCH as u64).await?;
                 changes.into_iter().map(Arc::new).collect()
             }

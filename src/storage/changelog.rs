@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
-use sea_orm::{QueryOrder, QuerySelect, Set};
+use sea_orm::{QueryOrder, QuerySelect, QueryTrait, Set};
 use sha2::{Digest, Sha256};
 
 use super::incident::{json, to_json};
@@ -253,11 +253,21 @@ impl Reader {
             .try_into()
     }
 
-    /// The end of the log, if it does not lie before this offset.
-    pub async fn head_from(&self, offset: u64) -> Result<Option<Head>> {
-        let reached = head::Column::Position.gte(offset as i64);
-        let row = head::Entity::find_by_id(1_i16).filter(reached).one(self.conn()).await?;
-        row.map(Head::try_from).transpose()
+    /// The end of the log, if the log holds this place: it reaches that far, in the same life, by the same changes. One that
+    /// was restored, or that went over to a standby which had not received its end, may be longer by now, and another.
+    pub async fn head_from(&self, place: &Position) -> Result<Option<Head>> {
+        let mut query = head::Entity::find_by_id(1_i16)
+            .filter(head::Column::Position.gte(place.offset as i64))
+            .filter(head::Column::Epoch.eq(place.epoch));
+        if place.offset > 0 {
+            let same = row::Entity::find_by_id(place.offset as i64)
+                .filter(Expr::cust("substr(hash, 1, 8)").eq(place.check.to_vec()))
+                .select_only()
+                .column(row::Column::Position)
+                .into_query();
+            query = query.filter(Expr::exists(same));
+        }
+        query.one(self.conn()).await?.map(Head::try_from).transpose()
     }
 
     /// The place after the change of this offset; none where the log does not reach it.

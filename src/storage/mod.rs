@@ -5,11 +5,14 @@
 
 mod account;
 mod alert;
+mod bounded;
+mod cautions;
 mod changelog;
 mod comment;
 mod entity;
 mod filter;
 mod incident;
+mod line;
 mod queue;
 mod report;
 mod response_times;
@@ -36,11 +39,13 @@ use tracing::{debug, warn};
 use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
+use self::bounded::{ANSWER, Bounded, Doubt, PING};
 use crate::domain::{Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use entity::{EntitySpan, IncidentEntity};
+pub use line::{Line, Word};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;
 pub use sea_orm::Statement;
@@ -74,6 +79,10 @@ const ALTERNATIVES_MAX: usize = 400;
 /// Longer than any statement of the desk takes; a stuck one must not hold the head of the log.
 const STATEMENT_TIMEOUT: &str = "60s";
 
+/// Between two statements of a transaction the desk never does for a second; a node that vanished without a word while it
+/// held the head of the log keeps everybody waiting as long as this.
+const IDLE_IN_TRANSACTION: &str = "20s";
+
 /// A number of our own for PostgreSQL's advisory locks: two nodes must not migrate at once ("WATC" in ASCII).
 const MIGRATION_LOCK: i64 = 0x5741_5443;
 
@@ -86,6 +95,8 @@ pub struct StoreOptions {
     pub connections: u32,
     /// How long a request waits for a connection.
     pub acquire_timeout: Duration,
+    /// Whether nodes on one PostgreSQL wake each other by NOTIFY.
+    pub notify: bool,
 }
 
 /// The database of a desk.
@@ -94,12 +105,13 @@ pub struct Store {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
     options: Arc<StoreOptions>,
+    doubt: Doubt,
 }
 
 /// One snapshot of the database: whatever is read through it is true at one position.
 #[derive(Clone)]
 pub struct Reader {
-    conn: Arc<DatabaseTransaction>,
+    conn: Arc<Bounded>,
 }
 
 /// A transaction that writes. It reads as a [`Reader`] does, and sees its own writes.
@@ -119,19 +131,21 @@ impl Deref for Tx {
 impl Store {
     /// Connects, without migrating.
     pub async fn connect(options: StoreOptions) -> Result<Self> {
+        let doubt = Doubt::default();
         let store = if options.url.starts_with("sqlite:") {
             Self {
                 // One writer: SQLite has one anyway, and a queue in the pool is fair where its lock is not.
                 writer: Database::connect(sqlite(&options, 1, false)).await?,
                 reader: Database::connect(sqlite(&options, options.connections, true)).await?,
                 options: Arc::new(options),
+                doubt,
             }
         } else {
-            let pool = match Database::connect(postgres(&options)).await {
+            let pool = match Database::connect(postgres(&options, &doubt)).await {
                 Ok(pool) => pool,
                 Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
             };
-            Self { writer: pool.clone(), reader: pool, options: Arc::new(options) }
+            Self { writer: pool.clone(), reader: pool, options: Arc::new(options), doubt }
         };
         Ok(store)
     }
@@ -151,7 +165,7 @@ impl Store {
         match self.writer.get_database_backend() {
             DbBackend::Postgres => {
                 // Session locks belong to a connection: this pool holds one, and closing it frees the lock.
-                let mut alone = postgres(&self.options);
+                let mut alone = postgres(&self.options, &self.doubt);
                 alone.max_connections(1).min_connections(1);
                 let conn = Database::connect(alone).await?;
                 conn.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
@@ -171,6 +185,12 @@ impl Store {
 
     /// Opens one snapshot to read from.
     pub async fn read(&self) -> Result<Reader> {
+        self.read_within(ANSWER).await
+    }
+
+    /// Opens one snapshot to read little from, each time within a bound (on PostgreSQL). Who exceeds it was cut off from the
+    /// database, and says so for every other connection.
+    pub async fn read_within(&self, bound: Duration) -> Result<Reader> {
         let options = match self.reader.get_database_backend() {
             DbBackend::Postgres => TransactionOptions {
                 isolation_level: Some(IsolationLevel::RepeatableRead),
@@ -183,8 +203,13 @@ impl Store {
                 sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
             },
         };
-        let conn = self.begin(&self.reader, options).await?;
+        let conn = self.begin(&self.reader, options, bound).await?;
         Ok(Reader { conn: Arc::new(conn) })
+    }
+
+    /// Takes note that the database did not answer: connections that are older than this are replaced, not waited for.
+    pub fn doubt(&self) {
+        self.doubt.raise();
     }
 
     /// The one door to a write: runs `work`, appends its changes to the log last, commits.
@@ -225,7 +250,7 @@ impl Store {
             },
             _ => immediate(),
         };
-        let conn = self.begin(&self.writer, options).await.map_err(|error| match error {
+        let conn = self.begin(&self.writer, options, ANSWER).await.map_err(|error| match error {
             // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
             Error::Busy => Error::unavailable("the desk is busy, try again"),
             fault => fault,
@@ -255,17 +280,45 @@ impl Store {
         }
     }
 
-    /// Begins a transaction. A connection that broke off while it lay in the pool (the database was started again, a
-    /// proxy closed it) shows that only now, and is given up: nothing was asked of it yet, so the next one is tried. No
-    /// more than the pool holds can be stale.
-    async fn begin(&self, pool: &DatabaseConnection, options: TransactionOptions) -> Result<DatabaseTransaction> {
+    /// Begins a transaction whose statements have a bound. A connection that broke off while it lay in the pool (the database
+    /// was started again, a proxy closed it) shows that only now, and is given up: nothing was asked of it yet, so the next
+    /// one is tried. No more than the pool holds can be stale.
+    async fn begin(&self, pool: &DatabaseConnection, options: TransactionOptions, bound: Duration) -> Result<Bounded> {
         for _ in 0..self.options.connections {
-            match pool.begin_with_options(options).await {
+            match self.begin_once(pool, options).await {
                 Err(error) if is_lost(&error) => debug!(%error, "a stale connection is given up"),
-                outcome => return outcome.map_err(Error::from),
+                outcome => return Ok(self.bounded(outcome?, bound)),
             }
         }
-        pool.begin_with_options(options).await.map_err(Error::from)
+        Ok(self.bounded(self.begin_once(pool, options).await?, bound))
+    }
+
+    async fn begin_once(
+        &self,
+        pool: &DatabaseConnection,
+        options: TransactionOptions,
+    ) -> Result<DatabaseTransaction, DbErr> {
+        if !self.is_postgres() {
+            return pool.begin_with_options(options).await;
+        }
+        let (pool, doubt, bound) = (pool.clone(), self.doubt.clone(), self.options.acquire_timeout + PING);
+        // A task of its own goes to the end when its caller is gone: the driver forgets a BEGIN whose wait was dropped, and the
+        // pool would hand out a connection that stands in a transaction.
+        let begun = tokio::spawn(async move {
+            tokio::select! {
+                begun = pool.begin_with_options(options) => begun,
+                () = doubt.raised() => Err(bounded::unanswered()),
+                () = tokio::time::sleep(bound) => {
+                    doubt.raise();
+                    Err(bounded::unanswered())
+                }
+            }
+        });
+        begun.await.unwrap_or_else(|_| Err(bounded::unanswered()))
+    }
+
+    fn bounded(&self, tx: DatabaseTransaction, bound: Duration) -> Bounded {
+        Bounded { tx, bound: self.is_postgres().then(|| (bound, self.doubt.clone())) }
     }
 
     /// Whether the database answers.
@@ -290,7 +343,7 @@ fn immediate() -> TransactionOptions {
 }
 
 impl Reader {
-    fn conn(&self) -> &DatabaseTransaction {
+    fn conn(&self) -> &Bounded {
         &self.conn
     }
 }
@@ -328,14 +381,16 @@ fn sqlite(options: &StoreOptions, connections: u32, read_only: bool) -> ConnectO
     connect
 }
 
-fn postgres(options: &StoreOptions) -> ConnectOptions {
+fn postgres(options: &StoreOptions, doubt: &Doubt) -> ConnectOptions {
     let mut connect = common(options.url.clone(), options, options.connections);
     connect.map_sqlx_postgres_opts(|postgres| {
         postgres.application_name("watchfloor").statement_cache_capacity(STATEMENT_CACHE).options([
             ("statement_timeout", STATEMENT_TIMEOUT),
-            ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
         ])
     });
+    let doubt = doubt.clone();
+    connect.map_sqlx_postgres_pool_opts(move |pool| bounded::watchful(pool, &doubt));
     connect
 }
 
@@ -345,7 +400,12 @@ async fn why_not(url: &str) -> Option<Error> {
     let cause = match options {
         Err(cause) => cause,
         Ok(options) => match tokio::time::timeout(PROBE_TIMEOUT, sqlx::ConnectOptions::connect(&options)).await {
-            Ok(Ok(_)) => return None,
+            Ok(Ok(mut conn)) => match bounded::is_standby(&mut conn).await {
+                Ok(true) => {
+                    return Some(Error::fault("connecting to PostgreSQL", "it is a standby, which only follows"));
+                }
+                _ => return None,
+            },
             Ok(Err(cause)) => cause,
             Err(_) => return Some(Error::fault("connecting to PostgreSQL", "it does not answer")),
         },
@@ -406,13 +466,13 @@ fn is_transient(error: &DbErr) -> bool {
 }
 
 /// Whether the connection is gone: broken off, or ended by PostgreSQL (class 08, connection exceptions; class 57P, it is
-/// being stopped, has crashed or starts).
+/// being stopped, has crashed or starts; 25P03, it was left open in a transaction).
 fn is_lost(error: &DbErr) -> bool {
     match driver_error(error) {
         Some(sqlx::Error::Io(_)) => true,
-        Some(sqlx::Error::Database(error)) => {
-            error.code().is_some_and(|code| code.len() == 5 && (code.starts_with("08") || code.starts_with("57P")))
-        }
+        Some(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+            code.len() == 5 && (code.starts_with("08") || code.starts_with("57P") || code == "25P03")
+        }),
         _ => false,
     }
 }

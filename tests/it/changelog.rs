@@ -38,6 +38,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
         url: database.url.clone(),
         connections: WRITERS as u32 + 4,
         acquire_timeout: Duration::from_secs(30),
+        notify: true,
     };
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");

@@ -1,23 +1,15 @@
 //! The one end-to-end truth: clients with filters of chance, cut off at random, on a server that is killed, each get exactly the
-//! items that an oracle expects. The oracle asks the tables in SQL of its own after each commit; it shares no code with
-//! `matches()`, nor with the SQL of `storage/filter.rs`. Nobody reads a set again and nobody is told to: one read, then positions.
+//! items that an oracle expects. Nobody reads a set again and nobody is told to: one read, then positions.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement};
-use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest, http::HeaderValue};
-use uuid::Uuid;
+use serde_json::json;
 
-use crate::support::database::{Kind, TestDatabase, each_database};
+use crate::support::database::{TestDatabase, each_database};
 use crate::support::dice::Dice;
+use crate::support::oracle::{Client, Driver, Oracle, compare};
 use crate::support::process::Process;
-use crate::support::stream::{offset, short};
 
 each_database!(every_client_gets_exactly_its_items_through_kills_and_cuts);
 
@@ -25,28 +17,21 @@ const CLIENTS: usize = 8;
 const MUTATIONS: usize = 400;
 const KILLS: usize = 4;
 
-/// An item in short: offset, kind, incident, changed fields or reason.
-type Item = (u64, String, String, String);
-
 async fn every_client_gets_exactly_its_items_through_kills_and_cuts(database: TestDatabase) {
     let mut dice = Dice::of_this_run();
     let mut server = Some(Process::serve(&database.url).await);
-    let (address, addresses) = watch::channel(server.as_ref().expect("a server").address.clone());
-    let desk = Driver { http: reqwest::Client::new() };
-    let mut oracle = Oracle::new(&database, &mut dice).await;
+    let at = server.as_ref().expect("a server").address.clone();
+    let desk = Driver::new();
+    let mut oracle = Oracle::new(&database, &mut dice, CLIENTS).await;
     let mut clients = Vec::new();
-    for (filter, sql) in oracle.filters.clone() {
-        println!("client {}: {filter} = {sql}", clients.len());
-        let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { position } }";
-        let read = desk.run(&address.borrow().clone(), query, json!({ "filter": filter })).await.expect("an answer");
-        let start = read["data"]["incidents"]["position"].clone();
-        clients.push(Client::start(filter, start, addresses.clone(), Dice::new(dice.next())));
+    for (filter, _) in oracle.filters.clone() {
+        let start = desk.start(&at, &filter).await;
+        clients.push(Client::start(filter, start, vec![at.clone()], Dice::new(dice.next())));
     }
     let kills: BTreeSet<usize> = (0..KILLS).map(|kill| MUTATIONS / KILLS * kill + 20 + dice.below(60)).collect();
     let mut done = 0;
     for step in 0..MUTATIONS {
         let (query, input) = oracle.some_mutation(&mut dice);
-        let at = address.borrow().clone();
         if kills.contains(&step) {
             let request = {
                 let (desk, at) = (desk.clone(), at.clone());
@@ -63,9 +48,7 @@ async fn every_client_gets_exactly_its_items_through_kills_and_cuts(database: Te
                 oracle.holds(&answer);
             }
             println!("killed at mutation {step}: {} changes of it are there", oracle.end - before);
-            let again = Process::serve(&database.url).await;
-            address.send_replace(again.address.clone());
-            server = Some(again);
+            server = Some(Process::serve_at(&database.url, &at).await);
             continue;
         }
         let answer = desk.run(&at, &query, json!({ "input": input })).await.expect("an answer");
@@ -76,405 +59,15 @@ async fn every_client_gets_exactly_its_items_through_kills_and_cuts(database: Te
     assert!(done > MUTATIONS / 2, "only {done} mutations were not refused");
     let (mut items, mut connections) = (0, 0);
     for (number, client) in clients.into_iter().enumerate() {
-        let seed = format!("client {number} with {}", oracle.filters[number].0);
-        let (delivered, opened) = client.finish(oracle.end, &seed).await;
-        let expected = &oracle.expected[number];
-        let differs = delivered.iter().zip(expected).position(|(got, wanted)| got != wanted);
-        let at = differs.unwrap_or(delivered.len().min(expected.len()));
-        let near = |list: &[Item]| list[at.saturating_sub(2).min(list.len())..(at + 3).min(list.len())].to_vec();
-        assert!(
-            delivered == *expected,
-            "{seed}: item {at} of {} differs\ndelivered {:#?}\nexpected {:#?}",
-            expected.len(),
-            near(&delivered),
-            near(expected)
-        );
-        items += delivered.len();
-        connections += opened;
+        let name = format!("client {number} with {}", oracle.filters[number].0);
+        let received = client.finish(oracle.end, &name).await;
+        compare(&name, &received.items, &oracle.expected[number]);
+        items += received.items.len();
+        connections += received.connections;
     }
     println!("{} changes, {items} items on {CLIENTS} clients, {connections} connections, {KILLS} kills", oracle.end);
     assert!(
         items > MUTATIONS && connections > 5 * CLIENTS,
         "nothing was tried: {items} items, {connections} connections"
     );
-}
-
-/// Sends mutations.
-#[derive(Clone)]
-struct Driver {
-    http: reqwest::Client,
-}
-
-impl Driver {
-    /// The response; none where the server did not live to give one.
-    async fn run(&self, address: &str, query: &str, variables: Value) -> Option<Value> {
-        let body = json!({ "query": query, "variables": variables });
-        let request = self.http.post(format!("http://{address}/graphql")).json(&body);
-        request.send().await.ok()?.json().await.ok()
-    }
-}
-
-/// A client that comes back by position, always.
-struct Client {
-    task: JoinHandle<()>,
-    got: Arc<Mutex<(Vec<Item>, usize)>>,
-    seen: watch::Receiver<u64>,
-}
-
-impl Client {
-    fn start(filter: Value, start: Value, mut addresses: watch::Receiver<String>, mut dice: Dice) -> Self {
-        let got = Arc::new(Mutex::new((Vec::new(), 0)));
-        let (progress, seen) = watch::channel(0);
-        let list = got.clone();
-        let task = tokio::spawn(async move {
-            let mut after = start;
-            loop {
-                let address = addresses.borrow_and_update().clone();
-                list.lock().expect("a list").1 += 1;
-                let ended = follow(&address, &filter, &mut after, &mut dice, |item, position| {
-                    if let Some(item) = item {
-                        list.lock().expect("a list").0.push(item);
-                    }
-                    progress.send_replace(position);
-                });
-                // A server that is gone comes back at another address; else the client itself had enough.
-                if ended.await.is_err() && addresses.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
-        Self { task, got, seen }
-    }
-
-    async fn finish(mut self, end: u64, name: &str) -> (Vec<Item>, usize) {
-        let there = tokio::time::timeout(Duration::from_secs(30), self.seen.wait_for(|seen| *seen >= end)).await;
-        if self.task.is_finished() {
-            self.task.await.expect(name);
-            panic!("{name} ended");
-        }
-        assert!(there.is_ok(), "{name} does not come to the end of the log");
-        self.task.abort();
-        self.got.lock().expect("a list").clone()
-    }
-}
-
-/// One connection: until the client leaves it (in order) or the server does (an error).
-async fn follow(
-    address: &str,
-    filter: &Value,
-    after: &mut Value,
-    dice: &mut Dice,
-    mut deliver: impl FnMut(Option<Item>, u64),
-) -> Result<(), ()> {
-    const ITEMS: &str = "subscription($filter: IncidentFilterInput, $after: String) {
-        incidentQueue(filter: $filter, after: $after) {
-            __typename position
-            ... on QueueEntered { row { id } }
-            ... on QueueUpdated { row { id } changedFields }
-            ... on QueueLeft { incidentId reason }
-            ... on Resync { resyncReason }
-        }
-    }";
-    let mut request = format!("ws://{address}/graphql").into_client_request().expect("a URL");
-    let subprotocol = HeaderValue::from_static("graphql-transport-ws");
-    request.headers_mut().insert("sec-websocket-protocol", subprotocol);
-    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(|_| ())?;
-    let variables = json!({ "filter": filter, "after": after });
-    for message in [
-        json!({ "type": "connection_init" }),
-        json!({ "id": "1", "type": "subscribe", "payload": { "query": ITEMS, "variables": variables } }),
-    ] {
-        // The acknowledgement comes first of all; a subscription may be sent only behind it.
-        if message["type"] == "subscribe" {
-            socket.next().await.ok_or(())?.map_err(|_| ())?;
-        }
-        socket.send(Message::text(message.to_string())).await.map_err(|_| ())?;
-    }
-    let patience = 1 + dice.below(25);
-    for _ in 0..patience {
-        let text = loop {
-            match socket.next().await.ok_or(())?.map_err(|_| ())? {
-                Message::Text(text) => break text,
-                Message::Close(_) => return Err(()),
-                _ => {}
-            }
-        };
-        let message: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(message["type"], "next", "{message}");
-        let item = &message["payload"]["data"]["incidentQueue"];
-        let place = short(item);
-        assert_ne!(place.1, "Resync", "no fault here forces one: {item}");
-        assert!(place.0 >= offset(after), "positions do not go back: {item}");
-        *after = item["position"].clone();
-        let marker = matches!(place.1.as_str(), "Live" | "Heartbeat");
-        let position = place.0;
-        deliver((!marker).then_some(place), position);
-    }
-    Ok(())
-}
-
-/// A filter as the API takes it, and as the oracle asks for it.
-type Filter = (Value, String);
-
-/// What the tables say after each commit.
-struct Oracle {
-    raw: DatabaseConnection,
-    filters: Vec<Filter>,
-    sets: Vec<BTreeSet<Uuid>>,
-    rows: BTreeMap<Uuid, Row>,
-    alerts: Vec<Uuid>,
-    expected: Vec<Vec<Item>>,
-    /// How long the log is.
-    end: u64,
-    made: usize,
-}
-
-/// An incident's columns, by the names that `changedFields` has for them.
-#[derive(Clone, Default, PartialEq)]
-struct Row {
-    fields: Vec<(&'static str, String)>,
-    deleted: bool,
-}
-
-const FIELDS: [(&str, &str); 14] = [
-    ("TITLE", "title"),
-    ("DESCRIPTION", "description"),
-    ("SEVERITY_OVERRIDE", "severity_override"),
-    ("COMPUTED_SEVERITY", "computed_severity"),
-    ("STATUS", "status"),
-    ("CLASSIFICATION", "classification || determination"),
-    ("ALERT_COUNT", "alert_count"),
-    ("COMMENT_COUNT", "comment_count"),
-    ("PRODUCTS", "products"),
-    ("PROVIDERS", "providers"),
-    ("FIRST_ACTIVITY_AT", "first_activity_at"),
-    ("LAST_ACTIVITY_AT", "last_activity_at"),
-    ("FIRST_ASSIGNED_AT", "first_assigned_at"),
-    ("RESOLVED_AT", "resolved_at"),
-];
-
-impl Oracle {
-    async fn new(database: &TestDatabase, dice: &mut Dice) -> Self {
-        let mut filters = vec![some_filter(dice, 0)];
-        filters.extend((1..CLIENTS).map(|number| some_filter(dice, number)));
-        let none = || vec![BTreeSet::new(); CLIENTS];
-        Self {
-            raw: database.connect().await,
-            filters,
-            sets: none(),
-            rows: BTreeMap::new(),
-            alerts: Vec::new(),
-            expected: vec![Vec::new(); CLIENTS],
-            end: 0,
-            made: 0,
-        }
-    }
-
-    async fn ask(&self, sql: &str) -> Vec<QueryResult> {
-        let statement = Statement::from_string(self.raw.get_database_backend(), sql);
-        self.raw.query_all_raw(statement).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
-    }
-
-    async fn ids(&self, sql: &str) -> BTreeSet<Uuid> {
-        self.ask(sql).await.iter().map(|row| row.try_get_by_index(0).expect("an id")).collect()
-    }
-
-    /// Takes note of what the newest transaction did: of all of it, as each incident changes once in a transaction.
-    async fn advance(&mut self) {
-        let sql = format!("SELECT position, incident_id FROM change WHERE position > {} ORDER BY position", self.end);
-        let changes: Vec<(u64, Uuid)> = self
-            .ask(&sql)
-            .await
-            .iter()
-            .map(|row| {
-                (row.try_get_by_index::<i64>(0).expect("a position") as u64, row.try_get_by_index(1).expect("an id"))
-            })
-            .collect();
-        let Some((end, _)) = changes.last() else { return };
-        self.end = *end;
-        let rows = self.rows().await;
-        self.alerts = self.ids("SELECT id FROM alert").await.into_iter().collect();
-        let touched: BTreeSet<Uuid> = changes.iter().map(|(_, id)| *id).collect();
-        assert_eq!(touched.len(), changes.len(), "one change for each incident of a transaction");
-        for client in 0..CLIENTS {
-            let sql = format!("SELECT id FROM incident i WHERE deleted_at IS NULL AND ({})", self.filters[client].1);
-            let now = self.ids(&sql).await;
-            let then = std::mem::replace(&mut self.sets[client], now.clone());
-            assert!(then.symmetric_difference(&now).all(|id| touched.contains(id)), "only what changed moves");
-            for (position, id) in &changes {
-                let (kind, detail) = match (then.contains(id), now.contains(id)) {
-                    (false, true) => ("QueueEntered", String::new()),
-                    (true, true) => ("QueueUpdated", rows[id].changed_since(&self.rows[id])),
-                    (true, false) if rows[id].deleted => ("QueueLeft", "DELETED".into()),
-                    (true, false) => ("QueueLeft", "FILTER".into()),
-                    (false, false) => continue,
-                };
-                self.expected[client].push((*position, kind.into(), format!("incident:{id}"), detail));
-            }
-        }
-        self.rows = rows;
-    }
-
-    /// What PostgreSQL was told before its client died, it does all the same: until then nobody knows what happened.
-    async fn wait_for_the_dead(&self, kind: Kind) {
-        let sql =
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'watchfloor'";
-        while kind == Kind::Postgres && !self.ask(sql).await.is_empty() {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn rows(&self) -> BTreeMap<Uuid, Row> {
-        let columns: Vec<String> = FIELDS.iter().map(|(_, sql)| format!("CAST({sql} AS text)")).collect();
-        let sql = format!("SELECT id, owner_user_id, deleted_at IS NULL, {} FROM incident", columns.join(", "));
-        let mut rows = BTreeMap::new();
-        for row in self.ask(&sql).await {
-            let mut fields = Vec::new();
-            let owner: Option<Uuid> = row.try_get_by_index(1).expect("an owner");
-            for (at, (name, _)) in FIELDS.iter().enumerate() {
-                let value: Option<String> = row.try_get_by_index(at + 3).expect("a text");
-                fields.push((*name, value.unwrap_or_default()));
-            }
-            // In the order of the enum `QueueField`.
-            fields.insert(6, ("OWNER", owner.map(|id| id.to_string()).unwrap_or_default()));
-            fields.insert(7, ("TAGS", String::new()));
-            let deleted = !row.try_get_by_index::<bool>(2).expect("a truth");
-            rows.insert(row.try_get_by_index::<Uuid>(0).expect("an id"), Row { fields, deleted });
-        }
-        for tag in self.ask("SELECT incident_id, key FROM incident_tag ORDER BY incident_id, kind, key").await {
-            let key: String = tag.try_get_by_index(1).expect("a key");
-            let row = rows.get_mut(&tag.try_get_by_index::<Uuid>(0).expect("an id")).expect("an incident");
-            row.fields[7].1 += &format!("{key}, ");
-        }
-        rows
-    }
-
-    /// An acknowledged mutation is there: the log is as long as its answer says, or longer by nothing.
-    fn holds(&self, answer: &Value) {
-        let Some(data) = answer["data"].as_object() else { return };
-        let position = &data.values().next().expect("a field")["position"];
-        assert_eq!(offset(position), self.end, "the log ends where the answer says: {answer}");
-    }
-
-    /// A mutation of any kind on any incident, also on one that refuses it.
-    fn some_mutation(&mut self, dice: &mut Dice) -> (String, Value) {
-        let ids: Vec<Uuid> = self.rows.iter().filter(|(_, row)| !row.deleted).map(|(id, _)| *id).collect();
-        let name = if ids.len() < 10 { "createIncident" } else { dice.pick(&MUTATIONS_BY_NAME) };
-        let id = ids.get(dice.below(ids.len().max(1))).map(|id| format!("incident:{id}"));
-        self.made += 1;
-        let title = format!("{} number {}", dice.pick(&["nadel im heu", "beacon", "a nadel again", "scan"]), self.made);
-        let tags = dice.some(&["hot", "cold", "lukewarm"]);
-        let input = match name {
-            "createIncident" => json!({ "title": title, "tags": tags, "severity": dice.pick(&SEVERITIES) }),
-            "renameIncident" => json!({ "incidentId": id, "title": title }),
-            "assignIncident" => json!({ "incidentId": id, "owner": { "me": true } }),
-            "addTags" | "removeTags" => json!({ "incidentId": id, "tags": tags }),
-            "setIncidentStatus" => json!({ "incidentId": id, "status": dice.pick(&["NEW", "ACTIVE", "RESOLVED"]) }),
-            "setIncidentSeverity" => json!({ "incidentId": id, "severity": dice.pick(&SEVERITIES) }),
-            "classifyIncident" => json!({ "incidentId": id, "classification": dice.pick(&[
-                Value::Null, json!({ "truePositive": "MALWARE" }), json!({ "falsePositive": "OTHER" }),
-            ]) }),
-            "addComment" => json!({ "incidentId": id, "body": title }),
-            "ingestAlert" => {
-                let address = format!("10.0.0.{}", dice.below(3));
-                let into = dice.pick(&[json!({ "incident": id }), json!({ "newIncident": true })]).clone();
-                let again = format!("{}", dice.below(60));
-                json!({ "into": into, "alert": { "provider": "test", "providerAlertId": again, "title": title,
-                    "product": dice.pick(&["Suricata", "Wazuh"]), "severity": dice.pick(&SEVERITIES[1..]),
-                    "entities": [{ "kind": "IP", "value": address }] } })
-            }
-            "linkAlerts" => {
-                let alerts: Vec<String> = (0..1 + dice.below(3))
-                    .filter_map(|_| self.alerts.get(dice.below(self.alerts.len().max(1))))
-                    .map(|id| format!("alert:{id}"))
-                    .collect();
-                json!({ "incidentId": id, "alerts": alerts, "move": true, "reopen": true })
-            }
-            _ => json!({ "incidentId": id }),
-        };
-        let kind = name[..1].to_uppercase() + &name[1..];
-        (format!("mutation($input: {kind}Input!) {{ {name}(input: $input) {{ position }} }}"), input)
-    }
-}
-
-const SEVERITIES: [Option<&str>; 4] = [None, Some("LOW"), Some("MEDIUM"), Some("HIGH")];
-const MUTATIONS_BY_NAME: [&str; 16] = [
-    "createIncident",
-    "createIncident",
-    "renameIncident",
-    "assignIncident",
-    "unassignIncident",
-    "addTags",
-    "removeTags",
-    "setIncidentStatus",
-    "setIncidentStatus",
-    "setIncidentSeverity",
-    "classifyIncident",
-    "addComment",
-    "ingestAlert",
-    "ingestAlert",
-    "linkAlerts",
-    "deleteIncident",
-];
-
-impl Row {
-    fn changed_since(&self, before: &Self) -> String {
-        let differs = self.fields.iter().zip(&before.fields).filter(|(now, then)| now != then);
-        Value::from(differs.map(|(now, _)| now.0).collect::<Vec<_>>()).to_string()
-    }
-}
-
-/// One condition, twice: in the words of the API, and in SQL written here.
-fn atom(dice: &mut Dice) -> Filter {
-    let held =
-        |sql: &str| format!("EXISTS (SELECT 1 FROM incident_tag t WHERE t.incident_id = i.id AND t.key = '{sql}')");
-    let alert =
-        |join: &str, sql: &str| format!("EXISTS (SELECT 1 FROM alert a {join} WHERE a.incident_id = i.id AND {sql})");
-    match dice.below(10) {
-        0 => (json!({ "severity": ["HIGH"] }), "severity = 4".into()),
-        1 => (json!({ "severity": ["LOW", "MEDIUM"] }), "severity IN (2, 3)".into()),
-        2 => (json!({ "tags": { "any": ["HOT"] } }), held("hot")),
-        3 => (json!({ "tags": { "all": ["hot", "cold"] } }), format!("{} AND {}", held("hot"), held("cold"))),
-        4 => (json!({ "owner": { "unassigned": true } }), "owner_user_id IS NULL AND owner_group_id IS NULL".into()),
-        5 => (
-            json!({ "owner": { "me": true } }),
-            "COALESCE(owner_user_id = (SELECT id FROM \"user\" WHERE account = 'local-manager'), 1 = 0)".into(),
-        ),
-        6 => (json!({ "text": "NADEL" }), "title LIKE '%nadel%'".into()),
-        7 => (json!({ "classification": ["TRUE_POSITIVE"] }), "COALESCE(classification, '') = 'TRUE_POSITIVE'".into()),
-        8 => (json!({ "product": ["Suricata"] }), alert("", "a.product = 'Suricata'")),
-        _ => {
-            let named = "e.kind = 'IP' AND e.value = '10.0.0.1'";
-            let sql = alert("JOIN alert_entity e ON e.alert_id = a.id", named);
-            (json!({ "entity": [{ "kind": "IP", "value": "10.0.0.1" }] }), sql)
-        }
-    }
-}
-
-/// One to three conditions, joined in any way, with a status or without: then it is `NEW` or `ACTIVE`.
-fn some_filter(dice: &mut Dice, number: usize) -> Filter {
-    let mut filter = match number {
-        // These are in every run.
-        0 => (json!({}), "1 = 1".into()),
-        1 => {
-            let sql = "EXISTS (SELECT 1 FROM alert a JOIN alert_entity e ON e.alert_id = a.id
-                WHERE a.incident_id = i.id AND e.value = '10.0.0.2')";
-            (json!({ "entity": [{ "value": "10.0.0.2" }] }), sql.into())
-        }
-        _ => atom(dice),
-    };
-    for _ in 0..if number < 2 { 0 } else { dice.below(3) } {
-        let other = atom(dice);
-        filter = match dice.below(3) {
-            0 => (json!({ "and": [filter.0, other.0] }), format!("({}) AND ({})", filter.1, other.1)),
-            1 => (json!({ "or": [filter.0, other.0] }), format!("({}) OR ({})", filter.1, other.1)),
-            _ => (json!({ "and": [filter.0, { "not": other.0 }] }), format!("({}) AND NOT ({})", filter.1, other.1)),
-        };
-    }
-    let (words, statuses) = match if number < 2 { 3 - number * 3 } else { dice.below(4) } {
-        0 => (json!(["NEW", "ACTIVE", "RESOLVED"]), "1, 2, 3"),
-        1 => (json!(["RESOLVED"]), "3"),
-        _ => return (filter.0, format!("({}) AND status IN (1, 2)", filter.1)),
-    };
-    (json!({ "and": [filter.0], "status": words }), format!("({}) AND status IN ({statuses})", filter.1))
 }

@@ -38,7 +38,12 @@ each_database!(
 );
 
 async fn desk(database: &TestDatabase) -> App {
-    let options = StoreOptions { url: database.url.clone(), connections: 4, acquire_timeout: Duration::from_secs(30) };
+    let options = StoreOptions {
+        url: database.url.clone(),
+        connections: 4,
+        acquire_timeout: Duration::from_secs(30),
+        notify: true,
+    };
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20 }));

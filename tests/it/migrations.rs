@@ -10,7 +10,12 @@ use crate::support::database::{TestDatabase, each_database};
 each_database!(four_nodes_that_start_at_once_take_turns, a_second_migration_changes_nothing);
 
 async fn store(database: &TestDatabase) -> Store {
-    let options = StoreOptions { url: database.url.clone(), connections: 2, acquire_timeout: Duration::from_secs(20) };
+    let options = StoreOptions {
+        url: database.url.clone(),
+        connections: 2,
+        acquire_timeout: Duration::from_secs(20),
+        notify: true,
+    };
     Store::connect(options).await.expect("a connection")
 }
 

@@ -45,6 +45,7 @@ pub(crate) struct TestDatabase {
 enum Guard {
     File(#[expect(dead_code, reason = "held for its Drop")] TempDir),
     Database(String),
+    Nothing,
 }
 
 impl TestDatabase {
@@ -66,6 +67,11 @@ impl TestDatabase {
     pub(crate) async fn in_cluster(cluster: &postgres::Cluster) -> Self {
         let url = cluster.fresh_database().await;
         Self { kind: Kind::Postgres, url: url.clone(), _guard: Guard::Database(url) }
+    }
+
+    /// A database that is there already, reached in another way; whoever made it removes it.
+    pub(crate) fn at(url: String) -> Self {
+        Self { kind: Kind::Postgres, url, _guard: Guard::Nothing }
     }
 
     /// A connection of one's own, for what a test asks in SQL or does behind the desk's back.

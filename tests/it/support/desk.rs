@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) clock: Clock,
     /// Sees each statement that the desk sends.
     pub(crate) watch: Option<Watch>,
+    /// Whether it hears of other nodes' commits; else it looks by itself.
+    pub(crate) notify: bool,
 }
 
 impl Default for Options {
@@ -43,6 +45,7 @@ impl Default for Options {
             limits: watchfloor::graphql::Limits::default(),
             clock: Clock::manual(monday()),
             watch: None,
+            notify: true,
         }
     }
 }
@@ -74,8 +77,12 @@ impl TestDesk {
 
     /// Another node, or the same one after a restart, on a database that is there already.
     pub(crate) async fn open_with(database: &TestDatabase, options: Options) -> Self {
-        let reach =
-            StoreOptions { url: database.url.clone(), connections: 6, acquire_timeout: Duration::from_secs(20) };
+        let reach = StoreOptions {
+            url: database.url.clone(),
+            connections: 6,
+            acquire_timeout: Duration::from_secs(20),
+            notify: options.notify,
+        };
         let store = match options.watch {
             Some(watch) => Store::connect_watched(reach, watch).await,
             None => Store::connect(reach).await,

@@ -54,7 +54,38 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a cluster that syncs to disk as one in use does. Blocks for about two seconds.
     pub(crate) fn start_private() -> Self {
-        Self::start(Fsync::On, Stdio::piped()).unwrap_or_else(|cause| panic!("{cause}"))
+        Self::start(&["on"], Stdio::piped()).unwrap_or_else(|cause| panic!("{cause}"))
+    }
+
+    /// The same, and it can have a standby.
+    pub(crate) fn start_replicated() -> Self {
+        Self::start(&["on", "replica"], Stdio::piped()).unwrap_or_else(|cause| panic!("{cause}"))
+    }
+
+    /// Starts a standby of it, and returns the address of its `postgres` database. It ends with the cluster.
+    pub(crate) fn start_standby(&mut self) -> String {
+        let answer = self.answer_to("standby");
+        answer.strip_prefix("standby ").unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+
+    /// `kill -9` of the primary.
+    pub(crate) fn kill_primary(&mut self) {
+        self.order("kill", "killed");
+    }
+
+    /// Makes the standby a primary; returns when it is one.
+    pub(crate) fn promote_standby(&mut self) {
+        self.order("promote", "promoted");
+    }
+
+    /// Stops the standby as a crash would, so that it follows no more.
+    pub(crate) fn stop_standby(&mut self) {
+        self.order("stop-standby", "stopped");
+    }
+
+    /// Starts the standby again.
+    pub(crate) fn start_standby_again(&mut self) {
+        self.order("start-standby", "started");
     }
 
     /// The address of its `postgres` database, as a superuser. It stays the same through a stop and a start.
@@ -78,15 +109,22 @@ impl Cluster {
     }
 
     fn order(&mut self, order: &str, expected: &str) {
-        let orders = self.orders.as_mut().expect("the pipe is open until drop");
-        writeln!(orders, "{order}").expect("the cluster's keeper reads its orders");
-        assert_eq!(read_answer(&mut self.answers), expected, "the answer of the cluster's keeper to {order:?}");
+        assert_eq!(self.answer_to(order), expected, "the answer of the cluster's keeper to {order:?}");
     }
 
-    fn start(fsync: Fsync, complaints: Stdio) -> Result<Self, String> {
+    fn answer_to(&mut self, order: &str) -> String {
+        let orders = self.orders.as_mut().expect("the pipe is open until drop");
+        writeln!(orders, "{order}").expect("the cluster's keeper reads its orders");
+        read_answer(&mut self.answers)
+    }
+
+    /// `how`: whether a commit waits for the disk, which only a loss of power tells, and no test pulls the plug; and whether
+    /// the cluster can have a standby.
+    fn start(how: &[&str], complaints: Stdio) -> Result<Self, String> {
         let script = include_str!("../../../scripts/postgres.sh");
         let mut keeper = Command::new("sh")
-            .args(["-c", script, "scripts/postgres.sh", "keep", fsync.word()])
+            .args(["-c", script, "scripts/postgres.sh", "keep"])
+            .args(how)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(complaints)
@@ -117,22 +155,6 @@ impl Drop for Cluster {
     }
 }
 
-/// Whether a commit waits for the disk. Only a loss of power tells the difference, and no test pulls the plug.
-#[derive(Clone, Copy)]
-enum Fsync {
-    On,
-    Off,
-}
-
-impl Fsync {
-    fn word(self) -> &'static str {
-        match self {
-            Self::On => "on",
-            Self::Off => "off",
-        }
-    }
-}
-
 fn read_answer(answers: &mut impl BufRead) -> String {
     let mut line = String::new();
     answers.read_line(&mut line).expect("the cluster's keeper answers in UTF-8");
@@ -148,7 +170,7 @@ fn named_server() -> Option<String> {
 fn shared_server() -> String {
     static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
     named_server().unwrap_or_else(|| {
-        let cluster = SHARED.get_or_init(|| Cluster::start(Fsync::Off, Stdio::piped()));
+        let cluster = SHARED.get_or_init(|| Cluster::start(&["off"], Stdio::piped()));
         cluster.as_ref().unwrap_or_else(|cause| panic!("{cause}")).admin_url.clone()
     })
 }
@@ -283,7 +305,7 @@ mod tests {
     }
 
     fn hold_a_cluster_until_killed() {
-        let cluster = Cluster::start(Fsync::Off, Stdio::inherit()).expect("a cluster");
+        let cluster = Cluster::start(&["off"], Stdio::inherit()).expect("a cluster");
         println!("cluster {} {}", cluster.url(), cluster.folder.display());
         std::io::stdin().read_to_end(&mut Vec::new()).expect("an end by a signal, not by the pipe");
     }

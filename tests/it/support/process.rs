@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A server process of one's own. It is killed when this value is dropped.
 pub(crate) struct Process {
@@ -18,9 +19,15 @@ impl Process {
 
     /// The same at an address of the test's choice: where a server lived that was killed.
     pub(crate) async fn serve_at(database_url: &str, listen: &str) -> Self {
+        Self::serve_with(database_url, listen, &[]).await
+    }
+
+    /// The same with more settings.
+    pub(crate) async fn serve_with(database_url: &str, listen: &str, settings: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
             .args(["serve", "--listen", listen, "--heartbeat-seconds", "1", "--ring-changes", "40"])
             .args(["--database-url", database_url])
+            .args(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -30,18 +37,39 @@ impl Process {
         let (told, address) = tokio::sync::oneshot::channel();
         // Reads on until the end, so that the server never waits for a full pipe.
         std::thread::spawn(move || {
+            // A loss of power, which is what fsync is for, is no part of any test.
+            let is_news = |line: &str| !line.contains("fsync or full_page_writes is off");
             let mut told = Some(told);
             for line in log.lines().map_while(Result::ok) {
                 if let (Some(at), Some(_)) = (line.find("listen="), &told) {
                     let address = line[at + 7..].split_whitespace().next().expect("an address").to_owned();
                     told.take().expect("not told yet").send(address).ok();
-                } else if line.contains(" WARN ") || line.contains(" ERROR ") || told.is_some() {
+                } else if (line.contains(" WARN ") || line.contains(" ERROR ") || told.is_some()) && is_news(&line) {
                     println!("server: {line}");
                 }
             }
         });
         let address = address.await.expect("the server says where it listens");
         Self { child, address }
+    }
+
+    /// Its process, as the kernel names it.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub(crate) async fn end(mut self) -> Option<i32> {
+        let id = self.id();
+        let end = async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("a child") {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), end).await.unwrap_or_else(|_| panic!("process {id} does not end"))
     }
 
     /// `kill -9`.
