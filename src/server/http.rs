@@ -1,7 +1,8 @@
 //! GraphQL over HTTP: one operation a request, as the working group's draft and its audits of 2025 have it.
 //!
 //! Every body is a GraphQL response, whose errors carry a code. POST takes `application/json` and nothing that a foreign
-//! page can send without being asked first; GET runs queries only.
+//! page can send without being asked first; GET changes nothing. A subscription is answered in a type that streams, where the
+//! client names one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
