@@ -4,7 +4,7 @@
 //! async-graphql-axum's on a tokio broadcast, with the same fields. Each server is a process of its own on one core, the
 //! client has another; the servers' CPU is read from /proc. `cargo bench --bench live` prints the tables;
 //! WATCHFLOOR_BENCH_LIVE=short runs a short version of them, =long one with 10,000 sockets as well (which needs
-//! `ulimit -n 20000`).
+//! `ulimit -n 20000`). `cargo bench --bench live -- soak SOCKETS EVENTS_A_SECOND MINUTES` watches a desk for long.
 
 #![expect(clippy::print_stdout, reason = "tables for a person, answers for the client process")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -13,6 +13,7 @@
 mod live {
     pub(crate) mod client;
     pub(crate) mod servers;
+    pub(crate) mod soak;
 }
 
 use live::client::{Case, Figures};
@@ -21,7 +22,14 @@ use live::servers::Kind;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
-        return live::servers::serve(arguments[at + 1].parse().unwrap());
+        return live::servers::serve(arguments[at + 1].parse().unwrap(), arguments[at + 2] == "true");
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == "soak") {
+        let [sockets, per_second, minutes] = [1, 2, 3].map(|after| arguments[at + after].parse::<f64>().unwrap());
+        let soak = live::soak::Soak { sockets: sockets as usize, per_second, minutes };
+        live::client::pin();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        return runtime.block_on(soak.run());
     }
     let size = std::env::var("WATCHFLOOR_BENCH_LIVE").unwrap_or_default();
     let (sockets, events): (&[usize], usize) = match size.as_str() {

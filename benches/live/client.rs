@@ -42,12 +42,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(kind: Kind) -> Self {
+    pub(crate) fn start(kind: Kind, beats: bool) -> Self {
         let program = std::env::current_exe().unwrap();
         let mut child = Command::new("taskset")
             .args(["-c", "0"])
             .arg(program)
-            .args(["--serve", &kind.to_string()])
+            .args(["--serve", &kind.to_string(), &beats.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -146,7 +146,7 @@ impl Seen {
 
 impl Case {
     pub(crate) async fn run(&self) -> Figures {
-        let mut server = Process::start(self.kind);
+        let mut server = Process::start(self.kind, false);
         let tag = if self.distinct { self.sockets / 2 } else { 0 };
         if self.kind == Kind::Desk {
             server.ask(&format!("prepare {tag}"));

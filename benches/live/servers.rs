@@ -1,5 +1,6 @@
 //! The three servers. Each prints its port, then answers lines: `emit N TAG` makes N events, `clock`, `statements`.
 
+use axum::serve::ListenerExt;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
+use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Store, StoreOptions};
@@ -61,7 +63,7 @@ pub(crate) fn nanos() -> u64 {
 }
 
 /// Runs until its standard input closes.
-pub(crate) fn serve(kind: Kind) {
+pub(crate) fn serve(kind: Kind, beats: bool) {
     // As the binary does: as many workers as it has cores, which is one.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (lines, orders) = mpsc::channel(16);
@@ -76,7 +78,7 @@ pub(crate) fn serve(kind: Kind) {
         match kind {
             Kind::Floor => floor(orders).await,
             Kind::Stock => stock(orders).await,
-            Kind::Desk => desk(orders).await,
+            Kind::Desk => desk(orders, beats).await,
         }
     });
 }
@@ -251,7 +253,6 @@ fn title(number: usize) -> String {
 }
 
 async fn listen(router: axum::Router) {
-    use axum::serve::ListenerExt;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
@@ -260,7 +261,8 @@ async fn listen(router: axum::Router) {
     say(port);
 }
 
-async fn desk(mut orders: mpsc::Receiver<String>) {
+/// With `beats` it pings and says that it lives as often as in use; else nothing comes between what is measured.
+async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/desk.db?mode=rwc", folder.path().display());
     let options = StoreOptions { url, connections: 4, acquire_timeout: Duration::from_secs(60), notify: true };
@@ -275,12 +277,20 @@ async fn desk(mut orders: mpsc::Receiver<String>) {
     let store = Store::connect_watched(options, watch).await.unwrap();
     let ring = RingLimits { changes: 20_000, bytes: 64 << 20 };
     let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();
-    let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(600) };
+    let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(if beats { 10 } else { 600 }) };
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let mut settings = Settings::default();
-    settings.socket.ping_every = Duration::from_secs(600);
-    listen(router(Desk::new(app.clone(), schema), settings, shutdown)).await;
+    if !beats {
+        settings.socket.ping_every = Duration::from_secs(600);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener = Paced::new(listener, settings.http.write_deadline, shutdown.clone()).tap_io(|_| {});
+    let router = router(Desk::new(app.clone(), schema), settings, shutdown);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    say(port);
     let mut incidents: Vec<Option<IncidentId>> = Vec::new();
     let mut number = 0;
     while let Some(line) = orders.recv().await {

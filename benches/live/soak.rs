@@ -49,7 +49,7 @@ struct Found {
 impl Soak {
     /// Runs it, and prints what was seen.
     pub(crate) async fn run(&self) {
-        let mut server = Process::start(Kind::Desk);
+        let mut server = Process::start(Kind::Desk, true);
         println!("filling the ring with {RING} changes");
         server.ask("prepare 0");
         for _ in 0..RING {
@@ -89,7 +89,12 @@ impl Soak {
             if memory.last().is_none_or(|(at, _): &(Duration, f64)| start.elapsed() >= *at + LOOK) {
                 memory.push((start.elapsed(), server.kib()));
                 let (at, kib) = memory[memory.len() - 1];
-                println!("{:6.0} s  {:8.1} MiB  {} frames", at.as_secs_f64(), kib / 1024.0, found.frames.load(Ordering::Relaxed));
+                println!(
+                    "{:6.0} s  {:8.1} MiB  {} frames",
+                    at.as_secs_f64(),
+                    kib / 1024.0,
+                    found.frames.load(Ordering::Relaxed)
+                );
             }
         }
         let cpu = (server.cpu() - cpu) / 1e6 / start.elapsed().as_secs_f64();
@@ -147,10 +152,8 @@ impl Soak {
 fn slope(looks: &[&(Duration, f64)]) -> f64 {
     let n = looks.len() as f64;
     let minutes = |look: &(Duration, f64)| look.0.as_secs_f64() / 60.0;
-    let (mean_x, mean_y) = (
-        looks.iter().map(|look| minutes(look)).sum::<f64>() / n,
-        looks.iter().map(|look| look.1).sum::<f64>() / n,
-    );
+    let (mean_x, mean_y) =
+        (looks.iter().map(|look| minutes(look)).sum::<f64>() / n, looks.iter().map(|look| look.1).sum::<f64>() / n);
     let over: f64 = looks.iter().map(|look| (minutes(look) - mean_x) * (look.1 - mean_y)).sum();
     over / looks.iter().map(|look| (minutes(look) - mean_x).powi(2)).sum::<f64>()
 }

@@ -26,7 +26,7 @@ use axum::{
 use futures_util::{
     FutureExt, SinkExt, StreamExt,
     future::{BoxFuture, poll_immediate},
-    stream::{FuturesUnordered, SplitSink, SplitStream},
+    stream::{BoxStream, FuturesUnordered, SelectAll, SplitSink, SplitStream, Stream, select_all, unfold},
 };
 use serde_json::{Map, Value};
 use tokio::{
@@ -193,8 +193,8 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
         control_bytes: Arc::new(Semaphore::new(settings.message_bytes.saturating_mul(CONTROL_LARGEST).min(MOST_BYTES))),
         outbox,
     };
-    let mut writer =
-        Writer { socket: &socket, settings: &settings, controls: control_queue, queue, handed: Handed::default() };
+    let others = select_all([others(settings.ping_every, control_queue, queue).boxed()]);
+    let mut writer = Writer { socket: &socket, settings: &settings, others, handed: Handed::default() };
     let ending = {
         let others = async {
             tokio::select! {
@@ -475,10 +475,37 @@ struct Control {
 struct Writer<'s> {
     socket: &'s Socket,
     settings: &'s SocketSettings,
-    controls: mpsc::Receiver<Box<Control>>,
-    queue: mpsc::Receiver<Box<Queued>>,
+    /// What is said besides the frames of groups; a set of one, for the waker of its own: a frame for everybody costs no look
+    /// at what is seldom there.
+    others: SelectAll<BoxStream<'s, Other>>,
     /// Members of groups, whose frames are written without a queue.
     handed: Handed,
+}
+
+/// What is written besides the frames of groups.
+enum Other {
+    Control(Box<Control>),
+    Ping,
+    Queued(Box<Queued>),
+}
+
+/// All that is written besides the frames of groups. What keeps the connection alive goes before what fills it.
+fn others(
+    ping_every: Duration,
+    controls: mpsc::Receiver<Box<Control>>,
+    queue: mpsc::Receiver<Box<Queued>>,
+) -> impl Stream<Item = Other> {
+    let mut pings = interval_at(Instant::now() + ping_every, ping_every);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    unfold((controls, pings, queue), async |(mut controls, mut pings, mut queue)| {
+        let other = tokio::select! {
+            biased;
+            Some(control) = controls.recv() => Other::Control(control),
+            _ = pings.tick() => Other::Ping,
+            Some(queued) = queue.recv() => Other::Queued(queued),
+        };
+        Some((other, (controls, pings, queue)))
+    })
 }
 
 impl Writer<'_> {
@@ -509,78 +536,38 @@ impl Writer<'_> {
     }
 
     async fn run(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
-        let mut pings = interval_at(Instant::now() + self.settings.ping_every, self.settings.ping_every);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // Whether all but the groups were asked in this turn of the task, and had nothing: they will wake it.
-        let mut asked_others = false;
         loop {
-            if asked_others {
-                match poll_immediate(self.handed.next()).await {
-                    Some(text) => match self.write(sink, Message::Text(text.into())).await {
-                        Ok(in_one_go) => asked_others = in_one_go,
-                        Err(ending) => return ending,
-                    },
-                    None => {
-                        another_turn().await;
-                        asked_others = false;
-                    }
-                }
-                continue;
-            }
-            // What keeps the connection alive goes before what fills it.
             let message = tokio::select! {
                 biased;
-                Some(control) = self.controls.recv() => Message::Text(control.text.into()),
-                _ = pings.tick() => {
-                    if self.socket.unanswered_pings.fetch_add(1, Ordering::Relaxed) >= MISSED_PINGS {
-                        return Ending::close(1013, "no answer to pings");
+                Some(other) = self.others.next() => match other {
+                    Other::Control(control) => Message::Text(control.text.into()),
+                    Other::Ping => {
+                        if self.socket.unanswered_pings.fetch_add(1, Ordering::Relaxed) >= MISSED_PINGS {
+                            return Ending::close(1013, "no answer to pings");
+                        }
+                        Message::Ping(Default::default())
                     }
-                    Message::Ping(Default::default())
-                }
-                Some(queued) = self.queue.recv() => match self.take(queued) {
-                    Ok(Some(text)) => Message::Text(text.into()),
-                    Ok(None) => continue,
-                    Err(ending) => return ending,
+                    Other::Queued(queued) => match self.take(queued) {
+                        Ok(Some(text)) => Message::Text(text.into()),
+                        Ok(None) => continue,
+                        Err(ending) => return ending,
+                    },
                 },
-                text = self.handed.next() => {
-                    asked_others = true;
-                    Message::Text(text.into())
-                }
+                text = self.handed.next() => Message::Text(text.into()),
             };
-            match self.write(sink, message).await {
-                Ok(in_one_go) => asked_others &= in_one_go,
-                Err(ending) => return ending,
+            let mut sending = sink.send(message);
+            // Nearly always the peer takes it at once, and no clock has to be set.
+            let sent = match poll_immediate(&mut sending).await {
+                Some(sent) => Ok(sent),
+                None => timeout(self.settings.write_deadline, sending).await,
+            };
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ending::gone(),
+                Err(_) => return Ending::close(1013, "the client does not read fast enough"),
             }
         }
     }
-
-    /// Writes a message; says whether the peer took it without a wait.
-    async fn write(
-        &self,
-        sink: &mut SplitSink<WebSocket, Message>,
-        message: Message,
-    ) -> std::result::Result<bool, Ending> {
-        let mut sending = sink.send(message);
-        let (sent, in_one_go) = match poll_immediate(&mut sending).await {
-            Some(sent) => (Ok(sent), true),
-            None => (timeout(self.settings.write_deadline, sending).await, false),
-        };
-        match sent {
-            Ok(Ok(())) => Ok(in_one_go),
-            Ok(Err(_)) => Err(Ending::gone()),
-            Err(_) => Err(Ending::close(1013, "the client does not read fast enough")),
-        }
-    }
-}
-
-/// Waits until something wakes the task, whatever it is.
-async fn another_turn() {
-    let mut waited = false;
-    std::future::poll_fn(|_| match std::mem::replace(&mut waited, true) {
-        true => std::task::Poll::Ready(()),
-        false => std::task::Poll::Pending,
-    })
-    .await;
 }
 
 async fn operate<E: Endpoint>(
