@@ -23,6 +23,7 @@ use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
+use watchfloor::server::crowd::CrowdSettings;
 use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
@@ -281,6 +282,8 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     let mut settings = Settings::default();
+    // In a storm the old sockets may be there still when the new ones come.
+    settings.crowd = CrowdSettings { sockets: 40_000, sockets_per_address: 40_000, sockets_per_principal: 40_000 };
     if !beats {
         settings.socket.ping_every = Duration::from_secs(600);
     }
