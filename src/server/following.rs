@@ -14,15 +14,14 @@ use tokio::time::timeout;
 
 use super::asked::{self, Asked, Key, Reading, Start};
 use super::endpoint::Endpoint;
-use super::group::{Claim, Entry, Frame, Groups, Item, Member, Said, Source, Standing, Turn, understood};
+use super::group::{
+    Claim, Entry, FOUNDING_WAIT, Frame, Groups, Item, Member, Said, Source, Standing, Turn, understood,
+};
 use super::operation::Ready;
 use crate::domain::position::Position;
 use crate::domain::{Code, Result};
 use crate::graphql::error::{code_of, present};
 use crate::realtime::track::{Kind, Track};
-
-/// How long one who asked waits for another who founds the group: that takes one read of the database, if any.
-const FOUNDING_WAIT: Duration = Duration::from_secs(1);
 
 /// The time between two looks at a caller that could not be looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -73,6 +72,9 @@ struct Alone {
     claim: Option<(Claim, VecDeque<Frame>)>,
     /// Where it began, if not at the present.
     from: Option<u64>,
+    /// Whether this stream has said for itself that its backlog is done, which its client may have heard long ago from
+    /// another.
+    live: bool,
 }
 
 impl<E: Endpoint> Following<E> {
@@ -279,7 +281,7 @@ impl<E: Endpoint> Following<E> {
         let source = Source { stream: understood(self.endpoint.execute_stream(request)), track };
         self.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
-        self.way = Way::Alone(Box::new(Alone { source, claim, from }));
+        self.way = Way::Alone(Box::new(Alone { source, claim, from, live: false }));
     }
 
     fn become_member(&mut self, member: Member) {
@@ -316,7 +318,8 @@ impl<E: Endpoint> Following<E> {
             }
         };
         let is_second_live = place.kind == Kind::Live && self.live;
-        self.live |= matches!(place.kind, Kind::Live | Kind::State);
+        alone.live |= matches!(place.kind, Kind::Live | Kind::State);
+        self.live |= alone.live;
         self.is_of_states = place.kind == Kind::State;
         if !self.is_of_states {
             (self.at, self.claimed) = (Some(place.position), false);
@@ -335,24 +338,25 @@ impl<E: Endpoint> Following<E> {
             Some((claim, said)) => (claim, said),
             None => match self.groups.enter(key, self.standing()) {
                 Entry::Member(member) => return self.become_member(member),
-                Entry::Vacant(claim) => {
+                Entry::Vacant(claim) if alone.live => {
                     // What it said before has gone.
                     alone.from = Some(offset);
                     (claim, VecDeque::new())
                 }
-                Entry::Claimed(_) | Entry::Unreached => {
+                Entry::Vacant(_) | Entry::Claimed(_) | Entry::Unreached => {
                     self.way = Way::Alone(alone);
                     return;
                 }
             },
         };
         said.push_back(frame);
-        if self.live {
+        // Others who come at the present would have to wait for the rest of the backlog.
+        if alone.live {
             let from = alone.from.unwrap_or(offset);
             match claim.found(self.asked.clone(), alone.source, from, said) {
                 Ok(member) => self.become_member(member),
                 Err(source) => {
-                    let alone = Alone { source: *source, claim: None, from: None };
+                    let alone = Alone { source: *source, claim: None, from: None, live: true };
                     self.way = Way::Alone(Box::new(alone));
                 }
             }

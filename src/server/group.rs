@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_graphql::{Response, ServerError, Value};
 use async_stream::stream;
@@ -23,6 +24,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::asked::{Asked, Key};
 use super::operation::{Body, caught};
@@ -30,6 +32,10 @@ use crate::domain::position::{Fingerprint, Position};
 use crate::domain::{Error, Result};
 use crate::graphql::error::present;
 use crate::realtime::track::{Kind, Place, Track};
+
+/// How long one who asked waits for another who founds the group: that takes one read of the database, if any. Who takes
+/// longer has lost its right to found it.
+pub(crate) const FOUNDING_WAIT: Duration = Duration::from_secs(1);
 
 /// What groups may hold, and what they did.
 #[derive(Clone, Debug)]
@@ -156,8 +162,8 @@ struct Registry {
 }
 
 enum Seat {
-    /// Somebody tries whether the operation is one; closed when it is decided.
-    Claimed(watch::Receiver<()>),
+    /// Somebody tries since then whether the operation is one; closed when it is decided.
+    Claimed(watch::Receiver<()>, Instant),
     Open(Arc<Group>),
 }
 
@@ -173,11 +179,12 @@ pub(crate) enum Entry {
     Vacant(Claim),
 }
 
-/// The right to found a group; given back when it is dropped.
+/// The right to found a group; given back when it is dropped, and lost to the next who comes when it is kept for too long:
+/// one whose client does not read might keep it for ever.
 pub(crate) struct Claim {
     groups: Groups,
     key: Key,
-    _decided: watch::Sender<()>,
+    decided: watch::Sender<()>,
 }
 
 impl Groups {
@@ -197,15 +204,15 @@ impl Groups {
     pub(crate) fn enter(&self, key: Key, standing: Standing) -> Entry {
         let mut seats = self.seats();
         match seats.get(&key) {
-            Some(Seat::Claimed(decided)) => Entry::Claimed(decided.clone()),
+            Some(Seat::Claimed(decided, since)) if since.elapsed() < FOUNDING_WAIT => Entry::Claimed(decided.clone()),
             Some(Seat::Open(group)) => match Member::join(self, group, standing) {
                 Some(member) => Entry::Member(member),
                 None => Entry::Unreached,
             },
-            None => {
+            Some(Seat::Claimed(..)) | None => {
                 let (decided, undecided) = watch::channel(());
-                seats.insert(key, Seat::Claimed(undecided));
-                Entry::Vacant(Claim { groups: self.clone(), key, _decided: decided })
+                seats.insert(key, Seat::Claimed(undecided, Instant::now()));
+                Entry::Vacant(Claim { groups: self.clone(), key, decided })
             }
         }
     }
@@ -239,6 +246,9 @@ impl Claim {
         });
         let standing = Standing { at: Some(last.position), backlog_end: None };
         let mut seats = groups.seats();
+        if !self.holds(&seats) {
+            return Err(Box::new(source));
+        }
         let Some(founder) = Member::join(&groups, &group, standing) else { return Err(Box::new(source)) };
         seats.insert(self.key, Seat::Open(group.clone()));
         groups.counters().open.fetch_add(1, Ordering::Relaxed);
@@ -248,6 +258,12 @@ impl Claim {
         group.driver.get_or_init(|| driver.abort_handle());
         Ok(founder)
     }
+
+    /// Whether nobody else has come in its place.
+    fn holds(&self, seats: &HashMap<Key, Seat>) -> bool {
+        let same = |undecided: &watch::Receiver<()>| undecided.same_channel(&self.decided.subscribe());
+        matches!(seats.get(&self.key), Some(Seat::Claimed(undecided, _)) if same(undecided))
+    }
 }
 
 /// The founder, or its stream where that cannot be shared.
@@ -256,7 +272,7 @@ type Founded = std::result::Result<Member, Box<Source>>;
 impl Drop for Claim {
     fn drop(&mut self) {
         let mut seats = self.groups.seats();
-        if matches!(seats.get(&self.key), Some(Seat::Claimed(_))) {
+        if self.holds(&seats) {
             seats.remove(&self.key);
         }
     }

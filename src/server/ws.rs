@@ -55,11 +55,12 @@ use crate::{
 /// sockets would pay for; messages of clients are small, and larger ones are read in several goes.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
 
-/// Messages that answer the client directly (acknowledgement, pongs, refusals) and wait for the writer. A client that
-/// asks for more without reading gets closed.
+/// Messages that answer the client directly (acknowledgement, pongs, refusals) and wait for the writer. While so many wait
+/// the client is not read.
 const CONTROL_MESSAGES: usize = 64;
 
-/// Bytes of them, in messages of the largest size: a pong echoes what the ping brought.
+/// Bytes of them, in messages of the largest size: a pong echoes what the ping brought. A client that asks for more without
+/// reading gets closed.
 const CONTROL_LARGEST: usize = 2;
 
 /// The most that a close frame can hold besides its code (RFC 6455, 5.5).
@@ -205,8 +206,9 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
         // A set of one, for the waker of its own that it gives to what is in it: what wakes the writer, a frame for everybody
         // above all, costs no look at the reader.
         let mut others: FuturesUnordered<_> = std::iter::once(others).collect();
+        // In either order: what one of them does in a turn of the task counts against the other, and a writer that always
+        // had something to write would leave the reader none.
         tokio::select! {
-            biased;
             ending = writer.run(&mut sink) => ending,
             Some(ending) = others.next() => ending,
         }
@@ -312,7 +314,7 @@ impl<E: Endpoint> Reader<'_, E> {
         let mut alarm = std::pin::pin!(sleep(self.served.settings.socket.init_wait));
         loop {
             let step = tokio::select! {
-                frame = stream.next(), if self.admission.is_none() || !self.dialect.runs_ahead() => self.frame(frame),
+                frame = next_frame(&self.controls, stream), if self.admission.is_none() || !self.dialect.runs_ahead() => self.frame(frame),
                 viewer = pending_or(&mut self.admission), if self.admission.is_some() => self.admitted(viewer),
                 () = &mut alarm, if !self.init_received || (self.admitted && self.dialect.keep_alive().is_some()) => {
                     alarm.as_mut().reset(Instant::now() + self.served.settings.socket.keep_alive_every);
@@ -450,13 +452,26 @@ impl<E: Endpoint> Reader<'_, E> {
         Ok(())
     }
 
-    /// Answers at once: the reader never waits for the writer.
+    /// Answers at once: the reader waits for the writer between frames only.
     fn say(&self, text: String) -> std::result::Result<(), Ending> {
         let share = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok();
         let sent = bytes.and_then(|bytes| self.controls.try_send(Box::new(Control { text, _bytes: bytes })).ok());
         sent.ok_or_else(|| Ending::close(1013, "the client asks and does not read"))
     }
+}
+
+/// Answers that one frame and one alarm may need.
+const ANSWERS_OF_A_STEP: usize = 2;
+
+/// The next frame, once there is room for the answer to it: many that come at once are answered as the writer gets to it. A
+/// client that does not read what it asked for is not waited for by the writer either.
+async fn next_frame(
+    controls: &mpsc::Sender<Box<Control>>,
+    stream: &mut SplitStream<WebSocket>,
+) -> Option<std::result::Result<Message, axum::Error>> {
+    drop(controls.reserve_many(ANSWERS_OF_A_STEP).await);
+    stream.next().await
 }
 
 async fn pending_or<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
@@ -510,8 +525,8 @@ fn others(
 
 impl Writer<'_> {
     /// What of a queued message is to be written. With the last of an operation its id is free again.
-    fn take(&mut self, queued: Box<Queued>) -> std::result::Result<Option<String>, Ending> {
-        let Queued { operation, content, since, .. } = *queued;
+    fn take(&mut self, queued: Queued) -> std::result::Result<Option<String>, Ending> {
+        let Queued { operation, content, since, .. } = queued;
         if operation.is_completed() {
             return Ok(None);
         }
@@ -537,8 +552,8 @@ impl Writer<'_> {
 
     async fn run(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
         loop {
+            // In either order: neither may keep the other back for as long as it has something to say.
             let message = tokio::select! {
-                biased;
                 Some(other) = self.others.next() => match other {
                     Other::Control(control) => Message::Text(control.text.into()),
                     Other::Ping => {
@@ -547,7 +562,7 @@ impl Writer<'_> {
                         }
                         Message::Ping(Default::default())
                     }
-                    Other::Queued(queued) => match self.take(queued) {
+                    Other::Queued(queued) => match self.take(*queued) {
                         Ok(Some(text)) => Message::Text(text.into()),
                         Ok(None) => continue,
                         Err(ending) => return ending,
@@ -661,34 +676,4 @@ async fn begin<E: Endpoint>(
     }
     outbox.next(&answer).await?;
     outbox.complete().await.map(|()| None)
-}
-
-#[cfg(test)]
-mod sizes {
-    use super::*;
-    use crate::server::Desk;
-    fn s3<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
-        size_of::<F>()
-    }
-    fn s4<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
-        size_of::<F>()
-    }
-    #[test]
-    fn sizes_of_futures() {
-        println!("serve {}", s3(serve::<Desk>));
-        println!("operate {}", s4(operate::<Desk>));
-        println!("following {}", size_of::<Following<Desk>>());
-        println!("reader {}", size_of::<Reader<'static, Desk>>());
-        println!("writer {}", size_of::<Writer<'static>>());
-        println!(
-            "queued {} control {} active {} op {}",
-            size_of::<Queued>(),
-            size_of::<Control>(),
-            size_of::<Active>(),
-            size_of::<Operation>()
-        );
-        println!("websocket {}", size_of::<WebSocket>());
-        println!("member {}", size_of::<crate::server::group::Member>());
-        println!("served {}", size_of::<Served<Desk>>());
-    }
 }

@@ -189,3 +189,40 @@ async fn a_shutdown_closes_1012_and_can_be_waited_for() {
     server.task.abort();
     tokio::time::timeout(Duration::from_secs(10), server.stop.closed()).await.expect("no socket is left");
 }
+
+#[tokio::test]
+async fn many_answers_at_once_reach_a_client_that_reads() {
+    let server = Server::with(|settings| settings.socket.subscriptions = 1).await;
+    let mut socket = Socket::ready(&server.ws).await;
+    socket.subscribe("0", "subscription { counter }").await;
+    assert_eq!(socket.json().await["type"], "next");
+    // In one go, as a page does it that comes back with all that it shows.
+    socket
+        .send_together((1..=300).map(|id| {
+            json!({ "id": id.to_string(), "type": "subscribe", "payload": { "query": "subscription { counter }" } })
+        }))
+        .await;
+    for id in 1..=300 {
+        let refusal = socket.json().await;
+        assert_eq!((&refusal["type"], &refusal["id"]), (&json!("error"), &json!(id.to_string())));
+    }
+}
+
+#[tokio::test]
+async fn a_client_is_read_however_much_there_is_to_write() {
+    let server = Server::start().await;
+    let mut socket = Socket::ready(&server.ws).await;
+    for id in ["1", "2", "3", "4"] {
+        socket.subscribe(id, "subscription { upTo(n: 1000000000) }").await;
+    }
+    for _ in 0..1_000 {
+        assert_eq!(socket.json().await["type"], "next");
+    }
+    socket.send(json!({ "type": "ping" })).await;
+    // More than the outbox and the connection hold.
+    let mut before = 0;
+    while socket.json().await["type"] == "next" {
+        before += 1;
+        assert!(before < 100_000, "the ping is not read");
+    }
+}

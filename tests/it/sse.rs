@@ -20,6 +20,7 @@ each_database!(
     two_streams_of_events_share_one_execution,
     a_last_event_id_that_is_no_position_is_refused_as_an_after_is,
     what_has_no_after_takes_no_last_event_id,
+    a_stream_that_nobody_opens_keeps_no_one_from_sharing,
 );
 
 const EVENTS: &str = "text/event-stream";
@@ -645,4 +646,33 @@ async fn what_has_no_after_takes_no_last_event_id(database: TestDatabase) {
     let request = request.header("Last-Event-ID", "anything");
     let mut going = Going::of(request.json(&query("subscription { queueSummary { unassigned } }"))).await;
     assert_eq!(going.event().await.1, json!({ "data": { "queueSummary": { "unassigned": 0 } } }));
+}
+
+async fn a_stream_that_nobody_opens_keeps_no_one_from_sharing(database: TestDatabase) {
+    let groups = GroupSettings::default();
+    let counters = groups.counters.clone();
+    let settings = Settings { groups, ..Settings::default() };
+    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
+    let (client, url) = (reqwest::Client::new(), format!("{}/graphql", desk.url));
+    let token = client.put(&url).send().await.expect("an answer").text().await.expect("a token");
+    let variables = json!({ "filter": {} });
+    let body = json!({ "query": QUEUE, "variables": variables, "extensions": { "operationId": "1" } });
+    let put = client.post(&url).header(TOKEN, &token).json(&body).send().await.expect("an answer");
+    assert_eq!(put.status().as_u16(), 202);
+    // It has begun, and nobody takes what it says.
+    for _ in 0..3 {
+        let mut socket = desk.follow(QUEUE, variables.clone()).await;
+        socket.items_until("Live").await;
+        std::mem::forget(socket);
+    }
+    // The fourth is the stream itself, where it came that far before it was left alone.
+    assert!(
+        counters.open() == 1 && counters.members() >= 3,
+        "{} groups, {} members",
+        counters.open(),
+        counters.members()
+    );
+    let mut late = Going::of(client.get(&url).header("accept", EVENTS).header(TOKEN, &token)).await;
+    let said = late.event().await.1;
+    assert_eq!(said["payload"]["data"]["incidentQueue"]["__typename"], "Live", "{said}");
 }

@@ -97,6 +97,14 @@ impl Socket {
         tokio::time::timeout(PATIENCE, self.stream.send(message)).await.expect("the server reads").expect("the frame");
     }
 
+    /// Sends messages so that they arrive together.
+    pub(crate) async fn send_together(&mut self, messages: impl IntoIterator<Item = Value>) {
+        for message in messages {
+            self.stream.feed(Message::text(message.to_string())).await.expect("room");
+        }
+        tokio::time::timeout(PATIENCE, self.stream.flush()).await.expect("the server reads").expect("the frames");
+    }
+
     /// Subscribes to `query` under `id`.
     pub(crate) async fn subscribe(&mut self, id: &str, query: &str) {
         self.send(json!({ "id": id, "type": "subscribe", "payload": { "query": query } })).await;
