@@ -65,13 +65,18 @@ impl Tail {
     pub(super) async fn start(source: Source, begin: Begin) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
         let Begin { after, queue, interest, track } = begin;
         let mut accounts = source.hub.watch_accounts();
-        if track.doubts() {
+        let known = *accounts.borrow();
+        if track.vouched().is_some_and(|vouched| vouched != known) {
             accounts.mark_changed();
         }
         let start = match after.and_then(|held| from_ring(&source, held, queue)) {
             Some(start) => start,
             None => from_database(&source, after, queue).await?,
         };
+        if track.vouched().is_some() {
+            // Another tail of the same stream need not ask again.
+            track.vouch(known);
+        }
         Ok(match start {
             Err((held, reason)) => Err(Placed { position: held, event: Event::Resync(reason) }),
             Ok((position, backlog_end)) => Ok(Self {

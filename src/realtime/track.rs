@@ -3,7 +3,7 @@
 //! A resolver marks the place right before it yields, and async-graphql does not poll for the next item before the former
 //! result was taken: so whoever takes a result finds its place here.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -38,13 +38,26 @@ pub struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Track(Arc<Note>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Note {
     place: Mutex<Option<Place>>,
     /// One more than the offset from which on `Live` is wanted again; 0 where it is not.
     wanted: AtomicU64,
     asked: Notify,
-    doubts: AtomicBool,
+    vouched: AtomicU64,
+}
+
+/// Nobody has said anything about the caller.
+const UNSAID: u64 = u64::MAX;
+
+/// As often as accounts never change.
+const DOUBTED: u64 = u64::MAX - 1;
+
+impl Default for Note {
+    fn default() -> Self {
+        let (place, asked) = (Mutex::default(), Notify::new());
+        Self { place, wanted: AtomicU64::new(0), asked, vouched: AtomicU64::new(UNSAID) }
+    }
 }
 
 impl Track {
@@ -58,14 +71,20 @@ impl Track {
         self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Makes a stream that has not begun ask first of all who its caller is by now.
-    pub fn doubt(&self) {
-        self.0.doubts.store(true, Ordering::Release);
+    /// Says how often accounts had changed when the caller of a stream was last looked at. A stream that begins later than
+    /// another change asks first of all who its caller is by now.
+    pub fn vouch(&self, accounts: u64) {
+        self.0.vouched.store(accounts, Ordering::Release);
     }
 
-    /// Whether the caller may be another than the one that the stream was started for.
-    pub(super) fn doubts(&self) -> bool {
-        self.0.doubts.load(Ordering::Acquire)
+    /// The same for a caller that is known to be another by now.
+    pub fn doubt(&self) {
+        self.vouch(DOUBTED);
+    }
+
+    /// How often accounts had changed when the caller was looked at; none where nobody said.
+    pub(super) fn vouched(&self) -> Option<u64> {
+        Some(self.0.vouched.load(Ordering::Acquire)).filter(|vouched| *vouched != UNSAID)
     }
 
     /// Asks a live stream to say `Live`, or its state, once more, as soon as everything up to this offset was sent.

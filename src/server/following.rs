@@ -211,9 +211,15 @@ impl<E: Endpoint> Following<E> {
         match self.endpoint.admit(self.account.clone()).await {
             Ok(viewer) => {
                 self.stale = false;
-                let Some(held) = self.key else { return };
-                let scope = self.endpoint.scope(&viewer, self.asked.words());
-                let key = scope.map(|scope| self.asked.key(&scope));
+                let key = self.key.and_then(|_| self.endpoint.scope(&viewer, self.asked.words()));
+                let key = key.map(|scope| self.asked.key(&scope));
+                let Some(held) = self.key else {
+                    // A stream of its own asks for itself once it has begun.
+                    if !self.spoken {
+                        self.viewer = viewer;
+                    }
+                    return;
+                };
                 match self.spoken {
                     false => (self.viewer, self.key) = (viewer, key),
                     true => self.doubted = key != Some(held),
@@ -237,9 +243,10 @@ impl<E: Endpoint> Following<E> {
         if let Some(callers) = &mut self.callers
             && callers.has_changed().unwrap_or_default()
         {
-            callers.mark_unchanged();
             self.stale = true;
         }
+        // Before the look, so that a change during it counts as one after it.
+        let accounts = self.callers.as_mut().map(|callers| *callers.borrow_and_update());
         if self.stale {
             self.look_at_caller().await;
         }
@@ -274,8 +281,10 @@ impl<E: Endpoint> Following<E> {
             }
         }
         let track = Track::default();
-        if self.doubted {
-            track.doubt();
+        match accounts {
+            _ if self.doubted || self.stale => track.doubt(),
+            Some(accounts) => track.vouch(accounts),
+            None => {}
         }
         let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
         let source = Source { stream: understood(self.endpoint.execute_stream(request)), track };

@@ -266,10 +266,13 @@ impl Store {
             return Err(Error::fault("ending a transaction", "something still holds its connection"));
         };
         match outcome {
-            Ok(done) => conn.commit().await.map(|()| done).map_err(|error| match is_lost(&error) {
+            Ok(done) => conn.commit().await.map(|()| done).map_err(|error| match is_answer(&error) {
+                true => Error::from(error),
                 // Done again it might be done twice: only the caller can look whether it was.
-                true => Error::unavailable(COMMIT_UNKNOWN),
-                false => Error::from(error),
+                false => {
+                    warn!(%error, "nobody knows whether a commit was done");
+                    Error::unavailable(COMMIT_UNKNOWN)
+                }
             }),
             Err(error) => {
                 if let Err(rollback) = conn.rollback().await {
@@ -463,6 +466,11 @@ fn is_transient(error: &DbErr) -> bool {
     // PostgreSQL: serialisation failure, deadlock, lock timeout. SQLite: BUSY, LOCKED, BUSY_SNAPSHOT. And a key that
     // another transaction took first (both): tried again, the command sees that row and decides anew.
     matches!(code.as_deref(), Some("40001" | "40P01" | "55P03" | "5" | "6" | "517" | "23505" | "1555" | "2067"))
+}
+
+/// Whether the database itself has said no. Whatever else goes wrong, it may have done what it was asked.
+fn is_answer(error: &DbErr) -> bool {
+    matches!(driver_error(error), Some(sqlx::Error::Database(_))) && !is_lost(error)
 }
 
 /// Whether the connection is gone: broken off, or ended by PostgreSQL (class 08, connection exceptions; class 57P, it is

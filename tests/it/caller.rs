@@ -1,6 +1,10 @@
 //! A caller that changes while it follows: its rights and groups are those of now, not of when its socket was opened.
 
+use futures_util::StreamExt;
 use serde_json::{Value, json};
+use watchfloor::domain::filter::{IncidentFilter, QueueFilter};
+use watchfloor::realtime::feed::{self, Source};
+use watchfloor::realtime::track::Track;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
@@ -13,6 +17,7 @@ each_database!(
     a_queue_of_my_groups_ends_when_they_change,
     a_position_that_was_refused_cannot_be_gone_on_from,
     the_log_of_a_deleted_incident_is_for_managers,
+    a_stream_that_begins_after_its_caller_has_changed_finds_it_out,
 );
 
 fn socket_url(desk: &TestDesk) -> String {
@@ -133,5 +138,30 @@ async fn a_stream_outlives_a_restart_of_postgres() {
         cluster.start_again();
         made.await.expect("an incident");
         assert_eq!(stream.change().await["row"]["title"], format!("Beacon {round}"));
+    }
+}
+
+async fn a_stream_that_begins_after_its_caller_has_changed_finds_it_out(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.user("ann", "RESPONDER").await;
+    let actor = desk.app.local_caller(Some("ann")).await.expect("a caller");
+    let then = desk.app.hub.accounts();
+    // Between the look at the caller and the start of the stream.
+    desk.user("ann", "READER").await;
+    let source = Source {
+        store: desk.app.store.clone(),
+        hub: desk.app.hub.clone(),
+        heartbeat: std::time::Duration::from_secs(600),
+    };
+    let filter = QueueFilter::resolve(&IncidentFilter::default(), &actor).expect("a filter");
+    for (looked_at, expected) in [(then, "Resync(Scope)"), (desk.app.hub.accounts(), "Live")] {
+        let track = Track::default();
+        track.vouch(looked_at);
+        let mut events = Box::pin(feed::queue(source.clone(), actor.clone(), filter.clone(), None, track));
+        let first = events.next().await.expect("an event").expect("no fault").event;
+        assert!(
+            format!("{first:?}").starts_with(expected),
+            "{first:?} where the caller was looked at {looked_at} changes in"
+        );
     }
 }
