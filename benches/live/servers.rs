@@ -281,9 +281,9 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(if beats { 10 } else { 600 }) };
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
-    let mut settings = Settings::default();
     // In a storm the old sockets may be there still when the new ones come.
-    settings.crowd = CrowdSettings { sockets: 40_000, sockets_per_address: 40_000, sockets_per_principal: 40_000 };
+    let crowd = CrowdSettings { sockets: 40_000, sockets_per_address: 40_000, sockets_per_principal: 40_000 };
+    let mut settings = Settings { crowd, ..Settings::default() };
     if !beats {
         settings.socket.ping_every = Duration::from_secs(600);
     }
