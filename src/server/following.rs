@@ -127,9 +127,10 @@ impl<E: Endpoint> Following<E> {
                 Way::Start => self.start().await,
                 Way::Member(member) => {
                     let turn = tokio::select! {
+                        // Before what is there to be given: it may be no longer for this caller.
+                        biased;
+                        () = changed(&mut self.callers) => None,
                         turn = member.turn() => Some(turn),
-                        () = changed(&mut self.callers), if !self.stale => None,
-                        () = std::future::ready(()), if self.stale => None,
                     };
                     let standing = member.standing();
                     match turn {
@@ -143,11 +144,7 @@ impl<E: Endpoint> Following<E> {
                         Some(Turn::Ended) => self.way = Way::Ended,
                         None => {
                             self.stale = true;
-                            // On the heap while it lasts: members wait here for days.
-                            Box::pin(self.look_at_caller()).await;
-                            if self.doubted {
-                                self.go_on_from(standing);
-                            }
+                            self.go_on_from(standing);
                         }
                     }
                 }
@@ -187,23 +184,20 @@ impl<E: Endpoint> Following<E> {
         }
     }
 
-    /// Goes on where a member stood that its group has left behind.
+    /// Goes on where a member stood that its group has left behind, or that has left its group.
     pub(crate) fn go_on_from(&mut self, standing: Standing) {
         self.way = Way::Start;
-        if !self.is_of_states {
-            (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false);
+        match self.is_of_states {
+            // From the next state.
+            true => self.live = false,
+            false => (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false),
         }
     }
 
-    /// Resolves when a member is to leave its group, as its caller is no longer what it was. It stands where it was then.
-    pub(crate) async fn estranged(&mut self) {
-        while !self.doubted {
-            if !self.stale {
-                changed(&mut self.callers).await;
-                self.stale = true;
-            }
-            Box::pin(self.look_at_caller()).await;
-        }
+    /// Resolves when a member is to leave its group, for its caller to be looked at before it is given anything more.
+    pub(crate) async fn callers_changed(&mut self) {
+        changed(&mut self.callers).await;
+        self.stale = true;
     }
 
     /// Finds out whether the caller may still share what it asked for. One who does not wait for the answer leaves it stale.
@@ -247,11 +241,17 @@ impl<E: Endpoint> Following<E> {
         }
         // Before the look, so that a change during it counts as one after it.
         let accounts = self.callers.as_mut().map(|callers| *callers.borrow_and_update());
-        if self.stale {
+        while self.stale && !self.doubted {
             self.look_at_caller().await;
+            // One who has had nothing yet is refused, if it is to be, by a stream of its own.
+            if !self.spoken {
+                break;
+            }
+        }
+        if self.stale || self.doubted {
+            self.key = None;
         }
         if self.doubted {
-            self.key = None;
             // It has had a state of what it may no longer ask for.
             if self.is_of_states {
                 self.way = Way::Broken;

@@ -624,7 +624,7 @@ async fn run<E: Endpoint>(
     };
     let said = loop {
         if let Some(member) = following.take_member() {
-            match outbox.hand_over(member, Box::pin(following.estranged())).await {
+            match outbox.hand_over(member, following.callers_changed()).await {
                 Returned::Behind(standing) => following.go_on_from(standing),
                 Returned::Refused(errors) => break Last::Refused(errors),
                 Returned::Ended => break Last::Complete,

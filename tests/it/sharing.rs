@@ -28,6 +28,7 @@ each_database!(
     followers_of_one_summary_share_its_count,
     a_member_whose_rights_change_is_told_and_no_other,
     members_outlive_a_founder_whose_rights_change,
+    followers_of_a_summary_outlive_a_founder_whose_rights_change,
 );
 
 const RENAMED: &str =
@@ -563,4 +564,29 @@ async fn members_outlive_a_founder_whose_rights_change(database: TestDatabase) {
         }
     }
     until("they share again", || (counters.open(), counters.members()) == (1, 2)).await;
+}
+
+async fn followers_of_a_summary_outlive_a_founder_whose_rights_change(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let mut streams = Vec::new();
+    for account in ["ada", "bob", "eve"] {
+        desk.user(account, "RESPONDER").await;
+        let mut stream = desk.follow_as(account, SUMMARY, json!({})).await;
+        stream.item().await;
+        streams.push(stream);
+    }
+    until("all are members", || counters.members() == 3).await;
+    desk.user("ada", "READER").await;
+    let closed = loop {
+        match streams[0].frame().await {
+            Frame::Closed(code, _) => break code,
+            frame => assert!(matches!(frame, Frame::Json(_)), "{frame:?}"),
+        }
+    };
+    assert_eq!(closed, 1013, "the one who founded the group");
+    desk.incident("For the others").await;
+    for other in [1, 2] {
+        while streams[other].item().await["open"] != 1 {}
+    }
+    until("they share one count again", || (counters.open(), counters.members()) == (1, 2)).await;
 }
