@@ -159,7 +159,7 @@ Watchfloor's sample desk is open.
 
   Wall       http://{address}/wall   (the screen for everybody in the room; F for the full screen)
   GraphiQL   http://{address}/graphiql
-  GraphQL    http://{address}/graphql   (HTTP POST, and WebSocket with graphql-transport-ws)
+  GraphQL    http://{address}/graphql   (HTTP POST, WebSocket, event streams, multipart)
   Data       {file}   (SQLite; delete it for a fresh desk)
 
 No identity is configured: it answers this machine only, and you are the local manager, or whoever the

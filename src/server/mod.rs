@@ -12,6 +12,7 @@ pub mod guard;
 pub mod http;
 pub mod listen;
 mod multipart;
+mod operating;
 mod operation;
 pub mod origin;
 mod outbox;

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use async_graphql::{ServerError, parser::types::OperationType};
+use async_graphql::ServerError;
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     http::{HeaderMap, StatusCode, header::SEC_WEBSOCKET_PROTOCOL},
@@ -39,16 +39,15 @@ use super::{
     crowd::Admission,
     dialect::{Dialect, Incoming},
     endpoint::Endpoint,
-    following::Following,
-    group::Item,
     http::{actor, refusal},
-    operation::{Parameters, caught, execute, prepare, refused},
-    outbox::{Content, Handed, Operation, OperationOutbox, Outbox, Queued, Returned},
+    operating::{Broken, operate},
+    operation::{Parameters, caught},
+    outbox::{Content, Handed, Operation, Outbox, Queued},
     routes::{ACTOR, Served, stopped},
 };
 use crate::{
     domain::{Error, Result},
-    graphql::error::{is_request_error, refuse},
+    graphql::error::refuse,
 };
 
 /// Allocated for each socket as long as it lives. tungstenite's own choice is 128 KiB, which idle walls of thousands of
@@ -302,7 +301,7 @@ struct Reader<'s, E: Endpoint> {
     admission: Option<BoxFuture<'static, Result<E::Viewer>>>,
     init_received: bool,
     /// What is under way; one that breaks off takes the socket with it.
-    operations: JoinSet<Option<Ending>>,
+    operations: JoinSet<Option<Broken>>,
     controls: mpsc::Sender<Box<Control>>,
     control_bytes: Arc<Semaphore>,
     outbox: Outbox,
@@ -321,7 +320,7 @@ impl<E: Endpoint> Reader<'_, E> {
                     self.alarm()
                 }
                 Some(done) = self.operations.join_next() => match done {
-                    Ok(Some(ending)) => Err(ending),
+                    Ok(Some(Broken)) => Err(Ending::close(1013, "the desk could not read on, come back")),
                     _ => Ok(()),
                 },
             };
@@ -583,97 +582,4 @@ impl Writer<'_> {
             }
         }
     }
-}
-
-async fn operate<E: Endpoint>(
-    served: Served<E>,
-    account: Option<String>,
-    parameters: Parameters,
-    outbox: OperationOutbox,
-) -> Option<Ending> {
-    let run = caught(run(&served, account, parameters, &outbox)).await;
-    match run.and_then(|ran| ran) {
-        Ok(Ran::Through) => None,
-        // `complete` would say that nothing more will come, and no client comes back after that.
-        Ok(Ran::Broken) => Some(Ending::close(1013, "the desk could not read on, come back")),
-        Err(fault) => {
-            Box::pin(outbox.error(&refuse(fault).errors)).await.unwrap_or_default();
-            None
-        }
-    }
-}
-
-/// How an operation ended.
-enum Ran {
-    /// Everything about it was said.
-    Through,
-    /// A subscription broke off that the client believes to be open.
-    Broken,
-}
-
-async fn run<E: Endpoint>(
-    served: &Served<E>,
-    account: Option<String>,
-    parameters: Parameters,
-    outbox: &OperationOutbox,
-) -> Result<Ran> {
-    // Each part on the heap while it lasts: what a task may ever hold it holds for ever, and there are as many tasks as
-    // subscriptions, nearly all of which are members of groups and hold next to nothing.
-    let Some(mut following) = Box::pin(begin(served, account, parameters, outbox)).await? else {
-        return Ok(Ran::Through);
-    };
-    let said = loop {
-        if let Some(member) = following.take_member() {
-            match outbox.hand_over(member, following.callers_changed()).await {
-                Returned::Behind(standing) => following.go_on_from(standing),
-                Returned::Refused(errors) => break Last::Refused(errors),
-                Returned::Ended => break Last::Complete,
-            }
-        }
-        match Box::pin(following.next()).await? {
-            Some(Item::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,
-            Some(Item::Refused(errors)) => break Last::Refused(errors),
-            Some(Item::Broken) => return Ok(Ran::Broken),
-            None => break Last::Complete,
-        }
-    };
-    Box::pin(async {
-        match said {
-            Last::Refused(errors) => outbox.error(&errors).await,
-            Last::Complete => outbox.complete().await,
-        }
-    })
-    .await
-    .map(|()| Ran::Through)
-}
-
-/// The last word about a subscription.
-enum Last {
-    Refused(Arc<[ServerError]>),
-    Complete,
-}
-
-/// Answers a query or a mutation; a subscription is for the caller to follow.
-async fn begin<E: Endpoint>(
-    served: &Served<E>,
-    account: Option<String>,
-    parameters: Parameters,
-    outbox: &OperationOutbox,
-) -> Result<Option<Box<Following<E>>>> {
-    // Asked for each operation: a socket lives for days, and rights change meanwhile.
-    let viewer = served.endpoint.admit(account.clone()).await?;
-    let ready = match prepare(parameters, viewer, &served.settings.limits) {
-        Ok(ready) => ready,
-        Err(error) => return outbox.error(&refused(error).errors).await.map(|()| None),
-    };
-    if ready.operation == OperationType::Subscription {
-        let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
-        return Ok(Some(Box::new(following)));
-    }
-    let answer = execute(&served.endpoint, ready).await;
-    if is_request_error(&answer) {
-        return outbox.error(&answer.errors).await.map(|()| None);
-    }
-    outbox.next(&answer).await?;
-    outbox.complete().await.map(|()| None)
 }

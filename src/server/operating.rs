@@ -1,0 +1,114 @@
+//! One operation of a socket, from the request to its last word.
+//!
+//! It is a task of its own. It waits where the outbox has no room, so that a slow client slows its own streams only; once it
+//! is a member of a group the socket's writer takes the frames from there, and it waits for the member to come back.
+
+use std::sync::Arc;
+
+use async_graphql::{ServerError, parser::types::OperationType};
+
+use super::endpoint::Endpoint;
+use super::following::Following;
+use super::group::Item;
+use super::operation::{Parameters, caught, execute, prepare, refused};
+use super::outbox::{OperationOutbox, Returned};
+use super::routes::Served;
+use crate::domain::Result;
+use crate::graphql::error::{is_request_error, refuse};
+
+/// A subscription broke off that the client believes to be open: its socket is to be closed, so that it comes back.
+/// `complete` would say that nothing more will come, and no client comes back after that.
+pub(super) struct Broken;
+
+/// Runs an operation to its end. All that it says goes through the outbox; what is left is whether it broke off.
+pub(super) async fn operate<E: Endpoint>(
+    served: Served<E>,
+    account: Option<String>,
+    parameters: Parameters,
+    outbox: OperationOutbox,
+) -> Option<Broken> {
+    let run = caught(run(&served, account, parameters, &outbox)).await;
+    match run.and_then(|ran| ran) {
+        Ok(Ran::Through) => None,
+        Ok(Ran::Broken) => Some(Broken),
+        Err(fault) => {
+            Box::pin(outbox.error(&refuse(fault).errors)).await.unwrap_or_default();
+            None
+        }
+    }
+}
+
+/// How an operation ended.
+enum Ran {
+    /// Everything about it was said.
+    Through,
+    /// A subscription broke off that the client believes to be open.
+    Broken,
+}
+
+async fn run<E: Endpoint>(
+    served: &Served<E>,
+    account: Option<String>,
+    parameters: Parameters,
+    outbox: &OperationOutbox,
+) -> Result<Ran> {
+    // Each part on the heap while it lasts: what a task may ever hold it holds for ever, and there are as many tasks as
+    // subscriptions, nearly all of which are members of groups and hold next to nothing.
+    let Some(mut following) = Box::pin(begin(served, account, parameters, outbox)).await? else {
+        return Ok(Ran::Through);
+    };
+    let said = loop {
+        if let Some(member) = following.take_member() {
+            match outbox.hand_over(member, following.callers_changed()).await {
+                Returned::Behind(standing) => following.go_on_from(standing),
+                Returned::Refused(errors) => break Last::Refused(errors),
+                Returned::Ended => break Last::Complete,
+            }
+        }
+        match Box::pin(following.next()).await? {
+            Some(Item::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,
+            Some(Item::Refused(errors)) => break Last::Refused(errors),
+            Some(Item::Broken) => return Ok(Ran::Broken),
+            None => break Last::Complete,
+        }
+    };
+    Box::pin(async {
+        match said {
+            Last::Refused(errors) => outbox.error(&errors).await,
+            Last::Complete => outbox.complete().await,
+        }
+    })
+    .await
+    .map(|()| Ran::Through)
+}
+
+/// The last word about a subscription.
+enum Last {
+    Refused(Arc<[ServerError]>),
+    Complete,
+}
+
+/// Answers a query or a mutation; a subscription is for the caller to follow.
+async fn begin<E: Endpoint>(
+    served: &Served<E>,
+    account: Option<String>,
+    parameters: Parameters,
+    outbox: &OperationOutbox,
+) -> Result<Option<Box<Following<E>>>> {
+    // Asked for each operation: a socket lives for days, and rights change meanwhile.
+    let viewer = served.endpoint.admit(account.clone()).await?;
+    let ready = match prepare(parameters, viewer, &served.settings.limits) {
+        Ok(ready) => ready,
+        Err(error) => return outbox.error(&refused(error).errors).await.map(|()| None),
+    };
+    if ready.operation == OperationType::Subscription {
+        let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
+        return Ok(Some(Box::new(following)));
+    }
+    let answer = execute(&served.endpoint, ready).await;
+    if is_request_error(&answer) {
+        return outbox.error(&answer.errors).await.map(|()| None);
+    }
+    outbox.next(&answer).await?;
+    outbox.complete().await.map(|()| None)
+}
