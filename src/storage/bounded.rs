@@ -23,6 +23,10 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long the least question may take, one that touches no row.
 pub(super) const PING: Duration = Duration::from_secs(5);
 
+/// How long it may take to be given a connection where nobody else waits for one, and to begin on it: longer than [`PING`],
+/// so that a dead one that lay in the pool is found out, and puts the others in doubt.
+pub(super) const CONNECTED: Duration = Duration::from_secs(6);
+
 /// A connection that lay idle for less is not asked whether it lives: it just has answered.
 const IDLE_TRUSTED: Duration = Duration::from_secs(1);
 

@@ -24,7 +24,7 @@ mod text;
 use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::Expr;
 use sea_orm::sqlx;
@@ -39,7 +39,7 @@ use tracing::{debug, warn};
 use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
-use self::bounded::{ANSWER, Bounded, Doubt, PING};
+use self::bounded::{ANSWER, Bounded, CONNECTED, Doubt, PING};
 use crate::domain::{Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
@@ -285,11 +285,14 @@ impl Store {
 
     /// Begins a transaction whose statements have a bound. A connection that broke off while it lay in the pool (the database
     /// was started again, a proxy closed it) shows that only now, and is given up: nothing was asked of it yet, so the next
-    /// one is tried. No more than the pool holds can be stale.
+    /// one is tried. No more than the pool holds can be stale, and nobody tries for longer than one waits for a connection.
     async fn begin(&self, pool: &DatabaseConnection, options: TransactionOptions, bound: Duration) -> Result<Bounded> {
+        let last_try = Instant::now() + self.options.acquire_timeout;
         for _ in 0..self.options.connections {
             match self.begin_once(pool, options).await {
-                Err(error) if is_lost(&error) => debug!(%error, "a stale connection is given up"),
+                Err(error) if is_lost(&error) && Instant::now() < last_try => {
+                    debug!(%error, "a stale connection is given up");
+                }
                 outcome => return Ok(self.bounded(outcome?, bound)),
             }
         }
@@ -304,7 +307,12 @@ impl Store {
         if !self.is_postgres() {
             return pool.begin_with_options(options).await;
         }
-        let (pool, doubt, bound) = (pool.clone(), self.doubt.clone(), self.options.acquire_timeout + PING);
+        let (pool, doubt) = (pool.clone(), self.doubt.clone());
+        let held = pool.get_postgres_connection_pool();
+        // Whoever finds a place waits for nobody but the server. A connection that is being made to one that fell silent says
+        // nothing about the others, and the next may reach a server that answers.
+        let place_is_free = held.num_idle() > 0 || held.size() < self.options.connections;
+        let bound = if place_is_free { CONNECTED } else { self.options.acquire_timeout + PING };
         // A task of its own goes to the end when its caller is gone: the driver forgets a BEGIN whose wait was dropped, and the
         // pool would hand out a connection that stands in a transaction.
         let begun = tokio::spawn(async move {
@@ -312,7 +320,9 @@ impl Store {
                 begun = pool.begin_with_options(options) => begun,
                 () = doubt.raised() => Err(bounded::unanswered()),
                 () = tokio::time::sleep(bound) => {
-                    doubt.raise();
+                    if !place_is_free {
+                        doubt.raise();
+                    }
                     Err(bounded::unanswered())
                 }
             }

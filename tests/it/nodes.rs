@@ -13,12 +13,13 @@ use crate::support::postgres::Cluster;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::stream::{QUEUE, offset, present, short};
+use crate::support::waiting::a_moment;
 
 /// Until the line of a desk is, or is not, whole.
 async fn until_line_is(desk: &TestDesk, whole: bool) {
     let wait = async {
         while desk.app.hub.hears_other_nodes() != whole {
-            tokio::task::yield_now().await;
+            a_moment().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the line is noticed");
@@ -195,7 +196,7 @@ impl Pair {
             let sync = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'";
             let sync = sea_orm::Statement::from_string(raw.get_database_backend(), sync);
             while raw.query_one_raw(sync.clone()).await.expect("an answer").is_none() {
-                tokio::task::yield_now().await;
+                a_moment().await;
             }
         }
         let (_, name) = primary.url.rsplit_once('/').expect("a name");

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::little::{Server, narrow};
 use crate::support::socket::{Frame, Socket};
+use crate::support::waiting::a_moment;
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_1013() {
@@ -82,7 +83,7 @@ async fn a_client_that_does_not_read_is_still_read() {
     server.control.made.subscribe().wait_for(|made| *made >= 10).await.expect("it makes them");
     socket.subscribe("2", "subscription { counter }").await;
     while server.control.steps.receiver_count() == 0 {
-        tokio::task::yield_now().await;
+        a_moment().await;
     }
     for id in ["1", "2"] {
         socket.complete(id).await;

@@ -12,6 +12,7 @@ use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
 use crate::support::socket::Frame;
 use crate::support::stream::{QUEUE, grow, newest, offset, parsed, present, read_to, replay, short};
+use crate::support::waiting::a_moment;
 
 each_database!(
     a_stream_goes_on_after_any_item,
@@ -239,7 +240,7 @@ async fn a_position_that_cannot_be_gone_on_from_says_why(database: TestDatabase)
     raw.execute_unprepared(&floor).await.expect("a floor");
     // Streams start from memory; the relay sees the floor move at its next tick.
     while desk.app.hub.known().floor != now.offset {
-        tokio::task::yield_now().await;
+        a_moment().await;
     }
     assert_eq!(resync(&desk, None, &filter, &early).await, "BELOW_FLOOR");
     assert_eq!(replay(&desk, &filter, &json!(now.to_string())).await.len(), 1, "at the floor one may go on");

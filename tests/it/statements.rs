@@ -10,6 +10,10 @@ use crate::support::desk::{Options, TestDesk};
 
 each_database!(no_read_asks_once_for_each_row, no_batch_asks_once_for_each_provider);
 
+/// How often a read is tried for its true cost: what is split once is whole the next time, and what asks for each row does so
+/// every time.
+const TRIES: usize = 5;
+
 /// What a desk has sent to its database.
 #[derive(Clone, Default)]
 pub(crate) struct Sent(Arc<Mutex<Vec<Statement>>>);
@@ -35,6 +39,17 @@ impl Sent {
     /// What was sent since it was last asked.
     pub(crate) fn take(&self) -> Vec<Statement> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a read sends when no list of it is split.
+    async fn fewest(&self, desk: &TestDesk, read: &str, variables: &Value) -> Vec<Statement> {
+        let mut tries = Vec::new();
+        for _ in 0..TRIES {
+            self.take();
+            desk.data(read, variables.clone()).await;
+            tries.push(self.take());
+        }
+        tries.into_iter().min_by_key(Vec::len).expect("several tries")
     }
 }
 
@@ -103,8 +118,8 @@ const READS: [&str; 10] = [
     "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
 ];
 
-/// The keys of a list are collected by turns of the scheduler, and a busy one may split a list: 33 statements became 38 beside
-/// the rest of the suite. Fifty rows instead of five would cost 45 statements more, if anything asked for each.
+/// The keys of a list are collected by turns of the scheduler, and a busy one may split a list: fifty rows then take a few
+/// statements more than five. Fifty rows instead of five would cost 45 more, if anything asked for each.
 const SPLIT_ROUNDS_MAX: usize = 20;
 
 async fn no_read_asks_once_for_each_row(database: TestDatabase) {
@@ -134,9 +149,7 @@ async fn no_read_asks_once_for_each_row(database: TestDatabase) {
         }
         last.clear();
         for read in &reads {
-            sent.take();
-            desk.data(read, json!({})).await;
-            last.push(sent.take());
+            last.push(sent.fewest(&desk, read, &json!({})).await);
         }
         counts.push(last.iter().map(Vec::len).collect());
     }
@@ -159,13 +172,8 @@ async fn no_read_asks_once_for_each_row(database: TestDatabase) {
     };
     let mut counts = Vec::new();
     for count in [5, 50] {
-        sent.take();
-        desk.data(
-            "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Alert { incident { number } } } }",
-            json!({ "ids": ids(count) }),
-        )
-        .await;
-        counts.push(sent.take().len());
+        let read = "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Alert { incident { number } } } }";
+        counts.push(sent.fewest(&desk, read, &json!({ "ids": ids(count) })).await.len());
     }
     assert_eq!(counts[0], counts[1]);
 }

@@ -24,6 +24,7 @@ use super::filter::{SEVERITIES, TAGS, World, any_filter, classification, draft, 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{TestDesk, monday};
 use crate::support::dice::Dice;
+use crate::support::waiting::a_moment;
 
 each_database!(every_summary_equals_a_recount_at_its_position);
 
@@ -84,7 +85,7 @@ async fn every_summary_equals_a_recount_at_its_position(database: TestDatabase) 
         let last = recount(&stream.asked, since, incidents, &sets[number]);
         let there = tokio::time::timeout(Duration::from_secs(20), async {
             while stream.delivered.lock().expect("a list").last().is_none_or(|(_, _, summary)| *summary != last) {
-                tokio::task::yield_now().await;
+                a_moment().await;
             }
         });
         let is_there = there.await.is_ok();

@@ -80,7 +80,7 @@ impl TestDesk {
         let reach = StoreOptions {
             url: database.url.clone(),
             connections: 6,
-            acquire_timeout: Duration::from_secs(20),
+            acquire_timeout: Duration::from_secs(60),
             notify: options.notify,
         };
         let store = match options.watch {

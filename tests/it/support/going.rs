@@ -1,11 +1,8 @@
 //! A response that goes on, read as it comes.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-/// How long a test waits for what must come: far longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+use super::waiting::PATIENCE;
 
 /// How a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,3 +13,4 @@ pub(crate) mod proxy;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod triage;
+pub(crate) mod waiting;

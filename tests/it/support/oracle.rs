@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::database::{Kind, TestDatabase};
 use super::dice::Dice;
 use super::stream::{offset, short};
+use super::waiting::a_moment;
 
 /// An item in short: offset, kind, incident, changed fields or reason.
 pub(crate) type Item = (u64, String, String, String);
@@ -368,7 +369,7 @@ impl Oracle {
         let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
             AND backend_xid IS NOT NULL";
         while kind == Kind::Postgres && !self.ask(sql).await.is_empty() {
-            tokio::task::yield_now().await;
+            a_moment().await;
         }
     }
 

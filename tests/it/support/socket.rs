@@ -1,7 +1,5 @@
 //! A raw WebSocket client: it queues frames, knows no protocol, and never answers by itself except to WS-level pings.
 
-use std::time::Duration;
-
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
@@ -14,8 +12,7 @@ use tokio_tungstenite::{
     },
 };
 
-/// How long a test waits for a frame before it fails: far longer than any frame takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+use super::waiting::PATIENCE;
 
 /// What arrived.
 #[derive(Clone, Debug, PartialEq)]
