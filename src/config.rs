@@ -157,8 +157,9 @@ pub struct Serving {
     /// Seconds of silence after which an event stream or a multipart response says that it lives. Proxies cut at 60.
     #[arg(long, env = "WATCHFLOOR_KEEP_ALIVE_SECONDS", default_value_t = crate::server::streaming::StreamSettings::default().keep_alive.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub keep_alive_seconds: u64,
-    /// Seconds that a client may take to accept one message before it is closed with 1013, to come back.
-    #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    /// Seconds that a client may take to accept one message before its socket is closed with 1013, to come back; twice as long
+    /// before any other connection is cut.
+    #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = crate::server::ws::SocketSettings::default().write_deadline.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub write_seconds_max: u64,
     /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
     #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
@@ -179,6 +180,8 @@ impl Serving {
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
         settings.socket.write_deadline = Duration::from_secs(self.write_seconds_max);
+        // A connection is cut below its socket, which is to have said why by then.
+        settings.http.write_deadline = 2 * settings.socket.write_deadline;
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
         settings.socket.legacy = self.legacy_subprotocol;
         settings.streams.keep_alive = Duration::from_secs(self.keep_alive_seconds);
@@ -246,4 +249,21 @@ pub struct Demo {
     /// How.
     #[command(flatten)]
     pub serving: Serving,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_outlasts_the_socket_that_has_to_say_why_it_ends() {
+        for seconds in ["1", "10", "3600"] {
+            let cli = Cli::try_parse_from(["watchfloor", "serve", "--write-seconds-max", seconds]).expect("settings");
+            let Action::Serve(serve) = cli.action else { panic!("another action") };
+            let settings = serve.serving.settings();
+            let (socket, connection) = (settings.socket.write_deadline, settings.http.write_deadline);
+            assert_eq!(socket.as_secs().to_string(), seconds);
+            assert!(connection > socket, "{connection:?}");
+        }
+    }
 }
