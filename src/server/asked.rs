@@ -199,7 +199,14 @@ impl Asked {
 
     /// The key of those who ask for it in this scope.
     pub(crate) fn key(&self, scope: &[u8]) -> Key {
-        digest(&self.query, self.operation_name.as_deref(), &self.variables, scope)
+        let variables = serde_json::to_string(&self.variables).unwrap_or_default();
+        let operation_name = self.operation_name.as_deref().unwrap_or_default();
+        let mut hash = Sha256::new();
+        for part in [self.query.as_bytes(), operation_name.as_bytes(), variables.as_bytes(), scope] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Key(hash.finalize().into())
     }
 
     /// The request that goes on from a position; without one, as the client asked.
@@ -277,14 +284,4 @@ fn put_after(document: &mut ExecutableDocument, name: Option<&str>, at: String) 
         let (name, value) = (Name::new(AFTER), Literal::String(at));
         root.node.arguments.push((Positioned::new(name, Pos::default()), Positioned::new(value, Pos::default())));
     }
-}
-
-fn digest(query: &str, operation_name: Option<&str>, variables: &Variables, scope: &[u8]) -> Key {
-    let variables = serde_json::to_string(variables).unwrap_or_default();
-    let mut hash = Sha256::new();
-    for part in [query.as_bytes(), operation_name.unwrap_or_default().as_bytes(), variables.as_bytes(), scope] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    Key(hash.finalize().into())
 }

@@ -168,7 +168,7 @@ impl<E: Endpoint> Following<E> {
     /// Where the client stands with the item that it was given last; none, while it has none of a log.
     pub(crate) fn position(&self) -> Option<Position> {
         match &self.way {
-            Way::Member(member) => member.standing().at,
+            Way::Member(member) if !self.is_of_states => member.standing().at,
             _ => self.at,
         }
     }
@@ -205,18 +205,12 @@ impl<E: Endpoint> Following<E> {
         match self.endpoint.admit(self.account.clone()).await {
             Ok(viewer) => {
                 self.stale = false;
-                let key = self.key.and_then(|_| self.endpoint.scope(&viewer, self.asked.words()));
-                let key = key.map(|scope| self.asked.key(&scope));
-                let Some(held) = self.key else {
-                    // A stream of its own asks for itself once it has begun.
-                    if !self.spoken {
-                        self.viewer = viewer;
-                    }
-                    return;
-                };
+                // What could not be shared then is not to be shared now.
+                let scope = self.key.and_then(|_| self.endpoint.scope(&viewer, self.asked.words()));
+                let key = scope.map(|scope| self.asked.key(&scope));
                 match self.spoken {
                     false => (self.viewer, self.key) = (viewer, key),
-                    true => self.doubted = key != Some(held),
+                    true => self.doubted = key != self.key,
                 }
             }
             Err(error) if error.code() == Code::Unauthenticated => self.doubted = true,
@@ -248,15 +242,13 @@ impl<E: Endpoint> Following<E> {
                 break;
             }
         }
+        if self.doubted && self.is_of_states {
+            // It has had a state of what it may no longer ask for, and there is no place to say so at.
+            self.way = Way::Broken;
+            return;
+        }
         if self.stale || self.doubted {
             self.key = None;
-        }
-        if self.doubted {
-            // It has had a state of what it may no longer ask for.
-            if self.is_of_states {
-                self.way = Way::Broken;
-                return;
-            }
         }
         let mut claim = None;
         let vouched = !self.claimed || self.at.is_none_or(|at| self.endpoint.vouches(&at));

@@ -124,8 +124,8 @@ impl Frame {
         Ok(Self { place, item: Item::Next(json.into()) })
     }
 
-    fn is_state(&self) -> bool {
-        self.place.is_some_and(|place| place.kind == Kind::State)
+    fn is(&self, kind: Kind) -> bool {
+        self.place.is_some_and(|place| place.kind == kind)
     }
 
     fn bytes(&self) -> usize {
@@ -331,7 +331,7 @@ impl State {
         if let Some(Place { position, kind: Kind::Live | Kind::State }) = frame.place {
             self.live = Some((self.next(), position.offset));
         }
-        if frame.is_state() {
+        if frame.is(Kind::State) {
             // Nobody wants an older one.
             self.first += self.frames.len() as u64;
             (self.bytes, self.from) = (0, 0);
@@ -400,12 +400,12 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
             Ok(Some(Said::Broken(_))) => Err(Error::Busy),
             Err(fault) => Err(fault),
         };
-        // What ends the stream of the one who founded the group need not end those of the others.
-        if matches!(&frame, Ok(Frame { place: Some(Place { kind: Kind::Resync, .. }), .. })) {
-            group.state().broken = true;
-            break;
-        }
         let frame = match frame {
+            // What ends the stream of the one who founded the group need not end those of the others.
+            Ok(frame) if frame.is(Kind::Resync) => {
+                group.state().broken = true;
+                break;
+            }
             Ok(frame) => frame,
             // Each member goes on alone from where it stands, and is told there what is wrong, if it still is.
             Err(fault) => {
@@ -414,7 +414,7 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
                 break;
             }
         };
-        let is_live = frame.place.is_some_and(|place| place.kind == Kind::Live);
+        let is_live = frame.is(Kind::Live);
         let wakers = {
             let mut state = group.state();
             state.add(frame, &groups.0.settings);

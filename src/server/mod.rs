@@ -12,7 +12,6 @@ pub mod guard;
 pub mod http;
 pub mod listen;
 mod multipart;
-mod operating;
 mod operation;
 pub mod origin;
 mod outbox;
@@ -25,6 +24,7 @@ mod transport_legacy;
 mod transport_ws;
 pub mod web;
 pub mod ws;
+mod ws_operation;
 
 use async_graphql::{Request, Response};
 use axum::extract::State;

@@ -22,6 +22,10 @@ use crate::{
     graphql::error::{is_request_error, present},
 };
 
+/// Where several operations share a socket or a stream the client chooses their ids, and they come back in each message.
+/// Clients use numbers or UUIDs.
+pub(crate) const OPERATION_ID_BYTES: usize = 256;
+
 /// The parameters of a GraphQL request, in the shape that both protocols give them. What they do not know is ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {

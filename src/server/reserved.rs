@@ -28,7 +28,7 @@ use super::endpoint::Endpoint;
 use super::following::Following;
 use super::group::Item;
 use super::http::{Call, Refused, actor, url_parameter};
-use super::operation::{Parameters, Ready, caught, execute, prepare, refused};
+use super::operation::{OPERATION_ID_BYTES, Parameters, Ready, caught, execute, prepare, refused};
 use super::routes::Served;
 use super::sse::{EventsOf, comment};
 use super::streaming::{Said, StreamSettings, no_stream, of_answer, response, said};
@@ -43,9 +43,6 @@ const TOKEN_BYTES: usize = 32;
 
 /// Operations whose first words wait for the stream to take them up. The requests behind them wait.
 const OPERATIONS_QUEUED: usize = 16;
-
-/// The client chooses the ids of its operations, and they come back in each event. Clients use UUIDs.
-const OPERATION_ID_BYTES: usize = 256;
 
 /// The reserved streams of a server, by their token. Clones share them.
 #[derive(Clone, Default)]

@@ -46,8 +46,8 @@ pub struct Settings {
 /// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks
 /// off, which clients answer by coming back.
 ///
-/// Each socket and stream holds a receiver until it is closed, and so does the router. The one who holds the sender therefore waits
-/// for the sockets with `sender.closed()`, once the listener is done.
+/// Each socket and stream holds a receiver until it is closed, and so does the router. The one who holds the sender therefore
+/// waits for them with `sender.closed()`, once the listener is done.
 pub type Shutdown = watch::Receiver<bool>;
 
 /// `GET` and `POST` for operations, `GET` with an upgrade for the socket, `PUT` and `DELETE` for streams of several

@@ -5,14 +5,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::dialect::Incoming;
-use super::operation::{Body, Parameters};
+use super::operation::{Body, OPERATION_ID_BYTES, Parameters};
 use crate::domain::{Error, Result};
 
 /// The subprotocol's name.
 pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
-
-/// The client chooses the ids of its operations, and they come back in each message. Clients use numbers or UUIDs.
-pub(super) const ID_BYTES: usize = 256;
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -92,7 +89,7 @@ pub(super) fn parameters(message: &mut Map<String, Value>) -> std::result::Resul
 
 pub(super) fn id(message: &mut Map<String, Value>) -> std::result::Result<String, String> {
     match message.remove("id") {
-        Some(Value::String(id)) if !id.is_empty() && id.len() <= ID_BYTES => Ok(id),
-        _ => Err(format!("Invalid message received: 'id' must be a string of 1 to {ID_BYTES} bytes")),
+        Some(Value::String(id)) if !id.is_empty() && id.len() <= OPERATION_ID_BYTES => Ok(id),
+        _ => Err(format!("Invalid message received: 'id' must be a string of 1 to {OPERATION_ID_BYTES} bytes")),
     }
 }

@@ -40,10 +40,10 @@ use super::{
     dialect::{Dialect, Incoming},
     endpoint::Endpoint,
     http::{actor, refusal},
-    operating::{Broken, operate},
     operation::{Parameters, caught},
     outbox::{Content, Handed, Operation, Outbox, Queued},
     routes::{ACTOR, Served, stopped},
+    ws_operation::{Broken, operate},
 };
 use crate::{
     domain::{Error, Result},
@@ -193,10 +193,10 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
         control_bytes: Arc::new(Semaphore::new(settings.message_bytes.saturating_mul(CONTROL_LARGEST).min(MOST_BYTES))),
         outbox,
     };
-    let others = select_all([others(settings.ping_every, control_queue, queue).boxed()]);
-    let mut writer = Writer { socket: &socket, settings: &settings, others, handed: Handed::default() };
+    let own = select_all([own_messages(settings.ping_every, control_queue, queue).boxed()]);
+    let mut writer = Writer { socket: &socket, settings: &settings, own, handed: Handed::default() };
     let ending = {
-        let others = async {
+        let listening = async {
             tokio::select! {
                 ending = reader.run(&mut stream) => ending,
                 () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
@@ -204,12 +204,12 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
         };
         // A set of one, for the waker of its own that it gives to what is in it: what wakes the writer, a frame for everybody
         // above all, costs no look at the reader.
-        let mut others: FuturesUnordered<_> = std::iter::once(others).collect();
+        let mut listening: FuturesUnordered<_> = std::iter::once(listening).collect();
         // In either order: what one of them does in a turn of the task counts against the other, and a writer that always
         // had something to write would leave the reader none.
         tokio::select! {
             ending = writer.run(&mut sink) => ending,
-            Some(ending) = others.next() => ending,
+            Some(ending) = listening.next() => ending,
         }
     };
     // Ends the operations and leaves the groups, before the peer is given time to say goodbye.
@@ -312,8 +312,9 @@ impl<E: Endpoint> Reader<'_, E> {
         // Until the init it is the time that the client has for it, from then on that to the next sign of life.
         let mut alarm = std::pin::pin!(sleep(self.served.settings.socket.init_wait));
         loop {
+            let may_read = self.admission.is_none() || !self.dialect.runs_ahead();
             let step = tokio::select! {
-                frame = next_frame(&self.controls, stream), if self.admission.is_none() || !self.dialect.runs_ahead() => self.frame(frame),
+                frame = next_frame(&self.controls, stream), if may_read => self.frame(frame),
                 viewer = pending_or(&mut self.admission), if self.admission.is_some() => self.admitted(viewer),
                 () = &mut alarm, if !self.init_received || (self.admitted && self.dialect.keep_alive().is_some()) => {
                     alarm.as_mut().reset(Instant::now() + self.served.settings.socket.keep_alive_every);
@@ -381,6 +382,10 @@ impl<E: Endpoint> Reader<'_, E> {
         if !self.init_received {
             return Err(Ending::close(4408, "Connection initialisation timeout"));
         }
+        self.keep_alive()
+    }
+
+    fn keep_alive(&self) -> std::result::Result<(), Ending> {
         self.dialect.keep_alive().map_or(Ok(()), |text| self.say(text.to_owned()))
     }
 
@@ -420,7 +425,7 @@ impl<E: Endpoint> Reader<'_, E> {
         }
         self.admitted = true;
         self.say(self.dialect.ack().to_owned())?;
-        self.dialect.keep_alive().map_or(Ok(()), |text| self.say(text.to_owned()))
+        self.keep_alive()
     }
 
     fn subscribe(&mut self, id: String, parameters: Parameters) -> std::result::Result<(), Ending> {
@@ -491,34 +496,34 @@ struct Writer<'s> {
     settings: &'s SocketSettings,
     /// What is said besides the frames of groups; a set of one, for the waker of its own: a frame for everybody costs no look
     /// at what is seldom there.
-    others: SelectAll<BoxStream<'s, Other>>,
+    own: SelectAll<BoxStream<'s, Own>>,
     /// Members of groups, whose frames are written without a queue.
     handed: Handed,
 }
 
 /// What is written besides the frames of groups.
-enum Other {
+enum Own {
     Control(Box<Control>),
     Ping,
     Queued(Box<Queued>),
 }
 
 /// All that is written besides the frames of groups. What keeps the connection alive goes before what fills it.
-fn others(
+fn own_messages(
     ping_every: Duration,
     controls: mpsc::Receiver<Box<Control>>,
     queue: mpsc::Receiver<Box<Queued>>,
-) -> impl Stream<Item = Other> {
+) -> impl Stream<Item = Own> {
     let mut pings = interval_at(Instant::now() + ping_every, ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     unfold((controls, pings, queue), async |(mut controls, mut pings, mut queue)| {
-        let other = tokio::select! {
+        let own = tokio::select! {
             biased;
-            Some(control) = controls.recv() => Other::Control(control),
-            _ = pings.tick() => Other::Ping,
-            Some(queued) = queue.recv() => Other::Queued(queued),
+            Some(control) = controls.recv() => Own::Control(control),
+            _ = pings.tick() => Own::Ping,
+            Some(queued) = queue.recv() => Own::Queued(queued),
         };
-        Some((other, (controls, pings, queue)))
+        Some((own, (controls, pings, queue)))
     })
 }
 
@@ -553,15 +558,15 @@ impl Writer<'_> {
         loop {
             // In either order: neither may keep the other back for as long as it has something to say.
             let message = tokio::select! {
-                Some(other) = self.others.next() => match other {
-                    Other::Control(control) => Message::Text(control.text.into()),
-                    Other::Ping => {
+                Some(own) = self.own.next() => match own {
+                    Own::Control(control) => Message::Text(control.text.into()),
+                    Own::Ping => {
                         if self.socket.unanswered_pings.fetch_add(1, Ordering::Relaxed) >= MISSED_PINGS {
                             return Ending::close(1013, "no answer to pings");
                         }
                         Message::Ping(Default::default())
                     }
-                    Other::Queued(queued) => match self.take(*queued) {
+                    Own::Queued(queued) => match self.take(*queued) {
                         Ok(Some(text)) => Message::Text(text.into()),
                         Ok(None) => continue,
                         Err(ending) => return ending,

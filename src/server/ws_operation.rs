@@ -3,9 +3,7 @@
 //! It is a task of its own. It waits where the outbox has no room, so that a slow client slows its own streams only; once it
 //! is a member of a group the socket's writer takes the frames from there, and it waits for the member to come back.
 
-use std::sync::Arc;
-
-use async_graphql::{ServerError, parser::types::OperationType};
+use async_graphql::parser::types::OperationType;
 
 use super::endpoint::Endpoint;
 use super::following::Following;
@@ -29,8 +27,7 @@ pub(super) async fn operate<E: Endpoint>(
 ) -> Option<Broken> {
     let run = caught(run(&served, account, parameters, &outbox)).await;
     match run.and_then(|ran| ran) {
-        Ok(Ran::Through) => None,
-        Ok(Ran::Broken) => Some(Broken),
+        Ok(broken) => broken,
         Err(fault) => {
             Box::pin(outbox.error(&refuse(fault).errors)).await.unwrap_or_default();
             None
@@ -38,54 +35,37 @@ pub(super) async fn operate<E: Endpoint>(
     }
 }
 
-/// How an operation ended.
-enum Ran {
-    /// Everything about it was said.
-    Through,
-    /// A subscription broke off that the client believes to be open.
-    Broken,
-}
-
 async fn run<E: Endpoint>(
     served: &Served<E>,
     account: Option<String>,
     parameters: Parameters,
     outbox: &OperationOutbox,
-) -> Result<Ran> {
+) -> Result<Option<Broken>> {
     // Each part on the heap while it lasts: what a task may ever hold it holds for ever, and there are as many tasks as
     // subscriptions, nearly all of which are members of groups and hold next to nothing.
     let Some(mut following) = Box::pin(begin(served, account, parameters, outbox)).await? else {
-        return Ok(Ran::Through);
+        return Ok(None);
     };
-    let said = loop {
+    let refused = loop {
         if let Some(member) = following.take_member() {
             match outbox.hand_over(member, following.callers_changed()).await {
                 Returned::Behind(standing) => following.go_on_from(standing),
-                Returned::Refused(errors) => break Last::Refused(errors),
-                Returned::Ended => break Last::Complete,
+                Returned::Refused(errors) => break Some(errors),
+                Returned::Ended => break None,
             }
         }
         match Box::pin(following.next()).await? {
             Some(Item::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,
-            Some(Item::Refused(errors)) => break Last::Refused(errors),
-            Some(Item::Broken) => return Ok(Ran::Broken),
-            None => break Last::Complete,
+            Some(Item::Refused(errors)) => break Some(errors),
+            Some(Item::Broken) => return Ok(Some(Broken)),
+            None => break None,
         }
     };
-    Box::pin(async {
-        match said {
-            Last::Refused(errors) => outbox.error(&errors).await,
-            Last::Complete => outbox.complete().await,
-        }
-    })
-    .await
-    .map(|()| Ran::Through)
-}
-
-/// The last word about a subscription.
-enum Last {
-    Refused(Arc<[ServerError]>),
-    Complete,
+    match refused {
+        Some(errors) => Box::pin(outbox.error(&errors)).await?,
+        None => Box::pin(outbox.complete()).await?,
+    }
+    Ok(None)
 }
 
 /// Answers a query or a mutation; a subscription is for the caller to follow.
