@@ -34,9 +34,10 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
 /// What of a caller the bytes of a subscription depend on; none where they depend on more, and nobody may share them.
 ///
 /// A queue's items are made of the change alone: its bytes depend on what the caller sees, and on who it is where the
-/// filter says `me`. Its summary likewise: it is a count of those rows. So do those of the log, with two exceptions. `incident` and `comment` are read as they stand when the
-/// frame is made: shared bytes would show another's now, minutes ago for one who comes back. And whether the log of one
-/// incident may be read depends on whether it is deleted, which is asked when a stream begins: only a manager may always.
+/// filter says `me`; so do those of its summary, which is a count of those rows. So do those of the log, with two
+/// exceptions. `incident` and `comment` are read as they stand when the frame is made: shared bytes would show another's
+/// now, minutes ago for one who comes back. And whether the log of one incident may be read depends on whether it is
+/// deleted, which is asked when a stream begins: only a manager may always.
 pub fn scope(
     viewer: &Viewer,
     root: &str,
@@ -128,7 +129,6 @@ impl Subscription {
         let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked, track.clone());
         Ok(states.map(move |state| {
             let (position, summary) = state?;
-            let position = position.of_queue(filter.queue().fingerprint());
             track.mark(Place { position, kind: Kind::State });
             Ok(QueueSummary::new(position, summary, &filter, &echo))
         }))

@@ -165,8 +165,7 @@ pub fn queue(
                     continue;
                 }
                 Step::Accounts => {
-                    let now = patiently!(caller(&source.store, &actor))?;
-                    if now.sight() != actor.sight() || !filter.means_the_same_to(&now)? {
+                    if patiently!(is_another(&source.store, &actor, &filter))? {
                         let event = Event::Resync(Resync::Scope);
                         yield Placed { position: tail.position.of_queue(fingerprint), event };
                         return;
@@ -250,8 +249,14 @@ pub fn activity(
     }
 }
 
+/// Whether the caller sees something else by now, or means something else by the filter.
+pub(super) async fn is_another(store: &Store, actor: &Actor, filter: &QueueFilter) -> Result<bool> {
+    let now = caller(store, actor).await?;
+    Ok(now.sight() != actor.sight() || !filter.means_the_same_to(&now)?)
+}
+
 /// The caller as it is now; one who is gone sees nothing any more.
-pub(super) async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
+async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
     let reader = store.read().await?;
     let user = reader.users(&[actor.user.id]).await?.pop();
     let user = user.ok_or_else(|| Error::unauthenticated("this account is no longer there"))?;

@@ -11,7 +11,7 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use tokio::time::{Instant as Deadline, sleep_until};
 
-use super::feed::{Event, Source, caller, verdicts};
+use super::feed::{Event, Source, is_another, verdicts};
 use super::index::Interest;
 use super::tail::{Begin, Step, Tail};
 use super::track::Track;
@@ -139,8 +139,7 @@ impl Kept {
                 Step::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
                 Step::Marker(_) => self.is_begun = true,
                 Step::Accounts => {
-                    let now = caller(&self.tail.source.store, &asked.actor).await?;
-                    if now.sight() != asked.actor.sight() || !asked.filter.queue().means_the_same_to(&now)? {
+                    if is_another(&self.tail.source.store, &asked.actor, asked.filter.queue()).await? {
                         return Err(Error::unavailable("your rights or groups have changed, subscribe again"));
                     }
                     // Owners may have other names by now.

@@ -38,26 +38,14 @@ pub struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Track(Arc<Note>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Note {
     place: Mutex<Option<Place>>,
     /// One more than the offset from which on `Live` is wanted again; 0 where it is not.
     wanted: AtomicU64,
     asked: Notify,
-    vouched: AtomicU64,
-}
-
-/// Nobody has said anything about the caller.
-const UNSAID: u64 = u64::MAX;
-
-/// As often as accounts never change.
-const DOUBTED: u64 = u64::MAX - 1;
-
-impl Default for Note {
-    fn default() -> Self {
-        let (place, asked) = (Mutex::default(), Notify::new());
-        Self { place, wanted: AtomicU64::new(0), asked, vouched: AtomicU64::new(UNSAID) }
-    }
+    /// How often accounts had changed when the caller was last looked at; none where nobody said.
+    vouched: Mutex<Option<u64>>,
 }
 
 impl Track {
@@ -74,17 +62,17 @@ impl Track {
     /// Says how often accounts had changed when the caller of a stream was last looked at. A stream that begins later than
     /// another change asks first of all who its caller is by now.
     pub fn vouch(&self, accounts: u64) {
-        self.0.vouched.store(accounts, Ordering::Release);
+        *self.0.vouched.lock().unwrap_or_else(PoisonError::into_inner) = Some(accounts);
     }
 
     /// The same for a caller that is known to be another by now.
     pub fn doubt(&self) {
-        self.vouch(DOUBTED);
+        // As often as accounts never change.
+        self.vouch(u64::MAX);
     }
 
-    /// How often accounts had changed when the caller was looked at; none where nobody said.
     pub(super) fn vouched(&self) -> Option<u64> {
-        Some(self.0.vouched.load(Ordering::Acquire)).filter(|vouched| *vouched != UNSAID)
+        *self.0.vouched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks a live stream to say `Live`, or its state, once more, as soon as everything up to this offset was sent.
