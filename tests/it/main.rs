@@ -29,6 +29,7 @@ mod protocol_peers;
 mod protocol_ws;
 mod queue;
 mod replay;
+mod reserved;
 mod response_times;
 mod restart;
 mod resume;

@@ -1,7 +1,6 @@
 //! Clients that others wrote, on the real binary: it is killed and started again, and each client goes on without a gap.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -10,6 +9,7 @@ use tokio::process::{ChildStdout, Command};
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::kit::{kit, python};
 use crate::support::process::Process;
+use crate::support::waiting::PATIENCE;
 
 each_database!(
     the_client_of_graphql_ws_has_everything_once,
@@ -58,7 +58,7 @@ async fn the_client_of_urql_has_everything_once(database: TestDatabase) {
 
 /// One of the clients that follow over HTTP.
 fn following(client: &str) -> Command {
-    let mut follow = kit("follow.mjs");
+    let mut follow = kit("resume-http.mjs");
     follow.arg(client);
     follow
 }
@@ -77,9 +77,6 @@ fn speaking(subprotocol: &str) -> Command {
     gql.arg(subprotocol);
     gql
 }
-
-/// How long an item may take, with a restart of the server and the client's wait before its next try.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often the server is killed under each client.
 const KILLS: usize = 4;

@@ -1,4 +1,4 @@
-// What the clients that go on from their last position have in common: the query, and a line for each item.
+// What the clients that go on from their last position have in common: the query, its variables, and a line for each item.
 
 export const QUERY = `subscription Follow($after: String) {
   incidentQueue(after: $after) {
@@ -8,10 +8,18 @@ export const QUERY = `subscription Follow($after: String) {
   }
 }`;
 
-// Prints the kind of an item and the title of its row; returns the position to go on from.
-export function say({ data, errors }) {
-  if (errors) throw new Error(JSON.stringify(errors));
+// Of the moment: the position of the last item is kept in them.
+export const variables = { after: null };
+
+// Prints the kind of an item and the title of its row.
+export function next({ data, errors }) {
+  if (errors || !data) throw new Error(JSON.stringify(errors));
   const item = data.incidentQueue;
+  variables.after = item.position;
   console.log(item.__typename, item.row?.title ?? '');
-  return item.position;
+}
+
+export function fail(error) {
+  console.error(error);
+  process.exit(1);
 }

@@ -7,7 +7,7 @@ import { GraphQLWsLink } from '@apollo/client/link/subscriptions';
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 
-import { QUERY, say } from './queue.mjs';
+import { QUERY, next, variables } from './queue.mjs';
 
 const [url] = process.argv.slice(2);
 // The link looks at the browser's.
@@ -16,7 +16,6 @@ globalThis.WebSocket = WebSocket;
 const link = new GraphQLWsLink(createClient({ url, retryAttempts: 0 }));
 const client = new ApolloClient({ link, cache: new InMemoryCache() });
 const query = gql(QUERY);
-let after = null;
 
 function follow() {
   let over = false;
@@ -24,10 +23,10 @@ function follow() {
     if (!over) setTimeout(follow, 50);
     over = true;
   };
-  client.subscribe({ query, variables: { after }, fetchPolicy: 'no-cache' }).subscribe({
+  client.subscribe({ query, variables: { ...variables }, fetchPolicy: 'no-cache' }).subscribe({
     next: (result) => {
       // A lost connection is a result with an error.
-      if (result.data) after = say(result);
+      if (result.data) next(result);
       else again();
     },
     error: again,

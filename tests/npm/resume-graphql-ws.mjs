@@ -5,7 +5,7 @@
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';
 
-import { QUERY, say } from './queue.mjs';
+import { QUERY, fail, next, variables } from './queue.mjs';
 
 const [url] = process.argv.slice(2);
 const client = createClient({
@@ -17,18 +17,5 @@ const client = createClient({
   shouldRetry: () => true,
   retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
 });
-// The client sends the variables of the moment when it subscribes anew, so the last position is kept in them.
-const variables = { after: null };
-client.subscribe(
-  { query: QUERY, variables },
-  {
-    next: (result) => {
-      variables.after = say(result);
-    },
-    error: (error) => {
-      console.error(error);
-      process.exit(1);
-    },
-    complete: () => process.exit(0),
-  },
-);
+// The client sends the variables of the moment when it subscribes anew.
+client.subscribe({ query: QUERY, variables }, { next, error: fail, complete: () => fail('complete') });

@@ -5,21 +5,11 @@
 import { SubscriptionClient } from 'subscriptions-transport-ws';
 import WebSocket from 'ws';
 
-import { QUERY, say } from './queue.mjs';
+import { QUERY, fail, next, variables } from './queue.mjs';
 
 const [url] = process.argv.slice(2);
 const client = new SubscriptionClient(url, { reconnect: true, minTimeout: 5000 }, WebSocket);
 // A refused connection is an event of its own, and the client comes back.
 client.onError(() => {});
-// The client starts the same operation anew, so the last position is kept in its variables.
-const variables = { after: null };
-client.request({ query: QUERY, variables }).subscribe({
-  next: (result) => {
-    variables.after = say(result);
-  },
-  error: (error) => {
-    console.error(error);
-    process.exit(1);
-  },
-  complete: () => process.exit(0),
-});
+// The client starts the same operation anew, with the variables of the moment.
+client.request({ query: QUERY, variables }).subscribe({ next, error: fail, complete: () => fail('complete') });

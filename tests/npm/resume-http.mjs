@@ -1,34 +1,15 @@
 // Follows a queue with a real client over HTTP through any number of restarts of the server, going on from the last
 // position each time.
 //
-//   node follow.mjs CLIENT HTTP_URL
+//   node resume-http.mjs CLIENT HTTP_URL
 //
 // CLIENT is sse (graphql-sse, a stream for each operation), single (graphql-sse, one stream for all), eventsource,
 // urql or apollo. Prints a line for each item: its kind, and the title of its row.
 import { setTimeout as wait } from 'node:timers/promises';
 
+import { QUERY, fail, next, variables } from './queue.mjs';
+
 const [kind, url] = process.argv.slice(2);
-const query = `subscription Follow($after: String) {
-  incidentQueue(after: $after) {
-    __typename
-    position
-    ... on QueueEntered { row { title } }
-    ... on Resync { __typename }
-  }
-}`;
-const variables = { after: null };
-
-function next({ data, errors }) {
-  if (errors || !data) throw new Error(JSON.stringify(errors));
-  const item = data.incidentQueue;
-  variables.after = item.position;
-  console.log(item.__typename, item.row?.title ?? '');
-}
-
-function fail(error) {
-  console.error(error);
-  process.exit(1);
-}
 
 // As a dashboard does it whose client ends with its connection: it subscribes again with the last position.
 async function again(subscribe) {
@@ -44,7 +25,7 @@ const clients = {
     const { createClient } = await import('graphql-sse');
     const client = createClient({ url, singleConnection, retryAttempts: 1000, retry: () => wait(50) });
     // A connection that breaks off while the client does not wait for an item is an error to it, not a retry.
-    const subscribe = () => client.subscribe({ query, variables }, { next, error: subscribe, complete: () => fail('complete') });
+    const subscribe = () => client.subscribe({ query: QUERY, variables }, { next, error: subscribe, complete: () => fail('complete') });
     subscribe();
   },
 
@@ -53,7 +34,7 @@ const clients = {
   // What a browser has. It knows nothing of variables: the server takes its Last-Event-ID.
   async eventsource() {
     const { EventSource } = await import('eventsource');
-    const source = new EventSource(`${url}?${new URLSearchParams({ query })}`);
+    const source = new EventSource(`${url}?${new URLSearchParams({ query: QUERY })}`);
     source.addEventListener('next', ({ data }) => next(JSON.parse(data)));
     source.addEventListener('complete', () => fail('complete'));
     // A refused connection is tried again; a response that is no stream would be final.
@@ -66,7 +47,7 @@ const clients = {
     await again(
       () =>
         new Promise((resolve) => {
-          const { unsubscribe } = client.subscription(query, { ...variables }).subscribe((result) => {
+          const { unsubscribe } = client.subscription(QUERY, { ...variables }).subscribe((result) => {
             if (result.error?.networkError) {
               resolve();
               // Not before the assignment above.
@@ -86,7 +67,7 @@ const clients = {
       () =>
         new Promise((resolve) => {
           client
-            .subscribe({ query: gql(query), variables: { ...variables }, fetchPolicy: 'no-cache', errorPolicy: 'all' })
+            .subscribe({ query: gql(QUERY), variables: { ...variables }, fetchPolicy: 'no-cache', errorPolicy: 'all' })
             .subscribe({
               next: ({ data, error }) => (data ? next({ data }) : resolve(error)),
               error: resolve,
