@@ -251,7 +251,7 @@ async fn serve(
     opened(listener.local_addr().context("reading the address that is listened on")?)?;
     let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
     // Ends with the process: the floor is where the last hour left it.
-    tokio::spawn(app.clone().keep_floor(floor));
+    tokio::spawn(app.clone().keep_tidy(floor));
     let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
     let desk = Desk::new(
         app.clone(),

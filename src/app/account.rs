@@ -1,20 +1,45 @@
 //! Commands on users and groups, and who a caller is.
 
+use super::idempotency::{Did, Repeatable};
 use super::{App, Command};
 use crate::domain::account::{Actor, Group, GroupDraft, LOCAL_MANAGER_ACCOUNT, Role, User, UserDraft};
 use crate::domain::{Error, GroupId, Result, UserId};
+use crate::storage::Reader;
 
 /// The most users that one call adds to a group or takes out of it.
 pub const MEMBERS_PER_CALL_MAX: usize = 1_000;
 
+impl Repeatable for User {
+    type Receipt = UserId;
+
+    fn receipt(&self) -> UserId {
+        self.id
+    }
+
+    async fn again(reader: &Reader, id: UserId) -> Result<Self> {
+        reader.users(&[id]).await?.pop().ok_or_else(|| Error::not_found("user", id))
+    }
+}
+
+impl Repeatable for Group {
+    type Receipt = GroupId;
+
+    fn receipt(&self) -> GroupId {
+        self.id
+    }
+
+    async fn again(reader: &Reader, id: GroupId) -> Result<Self> {
+        reader.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id))
+    }
+}
+
 impl App {
     /// Makes a user, or changes the one of the same account; absent fields stay.
-    pub async fn upsert_user(&self, command: &Command, draft: UserDraft) -> Result<User> {
+    pub async fn upsert_user(&self, command: &Command, draft: UserDraft) -> Result<Did<User>> {
         command.require(Role::Manager, "manage users")?;
         let id = UserId(self.clock.fresh_id());
-        let (user, head) = self
-            .store
-            .transact(|tx| {
+        let did = self
+            .once(command, |tx| {
                 let draft = draft.clone();
                 Box::pin(async move {
                     if let Some(known) = tx.lock_user(&draft.account).await? {
@@ -29,17 +54,15 @@ impl App {
                 })
             })
             .await?;
-        self.hub.committed_accounts(head.accounts);
-        Ok(user)
+        Ok(self.accounted(did))
     }
 
     /// Makes a group, or changes the one of the same account; absent fields stay.
-    pub async fn upsert_group(&self, command: &Command, draft: GroupDraft) -> Result<Group> {
+    pub async fn upsert_group(&self, command: &Command, draft: GroupDraft) -> Result<Did<Group>> {
         command.require(Role::Manager, "manage groups")?;
         let id = GroupId(self.clock.fresh_id());
-        let (group, head) = self
-            .store
-            .transact(|tx| {
+        let did = self
+            .once(command, |tx| {
                 let draft = draft.clone();
                 Box::pin(async move {
                     if let Some(known) = tx.lock_group(&draft.account).await? {
@@ -53,29 +76,33 @@ impl App {
                 })
             })
             .await?;
-        self.hub.committed_accounts(head.accounts);
-        Ok(group)
+        Ok(self.accounted(did))
     }
 
     /// Adds users to a group; those who are in it already stay.
-    pub async fn add_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Group> {
+    pub async fn add_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Did<Group>> {
         self.change_members(command, group, users, true).await
     }
 
     /// Takes users out of a group.
-    pub async fn remove_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Group> {
+    pub async fn remove_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Did<Group>> {
         self.change_members(command, group, users, false).await
     }
 
-    async fn change_members(&self, command: &Command, id: GroupId, users: Vec<UserId>, add: bool) -> Result<Group> {
+    async fn change_members(
+        &self,
+        command: &Command,
+        id: GroupId,
+        users: Vec<UserId>,
+        add: bool,
+    ) -> Result<Did<Group>> {
         command.require(Role::Manager, "manage groups")?;
         if users.len() > MEMBERS_PER_CALL_MAX {
             let message = format!("at most {MEMBERS_PER_CALL_MAX} users at once");
             return Err(Error::limit("users", message, MEMBERS_PER_CALL_MAX));
         }
-        let (group, head) = self
-            .store
-            .transact(|tx| {
+        let did = self
+            .once(command, |tx| {
                 let users = users.clone();
                 Box::pin(async move {
                     let group =
@@ -94,8 +121,13 @@ impl App {
                 })
             })
             .await?;
-        self.hub.committed_accounts(head.accounts);
-        Ok(group)
+        Ok(self.accounted(did))
+    }
+
+    /// Wakes whoever follows the accounts.
+    fn accounted<T>(&self, did: Did<T>) -> Did<T> {
+        self.hub.committed_accounts(did.head.accounts);
+        did
     }
 
     /// The user of an account, compared without case.

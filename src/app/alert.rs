@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::idempotency::{Did, Repeatable};
 use super::incident::{Extra, IncidentEdit, OwnerChoice, Work};
 use super::link::Locked;
 use super::{App, Command};
@@ -14,7 +16,7 @@ use crate::domain::classification::Classification;
 use crate::domain::incident::Incident;
 use crate::domain::position::Position;
 use crate::domain::{AlertId, Error, IncidentId, Result};
-use crate::storage::Tx;
+use crate::storage::{Reader, Tx};
 
 /// Where the alerts of an ingest go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Ingested {
     pub incident: Option<Incident>,
     /// The end of the log after it.
     pub position: Position,
+    /// Whether all this was done by an earlier call under the same idempotency key.
+    pub replayed: bool,
 }
 
 /// What one command asks of an alert. Absent fields stay.
@@ -64,6 +68,83 @@ pub struct AlertOutcome {
     pub incident: Option<Incident>,
     /// The end of the log after it.
     pub position: Position,
+    /// Whether all this was done by an earlier call under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// What an ingest did, before its position is known.
+pub(super) struct Taken {
+    pub(super) alerts: Vec<Alert>,
+    created: usize,
+    updated: usize,
+    pub(super) unchanged: usize,
+    incident: Option<Incident>,
+}
+
+/// The same, as it is kept for a retry.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TakenReceipt {
+    alerts: Vec<AlertId>,
+    created: usize,
+    updated: usize,
+    unchanged: usize,
+    incident: Option<IncidentId>,
+}
+
+impl Taken {
+    pub(super) fn at(self, position: Position, replayed: bool) -> Ingested {
+        let Self { alerts, created, updated, unchanged, incident } = self;
+        Ingested { alerts, created, updated, unchanged, incident, position, replayed }
+    }
+}
+
+impl Repeatable for Taken {
+    type Receipt = TakenReceipt;
+
+    fn receipt(&self) -> TakenReceipt {
+        TakenReceipt {
+            alerts: self.alerts.iter().map(|alert| alert.id).collect(),
+            created: self.created,
+            updated: self.updated,
+            unchanged: self.unchanged,
+            incident: self.incident.as_ref().map(|incident| incident.id),
+        }
+    }
+
+    async fn again(reader: &Reader, receipt: TakenReceipt) -> Result<Self> {
+        let TakenReceipt { alerts: ids, created, updated, unchanged, incident } = receipt;
+        let found: HashMap<AlertId, Alert> =
+            reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+        let incident = match incident {
+            Some(id) => reader.incident(id).await?,
+            None => None,
+        };
+        let alerts = ids.iter().filter_map(|id| found.get(id).cloned()).collect();
+        Ok(Self { alerts, created, updated, unchanged, incident })
+    }
+}
+
+/// An alert that was changed by hand, and the incident that holds it.
+struct Touched {
+    alert: Alert,
+    incident: Option<Incident>,
+}
+
+impl Repeatable for Touched {
+    type Receipt = AlertId;
+
+    fn receipt(&self) -> AlertId {
+        self.alert.id
+    }
+
+    async fn again(reader: &Reader, id: AlertId) -> Result<Self> {
+        let alert = reader.alerts(&[id]).await?.pop().ok_or_else(|| Error::not_found("alert", id))?;
+        let incident = match alert.incident {
+            Some(id) => reader.incident(id).await?,
+            None => None,
+        };
+        Ok(Self { alert, incident })
+    }
 }
 
 /// How a batch's drafts met the alerts that are known.
@@ -93,16 +174,14 @@ impl App {
         }
         let new_incident = IncidentId(self.clock.fresh_id());
         let command = command.ingesting();
-        let (mut ingested, head) = self
-            .store
-            .transact(|tx| {
+        let Did { done, position, replayed, head } = self
+            .once(&command, |tx| {
                 let (alerts, command) = (alerts.clone(), command.clone());
                 Box::pin(async move { self.ingest(&tx, &command, alerts, into, new_incident).await })
             })
             .await?;
-        ingested.position = head.position();
         self.hub.committed(head.offset);
-        Ok(ingested)
+        Ok(done.at(position, replayed))
     }
 
     pub(super) async fn ingest(
@@ -112,7 +191,7 @@ impl App {
         drafts: Vec<AlertDraft>,
         into: Into,
         new_incident: IncidentId,
-    ) -> Result<Ingested> {
+    ) -> Result<Taken> {
         let keys: Vec<(String, String)> = drafts
             .iter()
             .map(|draft| (draft.report.provider.clone(), draft.report.provider_alert_id.clone()))
@@ -135,14 +214,8 @@ impl App {
         }
         let by_id: HashMap<AlertId, Alert> =
             tx.alerts(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
-        Ok(Ingested {
-            alerts: sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect(),
-            created,
-            updated,
-            unchanged,
-            incident: target,
-            position: Position { epoch: uuid::Uuid::nil(), offset: 0, check: [0; 8], queue: None },
-        })
+        let alerts = sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+        Ok(Taken { alerts, created, updated, unchanged, incident: target })
     }
 
     /// Locks the incidents that hold known alerts of the batch, and the target, then the alerts.
@@ -287,15 +360,18 @@ impl App {
     /// Changes an alert by hand. The incident that holds it gets a change that says so.
     pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<AlertOutcome> {
         command.require(Role::Responder, "update an alert")?;
-        let ((alert, incident), head) = self
-            .store
-            .transact(|tx| {
+        let Did { done: Touched { alert, incident }, position, replayed, head } = self
+            .once(command, |tx| {
                 let (edit, command) = (edit.clone(), command.clone());
-                Box::pin(async move { Work { tx: &tx, app: self, command: &command }.update_alert(id, edit).await })
+                Box::pin(async move {
+                    let work = Work { tx: &tx, app: self, command: &command };
+                    let (alert, incident) = work.update_alert(id, edit).await?;
+                    Ok(Touched { alert, incident })
+                })
             })
             .await?;
         self.hub.committed(head.offset);
-        Ok(AlertOutcome { alert, incident, position: head.position() })
+        Ok(AlertOutcome { alert, incident, position, replayed })
     }
 
     /// The alerts of these keys (provider, the provider's id): for importers.

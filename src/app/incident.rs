@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::idempotency::{Did, Repeatable};
 use super::link::{Links, Locked, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
@@ -17,7 +18,7 @@ use crate::domain::incident::{Incident, Patch, Propagation};
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
-use crate::storage::{Origin, Tx};
+use crate::storage::{Origin, Reader, Tx};
 
 /// An owner as a caller names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,6 +76,8 @@ pub struct Outcome {
     pub alerts: Vec<Alert>,
     /// The comment that it wrote or touched.
     pub comment: Option<Comment>,
+    /// Whether all this was done by an earlier call under the same idempotency key.
+    pub replayed: bool,
 }
 
 /// What a transaction did, before its position is known.
@@ -177,29 +180,73 @@ impl App {
         F: Fn(Arc<Tx>, Instant) -> Fut + Send + Sync,
         Fut: Future<Output = Result<Done>> + Send,
     {
-        let ((done, alerts), head) = self
-            .store
-            .transact(|tx| {
+        let Did { done, position, replayed, head } = self
+            .once(command, |tx| {
                 let work = work(tx.clone(), command.at);
                 Box::pin(async move {
-                    let done = work.await?;
-                    let ids: Vec<AlertId> = done.alerts.iter().copied().collect();
-                    let mut alerts = tx.alerts(&ids).await?;
-                    alerts.sort_by_key(|alert| alert.id);
-                    Ok((done, alerts))
+                    let Done { incident, changed, alerts, comment } = work.await?;
+                    let alerts = tx.alerts(&alerts.into_iter().collect::<Vec<_>>()).await?;
+                    Ok(Shown::of(incident, changed, alerts, comment))
                 })
             })
             .await?;
-        if done.changed {
+        if done.changed && !replayed {
             self.hub.committed(head.offset);
         }
-        Ok(Outcome {
-            incident: done.incident,
-            position: head.position(),
-            changed: done.changed,
-            alerts,
-            comment: done.comment,
-        })
+        let Shown { incident, changed, alerts, comment } = done;
+        Ok(Outcome { incident, position, changed, alerts, comment, replayed })
+    }
+}
+
+/// What the answer to a command on an incident shows.
+pub(super) struct Shown {
+    incident: Incident,
+    changed: bool,
+    alerts: Vec<Alert>,
+    comment: Option<Comment>,
+}
+
+/// The same, as it is kept for a retry.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ShownReceipt {
+    incident: IncidentId,
+    deleted: bool,
+    changed: bool,
+    alerts: Vec<AlertId>,
+    comment: Option<CommentId>,
+}
+
+impl Shown {
+    fn of(incident: Incident, changed: bool, mut alerts: Vec<Alert>, comment: Option<Comment>) -> Self {
+        alerts.sort_by_key(|alert| alert.id);
+        Self { incident, changed, alerts, comment }
+    }
+}
+
+impl Repeatable for Shown {
+    type Receipt = ShownReceipt;
+
+    fn receipt(&self) -> ShownReceipt {
+        ShownReceipt {
+            incident: self.incident.id,
+            deleted: self.incident.deleted_at.is_some(),
+            changed: self.changed,
+            alerts: self.alerts.iter().map(|alert| alert.id).collect(),
+            comment: self.comment.as_ref().map(|comment| comment.id),
+        }
+    }
+
+    async fn again(reader: &Reader, receipt: ShownReceipt) -> Result<Self> {
+        let found = reader.incidents(&[receipt.incident]).await?.pop();
+        // One that was deleted since is no more there for a retry than for anybody.
+        let found = found.filter(|incident| receipt.deleted || incident.deleted_at.is_none());
+        let incident = found.ok_or_else(|| Error::not_found("incident", receipt.incident))?;
+        let alerts = reader.alerts(&receipt.alerts).await?;
+        let comment = match receipt.comment {
+            Some(id) => reader.comments(&[id]).await?.pop(),
+            None => None,
+        };
+        Ok(Self::of(incident, receipt.changed, alerts, comment))
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod alert;
 pub mod comment;
+pub mod idempotency;
 pub mod incident;
 mod link;
 pub mod report;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::clock::Clock;
+use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
 use crate::storage::Store;
@@ -41,10 +43,12 @@ pub struct Command {
     pub cause: Cause,
     /// What the client called its mutation; echoed in items and in the answer.
     pub client_mutation_id: Option<String>,
+    /// Under which the client sends it again if it does not know whether it was done.
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
-/// How often the floor of the streams is moved: its age is days, so an hour more or less is nothing.
-const FLOOR_EVERY: Duration = Duration::from_secs(3_600);
+/// How often the desk tidies up: what it keeps is kept for a day or more, so an hour more or less is nothing.
+const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
 impl App {
     /// Notes how long the log is now, and moves the floor of the streams up to where it ended `age` ago. Positions below
@@ -55,13 +59,23 @@ impl App {
         Ok(())
     }
 
-    /// Keeps the floor of the streams at `age`, for ever.
-    pub async fn keep_floor(self, age: chrono::Duration) {
+    /// Forgets outcomes that were kept under idempotency keys for long enough.
+    pub async fn forget_outcomes(&self) -> Result<()> {
+        let now = self.clock.now();
+        self.store.transact(|tx| async move { tx.forget_outcomes(now).await }).await?;
+        Ok(())
+    }
+
+    /// Keeps the floor of the streams at `age` and forgets old outcomes, for ever.
+    pub async fn keep_tidy(self, age: chrono::Duration) {
         loop {
             if let Err(error) = self.move_floor(age).await {
                 tracing::warn!(%error, "the floor of the streams stays where it is");
             }
-            tokio::time::sleep(FLOOR_EVERY).await;
+            if let Err(error) = self.forget_outcomes().await {
+                tracing::warn!(%error, "outcomes of mutations are kept for longer");
+            }
+            tokio::time::sleep(TIDY_EVERY).await;
         }
     }
 
@@ -82,12 +96,12 @@ impl Command {
     /// A mutation by a caller.
     pub fn new(actor: Actor, at: Instant, mutation: &str) -> Self {
         let cause = Cause { kind: CauseKind::Command, name: mutation.to_owned() };
-        Self { actor: Some(actor), at, cause, client_mutation_id: None }
+        Self { actor: Some(actor), at, cause, client_mutation_id: None, idempotency_key: None }
     }
 
     /// Something the desk does itself.
     pub fn system(at: Instant, cause: Cause) -> Self {
-        Self { actor: None, at, cause, client_mutation_id: None }
+        Self { actor: None, at, cause, client_mutation_id: None, idempotency_key: None }
     }
 
     /// The actor as a change keeps it.

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::alert::{Ingested, Into};
+use super::alert::{Ingested, Into, Taken};
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::AlertDraft;
@@ -28,40 +28,33 @@ impl App {
     pub async fn ingest_told(&self, command: &Command, told: Vec<Told>) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.clock.fresh_id());
-        let (mut ingested, head) = self
+        let (taken, head) = self
             .store
             .transact(|tx| {
                 let (told, command) = (told.clone(), command.clone());
                 Box::pin(async move { self.apply_told(&tx, command, told, new_incident).await })
             })
             .await?;
-        ingested.position = head.position();
         self.hub.committed(head.offset);
-        Ok(ingested)
+        Ok(taken.at(head.position(), false))
     }
 
-    async fn apply_told(
-        &self,
-        tx: &Tx,
-        command: Command,
-        told: Vec<Told>,
-        new_incident: IncidentId,
-    ) -> Result<Ingested> {
+    async fn apply_told(&self, tx: &Tx, command: Command, told: Vec<Told>, new_incident: IncidentId) -> Result<Taken> {
         let total = told.len();
         let news = news(tx, told).await?;
         let passed_over = total - news.len();
         let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
-        let mut ingested = self.ingest(tx, &Command { at, ..command }, drafts, Into::Nowhere, new_incident).await?;
-        ingested.unchanged += passed_over;
+        let mut taken = self.ingest(tx, &Command { at, ..command }, drafts, Into::Nowhere, new_incident).await?;
+        taken.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =
-            ingested.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();
+            taken.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();
         let applied = news.iter().filter_map(|told| {
             let id = ids.get(&told.draft.report.key())?;
             Some((*id, Applied { digest: told.digest.clone(), at: told.told_at }))
         });
         tx.note_reports(applied.collect()).await?;
-        Ok(ingested)
+        Ok(taken)
     }
 }
 

@@ -1,12 +1,14 @@
 //! The one error: refusals that the caller can act on, and faults that are ours.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What every rule, query and command returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The closed list of codes that `extensions.code` may carry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The id, number or account names nothing that the caller may see.
     NotFound,
@@ -63,7 +65,7 @@ pub enum Error {
 }
 
 /// Why a request was turned down, in words for an analyst: lowercase, no full stop.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
     /// One of the closed list.
@@ -74,6 +76,12 @@ pub struct Refusal {
     pub path: Option<String>,
     /// What is true now (for conflicts), or the bound (for limits).
     pub now: Option<Value>,
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 impl Error {

@@ -9,6 +9,7 @@ pub mod comment;
 pub mod entity;
 pub mod error;
 pub mod filter;
+pub mod idempotency;
 pub mod incident;
 pub mod instant;
 pub mod position;

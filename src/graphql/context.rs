@@ -11,11 +11,13 @@ use async_graphql::dataloader::Loader;
 use async_graphql::{Context, Request};
 use tokio::sync::OnceCell;
 
+use super::input::Call;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};
 use crate::domain::alert::Alert;
 use crate::domain::change::Change;
 use crate::domain::comment::{Comment, Revision};
+use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Result, text};
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, Span, TextKey};
@@ -230,15 +232,31 @@ pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
 pub const CLIENT_MUTATION_ID_CHARS_MAX: usize = 256;
 
 /// A command by the caller, named after its mutation.
-pub fn command(ctx: &Context<'_>, client_mutation_id: Option<String>) -> Result<Command> {
-    let actor = viewer(ctx)?.as_ref().clone();
-    let mut command = Command::new(actor, app(ctx)?.clock.now(), ctx.field().name());
+pub fn command(ctx: &Context<'_>, call: &Call) -> Result<Command> {
+    let (actor, mutation) = (viewer(ctx)?.as_ref().clone(), ctx.field().name());
+    let mut command = Command::new(actor, app(ctx)?.clock.now(), mutation);
     // Kept to the letter: a client tells its own changes by it.
-    if let Some(id) = &client_mutation_id {
+    if let Some(id) = &call.client_mutation_id {
         text::at_most("clientMutationId", id, CLIENT_MUTATION_ID_CHARS_MAX)?;
     }
-    command.client_mutation_id = client_mutation_id;
+    command.client_mutation_id.clone_from(&call.client_mutation_id);
+    if let Some(key) = &call.idempotency_key {
+        command.idempotency_key = Some(IdempotencyKey::parse(key, mutation, &input_of(ctx)?)?);
+    }
     Ok(command)
+}
+
+/// The input of a mutation as its client wrote it, without what names the call.
+fn input_of(ctx: &Context<'_>) -> Result<serde_json::Value> {
+    let unread = |error: &dyn std::fmt::Debug| Error::fault("reading the input of a mutation", format!("{error:?}"));
+    let mut input = serde_json::Map::new();
+    for (name, value) in ctx.field().arguments().map_err(|error| unread(&error))? {
+        input.insert(name.to_string(), value.into_json().map_err(|error| unread(&error))?);
+    }
+    if let Some(fields) = input.get_mut("input").and_then(serde_json::Value::as_object_mut) {
+        fields.retain(|name, _| !matches!(name.as_str(), "clientMutationId" | "idempotencyKey"));
+    }
+    Ok(serde_json::Value::Object(input))
 }
 
 /// Reads what several objects of one list ask for, together.

@@ -14,6 +14,17 @@ use crate::domain::instant::parse as instant;
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, comment, text, title};
 
+/// What every mutation may be given beside its input proper.
+#[derive(Clone, Debug, Default, InputObject)]
+pub struct Call {
+    /// What the client calls this mutation, at most 256 characters; echoed in the answer and in stream items.
+    pub client_mutation_id: Option<String>,
+    /// A key for a retry, at most 200 characters: the same key with the same input again changes nothing, and answers from
+    /// what the first call did or why it was refused, as things stand now. With other input it is a `CONFLICT`. It belongs to
+    /// the caller, and is kept for 24 hours.
+    pub idempotency_key: Option<String>,
+}
+
 /// An owner: exactly one of a user, a group, or the caller.
 #[derive(Clone, Debug, OneofObject)]
 pub enum OwnerInput {
@@ -107,8 +118,9 @@ pub struct CreateIncidentInput {
     /// Whether to take the alerts from the incidents that hold them.
     #[graphql(default)]
     r#move: bool,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 impl CreateIncidentInput {
@@ -189,8 +201,9 @@ pub struct UpdateIncidentInput {
     /// Alerts to unlink, by global id.
     #[graphql(default)]
     unlink_alerts: Vec<ID>,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// Absent, null or a value, as an edit says it: absent stays, none clears.
@@ -266,8 +279,9 @@ macro_rules! incident_inputs {
             /// The incident, by global id.
             pub incident_id: ID,
             $($(#[$field_meta])* pub $field: $ty,)*
-            /// What the client calls this mutation; echoed in the answer and in stream items.
-            pub client_mutation_id: Option<String>,
+            /// What it is called, and its key.
+            #[graphql(flatten)]
+            pub call: Call,
         }
     )+};
 }
@@ -393,8 +407,9 @@ pub struct EditCommentInput {
     pub comment_id: ID,
     /// Markdown, at most 30,000 characters; blank is refused.
     pub body: String,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// The comment to delete.
@@ -402,8 +417,9 @@ pub struct EditCommentInput {
 pub struct DeleteCommentInput {
     /// The comment, by global id.
     pub comment_id: ID,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// Reads the id of a comment.
@@ -515,8 +531,9 @@ pub struct IngestAlertInput {
     pub alert: AlertInput,
     /// Where it goes; nowhere where nothing is said.
     pub into: Option<IngestTarget>,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// Alerts to take in, all or nothing.
@@ -526,8 +543,9 @@ pub struct IngestAlertsInput {
     pub alerts: Vec<AlertInput>,
     /// Where they go; nowhere where nothing is said.
     pub into: Option<IngestTarget>,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// What to change of an alert. Absent fields stay; a null clears.
@@ -541,8 +559,9 @@ pub struct UpdateAlertInput {
     classification: MaybeUndefined<Classification>,
     /// The user or group that works on it; null unassigns.
     owner: MaybeUndefined<OwnerInput>,
-    /// What the client calls this mutation; echoed in the answer and in stream items.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 impl UpdateAlertInput {
@@ -567,8 +586,9 @@ pub struct UpsertUserInput {
     pub email: MaybeUndefined<String>,
     /// What it may do; a new user is a responder where none is given.
     pub role: Option<Role>,
-    /// What the client calls this mutation; echoed in the answer.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// A group to make or change.
@@ -578,8 +598,9 @@ pub struct UpsertGroupInput {
     pub account: String,
     /// The display name; the account for a new group where none is given.
     pub name: Option<String>,
-    /// What the client calls this mutation; echoed in the answer.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 /// Users to add to a group, or to take out of it.
@@ -589,8 +610,9 @@ pub struct GroupMembersInput {
     pub group_id: ID,
     /// The users, by global id; at most 1,000.
     pub users: Vec<ID>,
-    /// What the client calls this mutation; echoed in the answer.
-    pub client_mutation_id: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
 }
 
 impl GroupMembersInput {

@@ -9,6 +9,7 @@ use super::context::{View, app, command};
 use super::incident::Incident;
 use super::input::*;
 use crate::app::alert::{AlertOutcome, Ingested};
+use crate::app::idempotency::Did;
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
 use crate::domain::alert::AlertDraft;
@@ -33,6 +34,8 @@ pub struct IncidentPayload {
     position: String,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 /// What deleting an incident did.
@@ -46,6 +49,8 @@ pub struct DeleteIncidentPayload {
     position: String,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 /// What a mutation on a comment did.
@@ -61,6 +66,8 @@ pub struct CommentPayload {
     position: String,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 /// What an ingest did.
@@ -80,6 +87,8 @@ pub struct IngestPayload {
     position: String,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 /// What a mutation on an alert did.
@@ -91,6 +100,8 @@ pub struct AlertPayload {
     position: String,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 /// What a mutation on a user did.
@@ -100,6 +111,8 @@ pub struct UserPayload {
     user: User,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 /// What a mutation on a group did.
@@ -109,10 +122,12 @@ pub struct GroupPayload {
     group: Group,
     /// What the client called it.
     client_mutation_id: Option<String>,
+    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    replayed: bool,
 }
 
 impl IncidentPayload {
-    fn new(ctx: &Context<'_>, outcome: Outcome, client_mutation_id: Option<String>) -> Result<Self> {
+    fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         Ok(Self {
             incident: Incident::new(view.clone(), outcome.incident),
@@ -120,13 +135,14 @@ impl IncidentPayload {
             alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
             comment: outcome.comment.map(|comment| Comment { view: view.clone(), comment }),
             position: outcome.position.to_string(),
-            client_mutation_id,
+            client_mutation_id: call.client_mutation_id,
+            replayed: outcome.replayed,
         })
     }
 }
 
 impl CommentPayload {
-    fn new(ctx: &Context<'_>, outcome: Outcome, client_mutation_id: Option<String>) -> Result<Self> {
+    fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         let comment = outcome.comment.ok_or_else(|| Error::fault("answering about a comment", "there is none"))?;
         Ok(Self {
@@ -134,8 +150,16 @@ impl CommentPayload {
             incident: Incident::new(view, outcome.incident),
             changed: outcome.changed,
             position: outcome.position.to_string(),
-            client_mutation_id,
+            client_mutation_id: call.client_mutation_id,
+            replayed: outcome.replayed,
         })
+    }
+}
+
+impl GroupPayload {
+    fn new(ctx: &Context<'_>, did: Did<crate::domain::account::Group>, call: Call) -> Result<Self> {
+        let group = Group { group: did.done, view: View::fresh(ctx)? };
+        Ok(Self { group, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
     }
 }
 
@@ -147,22 +171,22 @@ const SINGLE_ACTION_WORDS: [(&str, &str); 3] =
 async fn edit(
     ctx: &Context<'_>,
     incident: &async_graphql::ID,
-    client_mutation_id: Option<String>,
+    call: Call,
     edit: Result<IncidentEdit>,
 ) -> Result<IncidentPayload> {
-    let outcome = update(ctx, incident, client_mutation_id.clone(), edit).await;
+    let outcome = update(ctx, incident, &call, edit).await;
     let outcome = outcome.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-    IncidentPayload::new(ctx, outcome, client_mutation_id)
+    IncidentPayload::new(ctx, outcome, call)
 }
 
 async fn update(
     ctx: &Context<'_>,
     incident: &async_graphql::ID,
-    client_mutation_id: Option<String>,
+    call: &Call,
     edit: Result<IncidentEdit>,
 ) -> Result<Outcome> {
     let id = incident_id("incidentId", incident)?;
-    let command = command(ctx, client_mutation_id)?;
+    let command = command(ctx, call)?;
     app(ctx)?.update_incident(&command, id, edit?).await.map_err(|error| error.at("incidentId"))
 }
 
@@ -180,14 +204,14 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: CreateIncidentInput,
     ) -> Result<IncidentPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let outcome = async {
-            let command = command(ctx, name.clone())?;
+            let command = command(ctx, &call)?;
             let (id, edit) = input.read()?;
             app(ctx)?.create_incident(&command, id, edit).await
         };
         let outcome = outcome.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-        IncidentPayload::new(ctx, outcome, name)
+        IncidentPayload::new(ctx, outcome, call)
     }
 
     /// Applies any of the actions on one incident together: all or nothing, one change.
@@ -196,9 +220,9 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpdateIncidentInput,
     ) -> Result<IncidentPayload> {
-        let (id, name) = (input.incident_id.clone(), input.client_mutation_id.clone());
-        let outcome = update(ctx, &id, name.clone(), input.read()).await.map_err(below)?;
-        IncidentPayload::new(ctx, outcome, name)
+        let (id, call) = (input.incident_id.clone(), input.call.clone());
+        let outcome = update(ctx, &id, &call, input.read()).await.map_err(below)?;
+        IncidentPayload::new(ctx, outcome, call)
     }
 
     /// Gives an incident a title of a person's choice.
@@ -209,7 +233,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let title = title::parse("title", &input.title);
         let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Describes an incident.
@@ -221,7 +245,7 @@ impl Mutation {
         let text = said("description", input.description)
             .and_then(|text| text.map_or(Ok(None), |text| parse_description("description", &text)));
         let change = text.map(|text| Patch { description: Some(text), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Overrides the severity, or returns to the computed one.
@@ -232,7 +256,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let severity = said("severity", input.severity);
         let change = severity.map(|severity| Patch { severity: Some(severity), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Sets the status, with all the effects of resolving and reopening.
@@ -242,7 +266,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentStatusInput,
     ) -> Result<IncidentPayload> {
         let change = Patch { status: Some(input.status), ..Patch::default() }.into();
-        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+        edit(ctx, &input.incident_id, input.call, Ok(change)).await
     }
 
     /// Assigns an incident to a user, a group or the caller, and all of its alerts with it.
@@ -252,7 +276,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: AssignIncidentInput,
     ) -> Result<IncidentPayload> {
         let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Takes the owner from an incident and from all of its alerts.
@@ -262,7 +286,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: UnassignIncidentInput,
     ) -> Result<IncidentPayload> {
         let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
-        edit(ctx, &input.incident_id, input.client_mutation_id, Ok(change)).await
+        edit(ctx, &input.incident_id, input.call, Ok(change)).await
     }
 
     /// Adds tags. One that is there already is no error and no change.
@@ -272,7 +296,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: AddTagsInput,
     ) -> Result<IncidentPayload> {
         let change = input.read().map(|add_tags| Patch { add_tags, ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Removes tags. One that is not there is no error and no change.
@@ -282,7 +306,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: RemoveTagsInput,
     ) -> Result<IncidentPayload> {
         let change = input.read().map(|remove_tags| Patch { remove_tags, ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Says what an incident turned out to be, at any time; null clears it.
@@ -293,7 +317,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let pair = said("classification", input.classification);
         let change = pair.map(|pair| Patch { classification: Some(pair), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Resolves an incident and all of its alerts that are not resolved.
@@ -310,7 +334,7 @@ impl Mutation {
             ..Patch::default()
         });
         let change = change.map(IncidentEdit::from);
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Reopens a resolved incident. The alerts that its resolution resolved, still linked and untouched since, return to
@@ -324,7 +348,7 @@ impl Mutation {
             Status::New | Status::Active => Ok(Patch { status: Some(input.status), ..Patch::default() }.into()),
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Deletes an incident: gone from every query and queue, its log survives, its alerts belong to no incident. Managers
@@ -334,17 +358,18 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DeleteIncidentInput,
     ) -> Result<DeleteIncidentPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let outcome = async {
             let id = incident_id("incidentId", &input.incident_id)?;
-            app(ctx)?.delete_incident(&command(ctx, name.clone())?, id).await.map_err(|error| error.at("incidentId"))
+            app(ctx)?.delete_incident(&command(ctx, &call)?, id).await.map_err(|error| error.at("incidentId"))
         };
         let (outcome, view) = (outcome.await.map_err(below)?, View::fresh(ctx)?);
         Ok(DeleteIncidentPayload {
             deleted_id: super::incident::global_id(outcome.incident.id),
             alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
             position: outcome.position.to_string(),
-            client_mutation_id: name,
+            client_mutation_id: call.client_mutation_id,
+            replayed: outcome.replayed,
         })
     }
 
@@ -354,13 +379,13 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: AddCommentInput,
     ) -> Result<CommentPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let outcome = async {
             let comment = new_comment("body", &input.body);
             let edit = comment.map(|comment| IncidentEdit { comment: Some(comment), ..IncidentEdit::default() });
-            update(ctx, &input.incident_id, name.clone(), edit).await
+            update(ctx, &input.incident_id, &call, edit).await
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, call)
     }
 
     /// Changes a comment's text. Its author only; the former text stays in its history.
@@ -369,13 +394,13 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: EditCommentInput,
     ) -> Result<CommentPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
             let body = comment::parse("body", &input.body)?;
-            app(ctx)?.edit_comment(&command(ctx, name.clone())?, id, body).await.map_err(|error| error.at("commentId"))
+            app(ctx)?.edit_comment(&command(ctx, &call)?, id, body).await.map_err(|error| error.at("commentId"))
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, call)
     }
 
     /// Takes a comment away. Its author or a manager; its history stays.
@@ -384,12 +409,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DeleteCommentInput,
     ) -> Result<CommentPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
-            app(ctx)?.delete_comment(&command(ctx, name.clone())?, id).await.map_err(|error| error.at("commentId"))
+            app(ctx)?.delete_comment(&command(ctx, &call)?, id).await.map_err(|error| error.at("commentId"))
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, call)
     }
 
     /// Links alerts to an incident, or moves them there. Severity, entities, products, times and a generated title follow.
@@ -404,7 +429,7 @@ impl Mutation {
             reopen: input.reopen,
             ..IncidentEdit::default()
         });
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Unlinks alerts from an incident: they belong to none then.
@@ -415,7 +440,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let change =
             alert_ids("alerts", &input.alerts).map(|unlink| IncidentEdit { unlink, ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.client_mutation_id, change).await
+        edit(ctx, &input.incident_id, input.call, change).await
     }
 
     /// Takes in one alert: the same key again is an update of the same alert.
@@ -424,9 +449,9 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
     ) -> Result<IngestPayload> {
-        let IngestAlertInput { alert, into, client_mutation_id } = input;
+        let IngestAlertInput { alert, into, call } = input;
         let draft = alert.read().map_err(|error| error.below("alert"));
-        ingest(ctx, draft.map(|draft| vec![draft]), into.as_ref(), client_mutation_id).await
+        ingest(ctx, draft.map(|draft| vec![draft]), into.as_ref(), call).await
     }
 
     /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
@@ -435,12 +460,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
     ) -> Result<IngestPayload> {
-        let IngestAlertsInput { alerts, into, client_mutation_id } = input;
+        let IngestAlertsInput { alerts, into, call } = input;
         let drafts = alerts
             .into_iter()
             .enumerate()
             .map(|(index, alert)| alert.read().map_err(|error| error.below(&format!("alerts.{index}"))));
-        ingest(ctx, drafts.collect(), into.as_ref(), client_mutation_id).await
+        ingest(ctx, drafts.collect(), into.as_ref(), call).await
     }
 
     /// Changes an alert by hand: status, classification, owner.
@@ -449,15 +474,16 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpdateAlertInput,
     ) -> Result<AlertPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let outcome = async {
             let id = super::connection::read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
-            let outcome = app(ctx)?.update_alert(&command(ctx, name.clone())?, id, input.read()?).await;
+            let outcome = app(ctx)?.update_alert(&command(ctx, &call)?, id, input.read()?).await;
             outcome.map_err(|error| error.at("alertId"))
         };
-        let AlertOutcome { alert, position, .. } = outcome.await.map_err(below)?;
+        let AlertOutcome { alert, position, replayed, .. } = outcome.await.map_err(below)?;
         let alert = Alert::new(View::fresh(ctx)?, alert);
-        Ok(AlertPayload { alert, position: position.to_string(), client_mutation_id: name })
+        let client_mutation_id = call.client_mutation_id;
+        Ok(AlertPayload { alert, position: position.to_string(), client_mutation_id, replayed })
     }
 
     /// Makes a user, or changes the one of the same account. Managers only.
@@ -466,13 +492,14 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpsertUserInput,
     ) -> Result<UserPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let user = async {
             let draft =
                 UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_opt_deref(), input.role)?;
-            app(ctx)?.upsert_user(&command(ctx, name.clone())?, draft).await
+            app(ctx)?.upsert_user(&command(ctx, &call)?, draft).await
         };
-        Ok(UserPayload { user: User(user.await.map_err(below)?), client_mutation_id: name })
+        let Did { done, replayed, .. } = user.await.map_err(below)?;
+        Ok(UserPayload { user: User(done), client_mutation_id: call.client_mutation_id, replayed })
     }
 
     /// Makes a group, or changes the one of the same account. Managers only.
@@ -481,13 +508,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpsertGroupInput,
     ) -> Result<GroupPayload> {
-        let name = input.client_mutation_id.clone();
+        let call = input.call.clone();
         let group = async {
             let draft = GroupDraft::parse(&input.account, input.name.as_deref())?;
-            app(ctx)?.upsert_group(&command(ctx, name.clone())?, draft).await
+            app(ctx)?.upsert_group(&command(ctx, &call)?, draft).await
         };
-        let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
-        Ok(GroupPayload { group, client_mutation_id: name })
+        GroupPayload::new(ctx, group.await.map_err(below)?, call)
     }
 
     /// Adds users to a group; those who are in it already stay. Managers only.
@@ -498,10 +524,9 @@ impl Mutation {
     ) -> Result<GroupPayload> {
         let group = async {
             let (group, users) = input.read()?;
-            app(ctx)?.add_members(&command(ctx, input.client_mutation_id.clone())?, group, users).await
+            app(ctx)?.add_members(&command(ctx, &input.call)?, group, users).await
         };
-        let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
-        Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+        GroupPayload::new(ctx, group.await.map_err(below)?, input.call)
     }
 
     /// Takes users out of a group. Managers only.
@@ -512,10 +537,9 @@ impl Mutation {
     ) -> Result<GroupPayload> {
         let group = async {
             let (group, users) = input.read()?;
-            app(ctx)?.remove_members(&command(ctx, input.client_mutation_id.clone())?, group, users).await
+            app(ctx)?.remove_members(&command(ctx, &input.call)?, group, users).await
         };
-        let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
-        Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+        GroupPayload::new(ctx, group.await.map_err(below)?, input.call)
     }
 }
 
@@ -523,13 +547,14 @@ async fn ingest(
     ctx: &Context<'_>,
     drafts: Result<Vec<AlertDraft>>,
     into: Option<&IngestTarget>,
-    client_mutation_id: Option<String>,
+    call: Call,
 ) -> Result<IngestPayload> {
     let ingested = async {
-        let command = command(ctx, client_mutation_id.clone())?;
+        let command = command(ctx, &call)?;
         app(ctx)?.ingest_alerts(&command, drafts?, ingest_target(into)?).await
     };
-    let Ingested { alerts, created, updated, unchanged, incident, position } = ingested.await.map_err(below)?;
+    let Ingested { alerts, created, updated, unchanged, incident, position, replayed } =
+        ingested.await.map_err(below)?;
     let view = View::fresh(ctx)?;
     Ok(IngestPayload {
         alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
@@ -538,6 +563,7 @@ async fn ingest(
         unchanged,
         incident: incident.map(|incident| Incident::new(view, incident)),
         position: position.to_string(),
-        client_mutation_id,
+        client_mutation_id: call.client_mutation_id,
+        replayed,
     })
 }

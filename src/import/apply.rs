@@ -170,7 +170,7 @@ impl<'a> Applier<'a> {
         }
         let made = self.app.upsert_group(&command, draft).await?;
         if !members.is_empty() {
-            self.app.add_members(&command, made.id, members).await?;
+            self.app.add_members(&command, made.done.id, members).await?;
         }
         self.actors.clear();
         self.counts.groups += 1;
@@ -460,7 +460,7 @@ impl<'a> Applier<'a> {
                     None => {
                         let draft = GroupDraft::parse(group, name.as_deref())?;
                         self.counts.groups += 1;
-                        self.app.upsert_group(&self.system(at), draft).await?.id
+                        self.app.upsert_group(&self.system(at), draft).await?.done.id
                     }
                 };
                 remember(&mut self.owners, key(group), OwnerId::Group(id));
@@ -481,7 +481,7 @@ impl<'a> Applier<'a> {
                 let (name, email) = (person.name.as_deref(), person.email.as_deref());
                 let draft = UserDraft::parse(&person.account, name, email.map(Some), None)?;
                 self.counts.users += 1;
-                self.app.upsert_user(&self.system(at), draft).await?
+                self.app.upsert_user(&self.system(at), draft).await?.done
             }
         };
         let mut actor = self.app.actor(user.id).await?;

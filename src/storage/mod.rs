@@ -11,6 +11,7 @@ mod changelog;
 mod comment;
 mod entity;
 mod filter;
+mod idempotency;
 mod incident;
 mod line;
 mod queue;
@@ -40,7 +41,9 @@ use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
 use self::bounded::{ANSWER, Bounded, CONNECTED, Doubt, PING};
-use crate::domain::{Error, Result};
+use self::idempotency::Keeping;
+use crate::domain::error::Refusal;
+use crate::domain::{Code, Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
@@ -118,6 +121,7 @@ pub struct Reader {
 pub struct Tx {
     reader: Reader,
     pending: Mutex<Vec<Pending>>,
+    keeping: Mutex<Option<Keeping>>,
 }
 
 impl Deref for Tx {
@@ -125,6 +129,34 @@ impl Deref for Tx {
 
     fn deref(&self) -> &Reader {
         &self.reader
+    }
+}
+
+impl Tx {
+    /// Does a part of the transaction that may be refused: what it wrote is taken back then, and the rest goes on.
+    pub async fn part<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Result<T, Box<Refusal>>> {
+        let conn = self.conn();
+        let recorded = self.pending.lock().await.len();
+        conn.execute_unprepared("SAVEPOINT part").await?;
+        let outcome = match work.await {
+            Ok(done) => Ok(done),
+            // The database went away, and the transaction with it.
+            Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
+                conn.execute_unprepared("ROLLBACK TO SAVEPOINT part").await?;
+                self.pending.lock().await.truncate(recorded);
+                Err(refusal)
+            }
+            Err(fault) => return Err(fault),
+        };
+        conn.execute_unprepared("RELEASE SAVEPOINT part").await?;
+        Ok(outcome)
+    }
+
+    /// The last acts of a transaction, which need its place in the log.
+    async fn append_all(&self) -> Result<Head> {
+        let head = self.append_pending().await?;
+        self.write_kept(&head).await?;
+        Ok(head)
     }
 }
 
@@ -256,9 +288,13 @@ impl Store {
             fault => fault,
         })?;
         let conn = Arc::new(conn);
-        let tx = Arc::new(Tx { reader: Reader { conn: conn.clone() }, pending: Mutex::default() });
+        let tx = Arc::new(Tx {
+            reader: Reader { conn: conn.clone() },
+            pending: Mutex::default(),
+            keeping: Mutex::default(),
+        });
         let outcome = match work(tx.clone()).await {
-            Ok(value) => tx.append_pending().await.map(|head| (value, head)),
+            Ok(value) => tx.append_all().await.map(|head| (value, head)),
             Err(error) => Err(error),
         };
         drop(tx);

@@ -129,11 +129,11 @@ pub(crate) async fn people(desk: &TestDesk) -> World {
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for account in ["ada", "bob", "eve"] {
         let draft = UserDraft::parse(account, None, None, None).expect("a user");
-        users.push(desk.app.upsert_user(&command, draft).await.expect("a user").id);
+        users.push(desk.app.upsert_user(&command, draft).await.expect("a user").done.id);
     }
     for account in ["tier-1", "tier-2"] {
         let draft = GroupDraft::parse(account, None).expect("a group");
-        groups.push(desk.app.upsert_group(&command, draft).await.expect("a group").id);
+        groups.push(desk.app.upsert_group(&command, draft).await.expect("a group").done.id);
     }
     desk.app.add_members(&command, groups[0], vec![users[0]]).await.expect("a member");
     let actor = desk.app.actor(users[0]).await.expect("ada");
