@@ -57,6 +57,8 @@ pub struct AlertEdit {
     pub classification: Option<Option<Classification>>,
     /// An owner; none unassigns.
     pub owner: Option<Option<OwnerChoice>>,
+    /// The version of its incident that the caller knows.
+    pub expected_version: Option<u64>,
 }
 
 /// What an update of an alert did.
@@ -439,6 +441,7 @@ impl Work<'_> {
         if before.incident != seen.incident {
             return Err(Error::Busy);
         }
+        self.expect_alert(id, holder.as_ref(), &edit).await?;
         let mut alert = before.clone();
         let at = self.command.at;
         if let Some(status) = edit.status {

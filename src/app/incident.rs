@@ -16,6 +16,7 @@ use crate::domain::change::{AlertDelta, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{Incident, Patch, Propagation};
 use crate::domain::position::Position;
+use crate::domain::precondition::FIELDS;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
@@ -55,6 +56,9 @@ pub struct IncidentEdit {
     pub reopen: bool,
     /// Alerts to unlink.
     pub unlink: Vec<AlertId>,
+    /// The version that the caller knows; what tells one input of `createIncident` from another has none.
+    #[serde(skip)]
+    pub expected_version: Option<u64>,
 }
 
 impl From<Patch> for IncidentEdit {
@@ -137,21 +141,26 @@ impl App {
                     .remove(&id)
                     .filter(|incident| incident.deleted_at.is_none())
                     .ok_or_else(|| Error::not_found("incident", id))?;
+                let work = Work { tx: &tx, app: self, command: &command };
+                work.expect(&incident, &edit).await?;
                 let before = incident.clone();
-                Work { tx: &tx, app: self, command: &command }.write(Some(before), incident, edit, linked, None).await
+                work.write(Some(before), incident, edit, linked, None).await
             })
         })
         .await
     }
 
-    /// Deletes an incident: it is gone from every query and queue, its log survives, its alerts belong to no incident.
-    pub async fn delete_incident(&self, command: &Command, id: IncidentId) -> Result<Outcome> {
+    /// Deletes an incident: it is gone from every query and queue, its log survives, its alerts belong to no incident. Refused
+    /// where a field of it was changed after the version that the caller expects.
+    pub async fn delete_incident(&self, command: &Command, id: IncidentId, expected: Option<u64>) -> Result<Outcome> {
         command.require(Role::Manager, "delete an incident")?;
         self.change_incident(command, |tx, at| {
             let command = command.clone();
             Box::pin(async move {
                 let before = tx.lock_incident(id).await?;
                 before.writable()?;
+                let work = Work { tx: &tx, app: self, command: &command };
+                work.expect_fields(&before, expected, &FIELDS).await?;
                 let mut incident = before.clone();
                 let alerts: Vec<AlertId> = tx.lock_alerts_of(id).await?.iter().map(|state| state.id).collect();
                 tx.free_alerts(id, at).await?;

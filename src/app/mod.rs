@@ -6,6 +6,7 @@ pub mod comment;
 pub mod idempotency;
 pub mod incident;
 mod link;
+mod precondition;
 pub mod report;
 
 use std::sync::Arc;

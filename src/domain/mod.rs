@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod incident;
 pub mod instant;
 pub mod position;
+pub mod precondition;
 pub mod queue;
 pub mod response_times;
 pub mod summary;

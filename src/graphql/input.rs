@@ -25,6 +25,14 @@ pub struct Call {
     pub idempotency_key: Option<String>,
 }
 
+/// What an edit that does not commute may be given: up to where its caller knows the incident.
+#[derive(Clone, Copy, Debug, Default, InputObject)]
+pub struct Known {
+    /// The version of the incident that the caller has seen. If a later change touched a field that this mutation writes, it
+    /// is a `CONFLICT` that names who changed what, when, from and to, and nothing changes. Without it the last write wins.
+    pub expected_version: Option<u64>,
+}
+
 /// An owner: exactly one of a user, a group, or the caller.
 #[derive(Clone, Debug, OneofObject)]
 pub enum OwnerInput {
@@ -201,6 +209,9 @@ pub struct UpdateIncidentInput {
     /// Alerts to unlink, by global id.
     #[graphql(default)]
     unlink_alerts: Vec<ID>,
+    /// What the caller knows.
+    #[graphql(flatten)]
+    known: Known,
     /// What it is called, and its key.
     #[graphql(flatten)]
     pub call: Call,
@@ -262,6 +273,7 @@ impl UpdateIncidentInput {
             move_alerts: self.r#move,
             reopen: self.reopen,
             unlink: alert_ids("unlinkAlerts", &self.unlink_alerts)?,
+            expected_version: self.known.expected_version,
         })
     }
 }
@@ -289,31 +301,50 @@ macro_rules! incident_inputs {
 incident_inputs! {
     /// A new title.
     RenameIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// Any length; spaces are trimmed; blank is refused.
         title: String,
     }
     /// A new description.
     DescribeIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// At most 5,000 characters; null clears it. It must be given.
         description: MaybeUndefined<String>,
     }
     /// A severity.
     SetIncidentSeverityInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// An override; null returns to the computed severity. It must be given.
         severity: MaybeUndefined<Severity>,
     }
     /// A status.
     SetIncidentStatusInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// `RESOLVED` resolves with all its effects; `NEW` or `ACTIVE` reopens a resolved incident.
         status: Status,
     }
     /// An owner.
     AssignIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// A user, a group, or the caller. All linked alerts get the same.
         owner: OwnerInput,
     }
     /// The incident to unassign.
-    UnassignIncidentInput {}
+    UnassignIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
+    }
     /// Tags to add.
     AddTagsInput {
         /// Custom tags, at most 200 characters each, trimmed, compared without case.
@@ -334,11 +365,17 @@ incident_inputs! {
     }
     /// What the incident turned out to be.
     ClassifyIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// Exactly one pair; null clears it. It must be given.
         classification: MaybeUndefined<Classification>,
     }
     /// How to resolve an incident.
     ResolveIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// Why, in words: at most 30,000 characters.
         note: Option<String>,
         /// What it turned out to be; absent leaves it.
@@ -346,12 +383,19 @@ incident_inputs! {
     }
     /// How to reopen an incident.
     ReopenIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
         /// `ACTIVE` or `NEW`.
         #[graphql(default_with = "Status::Active")]
         status: Status,
     }
     /// The incident to delete.
-    DeleteIncidentInput {}
+    DeleteIncidentInput {
+        /// What the caller knows.
+        #[graphql(flatten)]
+        known: Known,
+    }
     /// A comment.
     AddCommentInput {
         /// Markdown, at most 30,000 characters; blank is refused.
@@ -559,6 +603,9 @@ pub struct UpdateAlertInput {
     classification: MaybeUndefined<Classification>,
     /// The user or group that works on it; null unassigns.
     owner: MaybeUndefined<OwnerInput>,
+    /// What the caller knows, of the incident that holds the alert; one of no incident has no version.
+    #[graphql(flatten)]
+    known: Known,
     /// What it is called, and its key.
     #[graphql(flatten)]
     pub call: Call,
@@ -571,6 +618,7 @@ impl UpdateAlertInput {
             status: self.status,
             classification: maybe(self.classification, Ok)?,
             owner: maybe(self.owner, |owner| owner.read())?,
+            expected_version: self.known.expected_version,
         })
     }
 }

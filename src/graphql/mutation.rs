@@ -179,6 +179,11 @@ async fn edit(
     IncidentPayload::new(ctx, outcome, call)
 }
 
+/// The same edit, by one who knows the incident up to a version.
+fn expecting(known: Known, edit: Result<IncidentEdit>) -> Result<IncidentEdit> {
+    Ok(IncidentEdit { expected_version: known.expected_version, ..edit? })
+}
+
 async fn update(
     ctx: &Context<'_>,
     incident: &async_graphql::ID,
@@ -233,7 +238,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let title = title::parse("title", &input.title);
         let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Describes an incident.
@@ -245,7 +250,7 @@ impl Mutation {
         let text = said("description", input.description)
             .and_then(|text| text.map_or(Ok(None), |text| parse_description("description", &text)));
         let change = text.map(|text| Patch { description: Some(text), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Overrides the severity, or returns to the computed one.
@@ -256,7 +261,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let severity = said("severity", input.severity);
         let change = severity.map(|severity| Patch { severity: Some(severity), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Sets the status, with all the effects of resolving and reopening.
@@ -266,7 +271,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentStatusInput,
     ) -> Result<IncidentPayload> {
         let change = Patch { status: Some(input.status), ..Patch::default() }.into();
-        edit(ctx, &input.incident_id, input.call, Ok(change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await
     }
 
     /// Assigns an incident to a user, a group or the caller, and all of its alerts with it.
@@ -276,7 +281,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: AssignIncidentInput,
     ) -> Result<IncidentPayload> {
         let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Takes the owner from an incident and from all of its alerts.
@@ -286,7 +291,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: UnassignIncidentInput,
     ) -> Result<IncidentPayload> {
         let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
-        edit(ctx, &input.incident_id, input.call, Ok(change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await
     }
 
     /// Adds tags. One that is there already is no error and no change.
@@ -317,7 +322,7 @@ impl Mutation {
     ) -> Result<IncidentPayload> {
         let pair = said("classification", input.classification);
         let change = pair.map(|pair| Patch { classification: Some(pair), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Resolves an incident and all of its alerts that are not resolved.
@@ -334,7 +339,7 @@ impl Mutation {
             ..Patch::default()
         });
         let change = change.map(IncidentEdit::from);
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Reopens a resolved incident. The alerts that its resolution resolved, still linked and untouched since, return to
@@ -348,7 +353,7 @@ impl Mutation {
             Status::New | Status::Active => Ok(Patch { status: Some(input.status), ..Patch::default() }.into()),
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Deletes an incident: gone from every query and queue, its log survives, its alerts belong to no incident. Managers
@@ -361,7 +366,10 @@ impl Mutation {
         let call = input.call.clone();
         let outcome = async {
             let id = incident_id("incidentId", &input.incident_id)?;
-            app(ctx)?.delete_incident(&command(ctx, &call)?, id).await.map_err(|error| error.at("incidentId"))
+            app(ctx)?
+                .delete_incident(&command(ctx, &call)?, id, input.known.expected_version)
+                .await
+                .map_err(|error| error.at("incidentId"))
         };
         let (outcome, view) = (outcome.await.map_err(below)?, View::fresh(ctx)?);
         Ok(DeleteIncidentPayload {

@@ -219,7 +219,7 @@ pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
     }
     for _ in 0..5 {
         let (id, _) = incidents.swap_remove(dice.below(incidents.len()));
-        desk.app.delete_incident(&local(desk).await, id).await.expect("a deletion");
+        desk.app.delete_incident(&local(desk).await, id, None).await.expect("a deletion");
     }
 }
 

@@ -241,7 +241,7 @@ async fn mutate(desk: &TestDesk, world: &World, dice: &mut Dice, ids: &mut Vec<I
             return;
         }
         (4, Some(id)) => {
-            desk.app.delete_incident(&local(desk).await, id).await.ok();
+            desk.app.delete_incident(&local(desk).await, id, None).await.ok();
             return;
         }
         (5 | 6, _) => edit.patch.status = Some(*dice.pick(&[Status::New, Status::Active])),

@@ -1,0 +1,160 @@
+//! Preconditions by field: a caller that says which version it knows is refused only where what it writes was changed since.
+//!
+//! Tags, comments and links commute: two callers may always add theirs (product §6).
+
+use serde_json::{Value, json};
+
+use super::account::{ActorImage, Owner};
+use super::change::{AlertDelta, Change, Entry, EntryKind};
+use super::incident::Incident;
+use super::queue::Text;
+use super::{AlertId, Error, Result};
+
+/// The most changes that a conflict names, the newest: who missed more than these reads the log.
+pub const CHANGES_NAMED_MAX: usize = 10;
+
+/// The fields of an incident that do not commute.
+pub const FIELDS: [EntryKind; 8] = [
+    EntryKind::Title,
+    EntryKind::Description,
+    EntryKind::Severity,
+    EntryKind::Status,
+    EntryKind::ResolutionNote,
+    EntryKind::Classification,
+    EntryKind::Owner,
+    EntryKind::Activity,
+];
+
+/// One field that a later change set.
+struct Touched<'a> {
+    change: &'a Change,
+    field: EntryKind,
+    from: Value,
+    to: Value,
+}
+
+/// Refuses a version that the incident has not reached.
+pub fn reached(incident: &Incident, expected: u64) -> Result<()> {
+    if expected <= incident.version {
+        return Ok(());
+    }
+    let message = format!("INC-{} is at version {} yet", incident.number, incident.version);
+    Err(Error::invalid("expectedVersion", message))
+}
+
+/// Refuses a write to `fields` of an incident if a change after the version that the caller knows touched one of them.
+/// `since` are the changes after that version, oldest first.
+pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[EntryKind], since: &[Change]) -> Result<()> {
+    let touched = since.iter().flat_map(|change| {
+        let entries = change.body.entries.iter().filter(|entry| fields.contains(&entry.kind()));
+        entries.filter_map(move |entry| {
+            let (from, to) = from_to(entry)?;
+            Some(Touched { change, field: entry.kind(), from, to })
+        })
+    });
+    refuse(&format!("INC-{}", incident.number), expected, touched.collect())
+}
+
+/// The same for an alert, whose changes stand in the log of the incident that holds it.
+pub fn alert_unchanged_since(alert: AlertId, expected: u64, fields: &[EntryKind], since: &[Change]) -> Result<()> {
+    let touched = since.iter().flat_map(|change| {
+        let deltas = change.body.entries.iter().filter_map(|entry| match entry {
+            Entry::AlertsChanged { alerts } => alerts.iter().find(|delta| delta.alert == alert),
+            _ => None,
+        });
+        deltas
+            .flat_map(move |delta| of_alert(delta))
+            .filter_map(move |(field, from, to)| fields.contains(&field).then_some(Touched { change, field, from, to }))
+    });
+    refuse("the alert", expected, touched.collect())
+}
+
+fn refuse(what: &str, expected: u64, touched: Vec<Touched<'_>>) -> Result<()> {
+    let Some(last) = touched.last() else { return Ok(()) };
+    let by = name(&last.change.body.actor);
+    let message = format!(
+        "{what} was changed since version {expected}: {by} set the {} from {} to {}",
+        word(last.field),
+        shown(&last.from),
+        shown(&last.to)
+    );
+    let newest = &touched[touched.len().saturating_sub(CHANGES_NAMED_MAX)..];
+    let changes: Vec<Value> = newest
+        .iter()
+        .map(|Touched { change, field, from, to }| {
+            let body = &change.body;
+            json!({
+                "version": change.version(), "at": body.at, "actor": name(&body.actor), "field": field,
+                "from": from, "to": to,
+            })
+        })
+        .collect();
+    let version = touched.iter().map(|touched| touched.change.version()).max();
+    Err(Error::conflict(message, json!({ "version": version, "changes": changes })))
+}
+
+fn name(actor: &ActorImage) -> &str {
+    match actor {
+        ActorImage::User { account, .. } => account,
+        ActorImage::System => "the desk",
+    }
+}
+
+fn word(field: EntryKind) -> &'static str {
+    match field {
+        EntryKind::Title => "title",
+        EntryKind::Description => "description",
+        EntryKind::Severity => "severity",
+        EntryKind::Status => "status",
+        EntryKind::ResolutionNote => "resolution note",
+        EntryKind::Classification => "classification",
+        EntryKind::Owner => "owner",
+        EntryKind::Activity => "times of activity",
+        _ => "incident",
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn from_to(entry: &Entry) -> Option<(Value, Value)> {
+    Some(match entry {
+        Entry::Title { before, after, .. } => (text(before.as_ref()), text(Some(after))),
+        Entry::Description { before, after } | Entry::ResolutionNote { before, after } => {
+            (text(before.as_ref()), text(after.as_ref()))
+        }
+        Entry::Severity { before, after, .. } => (json!(before), json!(after)),
+        Entry::Status { before, after } => (json!(before), json!(after)),
+        Entry::Classification { before, after } => (json!(before), json!(after)),
+        Entry::Owner { before, after } => (account(before.as_ref()), account(after.as_ref())),
+        Entry::Activity { first_before, first_after, last_before, last_after } => {
+            (json!([first_before, last_before]), json!([first_after, last_after]))
+        }
+        _ => return None,
+    })
+}
+
+fn of_alert(delta: &AlertDelta) -> impl Iterator<Item = (EntryKind, Value, Value)> {
+    let status = delta.status.map(|(from, to)| (EntryKind::Status, json!(from), json!(to)));
+    let owner = delta.owner.map(|(from, to)| (EntryKind::Owner, json!(from), json!(to)));
+    let pair = delta.classification.map(|(from, to)| (EntryKind::Classification, json!(from), json!(to)));
+    status.into_iter().chain(owner).chain(pair)
+}
+
+fn account(owner: Option<&Owner>) -> Value {
+    json!(owner.map(|owner| &owner.account))
+}
+
+/// A short text as it is; of a long one, how long: a conflict is no place for a megabyte.
+fn text(text: Option<&Text>) -> Value {
+    match text {
+        None => Value::Null,
+        Some(Text::Inline(text)) => json!(text),
+        Some(Text::Stored { chars, .. }) => json!(format!("a text of {chars} characters")),
+    }
+}

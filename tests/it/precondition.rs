@@ -1,0 +1,174 @@
+//! Preconditions by field: who knows the incident as it was is refused only where what it writes was changed since.
+
+use serde_json::{Value, json};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+use crate::support::triage::{laid_over, report};
+
+each_database!(
+    an_edit_conflicts_only_with_a_later_change_of_the_same_field,
+    a_conflict_names_who_changed_what_when_from_and_to,
+    what_commutes_never_conflicts,
+    an_update_conflicts_in_any_of_its_fields_and_changes_nothing,
+    a_version_that_is_not_reached_is_invalid,
+    deleting_conflicts_with_any_field_that_changed,
+    an_alert_is_expected_as_its_incident_knows_it,
+);
+
+/// Each mutation of one field, and what it is given.
+fn single_edits(user: &str) -> [(&'static str, Value); 9] {
+    [
+        ("renameIncident", json!({ "title": "Ransomware note on FS-03" })),
+        ("describeIncident", json!({ "description": "Found by the night shift" })),
+        ("setIncidentSeverity", json!({ "severity": "HIGH" })),
+        ("setIncidentStatus", json!({ "status": "ACTIVE" })),
+        ("assignIncident", json!({ "owner": { "user": user } })),
+        ("unassignIncident", json!({})),
+        ("classifyIncident", json!({ "classification": { "truePositive": "MALWARE" } })),
+        ("resolveIncident", json!({ "note": "Restored from backup" })),
+        ("reopenIncident", json!({ "status": "NEW" })),
+    ]
+}
+
+fn field(mutation: &str) -> &'static str {
+    match mutation {
+        "renameIncident" => "TITLE",
+        "describeIncident" => "DESCRIPTION",
+        "setIncidentSeverity" => "SEVERITY",
+        "setIncidentStatus" | "resolveIncident" | "reopenIncident" => "STATUS",
+        "assignIncident" | "unassignIncident" => "OWNER",
+        _ => "CLASSIFICATION",
+    }
+}
+
+async fn an_edit_conflicts_only_with_a_later_change_of_the_same_field(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let user = desk.user("ana", "RESPONDER").await;
+    for (first, change) in single_edits(&user) {
+        for (second, edit) in single_edits(&user) {
+            // What is unassigned had an owner, and what is reopened was resolved.
+            let id = desk.create(json!({ "title": "Files renamed", "owner": { "me": true } })).await["id"].take();
+            let on = |fields: &Value| laid_over(json!({ "incidentId": id }), fields.clone());
+            if first == "reopenIncident" {
+                desk.act("resolveIncident", on(&json!({}))).await;
+            }
+            let seen = desk.read(id.as_str().expect("an id")).await["version"].clone();
+            desk.act(first, on(&change)).await;
+            let expecting = laid_over(on(&edit), json!({ "expectedVersion": seen }));
+            if field(first) == field(second) {
+                let refusal = desk.deny(second, expecting).await;
+                assert_eq!(refusal.code, "CONFLICT", "{second} after {first}");
+                assert_eq!(refusal.now["changes"][0]["field"], field(first), "{second} after {first}");
+            } else {
+                desk.act(second, expecting).await;
+            }
+        }
+    }
+}
+
+async fn a_conflict_names_who_changed_what_when_from_and_to(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.user("ana", "RESPONDER").await;
+    let id = desk.incident("Kerberoasting from a kiosk").await;
+    desk.clock.advance(chrono::Duration::minutes(3));
+    for severity in ["HIGH", "LOW"] {
+        desk.act_as(Some("ana"), "setIncidentSeverity", json!({ "incidentId": id, "severity": severity })).await;
+    }
+    let edit = json!({ "incidentId": id, "severity": "HIGH", "expectedVersion": 1 });
+    let refusal = desk.deny("setIncidentSeverity", edit.clone()).await;
+    assert_eq!(refusal.message, "INC-1 was changed since version 1: ana set the severity from HIGH to LOW");
+    let change = |version: u64, from: &str, to: &str| json!({ "version": version, "at": "2026-11-23T08:03:00Z", "actor": "ana", "field": "SEVERITY", "from": from, "to": to });
+    let changes = [change(2, "MEDIUM", "HIGH"), change(3, "HIGH", "LOW")];
+    assert_eq!(refusal.now, json!({ "version": 3, "changes": changes }));
+    let knowing = laid_over(edit, json!({ "expectedVersion": refusal.now["version"] }));
+    desk.act("setIncidentSeverity", knowing).await;
+
+    let (short, long) = ("Kiosk asks for tickets".to_owned(), "x".repeat(1_000));
+    for title in [&short, &long] {
+        desk.act("renameIncident", json!({ "incidentId": id, "title": title })).await;
+    }
+    let rename = json!({ "incidentId": id, "title": "Mine", "expectedVersion": 4 });
+    let changes = desk.deny("renameIncident", rename).await.now["changes"].take();
+    assert_eq!((&changes[0]["from"], &changes[0]["to"]), (&json!("Kerberoasting from a kiosk"), &json!(short)));
+    assert_eq!((&changes[1]["from"], &changes[1]["to"]), (&json!(short), &json!("a text of 1000 characters")));
+    for round in 0..12 {
+        desk.act("describeIncident", json!({ "incidentId": id, "description": format!("round {round}") })).await;
+    }
+    let describe = json!({ "incidentId": id, "description": null, "expectedVersion": 1 });
+    let newest = desk.deny("describeIncident", describe).await.now["changes"].take();
+    assert_eq!(newest.as_array().expect("changes").len(), 10, "the newest ones");
+    assert_eq!(newest[9]["to"], "round 11");
+}
+
+async fn what_commutes_never_conflicts(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Odd login from a hosting provider").await;
+    let alerts = desk.alerts(&["1", "2"]).await;
+    desk.update(&id, json!({ "addTags": ["vip"], "comment": "seen", "linkAlerts": [alerts[0]] })).await;
+    let more = json!({ "addTags": ["vpn"], "removeTags": ["vip"], "comment": "me too", "linkAlerts": [alerts[1]],
+                       "unlinkAlerts": [alerts[0]], "expectedVersion": 1 });
+    assert_eq!(desk.update(&id, more).await["changed"], true);
+    // And what somebody else has added is no conflict for a field.
+    desk.act("setIncidentStatus", json!({ "incidentId": id, "status": "ACTIVE", "expectedVersion": 1 })).await;
+}
+
+async fn an_update_conflicts_in_any_of_its_fields_and_changes_nothing(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("DNS tunnel").await;
+    desk.update(
+        &id,
+        json!({ "firstActivityAt": "2026-11-20T10:00:00Z", "classification": { "falsePositive": "OTHER" } }),
+    )
+    .await;
+    for field in [
+        json!({ "classification": { "truePositive": "MALWARE" } }),
+        json!({ "firstActivityAt": "2026-11-21T10:00:00Z" }),
+        json!({ "lastActivityAt": null }),
+    ] {
+        let edit = laid_over(json!({ "title": "Mine", "addTags": ["dns"], "expectedVersion": 1 }), field);
+        assert_eq!(desk.update_denied(&id, edit).await.code, "CONFLICT");
+    }
+    desk.update(&id, json!({ "title": "Mine", "addTags": ["dns"], "expectedVersion": 1 })).await;
+}
+
+async fn a_version_that_is_not_reached_is_invalid(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Unsigned driver").await;
+    let refusal = desk.update_denied(&id, json!({ "status": "ACTIVE", "expectedVersion": 2 })).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.expectedVersion")));
+    let negative = "mutation($id: ID!) { setIncidentStatus(input: { incidentId: $id, status: ACTIVE, expectedVersion: -1 }) { changed } }";
+    assert_eq!(desk.refused(negative, json!({ "id": id })).await.code, "INVALID");
+    desk.update(&id, json!({ "status": "ACTIVE", "expectedVersion": 1 })).await;
+    let unseen = desk.update_denied(&id, json!({ "status": "NEW", "expectedVersion": 0 })).await;
+    assert_eq!(unseen.code, "CONFLICT", "its creation set everything");
+}
+
+async fn deleting_conflicts_with_any_field_that_changed(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Test of the mail gateway").await;
+    desk.update(&id, json!({ "comment": "is this real?", "addTags": ["mail"] })).await;
+    desk.update(&id, json!({ "severity": "HIGH" })).await;
+    let delete = |version: u64| json!({ "incidentId": id, "expectedVersion": version });
+    assert_eq!(desk.deny("deleteIncident", delete(2)).await.code, "CONFLICT");
+    desk.update(&id, json!({ "comment": "it is not" })).await;
+    desk.act("deleteIncident", delete(3)).await;
+}
+
+async fn an_alert_is_expected_as_its_incident_knows_it(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let taken = desk.ingest(vec![report("1", json!({})), report("2", json!({}))], json!({ "newIncident": true })).await;
+    let (one, two) = (&taken["alerts"][0]["id"], &taken["alerts"][1]["id"]);
+    let id = taken["incident"]["id"].as_str().expect("an id").to_owned();
+    desk.act("updateAlert", json!({ "alertId": one, "status": "ACTIVE" })).await;
+    let edit = |alert: &Value, fields: Value| laid_over(json!({ "alertId": alert, "expectedVersion": 1 }), fields);
+    let refusal = desk.deny("updateAlert", edit(one, json!({ "status": "RESOLVED" }))).await;
+    assert_eq!((refusal.code.as_str(), &refusal.now["changes"][0]["to"]), ("CONFLICT", &json!("ACTIVE")));
+    desk.act("updateAlert", edit(two, json!({ "status": "RESOLVED" }))).await;
+    desk.act("updateAlert", edit(one, json!({ "classification": { "falsePositive": "OTHER" } }))).await;
+    desk.act("assignIncident", json!({ "incidentId": id, "owner": { "me": true } })).await;
+    assert_eq!(desk.deny("updateAlert", edit(one, json!({ "owner": null }))).await.code, "CONFLICT", "by propagation");
+    let free = &desk.alerts(&["3"]).await[0];
+    let refusal = desk.deny("updateAlert", edit(&json!(free), json!({ "status": "RESOLVED" }))).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.expectedVersion")));
+}
