@@ -149,6 +149,6 @@ impl Work<'_> {
 
 impl Command {
     fn moving(&self) -> Origin {
-        Origin { cause: Cause { kind: CauseKind::Move, name: self.cause.name.clone() }, ..self.origin() }
+        Origin { cause: Cause { kind: CauseKind::Move, ..self.cause.clone() }, ..self.origin() }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod bulk;
 pub mod comment;
 pub mod idempotency;
 pub mod incident;
@@ -12,7 +13,9 @@ pub mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+
+use self::bulk::Jobs;
 
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::change::{Cause, CauseKind};
@@ -31,6 +34,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// Time and fresh ids.
     pub clock: Clock,
+    /// Bulk jobs: who works on them, and who follows.
+    pub jobs: Arc<Jobs>,
 }
 
 /// Who asks for a command, when, and what it is called: the same for every command.
@@ -60,43 +65,54 @@ impl App {
         Ok(())
     }
 
-    /// Forgets outcomes that were kept under idempotency keys for long enough.
-    pub async fn forget_outcomes(&self) -> Result<()> {
+    /// Forgets what was kept for long enough: outcomes under idempotency keys, and bulk jobs that have ended.
+    pub async fn forget(&self) -> Result<()> {
         let now = self.clock.now();
-        self.store.transact(|tx| async move { tx.forget_outcomes(now).await }).await?;
+        self.store
+            .transact(|tx| async move {
+                tx.forget_outcomes(now).await?;
+                tx.forget_bulk_jobs(now).await
+            })
+            .await?;
         Ok(())
     }
 
-    /// Keeps the floor of the streams at `age` and forgets old outcomes, for ever.
+    /// Keeps the floor of the streams at `age` and forgets what is old, for ever.
     pub async fn keep_tidy(self, age: chrono::Duration) {
         loop {
             if let Err(error) = self.move_floor(age).await {
                 tracing::warn!(%error, "the floor of the streams stays where it is");
             }
-            if let Err(error) = self.forget_outcomes().await {
-                tracing::warn!(%error, "outcomes of mutations are kept for longer");
+            if let Err(error) = self.forget().await {
+                tracing::warn!(%error, "what is old is kept for longer");
             }
             tokio::time::sleep(TIDY_EVERY).await;
         }
     }
 
-    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. The relay
-    /// runs until its handle is aborted or the process ends.
+    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay and the work on
+    /// bulk jobs. Both run until the handle is aborted or the process ends.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
-        let app = Self { store, hub, clock };
+        let app = Self { store, hub, clock, jobs: Arc::default() };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
-        let relay = tokio::spawn(relay::run(app.store.clone(), app.hub.clone(), start));
-        Ok((app, relay))
+        let open = app.clone();
+        let work = tokio::spawn(async move {
+            // Ends with the relay.
+            let mut jobs = JoinSet::new();
+            jobs.spawn(open.clone().work_on_jobs());
+            relay::run(open.store, open.hub, start).await;
+        });
+        Ok((app, work))
     }
 }
 
 impl Command {
     /// A mutation by a caller.
     pub fn new(actor: Actor, at: Instant, mutation: &str) -> Self {
-        let cause = Cause { kind: CauseKind::Command, name: mutation.to_owned() };
+        let cause = Cause { kind: CauseKind::Command, name: mutation.to_owned(), job: None };
         Self { actor: Some(actor), at, cause, client_mutation_id: None, idempotency_key: None }
     }
 

@@ -11,7 +11,7 @@ use super::classification::Classification;
 use super::incident::{Incident, Severity, Status};
 use super::queue::{QueueRow, Text};
 use super::tag::Tag;
-use super::{AlertId, CommentId, IncidentId, Instant, TransactionId};
+use super::{AlertId, BulkJobId, CommentId, IncidentId, Instant, TransactionId};
 
 /// What brought a change about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
@@ -25,6 +25,8 @@ pub enum CauseKind {
     Import,
     /// A mutation on another incident that took alerts from this one.
     Move,
+    /// A bulk job.
+    Bulk,
 }
 
 /// What brought a change about, and its name: `resolveIncident`, `sentinel`, ….
@@ -34,6 +36,9 @@ pub struct Cause {
     pub kind: CauseKind,
     /// The mutation or the import's format.
     pub name: String,
+    /// The bulk job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<BulkJobId>,
 }
 
 /// What happened to a comment.

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod bulk;
 pub mod change;
 pub mod classification;
 pub mod clock;
@@ -63,6 +64,8 @@ ids! {
     UserId = "user",
     /// Names one group of users.
     GroupId = "group",
+    /// Names one bulk job.
+    BulkJobId = "bulk",
     /// Names the transaction that a change belongs to.
     TransactionId = "transaction",
 }

@@ -80,6 +80,8 @@ pub struct Cause {
     kind: CauseKind,
     /// The mutation, or the format of the import.
     name: String,
+    /// The bulk job: the same of every change that it makes.
+    job_id: Option<ID>,
 }
 
 /// The net effect of one transaction on one incident: when, who, why, and what, field by field.
@@ -127,7 +129,7 @@ impl Change {
     /// Why.
     async fn cause(&self) -> Cause {
         let cause = &self.change.body.cause;
-        Cause { kind: cause.kind, name: cause.name.clone() }
+        Cause { kind: cause.kind, name: cause.name.clone(), job_id: cause.job.map(|job| job.to_string().into()) }
     }
 
     /// The transaction that it belongs to: a move changes two incidents in one.

@@ -5,7 +5,7 @@ use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
 use super::connection::read_id;
 use crate::app::alert::{AlertEdit, Into as Target};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
-use crate::domain::account::{OwnerId, Role};
+use crate::domain::account::{Actor, OwnerId, Role};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
@@ -59,6 +59,14 @@ impl OwnerInput {
     }
 }
 
+/// An owner, the caller among them, by its id.
+pub fn owner_id(owner: &OwnerInput, caller: &Actor) -> Result<OwnerId> {
+    Ok(match owner.read()? {
+        OwnerChoice::Me => OwnerId::User(caller.user.id),
+        OwnerChoice::Id(id) => id,
+    })
+}
+
 /// Tags by name, custom ones where no kind is given.
 #[derive(Clone, Debug, InputObject)]
 pub struct TagInput {
@@ -69,11 +77,13 @@ pub struct TagInput {
     kind: TagKind,
 }
 
-fn tags(path: &str, names: &[String], kind: TagKind) -> Result<Vec<Tag>> {
+/// Reads tags of one kind.
+pub fn tags(path: &str, names: &[String], kind: TagKind) -> Result<Vec<Tag>> {
     names.iter().map(|name| Tag::parse(path, kind, name)).collect()
 }
 
-fn system_tags(path: &str, tags: &[TagInput]) -> Result<Vec<Tag>> {
+/// Reads system tags.
+pub fn system_tags(path: &str, tags: &[TagInput]) -> Result<Vec<Tag>> {
     if tags.iter().any(|tag| tag.kind == TagKind::Custom) {
         return Err(Error::invalid(path, "a system tag says its kind; custom ones have an input of their own"));
     }
@@ -218,7 +228,7 @@ pub struct UpdateIncidentInput {
 }
 
 /// Absent, null or a value, as an edit says it: absent stays, none clears.
-fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> Result<Option<Option<U>>> {
+pub fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> Result<Option<Option<U>>> {
     Ok(match value {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),

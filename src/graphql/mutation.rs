@@ -4,8 +4,9 @@ use async_graphql::{Context, Object, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
+use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use super::comment::Comment;
-use super::context::{View, app, command};
+use super::context::{View, app, command, viewer};
 use super::incident::Incident;
 use super::input::*;
 use crate::app::alert::{AlertOutcome, Ingested};
@@ -548,6 +549,48 @@ impl Mutation {
             app(ctx)?.remove_members(&command(ctx, &input.call)?, group, users).await
         };
         GroupPayload::new(ctx, group.await.map_err(below)?, input.call)
+    }
+
+    /// Changes many incidents, by ids or by filter, each on its own: a job, whose id is returned at once. A chunk of at most
+    /// 100 incidents is one transaction, so a mutation beside it waits for one chunk at most; each incident has its result.
+    async fn bulk_update_incidents(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: BulkUpdateIncidentsInput,
+    ) -> Result<BulkPayload> {
+        let (call, dry_run) = (input.call.clone(), input.dry_run);
+        let started = async {
+            let (app, command) = (app(ctx)?, command(ctx, &call)?);
+            let (target, edit) = input.read(viewer(ctx)?)?;
+            match dry_run {
+                true => Ok((app.count_bulk(&command, &target).await?, None)),
+                false => {
+                    let did = app.start_bulk(&command, target, edit).await?;
+                    Ok((did.done.total, Some(did)))
+                }
+            }
+        };
+        let (total, did) = started.await.map_err(below)?;
+        let replayed = did.as_ref().is_some_and(|did| did.replayed);
+        let view = View::fresh(ctx)?;
+        let job = did.map(|did| BulkJob { view, job: did.done });
+        Ok(BulkPayload { total, job, client_mutation_id: call.client_mutation_id, replayed })
+    }
+
+    /// Stops a bulk job: what was done stays done, the rest is left. Who asked for it may, and a manager.
+    async fn cancel_bulk_job(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: CancelBulkJobInput,
+    ) -> Result<BulkPayload> {
+        let did = async {
+            let id = bulk_job_id("jobId", &input.job_id)?;
+            let did = app(ctx)?.cancel_bulk(&command(ctx, &input.call)?, id).await;
+            did.map_err(|error| error.at("jobId"))
+        };
+        let Did { done: job, replayed, .. } = did.await.map_err(below)?;
+        let (total, job) = (job.total, Some(BulkJob { view: View::fresh(ctx)?, job }));
+        Ok(BulkPayload { total, job, client_mutation_id: input.call.client_mutation_id, replayed })
     }
 }
 

@@ -8,6 +8,7 @@ use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
 use super::account::{AssigneeSuggestion, Caller, Group, User};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
+use super::bulk::{BulkJob, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
 use super::context::View;
@@ -243,6 +244,21 @@ impl Query {
         let found = async {
             let id = super::connection::read_id("id", &id, AlertId::WORD, AlertId::parse)?;
             super::alert::find(View::of_request(ctx)?, id).await
+        };
+        Some(found.await.map_err(Into::into))
+    }
+
+    /// A bulk job, by global id. `NOT_FOUND` where there is none, or it ended more than 30 days ago.
+    async fn bulk_job(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: ID,
+    ) -> Option<async_graphql::Result<BulkJob>> {
+        let found = async {
+            let (view, id) = (View::of_request(ctx)?, bulk_job_id("id", &id)?);
+            let job = view.reader().await?.bulk_job(id).await?;
+            let job = job.ok_or_else(|| Error::not_found("bulk job", id).at("id"))?;
+            Ok::<_, Error>(BulkJob { view: view.clone(), job })
         };
         Some(found.await.map_err(Into::into))
     }

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Subscription as Subscribe};
 use futures_util::{Stream, StreamExt};
 
 use super::activity::{ActivityInput, ActivityItem};
+use super::bulk::{BulkJob, bulk_job_id};
 use super::context::{View, Viewer, app, limits, viewer};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
@@ -131,6 +132,23 @@ impl Subscription {
             let (position, summary) = state?;
             track.mark(Place { position, kind: Kind::State });
             Ok(QueueSummary::new(position, summary, &filter, &echo))
+        }))
+    }
+
+    /// Follows a bulk job: as it stands, then as it goes on, at most 4 times a second, and its end, which is the last item.
+    async fn bulk_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The job, by global id.")] id: ID,
+    ) -> Result<impl Stream<Item = async_graphql::Result<BulkJob>> + use<>> {
+        let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
+        let id = bulk_job_id("id", &id)?;
+        let found = app.store.read().await?.bulk_job(id).await?;
+        found.ok_or_else(|| Error::not_found("bulk job", id).at("id"))?;
+        let states = app.follow_bulk(id);
+        Ok(states.map(move |job| {
+            let view = View::new(app.clone(), viewer.clone(), limits);
+            Ok(BulkJob { view, job: job? })
         }))
     }
 

@@ -499,7 +499,7 @@ impl<'a> Applier<'a> {
     }
 
     fn system(&self, at: Instant) -> Command {
-        Command::system(at, Cause { kind: CauseKind::Import, name: self.format.as_str().to_owned() })
+        Command::system(at, Cause { kind: CauseKind::Import, name: self.format.as_str().to_owned(), job: None })
     }
 
     fn time(&self, at: Option<Instant>) -> Instant {

@@ -6,6 +6,7 @@
 mod account;
 mod alert;
 mod bounded;
+mod bulk;
 mod cautions;
 mod changelog;
 mod comment;

@@ -274,13 +274,14 @@ impl Reader {
         super::count(self, Entity::find().filter(filter::queue(filter))).await
     }
 
-    /// The ids of a queue's incidents, ascending.
-    pub async fn queue_ids(&self, filter: &QueueFilter) -> Result<Vec<IncidentId>> {
+    /// The ids of a queue's incidents, ascending, at most `limit`.
+    pub async fn queue_ids(&self, filter: &QueueFilter, limit: u64) -> Result<Vec<IncidentId>> {
         let ids: Vec<Uuid> = Entity::find()
             .select_only()
             .column(Column::Id)
             .filter(filter::queue(filter))
             .order_by_asc(Column::Id)
+            .limit(limit)
             .into_tuple()
             .all(self.conn())
             .await?;

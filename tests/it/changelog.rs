@@ -43,7 +43,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1 }));
-    let app = App { store, hub, clock: Clock::manual(monday()) };
+    let app = App { store, hub, clock: Clock::manual(monday()), jobs: Arc::default() };
     app.ensure_local_manager().await.expect("a caller");
     app
 }

@@ -111,7 +111,7 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
         };
         let mut memory: Vec<IncidentId> = incidents.iter().filter(in_memory).map(|incident| incident.id).collect();
         memory.sort();
-        let sql = reader.queue_ids(&queue).await.expect("ids");
+        let sql = reader.queue_ids(&queue, u64::from(u32::MAX)).await.expect("ids");
         assert_eq!(sql, memory, "SQL left, memory right, filter {number}: {filter:#?}");
         assert_eq!(reader.queue_count(&queue).await.expect("a count"), sql.len() as u64);
         match sql.len() {

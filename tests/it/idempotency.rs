@@ -134,14 +134,14 @@ async fn a_key_belongs_to_its_caller_for_a_day(database: TestDatabase) {
     let anew = desk.act_as(Some("ana"), "addComment", comment.clone()).await["comment"]["id"].take();
     assert_ne!(anew, written, "its day is over");
     assert_eq!(desk.act_as(Some("ana"), "addComment", comment.clone()).await["comment"]["id"], anew);
-    desk.app.forget_outcomes().await.expect("a tidy desk");
+    desk.app.forget().await.expect("a tidy desk");
     assert_eq!(
         desk.act_as(Some("ana"), "addComment", comment.clone()).await["comment"]["id"],
         anew,
         "not its time yet"
     );
     desk.clock.advance(chrono::Duration::hours(24));
-    desk.app.forget_outcomes().await.expect("a tidy desk");
+    desk.app.forget().await.expect("a tidy desk");
     let raw = database.connect().await;
     let kept = sea_orm::Statement::from_string(
         sea_orm::ConnectionTrait::get_database_backend(&raw),

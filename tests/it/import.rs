@@ -48,7 +48,7 @@ async fn desk(database: &TestDatabase) -> App {
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20 }));
     let start = "2026-06-01T12:00:00Z".parse().expect("a time");
-    App { store, hub, clock: Clock::manual(start) }
+    App { store, hub, clock: Clock::manual(start), jobs: Arc::default() }
 }
 
 async fn read(app: &App, text: &str, options: Options) -> Summary {

@@ -4,6 +4,7 @@
 mod account;
 mod alert;
 mod architecture;
+mod bulk;
 mod caller;
 mod changelog;
 mod chaos;

@@ -508,7 +508,7 @@ async fn all_of_one_read_is_one_snapshot(database: TestDatabase) {
     let all = watchfloor::domain::filter::IncidentFilter::default();
     let filter = watchfloor::domain::filter::QueueFilter::resolve(&all, &manager).expect("a filter");
     assert_eq!(reader.queue_count(&filter).await.expect("a count"), 1);
-    assert_eq!(reader.queue_ids(&filter).await.expect("ids").len(), 1);
+    assert_eq!(reader.queue_ids(&filter, u64::from(u32::MAX)).await.expect("ids").len(), 1);
     let statuses = reader.facet_status(&filter).await.expect("a facet");
     assert_eq!(statuses.iter().map(|facet| facet.count).sum::<u64>(), 1);
     assert_eq!(reader.head().await.expect("a head"), head);

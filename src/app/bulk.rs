@@ -1,0 +1,317 @@
+//! Commands on many incidents: the job is made at once, its work is done in the background, in short transactions.
+//!
+//! The results of a chunk are written by the transaction that changes its incidents, so whoever finds a job after a crash, this
+//! node or another, goes on after the last chunk that was committed: each incident has its turn once. A node takes one chunk
+//! of one job at a time, under the job's lock, and passes over jobs that another node has in hand.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_stream::try_stream;
+use futures_util::Stream;
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use super::idempotency::{Did, Repeatable};
+use super::incident::{IncidentEdit, OwnerChoice, Work};
+use super::link::lock;
+use super::{App, Command};
+use crate::domain::account::{OwnerId, Role};
+use crate::domain::bulk::{
+    BULK_CHUNK_INCIDENTS, BULK_INCIDENTS_MAX, BulkEdit, BulkItem, BulkJob, BulkResult, BulkState,
+};
+use crate::domain::change::{Cause, CauseKind};
+use crate::domain::filter::QueueFilter;
+use crate::domain::{BulkJobId, Error, IncidentId, Result};
+use crate::storage::{Reader, Tx};
+
+/// How often a node looks for work that nobody told it of: a job whose node has died.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the work rests after the database failed to do it.
+const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
+
+/// A follower is shown at most four states a second, as summaries are.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+
+/// How often a follower looks at a job that another node may have in hand.
+const LOOK_AT_PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Which incidents a job changes.
+#[derive(Clone, Debug)]
+pub enum BulkTarget {
+    /// These; one that is not there has its refusal among the results.
+    Incidents(Vec<IncidentId>),
+    /// Those that a filter selects when the job is made.
+    Queue(QueueFilter),
+}
+
+/// Who is told of work, and of work done.
+#[derive(Debug, Default)]
+pub struct Jobs {
+    work: Notify,
+    done: watch::Sender<u64>,
+}
+
+/// What one look for work came to.
+enum Turn {
+    Nothing,
+    Chunk { job: BulkJobId, changed: bool },
+}
+
+impl Repeatable for BulkJob {
+    type Receipt = BulkJobId;
+
+    fn receipt(&self) -> BulkJobId {
+        self.id
+    }
+
+    async fn again(reader: &Reader, id: BulkJobId) -> Result<Self> {
+        reader.bulk_job(id).await?.ok_or_else(|| Error::not_found("bulk job", id))
+    }
+}
+
+impl BulkTarget {
+    /// The incidents, each once, in the order in which everybody locks them.
+    async fn freeze(&self, reader: &Reader) -> Result<Vec<IncidentId>> {
+        let (path, ids) = match self {
+            Self::Incidents(ids) => {
+                let distinct: BTreeSet<IncidentId> = ids.iter().copied().collect();
+                ("target.ids", distinct.into_iter().collect())
+            }
+            Self::Queue(filter) => ("target.filter", reader.queue_ids(filter, BULK_INCIDENTS_MAX as u64 + 1).await?),
+        };
+        if ids.len() > BULK_INCIDENTS_MAX {
+            let message = format!("a job has at most {BULK_INCIDENTS_MAX} incidents");
+            return Err(Error::limit(path, message, BULK_INCIDENTS_MAX));
+        }
+        Ok(ids)
+    }
+}
+
+impl App {
+    /// How many incidents a job would have.
+    pub async fn count_bulk(&self, command: &Command, target: &BulkTarget) -> Result<u64> {
+        command.require(Role::Responder, "change incidents in bulk")?;
+        Ok(target.freeze(&self.store.read().await?).await?.len() as u64)
+    }
+
+    /// Makes a job; its work begins at once, and goes on after a restart, on any node.
+    pub async fn start_bulk(&self, command: &Command, target: BulkTarget, edit: BulkEdit) -> Result<Did<BulkJob>> {
+        command.require(Role::Responder, "change incidents in bulk")?;
+        let Some(actor) = &command.actor else { return Err(Error::forbidden("the desk itself has no jobs")) };
+        let edit = edit.checked()?;
+        let id = BulkJobId(self.clock.fresh_id());
+        let did = self
+            .once(command, |tx| {
+                let (target, edit) = (target.clone(), edit.clone());
+                Box::pin(async move {
+                    if let Some(Some(owner)) = edit.owner {
+                        known_owner(&tx, owner).await?;
+                    }
+                    let incidents = target.freeze(&tx).await?;
+                    let mut job = BulkJob {
+                        id,
+                        user: actor.user.id,
+                        actor: command.actor_image(),
+                        client_mutation_id: command.client_mutation_id.clone(),
+                        edit,
+                        total: incidents.len() as u64,
+                        changed: 0,
+                        unchanged: 0,
+                        refused: 0,
+                        state: BulkState::Running,
+                        created_at: command.at,
+                        finished_at: None,
+                    };
+                    job.count([], command.at);
+                    tx.insert_bulk_job(&job, &incidents).await?;
+                    Ok(job)
+                })
+            })
+            .await?;
+        self.jobs.work.notify_one();
+        Ok(did)
+    }
+
+    /// Stops a job: what was done stays done, the rest is left. Who asked for it may, and a manager.
+    pub async fn cancel_bulk(&self, command: &Command, id: BulkJobId) -> Result<Did<BulkJob>> {
+        command.require(Role::Responder, "stop a bulk job")?;
+        let did = self
+            .once(command, |tx| {
+                Box::pin(async move {
+                    let job = tx.lock_bulk_job(id).await?;
+                    let mut job = job.ok_or_else(|| Error::not_found("bulk job", id))?;
+                    let asked = |user| command.actor.as_ref().is_none_or(|actor| actor.user.id == user);
+                    if !asked(job.user) {
+                        command.require(Role::Manager, "stop another's bulk job")?;
+                    }
+                    if job.state == BulkState::Running {
+                        (job.state, job.finished_at) = (BulkState::Cancelled, Some(command.at));
+                        tx.save_bulk_job(&job).await?;
+                    }
+                    Ok(job)
+                })
+            })
+            .await?;
+        self.jobs.told();
+        Ok(did)
+    }
+
+    /// Follows a job: as it stands, then whenever it has gone on, to its end.
+    pub fn follow_bulk(&self, id: BulkJobId) -> impl Stream<Item = Result<BulkJob>> + use<> {
+        let app = self.clone();
+        try_stream! {
+            let mut done = app.jobs.done.subscribe();
+            let mut shown: Option<BulkJob> = None;
+            loop {
+                // Before the look, so that a chunk during it counts as one after it.
+                done.borrow_and_update();
+                let found = match app.store.read().await {
+                    Ok(reader) => reader.bulk_job(id).await,
+                    Err(error) => Err(error),
+                };
+                match found {
+                    Err(error) if error.may_pass() && shown.is_some() => {}
+                    found => {
+                        let job = found?.ok_or_else(|| Error::not_found("bulk job", id))?;
+                        if shown.as_ref() != Some(&job) {
+                            yield job.clone();
+                        }
+                        if job.state != BulkState::Running {
+                            return;
+                        }
+                        shown = Some(job);
+                    }
+                }
+                sleep(SHOW_EVERY).await;
+                // The end of the wait is the next look, whoever ended it.
+                timeout(LOOK_AT_PROGRESS_EVERY, done.changed()).await.ok();
+            }
+        }
+    }
+
+    /// Does the work of jobs, for ever.
+    pub(super) async fn work_on_jobs(self) {
+        let mut chunk = BULK_CHUNK_INCIDENTS;
+        loop {
+            match self.work_on_chunk(chunk).await {
+                Ok(Turn::Nothing) => {
+                    timeout(LOOK_EVERY, self.jobs.work.notified()).await.ok();
+                }
+                Ok(Turn::Chunk { job, changed }) => {
+                    tracing::debug!(bulk.job = %job, bulk.changed = changed, "a chunk is done");
+                    chunk = BULK_CHUNK_INCIDENTS;
+                    self.jobs.told();
+                }
+                Err(error) if error.may_pass() => {
+                    tracing::warn!(%error, "a bulk job waits for the database");
+                    sleep(PAUSE_AFTER_FAULT).await;
+                }
+                // One incident that cannot be changed must not hold up those behind it: it is found by going one at a time.
+                Err(error) if chunk > 1 => {
+                    tracing::warn!(%error, "a chunk of a bulk job failed, going on one by one");
+                    chunk = 1;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "an incident of a bulk job cannot be changed");
+                    if let Err(error) = self.pass_over().await {
+                        tracing::error!(%error, "nor be passed over");
+                        sleep(PAUSE_AFTER_FAULT).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes the next incidents of the oldest job: all of them, or none if the transaction fails.
+    async fn work_on_chunk(&self, size: usize) -> Result<Turn> {
+        let (turn, head) = self
+            .store
+            .transact(|tx| {
+                Box::pin(async move {
+                    let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
+                    let command = self.command_of(&tx, &job).await?;
+                    let waiting = tx.waiting_bulk_items(job.id, size).await?;
+                    // The incidents first, as everybody does: alerts come after them, in whatever order.
+                    tx.lock_incidents(&waiting.iter().map(|item| item.incident).collect::<Vec<_>>()).await?;
+                    let mut results = Vec::with_capacity(waiting.len());
+                    for BulkItem { ordinal, incident, .. } in waiting {
+                        let result = match tx.part(self.change_one(&tx, &command, incident, &job.edit)).await? {
+                            Ok(changed) => BulkResult::done(changed),
+                            Err(refusal) => BulkResult::refused(&refusal),
+                        };
+                        results.push((ordinal, result));
+                    }
+                    tx.settle_bulk_items(job.id, &results).await?;
+                    let before = job.changed;
+                    job.count(results.iter().map(|(_, result)| result), command.at);
+                    tx.save_bulk_job(&job).await?;
+                    Ok(Turn::Chunk { job: job.id, changed: job.changed > before })
+                })
+            })
+            .await?;
+        if let Turn::Chunk { changed: true, .. } = turn {
+            self.hub.committed(head.offset);
+        }
+        Ok(turn)
+    }
+
+    async fn change_one(&self, tx: &Tx, command: &Command, id: IncidentId, edit: &BulkEdit) -> Result<bool> {
+        command.require(Role::Responder, "change incidents in bulk")?;
+        let owner = edit.owner.map(|owner| owner.map(OwnerChoice::Id));
+        let edit = IncidentEdit { owner, ..edit.patch().into() };
+        let mut locked = lock(tx, &edit, Some(id)).await?;
+        let incident = locked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
+        let incident = incident.ok_or_else(|| Error::not_found("incident", id))?;
+        let work = Work { tx, app: self, command };
+        Ok(work.write(Some(incident.clone()), incident, edit, locked, None).await?.changed)
+    }
+
+    /// Whoever asked for a job, with the rights that it has now.
+    async fn command_of(&self, tx: &Tx, job: &BulkJob) -> Result<Command> {
+        let user = tx.users(&[job.user]).await?.pop();
+        let user = user.ok_or_else(|| Error::fault("working on a bulk job", "who asked for it is gone"))?;
+        let cause = Cause { kind: CauseKind::Bulk, name: "bulkUpdateIncidents".to_owned(), job: Some(job.id) };
+        Ok(Command {
+            actor: Some(tx.actor(user).await?),
+            at: self.clock.now(),
+            cause,
+            client_mutation_id: job.client_mutation_id.clone(),
+            idempotency_key: None,
+        })
+    }
+
+    /// Gives the next incident of the oldest job up.
+    async fn pass_over(&self) -> Result<()> {
+        let now = self.clock.now();
+        self.store
+            .transact(|tx| {
+                Box::pin(async move {
+                    let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(()) };
+                    let waiting = tx.waiting_bulk_items(job.id, 1).await?;
+                    let results: Vec<_> = waiting.iter().map(|item| (item.ordinal, BulkResult::failed())).collect();
+                    tx.settle_bulk_items(job.id, &results).await?;
+                    job.count(results.iter().map(|(_, result)| result), now);
+                    tx.save_bulk_job(&job).await
+                })
+            })
+            .await?;
+        self.jobs.told();
+        Ok(())
+    }
+}
+
+impl Jobs {
+    fn told(&self) {
+        self.done.send_modify(|chunks| *chunks += 1);
+    }
+}
+
+async fn known_owner(tx: &Tx, id: OwnerId) -> Result<()> {
+    let (noun, path) = match id {
+        OwnerId::User(_) => ("user", "edit.owner.user"),
+        OwnerId::Group(_) => ("group", "edit.owner.group"),
+    };
+    tx.owner(id).await?.map(drop).ok_or_else(|| Error::not_found(noun, id).at(path))
+}
