@@ -74,6 +74,12 @@ async fn a_refusal_is_kept_too(database: TestDatabase) {
     let link = json!({ "incidentId": id, "alerts": [alert], "idempotencyKey": "link-1" });
     let first = desk.deny("linkAlerts", link.clone()).await;
     assert_eq!(first.code, "CONFLICT");
+    let other = desk.ingest(vec![report("2", json!({}))], json!({ "incident": id })).await["alerts"][0]["id"].take();
+    let exchange =
+        json!({ "incidentId": id, "unlinkAlerts": [other], "linkAlerts": [alert], "idempotencyKey": "exchange" });
+    assert_eq!(desk.deny("updateIncident", exchange).await.code, "CONFLICT");
+    let held = desk.alert(other.as_str().expect("an id")).await["incident"]["id"].take();
+    assert_eq!(held, json!(id), "what it had begun is taken back");
     desk.act("unlinkAlerts", json!({ "incidentId": holder, "alerts": [alert] })).await;
     assert_eq!(desk.deny("linkAlerts", link.clone()).await, first, "nothing is done for it later");
     desk.act("linkAlerts", laid_over(link, json!({ "idempotencyKey": "link-2" }))).await;
