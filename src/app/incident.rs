@@ -303,6 +303,7 @@ impl Work<'_> {
             propagation.owner = true;
         }
         let mut facts = extra.facts;
+        let reported = !facts.is_empty();
         let unlinked = self.unlink(&incident, &edit.unlink, &mut locked, &mut facts).await?;
         let links = Links::choose(&incident, &edit, &locked)?;
         propagation = self.reopen_for(&mut incident, &links, &edit, propagation, &locked)?;
@@ -313,6 +314,7 @@ impl Work<'_> {
         let deltas = self.propagate(&incident, propagation, &links, next).await?;
         let summed = before.is_none()
             || !links.new.is_empty()
+            || reported
             || !unlinked.is_empty()
             || edit.patch.first_activity_at.is_some()
             || edit.patch.last_activity_at.is_some();

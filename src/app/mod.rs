@@ -3,6 +3,7 @@
 pub mod account;
 pub mod alert;
 pub mod comment;
+pub mod correlation;
 pub mod incident;
 mod link;
 pub mod report;

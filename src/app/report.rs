@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::alert::{Ingested, Into};
+use super::alert::{Ingest, Ingested, Into};
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::AlertDraft;
@@ -52,7 +52,8 @@ impl App {
         let passed_over = total - news.len();
         let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
-        let mut ingested = self.ingest(tx, &Command { at, ..command }, drafts, Into::Nowhere, new_incident).await?;
+        let ingest = Ingest::new(drafts, Into::Nowhere);
+        let mut ingested = self.ingest(tx, &Command { at, ..command }, ingest, new_incident).await?;
         ingested.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =
             ingested.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();

@@ -6,6 +6,7 @@ pub mod change;
 pub mod classification;
 pub mod clock;
 pub mod comment;
+pub mod correlation;
 pub mod entity;
 pub mod error;
 pub mod filter;

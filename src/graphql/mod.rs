@@ -6,6 +6,7 @@ mod alert;
 mod comment;
 mod connection;
 mod context;
+mod correlation;
 pub mod error;
 mod filter;
 mod incident;

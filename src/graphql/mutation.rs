@@ -6,9 +6,10 @@ use super::account::{Group, User};
 use super::alert::Alert;
 use super::comment::Comment;
 use super::context::{View, app, command};
+use super::correlation::Correlation;
 use super::incident::Incident;
 use super::input::*;
-use crate::app::alert::{AlertOutcome, Ingested};
+use crate::app::alert::{AlertOutcome, Ingest, Ingested};
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
 use crate::domain::alert::AlertDraft;
@@ -74,8 +75,10 @@ pub struct IngestPayload {
     updated: usize,
     /// How many were known and say the same.
     unchanged: usize,
-    /// The incident that they went into.
+    /// The incident that they went into; null where that are several.
     incident: Option<Incident>,
+    /// Where each alert is now and why, in the batch's order, where they were to be correlated; else none.
+    correlations: Vec<Correlation>,
     /// The end of the log after it.
     position: String,
     /// What the client called it.
@@ -424,9 +427,10 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
     ) -> Result<IngestPayload> {
-        let IngestAlertInput { alert, into, client_mutation_id } = input;
+        let IngestAlertInput { alert, into, system_tags, client_mutation_id } = input;
         let draft = alert.read().map_err(|error| error.below("alert"));
-        ingest(ctx, draft.map(|draft| vec![draft]), into.as_ref(), client_mutation_id).await
+        let ingested = taken_in(draft.map(|draft| vec![draft]), into.as_ref(), &system_tags);
+        ingest(ctx, ingested, client_mutation_id).await
     }
 
     /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
@@ -435,12 +439,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
     ) -> Result<IngestPayload> {
-        let IngestAlertsInput { alerts, into, client_mutation_id } = input;
+        let IngestAlertsInput { alerts, into, system_tags, client_mutation_id } = input;
         let drafts = alerts
             .into_iter()
             .enumerate()
             .map(|(index, alert)| alert.read().map_err(|error| error.below(&format!("alerts.{index}"))));
-        ingest(ctx, drafts.collect(), into.as_ref(), client_mutation_id).await
+        ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), client_mutation_id).await
     }
 
     /// Changes an alert by hand: status, classification, owner.
@@ -519,19 +523,20 @@ impl Mutation {
     }
 }
 
-async fn ingest(
-    ctx: &Context<'_>,
-    drafts: Result<Vec<AlertDraft>>,
-    into: Option<&IngestTarget>,
-    client_mutation_id: Option<String>,
-) -> Result<IngestPayload> {
+fn taken_in(drafts: Result<Vec<AlertDraft>>, into: Option<&IngestTarget>, tags: &[TagInput]) -> Result<Ingest> {
+    Ok(Ingest { alerts: drafts?, into: ingest_target(into)?, system_tags: system_tags("systemTags", tags)? })
+}
+
+async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, client_mutation_id: Option<String>) -> Result<IngestPayload> {
     let ingested = async {
         let command = command(ctx, client_mutation_id.clone())?;
-        app(ctx)?.ingest_alerts(&command, drafts?, ingest_target(into)?).await
+        app(ctx)?.ingest_alerts(&command, asked?).await
     };
-    let Ingested { alerts, created, updated, unchanged, incident, position } = ingested.await.map_err(below)?;
+    let Ingested { alerts, created, updated, unchanged, incident, correlations, position } =
+        ingested.await.map_err(below)?;
     let view = View::fresh(ctx)?;
     Ok(IngestPayload {
+        correlations: correlations.into_iter().map(|correlated| Correlation::new(&view, correlated)).collect(),
         alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
         created,
         updated,

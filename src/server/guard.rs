@@ -56,12 +56,13 @@ pub struct Limits {
 /// How long the lists are taken to be that come without pages: by the name of the field, as the guard knows no types. A
 /// few times what a busy desk has, far below what the product allows, so that neither many rows of long lists pass nor
 /// the page of an ordinary incident fails.
-pub const LISTS: [(&str, usize); 17] = [
+pub const LISTS: [(&str, usize); 19] = [
     ("added", 5),
     ("alerts", 10),
     ("byOwner", 50),
     ("bySeverity", 4),
     ("byStatus", 2),
+    ("correlations", 10),
     ("entities", 10),
     ("entries", 2),
     ("groups", 20),
@@ -71,6 +72,7 @@ pub const LISTS: [(&str, usize); 17] = [
     ("product", 20),
     ("removed", 5),
     ("severity", 4),
+    ("sharedEntities", 5),
     ("status", 4),
     ("tags", 5),
     ("users", 100),

@@ -247,7 +247,13 @@ async fn a_transaction_takes_consecutive_positions(database: TestDatabase) {
     for (index, holder) in holders.iter().enumerate() {
         let drafts = vec![alert(&app, &format!("a{index}")).await];
         let into = watchfloor::app::alert::Into::Incident(*holder);
-        link.push(app.ingest_alerts(&command, drafts, into).await.expect("an ingest").alerts[0].id);
+        link.push(
+            app.ingest_alerts(&command, watchfloor::app::alert::Ingest::new(drafts, into))
+                .await
+                .expect("an ingest")
+                .alerts[0]
+                .id,
+        );
     }
     let before = changes(&app).await.len();
     let edit = IncidentEdit {
@@ -302,7 +308,8 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
         drafts.push(alert(app, &format!("r{number}")).await);
     }
     let into = watchfloor::app::alert::Into::Incident(ids[0]);
-    let alerts = app.ingest_alerts(&ingest, drafts, into).await.expect("an ingest").alerts;
+    let alerts =
+        app.ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into)).await.expect("an ingest").alerts;
     let alerts: Arc<Vec<_>> = Arc::new(alerts.into_iter().map(|alert| alert.id).collect());
     let callers: Vec<_> = (0..callers)
         .map(|caller| {
