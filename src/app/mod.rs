@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::clock::Clock;
+use crate::domain::policy::Policies;
 use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
 use crate::storage::Store;
@@ -29,6 +30,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// Time and fresh ids.
     pub clock: Clock,
+    /// What its operator asks for.
+    pub policies: Policies,
 }
 
 /// Who asks for a command, when, and what it is called: the same for every command.
@@ -66,12 +69,12 @@ impl App {
         }
     }
 
-    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. The relay
-    /// runs until its handle is aborted or the process ends.
+    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. No policy is
+    /// set. The relay runs until its handle is aborted or the process ends.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
-        let app = Self { store, hub, clock };
+        let app = Self { store, hub, clock, policies: Policies::default() };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
         let relay = tokio::spawn(relay::run(app.store.clone(), app.hub.clone(), start));

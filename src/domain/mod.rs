@@ -12,6 +12,7 @@ pub mod error;
 pub mod filter;
 pub mod incident;
 pub mod instant;
+pub mod policy;
 pub mod position;
 pub mod queue;
 pub mod response_times;

@@ -14,6 +14,7 @@ mod input;
 mod markdown;
 mod mutation;
 pub mod nulls;
+mod policy;
 mod query;
 #[expect(
     clippy::duplicated_attributes,

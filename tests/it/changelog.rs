@@ -14,6 +14,7 @@ use watchfloor::domain::alert::{AlertDraft, Report};
 use watchfloor::domain::change::Change;
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::{Patch, Severity, Status};
+use watchfloor::domain::policy::Policies;
 use watchfloor::domain::queue::QueueRow;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::{Hub, RingLimits};
@@ -43,7 +44,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1 }));
-    let app = App { store, hub, clock: Clock::manual(monday()) };
+    let app = App { store, hub, clock: Clock::manual(monday()), policies: Policies::default() };
     app.ensure_local_manager().await.expect("a caller");
     app
 }

@@ -24,6 +24,7 @@ mod multipart;
 mod nodes;
 mod pages;
 mod plans;
+mod policy;
 mod protocol_http;
 mod protocol_legacy;
 mod protocol_peers;
