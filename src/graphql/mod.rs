@@ -22,6 +22,7 @@ mod query;
 )]
 mod queue;
 mod response_times;
+mod similar;
 mod subscription;
 mod summary;
 

@@ -17,6 +17,7 @@ mod line;
 mod queue;
 mod report;
 mod response_times;
+mod similar;
 mod suggestion;
 mod summary;
 mod tag;
@@ -51,6 +52,7 @@ pub use line::{Line, Word};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;
 pub use sea_orm::Statement;
+pub use similar::{SharedEntity, SimilarIncident};
 pub use suggestion::{AssigneeSuggestion, TagSuggestion};
 pub use text::TextKey;
 

@@ -37,6 +37,7 @@ mod restart;
 mod resume;
 mod schema;
 mod sharing;
+mod similar;
 mod sse;
 mod statements;
 mod subscription;
