@@ -314,8 +314,8 @@ impl Work<'_> {
         }
         let deltas = self.propagate(&incident, propagation, &links, next).await?;
         let summed = before.is_none()
-            || !links.new.is_empty()
             || reported
+            || !links.new.is_empty()
             || !unlinked.is_empty()
             || edit.patch.first_activity_at.is_some()
             || edit.patch.last_activity_at.is_some();

@@ -46,8 +46,8 @@ use crate::domain::{Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
-pub use entity::{EntitySpan, IncidentEntity};
 pub use correlation::OpenIncident;
+pub use entity::{EntitySpan, IncidentEntity};
 pub use line::{Line, Word};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;

@@ -296,6 +296,7 @@ pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents
                     any: dice.chance(50).then(|| names(dice, &TAGS)),
                     all: dice.chance(30).then(|| names(dice, &TAGS[..dice.clone().below(3)])),
                     none: dice.chance(40).then(|| names(dice, &TAGS)),
+                    kind: dice.chance(25).then(|| dice.some(&[TagKind::Custom, TagKind::Expert])),
                 });
             }
             6 => {
