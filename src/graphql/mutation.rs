@@ -533,7 +533,7 @@ async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, client_mutation_id: Op
         app(ctx)?.ingest_alerts(&command, asked?).await
     };
     let Ingested { alerts, created, updated, unchanged, incident, correlations, position } =
-        ingested.await.map_err(below)?;
+        ingested.await.map_err(|error| below(error.reworded(&[("addTags", "systemTags")])))?;
     let view = View::fresh(ctx)?;
     Ok(IngestPayload {
         correlations: correlations.into_iter().map(|correlated| Correlation::new(&view, correlated)).collect(),
