@@ -84,6 +84,7 @@ async fn serve_desk(options: Serve) -> Result<()> {
         tracing::warn!("{caution}");
     }
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
+    let app = App { policies: options.serving.policies(), ..app };
     serve(app, relay, &options.serving, |address| {
         tracing::info!(
             listen = %address,
@@ -109,6 +110,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
     };
     let store = connect(&database).await?;
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
+    let app = App { policies: options.serving.policies(), ..app };
     let story_start = app.clock.now();
     let told = app.store.read().await?.head().await?.offset > 0;
     if !told {

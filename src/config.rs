@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::account::Role;
+use crate::domain::policy::Policies;
 use crate::realtime::RingLimits;
 use crate::server::routes::Settings;
 use crate::storage::StoreOptions;
@@ -167,6 +169,32 @@ pub struct Serving {
     /// Newest frames that subscribers of one query share, for those who are behind or come back: in bytes.
     #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::group::GroupSettings::default().tail_bytes)]
     pub group_bytes: usize,
+    /// What is asked for when an incident is resolved or reopened.
+    #[command(flatten)]
+    pub policy: Policy,
+}
+
+/// What a desk asks for beyond what the product does. Imports are exempt: they tell how other people's cases ended.
+#[derive(Args, Clone, Debug)]
+pub struct Policy {
+    /// Whether an incident is resolved only with a resolution note.
+    #[arg(long, env = "WATCHFLOOR_RESOLVE_NEEDS_NOTE", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "TRUTH")]
+    pub resolve_needs_note: bool,
+    /// Whether an incident is resolved only with a classification, given then or before.
+    #[arg(long, env = "WATCHFLOOR_RESOLVE_NEEDS_CLASSIFICATION", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "TRUTH")]
+    pub resolve_needs_classification: bool,
+    /// Who may reopen a resolved incident: every responder, or managers alone.
+    #[arg(long, env = "WATCHFLOOR_REOPEN_ROLE", value_enum, default_value_t = ReopenRole::Responder, value_name = "ROLE")]
+    pub reopen_role: ReopenRole,
+}
+
+/// Who may reopen a resolved incident. A reader never may: reopening is triage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReopenRole {
+    /// Every responder.
+    Responder,
+    /// Managers.
+    Manager,
 }
 
 impl Serving {
@@ -191,6 +219,18 @@ impl Serving {
         settings.groups.tail_frames = self.group_frames;
         settings.groups.tail_bytes = self.group_bytes;
         settings
+    }
+
+    /// What the desk asks for.
+    pub fn policies(&self) -> Policies {
+        Policies {
+            resolve_needs_note: self.policy.resolve_needs_note,
+            resolve_needs_classification: self.policy.resolve_needs_classification,
+            reopen_role: match self.policy.reopen_role {
+                ReopenRole::Responder => Role::Responder,
+                ReopenRole::Manager => Role::Manager,
+            },
+        }
     }
 
     /// How much of the newest log is kept in memory.
@@ -254,6 +294,21 @@ pub struct Demo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn policies_are_off_until_they_are_set() {
+        let policies = |flags: &[&str]| {
+            let cli = Cli::try_parse_from(["watchfloor", "serve"].iter().chain(flags)).expect("settings");
+            let Action::Serve(serve) = cli.action else { panic!("another action") };
+            serve.serving.policies()
+        };
+        assert_eq!(policies(&[]), Policies::default());
+        let set =
+            policies(&["--resolve-needs-note", "--resolve-needs-classification=true", "--reopen-role", "manager"]);
+        let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
+        assert_eq!(set, all);
+        assert!(Cli::try_parse_from(["watchfloor", "serve", "--reopen-role", "reader"]).is_err());
+    }
 
     #[test]
     fn a_connection_outlasts_the_socket_that_has_to_say_why_it_ends() {

@@ -11,6 +11,7 @@ mod m20261124_000002_binary_order;
 mod m20261124_000003_account_changes;
 mod m20261125_000001_idempotency;
 mod m20261125_000006_bulk;
+mod m20261125_000007_open_entities;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_account_changes::Migration),
             Box::new(m20261125_000001_idempotency::Migration),
             Box::new(m20261125_000006_bulk::Migration),
+            Box::new(m20261125_000007_open_entities::Migration),
         ]
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::correlation::{Correlated, CorrelatedReceipt, Plan, correlated_again, tell};
 use super::idempotency::{Did, Repeatable};
 use super::incident::{Extra, IncidentEdit, OwnerChoice, Work};
 use super::link::Locked;
@@ -13,13 +14,15 @@ use crate::domain::account::Role;
 use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertStatus};
 use crate::domain::change::{AlertDelta, Entry};
 use crate::domain::classification::Classification;
-use crate::domain::incident::Incident;
+use crate::domain::correlation::Correlation;
+use crate::domain::incident::{Incident, Patch};
 use crate::domain::position::Position;
+use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{Reader, Tx};
 
 /// Where the alerts of an ingest go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Into {
     /// Nowhere: new ones belong to no incident, known ones stay where they are.
     Nowhere,
@@ -27,6 +30,27 @@ pub enum Into {
     Incident(IncidentId),
     /// Into a new incident, made from those that no incident holds.
     NewIncident,
+    /// Each that no incident holds into the open incident that shares entities with it, or into a new one with those of the
+    /// batch that do.
+    Correlate(Correlation),
+}
+
+/// Alerts to take in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingest {
+    /// The alerts.
+    pub alerts: Vec<AlertDraft>,
+    /// Where they go.
+    pub into: Into,
+    /// System tags for each incident that alerts go into.
+    pub system_tags: Vec<Tag>,
+}
+
+impl Ingest {
+    /// Alerts that bring no tags.
+    pub fn new(alerts: Vec<AlertDraft>, into: Into) -> Self {
+        Self { alerts, into, system_tags: Vec::new() }
+    }
 }
 
 /// What an ingest did.
@@ -40,8 +64,10 @@ pub struct Ingested {
     pub updated: usize,
     /// How many were known and say the same.
     pub unchanged: usize,
-    /// The incident that they went into.
+    /// The incident that they went into; of several incidents none.
     pub incident: Option<Incident>,
+    /// Where each alert is, in the batch's order, if they were to be correlated.
+    pub correlations: Vec<Correlated>,
     /// The end of the log after it.
     pub position: Position,
     /// Whether all this was done by an earlier call under the same idempotency key.
@@ -81,6 +107,7 @@ pub(super) struct Taken {
     updated: usize,
     pub(super) unchanged: usize,
     incident: Option<Incident>,
+    correlations: Vec<Correlated>,
 }
 
 /// The same, as it is kept for a retry.
@@ -91,12 +118,13 @@ pub(super) struct TakenReceipt {
     updated: usize,
     unchanged: usize,
     incident: Option<IncidentId>,
+    correlations: Vec<CorrelatedReceipt>,
 }
 
 impl Taken {
     pub(super) fn at(self, position: Position, replayed: bool) -> Ingested {
-        let Self { alerts, created, updated, unchanged, incident } = self;
-        Ingested { alerts, created, updated, unchanged, incident, position, replayed }
+        let Self { alerts, created, updated, unchanged, incident, correlations } = self;
+        Ingested { alerts, created, updated, unchanged, incident, correlations, position, replayed }
     }
 }
 
@@ -110,19 +138,21 @@ impl Repeatable for Taken {
             updated: self.updated,
             unchanged: self.unchanged,
             incident: self.incident.as_ref().map(|incident| incident.id),
+            correlations: self.correlations.iter().map(Correlated::receipt).collect(),
         }
     }
 
     async fn again(reader: &Reader, receipt: TakenReceipt) -> Result<Self> {
-        let TakenReceipt { alerts: ids, created, updated, unchanged, incident } = receipt;
+        let TakenReceipt { alerts: ids, created, updated, unchanged, incident, correlations } = receipt;
         let found: HashMap<AlertId, Alert> =
             reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
         let incident = match incident {
             Some(id) => reader.incident(id).await?,
             None => None,
         };
+        let correlations = correlated_again(reader, &found, correlations).await?;
         let alerts = ids.iter().filter_map(|id| found.get(id).cloned()).collect();
-        Ok(Self { alerts, created, updated, unchanged, incident })
+        Ok(Self { alerts, created, updated, unchanged, incident, correlations })
     }
 }
 
@@ -150,13 +180,13 @@ impl Repeatable for Touched {
 }
 
 /// How a batch's drafts met the alerts that are known.
-struct Sorted {
+pub(super) struct Sorted {
     order: Vec<AlertId>,
     new: Vec<(Alert, Option<String>)>,
     /// Known ones that now say something else.
     altered: Vec<Alert>,
     /// What changed of those that an incident holds, by that incident.
-    reported: BTreeMap<IncidentId, Vec<AlertDelta>>,
+    pub(super) reported: BTreeMap<IncidentId, Vec<AlertDelta>>,
     unchanged: usize,
 }
 
@@ -164,13 +194,17 @@ impl App {
     /// Takes in alerts: the same key again is an update of the same alert. One transaction; one change for each incident
     /// that any of them concerns.
     ///
-    /// Refused: an empty batch, more than 5,000, an alert that another incident holds than the one that is named.
-    pub async fn ingest_alerts(&self, command: &Command, alerts: Vec<AlertDraft>, into: Into) -> Result<Ingested> {
+    /// Refused: an empty batch, more than 5,000, an alert that another incident holds than the one that is named, system tags
+    /// for no incident.
+    pub async fn ingest_alerts(&self, command: &Command, ingest: Ingest) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
-        if alerts.is_empty() {
+        if ingest.alerts.is_empty() {
             return Err(Error::invalid("alerts", "a batch has at least one alert"));
         }
-        if alerts.len() > ALERTS_PER_BATCH_MAX {
+        if ingest.into == Into::Nowhere && !ingest.system_tags.is_empty() {
+            return Err(Error::invalid("systemTags", "tags are an incident's: say into which one the alerts go"));
+        }
+        if ingest.alerts.len() > ALERTS_PER_BATCH_MAX {
             let message = format!("at most {ALERTS_PER_BATCH_MAX} alerts at once");
             return Err(Error::limit("alerts", message, ALERTS_PER_BATCH_MAX));
         }
@@ -178,8 +212,8 @@ impl App {
         let command = command.ingesting();
         let Did { done, position, replayed, head } = self
             .once(&command, |tx| {
-                let (alerts, command) = (alerts.clone(), command.clone());
-                Box::pin(async move { self.ingest(&tx, &command, alerts, into, new_incident).await })
+                let (ingest, command) = (ingest.clone(), command.clone());
+                Box::pin(async move { self.ingest(&tx, &command, ingest, new_incident).await })
             })
             .await?;
         self.hub.committed(head.offset);
@@ -190,15 +224,19 @@ impl App {
         &self,
         tx: &Tx,
         command: &Command,
-        drafts: Vec<AlertDraft>,
-        into: Into,
+        ingest: Ingest,
         new_incident: IncidentId,
     ) -> Result<Taken> {
+        let Ingest { alerts: drafts, into, system_tags: tags } = ingest;
+        let plan = match &into {
+            Into::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
+            _ => Plan::default(),
+        };
         let keys: Vec<(String, String)> = drafts
             .iter()
             .map(|draft| (draft.report.provider.clone(), draft.report.provider_alert_id.clone()))
             .collect();
-        let mut locked = self.lock_known(tx, &keys, into).await?;
+        let mut locked = self.lock_known(tx, &keys, &into, &plan).await?;
         let sorted = self.sort(tx, command, drafts, &locked).await?;
         tx.insert_alerts(&sorted.new).await?;
         let (created, unchanged) = (sorted.new.len(), sorted.unchanged);
@@ -206,9 +244,12 @@ impl App {
         for alert in sorted.new.iter().map(|(alert, _)| alert).chain(&sorted.altered) {
             locked.alerts.insert(alert.id, alert.clone());
         }
-        let target = self.target(tx, command, into, &sorted, &mut locked, new_incident).await?;
+        let work = Work { tx, app: self, command };
+        let gathered = Box::pin(work.gather(plan, &tags, &sorted, &mut locked)).await?;
+        let target = work.target(&into, tags, &sorted, &mut locked, new_incident).await?;
         for (holder, alerts) in &sorted.reported {
-            if target.as_ref().is_some_and(|target| target.id == *holder) {
+            let told = target.as_ref().is_some_and(|target| target.id == *holder);
+            if told || gathered.incidents.contains(holder) {
                 continue;
             }
             let Some(before) = locked.holders.get(holder) else { continue };
@@ -216,22 +257,25 @@ impl App {
         }
         let by_id: HashMap<AlertId, Alert> =
             tx.alerts(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
-        let alerts = sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
-        Ok(Taken { alerts, created, updated, unchanged, incident: target })
+        let alerts: Vec<Alert> = sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+        let correlations = tell(tx, &into, &alerts, &gathered).await?;
+        let incident = target.or_else(|| the_one(&correlations));
+        Ok(Taken { alerts, created, updated, unchanged, incident, correlations })
     }
 
-    /// Locks the incidents that hold known alerts of the batch, and the target, then the alerts.
-    async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: Into) -> Result<Locked> {
+    /// Locks the incidents that hold known alerts of the batch, and the targets, then the alerts.
+    async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: &Into, plan: &Plan) -> Result<Locked> {
         let known = tx.alerts_by_key(keys).await?;
         let mut incidents: BTreeSet<IncidentId> = known.iter().filter_map(|alert| alert.incident).collect();
+        incidents.extend(plan.incidents());
         if let Into::Incident(target) = into {
-            incidents.insert(target);
+            incidents.insert(*target);
         }
         let incidents: Vec<IncidentId> = incidents.into_iter().collect();
         let holders: BTreeMap<IncidentId, Incident> =
             tx.lock_incidents(&incidents).await?.into_iter().map(|incident| (incident.id, incident)).collect();
         if let Into::Incident(target) = into
-            && holders.get(&target).is_none_or(|incident| incident.deleted_at.is_some())
+            && holders.get(target).is_none_or(|incident| incident.deleted_at.is_some())
         {
             return Err(Error::not_found("incident", target).at("into.incident"));
         }
@@ -241,7 +285,11 @@ impl App {
         if alerts.values().any(|alert| alert.incident.is_some_and(|holder| !holders.contains_key(&holder))) {
             return Err(Error::Busy);
         }
-        Ok(Locked { holders, alerts })
+        let locked = Locked { holders, alerts };
+        if let Into::Correlate(_) = into {
+            plan.check(&locked)?;
+        }
+        Ok(locked)
     }
 
     /// Holds each draft against the known alerts and writes what known ones say now. A key twice in one batch: the later
@@ -308,57 +356,6 @@ impl App {
         Ok(sorted)
     }
 
-    /// Puts the batch into the incident that was asked for, if one was.
-    async fn target(
-        &self,
-        tx: &Tx,
-        command: &Command,
-        into: Into,
-        sorted: &Sorted,
-        locked: &mut Locked,
-        new_incident: IncidentId,
-    ) -> Result<Option<Incident>> {
-        let free = |locked: &Locked| -> Vec<AlertId> {
-            let unheld = |id: &&AlertId| locked.alerts.get(*id).is_some_and(|alert| alert.incident.is_none());
-            sorted.order.iter().filter(unheld).copied().collect()
-        };
-        let work = Work { tx, app: self, command };
-        match into {
-            Into::Nowhere => Ok(None),
-            Into::NewIncident => {
-                let link = free(locked);
-                if link.is_empty() {
-                    return Ok(None);
-                }
-                let number = tx.next_incident_number().await?;
-                let incident = Incident::new(new_incident, number, command.at);
-                let edit = IncidentEdit { link, ..IncidentEdit::default() };
-                let alerts = std::mem::take(&mut locked.alerts);
-                let done = work.write(None, incident, edit, Locked { holders: BTreeMap::new(), alerts }, None).await?;
-                Ok(Some(done.incident))
-            }
-            Into::Incident(id) => {
-                let elsewhere = sorted.order.iter().filter_map(|alert| {
-                    let holder = locked.alerts.get(alert)?.incident.filter(|holder| *holder != id)?;
-                    Some((*alert, holder))
-                });
-                if let Some((alert, holder)) = elsewhere.into_iter().next() {
-                    let number = locked.holders.get(&holder).map_or(0, |incident| incident.number);
-                    let now = json!({ "alert": alert.to_string(), "incident": holder.to_string(), "number": number });
-                    return Err(Error::conflict(format!("alert {alert} is in INC-{number}"), now));
-                }
-                let Some(before) = locked.holders.get(&id).cloned() else {
-                    return Err(Error::not_found("incident", id));
-                };
-                let edit = IncidentEdit { link: free(locked), ..IncidentEdit::default() };
-                let reported = sorted.reported.get(&id).cloned().unwrap_or_default();
-                let alerts = std::mem::take(&mut locked.alerts);
-                let links = Locked { holders: BTreeMap::new(), alerts };
-                Ok(Some(work.join(before, edit, links, &reported).await?))
-            }
-        }
-    }
-
     /// Changes an alert by hand. The incident that holds it gets a change that says so.
     pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<AlertOutcome> {
         command.require(Role::Responder, "update an alert")?;
@@ -380,6 +377,13 @@ impl App {
     pub async fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
         self.store.read().await?.alerts_by_key(keys).await
     }
+}
+
+/// The incident of all, if they are in one.
+fn the_one(correlations: &[Correlated]) -> Option<Incident> {
+    let (first, rest) = correlations.split_first()?;
+    let same = rest.iter().all(|other| other.incident.id == first.incident.id);
+    same.then(|| first.incident.clone())
 }
 
 /// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name.
@@ -406,15 +410,66 @@ async fn name_again(tx: &Tx, incident: &Incident, alerts: &[AlertDelta]) -> Resu
 }
 
 impl Work<'_> {
+    /// Puts the batch into the incident that was asked for, if one was.
+    async fn target(
+        &self,
+        into: &Into,
+        tags: Vec<Tag>,
+        sorted: &Sorted,
+        locked: &mut Locked,
+        new_incident: IncidentId,
+    ) -> Result<Option<Incident>> {
+        let free = |locked: &Locked| -> Vec<AlertId> {
+            let unheld = |id: &&AlertId| locked.alerts.get(*id).is_some_and(|alert| alert.incident.is_none());
+            sorted.order.iter().filter(unheld).copied().collect()
+        };
+        let tagged = IncidentEdit::from(Patch { add_tags: tags, ..Patch::default() });
+        match into {
+            Into::Nowhere | Into::Correlate(_) => Ok(None),
+            Into::NewIncident => {
+                let link = free(locked);
+                if link.is_empty() {
+                    return Ok(None);
+                }
+                let number = self.tx.next_incident_number().await?;
+                let incident = Incident::new(new_incident, number, self.command.at);
+                let edit = IncidentEdit { link, ..tagged };
+                let alerts = std::mem::take(&mut locked.alerts);
+                let done = self.write(None, incident, edit, Locked { holders: BTreeMap::new(), alerts }, None).await?;
+                Ok(Some(done.incident))
+            }
+            Into::Incident(id) => {
+                let id = *id;
+                let elsewhere = sorted.order.iter().filter_map(|alert| {
+                    let holder = locked.alerts.get(alert)?.incident.filter(|holder| *holder != id)?;
+                    Some((*alert, holder))
+                });
+                if let Some((alert, holder)) = elsewhere.into_iter().next() {
+                    let number = locked.holders.get(&holder).map_or(0, |incident| incident.number);
+                    let now = json!({ "alert": alert.to_string(), "incident": holder.to_string(), "number": number });
+                    return Err(Error::conflict(format!("alert {alert} is in INC-{number}"), now));
+                }
+                let Some(before) = locked.holders.get(&id).cloned() else {
+                    return Err(Error::not_found("incident", id));
+                };
+                let edit = IncidentEdit { link: free(locked), ..tagged };
+                let reported = sorted.reported.get(&id).cloned().unwrap_or_default();
+                let alerts = std::mem::take(&mut locked.alerts);
+                let links = Locked { holders: BTreeMap::new(), alerts };
+                Ok(Some(self.join(before, edit, links, &reported).await?))
+            }
+        }
+    }
+
     /// Links alerts to an incident and records those that were reported anew, as one change.
-    async fn join(
+    pub(super) async fn join(
         &self,
         before: Incident,
         edit: IncidentEdit,
         locked: Locked,
         anew: &[AlertDelta],
     ) -> Result<Incident> {
-        if edit.link.is_empty() {
+        if edit == IncidentEdit::default() {
             return match anew.is_empty() {
                 true => Ok(before),
                 false => report(self.tx, self.command, &before, anew).await,

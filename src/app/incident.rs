@@ -359,15 +359,18 @@ impl Work<'_> {
             propagation.owner = true;
         }
         let mut facts = extra.facts;
+        let reported = !facts.is_empty();
         let unlinked = self.unlink(&incident, &edit.unlink, &mut locked, &mut facts).await?;
         let links = Links::choose(&incident, &edit, &locked)?;
         propagation = self.reopen_for(&mut incident, &links, &edit, propagation, &locked)?;
+        self.obey_policies(before.as_ref(), &incident, &edit)?;
         self.tx.place_alerts(&links.new, Some(incident.id), at).await?;
         if !links.new.is_empty() {
             facts.push(Entry::AlertsLinked { alerts: links.new.clone(), from: links.from.clone() });
         }
         let deltas = self.propagate(&incident, propagation, &links, next).await?;
         let summed = before.is_none()
+            || reported
             || !links.new.is_empty()
             || !unlinked.is_empty()
             || edit.patch.first_activity_at.is_some()
@@ -393,6 +396,16 @@ impl Work<'_> {
         self.tx.hold_entities(incident.id, next, &links.new).await?;
         self.take_from_holders(&incident, &links, locked).await?;
         Ok(Done { incident, changed, alerts: touched, comment })
+    }
+
+    /// Refuses what the desk's policies do not allow. An import is exempt: it tells how other people's cases ended, and a record
+    /// that lacks what is asked for here would be lost, not mended.
+    fn obey_policies(&self, before: Option<&Incident>, incident: &Incident, edit: &IncidentEdit) -> Result<()> {
+        if self.command.cause.kind == CauseKind::Import {
+            return Ok(());
+        }
+        let path = if edit.patch.status.is_some() { "status" } else { "reopen" };
+        self.app.policies.check(before, incident, self.command.actor.as_ref(), path)
     }
 
     /// The owner that a caller chose; the pick is noted for its suggestions.

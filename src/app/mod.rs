@@ -4,6 +4,7 @@ pub mod account;
 pub mod alert;
 pub mod bulk;
 pub mod comment;
+pub mod correlation;
 pub mod idempotency;
 pub mod incident;
 mod link;
@@ -21,6 +22,7 @@ use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::clock::Clock;
 use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::policy::Policies;
 use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
 use crate::storage::Store;
@@ -36,6 +38,8 @@ pub struct App {
     pub clock: Clock,
     /// Bulk jobs: who works on them, and who follows.
     pub jobs: Arc<Jobs>,
+    /// What its operator asks for.
+    pub policies: Policies,
 }
 
 /// Who asks for a command, when, and what it is called: the same for every command.
@@ -91,11 +95,11 @@ impl App {
     }
 
     /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay and the work on
-    /// bulk jobs. Both run until the handle is aborted or the process ends.
+    /// bulk jobs. No policy is set. Both run until the handle is aborted or the process ends.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
-        let app = Self { store, hub, clock, jobs: Arc::default() };
+        let app = Self { store, hub, clock, jobs: Arc::default(), policies: Policies::default() };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
         let open = app.clone();

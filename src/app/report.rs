@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::alert::{Ingested, Into, Taken};
+use super::alert::{Ingest, Ingested, Into, Taken};
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::AlertDraft;
@@ -45,7 +45,8 @@ impl App {
         let passed_over = total - news.len();
         let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
-        let mut taken = self.ingest(tx, &Command { at, ..command }, drafts, Into::Nowhere, new_incident).await?;
+        let ingest = Ingest::new(drafts, Into::Nowhere);
+        let mut taken = self.ingest(tx, &Command { at, ..command }, ingest, new_incident).await?;
         taken.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =
             taken.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();

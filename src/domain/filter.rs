@@ -11,6 +11,7 @@ use super::entity::{EntityKey, EntityKind};
 use super::incident::{Severity, Status};
 use super::position::Fingerprint;
 use super::queue::QueueRow;
+use super::tag::TagKind;
 use super::{Error, GroupId, Instant, Result, UserId, entity, tag, text};
 
 /// The deepest nesting of `and`, `or` and `not`: deeper ones are written by no person and by no program on purpose.
@@ -58,6 +59,9 @@ pub struct TagFilter {
     /// None of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub none: Option<Vec<String>>,
+    /// Any tag of one of these kinds, whatever its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Vec<TagKind>>,
 }
 
 /// An entity that an alert of the incident names.
@@ -335,6 +339,7 @@ impl IncidentFilter {
                 list.iter_mut().flatten().for_each(|name| *name = tag::key(name));
                 sort(list);
             }
+            sort(&mut tags.kind);
         }
         it.entity.iter_mut().flatten().for_each(|entity| entity.value = entity::key(&entity.value));
         sort(&mut it.entity);
@@ -470,6 +475,7 @@ impl TagFilter {
         self.any.as_ref().is_none_or(|names| names.iter().any(|name| held.contains(name)))
             && self.all.as_ref().is_none_or(|names| names.iter().all(|name| held.contains(name)))
             && self.none.as_ref().is_none_or(|names| !names.iter().any(|name| held.contains(name)))
+            && self.kind.as_ref().is_none_or(|kinds| row.tags.iter().any(|tag| kinds.contains(&tag.kind)))
     }
 }
 

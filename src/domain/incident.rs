@@ -230,6 +230,11 @@ impl Incident {
         }
     }
 
+    /// Whether somebody has to work on it: `NEW` or `ACTIVE`, and not deleted.
+    pub fn is_open(&self) -> bool {
+        matches!(self.status, Status::New | Status::Active) && self.deleted_at.is_none()
+    }
+
     /// What a person set, else the highest of the alerts.
     pub fn severity(&self) -> Severity {
         self.severity_override.unwrap_or(self.computed_severity)

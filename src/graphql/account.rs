@@ -174,6 +174,12 @@ impl Caller {
         self.0.viewer().user.role >= Role::Responder
     }
 
+    /// Whether it may reopen a resolved incident.
+    async fn can_reopen(&self) -> bool {
+        let viewer = self.0.viewer();
+        viewer.user.role >= Role::Responder && self.0.app().policies.may_reopen(viewer)
+    }
+
     /// Whether it may do all of the desk.
     async fn can_manage(&self) -> bool {
         self.0.viewer().user.role >= Role::Manager

@@ -20,7 +20,7 @@ use crate::domain::comment::{Comment, Revision};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Result, text};
-use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, Span, TextKey};
+use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
 /// Who calls, as the transport let it in.
 pub type Viewer = Arc<Actor>;
@@ -296,6 +296,10 @@ pub struct ChangeCount(pub IncidentId, pub ActivityFilter);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entities(pub IncidentId, pub u64);
 
+/// So many incidents like another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Similar(pub IncidentId, pub u64);
+
 /// The keys of one batch by what they ask for: lists of one field ask for the same, so this is one group.
 fn grouped<A: Clone + Eq + Hash>(keys: impl Iterator<Item = (IncidentId, A)>) -> HashMap<A, Vec<IncidentId>> {
     let mut groups: HashMap<A, Vec<IncidentId>> = HashMap::new();
@@ -443,6 +447,20 @@ impl Loader<Entities> for Batch {
         for (limit, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
             let entities = self.reader.incident_entities(&incidents, limit).await.map_err(Arc::new)?;
             found.extend(entities.into_iter().map(|(incident, entities)| (Entities(incident, limit), entities)));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<Similar> for Batch {
+    type Value = Vec<SimilarIncident>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[Similar]) -> Result<HashMap<Similar, Vec<SimilarIncident>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (limit, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
+            let similar = self.reader.similar_incidents(&incidents, limit).await.map_err(Arc::new)?;
+            found.extend(similar.into_iter().map(|(incident, similar)| (Similar(incident, limit), similar)));
         }
         Ok(found)
     }

@@ -11,6 +11,7 @@ use crate::domain::filter::{
 };
 use crate::domain::incident::{Severity, Status};
 use crate::domain::instant::parse as instant;
+use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
 /// Which owners. Any of the given ways is enough.
@@ -42,6 +43,8 @@ pub struct TagFilterInput {
     all: Option<Vec<String>>,
     /// None of these.
     none: Option<Vec<String>>,
+    /// Any tag of one of these kinds, whatever its name: `[EXPERT]` finds what an expert service handles.
+    kind: Option<Vec<TagKind>>,
 }
 
 /// An entity that an alert of the incident names.
@@ -144,7 +147,7 @@ impl IncidentFilterInput {
             status: self.status,
             severity: self.severity,
             owner: self.owner.as_ref().map(owner).transpose()?,
-            tags: self.tags.map(|tags| TagFilter { any: tags.any, all: tags.all, none: tags.none }),
+            tags: self.tags.map(|tags| TagFilter { any: tags.any, all: tags.all, none: tags.none, kind: tags.kind }),
             classification: self.classification,
             threat: self.threat,
             activity: self.activity,

@@ -13,6 +13,7 @@ use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
+use super::similar::{SimilarIncident, similar};
 use crate::domain::account::Role;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
@@ -111,6 +112,16 @@ impl Incident {
             groups.entry(entity.kind).or_default().push(entity.into());
         }
         Ok(groups.into_iter().map(|(kind, entities)| EntityGroup { kind, entities }).collect())
+    }
+
+    /// Other incidents that share entities with it: the open ones first, then by how much what they share says, then the
+    /// newest. Looked for are the 100 entities that `entities` shows first; one that more than 100 other incidents hold says
+    /// nothing, and is left out.
+    async fn similar(
+        &self,
+        #[graphql(default = 20, desc = "How many; at most 20.")] first: i32,
+    ) -> Result<Vec<SimilarIncident>> {
+        similar(&self.view, self.incident.id, first).await
     }
 
     /// Its comments, oldest first; deleted ones are left out.

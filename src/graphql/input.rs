@@ -3,6 +3,7 @@
 use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
 
 use super::connection::read_id;
+use super::correlation::CorrelateInput;
 use crate::app::alert::{AlertEdit, Into as Target};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::domain::account::{Actor, OwnerId, Role};
@@ -82,7 +83,7 @@ pub fn tags(path: &str, names: &[String], kind: TagKind) -> Result<Vec<Tag>> {
     names.iter().map(|name| Tag::parse(path, kind, name)).collect()
 }
 
-/// Reads system tags.
+/// Reads tags of which each says its kind.
 pub fn system_tags(path: &str, tags: &[TagInput]) -> Result<Vec<Tag>> {
     if tags.iter().any(|tag| tag.kind == TagKind::Custom) {
         return Err(Error::invalid(path, "a system tag says its kind; custom ones have an input of their own"));
@@ -564,6 +565,8 @@ pub enum IngestTarget {
     Incident(ID),
     /// Into a new incident, made from those that no incident holds. The value must be true.
     NewIncident(bool),
+    /// Each that no incident holds into the open incident that it belongs to, or into a new one.
+    Correlate(CorrelateInput),
 }
 
 /// Reads where ingested alerts go; nowhere where nothing is said.
@@ -572,6 +575,7 @@ pub fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
         None => Ok(Target::Nowhere),
         Some(IngestTarget::Incident(id)) => Ok(Target::Incident(incident_id("into.incident", id)?)),
         Some(IngestTarget::NewIncident(true)) => Ok(Target::NewIncident),
+        Some(IngestTarget::Correlate(how)) => Ok(Target::Correlate(how.read()?)),
         Some(IngestTarget::NewIncident(false)) => {
             Err(Error::invalid("into.newIncident", "newIncident is true, or an incident is named"))
         }
@@ -585,6 +589,9 @@ pub struct IngestAlertInput {
     pub alert: AlertInput,
     /// Where it goes; nowhere where nothing is said.
     pub into: Option<IngestTarget>,
+    /// System tags for the incident that it goes into, written by connectors.
+    #[graphql(default)]
+    pub system_tags: Vec<TagInput>,
     /// What it is called, and its key.
     #[graphql(flatten)]
     pub call: Call,
@@ -597,6 +604,9 @@ pub struct IngestAlertsInput {
     pub alerts: Vec<AlertInput>,
     /// Where they go; nowhere where nothing is said.
     pub into: Option<IngestTarget>,
+    /// System tags for each incident that one of them goes into, written by connectors.
+    #[graphql(default)]
+    pub system_tags: Vec<TagInput>,
     /// What it is called, and its key.
     #[graphql(flatten)]
     pub call: Call,

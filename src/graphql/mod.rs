@@ -7,6 +7,7 @@ mod bulk;
 mod comment;
 mod connection;
 mod context;
+mod correlation;
 pub mod error;
 mod filter;
 mod incident;
@@ -14,6 +15,7 @@ mod input;
 mod markdown;
 mod mutation;
 pub mod nulls;
+mod policy;
 mod query;
 #[expect(
     clippy::duplicated_attributes,
@@ -21,6 +23,7 @@ mod query;
 )]
 mod queue;
 mod response_times;
+mod similar;
 mod subscription;
 mod summary;
 

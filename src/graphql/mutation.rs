@@ -7,9 +7,10 @@ use super::alert::Alert;
 use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use super::comment::Comment;
 use super::context::{View, app, command, viewer};
+use super::correlation::Correlation;
 use super::incident::Incident;
 use super::input::*;
-use crate::app::alert::{AlertOutcome, Ingested};
+use crate::app::alert::{AlertOutcome, Ingest, Ingested};
 use crate::app::idempotency::Did;
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
@@ -82,8 +83,10 @@ pub struct IngestPayload {
     updated: usize,
     /// How many were known and say the same.
     unchanged: usize,
-    /// The incident that they went into.
+    /// The incident that they went into; null where that are several.
     incident: Option<Incident>,
+    /// Where each alert is now and why, in the batch's order, where they were to be correlated; else none.
+    correlations: Vec<Correlation>,
     /// The end of the log after it.
     position: String,
     /// What the client called it.
@@ -458,9 +461,10 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
     ) -> Result<IngestPayload> {
-        let IngestAlertInput { alert, into, call } = input;
+        let IngestAlertInput { alert, into, system_tags, call } = input;
         let draft = alert.read().map_err(|error| error.below("alert"));
-        ingest(ctx, draft.map(|draft| vec![draft]), into.as_ref(), call).await
+        let ingested = taken_in(draft.map(|draft| vec![draft]), into.as_ref(), &system_tags);
+        ingest(ctx, ingested, call).await
     }
 
     /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
@@ -469,12 +473,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
     ) -> Result<IngestPayload> {
-        let IngestAlertsInput { alerts, into, call } = input;
+        let IngestAlertsInput { alerts, into, system_tags, call } = input;
         let drafts = alerts
             .into_iter()
             .enumerate()
             .map(|(index, alert)| alert.read().map_err(|error| error.below(&format!("alerts.{index}"))));
-        ingest(ctx, drafts.collect(), into.as_ref(), call).await
+        ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await
     }
 
     /// Changes an alert by hand: status, classification, owner.
@@ -594,20 +598,20 @@ impl Mutation {
     }
 }
 
-async fn ingest(
-    ctx: &Context<'_>,
-    drafts: Result<Vec<AlertDraft>>,
-    into: Option<&IngestTarget>,
-    call: Call,
-) -> Result<IngestPayload> {
+fn taken_in(drafts: Result<Vec<AlertDraft>>, into: Option<&IngestTarget>, tags: &[TagInput]) -> Result<Ingest> {
+    Ok(Ingest { alerts: drafts?, into: ingest_target(into)?, system_tags: system_tags("systemTags", tags)? })
+}
+
+async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, call: Call) -> Result<IngestPayload> {
     let ingested = async {
         let command = command(ctx, &call)?;
-        app(ctx)?.ingest_alerts(&command, drafts?, ingest_target(into)?).await
+        app(ctx)?.ingest_alerts(&command, asked?).await
     };
-    let Ingested { alerts, created, updated, unchanged, incident, position, replayed } =
-        ingested.await.map_err(below)?;
+    let Ingested { alerts, created, updated, unchanged, incident, correlations, position, replayed } =
+        ingested.await.map_err(|error| below(error.reworded(&[("addTags", "systemTags")])))?;
     let view = View::fresh(ctx)?;
     Ok(IngestPayload {
+        correlations: correlations.into_iter().map(|correlated| Correlation::new(&view, correlated)).collect(),
         alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
         created,
         updated,

@@ -15,6 +15,7 @@ use super::context::View;
 use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
 use super::input::incident_id;
+use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, window};
 use crate::domain::alert::AlertStatus;
@@ -126,6 +127,11 @@ impl Query {
     /// Who calls, and what it may do.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Caller> {
         Ok(Caller(View::of_request(ctx)?.clone()))
+    }
+
+    /// What this desk asks for when an incident is resolved or reopened.
+    async fn policies(&self, ctx: &Context<'_>) -> Result<Policies> {
+        Ok(super::context::app(ctx)?.policies.into())
     }
 
     /// A queue: incidents under a filter and an order, page by page. Without a filter it is the default queue, `NEW` and

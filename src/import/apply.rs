@@ -14,7 +14,7 @@ use super::record::{
     TagRecord, UpdateRecord, UserRecord, incident_id,
 };
 use super::{Bad, Counts, Format};
-use crate::app::alert::{AlertEdit, Into as Destination};
+use crate::app::alert::{AlertEdit, Ingest, Into as Destination};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::app::report::Told;
 use crate::app::{App, Command};
@@ -441,7 +441,7 @@ impl<'a> Applier<'a> {
             refs.iter().filter(|name| !held.contains(&(name.provider.trim(), name.provider_alert_id.trim()))).collect();
         if !missing.is_empty() {
             let drafts = missing.into_iter().map(placeholder).collect::<Result<Vec<_>>>()?;
-            let ingested = self.app.ingest_alerts(&self.system(at), drafts, Destination::Nowhere).await?;
+            let ingested = self.app.ingest_alerts(&self.system(at), Ingest::new(drafts, Destination::Nowhere)).await?;
             self.counts.alerts_created += ingested.created as u64;
             found.extend(ingested.alerts);
         }

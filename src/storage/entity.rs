@@ -6,9 +6,12 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
 use sea_orm::{QueryOrder, Set, UpdateMany};
 
+use super::incident::row as incident;
 use super::{IDS_PER_STATEMENT, Reader, Tx, statement};
 use crate::domain::alert::Alert;
 use crate::domain::entity::{Entity as NamedEntity, EntityKey, EntityKind, Verdict, key};
+use crate::domain::incident::Incident;
+use crate::domain::summary::OPEN;
 use crate::domain::{AlertId, IncidentId, Result};
 
 pub(super) mod named {
@@ -34,7 +37,8 @@ pub(super) mod named {
 }
 
 pub(super) mod held {
-    //! An entity that an incident holds through an alert, from one of its versions until before another.
+    //! An entity that an incident holds through an alert, from one of its versions until before another; `open` says of one
+    //! that is held now whether the incident is open.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -51,6 +55,7 @@ pub(super) mod held {
         #[sea_orm(primary_key, auto_increment = false)]
         pub(in crate::storage) from_version: i64,
         pub(in crate::storage) to_version: Option<i64>,
+        pub(in crate::storage) open: bool,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -197,6 +202,13 @@ impl Tx {
 
     /// Notes that an incident holds the entities of these alerts from this version of it.
     pub async fn hold_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
+        let open = Query::select()
+            .expr(Expr::value(1))
+            .from(incident::Entity)
+            .and_where(incident::Column::Id.eq(incident.0))
+            .and_where(incident::Column::Status.is_in(OPEN))
+            .and_where(incident::Column::DeletedAt.is_null())
+            .to_owned();
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
             let copied = Query::select()
                 .expr(Expr::value(incident.0))
@@ -204,6 +216,7 @@ impl Tx {
                 .column(named::Column::Kind)
                 .column(named::Column::ValueKey)
                 .expr(Expr::value(version as i64))
+                .expr(Expr::exists(open.clone()))
                 .from(named::Entity)
                 .and_where(named::Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
                 .to_owned();
@@ -214,12 +227,24 @@ impl Tx {
                 held::Column::Kind,
                 held::Column::ValueKey,
                 held::Column::FromVersion,
+                held::Column::Open,
             ]);
             insert
                 .select_from(copied)
                 .map_err(|error| crate::domain::Error::fault("noting what an incident holds", error.to_string()))?;
             self.conn().execute(&insert).await?;
         }
+        Ok(())
+    }
+
+    /// Notes whether the incident that holds these entities is open, after a change of that.
+    pub(super) async fn note_open(&self, incident: &Incident) -> Result<()> {
+        held::Entity::update_many()
+            .col_expr(held::Column::Open, Expr::value(incident.is_open()))
+            .filter(held::Column::IncidentId.eq(incident.id.0))
+            .filter(held::Column::ToVersion.is_null())
+            .exec(self.conn())
+            .await?;
         Ok(())
     }
 

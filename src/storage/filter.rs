@@ -215,5 +215,13 @@ fn tagged(filter: &TagFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condit
     if let Some(keys) = &filter.none {
         all = all.add(Column::Id.not_in_subquery(having(keys)));
     }
+    if let Some(kinds) = &filter.kind {
+        let of_kind = Query::select()
+            .column(tag::held::Column::IncidentId)
+            .from(tag::held::Entity)
+            .and_where(tag::held::Column::Kind.is_in(kinds.iter().copied()))
+            .to_owned();
+        all = all.add(held(of_kind));
+    }
     all
 }

@@ -351,6 +351,9 @@ impl Tx {
                     }
                 }
                 Entity::update_many().set(changed).filter(Column::Id.eq(after.id.0)).exec(self.conn()).await?;
+                if before.is_open() != after.is_open() {
+                    self.note_open(after).await?;
+                }
             }
         }
         self.save_tags(after.id, before.map_or(&[], |before| before.tags.as_slice()), &after.tags).await?;

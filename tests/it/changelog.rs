@@ -14,6 +14,7 @@ use watchfloor::domain::alert::{AlertDraft, Report};
 use watchfloor::domain::change::Change;
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::{Patch, Severity, Status};
+use watchfloor::domain::policy::Policies;
 use watchfloor::domain::queue::QueueRow;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::{Hub, RingLimits};
@@ -43,7 +44,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1 }));
-    let app = App { store, hub, clock: Clock::manual(monday()), jobs: Arc::default() };
+    let app = App { store, hub, clock: Clock::manual(monday()), jobs: Arc::default(), policies: Policies::default() };
     app.ensure_local_manager().await.expect("a caller");
     app
 }
@@ -247,7 +248,13 @@ async fn a_transaction_takes_consecutive_positions(database: TestDatabase) {
     for (index, holder) in holders.iter().enumerate() {
         let drafts = vec![alert(&app, &format!("a{index}")).await];
         let into = watchfloor::app::alert::Into::Incident(*holder);
-        link.push(app.ingest_alerts(&command, drafts, into).await.expect("an ingest").alerts[0].id);
+        link.push(
+            app.ingest_alerts(&command, watchfloor::app::alert::Ingest::new(drafts, into))
+                .await
+                .expect("an ingest")
+                .alerts[0]
+                .id,
+        );
     }
     let before = changes(&app).await.len();
     let edit = IncidentEdit {
@@ -302,7 +309,8 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
         drafts.push(alert(app, &format!("r{number}")).await);
     }
     let into = watchfloor::app::alert::Into::Incident(ids[0]);
-    let alerts = app.ingest_alerts(&ingest, drafts, into).await.expect("an ingest").alerts;
+    let alerts =
+        app.ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into)).await.expect("an ingest").alerts;
     let alerts: Arc<Vec<_>> = Arc::new(alerts.into_iter().map(|alert| alert.id).collect());
     let callers: Vec<_> = (0..callers)
         .map(|caller| {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use watchfloor::app::Command;
-use watchfloor::app::alert::Into as Target;
+use watchfloor::app::alert::{Ingest, Into as Target};
 use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{Actor, GroupDraft, OwnerId, UserDraft};
 use watchfloor::domain::alert::{AlertDraft, Report};
@@ -198,7 +198,7 @@ pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
         if dice.chance(65) && !resolved {
             let drafts = (0..1 + dice.below(3)).map(|n| draft(dice, &format!("{number}-{n}"))).collect();
             let into = if dice.chance(85) { Target::Incident(id) } else { Target::NewIncident };
-            let ingested = desk.app.ingest_alerts(&command, drafts, into).await.expect("an ingest");
+            let ingested = desk.app.ingest_alerts(&command, Ingest::new(drafts, into)).await.expect("an ingest");
             alerts.extend(ingested.alerts.iter().map(|alert| alert.id));
         }
         incidents.push((id, resolved));
@@ -296,6 +296,7 @@ pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents
                     any: dice.chance(50).then(|| names(dice, &TAGS)),
                     all: dice.chance(30).then(|| names(dice, &TAGS[..dice.clone().below(3)])),
                     none: dice.chance(40).then(|| names(dice, &TAGS)),
+                    kind: dice.chance(25).then(|| dice.some(&[TagKind::Custom, TagKind::Expert])),
                 });
             }
             6 => {

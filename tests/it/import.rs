@@ -12,6 +12,7 @@ use watchfloor::domain::account::ActorImage;
 use watchfloor::domain::classification::{Classification, FalsePositiveReason, Threat};
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::{Incident, Severity, Status};
+use watchfloor::domain::policy::Policies;
 use watchfloor::import::record::incident_id;
 use watchfloor::import::{self, Format, Options, Progress, Source, Summary};
 use watchfloor::realtime::{Hub, RingLimits};
@@ -48,7 +49,7 @@ async fn desk(database: &TestDatabase) -> App {
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20 }));
     let start = "2026-06-01T12:00:00Z".parse().expect("a time");
-    App { store, hub, clock: Clock::manual(start), jobs: Arc::default() }
+    App { store, hub, clock: Clock::manual(start), jobs: Arc::default(), policies: Policies::default() }
 }
 
 async fn read(app: &App, text: &str, options: Options) -> Summary {

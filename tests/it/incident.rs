@@ -17,6 +17,7 @@ each_database!(
     the_severity_is_the_override_else_the_highest_of_the_alerts,
     a_classification_is_set_changed_and_cleared_at_any_time,
     tags_are_compared_without_case_and_shown_as_first_written,
+    system_tags_are_told_apart_from_what_people_write,
     an_owner_is_set_on_every_linked_alert,
     resolving_settles_the_alerts_and_reopening_returns_exactly_those,
     resolving_again_resolves_what_became_active_since,
@@ -359,6 +360,43 @@ async fn tags_are_compared_without_case_and_shown_as_first_written(database: Tes
         desk.act("addTags", tag(&one, json!(&many[1..]))).await["incident"]["tags"].as_array().expect("tags").len(),
         100
     );
+}
+
+async fn system_tags_are_told_apart_from_what_people_write(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.user("connector", "RESPONDER").await;
+    desk.user("auditor", "READER").await;
+    let (one, two) = (desk.incident("Ransom note on a file server").await, desk.incident("Newsletter").await);
+    let expert = json!([{ "name": "Defender Experts", "kind": "EXPERT" }, { "name": "VIP", "kind": "CRITICAL_ASSET" }]);
+    let tag = json!({ "incidentId": one, "tags": ["vip"], "systemTags": expert });
+    assert_eq!(desk.deny_as(Some("auditor"), "addTags", tag.clone()).await.code, "FORBIDDEN");
+    desk.act_as(Some("connector"), "addTags", tag).await;
+    desk.act("addTags", json!({ "incidentId": two, "tags": ["VIP", "Defender Experts"] })).await;
+
+    // A person's word takes a person's tag away, and no other.
+    let gone = desk.act("removeTags", json!({ "incidentId": one, "tags": ["VIP", "defender experts"] })).await;
+    assert_eq!(each(&gone["incident"]["tags"], "kind"), ["EXPERT", "CRITICAL_ASSET"]);
+    desk.update(&one, json!({ "removeTags": ["VIP"] })).await;
+    assert_eq!(desk.read(&one).await["tags"].as_array().expect("tags").len(), 2);
+    let refusal = desk
+        .deny("removeTags", json!({ "incidentId": one, "systemTags": [{ "name": "VIP", "kind": "CUSTOM" }] }))
+        .await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.systemTags")));
+    let other_kind = json!({ "incidentId": one, "systemTags": [{ "name": "VIP", "kind": "EXPERT" }] });
+    assert_eq!(desk.act("removeTags", other_kind).await["changed"], false);
+
+    let queue = "query($tags: TagFilterInput!) { incidents(filter: { tags: $tags }) { nodes { title } } }";
+    for (tags, titles) in [
+        (json!({ "kind": ["EXPERT"] }), vec!["Ransom note on a file server"]),
+        (json!({ "kind": ["CUSTOM"] }), vec!["Newsletter"]),
+        (json!({ "kind": ["AUTOMATIC_ACTION"] }), vec![]),
+        (json!({ "kind": [] }), vec![]),
+        (json!({ "any": ["vip"] }), vec!["Newsletter", "Ransom note on a file server"]),
+        (json!({ "any": ["vip"], "kind": ["CRITICAL_ASSET", "ATTACK_TYPE"] }), vec!["Ransom note on a file server"]),
+    ] {
+        let found = desk.data(queue, json!({ "tags": tags })).await["incidents"]["nodes"].take();
+        assert_eq!(sorted(&found, "title"), titles, "{tags}");
+    }
 }
 
 async fn an_owner_is_set_on_every_linked_alert(database: TestDatabase) {

@@ -272,7 +272,7 @@ async fn an_id_is_known_of_the_right_kind_and_well_formed(database: TestDatabase
 
 async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
     use watchfloor::app::Command;
-    use watchfloor::app::alert::Into;
+    use watchfloor::app::alert::{Ingest, Into};
     use watchfloor::app::incident::{IncidentEdit, NewComment};
     use watchfloor::domain::alert::{AlertDraft, Report};
     use watchfloor::domain::incident::{Patch, Severity};
@@ -297,8 +297,11 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
         classification: None,
         raw: None,
     };
-    let made =
-        desk.app.ingest_alerts(&command, (0..5_000).map(draft).collect(), Into::NewIncident).await.expect("alerts");
+    let made = desk
+        .app
+        .ingest_alerts(&command, Ingest::new((0..5_000).map(draft).collect(), Into::NewIncident))
+        .await
+        .expect("alerts");
     let id = made.incident.expect("an incident").id;
     let long = Patch { description: Some(Some("long ".repeat(1_000))), ..Patch::default() };
     desk.app.update_incident(&command, id, long.into()).await.expect("a description");

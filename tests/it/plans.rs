@@ -8,7 +8,11 @@ use super::statements::Sent;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 
-each_database!(a_page_of_each_order_is_read_along_its_index, the_oldest_open_incidents_are_read_along_their_index);
+each_database!(
+    a_page_of_each_order_is_read_along_its_index,
+    the_oldest_open_incidents_are_read_along_their_index,
+    the_open_incidents_of_an_entity_are_one_range_of_an_index,
+);
 
 /// Each order, and its index for both directions (ascending, descending).
 const ORDERS: [(&str, [&str; 2]); 8] = [
@@ -106,6 +110,40 @@ async fn the_oldest_open_incidents_are_read_along_their_index(database: TestData
     assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {plan}");
     let range = if database.kind == Kind::Postgres { "Index Cond" } else { "created_at>?" };
     assert!(plan.contains(range), "from the beginning of time: {plan}");
+}
+
+/// What correlation asks for each entity: however many resolved incidents hold it, they are not walked through.
+async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let alert = |key: &str, host: &str| json!({ "provider": "Sensor", "providerAlertId": key, "title": "Beacon", "entities": [{ "kind": "DEVICE", "value": host }] });
+    let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert, into: { correlate: {} } }) {
+        correlations { opened } } }";
+    desk.data(ingest, json!({ "alert": alert("first", "jump-host") })).await;
+    let pool = Database::connect(&database.url).await.expect("a connection");
+    fill(database.kind, &pool).await;
+    let hold = "INSERT INTO incident_entity (incident_id, alert_id, kind, value_key, from_version, open)
+        SELECT i.id, a.id, 'DEVICE', 'srv-' || (i.number % 50), 1, i.status IN (1, 2)
+        FROM incident i CROSS JOIN (SELECT id FROM alert LIMIT 1) AS a WHERE i.number > 1";
+    pool.execute_unprepared(hold).await.expect("ten thousand entities");
+    pool.execute_unprepared("UPDATE counter SET value = 10000").await.expect("a number that is free");
+    if database.kind == Kind::Postgres {
+        pool.execute_unprepared("ANALYZE").await.expect("statistics");
+    }
+    sent.take();
+    desk.data(ingest, json!({ "alert": alert("second", "srv-7") })).await;
+    let statements = sent.take();
+    let asked: Vec<&Statement> = statements.iter().filter(|statement| statement.sql.contains("wanted")).collect();
+    assert_eq!(asked.len(), 2, "{statements:?}");
+    for statement in asked {
+        let plan = plan(&pool, statement, true).await;
+        let (range, walk) = match database.kind {
+            Kind::Postgres => ("(open = true)", "Seq Scan on incident_entity"),
+            Kind::Sqlite => ("value_key=? AND kind=? AND open=?", "SCAN h"),
+        };
+        assert!(plan.contains("incident_entity_held") && plan.contains(range), "{}\n{plan}", statement.sql);
+        assert!(!plan.contains(walk), "{}\n{plan}", statement.sql);
+    }
 }
 
 async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, statuses: &Value) {

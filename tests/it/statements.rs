@@ -42,7 +42,7 @@ impl Sent {
     }
 
     /// What a read sends when no list of it is split.
-    async fn fewest(&self, desk: &TestDesk, read: &str, variables: &Value) -> Vec<Statement> {
+    pub(crate) async fn fewest(&self, desk: &TestDesk, read: &str, variables: &Value) -> Vec<Statement> {
         let mut tries = Vec::new();
         for _ in 0..TRIES {
             self.take();

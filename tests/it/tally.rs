@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::Instant as Moment;
-use watchfloor::app::alert::Into as Target;
+use watchfloor::app::alert::{Ingest, Into as Target};
 use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter};
@@ -234,7 +234,7 @@ async fn mutate(desk: &TestDesk, world: &World, dice: &mut Dice, ids: &mut Vec<I
         (2 | 3, Some(id)) => {
             let drafts = (0..1 + dice.below(2)).map(|_| draft(dice, &alerts.len().to_string())).collect();
             let into = if dice.chance(70) { Target::Incident(id) } else { Target::NewIncident };
-            if let Ok(taken) = desk.app.ingest_alerts(&command, drafts, into).await {
+            if let Ok(taken) = desk.app.ingest_alerts(&command, Ingest::new(drafts, into)).await {
                 alerts.extend(taken.alerts.iter().map(|alert| alert.id));
                 ids.extend(taken.incident.map(|incident| incident.id).filter(|id| !ids.contains(id)).as_slice());
             }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use watchfloor::app::App;
 use watchfloor::domain::clock::Clock;
+use watchfloor::domain::policy::Policies;
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::routes::Settings;
@@ -30,6 +31,8 @@ pub(crate) struct Options {
     pub(crate) settings: Settings,
     pub(crate) limits: watchfloor::graphql::Limits,
     pub(crate) clock: Clock,
+    /// What its operator asks for.
+    pub(crate) policies: Policies,
     /// Sees each statement that the desk sends.
     pub(crate) watch: Option<Watch>,
     /// Whether it hears of other nodes' commits; else it looks by itself.
@@ -44,6 +47,7 @@ impl Default for Options {
             settings: Settings::default(),
             limits: watchfloor::graphql::Limits::default(),
             clock: Clock::manual(monday()),
+            policies: Policies::default(),
             watch: None,
             notify: true,
         }
@@ -89,6 +93,7 @@ impl TestDesk {
         };
         let store = store.expect("a connection");
         let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
+        let app = App { policies: options.policies, ..app };
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
         let (stop, shutdown) = watch::channel(false);

@@ -138,6 +138,13 @@ impl TestDesk {
         self.data(&query, json!({ "id": id })).await["incident"].take()
     }
 
+    /// The global id of the incident of this number.
+    pub(crate) async fn numbered(&self, number: i64) -> String {
+        let read =
+            self.data("query($number: Int!) { incident(number: $number) { id } }", json!({ "number": number })).await;
+        read["incident"]["id"].as_str().expect("an id").to_owned()
+    }
+
     /// The alert as it stands.
     pub(crate) async fn alert(&self, id: &str) -> Value {
         let query = format!("query($id: ID!) {{ alert(id: $id) {{ {ALERT} }} }}");

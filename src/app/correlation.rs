@@ -1,0 +1,266 @@
+//! Alerts that find the open incident that they belong to, or open one.
+//!
+//! The order of locks is the same for everybody: entities ascending (one lock may stand for several), incidents ascending,
+//! alerts ascending, the counter of incidents, the log's head. Whoever holds an incident or an alert never waits for an
+//! entity, so there is no circle; and whoever waits for an entity holds nothing yet that anybody else could want.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::{Into, Sorted};
+use super::incident::{IncidentEdit, Work};
+use super::link::Locked;
+use crate::domain::alert::{Alert, AlertDraft, Report};
+use crate::domain::change::AlertDelta;
+use crate::domain::correlation::{Activity, Candidate, Correlation, Group, INCIDENTS_PER_BATCH_MAX, Seeker, group};
+use crate::domain::entity::{Entity, EntityKey};
+use crate::domain::incident::{Incident, Patch};
+use crate::domain::tag::Tag;
+use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
+use crate::storage::{OpenIncident, Reader, Tx};
+
+/// How an alert came to the incident that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It was in it before.
+    Stayed,
+    /// It joined it.
+    Joined,
+    /// It opened it, alone or with others of its batch.
+    Opened,
+}
+
+/// Where an alert of a batch is now, and why.
+#[derive(Clone, Debug)]
+pub struct Correlated {
+    /// The alert as it stands.
+    pub alert: Alert,
+    /// The incident that holds it, after the whole batch.
+    pub incident: Incident,
+    /// How it came there.
+    pub outcome: Outcome,
+    /// What it shares with what was in the incident or came into it with it, as its provider writes it.
+    pub shared: Vec<Entity>,
+}
+
+/// The same, as it is kept for a retry.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CorrelatedReceipt {
+    alert: AlertId,
+    incident: IncidentId,
+    outcome: Outcome,
+    shared: Vec<Entity>,
+}
+
+impl Correlated {
+    pub(super) fn receipt(&self) -> CorrelatedReceipt {
+        let (alert, incident) = (self.alert.id, self.incident.id);
+        CorrelatedReceipt { alert, incident, outcome: self.outcome, shared: self.shared.clone() }
+    }
+}
+
+/// What was kept, as it stands now; what is gone since is left out.
+pub(super) async fn correlated_again(
+    reader: &Reader,
+    alerts: &HashMap<AlertId, Alert>,
+    receipts: Vec<CorrelatedReceipt>,
+) -> Result<Vec<Correlated>> {
+    let ids: BTreeSet<IncidentId> = receipts.iter().map(|receipt| receipt.incident).collect();
+    let found = reader.incidents(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let present = found.into_iter().filter(|incident| incident.deleted_at.is_none());
+    let incidents: HashMap<IncidentId, Incident> = present.map(|incident| (incident.id, incident)).collect();
+    let again = receipts.into_iter().filter_map(|receipt| {
+        let (alert, incident) = (alerts.get(&receipt.alert)?.clone(), incidents.get(&receipt.incident)?.clone());
+        Some(Correlated { alert, incident, outcome: receipt.outcome, shared: receipt.shared })
+    });
+    Ok(again.collect())
+}
+
+/// Who goes where, decided before the incidents and alerts are locked.
+#[derive(Default)]
+pub(super) struct Plan {
+    groups: Vec<Group>,
+    /// The alerts that the places in the groups mean, by key.
+    seekers: Vec<(String, String)>,
+}
+
+/// The key of a report as a map has it.
+pub(super) fn owned_key(report: &Report) -> (String, String) {
+    let (provider, id) = report.key();
+    (provider.to_owned(), id.to_owned())
+}
+
+impl Plan {
+    /// Who goes where, of a batch of which these alerts are known. Locks the batch's entities first, of every kind: two
+    /// feeds may correlate by different ones.
+    pub(super) async fn make(tx: &Tx, how: &Correlation, drafts: &[AlertDraft], at: Instant) -> Result<Self> {
+        let named: BTreeSet<EntityKey> =
+            drafts.iter().flat_map(|draft| draft.report.entities.iter().map(Entity::key)).collect();
+        tx.lock_entities(named.iter()).await?;
+        let keys: Vec<(String, String)> = drafts.iter().map(|draft| owned_key(&draft.report)).collect();
+        let known: HashMap<(String, String), Alert> =
+            tx.alerts_by_key(&keys).await?.into_iter().map(|alert| (owned_key(&alert.report), alert)).collect();
+        // The last word on an alert counts; its place is that of the first.
+        let last: HashMap<&(String, String), &AlertDraft> = keys.iter().zip(drafts).collect();
+        let mut seen = HashSet::new();
+        let (mut seekers, mut reports, mut staying) = (Vec::new(), Vec::new(), Vec::new());
+        for key in keys.iter().filter(|key| seen.insert(*key)) {
+            let (alert, Some(draft)) = (known.get(key), last.get(key)) else { continue };
+            let came_in = alert.map_or(at, |alert| alert.created_at);
+            let says = Seeker { keys: how.keys(&draft.report), activity: Activity::of(&draft.report, came_in) };
+            match alert.and_then(|alert| alert.incident) {
+                Some(incident) => staying.push((incident, says)),
+                None => {
+                    seekers.push(key.clone());
+                    reports.push(says);
+                }
+            }
+        }
+        let candidates = candidates(tx, how, &mut reports, staying).await?;
+        let groups = group(&reports, &candidates, how.window);
+        if groups.len() > INCIDENTS_PER_BATCH_MAX {
+            let message = format!(
+                "these alerts belong to {} incidents, and a batch opens or joins at most {INCIDENTS_PER_BATCH_MAX}",
+                groups.len()
+            );
+            return Err(Error::limit("alerts", message, INCIDENTS_PER_BATCH_MAX));
+        }
+        Ok(Self { groups, seekers })
+    }
+
+    /// The incidents that it joins.
+    pub(super) fn incidents(&self) -> impl Iterator<Item = IncidentId> {
+        self.groups.iter().filter_map(|group| group.incident)
+    }
+
+    /// Refuses to go on where something else is true by now than when it was decided: the command tries anew.
+    pub(super) fn check(&self, locked: &Locked) -> Result<()> {
+        let is_open = |id: IncidentId| locked.holders.get(&id).is_some_and(Incident::is_open);
+        let seeking: HashSet<&(String, String)> = self.seekers.iter().collect();
+        let as_seen = |alert: &Alert| alert.incident.is_none() == seeking.contains(&owned_key(&alert.report));
+        match self.incidents().all(is_open) && locked.alerts.values().all(as_seen) {
+            true => Ok(()),
+            false => Err(Error::Busy),
+        }
+    }
+}
+
+/// The open incidents that hold what these alerts name, by what alerts that stay in them say now as well. An entity that too
+/// many of them hold is taken from the alerts too: it says no more of those that came together.
+async fn candidates(
+    tx: &Tx,
+    how: &Correlation,
+    seekers: &mut [Seeker],
+    staying: Vec<(IncidentId, Seeker)>,
+) -> Result<Vec<Candidate>> {
+    let wanted: BTreeSet<EntityKey> = seekers.iter().flat_map(|seeker| seeker.keys.iter().cloned()).collect();
+    let mut wanted: Vec<EntityKey> = wanted.into_iter().collect();
+    let common = tx.held_by_more(&wanted, how.holders).await?;
+    wanted.retain(|key| !common.contains(key));
+    seekers.iter_mut().for_each(|seeker| seeker.keys.retain(|key| !common.contains(key)));
+    let mut held: BTreeMap<IncidentId, BTreeSet<EntityKey>> = BTreeMap::new();
+    for (incident, key) in tx.open_holders(&wanted).await? {
+        held.entry(incident).or_default().insert(key);
+    }
+    for (incident, says) in &staying {
+        let named = says.keys.iter().filter(|key| wanted.binary_search(key).is_ok()).cloned();
+        held.entry(*incident).or_default().extend(named);
+    }
+    let ids: Vec<IncidentId> = held.keys().copied().collect();
+    let open = tx.open_incidents(&ids).await?;
+    let mut candidates = BTreeMap::new();
+    for (id, keys) in held {
+        if let Some(OpenIncident { number, activity }) = open.get(&id).copied() {
+            candidates.insert(id, Candidate { id, number, activity, keys });
+        }
+    }
+    for (incident, says) in staying {
+        if let Some(candidate) = candidates.get_mut(&incident) {
+            candidate.activity = candidate.activity.and(&says.activity);
+        }
+    }
+    Ok(candidates.into_values().collect())
+}
+
+/// What became of a plan.
+pub(super) struct Gathered {
+    /// The incidents that it changed.
+    pub(super) incidents: HashSet<IncidentId>,
+    /// How each alert came to its incident that did, and what it shares there.
+    pub(super) placed: HashMap<AlertId, (Outcome, BTreeSet<EntityKey>)>,
+}
+
+impl Work<'_> {
+    /// Carries a plan out: each group of alerts joins its incident or opens one.
+    pub(super) async fn gather(
+        &self,
+        plan: Plan,
+        tags: &[Tag],
+        sorted: &Sorted,
+        locked: &mut Locked,
+    ) -> Result<Gathered> {
+        let ids: HashMap<(String, String), AlertId> =
+            locked.alerts.values().map(|alert| (owned_key(&alert.report), alert.id)).collect();
+        let mut gathered = Gathered { incidents: HashSet::new(), placed: HashMap::new() };
+        // Numbers first, as everywhere: their row is locked before those of tags.
+        let mut work = Vec::with_capacity(plan.groups.len());
+        for group in plan.groups {
+            let incident = match group.incident.and_then(|id| locked.holders.get(&id).cloned()) {
+                Some(incident) => (Some(incident.clone()), incident),
+                None => {
+                    let number = self.tx.next_incident_number().await?;
+                    let id = IncidentId(self.app.clock.fresh_id());
+                    (None, Incident::new(id, number, self.command.at))
+                }
+            };
+            work.push((incident, group.alerts));
+        }
+        for ((before, incident), members) in work {
+            let outcome = if before.is_some() { Outcome::Joined } else { Outcome::Opened };
+            let mut edit = IncidentEdit::from(Patch { add_tags: tags.to_vec(), ..Patch::default() });
+            let mut alerts = BTreeMap::new();
+            for (place, shared) in members {
+                let Some(alert) = ids.get(&plan.seekers[place]).and_then(|id| locked.alerts.remove(id)) else {
+                    continue;
+                };
+                gathered.placed.insert(alert.id, (outcome, shared));
+                edit.link.push(alert.id);
+                alerts.insert(alert.id, alert);
+            }
+            let links = Locked { holders: BTreeMap::new(), alerts };
+            gathered.incidents.insert(incident.id);
+            match before {
+                None => drop(self.write(None, incident, edit, links, None).await?),
+                Some(before) => {
+                    let reported: &[AlertDelta] = sorted.reported.get(&before.id).map_or(&[], Vec::as_slice);
+                    self.join(before, edit, links, reported).await?;
+                }
+            }
+        }
+        Ok(gathered)
+    }
+}
+
+/// Where each alert of a batch is now: those that stayed are told too.
+pub(super) async fn tell(tx: &Tx, into: &Into, alerts: &[Alert], gathered: &Gathered) -> Result<Vec<Correlated>> {
+    if !matches!(into, Into::Correlate(_)) {
+        return Ok(Vec::new());
+    }
+    let ids: BTreeSet<IncidentId> = alerts.iter().filter_map(|alert| alert.incident).collect();
+    let ids: Vec<IncidentId> = ids.into_iter().collect();
+    let incidents: HashMap<IncidentId, Incident> =
+        tx.incidents(&ids).await?.into_iter().map(|incident| (incident.id, incident)).collect();
+    let told = alerts.iter().filter_map(|alert| {
+        let incident = incidents.get(&alert.incident?)?.clone();
+        let (outcome, shared) = match gathered.placed.get(&alert.id) {
+            Some((outcome, keys)) => (
+                *outcome,
+                alert.report.entities.iter().filter(|entity| keys.contains(&entity.key())).cloned().collect(),
+            ),
+            None => (Outcome::Stayed, Vec::new()),
+        };
+        Some(Correlated { alert: alert.clone(), incident, outcome, shared })
+    });
+    Ok(told.collect())
+}

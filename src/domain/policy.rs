@@ -1,0 +1,73 @@
+//! Policies: what a desk asks for beyond what the product does, set by its operator. All are off where nothing is set.
+
+use serde_json::json;
+
+use super::account::{Actor, Role};
+use super::error::Refusal;
+use super::incident::{Incident, Status};
+use super::{Code, Error, Result};
+
+/// What this desk asks for when an incident is resolved or reopened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policies {
+    /// Whether a resolved incident says why, in a note.
+    pub resolve_needs_note: bool,
+    /// Whether a resolved incident says what it turned out to be.
+    pub resolve_needs_classification: bool,
+    /// Who may reopen a resolved incident.
+    pub reopen_role: Role,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self { resolve_needs_note: false, resolve_needs_classification: false, reopen_role: Role::Responder }
+    }
+}
+
+impl Policies {
+    /// Whether a caller may reopen an incident.
+    pub fn may_reopen(&self, actor: &Actor) -> bool {
+        actor.user.role >= self.reopen_role
+    }
+
+    /// Refuses a change of an incident that the policies do not allow, whichever command brings it about. `by` is the caller,
+    /// none for the desk itself, which may reopen; `path` is the input field that would reopen.
+    ///
+    /// An incident that was resolved before the policy was set stays as it is; what it has it may not lose.
+    pub fn check(&self, before: Option<&Incident>, after: &Incident, by: Option<&Actor>, path: &str) -> Result<()> {
+        let was = before.filter(|before| before.status == Status::Resolved);
+        match after.status {
+            Status::Resolved => self.resolved(was, after),
+            Status::New | Status::Active if was.is_some() => self.reopened(by, path),
+            _ => Ok(()),
+        }
+    }
+
+    fn resolved(&self, was: Option<&Incident>, is: &Incident) -> Result<()> {
+        let note = |incident: &Incident| incident.resolution.as_ref().is_some_and(|it| it.note.is_some());
+        if self.resolve_needs_note && !note(is) && was.is_none_or(note) {
+            let message = "a resolved incident of this desk says why in a note";
+            return Err(refused(Code::Invalid, "note", message, json!({ "policy": "resolveNeedsNote" })));
+        }
+        let classified = |incident: &Incident| incident.classification.is_some();
+        if self.resolve_needs_classification && !classified(is) && was.is_none_or(classified) {
+            let message = "a resolved incident of this desk says what it turned out to be";
+            let now = json!({ "policy": "resolveNeedsClassification" });
+            return Err(refused(Code::Invalid, "classification", message, now));
+        }
+        Ok(())
+    }
+
+    fn reopened(&self, by: Option<&Actor>, path: &str) -> Result<()> {
+        if by.is_none_or(|actor| self.may_reopen(actor)) {
+            return Ok(());
+        }
+        let now = json!({ "policy": "reopenRole", "reopenRole": self.reopen_role });
+        Err(refused(Code::Forbidden, path, "only a manager may reopen an incident of this desk", now))
+    }
+}
+
+fn refused(code: Code, path: &str, message: &str, now: serde_json::Value) -> Error {
+    let refusal = Refusal { code, message: message.to_owned(), path: Some(path.to_owned()), now: Some(now) };
+    Error::Refused(Box::new(refusal))
+}

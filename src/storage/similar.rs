@@ -1,0 +1,116 @@
+//! Similar incidents: those that hold the same entities, and how much that says.
+
+use std::collections::HashMap;
+
+use sea_orm::ConnectionTrait;
+
+use super::{Reader, places, statement};
+use crate::domain::IncidentId;
+use crate::domain::Result;
+use crate::domain::entity::{EntityKind, Verdict};
+
+/// Entities of an incident that are looked for elsewhere: those that it shows first. An incident of 5,000 alerts names ten
+/// times as many, and nobody reads them all.
+const ENTITIES_MAX: u32 = 100;
+
+/// An entity that more other incidents hold than these says nothing: everybody's mail gateway is in each of them.
+const HOLDERS_MAX: u32 = 100;
+
+/// What an entity counts that one other incident holds; one that `n` hold counts an `n`th of it, rounded down.
+const WEIGHT: u32 = 1_000;
+
+/// Shared entities that one similar incident tells of: the rarest. The count says how many there are.
+const REASONS_MAX: u32 = 10;
+
+/// An incident that shares entities with another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimilarIncident {
+    /// Its id.
+    pub incident: IncidentId,
+    /// How much what they share says.
+    pub score: u64,
+    /// How many entities they share.
+    pub shared: u64,
+    /// The rarest of them.
+    pub reasons: Vec<SharedEntity>,
+}
+
+/// An entity that two incidents share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedEntity {
+    /// What kind of thing.
+    pub kind: EntityKind,
+    /// Its value, as an alert of the incident that was asked about writes it.
+    pub value: String,
+    /// The strongest verdict that an alert of that incident gives it.
+    pub verdict: Option<Verdict>,
+    /// How many other incidents hold it.
+    pub others: u64,
+}
+
+impl Reader {
+    /// Other incidents that hold what these do, at most `limit` for each: the open ones first, then by score, then the newest.
+    /// Deleted ones hold nothing, merged ones neither.
+    ///
+    /// One statement. Each entity is looked up in one range of an index; one that too many hold is given up once that is known.
+    /// The division is of integers on both databases, so the scores are the same.
+    pub async fn similar_incidents(
+        &self,
+        incidents: &[IncidentId],
+        limit: u64,
+    ) -> Result<HashMap<IncidentId, Vec<SimilarIncident>>> {
+        let sql = format!(
+            "WITH mine AS (
+                SELECT * FROM (
+                    SELECT a.incident_id AS asked, e.kind, e.value_key, MIN(e.value) AS value, MAX(e.verdict) AS verdict,
+                        ROW_NUMBER() OVER (PARTITION BY a.incident_id ORDER BY COALESCE(MAX(e.verdict), 0) DESC,
+                            COUNT(DISTINCT e.alert_id) DESC, e.kind, e.value_key) AS place
+                    FROM alert_entity e JOIN alert a ON a.id = e.alert_id WHERE a.incident_id IN ({places})
+                    GROUP BY a.incident_id, e.kind, e.value_key
+                ) AS named WHERE place <= {ENTITIES_MAX}
+             ), weighed AS MATERIALIZED (
+                SELECT mine.*, (SELECT COUNT(*) FROM (
+                    SELECT DISTINCT h.incident_id FROM incident_entity h WHERE h.value_key = mine.value_key
+                        AND h.kind = mine.kind AND h.to_version IS NULL LIMIT {HOLDERS_MAX} + 2
+                ) AS few) - 1 AS others FROM mine
+             ), pairs AS (
+                SELECT DISTINCT w.asked, w.kind, w.value_key, w.value, w.verdict, w.others, h.incident_id AS other
+                FROM weighed w JOIN incident_entity h ON h.value_key = w.value_key AND h.kind = w.kind
+                    AND h.to_version IS NULL AND h.incident_id <> w.asked
+                WHERE w.others BETWEEN 1 AND {HOLDERS_MAX}
+             ), scored AS (
+                SELECT pairs.*, CAST(SUM({WEIGHT} / others) OVER (PARTITION BY asked, other) AS bigint) AS score,
+                    COUNT(*) OVER (PARTITION BY asked, other) AS shared,
+                    ROW_NUMBER() OVER (PARTITION BY asked, other ORDER BY others, kind, value_key) AS reason
+                FROM pairs
+             )
+             SELECT asked, other, score, shared, kind, value, verdict, others FROM (
+                SELECT scored.*, DENSE_RANK() OVER (PARTITION BY asked
+                    ORDER BY CASE WHEN i.status IN (1, 2) THEN 0 ELSE 1 END, score DESC, i.number DESC) AS place
+                FROM scored JOIN incident i ON i.id = scored.other
+                WHERE i.deleted_at IS NULL AND i.redirected_to IS NULL
+             ) AS ranked WHERE place <= {limit} AND reason <= {REASONS_MAX} ORDER BY asked, place, reason",
+            places = places(incidents.len())
+        );
+        let rows = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
+        let mut found: HashMap<IncidentId, Vec<SimilarIncident>> = HashMap::new();
+        for row in rows {
+            let similar = found.entry(IncidentId(row.try_get_by_index(0)?)).or_default();
+            let incident = IncidentId(row.try_get_by_index(1)?);
+            if similar.last().is_none_or(|last| last.incident != incident) {
+                let (score, shared): (i64, i64) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+                let (score, shared) = (score as u64, shared as u64);
+                similar.push(SimilarIncident { incident, score, shared, reasons: Vec::new() });
+            }
+            if let Some(last) = similar.last_mut() {
+                last.reasons.push(SharedEntity {
+                    kind: row.try_get_by_index(4)?,
+                    value: row.try_get_by_index(5)?,
+                    verdict: row.try_get_by_index(6)?,
+                    others: row.try_get_by_index::<i64>(7)? as u64,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
