@@ -3,9 +3,12 @@
 pub mod account;
 pub mod alert;
 pub mod comment;
+pub mod export;
 pub mod incident;
+pub mod key;
 mod link;
 pub mod report;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,18 +2,22 @@
 
 pub mod account;
 pub mod alert;
+pub mod chain;
 pub mod change;
 pub mod classification;
 pub mod clock;
 pub mod comment;
 pub mod entity;
 pub mod error;
+pub mod export;
 pub mod filter;
+pub mod fold;
 pub mod incident;
 pub mod instant;
 pub mod position;
 pub mod queue;
 pub mod response_times;
+pub mod signing;
 pub mod summary;
 pub mod tag;
 pub mod text;

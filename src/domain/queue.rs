@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::account::Owner;
+use super::chain::hex;
 use super::classification::Classification;
 use super::incident::{Severity, Status};
 use super::tag::Tag;
@@ -51,7 +52,7 @@ impl Text {
 
 /// The SHA-256 of a text in hexadecimal.
 pub fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// An incident as a queue shows it. Every change carries the one that it leaves behind.

@@ -13,7 +13,6 @@ use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
-use crate::domain::account::Role;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -186,15 +185,10 @@ impl Incident {
     }
 }
 
-/// Refuses a log that the viewer may not read: of no incident, or of a deleted one for anybody but a manager (product §3,
-/// delete: the audit survives, readable by managers).
+/// Refuses a log that the viewer may not read: of no incident, or of one whose log is not for it.
 pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents(&[id]).await?.pop();
-    let readable = incident.is_some_and(|incident| match incident.deleted_at {
-        Some(_) => view.viewer().user.role >= Role::Manager,
-        None => view.viewer().sees(&incident.queue_row()),
-    });
-    match readable {
+    match incident.is_some_and(|incident| view.viewer().reads_log_of(&incident)) {
         true => Ok(()),
         false => Err(Error::not_found("incident", id)),
     }

@@ -10,6 +10,7 @@ mod chaos;
 mod cli;
 mod comment;
 mod connections;
+mod evidence;
 mod exactness;
 mod examples;
 mod filter;
