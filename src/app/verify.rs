@@ -207,7 +207,7 @@ impl Walk<'_> {
             let differs = format!("its incident has no version {} before it", row.version.wrapping_sub(1));
             return self.broken(row, differs).await;
         }
-        if change.before != stood {
+        if !change.goes_on_from(stood.as_ref()) {
             return self.broken(row, "it does not begin where its incident's change before it ended").await;
         }
         Ok(())
@@ -274,15 +274,9 @@ impl Walk<'_> {
         };
         let logged =
             serde_json::from_str::<Body>(&newest.body).map_err(|error| Error::fault("reading a body", error))?.row;
-        let mut shown = incident.queue_row();
-        // The log keeps the name of its time, the desk shows today's.
-        if let (Some(shown), Some(logged)) = (&mut shown.owner, &logged.owner)
-            && shown.id == logged.id
-        {
-            shown.clone_from(logged);
-        }
-        let differing = shown.former_fields(&logged).map_err(|error| Error::fault("comparing two rows", error))?;
-        match differing.keys().next() {
+        let differing = incident.queue_row().differs_from(&logged);
+        let differing = differing.map_err(|error| Error::fault("comparing two rows", error))?;
+        match differing.first() {
             None => Ok(()),
             Some(field) => {
                 self.broken(newest, format!("the desk shows another {field} than this last change left behind")).await

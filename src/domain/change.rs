@@ -375,6 +375,15 @@ impl Change {
         Ok(Self { offset, check, body, before, bytes })
     }
 
+    /// Whether it begins where the incident stood: in `stood`, or nowhere.
+    pub fn goes_on_from(&self, stood: Option<&QueueRow>) -> bool {
+        match (&self.before, stood) {
+            (None, None) => true,
+            (Some(before), Some(stood)) => before.differs_from(stood).is_ok_and(|fields| fields.is_empty()),
+            _ => false,
+        }
+    }
+
     /// The incident.
     pub fn incident(&self) -> IncidentId {
         self.body.row.id

@@ -307,7 +307,7 @@ impl Checker {
         if (row.id, row.number, row.version) != (header.incident, header.number, line.version) {
             return Err("its body is of another incident or version".to_owned());
         }
-        if change.before.as_ref() != self.last.as_ref().map(|last| &last.row) {
+        if !change.goes_on_from(self.last.as_ref().map(|last| &last.row)) {
             return Err("it does not begin where the change before it ended".to_owned());
         }
         self.owed.extend(change.body.texts_set().into_iter().map(|set| match set {

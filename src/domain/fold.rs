@@ -56,15 +56,10 @@ pub struct FoldedComment {
     pub sha256: String,
 }
 
-/// The state that the changes of one incident add up to, from its first on; none where there is none.
-pub fn fold(changes: impl IntoIterator<Item = Change>) -> Result<Option<Folded>> {
-    changes.into_iter().try_fold(None, |state, change| Folded::after(state, change).map(Some))
-}
-
 impl Folded {
-    /// The state after one more change. A change that does not begin where the state stands is a fault of the log.
+    /// The state after one more change; the first begins with none. A change that does not begin where the state stands is a fault of the log.
     pub fn after(state: Option<Self>, change: Change) -> Result<Self> {
-        if change.before.as_ref() != state.as_ref().map(|state| &state.row) {
+        if !change.goes_on_from(state.as_ref().map(|state| &state.row)) {
             let gap = format!("version {} does not begin where the one before it ended", change.version());
             return Err(Error::fault("folding the log of an incident", gap));
         }

@@ -131,6 +131,18 @@ impl QueueRow {
         self.severity_override.unwrap_or(self.computed_severity)
     }
 
+    /// The fields in which `stood` differs from this row, where one of them is to go on from the other. The owner's name is none:
+    /// each has that of its time, and renaming somebody changes no incident.
+    pub fn differs_from(&self, stood: &Self) -> serde_json::Result<Vec<String>> {
+        let mut renamed = stood.clone();
+        if let (Some(renamed), Some(owner)) = (&mut renamed.owner, &self.owner)
+            && renamed.id == owner.id
+        {
+            renamed.clone_from(owner);
+        }
+        Ok(self.former_fields(&renamed)?.into_iter().map(|(field, _)| field).collect())
+    }
+
     /// The fields in which `before` differs, with their former values; `null` where there was none.
     pub fn former_fields(&self, before: &Self) -> serde_json::Result<Map<String, Value>> {
         let (mut now, then) = (object(self)?, object(before)?);

@@ -25,11 +25,11 @@ const ENTITIES_MAX: i32 = 1_000;
 #[derive(SimpleObject)]
 pub struct Resolution {
     /// Why, in words.
-    note: Option<String>,
+    pub(super) note: Option<String>,
     /// When.
-    at: Instant,
+    pub(super) at: Instant,
     /// By whom.
-    by: Actor,
+    pub(super) by: Actor,
 }
 
 /// The case an analyst works, as it stands.
@@ -162,7 +162,7 @@ fn version(cursor: &str) -> Option<u64> {
 }
 
 /// Whether more lies before and after a page that was read towards one end.
-fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
+pub(super) fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
     match span.from_end {
         true => (more, span.before.is_some()),
         false => (span.after.is_some(), more),

@@ -3,6 +3,7 @@
 mod account;
 mod activity;
 mod alert;
+mod as_of;
 mod comment;
 mod connection;
 mod context;

@@ -40,12 +40,12 @@ impl Shift {
 
     /// One more action; the desk may refuse it.
     pub(crate) async fn act(&mut self, desk: &TestDesk, dice: &mut Dice) {
-        desk.clock.advance(chrono::Duration::seconds(dice.below(90) as i64));
+        desk.clock.advance(chrono::Duration::seconds(1 + dice.below(90) as i64));
         let account = *dice.pick(&ACCOUNTS);
         let long = "what the analyst found, at length. ".repeat(12);
         let words =
             |dice: &mut Dice| format!("{} ({})", if dice.chance(40) { &long } else { "Seen again" }, dice.below(9));
-        let edit = match dice.below(17) {
+        let edit = match dice.below(18) {
             0 => json!({ "title": words(dice) }),
             1 => json!({ "description": if dice.chance(30) { Value::Null } else { json!(words(dice)) } }),
             2 => json!({ "severity": if dice.chance(30) { Value::Null } else { json!(*dice.pick(&["HIGH", "LOW"])) } }),
@@ -73,6 +73,12 @@ impl Shift {
                 return;
             }
             15 => return self.revise(desk, dice, account).await,
+            16 => {
+                // Changes no incident: the log has the names of its time.
+                let name = format!("Ana Lopes, shift {}", dice.below(4));
+                desk.attempt_as(None, "upsertUser", json!({ "account": "ana", "name": name })).await;
+                return;
+            }
             _ => json!({ "comment": words(dice) }),
         };
         let incident = json!({ "incidentId": dice.pick(&self.incidents), "reopen": true });
