@@ -46,7 +46,7 @@ pub enum MomentInput {
 pub struct IncidentAsOf {
     view: View,
     position: String,
-    folded: Folded,
+    folded: Box<Folded>,
     fields: Box<Fields>,
 }
 
@@ -362,7 +362,7 @@ pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) ->
     let ((offset, check), epoch) = (folded.place, view.head().await?.epoch);
     let position = Position { epoch, offset, check, queue: None }.to_string();
     let fields = Box::new(Fields::new(folded.row.clone(), title));
-    Ok(IncidentAsOf { view: view.clone(), position, folded, fields })
+    Ok(IncidentAsOf { view: view.clone(), position, folded: Box::new(folded), fields })
 }
 
 fn not_yet(incident: &Incident, moment: Moment) -> Error {

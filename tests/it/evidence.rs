@@ -370,9 +370,10 @@ async fn no_byte_and_no_line_of_an_export_can_be_another(database: TestDatabase)
         assert!(flawed(&file.as_bytes()[..lines[..at].concat().len()]).is_some(), "it was cut before line {}", at + 1);
     }
     assert!(flawed(format!("{file}\n").as_bytes()).is_some(), "something follows");
+    let spaced = file.replacen("\"line\":\"change\"", "\"line\": \"change\"", 1);
+    assert_eq!(flawed(spaced.as_bytes()), Some(2), "the same in another form");
 }
 
-#[expect(clippy::large_futures, reason = "a test of two answers")]
 async fn an_export_is_for_whoever_may_read_the_log(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let [_, leaver] = seven_changes(&desk).await;
