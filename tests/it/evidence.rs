@@ -122,6 +122,8 @@ fn alteration(how: &str, back: &str, said: [&'static str; 2]) -> Alteration {
 async fn each_alteration_is_named_where_it_is(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     seven_changes(&desk).await;
+    // It would notice some of it by itself, and end the process.
+    drop(desk);
     let raw = database.connect().await;
     let bytes = |hex: &str| match database.kind {
         Kind::Sqlite => format!("x'{hex}'"),
@@ -249,6 +251,7 @@ async fn a_position_that_was_kept_is_found_again_or_missed(database: TestDatabas
     desk.update(&beacon, json!({ "addTags": ["contained"] })).await;
     let said = passed(&database, &["--from", kept]);
     assert!(said.contains("since the position that was given: 1 changes"), "{said}");
+    drop(desk);
 
     let raw = database.connect().await;
     execute(&raw, "UPDATE change SET hash = (SELECT hash FROM change WHERE position = 6) WHERE position = 7").await;
