@@ -261,7 +261,7 @@ fn whole(verified: &Verified, from_position: bool) -> String {
         "The log is whole {start}: {changes} changes, each with the hash of its content and of the change before it, and {texts} \
          texts with the SHA-256 that the log holds of them. {incidents} incidents and {comments} comments show what the log adds up \
          to.\nIt ends at position {position}\n(change {offset}, hash {hash}).\nKeep that position elsewhere: `watchfloor verify \
-         --from <position>` proves later that the log still holds all of this.\n",
+         --from <position>` finds out later whether the log was cut or written anew since.\n",
         offset = position.offset,
     )
 }

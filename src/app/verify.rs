@@ -21,7 +21,7 @@ const ROWS_PER_BATCH: u64 = 100;
 /// A log that is whole.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// Its end: kept elsewhere, it proves later that the log still holds all of this.
+    /// Its end: kept elsewhere, it shows later whether the log was cut or written anew since.
     pub position: Position,
     /// Its hash there.
     pub hash: Hash,

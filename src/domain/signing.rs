@@ -1,7 +1,7 @@
 //! The desk's signature: an Ed25519 key, in the forms that other tools read.
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
@@ -33,7 +33,9 @@ impl DeskKey {
 
     /// The key as PKCS#8 in PEM.
     pub fn to_pem(&self) -> Result<String> {
-        let pem = self.0.to_pkcs8_pem(LineEnding::LF).map_err(|error| Error::fault("writing a signing key", error))?;
+        // Without its public half: OpenSSL 3.0 does not read the form that holds both.
+        let form = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
+        let pem = form.to_pkcs8_pem(LineEnding::LF).map_err(|error| Error::fault("writing a signing key", error))?;
         Ok(pem.to_string())
     }
 
