@@ -1,16 +1,24 @@
 //! The subcommands: what each opens, runs and prints.
 
-use std::io::{IsTerminal, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use futures_util::{TryStreamExt, pin_mut};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
-use crate::app::App;
-use crate::config::{Action, Database, Demo, Import, Serve, Serving};
+use crate::app::export::{Export, Named};
+use crate::app::verify::{Outcome, Verified};
+use crate::app::{App, key, verify};
+use crate::config::{Action, Database, Demo, ExportLog, Import, Serve, Serving, Signing, Verify};
+use crate::domain::chain::hex;
 use crate::domain::clock::Clock;
+use crate::domain::export::{Checked, Checker};
+use crate::domain::position::Position;
+use crate::domain::signing::{DeskKey, PublicKey};
 use crate::graphql::{self, Limits};
 use crate::import::{self, Options, Progress, Source as ImportSource, Summary, print_summary};
 use crate::realtime::RingLimits;
@@ -25,6 +33,9 @@ const NO_RING: RingLimits = RingLimits { changes: 1, bytes: 1 };
 /// Readers of the sample desk: one screen and a few curious people.
 const DEMO_CONNECTIONS: u32 = 8;
 
+/// The longest line of an export that is read, in bytes: longer than any that a desk of the usual settings writes.
+const EXPORT_LINE_BYTES_MAX: u64 = 64 << 20;
+
 /// Runs a subcommand to its end.
 pub fn run(action: Action) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
@@ -33,6 +44,8 @@ pub fn run(action: Action) -> Result<()> {
             Action::Serve(options) => serve_desk(options).await,
             Action::Demo(options) => serve_demo(options).await,
             Action::Import(options) => import_file(options).await,
+            Action::Verify(options) => verify(options).await,
+            Action::ExportLog(options) => export_log(options).await,
             Action::Migrate(database) => migrate(&database).await,
             Action::Schema => say(&graphql::sdl()),
         }
@@ -85,7 +98,8 @@ async fn serve_desk(options: Serve) -> Result<()> {
     }
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
     let app = App { policies: options.serving.policies(), ..app };
-    serve(app, relay, &options.serving, |address| {
+    let key = key_to_serve(&options.serving.signing, &options.database)?;
+    serve(Open { app, relay, key }, &options.serving, |address| {
         tracing::info!(
             listen = %address,
             "serving http://{address}/graphql, GraphiQL at http://{address}/graphiql, the wall at http://{address}/wall; no identity is configured: loopback \
@@ -121,7 +135,8 @@ async fn serve_demo(options: Demo) -> Result<()> {
         tokio::spawn(go_on(app.clone(), options.seed, story_start, options.pace));
     }
     let file = std::fs::canonicalize(&options.file).unwrap_or(options.file.clone());
-    serve(app, relay, &options.serving, move |address| say(&welcome(address, &file, options.live))).await
+    let key = key_to_serve(&options.serving.signing, &database)?;
+    serve(Open { app, relay, key }, &options.serving, move |address| say(&welcome(address, &file, options.live))).await
 }
 
 async fn load_sample(app: &App, seed: u64) -> Result<()> {
@@ -212,6 +227,126 @@ async fn import_file(options: Import) -> Result<()> {
     Ok(())
 }
 
+async fn verify(options: Verify) -> Result<()> {
+    if let Some(file) = &options.export {
+        return verify_export(file, options.key.as_deref());
+    }
+    let from = match options.from.as_deref() {
+        Some(text) => Some(Position::parse(text).ok_or_else(|| anyhow!("--from {text}: this is not a position"))?),
+        None => None,
+    };
+    let store = connect_to_desk(&options.database).await?;
+    let bar = bar(Some(0), "{msg} {wide_bar} {pos}/{len} {eta}");
+    bar.set_message("looking through the log");
+    let outcome = verify::verify(&store, from.as_ref(), &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })
+    .await
+    .context("looking through the log")?;
+    bar.finish_and_clear();
+    store.close().await?;
+    match outcome {
+        Outcome::Whole(verified) => say(&whole(&verified, from.is_some())),
+        Outcome::Broken(found) => bail!(
+            "the log is broken at {found}. What lies before that position is as it was written. Stop the desk, keep its database \
+             as it is, and compare from that position on with a backup or with exported logs (docs/EVIDENCE.md)"
+        ),
+    }
+}
+
+fn whole(verified: &Verified, from_position: bool) -> String {
+    let Verified { position, hash, changes, texts, incidents, comments } = verified;
+    let start = if from_position { "since the position that was given" } else { "from its beginning" };
+    let hash = hex(hash);
+    format!(
+        "The log is whole {start}: {changes} changes, each with the hash of its content and of the change before it, and {texts} \
+         texts with the SHA-256 that the log holds of them. {incidents} incidents and {comments} comments show what the log adds up \
+         to.\nIt ends at position {position}\n(change {offset}, hash {hash}).\nKeep that position elsewhere: `watchfloor verify \
+         --from <position>` finds out later whether the log was cut or written anew since.\n",
+        offset = position.offset,
+    )
+}
+
+/// Looks through an exported log, line by line.
+fn verify_export(file: &Path, key: Option<&str>) -> Result<()> {
+    let name = file.display();
+    let key = key.map(public_key).transpose()?;
+    let mut lines = BufReader::new(File::open(file).with_context(|| format!("opening {name}"))?);
+    let mut checker = Checker::new(key);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = lines.by_ref().take(EXPORT_LINE_BYTES_MAX).read_until(b'\n', &mut line);
+        if read.with_context(|| format!("reading {name}"))? == 0 {
+            break;
+        }
+        checker.line(&line).map_err(|flaw| anyhow!("{name} is not what a desk exported: {flaw}"))?;
+    }
+    let checked = checker.end().map_err(|flaw| anyhow!("{name} is not what a desk exported: {flaw}"))?;
+    say(&exported(&checked, key.is_some()))
+}
+
+fn exported(checked: &Checked, wanted: bool) -> String {
+    let Checked { header, key, texts } = checked;
+    let whose = match wanted {
+        true => "the key that was given".to_owned(),
+        false => {
+            format!("the key that the file names, {}: compare it with the desk's, or give it with --key", key.hex())
+        }
+    };
+    format!(
+        "INC-{} ({}): {} changes and {texts} texts as the desk had them at {}, position {}.\nSigned by {whose} (id {}).\n",
+        header.number,
+        header.incident,
+        header.changes,
+        header.exported_at.to_rfc3339(),
+        header.position,
+        key.id(),
+    )
+}
+
+/// A public key as the command line gives it.
+fn public_key(given: &str) -> Result<PublicKey> {
+    if let Some(key) = PublicKey::parse(given) {
+        return Ok(key);
+    }
+    let text = std::fs::read_to_string(given).with_context(|| format!("reading the public key {given}"))?;
+    PublicKey::parse(&text).ok_or_else(|| anyhow!("{given} holds no Ed25519 public key in PEM"))
+}
+
+async fn export_log(options: ExportLog) -> Result<()> {
+    let named = &options.incident;
+    let incident =
+        Named::parse(named).ok_or_else(|| anyhow!("{named:?} names no incident: write INC-7, 7 or incident:<uuid>"))?;
+    let store = connect_to_desk(&options.database).await?;
+    let found = incident.find(&store).await?.ok_or_else(|| anyhow!("there is no incident {named}"))?;
+    let key = signing_key(&options.signing.file(&options.database))?;
+    let lines = Export::begin(&store, found, &key, Clock::System.now()).await?.lines();
+    let mut out: Box<dyn Write> = match &options.output {
+        Some(file) => Box::new(File::create(file).with_context(|| format!("making {}", file.display()))?),
+        None => Box::new(std::io::stdout()),
+    };
+    pin_mut!(lines);
+    while let Some(line) = lines.try_next().await.context("exporting the log")? {
+        out.write_all(line.as_bytes()).context("writing the export")?;
+    }
+    out.flush().context("writing the export")?;
+    store.close().await.context("closing the database")
+}
+
+fn signing_key(file: &Path) -> Result<DeskKey> {
+    key::load_or_make(file).with_context(|| format!("the signing key {} (--signing-key)", file.display()))
+}
+
+/// Connects to a desk that is there: SQLite would make an empty file of any name.
+async fn connect_to_desk(database: &Database) -> Result<Store> {
+    if let Some(file) = database.file().filter(|file| !file.is_file()) {
+        bail!("there is no desk in {}: name another file (--database-url)", file.display());
+    }
+    connect(database).await
+}
+
 /// A progress bar on a terminal; nothing elsewhere.
 fn bar(length: Option<u64>, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
@@ -243,12 +378,27 @@ async fn close(app: &App, relay: JoinHandle<()>) -> Result<()> {
     app.store.close().await.context("closing the database")
 }
 
-async fn serve(
+/// A desk that is open, and what it signs with.
+struct Open {
     app: App,
     relay: JoinHandle<()>,
-    serving: &Serving,
-    opened: impl FnOnce(SocketAddr) -> Result<()>,
-) -> Result<()> {
+    key: Option<DeskKey>,
+}
+
+/// The key of a desk that serves. One that was named must be there to be had; without the usual one a desk serves all the same,
+/// and exports nothing.
+fn key_to_serve(signing: &Signing, database: &Database) -> Result<Option<DeskKey>> {
+    match signing_key(&signing.file(database)) {
+        Err(error) if signing.signing_key.is_none() => {
+            tracing::warn!("no log can be exported: {error:#}");
+            Ok(None)
+        }
+        key => key.map(Some),
+    }
+}
+
+async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
+    let Open { app, relay, key } = desk;
     let listener = listen::bind(serving.listen).await.context("choose another address with --listen")?;
     opened(listener.local_addr().context("reading the address that is listened on")?)?;
     let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
@@ -259,6 +409,6 @@ async fn serve(
         app.clone(),
         graphql::schema(app.clone(), source, Limits { page_items_max: i32::from(serving.page_items_max) }),
     );
-    listen::serve(listener, desk, serving.settings()).await.context("serving")?;
+    listen::serve(listener, desk.signing(key), serving.settings()).await.context("serving")?;
     close(&app, relay).await
 }

@@ -41,6 +41,13 @@ pub enum Action {
     /// Bad records are reported with their line and the others go in. The same file twice changes nothing. The formats are
     /// described in docs/IMPORT.md.
     Import(Import),
+    /// Prove that the log is what was written, and that the desk shows what it adds up to; or the same of an exported log.
+    ///
+    /// Reads one snapshot, changes nothing, and may run beside the desk. Ends with 1 at the first break, which it names. What that
+    /// proves, and what it does not, is in docs/EVIDENCE.md.
+    Verify(Verify),
+    /// Write the log of one incident as NDJSON, signed by the desk.
+    ExportLog(ExportLog),
     /// Bring the database's schema up to date, and do nothing else.
     Migrate(Database),
     /// Print the GraphQL schema.
@@ -66,12 +73,16 @@ pub struct Database {
 }
 
 impl Database {
-    /// The folder of an SQLite file.
-    pub fn folder(&self) -> Option<&Path> {
+    /// The file of SQLite.
+    pub fn file(&self) -> Option<&Path> {
         let path = self.database_url.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
-        Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty())
+        Some(Path::new(path.split_once('?').map_or(path, |(path, _)| path)))
+    }
+
+    /// The folder of an SQLite file.
+    pub fn folder(&self) -> Option<&Path> {
+        self.file()?.parent().filter(|folder| !folder.as_os_str().is_empty())
     }
 
     /// How to reach it; one line of advice where the address is of no known kind.
@@ -103,6 +114,23 @@ fn is_in_memory(url: &str) -> bool {
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
     let path = path.trim_start_matches("//");
     path.is_empty() || path.contains(":memory:") || options.split('&').any(|option| option == "mode=memory")
+}
+
+/// Who vouches for what is exported.
+#[derive(Args, Clone, Debug)]
+pub struct Signing {
+    /// The file of the desk's signing key: PKCS#8 in PEM, Ed25519. Made at first use, for its owner only; beside the SQLite file
+    /// where none is named, or watchfloor.key.pem in this folder. Nodes on one PostgreSQL take copies of one file.
+    #[arg(long, env = "WATCHFLOOR_SIGNING_KEY", value_name = "FILE")]
+    pub signing_key: Option<PathBuf>,
+}
+
+impl Signing {
+    /// The key's file, for a desk on this database.
+    pub fn file(&self, database: &Database) -> PathBuf {
+        let beside = || database.file().unwrap_or(Path::new("watchfloor")).with_extension("key.pem");
+        self.signing_key.clone().unwrap_or_else(beside)
+    }
 }
 
 /// How to serve.
@@ -172,6 +200,9 @@ pub struct Serving {
     /// What is asked for when an incident is resolved or reopened.
     #[command(flatten)]
     pub policy: Policy,
+    /// Who vouches for what is exported.
+    #[command(flatten)]
+    pub signing: Signing,
 }
 
 /// What a desk asks for beyond what the product does. Imports are exempt: they tell how other people's cases ended.
@@ -267,6 +298,39 @@ pub struct Import {
     #[arg(long)]
     pub strict: bool,
     /// Into which database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// `verify`.
+#[derive(Args, Clone, Debug)]
+pub struct Verify {
+    /// Begin at this position, which somebody kept: that the log still holds it is proved, what lies before it is not looked at.
+    #[arg(long, value_name = "POSITION", conflicts_with = "export")]
+    pub from: Option<String>,
+    /// Look through this exported log instead; it needs no database.
+    #[arg(long, value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// The public key that must have signed the export: a PEM file, or 64 hexadecimal digits.
+    #[arg(long, value_name = "KEY", requires = "export")]
+    pub key: Option<String>,
+    /// Of which database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// `export-log`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportLog {
+    /// The incident: INC-7, 7, or its global id. A deleted one too: whoever reads the database may.
+    pub incident: String,
+    /// The file to write; standard output where none is named.
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Who vouches for it.
+    #[command(flatten)]
+    pub signing: Signing,
+    /// From which database.
     #[command(flatten)]
     pub database: Database,
 }

@@ -12,7 +12,7 @@ use super::link::{Links, Locked, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
 use crate::domain::alert::{Alert, AlertStatus};
-use crate::domain::change::{AlertDelta, CauseKind, CommentAction, Entry};
+use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{Incident, Patch, Propagation};
 use crate::domain::position::Position;
@@ -366,7 +366,8 @@ impl Work<'_> {
         self.obey_policies(before.as_ref(), &incident, &edit)?;
         self.tx.place_alerts(&links.new, Some(incident.id), at).await?;
         if !links.new.is_empty() {
-            facts.push(Entry::AlertsLinked { alerts: links.new.clone(), from: links.from.clone() });
+            let states = links.new.iter().filter_map(|id| locked.alerts.get(id)).map(AlertImage::from).collect();
+            facts.push(Entry::AlertsLinked { alerts: links.new.clone(), from: links.from.clone(), states });
         }
         let deltas = self.propagate(&incident, propagation, &links, next).await?;
         let summed = before.is_none()

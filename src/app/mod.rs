@@ -5,11 +5,14 @@ pub mod alert;
 pub mod bulk;
 pub mod comment;
 pub mod correlation;
+pub mod export;
 pub mod idempotency;
 pub mod incident;
+pub mod key;
 mod link;
 mod precondition;
 pub mod report;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -72,7 +72,7 @@ impl Work<'_> {
     }
 
     async fn since(&self, incident: IncidentId, version: u64, kinds: Vec<EntryKind>) -> Result<Vec<Change>> {
-        let filter = ActivityFilter { kinds: Some(kinds), actor: None };
+        let filter = ActivityFilter { kinds: Some(kinds), ..ActivityFilter::default() };
         let newest = Span { after: Some(version), before: None, from_end: true, limit: CHANGES_READ_MAX };
         self.tx.activity(incident, &filter, newest).await
     }

@@ -135,6 +135,15 @@ impl Actor {
         self.user.role >= Role::Reader
     }
 
+    /// Whether the caller may read the log of an incident: that of a deleted one is for managers (product §3, delete: the audit
+    /// survives, readable by managers).
+    pub fn reads_log_of(&self, incident: &super::incident::Incident) -> bool {
+        match incident.deleted_at {
+            Some(_) => self.user.role >= Role::Manager,
+            None => self.sees(&incident.queue_row()),
+        }
+    }
+
     /// All of the caller that [`Actor::sees`] reads: callers of one sight see the same rows, and may share their bytes.
     pub fn sight(&self) -> Role {
         self.user.role

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::account::{ActorImage, Owner, OwnerId};
-use super::alert::AlertStatus;
+use super::alert::{Alert, AlertStatus};
 use super::classification::Classification;
-use super::incident::{Incident, Severity, Status};
+use super::incident::{Incident, Severity, Status, TextField};
 use super::queue::{QueueRow, Text};
 use super::tag::Tag;
-use super::{AlertId, BulkJobId, CommentId, IncidentId, Instant, TransactionId};
+use super::{AlertId, BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
 
 /// What brought a change about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
@@ -51,6 +51,26 @@ pub enum CommentAction {
     Edited,
     /// It was taken away; its history stays.
     Deleted,
+}
+
+/// How an alert stood when it came to an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertImage {
+    /// Its status.
+    pub status: AlertStatus,
+    /// Its owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<OwnerId>,
+    /// Its classification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classification: Option<Classification>,
+}
+
+impl From<&Alert> for AlertImage {
+    fn from(alert: &Alert) -> Self {
+        let owner = alert.owner.as_ref().map(|owner| owner.id);
+        Self { status: alert.status, owner, classification: alert.classification }
+    }
 }
 
 /// What changed of one alert: each field with its former and present value, absent where it stayed.
@@ -180,6 +200,9 @@ pub enum Entry {
         /// The incidents that held them before, where any did.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         from: Vec<IncidentId>,
+        /// How each stood when it came, in the same order; none in changes of before the desk noted it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        states: Vec<AlertImage>,
     },
     /// Alerts left it.
     AlertsUnlinked {
@@ -303,7 +326,69 @@ pub struct Change {
     pub bytes: usize,
 }
 
+/// A text that a change sets and does not hold: the log covers it by its SHA-256.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextSet<'a> {
+    /// A long text of the incident.
+    Long(TextField, &'a str),
+    /// A comment's text.
+    Comment(CommentId, &'a str),
+}
+
+impl<'a> TextSet<'a> {
+    /// The SHA-256 that the log holds of it, in hexadecimal.
+    pub fn sha256(&self) -> &'a str {
+        match self {
+            Self::Long(_, sha256) | Self::Comment(_, sha256) => sha256,
+        }
+    }
+}
+
+impl Body {
+    /// The texts that it sets and does not hold, in the order of its entries.
+    pub fn texts_set(&self) -> Vec<TextSet<'_>> {
+        self.entries
+            .iter()
+            .filter_map(|entry| match entry {
+                Entry::Title { after, .. } => self.long_set(TextField::Title, Some(after)),
+                Entry::Description { after, .. } => self.long_set(TextField::Description, after.as_ref()),
+                Entry::ResolutionNote { after, .. } => self.long_set(TextField::Note, after.as_ref()),
+                Entry::Comment { comment, sha256: Some(sha256), .. } => Some(TextSet::Comment(*comment, sha256)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn long_set<'a>(&self, field: TextField, text: Option<&'a Text>) -> Option<TextSet<'a>> {
+        match text {
+            // The same words may become a person's: then an earlier version has set them.
+            Some(Text::Stored { version, sha256, .. }) if *version == self.row.version => {
+                Some(TextSet::Long(field, sha256))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Change {
+    /// Reads a change from its place, the start of the hash there, and its stored body.
+    pub fn read(offset: u64, check: [u8; 8], body: &str) -> Result<Self> {
+        let bytes = body.len();
+        let body: Body = serde_json::from_str(body).map_err(|error| Error::fault("reading a change's body", error))?;
+        let before = body.former.as_ref().map(|former| body.row.before(former)).transpose();
+        let before = before.map_err(|error| Error::fault("reading a change's former row", error))?;
+        Ok(Self { offset, check, body, before, bytes })
+    }
+
+    /// Whether it begins where the incident stood: in `stood`, or nowhere.
+    pub fn goes_on_from(&self, stood: Option<&QueueRow>) -> bool {
+        match (&self.before, stood) {
+            (None, None) => true,
+            (Some(before), Some(stood)) => before.differs_from(stood).is_ok_and(|fields| fields.is_empty()),
+            _ => false,
+        }
+    }
+
     /// The incident.
     pub fn incident(&self) -> IncidentId {
         self.body.row.id

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::account::Owner;
+use super::chain::hex;
 use super::classification::Classification;
 use super::incident::{Severity, Status};
 use super::tag::Tag;
@@ -51,7 +52,7 @@ impl Text {
 
 /// The SHA-256 of a text in hexadecimal.
 pub fn sha256_hex(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 /// An incident as a queue shows it. Every change carries the one that it leaves behind.
@@ -128,6 +129,18 @@ impl QueueRow {
     /// What a person set, else the highest of the alerts (product §2, severity).
     pub fn severity(&self) -> Severity {
         self.severity_override.unwrap_or(self.computed_severity)
+    }
+
+    /// The fields in which `stood` differs from this row, where one of them is to go on from the other. The owner's name is none:
+    /// each has that of its time, and renaming somebody changes no incident.
+    pub fn differs_from(&self, stood: &Self) -> serde_json::Result<Vec<String>> {
+        let mut renamed = stood.clone();
+        if let (Some(renamed), Some(owner)) = (&mut renamed.owner, &self.owner)
+            && renamed.id == owner.id
+        {
+            renamed.clone_from(owner);
+        }
+        Ok(self.former_fields(&renamed)?.into_iter().map(|(field, _)| field).collect())
     }
 
     /// The fields in which `before` differs, with their former values; `null` where there was none.

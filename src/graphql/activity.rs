@@ -51,7 +51,7 @@ impl ActivityInput {
             (content, kinds) => content.or(kinds),
         };
         let actor = self.actor.map(|id| super::connection::read_id("filter.actor", &id, "user", UserId::parse));
-        Ok(ActivityFilter { kinds, actor: actor.transpose()? })
+        Ok(ActivityFilter { kinds, actor: actor.transpose()?, up_to: None })
     }
 }
 
@@ -528,7 +528,7 @@ impl ChangeEntry {
                 comment: *comment,
                 sha256: sha256.clone(),
             }),
-            Entry::AlertsLinked { alerts, from } => Self::AlertsLinkedEntry(AlertsLinkedEntry {
+            Entry::AlertsLinked { alerts, from, .. } => Self::AlertsLinkedEntry(AlertsLinkedEntry {
                 kind,
                 alert_ids: ids(alerts),
                 moved_from: from.iter().map(|id| id.to_string().into()).collect(),

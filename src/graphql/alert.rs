@@ -198,11 +198,11 @@ impl AlertConnectionFields {
 /// A page of alerts.
 pub type AlertConnection = Connection<String, Alert, AlertConnectionFields, EmptyFields>;
 
-fn cursor(id: AlertId) -> String {
+pub(super) fn cursor(id: AlertId) -> String {
     id.0.simple().to_string()
 }
 
-fn key(cursor: &str) -> Option<AlertId> {
+pub(super) fn key(cursor: &str) -> Option<AlertId> {
     uuid::Uuid::try_parse(cursor).ok().filter(|id| id.simple().to_string() == cursor).map(AlertId)
 }
 

@@ -14,7 +14,6 @@ use super::connection::{PageArgs, cut, wider};
 use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
 use super::similar::{SimilarIncident, similar};
-use crate::domain::account::Role;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -27,11 +26,11 @@ const ENTITIES_MAX: i32 = 1_000;
 #[derive(SimpleObject)]
 pub struct Resolution {
     /// Why, in words.
-    note: Option<String>,
+    pub(super) note: Option<String>,
     /// When.
-    at: Instant,
+    pub(super) at: Instant,
     /// By whom.
-    by: Actor,
+    pub(super) by: Actor,
 }
 
 /// The case an analyst works, as it stands.
@@ -174,7 +173,7 @@ fn version(cursor: &str) -> Option<u64> {
 }
 
 /// Whether more lies before and after a page that was read towards one end.
-fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
+pub(super) fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
     match span.from_end {
         true => (more, span.before.is_some()),
         false => (span.after.is_some(), more),
@@ -197,15 +196,10 @@ impl Incident {
     }
 }
 
-/// Refuses a log that the viewer may not read: of no incident, or of a deleted one for anybody but a manager (product §3,
-/// delete: the audit survives, readable by managers).
+/// Refuses a log that the viewer may not read: of no incident, or of one whose log is not for it.
 pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents(&[id]).await?.pop();
-    let readable = incident.is_some_and(|incident| match incident.deleted_at {
-        Some(_) => view.viewer().user.role >= Role::Manager,
-        None => view.viewer().sees(&incident.queue_row()),
-    });
-    match readable {
+    match incident.is_some_and(|incident| view.viewer().reads_log_of(&incident)) {
         true => Ok(()),
         false => Err(Error::not_found("incident", id)),
     }

@@ -3,6 +3,7 @@
 mod account;
 mod activity;
 mod alert;
+mod as_of;
 mod bulk;
 mod comment;
 mod connection;

@@ -8,6 +8,7 @@ use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
 use super::account::{AssigneeSuggestion, Caller, Group, User};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
+use super::as_of::{IncidentAsOf, MomentInput};
 use super::bulk::{BulkJob, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
@@ -18,6 +19,7 @@ use super::input::incident_id;
 use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, window};
+use crate::app::export::Named;
 use crate::domain::alert::AlertStatus;
 use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
@@ -207,6 +209,27 @@ impl Query {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
 
+    /// One incident as it was, rebuilt from its log: as of a position or a time. Also a deleted one, for managers. `NOT_FOUND`
+    /// where there is none, or where it was made later; `CONFLICT` where the log does not reach the position.
+    async fn incident_as_of(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: Option<ID>,
+        #[graphql(desc = "Its number, without `INC-`.")] number: Option<i64>,
+        #[graphql(desc = "As of when.")] moment: MomentInput,
+    ) -> Option<async_graphql::Result<IncidentAsOf>> {
+        let found = async {
+            let view = View::of_request(ctx)?;
+            let (path, named) = match (id, number) {
+                (Some(id), None) => ("id", Named::Id(incident_id("id", &id)?)),
+                (None, Some(number)) => ("number", Named::Number(number)),
+                _ => return Err(one_name()),
+            };
+            super::as_of::find(view, named, path, moment).await
+        };
+        Some(found.await.map_err(Into::into))
+    }
+
     /// The log of one incident, oldest change first, by global id: also of a deleted one, for managers.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
     async fn activity(
@@ -354,7 +377,7 @@ async fn find_incident(
 ) -> Result<Incident> {
     let view = View::of_request(ctx)?;
     if let Some(text) = min_position {
-        reached(view, &text).await?;
+        reached(view, "minPosition", &text).await?;
     }
     match (id, number) {
         (Some(id), None) => super::incident::find(view, incident_id("id", &id)?).await,
@@ -364,13 +387,17 @@ async fn find_incident(
             let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")).at("number"))?;
             Ok(Incident::new(view.clone(), incident))
         }
-        _ => Err(Error::invalid("id", "an incident is named by its id or its number, one of the two")),
+        _ => Err(one_name()),
     }
 }
 
+fn one_name() -> Error {
+    Error::invalid("id", "an incident is named by its id or its number, one of the two")
+}
+
 /// Refuses a position that this snapshot has not reached: of another log, or beyond its end.
-async fn reached(view: &View, text: &str) -> Result<()> {
-    let position = Position::parse(text).ok_or_else(|| Error::invalid("minPosition", "this is not a position"))?;
+pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Position> {
+    let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
     let head = view.head().await?;
     let here = match position.epoch == head.epoch && position.offset <= head.offset {
         true => view.reader().await?.position_at(head, position.offset).await?,
@@ -380,7 +407,7 @@ async fn reached(view: &View, text: &str) -> Result<()> {
         let now = serde_json::json!({ "position": head.position().to_string() });
         return Err(Error::conflict("the desk's log does not reach this position", now));
     }
-    Ok(())
+    Ok(position)
 }
 
 /// Several things of any noun, in the order of their ids: one statement for each noun.

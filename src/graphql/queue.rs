@@ -181,7 +181,8 @@ impl Fields {
     }
 }
 
-/// What a queue shows of an incident: at rest (`Incident`) and live (`QueueRow`), so that one fragment serves both.
+/// What a queue shows of an incident: at rest (`Incident`), live (`QueueRow`) and as it was (`IncidentAsOf`), so that one
+/// fragment serves all.
 #[derive(Interface)]
 #[graphql(
     field(name = "id", ty = "ID", desc = "The incident's global id."),
@@ -213,6 +214,8 @@ pub enum QueueFields {
     Incident(super::incident::Incident),
     /// Live.
     QueueRow(QueueRow),
+    /// As it was.
+    IncidentAsOf(super::as_of::IncidentAsOf),
 }
 
 /// An incident as a queue shows it, as of one position: what its change left behind, the same bytes live and replayed, on

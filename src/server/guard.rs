@@ -78,9 +78,9 @@ pub const LISTS: [(&str, usize); 19] = [
     ("users", 100),
 ];
 
-/// Fields that take more work than others, and how many others: Markdown is rendered; similar incidents take a look at up to a
-/// hundred entities, under a millisecond each time on an ordinary incident.
-const DEAR: [(&str, usize); 2] = [("html", 20), ("similar", 1_000)];
+/// Fields that take more work than others, and how many others: Markdown is rendered, a log is folded; similar incidents take a
+/// look at up to a hundred entities, under a millisecond each time on an ordinary incident.
+const DEAR: [(&str, usize); 3] = [("html", 20), ("incidentAsOf", 1_000), ("similar", 1_000)];
 
 impl Default for Limits {
     fn default() -> Self {

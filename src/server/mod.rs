@@ -6,6 +6,7 @@ mod callers;
 pub mod crowd;
 mod dialect;
 pub mod endpoint;
+mod export;
 mod following;
 pub mod group;
 pub mod guard;
@@ -39,7 +40,7 @@ use self::callers::Callers;
 use self::endpoint::{Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
-use crate::domain::{self, position::Position};
+use crate::domain::{self, position::Position, signing::DeskKey};
 use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
 
 /// The desk, as the transports see it.
@@ -48,12 +49,18 @@ pub struct Desk {
     app: App,
     schema: Schema,
     callers: Callers,
+    key: Option<DeskKey>,
 }
 
 impl Desk {
     /// A desk and its schema.
     pub fn new(app: App, schema: Schema) -> Self {
-        Self { app, schema, callers: Callers::default() }
+        Self { app, schema, callers: Callers::default(), key: None }
+    }
+
+    /// The same desk, signing what it exports with this key; without one it exports nothing.
+    pub fn signing(self, key: Option<DeskKey>) -> Self {
+        Self { key, ..self }
     }
 }
 
@@ -110,6 +117,8 @@ pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))
+        .route("/incidents/{incident}/log.ndjson", get(export::log))
+        .route("/.well-known/watchfloor-signing-key.pem", get(export::key))
         .with_state(desk.clone())
         .merge(graphql_routes(desk, settings, shutdown))
         .merge(web::routes())

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait, Set};
-use sha2::{Digest, Sha256};
 
-use super::incident::{json, to_json};
+use super::incident::to_json;
 use super::{Reader, Tx};
 use crate::domain::account::ActorImage;
+use crate::domain::chain::{Hash, Link, check, genesis};
 use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
 use crate::domain::incident::Incident;
 use crate::domain::position::Position;
@@ -57,26 +57,26 @@ mod mark {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-mod row {
+pub(super) mod row {
     //! A change as it is stored.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "change")]
-    pub(super) struct Model {
+    pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) position: i64,
-        pub(super) incident_id: Uuid,
-        pub(super) version: i64,
-        pub(super) kinds: i64,
-        pub(super) actor_id: Option<Uuid>,
-        pub(super) at: DateTimeUtc,
-        pub(super) body: String,
-        pub(super) hash: Vec<u8>,
+        pub(in crate::storage) position: i64,
+        pub(in crate::storage) incident_id: Uuid,
+        pub(in crate::storage) version: i64,
+        pub(in crate::storage) kinds: i64,
+        pub(in crate::storage) actor_id: Option<Uuid>,
+        pub(in crate::storage) at: DateTimeUtc,
+        pub(in crate::storage) body: String,
+        pub(in crate::storage) hash: Vec<u8>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
+    pub(in crate::storage) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
 
@@ -91,7 +91,7 @@ pub struct Head {
     /// How many changes it has.
     pub offset: u64,
     /// Its hash there.
-    pub hash: [u8; 32],
+    pub hash: Hash,
     /// The oldest offset that a stream may go on from.
     pub floor: u64,
     /// How often users, groups or members were changed.
@@ -134,6 +134,8 @@ pub struct ActivityFilter {
     pub kinds: Option<Vec<EntryKind>>,
     /// By this user.
     pub actor: Option<UserId>,
+    /// Up to this version of the incident.
+    pub up_to: Option<u64>,
 }
 
 impl ActivityFilter {
@@ -143,7 +145,8 @@ impl ActivityFilter {
             ActorImage::User { id, .. } => Some(*id),
             ActorImage::System => None,
         };
-        self.actor.is_none_or(|actor| by == Some(actor))
+        self.up_to.is_none_or(|version| body.row.version <= version)
+            && self.actor.is_none_or(|actor| by == Some(actor))
             && self.kinds.as_ref().is_none_or(|kinds| body.entries.iter().any(|entry| kinds.contains(&entry.kind())))
     }
 }
@@ -169,28 +172,12 @@ fn bit(kind: EntryKind) -> i64 {
     }
 }
 
-fn check(hash: &[u8; 32]) -> [u8; 8] {
-    let mut check = [0; 8];
-    check.copy_from_slice(&hash[..8]);
-    check
+/// The kinds of a change's entries, as a column holds them.
+pub(super) fn kinds_of(entries: &[Entry]) -> i64 {
+    entries.iter().fold(0, |mask, entry| mask | bit(entry.kind()))
 }
 
-fn genesis(epoch: Uuid) -> [u8; 32] {
-    Sha256::digest(epoch.as_bytes()).into()
-}
-
-/// The hash of a log that ends with a change: of the hash before it, its place, its incident and its stored bytes.
-fn link(before: &[u8; 32], position: u64, pending: &Pending, body: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(before);
-    hash.update(position.to_be_bytes());
-    hash.update(pending.incident.0.as_bytes());
-    hash.update(pending.version.to_be_bytes());
-    hash.update(body.as_bytes());
-    hash.finalize().into()
-}
-
-fn hash_of(bytes: &[u8]) -> Result<[u8; 32]> {
+fn hash_of(bytes: &[u8]) -> Result<Hash> {
     bytes.try_into().map_err(|_| Error::fault("reading the log's hash", "it has not 32 bytes"))
 }
 
@@ -228,20 +215,7 @@ impl TryFrom<row::Model> for Change {
     type Error = Error;
 
     fn try_from(row: row::Model) -> Result<Self> {
-        let body: Body = json(&row.body)?;
-        let before = match &body.former {
-            None => None,
-            Some(former) => {
-                Some(body.row.before(former).map_err(|error| Error::fault("reading a change's former row", error))?)
-            }
-        };
-        Ok(Self {
-            offset: row.position as u64,
-            check: check(&hash_of(&row.hash)?),
-            body,
-            before,
-            bytes: row.body.len(),
-        })
+        Change::read(row.position as u64, check(&hash_of(&row.hash)?), &row.body)
     }
 }
 
@@ -337,6 +311,9 @@ impl Reader {
             values.push(actor.0.into());
             met.push_str(&format!(" AND actor_id = ${}", values.len()));
         }
+        if let Some(version) = filter.up_to {
+            met.push_str(&format!(" AND version <= {version}"));
+        }
         let sql = format!(
             "SELECT position FROM (SELECT position, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version {way})
              AS place FROM change WHERE incident_id IN ({places}){met}) AS ranked WHERE place <= {limit}"
@@ -400,6 +377,9 @@ fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::
     }
     if let Some(actor) = filter.actor {
         query = query.filter(row::Column::ActorId.eq(actor.0));
+    }
+    if let Some(version) = filter.up_to {
+        query = query.filter(row::Column::Version.lte(version as i64));
     }
     query
 }
@@ -474,7 +454,7 @@ impl Tx {
             row,
             former,
         };
-        let kinds = body.entries.iter().fold(0, |mask, entry| mask | bit(entry.kind()));
+        let kinds = kinds_of(&body.entries);
         let pending = Pending { incident: after.id, version: after.version, kinds, body };
         self.pending.lock().await.push(pending);
         Ok(true)
@@ -499,7 +479,8 @@ impl Tx {
             change.body.last = index + 1 == count;
             let body = to_json(&change.body)?;
             head.offset += 1;
-            head.hash = link(&head.hash, head.offset, &change, &body);
+            let (position, incident, version) = (head.offset, change.incident, change.version);
+            head.hash = Link { position, incident, version, body: &body }.hash(&head.hash);
             rows.push(stored(&head, &change, body));
         }
         for chunk in rows.chunks(ROWS_PER_INSERT) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::LockType;
+use sea_orm::sea_query::{ExprTrait, LockType};
 use sea_orm::{QueryOrder, QuerySelect, Set};
 
 use super::incident::{json, to_json};
@@ -145,6 +145,52 @@ impl Reader {
             histories.entry(CommentId(row.comment_id)).or_default().push(revision);
         }
         Ok(histories)
+    }
+}
+
+impl Reader {
+    /// The comments beyond an id, deleted ones included, ascending, at most `limit`.
+    pub async fn comments_after(&self, id: Option<CommentId>, limit: u64) -> Result<Vec<Comment>> {
+        let mut query = row::Entity::find().order_by_asc(row::Column::Id).limit(limit);
+        if let Some(id) = id {
+            query = query.filter(row::Column::Id.gt(id.0));
+        }
+        query.all(self.conn()).await?.into_iter().map(Comment::try_from).collect()
+    }
+
+    /// How many comments there are, deleted ones included.
+    pub async fn comment_total(&self) -> Result<u64> {
+        super::count(self, row::Entity::find()).await
+    }
+
+    /// The texts of these comments that these versions of their incidents set.
+    pub async fn comment_texts(&self, keys: &[(CommentId, u64)]) -> Result<HashMap<(CommentId, u64), Revision>> {
+        let mut texts = HashMap::new();
+        for keys in keys.chunks(super::ALTERNATIVES_MAX) {
+            let any = keys.iter().fold(sea_orm::Condition::any(), |any, (comment, version)| {
+                any.add(revision::Column::CommentId.eq(comment.0).and(revision::Column::Version.eq(*version as i64)))
+            });
+            for row in revision::Entity::find().filter(any).all(self.conn()).await? {
+                let key = (CommentId(row.comment_id), row.version as u64);
+                let by = json(&row.by_actor)?;
+                texts.insert(key, Revision { version: key.1, body: row.body, at: row.at, by });
+            }
+        }
+        Ok(texts)
+    }
+
+    /// The version that set the newest text of each of these comments.
+    pub async fn newest_texts(&self, comments: &[CommentId]) -> Result<HashMap<CommentId, u64>> {
+        let rows: Vec<(Uuid, i64)> = revision::Entity::find()
+            .select_only()
+            .column(revision::Column::CommentId)
+            .expr(Expr::cust("MAX(version)"))
+            .filter(revision::Column::CommentId.is_in(comments.iter().map(|id| id.0)))
+            .group_by(revision::Column::CommentId)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(comment, version)| (CommentId(comment), version as u64)).collect())
     }
 }
 

@@ -152,6 +152,30 @@ impl Reader {
         Ok(entities)
     }
 
+    /// The entities that an incident held as of one of its versions, those that most of its alerts named first; at most
+    /// `limit`. Their verdicts are not kept, nor is how alerts wrote them once they write something else.
+    pub async fn entities_as_of(&self, incident: IncidentId, version: u64, limit: u64) -> Result<Vec<IncidentEntity>> {
+        let sql = format!(
+            "SELECT h.kind, COALESCE(MIN(e.value), h.value_key), COUNT(DISTINCT h.alert_id)
+             FROM incident_entity h LEFT JOIN alert_entity e
+                ON e.alert_id = h.alert_id AND e.kind = h.kind AND e.value_key = h.value_key
+             WHERE h.incident_id = $1 AND h.from_version <= $2 AND (h.to_version IS NULL OR h.to_version > $2)
+             GROUP BY h.kind, h.value_key ORDER BY COUNT(DISTINCT h.alert_id) DESC, h.kind, h.value_key LIMIT {limit}"
+        );
+        let values = [incident.0.into(), (version as i64).into()];
+        let rows = self.conn().query_all_raw(statement(self, &sql, values)).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(IncidentEntity {
+                    kind: row.try_get_by_index(0)?,
+                    value: row.try_get_by_index(1)?,
+                    verdict: None,
+                    alerts: row.try_get_by_index::<i64>(2)? as u64,
+                })
+            })
+            .collect()
+    }
+
     /// When these incidents held entities of these folded values.
     pub async fn entity_spans(&self, values: &[String], incidents: &[IncidentId]) -> Result<Vec<EntitySpan>> {
         if values.is_empty() || incidents.is_empty() {

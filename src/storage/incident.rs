@@ -265,6 +265,12 @@ impl Reader {
         Ok(self.complete(row.into_iter().collect()).await?.pop())
     }
 
+    /// The incident of this number, deleted or not.
+    pub async fn any_incident_by_number(&self, number: i64) -> Result<Option<Incident>> {
+        let row = Entity::find().filter(Column::Number.eq(number)).one(self.conn()).await?;
+        Ok(self.complete(row.into_iter().collect()).await?.pop())
+    }
+
     /// The digest of the input that made an incident, if it was made with an id of the client's choice.
     pub async fn created_input(&self, id: IncidentId) -> Result<Option<Vec<u8>>> {
         let row: Option<Option<Vec<u8>>> = Entity::find()

@@ -4,6 +4,7 @@
 mod account;
 mod alert;
 mod architecture;
+mod asof;
 mod bulk;
 mod caller;
 mod changelog;
@@ -12,6 +13,7 @@ mod cli;
 mod comment;
 mod connections;
 mod correlate;
+mod evidence;
 mod exactness;
 mod examples;
 mod filter;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use watchfloor::app::App;
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::policy::Policies;
+use watchfloor::domain::signing::DeskKey;
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::routes::Settings;
@@ -22,6 +23,11 @@ use super::socket::{Frame, Socket};
 /// Monday morning, when every test's clock starts.
 pub(crate) fn monday() -> DateTime<Utc> {
     "2026-11-23T08:00:00Z".parse().expect("an instant")
+}
+
+/// What every desk signs with.
+pub(crate) fn signing_key() -> DeskKey {
+    DeskKey::of(&[7; 32])
 }
 
 /// How a desk differs from the usual one.
@@ -96,12 +102,23 @@ impl TestDesk {
         let app = App { policies: options.policies, ..app };
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
+        let desk = desk.signing(Some(signing_key()));
         let (stop, shutdown) = watch::channel(false);
         let router = router(desk, options.settings, shutdown);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
         Self { app, clock: options.clock, url, http: reqwest::Client::new(), stop, tasks: vec![relay, server] }
+    }
+
+    /// Gets a path as an account; its status and body.
+    pub(crate) async fn get_as(&self, account: Option<&str>, path: &str) -> (u16, String) {
+        let mut request = self.http.get(format!("{}{path}", self.url));
+        if let Some(account) = account {
+            request = request.header("Watchfloor-Actor", account);
+        }
+        let response = request.send().await.expect("an answer");
+        (response.status().as_u16(), response.text().await.expect("a whole body"))
     }
 
     /// Runs an operation as an account; the whole response.

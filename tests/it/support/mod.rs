@@ -10,6 +10,7 @@ pub(crate) mod oracle;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod shift;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod triage;

@@ -101,6 +101,15 @@ impl TestDesk {
         self.data_as(account, &mutation(name), json!({ "input": input })).await[name].take()
     }
 
+    /// Runs a mutation as an account that the desk may refuse, but not fail at; its payload, null where it was refused.
+    pub(crate) async fn attempt_as(&self, account: Option<&str>, name: &str, input: Value) -> Value {
+        let mut response = self.graphql_as(account, &mutation(name), json!({ "input": input })).await;
+        let refusals = [json!("CONFLICT"), json!("INVALID"), json!("NOT_FOUND"), json!("FORBIDDEN")];
+        let error = response.get("errors").map(|errors| &errors[0]["extensions"]["code"]);
+        assert!(error.is_none_or(|code| refusals.contains(code)), "{name}: {response:#}");
+        response["data"][name].take()
+    }
+
     /// Runs a mutation that must be refused, and must leave the log where it was.
     pub(crate) async fn deny(&self, name: &str, input: Value) -> Refusal {
         self.deny_as(None, name, input).await

@@ -1,0 +1,142 @@
+//! The export of one incident's log, signed: a stream of lines, read from the log in batches.
+//!
+//! What it reads is never changed once it was written, so each batch has a snapshot of its own: a client that reads slowly
+//! holds no connection.
+
+use async_stream::try_stream;
+use tokio_stream::Stream;
+
+use crate::domain::chain::{Hash, genesis, hex};
+use crate::domain::change::{Body, TextSet};
+use crate::domain::export::{ChangeLine, CommentLine, FORMAT, Header, Line, TextLine, Writer};
+use crate::domain::incident::Incident;
+use crate::domain::signing::DeskKey;
+use crate::domain::{Error, IncidentId, Instant, Result};
+use crate::storage::{Reader, Store, StoredChange};
+
+/// Changes read at once: those of most incidents, and few enough that a batch of the largest fits into memory.
+const CHANGES_PER_BATCH: u64 = 100;
+
+/// An incident as a path or a command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// By global id.
+    Id(IncidentId),
+    /// By number.
+    Number(i64),
+}
+
+impl Named {
+    /// Reads `incident:<uuid>`, `7` or `INC-7`; none for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let number = text.strip_prefix("INC-").unwrap_or(text).parse().ok().map(Self::Number);
+        IncidentId::parse(text).map(Self::Id).or(number)
+    }
+
+    /// The incident, deleted or not; who may read it is for the caller to ask.
+    pub async fn find(self, store: &Store) -> Result<Option<Incident>> {
+        let reader = store.read().await?;
+        match self {
+            Self::Id(id) => Ok(reader.incidents(&[id]).await?.pop()),
+            Self::Number(number) => reader.any_incident_by_number(number).await,
+        }
+    }
+}
+
+/// The log of an incident as of now, ready to be written out.
+pub struct Export {
+    store: Store,
+    incident: Incident,
+    header: Header,
+    key: DeskKey,
+}
+
+impl Export {
+    /// Takes note of where the log of an incident ends.
+    pub async fn begin(store: &Store, incident: Incident, key: &DeskKey, now: Instant) -> Result<Self> {
+        let reader = store.read().await?;
+        let head = reader.head().await?;
+        let newest = reader.newest_versions(&[incident.id]).await?;
+        let header = Header {
+            format: FORMAT.to_owned(),
+            epoch: head.epoch,
+            incident: incident.id,
+            number: incident.number,
+            changes: newest.get(&incident.id).copied().unwrap_or(0),
+            position: head.position().to_string(),
+            offset: head.offset,
+            hash: hex(&head.hash),
+            exported_at: now,
+            key_id: key.public().id(),
+            public_key: key.public().hex(),
+        };
+        Ok(Self { store: store.clone(), incident, header, key: key.clone() })
+    }
+
+    /// What to call a file of it.
+    pub fn file_name(&self) -> String {
+        format!("INC-{}.ndjson", self.incident.number)
+    }
+
+    /// Its lines, each with its end. After an error there is nothing more, and so no signature.
+    pub fn lines(self) -> impl Stream<Item = Result<String>> + Send {
+        try_stream! {
+            let Self { store, incident, header, key } = self;
+            let (epoch, changes) = (header.epoch, header.changes);
+            let mut writer = Writer::new(key);
+            yield writer.line(&Line::Header(header))?;
+            let mut version = 0;
+            while version < changes {
+                let reader = store.read().await?;
+                let rows = reader.stored_of(incident.id, version, changes, CHANGES_PER_BATCH).await?;
+                if rows.is_empty() {
+                    Err(Error::fault("exporting a log", "changes of it are missing; run `watchfloor verify`"))?;
+                }
+                let offsets: Vec<u64> = rows.iter().map(|row| row.position.saturating_sub(1)).collect();
+                let mut befores = reader.hashes_at(&offsets).await?;
+                befores.insert(0, genesis(epoch));
+                for row in rows {
+                    let before = befores.get(&(row.position - 1)).copied();
+                    version = row.version;
+                    let texts = texts_of(&reader, &row).await?;
+                    yield writer.line(&change_line(row, before)?)?;
+                    for text in texts {
+                        yield writer.line(&text)?;
+                    }
+                }
+            }
+            yield writer.end()?;
+        }
+    }
+}
+
+fn change_line(row: StoredChange, before: Option<Hash>) -> Result<Line> {
+    let before = before.ok_or_else(|| missing("the hash before a change"))?;
+    let (before, hash) = (hex(&before), hex(&row.hash));
+    Ok(Line::Change(ChangeLine { position: row.position, version: row.version, before, hash, body: row.body }))
+}
+
+/// The texts that a change sets and does not hold.
+async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<Line>> {
+    let body: Body = serde_json::from_str(&row.body).map_err(|error| Error::fault("reading a change's body", error))?;
+    let mut lines = Vec::new();
+    for set in body.texts_set() {
+        lines.push(match set {
+            TextSet::Long(field, _) => {
+                let key = (row.incident, field, row.version);
+                let text = reader.long_texts(&[key]).await?.remove(&key).ok_or_else(|| missing("a long text"))?;
+                Line::Text(TextLine { field, text })
+            }
+            TextSet::Comment(comment, _) => {
+                let key = (comment, row.version);
+                let text = reader.comment_texts(&[key]).await?.remove(&key);
+                Line::Comment(CommentLine { comment, text: text.ok_or_else(|| missing("a comment's text"))?.body })
+            }
+        });
+    }
+    Ok(lines)
+}
+
+fn missing(what: &str) -> Error {
+    Error::fault("exporting a log", format!("{what} is missing; run `watchfloor verify`"))
+}

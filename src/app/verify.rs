@@ -1,0 +1,335 @@
+//! The proof of the log: each change is what was written, in its order, and the desk shows what they add up to. Read in one
+//! snapshot and in little memory, beside whoever writes; nothing is changed.
+
+use std::collections::HashMap;
+
+use crate::domain::chain::{Hash, check, genesis};
+use crate::domain::change::{Body, Change, TextSet};
+use crate::domain::comment::Revision;
+use crate::domain::incident::Incident;
+use crate::domain::position::Position;
+use crate::domain::queue::sha256_hex;
+use crate::domain::{CommentId, Error, IncidentId, Result};
+use crate::storage::{Head, Reader, Store, StoredChange};
+
+/// Changes read at once. One that links 5,000 alerts takes half a megabyte.
+const CHANGES_PER_BATCH: u64 = 200;
+
+/// Incidents and comments read at once. A comment takes up to 120 KiB, an incident with the longest title some MiB.
+const ROWS_PER_BATCH: u64 = 100;
+
+/// A log that is whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// Its end: kept elsewhere, it shows later whether the log was cut or written anew since.
+    pub position: Position,
+    /// Its hash there.
+    pub hash: Hash,
+    /// How many changes were held against their hashes.
+    pub changes: u64,
+    /// How many texts were held against the changes that set them.
+    pub texts: u64,
+    /// How many incidents show what their last change left behind.
+    pub incidents: u64,
+    /// How many comments show their newest text.
+    pub comments: u64,
+}
+
+/// The first place at which a log is not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// Its place in the log.
+    pub position: u64,
+    /// The incident that it is about, its number and its version, where that is known.
+    pub incident: Option<(IncidentId, Option<i64>, u64)>,
+    /// What differs.
+    pub differs: String,
+}
+
+impl std::fmt::Display for Break {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "position {}", self.position)?;
+        match self.incident {
+            Some((id, Some(number), version)) => write!(f, ", INC-{number} ({id}), version {version}")?,
+            Some((id, None, version)) => write!(f, ", {id}, version {version}")?,
+            None => {}
+        }
+        write!(f, ": {}", self.differs)
+    }
+}
+
+/// What a look at the log found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Nothing.
+    Whole(Verified),
+    /// A break.
+    Broken(Break),
+}
+
+/// How far a look has come: so many rows of so many.
+pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+
+/// Looks through the log from its beginning, or from a position that somebody kept, to its end.
+///
+/// Refused: a position that is not one of this log any more. That too is a finding, but of all that lies before it.
+pub async fn verify(store: &Store, from: Option<&Position>, progress: Progress<'_>) -> Result<Outcome> {
+    let reader = store.read().await?;
+    let head = reader.head().await?;
+    let (at, hash) = start(&reader, &head, from).await?;
+    let total = reader.stored_total(at).await? + reader.incident_total().await? + reader.comment_total().await?;
+    let mut walk = Walk { reader, head, from: at, at, hash, texts: 0, done: 0, total, progress };
+    match walk.run().await {
+        Ok(verified) => Ok(Outcome::Whole(verified)),
+        Err(Stop::Broken(found)) => Ok(Outcome::Broken(found)),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+async fn start(reader: &Reader, head: &Head, from: Option<&Position>) -> Result<(u64, Hash)> {
+    let offset = from.map_or(0, |from| from.offset);
+    let hash = match offset {
+        0 => Some(genesis(head.epoch)),
+        at => reader.hashes_at(&[at]).await?.remove(&at),
+    };
+    match (hash, from) {
+        (Some(hash), Some(from)) if head.epoch == from.epoch && check(&hash) == from.check => Ok((offset, hash)),
+        (Some(hash), None) => Ok((offset, hash)),
+        _ => {
+            let now = serde_json::json!({ "position": head.position().to_string() });
+            Err(Error::conflict("the log does not hold this position: it was cut, replaced or restored since", now))
+        }
+    }
+}
+
+struct Walk<'p> {
+    reader: Reader,
+    head: Head,
+    from: u64,
+    at: u64,
+    hash: Hash,
+    texts: u64,
+    done: u64,
+    total: u64,
+    progress: Progress<'p>,
+}
+
+enum Stop {
+    Broken(Break),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Step<T = ()> = Result<T, Stop>;
+
+/// What a batch of changes is held against.
+struct Beside {
+    formers: HashMap<(IncidentId, u64), StoredChange>,
+    comments: HashMap<(CommentId, u64), Revision>,
+}
+
+impl Walk<'_> {
+    async fn run(&mut self) -> Step<Verified> {
+        loop {
+            let rows = self.reader.stored_after(self.at, CHANGES_PER_BATCH).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let beside = self.beside(&rows).await?;
+            for row in &rows {
+                self.change(row, &beside).await?;
+            }
+            self.went(rows.len());
+        }
+        self.head_agrees().await?;
+        let incidents = self.incidents().await?;
+        let comments = self.comments().await?;
+        let (position, hash, changes) = (self.head.position(), self.hash, self.at - self.from);
+        Ok(Verified { position, hash, changes, texts: self.texts, incidents, comments })
+    }
+
+    fn went(&mut self, rows: usize) {
+        self.done += rows as u64;
+        (self.progress)(self.done, self.total);
+    }
+
+    async fn beside(&self, rows: &[StoredChange]) -> Step<Beside> {
+        let formers: Vec<_> =
+            rows.iter().filter(|row| row.version > 1).map(|row| (row.incident, row.version - 1)).collect();
+        let bodies = rows.iter().filter_map(|row| serde_json::from_str::<Body>(&row.body).ok());
+        let comments: Vec<_> = bodies.flat_map(|body| comments_set(&body)).collect();
+        Ok(Beside {
+            formers: self.reader.stored_by_version(&formers).await?,
+            comments: self.reader.comment_texts(&comments).await?,
+        })
+    }
+
+    async fn change(&mut self, row: &StoredChange, beside: &Beside) -> Step {
+        let due = self.at + 1;
+        if row.position > self.head.offset && due > self.head.offset {
+            let ends = self.head.offset;
+            return self.broken(row, format!("it lies beyond the head, which says that the log ends at {ends}")).await;
+        }
+        if row.position != due {
+            let differs = format!("it is missing: after {} comes {}", self.at, row.position);
+            return Err(Stop::Broken(Break { position: due, incident: None, differs }));
+        }
+        let hash = row.link().hash(&self.hash);
+        if row.hash != hash {
+            let differs = "its hash is not that of its content, its place and the hash before it";
+            return self.broken(row, differs).await;
+        }
+        let Ok(change) = Change::read(row.position, check(&hash), &row.body) else {
+            return self.broken(row, "its body cannot be read").await;
+        };
+        if let Some(column) = row.column_at_odds(&change.body) {
+            return self.broken(row, format!("its column {column} says something else than its body")).await;
+        }
+        self.goes_on(row, &change, beside).await?;
+        for set in change.body.texts_set() {
+            self.text(row, set, beside).await?;
+        }
+        (self.at, self.hash) = (due, hash);
+        Ok(())
+    }
+
+    /// The change begins where the incident's change before it ended.
+    async fn goes_on(&self, row: &StoredChange, change: &Change, beside: &Beside) -> Step {
+        let former = beside.formers.get(&(row.incident, row.version.wrapping_sub(1)));
+        let stood = former.filter(|former| former.position < row.position);
+        let stood = stood.and_then(|former| serde_json::from_str::<Body>(&former.body).ok()).map(|body| body.row);
+        if row.version != 1 && stood.is_none() {
+            let differs = format!("its incident has no version {} before it", row.version.wrapping_sub(1));
+            return self.broken(row, differs).await;
+        }
+        if !change.goes_on_from(stood.as_ref()) {
+            return self.broken(row, "it does not begin where its incident's change before it ended").await;
+        }
+        Ok(())
+    }
+
+    async fn text(&mut self, row: &StoredChange, set: TextSet<'_>, beside: &Beside) -> Step {
+        let (name, sha256) = match set {
+            // One at a time: a title may be as long as a request.
+            TextSet::Long(field, _) => {
+                let key = (row.incident, field, row.version);
+                let text = self.reader.long_texts(&[key]).await?.remove(&key);
+                (format!("{field:?}").to_lowercase(), text.map(|text| sha256_hex(&text)))
+            }
+            TextSet::Comment(comment, _) => {
+                let text = beside.comments.get(&(comment, row.version));
+                (format!("text of {comment}"), text.map(|text| sha256_hex(&text.body)))
+            }
+        };
+        self.texts += 1;
+        match sha256 {
+            Some(sha256) if sha256 == set.sha256() => Ok(()),
+            Some(_) => self.broken(row, format!("the {name} that it set is another: its SHA-256 differs")).await,
+            None => self.broken(row, format!("the {name} that it set is missing")).await,
+        }
+    }
+
+    async fn head_agrees(&self) -> Step {
+        if self.at < self.head.offset {
+            let differs = format!("it is missing: the head says that the log goes on to {}", self.head.offset);
+            return Err(Stop::Broken(Break { position: self.at + 1, incident: None, differs }));
+        }
+        if self.hash != self.head.hash {
+            let differs = "the hash of the head is not that of the log's last change".to_owned();
+            return Err(Stop::Broken(Break { position: self.at, incident: None, differs }));
+        }
+        Ok(())
+    }
+
+    /// Each incident shows what its last change left behind.
+    async fn incidents(&mut self) -> Step<u64> {
+        let (mut last, mut count) = (None, 0);
+        loop {
+            let incidents = self.reader.incidents_after(last, ROWS_PER_BATCH).await?;
+            let Some(end) = incidents.last() else { return Ok(count) };
+            last = Some(end.id);
+            let ids: Vec<IncidentId> = incidents.iter().map(|incident| incident.id).collect();
+            let newest: Vec<_> = self.reader.newest_versions(&ids).await?.into_iter().collect();
+            let changes = self.reader.stored_by_version(&newest).await?;
+            let changes: HashMap<IncidentId, StoredChange> =
+                changes.into_values().map(|row| (row.incident, row)).collect();
+            for incident in &incidents {
+                self.shows_its_last_change(incident, changes.get(&incident.id)).await?;
+            }
+            count += incidents.len() as u64;
+            self.went(incidents.len());
+        }
+    }
+
+    async fn shows_its_last_change(&self, incident: &Incident, newest: Option<&StoredChange>) -> Step {
+        let Some(newest) = newest else {
+            let named = Some((incident.id, Some(incident.number), incident.version));
+            let differs = "the desk shows an incident of which the log has no change".to_owned();
+            return Err(Stop::Broken(Break { position: self.at, incident: named, differs }));
+        };
+        let logged =
+            serde_json::from_str::<Body>(&newest.body).map_err(|error| Error::fault("reading a body", error))?.row;
+        let differing = incident.queue_row().differs_from(&logged);
+        let differing = differing.map_err(|error| Error::fault("comparing two rows", error))?;
+        match differing.first() {
+            None => Ok(()),
+            Some(field) => {
+                self.broken(newest, format!("the desk shows another {field} than this last change left behind")).await
+            }
+        }
+    }
+
+    /// Each comment shows its newest text, or none once it is deleted.
+    async fn comments(&mut self) -> Step<u64> {
+        let (mut last, mut count) = (None, 0);
+        loop {
+            let comments = self.reader.comments_after(last, ROWS_PER_BATCH).await?;
+            let Some(end) = comments.last() else { return Ok(count) };
+            last = Some(end.id);
+            let ids: Vec<CommentId> = comments.iter().map(|comment| comment.id).collect();
+            let newest = self.reader.newest_texts(&ids).await?;
+            let keys: Vec<_> = newest.iter().map(|(comment, version)| (*comment, *version)).collect();
+            let texts = self.reader.comment_texts(&keys).await?;
+            for comment in &comments {
+                let version = newest.get(&comment.id).copied().unwrap_or(comment.version);
+                let text = match comment.deleted_at {
+                    Some(_) => Some(""),
+                    None => texts.get(&(comment.id, version)).map(|text| text.body.as_str()),
+                };
+                if text == Some(comment.body.as_str()) {
+                    continue;
+                }
+                let differs =
+                    format!("the desk shows another text of {} than the newest that the log covers", comment.id);
+                let key = (comment.incident, version);
+                return match self.reader.stored_by_version(&[key]).await?.get(&key) {
+                    Some(row) => self.broken(row, differs).await.map(|()| 0),
+                    None => Err(Stop::Broken(Break { position: self.at, incident: None, differs })),
+                };
+            }
+            count += comments.len() as u64;
+            self.went(comments.len());
+        }
+    }
+
+    async fn broken(&self, row: &StoredChange, differs: impl Into<String>) -> Step {
+        // What the body says of its number may be what was altered.
+        let number = self.reader.incidents(&[row.incident]).await?.pop().map(|incident| incident.number);
+        let incident = Some((row.incident, number, row.version));
+        Err(Stop::Broken(Break { position: row.position, incident, differs: differs.into() }))
+    }
+}
+
+fn comments_set(body: &Body) -> Vec<(CommentId, u64)> {
+    let set = body.texts_set().into_iter();
+    set.filter_map(|set| match set {
+        TextSet::Comment(comment, _) => Some((comment, body.row.version)),
+        TextSet::Long(..) => None,
+    })
+    .collect()
+}

@@ -1,0 +1,346 @@
+//! The export of one incident's log: NDJSON that can be held against itself, without the desk. What it proves is in
+//! docs/EVIDENCE.md.
+//!
+//! A header; each change, followed by the texts that it sets and does not hold; a signature of all lines before it. A line has
+//! one form only, so that no byte of a file can be another and mean the same.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::chain::{Hash, Link, check, hex, unhex};
+use super::change::{Change, TextSet};
+use super::incident::TextField;
+use super::position::Position;
+use super::queue::{QueueRow, sha256_hex};
+use super::signing::{DeskKey, PublicKey};
+use super::{CommentId, Error, IncidentId, Instant, Result};
+
+/// The name of the format, its version included: a reader refuses what it does not know.
+pub const FORMAT: &str = "watchfloor-incident-log/1";
+
+/// One line of an export.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "line", rename_all = "camelCase")]
+pub enum Line {
+    /// The first.
+    Header(Header),
+    /// A change.
+    Change(ChangeLine),
+    /// A long text of the incident, set by the change before it.
+    Text(TextLine),
+    /// A text of a comment, set by the change before it.
+    Comment(CommentLine),
+    /// The last.
+    Signature(SignatureLine),
+}
+
+/// What is exported, from where, when, and who vouches for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Header {
+    /// [`FORMAT`].
+    pub format: String,
+    /// The life of the log.
+    pub epoch: Uuid,
+    /// The incident, without its noun.
+    pub incident: IncidentId,
+    /// `INC-<number>`.
+    pub number: i64,
+    /// How many changes follow: the incident's version.
+    pub changes: u64,
+    /// The end of the log when it was exported, as the API says it.
+    pub position: String,
+    /// How many changes the whole log had there.
+    pub offset: u64,
+    /// The log's hash there.
+    pub hash: String,
+    /// When it was exported.
+    pub exported_at: Instant,
+    /// The id of the key that signs.
+    pub key_id: String,
+    /// The public half of the key that signs.
+    pub public_key: String,
+}
+
+/// A change, with what its hash is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeLine {
+    /// Its place in the log of the desk.
+    pub position: u64,
+    /// The incident's version after it.
+    pub version: u64,
+    /// The log's hash before it.
+    pub before: String,
+    /// The log's hash after it: of `before`, the position (8 bytes, big-endian), the incident's UUID (16 bytes), the version (8 bytes,
+    /// big-endian) and the body.
+    pub hash: String,
+    /// Its body, byte for byte as stored, which is JSON.
+    pub body: String,
+}
+
+/// A long text of the incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TextLine {
+    /// Which text.
+    pub field: TextField,
+    /// The text.
+    pub text: String,
+}
+
+/// A text of a comment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommentLine {
+    /// The comment, without its noun.
+    pub comment: CommentId,
+    /// Markdown.
+    pub text: String,
+}
+
+/// The signature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignatureLine {
+    /// The SHA-256 of every byte before this line.
+    pub sha256: String,
+    /// The Ed25519 signature of those 32 bytes.
+    pub signature: String,
+}
+
+impl Line {
+    /// The line as it stands in a file, its end included.
+    pub fn written(&self) -> Result<String> {
+        let mut text =
+            serde_json::to_string(self).map_err(|error| Error::fault("writing a line of an export", error))?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
+/// Writes the lines of an export, and the last of itself.
+pub struct Writer {
+    key: DeskKey,
+    sum: Sha256,
+}
+
+impl Writer {
+    /// A writer that signs with this key.
+    pub fn new(key: DeskKey) -> Self {
+        Self { key, sum: Sha256::new() }
+    }
+
+    /// A line, as it goes out.
+    pub fn line(&mut self, line: &Line) -> Result<String> {
+        let text = line.written()?;
+        self.sum.update(text.as_bytes());
+        Ok(text)
+    }
+
+    /// The last line.
+    pub fn end(self) -> Result<String> {
+        let sum: Hash = self.sum.finalize().into();
+        let signature = hex(&self.key.sign(&sum));
+        Line::Signature(SignatureLine { sha256: hex(&sum), signature }).written()
+    }
+}
+
+/// The first line of an export that is not as the desk wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct Flaw {
+    /// Which line, counted from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// What a whole export says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// Its header.
+    pub header: Header,
+    /// Who signed it.
+    pub key: PublicKey,
+    /// How many texts stand beside the changes.
+    pub texts: u64,
+}
+
+/// Reads an export line by line and holds each against those before it: in little memory, however long it is.
+pub struct Checker {
+    wanted: Option<PublicKey>,
+    sum: Sha256,
+    lines: u64,
+    head: Option<(Header, PublicKey)>,
+    last: Option<Last>,
+    owed: VecDeque<Owed>,
+    texts: u64,
+    ended: bool,
+}
+
+/// The change that was read last.
+struct Last {
+    position: u64,
+    hash: Hash,
+    row: QueueRow,
+}
+
+/// A text that a change has announced: which, and its SHA-256.
+enum Owed {
+    Long(TextField, String),
+    Comment(CommentId, String),
+}
+
+type Step<T = ()> = Result<T, String>;
+
+impl Checker {
+    /// A reader of one file; with a key, none other may have signed it.
+    pub fn new(wanted: Option<PublicKey>) -> Self {
+        let (sum, owed) = (Sha256::new(), VecDeque::new());
+        Self { wanted, sum, lines: 0, head: None, last: None, owed, texts: 0, ended: false }
+    }
+
+    /// Reads the next line, its end included.
+    pub fn line(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
+        self.lines += 1;
+        self.read(bytes).map_err(|why| Flaw { line: self.lines, why })
+    }
+
+    /// Says what the file is, once all of its lines were read.
+    pub fn end(self) -> Result<Checked, Flaw> {
+        match self.head {
+            Some((header, key)) if self.ended => Ok(Checked { header, key, texts: self.texts }),
+            _ => Err(Flaw { line: self.lines + 1, why: "the file ends before its signature".to_owned() }),
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Step {
+        if self.ended {
+            return Err("something follows the signature".to_owned());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+        let body = text.strip_suffix('\n').ok_or("it is cut off")?;
+        let line: Line = serde_json::from_str(body).map_err(|error| format!("it cannot be read: {error}"))?;
+        if line.written().ok().as_deref() != Some(text) {
+            return Err("it is not written as a desk writes it".to_owned());
+        }
+        match (line, &self.head) {
+            (Line::Header(header), None) => self.header(header)?,
+            (Line::Header(_), Some(_)) => return Err("a second header".to_owned()),
+            (_, None) => return Err("the first line is not a header".to_owned()),
+            (Line::Change(change), Some(_)) => self.change(&change)?,
+            (Line::Text(line), Some(_)) => match self.owed.pop_front() {
+                Some(Owed::Long(field, sha256)) if field == line.field => self.text(&line.text, &sha256)?,
+                _ => return Err("a text that the change before it has not set".to_owned()),
+            },
+            (Line::Comment(line), Some(_)) => match self.owed.pop_front() {
+                Some(Owed::Comment(comment, sha256)) if comment == line.comment => self.text(&line.text, &sha256)?,
+                _ => return Err("a comment that the change before it has not written".to_owned()),
+            },
+            (Line::Signature(line), Some((header, key))) => {
+                self.complete(header)?;
+                let sum: Hash = self.sum.clone().finalize().into();
+                let signature = unhex::<64>(&line.signature).ok_or("its signature is not 64 bytes in hexadecimal")?;
+                if line.sha256 != hex(&sum) || !key.signed(&sum, &signature) {
+                    return Err("the signature is not of the lines before it: one of them was altered".to_owned());
+                }
+                self.ended = true;
+            }
+        }
+        self.sum.update(bytes);
+        Ok(())
+    }
+
+    fn header(&mut self, header: Header) -> Step {
+        if header.format != FORMAT {
+            return Err(format!("its format is not {FORMAT}"));
+        }
+        let key = PublicKey::parse(&header.public_key).ok_or("its public key cannot be read")?;
+        if key.id() != header.key_id {
+            return Err("its key's id is not of its public key".to_owned());
+        }
+        if self.wanted.is_some_and(|wanted| wanted != key) {
+            return Err(format!("it was signed by another key, {}", header.key_id));
+        }
+        let hash = unhex(&header.hash).ok_or("its hash is not 32 bytes in hexadecimal")?;
+        let position = Position { epoch: header.epoch, offset: header.offset, check: check(&hash), queue: None };
+        if header.position != position.to_string() {
+            return Err("its position is not of its epoch, offset and hash".to_owned());
+        }
+        self.head = Some((header, key));
+        Ok(())
+    }
+
+    fn change(&mut self, line: &ChangeLine) -> Step {
+        self.paid()?;
+        let Some((header, _)) = &self.head else { return Err("there is no header".to_owned()) };
+        let version = self.last.as_ref().map_or(0, |last| last.row.version) + 1;
+        if line.version != version || version > header.changes {
+            return Err(format!("version {} where version {version} of {} is due", line.version, header.changes));
+        }
+        let before = unhex(&line.before).ok_or("the hash before it is not 32 bytes in hexadecimal")?;
+        if let Some(last) = &self.last {
+            if line.position <= last.position {
+                return Err("its position is not beyond that of the change before it".to_owned());
+            }
+            if line.position == last.position + 1 && before != last.hash {
+                return Err("the hash before it is not that of the change before it".to_owned());
+            }
+        }
+        if line.position > header.offset {
+            return Err("its position is beyond the end of the log in the header".to_owned());
+        }
+        let link = Link { position: line.position, incident: header.incident, version: line.version, body: &line.body };
+        let hash = link.hash(&before);
+        if line.hash != hex(&hash) {
+            return Err("its hash is not that of its content and of the hash before it".to_owned());
+        }
+        if line.position == header.offset && line.hash != header.hash {
+            return Err("its hash is not that of the end of the log in the header".to_owned());
+        }
+        let change = Change::read(line.position, check(&hash), &line.body).map_err(|error| error.to_string())?;
+        let row = &change.body.row;
+        if (row.id, row.number, row.version) != (header.incident, header.number, line.version) {
+            return Err("its body is of another incident or version".to_owned());
+        }
+        if !change.goes_on_from(self.last.as_ref().map(|last| &last.row)) {
+            return Err("it does not begin where the change before it ended".to_owned());
+        }
+        self.owed.extend(change.body.texts_set().into_iter().map(|set| match set {
+            TextSet::Long(field, sha256) => Owed::Long(field, sha256.to_owned()),
+            TextSet::Comment(comment, sha256) => Owed::Comment(comment, sha256.to_owned()),
+        }));
+        self.last = Some(Last { position: line.position, hash, row: change.body.row });
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, sha256: &str) -> Step {
+        if sha256_hex(text) != sha256 {
+            return Err("its text is not the one whose SHA-256 the change before it holds".to_owned());
+        }
+        self.texts += 1;
+        Ok(())
+    }
+
+    /// Refuses to go on while a text is missing.
+    fn paid(&self) -> Step {
+        match self.owed.front() {
+            None => Ok(()),
+            Some(Owed::Long(..)) => Err("a text of the change before it is missing".to_owned()),
+            Some(Owed::Comment(..)) => Err("a comment of the change before it is missing".to_owned()),
+        }
+    }
+
+    fn complete(&self, header: &Header) -> Step {
+        self.paid()?;
+        let read = self.last.as_ref().map_or(0, |last| last.row.version);
+        if read != header.changes {
+            return Err(format!("{read} changes where the header says {}", header.changes));
+        }
+        Ok(())
+    }
+}

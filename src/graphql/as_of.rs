@@ -1,0 +1,389 @@
+//! Incidents as they were: rebuilt from their logs, as of a place in the log or a time.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
+
+use async_graphql::connection::{Connection, Edge, EmptyFields};
+use async_graphql::{ID, Object, OneofObject, SimpleObject};
+
+use super::account::{Actor, Owner};
+use super::activity::{ActivityInput, ChangeConnection};
+use super::alert::Alert;
+use super::connection::{PageArgs, cut, wider};
+use super::context::View;
+use super::incident::Resolution;
+use super::markdown::to_html;
+use super::queue::{Classification, Fields};
+use crate::app::export::Named;
+use crate::domain::alert::AlertStatus;
+use crate::domain::comment::Revision;
+use crate::domain::entity::EntityKind;
+use crate::domain::fold::{Folded, FoldedAlert, FoldedComment};
+use crate::domain::incident::{Incident, TextField};
+use crate::domain::instant::parse as instant;
+use crate::domain::position::Position;
+use crate::domain::queue::{Text, sha256_hex};
+use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
+use crate::storage::{ActivityFilter, Moment, Span};
+
+/// The most entities that an incident shows at once.
+const ENTITIES_MAX: i32 = 1_000;
+
+/// Changes folded at once: their bodies are in memory together.
+const CHANGES_PER_BATCH: u64 = 200;
+
+/// When: exactly one of a place in the log and a time.
+#[derive(Clone, Debug, OneofObject)]
+pub enum MomentInput {
+    /// After the change of this position, whichever incident that was about.
+    Position(String),
+    /// At this time, by the times that the incident's changes carry: those of an import are the times of its records.
+    At(Instant),
+}
+
+/// An incident as it was: rebuilt from its log alone, so that nothing that came later shows. Where a field cannot be known
+/// as of then, it is not here, or it says that it is of today.
+pub struct IncidentAsOf {
+    view: View,
+    position: String,
+    folded: Box<Folded>,
+    fields: Box<Fields>,
+}
+
+impl Deref for IncidentAsOf {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+/// An incident as it was: rebuilt from its log alone, so that nothing that came later shows. Where a field cannot be known
+/// as of then, it is not here, or it says that it is of today.
+#[Object]
+impl IncidentAsOf {
+    /// What a queue showed of it. Owners have the name that they had.
+    #[graphql(flatten)]
+    async fn fields(&self) -> &Fields {
+        &self.fields
+    }
+
+    /// The place in the log of its newest change by then: whatever is shown is as of it.
+    async fn position(&self) -> &str {
+        &self.position
+    }
+
+    /// Details of the incident.
+    async fn description(&self) -> Result<Option<String>> {
+        self.text(TextField::Description, self.folded.row.description.as_ref()).await
+    }
+
+    /// Whether the desk had made the title from the alerts.
+    async fn title_generated(&self) -> bool {
+        self.folded.title_generated
+    }
+
+    /// How it was resolved, if it was by then.
+    async fn resolution(&self) -> Result<Option<Resolution>> {
+        let (Some(at), Some(by)) = (self.folded.row.resolved_at, &self.folded.resolved_by) else { return Ok(None) };
+        let note = self.text(TextField::Note, self.folded.note.as_ref()).await?;
+        Ok(Some(Resolution { note, at, by: by.clone().into() }))
+    }
+
+    /// When it was deleted, if it was by then.
+    async fn deleted_at(&self) -> Option<Instant> {
+        self.folded.deleted_at
+    }
+
+    /// The alerts that it held, in the order they came in.
+    async fn alerts(
+        &self,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<Connection<String, AlertAsOf, CountedFields, EmptyFields>> {
+        let args = PageArgs { first, after, last, before };
+        let span = args.span(self.view.page_items_max(), super::alert::key)?;
+        let (held, ends) = page(&self.folded.alerts, &span);
+        let reader = self.view.reader().await?;
+        let ids: Vec<AlertId> = held.iter().map(|(id, _)| *id).collect();
+        let mut alerts: HashMap<_, _> = reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+        let owners = reader.owners(held.iter().filter_map(|(_, then)| then.owner)).await?;
+        let fields = CountedFields { total_count: self.folded.alerts.len() as u64 };
+        let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
+        page.edges.extend(held.into_iter().map(|(id, then)| {
+            let owner = then.owner.and_then(|owner| owners.get(&owner).cloned()).map(Owner::from);
+            let alert = alerts.remove(&id).map(|alert| Alert::new(self.view.clone(), alert));
+            Edge::new(super::alert::cursor(id), AlertAsOf { id, then, owner, alert })
+        }));
+        Ok(page)
+    }
+
+    /// The entities that its alerts named, grouped by kind: those that most alerts named come first. At most 1,000 in all.
+    /// Verdicts of then are not kept.
+    async fn entities(
+        &self,
+        #[graphql(default = 100, desc = "How many; at most 1,000.")] first: i32,
+    ) -> Result<Vec<EntityGroupAsOf>> {
+        if !(0..=ENTITIES_MAX).contains(&first) {
+            let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
+            return Err(Error::limit("first", message, ENTITIES_MAX as usize));
+        }
+        let row = &self.folded.row;
+        let held = self.view.reader().await?.entities_as_of(row.id, row.version, first as u64).await?;
+        let mut groups: BTreeMap<EntityKind, Vec<EntityAsOf>> = BTreeMap::new();
+        for held in held {
+            groups.entry(held.kind).or_default().push(EntityAsOf { value: held.value, alert_count: held.alerts });
+        }
+        Ok(groups.into_iter().map(|(kind, entities)| EntityGroupAsOf { kind, entities }).collect())
+    }
+
+    /// Its comments as they stood, oldest first; those deleted by then are left out.
+    async fn comments(
+        &self,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<Connection<String, CommentAsOf, CountedFields, EmptyFields>> {
+        let args = PageArgs { first, after, last, before };
+        let span = args.span(self.view.page_items_max(), |cursor| cursor.parse::<u64>().ok())?;
+        let (comments, ends) = page(&self.folded.comments, &span);
+        let of_each =
+            |(version, comment): &(u64, FoldedComment)| [(comment.id, *version), (comment.id, comment.text_version)];
+        let keys: Vec<_> = comments.iter().flat_map(of_each).collect();
+        let texts = self.view.reader().await?.comment_texts(&keys).await?;
+        let fields = CountedFields { total_count: self.folded.comments.len() as u64 };
+        let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
+        for (version, comment) in comments {
+            let (first, text) = (texts.get(&(comment.id, version)), texts.get(&(comment.id, comment.text_version)));
+            page.edges.push(Edge::new(version.to_string(), CommentAsOf::new(comment, first, text)?));
+        }
+        Ok(page)
+    }
+
+    /// Its log up to then: every change, oldest first, with who, when, why, and each field before and after.
+    async fn activity(
+        &self,
+        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<ChangeConnection> {
+        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        let filter = ActivityFilter { up_to: Some(self.folded.row.version), ..filter };
+        super::incident::activity(&self.view, self.folded.row.id, filter, &PageArgs { first, after, last, before })
+            .await
+    }
+}
+
+impl IncidentAsOf {
+    async fn text(&self, field: TextField, text: Option<&Text>) -> Result<Option<String>> {
+        match text {
+            Some(text) => Ok(Some(whole(&self.view, self.folded.row.id, field, text).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// A text as the log has it; a long one that is another than the log covers is a fault.
+async fn whole(view: &View, incident: IncidentId, field: TextField, text: &Text) -> Result<String> {
+    match text {
+        Text::Inline(text) => Ok(text.clone()),
+        Text::Stored { version, sha256, .. } => covered(view.load((incident, field, *version)).await?, sha256),
+    }
+}
+
+/// A stored text, if it is the one whose SHA-256 the log holds.
+fn covered(text: Option<String>, sha256: &str) -> Result<String> {
+    text.filter(|text| sha256_hex(text) == sha256).ok_or_else(|| {
+        Error::fault("reading a text of then", "it is not the one that the log covers; run `watchfloor verify`")
+    })
+}
+
+/// What a list says beside its items.
+#[derive(SimpleObject)]
+pub struct CountedFields {
+    /// How many there were, exactly.
+    total_count: u64,
+}
+
+/// An alert that an incident held.
+pub struct AlertAsOf {
+    id: AlertId,
+    then: FoldedAlert,
+    owner: Option<Owner>,
+    alert: Option<Alert>,
+}
+
+/// An alert that an incident held.
+#[Object]
+impl AlertAsOf {
+    /// The alert's global id.
+    async fn alert_id(&self) -> ID {
+        self.id.to_string().into()
+    }
+
+    /// Where it stood. Null where it came to the incident before the desk noted how alerts stood, and had not changed by
+    /// then; owner and classification are not known either in that case.
+    async fn status(&self) -> Option<AlertStatus> {
+        self.then.status
+    }
+
+    /// The user or group that worked on it, under the name of today.
+    async fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
+
+    /// What it had turned out to be.
+    async fn classification(&self) -> Option<Classification> {
+        self.then.classification.map(Classification::from)
+    }
+
+    /// The alert as it stands today: what its provider said of it by then is not kept once the provider says something else.
+    async fn alert(&self) -> Option<&Alert> {
+        self.alert.as_ref()
+    }
+}
+
+/// An entity that an incident held through its alerts.
+#[derive(SimpleObject)]
+pub struct EntityAsOf {
+    /// Its value as one of those alerts writes it; in lower case and without marks where none of them names it any more.
+    value: String,
+    /// How many of the incident's alerts named it.
+    alert_count: u64,
+}
+
+/// The entities of one kind that an incident held.
+#[derive(SimpleObject)]
+pub struct EntityGroupAsOf {
+    /// The kind.
+    kind: EntityKind,
+    /// Those that most alerts named come first.
+    entities: Vec<EntityAsOf>,
+}
+
+/// A comment as it stood.
+pub struct CommentAsOf {
+    comment: FoldedComment,
+    body: String,
+    created_at: Instant,
+    edited_at: Option<Instant>,
+}
+
+impl CommentAsOf {
+    fn new(comment: FoldedComment, first: Option<&Revision>, text: Option<&Revision>) -> Result<Self> {
+        let body = covered(text.map(|text| text.body.clone()), &comment.sha256)?;
+        let first = first.ok_or_else(|| Error::fault("reading a comment of then", "its first text is missing"))?;
+        let edited_at = text.filter(|text| text.version != first.version).map(|text| text.at);
+        Ok(Self { comment, body, created_at: first.at, edited_at })
+    }
+}
+
+/// A comment as it stood.
+#[Object]
+impl CommentAsOf {
+    /// The comment's global id.
+    async fn comment_id(&self) -> ID {
+        self.comment.id.to_string().into()
+    }
+
+    /// What it said: Markdown.
+    async fn body(&self) -> &str {
+        &self.body
+    }
+
+    /// The same as HTML that is safe to show: no script, no event handler, no `javascript:`.
+    async fn html(&self) -> Result<String> {
+        to_html(self.body.clone()).await
+    }
+
+    /// Who wrote it, named as then.
+    async fn author(&self) -> Actor {
+        self.comment.author.clone().into()
+    }
+
+    /// When it was written.
+    async fn created_at(&self) -> Instant {
+        self.created_at
+    }
+
+    /// When it was last edited, if it was by then.
+    async fn edited_at(&self) -> Option<Instant> {
+        self.edited_at
+    }
+}
+
+/// A stretch of what is in memory, and whether more lies before and after it.
+fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<(K, V)>, (bool, bool)) {
+    let beyond =
+        |key: &K| span.after.is_none_or(|after| *key > after) && span.before.is_none_or(|before| *key < before);
+    let within = list.iter().filter(|(key, _)| beyond(key)).map(|(key, value)| (*key, value.clone()));
+    let most = wider(*span).limit as usize;
+    let mut items: Vec<(K, V)> = match span.from_end {
+        true => within.rev().take(most).collect(),
+        false => within.take(most).collect(),
+    };
+    if span.from_end {
+        items.reverse();
+    }
+    let more = cut(&mut items, span.limit, span.from_end);
+    (items, super::incident::ends(span, more))
+}
+
+/// The incident as of a moment, for whoever may read its log.
+pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
+    let reader = view.reader().await?;
+    let (found, name) = match named {
+        Named::Id(id) => (reader.incidents(&[id]).await?.pop(), id.to_string()),
+        Named::Number(number) => (reader.any_incident_by_number(number).await?, format!("INC-{number}")),
+    };
+    let found = found.filter(|incident| view.viewer().reads_log_of(incident));
+    let incident = found.ok_or_else(|| Error::not_found("incident", name).at(path))?;
+    let moment = match moment {
+        MomentInput::Position(text) => {
+            Moment::Offset(super::query::reached(view, "moment.position", &text).await?.offset)
+        }
+        MomentInput::At(at) => Moment::Time(instant("moment.at", at)?),
+    };
+    let Some(version) = reader.version_as_of(incident.id, moment).await? else {
+        return Err(not_yet(&incident, moment));
+    };
+    let Some(folded) = folded(view, incident.id, version).await? else {
+        return Err(Error::fault("folding the log of an incident", "it has no changes; run `watchfloor verify`"));
+    };
+    let title = whole(view, incident.id, TextField::Title, &folded.row.title).await?;
+    let ((offset, check), epoch) = (folded.place, view.head().await?.epoch);
+    let position = Position { epoch, offset, check, queue: None }.to_string();
+    let fields = Box::new(Fields::new(folded.row.clone(), title));
+    Ok(IncidentAsOf { view: view.clone(), position, folded: Box::new(folded), fields })
+}
+
+fn not_yet(incident: &Incident, moment: Moment) -> Error {
+    let path = match moment {
+        Moment::Offset(_) => "moment.position",
+        Moment::Time(_) => "moment.at",
+    };
+    Error::not_found("incident", format!("INC-{} as of then: it was made later", incident.number)).at(path)
+}
+
+async fn folded(view: &View, incident: IncidentId, version: u64) -> Result<Option<Folded>> {
+    let reader = view.reader().await?;
+    let filter = ActivityFilter { up_to: Some(version), ..ActivityFilter::default() };
+    let (mut state, mut after) = (None, None);
+    loop {
+        let span = Span { after, before: None, from_end: false, limit: CHANGES_PER_BATCH };
+        let changes = reader.activity(incident, &filter, span).await?;
+        let Some(last) = changes.last() else { return Ok(state) };
+        after = Some(last.version());
+        for change in changes {
+            state = Some(Folded::after(state, change)?);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Evidence: the log and what it covers as they are stored, before anything of it is believed.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::ExprTrait;
+use sea_orm::{Condition, QueryOrder, QuerySelect};
+
+use super::Reader;
+use super::changelog::{kinds_of, row};
+use crate::domain::account::ActorImage;
+use crate::domain::chain::{Hash, Link};
+use crate::domain::change::Body;
+use crate::domain::incident::Incident;
+use crate::domain::{IncidentId, Instant, Result};
+
+/// A change as its row has it.
+#[derive(Clone, Debug)]
+pub struct StoredChange {
+    /// Its place in the log.
+    pub position: u64,
+    /// The incident.
+    pub incident: IncidentId,
+    /// The incident's version after it.
+    pub version: u64,
+    /// Its body.
+    pub body: String,
+    /// Its hash, of whatever length.
+    pub hash: Vec<u8>,
+    kinds: i64,
+    actor: Option<Uuid>,
+    at: Instant,
+}
+
+impl From<row::Model> for StoredChange {
+    fn from(row: row::Model) -> Self {
+        Self {
+            position: row.position as u64,
+            incident: IncidentId(row.incident_id),
+            version: row.version as u64,
+            body: row.body,
+            hash: row.hash,
+            kinds: row.kinds,
+            actor: row.actor_id,
+            at: row.at,
+        }
+    }
+}
+
+impl StoredChange {
+    /// What the chain covers of it.
+    pub fn link(&self) -> Link<'_> {
+        Link { position: self.position, incident: self.incident, version: self.version, body: &self.body }
+    }
+
+    /// The column that says something else than the body, if one does: filters and pages go by the columns, the chain covers
+    /// the body.
+    pub fn column_at_odds(&self, body: &Body) -> Option<&'static str> {
+        let actor = match &body.actor {
+            ActorImage::User { id, .. } => Some(id.0),
+            ActorImage::System => None,
+        };
+        [
+            ("incident_id", self.incident == body.row.id),
+            ("version", self.version == body.row.version),
+            ("kinds", self.kinds == kinds_of(&body.entries)),
+            ("actor_id", self.actor == actor),
+            ("at", self.at == body.at),
+        ]
+        .into_iter()
+        .find_map(|(column, agrees)| (!agrees).then_some(column))
+    }
+}
+
+/// What changes of an incident are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// As of a place in the log.
+    Offset(u64),
+    /// As of a time that the changes carry.
+    Time(Instant),
+}
+
+impl Reader {
+    /// The rows of the log after an offset, ascending, at most `limit`.
+    pub async fn stored_after(&self, offset: u64, limit: u64) -> Result<Vec<StoredChange>> {
+        let rows = row::Entity::find()
+            .filter(row::Column::Position.gt(offset as i64))
+            .order_by_asc(row::Column::Position)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(StoredChange::from).collect())
+    }
+
+    /// The rows of one incident's log between two of its versions, the first left out, ascending, at most `limit`.
+    pub async fn stored_of(
+        &self,
+        incident: IncidentId,
+        after: u64,
+        up_to: u64,
+        limit: u64,
+    ) -> Result<Vec<StoredChange>> {
+        let rows = row::Entity::find()
+            .filter(row::Column::IncidentId.eq(incident.0))
+            .filter(row::Column::Version.gt(after as i64))
+            .filter(row::Column::Version.lte(up_to as i64))
+            .order_by_asc(row::Column::Version)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(StoredChange::from).collect())
+    }
+
+    /// The rows of these incidents and versions.
+    pub async fn stored_by_version(
+        &self,
+        keys: &[(IncidentId, u64)],
+    ) -> Result<HashMap<(IncidentId, u64), StoredChange>> {
+        let mut rows = HashMap::new();
+        for keys in keys.chunks(super::ALTERNATIVES_MAX) {
+            let any = keys.iter().fold(Condition::any(), |any, (incident, version)| {
+                any.add(row::Column::IncidentId.eq(incident.0).and(row::Column::Version.eq(*version as i64)))
+            });
+            let found = row::Entity::find().filter(any).all(self.conn()).await?;
+            rows.extend(found.into_iter().map(StoredChange::from).map(|row| ((row.incident, row.version), row)));
+        }
+        Ok(rows)
+    }
+
+    /// The newest version that the log has of each of these incidents.
+    pub async fn newest_versions(&self, incidents: &[IncidentId]) -> Result<HashMap<IncidentId, u64>> {
+        let rows: Vec<(Uuid, i64)> = row::Entity::find()
+            .select_only()
+            .column(row::Column::IncidentId)
+            .expr(Expr::cust("MAX(version)"))
+            .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
+            .group_by(row::Column::IncidentId)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(incident, version)| (IncidentId(incident), version as u64)).collect())
+    }
+
+    /// The hashes that stand at these places, of those that have one.
+    pub async fn hashes_at(&self, offsets: &[u64]) -> Result<HashMap<u64, Hash>> {
+        let rows: Vec<(i64, Vec<u8>)> = row::Entity::find()
+            .select_only()
+            .column(row::Column::Position)
+            .column(row::Column::Hash)
+            .filter(row::Column::Position.is_in(offsets.iter().map(|offset| *offset as i64)))
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().filter_map(|(at, hash)| Some((at as u64, hash.try_into().ok()?))).collect())
+    }
+
+    /// The version of an incident as of a moment; none before it was made.
+    pub async fn version_as_of(&self, incident: IncidentId, moment: Moment) -> Result<Option<u64>> {
+        let of_it = row::Entity::find().filter(row::Column::IncidentId.eq(incident.0));
+        // Times of one incident never go back (`Tx::advance`).
+        let by_then = match moment {
+            Moment::Offset(offset) => of_it.filter(row::Column::Position.lte(offset as i64)),
+            Moment::Time(at) => of_it.filter(row::Column::At.lte(at)),
+        };
+        let version: Option<i64> = by_then
+            .select_only()
+            .column(row::Column::Version)
+            .order_by_desc(row::Column::Version)
+            .limit(1)
+            .into_tuple()
+            .one(self.conn())
+            .await?;
+        Ok(version.map(|version| version as u64))
+    }
+
+    /// The incidents beyond an id, deleted ones included, ascending, at most `limit`.
+    pub async fn incidents_after(&self, id: Option<IncidentId>, limit: u64) -> Result<Vec<Incident>> {
+        use super::incident::row::{Column, Entity};
+        let mut query = Entity::find().order_by_asc(Column::Id).limit(limit);
+        if let Some(id) = id {
+            query = query.filter(Column::Id.gt(id.0));
+        }
+        let rows = query.all(self.conn()).await?;
+        self.complete(rows).await
+    }
+
+    /// How many incidents there are, deleted ones included.
+    pub async fn incident_total(&self) -> Result<u64> {
+        super::count(self, super::incident::row::Entity::find()).await
+    }
+
+    /// How many rows the log has after an offset.
+    pub async fn stored_total(&self, offset: u64) -> Result<u64> {
+        super::count(self, row::Entity::find().filter(row::Column::Position.gt(offset as i64))).await
+    }
+}
