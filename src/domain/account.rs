@@ -135,6 +135,14 @@ impl Actor {
         self.user.role >= Role::Reader
     }
 
+    /// Whether the caller may read what belongs to an incident: of a deleted one, only managers may (product §3, delete).
+    pub fn reads(&self, incident: &super::incident::Incident) -> bool {
+        match incident.deleted_at {
+            Some(_) => self.user.role >= Role::Manager,
+            None => self.sees(&incident.queue_row()),
+        }
+    }
+
     /// All of the caller that [`Actor::sees`] reads: callers of one sight see the same rows, and may share their bytes.
     pub fn sight(&self) -> Role {
         self.user.role

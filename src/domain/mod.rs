@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod attachment;
 pub mod change;
 pub mod classification;
 pub mod clock;
@@ -11,6 +12,7 @@ pub mod error;
 pub mod filter;
 pub mod incident;
 pub mod instant;
+pub mod markdown;
 pub mod position;
 pub mod queue;
 pub mod response_times;
@@ -57,6 +59,8 @@ ids! {
     AlertId = "alert",
     /// Names one comment.
     CommentId = "comment",
+    /// Names one attachment.
+    AttachmentId = "attachment",
     /// Names one user.
     UserId = "user",
     /// Names one group of users.
