@@ -5,6 +5,7 @@
 
 mod account;
 mod alert;
+mod attachment;
 mod bounded;
 mod cautions;
 mod changelog;
@@ -13,6 +14,7 @@ mod entity;
 mod filter;
 mod incident;
 mod line;
+mod object;
 mod queue;
 mod report;
 mod response_times;
@@ -43,9 +45,11 @@ use self::bounded::{ANSWER, Bounded, CONNECTED, Doubt, PING};
 use crate::domain::{Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
+pub use attachment::{Upload, Uploadable};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use entity::{EntitySpan, IncidentEntity};
 pub use line::{Line, Word};
+pub use object::{Objects, Writing};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;
 pub use sea_orm::Statement;
