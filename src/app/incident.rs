@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::attachment::refuse_foreign_images;
 use super::link::{Links, Locked, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
@@ -420,6 +421,7 @@ impl Work<'_> {
         {
             return Ok(Some(written));
         }
+        refuse_foreign_images(self.tx, "comment", incident.id, &new.body).await?;
         let comment = Comment {
             id: new.id.unwrap_or_else(|| CommentId(self.app.clock.fresh_id())),
             incident: incident.id,

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod attachment;
 pub mod comment;
 pub mod incident;
 mod link;
@@ -17,7 +18,7 @@ use crate::domain::change::{Cause, CauseKind};
 use crate::domain::clock::Clock;
 use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
-use crate::storage::Store;
+use crate::storage::{Objects, Store};
 
 /// The desk: what every transport and every importer drives.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct App {
     pub hub: Arc<Hub>,
     /// Time and fresh ids.
     pub clock: Clock,
+    /// The bytes of attachments; nowhere, until the desk is given a place for them.
+    pub objects: Objects,
 }
 
 /// Who asks for a command, when, and what it is called: the same for every command.
@@ -70,7 +73,7 @@ impl App {
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
-        let app = Self { store, hub, clock };
+        let app = Self { store, hub, clock, objects: Objects::default() };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
         let relay = tokio::spawn(relay::run(app.store.clone(), app.hub.clone(), start));

@@ -16,7 +16,7 @@ use watchfloor::import::record::incident_id;
 use watchfloor::import::{self, Format, Options, Progress, Source, Summary};
 use watchfloor::realtime::{Hub, RingLimits};
 use watchfloor::sample;
-use watchfloor::storage::{Span, Store, StoreOptions};
+use watchfloor::storage::{Objects, Span, Store, StoreOptions};
 
 use crate::support::database::{TestDatabase, each_database};
 
@@ -48,7 +48,7 @@ async fn desk(database: &TestDatabase) -> App {
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20 }));
     let start = "2026-06-01T12:00:00Z".parse().expect("a time");
-    App { store, hub, clock: Clock::manual(start) }
+    App { store, hub, clock: Clock::manual(start), objects: Objects::default() }
 }
 
 async fn read(app: &App, text: &str, options: Options) -> Summary {
