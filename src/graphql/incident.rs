@@ -9,11 +9,11 @@ use async_graphql::{ID, Object, SimpleObject};
 use super::account::{Actor, Owner};
 use super::activity::{ActivityInput, Change, ChangeConnection};
 use super::alert::{AlertConnection, EntityGroup, IncidentEntity};
+use super::attachment::Attachment;
 use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
-use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
+use super::context::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
-use crate::domain::account::Role;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -134,6 +134,13 @@ impl Incident {
         Ok(page)
     }
 
+    /// The images that were uploaded to it, oldest first, whether or not a comment shows them.
+    async fn attachments(&self) -> Result<Vec<Attachment>> {
+        let attachments = self.view.load(AttachmentsOf(self.incident.id)).await?.unwrap_or_default();
+        let attachments = attachments.into_iter();
+        Ok(attachments.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
+    }
+
     /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of
     /// it.
     async fn activity(
@@ -190,11 +197,7 @@ impl Incident {
 /// delete: the audit survives, readable by managers).
 pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents(&[id]).await?.pop();
-    let readable = incident.is_some_and(|incident| match incident.deleted_at {
-        Some(_) => view.viewer().user.role >= Role::Manager,
-        None => view.viewer().sees(&incident.queue_row()),
-    });
-    match readable {
+    match incident.is_some_and(|incident| view.viewer().reads(&incident)) {
         true => Ok(()),
         false => Err(Error::not_found("incident", id)),
     }

@@ -3,6 +3,7 @@
 mod account;
 mod activity;
 mod alert;
+mod attachment;
 mod comment;
 mod connection;
 mod context;

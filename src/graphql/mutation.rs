@@ -4,6 +4,7 @@ use async_graphql::{Context, Object, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
+use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::comment::Comment;
 use super::context::{View, app, command};
 use super::incident::Incident;
@@ -360,7 +361,8 @@ impl Mutation {
             let edit = comment.map(|comment| IncidentEdit { comment: Some(comment), ..IncidentEdit::default() });
             update(ctx, &input.incident_id, name.clone(), edit).await
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, name)
+        let outcome = outcome.await.map_err(|error| below(error.reworded(&[("comment", "body")])))?;
+        CommentPayload::new(ctx, outcome, name)
     }
 
     /// Changes a comment's text. Its author only; the former text stays in its history.
@@ -516,6 +518,16 @@ impl Mutation {
         };
         let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
         Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+    }
+
+    /// Announces an image for an incident: the answer says where its bytes are to be `PUT`, within 15 minutes. The bytes must
+    /// be what is announced here, in type and in size. A comment shows it by `![what it shows](attachment:…)`.
+    async fn create_attachment(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to announce, and for what.")] input: CreateAttachmentInput,
+    ) -> Result<CreateAttachmentPayload> {
+        super::attachment::create(ctx, input).await.map_err(below)
     }
 }
 
