@@ -2,6 +2,7 @@
 
 mod accept;
 mod asked;
+mod attachment;
 mod callers;
 pub mod crowd;
 mod dialect;
@@ -111,6 +112,7 @@ pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))
         .with_state(desk.clone())
+        .merge(attachment::routes(desk.clone()))
         .merge(graphql_routes(desk, settings, shutdown))
         .merge(web::routes())
         .fallback(web::not_found)
