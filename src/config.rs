@@ -1,5 +1,6 @@
 //! Every setting: its flag, its name in the environment, its default, its reason. Nobody else reads the environment.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::domain::{self, Error};
 use crate::realtime::RingLimits;
 use crate::server::routes::Settings;
-use crate::storage::StoreOptions;
+use crate::storage::{Objects, StoreOptions};
 
 /// The most that a setting of bytes or changes takes: 16 GiB. More is a slip of the hand.
 const MEMORY_MAX: u64 = 16 << 30;
@@ -167,6 +169,11 @@ pub struct Serving {
     /// Newest frames that subscribers of one query share, for those who are behind or come back: in bytes.
     #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::group::GroupSettings::default().tail_bytes)]
     pub group_bytes: usize,
+    /// Where the images of comments are kept: a folder, or s3://bucket/prefix, reached as AWS's own variables say
+    /// (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL …). All nodes of a desk need the same place. The folder `attachments`
+    /// beside the SQLite file, or where the desk was started, if none is given.
+    #[arg(long, env = "WATCHFLOOR_ATTACHMENTS", value_name = "PLACE")]
+    pub attachments: Option<String>,
 }
 
 impl Serving {
@@ -193,6 +200,25 @@ impl Serving {
         settings
     }
 
+    /// Where the bytes of attachments are kept; `beside` is the folder of an SQLite file.
+    pub fn objects(&self, beside: Option<&Path>) -> domain::Result<Objects> {
+        let Some(place) = &self.attachments else {
+            return Ok(Objects::in_folder(beside.unwrap_or(Path::new("")).join("attachments")));
+        };
+        match place.split_once("://") {
+            None if place.trim().is_empty() => Err(Error::invalid("attachments", format!("attachments need {PLACES}"))),
+            None => Ok(Objects::in_folder(PathBuf::from(place))),
+            Some(("s3", rest)) => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                Objects::in_bucket(bucket, prefix, &aws_settings())
+            }
+            Some((scheme, _)) => {
+                let message = format!("attachments are not kept at {scheme}://: they need {PLACES}");
+                Err(Error::invalid("attachments", message))
+            }
+        }
+    }
+
     /// How much of the newest log is kept in memory.
     pub fn ring(&self) -> RingLimits {
         RingLimits { changes: self.ring_changes, bytes: self.ring_bytes }
@@ -202,6 +228,16 @@ impl Serving {
     pub fn heartbeat(&self) -> Duration {
         Duration::from_secs(self.heartbeat_seconds)
     }
+}
+
+/// What `--attachments` may be.
+const PLACES: &str = "a folder or s3://bucket/prefix (--attachments, WATCHFLOOR_ATTACHMENTS)";
+
+/// What the environment says of AWS, as AWS's own tools read it: there are too many ways to be somebody there for flags of
+/// ours.
+fn aws_settings() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("AWS_")).collect()
 }
 
 /// `serve`.
@@ -254,6 +290,28 @@ pub struct Demo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attachments_lie_beside_the_database_or_where_they_are_told() {
+        let place = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["watchfloor", "serve"], arguments].concat()).expect("settings");
+            let Action::Serve(serve) = cli.action else { panic!("another action") };
+            serve.serving.objects(serve.database.folder()).map(|objects| format!("{objects:?}"))
+        };
+        for (arguments, folder) in [
+            (&[][..], "\"attachments\""),
+            (&["--database-url", "sqlite:///var/lib/desk/desk.db"], "\"/var/lib/desk/attachments\""),
+            (&["--database-url", "postgres://db/desk"], "\"attachments\""),
+            (&["--attachments", "/srv/images"], "\"/srv/images\""),
+        ] {
+            let place = place(arguments).expect("a place");
+            assert!(place.contains(folder), "{arguments:?}: {place}");
+        }
+        assert!(place(&["--attachments", "s3://evidence/desk/1"]).expect("a bucket").contains("evidence"));
+        for elsewhere in ["gs://bucket", "http://minio/bucket", "s3://", ""] {
+            place(&["--attachments", elsewhere]).expect_err("no such place");
+        }
+    }
 
     #[test]
     fn a_connection_outlasts_the_socket_that_has_to_say_why_it_ends() {
