@@ -4,6 +4,7 @@
 mod account;
 mod alert;
 mod architecture;
+mod attachment;
 mod caller;
 mod changelog;
 mod chaos;
