@@ -7,12 +7,12 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
 use futures_util::stream::{Stream, StreamExt};
@@ -51,10 +51,10 @@ async fn other_method() -> Response {
     response
 }
 
-async fn get(State(desk): State<Desk>, Path(id): Path<String>, headers: HeaderMap) -> Response {
+async fn get(State(desk): State<Desk>, uri: Uri, headers: HeaderMap) -> Response {
     let found = async {
         let viewer = desk.admit(actor(&headers)?).await?;
-        let id = parsed(&id)?;
+        let id = named(&uri)?;
         let attachment = desk.app.readable_attachment(&viewer, id).await?;
         if holds(&headers, &etag(&attachment)) {
             return Ok((StatusCode::NOT_MODIFIED, described(&attachment)).into_response());
@@ -67,7 +67,7 @@ async fn get(State(desk): State<Desk>, Path(id): Path<String>, headers: HeaderMa
     answered(caught(found).await.unwrap_or_else(Err))
 }
 
-async fn put(State(desk): State<Desk>, Path(id): Path<String>, request: Request) -> Response {
+async fn put(State(desk): State<Desk>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     // To the end, even if the sender is gone in the middle: what is broken off has to be cleared away.
     let upload = tokio::spawn(async move {
@@ -75,7 +75,7 @@ async fn put(State(desk): State<Desk>, Path(id): Path<String>, request: Request)
             .into_data_stream()
             .map(|piece| piece.map_err(|error| Error::invalid("body", format!("the upload broke off: {error}"))));
         let stored = async {
-            let id = parsed(&id)?;
+            let id = named(&head.uri)?;
             // Who names nobody acts by the token alone, for the account that it was given to.
             let caller = match actor(&head.headers)? {
                 None => None,
@@ -98,7 +98,9 @@ async fn put(State(desk): State<Desk>, Path(id): Path<String>, request: Request)
     }))
 }
 
-fn parsed(id: &str) -> Result<AttachmentId> {
+/// The attachment of an address.
+fn named(uri: &Uri) -> Result<AttachmentId> {
+    let id = uri.path().rsplit('/').next().unwrap_or_default();
     uuid::Uuid::try_parse(id).map(AttachmentId).map_err(|_| Error::not_found("attachment", id))
 }
 

@@ -525,7 +525,12 @@ async fn an_attachment_is_for_those_who_read_its_incident(database: TestDatabase
         assert_eq!(get_as(account).await.body, png(2_000), "{account}");
     }
     get_as("nobody").await.refused(401, "UNAUTHENTICATED");
-    for path in [pending.url.as_str(), "/attachments/00000000-0000-7000-8000-000000000000", "/attachments/x"] {
+    for path in [
+        pending.url.as_str(),
+        "/attachments/00000000-0000-7000-8000-000000000000",
+        "/attachments/x",
+        "/attachments/%ff",
+    ] {
         desk.get(path).await.refused(404, "NOT_FOUND");
     }
     let etag = get_as("rea").await.header("etag").to_owned();
