@@ -97,7 +97,7 @@ mod tests {
         for text in [
             format!("![sign-in prompt]({ID})"),
             format!("> - **![a]({ID} \"title\")**"),
-            format!("![][proof]\n\n[proof]: <{ID}>"),
+            format!("![prompt][proof]\n\n[proof]: {ID}"),
             format!("![a]({})", ID.replace(':', "&#58;")),
             format!("![a]({})", ID.replace(':', "\\:")),
         ] {
