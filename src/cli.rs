@@ -83,6 +83,16 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     last.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
+/// The desk with its place for the bytes of attachments. A folder is made by the first upload; what is no folder is
+/// found out now.
+fn with_objects(app: App, serving: &Serving, database: &Database) -> Result<App> {
+    let objects = serving.objects(database.folder()).context("finding the place for attachments")?;
+    if let Some(place) = objects.folder().filter(|place| place.exists() && !place.is_dir()) {
+        bail!("{} is no folder for attachments: name another (--attachments)", place.display());
+    }
+    Ok(app.with_objects(objects))
+}
+
 async fn migrate(database: &Database) -> Result<()> {
     let store = connect(database).await?;
     store.migrate().await.context("migrating")?;
@@ -98,6 +108,7 @@ async fn serve_desk(options: Serve) -> Result<()> {
     }
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
     let app = App { policies: options.serving.policies(), ..app };
+    let app = with_objects(app, &options.serving, &options.database)?;
     let key = key_to_serve(&options.serving.signing, &options.database)?;
     serve(Open { app, relay, key }, &options.serving, |address| {
         tracing::info!(
@@ -125,6 +136,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
     let store = connect(&database).await?;
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
     let app = App { policies: options.serving.policies(), ..app };
+    let app = with_objects(app, &options.serving, &database)?;
     let story_start = app.clock.now();
     let told = app.store.read().await?.head().await?.offset > 0;
     if !told {
@@ -404,6 +416,7 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
     let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
     // Ends with the process: the floor is where the last hour left it.
     tokio::spawn(app.clone().keep_tidy(floor));
+    tokio::spawn(app.clone().keep_attachments());
     let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
     let desk = Desk::new(
         app.clone(),

@@ -1,5 +1,6 @@
 //! Every setting: its flag, its name in the environment, its default, its reason. Nobody else reads the environment.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,9 +10,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::domain::account::Role;
 use crate::domain::policy::Policies;
+use crate::domain::{self, Error};
 use crate::realtime::RingLimits;
 use crate::server::routes::Settings;
-use crate::storage::StoreOptions;
+use crate::storage::{Objects, StoreOptions};
 
 /// The most that a setting of bytes or changes takes: 16 GiB. More is a slip of the hand.
 const MEMORY_MAX: u64 = 16 << 30;
@@ -203,6 +205,11 @@ pub struct Serving {
     /// Who vouches for what is exported.
     #[command(flatten)]
     pub signing: Signing,
+    /// Where the images of comments are kept: a folder, or s3://bucket/prefix, reached as AWS's own variables say
+    /// (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL …). All nodes of a desk need the same place. The folder `attachments`
+    /// beside the SQLite file, or where the desk was started, if none is given.
+    #[arg(long, env = "WATCHFLOOR_ATTACHMENTS", value_name = "PLACE")]
+    pub attachments: Option<String>,
 }
 
 /// What a desk asks for beyond what the product does. Imports are exempt: they tell how other people's cases ended.
@@ -264,6 +271,25 @@ impl Serving {
         }
     }
 
+    /// Where the bytes of attachments are kept; `beside` is the folder of an SQLite file.
+    pub fn objects(&self, beside: Option<&Path>) -> domain::Result<Objects> {
+        let Some(place) = &self.attachments else {
+            return Ok(Objects::in_folder(beside.unwrap_or(Path::new("")).join("attachments")));
+        };
+        match place.split_once("://") {
+            None if place.trim().is_empty() => Err(Error::invalid("attachments", format!("attachments need {PLACES}"))),
+            None => Ok(Objects::in_folder(PathBuf::from(place))),
+            Some(("s3", rest)) => {
+                let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+                Objects::in_bucket(bucket, prefix, &aws_settings())
+            }
+            Some((scheme, _)) => {
+                let message = format!("attachments are not kept at {scheme}://: they need {PLACES}");
+                Err(Error::invalid("attachments", message))
+            }
+        }
+    }
+
     /// How much of the newest log is kept in memory.
     pub fn ring(&self) -> RingLimits {
         RingLimits { changes: self.ring_changes, bytes: self.ring_bytes }
@@ -273,6 +299,16 @@ impl Serving {
     pub fn heartbeat(&self) -> Duration {
         Duration::from_secs(self.heartbeat_seconds)
     }
+}
+
+/// What `--attachments` may be.
+const PLACES: &str = "a folder or s3://bucket/prefix (--attachments, WATCHFLOOR_ATTACHMENTS)";
+
+/// What the environment says of AWS, as AWS's own tools read it: there are too many ways to be somebody there for flags of
+/// ours.
+fn aws_settings() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("AWS_")).collect()
 }
 
 /// `serve`.
@@ -372,6 +408,28 @@ mod tests {
         let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
         assert_eq!(set, all);
         assert!(Cli::try_parse_from(["watchfloor", "serve", "--reopen-role", "reader"]).is_err());
+    }
+
+    #[test]
+    fn attachments_lie_beside_the_database_or_where_they_are_told() {
+        let place = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from([&["watchfloor", "serve"], arguments].concat()).expect("settings");
+            let Action::Serve(serve) = cli.action else { panic!("another action") };
+            serve.serving.objects(serve.database.folder()).map(|objects| format!("{objects:?}"))
+        };
+        for (arguments, folder) in [
+            (&[][..], "\"attachments\""),
+            (&["--database-url", "sqlite:///var/lib/desk/desk.db"], "\"/var/lib/desk/attachments\""),
+            (&["--database-url", "postgres://db/desk"], "\"attachments\""),
+            (&["--attachments", "/srv/images"], "\"/srv/images\""),
+        ] {
+            let place = place(arguments).expect("a place");
+            assert!(place.contains(folder), "{arguments:?}: {place}");
+        }
+        assert!(place(&["--attachments", "s3://evidence/desk/1"]).expect("a bucket").contains("evidence"));
+        for elsewhere in ["gs://bucket", "http://minio/bucket", "s3://", ""] {
+            place(&["--attachments", elsewhere]).expect_err("no such place");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Commands on comments: edit and delete. Writing one is an edit of its incident.
 
+use super::attachment::refuse_foreign_images;
 use super::incident::{Done, Outcome};
 use super::{App, Command};
 use crate::domain::account::{ActorImage, Role};
@@ -43,6 +44,7 @@ impl App {
                         });
                     }
                     Some(body) => {
+                        refuse_foreign_images(&tx, "body", comment.incident, &body).await?;
                         let sha256 = Some(sha256_hex(&body));
                         let revision = Revision { version: next, body: body.clone(), at, by: command.actor_image() };
                         comment.body = body;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::attachment::refuse_foreign_images;
 use super::idempotency::{Did, Repeatable};
 use super::link::{Links, Locked, lock};
 use super::{App, Command};
@@ -490,6 +491,7 @@ impl Work<'_> {
         {
             return Ok(Some(written));
         }
+        refuse_foreign_images(self.tx, "comment", incident.id, &new.body).await?;
         let comment = Comment {
             id: new.id.unwrap_or_else(|| CommentId(self.app.clock.fresh_id())),
             incident: incident.id,

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod attachment;
 pub mod bulk;
 pub mod comment;
 pub mod correlation;
@@ -28,7 +29,7 @@ use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::policy::Policies;
 use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
-use crate::storage::Store;
+use crate::storage::{Objects, Store};
 
 /// The desk: what every transport and every importer drives.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ pub struct App {
     pub jobs: Arc<Jobs>,
     /// What its operator asks for.
     pub policies: Policies,
+    /// The bytes of attachments; nowhere, until the desk is given a place for them.
+    pub objects: Objects,
 }
 
 /// Who asks for a command, when, and what it is called: the same for every command.
@@ -102,7 +105,8 @@ impl App {
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
-        let app = Self { store, hub, clock, jobs: Arc::default(), policies: Policies::default() };
+        let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
+        let app = Self { store, hub, clock, jobs, policies, objects };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
         let open = app.clone();

@@ -135,9 +135,8 @@ impl Actor {
         self.user.role >= Role::Reader
     }
 
-    /// Whether the caller may read the log of an incident: that of a deleted one is for managers (product §3, delete: the audit
-    /// survives, readable by managers).
-    pub fn reads_log_of(&self, incident: &super::incident::Incident) -> bool {
+    /// Whether the caller may read what belongs to an incident: of a deleted one, only managers may (product §3, delete).
+    pub fn reads(&self, incident: &super::incident::Incident) -> bool {
         match incident.deleted_at {
             Some(_) => self.user.role >= Role::Manager,
             None => self.sees(&incident.queue_row()),

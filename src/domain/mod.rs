@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod attachment;
 pub mod bulk;
 pub mod chain;
 pub mod change;
@@ -17,6 +18,7 @@ pub mod fold;
 pub mod idempotency;
 pub mod incident;
 pub mod instant;
+pub mod markdown;
 pub mod policy;
 pub mod position;
 pub mod precondition;
@@ -66,6 +68,8 @@ ids! {
     AlertId = "alert",
     /// Names one comment.
     CommentId = "comment",
+    /// Names one attachment.
+    AttachmentId = "attachment",
     /// Names one user.
     UserId = "user",
     /// Names one group of users.

@@ -344,7 +344,7 @@ pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) ->
         Named::Id(id) => (reader.incidents(&[id]).await?.pop(), id.to_string()),
         Named::Number(number) => (reader.any_incident_by_number(number).await?, format!("INC-{number}")),
     };
-    let found = found.filter(|incident| view.viewer().reads_log_of(incident));
+    let found = found.filter(|incident| view.viewer().reads(incident));
     let incident = found.ok_or_else(|| Error::not_found("incident", name).at(path))?;
     let moment = match moment {
         MomentInput::Position(text) => {

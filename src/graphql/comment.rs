@@ -1,13 +1,15 @@
 //! Comments: Markdown in, safe HTML out.
 
 use async_graphql::{ID, Object, SimpleObject};
+use futures_util::future::try_join_all;
 
 use super::account::Actor;
+use super::attachment::Attachment;
 use super::context::{HistoryOf, View};
 use super::incident::Incident;
 use super::markdown::to_html;
 use crate::domain::comment::Comment as DomainComment;
-use crate::domain::{Error, Instant, Result};
+use crate::domain::{Error, Instant, Result, markdown};
 
 /// A comment on an incident.
 pub struct Comment {
@@ -50,9 +52,18 @@ impl Comment {
         &self.comment.body
     }
 
-    /// The same as HTML that is safe to show: no script, no event handler, no `javascript:`.
+    /// The same as HTML that is safe to show: no script, no event handler, no `javascript:`. Images that name attachments
+    /// lead to where these are served.
     async fn html(&self) -> Result<String> {
         to_html(self.comment.body.clone()).await
+    }
+
+    /// The attachments that its images name, in the order of the text.
+    async fn attachments(&self) -> Result<Vec<Attachment>> {
+        let ids = markdown::attachments(&self.comment.body);
+        let found = try_join_all(ids.into_iter().map(|id| self.view.load(id))).await?;
+        let own = found.into_iter().flatten().filter(|found| found.incident == self.comment.incident);
+        Ok(own.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
     }
 
     /// Who wrote it.

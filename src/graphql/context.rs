@@ -15,11 +15,12 @@ use super::input::Call;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};
 use crate::domain::alert::Alert;
+use crate::domain::attachment::Attachment;
 use crate::domain::change::Change;
 use crate::domain::comment::{Comment, Revision};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
-use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Result, text};
+use crate::domain::{AlertId, AttachmentId, CommentId, Error, GroupId, IncidentId, Result, text};
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
 /// Who calls, as the transport let it in.
@@ -280,6 +281,10 @@ pub struct RawOf(pub AlertId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommentsAtEnd(pub IncidentId, pub Span<()>);
 
+/// The attachments of an incident whose bytes are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttachmentsOf(pub IncidentId);
+
 /// Every text of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HistoryOf(pub CommentId);
@@ -381,6 +386,27 @@ impl Loader<CommentId> for Batch {
     async fn load(&self, keys: &[CommentId]) -> Result<HashMap<CommentId, Comment>, Arc<Error>> {
         let comments = self.reader.comments(keys).await.map_err(Arc::new)?;
         Ok(comments.into_iter().map(|comment| (comment.id, comment)).collect())
+    }
+}
+
+impl Loader<AttachmentId> for Batch {
+    type Value = Attachment;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[AttachmentId]) -> Result<HashMap<AttachmentId, Attachment>, Arc<Error>> {
+        let attachments = self.reader.attachments(keys).await.map_err(Arc::new)?;
+        Ok(attachments.into_iter().map(|attachment| (attachment.id, attachment)).collect())
+    }
+}
+
+impl Loader<AttachmentsOf> for Batch {
+    type Value = Vec<Attachment>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[AttachmentsOf]) -> Result<HashMap<AttachmentsOf, Vec<Attachment>>, Arc<Error>> {
+        let incidents: Vec<IncidentId> = keys.iter().map(|key| key.0).collect();
+        let attachments = self.reader.attachments_of(&incidents).await.map_err(Arc::new)?;
+        Ok(attachments.into_iter().map(|(incident, attachments)| (AttachmentsOf(incident), attachments)).collect())
     }
 }
 

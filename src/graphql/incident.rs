@@ -9,9 +9,10 @@ use async_graphql::{ID, Object, SimpleObject};
 use super::account::{Actor, Owner};
 use super::activity::{ActivityInput, Change, ChangeConnection};
 use super::alert::{AlertConnection, EntityGroup, IncidentEntity};
+use super::attachment::Attachment;
 use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
-use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
+use super::context::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
 use super::similar::{SimilarIncident, similar};
 use crate::domain::filter::{IncidentOrder, QueueFilter};
@@ -144,6 +145,13 @@ impl Incident {
         Ok(page)
     }
 
+    /// The images that were uploaded to it, oldest first, whether or not a comment shows them.
+    async fn attachments(&self) -> Result<Vec<Attachment>> {
+        let attachments = self.view.load(AttachmentsOf(self.incident.id)).await?.unwrap_or_default();
+        let attachments = attachments.into_iter();
+        Ok(attachments.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
+    }
+
     /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of
     /// it.
     async fn activity(
@@ -199,7 +207,7 @@ impl Incident {
 /// Refuses a log that the viewer may not read: of no incident, or of one whose log is not for it.
 pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents(&[id]).await?.pop();
-    match incident.is_some_and(|incident| view.viewer().reads_log_of(&incident)) {
+    match incident.is_some_and(|incident| view.viewer().reads(&incident)) {
         true => Ok(()),
         false => Err(Error::not_found("incident", id)),
     }

@@ -3,25 +3,11 @@
 use std::sync::LazyLock;
 
 use ammonia::Builder;
-use comrak::{Arena, Node, Options, format_html, parse_document};
+use comrak::{Arena, format_html, parse_document};
 use tokio::sync::Semaphore;
 
+use crate::domain::markdown::{MARKDOWN, nests_too_deep, resolve_attachments};
 use crate::domain::{Error, Result};
-
-/// How deep blocks and marks may nest before a text is shown as it was typed. Rendering and cleaning take time with the
-/// square of the depth: 15,000 quotes inside each other, a comment of 30,000 characters, take a second. Nobody reads
-/// beyond a handful.
-pub const NESTING_MAX: usize = 32;
-
-static MARKDOWN: LazyLock<Options<'static>> = LazyLock::new(|| {
-    let mut options = Options::default();
-    options.extension.autolink = true;
-    options.extension.strikethrough = true;
-    options.extension.table = true;
-    options.extension.tasklist = true;
-    options.render.hardbreaks = true;
-    options
-});
 
 static CLEAN: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut clean = Builder::default();
@@ -55,21 +41,11 @@ fn render(markdown: &str) -> String {
     let arena = Arena::new();
     let root = parse_document(&arena, markdown, &MARKDOWN);
     let mut html = String::with_capacity(markdown.len() * 2);
-    if nests_deeper_than(root, NESTING_MAX) || format_html(root, &MARKDOWN, &mut html).is_err() {
+    resolve_attachments(root);
+    if nests_too_deep(root) || format_html(root, &MARKDOWN, &mut html).is_err() {
         return format!("<pre>{}</pre>", ammonia::clean_text(markdown));
     }
     CLEAN.clean(&html).to_string()
-}
-
-fn nests_deeper_than(root: Node<'_>, most: usize) -> bool {
-    let mut level = vec![root];
-    for _ in 0..=most {
-        level = level.into_iter().flat_map(|node| node.children()).collect();
-        if level.is_empty() {
-            return false;
-        }
-    }
-    true
 }
 
 #[cfg(test)]
@@ -85,6 +61,13 @@ mod tests {
         assert!(html.contains("href=\"https://itsm.example/4411\""), "{html}");
         assert!(html.contains("<img src=\"https://files.example/a.png\""), "{html}");
         assert!(html.contains("<table>"), "{html}");
+    }
+
+    #[test]
+    fn an_attachment_is_shown_from_where_it_is_served() {
+        let html = render("![prompt](attachment:019ab3c0-0000-7000-8000-000000000001) ![none](attachment:1)");
+        assert!(html.contains("<img src=\"/attachments/019ab3c0-0000-7000-8000-000000000001\""), "{html}");
+        assert_eq!(html.matches("src=").count(), 1, "{html}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod account;
 mod activity;
 mod alert;
 mod as_of;
+mod attachment;
 mod bulk;
 mod comment;
 mod connection;

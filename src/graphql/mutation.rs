@@ -4,6 +4,7 @@ use async_graphql::{Context, Object, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
+use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use super::comment::Comment;
 use super::context::{View, app, command, viewer};
@@ -397,7 +398,8 @@ impl Mutation {
             let edit = comment.map(|comment| IncidentEdit { comment: Some(comment), ..IncidentEdit::default() });
             update(ctx, &input.incident_id, &call, edit).await
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, call)
+        let outcome = outcome.await.map_err(|error| below(error.reworded(&[("comment", "body")])))?;
+        CommentPayload::new(ctx, outcome, call)
     }
 
     /// Changes a comment's text. Its author only; the former text stays in its history.
@@ -595,6 +597,16 @@ impl Mutation {
         let Did { done: job, replayed, .. } = did.await.map_err(below)?;
         let (total, job) = (job.total, Some(BulkJob { view: View::fresh(ctx)?, job }));
         Ok(BulkPayload { total, job, client_mutation_id: input.call.client_mutation_id, replayed })
+    }
+
+    /// Announces an image for an incident: the answer says where its bytes are to be `PUT`, within 15 minutes. The bytes must
+    /// be what is announced here, in type and in size. A comment shows it by `![what it shows](attachment:…)`.
+    async fn create_attachment(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to announce, and for what.")] input: CreateAttachmentInput,
+    ) -> Result<CreateAttachmentPayload> {
+        super::attachment::create(ctx, input).await.map_err(below)
     }
 }
 

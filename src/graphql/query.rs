@@ -9,6 +9,7 @@ use super::account::{AssigneeSuggestion, Caller, Group, User};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
 use super::as_of::{IncidentAsOf, MomentInput};
+use super::attachment::Attachment;
 use super::bulk::{BulkJob, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
@@ -25,7 +26,7 @@ use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
-use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
+use crate::domain::{AlertId, AttachmentId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
 use crate::storage::AlertFilter;
 
 /// The most ids of one `nodes`.
@@ -47,6 +48,8 @@ pub enum Node {
     Alert(Alert),
     /// A comment.
     Comment(Comment),
+    /// An attachment.
+    Attachment(Attachment),
     /// A user.
     User(User),
     /// A group.
@@ -415,8 +418,11 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let reader = view.reader().await?;
     let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
     let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
+    let attachments = by_id(reader.attachments(&parsed(ids, AttachmentId::parse)).await?, |found| found.id);
     let written_on = comments.values().map(|comment| comment.incident);
-    let named: Vec<IncidentId> = parsed(ids, IncidentId::parse).into_iter().chain(written_on).collect();
+    let attached_to = attachments.values().map(|attachment| attachment.incident);
+    let named = parsed(ids, IncidentId::parse).into_iter().chain(written_on).chain(attached_to);
+    let named: Vec<IncidentId> = named.collect();
     let incidents = by_id(reader.incidents(&named).await?, |incident| incident.id);
     let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
     let groups = by_id(reader.groups(&parsed(ids, GroupId::parse)).await?, |group| group.id);
@@ -436,13 +442,19 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         seen(comment.incident)?;
         Some(Node::Comment(Comment { view: view.clone(), comment }))
     };
+    let attachment = |id: &ID| {
+        let attachment = attachments.get(&AttachmentId::parse(id)?)?.clone();
+        seen(attachment.incident)?;
+        Some(Node::Attachment(Attachment { view: view.clone(), attachment }))
+    };
     let user = |id: &ID| Some(Node::User(User(users.get(&UserId::parse(id)?)?.clone())));
     let group = |id: &ID| {
         let group = groups.get(&GroupId::parse(id)?)?.clone();
         Some(Node::Group(Group { view: view.clone(), group }))
     };
+    let written = |id| comment(id).or_else(|| attachment(id));
     let any =
-        |id| incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| user(id)).or_else(|| group(id));
+        |id| incident(id).or_else(|| alert(id)).or_else(|| written(id)).or_else(|| user(id)).or_else(|| group(id));
     Ok(ids.iter().map(any).collect())
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn key(State(desk): State<Desk>) -> Response {
 async fn begin(desk: &Desk, incident: &str, headers: &HeaderMap) -> Result<Export> {
     let viewer = desk.admit(actor(headers)?).await?;
     let named = Named::parse(incident).ok_or_else(|| Error::not_found("incident", incident))?;
-    let found = named.find(&desk.app.store).await?.filter(|incident| viewer.reads_log_of(incident));
+    let found = named.find(&desk.app.store).await?.filter(|incident| viewer.reads(incident));
     let found = found.ok_or_else(|| Error::not_found("incident", incident))?;
     Export::begin(&desk.app.store, found, signing(desk)?, desk.app.clock.now()).await
 }

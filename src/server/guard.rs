@@ -56,9 +56,10 @@ pub struct Limits {
 /// How long the lists are taken to be that come without pages: by the name of the field, as the guard knows no types. A
 /// few times what a busy desk has, far below what the product allows, so that neither many rows of long lists pass nor
 /// the page of an ordinary incident fails.
-pub const LISTS: [(&str, usize); 19] = [
+pub const LISTS: [(&str, usize); 20] = [
     ("added", 5),
     ("alerts", 10),
+    ("attachments", 5),
     ("byOwner", 50),
     ("bySeverity", 4),
     ("byStatus", 2),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod asked;
+mod attachment;
 mod callers;
 pub mod crowd;
 mod dialect;
@@ -120,6 +121,7 @@ pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
         .route("/incidents/{incident}/log.ndjson", get(export::log))
         .route("/.well-known/watchfloor-signing-key.pem", get(export::key))
         .with_state(desk.clone())
+        .merge(attachment::routes(desk.clone()))
         .merge(graphql_routes(desk, settings, shutdown))
         .merge(web::routes())
         .fallback(web::not_found)

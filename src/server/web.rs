@@ -99,7 +99,7 @@ fn reads_gzip(asked: &HeaderMap) -> bool {
 }
 
 /// Whether the browser holds the version with this tag already.
-fn holds(asked: &HeaderMap, etag: &str) -> bool {
+pub(super) fn holds(asked: &HeaderMap, etag: &str) -> bool {
     listed(asked.get_all(IF_NONE_MATCH)).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
 

@@ -5,6 +5,7 @@
 
 mod account;
 mod alert;
+mod attachment;
 mod bounded;
 mod bulk;
 mod cautions;
@@ -17,6 +18,7 @@ mod filter;
 mod idempotency;
 mod incident;
 mod line;
+mod object;
 mod queue;
 mod report;
 mod response_times;
@@ -50,11 +52,13 @@ use crate::domain::error::Refusal;
 use crate::domain::{Code, Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
+pub use attachment::{Upload, Uploadable};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};
 pub use evidence::{Moment, StoredChange};
 pub use line::{Line, Word};
+pub use object::{Objects, Writing};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;
 pub use sea_orm::Statement;

@@ -38,9 +38,10 @@ const FRAMEWORKS: [(&str, &[&str]); 6] = [
 type Rule = fn(&str, &str) -> Vec<String>;
 
 /// Every rule, by the sentence that it keeps.
-const RULES: [(&str, Rule); 6] = [
+const RULES: [(&str, Rule); 7] = [
     ("a folder imports only folders to its left", imports_only_to_the_left),
     ("each framework has its folder", frameworks_stay_in_their_folder),
+    ("only storage/object.rs knows the object store", only_the_object_file_stores_objects),
     ("only app/ opens a transaction", only_app_transacts),
     ("only the relay feeds the ring", only_the_relay_publishes),
     ("a file opens with its role, and stays short enough to have one", opens_with_its_role_and_stays_short),
@@ -99,6 +100,14 @@ fn frameworks_stay_in_their_folder(path: &str, text: &str) -> Vec<String> {
         }
     }
     wrong
+}
+
+fn only_the_object_file_stores_objects(path: &str, text: &str) -> Vec<String> {
+    if path == "storage/object.rs" {
+        return Vec::new();
+    }
+    let said = tokens(text).iter().filter(|token| *token == "object_store").count();
+    vec!["says `object_store`, whose place is storage/object.rs".to_owned(); said]
 }
 
 fn only_app_transacts(path: &str, text: &str) -> Vec<String> {
@@ -415,6 +424,15 @@ mod tests {
             "domain/tag.rs",
             "use async_graphql::Enum; use sea_orm::{DeriveActiveEnum, EnumIter};\n#[derive(Enum)]\n#[sea_orm(rs_type = \"String\")]",
         );
+    }
+
+    #[test]
+    fn an_object_store_outside_its_file_is_found() {
+        let rule = only_the_object_file_stores_objects;
+        bites(rule, "app/attachment.rs", "use object_store::ObjectStore;");
+        bites(rule, "storage/attachment.rs", "fn f(store: &dyn object_store::ObjectStore) {}");
+        passes(rule, "storage/object.rs", "use object_store::ObjectStore;");
+        passes(rule, "storage/mod.rs", "mod object; pub use object::Objects; // object_store");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use watchfloor::import::record::incident_id;
 use watchfloor::import::{self, Format, Options, Progress, Source, Summary};
 use watchfloor::realtime::{Hub, RingLimits};
 use watchfloor::sample;
-use watchfloor::storage::{Span, Store, StoreOptions};
+use watchfloor::storage::{Objects, Span, Store, StoreOptions};
 
 use crate::support::database::{TestDatabase, each_database};
 
@@ -49,7 +49,8 @@ async fn desk(database: &TestDatabase) -> App {
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20 }));
     let start = "2026-06-01T12:00:00Z".parse().expect("a time");
-    App { store, hub, clock: Clock::manual(start), jobs: Arc::default(), policies: Policies::default() }
+    let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
+    App { store, hub, clock: Clock::manual(start), jobs, policies, objects }
 }
 
 async fn read(app: &App, text: &str, options: Options) -> Summary {

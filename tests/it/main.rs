@@ -5,6 +5,7 @@ mod account;
 mod alert;
 mod architecture;
 mod asof;
+mod attachment;
 mod bulk;
 mod caller;
 mod changelog;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,7 +16,7 @@ use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
-use watchfloor::storage::{Store, StoreOptions, Watch};
+use watchfloor::storage::{Objects, Store, StoreOptions, Watch};
 
 use super::database::TestDatabase;
 use super::socket::{Frame, Socket};
@@ -43,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) watch: Option<Watch>,
     /// Whether it hears of other nodes' commits; else it looks by itself.
     pub(crate) notify: bool,
+    /// Where attachments are kept; in a folder of the desk's own where none is given.
+    pub(crate) objects: Option<Objects>,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             policies: Policies::default(),
             watch: None,
             notify: true,
+            objects: None,
         }
     }
 }
@@ -66,6 +70,8 @@ pub(crate) struct TestDesk {
     pub(crate) clock: Clock,
     /// `http://127.0.0.1:port`.
     pub(crate) url: String,
+    /// Where attachments are kept, unless the test chose another place.
+    pub(crate) attachments: TempDir,
     http: reqwest::Client,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -100,6 +106,9 @@ impl TestDesk {
         let store = store.expect("a connection");
         let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
         let app = App { policies: options.policies, ..app };
+        let attachments = tempfile::tempdir().expect("a folder");
+        let objects = options.objects.unwrap_or_else(|| Objects::in_folder(attachments.path().to_owned()));
+        let app = app.with_objects(objects);
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
         let desk = desk.signing(Some(signing_key()));
@@ -108,7 +117,15 @@ impl TestDesk {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let server = tokio::spawn(async move { axum::serve(listener, router).await.expect("a server") });
-        Self { app, clock: options.clock, url, http: reqwest::Client::new(), stop, tasks: vec![relay, server] }
+        Self {
+            app,
+            clock: options.clock,
+            url,
+            attachments,
+            http: reqwest::Client::new(),
+            stop,
+            tasks: vec![relay, server],
+        }
     }
 
     /// Gets a path as an account; its status and body.

@@ -1,0 +1,399 @@
+//! Commands on attachments: announce one, take in its bytes, hand them out, take away what never came.
+//!
+//! Bytes are whole in the store before a row says that they are there, and an attachment has one upload at a time. So
+//! what was broken off, however it was, can be told from what is there, and is written over or taken away.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, Stream, StreamExt};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::idempotency::{Did, Repeatable};
+use super::{App, Command};
+use crate::domain::account::{Actor, ActorImage, Role};
+use crate::domain::attachment::{
+    Attachment, AttachmentDraft, MAGIC_BYTES, Stored, Ticket, refuse_foreign, refuse_longer, refuse_other_bytes,
+    refuse_other_type, refuse_shorter, refuse_too_many,
+};
+use crate::domain::{AttachmentId, Error, IncidentId, Instant, Result, UserId, markdown};
+use crate::storage::{Objects, Reader, Tx, Upload, Uploadable, Writing};
+
+/// 256 bits of the system's randomness: nobody finds one by trying.
+const TOKEN_BYTES: usize = 32;
+
+/// How long an upload may take, its turn included: 10 MiB over a line of 1 Mbit/s take 84 s.
+const UPLOAD_WAIT: Duration = Duration::from_secs(120);
+
+/// How long nobody else begins an upload of the same attachment, in seconds: an upload is over before, and where its node
+/// died, its client waits no longer than that.
+const UPLOAD_ALONE_SECONDS: i64 = 180;
+
+/// Uploads at once on this node: each holds up to 5 MiB in memory. Others wait for their turn.
+const UPLOADS_AT_ONCE: usize = 16;
+
+/// How often attachments that never came are taken away: they are in nobody's way.
+const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
+
+/// Attachments that one transaction takes away.
+const SWEPT_AT_ONCE: u64 = 500;
+
+static UPLOADING: Semaphore = Semaphore::const_new(UPLOADS_AT_ONCE);
+
+/// An attachment that was announced, and what its upload needs.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    /// The attachment.
+    pub attachment: Attachment,
+    /// What its upload needs; none where its bytes are there.
+    pub upload: Option<UploadToken>,
+    /// Whether it was announced by an earlier call under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// What allows an upload.
+#[derive(Clone, Debug)]
+pub struct UploadToken {
+    /// Whoever holds it may send the bytes. It is nowhere else.
+    pub token: String,
+    /// When no upload may begin any more.
+    pub expires_at: Instant,
+}
+
+/// Who sends which bytes.
+#[derive(Clone, Debug)]
+pub struct Sending {
+    /// The attachment.
+    pub id: AttachmentId,
+    /// What allows it.
+    pub token: String,
+    /// The account that the sender names, if it names one.
+    pub caller: Option<UserId>,
+    /// How many bytes it says will come, if it says so.
+    pub length: Option<u64>,
+}
+
+/// What the first look at an upload finds.
+enum Begun {
+    /// Its turn to store the bytes.
+    First(Attachment, Upload),
+    /// The bytes are there; these can only be the same.
+    Again(Attachment),
+}
+
+impl Repeatable for Attachment {
+    type Receipt = AttachmentId;
+
+    fn receipt(&self) -> AttachmentId {
+        self.id
+    }
+
+    async fn again(reader: &Reader, id: AttachmentId) -> Result<Self> {
+        reader.attachments(&[id]).await?.pop().ok_or_else(|| Error::not_found("attachment", id))
+    }
+}
+
+impl App {
+    /// The same desk, with a place for the bytes of attachments.
+    #[must_use]
+    pub fn with_objects(self, objects: Objects) -> Self {
+        Self { objects, ..self }
+    }
+
+    /// Announces an image for an incident. Its bytes are to come, in an upload of their own.
+    pub async fn create_attachment(
+        &self,
+        command: &Command,
+        incident: IncidentId,
+        draft: AttachmentDraft,
+    ) -> Result<Announced> {
+        command.require(Role::Responder, "attach an image to an incident")?;
+        let token = fresh_token()?;
+        let ticket = Ticket::new(&token, command.at);
+        let attachment = Attachment {
+            id: AttachmentId(self.clock.fresh_id()),
+            incident,
+            name: draft.name,
+            r#type: draft.r#type,
+            size: draft.size,
+            author: command.actor_image(),
+            created_at: command.at,
+            stored: None,
+        };
+        let Did { done: attachment, replayed, .. } = self
+            .once(command, |tx| {
+                let (attachment, ticket) = (attachment.clone(), ticket.clone());
+                Box::pin(async move {
+                    tx.lock_incident(incident).await?.writable()?;
+                    refuse_too_many(tx.attachment_count(incident).await?)?;
+                    tx.insert_attachment(&attachment, &ticket).await?;
+                    Ok(attachment)
+                })
+            })
+            .await?;
+        let ticket = match replayed {
+            // The first token is kept nowhere, so a retry has one of its own.
+            true => self.renew_ticket(attachment.id, &ticket).await?,
+            false => Some(ticket),
+        };
+        let upload = ticket.map(|ticket| UploadToken { token, expires_at: ticket.expires_at });
+        Ok(Announced { attachment, upload, replayed })
+    }
+
+    /// Lets the holder of another token send the bytes of an attachment, unless they are there.
+    async fn renew_ticket(&self, id: AttachmentId, ticket: &Ticket) -> Result<Option<Ticket>> {
+        let (renewed, _) = self
+            .store
+            .transact(|tx| {
+                Box::pin(async move {
+                    let found = tx.lock_attachment(id).await?;
+                    let waits = found.is_some_and(|found| found.attachment.stored.is_none());
+                    if waits {
+                        tx.save_ticket(id, ticket).await?;
+                    }
+                    Ok(waits)
+                })
+            })
+            .await?;
+        Ok(renewed.then(|| ticket.clone()))
+    }
+
+    /// Takes in the bytes of an attachment. The same bytes again are no error and no change.
+    ///
+    /// Refused: a token that is wrong or expired; bytes that are not what was announced, in type or in size; other bytes
+    /// than are there already; an upload while another of the same attachment is under way. Nothing stays of what was
+    /// refused or broken off, if the caller lets this run to its end, whatever becomes of the sender.
+    pub async fn upload<S>(&self, sending: &Sending, bytes: &mut S) -> Result<Attachment>
+    where
+        S: Stream<Item = Result<Bytes>> + Send + Unpin,
+    {
+        let (attachment, upload) = match self.begin_upload(sending).await? {
+            Begun::First(attachment, upload) => (attachment, upload),
+            Begun::Again(attachment) => {
+                let sha256 = in_turn(receive(&attachment, bytes, None)).await?;
+                refuse_other_bytes(&attachment, &sha256)?;
+                return Ok(attachment);
+            }
+        };
+        match self.receive_into_store(&attachment, bytes).await {
+            // What fails from here on may have been done: the bytes stay, and if they were not, the sweep finds them.
+            Ok(sha256) => self.settle_upload(attachment, upload, sha256).await,
+            Err(error) => {
+                if let Err(error) = self.undo_upload(attachment.id, upload).await {
+                    tracing::warn!(attachment.id = %attachment.id, %error, "what is left of an upload waits for the sweep");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin_upload(&self, sending: &Sending) -> Result<Begun> {
+        let now = self.clock.now();
+        let until = now + chrono::Duration::seconds(UPLOAD_ALONE_SECONDS);
+        let upload = Upload { id: self.clock.fresh_id(), until };
+        let (begun, _) = self
+            .store
+            .transact(|tx| {
+                Box::pin(async move {
+                    let found = tx.lock_attachment(sending.id).await?.filter(|found| may_send(found, sending));
+                    let Uploadable { attachment, ticket, upload: other } =
+                        found.ok_or_else(|| Error::not_found("upload", "of this address and token"))?;
+                    if ticket.expires_at <= now {
+                        let message = "an upload begins within 15 minutes: announce it anew";
+                        return Err(Error::conflict(message, json!({ "expiredAt": ticket.expires_at })));
+                    }
+                    may_attach(&tx, &attachment).await?;
+                    if let Some(length) = sending.length {
+                        refuse_longer(&attachment, length)?;
+                        refuse_shorter(&attachment, length)?;
+                    }
+                    if attachment.stored.is_some() {
+                        return Ok(Begun::Again(attachment));
+                    }
+                    if let Some(other) = other.filter(|other| other.until > now) {
+                        let message = "another upload of this attachment is under way";
+                        return Err(Error::conflict(message, json!({ "until": other.until })));
+                    }
+                    tx.save_upload(attachment.id, Some(upload)).await?;
+                    Ok(Begun::First(attachment, upload))
+                })
+            })
+            .await?;
+        Ok(begun)
+    }
+
+    async fn receive_into_store<S>(&self, attachment: &Attachment, bytes: &mut S) -> Result<Vec<u8>>
+    where
+        S: Stream<Item = Result<Bytes>> + Send + Unpin,
+    {
+        let mut writing = self.objects.write(attachment.id).await?;
+        let received = in_turn(async {
+            let sha256 = receive(attachment, bytes, Some(&mut writing)).await?;
+            writing.finish().await?;
+            Ok(sha256)
+        });
+        let received = received.await;
+        if received.is_err() {
+            writing.abandon().await;
+        }
+        received
+    }
+
+    async fn settle_upload(&self, attachment: Attachment, upload: Upload, sha256: Vec<u8>) -> Result<Attachment> {
+        let (id, stored) = (attachment.id, Stored { at: self.clock.now(), sha256 });
+        self.store
+            .transact(|tx| {
+                let stored = stored.clone();
+                Box::pin(async move {
+                    let found = tx.lock_attachment(id).await?;
+                    if found.is_none_or(|found| found.upload != Some(upload)) {
+                        let now = json!({ "attachment": id.to_string() });
+                        return Err(Error::conflict("this upload took too long, and another may have begun", now));
+                    }
+                    tx.save_stored(id, &stored).await
+                })
+            })
+            .await?;
+        Ok(Attachment { stored: Some(stored), ..attachment })
+    }
+
+    async fn undo_upload(&self, id: AttachmentId, upload: Upload) -> Result<()> {
+        self.objects.forget(id).await?;
+        self.store
+            .transact(|tx| {
+                Box::pin(async move {
+                    match tx.lock_attachment(id).await? {
+                        Some(found) if found.upload == Some(upload) => tx.save_upload(id, None).await,
+                        _ => Ok(()),
+                    }
+                })
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// An attachment whose bytes are there, for one who may read its incident.
+    pub async fn readable_attachment(&self, reader: &Actor, id: AttachmentId) -> Result<Attachment> {
+        let rows = self.store.read().await?;
+        let stored = rows.attachments(&[id]).await?.pop().filter(|attachment| attachment.stored.is_some());
+        let Some(attachment) = stored else { return Err(Error::not_found("attachment", id)) };
+        let incident = rows.incidents(&[attachment.incident]).await?.pop();
+        match incident.is_some_and(|incident| reader.reads(&incident)) {
+            true => Ok(attachment),
+            false => Err(Error::not_found("attachment", id)),
+        }
+    }
+
+    /// The bytes of an attachment, as they are read.
+    pub async fn attachment_bytes(&self, id: AttachmentId) -> Result<BoxStream<'static, Result<Bytes>>> {
+        self.objects.read(id).await
+    }
+
+    /// Takes away the attachments that were announced and never came, and what uploads that broke off have left of them.
+    pub async fn sweep_attachments(&self) -> Result<()> {
+        // One that began in time is over by then.
+        let before = self.clock.now() - chrono::Duration::seconds(UPLOAD_ALONE_SECONDS);
+        loop {
+            let gone = self.store.read().await?.attachments_never_uploaded(before, SWEPT_AT_ONCE).await?;
+            for id in &gone {
+                self.objects.forget(*id).await?;
+            }
+            self.store
+                .transact(|tx| {
+                    let gone = gone.clone();
+                    Box::pin(async move { tx.delete_never_uploaded(&gone).await })
+                })
+                .await?;
+            if (gone.len() as u64) < SWEPT_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sweeps attachments, for ever.
+    pub async fn keep_attachments(self) {
+        loop {
+            if let Err(error) = self.sweep_attachments().await {
+                tracing::warn!(%error, "attachments that never came stay where they are");
+            }
+            tokio::time::sleep(SWEEP_EVERY).await;
+        }
+    }
+}
+
+/// Refuses a comment whose images name what is no attachment of its incident, or one that is not there yet.
+pub(super) async fn refuse_foreign_images(tx: &Tx, path: &str, incident: IncidentId, body: &str) -> Result<()> {
+    let found = tx.attachments(&markdown::attachments(body)).await?;
+    refuse_foreign(path, body, incident, &found)
+}
+
+fn fresh_token() -> Result<String> {
+    let mut token = [0; TOKEN_BYTES];
+    getrandom::fill(&mut token).map_err(|error| Error::fault("making a token", error))?;
+    Ok(URL_SAFE_NO_PAD.encode(token))
+}
+
+/// A token acts for the account that it was given to. One who names another has no use of it, and is not told that it is
+/// there.
+fn may_send(found: &Uploadable, sending: &Sending) -> bool {
+    found.ticket.admits(&sending.token)
+        && sending.caller.is_none_or(|caller| author_of(&found.attachment) == Some(caller))
+}
+
+fn author_of(attachment: &Attachment) -> Option<UserId> {
+    match &attachment.author {
+        ActorImage::User { id, .. } => Some(*id),
+        ActorImage::System => None,
+    }
+}
+
+/// What was allowed when the attachment was announced must be so still.
+async fn may_attach(tx: &Tx, attachment: &Attachment) -> Result<()> {
+    if let Some(author) = author_of(attachment)
+        && let Some(user) = tx.users(&[author]).await?.pop()
+    {
+        tx.actor(user).await?.require(Role::Responder, "attach an image to an incident")?;
+    }
+    let incident = tx.incident(attachment.incident).await?;
+    incident.ok_or_else(|| Error::not_found("incident", attachment.incident))?.writable()
+}
+
+/// Takes part in the bounds of uploads: their number at once, and their time.
+async fn in_turn<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let uploaded = tokio::time::timeout(UPLOAD_WAIT, async {
+        let _turn = UPLOADING.acquire().await.map_err(|error| Error::fault("waiting for an upload's turn", error))?;
+        work.await
+    });
+    let too_slow = |_| Err(Error::invalid("body", "the upload took too long to come in"));
+    uploaded.await.unwrap_or_else(too_slow)
+}
+
+/// Reads the bytes of an attachment to their end, and holds them against what was announced; their SHA-256.
+async fn receive<S>(attachment: &Attachment, bytes: &mut S, mut writing: Option<&mut Writing>) -> Result<Vec<u8>>
+where
+    S: Stream<Item = Result<Bytes>> + Send + Unpin,
+{
+    let (mut sha256, mut length, mut first) = (Sha256::new(), 0, Vec::with_capacity(MAGIC_BYTES));
+    while let Some(piece) = bytes.next().await {
+        let piece = piece?;
+        length += piece.len() as u64;
+        refuse_longer(attachment, length)?;
+        if first.len() < MAGIC_BYTES {
+            first.extend(piece.iter().take(MAGIC_BYTES - first.len()));
+            if first.len() == MAGIC_BYTES {
+                refuse_other_type(attachment, &first)?;
+            }
+        }
+        sha256.update(&piece);
+        if let Some(writing) = &mut writing {
+            writing.push(&piece).await?;
+        }
+    }
+    refuse_shorter(attachment, length)?;
+    refuse_other_type(attachment, &first)?;
+    Ok(sha256.finalize().to_vec())
+}

@@ -1,0 +1,285 @@
+//! Attachments: images that are uploaded to an incident, and shown in its comments.
+
+use async_graphql::Enum;
+use sea_orm::{DeriveActiveEnum, EnumIter};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::account::ActorImage;
+use super::{AttachmentId, Error, IncidentId, Instant, Result, markdown, text};
+
+/// The largest attachment: 10 MiB. A screenshot of the widest screens has two or three.
+pub const ATTACHMENT_BYTES_MAX: u64 = 10 << 20;
+
+/// The longest name of an attachment, in characters: what file systems take.
+pub const ATTACHMENT_NAME_CHARS_MAX: usize = 255;
+
+/// Attachments of one incident, those that are announced and not there yet among them: a long investigation has dozens.
+/// Merging may bring together more.
+pub const ATTACHMENTS_PER_INCIDENT_MAX: u64 = 200;
+
+/// How long an announced upload may begin, in minutes: a person has the image at hand.
+pub const TICKET_MINUTES: i64 = 15;
+
+/// So many first bytes tell what an image is.
+pub const MAGIC_BYTES: usize = 12;
+
+/// What kind of image an attachment is. No other kind of file is taken: none of these can hold anything that acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Enum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ImageType {
+    /// `image/png`.
+    Png,
+    /// `image/jpeg`.
+    Jpeg,
+    /// `image/gif`.
+    Gif,
+    /// `image/webp`.
+    Webp,
+}
+
+impl ImageType {
+    /// The type of these first bytes of a file, if it is one of ours.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Some(Self::Png),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::Webp),
+            _ => None,
+        }
+    }
+
+    /// As HTTP names it.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Gif => "image/gif",
+            Self::Webp => "image/webp",
+        }
+    }
+}
+
+/// Whether an attachment's bytes are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
+#[graphql(name = "AttachmentState")]
+pub enum State {
+    /// It was announced, and waits for its upload; after 15 minutes without one it is gone.
+    Pending,
+    /// Its bytes are there, checked.
+    Stored,
+}
+
+/// What was announced of an attachment, and whether its bytes are there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attachment {
+    /// Its id.
+    pub id: AttachmentId,
+    /// The incident whose comments may show it.
+    pub incident: IncidentId,
+    /// The file's name.
+    pub name: String,
+    /// What kind of image it is.
+    pub r#type: ImageType,
+    /// How many bytes it has.
+    pub size: u64,
+    /// Who announced it, named as then.
+    pub author: ActorImage,
+    /// When it was announced.
+    pub created_at: Instant,
+    /// Its bytes, once they are there.
+    pub stored: Option<Stored>,
+}
+
+/// The bytes of an attachment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// When they were there.
+    pub at: Instant,
+    /// Their SHA-256.
+    pub sha256: Vec<u8>,
+}
+
+impl Attachment {
+    /// Whether its bytes are there.
+    pub fn state(&self) -> State {
+        match self.stored {
+            Some(_) => State::Stored,
+            None => State::Pending,
+        }
+    }
+}
+
+/// Where an attachment's bytes are served.
+pub fn url(id: AttachmentId) -> String {
+    format!("/attachments/{}", id.0)
+}
+
+/// An attachment as it is announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachmentDraft {
+    /// The file's name.
+    pub name: String,
+    /// What kind of image it is.
+    pub r#type: ImageType,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+impl AttachmentDraft {
+    /// Reads what is announced: a name that says nothing of folders, and a size from 1 byte to 10 MiB.
+    pub fn parse(name: &str, r#type: ImageType, size: u64) -> Result<Self> {
+        let name = text::name("name", name, ATTACHMENT_NAME_CHARS_MAX)?;
+        if name.chars().any(is_no_part_of_a_name) {
+            let message = "a file's name has no slashes, no control characters, and none that turn its letters around";
+            return Err(Error::invalid("name", message));
+        }
+        if size == 0 {
+            return Err(Error::invalid("size", "an image has at least one byte"));
+        }
+        if size > ATTACHMENT_BYTES_MAX {
+            let message = format!("an attachment has at most {ATTACHMENT_BYTES_MAX} bytes");
+            return Err(Error::limit("size", message, ATTACHMENT_BYTES_MAX as usize));
+        }
+        Ok(Self { name, r#type, size })
+    }
+}
+
+/// The last ones are Unicode's controls of direction: `sc\u{202e}gnp.exe` looks like `scexe.png`.
+fn is_no_part_of_a_name(c: char) -> bool {
+    c.is_control() || matches!(c, '/' | '\\' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What allows one upload: who holds the token may send the bytes, until it expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The SHA-256 of the token; the token itself is kept nowhere.
+    pub digest: Vec<u8>,
+    /// When no upload may begin any more.
+    pub expires_at: Instant,
+}
+
+impl Ticket {
+    /// A ticket for whoever holds this token.
+    pub fn new(token: &str, now: Instant) -> Self {
+        let expires_at = now + chrono::Duration::minutes(TICKET_MINUTES);
+        Self { digest: Self::digest(token), expires_at }
+    }
+
+    /// Whether this is its token. Digests are compared: how long that takes says nothing of the token.
+    pub fn admits(&self, token: &str) -> bool {
+        self.digest == Self::digest(token)
+    }
+
+    fn digest(token: &str) -> Vec<u8> {
+        Sha256::digest(token.as_bytes()).to_vec()
+    }
+}
+
+/// Refuses a comment on this incident whose text shows what is no attachment of it, or one whose bytes are not there.
+/// `found` are the attachments that the text names; the field of the text is `path`.
+pub fn refuse_foreign(path: &str, body: &str, incident: IncidentId, found: &[Attachment]) -> Result<()> {
+    for address in markdown::attachment_addresses(body) {
+        let attachment = AttachmentId::parse(&address).and_then(|id| found.iter().find(|found| found.id == id));
+        match attachment.filter(|attachment| attachment.incident == incident) {
+            Some(attachment) if attachment.state() == State::Stored => {}
+            Some(_) => {
+                let message = format!("an image names {address}, which is not uploaded yet");
+                return Err(Error::invalid(path, message));
+            }
+            // Whether another incident has it is nothing that this one's writer has to know.
+            None => {
+                return Err(Error::invalid(
+                    path,
+                    format!("an image names {address}, and this incident has no such attachment"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses one attachment too many.
+pub fn refuse_too_many(present: u64) -> Result<()> {
+    if present >= ATTACHMENTS_PER_INCIDENT_MAX {
+        let message = format!("an incident has at most {ATTACHMENTS_PER_INCIDENT_MAX} attachments");
+        return Err(Error::limit("incidentId", message, ATTACHMENTS_PER_INCIDENT_MAX as usize));
+    }
+    Ok(())
+}
+
+/// Refuses bytes that are not what was announced, as soon as their first ones are there.
+pub fn refuse_other_type(attachment: &Attachment, first_bytes: &[u8]) -> Result<()> {
+    match ImageType::of(first_bytes) {
+        Some(found) if found == attachment.r#type => Ok(()),
+        Some(found) => {
+            let (announced, found) = (attachment.r#type.media_type(), found.media_type());
+            Err(Error::invalid("type", format!("{announced} was announced, and these bytes are {found}")))
+        }
+        None => Err(Error::invalid("type", "these bytes are no PNG, JPEG, GIF or WebP image")),
+    }
+}
+
+/// Refuses an upload that is longer than was announced.
+pub fn refuse_longer(attachment: &Attachment, bytes: u64) -> Result<()> {
+    if bytes > attachment.size {
+        let message = format!("{} bytes were announced, and these are more", attachment.size);
+        return Err(Error::limit("size", message, attachment.size as usize));
+    }
+    Ok(())
+}
+
+/// Refuses an upload that ended before all of it was there.
+pub fn refuse_shorter(attachment: &Attachment, bytes: u64) -> Result<()> {
+    if bytes < attachment.size {
+        let message = format!("{} bytes were announced, and {bytes} came", attachment.size);
+        return Err(Error::invalid("size", message));
+    }
+    Ok(())
+}
+
+/// Refuses other bytes for an attachment that has its own.
+pub fn refuse_other_bytes(attachment: &Attachment, sha256: &[u8]) -> Result<()> {
+    match &attachment.stored {
+        Some(stored) if stored.sha256 != sha256 => {
+            let now = json!({ "attachment": attachment.id.to_string(), "state": "STORED" });
+            Err(Error::conflict("this attachment has its bytes already, and they are others", now))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_told_by_its_first_bytes() {
+        for (bytes, expected) in [
+            (&b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"[..], Some(ImageType::Png)),
+            (b"\xff\xd8\xff\xe0\0\x10JFIF", Some(ImageType::Jpeg)),
+            (b"GIF87a\x01\0\x01\0", Some(ImageType::Gif)),
+            (b"GIF89a\x01\0\x01\0", Some(ImageType::Gif)),
+            (b"RIFF\x24\0\0\0WEBPVP8 ", Some(ImageType::Webp)),
+            (b"RIFF\x24\0\0\0WAVEfmt ", None),
+            (b"<svg xmlns='http://www.w3.org/2000/svg'>", None),
+            (b"<!doctype html>", None),
+            (b"%PDF-1.7", None),
+            (b"\x89PNG", None),
+            (b"", None),
+        ] {
+            assert_eq!(ImageType::of(&bytes[..bytes.len().min(MAGIC_BYTES)]), expected, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_of_a_file() {
+        let parse = |name| AttachmentDraft::parse(name, ImageType::Png, 1).map(|draft| draft.name).ok();
+        assert_eq!(parse(" Écran 1 «prompt».png "), Some("Écran 1 «prompt».png".to_owned()));
+        for name in ["", " ", "../etc/passwd", "a\\b.png", "a\r\nSet-Cookie: x", "sc\u{202e}gnp.exe", &"x".repeat(256)]
+        {
+            assert_eq!(parse(name), None, "{name:?}");
+        }
+    }
+}

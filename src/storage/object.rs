@@ -1,0 +1,186 @@
+//! The bytes of attachments: in a folder, or in a bucket that speaks S3. The only file that knows the object store.
+//!
+//! Each attachment has a place of its own, written by one upload at a time. What is in it counts only once the
+//! attachment's row says so; whatever else is found there was left by an upload that was broken off.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{BoxStream, StreamExt};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
+
+use crate::domain::{AttachmentId, Error, Result};
+
+/// What an upload holds in memory: 5 MiB, the least that S3 takes for a part of a larger object.
+const PART_BYTES: usize = 5 << 20;
+
+/// How often a bucket that does not answer is asked again, and for how long in all: its callers wait.
+const BUCKET_RETRIES_MAX: usize = 3;
+const BUCKET_WAIT: Duration = Duration::from_secs(20);
+
+/// The name of the bytes in an attachment's place.
+const IMAGE: &str = "image";
+
+/// Where the bytes of attachments are kept. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Objects(Place);
+
+#[derive(Clone, Debug, Default)]
+enum Place {
+    #[default]
+    Nowhere,
+    /// Made by the first upload.
+    Folder(PathBuf),
+    Bucket(Arc<dyn ObjectStore>, Path),
+}
+
+impl Objects {
+    /// Keeps them in a folder of this machine.
+    pub fn in_folder(folder: PathBuf) -> Self {
+        Self(Place::Folder(folder))
+    }
+
+    /// Keeps them in a bucket below a prefix; `settings` are AWS's own variables, by name.
+    pub fn in_bucket(bucket: &str, prefix: &str, settings: &[(String, String)]) -> Result<Self> {
+        // Its client asks the process which cryptography to use. Ring's is what the database's driver uses; who set one before
+        // us had a reason.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let mut builder = AmazonS3Builder::new();
+        for (name, value) in settings {
+            if let Ok(key) = AmazonS3ConfigKey::from_str(&name.to_ascii_lowercase()) {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let retry =
+            RetryConfig { max_retries: BUCKET_RETRIES_MAX, retry_timeout: BUCKET_WAIT, ..RetryConfig::default() };
+        if bucket.is_empty() {
+            return Err(Error::fault("opening the bucket", "it has no name"));
+        }
+        let store = builder.with_bucket_name(bucket).with_retry(retry).build();
+        let store = store.map_err(|error| Error::fault("opening the bucket", error))?;
+        let prefix = Path::parse(prefix).map_err(|error| Error::fault("reading the bucket's prefix", error))?;
+        Ok(Self(Place::Bucket(Arc::new(store), prefix)))
+    }
+
+    /// The folder, if they are kept in one.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        match &self.0 {
+            Place::Folder(folder) => Some(folder),
+            Place::Nowhere | Place::Bucket(..) => None,
+        }
+    }
+
+    /// Begins to write the bytes of an attachment, over whatever an upload that was broken off has left.
+    pub async fn write(&self, id: AttachmentId) -> Result<Writing> {
+        if let Place::Folder(folder) = &self.0 {
+            self.forget(id).await?;
+            tokio::fs::create_dir_all(folder).await.map_err(|error| Error::fault("making the folder", error))?;
+        }
+        let (store, path) = self.place(id)?;
+        Ok(Writing { store, path, waiting: BytesMut::new(), parts: None })
+    }
+
+    /// The bytes of an attachment, as they are read.
+    pub async fn read(&self, id: AttachmentId) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let (store, path) = self.place(id)?;
+        let found = store.get(&path).await.map_err(|error| Error::fault("reading an attachment", error))?;
+        let bytes = found.into_stream();
+        Ok(bytes.map(|piece| piece.map_err(|error| Error::fault("reading an attachment", error))).boxed())
+    }
+
+    /// Takes away whatever there is of an attachment.
+    pub async fn forget(&self, id: AttachmentId) -> Result<()> {
+        let gone = match &self.0 {
+            Place::Nowhere => return Ok(()),
+            // Not by the object store, which does not see the files that it was writing when the process was killed.
+            Place::Folder(folder) => match tokio::fs::remove_dir_all(folder.join(id.0.to_string())).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                outcome => outcome.map_err(|error| error.to_string()),
+            },
+            Place::Bucket(..) => {
+                let (store, path) = self.place(id)?;
+                match store.delete(&path).await {
+                    Err(object_store::Error::NotFound { .. }) => return Ok(()),
+                    outcome => outcome.map_err(|error| error.to_string()),
+                }
+            }
+        };
+        gone.map_err(|error| Error::fault("taking an attachment away", error))
+    }
+
+    fn place(&self, id: AttachmentId) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let own = id.0.to_string();
+        match &self.0 {
+            Place::Nowhere => Err(Error::unavailable("this desk keeps no attachments")),
+            Place::Folder(folder) => {
+                let store = LocalFileSystem::new_with_prefix(folder);
+                // An acknowledged upload survives a loss of power, as every mutation does.
+                let store = store.map_err(|error| Error::fault("opening the folder", error))?.with_fsync(true);
+                Ok((Arc::new(store), Path::from_iter([own.as_str(), IMAGE])))
+            }
+            Place::Bucket(store, prefix) => Ok((store.clone(), prefix.clone().join(own).join(IMAGE))),
+        }
+    }
+}
+
+/// Bytes on their way into the store. Dropped or given up, nothing of them can be read.
+pub struct Writing {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    waiting: BytesMut,
+    parts: Option<Box<dyn MultipartUpload>>,
+}
+
+impl Writing {
+    /// Adds bytes.
+    pub async fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() < PART_BYTES {
+            return Ok(());
+        }
+        let part = self.waiting.split().freeze();
+        let outcome = async {
+            if self.parts.is_none() {
+                self.parts = Some(self.store.put_multipart(&self.path).await?);
+            }
+            match &mut self.parts {
+                Some(parts) => parts.put_part(part.into()).await,
+                None => Ok(()),
+            }
+        };
+        outcome.await.map_err(|error| Error::fault("writing an attachment", error))
+    }
+
+    /// Makes the bytes whole: they can be read from then on.
+    pub async fn finish(&mut self) -> Result<()> {
+        let rest = self.waiting.split().freeze();
+        let outcome = async {
+            match &mut self.parts {
+                None => self.store.put(&self.path, rest.into()).await.map(|_| ()),
+                Some(parts) => {
+                    if !rest.is_empty() {
+                        parts.put_part(rest.into()).await?;
+                    }
+                    parts.complete().await.map(|_| ())
+                }
+            }
+        };
+        outcome.await.map_err(|error| Error::fault("writing an attachment", error))
+    }
+
+    /// Gives the bytes up.
+    pub async fn abandon(self) {
+        if let Some(mut parts) = self.parts
+            && let Err(error) = parts.abort().await
+        {
+            tracing::warn!(%error, "parts of an upload stay in the store: let its lifecycle rules take them away");
+        }
+    }
+}
