@@ -20,9 +20,11 @@ pub fn parse(path: &str, body: &str) -> Result<String> {
 pub struct Comment {
     /// Its id.
     pub id: CommentId,
-    /// The incident it is written on.
+    /// The incident that it is on.
     pub incident: IncidentId,
-    /// The incident's version that added it.
+    /// The incident that it was written on: another where that was merged into this one.
+    pub written_on: IncidentId,
+    /// The version of that incident that added it.
     pub version: u64,
     /// Markdown; empty once deleted.
     pub body: String,
@@ -39,7 +41,9 @@ pub struct Comment {
 /// One former or present text of a comment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revision {
-    /// The incident's version that set this text.
+    /// The incident that the comment was on then.
+    pub incident: IncidentId,
+    /// That incident's version that set this text.
     pub version: u64,
     /// Markdown.
     pub body: String,

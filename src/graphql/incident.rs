@@ -17,7 +17,7 @@ use crate::domain::account::Role;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::{Error, IncidentId, Instant, Result};
-use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, PageRequest, Span};
+use crate::storage::{ActivityFilter, AlertFilter, CommentPlace, Cursor, Facet, PageRequest, Span};
 
 /// The most entities that an incident shows at once.
 const ENTITIES_MAX: i32 = 1_000;
@@ -129,7 +129,8 @@ impl Incident {
         page.edges.extend(
             comments
                 .into_iter()
-                .map(|comment| Edge::new(comment.version.to_string(), Comment { view: self.view.clone(), comment })),
+                .map(|comment| (CommentPlace::of(&comment).to_string(), Comment { view: self.view.clone(), comment }))
+                .map(|(place, comment)| Edge::new(place, comment)),
         );
         Ok(page)
     }
@@ -179,7 +180,7 @@ impl Incident {
             let more = cut(&mut comments, span.limit, span.from_end);
             return Ok((comments, ends(&span, more)));
         }
-        let span = args.span(self.view.page_items_max(), version)?;
+        let span = args.span(self.view.page_items_max(), CommentPlace::parse)?;
         let mut comments = self.view.reader().await?.comments_page(self.incident.id, wider(span)).await?;
         let more = cut(&mut comments, span.limit, span.from_end);
         Ok((comments, ends(&span, more)))

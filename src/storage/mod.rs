@@ -44,6 +44,7 @@ use crate::domain::{Error, Result};
 
 pub use alert::{AlertFilter, AlertState};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
+pub use comment::CommentPlace;
 pub use entity::{EntitySpan, IncidentEntity};
 pub use line::{Line, Word};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
