@@ -5,6 +5,7 @@ pub mod alert;
 pub mod comment;
 pub mod incident;
 mod link;
+pub mod merge;
 pub mod report;
 
 use std::sync::Arc;

@@ -191,6 +191,33 @@ pub enum Entry {
     },
     /// The incident was deleted.
     Deleted,
+    /// It was merged into another.
+    MergedInto {
+        /// The other.
+        target: IncidentId,
+        /// The other's number.
+        number: i64,
+        /// How many comments went with it.
+        comments: u64,
+    },
+    /// Another was merged into it.
+    Merged {
+        /// The other.
+        source: IncidentId,
+        /// The other's number.
+        number: i64,
+        /// How many comments came with it.
+        comments: u64,
+    },
+    /// A merge with another was undone.
+    MergeUndone {
+        /// The other.
+        other: IncidentId,
+        /// The other's number.
+        number: i64,
+        /// How many comments went back.
+        comments: u64,
+    },
 }
 
 /// The kinds of entry, as activity filters name them.
@@ -227,6 +254,12 @@ pub enum EntryKind {
     AlertsChanged,
     /// It was deleted.
     Deleted,
+    /// It was merged into another.
+    MergedInto,
+    /// Another was merged into it.
+    Merged,
+    /// A merge with another was undone.
+    MergeUndone,
 }
 
 impl From<&EntryKind> for EntryKind {
@@ -254,6 +287,9 @@ impl Entry {
             Self::AlertsUnlinked { .. } => EntryKind::AlertsUnlinked,
             Self::AlertsChanged { .. } => EntryKind::AlertsChanged,
             Self::Deleted => EntryKind::Deleted,
+            Self::MergedInto { .. } => EntryKind::MergedInto,
+            Self::Merged { .. } => EntryKind::Merged,
+            Self::MergeUndone { .. } => EntryKind::MergeUndone,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod filter;
 pub mod incident;
 pub mod instant;
+pub mod merge;
 pub mod position;
 pub mod queue;
 pub mod response_times;

@@ -11,6 +11,7 @@ mod filter;
 mod incident;
 mod input;
 mod markdown;
+mod merge;
 mod mutation;
 pub mod nulls;
 mod query;

@@ -8,6 +8,7 @@ use super::comment::Comment;
 use super::context::{View, app, command};
 use super::incident::Incident;
 use super::input::*;
+use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use crate::app::alert::{AlertOutcome, Ingested};
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
@@ -516,6 +517,45 @@ impl Mutation {
         };
         let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
         Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+    }
+
+    /// Merges an incident into another, which takes over its alerts, tags and comments and gets a title made anew. What was
+    /// merged stays as a stub, `REDIRECTED`; its number leads to the target. Managers only. `previewMerge` says first what
+    /// would come of it.
+    async fn merge_incidents(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: MergeIncidentsInput,
+    ) -> Result<MergePayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async { app(ctx)?.merge_incidents(&command(ctx, name.clone())?, input.read()?).await };
+        MergePayload::new(ctx, done.await.map_err(below)?, name)
+    }
+
+    /// Undoes a merge: both incidents are what they were before. Refused once either side has changed since. Managers only.
+    async fn undo_merge(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UndoMergeInput,
+    ) -> Result<MergePayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            app(ctx)?.undo_merge(&command(ctx, name.clone())?, id).await
+        };
+        MergePayload::new(ctx, done.await.map_err(below)?, name)
+    }
+
+    /// Moves some of an incident's alerts out into a new incident, which is `NEW`, and nobody's.
+    async fn split_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: SplitIncidentInput,
+    ) -> Result<SplitIncidentPayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async { app(ctx)?.split_incident(&command(ctx, name.clone())?, input.read()?).await };
+        let done = done.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
+        SplitIncidentPayload::new(ctx, done, name)
     }
 }
 

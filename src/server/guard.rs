@@ -56,8 +56,9 @@ pub struct Limits {
 /// How long the lists are taken to be that come without pages: by the name of the field, as the guard knows no types. A
 /// few times what a busy desk has, far below what the product allows, so that neither many rows of long lists pass nor
 /// the page of an ordinary incident fails.
-pub const LISTS: [(&str, usize); 17] = [
+pub const LISTS: [(&str, usize); 20] = [
     ("added", 5),
+    ("addedTags", 5),
     ("alerts", 10),
     ("byOwner", 50),
     ("bySeverity", 4),
@@ -68,7 +69,9 @@ pub const LISTS: [(&str, usize); 17] = [
     ("history", 5),
     ("members", 20),
     ("owner", 1),
+    ("ownerChanges", 5),
     ("product", 20),
+    ("refusals", 2),
     ("removed", 5),
     ("severity", 4),
     ("status", 4),

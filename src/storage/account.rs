@@ -179,7 +179,7 @@ impl Reader {
     }
 
     /// These owners, named as now.
-    pub(super) async fn owners(&self, ids: impl IntoIterator<Item = OwnerId>) -> Result<HashMap<OwnerId, Owner>> {
+    pub async fn owners(&self, ids: impl IntoIterator<Item = OwnerId>) -> Result<HashMap<OwnerId, Owner>> {
         let (mut users, mut groups): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
         for id in ids {
             match id {

@@ -13,6 +13,7 @@ mod entity;
 mod filter;
 mod incident;
 mod line;
+mod merge;
 mod queue;
 mod report;
 mod response_times;
