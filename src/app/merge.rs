@@ -164,6 +164,8 @@ async fn merge(tx: &Tx, command: &Command, asked: Asked) -> Result<(Sides, Vec<A
     tx.record(Some(source), &mut after.source, gone, &origin, None).await?;
     tx.record(Some(target), &mut after.target, come, &origin, None).await?;
     let former = Former {
+        source_version: source.version,
+        target_version: target.version,
         source_status: source.status,
         source_tags: source.tags.clone(),
         target_title: target.title.clone(),
@@ -230,8 +232,8 @@ async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, 
     tx.record(Some(target), &mut after.target, gone, &origin, None).await?;
     tx.mark_undone(&done, command.at).await?;
     // What either side was before this merge it is again: so the merge before it can be undone next.
-    tx.stands_again(source.id, done.source_version - 1, after.source.version).await?;
-    tx.stands_again(target.id, done.target_version - 1, after.target.version).await?;
+    tx.stands_again(source.id, former.source_version, after.source.version).await?;
+    tx.stands_again(target.id, former.target_version, after.target.version).await?;
     Ok((after, former.alerts.clone()))
 }
 

@@ -59,6 +59,10 @@ pub struct Plan {
 /// What a merge took away, so that its undo can put it back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Former {
+    /// The version of the source that it found.
+    pub source_version: u64,
+    /// The version of the target that it found.
+    pub target_version: u64,
     /// Where the source stood.
     pub source_status: Status,
     /// The tags of the source.
@@ -88,7 +92,7 @@ pub struct Merge {
     pub source_version: u64,
     /// The incident that took it in.
     pub target: IncidentId,
-    /// The target's version that this made.
+    /// The target's version that this made, or as which the target stands again, once a later merge was undone.
     pub target_version: u64,
     /// What it took away.
     pub former: Former,
@@ -165,7 +169,7 @@ impl Sides {
         source.comment_count += former.comment_count;
         source.add_up(of_source);
         target.tags.retain(|tag| !former.tags.iter().any(|came| came.kind == tag.kind && came.key() == tag.key()));
-        target.comment_count -= former.comment_count;
+        target.comment_count = target.comment_count.saturating_sub(former.comment_count);
         target.retitle(former.target_title.clone());
         target.title_generated = former.target_title_generated;
         target.add_up(of_target);

@@ -458,22 +458,27 @@ async fn merges_are_undone_newest_first(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let (a, b) = two_cases(&desk).await;
     let c = case(&desk, vec![beacon("edr-9", json!({ "entities": [{ "kind": "IP", "value": "203.0.113.9" }] }))]).await;
-    let d = desk.incident("Weekly sweep").await;
-    let before = [whole(&desk, &a).await, whole(&desk, &b).await, whole(&desk, &c).await, whole(&desk, &d).await];
-    desk.act("mergeIncidents", merging(&a, &b)).await;
-    desk.act("mergeIncidents", merging(&d, &c)).await;
-    desk.act("mergeIncidents", merging(&b, &c)).await;
-    for first in [&a, &d] {
+    let (d, e) = (desk.incident("Weekly sweep").await, desk.incident("Sweep of the night").await);
+    let all = [&a, &b, &c, &d, &e];
+    let mut before = Vec::new();
+    for id in all {
+        before.push(whole(&desk, id).await);
+    }
+    for (source, target) in [(&a, &b), (&d, &c), (&e, &c), (&b, &c)] {
+        desk.act("mergeIncidents", merging(source, target)).await;
+    }
+    for first in [&a, &d, &e] {
         let refusal = desk.deny("undoMerge", json!({ "incidentId": first })).await;
         assert_eq!(refusal.code, "CONFLICT");
         assert!(refusal.message.contains("MERGED"), "the later merge is named: {}", refusal.message);
     }
     // Whatever either side of the later one was, it is again: the earlier ones are undone from there.
-    for id in [&b, &d, &a] {
+    for id in [&b, &e, &a, &d] {
         desk.act("undoMerge", json!({ "incidentId": id })).await;
     }
-    let after = [whole(&desk, &a).await, whole(&desk, &b).await, whole(&desk, &c).await, whole(&desk, &d).await];
-    assert_eq!(after, before);
+    for (id, before) in all.into_iter().zip(&before) {
+        assert_eq!(whole(&desk, id).await, *before);
+    }
     desk.act("mergeIncidents", merging(&a, &b)).await;
     desk.act("mergeIncidents", merging(&b, &c)).await;
     desk.act("undoMerge", json!({ "incidentId": b })).await;
