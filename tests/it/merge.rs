@@ -30,7 +30,7 @@ fn phishing(key: &str, over: Value) -> Value {
     let base = json!({
         "provider": "Mail gateway", "product": "Mailguard", "title": "Credential phishing page opened", "severity": "LOW",
         "category": "InitialAccess", "firstActivityAt": "2026-11-23T06:10:00Z", "lastActivityAt": "2026-11-23T06:20:00Z",
-        "entities": [{ "kind": "USER", "value": "p.lindqvist" }],
+        "entities": [{ "kind": "USER", "value": "p.lindqvist" }, { "kind": "URL", "value": "https://acme-login.example/" }],
     });
     report(key, laid_over(base, over))
 }
@@ -603,6 +603,7 @@ async fn a_queue_is_told_of_a_merge_and_of_its_undo(database: TestDatabase) {
         json!({ "tags": { "any": ["malware"] } }),
         json!({ "product": ["Mailguard"] }),
         json!({ "entity": [{ "kind": "DEVICE", "value": "ws-fin-14" }] }),
+        json!({ "entity": [{ "kind": "URL", "value": "https://acme-login.example/" }] }),
         json!({ "status": ["ACTIVE"] }),
         json!({ "text": "loader" }),
     ];
@@ -629,6 +630,7 @@ async fn a_queue_is_told_of_a_merge_and_of_its_undo(database: TestDatabase) {
         vec![updated(changed), updated(changed)],
         vec![merged(), item("Entered", &target), item("Entered", &source), left(&target)],
         vec![updated(changed), updated(changed)],
+        vec![merged(), item("Entered", &target), item("Entered", &source), left(&target)],
         vec![merged(), item("Entered", &source)],
         vec![left(&target), item("Entered", &target)],
     ];
