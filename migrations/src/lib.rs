@@ -10,6 +10,7 @@ mod m20261124_000001_reports;
 mod m20261124_000002_binary_order;
 mod m20261124_000003_account_changes;
 mod m20261125_000001_idempotency;
+mod m20261125_000002_merges;
 mod m20261125_000003_attachments;
 mod m20261125_000006_bulk;
 mod m20261125_000007_open_entities;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000002_binary_order::Migration),
             Box::new(m20261124_000003_account_changes::Migration),
             Box::new(m20261125_000001_idempotency::Migration),
+            Box::new(m20261125_000002_merges::Migration),
             Box::new(m20261125_000003_attachments::Migration),
             Box::new(m20261125_000006_bulk::Migration),
             Box::new(m20261125_000007_open_entities::Migration),

@@ -279,6 +279,11 @@ impl App {
         {
             return Err(Error::not_found("incident", target).at("into.incident"));
         }
+        if let Into::Incident(target) = into
+            && let Some(incident) = holders.get(&target)
+        {
+            incident.writable()?;
+        }
         let ids: Vec<AlertId> = known.iter().map(|alert| alert.id).collect();
         let alerts: BTreeMap<AlertId, Alert> =
             tx.lock_alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();

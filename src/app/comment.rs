@@ -29,8 +29,12 @@ impl App {
             Box::pin(async move {
                 let found = tx.comments(&[id]).await?.pop().ok_or_else(|| Error::not_found("comment", id))?;
                 let before = tx.lock_incident(found.incident).await?;
-                before.writable()?;
                 let mut comment = present(&tx, id).await?;
+                // Between the look and the lock its incident may have been merged into another: then that one is to be locked.
+                if comment.incident != before.id {
+                    return Err(Error::Busy);
+                }
+                before.writable()?;
                 may_change(&command, &comment, body.is_none())?;
                 let mut incident = before.clone();
                 let next = before.version + 1;
@@ -46,7 +50,8 @@ impl App {
                     Some(body) => {
                         refuse_foreign_images(&tx, "body", comment.incident, &body).await?;
                         let sha256 = Some(sha256_hex(&body));
-                        let revision = Revision { version: next, body: body.clone(), at, by: command.actor_image() };
+                        let by = command.actor_image();
+                        let revision = Revision { incident: before.id, version: next, body: body.clone(), at, by };
                         comment.body = body;
                         comment.edited_at = Some(at);
                         tx.save_comment(&comment, Some(&revision)).await?;

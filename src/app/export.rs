@@ -8,6 +8,7 @@ use tokio_stream::Stream;
 
 use crate::domain::chain::{Hash, genesis, hex};
 use crate::domain::change::{Body, TextSet};
+use crate::domain::comment::TextSetBy;
 use crate::domain::export::{ChangeLine, CommentLine, FORMAT, Header, Line, TextLine, Writer};
 use crate::domain::incident::Incident;
 use crate::domain::signing::DeskKey;
@@ -128,7 +129,7 @@ async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<Line>> {
                 Line::Text(TextLine { field, text })
             }
             TextSet::Comment(comment, _) => {
-                let key = (comment, row.version);
+                let key = (comment, TextSetBy { incident: row.incident, version: row.version });
                 let text = reader.comment_texts(&[key]).await?.remove(&key);
                 Line::Comment(CommentLine { comment, text: text.ok_or_else(|| missing("a comment's text"))?.body })
             }

@@ -495,6 +495,7 @@ impl Work<'_> {
         let comment = Comment {
             id: new.id.unwrap_or_else(|| CommentId(self.app.clock.fresh_id())),
             incident: incident.id,
+            written_on: incident.id,
             version,
             body: new.body,
             author: self.command.actor_image(),

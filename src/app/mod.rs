@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod incident;
 pub mod key;
 mod link;
+pub mod merge;
 mod precondition;
 pub mod report;
 pub mod verify;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::domain::chain::{Hash, check, genesis};
 use crate::domain::change::{Body, Change, TextSet};
-use crate::domain::comment::Revision;
+use crate::domain::comment::{Revision, TextSetBy};
 use crate::domain::incident::Incident;
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
@@ -130,7 +130,7 @@ type Step<T = ()> = Result<T, Stop>;
 /// What a batch of changes is held against.
 struct Beside {
     formers: HashMap<(IncidentId, u64), StoredChange>,
-    comments: HashMap<(CommentId, u64), Revision>,
+    comments: HashMap<(CommentId, TextSetBy), Revision>,
 }
 
 impl Walk<'_> {
@@ -222,7 +222,7 @@ impl Walk<'_> {
                 (format!("{field:?}").to_lowercase(), text.map(|text| sha256_hex(&text)))
             }
             TextSet::Comment(comment, _) => {
-                let text = beside.comments.get(&(comment, row.version));
+                let text = beside.comments.get(&(comment, TextSetBy { incident: row.incident, version: row.version }));
                 (format!("text of {comment}"), text.map(|text| sha256_hex(&text.body)))
             }
         };
@@ -293,20 +293,21 @@ impl Walk<'_> {
             last = Some(end.id);
             let ids: Vec<CommentId> = comments.iter().map(|comment| comment.id).collect();
             let newest = self.reader.newest_texts(&ids).await?;
-            let keys: Vec<_> = newest.iter().map(|(comment, version)| (*comment, *version)).collect();
+            let keys: Vec<_> = newest.iter().map(|(comment, by)| (*comment, *by)).collect();
             let texts = self.reader.comment_texts(&keys).await?;
             for comment in &comments {
-                let version = newest.get(&comment.id).copied().unwrap_or(comment.version);
+                let written = TextSetBy { incident: comment.written_on, version: comment.version };
+                let by = newest.get(&comment.id).copied().unwrap_or(written);
                 let text = match comment.deleted_at {
                     Some(_) => Some(""),
-                    None => texts.get(&(comment.id, version)).map(|text| text.body.as_str()),
+                    None => texts.get(&(comment.id, by)).map(|text| text.body.as_str()),
                 };
                 if text == Some(comment.body.as_str()) {
                     continue;
                 }
                 let differs =
                     format!("the desk shows another text of {} than the newest that the log covers", comment.id);
-                let key = (comment.incident, version);
+                let key = (by.incident, by.version);
                 return match self.reader.stored_by_version(&[key]).await?.get(&key) {
                     Some(row) => self.broken(row, differs).await.map(|()| 0),
                     None => Err(Stop::Broken(Break { position: self.at, incident: None, differs })),
@@ -325,10 +326,11 @@ impl Walk<'_> {
     }
 }
 
-fn comments_set(body: &Body) -> Vec<(CommentId, u64)> {
+fn comments_set(body: &Body) -> Vec<(CommentId, TextSetBy)> {
+    let by = TextSetBy { incident: body.row.id, version: body.row.version };
     let set = body.texts_set().into_iter();
     set.filter_map(|set| match set {
-        TextSet::Comment(comment, _) => Some((comment, body.row.version)),
+        TextSet::Comment(comment, _) => Some((comment, by)),
         TextSet::Long(..) => None,
     })
     .collect()

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::account::{ActorImage, Owner, OwnerId};
 use super::alert::{Alert, AlertStatus};
 use super::classification::Classification;
+use super::comment::CommentImage;
 use super::incident::{Incident, Severity, Status, TextField};
 use super::queue::{QueueRow, Text};
 use super::tag::Tag;
@@ -219,6 +220,36 @@ pub enum Entry {
     },
     /// The incident was deleted.
     Deleted,
+    /// It was merged into another.
+    MergedInto {
+        /// The other.
+        target: IncidentId,
+        /// The other's number.
+        number: i64,
+        /// How many comments went with it.
+        comments: u64,
+    },
+    /// Another was merged into it.
+    Merged {
+        /// The other.
+        source: IncidentId,
+        /// The other's number.
+        number: i64,
+        /// How many comments came with it.
+        comments: u64,
+        /// Each of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        moved: Vec<CommentImage>,
+    },
+    /// A merge with another was undone.
+    MergeUndone {
+        /// The other.
+        other: IncidentId,
+        /// The other's number.
+        number: i64,
+        /// How many comments went back.
+        comments: u64,
+    },
 }
 
 /// The kinds of entry, as activity filters name them.
@@ -255,6 +286,12 @@ pub enum EntryKind {
     AlertsChanged,
     /// It was deleted.
     Deleted,
+    /// It was merged into another.
+    MergedInto,
+    /// Another was merged into it.
+    Merged,
+    /// A merge with another was undone.
+    MergeUndone,
 }
 
 impl From<&EntryKind> for EntryKind {
@@ -282,6 +319,9 @@ impl Entry {
             Self::AlertsUnlinked { .. } => EntryKind::AlertsUnlinked,
             Self::AlertsChanged { .. } => EntryKind::AlertsChanged,
             Self::Deleted => EntryKind::Deleted,
+            Self::MergedInto { .. } => EntryKind::MergedInto,
+            Self::Merged { .. } => EntryKind::Merged,
+            Self::MergeUndone { .. } => EntryKind::MergeUndone,
         }
     }
 }

@@ -8,8 +8,9 @@ use super::account::{ActorImage, OwnerId};
 use super::alert::AlertStatus;
 use super::change::{AlertDelta, Body, Change, CommentAction, Entry};
 use super::classification::Classification;
+use super::comment::{CommentImage, CommentPlace, TextSetBy};
 use super::queue::{QueueRow, Text};
-use super::{AlertId, CommentId, Error, Instant, Result};
+use super::{AlertId, CommentId, Error, IncidentId, Instant, Result};
 
 /// An incident as its log has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +29,10 @@ pub struct Folded {
     pub deleted_at: Option<Instant>,
     /// The alerts it holds.
     pub alerts: BTreeMap<AlertId, FoldedAlert>,
-    /// Its comments by the version that added them, deleted ones left out.
-    pub comments: BTreeMap<u64, FoldedComment>,
+    /// Its comments, deleted ones left out.
+    pub comments: BTreeMap<CommentPlace, FoldedComment>,
+    /// Those that went to the incident that it was merged into.
+    away: BTreeMap<CommentPlace, FoldedComment>,
 }
 
 /// An alert as its incident's log has it.
@@ -50,10 +53,27 @@ pub struct FoldedComment {
     pub id: CommentId,
     /// Who wrote it, named as then.
     pub author: ActorImage,
-    /// The incident's version that set its text.
-    pub text_version: u64,
+    /// What set its first text.
+    pub first: TextSetBy,
+    /// What set its text.
+    pub text: TextSetBy,
     /// The SHA-256 of its text, in hexadecimal.
     pub sha256: String,
+    /// The incident that brought it by a merge.
+    from: Option<IncidentId>,
+}
+
+fn come(image: &CommentImage, source: IncidentId) -> (CommentPlace, FoldedComment) {
+    let place = CommentPlace { at: image.at, version: image.first.version, id: image.comment };
+    let comment = FoldedComment {
+        id: image.comment,
+        author: image.author.clone(),
+        first: image.first,
+        text: image.text,
+        sha256: image.sha256.clone(),
+        from: Some(source),
+    };
+    (place, comment)
 }
 
 impl Folded {
@@ -85,6 +105,7 @@ impl Folded {
             deleted_at: None,
             alerts: BTreeMap::new(),
             comments: BTreeMap::new(),
+            away: BTreeMap::new(),
         }
     }
 
@@ -114,6 +135,13 @@ impl Folded {
             }
             Entry::AlertsChanged { alerts } => alerts.iter().for_each(|delta| self.change_alert(delta)),
             Entry::Deleted => self.deleted_at = Some(body.at),
+            Entry::MergedInto { .. } => self.away = std::mem::take(&mut self.comments),
+            Entry::Merged { source, moved, .. } => self.comments.extend(moved.iter().map(|image| come(image, *source))),
+            // Of the two sides, one gets back what had gone with it, and the other gives back what had come.
+            Entry::MergeUndone { other, .. } => {
+                self.comments.retain(|_, comment| comment.from != Some(*other));
+                self.comments.append(&mut self.away);
+            }
             // The row says it.
             Entry::Created
             | Entry::Description { .. }
@@ -126,15 +154,16 @@ impl Folded {
     }
 
     fn comment(&mut self, action: CommentAction, id: CommentId, sha256: &str, body: &Body) {
-        let (version, sha256) = (body.row.version, sha256.to_owned());
+        let (by, sha256) = (TextSetBy { incident: body.row.id, version: body.row.version }, sha256.to_owned());
         match action {
             CommentAction::Added => {
-                let author = body.actor.clone();
-                self.comments.insert(version, FoldedComment { id, author, text_version: version, sha256 });
+                let place = CommentPlace { at: body.at, version: by.version, id };
+                let comment = FoldedComment { id, author: body.actor.clone(), first: by, text: by, sha256, from: None };
+                self.comments.insert(place, comment);
             }
             CommentAction::Edited => {
                 if let Some(comment) = self.comments.values_mut().find(|comment| comment.id == id) {
-                    (comment.text_version, comment.sha256) = (version, sha256);
+                    (comment.text, comment.sha256) = (by, sha256);
                 }
             }
             CommentAction::Deleted => self.comments.retain(|_, comment| comment.id != id),

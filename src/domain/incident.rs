@@ -260,10 +260,7 @@ impl Incident {
         let mut propagation = Propagation::default();
         let next = self.version + 1;
         if let Some(title) = patch.title {
-            if title != self.title {
-                self.title = title;
-                self.title_version = next;
-            }
+            self.retitle(title);
             self.title_generated = false;
         }
         if let Some(description) = patch.description
@@ -368,6 +365,16 @@ impl Incident {
 
     /// Takes over what its alerts add up to: count, severity, products, times and, unless a person wrote it, the title.
     pub fn summarise(&mut self, summary: &AlertSummary) {
+        self.add_up(summary);
+        if self.title_generated
+            && let Some(title) = title::generate(&summary.digest)
+        {
+            self.retitle(title);
+        }
+    }
+
+    /// The same, and the title stays whoever wrote it.
+    pub(super) fn add_up(&mut self, summary: &AlertSummary) {
         let earliest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
         let latest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).max();
         self.alert_count = summary.digest.alerts;
@@ -376,10 +383,11 @@ impl Incident {
         self.providers.clone_from(&summary.providers);
         self.first_activity_at = earliest(self.stated_first_activity_at, summary.first_activity_at);
         self.last_activity_at = latest(self.stated_last_activity_at, summary.last_activity_at);
-        if self.title_generated
-            && let Some(title) = title::generate(&summary.digest)
-            && title != self.title
-        {
+    }
+
+    /// Gives it this title as of its next version.
+    pub(super) fn retitle(&mut self, title: String) {
+        if title != self.title {
             self.title = title;
             self.title_version = self.version + 1;
         }

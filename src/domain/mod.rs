@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod incident;
 pub mod instant;
 pub mod markdown;
+pub mod merge;
 pub mod policy;
 pub mod position;
 pub mod precondition;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::account::{Actor, Owner};
 use super::context::{ChangeCount, View};
 use super::incident::Incident;
+use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry};
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
 use crate::domain::alert::AlertStatus;
 use crate::domain::change::{AlertDelta as Delta, CauseKind, Change as DomainChange, CommentAction, Entry, EntryKind};
@@ -56,7 +57,7 @@ impl ActivityInput {
 }
 
 /// Every kind of entry that is not a comment.
-const AUDITS: [EntryKind; 14] = [
+const AUDITS: [EntryKind; 17] = [
     EntryKind::Created,
     EntryKind::Title,
     EntryKind::Description,
@@ -71,6 +72,9 @@ const AUDITS: [EntryKind; 14] = [
     EntryKind::AlertsUnlinked,
     EntryKind::AlertsChanged,
     EntryKind::Deleted,
+    EntryKind::MergedInto,
+    EntryKind::Merged,
+    EntryKind::MergeUndone,
 ];
 
 /// What brought a change about.
@@ -469,6 +473,12 @@ pub enum ChangeEntry {
     AlertsChangedEntry(AlertsChangedEntry),
     /// Deleted.
     DeletedEntry(DeletedEntry),
+    /// Merged into another.
+    MergedIntoEntry(MergedIntoEntry),
+    /// Another was merged into it.
+    MergedEntry(MergedEntry),
+    /// A merge was undone.
+    MergeUndoneEntry(MergeUndoneEntry),
 }
 
 impl ChangeEntry {
@@ -542,6 +552,15 @@ impl ChangeEntry {
                 Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts: alerts.iter().map(From::from).collect() })
             }
             Entry::Deleted => Self::DeletedEntry(DeletedEntry { kind }),
+            Entry::MergedInto { target, number, comments } => {
+                Self::MergedIntoEntry(MergedIntoEntry::new(*target, *number, *comments))
+            }
+            Entry::Merged { source, number, comments, .. } => {
+                Self::MergedEntry(MergedEntry::new(*source, *number, *comments))
+            }
+            Entry::MergeUndone { other, number, comments } => {
+                Self::MergeUndoneEntry(MergeUndoneEntry::new(*other, *number, *comments))
+            }
         }
     }
 }

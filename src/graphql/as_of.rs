@@ -16,7 +16,7 @@ use super::markdown::to_html;
 use super::queue::{Classification, Fields};
 use crate::app::export::Named;
 use crate::domain::alert::AlertStatus;
-use crate::domain::comment::Revision;
+use crate::domain::comment::{CommentPlace, Revision};
 use crate::domain::entity::EntityKind;
 use crate::domain::fold::{Folded, FoldedAlert, FoldedComment};
 use crate::domain::incident::{Incident, TextField};
@@ -150,17 +150,17 @@ impl IncidentAsOf {
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Connection<String, CommentAsOf, CountedFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
-        let span = args.span(self.view.page_items_max(), |cursor| cursor.parse::<u64>().ok())?;
+        let span = args.span(self.view.page_items_max(), CommentPlace::parse)?;
         let (comments, ends) = page(&self.folded.comments, &span);
         let of_each =
-            |(version, comment): &(u64, FoldedComment)| [(comment.id, *version), (comment.id, comment.text_version)];
+            |(_, comment): &(CommentPlace, FoldedComment)| [(comment.id, comment.first), (comment.id, comment.text)];
         let keys: Vec<_> = comments.iter().flat_map(of_each).collect();
         let texts = self.view.reader().await?.comment_texts(&keys).await?;
         let fields = CountedFields { total_count: self.folded.comments.len() as u64 };
         let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
-        for (version, comment) in comments {
-            let (first, text) = (texts.get(&(comment.id, version)), texts.get(&(comment.id, comment.text_version)));
-            page.edges.push(Edge::new(version.to_string(), CommentAsOf::new(comment, first, text)?));
+        for (place, comment) in comments {
+            let (first, text) = (texts.get(&(comment.id, comment.first)), texts.get(&(comment.id, comment.text)));
+            page.edges.push(Edge::new(place.to_string(), CommentAsOf::new(comment, first, text)?));
         }
         Ok(page)
     }
@@ -281,7 +281,7 @@ impl CommentAsOf {
     fn new(comment: FoldedComment, first: Option<&Revision>, text: Option<&Revision>) -> Result<Self> {
         let body = covered(text.map(|text| text.body.clone()), &comment.sha256)?;
         let first = first.ok_or_else(|| Error::fault("reading a comment of then", "its first text is missing"))?;
-        let edited_at = text.filter(|text| text.version != first.version).map(|text| text.at);
+        let edited_at = text.filter(|_| comment.text != comment.first).map(|text| text.at);
         Ok(Self { comment, body, created_at: first.at, edited_at })
     }
 }

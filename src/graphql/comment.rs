@@ -22,7 +22,9 @@ pub struct Comment {
 /// A former or present text of a comment.
 #[derive(SimpleObject)]
 pub struct CommentRevision {
-    /// The incident's version that set it.
+    /// The incident that the comment was on then.
+    incident_id: ID,
+    /// That incident's version that set it.
     version: u64,
     /// Markdown.
     body: String,
@@ -40,11 +42,16 @@ impl Comment {
         self.comment.id.to_string().into()
     }
 
-    /// The incident it is written on.
+    /// The incident that it is on.
     async fn incident(&self) -> Result<Incident> {
         let incident = self.view.incident(self.comment.incident).await?;
         let incident = incident.ok_or_else(|| Error::not_found("incident", self.comment.incident))?;
         Ok(Incident::new(self.view.clone(), incident))
+    }
+
+    /// The global id of the incident that it was written on: another than `incident` where that one was merged into this.
+    async fn written_on(&self) -> ID {
+        super::incident::global_id(self.comment.written_on)
     }
 
     /// What was written: Markdown, at most 30,000 characters. Empty once it is deleted.
@@ -92,6 +99,7 @@ impl Comment {
         Ok(history
             .into_iter()
             .map(|revision| CommentRevision {
+                incident_id: super::incident::global_id(revision.incident),
                 version: revision.version,
                 body: revision.body,
                 at: revision.at,

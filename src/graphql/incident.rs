@@ -15,6 +15,7 @@ use super::connection::{PageArgs, cut, wider};
 use super::context::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
 use super::similar::{SimilarIncident, similar};
+use crate::domain::comment::CommentPlace;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -140,7 +141,8 @@ impl Incident {
         page.edges.extend(
             comments
                 .into_iter()
-                .map(|comment| Edge::new(comment.version.to_string(), Comment { view: self.view.clone(), comment })),
+                .map(|comment| (CommentPlace::of(&comment).to_string(), Comment { view: self.view.clone(), comment }))
+                .map(|(place, comment)| Edge::new(place, comment)),
         );
         Ok(page)
     }
@@ -197,7 +199,7 @@ impl Incident {
             let more = cut(&mut comments, span.limit, span.from_end);
             return Ok((comments, ends(&span, more)));
         }
-        let span = args.span(self.view.page_items_max(), version)?;
+        let span = args.span(self.view.page_items_max(), CommentPlace::parse)?;
         let mut comments = self.view.reader().await?.comments_page(self.incident.id, wider(span)).await?;
         let more = cut(&mut comments, span.limit, span.from_end);
         Ok((comments, ends(&span, more)))

@@ -15,6 +15,7 @@ mod filter;
 mod incident;
 mod input;
 mod markdown;
+mod merge;
 mod mutation;
 pub mod nulls;
 mod policy;

@@ -11,6 +11,7 @@ use super::context::{View, app, command, viewer};
 use super::correlation::Correlation;
 use super::incident::Incident;
 use super::input::*;
+use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use crate::app::alert::{AlertOutcome, Ingest, Ingested};
 use crate::app::idempotency::Did;
 use crate::app::incident::{IncidentEdit, Outcome};
@@ -607,6 +608,45 @@ impl Mutation {
         #[graphql(desc = "What to announce, and for what.")] input: CreateAttachmentInput,
     ) -> Result<CreateAttachmentPayload> {
         super::attachment::create(ctx, input).await.map_err(below)
+    }
+
+    /// Merges an incident into another, which takes over its alerts, tags and comments and gets a title made anew. What was
+    /// merged stays as a stub, `REDIRECTED`; its number leads to the target. Managers only. `previewMerge` says first what
+    /// would come of it.
+    async fn merge_incidents(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: MergeIncidentsInput,
+    ) -> Result<MergePayload> {
+        let call = input.call.clone();
+        let done = async { app(ctx)?.merge_incidents(&command(ctx, &call)?, input.read()?, input.known()).await };
+        MergePayload::new(ctx, done.await.map_err(below)?, call)
+    }
+
+    /// Undoes a merge: both incidents are what they were before. Refused once either side has changed since. Managers only.
+    async fn undo_merge(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UndoMergeInput,
+    ) -> Result<MergePayload> {
+        let call = input.call.clone();
+        let done = async {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            app(ctx)?.undo_merge(&command(ctx, &call)?, id).await
+        };
+        MergePayload::new(ctx, done.await.map_err(below)?, call)
+    }
+
+    /// Moves some of an incident's alerts out into a new incident, which is `NEW`, and nobody's.
+    async fn split_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: SplitIncidentInput,
+    ) -> Result<SplitIncidentPayload> {
+        let call = input.call.clone();
+        let done = async { app(ctx)?.split_incident(&command(ctx, &call)?, input.read()?).await };
+        let done = done.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
+        SplitIncidentPayload::new(ctx, done, call)
     }
 }
 

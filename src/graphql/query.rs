@@ -17,6 +17,7 @@ use super::context::View;
 use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
 use super::input::incident_id;
+use super::merge::MergePreview;
 use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, window};
@@ -200,8 +201,9 @@ impl Query {
         super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window).await
     }
 
-    /// One incident, by global id or by number. With `minPosition` the answer is at least as new as that position.
-    /// `NOT_FOUND` where there is none.
+    /// One incident, by global id or by number. The id of one that was merged gives its stub; its number leads to the
+    /// incident that took it in. With `minPosition` the answer is at least as new as that position. `NOT_FOUND` where there
+    /// is none.
     async fn incident(
         &self,
         ctx: &Context<'_>,
@@ -361,6 +363,17 @@ impl Query {
         let would_be_new = !search.trim().is_empty() && !reader.custom_tag_exists(&search).await?;
         let tags = found.into_iter().map(|tag| TagSuggestion { name: tag.name, last_used_at: tag.last_used_at });
         Ok(TagSuggestions { tags: tags.collect(), would_be_new })
+    }
+
+    /// What `mergeIncidents` would do, or why it would be refused. Nothing is written.
+    async fn preview_merge(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The incident that would go, by global id.")] source_id: ID,
+        #[graphql(desc = "The incident that would take it in, by global id.")] target_id: ID,
+        #[graphql(default, desc = "Whether the target's title would stay.")] keep_title: bool,
+    ) -> Result<MergePreview> {
+        super::merge::preview(View::of_request(ctx)?, &source_id, &target_id, keep_title).await
     }
 }
 

@@ -56,8 +56,9 @@ pub struct Limits {
 /// How long the lists are taken to be that come without pages: by the name of the field, as the guard knows no types. A
 /// few times what a busy desk has, far below what the product allows, so that neither many rows of long lists pass nor
 /// the page of an ordinary incident fails.
-pub const LISTS: [(&str, usize); 20] = [
+pub const LISTS: [(&str, usize); 23] = [
     ("added", 5),
+    ("addedTags", 5),
     ("alerts", 10),
     ("attachments", 5),
     ("byOwner", 50),
@@ -70,7 +71,9 @@ pub const LISTS: [(&str, usize); 20] = [
     ("history", 5),
     ("members", 20),
     ("owner", 1),
+    ("ownerChanges", 5),
     ("product", 20),
+    ("refusals", 2),
     ("removed", 5),
     ("severity", 4),
     ("sharedEntities", 5),

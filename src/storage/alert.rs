@@ -8,7 +8,7 @@ use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, S
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
-use super::{IDS_PER_STATEMENT, Reader, Tx, entity, places, statement};
+use super::{IDS_PER_STATEMENT, Reader, Statement, Tx, entity, places, statement};
 use crate::domain::account::OwnerId;
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::EntityKind;
@@ -297,14 +297,32 @@ impl Reader {
             .collect()
     }
 
+    /// The alerts of an incident, ascending by id, and who owns each.
+    pub async fn alert_owners(&self, incident: IncidentId) -> Result<Vec<(AlertId, Option<OwnerId>)>> {
+        let rows: Vec<(Uuid, Option<Uuid>, Option<Uuid>)> = Entity::find()
+            .select_only()
+            .columns([Column::Id, Column::OwnerUserId, Column::OwnerGroupId])
+            .filter(Column::IncidentId.eq(incident.0))
+            .order_by_asc(Column::Id)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(id, user, group)| (AlertId(id), owner_id(user, group))).collect())
+    }
+
     /// What the alerts of an incident add up to.
     pub async fn alert_summary(&self, incident: IncidentId, with_title: bool) -> Result<AlertSummary> {
-        let one = |sql: &str| statement(self, sql, [incident.0.into()]);
+        self.alert_summary_of(&[incident], with_title).await
+    }
+
+    /// What the alerts of several incidents add up to, as if one held them all.
+    pub async fn alert_summary_of(&self, incidents: &[IncidentId], with_title: bool) -> Result<AlertSummary> {
+        let of_these = OfIncidents { reader: self, incidents };
         let sums = self
             .conn()
-            .query_one_raw(one(
+            .query_one_raw(of_these.statement(
                 "SELECT COUNT(*), MAX(severity), MIN(first_activity_at), MAX(last_activity_at) FROM alert
-                 WHERE incident_id = $1",
+                 WHERE incident_id IN ({incidents})",
             ))
             .await?;
         let Some(sums) = sums else { return Ok(AlertSummary::default()) };
@@ -317,7 +335,9 @@ impl Reader {
         };
         let sources = self
             .conn()
-            .query_all_raw(one("SELECT DISTINCT provider, product FROM alert WHERE incident_id = $1"))
+            .query_all_raw(
+                of_these.statement("SELECT DISTINCT provider, product FROM alert WHERE incident_id IN ({incidents})"),
+            )
             .await?;
         let (mut providers, mut products) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
         for source in sources {
@@ -327,35 +347,47 @@ impl Reader {
         summary.providers = providers.into_iter().collect();
         summary.digest.products = products.into_iter().collect();
         if with_title && summary.digest.alerts > 0 {
-            self.digest_for_title(incident, &mut summary.digest).await?;
+            of_these.digest_for_title(&mut summary.digest).await?;
         }
         Ok(summary)
     }
+}
 
-    async fn digest_for_title(&self, incident: IncidentId, digest: &mut AlertDigest) -> Result<()> {
-        let one = |sql: &str| statement(self, sql, [incident.0.into()]);
-        let title = self
-            .conn()
-            .query_one_raw(one(
-                "SELECT title, (SELECT COUNT(DISTINCT title) FROM alert WHERE incident_id = $1) FROM alert
-                 WHERE incident_id = $1 ORDER BY COALESCE(first_activity_at, created_at), id LIMIT 1",
+/// The alerts of some incidents, as statements of our own ask for them.
+struct OfIncidents<'a> {
+    reader: &'a Reader,
+    incidents: &'a [IncidentId],
+}
+
+impl OfIncidents<'_> {
+    fn statement(&self, sql: &str) -> Statement {
+        let sql = sql.replace("{incidents}", &places(self.incidents.len()));
+        statement(self.reader, &sql, self.incidents.iter().map(|id| id.0.into()))
+    }
+
+    async fn digest_for_title(&self, digest: &mut AlertDigest) -> Result<()> {
+        let conn = self.reader.conn();
+        let title = conn
+            .query_one_raw(self.statement(
+                "SELECT title, (SELECT COUNT(DISTINCT title) FROM alert WHERE incident_id IN ({incidents})) FROM alert
+                 WHERE incident_id IN ({incidents}) ORDER BY COALESCE(first_activity_at, created_at), id LIMIT 1",
             ))
             .await?;
         if let Some(title) = title {
             digest.first_title = title.try_get_by_index(0)?;
             digest.same_title = title.try_get_by_index::<i64>(1)? == 1;
         }
-        let categories = self
-            .conn()
-            .query_all_raw(one("SELECT category FROM alert WHERE incident_id = $1 AND category IS NOT NULL
-                 GROUP BY category ORDER BY COUNT(*) DESC, category"))
+        let categories = conn
+            .query_all_raw(self.statement(
+                "SELECT category FROM alert WHERE incident_id IN ({incidents}) AND category IS NOT NULL
+                 GROUP BY category ORDER BY COUNT(*) DESC, category",
+            ))
             .await?;
         digest.categories = categories.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
-        let kinds = self
-            .conn()
-            .query_all_raw(one(
+        let kinds = conn
+            .query_all_raw(self.statement(
                 "SELECT e.kind, COUNT(DISTINCT e.value_key) FROM alert_entity e JOIN alert a ON a.id = e.alert_id
-                 WHERE a.incident_id = $1 GROUP BY e.kind",
+                 WHERE a.incident_id IN ({incidents}) GROUP BY e.kind",
             ))
             .await?;
         for row in kinds {

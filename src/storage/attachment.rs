@@ -191,6 +191,31 @@ impl Tx {
         self.save_upload(id, None).await
     }
 
+    /// Puts the attachments of an incident on another; says which, ascending.
+    pub async fn move_attachments(&self, from: IncidentId, to: IncidentId) -> Result<Vec<AttachmentId>> {
+        let moved: Vec<Uuid> = row::Entity::find()
+            .select_only()
+            .column(row::Column::Id)
+            .filter(row::Column::IncidentId.eq(from.0))
+            .order_by_asc(row::Column::Id)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        let moved: Vec<AttachmentId> = moved.into_iter().map(AttachmentId).collect();
+        self.place_attachments(&moved, to).await?;
+        Ok(moved)
+    }
+
+    /// Puts these attachments on an incident.
+    pub async fn place_attachments(&self, ids: &[AttachmentId], incident: IncidentId) -> Result<()> {
+        row::Entity::update_many()
+            .col_expr(row::Column::IncidentId, Expr::value(incident.0))
+            .filter(row::Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .exec(self.conn())
+            .await?;
+        Ok(())
+    }
+
     /// Takes away those of these attachments whose bytes never came.
     pub async fn delete_never_uploaded(&self, ids: &[AttachmentId]) -> Result<()> {
         row::Entity::delete_many()

@@ -169,6 +169,9 @@ fn bit(kind: EntryKind) -> i64 {
         EntryKind::AlertsUnlinked => 12,
         EntryKind::AlertsChanged => 13,
         EntryKind::Deleted => 14,
+        EntryKind::MergedInto => 15,
+        EntryKind::Merged => 16,
+        EntryKind::MergeUndone => 17,
     }
 }
 

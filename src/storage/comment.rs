@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LockType};
-use sea_orm::{QueryOrder, QuerySelect, Set};
+use sea_orm::sea_query::{ExprTrait, LockType, SimpleExpr};
+use sea_orm::{Order, QueryOrder, QuerySelect, Set, UpdateMany};
 
 use super::incident::{json, to_json};
 use super::queue::Span;
-use super::{Reader, Tx, places, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, places, statement};
 use crate::domain::account::ActorImage;
-use crate::domain::comment::{Comment, Revision};
+use crate::domain::comment::{Comment, CommentPlace, Revision, TextSetBy};
 use crate::domain::{CommentId, IncidentId, Result};
 
 mod row {
@@ -23,6 +23,7 @@ mod row {
         #[sea_orm(primary_key, auto_increment = false)]
         pub(super) id: Uuid,
         pub(super) incident_id: Uuid,
+        pub(super) written_on: Option<Uuid>,
         pub(super) version: i64,
         pub(super) body: String,
         pub(super) author_id: Option<Uuid>,
@@ -47,6 +48,8 @@ mod revision {
         #[sea_orm(primary_key, auto_increment = false)]
         pub(super) comment_id: Uuid,
         #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) ordinal: i64,
+        pub(super) incident_id: Uuid,
         pub(super) version: i64,
         pub(super) body: String,
         pub(super) at: DateTimeUtc,
@@ -58,6 +61,15 @@ mod revision {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// What comments are ordered by. Versions decide between those of one instant; those of two incidents that were merged
+/// are versions of either, so the id has the last word.
+const PLACE: [row::Column; 3] = [row::Column::CreatedAt, row::Column::Version, row::Column::Id];
+
+fn tuple(place: CommentPlace) -> SimpleExpr {
+    let values = [Expr::value(place.at), Expr::value(place.version as i64), Expr::value(place.id.0)];
+    Expr::tuple(values)
+}
+
 impl TryFrom<row::Model> for Comment {
     type Error = crate::domain::Error;
 
@@ -65,6 +77,7 @@ impl TryFrom<row::Model> for Comment {
         Ok(Self {
             id: CommentId(row.id),
             incident: IncidentId(row.incident_id),
+            written_on: IncidentId(row.written_on.unwrap_or(row.incident_id)),
             version: row.version as u64,
             body: row.body,
             author: json(&row.author)?,
@@ -86,21 +99,19 @@ impl Reader {
         rows.into_iter().map(Comment::try_from).collect()
     }
 
-    /// A page of an incident's comments, oldest first, deleted ones left out; the key is the incident's version that
-    /// added them.
-    pub async fn comments_page(&self, incident: IncidentId, span: Span<u64>) -> Result<Vec<Comment>> {
+    /// A page of an incident's comments, oldest first, deleted ones left out.
+    pub async fn comments_page(&self, incident: IncidentId, span: Span<CommentPlace>) -> Result<Vec<Comment>> {
         let mut query =
             row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)).filter(row::Column::DeletedAt.is_null());
+        let place = || Expr::tuple(PLACE.map(|column| Expr::col((row::Entity, column))));
         if let Some(after) = span.after {
-            query = query.filter(row::Column::Version.gt(after as i64));
+            query = query.filter(place().gt(tuple(after)));
         }
         if let Some(before) = span.before {
-            query = query.filter(row::Column::Version.lt(before as i64));
+            query = query.filter(place().lt(tuple(before)));
         }
-        query = match span.from_end {
-            true => query.order_by_desc(row::Column::Version),
-            false => query.order_by_asc(row::Column::Version),
-        };
+        let way = if span.from_end { Order::Desc } else { Order::Asc };
+        query = PLACE.into_iter().fold(query, |query, column| query.order_by(column, way.clone()));
         let mut rows = query.limit(span.limit).all(self.conn()).await?;
         if span.from_end {
             rows.reverse();
@@ -116,13 +127,14 @@ impl Reader {
     ) -> Result<HashMap<IncidentId, Vec<Comment>>> {
         let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(
-            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY version {way}) AS place
+            "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id
+                ORDER BY created_at {way}, version {way}, id {way}) AS place
              FROM comment WHERE incident_id IN ({places}) AND deleted_at IS NULL) AS ranked WHERE place <= {limit}"
         );
         let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
         let ids = found.iter().map(|row| row.try_get_by_index(0).map(CommentId)).collect::<Result<Vec<_>, _>>()?;
         let mut comments = self.comments(&ids).await?;
-        comments.sort_by_key(|comment| (comment.version, comment.id));
+        comments.sort_by_key(CommentPlace::of);
         let mut by_incident: HashMap<IncidentId, Vec<Comment>> = HashMap::new();
         for comment in comments {
             by_incident.entry(comment.incident).or_default().push(comment);
@@ -135,13 +147,14 @@ impl Reader {
         let rows = revision::Entity::find()
             .filter(revision::Column::CommentId.is_in(comments.iter().map(|id| id.0)))
             .order_by_asc(revision::Column::CommentId)
-            .order_by_asc(revision::Column::Version)
+            .order_by_asc(revision::Column::Ordinal)
             .all(self.conn())
             .await?;
         let mut histories: HashMap<CommentId, Vec<Revision>> = HashMap::new();
         for row in rows {
             let by = json(&row.by_actor)?;
-            let revision = Revision { version: row.version as u64, body: row.body, at: row.at, by };
+            let incident = IncidentId(row.incident_id);
+            let revision = Revision { incident, version: row.version as u64, body: row.body, at: row.at, by };
             histories.entry(CommentId(row.comment_id)).or_default().push(revision);
         }
         Ok(histories)
@@ -163,34 +176,44 @@ impl Reader {
         super::count(self, row::Entity::find()).await
     }
 
-    /// The texts of these comments that these versions of their incidents set.
-    pub async fn comment_texts(&self, keys: &[(CommentId, u64)]) -> Result<HashMap<(CommentId, u64), Revision>> {
+    /// The texts of these comments that these versions of incidents set.
+    pub async fn comment_texts(
+        &self,
+        keys: &[(CommentId, TextSetBy)],
+    ) -> Result<HashMap<(CommentId, TextSetBy), Revision>> {
         let mut texts = HashMap::new();
         for keys in keys.chunks(super::ALTERNATIVES_MAX) {
-            let any = keys.iter().fold(sea_orm::Condition::any(), |any, (comment, version)| {
-                any.add(revision::Column::CommentId.eq(comment.0).and(revision::Column::Version.eq(*version as i64)))
+            let any = keys.iter().fold(sea_orm::Condition::any(), |any, (comment, by)| {
+                let this = revision::Column::CommentId
+                    .eq(comment.0)
+                    .and(revision::Column::IncidentId.eq(by.incident.0))
+                    .and(revision::Column::Version.eq(by.version as i64));
+                any.add(this)
             });
             for row in revision::Entity::find().filter(any).all(self.conn()).await? {
-                let key = (CommentId(row.comment_id), row.version as u64);
+                let (incident, version) = (IncidentId(row.incident_id), row.version as u64);
+                let key = (CommentId(row.comment_id), TextSetBy { incident, version });
                 let by = json(&row.by_actor)?;
-                texts.insert(key, Revision { version: key.1, body: row.body, at: row.at, by });
+                texts.insert(key, Revision { incident, version, body: row.body, at: row.at, by });
             }
         }
         Ok(texts)
     }
 
-    /// The version that set the newest text of each of these comments.
-    pub async fn newest_texts(&self, comments: &[CommentId]) -> Result<HashMap<CommentId, u64>> {
-        let rows: Vec<(Uuid, i64)> = revision::Entity::find()
+    /// What set the newest text of each of these comments.
+    pub async fn newest_texts(&self, comments: &[CommentId]) -> Result<HashMap<CommentId, TextSetBy>> {
+        let rows: Vec<(Uuid, Uuid, i64)> = revision::Entity::find()
             .select_only()
-            .column(revision::Column::CommentId)
-            .expr(Expr::cust("MAX(version)"))
+            .columns([revision::Column::CommentId, revision::Column::IncidentId, revision::Column::Version])
             .filter(revision::Column::CommentId.is_in(comments.iter().map(|id| id.0)))
-            .group_by(revision::Column::CommentId)
+            .order_by_asc(revision::Column::CommentId)
+            .order_by_asc(revision::Column::Ordinal)
             .into_tuple()
             .all(self.conn())
             .await?;
-        Ok(rows.into_iter().map(|(comment, version)| (CommentId(comment), version as u64)).collect())
+        let by = |incident, version| TextSetBy { incident: IncidentId(incident), version };
+        // The last of each stays.
+        Ok(rows.into_iter().map(|(id, incident, version)| (CommentId(id), by(incident, version as u64))).collect())
     }
 }
 
@@ -210,6 +233,7 @@ impl Tx {
         let row = row::ActiveModel {
             id: Set(comment.id.0),
             incident_id: Set(comment.incident.0),
+            written_on: Set(None),
             version: Set(comment.version as i64),
             body: Set(comment.body.clone()),
             author_id: Set(author_id),
@@ -220,6 +244,7 @@ impl Tx {
         };
         row::Entity::insert(row).exec_without_returning(self.conn()).await?;
         let first = Revision {
+            incident: comment.incident,
             version: comment.version,
             body: comment.body.clone(),
             at: comment.created_at,
@@ -243,9 +268,37 @@ impl Tx {
         }
     }
 
+    /// Puts the comments of an incident, deleted ones too, on another; says which, oldest first.
+    pub async fn move_comments(&self, from: IncidentId, to: IncidentId) -> Result<Vec<CommentId>> {
+        let of_it = row::Column::IncidentId.eq(from.0);
+        let mut query = row::Entity::find().select_only().column(row::Column::Id).filter(of_it.clone());
+        query = PLACE.into_iter().fold(query, |query, column| query.order_by(column, Order::Asc));
+        let moved: Vec<Uuid> = query.into_tuple().all(self.conn()).await?;
+        placing(to).filter(of_it).exec(self.conn()).await?;
+        Ok(moved.into_iter().map(CommentId).collect())
+    }
+
+    /// Puts these comments on an incident.
+    pub async fn place_comments(&self, ids: &[CommentId], incident: IncidentId) -> Result<()> {
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            placing(incident).filter(row::Column::Id.is_in(ids.iter().map(|id| id.0))).exec(self.conn()).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a text of a locked comment behind those that it had.
     async fn insert_revision(&self, comment: CommentId, revision: &Revision) -> Result<()> {
+        let newest: Option<Option<i64>> = revision::Entity::find()
+            .select_only()
+            .column_as(revision::Column::Ordinal.max(), "newest")
+            .filter(revision::Column::CommentId.eq(comment.0))
+            .into_tuple()
+            .one(self.conn())
+            .await?;
         let row = revision::ActiveModel {
             comment_id: Set(comment.0),
+            ordinal: Set(newest.flatten().unwrap_or(0) + 1),
+            incident_id: Set(revision.incident.0),
             version: Set(revision.version as i64),
             body: Set(revision.body.clone()),
             at: Set(revision.at),
@@ -254,4 +307,11 @@ impl Tx {
         revision::Entity::insert(row).exec_without_returning(self.conn()).await?;
         Ok(())
     }
+}
+
+/// Where a comment was written first stays known, however often it moves.
+fn placing(incident: IncidentId) -> UpdateMany<row::Entity> {
+    row::Entity::update_many()
+        .col_expr(row::Column::WrittenOn, Expr::cust("COALESCE(written_on, incident_id)"))
+        .col_expr(row::Column::IncidentId, Expr::value(incident.0))
 }

@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType};
 use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, QuerySelect, Set};
 
-use super::{Reader, Tx};
+use super::{Reader, Tx, statement};
 use crate::domain::account::{ActorImage, Owner, OwnerId};
 use crate::domain::classification::{
     Classification, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
@@ -255,14 +255,19 @@ impl Reader {
         Ok(found.filter(|incident| incident.deleted_at.is_none()))
     }
 
-    /// The incident of this number; a deleted one is none.
+    /// The incident that this number leads to: of one that was merged, the one that holds now what it held. A deleted one
+    /// is none; where that is the end of a row of merges, the number leads to the last one before it.
     pub async fn incident_by_number(&self, number: i64) -> Result<Option<Incident>> {
-        let row = Entity::find()
-            .filter(Column::Number.eq(number))
-            .filter(Column::DeletedAt.is_null())
-            .one(self.conn())
-            .await?;
-        Ok(self.complete(row.into_iter().collect()).await?.pop())
+        // No circle: who is merged into another takes no other in.
+        let sql = "WITH RECURSIVE merged (id, redirected_to, place) AS (
+                SELECT id, redirected_to, 0 FROM incident WHERE number = $1 AND deleted_at IS NULL
+                UNION ALL
+                SELECT i.id, i.redirected_to, m.place + 1 FROM merged m JOIN incident i ON i.id = m.redirected_to
+                WHERE i.deleted_at IS NULL
+             ) SELECT id FROM merged ORDER BY place DESC LIMIT 1";
+        let found = self.conn().query_one_raw(statement(self, sql, [number.into()])).await?;
+        let Some(found) = found else { return Ok(None) };
+        self.incident(IncidentId(found.try_get_by_index(0)?)).await
     }
 
     /// The incident of this number, deleted or not.

@@ -18,6 +18,7 @@ mod filter;
 mod idempotency;
 mod incident;
 mod line;
+mod merge;
 mod object;
 mod queue;
 mod report;

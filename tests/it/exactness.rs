@@ -65,7 +65,13 @@ async fn every_client_gets_exactly_its_items_through_kills_and_cuts(database: Te
         items += received.items.len();
         connections += received.connections;
     }
-    println!("{} changes, {items} items on {CLIENTS} clients, {connections} connections, {KILLS} kills", oracle.end);
+    let (merges, undone) = oracle.merges().await;
+    println!(
+        "{} changes, {merges} merges ({undone} undone), {items} items on {CLIENTS} clients, {connections} connections, \
+         {KILLS} kills",
+        oracle.end
+    );
+    assert!(merges > 5 && undone > 0, "nothing was tried: {merges} merges, {undone} undone");
     assert!(
         items > MUTATIONS && connections > 5 * CLIENTS,
         "nothing was tried: {items} items, {connections} connections"

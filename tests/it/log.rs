@@ -1,6 +1,10 @@
 //! The activity log, through the public API: every change with its entries, its filters, its pages, and commands at once.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::{Value, json};
+use watchfloor::domain::change::Entry;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
@@ -12,6 +16,27 @@ each_database!(
     the_log_is_paged_both_ways,
     commands_at_once_lose_no_update,
 );
+
+/// Logs are kept for years: what any version wrote has to be read by every later one, and means the same.
+#[test]
+fn every_kind_of_entry_ever_written_stays_readable() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/entries");
+    let mut kinds = BTreeSet::new();
+    for file in std::fs::read_dir(folder).expect("the folder of entries") {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("an entry");
+        let entry: Entry = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let written: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(serde_json::to_value(&entry).expect("JSON"), written, "{}", path.display());
+        kinds.insert(serde_json::to_value(entry.kind()).expect("JSON").as_str().expect("a word").to_owned());
+    }
+    let schema = watchfloor::graphql::sdl();
+    let (_, known) = schema.split_once("enum EntryKind {").expect("the kinds");
+    let (known, _) = known.split_once('}').expect("the last kind");
+    let known: BTreeSet<String> =
+        known.lines().map(str::trim).filter(|line| line.ends_with(char::is_uppercase)).map(str::to_owned).collect();
+    assert_eq!(kinds, known, "each kind has a sample in fixtures/entries");
+}
 
 /// The state that a log adds up to, each step held against what its entries say was before.
 fn folded(log: &[Value]) -> Value {

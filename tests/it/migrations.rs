@@ -2,12 +2,23 @@
 
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, Statement};
+use serde_json::json;
 use std::time::Duration;
 use watchfloor::storage::{Store, StoreOptions};
+use watchfloor_migrations::Migrator;
+use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
-use crate::support::database::{TestDatabase, each_database};
+use crate::support::database::{Kind, TestDatabase, each_database};
+use crate::support::desk::TestDesk;
 
-each_database!(four_nodes_that_start_at_once_take_turns, a_second_migration_changes_nothing);
+each_database!(
+    four_nodes_that_start_at_once_take_turns,
+    a_second_migration_changes_nothing,
+    comments_written_before_merges_keep_their_order_and_texts,
+);
+
+/// How many migrations there were before incidents could be merged.
+const BEFORE_MERGES: u32 = 6;
 
 async fn store(database: &TestDatabase) -> Store {
     let options = StoreOptions {
@@ -53,4 +64,46 @@ async fn a_second_migration_changes_nothing(database: TestDatabase) {
     store.migrate().await.expect("a migrated database");
     assert_eq!(store.read().await.expect("a snapshot").head().await.expect("a head"), head);
     assert_eq!(applied(&database).await, versions);
+}
+
+async fn comments_written_before_merges_keep_their_order_and_texts(database: TestDatabase) {
+    let raw = database.connect().await;
+    Migrator::up(&raw, Some(BEFORE_MERGES)).await.expect("the schema of before");
+    let id = |n: u8| match database.kind {
+        Kind::Sqlite => format!("x'0198c0de0000700080000000000000{n:02x}'"),
+        Kind::Postgres => format!("'0198c0de-0000-7000-8000-0000000000{n:02x}'"),
+    };
+    let [incident, first, second] = [id(1), id(2), id(3)];
+    let at = |minute: u8| format!("'2026-11-20T09:{minute:02}:00+00:00'");
+    for statement in [
+        format!(
+            "INSERT INTO incident (id, number, version, title, title_key, title_folded, title_version, title_generated,
+                description_version, severity, computed_severity, status, alert_count, comment_count, products, providers,
+                created_at, updated_at)
+             VALUES ({incident}, 1, 4, 'Spam run', 'spam run', 'spam run', 1, false, 1, 3, 3, 1, 0, 2, '[]', '[]', {}, {})",
+            at(0),
+            at(9)
+        ),
+        format!("INSERT INTO comment (id, incident_id, version, body, author, created_at, edited_at)
+             VALUES ({second}, {incident}, 3, 'Sender is blocked', '\"system\"', {}, NULL),
+                ({first}, {incident}, 2, 'From one sender', '\"system\"', {}, {})", at(2), at(1), at(3)),
+        format!("INSERT INTO comment_revision (comment_id, version, body, at, by_actor)
+             VALUES ({first}, 4, 'From one sender', {}, '\"system\"'), ({first}, 2, 'From two senders', {}, '\"system\"'),
+                ({second}, 3, 'Sender is blocked', {}, '\"system\"')", at(3), at(1), at(2)),
+    ] {
+        raw.execute_unprepared(&statement).await.expect("rows of before");
+    }
+    let desk = TestDesk::open(&database).await;
+    let read = desk.data(
+        "{ incident(number: 1) { id comments { nodes { writtenOn incident { number } history { incidentId version body } } } } }",
+        json!({}),
+    );
+    let incident = "incident:0198c0de-0000-7000-8000-000000000001";
+    let text = |version: u32, body: &str| json!({ "incidentId": incident, "version": version, "body": body });
+    let comment = |history| json!({ "writtenOn": incident, "incident": { "number": 1 }, "history": history });
+    let comments = json!([
+        comment(json!([text(2, "From two senders"), text(4, "From one sender")])),
+        comment(json!([text(3, "Sender is blocked")])),
+    ]);
+    assert_eq!(read.await["incident"], json!({ "id": incident, "comments": { "nodes": comments } }));
 }

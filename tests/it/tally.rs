@@ -12,6 +12,7 @@ use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter};
 use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
+use watchfloor::domain::merge::Asked as Merging;
 use watchfloor::domain::position::Position;
 use watchfloor::domain::summary::{Summary, SummaryFilter, Window};
 use watchfloor::domain::tag::{Tag, TagKind};
@@ -212,7 +213,7 @@ async fn mutate(desk: &TestDesk, world: &World, dice: &mut Dice, ids: &mut Vec<I
         command.actor = Some(world.actor.clone());
     }
     let mut edit = IncidentEdit::default();
-    let kind = if ids.len() < 8 { 0 } else { dice.below(16) };
+    let kind = if ids.len() < 8 { 0 } else { dice.below(18) };
     let id = ids.get(dice.below(ids.len().max(1))).copied();
     match (kind, id) {
         (0 | 1, _) | (_, None) => {
@@ -242,6 +243,22 @@ async fn mutate(desk: &TestDesk, world: &World, dice: &mut Dice, ids: &mut Vec<I
         }
         (4, Some(id)) => {
             desk.app.delete_incident(&local(desk).await, id, None).await.ok();
+            return;
+        }
+        (15, Some(source)) => {
+            let asked = Merging { source, target: *dice.pick(ids), keep_title: dice.chance(30) };
+            desk.app
+                .merge_incidents(&local(desk).await, asked, watchfloor::app::merge::KnownSides::default())
+                .await
+                .ok();
+            return;
+        }
+        (16, _) => {
+            let read = desk.app.store.read().await.expect("a snapshot").incidents(ids).await.expect("incidents");
+            let merged: Vec<&Incident> = read.iter().filter(|incident| incident.redirected_to.is_some()).collect();
+            if !merged.is_empty() {
+                desk.app.undo_merge(&local(desk).await, dice.pick(&merged).id).await.ok();
+            }
             return;
         }
         (5 | 6, _) => edit.patch.status = Some(*dice.pick(&[Status::New, Status::Active])),

@@ -254,6 +254,8 @@ pub(crate) struct Oracle {
     sets: Vec<BTreeSet<Uuid>>,
     rows: BTreeMap<Uuid, Row>,
     alerts: Vec<Uuid>,
+    /// Which incident holds an alert.
+    holders: BTreeMap<Uuid, Uuid>,
     /// By filter.
     pub(crate) expected: Vec<Vec<Item>>,
     /// How long the log is.
@@ -268,9 +270,10 @@ pub(crate) struct Oracle {
 struct Row {
     fields: Vec<(&'static str, String)>,
     deleted: bool,
+    merged: bool,
 }
 
-const FIELDS: [(&str, &str); 14] = [
+const FIELDS: [(&str, &str); 15] = [
     // The rest of a long one is always the same.
     ("TITLE", "substr(title, 1, 100) || length(title)"),
     ("DESCRIPTION", "description"),
@@ -286,6 +289,7 @@ const FIELDS: [(&str, &str); 14] = [
     ("LAST_ACTIVITY_AT", "last_activity_at"),
     ("FIRST_ASSIGNED_AT", "first_assigned_at"),
     ("RESOLVED_AT", "resolved_at"),
+    ("REDIRECTED_TO", "CASE WHEN redirected_to IS NULL THEN '' ELSE 'merged' END"),
 ];
 
 impl Oracle {
@@ -301,6 +305,7 @@ impl Oracle {
             sets: vec![BTreeSet::new(); count],
             rows: BTreeMap::new(),
             alerts: Vec::new(),
+            holders: BTreeMap::new(),
             expected: vec![Vec::new(); count],
             end: 0,
             long: 0,
@@ -342,6 +347,9 @@ impl Oracle {
         self.end = *end;
         let rows = self.rows().await;
         self.alerts = self.ids("SELECT id FROM alert").await.into_iter().collect();
+        let held = self.ask("SELECT id, incident_id FROM alert WHERE incident_id IS NOT NULL").await;
+        let id = |row: &QueryResult, at| row.try_get_by_index::<Uuid>(at).expect("an id");
+        self.holders = held.iter().map(|row| (id(row, 0), id(row, 1))).collect();
         let touched: BTreeSet<Uuid> = changes.iter().map(|(_, id)| *id).collect();
         assert_eq!(touched.len(), changes.len(), "one change for each incident of a transaction");
         for filter in 0..self.filters.len() {
@@ -354,6 +362,7 @@ impl Oracle {
                     (false, true) => ("QueueEntered", String::new()),
                     (true, true) => ("QueueUpdated", rows[id].changed_since(&self.rows[id])),
                     (true, false) if rows[id].deleted => ("QueueLeft", "DELETED".into()),
+                    (true, false) if rows[id].merged => ("QueueLeft", "MERGED".into()),
                     (true, false) => ("QueueLeft", "FILTER".into()),
                     (false, false) => continue,
                 };
@@ -375,20 +384,23 @@ impl Oracle {
 
     async fn rows(&self) -> BTreeMap<Uuid, Row> {
         let columns: Vec<String> = FIELDS.iter().map(|(_, sql)| format!("CAST({sql} AS text)")).collect();
-        let sql = format!("SELECT id, owner_user_id, deleted_at IS NULL, {} FROM incident", columns.join(", "));
+        let sql = format!(
+            "SELECT id, owner_user_id, deleted_at IS NULL, redirected_to IS NULL, {} FROM incident",
+            columns.join(", ")
+        );
         let mut rows = BTreeMap::new();
         for row in self.ask(&sql).await {
             let mut fields = Vec::new();
             let owner: Option<Uuid> = row.try_get_by_index(1).expect("an owner");
             for (at, (name, _)) in FIELDS.iter().enumerate() {
-                let value: Option<String> = row.try_get_by_index(at + 3).expect("a text");
+                let value: Option<String> = row.try_get_by_index(at + 4).expect("a text");
                 fields.push((*name, value.unwrap_or_default()));
             }
             // In the order of the enum `QueueField`.
             fields.insert(6, ("OWNER", owner.map(|id| id.to_string()).unwrap_or_default()));
             fields.insert(7, ("TAGS", String::new()));
-            let deleted = !row.try_get_by_index::<bool>(2).expect("a truth");
-            rows.insert(row.try_get_by_index::<Uuid>(0).expect("an id"), Row { fields, deleted });
+            let [deleted, merged] = [2, 3].map(|at| !row.try_get_by_index::<bool>(at).expect("a truth"));
+            rows.insert(row.try_get_by_index::<Uuid>(0).expect("an id"), Row { fields, deleted, merged });
         }
         for tag in self.ask("SELECT incident_id, key FROM incident_tag ORDER BY incident_id, kind, key").await {
             let key: String = tag.try_get_by_index(1).expect("a key");
@@ -396,6 +408,12 @@ impl Oracle {
             row.fields[7].1 += &format!("{key}, ");
         }
         rows
+    }
+
+    /// How many merges there were, and how many of them were undone.
+    pub(crate) async fn merges(&self) -> (i64, i64) {
+        let row = self.ask("SELECT COUNT(*), COUNT(undone_at) FROM merge").await.remove(0);
+        (row.try_get_by_index(0).expect("a count"), row.try_get_by_index(1).expect("a count"))
     }
 
     /// An acknowledged mutation is there: the log is as long as its answer says, or longer by nothing.
@@ -407,7 +425,10 @@ impl Oracle {
 
     /// A mutation of any kind on any incident, also on one that refuses it.
     pub(crate) fn some_mutation(&mut self, dice: &mut Dice) -> (String, Value) {
-        let ids: Vec<Uuid> = self.rows.iter().filter(|(_, row)| !row.deleted).map(|(id, _)| *id).collect();
+        // What was merged away refuses everything, so it is tried now and then only.
+        let stubs = dice.chance(10);
+        let standing = |row: &Row| !row.deleted && (stubs || !row.merged);
+        let ids: Vec<Uuid> = self.rows.iter().filter(|(_, row)| standing(row)).map(|(id, _)| *id).collect();
         let name = if ids.len() < 10 { "createIncident" } else { dice.pick(&MUTATIONS_BY_NAME) };
         let id = ids.get(dice.below(ids.len().max(1))).map(|id| format!("incident:{id}"));
         self.made += 1;
@@ -442,6 +463,20 @@ impl Oracle {
                     .collect();
                 json!({ "incidentId": id, "alerts": alerts, "move": true, "reopen": true })
             }
+            "mergeIncidents" => {
+                let target = ids.get(dice.below(ids.len().max(1))).map(|id| format!("incident:{id}"));
+                json!({ "sourceId": id, "targetId": target, "keepTitle": dice.chance(30) })
+            }
+            "undoMerge" => {
+                let merged: Vec<&Uuid> = self.rows.iter().filter(|(_, row)| row.merged).map(|(id, _)| id).collect();
+                let merged = merged.get(dice.below(merged.len().max(1))).copied().or(ids.first());
+                json!({ "incidentId": merged.map(|id| format!("incident:{id}")) })
+            }
+            "splitIncident" => {
+                let alert = self.alerts.get(dice.below(self.alerts.len().max(1))).copied().unwrap_or_default();
+                let holder = self.holders.get(&alert).copied().or(ids.first().copied());
+                json!({ "incidentId": holder.map(|id| format!("incident:{id}")), "alerts": [format!("alert:{alert}")] })
+            }
             _ => json!({ "incidentId": id }),
         };
         let kind = name[..1].to_uppercase() + &name[1..];
@@ -450,7 +485,7 @@ impl Oracle {
 }
 
 const SEVERITIES: [Option<&str>; 4] = [None, Some("LOW"), Some("MEDIUM"), Some("HIGH")];
-const MUTATIONS_BY_NAME: [&str; 16] = [
+const MUTATIONS_BY_NAME: [&str; 20] = [
     "createIncident",
     "createIncident",
     "renameIncident",
@@ -467,6 +502,10 @@ const MUTATIONS_BY_NAME: [&str; 16] = [
     "ingestAlert",
     "linkAlerts",
     "deleteIncident",
+    "mergeIncidents",
+    "undoMerge",
+    "undoMerge",
+    "splitIncident",
 ];
 
 impl Row {
@@ -523,9 +562,10 @@ fn some_filter(dice: &mut Dice, number: usize) -> Filter {
             _ => (json!({ "and": [filter.0, { "not": other.0 }] }), format!("({}) AND NOT ({})", filter.1, other.1)),
         };
     }
-    let (words, statuses) = match if number < 2 { 3 - number * 3 } else { dice.below(4) } {
+    let (words, statuses) = match if number < 2 { 3 - number * 3 } else { dice.below(5) } {
         0 => (json!(["NEW", "ACTIVE", "RESOLVED"]), "1, 2, 3"),
         1 => (json!(["RESOLVED"]), "3"),
+        4 => (json!(["ACTIVE", "REDIRECTED"]), "2, 4"),
         _ => return (filter.0, format!("({}) AND status IN (1, 2)", filter.1)),
     };
     (json!({ "and": [filter.0], "status": words }), format!("({}) AND status IN ({statuses})", filter.1))

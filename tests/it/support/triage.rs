@@ -8,7 +8,7 @@ use super::desk::{Refusal, TestDesk};
 const INCIDENT: &str = "id number reference version title titleGenerated description severity computedSeverity
     severityOverride status classification { kind threat activity reason } owner { id kind account name }
     tags { name kind } resolution { note at by { account } } alertCount commentCount products providers
-    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt";
+    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo";
 
 /// Every field of an alert.
 const ALERT: &str = "id provider providerAlertId product title description severity status
@@ -16,7 +16,7 @@ const ALERT: &str = "id provider providerAlertId product title description sever
     entities { kind value verdict } firstActivityAt lastActivityAt createdAt updatedAt resolvedAt raw";
 
 const COMMENT: &str =
-    "id body html author { account } createdAt editedAt deletedAt history { version body by { account } }";
+    "id body html author { account } createdAt editedAt deletedAt history { version body by { account } } writtenOn";
 
 /// A change whole.
 const CHANGE: &str =
@@ -33,6 +33,9 @@ const CHANGE: &str =
         ... on CommentEntry { action commentId sha256 }
         ... on AlertsLinkedEntry { alertIds movedFrom }
         ... on AlertsUnlinkedEntry { alertIds movedTo }
+        ... on MergedIntoEntry { targetId targetNumber commentCount }
+        ... on MergedEntry { sourceId sourceNumber commentCount }
+        ... on MergeUndoneEntry { otherId otherNumber commentCount }
         ... on AlertsChangedEntry { alerts { alertId reported status { before after } owner { before after }
                                              classification { before { kind } after { kind } } } } }";
 
@@ -51,6 +54,14 @@ fn mutation(name: &str) -> String {
                 "created updated unchanged position alerts {{ id status owner {{ account }} }} incident {{ {INCIDENT} }}"
             )
         }
+        "mergeIncidents" | "undoMerge" => format!(
+            "position clientMutationId source {{ {INCIDENT} }} target {{ {INCIDENT} }}
+             alerts {{ id owner {{ account }} incident {{ id }} }}"
+        ),
+        "splitIncident" => format!(
+            "position clientMutationId incident {{ {INCIDENT} }} from {{ {INCIDENT} }}
+             alerts {{ id owner {{ account }} incident {{ id }} }}"
+        ),
         "updateAlert" => format!("position alert {{ {ALERT} }}"),
         "deleteIncident" => "deletedId position alerts { id incident { id } }".to_owned(),
         "upsertUser" => "user { id account name email role }".to_owned(),

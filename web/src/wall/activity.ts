@@ -23,6 +23,9 @@ interface Entry {
   alertIds?: string[];
   added?: { name: string }[];
   generated?: boolean;
+  targetNumber?: number;
+  sourceNumber?: number;
+  otherNumber?: number;
 }
 export interface Change {
   position: string;
@@ -40,7 +43,8 @@ const CHANGE = `position at actor { id name } incidentId incidentNumber incident
     ... on SeverityEntry { severityBefore severityAfter }
     ... on ClassificationEntry { classificationAfter { kind threat activity reason } }
     ... on CommentEntry { action } ... on AlertsLinkedEntry { alertIds } ... on AlertsUnlinkedEntry { alertIds }
-    ... on TagsEntry { added { name } } ... on TextEntry { generated } }`;
+    ... on TagsEntry { added { name } } ... on TextEntry { generated }
+    ... on MergedIntoEntry { targetNumber } ... on MergedEntry { sourceNumber } ... on MergeUndoneEntry { otherNumber } }`;
 
 export const LOG = `subscription ($after: String) {
   activityLog(after: $after) { __typename position ... on ActivityChange { change { ${CHANGE} } } ... on Resync { resyncReason } }
@@ -126,6 +130,12 @@ function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
   switch (entry.kind) {
     case 'DELETED':
       return { weight: 0, verb: 'deleted' };
+    case 'MERGED_INTO':
+      return { weight: 0, verb: 'merged', rest: `into INC-${entry.targetNumber}` };
+    case 'MERGED':
+      return { weight: 0, verb: 'extended', rest: `by INC-${entry.sourceNumber}` };
+    case 'MERGE_UNDONE':
+      return { weight: 0, verb: 'parted', rest: `from INC-${entry.otherNumber}` };
     case 'CREATED':
       return { weight: 1, verb: actor.id === null ? 'opened' : 'reported' };
     case 'STATUS':

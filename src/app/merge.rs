@@ -1,0 +1,398 @@
+//! Commands that join and part incidents: merge, its undo, and split.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::idempotency::{Did, Repeatable};
+use super::incident::{IncidentEdit, Work};
+use super::link::{Locked, lock};
+use super::{App, Command};
+use crate::domain::account::{OwnerId, Role};
+use crate::domain::alert::Alert;
+use crate::domain::change::{AlertDelta, AlertImage, Entry, EntryKind};
+use crate::domain::comment::{Comment, CommentImage, CommentPlace, TextSetBy};
+use crate::domain::incident::{Incident, Patch, Status};
+use crate::domain::merge::{Asked, CHANGES_NAMED_MAX, Former, Merge, Plan, Sides, changed_since};
+use crate::domain::position::Position;
+use crate::domain::precondition::FIELDS;
+use crate::domain::queue::sha256_hex;
+use crate::domain::{AlertId, CommentId, Error, IncidentId, Result};
+use crate::storage::{ActivityFilter, Reader, Span, Tx};
+
+/// Each side's version has a name of its own.
+const SOURCE: [(&str, &str); 1] = [("expectedVersion", "expectedSourceVersion")];
+const TARGET: [(&str, &str); 1] = [("expectedVersion", "expectedTargetVersion")];
+
+/// What a merge or its undo did.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The two incidents after it.
+    pub sides: Sides,
+    /// The alerts that moved, ascending by id.
+    pub alerts: Vec<Alert>,
+    /// The end of the log after it.
+    pub position: Position,
+    /// Whether all this was done by an earlier call under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// What to split off an incident.
+#[derive(Clone, Debug)]
+pub struct Splitting {
+    /// The incident.
+    pub from: IncidentId,
+    /// The alerts that leave it.
+    pub alerts: Vec<AlertId>,
+    /// What the new incident is called; its alerts say it where nobody does.
+    pub title: Option<String>,
+}
+
+/// The versions of the two sides that the caller of a merge knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KnownSides {
+    /// Of the incident that goes.
+    pub source: Option<u64>,
+    /// Of the incident that takes it in.
+    pub target: Option<u64>,
+}
+
+/// What a split did.
+#[derive(Clone, Debug)]
+pub struct Split {
+    /// The new incident.
+    pub incident: Incident,
+    /// The incident that the alerts have left.
+    pub from: Incident,
+    /// The alerts that moved, ascending by id.
+    pub alerts: Vec<Alert>,
+    /// The end of the log after it.
+    pub position: Position,
+    /// Whether all this was done by an earlier call under the same idempotency key.
+    pub replayed: bool,
+}
+
+/// Two incidents, and the alerts that moved between them.
+struct Joined {
+    sides: Sides,
+    alerts: Vec<Alert>,
+}
+
+/// The same, as it is kept for a retry.
+#[derive(Serialize, Deserialize)]
+struct JoinedReceipt {
+    source: IncidentId,
+    target: IncidentId,
+    alerts: Vec<AlertId>,
+}
+
+impl Repeatable for Joined {
+    type Receipt = JoinedReceipt;
+
+    fn receipt(&self) -> JoinedReceipt {
+        let Sides { source, target } = &self.sides;
+        let alerts = self.alerts.iter().map(|alert| alert.id).collect();
+        JoinedReceipt { source: source.id, target: target.id, alerts }
+    }
+
+    async fn again(reader: &Reader, receipt: JoinedReceipt) -> Result<Self> {
+        let present = async |id| reader.incident(id).await?.ok_or_else(|| Error::not_found("incident", id));
+        let sides = Sides { source: present(receipt.source).await?, target: present(receipt.target).await? };
+        Ok(Self { sides, alerts: moved_alerts(reader, &receipt.alerts).await? })
+    }
+}
+
+impl App {
+    /// Merges an incident into another, which takes over its alerts, tags and comments. One transaction, one change on each.
+    ///
+    /// Refused: into itself, a side that is resolved or was merged away, more tags together than one incident may have, a side
+    /// of which a field was changed after the version that the caller knows.
+    pub async fn merge_incidents(&self, command: &Command, asked: Asked, known: KnownSides) -> Result<Merged> {
+        command.require(Role::Manager, "merge incidents")?;
+        self.merging(command, |tx| {
+            let command = command.clone();
+            async move { Work { tx: &tx, app: self, command: &command }.merge(asked, known).await }
+        })
+        .await
+    }
+
+    /// Undoes the merge that took this incident away, while neither side has changed since.
+    pub async fn undo_merge(&self, command: &Command, source: IncidentId) -> Result<Merged> {
+        command.require(Role::Manager, "undo a merge")?;
+        self.merging(command, |tx| {
+            let command = command.clone();
+            async move { undo(&tx, &command, source).await }
+        })
+        .await
+    }
+
+    /// Runs one transaction on two incidents, wakes the relay and reads back the alerts that moved.
+    async fn merging<F, Fut>(&self, command: &Command, work: F) -> Result<Merged>
+    where
+        F: Fn(std::sync::Arc<Tx>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<(Sides, Vec<AlertId>)>> + Send,
+    {
+        let Did { done: Joined { sides, alerts }, position, replayed, head } = self
+            .once(command, |tx| {
+                let work = work(tx.clone());
+                Box::pin(async move {
+                    let (sides, moved) = work.await?;
+                    Ok(Joined { sides, alerts: moved_alerts(&tx, &moved).await? })
+                })
+            })
+            .await?;
+        self.hub.committed(head.offset);
+        Ok(Merged { sides, alerts, position, replayed })
+    }
+
+    /// Moves alerts of an incident out into a new one, which nobody owns yet.
+    ///
+    /// Refused: no alerts, one that the incident does not hold, all that it holds (what remained would be about nothing), an
+    /// incident that is resolved or was merged away.
+    pub async fn split_incident(&self, command: &Command, asked: Splitting) -> Result<Split> {
+        command.require(Role::Responder, "split an incident")?;
+        if asked.alerts.is_empty() {
+            return Err(Error::invalid("alerts", "name the alerts that are to leave the incident"));
+        }
+        let new_incident = IncidentId(self.clock.fresh_id());
+        let Did { done, position, replayed, head } = self
+            .once(command, |tx| {
+                let (command, asked) = (command.clone(), asked.clone());
+                Box::pin(async move {
+                    let work = Work { tx: &tx, app: self, command: &command };
+                    let (incident, moved) = work.split(asked.clone(), new_incident).await?;
+                    let from = tx.incidents(&[asked.from]).await?.pop();
+                    let from = from.ok_or_else(|| Error::not_found("incident", asked.from))?;
+                    let sides = Sides { source: from, target: incident };
+                    Ok(Joined { sides, alerts: moved_alerts(&tx, &moved).await? })
+                })
+            })
+            .await?;
+        self.hub.committed(head.offset);
+        let Joined { sides: Sides { source: from, target: incident }, alerts } = done;
+        Ok(Split { incident, from, alerts, position, replayed })
+    }
+}
+
+async fn moved_alerts(reader: &Reader, moved: &[AlertId]) -> Result<Vec<Alert>> {
+    let mut alerts = reader.alerts(moved).await?;
+    alerts.sort_by_key(|alert| alert.id);
+    Ok(alerts)
+}
+
+/// How these alerts stand, in this order.
+async fn images(tx: &Tx, ids: &[AlertId]) -> Result<Vec<AlertImage>> {
+    let found: BTreeMap<AlertId, Alert> = tx.alerts(ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+    Ok(ids.iter().filter_map(|id| found.get(id)).map(AlertImage::from).collect())
+}
+
+/// What the log of the incident that they come to has to say of these comments.
+async fn comment_images(tx: &Tx, ids: &[CommentId]) -> Result<Vec<CommentImage>> {
+    let texts = tx.newest_texts(ids).await?;
+    let mut comments = tx.comments(ids).await?;
+    comments.retain(|comment| comment.deleted_at.is_none());
+    comments.sort_by_key(CommentPlace::of);
+    let image = |comment: &Comment| {
+        let first = TextSetBy { incident: comment.written_on, version: comment.version };
+        CommentImage {
+            comment: comment.id,
+            author: comment.author.clone(),
+            at: comment.created_at,
+            first,
+            text: texts.get(&comment.id).copied().unwrap_or(first),
+            sha256: sha256_hex(&comment.body),
+        }
+    };
+    Ok(comments.iter().map(image).collect())
+}
+
+async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, Vec<AlertId>)> {
+    let (before, done) = lock_merged(tx, source).await?;
+    let Sides { source, target } = &before;
+    let mut since = Vec::new();
+    for (side, merged) in [(source, done.source_version), (target, done.target_version)] {
+        if side.version != merged {
+            let span = Span { after: Some(merged), before: None, from_end: false, limit: CHANGES_NAMED_MAX };
+            since.extend(tx.activity(side.id, &ActivityFilter::default(), span).await?);
+        }
+    }
+    if !since.is_empty() {
+        return Err(changed_since(&since));
+    }
+    let former = &done.former;
+    tx.lock_alerts_of(target.id).await?;
+    let states = images(tx, &former.alerts).await?;
+    tx.place_alerts(&former.alerts, Some(source.id), command.at).await?;
+    let mut by_owner: BTreeMap<Option<OwnerId>, Vec<AlertId>> = BTreeMap::new();
+    for (alert, had) in &former.owners {
+        by_owner.entry(*had).or_default().push(*alert);
+    }
+    for (had, alerts) in by_owner {
+        tx.assign_alerts(&alerts, had, command.at).await?;
+    }
+    tx.release_entities(target.id, target.version + 1, &former.alerts).await?;
+    tx.hold_entities(source.id, source.version + 1, &former.alerts).await?;
+    tx.place_comments(&former.comments, source.id).await?;
+    tx.place_attachments(&former.attachments, source.id).await?;
+    // Bookmarks go back here.
+
+    let of_source = tx.alert_summary(source.id, false).await?;
+    let of_target = tx.alert_summary(target.id, false).await?;
+    let mut after = before.parted(former, &of_source, &of_target);
+    let undone =
+        |other: &Incident| Entry::MergeUndone { other: other.id, number: other.number, comments: former.comment_count };
+    let (mut back, mut gone) = (vec![undone(target)], vec![undone(source)]);
+    if !former.alerts.is_empty() {
+        back.push(Entry::AlertsLinked { alerts: former.alerts.clone(), from: vec![target.id], states });
+        gone.push(Entry::AlertsUnlinked { alerts: former.alerts.clone(), to: Some(source.id) });
+    }
+    let owner = target.owner.as_ref().map(|owner| owner.id);
+    back.extend(reassigned(former.owners.iter().map(|(alert, had)| (*alert, owner, *had))));
+    let origin = command.origin();
+    tx.record(Some(source), &mut after.source, back, &origin, None).await?;
+    tx.record(Some(target), &mut after.target, gone, &origin, None).await?;
+    tx.mark_undone(&done, command.at).await?;
+    // What either side was before this merge it is again: so the merge before it can be undone next.
+    tx.stands_again(source.id, former.source_version, after.source.version).await?;
+    tx.stands_again(target.id, former.target_version, after.target.version).await?;
+    Ok((after, former.alerts.clone()))
+}
+
+/// Locks an incident that was merged away and the one that took it in; the merge that did it.
+async fn lock_merged(tx: &Tx, source: IncidentId) -> Result<(Sides, Merge)> {
+    let seen = tx.incident(source).await?.ok_or_else(|| Error::not_found("incident", source).at("incidentId"))?;
+    let Some(target) = seen.redirected_to else {
+        let message = format!("INC-{} is not merged into another incident", seen.number);
+        return Err(Error::conflict(message, json!({ "status": seen.status })));
+    };
+    let mut locked: BTreeMap<IncidentId, Incident> =
+        tx.lock_incidents(&[source, target]).await?.into_iter().map(|incident| (incident.id, incident)).collect();
+    let (Some(source), Some(target)) = (locked.remove(&source), locked.remove(&target)) else {
+        return Err(Error::Busy);
+    };
+    // Between the look and the lock somebody else may have undone it.
+    if source.redirected_to != Some(target.id) {
+        return Err(Error::Busy);
+    }
+    let done = tx.merge_of(source.id).await?;
+    let done = done.ok_or_else(|| Error::fault("undoing a merge", "what it took away is missing"))?;
+    Ok((Sides { source, target }, done))
+}
+
+/// The entry that says whose alerts are whose now, if any changed hands.
+fn reassigned(alerts: impl Iterator<Item = (AlertId, Option<OwnerId>, Option<OwnerId>)>) -> Option<Entry> {
+    let deltas = alerts.map(|(alert, had, has)| AlertDelta { owner: Some((had, has)), ..AlertDelta::of(alert) });
+    let alerts: Vec<AlertDelta> = deltas.collect();
+    (!alerts.is_empty()).then_some(Entry::AlertsChanged { alerts })
+}
+
+impl Work<'_> {
+    /// Moves everything that is on one incident to another.
+    async fn merge(&self, asked: Asked, known: KnownSides) -> Result<(Sides, Vec<AlertId>)> {
+        let (tx, command) = (self.tx, self.command);
+        let locked = tx.lock_incidents(&[asked.source, asked.target]).await?;
+        let first = |refusals: Vec<Error>| refusals.into_iter().next();
+        let before = match Sides::among(&locked, &asked) {
+            Ok(sides) => sides,
+            Err(missing) => return Err(first(missing).unwrap_or(Error::Busy)),
+        };
+        if let Some(refusal) = first(before.refusals()) {
+            return Err(refusal);
+        }
+        let Sides { source, target } = &before;
+        self.expect_fields(source, known.source, &FIELDS).await.map_err(|error| error.reworded(&SOURCE))?;
+        let title = if asked.keep_title { &[][..] } else { &[EntryKind::Title] };
+        self.expect_fields(target, known.target, title).await.map_err(|error| error.reworded(&TARGET))?;
+        tx.lock_alerts_of(source.id).await?;
+        let moving = tx.moving(&before, asked.keep_title).await?;
+        let Plan { mut after, tags, owners } = before.merged(&moving, asked.keep_title);
+        let alerts: Vec<AlertId> = moving.alerts.iter().map(|(alert, _)| *alert).collect();
+        let owner = target.owner.as_ref().map(|owner| owner.id);
+        let states = images(tx, &alerts).await?;
+
+        tx.place_alerts(&alerts, Some(target.id), command.at).await?;
+        tx.assign_alerts(&owners.iter().map(|(alert, _)| *alert).collect::<Vec<_>>(), owner, command.at).await?;
+        tx.release_all_entities(source.id, source.version + 1).await?;
+        tx.hold_entities(target.id, target.version + 1, &alerts).await?;
+        let comments = tx.move_comments(source.id, target.id).await?;
+        let attachments = tx.move_attachments(source.id, target.id).await?;
+        // Bookmarks move here, as comments do, and `Former` says which, so that `undo` can put them back.
+
+        let count = source.comment_count;
+        let mut gone = vec![Entry::MergedInto { target: target.id, number: target.number, comments: count }];
+        let mut come = vec![Entry::Merged {
+            source: source.id,
+            number: source.number,
+            comments: count,
+            moved: comment_images(tx, &comments).await?,
+        }];
+        if !alerts.is_empty() {
+            gone.push(Entry::AlertsUnlinked { alerts: alerts.clone(), to: Some(target.id) });
+            come.push(Entry::AlertsLinked { alerts: alerts.clone(), from: vec![source.id], states });
+        }
+        come.extend(reassigned(owners.iter().map(|(alert, had)| (*alert, *had, owner))));
+        let origin = command.origin();
+        tx.record(Some(source), &mut after.source, gone, &origin, None).await?;
+        tx.record(Some(target), &mut after.target, come, &origin, None).await?;
+        let former = Former {
+            source_version: source.version,
+            target_version: target.version,
+            source_status: source.status,
+            source_tags: source.tags.clone(),
+            target_title: target.title.clone(),
+            target_title_generated: target.title_generated,
+            tags,
+            alerts: alerts.clone(),
+            owners,
+            comments,
+            attachments,
+            comment_count: count,
+        };
+        let done = Merge {
+            source: source.id,
+            source_version: after.source.version,
+            target: target.id,
+            target_version: after.target.version,
+            former,
+        };
+        tx.insert_merge(&done, command.at).await?;
+        Ok((after, alerts))
+    }
+
+    async fn split(&self, asked: Splitting, new_incident: IncidentId) -> Result<(Incident, Vec<AlertId>)> {
+        let edit = IncidentEdit {
+            patch: Patch { title: asked.title, ..Patch::default() },
+            link: asked.alerts,
+            move_alerts: true,
+            ..IncidentEdit::default()
+        };
+        let locked = lock(self.tx, &edit, Some(asked.from)).await?;
+        let moved: BTreeSet<AlertId> = edit.link.iter().copied().collect();
+        may_split(&locked, asked.from, &moved)?;
+        let number = self.tx.next_incident_number().await?;
+        let incident = Incident::new(new_incident, number, self.command.at);
+        let done = self.write(None, incident, edit, locked, None).await?;
+        Ok((done.incident, moved.into_iter().collect()))
+    }
+}
+
+fn may_split(locked: &Locked, from: IncidentId, moved: &BTreeSet<AlertId>) -> Result<()> {
+    let holder = locked.holders.get(&from).filter(|incident| incident.deleted_at.is_none());
+    let holder = holder.ok_or_else(|| Error::not_found("incident", from).at("incidentId"))?;
+    holder.writable()?;
+    if holder.status == Status::Resolved {
+        let message = format!("INC-{} is resolved: reopen it before you split it", holder.number);
+        return Err(Error::conflict(message, json!({ "status": holder.status })));
+    }
+    let elsewhere = |id: &&AlertId| locked.alerts.get(*id).is_none_or(|alert| alert.incident != Some(from));
+    if let Some(alert) = moved.iter().find(elsewhere) {
+        let message = format!("alert {alert} is not in INC-{}", holder.number);
+        return Err(Error::conflict(message, json!({ "alert": alert.to_string() })));
+    }
+    if moved.len() as u64 == holder.alert_count {
+        let message = format!("these are all alerts of INC-{}, and one that is split keeps some", holder.number);
+        return Err(Error::invalid("alerts", message));
+    }
+    Ok(())
+}
