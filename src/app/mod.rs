@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod bookmark;
 pub mod comment;
 pub mod incident;
 mod link;

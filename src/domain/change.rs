@@ -11,7 +11,7 @@ use super::classification::Classification;
 use super::incident::{Incident, Severity, Status};
 use super::queue::{QueueRow, Text};
 use super::tag::Tag;
-use super::{AlertId, CommentId, IncidentId, Instant, TransactionId};
+use super::{AlertId, BookmarkId, CommentId, IncidentId, Instant, TransactionId};
 
 /// What brought a change about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
@@ -46,6 +46,16 @@ pub enum CommentAction {
     Edited,
     /// It was taken away; its history stays.
     Deleted,
+}
+
+/// What happened to a bookmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BookmarkAction {
+    /// It was pinned.
+    Added,
+    /// It was taken away; the log still shows it.
+    Removed,
 }
 
 /// What changed of one alert: each field with its former and present value, absent where it stayed.
@@ -191,6 +201,15 @@ pub enum Entry {
     },
     /// The incident was deleted.
     Deleted,
+    /// A bookmark.
+    Bookmark {
+        /// What happened to it.
+        action: BookmarkAction,
+        /// Which one.
+        bookmark: BookmarkId,
+        /// Its title.
+        title: String,
+    },
 }
 
 /// The kinds of entry, as activity filters name them.
@@ -227,6 +246,8 @@ pub enum EntryKind {
     AlertsChanged,
     /// It was deleted.
     Deleted,
+    /// A bookmark was added or removed.
+    Bookmark,
 }
 
 impl From<&EntryKind> for EntryKind {
@@ -254,6 +275,7 @@ impl Entry {
             Self::AlertsUnlinked { .. } => EntryKind::AlertsUnlinked,
             Self::AlertsChanged { .. } => EntryKind::AlertsChanged,
             Self::Deleted => EntryKind::Deleted,
+            Self::Bookmark { .. } => EntryKind::Bookmark,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod bookmark;
 pub mod change;
 pub mod classification;
 pub mod clock;
@@ -57,6 +58,8 @@ ids! {
     AlertId = "alert",
     /// Names one comment.
     CommentId = "comment",
+    /// Names one bookmark.
+    BookmarkId = "bookmark",
     /// Names one user.
     UserId = "user",
     /// Names one group of users.

@@ -9,6 +9,7 @@ use async_graphql::{ID, Object, SimpleObject};
 use super::account::{Actor, Owner};
 use super::activity::{ActivityInput, Change, ChangeConnection};
 use super::alert::{AlertConnection, EntityGroup, IncidentEntity};
+use super::bookmark::BookmarkConnection;
 use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::{ChangesAtEnd, CommentsAtEnd, Entities, View};
@@ -134,6 +135,18 @@ impl Incident {
         Ok(page)
     }
 
+    /// What hunts have found, pinned by hand, in the order of their pinning; removed ones are left out.
+    async fn bookmarks(
+        &self,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<BookmarkConnection> {
+        super::bookmark::page(&self.view, self.incident.id, &PageArgs { first, after, last, before }).await
+    }
+
     /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of
     /// it.
     async fn activity(
@@ -163,7 +176,7 @@ fn version(cursor: &str) -> Option<u64> {
 }
 
 /// Whether more lies before and after a page that was read towards one end.
-fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
+pub(super) fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
     match span.from_end {
         true => (more, span.before.is_some()),
         false => (span.after.is_some(), more),

@@ -422,6 +422,13 @@ pub struct EntityInput {
     verdict: Option<Verdict>,
 }
 
+impl EntityInput {
+    /// The entity.
+    pub fn read(&self, path: &str) -> Result<Entity> {
+        Entity::parse(path, self.kind, &self.value, self.verdict)
+    }
+}
+
 /// An alert as its provider reports it.
 #[derive(Debug, InputObject)]
 pub struct AlertInput {
@@ -461,7 +468,7 @@ pub struct AlertInput {
 impl AlertInput {
     /// The alert as ingest takes it.
     pub fn read(self) -> Result<AlertDraft> {
-        let entities = self.entities.iter().map(|e| Entity::parse("entities.value", e.kind, &e.value, e.verdict));
+        let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
         let report = Report {
             provider: self.provider,
             provider_alert_id: self.provider_alert_id,

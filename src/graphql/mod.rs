@@ -3,6 +3,7 @@
 mod account;
 mod activity;
 mod alert;
+mod bookmark;
 mod comment;
 mod connection;
 mod context;

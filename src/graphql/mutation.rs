@@ -4,6 +4,7 @@ use async_graphql::{Context, Object, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
+use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
 use super::comment::Comment;
 use super::context::{View, app, command};
 use super::incident::Incident;
@@ -516,6 +517,36 @@ impl Mutation {
         };
         let group = Group { group: group.await.map_err(below)?, view: View::fresh(ctx)? };
         Ok(GroupPayload { group, client_mutation_id: input.client_mutation_id })
+    }
+
+    /// Pins a result of a hunt to an incident. It never conflicts with what others do.
+    async fn add_bookmark(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: AddBookmarkInput,
+    ) -> Result<BookmarkPayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async {
+            let (incident, finding, rows) = input.read()?;
+            let done = app(ctx)?.add_bookmark(&command(ctx, name.clone())?, incident, finding, rows).await;
+            done.map_err(|error| error.at("incidentId"))
+        };
+        BookmarkPayload::new(ctx, done.await.map_err(below)?, name)
+    }
+
+    /// Takes a bookmark away. The log still shows it.
+    async fn remove_bookmark(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: RemoveBookmarkInput,
+    ) -> Result<BookmarkPayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async {
+            let id = bookmark_id("bookmarkId", &input.bookmark_id)?;
+            let done = app(ctx)?.remove_bookmark(&command(ctx, name.clone())?, id).await;
+            done.map_err(|error| error.at("bookmarkId"))
+        };
+        BookmarkPayload::new(ctx, done.await.map_err(below)?, name)
     }
 }
 

@@ -8,6 +8,7 @@ use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
 use super::account::{AssigneeSuggestion, Caller, Group, User};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
+use super::bookmark::Bookmark;
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
 use super::context::View;
@@ -21,7 +22,7 @@ use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
-use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
+use crate::domain::{AlertId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
 use crate::storage::AlertFilter;
 
 /// The most ids of one `nodes`.
@@ -47,6 +48,8 @@ pub enum Node {
     User(User),
     /// A group.
     Group(Group),
+    /// A bookmark.
+    Bookmark(Bookmark),
 }
 
 /// Which alerts. All given conditions hold.
@@ -366,8 +369,11 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let reader = view.reader().await?;
     let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
     let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
+    let bookmarks = by_id(reader.bookmarks(&parsed(ids, BookmarkId::parse)).await?, |bookmark| bookmark.id);
     let written_on = comments.values().map(|comment| comment.incident);
-    let named: Vec<IncidentId> = parsed(ids, IncidentId::parse).into_iter().chain(written_on).collect();
+    let pinned_to = bookmarks.values().map(|bookmark| bookmark.incident);
+    let named: Vec<IncidentId> =
+        parsed(ids, IncidentId::parse).into_iter().chain(written_on).chain(pinned_to).collect();
     let incidents = by_id(reader.incidents(&named).await?, |incident| incident.id);
     let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
     let groups = by_id(reader.groups(&parsed(ids, GroupId::parse)).await?, |group| group.id);
@@ -392,8 +398,15 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         let group = groups.get(&GroupId::parse(id)?)?.clone();
         Some(Node::Group(Group { view: view.clone(), group }))
     };
-    let any =
-        |id| incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| user(id)).or_else(|| group(id));
+    let bookmark = |id: &ID| {
+        let bookmark = bookmarks.get(&BookmarkId::parse(id)?).filter(|it| it.removed_at.is_none())?.clone();
+        seen(bookmark.incident)?;
+        Some(Node::Bookmark(Bookmark { view: view.clone(), bookmark }))
+    };
+    let any = |id| {
+        let triaged = incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| bookmark(id));
+        triaged.or_else(|| user(id)).or_else(|| group(id))
+    };
     Ok(ids.iter().map(any).collect())
 }
 

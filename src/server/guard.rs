@@ -76,8 +76,8 @@ pub const LISTS: [(&str, usize); 17] = [
     ("users", 100),
 ];
 
-/// Fields that take more work than others, and how many others: Markdown is rendered.
-const DEAR: [(&str, usize); 1] = [("html", 20)];
+/// Fields that take more work than others, and how many others: Markdown is rendered, the rows of a bookmark are long.
+const DEAR: [(&str, usize); 2] = [("html", 20), ("rows", 250)];
 
 impl Default for Limits {
     fn default() -> Self {

@@ -166,6 +166,7 @@ fn bit(kind: EntryKind) -> i64 {
         EntryKind::AlertsUnlinked => 12,
         EntryKind::AlertsChanged => 13,
         EntryKind::Deleted => 14,
+        EntryKind::Bookmark => 18,
     }
 }
 

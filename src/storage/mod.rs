@@ -5,6 +5,7 @@
 
 mod account;
 mod alert;
+mod bookmark;
 mod bounded;
 mod cautions;
 mod changelog;

@@ -4,6 +4,7 @@
 mod account;
 mod alert;
 mod architecture;
+mod bookmark;
 mod caller;
 mod changelog;
 mod chaos;

@@ -47,6 +47,7 @@ try {
   assert.equal(said({ kind: 'OWNER', ownerAfter: { id: 'group:2', name: 'Second line' } }), 'assigned … to Second line');
   assert.equal(said({ kind: 'SEVERITY', severityBefore: 'LOW', severityAfter: 'HIGH' }), 'raised … to high');
   assert.equal(said({ kind: 'ALERTS_LINKED', alertIds: ['a', 'b'] }), 'added 2 alerts to');
+  assert.equal(said({ kind: 'BOOKMARK', bookmarkAction: 'ADDED' }), 'pinned a bookmark to');
   assert.equal(said({ kind: 'A_KIND_OF_NEXT_YEAR' }), 'changed');
 
   const now = Date.parse('2026-11-24T12:00:00Z');

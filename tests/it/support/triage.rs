@@ -18,6 +18,11 @@ const ALERT: &str = "id provider providerAlertId product title description sever
 const COMMENT: &str =
     "id body html author { account } createdAt editedAt deletedAt history { version body by { account } }";
 
+/// Every field of a bookmark.
+pub(crate) const BOOKMARK: &str =
+    "id title query rows note entities { kind value verdict } eventAt author { account } createdAt removedAt
+    incident { id }";
+
 /// A change whole.
 const CHANGE: &str =
     "position version at actor { kind account } cause { kind name } transactionId last clientMutationId
@@ -31,6 +36,7 @@ const CHANGE: &str =
         ... on TagsEntry { added { name kind } removed { name kind } }
         ... on ActivityEntry { firstActivityBefore firstActivityAfter lastActivityBefore lastActivityAfter }
         ... on CommentEntry { action commentId sha256 }
+        ... on BookmarkEntry { bookmarkAction bookmarkId bookmarkTitle }
         ... on AlertsLinkedEntry { alertIds movedFrom }
         ... on AlertsUnlinkedEntry { alertIds movedTo }
         ... on AlertsChangedEntry { alerts { alertId reported status { before after } owner { before after }
@@ -50,6 +56,9 @@ fn mutation(name: &str) -> String {
             format!(
                 "created updated unchanged position alerts {{ id status owner {{ account }} }} incident {{ {INCIDENT} }}"
             )
+        }
+        "addBookmark" | "removeBookmark" => {
+            format!("position clientMutationId bookmark {{ {BOOKMARK} }} incident {{ {INCIDENT} }}")
         }
         "updateAlert" => format!("position alert {{ {ALERT} }}"),
         "deleteIncident" => "deletedId position alerts { id incident { id } }".to_owned(),
