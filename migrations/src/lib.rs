@@ -9,6 +9,7 @@ mod m20261122_000003_changelog;
 mod m20261124_000001_reports;
 mod m20261124_000002_binary_order;
 mod m20261124_000003_account_changes;
+mod m20261125_000004_views;
 mod m20261125_000005_bookmarks;
 
 /// Every migration, in the order of its date.
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000001_reports::Migration),
             Box::new(m20261124_000002_binary_order::Migration),
             Box::new(m20261124_000003_account_changes::Migration),
+            Box::new(m20261125_000004_views::Migration),
             Box::new(m20261125_000005_bookmarks::Migration),
         ]
     }

@@ -7,6 +7,7 @@ pub mod comment;
 pub mod incident;
 mod link;
 pub mod report;
+pub mod view;
 
 use std::sync::Arc;
 use std::time::Duration;

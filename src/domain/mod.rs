@@ -19,6 +19,7 @@ pub mod summary;
 pub mod tag;
 pub mod text;
 pub mod title;
+pub mod view;
 
 pub use error::{Code, Error, Result};
 
@@ -60,6 +61,8 @@ ids! {
     CommentId = "comment",
     /// Names one bookmark.
     BookmarkId = "bookmark",
+    /// Names one saved view.
+    ViewId = "view",
     /// Names one user.
     UserId = "user",
     /// Names one group of users.

@@ -18,7 +18,8 @@ use crate::domain::bookmark::Bookmark;
 use crate::domain::change::Change;
 use crate::domain::comment::{Comment, Revision};
 use crate::domain::incident::Incident;
-use crate::domain::{AlertId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, text};
+use crate::domain::view::Visit;
+use crate::domain::{AlertId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, UserId, ViewId, text};
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, Span, TextKey};
 
 /// Who calls, as the transport let it in.
@@ -279,6 +280,10 @@ pub struct BookmarkCount(pub IncidentId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowsOf(pub BookmarkId);
 
+/// A user's last visit of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VisitOf(pub UserId, pub ViewId);
+
 /// The changes at one end of an incident's log, through a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChangesAtEnd(pub IncidentId, pub (ActivityFilter, Span<()>));
@@ -443,6 +448,34 @@ impl Loader<RowsOf> for Batch {
         let bookmarks: Vec<BookmarkId> = keys.iter().map(|key| key.0).collect();
         let rows = self.reader.bookmark_rows(&bookmarks).await.map_err(Arc::new)?;
         Ok(rows.into_iter().map(|(bookmark, rows)| (RowsOf(bookmark), rows)).collect())
+    }
+}
+
+impl Loader<UserId> for Batch {
+    type Value = User;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>, Arc<Error>> {
+        let users = self.reader.users(keys).await.map_err(Arc::new)?;
+        Ok(users.into_iter().map(|user| (user.id, user)).collect())
+    }
+}
+
+impl Loader<VisitOf> for Batch {
+    type Value = Visit;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[VisitOf]) -> Result<HashMap<VisitOf, Visit>, Arc<Error>> {
+        let mut views: HashMap<UserId, Vec<ViewId>> = HashMap::new();
+        for VisitOf(user, view) in keys {
+            views.entry(*user).or_default().push(*view);
+        }
+        let mut found = HashMap::new();
+        for (user, views) in views {
+            let visits = self.reader.visits(user, &views).await.map_err(Arc::new)?;
+            found.extend(visits.into_iter().map(|(view, visit)| (VisitOf(user, view), visit)));
+        }
+        Ok(found)
     }
 }
 

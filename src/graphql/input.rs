@@ -203,7 +203,7 @@ fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> R
 }
 
 /// Absent or a value: of a field that cannot be cleared.
-fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+pub fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     match value {
         MaybeUndefined::Undefined => Ok(None),
         MaybeUndefined::Null => Err(Error::invalid(path, "this cannot be cleared; leave it out to keep it")),

@@ -23,6 +23,7 @@ mod queue;
 mod response_times;
 mod subscription;
 mod summary;
+mod view;
 
 use async_graphql::SDLExportOptions;
 

@@ -9,6 +9,10 @@ use super::comment::Comment;
 use super::context::{View, app, command};
 use super::incident::Incident;
 use super::input::*;
+use super::view::{
+    CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
+    UpdateViewInput, ViewPayload, VisitViewInput, view_id,
+};
 use crate::app::alert::{AlertOutcome, Ingested};
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
@@ -547,6 +551,81 @@ impl Mutation {
             done.map_err(|error| error.at("bookmarkId"))
         };
         BookmarkPayload::new(ctx, done.await.map_err(below)?, name)
+    }
+
+    /// Saves a filter and an order as a view: of the caller's alone, or for everybody.
+    async fn create_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: CreateViewInput,
+    ) -> Result<ViewPayload> {
+        let name = input.client_mutation_id.clone();
+        let view = async { app(ctx)?.create_view(&command(ctx, name.clone())?, input.read()?).await };
+        let view = SavedView::new(View::fresh(ctx)?, view.await.map_err(below)?);
+        Ok(ViewPayload { view, changed: true, client_mutation_id: name })
+    }
+
+    /// Changes a view: its name, filter, order, or who may see it. Its slug and its link stay. Its owner or a manager.
+    async fn update_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UpdateViewInput,
+    ) -> Result<ViewPayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async {
+            let (id, patch) = input.read()?;
+            let done = app(ctx)?.update_view(&command(ctx, name.clone())?, id, patch).await;
+            done.map_err(|error| error.at("viewId"))
+        };
+        let (view, changed) = done.await.map_err(below)?;
+        Ok(ViewPayload { view: SavedView::new(View::fresh(ctx)?, view), changed, client_mutation_id: name })
+    }
+
+    /// Deletes a view. Who began with it begins with none; its slug is free. Its owner or a manager.
+    async fn delete_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: DeleteViewInput,
+    ) -> Result<DeleteViewPayload> {
+        let name = input.client_mutation_id.clone();
+        let done = async {
+            let id = view_id("viewId", &input.view_id)?;
+            let done = app(ctx)?.delete_view(&command(ctx, name.clone())?, id).await;
+            done.map(|()| id).map_err(|error| error.at("viewId"))
+        };
+        Ok(DeleteViewPayload { deleted_id: done.await.map_err(below)?.to_string().into(), client_mutation_id: name })
+    }
+
+    /// Sets the view that the caller begins with; null clears it.
+    async fn set_default_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: SetDefaultViewInput,
+    ) -> Result<DefaultViewPayload> {
+        let name = input.client_mutation_id.clone();
+        let view = async {
+            let id = input.read()?;
+            let view = app(ctx)?.set_default_view(&command(ctx, name.clone())?, id).await;
+            view.map_err(|error| error.at("viewId"))
+        };
+        let (view, fresh) = (view.await.map_err(below)?, View::fresh(ctx)?);
+        let default_view = view.map(|view| SavedView::new(fresh, view));
+        Ok(DefaultViewPayload { default_view, client_mutation_id: name })
+    }
+
+    /// Notes that the caller has seen a view as it is now: what changes from here on is unread.
+    async fn visit_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: VisitViewInput,
+    ) -> Result<ViewPayload> {
+        let name = input.client_mutation_id.clone();
+        let view = async {
+            let id = view_id("viewId", &input.view_id)?;
+            app(ctx)?.visit_view(&command(ctx, name.clone())?, id).await.map_err(|error| error.at("viewId"))
+        };
+        let view = SavedView::new(View::fresh(ctx)?, view.await.map_err(below)?);
+        Ok(ViewPayload { view, changed: false, client_mutation_id: name })
     }
 }
 

@@ -17,12 +17,15 @@ use super::incident::{Incident, IncidentConnection};
 use super::input::incident_id;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, window};
+use super::view::SavedView;
 use crate::domain::alert::AlertStatus;
 use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
-use crate::domain::{AlertId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
+use crate::domain::{
+    AlertId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, ViewId, text,
+};
 use crate::storage::AlertFilter;
 
 /// The most ids of one `nodes`.
@@ -50,6 +53,8 @@ pub enum Node {
     Group(Group),
     /// A bookmark.
     Bookmark(Bookmark),
+    /// A saved view.
+    SavedView(SavedView),
 }
 
 /// Which alerts. All given conditions hold.
@@ -275,6 +280,22 @@ impl Query {
         nodes(View::of_request(ctx)?, &ids).await
     }
 
+    /// The saved views that the caller may see, by name: its own, and those that are shared.
+    async fn views(&self, ctx: &Context<'_>) -> Result<Vec<SavedView>> {
+        super::view::list(View::of_request(ctx)?).await
+    }
+
+    /// One saved view, by global id or by slug. `NOT_FOUND` where there is none, or a private one of somebody else.
+    async fn view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: Option<ID>,
+        #[graphql(desc = "What its link names it by.")] slug: Option<String>,
+    ) -> Option<async_graphql::Result<SavedView>> {
+        let found = async { super::view::find(View::of_request(ctx)?, id.as_ref(), slug.as_deref()).await };
+        Some(found.await.map_err(Into::into))
+    }
+
     /// Every user, by account.
     async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         let users = View::of_request(ctx)?.reader().await?.all_users().await?;
@@ -370,6 +391,7 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
     let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
     let bookmarks = by_id(reader.bookmarks(&parsed(ids, BookmarkId::parse)).await?, |bookmark| bookmark.id);
+    let views = by_id(reader.views(&parsed(ids, ViewId::parse)).await?, |saved| saved.id);
     let written_on = comments.values().map(|comment| comment.incident);
     let pinned_to = bookmarks.values().map(|bookmark| bookmark.incident);
     let named: Vec<IncidentId> =
@@ -403,9 +425,13 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         seen(bookmark.incident)?;
         Some(Node::Bookmark(Bookmark { view: view.clone(), bookmark }))
     };
+    let saved = |id: &ID| {
+        let saved = views.get(&ViewId::parse(id)?).filter(|saved| saved.is_there_for(view.viewer().user.id))?.clone();
+        Some(Node::SavedView(SavedView::new(view.clone(), saved)))
+    };
     let any = |id| {
         let triaged = incident(id).or_else(|| alert(id)).or_else(|| comment(id)).or_else(|| bookmark(id));
-        triaged.or_else(|| user(id)).or_else(|| group(id))
+        triaged.or_else(|| user(id)).or_else(|| group(id)).or_else(|| saved(id))
     };
     Ok(ids.iter().map(any).collect())
 }

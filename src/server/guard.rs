@@ -56,7 +56,7 @@ pub struct Limits {
 /// How long the lists are taken to be that come without pages: by the name of the field, as the guard knows no types. A
 /// few times what a busy desk has, far below what the product allows, so that neither many rows of long lists pass nor
 /// the page of an ordinary incident fails.
-pub const LISTS: [(&str, usize); 17] = [
+pub const LISTS: [(&str, usize); 19] = [
     ("added", 5),
     ("alerts", 10),
     ("byOwner", 50),
@@ -67,6 +67,7 @@ pub const LISTS: [(&str, usize); 17] = [
     ("groups", 20),
     ("history", 5),
     ("members", 20),
+    ("orderBy", 1),
     ("owner", 1),
     ("product", 20),
     ("removed", 5),
@@ -74,10 +75,12 @@ pub const LISTS: [(&str, usize); 17] = [
     ("status", 4),
     ("tags", 5),
     ("users", 100),
+    ("views", 50),
 ];
 
-/// Fields that take more work than others, and how many others: Markdown is rendered, the rows of a bookmark are long.
-const DEAR: [(&str, usize); 2] = [("html", 20), ("rows", 250)];
+/// Fields that take more work than others, and how many others: Markdown is rendered, the rows of a bookmark are long, and
+/// what is unread is counted over a whole queue.
+const DEAR: [(&str, usize); 3] = [("html", 20), ("rows", 250), ("unreadCount", 250)];
 
 impl Default for Limits {
     fn default() -> Self {

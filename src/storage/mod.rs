@@ -21,6 +21,7 @@ mod suggestion;
 mod summary;
 mod tag;
 mod text;
+mod view;
 
 use std::ops::Deref;
 use std::str::FromStr;

@@ -42,4 +42,5 @@ mod subscription;
 mod summary;
 mod support;
 mod tally;
+mod view;
 mod web;

@@ -29,7 +29,7 @@ impl Sent {
         let sent = self.0.clone();
         Arc::new(move |statement: &Statement| {
             // The relay reads on beside every request.
-            let of_the_relay = ["\"change\".\"position\" > ", "\"log_head\".\"position\" >= "];
+            let of_the_relay = ["FROM \"change\" WHERE \"change\".\"position\" > ", "\"log_head\".\"position\" >= "];
             if !of_the_relay.iter().any(|its| statement.sql.contains(its)) {
                 sent.lock().unwrap_or_else(PoisonError::into_inner).push(statement.clone());
             }

@@ -23,6 +23,11 @@ pub(crate) const BOOKMARK: &str =
     "id title query rows note entities { kind value verdict } eventAt author { account } createdAt removedAt
     incident { id }";
 
+/// Every field of a saved view but its queue.
+pub(crate) const VIEW: &str =
+    "id slug name owner { account } visibility filter orderBy { field direction } link unreadCount lastVisitedAt
+    createdAt updatedAt";
+
 /// A change whole.
 const CHANGE: &str =
     "position version at actor { kind account } cause { kind name } transactionId last clientMutationId
@@ -60,6 +65,9 @@ fn mutation(name: &str) -> String {
         "addBookmark" | "removeBookmark" => {
             format!("position clientMutationId bookmark {{ {BOOKMARK} }} incident {{ {INCIDENT} }}")
         }
+        "createView" | "updateView" | "visitView" => format!("changed clientMutationId view {{ {VIEW} }}"),
+        "deleteView" => "deletedId clientMutationId".to_owned(),
+        "setDefaultView" => "clientMutationId defaultView { id slug }".to_owned(),
         "updateAlert" => format!("position alert {{ {ALERT} }}"),
         "deleteIncident" => "deletedId position alerts { id incident { id } }".to_owned(),
         "upsertUser" => "user { id account name email role }".to_owned(),
