@@ -28,8 +28,10 @@ try {
   ]) {
     assert.equal(describe(filter), words);
   }
-  assert.deepEqual(readRequest('?title=Tier%202&filter=%7B%7D'), { title: 'Tier 2', filter: {}, text: '{}', fault: null });
-  assert.deepEqual(readRequest('?filter='), { title: null, filter: null, text: null, fault: null });
+  assert.deepEqual(readRequest('?title=Tier%202&filter=%7B%7D'), { title: 'Tier 2', filter: {}, text: '{}', view: null, fault: null });
+  assert.deepEqual(readRequest('?filter='), { title: null, filter: null, text: null, view: null, fault: null });
+  assert.deepEqual(readRequest('?view=tier-2'), { title: null, filter: null, text: null, view: 'tier-2', fault: null });
+  assert.ok(readRequest('?view=tier-2&filter={}').fault);
   assert.ok(readRequest('?filter=[1]').fault && readRequest('?filter={').fault && readRequest('?filter=null').fault);
 
   const actor = { id: 'user:1', name: 'Mira' };
