@@ -12,6 +12,8 @@ mod m20261124_000003_account_changes;
 mod m20261125_000001_idempotency;
 mod m20261125_000002_merges;
 mod m20261125_000003_attachments;
+mod m20261125_000004_views;
+mod m20261125_000005_bookmarks;
 mod m20261125_000006_bulk;
 mod m20261125_000007_open_entities;
 
@@ -32,6 +34,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000001_idempotency::Migration),
             Box::new(m20261125_000002_merges::Migration),
             Box::new(m20261125_000003_attachments::Migration),
+            Box::new(m20261125_000004_views::Migration),
+            Box::new(m20261125_000005_bookmarks::Migration),
             Box::new(m20261125_000006_bulk::Migration),
             Box::new(m20261125_000007_open_entities::Migration),
         ]

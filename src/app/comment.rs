@@ -45,6 +45,7 @@ impl App {
                             changed: false,
                             alerts: std::collections::BTreeSet::new(),
                             comment: Some(comment),
+                            bookmark: None,
                         });
                     }
                     Some(body) => {
@@ -67,7 +68,7 @@ impl App {
                 };
                 let changed = tx.record(Some(&before), &mut incident, vec![fact], &command.origin(), None).await?;
                 let alerts = std::collections::BTreeSet::new();
-                Ok(Done { incident, changed, alerts, comment: Some(comment) })
+                Ok(Done { incident, changed, alerts, comment: Some(comment), bookmark: None })
             })
         })
         .await

@@ -40,6 +40,14 @@ pub struct Did<T> {
     pub(super) head: Head,
 }
 
+impl<T> Did<T> {
+    /// The same of what comes of it.
+    pub fn map<U>(self, read: impl FnOnce(T) -> Result<U>) -> Result<Did<U>> {
+        let Self { done, position, replayed, head } = self;
+        Ok(Did { done: read(done)?, position, replayed, head })
+    }
+}
+
 enum Came<T> {
     Done(T),
     Refused(Box<Refusal>),

@@ -19,7 +19,7 @@ use crate::domain::incident::{Incident, Patch, Propagation};
 use crate::domain::position::Position;
 use crate::domain::precondition::FIELDS;
 use crate::domain::queue::sha256_hex;
-use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
+use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
 
 /// An owner as a caller names it.
@@ -81,6 +81,8 @@ pub struct Outcome {
     pub alerts: Vec<Alert>,
     /// The comment that it wrote or touched.
     pub comment: Option<Comment>,
+    /// The bookmark that it pinned or took away.
+    pub bookmark: Option<BookmarkId>,
     /// Whether all this was done by an earlier call under the same idempotency key.
     pub replayed: bool,
 }
@@ -91,11 +93,12 @@ pub(super) struct Done {
     pub(super) changed: bool,
     pub(super) alerts: BTreeSet<AlertId>,
     pub(super) comment: Option<Comment>,
+    pub(super) bookmark: Option<BookmarkId>,
 }
 
 impl Done {
     fn unchanged(incident: Incident) -> Self {
-        Self { incident, changed: false, alerts: BTreeSet::new(), comment: None }
+        Self { incident, changed: false, alerts: BTreeSet::new(), comment: None, bookmark: None }
     }
 }
 
@@ -173,7 +176,7 @@ impl App {
                     false => vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: None }],
                 };
                 let changed = tx.record(Some(&before), &mut incident, facts, &command.origin(), None).await?;
-                Ok(Done { incident, changed, alerts: alerts.into_iter().collect(), comment: None })
+                Ok(Done { incident, changed, alerts: alerts.into_iter().collect(), comment: None, bookmark: None })
             })
         })
         .await
@@ -194,17 +197,17 @@ impl App {
             .once(command, |tx| {
                 let work = work(tx.clone(), command.at);
                 Box::pin(async move {
-                    let Done { incident, changed, alerts, comment } = work.await?;
+                    let Done { incident, changed, alerts, comment, bookmark } = work.await?;
                     let alerts = tx.alerts(&alerts.into_iter().collect::<Vec<_>>()).await?;
-                    Ok(Shown::of(incident, changed, alerts, comment))
+                    Ok(Shown { bookmark, ..Shown::of(incident, changed, alerts, comment) })
                 })
             })
             .await?;
         if done.changed && !replayed {
             self.hub.committed(head.offset);
         }
-        let Shown { incident, changed, alerts, comment } = done;
-        Ok(Outcome { incident, position, changed, alerts, comment, replayed })
+        let Shown { incident, changed, alerts, comment, bookmark } = done;
+        Ok(Outcome { incident, position, changed, alerts, comment, bookmark, replayed })
     }
 }
 
@@ -214,6 +217,7 @@ pub(super) struct Shown {
     changed: bool,
     alerts: Vec<Alert>,
     comment: Option<Comment>,
+    bookmark: Option<BookmarkId>,
 }
 
 /// The same, as it is kept for a retry.
@@ -224,12 +228,13 @@ pub(super) struct ShownReceipt {
     changed: bool,
     alerts: Vec<AlertId>,
     comment: Option<CommentId>,
+    bookmark: Option<BookmarkId>,
 }
 
 impl Shown {
     fn of(incident: Incident, changed: bool, mut alerts: Vec<Alert>, comment: Option<Comment>) -> Self {
         alerts.sort_by_key(|alert| alert.id);
-        Self { incident, changed, alerts, comment }
+        Self { incident, changed, alerts, comment, bookmark: None }
     }
 }
 
@@ -243,6 +248,7 @@ impl Repeatable for Shown {
             changed: self.changed,
             alerts: self.alerts.iter().map(|alert| alert.id).collect(),
             comment: self.comment.as_ref().map(|comment| comment.id),
+            bookmark: self.bookmark,
         }
     }
 
@@ -256,7 +262,7 @@ impl Repeatable for Shown {
             Some(id) => reader.comments(&[id]).await?.pop(),
             None => None,
         };
-        Ok(Self::of(incident, receipt.changed, alerts, comment))
+        Ok(Self { bookmark: receipt.bookmark, ..Self::of(incident, receipt.changed, alerts, comment) })
     }
 }
 
@@ -397,7 +403,7 @@ impl Work<'_> {
         // After the release: an alert that one edit takes out and puts in again is held on.
         self.tx.hold_entities(incident.id, next, &links.new).await?;
         self.take_from_holders(&incident, &links, locked).await?;
-        Ok(Done { incident, changed, alerts: touched, comment })
+        Ok(Done { incident, changed, alerts: touched, comment, bookmark: None })
     }
 
     /// Refuses what the desk's policies do not allow. An import is exempt: it tells how other people's cases ended, and a record

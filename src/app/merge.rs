@@ -235,7 +235,7 @@ async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, 
     tx.hold_entities(source.id, source.version + 1, &former.alerts).await?;
     tx.place_comments(&former.comments, source.id).await?;
     tx.place_attachments(&former.attachments, source.id).await?;
-    // Bookmarks go back here.
+    tx.place_bookmarks(&former.bookmarks, source.id).await?;
 
     let of_source = tx.alert_summary(source.id, false).await?;
     let of_target = tx.alert_summary(target.id, false).await?;
@@ -317,7 +317,7 @@ impl Work<'_> {
         tx.hold_entities(target.id, target.version + 1, &alerts).await?;
         let comments = tx.move_comments(source.id, target.id).await?;
         let attachments = tx.move_attachments(source.id, target.id).await?;
-        // Bookmarks move here, as comments do, and `Former` says which, so that `undo` can put them back.
+        let bookmarks = tx.move_bookmarks(source.id, target.id).await?;
 
         let count = source.comment_count;
         let mut gone = vec![Entry::MergedInto { target: target.id, number: target.number, comments: count }];
@@ -347,6 +347,7 @@ impl Work<'_> {
             owners,
             comments,
             attachments,
+            bookmarks,
             comment_count: count,
         };
         let done = Merge {

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod alert;
 pub mod attachment;
+pub mod bookmark;
 pub mod bulk;
 pub mod comment;
 pub mod correlation;
@@ -15,6 +16,7 @@ pub mod merge;
 mod precondition;
 pub mod report;
 pub mod verify;
+pub mod view;
 
 use std::sync::Arc;
 use std::time::Duration;

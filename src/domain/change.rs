@@ -12,7 +12,7 @@ use super::comment::CommentImage;
 use super::incident::{Incident, Severity, Status, TextField};
 use super::queue::{QueueRow, Text};
 use super::tag::Tag;
-use super::{AlertId, BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
+use super::{AlertId, BookmarkId, BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
 
 /// What brought a change about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
@@ -72,6 +72,16 @@ impl From<&Alert> for AlertImage {
         let owner = alert.owner.as_ref().map(|owner| owner.id);
         Self { status: alert.status, owner, classification: alert.classification }
     }
+}
+
+/// What happened to a bookmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BookmarkAction {
+    /// It was pinned.
+    Added,
+    /// It was taken away; the log still shows it.
+    Removed,
 }
 
 /// What changed of one alert: each field with its former and present value, absent where it stayed.
@@ -250,6 +260,15 @@ pub enum Entry {
         /// How many comments went back.
         comments: u64,
     },
+    /// A bookmark.
+    Bookmark {
+        /// What happened to it.
+        action: BookmarkAction,
+        /// Which one.
+        bookmark: BookmarkId,
+        /// Its title.
+        title: String,
+    },
 }
 
 /// The kinds of entry, as activity filters name them.
@@ -292,6 +311,8 @@ pub enum EntryKind {
     Merged,
     /// A merge with another was undone.
     MergeUndone,
+    /// A bookmark was added or removed.
+    Bookmark,
 }
 
 impl From<&EntryKind> for EntryKind {
@@ -322,6 +343,7 @@ impl Entry {
             Self::MergedInto { .. } => EntryKind::MergedInto,
             Self::Merged { .. } => EntryKind::Merged,
             Self::MergeUndone { .. } => EntryKind::MergeUndone,
+            Self::Bookmark { .. } => EntryKind::Bookmark,
         }
     }
 }

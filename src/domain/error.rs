@@ -106,6 +106,12 @@ impl Error {
         Self::Refused(Box::new(refusal))
     }
 
+    /// What the input field `path` asks for is taken by something else; `now` says by what.
+    pub fn taken(path: impl Into<String>, message: impl Into<String>, now: Value) -> Self {
+        let refusal = Refusal { path: Some(path.into()), now: Some(now), ..Self::refused(Code::Conflict, message) };
+        Self::Refused(Box::new(refusal))
+    }
+
     /// The caller may not do this.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Self::refused(Code::Forbidden, message)))

@@ -183,16 +183,9 @@ pub struct QueueFilter {
 }
 
 impl QueueFilter {
-    /// Resolves a filter for a caller. Where it names no status at any depth, `NEW` and `ACTIVE` are added.
-    ///
-    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a text that is blank or longer
-    /// than [`NEEDLE_CHARS_MAX`], a text with U+0000.
+    /// Resolves a filter for a caller. What [`IncidentFilter::asked`] refuses is refused.
     pub fn resolve(filter: &IncidentFilter, actor: &Actor) -> Result<Self> {
-        filter.check()?;
-        let mut asked = filter.canonical();
-        if !asked.any(&|f| f.status.is_some()) {
-            asked.status = Some(vec![Status::New, Status::Active]);
-        }
+        let asked = filter.asked()?;
         let mut resolved = asked.clone();
         resolved.resolve_caller(actor);
         let scope = if resolved == asked { [0; 8] } else { digest(&resolved) };
@@ -270,6 +263,20 @@ impl IncidentFilter {
             && self.and.as_ref().is_none_or(|all| all.iter().all(|f| f.matches(subject)))
             && self.or.as_ref().is_none_or(|any| any.iter().any(|f| f.matches(subject)))
             && self.not.as_ref().is_none_or(|f| !f.matches(subject))
+    }
+
+    /// The filter in the one form that equal filters share, the caller left as it was asked: `me` is whoever reads it.
+    /// Where it names no status at any depth, `NEW` and `ACTIVE` are added.
+    ///
+    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a text that is blank or longer
+    /// than [`NEEDLE_CHARS_MAX`], a text with U+0000.
+    pub fn asked(&self) -> Result<Self> {
+        self.check()?;
+        let mut asked = self.canonical();
+        if !asked.any(&|f| f.status.is_some()) {
+            asked.status = Some(vec![Status::New, Status::Active]);
+        }
+        Ok(asked)
     }
 
     /// The filter as JSON in the words of the API, its ids global: what a stream echoes and a link carries.

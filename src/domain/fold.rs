@@ -149,7 +149,9 @@ impl Folded {
             | Entry::Classification { .. }
             | Entry::Owner { .. }
             | Entry::Tags { .. }
-            | Entry::Activity { .. } => {}
+            | Entry::Activity { .. }
+            // Bookmarks say of themselves when they came and went.
+            | Entry::Bookmark { .. } => {}
         }
     }
 

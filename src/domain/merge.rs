@@ -11,7 +11,7 @@ use super::change::Change;
 use super::error::{Code, Refusal};
 use super::incident::{AlertSummary, Incident, Status};
 use super::tag::{TAGS_PER_INCIDENT_MAX, Tag};
-use super::{AlertId, AttachmentId, CommentId, Error, IncidentId, Result};
+use super::{AlertId, AttachmentId, BookmarkId, CommentId, Error, IncidentId, Result};
 
 /// The most changes that a refused undo names: it is for a person, who reads the log for the rest.
 pub const CHANGES_NAMED_MAX: u64 = 10;
@@ -82,6 +82,9 @@ pub struct Former {
     /// The attachments that came to the target.
     #[serde(default)]
     pub attachments: Vec<AttachmentId>,
+    /// The bookmarks that came to the target.
+    #[serde(default)]
+    pub bookmarks: Vec<BookmarkId>,
     /// How many of them are not deleted.
     pub comment_count: u64,
 }

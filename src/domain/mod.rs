@@ -3,6 +3,7 @@
 pub mod account;
 pub mod alert;
 pub mod attachment;
+pub mod bookmark;
 pub mod bulk;
 pub mod chain;
 pub mod change;
@@ -30,6 +31,7 @@ pub mod summary;
 pub mod tag;
 pub mod text;
 pub mod title;
+pub mod view;
 
 pub use error::{Code, Error, Result};
 
@@ -71,6 +73,10 @@ ids! {
     CommentId = "comment",
     /// Names one attachment.
     AttachmentId = "attachment",
+    /// Names one bookmark.
+    BookmarkId = "bookmark",
+    /// Names one saved view.
+    ViewId = "view",
     /// Names one user.
     UserId = "user",
     /// Names one group of users.

@@ -3,6 +3,7 @@
 use async_graphql::{Enum, ID, Object, SimpleObject};
 
 use super::context::View;
+use super::view::SavedView;
 use crate::domain::account::{
     ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, SuggestionReason, User as DomainUser,
 };
@@ -167,6 +168,12 @@ impl Caller {
         let mut groups = self.0.reader().await?.groups(&self.0.viewer().groups).await?;
         groups.sort_by(|a, b| a.account.cmp(&b.account));
         Ok(groups.into_iter().map(|group| Group { view: self.0.clone(), group }).collect())
+    }
+
+    /// The saved view that it begins with; null where it has chosen none.
+    async fn default_view(&self) -> Result<Option<SavedView>> {
+        let saved = self.0.reader().await?.default_view(self.0.viewer().user.id).await?;
+        Ok(saved.map(|saved| SavedView::new(self.0.clone(), saved)))
     }
 
     /// Whether it may triage: everything but delete, merge and administration.

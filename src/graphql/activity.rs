@@ -12,7 +12,9 @@ use super::incident::Incident;
 use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry};
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
 use crate::domain::alert::AlertStatus;
-use crate::domain::change::{AlertDelta as Delta, CauseKind, Change as DomainChange, CommentAction, Entry, EntryKind};
+use crate::domain::change::{
+    AlertDelta as Delta, BookmarkAction, CauseKind, Change as DomainChange, CommentAction, Entry, EntryKind,
+};
 use crate::domain::incident::{Severity, Status, TextField};
 use crate::domain::position::Position;
 use crate::domain::queue::Text;
@@ -57,7 +59,7 @@ impl ActivityInput {
 }
 
 /// Every kind of entry that is not a comment.
-const AUDITS: [EntryKind; 17] = [
+const AUDITS: [EntryKind; 18] = [
     EntryKind::Created,
     EntryKind::Title,
     EntryKind::Description,
@@ -75,6 +77,7 @@ const AUDITS: [EntryKind; 17] = [
     EntryKind::MergedInto,
     EntryKind::Merged,
     EntryKind::MergeUndone,
+    EntryKind::Bookmark,
 ];
 
 /// What brought a change about.
@@ -442,6 +445,44 @@ pub struct DeletedEntry {
     kind: EntryKind,
 }
 
+/// A bookmark was added or removed.
+pub struct BookmarkEntry {
+    view: View,
+    action: BookmarkAction,
+    bookmark: crate::domain::BookmarkId,
+    title: String,
+}
+
+/// A bookmark was added or removed.
+#[Object]
+impl BookmarkEntry {
+    /// `BOOKMARK`.
+    pub(crate) async fn kind(&self) -> EntryKind {
+        EntryKind::Bookmark
+    }
+
+    /// What happened to it.
+    async fn bookmark_action(&self) -> BookmarkAction {
+        self.action
+    }
+
+    /// The bookmark's global id.
+    async fn bookmark_id(&self) -> ID {
+        self.bookmark.to_string().into()
+    }
+
+    /// The bookmark's title.
+    async fn bookmark_title(&self) -> &str {
+        &self.title
+    }
+
+    /// The bookmark as it stands, removed or not.
+    async fn bookmark(&self) -> Result<Option<super::bookmark::Bookmark>> {
+        let bookmark = self.view.load(self.bookmark).await?;
+        Ok(bookmark.map(|bookmark| super::bookmark::Bookmark { view: self.view.clone(), bookmark }))
+    }
+}
+
 /// One typed entry of a change: a field before and after, or a fact.
 #[derive(Interface)]
 #[expect(clippy::enum_variant_names, reason = "the variants are named after their types, which schemas show alone")]
@@ -479,6 +520,8 @@ pub enum ChangeEntry {
     MergedEntry(MergedEntry),
     /// A merge was undone.
     MergeUndoneEntry(MergeUndoneEntry),
+    /// A bookmark.
+    BookmarkEntry(BookmarkEntry),
 }
 
 impl ChangeEntry {
@@ -561,6 +604,12 @@ impl ChangeEntry {
             Entry::MergeUndone { other, number, comments } => {
                 Self::MergeUndoneEntry(MergeUndoneEntry::new(*other, *number, *comments))
             }
+            Entry::Bookmark { action, bookmark, title } => Self::BookmarkEntry(BookmarkEntry {
+                view: of.view.clone(),
+                action: *action,
+                bookmark: *bookmark,
+                title: title.clone(),
+            }),
         }
     }
 }

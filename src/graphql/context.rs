@@ -16,11 +16,15 @@ use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};
 use crate::domain::alert::Alert;
 use crate::domain::attachment::Attachment;
+use crate::domain::bookmark::Bookmark;
 use crate::domain::change::Change;
 use crate::domain::comment::{Comment, Revision};
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
-use crate::domain::{AlertId, AttachmentId, CommentId, Error, GroupId, IncidentId, Result, text};
+use crate::domain::view::Visit;
+use crate::domain::{
+    AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, UserId, ViewId, text,
+};
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
 /// Who calls, as the transport let it in.
@@ -289,6 +293,22 @@ pub struct AttachmentsOf(pub IncidentId);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HistoryOf(pub CommentId);
 
+/// The bookmarks at one end of an incident's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BookmarksAtEnd(pub IncidentId, pub Span<()>);
+
+/// How many bookmarks stand on an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BookmarkCount(pub IncidentId);
+
+/// The result rows of a bookmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RowsOf(pub BookmarkId);
+
+/// A user's last visit of a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VisitOf(pub UserId, pub ViewId);
+
 /// The changes at one end of an incident's log, through a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChangesAtEnd(pub IncidentId, pub (ActivityFilter, Span<()>));
@@ -432,6 +452,80 @@ impl Loader<HistoryOf> for Batch {
         let comments: Vec<CommentId> = keys.iter().map(|key| key.0).collect();
         let histories = self.reader.comment_histories(&comments).await.map_err(Arc::new)?;
         Ok(histories.into_iter().map(|(comment, history)| (HistoryOf(comment), history)).collect())
+    }
+}
+
+impl Loader<BookmarkId> for Batch {
+    type Value = Bookmark;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[BookmarkId]) -> Result<HashMap<BookmarkId, Bookmark>, Arc<Error>> {
+        let bookmarks = self.reader.bookmarks(keys).await.map_err(Arc::new)?;
+        Ok(bookmarks.into_iter().map(|bookmark| (bookmark.id, bookmark)).collect())
+    }
+}
+
+impl Loader<BookmarksAtEnd> for Batch {
+    type Value = Vec<Bookmark>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[BookmarksAtEnd]) -> Result<HashMap<BookmarksAtEnd, Vec<Bookmark>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (span, incidents) in grouped(keys.iter().map(|key| (key.0, key.1))) {
+            let bookmarks = self.reader.bookmarks_at_end(&incidents, span).await.map_err(Arc::new)?;
+            found.extend(bookmarks.into_iter().map(|(incident, all)| (BookmarksAtEnd(incident, span), all)));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<BookmarkCount> for Batch {
+    type Value = u64;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[BookmarkCount]) -> Result<HashMap<BookmarkCount, u64>, Arc<Error>> {
+        let incidents: Vec<IncidentId> = keys.iter().map(|key| key.0).collect();
+        let counts = self.reader.bookmark_counts(&incidents).await.map_err(Arc::new)?;
+        Ok(counts.into_iter().map(|(incident, count)| (BookmarkCount(incident), count)).collect())
+    }
+}
+
+impl Loader<RowsOf> for Batch {
+    type Value = String;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[RowsOf]) -> Result<HashMap<RowsOf, String>, Arc<Error>> {
+        let bookmarks: Vec<BookmarkId> = keys.iter().map(|key| key.0).collect();
+        let rows = self.reader.bookmark_rows(&bookmarks).await.map_err(Arc::new)?;
+        Ok(rows.into_iter().map(|(bookmark, rows)| (RowsOf(bookmark), rows)).collect())
+    }
+}
+
+impl Loader<UserId> for Batch {
+    type Value = User;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, User>, Arc<Error>> {
+        let users = self.reader.users(keys).await.map_err(Arc::new)?;
+        Ok(users.into_iter().map(|user| (user.id, user)).collect())
+    }
+}
+
+impl Loader<VisitOf> for Batch {
+    type Value = Visit;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[VisitOf]) -> Result<HashMap<VisitOf, Visit>, Arc<Error>> {
+        let mut views: HashMap<UserId, Vec<ViewId>> = HashMap::new();
+        for VisitOf(user, view) in keys {
+            views.entry(*user).or_default().push(*view);
+        }
+        let mut found = HashMap::new();
+        for (user, views) in views {
+            let visits = self.reader.visits(user, &views).await.map_err(Arc::new)?;
+            found.extend(visits.into_iter().map(|(view, visit)| (VisitOf(user, view), visit)));
+        }
+        Ok(found)
     }
 }
 

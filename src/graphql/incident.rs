@@ -10,6 +10,7 @@ use super::account::{Actor, Owner};
 use super::activity::{ActivityInput, Change, ChangeConnection};
 use super::alert::{AlertConnection, EntityGroup, IncidentEntity};
 use super::attachment::Attachment;
+use super::bookmark::BookmarkConnection;
 use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities, View};
@@ -152,6 +153,18 @@ impl Incident {
         let attachments = self.view.load(AttachmentsOf(self.incident.id)).await?.unwrap_or_default();
         let attachments = attachments.into_iter();
         Ok(attachments.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
+    }
+
+    /// What hunts have found, pinned by hand, in the order of their pinning; removed ones are left out.
+    async fn bookmarks(
+        &self,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<BookmarkConnection> {
+        super::bookmark::page(&self.view, self.incident.id, &PageArgs { first, after, last, before }).await
     }
 
     /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of

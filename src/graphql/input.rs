@@ -238,7 +238,7 @@ pub fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) 
 }
 
 /// Absent or a value: of a field that cannot be cleared.
-fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
+pub fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     match value {
         MaybeUndefined::Undefined => Ok(None),
         MaybeUndefined::Null => Err(Error::invalid(path, "this cannot be cleared; leave it out to keep it")),
@@ -493,6 +493,13 @@ pub struct EntityInput {
     verdict: Option<Verdict>,
 }
 
+impl EntityInput {
+    /// The entity.
+    pub fn read(&self, path: &str) -> Result<Entity> {
+        Entity::parse(path, self.kind, &self.value, self.verdict)
+    }
+}
+
 /// An alert as its provider reports it.
 #[derive(Debug, InputObject)]
 pub struct AlertInput {
@@ -532,7 +539,7 @@ pub struct AlertInput {
 impl AlertInput {
     /// The alert as ingest takes it.
     pub fn read(self) -> Result<AlertDraft> {
-        let entities = self.entities.iter().map(|e| Entity::parse("entities.value", e.kind, &e.value, e.verdict));
+        let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
         let report = Report {
             provider: self.provider,
             provider_alert_id: self.provider_alert_id,

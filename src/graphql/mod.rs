@@ -5,6 +5,7 @@ mod activity;
 mod alert;
 mod as_of;
 mod attachment;
+mod bookmark;
 mod bulk;
 mod comment;
 mod connection;
@@ -29,6 +30,7 @@ mod response_times;
 mod similar;
 mod subscription;
 mod summary;
+mod view;
 
 use async_graphql::SDLExportOptions;
 

@@ -5,6 +5,7 @@ use async_graphql::{Context, Object, SimpleObject};
 use super::account::{Group, User};
 use super::alert::Alert;
 use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
+use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
 use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use super::comment::Comment;
 use super::context::{View, app, command, viewer};
@@ -12,6 +13,10 @@ use super::correlation::Correlation;
 use super::incident::Incident;
 use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
+use super::view::{
+    CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
+    UpdateViewInput, ViewPayload, VisitViewInput, view_id,
+};
 use crate::app::alert::{AlertOutcome, Ingest, Ingested};
 use crate::app::idempotency::Did;
 use crate::app::incident::{IncidentEdit, Outcome};
@@ -647,6 +652,112 @@ impl Mutation {
         let done = async { app(ctx)?.split_incident(&command(ctx, &call)?, input.read()?).await };
         let done = done.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
         SplitIncidentPayload::new(ctx, done, call)
+    }
+
+    /// Pins a result of a hunt to an incident. It never conflicts with what others do.
+    async fn add_bookmark(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: AddBookmarkInput,
+    ) -> Result<BookmarkPayload> {
+        let call = input.call.clone();
+        let done = async {
+            let (incident, finding, rows) = input.read()?;
+            let done = app(ctx)?.add_bookmark(&command(ctx, &call)?, incident, finding, rows).await;
+            done.map_err(|error| error.at("incidentId"))
+        };
+        BookmarkPayload::new(ctx, done.await.map_err(below)?, call)
+    }
+
+    /// Takes a bookmark away. The log still shows it.
+    async fn remove_bookmark(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: RemoveBookmarkInput,
+    ) -> Result<BookmarkPayload> {
+        let call = input.call.clone();
+        let done = async {
+            let id = bookmark_id("bookmarkId", &input.bookmark_id)?;
+            let done = app(ctx)?.remove_bookmark(&command(ctx, &call)?, id).await;
+            done.map_err(|error| error.at("bookmarkId"))
+        };
+        BookmarkPayload::new(ctx, done.await.map_err(below)?, call)
+    }
+
+    /// Saves a filter and an order as a view: of the caller's alone, or for everybody.
+    async fn create_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: CreateViewInput,
+    ) -> Result<ViewPayload> {
+        let call = input.call.clone();
+        let view = async { app(ctx)?.create_view(&command(ctx, &call)?, input.read()?).await };
+        ViewPayload::new(ctx, view.await.map_err(below)?, true, call)
+    }
+
+    /// Changes a view: its name, filter, order, or who may see it. Its slug and its link stay. Its owner or a manager.
+    async fn update_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: UpdateViewInput,
+    ) -> Result<ViewPayload> {
+        let call = input.call.clone();
+        let done = async {
+            let (id, patch) = input.read()?;
+            let done = app(ctx)?.update_view(&command(ctx, &call)?, id, patch).await;
+            done.map_err(|error| error.at("viewId"))
+        };
+        let did = done.await.map_err(below)?;
+        let changed = did.done.1;
+        ViewPayload::new(ctx, did.map(|(view, _)| Ok(view))?, changed, call)
+    }
+
+    /// Deletes a view. Who began with it begins with none; its slug is free. Its owner or a manager.
+    async fn delete_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: DeleteViewInput,
+    ) -> Result<DeleteViewPayload> {
+        let call = input.call.clone();
+        let done = async {
+            let id = view_id("viewId", &input.view_id)?;
+            let done = app(ctx)?.delete_view(&command(ctx, &call)?, id).await;
+            done.map(|did| (id, did.replayed)).map_err(|error| error.at("viewId"))
+        };
+        let (id, replayed) = done.await.map_err(below)?;
+        let client_mutation_id = call.client_mutation_id;
+        Ok(DeleteViewPayload { deleted_id: id.to_string().into(), client_mutation_id, replayed })
+    }
+
+    /// Sets the view that the caller begins with; null clears it.
+    async fn set_default_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: SetDefaultViewInput,
+    ) -> Result<DefaultViewPayload> {
+        let call = input.call.clone();
+        let view = async {
+            let id = input.read()?;
+            let view = app(ctx)?.set_default_view(&command(ctx, &call)?, id).await;
+            view.map_err(|error| error.at("viewId"))
+        };
+        let (did, fresh) = (view.await.map_err(below)?, View::fresh(ctx)?);
+        let default_view = did.done.map(|view| SavedView::new(fresh, view));
+        Ok(DefaultViewPayload { default_view, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
+    }
+
+    /// Notes that the caller has seen a view as it is now: what changes from here on is unread.
+    async fn visit_view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to do, and to what.")] input: VisitViewInput,
+    ) -> Result<ViewPayload> {
+        let call = input.call.clone();
+        let view = async {
+            let id = view_id("viewId", &input.view_id)?;
+            app(ctx)?.visit_view(&command(ctx, &call)?, id).await.map_err(|error| error.at("viewId"))
+        };
+        ViewPayload::new(ctx, view.await.map_err(below)?, false, call)
     }
 }
 

@@ -10,6 +10,7 @@ use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
 use super::as_of::{IncidentAsOf, MomentInput};
 use super::attachment::Attachment;
+use super::bookmark::Bookmark;
 use super::bulk::{BulkJob, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
@@ -21,13 +22,16 @@ use super::merge::MergePreview;
 use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, window};
+use super::view::SavedView;
 use crate::app::export::Named;
 use crate::domain::alert::AlertStatus;
 use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
-use crate::domain::{AlertId, AttachmentId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, text};
+use crate::domain::{
+    AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, ViewId, text,
+};
 use crate::storage::AlertFilter;
 
 /// The most ids of one `nodes`.
@@ -55,6 +59,10 @@ pub enum Node {
     User(User),
     /// A group.
     Group(Group),
+    /// A bookmark.
+    Bookmark(Bookmark),
+    /// A saved view.
+    SavedView(SavedView),
 }
 
 /// Which alerts. All given conditions hold.
@@ -322,6 +330,22 @@ impl Query {
         nodes(View::of_request(ctx)?, &ids).await
     }
 
+    /// The saved views that the caller may see, by name: its own, and those that are shared.
+    async fn views(&self, ctx: &Context<'_>) -> Result<Vec<SavedView>> {
+        super::view::list(View::of_request(ctx)?).await
+    }
+
+    /// One saved view, by global id or by slug. `NOT_FOUND` where there is none, or a private one of somebody else.
+    async fn view(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Its global id.")] id: Option<ID>,
+        #[graphql(desc = "What its link names it by.")] slug: Option<String>,
+    ) -> Option<async_graphql::Result<SavedView>> {
+        let found = async { super::view::find(View::of_request(ctx)?, id.as_ref(), slug.as_deref()).await };
+        Some(found.await.map_err(Into::into))
+    }
+
     /// Every user, by account.
     async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         let users = View::of_request(ctx)?.reader().await?.all_users().await?;
@@ -432,9 +456,12 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
     let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
     let attachments = by_id(reader.attachments(&parsed(ids, AttachmentId::parse)).await?, |found| found.id);
+    let bookmarks = by_id(reader.bookmarks(&parsed(ids, BookmarkId::parse)).await?, |bookmark| bookmark.id);
+    let views = by_id(reader.views(&parsed(ids, ViewId::parse)).await?, |saved| saved.id);
     let written_on = comments.values().map(|comment| comment.incident);
     let attached_to = attachments.values().map(|attachment| attachment.incident);
-    let named = parsed(ids, IncidentId::parse).into_iter().chain(written_on).chain(attached_to);
+    let pinned_to = bookmarks.values().map(|bookmark| bookmark.incident);
+    let named = parsed(ids, IncidentId::parse).into_iter().chain(written_on).chain(attached_to).chain(pinned_to);
     let named: Vec<IncidentId> = named.collect();
     let incidents = by_id(reader.incidents(&named).await?, |incident| incident.id);
     let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
@@ -465,9 +492,23 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         let group = groups.get(&GroupId::parse(id)?)?.clone();
         Some(Node::Group(Group { view: view.clone(), group }))
     };
-    let written = |id| comment(id).or_else(|| attachment(id));
-    let any =
-        |id| incident(id).or_else(|| alert(id)).or_else(|| written(id)).or_else(|| user(id)).or_else(|| group(id));
+    let bookmark = |id: &ID| {
+        let bookmark = bookmarks.get(&BookmarkId::parse(id)?).filter(|it| it.removed_at.is_none())?.clone();
+        seen(bookmark.incident)?;
+        Some(Node::Bookmark(Bookmark { view: view.clone(), bookmark }))
+    };
+    let saved = |id: &ID| {
+        let saved = views.get(&ViewId::parse(id)?).filter(|saved| saved.is_there_for(view.viewer().user.id))?.clone();
+        Some(Node::SavedView(SavedView::new(view.clone(), saved)))
+    };
+    let any = |id| {
+        let triaged = incident(id)
+            .or_else(|| alert(id))
+            .or_else(|| comment(id))
+            .or_else(|| bookmark(id))
+            .or_else(|| attachment(id));
+        triaged.or_else(|| user(id)).or_else(|| group(id)).or_else(|| saved(id))
+    };
     Ok(ids.iter().map(any).collect())
 }
 

@@ -36,7 +36,7 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
 ///
 /// A queue's items are made of the change alone: its bytes depend on what the caller sees, and on who it is where the
 /// filter says `me`; so do those of its summary, which is a count of those rows. So do those of the log, with two
-/// exceptions. `incident` and `comment` are read as they stand when the frame is made: shared bytes would show another's
+/// exceptions. `incident`, `comment` and `bookmark` are read as they stand when the frame is made: shared bytes would show another's
 /// now, minutes ago for one who comes back. And whether the log of one incident may be read depends on whether it is
 /// deleted, which is asked when a stream begins: only a manager may always.
 pub fn scope(
@@ -48,7 +48,7 @@ pub fn scope(
     let shared = match root {
         "incidentQueue" | "queueSummary" => true,
         "activityLog" => {
-            let reads_the_present = selects("incident") || selects("comment");
+            let reads_the_present = ["incident", "comment", "bookmark"].into_iter().any(selects);
             !reads_the_present && (!gives("incidentId") || viewer.user.role >= Role::Manager)
         }
         _ => false,

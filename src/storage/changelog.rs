@@ -172,6 +172,7 @@ fn bit(kind: EntryKind) -> i64 {
         EntryKind::MergedInto => 15,
         EntryKind::Merged => 16,
         EntryKind::MergeUndone => 17,
+        EntryKind::Bookmark => 18,
     }
 }
 

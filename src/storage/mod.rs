@@ -6,6 +6,7 @@
 mod account;
 mod alert;
 mod attachment;
+mod bookmark;
 mod bounded;
 mod bulk;
 mod cautions;
@@ -28,6 +29,7 @@ mod suggestion;
 mod summary;
 mod tag;
 mod text;
+mod view;
 
 use std::ops::Deref;
 use std::str::FromStr;

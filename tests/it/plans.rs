@@ -12,6 +12,7 @@ each_database!(
     a_page_of_each_order_is_read_along_its_index,
     the_oldest_open_incidents_are_read_along_their_index,
     the_open_incidents_of_an_entity_are_one_range_of_an_index,
+    what_is_unread_is_looked_up_in_an_index_of_the_log,
 );
 
 /// Each order, and its index for both directions (ascending, descending).
@@ -144,6 +145,27 @@ async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: Tes
         assert!(plan.contains("incident_entity_held") && plan.contains(range), "{}\n{plan}", statement.sql);
         assert!(!plan.contains(walk), "{}\n{plan}", statement.sql);
     }
+}
+
+/// Not by reading the log from the visit on: that may be long ago.
+async fn what_is_unread_is_looked_up_in_an_index_of_the_log(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    desk.incident("the first").await;
+    let pool = Database::connect(&database.url).await.expect("a connection");
+    fill(database.kind, &pool).await;
+    let saved = desk.act("createView", json!({ "name": "All" })).await;
+    desk.act("visitView", json!({ "viewId": saved["view"]["id"] })).await;
+    sent.take();
+    desk.data("{ view(slug: \"all\") { unreadCount } }", json!({})).await;
+    let statements = sent.take();
+    let counts: Vec<&Statement> =
+        statements.iter().filter(|statement| statement.sql.contains("\"change\".\"position\" >")).collect();
+    let [count] = counts.as_slice() else { panic!("one statement: {statements:#?}") };
+    let plan = plan(&pool, count, true).await;
+    let way =
+        if database.kind == Kind::Postgres { "change_" } else { "change_by_incident (incident_id=? AND version=?)" };
+    assert!(plan.contains(way), "{}\n{plan}", count.sql);
 }
 
 async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, statuses: &Value) {

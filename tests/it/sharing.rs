@@ -407,7 +407,11 @@ async fn what_cannot_be_shared_is_not(database: TestDatabase) {
                 __typename position ... on ActivityChange {{ change {{ {fields} }} }} }} }}"
         )
     };
-    let present_day = ["incident { title }", "entries { ... on CommentEntry { comment { body } } }"];
+    let present_day = [
+        "incident { title }",
+        "entries { ... on CommentEntry { comment { body } } }",
+        "entries { ... on BookmarkEntry { bookmark { removedAt } } }",
+    ];
     let mut streams = Vec::new();
     for fields in present_day {
         let mut stream = desk.follow(&log(fields), json!({ "of": id })).await;
@@ -417,13 +421,13 @@ async fn what_cannot_be_shared_is_not(database: TestDatabase) {
     let mut stream = desk.follow_as("eve", &log("version"), json!({ "of": id })).await;
     stream.items_until("Live").await;
     streams.push(stream);
-    assert_eq!((counters.open(), counters.alone()), (0, 3), "nothing that reads the present, nor a reader's right");
+    assert_eq!((counters.open(), counters.alone()), (0, 4), "nothing that reads the present, nor a reader's right");
     for _ in 0..2 {
         let mut stream = desk.follow(&log("version entries { kind }"), json!({ "of": id })).await;
         stream.items_until("Live").await;
         streams.push(stream);
     }
-    assert_eq!((counters.open(), counters.alone()), (1, 4), "the changes themselves");
+    assert_eq!((counters.open(), counters.alone()), (1, 5), "the changes themselves");
 
     let refused = [
         ("subscription { incidentQueue(after: \"no position\") { position } }", json!({})),

@@ -29,7 +29,7 @@ impl Sent {
         let sent = self.0.clone();
         Arc::new(move |statement: &Statement| {
             // The relay reads on beside every request.
-            let of_the_relay = ["\"change\".\"position\" > ", "\"log_head\".\"position\" >= "];
+            let of_the_relay = ["FROM \"change\" WHERE \"change\".\"position\" > ", "\"log_head\".\"position\" >= "];
             if !of_the_relay.iter().any(|its| statement.sql.contains(its)) {
                 sent.lock().unwrap_or_else(PoisonError::into_inner).push(statement.clone());
             }
@@ -81,6 +81,10 @@ async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
         json!({ "input": input }),
     )
     .await;
+    let pin = "mutation($input: AddBookmarkInput!) { addBookmark(input: $input) { position } }";
+    let bookmark =
+        json!({ "incidentId": id, "title": format!("Hunt {n}"), "rows": [{ "Computer": format!("host-{n}-0") }] });
+    desk.data(pin, json!({ "input": bookmark })).await;
     for body in ["second", "third", "fourth"] {
         let comment =
             "mutation($id: ID!, $body: String!) { addComment(input: { incidentId: $id, body: $body }) { changed } }";
@@ -89,7 +93,7 @@ async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
 }
 
 /// Every list below a list, each way that it can be asked for.
-const READS: [&str; 10] = [
+const READS: [&str; 11] = [
     "{ incidents(first: 50) {
         totalCount position
         facets { status { count } severity { count } owner { count } tags { count } product { count } }
@@ -110,6 +114,7 @@ const READS: [&str; 10] = [
     "{ incidents(first: 50) { nodes { activity(first: 2) { totalCount nodes { position entries { kind ... on TextEntry { textAfter } } } } } } }",
     "{ incidents(first: 50) { nodes { activity(filter: { content: COMMENTS }, first: 2) { totalCount nodes { position } } } } }",
     "{ incidents(first: 50) { nodes { alerts(last: 2) { nodes { id raw } } comments(last: 2) { nodes { body } } } } }",
+    "{ incidents(first: 50) { nodes { bookmarks(first: 2) { totalCount nodes { title rows incident { number } } } } } }",
     "{ incidents(last: 50) { nodes { id alerts { totalCount } } pageInfo { hasPreviousPage } } }",
     "{ alerts(first: 50) { totalCount nodes { id raw incident { number alerts(first: 2) { nodes { id } } } } } }",
     "{ queueSummary { position open bySeverity { count } byOwner { value { name } count } oldest created resolved }

@@ -37,6 +37,7 @@ try {
   await theHomePageLeadsHere();
   await aFilterChoosesWhatIsShown(people);
   await aBadFilterSaysSo();
+  await aViewChoosesWhatIsShown();
   await nothingMovesForThoseWhoAskForThat();
   await everySizeHoldsEverything();
   await aStormLeavesNothingBehind(page);
@@ -175,6 +176,41 @@ async function aBadFilterSaysSo() {
     await page.context().close();
   }
   console.log('ok   a filter that is not understood is named, with the reason');
+}
+
+async function aViewChoosesWhatIsShown() {
+  const save = async (input) => {
+    const mutation = 'mutation ($input: CreateViewInput!) { createView(input: $input) { view { id link } } }';
+    return (await desk.ask(mutation, { input })).createView.view;
+  };
+  const [high, low] = [{ severity: ['HIGH'] }, { severity: ['LOW'] }];
+  const { id, link } = await save({ name: 'Night shift', filter: high, visibility: 'SHARED' });
+  assert.equal(link, '/wall?view=night-shift');
+  const page = await hang(link, { viewport: FULL_HD });
+  await theScreenIsExact(page, 'under a view', high);
+  assert.equal(await page.locator('#title').textContent(), 'Night shift');
+  assert.equal(await page.locator('#scope').textContent(), 'High · New, Active');
+
+  // A view that was changed meanwhile is shown as it is now when the desk is back.
+  await desk.ask('mutation ($input: UpdateViewInput!) { updateView(input: $input) { changed } }', { input: { viewId: id, filter: low } });
+  await desk.kill();
+  await page.locator('#state', { hasText: 'STALE' }).waitFor();
+  await desk.start();
+  await page.locator('#scope', { hasText: 'Low · New, Active' }).waitFor({ timeout: 2 * STEP_MS });
+  await live(page);
+  await theScreenIsExact(page, 'under the changed view', low);
+
+  for (const [path, words] of [
+    ['/wall?view=no-such-view', 'there is no view no-such-view'],
+    ['/wall?view=night-shift&filter={}', 'a filter or a view'],
+  ]) {
+    await page.goto(desk.base + path);
+    await page.locator('#refusal', { hasText: words }).waitFor();
+    assert.equal(await page.locator('#state').textContent(), 'REFUSED');
+  }
+  await page.context().close();
+  browser.faults = browser.faults.filter((fault) => !/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET/.test(fault));
+  console.log('ok   a view chooses what is shown; one that was changed is shown anew after a cut');
 }
 
 async function nothingMovesForThoseWhoAskForThat() {

@@ -28,8 +28,10 @@ try {
   ]) {
     assert.equal(describe(filter), words);
   }
-  assert.deepEqual(readRequest('?title=Tier%202&filter=%7B%7D'), { title: 'Tier 2', filter: {}, text: '{}', fault: null });
-  assert.deepEqual(readRequest('?filter='), { title: null, filter: null, text: null, fault: null });
+  assert.deepEqual(readRequest('?title=Tier%202&filter=%7B%7D'), { title: 'Tier 2', filter: {}, text: '{}', view: null, fault: null });
+  assert.deepEqual(readRequest('?filter='), { title: null, filter: null, text: null, view: null, fault: null });
+  assert.deepEqual(readRequest('?view=tier-2'), { title: null, filter: null, text: null, view: 'tier-2', fault: null });
+  assert.ok(readRequest('?view=tier-2&filter={}').fault);
   assert.ok(readRequest('?filter=[1]').fault && readRequest('?filter={').fault && readRequest('?filter=null').fault);
 
   const actor = { id: 'user:1', name: 'Mira' };
@@ -47,6 +49,7 @@ try {
   assert.equal(said({ kind: 'OWNER', ownerAfter: { id: 'group:2', name: 'Second line' } }), 'assigned … to Second line');
   assert.equal(said({ kind: 'SEVERITY', severityBefore: 'LOW', severityAfter: 'HIGH' }), 'raised … to high');
   assert.equal(said({ kind: 'ALERTS_LINKED', alertIds: ['a', 'b'] }), 'added 2 alerts to');
+  assert.equal(said({ kind: 'BOOKMARK', bookmarkAction: 'ADDED' }), 'pinned a bookmark to');
   assert.equal(said({ kind: 'A_KIND_OF_NEXT_YEAR' }), 'changed');
 
   const now = Date.parse('2026-11-24T12:00:00Z');

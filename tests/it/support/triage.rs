@@ -18,6 +18,16 @@ const ALERT: &str = "id provider providerAlertId product title description sever
 const COMMENT: &str =
     "id body html author { account } createdAt editedAt deletedAt history { version body by { account } } writtenOn";
 
+/// Every field of a bookmark.
+pub(crate) const BOOKMARK: &str =
+    "id title query rows note entities { kind value verdict } eventAt author { account } createdAt removedAt
+    incident { id }";
+
+/// Every field of a saved view but its queue.
+pub(crate) const VIEW: &str =
+    "id slug name owner { account } visibility filter orderBy { field direction } link unreadCount lastVisitedAt
+    createdAt updatedAt";
+
 /// A change whole.
 const CHANGE: &str =
     "position version at actor { kind account } cause { kind name } transactionId last clientMutationId
@@ -31,6 +41,7 @@ const CHANGE: &str =
         ... on TagsEntry { added { name kind } removed { name kind } }
         ... on ActivityEntry { firstActivityBefore firstActivityAfter lastActivityBefore lastActivityAfter }
         ... on CommentEntry { action commentId sha256 }
+        ... on BookmarkEntry { bookmarkAction bookmarkId bookmarkTitle }
         ... on AlertsLinkedEntry { alertIds movedFrom }
         ... on AlertsUnlinkedEntry { alertIds movedTo }
         ... on MergedIntoEntry { targetId targetNumber commentCount }
@@ -54,6 +65,12 @@ fn mutation(name: &str) -> String {
                 "created updated unchanged position alerts {{ id status owner {{ account }} }} incident {{ {INCIDENT} }}"
             )
         }
+        "addBookmark" | "removeBookmark" => {
+            format!("position clientMutationId bookmark {{ {BOOKMARK} }} incident {{ {INCIDENT} }}")
+        }
+        "createView" | "updateView" | "visitView" => format!("changed clientMutationId view {{ {VIEW} }}"),
+        "deleteView" => "deletedId clientMutationId".to_owned(),
+        "setDefaultView" => "clientMutationId defaultView { id slug }".to_owned(),
         "mergeIncidents" | "undoMerge" => format!(
             "position clientMutationId source {{ {INCIDENT} }} target {{ {INCIDENT} }}
              alerts {{ id owner {{ account }} incident {{ id }} }}"

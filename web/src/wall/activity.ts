@@ -20,6 +20,7 @@ interface Entry {
   severityAfter?: Severity;
   classificationAfter?: { kind: string; threat: string | null; activity: string | null; reason: string | null } | null;
   action?: 'ADDED' | 'EDITED' | 'DELETED';
+  bookmarkAction?: 'ADDED' | 'REMOVED';
   alertIds?: string[];
   added?: { name: string }[];
   generated?: boolean;
@@ -42,7 +43,8 @@ const CHANGE = `position at actor { id name } incidentId incidentNumber incident
     ... on StatusEntry { statusBefore statusAfter } ... on OwnerEntry { ownerAfter { id name } }
     ... on SeverityEntry { severityBefore severityAfter }
     ... on ClassificationEntry { classificationAfter { kind threat activity reason } }
-    ... on CommentEntry { action } ... on AlertsLinkedEntry { alertIds } ... on AlertsUnlinkedEntry { alertIds }
+    ... on CommentEntry { action } ... on BookmarkEntry { bookmarkAction }
+    ... on AlertsLinkedEntry { alertIds } ... on AlertsUnlinkedEntry { alertIds }
     ... on TagsEntry { added { name } } ... on TextEntry { generated }
     ... on MergedIntoEntry { targetNumber } ... on MergedEntry { sourceNumber } ... on MergeUndoneEntry { otherNumber } }`;
 
@@ -158,6 +160,8 @@ function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
     }
     case 'COMMENT':
       return { weight: 6, verb: { ADDED: 'commented on', EDITED: 'edited a comment on', DELETED: 'took back a comment on' }[entry.action ?? 'ADDED'] };
+    case 'BOOKMARK':
+      return { weight: 6, verb: entry.bookmarkAction === 'REMOVED' ? 'took a bookmark from' : 'pinned a bookmark to' };
     case 'ALERTS_LINKED':
       return { weight: 7, verb: `added ${alerts(entry)} to` };
     case 'ALERTS_UNLINKED':

@@ -5,9 +5,10 @@ import { counters } from './counters.ts';
 import { FIELDS, firstOf, type Incident, incidentRows, leastRowRem, newness, urgency } from './incident.ts';
 import { MovingList } from './list.ts';
 import { shareRows, showLoad } from './load.ts';
-import { describe, readRequest } from './request.ts';
+import { describe, readRequest, type Request } from './request.ts';
 import { followSummary, type Summary } from './summary.ts';
 import { age, clock, date, midnight } from './time.ts';
+import { readView } from './view.ts';
 import { watch, worst } from './watch.ts';
 
 /** Faster is flicker, and a storm of changes costs no more than a few do. */
@@ -15,19 +16,34 @@ const DRAW_EVERY_MS = 250;
 /** How long an incident that came is marked as such: long enough to be found by who looks up at the movement. */
 const LATELY_MS = 10_000;
 const CURSOR_HIDES_MS = 3_000;
+/** A view that is not there may be by then: made again, or shared. */
+const ASKED_AGAIN_MS = 30_000;
 
 const element = (id: string): HTMLElement => document.getElementById(id)!;
-const request = readRequest(location.search);
-element('title').textContent = request.title ?? 'Watchfloor';
-element('scope').textContent = request.fault === null ? describe(request.filter) : '';
-if (request.title) document.title = `${request.title} · Watchfloor`;
-
-if (request.fault === null) follow();
-else watch(request)({ state: 'refused', exactAt: null, why: request.fault });
 keepTime();
 fullScreen();
+void hang(readRequest(location.search));
 
-function follow(): void {
+async function hang(asked: Request): Promise<void> {
+  const request = asked.view === null ? asked : await viewed(asked, asked.view);
+  element('title').textContent = request.title ?? 'Watchfloor';
+  element('scope').textContent = request.fault === null ? describe(request.filter) : '';
+  if (request.title) document.title = `${request.title} · Watchfloor`;
+  if (request.fault === null) follow(request);
+  else watch(request)({ state: 'refused', exactAt: null, why: request.fault });
+}
+
+/** The request with the filter of its view, under the view's name unless it has one of its own. */
+async function viewed(asked: Request, slug: string): Promise<Request> {
+  const answer = await readView(slug);
+  if ('refused' in answer) {
+    setTimeout(() => location.reload(), ASKED_AGAIN_MS);
+    return { ...asked, fault: answer.refused };
+  }
+  return { ...asked, title: asked.title ?? answer.view.name, filter: answer.view.filter };
+}
+
+function follow(request: Request): void {
   const desk = connect({ url: `${location.origin.replace(/^http/, 'ws')}/graphql` });
   const { filter } = request;
   const showHealth = watch(request);

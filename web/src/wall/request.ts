@@ -7,21 +7,24 @@ export interface Request {
   filter: Filter | null;
   /** As it stands in the address. */
   text: string | null;
+  /** The slug of the saved view that is to be shown. */
+  view: string | null;
   /** Why `text` cannot be a filter at all. Whether the desk understands it, the desk says. */
   fault: string | null;
 }
 
 export function readRequest(search: string): Request {
   const asked = new URLSearchParams(search);
-  const [title, text] = [asked.get('title'), asked.get('filter')];
-  if (!text?.trim()) return { title, filter: null, text: null, fault: null };
+  const [title, text, view] = [asked.get('title'), asked.get('filter'), asked.get('view')?.trim() || null];
+  if (!text?.trim()) return { title, filter: null, text: null, view, fault: null };
+  if (view !== null) return { title, filter: null, text, view: null, fault: 'A wall shows a filter or a view, one of the two.' };
   try {
     const filter: unknown = JSON.parse(text);
     const isObject = typeof filter === 'object' && filter !== null && !Array.isArray(filter);
-    if (isObject) return { title, filter: filter as Filter, text, fault: null };
-    return { title, filter: null, text, fault: 'A filter is an object of JSON, such as {"severity":["HIGH"]}.' };
+    if (isObject) return { title, filter: filter as Filter, text, view, fault: null };
+    return { title, filter: null, text, view, fault: 'A filter is an object of JSON, such as {"severity":["HIGH"]}.' };
   } catch (error) {
-    return { title, filter: null, text, fault: `It is not JSON: ${(error as Error).message}` };
+    return { title, filter: null, text, view, fault: `It is not JSON: ${(error as Error).message}` };
   }
 }
 

@@ -3,6 +3,7 @@ import type { Followed, Health, State } from '../live.ts';
 import { part, say } from './incident.ts';
 import { clockWithSeconds, span } from './time.ts';
 import type { Request } from './request.ts';
+import { readView } from './view.ts';
 
 /** The best first. The screen is as good as the worst of what it follows. */
 const STATES: readonly State[] = ['live', 'catching up', 'connecting', 'stale', 'refused'];
@@ -33,7 +34,7 @@ export function watch(request: Request): (health: Health) => void {
       say(banner, 'span', state === 'stale' ? `${why ?? 'No connection'}; trying again by itself` : 'Reading what was missed');
     }
     refusal(state === 'refused' ? (why ?? '') : null, request);
-    if (state === 'live' && !wasLive && loadedBefore) void reloadIfRenewed();
+    if (state === 'live' && !wasLive && loadedBefore) void reloadIfRenewed(request);
     loadedBefore ||= state === 'live';
     document.body.classList.toggle('held', loadedBefore);
     wasLive = state === 'live';
@@ -42,20 +43,25 @@ export function watch(request: Request): (health: Health) => void {
 
 let loadedBefore = false;
 
-/** After an update of the desk the page of before may ask for what is no more. */
-async function reloadIfRenewed(): Promise<void> {
+/** After an update of the desk the page of before may ask for what is no more; and its view may be another by now. */
+async function reloadIfRenewed({ view, filter }: Request): Promise<void> {
+  if (view !== null) {
+    const now = await readView(view);
+    if ('refused' in now || JSON.stringify(now.view.filter) !== JSON.stringify(filter)) location.reload();
+  }
   const script = document.querySelector('script[type=module][src]')?.getAttribute('src');
   const answer = await fetch('/wall', { cache: 'no-store' }).catch(() => null);
   if (script && answer?.ok && !(await answer.text()).includes(script)) location.reload();
 }
 
-function refusal(why: string | null, { text }: Request): void {
+function refusal(why: string | null, { text, view }: Request): void {
   const root = document.getElementById('refusal')!;
   root.hidden = why === null;
   if (why === null) return;
-  say(root, 'h1', text === null ? 'The desk refuses this wall' : 'The filter of this wall is not understood');
+  const plain = view === null ? 'The desk refuses this wall' : 'The view of this wall cannot be shown';
+  say(root, 'h1', text === null ? plain : 'The filter of this wall is not understood');
   say(root, 'p', why);
-  say(root, 'pre', text ?? '');
-  part(root, 'pre').hidden = text === null;
+  say(root, 'pre', text ?? view ?? '');
+  part(root, 'pre').hidden = text === null && view === null;
   part(root, '.hint').hidden = text === null;
 }

@@ -1,0 +1,48 @@
+//! Saved views, which of them a user begins with, and when each was last visited.
+
+use sea_orm_migration::prelude::*;
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+/// `saved_view`, as `view` is a word of SQL. A visit notes how long the log was: what changed since is unread.
+const UP: &str = r#"
+CREATE TABLE saved_view (
+    id {uuid} PRIMARY KEY,
+    slug text {binary} NOT NULL,
+    name text NOT NULL,
+    owner_id {uuid} NOT NULL REFERENCES "user" (id),
+    visibility text NOT NULL,
+    filter text NOT NULL,
+    order_by text NOT NULL,
+    created_at {instant} NOT NULL,
+    updated_at {instant} NOT NULL
+);
+CREATE UNIQUE INDEX saved_view_by_slug ON saved_view (slug);
+CREATE INDEX saved_view_by_owner ON saved_view (owner_id);
+CREATE INDEX saved_view_by_visibility ON saved_view (visibility);
+CREATE TABLE view_default (
+    user_id {uuid} PRIMARY KEY REFERENCES "user" (id),
+    view_id {uuid} NOT NULL REFERENCES saved_view (id)
+);
+CREATE INDEX view_default_by_view ON view_default (view_id);
+CREATE TABLE view_visit (
+    user_id {uuid} NOT NULL REFERENCES "user" (id),
+    view_id {uuid} NOT NULL REFERENCES saved_view (id),
+    position bigint NOT NULL,
+    at {instant} NOT NULL,
+    PRIMARY KEY (user_id, view_id)
+);
+CREATE INDEX view_visit_by_view ON view_visit (view_id)
+"#;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        crate::run(manager, UP).await
+    }
+}

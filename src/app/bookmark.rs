@@ -1,0 +1,104 @@
+//! Commands on bookmarks: pin one to an incident, take one away.
+
+use std::collections::BTreeSet;
+
+use super::incident::{Done, Outcome};
+use super::{App, Command};
+use crate::domain::account::Role;
+use crate::domain::bookmark::{BOOKMARKS_PER_INCIDENT_MAX, Bookmark, Finding, Rows};
+use crate::domain::change::{BookmarkAction, Entry};
+use crate::domain::incident::Incident;
+use crate::domain::{BookmarkId, Error, IncidentId, Result};
+
+/// What a command on a bookmark did.
+#[derive(Clone, Debug)]
+pub struct BookmarkOutcome {
+    /// The bookmark after it.
+    pub bookmark: Bookmark,
+    /// What it did to the incident.
+    pub outcome: Outcome,
+}
+
+impl App {
+    /// Pins a finding to an incident.
+    pub async fn add_bookmark(
+        &self,
+        command: &Command,
+        incident: IncidentId,
+        finding: Finding,
+        rows: Rows,
+    ) -> Result<BookmarkOutcome> {
+        command.require(Role::Responder, "add a bookmark")?;
+        let bookmark = Bookmark {
+            id: BookmarkId(self.clock.fresh_id()),
+            incident,
+            finding,
+            author: command.actor_image(),
+            created_at: command.at,
+            removed_at: None,
+        };
+        let outcome = self
+            .change_incident(command, |tx, _| {
+                let (command, bookmark, rows) = (command.clone(), bookmark.clone(), rows.clone());
+                Box::pin(async move {
+                    let before = tx.lock_incident(incident).await?;
+                    before.writable()?;
+                    let standing = tx.bookmark_counts(&[incident]).await?.remove(&incident).unwrap_or(0);
+                    if standing >= BOOKMARKS_PER_INCIDENT_MAX {
+                        let message = format!("an incident has at most {BOOKMARKS_PER_INCIDENT_MAX} bookmarks");
+                        return Err(Error::limit("incidentId", message, BOOKMARKS_PER_INCIDENT_MAX as usize));
+                    }
+                    tx.insert_bookmark(&bookmark, &rows).await?;
+                    let mut after = before.clone();
+                    let fact = entry(BookmarkAction::Added, &bookmark);
+                    let changed = tx.record(Some(&before), &mut after, vec![fact], &command.origin(), None).await?;
+                    Ok(done(after, changed, bookmark.id))
+                })
+            })
+            .await?;
+        self.shown_bookmark(outcome).await
+    }
+
+    /// Takes a bookmark away; the log still shows it.
+    pub async fn remove_bookmark(&self, command: &Command, id: BookmarkId) -> Result<BookmarkOutcome> {
+        command.require(Role::Responder, "remove a bookmark")?;
+        let missing = || Error::not_found("bookmark", id);
+        let outcome = self
+            .change_incident(command, |tx, at| {
+                let command = command.clone();
+                Box::pin(async move {
+                    let found = tx.bookmarks(&[id]).await?.pop().ok_or_else(missing)?;
+                    let before = tx.lock_incident(found.incident).await?;
+                    before.writable()?;
+                    let bookmark = tx.lock_bookmark(id).await?.filter(|it| it.removed_at.is_none());
+                    let bookmark = bookmark.ok_or_else(missing)?;
+                    if bookmark.incident != before.id {
+                        // A merge has moved it since the look: tried again, the command finds it there.
+                        return Err(Error::Busy);
+                    }
+                    tx.remove_bookmark(id, at).await?;
+                    let mut after = before.clone();
+                    let fact = entry(BookmarkAction::Removed, &bookmark);
+                    let changed = tx.record(Some(&before), &mut after, vec![fact], &command.origin(), None).await?;
+                    Ok(done(after, changed, bookmark.id))
+                })
+            })
+            .await?;
+        self.shown_bookmark(outcome).await
+    }
+
+    async fn shown_bookmark(&self, outcome: Outcome) -> Result<BookmarkOutcome> {
+        let ids: Vec<BookmarkId> = outcome.bookmark.into_iter().collect();
+        let bookmark = self.store.read().await?.bookmarks(&ids).await?.pop();
+        let bookmark = bookmark.ok_or_else(|| Error::fault("answering about a bookmark", "there is none"))?;
+        Ok(BookmarkOutcome { bookmark, outcome })
+    }
+}
+
+fn done(incident: Incident, changed: bool, bookmark: BookmarkId) -> Done {
+    Done { incident, changed, alerts: BTreeSet::new(), comment: None, bookmark: Some(bookmark) }
+}
+
+fn entry(action: BookmarkAction, bookmark: &Bookmark) -> Entry {
+    Entry::Bookmark { action, bookmark: bookmark.id, title: bookmark.finding.title.clone() }
+}

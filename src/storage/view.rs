@@ -1,0 +1,248 @@
+//! Saved views, which of them a user begins with, when each was visited, and what is unread in them since.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, LockType, OnConflict, Query};
+use sea_orm::{Condition, QuerySelect, Set};
+
+use super::incident::row as incident;
+use super::incident::{json, to_json};
+use super::{Reader, Tx, filter};
+use crate::domain::filter::QueueFilter;
+use crate::domain::view::{SavedView, Slug, Visibility, Visit};
+use crate::domain::{Result, UserId, ViewId};
+
+mod row {
+    //! The row of a view.
+    use sea_orm::entity::prelude::*;
+
+    use crate::domain::view::Visibility;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "saved_view")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) id: Uuid,
+        pub(super) slug: String,
+        pub(super) name: String,
+        pub(super) owner_id: Uuid,
+        pub(super) visibility: Visibility,
+        pub(super) filter: String,
+        pub(super) order_by: String,
+        pub(super) created_at: DateTimeUtc,
+        pub(super) updated_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod chosen {
+    //! The view that a user begins with.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "view_default")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) user_id: Uuid,
+        pub(super) view_id: Uuid,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+mod visit {
+    //! A user's last visit of a view.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "view_visit")]
+    pub(super) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) user_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(super) view_id: Uuid,
+        pub(super) position: i64,
+        pub(super) at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(super) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+impl TryFrom<row::Model> for SavedView {
+    type Error = crate::domain::Error;
+
+    fn try_from(row: row::Model) -> Result<Self> {
+        Ok(Self {
+            id: ViewId(row.id),
+            slug: Slug::stored(row.slug),
+            name: row.name,
+            owner: UserId(row.owner_id),
+            visibility: row.visibility,
+            filter: json(&row.filter)?,
+            order: json(&row.order_by)?,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+impl Reader {
+    /// The views of these ids, whoever may see them, in no order.
+    pub async fn views(&self, ids: &[ViewId]) -> Result<Vec<SavedView>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows =
+            row::Entity::find().filter(row::Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        rows.into_iter().map(SavedView::try_from).collect()
+    }
+
+    /// The view of this slug, whoever may see it.
+    pub async fn view_by_slug(&self, slug: &str) -> Result<Option<SavedView>> {
+        let row = row::Entity::find().filter(row::Column::Slug.eq(slug)).one(self.conn()).await?;
+        row.map(SavedView::try_from).transpose()
+    }
+
+    /// The views that a user may see: its own, and those that are shared. Their number is bounded where they are made.
+    pub async fn views_for(&self, user: UserId) -> Result<Vec<SavedView>> {
+        let seen =
+            Condition::any().add(row::Column::OwnerId.eq(user.0)).add(row::Column::Visibility.eq(Visibility::Shared));
+        let rows = row::Entity::find().filter(seen).all(self.conn()).await?;
+        rows.into_iter().map(SavedView::try_from).collect()
+    }
+
+    /// The view that a user begins with.
+    pub async fn default_view(&self, user: UserId) -> Result<Option<SavedView>> {
+        let chosen = chosen::Entity::find_by_id(user.0).one(self.conn()).await?;
+        match chosen {
+            Some(chosen) => Ok(self.views(&[ViewId(chosen.view_id)]).await?.pop()),
+            None => Ok(None),
+        }
+    }
+
+    /// When a user last visited each of these views; nothing is told of one that it never did.
+    pub async fn visits(&self, user: UserId, views: &[ViewId]) -> Result<HashMap<ViewId, Visit>> {
+        let rows = visit::Entity::find()
+            .filter(visit::Column::UserId.eq(user.0))
+            .filter(visit::Column::ViewId.is_in(views.iter().map(|id| id.0)))
+            .all(self.conn())
+            .await?;
+        let visits = rows.into_iter();
+        Ok(visits.map(|row| (ViewId(row.view_id), Visit { offset: row.position as u64, at: row.at })).collect())
+    }
+
+    /// How many incidents of a queue have changed since the log had so many changes.
+    ///
+    /// The newest change of an incident is the one of its version, and both are a unique key: one look into an index for
+    /// each incident of the queue, however much has changed since.
+    pub async fn unread_count(&self, queue: &QueueFilter, since: u64) -> Result<u64> {
+        let newest = Query::select()
+            .expr(Expr::value(1))
+            .from("change")
+            .and_where(Expr::col(("change", "incident_id")).equals((incident::Entity, incident::Column::Id)))
+            .and_where(Expr::col(("change", "version")).equals((incident::Entity, incident::Column::Version)))
+            .and_where(Expr::col(("change", "position")).gt(since as i64))
+            .to_owned();
+        let unread = incident::Entity::find().filter(filter::queue(queue)).filter(Expr::exists(newest));
+        super::count(self, unread).await
+    }
+
+    /// How many views a user has.
+    pub async fn count_views_of(&self, owner: UserId) -> Result<u64> {
+        super::count(self, row::Entity::find().filter(row::Column::OwnerId.eq(owner.0))).await
+    }
+
+    /// How many views are shared.
+    pub async fn count_shared_views(&self) -> Result<u64> {
+        super::count(self, row::Entity::find().filter(row::Column::Visibility.eq(Visibility::Shared))).await
+    }
+}
+
+impl Tx {
+    /// Locks a view and reads it.
+    pub async fn lock_view(&self, id: ViewId) -> Result<Option<SavedView>> {
+        let row = row::Entity::find_by_id(id.0).lock(LockType::Update).one(self.conn()).await?;
+        row.map(SavedView::try_from).transpose()
+    }
+
+    /// Writes a new view.
+    pub async fn insert_view(&self, view: &SavedView) -> Result<()> {
+        let row = row::ActiveModel {
+            id: Set(view.id.0),
+            slug: Set(view.slug.as_str().to_owned()),
+            name: Set(view.name.clone()),
+            owner_id: Set(view.owner.0),
+            visibility: Set(view.visibility),
+            filter: Set(to_json(&view.filter)?),
+            order_by: Set(to_json(&view.order)?),
+            created_at: Set(view.created_at),
+            updated_at: Set(view.updated_at),
+        };
+        row::Entity::insert(row).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Writes a locked view over what it was; one that is private now is nobody else's default any more.
+    pub async fn update_view(&self, view: &SavedView) -> Result<()> {
+        row::Entity::update_many()
+            .col_expr(row::Column::Name, Expr::value(view.name.clone()))
+            .col_expr(row::Column::Visibility, Expr::value(view.visibility.to_value()))
+            .col_expr(row::Column::Filter, Expr::value(to_json(&view.filter)?))
+            .col_expr(row::Column::OrderBy, Expr::value(to_json(&view.order)?))
+            .col_expr(row::Column::UpdatedAt, Expr::value(view.updated_at))
+            .filter(row::Column::Id.eq(view.id.0))
+            .exec(self.conn())
+            .await?;
+        if view.visibility == Visibility::Private {
+            chosen::Entity::delete_many()
+                .filter(chosen::Column::ViewId.eq(view.id.0))
+                .filter(chosen::Column::UserId.ne(view.owner.0))
+                .exec(self.conn())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes a locked view: it is nobody's default any more, and its slug is free.
+    pub async fn delete_view(&self, id: ViewId) -> Result<()> {
+        chosen::Entity::delete_many().filter(chosen::Column::ViewId.eq(id.0)).exec(self.conn()).await?;
+        visit::Entity::delete_many().filter(visit::Column::ViewId.eq(id.0)).exec(self.conn()).await?;
+        row::Entity::delete_by_id(id.0).exec(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Notes the view that a user begins with, locked; none clears it.
+    pub async fn set_default_view(&self, user: UserId, view: Option<ViewId>) -> Result<()> {
+        let Some(view) = view else {
+            chosen::Entity::delete_by_id(user.0).exec(self.conn()).await?;
+            return Ok(());
+        };
+        let row = chosen::ActiveModel { user_id: Set(user.0), view_id: Set(view.0) };
+        let over = OnConflict::column(chosen::Column::UserId).update_column(chosen::Column::ViewId).to_owned();
+        chosen::Entity::insert(row).on_conflict(over).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Notes that a user visited a view, locked.
+    pub async fn note_visit(&self, user: UserId, view: ViewId, visit: Visit) -> Result<()> {
+        let row = visit::ActiveModel {
+            user_id: Set(user.0),
+            view_id: Set(view.0),
+            position: Set(visit.offset as i64),
+            at: Set(visit.at),
+        };
+        let over = OnConflict::columns([visit::Column::UserId, visit::Column::ViewId])
+            .update_columns([visit::Column::Position, visit::Column::At])
+            .to_owned();
+        visit::Entity::insert(row).on_conflict(over).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
+}
