@@ -23,6 +23,7 @@ mod idempotency;
 mod import;
 mod incident;
 mod index;
+mod invariants;
 mod limits;
 mod log;
 mod merge;
