@@ -19,6 +19,7 @@ mod markdown;
 mod merge;
 mod mutation;
 pub mod nulls;
+mod payload;
 mod policy;
 mod query;
 #[expect(

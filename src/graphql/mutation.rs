@@ -1,23 +1,19 @@
 //! What one can do: each mutation is one command, one transaction, one answer.
 
-use async_graphql::{Context, Object, SimpleObject};
+use async_graphql::{Context, Object};
 
-use super::account::{Group, User};
-use super::alert::Alert;
 use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
 use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
-use super::comment::Comment;
 use super::context::{View, app, command, viewer};
-use super::correlation::Correlation;
-use super::incident::Incident;
 use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
+use super::payload::*;
 use super::view::{
     CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
     UpdateViewInput, ViewPayload, VisitViewInput, view_id,
 };
-use crate::app::alert::{AlertOutcome, Ingest, Ingested};
+use crate::app::alert::Ingest;
 use crate::app::idempotency::Did;
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
@@ -27,152 +23,6 @@ use crate::domain::{AlertId, Error, Result, comment, title};
 
 /// The root of all mutations.
 pub struct Mutation;
-
-/// What a mutation on an incident did.
-#[derive(SimpleObject)]
-pub struct IncidentPayload {
-    /// The incident after it.
-    incident: Incident,
-    /// Whether anything changed: what already holds makes no change.
-    changed: bool,
-    /// The alerts that it changed, its propagation included.
-    alerts: Vec<Alert>,
-    /// The comment that it wrote.
-    comment: Option<Comment>,
-    /// The end of the log after it: a read with this `minPosition` shows it.
-    position: String,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-/// What deleting an incident did.
-#[derive(SimpleObject)]
-pub struct DeleteIncidentPayload {
-    /// The incident that is gone.
-    deleted_id: async_graphql::ID,
-    /// The alerts that belong to no incident now.
-    alerts: Vec<Alert>,
-    /// The end of the log after it.
-    position: String,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-/// What a mutation on a comment did.
-#[derive(SimpleObject)]
-pub struct CommentPayload {
-    /// The comment after it.
-    comment: Comment,
-    /// The incident it is written on.
-    incident: Incident,
-    /// Whether anything changed.
-    changed: bool,
-    /// The end of the log after it.
-    position: String,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-/// What an ingest did.
-#[derive(SimpleObject)]
-pub struct IngestPayload {
-    /// Every alert of the batch as it stands, in the batch's order, each once.
-    alerts: Vec<Alert>,
-    /// How many are new.
-    created: usize,
-    /// How many were known and now say something else.
-    updated: usize,
-    /// How many were known and say the same.
-    unchanged: usize,
-    /// The incident that they went into; null where that are several.
-    incident: Option<Incident>,
-    /// Where each alert is now and why, in the batch's order, where they were to be correlated; else none.
-    correlations: Vec<Correlation>,
-    /// The end of the log after it.
-    position: String,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-/// What a mutation on an alert did.
-#[derive(SimpleObject)]
-pub struct AlertPayload {
-    /// The alert after it.
-    alert: Alert,
-    /// The end of the log after it.
-    position: String,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-/// What a mutation on a user did.
-#[derive(SimpleObject)]
-pub struct UserPayload {
-    /// The user after it.
-    user: User,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-/// What a mutation on a group did.
-#[derive(SimpleObject)]
-pub struct GroupPayload {
-    /// The group after it.
-    group: Group,
-    /// What the client called it.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
-    replayed: bool,
-}
-
-impl IncidentPayload {
-    fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        Ok(Self {
-            incident: Incident::new(view.clone(), outcome.incident),
-            changed: outcome.changed,
-            alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
-            comment: outcome.comment.map(|comment| Comment { view: view.clone(), comment }),
-            position: outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: outcome.replayed,
-        })
-    }
-}
-
-impl CommentPayload {
-    fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        let comment = outcome.comment.ok_or_else(|| Error::fault("answering about a comment", "there is none"))?;
-        Ok(Self {
-            comment: Comment { view: view.clone(), comment },
-            incident: Incident::new(view, outcome.incident),
-            changed: outcome.changed,
-            position: outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: outcome.replayed,
-        })
-    }
-}
-
-impl GroupPayload {
-    fn new(ctx: &Context<'_>, did: Did<crate::domain::account::Group>, call: Call) -> Result<Self> {
-        let group = Group { group: did.done, view: View::fresh(ctx)? };
-        Ok(Self { group, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
-    }
-}
 
 /// How the inputs of single actions name what commands call as `updateIncident` does.
 const SINGLE_ACTION_WORDS: [(&str, &str); 3] =
@@ -382,14 +232,7 @@ impl Mutation {
                 .await
                 .map_err(|error| error.at("incidentId"))
         };
-        let (outcome, view) = (outcome.await.map_err(below)?, View::fresh(ctx)?);
-        Ok(DeleteIncidentPayload {
-            deleted_id: super::incident::global_id(outcome.incident.id),
-            alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
-            position: outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: outcome.replayed,
-        })
+        DeleteIncidentPayload::new(ctx, outcome.await.map_err(below)?, call)
     }
 
     /// Writes a comment on an incident.
@@ -501,10 +344,7 @@ impl Mutation {
             let outcome = app(ctx)?.update_alert(&command(ctx, &call)?, id, input.read()?).await;
             outcome.map_err(|error| error.at("alertId"))
         };
-        let AlertOutcome { alert, position, replayed, .. } = outcome.await.map_err(below)?;
-        let alert = Alert::new(View::fresh(ctx)?, alert);
-        let client_mutation_id = call.client_mutation_id;
-        Ok(AlertPayload { alert, position: position.to_string(), client_mutation_id, replayed })
+        AlertPayload::new(ctx, outcome.await.map_err(below)?, call)
     }
 
     /// Makes a user, or changes the one of the same account. Managers only.
@@ -519,8 +359,7 @@ impl Mutation {
                 UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_opt_deref(), input.role)?;
             app(ctx)?.upsert_user(&command(ctx, &call)?, draft).await
         };
-        let Did { done, replayed, .. } = user.await.map_err(below)?;
-        Ok(UserPayload { user: User(done), client_mutation_id: call.client_mutation_id, replayed })
+        Ok(UserPayload::new(user.await.map_err(below)?, call))
     }
 
     /// Makes a group, or changes the one of the same account. Managers only.
@@ -770,18 +609,6 @@ async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, call: Call) -> Result<
         let command = command(ctx, &call)?;
         app(ctx)?.ingest_alerts(&command, asked?).await
     };
-    let Ingested { alerts, created, updated, unchanged, incident, correlations, position, replayed } =
-        ingested.await.map_err(|error| below(error.reworded(&[("addTags", "systemTags")])))?;
-    let view = View::fresh(ctx)?;
-    Ok(IngestPayload {
-        correlations: correlations.into_iter().map(|correlated| Correlation::new(&view, correlated)).collect(),
-        alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
-        created,
-        updated,
-        unchanged,
-        incident: incident.map(|incident| Incident::new(view, incident)),
-        position: position.to_string(),
-        client_mutation_id: call.client_mutation_id,
-        replayed,
-    })
+    let ingested = ingested.await.map_err(|error| below(error.reworded(&[("addTags", "systemTags")])))?;
+    IngestPayload::new(ctx, ingested, call)
 }
