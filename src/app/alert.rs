@@ -280,7 +280,7 @@ impl App {
             return Err(Error::not_found("incident", target).at("into.incident"));
         }
         if let Into::Incident(target) = into
-            && let Some(incident) = holders.get(&target)
+            && let Some(incident) = holders.get(target)
         {
             incident.writable()?;
         }

@@ -43,7 +43,7 @@ pub enum BulkTarget {
     /// These; one that is not there has its refusal among the results.
     Incidents(Vec<IncidentId>),
     /// Those that a filter selects when the job is made.
-    Queue(QueueFilter),
+    Queue(Box<QueueFilter>),
 }
 
 /// Who is told of work, and of work done.
@@ -237,10 +237,11 @@ impl App {
                     tx.lock_incidents(&waiting.iter().map(|item| item.incident).collect::<Vec<_>>()).await?;
                     let mut results = Vec::with_capacity(waiting.len());
                     for BulkItem { ordinal, incident, .. } in waiting {
-                        let result = match tx.part(self.change_one(&tx, &command, incident, &job.edit)).await? {
-                            Ok(changed) => BulkResult::done(changed),
-                            Err(refusal) => BulkResult::refused(&refusal),
-                        };
+                        let result =
+                            match Box::pin(tx.part(self.change_one(&tx, &command, incident, &job.edit))).await? {
+                                Ok(changed) => BulkResult::done(changed),
+                                Err(refusal) => BulkResult::refused(&refusal),
+                            };
                         results.push((ordinal, result));
                     }
                     tx.settle_bulk_items(job.id, &results).await?;

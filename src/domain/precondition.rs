@@ -52,7 +52,7 @@ pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[EntryKind],
             Some(Touched { change, field: entry.kind(), from, to })
         })
     });
-    refuse(&format!("INC-{}", incident.number), expected, touched.collect())
+    refuse(&format!("INC-{}", incident.number), expected, &touched.collect::<Vec<_>>())
 }
 
 /// The same for an alert, whose changes stand in the log of the incident that holds it.
@@ -63,13 +63,13 @@ pub fn alert_unchanged_since(alert: AlertId, expected: u64, fields: &[EntryKind]
             _ => None,
         });
         deltas
-            .flat_map(move |delta| of_alert(delta))
+            .flat_map(of_alert)
             .filter_map(move |(field, from, to)| fields.contains(&field).then_some(Touched { change, field, from, to }))
     });
-    refuse("the alert", expected, touched.collect())
+    refuse("the alert", expected, &touched.collect::<Vec<_>>())
 }
 
-fn refuse(what: &str, expected: u64, touched: Vec<Touched<'_>>) -> Result<()> {
+fn refuse(what: &str, expected: u64, touched: &[Touched<'_>]) -> Result<()> {
     let Some(last) = touched.last() else { return Ok(()) };
     let by = name(&last.change.body.actor);
     let message = format!(

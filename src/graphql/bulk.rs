@@ -150,7 +150,7 @@ pub enum BulkTargetInput {
     /// These, by global id; at most 100,000, as far as the request's size allows.
     Ids(Vec<ID>),
     /// Those that this filter selects at this moment; at most 100,000. Where it names no status it means `NEW` and `ACTIVE`.
-    Filter(IncidentFilterInput),
+    Filter(Box<IncidentFilterInput>),
 }
 
 /// What to do to each incident. Absent fields stay; a null clears.
@@ -229,7 +229,7 @@ impl BulkUpdateIncidentsInput {
             }
             BulkTargetInput::Filter(filter) => {
                 let filter = filter.read().and_then(|filter| QueueFilter::resolve(&filter, caller));
-                BulkTarget::Queue(filter.map_err(|error| error.below("target"))?)
+                BulkTarget::Queue(Box::new(filter.map_err(|error| error.below("target"))?))
             }
         };
         let edit = self.edit.read(caller).map_err(|error| error.below("edit"))?;
