@@ -19,6 +19,7 @@ each_database!(
     a_key_belongs_to_its_caller_for_a_day,
     an_incident_that_was_deleted_since_is_not_there_for_a_retry,
     every_kind_of_mutation_is_done_once,
+    a_retry_of_an_announcement_has_an_upload_of_its_own,
     a_crash_between_commit_and_answer_does_nothing_twice,
 );
 
@@ -198,6 +199,54 @@ async fn every_kind_of_mutation_is_done_once(database: TestDatabase) {
     desk.act("upsertUser", keyed(role.clone(), "role")).await;
     desk.user("ana", "RESPONDER").await;
     assert_eq!(desk.act("upsertUser", keyed(role, "role")).await["user"]["role"], "RESPONDER");
+
+    let (one, two) =
+        (desk.incident("Cloud key in a public gist").await, desk.incident("Cloud key used from abroad").await);
+    let merge = keyed(json!({ "sourceId": one, "targetId": two }), "merge");
+    let merged = desk.act("mergeIncidents", merge.clone()).await;
+    desk.act("undoMerge", json!({ "incidentId": one })).await;
+    let again = desk.act("mergeIncidents", merge).await;
+    assert_eq!(
+        (&again["position"], &again["source"]["status"]),
+        (&merged["position"], &json!("NEW")),
+        "it stays undone"
+    );
+
+    let pin = json!({ "incidentId": one, "title": "Key used by an unknown agent", "query": "CloudTrail", "rows": [{ "n": 1 }] });
+    let pinned = desk.act("addBookmark", keyed(pin.clone(), "pin")).await;
+    assert_eq!(desk.act("addBookmark", keyed(pin, "pin")).await["bookmark"]["id"], pinned["bookmark"]["id"]);
+
+    let view = json!({ "name": "Cloud keys", "filter": { "text": "cloud key" } });
+    let saved = desk.act("createView", keyed(view.clone(), "view")).await;
+    desk.act("updateView", json!({ "viewId": saved["view"]["id"], "name": "Keys" })).await;
+    let again = desk.act("createView", keyed(view.clone(), "view")).await;
+    assert_eq!((&again["view"]["id"], &again["view"]["name"]), (&saved["view"]["id"], &json!("Keys")));
+    assert_eq!(desk.deny("createView", view).await.code, "CONFLICT", "without the key its slug is taken");
+    let delete = keyed(json!({ "viewId": saved["view"]["id"] }), "delete view");
+    let deleted = desk.act("deleteView", delete.clone()).await;
+    assert_eq!(desk.act("deleteView", delete).await, deleted);
+    let gone = json!({ "name": "Cloud keys", "filter": { "text": "cloud key" }, "idempotencyKey": "view" });
+    assert_eq!(desk.deny("createView", gone).await.code, "NOT_FOUND");
+}
+
+async fn a_retry_of_an_announcement_has_an_upload_of_its_own(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let incident = desk.incident("Consent prompt of an unknown app").await;
+    let png = b"\x89PNG\r\n\x1a\nthe prompt".to_vec();
+    let announce = "mutation($input: CreateAttachmentInput!) { createAttachment(input: $input) {
+        replayed uploadUrl attachment { id state } } }";
+    let input = json!({ "incidentId": incident, "name": "prompt.png", "size": png.len(), "type": "PNG", "idempotencyKey": "shot" });
+    let announced = async || desk.data(announce, json!({ "input": input })).await["createAttachment"].take();
+    let (first, second) = (announced().await, announced().await);
+    assert_eq!((&second["replayed"], &second["attachment"]), (&json!(true), &first["attachment"]));
+    let put = async |url: &Value| {
+        let url = format!("{}{}", desk.url, url.as_str().expect("a path"));
+        reqwest::Client::new().put(url).body(png.clone()).send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(put(&first["uploadUrl"]).await, 404, "its token is void");
+    assert_eq!(put(&second["uploadUrl"]).await, 200);
+    let third = announced().await;
+    assert_eq!((&third["uploadUrl"], &third["attachment"]["state"]), (&Value::Null, &json!("STORED")));
 }
 
 /// How often the server is killed.

@@ -93,3 +93,38 @@ fn the_guard_knows_every_list_without_pages() {
 
 /// Types that cost one field each.
 const LEAVES: [&str; 6] = ["String", "Int", "ID", "DateTime", "QueueField", "EntryKind"];
+
+/// Each mutation takes a key for a retry and a name, and says what became of both.
+#[test]
+fn every_mutation_takes_an_idempotency_key() {
+    let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
+    let (mut inputs, mut answers) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    let mut mutations = Vec::new();
+    for definition in schema.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let name = definition.node.name.node.to_string();
+        match definition.node.kind {
+            TypeKind::InputObject(input) => {
+                let fields = input.fields.into_iter().map(|field| field.node.name.node.to_string());
+                inputs.insert(name, fields.collect::<Vec<_>>());
+            }
+            TypeKind::Object(object) if name == "Mutation" => mutations = object.fields,
+            TypeKind::Object(object) => {
+                let fields = object.fields.into_iter().map(|field| field.node.name.node.to_string());
+                answers.insert(name, fields.collect::<Vec<_>>());
+            }
+            _ => {}
+        }
+    }
+    assert!(mutations.len() > 30, "{} mutations", mutations.len());
+    for mutation in mutations.into_iter().map(|field| field.node) {
+        let input = inputs[&mutation.arguments[0].node.ty.node.base.to_string()].clone();
+        let answer = answers[&mutation.ty.node.base.to_string()].clone();
+        for (fields, wanted) in
+            [(input, ["clientMutationId", "idempotencyKey"]), (answer, ["clientMutationId", "replayed"])]
+        {
+            let missing: Vec<&str> = wanted.into_iter().filter(|field| !fields.iter().any(|it| it == field)).collect();
+            assert!(missing.is_empty(), "{} lacks {missing:?}", mutation.name.node);
+        }
+    }
+}
