@@ -417,6 +417,7 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
     // Ends with the process: the floor is where the last hour left it.
     tokio::spawn(app.clone().keep_tidy(floor));
     tokio::spawn(app.clone().keep_attachments());
+    tokio::spawn(app.clone().work_on_jobs());
     let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
     let desk = Desk::new(
         app.clone(),

@@ -93,7 +93,11 @@ impl Repeatable for Attachment {
     }
 
     async fn again(reader: &Reader, id: AttachmentId) -> Result<Self> {
-        reader.attachments(&[id]).await?.pop().ok_or_else(|| Error::not_found("attachment", id))
+        let found = reader.attachments(&[id]).await?.pop().ok_or_else(|| Error::not_found("attachment", id))?;
+        match reader.incident(found.incident).await? {
+            Some(_) => Ok(found),
+            None => Err(Error::not_found("incident", found.incident)),
+        }
     }
 }
 
@@ -262,12 +266,15 @@ impl App {
     }
 
     async fn undo_upload(&self, id: AttachmentId, upload: Upload) -> Result<()> {
-        self.objects.forget(id).await?;
         self.store
             .transact(|tx| {
                 Box::pin(async move {
                     match tx.lock_attachment(id).await? {
-                        Some(found) if found.upload == Some(upload) => tx.save_upload(id, None).await,
+                        // While the row is locked nobody else begins, so these are this upload's bytes.
+                        Some(found) if found.upload == Some(upload) => {
+                            self.objects.forget(id).await?;
+                            tx.save_upload(id, None).await
+                        }
                         _ => Ok(()),
                     }
                 })
@@ -300,18 +307,30 @@ impl App {
         loop {
             let gone = self.store.read().await?.attachments_never_uploaded(before, SWEPT_AT_ONCE).await?;
             for id in &gone {
-                self.objects.forget(*id).await?;
+                self.sweep_attachment(*id, before).await?;
             }
-            self.store
-                .transact(|tx| {
-                    let gone = gone.clone();
-                    Box::pin(async move { tx.delete_never_uploaded(&gone).await })
-                })
-                .await?;
             if (gone.len() as u64) < SWEPT_AT_ONCE {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes one away, unless a retry has announced it anew since the look.
+    async fn sweep_attachment(&self, id: AttachmentId, before: Instant) -> Result<()> {
+        self.store
+            .transact(|tx| {
+                Box::pin(async move {
+                    let found = tx.lock_attachment(id).await?;
+                    let never_came = |it: &Uploadable| it.attachment.stored.is_none() && it.ticket.expires_at < before;
+                    if !found.is_some_and(|found| never_came(&found)) {
+                        return Ok(());
+                    }
+                    self.objects.forget(id).await?;
+                    tx.delete_never_uploaded(&[id]).await
+                })
+            })
+            .await?;
+        Ok(())
     }
 
     /// Sweeps attachments, for ever.

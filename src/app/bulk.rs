@@ -90,10 +90,14 @@ impl BulkTarget {
 }
 
 impl App {
-    /// How many incidents a job would have.
-    pub async fn count_bulk(&self, command: &Command, target: &BulkTarget) -> Result<u64> {
+    /// How many incidents a job would have; refused where the job would be.
+    pub async fn count_bulk(&self, command: &Command, target: &BulkTarget, edit: BulkEdit) -> Result<u64> {
         command.require(Role::Responder, "change incidents in bulk")?;
-        Ok(target.freeze(&self.store.read().await?).await?.len() as u64)
+        let reader = self.store.read().await?;
+        if let Some(Some(owner)) = edit.checked()?.owner {
+            known_owner(&reader, owner).await?;
+        }
+        Ok(target.freeze(&reader).await?.len() as u64)
     }
 
     /// Makes a job; its work begins at once, and goes on after a restart, on any node.
@@ -191,8 +195,8 @@ impl App {
         }
     }
 
-    /// Does the work of jobs, for ever.
-    pub(super) async fn work_on_jobs(self) {
+    /// Does the work of jobs, by the policies of this desk, for ever.
+    pub async fn work_on_jobs(self) {
         let mut chunk = BULK_CHUNK_INCIDENTS;
         loop {
             match self.work_on_chunk(chunk).await {
@@ -226,6 +230,10 @@ impl App {
 
     /// Changes the next incidents of the oldest job: all of them, or none if the transaction fails.
     async fn work_on_chunk(&self, size: usize) -> Result<Turn> {
+        // A desk without jobs is not written to every few seconds.
+        if !self.store.read().await?.has_bulk_work().await? {
+            return Ok(Turn::Nothing);
+        }
         let (turn, head) = self
             .store
             .transact(|tx| {
@@ -309,10 +317,10 @@ impl Jobs {
     }
 }
 
-async fn known_owner(tx: &Tx, id: OwnerId) -> Result<()> {
+async fn known_owner(reader: &Reader, id: OwnerId) -> Result<()> {
     let (noun, path) = match id {
         OwnerId::User(_) => ("user", "edit.owner.user"),
         OwnerId::Group(_) => ("group", "edit.owner.group"),
     };
-    tx.owner(id).await?.map(drop).ok_or_else(|| Error::not_found(noun, id).at(path))
+    reader.owner(id).await?.map(drop).ok_or_else(|| Error::not_found(noun, id).at(path))
 }

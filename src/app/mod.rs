@@ -21,7 +21,7 @@ pub mod view;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use self::bulk::Jobs;
 
@@ -103,8 +103,8 @@ impl App {
         }
     }
 
-    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay and the work on
-    /// bulk jobs. No policy is set. Both run until the handle is aborted or the process ends.
+    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. No policy is
+    /// set. The relay runs until its handle is aborted or the process ends.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
@@ -112,14 +112,8 @@ impl App {
         let app = Self { store, hub, clock, jobs, policies, objects };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
-        let open = app.clone();
-        let work = tokio::spawn(async move {
-            // Ends with the relay.
-            let mut jobs = JoinSet::new();
-            jobs.spawn(open.clone().work_on_jobs());
-            relay::run(open.store, open.hub, start).await;
-        });
-        Ok((app, work))
+        let relay = tokio::spawn(relay::run(app.store.clone(), app.hub.clone(), start));
+        Ok((app, relay))
     }
 }
 

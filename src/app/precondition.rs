@@ -3,24 +3,32 @@
 use super::alert::AlertEdit;
 use super::incident::{IncidentEdit, Work};
 use crate::domain::change::{Change, EntryKind};
-use crate::domain::incident::Incident;
+use crate::domain::incident::{Incident, Status};
 use crate::domain::precondition::{self, FIELDS};
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{ActivityFilter, Span};
 
-/// The most changes since the known version that are looked at: enough for the newest ones to be named.
+/// The most changes of a field since the known version that are read: enough for the newest ones to be named.
 const CHANGES_READ_MAX: u64 = 100;
 
+/// The most changes of alerts since the known version that are read. Which alert is not in an index, and an incident of a noisy
+/// feed has thousands; who knows none of the newest so many is asked to read again.
+const ALERT_CHANGES_READ_MAX: u64 = 1_000;
+
 impl IncidentEdit {
-    /// The fields that it writes and that do not commute.
-    fn fields(&self) -> Vec<EntryKind> {
+    /// The fields of the incident that it writes and that do not commute.
+    fn fields(&self, incident: &Incident) -> Vec<EntryKind> {
         let patch = &self.patch;
+        let reopens_for_alerts = self.reopen && !self.link.is_empty();
+        let opens = reopens_for_alerts || patch.status.is_some_and(|status| status != Status::Resolved);
+        // With the resolution its note goes.
+        let clears_note = opens && incident.status == Status::Resolved;
         let writes = |field: &EntryKind| match field {
             EntryKind::Title => patch.title.is_some(),
             EntryKind::Description => patch.description.is_some(),
             EntryKind::Severity => patch.severity.is_some(),
-            EntryKind::Status => patch.status.is_some(),
-            EntryKind::ResolutionNote => patch.note.is_some(),
+            EntryKind::Status => patch.status.is_some() || reopens_for_alerts,
+            EntryKind::ResolutionNote => patch.note.is_some() || clears_note,
             EntryKind::Classification => patch.classification.is_some(),
             EntryKind::Owner => self.owner.is_some(),
             EntryKind::Activity => patch.first_activity_at.is_some() || patch.last_activity_at.is_some(),
@@ -44,7 +52,7 @@ impl AlertEdit {
 impl Work<'_> {
     /// Refuses an edit whose caller does not know the locked incident's fields as they are.
     pub(super) async fn expect(&self, incident: &Incident, edit: &IncidentEdit) -> Result<()> {
-        self.expect_fields(incident, edit.expected_version, &edit.fields()).await
+        self.expect_fields(incident, edit.expected_version, &edit.fields(incident)).await
     }
 
     /// The same for fields of the caller's choice.
@@ -56,7 +64,7 @@ impl Work<'_> {
     ) -> Result<()> {
         let Some(expected) = expected else { return Ok(()) };
         precondition::reached(incident, expected)?;
-        let since = self.since(incident.id, expected, fields.to_vec()).await?;
+        let since = self.since(incident.id, expected, fields.to_vec(), CHANGES_READ_MAX).await?;
         precondition::unchanged_since(incident, expected, fields, &since)
     }
 
@@ -66,14 +74,25 @@ impl Work<'_> {
         let Some(holder) = holder else {
             return Err(Error::invalid("expectedVersion", "an alert of no incident has no version"));
         };
-        precondition::reached(holder, expected)?;
-        let since = self.since(holder.id, expected, vec![EntryKind::AlertsChanged]).await?;
-        precondition::alert_unchanged_since(id, expected, &edit.fields(), &since)
+        precondition::held_by(holder, expected)?;
+        let kinds = vec![EntryKind::AlertsChanged, EntryKind::AlertsLinked];
+        let since = self.since(holder.id, expected, kinds, ALERT_CHANGES_READ_MAX).await?;
+        if since.len() as u64 == ALERT_CHANGES_READ_MAX {
+            return Err(precondition::too_long_ago(holder, expected));
+        }
+        precondition::alert_unchanged_since(id, holder, expected, &edit.fields(), &since)
     }
 
-    async fn since(&self, incident: IncidentId, version: u64, kinds: Vec<EntryKind>) -> Result<Vec<Change>> {
+    /// The newest changes of these kinds after a version, oldest first.
+    async fn since(
+        &self,
+        incident: IncidentId,
+        version: u64,
+        kinds: Vec<EntryKind>,
+        limit: u64,
+    ) -> Result<Vec<Change>> {
         let filter = ActivityFilter { kinds: Some(kinds), ..ActivityFilter::default() };
-        let newest = Span { after: Some(version), before: None, from_end: true, limit: CHANGES_READ_MAX };
+        let newest = Span { after: Some(version), before: None, from_end: true, limit };
         self.tx.activity(incident, &filter, newest).await
     }
 }

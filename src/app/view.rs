@@ -43,7 +43,11 @@ impl Left {
     /// A retry may come when the view is gone, or another's alone.
     fn seen_by(self, actor: &Actor) -> Result<SavedView> {
         let view = self.view.filter(|view| view.is_there_for(actor.user.id));
-        view.ok_or_else(|| Error::not_found("view", "of this key any more"))
+        Self { view, ..self }.there()
+    }
+
+    fn there(self) -> Result<SavedView> {
+        self.view.ok_or_else(|| Error::not_found("view", "of this key any more"))
     }
 }
 
@@ -82,8 +86,9 @@ impl App {
                     if after == before {
                         return Ok(Left { view: Some(before), changed: false });
                     }
+                    // Also of one that it shared when it might.
+                    may_share(&actor, after.visibility)?;
                     if after.visibility != before.visibility {
-                        may_share(&actor, after.visibility)?;
                         shared_within_bounds(&tx, &after).await?;
                     }
                     let after = SavedView { updated_at: command.at, ..after };
@@ -92,7 +97,13 @@ impl App {
                 })
             })
             .await?;
-        did.map(|left| Ok((left.clone().seen_by(actor)?, left.changed)))
+        let replayed = did.replayed;
+        did.map(|left| {
+            let changed = left.changed;
+            // A manager who makes another's view private is shown what came of it, once.
+            let view = if replayed { left.seen_by(actor)? } else { left.there()? };
+            Ok((view, changed))
+        })
     }
 
     /// Deletes a view. Its owner may, and a manager.

@@ -55,8 +55,43 @@ pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[EntryKind],
     refuse(&format!("INC-{}", incident.number), expected, &touched.collect::<Vec<_>>())
 }
 
-/// The same for an alert, whose changes stand in the log of the incident that holds it.
-pub fn alert_unchanged_since(alert: AlertId, expected: u64, fields: &[EntryKind], since: &[Change]) -> Result<()> {
+/// Refuses a version that the incident that holds an alert has not reached: the alert may have come from another one, whose
+/// version that is.
+pub fn held_by(holder: &Incident, expected: u64) -> Result<()> {
+    if expected <= holder.version {
+        return Ok(());
+    }
+    let message = format!("the alert is in INC-{}, which is at version {} yet", holder.number, holder.version);
+    Err(Error::conflict(message, json!({ "incident": holder.id.to_string(), "version": holder.version })))
+}
+
+/// Refuses a version since which more has happened than is looked at.
+pub fn too_long_ago(holder: &Incident, expected: u64) -> Error {
+    let message =
+        format!("too much has changed in INC-{} since version {expected}: read the alert again", holder.number);
+    Error::conflict(message, json!({ "version": holder.version }))
+}
+
+/// The same as [`unchanged_since`] for an alert, whose changes stand in the log of the incident that holds it. One that came
+/// there after the version was another incident's when its caller read it.
+pub fn alert_unchanged_since(
+    alert: AlertId,
+    holder: &Incident,
+    expected: u64,
+    fields: &[EntryKind],
+    since: &[Change],
+) -> Result<()> {
+    let came = since.iter().find(|change| {
+        let comes = |entry: &Entry| matches!(entry, Entry::AlertsLinked { alerts, .. } if alerts.contains(&alert));
+        change.body.entries.iter().any(comes)
+    });
+    if let Some(change) = came {
+        let message = format!("the alert came to INC-{} after version {expected}: read it again", holder.number);
+        return Err(Error::conflict(
+            message,
+            json!({ "incident": holder.id.to_string(), "version": change.version() }),
+        ));
+    }
     let touched = since.iter().flat_map(|change| {
         let deltas = change.body.entries.iter().filter_map(|entry| match entry {
             Entry::AlertsChanged { alerts } => alerts.iter().find(|delta| delta.alert == alert),

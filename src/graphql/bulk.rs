@@ -188,7 +188,7 @@ pub struct BulkUpdateIncidentsInput {
     target: BulkTargetInput,
     /// What to do to each.
     edit: BulkEditInput,
-    /// Whether only to count the incidents: nothing changes, and there is no job.
+    /// Whether only to count the incidents: nothing changes, and there is no job. So it takes no idempotency key.
     #[graphql(default)]
     pub dry_run: bool,
     /// What it is called, and its key.

@@ -414,7 +414,7 @@ impl Mutation {
             let (app, command) = (app(ctx)?, command(ctx, &call)?);
             let (target, edit) = input.read(viewer(ctx)?)?;
             match dry_run {
-                true => Ok((app.count_bulk(&command, &target).await?, None)),
+                true => Ok((app.count_bulk(&command, &target, edit).await?, None)),
                 false => {
                     let did = app.start_bulk(&command, target, edit).await?;
                     Ok((did.done.total, Some(did)))

@@ -98,6 +98,12 @@ impl From<item::Model> for BulkItem {
 }
 
 impl Reader {
+    /// Whether there is a job that is not done.
+    pub async fn has_bulk_work(&self) -> Result<bool> {
+        let running = job::Entity::find().filter(job::Column::State.eq(BulkState::Running));
+        Ok(running.limit(1).one(self.conn()).await?.is_some())
+    }
+
     /// The job of this id.
     pub async fn bulk_job(&self, id: BulkJobId) -> Result<Option<BulkJob>> {
         job::Entity::find_by_id(id.0).one(self.conn()).await?.map(BulkJob::try_from).transpose()

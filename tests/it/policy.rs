@@ -14,6 +14,7 @@ each_database!(
     what_a_policy_asked_for_cannot_be_taken_away,
     only_the_role_that_may_reopen_finds_a_way_back,
     an_import_tells_what_others_did,
+    a_job_obeys_them_for_each_incident,
 );
 
 async fn desk(database: &TestDatabase, policies: Policies) -> TestDesk {
@@ -181,4 +182,34 @@ async fn an_import_tells_what_others_did(database: TestDatabase) {
     assert_eq!(summary.bad_total, 0, "{:?}", summary.bad);
     let read = desk.data("{ incidents { nodes { title status } } }", json!({})).await;
     assert_eq!(read["incidents"]["nodes"], json!([{ "title": "Phishing wave", "status": "ACTIVE" }]));
+}
+
+async fn a_job_obeys_them_for_each_incident(database: TestDatabase) {
+    let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
+    let desk = desk(&database, all).await;
+    desk.user("rita", "RESPONDER").await;
+    let (open, closed) = (desk.incident("Beacon every four minutes").await, desk.incident("Odd scheduled task").await);
+    let pair = json!({ "truePositive": "MALWARE" });
+    desk.act("resolveIncident", json!({ "incidentId": closed, "note": "removed", "classification": pair })).await;
+    for (incident, edit, code) in [
+        (&open, json!({ "status": "RESOLVED", "note": "removed" }), "INVALID"),
+        (&open, json!({ "status": "RESOLVED", "classification": pair }), "INVALID"),
+        (&closed, json!({ "note": null }), "INVALID"),
+        (&closed, json!({ "classification": null }), "INVALID"),
+        (&closed, json!({ "status": "ACTIVE" }), "FORBIDDEN"),
+    ] {
+        let before = desk.read(incident).await;
+        let query = "mutation($ids: [ID!]!, $edit: BulkEditInput!) {
+            bulkUpdateIncidents(input: { target: { ids: $ids }, edit: $edit }) { job { id } } }";
+        let made = desk.data_as(Some("rita"), query, json!({ "ids": [incident], "edit": edit })).await;
+        let progress =
+            "subscription($id: ID!) { bulkProgress(id: $id) { state items(first: 1) { nodes { outcome code } } } }";
+        let mut job = desk.follow(progress, json!({ "id": made["bulkUpdateIncidents"]["job"]["id"] })).await;
+        let mut last = job.item().await;
+        while last["state"] == "RUNNING" {
+            last = job.item().await;
+        }
+        assert_eq!(last["items"]["nodes"][0], json!({ "outcome": "REFUSED", "code": code }), "{edit}");
+        assert_eq!(desk.read(incident).await, before, "{edit}");
+    }
 }

@@ -14,6 +14,8 @@ each_database!(
     a_version_that_is_not_reached_is_invalid,
     deleting_conflicts_with_any_field_that_changed,
     an_alert_is_expected_as_its_incident_knows_it,
+    an_alert_that_came_from_another_incident_is_to_be_read_again,
+    what_reopens_conflicts_with_a_resolution_and_with_its_note,
 );
 
 /// Each mutation of one field, and what it is given.
@@ -171,4 +173,40 @@ async fn an_alert_is_expected_as_its_incident_knows_it(database: TestDatabase) {
     let free = &desk.alerts(&["3"]).await[0];
     let refusal = desk.deny("updateAlert", edit(&json!(free), json!({ "status": "RESOLVED" }))).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.expectedVersion")));
+}
+
+async fn an_alert_that_came_from_another_incident_is_to_be_read_again(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let taken = desk.ingest(vec![report("1", json!({})), report("2", json!({}))], json!({ "newIncident": true })).await;
+    let (alert, source) = (taken["alerts"][0]["id"].clone(), taken["incident"]["id"].clone());
+    let target = desk.incident("The same actor on the file server").await;
+    desk.act("updateAlert", json!({ "alertId": alert, "status": "ACTIVE" })).await;
+    let edit = |version: u64| json!({ "alertId": alert, "status": "RESOLVED", "expectedVersion": version });
+    assert_eq!(desk.deny("updateAlert", edit(1)).await.code, "CONFLICT");
+    desk.act("mergeIncidents", json!({ "sourceId": source, "targetId": target })).await;
+    for seen in [1, 7] {
+        assert_eq!(desk.deny("updateAlert", edit(seen)).await.code, "CONFLICT", "version {seen} of which incident");
+    }
+    // However much has happened to others meanwhile.
+    let other = taken["alerts"][1]["id"].clone();
+    desk.act("updateAlert", edit(2)).await;
+    for round in 0..101 {
+        let status = ["ACTIVE", "NEW"][round % 2];
+        desk.act("updateAlert", json!({ "alertId": other, "status": status })).await;
+    }
+    let late = json!({ "alertId": alert, "status": "NEW", "expectedVersion": 2 });
+    assert_eq!(desk.deny("updateAlert", late).await.now["changes"][0]["to"], "RESOLVED");
+}
+
+async fn what_reopens_conflicts_with_a_resolution_and_with_its_note(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let alerts = desk.alerts(&["1"]).await;
+    let id = desk.incident("Scheduled task that downloads").await;
+    desk.act("resolveIncident", json!({ "incidentId": id, "note": "an updater" })).await;
+    let link = json!({ "linkAlerts": alerts, "reopen": true, "expectedVersion": 1 });
+    assert_eq!(desk.update_denied(&id, link).await.now["changes"][0]["field"], "STATUS");
+    desk.update(&id, json!({ "note": "an updater, checked twice" })).await;
+    let reopen = json!({ "incidentId": id, "expectedVersion": 2 });
+    assert_eq!(desk.deny("reopenIncident", reopen).await.now["changes"][0]["field"], "RESOLUTION_NOTE");
+    desk.act("reopenIncident", json!({ "incidentId": id, "expectedVersion": 3 })).await;
 }

@@ -28,9 +28,13 @@ impl Sent {
     pub(crate) fn watch(&self) -> Watch {
         let sent = self.0.clone();
         Arc::new(move |statement: &Statement| {
-            // The relay reads on beside every request.
-            let of_the_relay = ["FROM \"change\" WHERE \"change\".\"position\" > ", "\"log_head\".\"position\" >= "];
-            if !of_the_relay.iter().any(|its| statement.sql.contains(its)) {
+            // The relay reads on beside every request, and jobs are looked for.
+            let of_the_desk = [
+                "FROM \"change\" WHERE \"change\".\"position\" > ",
+                "\"log_head\".\"position\" >= ",
+                "FROM \"bulk_job\" WHERE \"bulk_job\".\"state\" = ",
+            ];
+            if !of_the_desk.iter().any(|its| statement.sql.contains(its)) {
                 sent.lock().unwrap_or_else(PoisonError::into_inner).push(statement.clone());
             }
         })

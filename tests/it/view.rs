@@ -203,6 +203,15 @@ async fn a_shared_view_is_changed_by_its_owner_and_by_managers(database: TestDat
         let name = format!("By {}", account.unwrap_or_default());
         assert_eq!(desk.act_as(account, "updateView", rename(&name)).await["view"]["name"], name);
     }
+    // Who may only read any more changes nothing that others see; its view may still be taken back.
+    desk.user("ana", "READER").await;
+    assert_eq!(desk.deny_as(Some("ana"), "updateView", rename("Still mine")).await.code, "FORBIDDEN");
+    let hide = json!({ "viewId": id, "visibility": "PRIVATE", "idempotencyKey": "hide" });
+    let hidden = desk.act_as(Some("max"), "updateView", hide.clone()).await;
+    assert_eq!((&hidden["changed"], &hidden["view"]["visibility"]), (&json!(true), &json!("PRIVATE")));
+    assert_eq!(desk.deny_as(Some("max"), "updateView", hide).await.code, "NOT_FOUND", "it is ana's alone now");
+    desk.user("ana", "RESPONDER").await;
+    desk.act_as(Some("ana"), "updateView", json!({ "viewId": id, "visibility": "SHARED" })).await;
     let gone = desk.act_as(Some("max"), "deleteView", json!({ "viewId": id })).await;
     assert_eq!(gone["deletedId"], id);
     assert_eq!(desk.refused(&by_slug(), json!({ "slug": "first-line" })).await.code, "NOT_FOUND");

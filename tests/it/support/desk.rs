@@ -109,6 +109,7 @@ impl TestDesk {
         let attachments = tempfile::tempdir().expect("a folder");
         let objects = options.objects.unwrap_or_else(|| Objects::in_folder(attachments.path().to_owned()));
         let app = app.with_objects(objects);
+        let jobs = tokio::spawn(app.clone().work_on_jobs());
         let source = Source { store, hub: app.hub.clone(), heartbeat: options.heartbeat };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, options.limits));
         let desk = desk.signing(Some(signing_key()));
@@ -124,7 +125,7 @@ impl TestDesk {
             attachments,
             http: reqwest::Client::new(),
             stop,
-            tasks: vec![relay, server],
+            tasks: vec![relay, jobs, server],
         }
     }
 
