@@ -181,8 +181,8 @@ impl Store {
         let store = if options.url.starts_with("sqlite:") {
             Self {
                 // One writer: SQLite has one anyway, and a queue in the pool is fair where its lock is not.
-                writer: Database::connect(sqlite(&options, 1, false)).await?,
-                reader: Database::connect(sqlite(&options, options.connections, true)).await?,
+                writer: open(sqlite(&options, 1, false)).await?,
+                reader: open(sqlite(&options, options.connections, true)).await?,
                 options: Arc::new(options),
                 doubt,
             }
@@ -394,6 +394,22 @@ impl Store {
         self.reader.close_by_ref().await?;
         self.writer.close_by_ref().await.map_err(Error::from)
     }
+}
+
+/// Opens a file that others may be opening for the first time too: who finds them turning it over to a write-ahead log is told
+/// at once that it is busy, whatever time it would wait for a lock.
+async fn open(connect: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
+    let is_busy = |error: &DbErr| !matches!(error, DbErr::ConnectionAcquire(_)) && is_transient(error);
+    let mut pause = TRANSACT_PAUSE;
+    for _ in 1..TRANSACT_TRIES_MAX {
+        match Database::connect(connect.clone()).await {
+            Err(error) if is_busy(&error) => debug!(%error, "the file is being opened by others, trying again"),
+            outcome => return outcome,
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Database::connect(connect).await
 }
 
 /// A transaction of SQLite that writes from its start: one that reads first may find that it cannot write any more.
