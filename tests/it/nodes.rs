@@ -13,7 +13,7 @@ use crate::support::postgres::Cluster;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::stream::{QUEUE, offset, present, short};
-use crate::support::waiting::a_moment;
+use crate::support::waiting::{PATIENCE, a_moment};
 
 /// Until the line of a desk is, or is not, whole.
 async fn until_line_is(desk: &TestDesk, whole: bool) {
@@ -146,7 +146,8 @@ async fn a_node_outlives(fault: Fault) {
         }
         until_line_is(&far, false).await;
         network.lead_to(&database.url);
-        next_changes(&mut queue, 3).await
+        // Long before a request would give up waiting for a connection, which is a minute here.
+        tokio::time::timeout(PATIENCE, next_changes(&mut queue, 3)).await.expect("the stream goes on")
     };
     let (answered, seen) = tokio::join!(asked, meanwhile);
     assert_eq!(seen, [2, 3, 4]);
