@@ -13,6 +13,7 @@ use crate::domain::policy::Policies;
 use crate::domain::{self, Error};
 use crate::realtime::RingLimits;
 use crate::server::routes::Settings;
+use crate::server::work::WorkSettings;
 use crate::storage::{Objects, StoreOptions};
 
 /// The most that a setting of bytes or changes takes: 16 GiB. More is a slip of the hand.
@@ -85,6 +86,11 @@ impl Database {
     /// The folder of an SQLite file.
     pub fn folder(&self) -> Option<&Path> {
         self.file()?.parent().filter(|folder| !folder.as_os_str().is_empty())
+    }
+
+    /// How many operations run at once on its connections.
+    pub fn work(&self) -> WorkSettings {
+        WorkSettings::over(self.database_connections, Duration::from_secs(self.database_wait_seconds))
     }
 
     /// How to reach it; one line of advice where the address is of no known kind.

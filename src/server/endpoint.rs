@@ -7,6 +7,7 @@ use tokio::sync::watch;
 pub use super::asked::Words;
 use crate::domain;
 use crate::domain::position::Position;
+use crate::storage::MutationState;
 
 /// Executes operations for callers that it has let in.
 pub trait Endpoint: Clone + Send + Sync + 'static {
@@ -20,8 +21,8 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// Whose sockets and streams a caller's are counted as.
     fn principal(&self, viewer: &Self::Viewer) -> Vec<u8>;
 
-    /// Executes a query or a mutation.
-    fn execute(&self, request: Request) -> impl Future<Output = Response> + Send;
+    /// Executes a query, or a mutation that notes there when it begins.
+    fn execute(&self, request: Request, mutation: Option<MutationState>) -> impl Future<Output = Response> + Send;
 
     /// Executes a subscription. Dropping the stream ends it. Where the data of the request hold a
     /// [`Track`](crate::realtime::track::Track), a stream that can be shared marks there where each frame stands.

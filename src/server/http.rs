@@ -27,7 +27,7 @@ use super::{
     endpoint::Endpoint,
     following::Following,
     multipart::{self, Mixed},
-    operation::{Body, Parameters, Ready, caught, execute, prepare, refused},
+    operation::{Body, Parameters, Ready, caught, prepare, refused},
     reserved,
     routes::{ACTOR, Served},
     sse::{self, Events},
@@ -152,7 +152,7 @@ impl<'r, E: Endpoint> Call<'r, E> {
                                with the subprotocol graphql-transport-ws";
                 Err(Error::invalid("query", message).into())
             }
-            (_, Some(media)) => Ok(labelled(media, &execute(&served.endpoint, ready).await)),
+            (_, Some(media)) => Ok(labelled(media, &served.work.execute(&served.endpoint, ready).await)),
             (_, None) => Err(not_acceptable()),
         }
     }

@@ -24,7 +24,9 @@ mod sse;
 pub mod streaming;
 mod transport_legacy;
 mod transport_ws;
+pub mod turns;
 pub mod web;
+pub mod work;
 pub mod ws;
 mod ws_operation;
 
@@ -35,6 +37,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Router, middleware};
 use futures_util::stream::{BoxStream, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::callers::Callers;
@@ -43,6 +46,7 @@ use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
 use crate::domain::{self, position::Position, signing::DeskKey};
 use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
+use crate::storage::MutationState;
 
 /// The desk, as the transports see it.
 #[derive(Clone)]
@@ -76,7 +80,12 @@ impl Endpoint for Desk {
         viewer.user.id.0.as_bytes().to_vec()
     }
 
-    async fn execute(&self, request: Request) -> Response {
+    async fn execute(&self, request: Request, mutation: Option<MutationState>) -> Response {
+        let request = match mutation {
+            // In the place of the schema's own.
+            Some(mutation) => request.data(App { store: self.app.store.for_mutation(mutation), ..self.app.clone() }),
+            None => request,
+        };
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
         let response = self.schema.execute(admit_request(request)).await;
         nulls::settle(response, &query, operation_name.as_deref())
@@ -113,16 +122,20 @@ impl Endpoint for Desk {
 }
 
 /// Every route of the server. While no identity is configured all of them answer loopback only (product §9).
+///
+/// What asks the desk is answered on the runtime that this is called on, whatever the one that connections live on; whether
+/// the process lives, and the pages, are answered there.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))
         .route("/incidents/{incident}/log.ndjson", get(export::log))
         .route("/.well-known/watchfloor-signing-key.pem", get(export::key))
         .with_state(desk.clone())
         .merge(attachment::routes(desk.clone()))
+        .layer(middleware::from_fn_with_state(Handle::current(), work::on))
         .merge(graphql_routes(desk, settings, shutdown))
+        .route("/healthz", get(|| async { "ok\n" }))
         .merge(web::routes())
         .fallback(web::not_found)
         .layer(middleware::from_fn(origin::loopback_only))

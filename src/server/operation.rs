@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain,
     graphql::error::{is_request_error, present},
+    storage::MutationState,
 };
 
 /// Where several operations share a socket or a stream the client chooses their ids, and they come back in each message.
@@ -99,11 +100,15 @@ pub(crate) fn refused(error: ServerError) -> Response {
 }
 
 /// Runs a query or a mutation.
-pub(crate) async fn execute<E: Endpoint>(endpoint: &E, ready: Ready<E::Viewer>) -> Response {
+pub(crate) async fn execute<E: Endpoint>(
+    endpoint: &E,
+    ready: Ready<E::Viewer>,
+    mutation: Option<MutationState>,
+) -> Response {
     let mut request = Request::new(ready.query).variables(ready.variables).data(ready.viewer);
     request.operation_name = ready.operation_name;
     request.set_parsed_query(ready.document);
-    present(endpoint.execute(request).await)
+    present(endpoint.execute(request, mutation).await)
 }
 
 /// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.

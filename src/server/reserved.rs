@@ -28,7 +28,7 @@ use super::endpoint::Endpoint;
 use super::following::Following;
 use super::group::Item;
 use super::http::{Call, Refused, actor, url_parameter};
-use super::operation::{OPERATION_ID_BYTES, Parameters, Ready, caught, execute, prepare, refused};
+use super::operation::{OPERATION_ID_BYTES, Parameters, Ready, caught, prepare, refused};
 use super::routes::Served;
 use super::sse::{EventsOf, comment};
 use super::streaming::{Said, StreamSettings, no_stream, of_answer, response, said};
@@ -216,7 +216,7 @@ async fn speak<E: Endpoint>(
 ) -> std::result::Result<Spoken, Refused> {
     let form = EventsOf::operation(id);
     if ready.operation != OperationType::Subscription {
-        let answer = execute(&served.endpoint, ready).await;
+        let answer = served.work.execute(&served.endpoint, ready).await;
         if is_request_error(&answer) {
             return Ok(Spoken::Wrong(Box::new(answer)));
         }

@@ -7,9 +7,11 @@ use axum::{
     Router,
     extract::{ConnectInfo, FromRequestParts, Request, State, ws::WebSocketUpgrade},
     http::header::UPGRADE,
+    middleware,
     response::Response,
     routing,
 };
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{
@@ -20,6 +22,7 @@ use super::{
     http::{self, HttpSettings},
     reserved::{self, Reservations},
     streaming::StreamSettings,
+    work::{self, Work, WorkSettings},
     ws::{self, SocketSettings},
 };
 
@@ -41,6 +44,8 @@ pub struct Settings {
     pub groups: GroupSettings,
     /// How many sockets.
     pub crowd: CrowdSettings,
+    /// How many operations at once.
+    pub work: WorkSettings,
 }
 
 /// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks
@@ -51,14 +56,16 @@ pub struct Settings {
 pub type Shutdown = watch::Receiver<bool>;
 
 /// `GET` and `POST` for operations, `GET` with an upgrade for the socket, `PUT` and `DELETE` for streams of several
-/// operations.
+/// operations. All of them are answered on the runtime that this is called on.
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
     let groups = Groups::new(settings.groups.clone());
+    let work = Work::new(&settings.work, shutdown.clone());
     let (crowd, reservations, settings) = (Crowd::default(), Reservations::default(), Arc::new(settings));
-    let served = Served { endpoint, settings, groups, crowd, reservations, shutdown };
+    let served = Served { endpoint, settings, groups, crowd, reservations, work, shutdown };
     let methods = routing::get(socket_or_get).post(http::post).put(reserved::put).delete(reserved::delete);
     let methods = methods.fallback(http::other_method);
-    Router::new().route("/graphql", methods).with_state(served)
+    let elsewhere = middleware::from_fn_with_state(Handle::current(), work::on);
+    Router::new().route("/graphql", methods).with_state(served).layer(elsewhere)
 }
 
 /// What each request is answered with.
@@ -69,6 +76,7 @@ pub(super) struct Served<E> {
     pub(super) groups: Groups,
     pub(super) crowd: Crowd,
     pub(super) reservations: Reservations,
+    pub(super) work: Work,
     pub(super) shutdown: Shutdown,
 }
 

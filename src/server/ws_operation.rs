@@ -8,7 +8,7 @@ use async_graphql::parser::types::OperationType;
 use super::endpoint::Endpoint;
 use super::following::Following;
 use super::group::Item;
-use super::operation::{Parameters, caught, execute, prepare, refused};
+use super::operation::{Parameters, caught, prepare, refused};
 use super::outbox::{OperationOutbox, Returned};
 use super::routes::Served;
 use crate::domain::Result;
@@ -85,7 +85,7 @@ async fn begin<E: Endpoint>(
         let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
         return Ok(Some(Box::new(following)));
     }
-    let answer = execute(&served.endpoint, ready).await;
+    let answer = served.work.execute(&served.endpoint, ready).await;
     if is_request_error(&answer) {
         return outbox.error(&answer.errors).await.map(|()| None);
     }

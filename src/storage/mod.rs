@@ -20,6 +20,7 @@ mod idempotency;
 mod incident;
 mod line;
 mod merge;
+mod mutation_state;
 mod object;
 mod queue;
 mod report;
@@ -61,6 +62,7 @@ pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};
 pub use evidence::{Moment, StoredChange};
 pub use line::{Line, Word};
+pub use mutation_state::MutationState;
 pub use object::{Objects, Writing};
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;
@@ -123,6 +125,8 @@ pub struct Store {
     reader: DatabaseConnection,
     options: Arc<StoreOptions>,
     doubt: Doubt,
+    /// Noted when the first transaction begins, for the one mutation that this store is used by.
+    mutation: Option<MutationState>,
 }
 
 /// One snapshot of the database: whatever is read through it is true at one position.
@@ -185,13 +189,14 @@ impl Store {
                 reader: open(sqlite(&options, options.connections, true)).await?,
                 options: Arc::new(options),
                 doubt,
+                mutation: None,
             }
         } else {
             let pool = match Database::connect(postgres(&options, &doubt)).await {
                 Ok(pool) => pool,
                 Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
             };
-            Self { writer: pool.clone(), reader: pool, options: Arc::new(options), doubt }
+            Self { writer: pool.clone(), reader: pool, options: Arc::new(options), doubt, mutation: None }
         };
         Ok(store)
     }
@@ -204,6 +209,11 @@ impl Store {
             pool.set_metric_callback(move |info| watch(info.statement));
         }
         Ok(store)
+    }
+
+    /// The same store for one mutation, which is not begun once it was given up.
+    pub fn for_mutation(&self, mutation: MutationState) -> Self {
+        Self { mutation: Some(mutation), ..self.clone() }
     }
 
     /// Brings the schema up to date and makes the head of the log. Two nodes that start at once take turns.
@@ -301,6 +311,7 @@ impl Store {
             Error::Busy => Error::unavailable("the desk is busy, try again"),
             fault => fault,
         })?;
+        self.mutation.as_ref().map_or(Ok(()), MutationState::begin)?;
         let conn = Arc::new(conn);
         let tx = Arc::new(Tx {
             reader: Reader { conn: conn.clone() },

@@ -56,3 +56,4 @@ mod support;
 mod tally;
 mod view;
 mod web;
+mod work;

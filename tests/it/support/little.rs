@@ -16,6 +16,7 @@ use watchfloor::server::endpoint::Endpoint;
 use watchfloor::server::origin;
 use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::{Settings, graphql_routes};
+use watchfloor::storage::MutationState;
 
 use super::socket::Socket;
 
@@ -197,7 +198,7 @@ impl Endpoint for Desk {
         viewer.0.clone().into_bytes()
     }
 
-    async fn execute(&self, request: Request) -> Response {
+    async fn execute(&self, request: Request, _mutation: Option<MutationState>) -> Response {
         self.schema.execute(request).await
     }
 

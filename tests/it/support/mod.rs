@@ -3,6 +3,7 @@
 pub(crate) mod database;
 pub(crate) mod desk;
 pub(crate) mod dice;
+pub(crate) mod endless;
 pub(crate) mod going;
 pub(crate) mod kit;
 pub(crate) mod little;

@@ -4,6 +4,15 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// The seconds of CPU that a process has taken, as the kernel counts them.
+pub(crate) fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
+    // A hundred ticks a second, on every Linux that there is.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 /// A server process of one's own. It is killed when this value is dropped.
 pub(crate) struct Process {
     child: Child,
@@ -70,6 +79,12 @@ impl Process {
             }
         };
         tokio::time::timeout(Duration::from_secs(30), end).await.unwrap_or_else(|_| panic!("process {id} does not end"))
+    }
+
+    /// SIGTERM: what a supervisor sends to a process that is to stop.
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "the process is there to be told");
     }
 
     /// `kill -9`.
