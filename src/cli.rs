@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::{TryStreamExt, pin_mut};
@@ -24,6 +25,8 @@ use crate::import::{self, Options, Progress, Source as ImportSource, Summary, pr
 use crate::realtime::RingLimits;
 use crate::realtime::feed::Source;
 use crate::sample;
+use crate::server::routes::Settings;
+use crate::server::work::WorkSettings;
 use crate::server::{Desk, listen};
 use crate::storage::Store;
 
@@ -36,10 +39,17 @@ const DEMO_CONNECTIONS: u32 = 8;
 /// The longest line of an export that is read, in bytes: longer than any that a desk of the usual settings writes.
 const EXPORT_LINE_BYTES_MAX: u64 = 64 << 20;
 
+/// How long closing the database may take when a desk is told to stop: a statement that hangs is broken off by the end of the
+/// process.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the runtime's threads may take to end after all work is done.
+const THREADS_END: Duration = Duration::from_millis(500);
+
 /// Runs a subcommand to its end.
 pub fn run(action: Action) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         match action {
             Action::Serve(options) => serve_desk(options).await,
             Action::Demo(options) => serve_demo(options).await,
@@ -49,7 +59,9 @@ pub fn run(action: Action) -> Result<()> {
             Action::Migrate(database) => migrate(&database).await,
             Action::Schema => say(&graphql::sdl()),
         }
-    })
+    });
+    runtime.shutdown_timeout(THREADS_END);
+    outcome
 }
 
 fn say(text: &str) -> Result<()> {
@@ -110,7 +122,8 @@ async fn serve_desk(options: Serve) -> Result<()> {
     let app = App { policies: options.serving.policies(), ..app };
     let app = with_objects(app, &options.serving, &options.database)?;
     let key = key_to_serve(&options.serving.signing, &options.database)?;
-    serve(Open { app, relay, key }, &options.serving, |address| {
+    let work = options.database.work();
+    serve(Open { app, relay, key, work }, &options.serving, |address| {
         tracing::info!(
             listen = %address,
             "serving http://{address}/graphql, GraphiQL at http://{address}/graphiql, the wall at http://{address}/wall; no identity is configured: loopback \
@@ -148,7 +161,9 @@ async fn serve_demo(options: Demo) -> Result<()> {
     }
     let file = std::fs::canonicalize(&options.file).unwrap_or(options.file.clone());
     let key = key_to_serve(&options.serving.signing, &database)?;
-    serve(Open { app, relay, key }, &options.serving, move |address| say(&welcome(address, &file, options.live))).await
+    let work = database.work();
+    serve(Open { app, relay, key, work }, &options.serving, move |address| say(&welcome(address, &file, options.live)))
+        .await
 }
 
 async fn load_sample(app: &App, seed: u64) -> Result<()> {
@@ -395,6 +410,8 @@ struct Open {
     app: App,
     relay: JoinHandle<()>,
     key: Option<DeskKey>,
+    /// How many operations at once.
+    work: WorkSettings,
 }
 
 /// The key of a desk that serves. One that was named must be there to be had; without the usual one a desk serves all the same,
@@ -410,7 +427,7 @@ fn key_to_serve(signing: &Signing, database: &Database) -> Result<Option<DeskKey
 }
 
 async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) -> Result<()>) -> Result<()> {
-    let Open { app, relay, key } = desk;
+    let Open { app, relay, key, work } = desk;
     let listener = listen::bind(serving.listen).await.context("choose another address with --listen")?;
     opened(listener.local_addr().context("reading the address that is listened on")?)?;
     let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
@@ -423,6 +440,13 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
         app.clone(),
         graphql::schema(app.clone(), source, Limits { page_items_max: i32::from(serving.page_items_max) }),
     );
-    listen::serve(listener, desk.signing(key), serving.settings()).await.context("serving")?;
-    close(&app, relay).await
+    let settings = Settings { work, ..serving.settings() };
+    listen::serve(listener, desk.signing(key), settings).await.context("serving")?;
+    match tokio::time::timeout(CLOSE_WAIT, close(&app, relay)).await {
+        Ok(closed) => closed,
+        Err(_) => {
+            tracing::warn!("the database was still at work when the desk ended");
+            Ok(())
+        }
+    }
 }

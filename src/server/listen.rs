@@ -1,19 +1,34 @@
 //! The listener: from the first connection to the last goodbye.
+//!
+//! Connections live on a runtime of their own, which does little: it accepts, reads heads, writes, and answers whether the
+//! process lives. What the desk is asked for runs elsewhere (`work.rs`), so that no request keeps others from being heard.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
+use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
+use tokio::runtime;
 use tokio::sync::watch;
 
 use super::paced::Paced;
-use super::routes::Settings;
+use super::routes::{Settings, stopped};
 use super::{Desk, router};
 use crate::domain::{Error, Result};
 
-/// How long requests, and then sockets, may take to end after the signal to stop.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Threads that connections live on: beside the one that writes a large answer another accepts.
+const THREADS: usize = 2;
+
+/// How long requests may take to end after the signal to stop. Queries end earlier (`work.rs`).
+const REQUESTS_END: Duration = Duration::from_secs(6);
+
+/// How long sockets, and mutations whose client is gone, may take to end after it.
+const SOCKETS_END: Duration = Duration::from_secs(7);
+
+/// How long the process may take to end after it, whatever it is at: below the 10 s after which supervisors kill.
+const PROCESS_END: Duration = Duration::from_secs(9);
 
 /// Listens on an address; one that is taken, or not ours, is refused.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
@@ -22,17 +37,41 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Serves a desk until the process is told to stop: sockets are closed with 1012 and streams break off, which clients answer
-/// by coming back, and requests may finish.
+/// by coming back, and requests may finish. What is not finished in time is broken off, and the process ends within
+/// 9 s of the signal even where something in it hangs.
 pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Result<()> {
+    let edge = runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("edge").enable_all().build();
+    let edge = edge.map_err(|error| Error::fault("starting the runtime of connections", error))?;
     let (stop, shutdown) = watch::channel(false);
+    let write_deadline = settings.http.write_deadline;
+    // Here, as requests are answered where it is made.
+    let router = router(desk, settings, shutdown);
+    // The runtime that hears of its connections is the one that it is taken over by.
+    let listener = listener.into_std().map_err(|error| Error::fault("handing over the listener", error))?;
+    let served = edge.spawn(async move {
+        let listener = TcpListener::from_std(listener).map_err(|error| Error::fault("serving", error))?;
+        until_stopped(listener, write_deadline, router, stop).await
+    });
+    let outcome = served.await.unwrap_or_else(|error| Err(Error::fault("serving", error)));
+    edge.shutdown_background();
+    outcome
+}
+
+async fn until_stopped(
+    listener: TcpListener,
+    write_deadline: Duration,
+    router: Router,
+    stop: watch::Sender<bool>,
+) -> Result<()> {
     // Not `stop`, which is held by what is still open.
     let (stop_waiting, stopping) = watch::channel(false);
-    let listener = Paced::new(listener, settings.http.write_deadline, stopping);
-    let router = router(desk, settings, shutdown).into_make_service_with_connect_info::<SocketAddr>();
+    let listener = Paced::new(listener, write_deadline, stopping);
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let told = {
         let stop = stop.clone();
         async move {
             told_to_stop().await;
+            end_in_time();
             stop.send_replace(true);
             stop_waiting.send_replace(true);
         }
@@ -40,23 +79,44 @@ pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Res
     // The tap does nothing; through it axum learns the peer's address from any listener.
     let listener = listener.tap_io(|_| {});
     let served = async { axum::serve(listener, router).with_graceful_shutdown(told).await };
-    let overdue = async {
+    let after = async |wait: Duration| {
         let mut told = stop.subscribe();
-        let is_told = told.wait_for(|told| *told).await.is_ok();
+        stopped(&mut told).await;
         drop(told);
-        match is_told {
-            true => tokio::time::sleep(DRAIN).await,
-            false => std::future::pending().await,
+        tokio::time::sleep(wait).await;
+    };
+    let mut sockets_end = pin!(after(SOCKETS_END));
+    let all_ended = async {
+        tokio::select! {
+            outcome = served => outcome.map_err(|error| Error::fault("serving", error))?,
+            () = after(REQUESTS_END) => tracing::warn!("requests were still open after {} s", REQUESTS_END.as_secs()),
         }
+        stop.closed().await;
+        Ok(())
     };
     tokio::select! {
-        outcome = served => outcome.map_err(|error| Error::fault("serving", error))?,
-        () = overdue => tracing::warn!("requests were still open after {} s", DRAIN.as_secs()),
+        ended = all_ended => ended,
+        () = &mut sockets_end => {
+            tracing::warn!("sockets or mutations were still open {} s after the signal to stop", SOCKETS_END.as_secs());
+            Ok(())
+        }
     }
-    if tokio::time::timeout(DRAIN, stop.closed()).await.is_err() {
-        tracing::warn!("sockets were still open after {} s", DRAIN.as_secs());
+}
+
+/// Ends the process in time, whatever its runtimes are at. Nothing acknowledged is lost by that: what was acknowledged was
+/// committed.
+fn end_in_time() {
+    let end = || {
+        std::thread::sleep(PROCESS_END);
+        tracing::warn!(
+            "something was still at work {} s after the signal to stop: it is broken off",
+            PROCESS_END.as_secs()
+        );
+        std::process::exit(0);
+    };
+    if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(end) {
+        tracing::warn!(%error, "the process may take longer to end than it should");
     }
-    Ok(())
 }
 
 /// Waits for Ctrl-C or SIGTERM.
