@@ -116,7 +116,7 @@ async fn serve_desk(options: Serve) -> Result<()> {
     loopback_only(&options.serving)?;
     let store = connect(&options.database).await?;
     for caution in store.cautions().await.context("reading the database's settings")? {
-        tracing::warn!("{caution}");
+        tracing::warn!(caution, "the database may lose what was acknowledged");
     }
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
     let app = App { policies: options.serving.policies(), ..app };

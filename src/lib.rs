@@ -6,6 +6,7 @@ pub mod config;
 pub mod domain;
 pub mod graphql;
 pub mod import;
+pub mod log;
 pub mod realtime;
 pub mod sample;
 pub mod server;

@@ -1,24 +1,19 @@
 //! Parses the command line, runs it, reports an error in one line, sets the exit code.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
-use watchfloor::cli;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use watchfloor::config::Cli;
+use watchfloor::{cli, log};
 
 fn main() -> ExitCode {
+    // Whatever this process makes is for its owner alone: the database and what SQLite puts beside it, attachments, keys, exports.
+    umask(Mode::RWXG | Mode::RWXO);
     let arguments = Cli::parse();
-    // Standard error: warnings of everything, notes of our own, or what RUST_LOG says.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,watchfloor=info,sea_orm_migration=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    log::init();
     match cli::run(arguments.action) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

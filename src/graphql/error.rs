@@ -5,8 +5,10 @@
 
 use std::{
     any::Any,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
+    collections::VecDeque,
+    hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
@@ -117,7 +119,8 @@ fn show(error: &mut ServerError, refusal: &Refusal) {
 }
 
 fn mask(error: &mut ServerError, cause: &str) {
-    let reference = reference();
+    let reference = FAULTS.lock().unwrap_or_else(PoisonError::into_inner).reference(cause);
+    // The log leaves out what it has written within a minute.
     tracing::error!(error.reference = %reference, error.cause = %cause, "an operation failed for a reason of ours");
     error.message = format!("something went wrong here; reference {reference}");
     extend(error, Code::Internal).set("reference", reference);
@@ -127,6 +130,36 @@ fn extend(error: &mut ServerError, code: Code) -> &mut ErrorExtensionValues {
     let extensions = error.extensions.get_or_insert_default();
     extensions.set("code", code.as_str());
     extensions
+}
+
+/// How long faults of one cause have one reference. The log writes each cause once a minute, and every reference is to be found
+/// in it.
+const ONE_REFERENCE: Duration = Duration::from_secs(60);
+
+/// Causes whose reference is remembered.
+const CAUSES_MAX: usize = 64;
+
+static FAULTS: Mutex<Faults> = Mutex::new(Faults(VecDeque::new()));
+
+/// The causes of the last minute, the newest last, each by its hash: since when it has which reference.
+struct Faults(VecDeque<(u64, Instant, String)>);
+
+impl Faults {
+    fn reference(&mut self, cause: &str) -> String {
+        let mut hasher = DefaultHasher::new();
+        cause.hash(&mut hasher);
+        let cause = hasher.finish();
+        while self.0.len() >= CAUSES_MAX || self.0.front().is_some_and(|(_, since, _)| since.elapsed() >= ONE_REFERENCE)
+        {
+            self.0.pop_front();
+        }
+        if let Some((_, _, reference)) = self.0.iter().find(|(known, ..)| *known == cause) {
+            return reference.clone();
+        }
+        let reference = reference();
+        self.0.push_back((cause, Instant::now(), reference.clone()));
+        reference
+    }
 }
 
 /// Sixteen digits out of the process's random state: it names a line of a log and is not an id of the domain, so it
