@@ -10,7 +10,6 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, VARY,
-    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -21,15 +20,13 @@ use serde_json::json;
 use super::Desk;
 use super::endpoint::Endpoint;
 use super::http::{actor, refusal, url_parameter};
+use super::headers::REVALIDATE;
 use super::operation::caught;
 use super::routes::ACTOR;
 use super::web::holds;
 use crate::app::attachment::Sending;
 use crate::domain::attachment::{ATTACHMENT_BYTES_MAX, Attachment, url};
 use crate::domain::{AttachmentId, Code, Error, Result};
-
-/// The bytes of an id are never others. One year is the longest that caches honour.
-const CACHING: &str = "private, max-age=31536000, immutable";
 
 /// No script, no form, no origin of its own, and nothing to load: for a document of any kind that a browser sees in the
 /// bytes.
@@ -143,15 +140,13 @@ fn etag(attachment: &Attachment) -> String {
 }
 
 /// The headers of every answer about an attachment that is there.
-fn described(attachment: &Attachment) -> [(HeaderName, String); 7] {
+fn described(attachment: &Attachment) -> [(HeaderName, String); 5] {
     [
         (ETAG, etag(attachment)),
-        (CACHE_CONTROL, CACHING.to_owned()),
+        (CACHE_CONTROL, REVALIDATE.to_owned()),
         // Another account may not read it.
         (VARY, ACTOR.to_owned()),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
         (CONTENT_SECURITY_POLICY, POLICY.to_owned()),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin".to_owned()),
         (CONTENT_DISPOSITION, format!("inline; filename*=UTF-8''{}", percent_encoded(&attachment.name))),
     ]
 }

@@ -12,6 +12,7 @@ mod following;
 pub mod group;
 pub mod guard;
 pub mod http;
+mod headers;
 pub mod listen;
 mod multipart;
 mod operation;
@@ -35,7 +36,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Router, middleware};
 use futures_util::stream::{BoxStream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -121,24 +121,21 @@ impl Endpoint for Desk {
     }
 }
 
-/// Every route of the server. While no identity is configured all of them answer loopback only (product §9).
-///
-/// What asks the desk is answered on the runtime that this is called on, whatever the one that connections live on; whether
-/// the process lives, and the pages, are answered there.
+/// Every route of the server. While no identity is configured all of them answer loopback only (product §9), and all but the
+/// pages answer the desk's own origin and allowed ones only.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
-    Router::new()
+    let origins = settings.origins.clone();
+    let api = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))
         .route("/incidents/{incident}/log.ndjson", get(export::log))
         .route("/.well-known/watchfloor-signing-key.pem", get(export::key))
         .with_state(desk.clone())
         .merge(attachment::routes(desk.clone()))
-        .layer(middleware::from_fn_with_state(Handle::current(), work::on))
-        .merge(graphql_routes(desk, settings, shutdown))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .merge(web::routes())
-        .fallback(web::not_found)
-        .layer(middleware::from_fn(origin::loopback_only))
+        .merge(graphql_routes(desk, settings, shutdown));
+    let routes = origin::own_origin_only(api, &origins).merge(web::routes()).fallback(web::not_found);
+    headers::on_every_answer(origin::own_host_only(routes, &origins))
 }
 
 /// Whether the desk can answer: the database does.

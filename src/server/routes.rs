@@ -20,6 +20,7 @@ use super::{
     group::{GroupSettings, Groups},
     guard::Limits,
     http::{self, HttpSettings},
+    origin::Origins,
     reserved::{self, Reservations},
     streaming::StreamSettings,
     work::{self, Work, WorkSettings},
@@ -44,8 +45,10 @@ pub struct Settings {
     pub groups: GroupSettings,
     /// How many sockets.
     pub crowd: CrowdSettings,
-    /// How many operations at once.
-    pub work: WorkSettings,
+    /// Connections below HTTP.
+    pub connections: ConnectionSettings,
+    /// Pages of which other origins may use the API.
+    pub origins: Origins,
 }
 
 /// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks

@@ -19,6 +19,8 @@ use axum::{
 };
 use rust_embed::{Embed, EmbeddedFile};
 
+use super::headers::REVALIDATE;
+
 /// What `vite build` left in `web/dist`. The feature `debug-embed` embeds it in debug builds too, so that they do not
 /// depend on the working directory or on this source tree.
 #[derive(Embed)]
@@ -31,9 +33,6 @@ struct Dist;
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self' data:; worker-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
-
-/// A page is asked for anew each time, and answered with 304 while it is the same.
-const REVALIDATE: &str = "no-cache";
 
 /// The name of an asset carries the hash of its content: it is never another. One year is the longest that caches honour.
 const FOREVER: &str = "public, max-age=31536000, immutable";
@@ -129,7 +128,7 @@ fn content_type(name: &str) -> String {
 }
 
 fn text(status: StatusCode, words: &'static str) -> Response {
-    (status, guarded(REVALIDATE), words).into_response()
+    (status, guarded("no-store"), words).into_response()
 }
 
 /// The headers of every answer from here.

@@ -224,7 +224,7 @@ async fn an_image_is_served_as_it_was_uploaded(database: TestDatabase) {
             ("x-content-type-options", "nosniff"),
             ("content-security-policy", "sandbox; default-src 'none'"),
             ("cross-origin-resource-policy", "same-origin"),
-            ("cache-control", "private, max-age=31536000, immutable"),
+            ("cache-control", "private, no-cache"),
             ("vary", "Watchfloor-Actor"),
         ] {
             assert_eq!(served.header(header), expected, "{header}");
@@ -558,10 +558,14 @@ async fn a_foreign_page_reaches_no_attachment(database: TestDatabase) {
         desk.send(desk.putting(&pending.upload_url, png(2_000)).header(header, value)).await.refused(403, "FORBIDDEN");
         desk.send(desk.getting(&attachment.url).header(header, value)).await.refused(403, "FORBIDDEN");
     }
-    let cross_site = desk.putting(&pending.upload_url, png(2_000)).header("sec-fetch-site", "cross-site");
-    desk.send(cross_site).await.refused(403, "FORBIDDEN");
+    for site in ["cross-site", "same-site"] {
+        let foreign = desk.putting(&pending.upload_url, png(2_000)).header("sec-fetch-site", site);
+        desk.send(foreign).await.refused(403, "FORBIDDEN");
+        let foreign = desk.getting(&attachment.url).header("sec-fetch-site", site);
+        desk.send(foreign).await.refused(403, "FORBIDDEN");
+    }
     assert_eq!(desk.state(&pending).await, "PENDING");
-    let own = desk.putting(&pending.upload_url, png(2_000)).header("origin", "http://localhost:5173");
+    let own = desk.putting(&pending.upload_url, png(2_000)).header("origin", &desk.url);
     assert_eq!(desk.send(own).await.status, 200);
 }
 

@@ -19,6 +19,7 @@ mod evidence;
 mod exactness;
 mod examples;
 mod filter;
+mod headers;
 mod idempotency;
 mod import;
 mod incident;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use watchfloor::server::origin::Origins;
 
 use crate::support::kit::kit;
 use crate::support::little::{GRAPHQL, JSON, Server, bomb, query};
@@ -249,7 +250,7 @@ async fn the_account_of_the_header_is_let_in_once_a_request() {
 async fn a_name_that_is_not_this_machines_is_403() {
     let server = Server::start().await;
     for (host, status) in
-        [("evil.example", 403), ("127.0.0.1.evil.example", 403), ("desk.localhost:9", 200), ("[::1]", 200)]
+        [("evil.example", 403), ("127.0.0.1.evil.example", 403), ("desk.localhost:9", 403), ("[::1]", 200)]
     {
         let reply = server.send(server.post().header("host", host).json(&query("{ version }"))).await;
         assert_eq!(reply.status, status, "{host}");
@@ -267,22 +268,69 @@ async fn a_request_without_a_host_is_400() {
 #[tokio::test]
 async fn a_foreign_page_is_403_on_every_path() {
     let server = Server::start().await;
-    for origin in ["http://evil.example", "null", "http://localhost.evil.example"] {
+    let (_, port) = server.address().rsplit_once(':').expect("a port");
+    let other_name = format!("http://localhost:{port}");
+    let subdomain = format!("http://evil.localhost:{port}");
+    for origin in
+        ["http://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1:1", &other_name, &subdomain]
+    {
         server.send(server.post().header("origin", origin).json(&query("{ version }"))).await.refused(403, "FORBIDDEN");
         let get = reqwest::Client::new().get(&server.http).query(&[("query", "{ version }")]);
         server.send(get.header("origin", origin)).await.refused(403, "FORBIDDEN");
     }
-    let own = server.post().header("origin", "http://localhost:5173").json(&query("{ version }"));
+    let own = server.post().header("origin", format!("http://{}", server.address())).json(&query("{ version }"));
     assert_eq!(server.send(own).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_cross_site_post_is_403_even_without_an_origin() {
+async fn a_page_of_another_site_is_403_even_without_an_origin_and_by_any_method() {
     let server = Server::start().await;
-    let sent =
-        |site: &'static str| server.send(server.post().header("sec-fetch-site", site).json(&query("{ version }")));
-    sent("cross-site").await.refused(403, "FORBIDDEN");
-    assert_eq!(sent("same-origin").await.status, 200);
+    let client = reqwest::Client::new();
+    let asked = |method: &str| client.request(method.parse().expect("a method"), &server.http);
+    for site in ["cross-site", "same-site"] {
+        for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+            let request = asked(method).query(&[("query", "{ version }")]).header("sec-fetch-site", site);
+            server.send(request).await.refused(403, "FORBIDDEN");
+        }
+    }
+    for site in ["same-origin", "none"] {
+        let get = asked("GET").query(&[("query", "{ version }")]).header("sec-fetch-site", site);
+        assert_eq!(server.send(get).await.status, 200);
+        let post = server.post().header("sec-fetch-site", site).json(&query("{ version }"));
+        assert_eq!(server.send(post).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn pages_of_an_origin_that_was_allowed_read_and_write() {
+    let allowed = "https://dash.example";
+    let server = Server::with(|settings| {
+        settings.origins = Origins::allowing(&[allowed.parse().expect("an origin")]);
+    })
+    .await;
+    let foreign = |request: reqwest::RequestBuilder, origin: &str| {
+        request.header("origin", origin.to_owned()).header("sec-fetch-site", "cross-site")
+    };
+    let reply = server.send(foreign(server.post(), allowed).json(&query("{ version }"))).await;
+    assert_eq!((reply.status, reply.header("access-control-allow-origin")), (200, allowed));
+    server
+        .send(foreign(server.post(), "http://dash.example").json(&query("{ version }")))
+        .await
+        .refused(403, "FORBIDDEN");
+    let preflight = |origin: &str| {
+        let request = reqwest::Client::new().request(reqwest::Method::OPTIONS, &server.http);
+        foreign(request, origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "content-type, watchfloor-actor")
+            .send()
+    };
+    let answer = preflight(allowed).await.expect("an answer");
+    assert_eq!(answer.headers()["access-control-allow-origin"], allowed);
+    assert_eq!(answer.headers()["access-control-allow-headers"], "content-type, watchfloor-actor");
+    let answer = preflight("https://evil.example").await.expect("an answer");
+    assert!(answer.headers().get("access-control-allow-origin").is_none());
+    let socket = [("sec-websocket-protocol", "graphql-transport-ws"), ("origin", allowed)];
+    assert!(Socket::open_with(&server.ws, &socket).await.is_ok());
 }
 
 #[tokio::test]

@@ -17,7 +17,15 @@ use crate::support::socket::{Frame, Socket};
 async fn a_foreign_page_opens_no_socket() {
     let server = Server::start().await;
     let protocol = ("sec-websocket-protocol", "graphql-transport-ws");
-    for foreign in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site"), ("host", "evil.example")] {
+    let own = format!("http://{}", server.address());
+    for foreign in [
+        ("origin", "http://evil.example"),
+        ("origin", "http://localhost:5173"),
+        ("origin", &own.replace("127.0.0.1", "evil.localhost")),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("host", "evil.example"),
+    ] {
         let Err(refused) = Socket::open_with(&server.ws, &[protocol, foreign]).await else {
             panic!("{foreign:?} came in")
         };
@@ -25,8 +33,7 @@ async fn a_foreign_page_opens_no_socket() {
         let body: Value = serde_json::from_slice(refused.body().as_deref().unwrap_or_default()).expect("JSON");
         assert_eq!(code(&body["errors"][0]), "FORBIDDEN");
     }
-    let own = ("origin", "http://localhost:5173");
-    assert!(Socket::open_with(&server.ws, &[protocol, own]).await.is_ok());
+    assert!(Socket::open_with(&server.ws, &[protocol, ("origin", &own)]).await.is_ok());
 }
 
 // ---- the handshake ----

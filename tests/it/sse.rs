@@ -283,7 +283,11 @@ async fn a_foreign_page_opens_no_stream_and_reserves_none() {
     let server = Server::start().await;
     let client = reqwest::Client::new();
     let get = || client.get(&server.http).header("accept", EVENTS).query(&[("query", "subscription { counter }")]);
-    server.send(get().header("origin", "http://evil.example")).await.refused(403, "FORBIDDEN");
+    for foreign in
+        [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+    {
+        server.send(get().header(foreign.0, foreign.1)).await.refused(403, "FORBIDDEN");
+    }
     for method in [reqwest::Method::PUT, reqwest::Method::DELETE, reqwest::Method::POST] {
         let request = || client.request(method.clone(), &server.http);
         for foreign in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site"), ("host", "evil.example")] {

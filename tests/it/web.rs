@@ -10,7 +10,8 @@ async fn a_page_is_there_or_says_how_to_build_it() {
     let base = serve().await;
     for path in ["/", "/graphiql", "/wall"] {
         let answer = get(&format!("{base}{path}")).await;
-        assert_guarded(&answer, "no-cache");
+        let caching = if answer.status() == StatusCode::OK { "private, no-cache" } else { "no-store" };
+        assert_guarded(&answer, caching);
         match answer.status() {
             StatusCode::OK => {
                 assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");

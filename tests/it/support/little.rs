@@ -239,12 +239,12 @@ impl Server {
         let schema = Schema::build(Query, Mutation, Streams).data(control.clone()).finish();
         let (stop, shutdown) = watch::channel(false);
         // Not a receiver of `stop`, whose last one is that of the last socket.
-        let (deadline, stopping) = (settings.http.write_deadline, watch::channel(false).1);
-        let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown)
-            .layer(axum::middleware::from_fn(origin::loopback_only));
         let address = listener.local_addr().expect("an address");
-        let listener = Paced::new(listener, deadline, stopping).tap_io(|_| {});
-        let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let listener = Paced::new(listener, &settings, watch::channel(false).1);
+        let origins = settings.origins.clone();
+        let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown);
+        let router = origin::own_host_only(origin::own_origin_only(router, &origins), &origins);
+        let service = connections::counted(router);
         let task = tokio::spawn(async move { axum::serve(listener, service).await.expect("it serves") });
         Self { http: format!("http://{address}/graphql"), ws: format!("ws://{address}/graphql"), control, stop, task }
     }
