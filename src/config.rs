@@ -8,10 +8,13 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
+use crate::app::upload::{UploadSettings, Uploads};
 use crate::domain::account::Role;
 use crate::domain::policy::Policies;
 use crate::domain::{self, Error};
 use crate::realtime::RingLimits;
+use crate::server::connections::{ConnectionSettings, network};
+use crate::server::origin::{Origin, Origins};
 use crate::server::routes::Settings;
 use crate::server::work::WorkSettings;
 use crate::storage::{Objects, StoreOptions};
@@ -147,6 +150,34 @@ pub struct Serving {
     /// Address and port to listen on. Loopback only, while no identity is configured.
     #[arg(long, env = "WATCHFLOOR_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Most connections at once, whatever comes on them; fewer where the process may open fewer files (ulimit -n), of which it
+    /// leaves an eighth, or 96, to all else. One too many closes the longest idle one.
+    #[arg(long, env = "WATCHFLOOR_CONNECTIONS_MAX", default_value_t = ConnectionSettings::default().connections, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000_000))]
+    pub connections_max: usize,
+    /// Most connections at once from one address, or from one /64 network of IPv6.
+    #[arg(long, env = "WATCHFLOOR_CONNECTIONS_PER_ADDRESS_MAX", default_value_t = ConnectionSettings::default().per_address, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000_000))]
+    pub connections_per_address_max: usize,
+    /// Seconds that a connection may take to send the head of a request.
+    #[arg(long, env = "WATCHFLOOR_HEAD_SECONDS_MAX", default_value_t = ConnectionSettings::default().head_wait.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
+    pub head_seconds_max: u64,
+    /// Seconds that a connection may lie idle between two requests. Longer than a load balancer in front keeps its own.
+    #[arg(long, env = "WATCHFLOOR_IDLE_SECONDS_MAX", default_value_t = ConnectionSettings::default().idle_wait.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
+    pub idle_seconds_max: u64,
+    /// Bytes a second that an upload must bring, over 10 s: a sender that is slower is given up, as it keeps others waiting.
+    #[arg(long, env = "WATCHFLOOR_UPLOAD_BYTES_PER_SECOND_MIN", default_value_t = UploadSettings::default().bytes_per_second_min, value_parser = RangedU64ValueParser::<u64>::new().range(1..=MEMORY_MAX))]
+    pub upload_bytes_per_second_min: u64,
+    /// Most uploads of one account, or from one address, that are under way at once.
+    #[arg(long, env = "WATCHFLOOR_UPLOADS_OF_ONE_MAX", default_value_t = UploadSettings::default().begun_of_one, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
+    pub uploads_of_one_max: usize,
+    /// Networks of proxies, such as 10.0.0.0/8 or one address, which speak for many clients: bounds per address are not for
+    /// them. Several are separated by commas.
+    #[arg(long = "trusted-proxy", env = "WATCHFLOOR_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Web pages of which other origins may use the API, such as http://localhost:5173 or https://dashboards.example: several are
+    /// separated by commas, or named by several flags. Pages of all origins but these and the desk's own are refused. The desk
+    /// also answers requests to the hosts of these origins.
+    #[arg(long = "allowed-origin", env = "WATCHFLOOR_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    pub allowed_origins: Vec<Origin>,
     /// Seconds between the heartbeats of a stream.
     #[arg(long, env = "WATCHFLOOR_HEARTBEAT_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub heartbeat_seconds: u64,
@@ -262,6 +293,14 @@ impl Serving {
         settings.crowd.sockets_per_principal = self.sockets_per_principal_max;
         settings.groups.tail_frames = self.group_frames;
         settings.groups.tail_bytes = self.group_bytes;
+        settings.connections = ConnectionSettings {
+            connections: self.connections_max,
+            per_address: self.connections_per_address_max,
+            head_wait: Duration::from_secs(self.head_seconds_max),
+            idle_wait: Duration::from_secs(self.idle_seconds_max),
+            trusted_proxies: self.trusted_proxies.clone(),
+        };
+        settings.origins = Origins::allowing(&self.allowed_origins);
         settings
     }
 
@@ -294,6 +333,15 @@ impl Serving {
                 Err(Error::invalid("attachments", message))
             }
         }
+    }
+
+    /// The bounds of uploads.
+    pub fn uploads(&self) -> Uploads {
+        Uploads::within(UploadSettings {
+            bytes_per_second_min: self.upload_bytes_per_second_min,
+            begun_of_one: self.uploads_of_one_max,
+            ..UploadSettings::default()
+        })
     }
 
     /// How much of the newest log is kept in memory.

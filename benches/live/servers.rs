@@ -23,6 +23,7 @@ use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
+use watchfloor::server::connections;
 use watchfloor::server::crowd::CrowdSettings;
 use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::Settings;
@@ -289,9 +290,10 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let listener = Paced::new(listener, settings.http.write_deadline, shutdown.clone()).tap_io(|_| {});
-    let router = router(Desk::new(app.clone(), schema), settings, shutdown);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    settings.connections.connections = 40_000;
+    settings.connections.per_address = 40_000;
+    let listener = Paced::new(listener, &settings, shutdown.clone());
+    let service = connections::counted(router(Desk::new(app.clone(), schema), settings, shutdown));
     tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
     say(port);
     let mut incidents: Vec<Option<IncidentId>> = Vec::new();

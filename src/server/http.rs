@@ -4,14 +4,14 @@
 //! page can send without being asked first; GET changes nothing. A subscription is answered in a type that streams, where the
 //! client names one.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_graphql::{Response as Answer, parser::types::OperationType};
 use axum::{
     Json,
-    body::{Body as HttpBody, to_bytes},
-    extract::{ConnectInfo, Request, State},
+    body::Body as HttpBody,
+    extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
         header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY},
@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 
 use super::{
     accept::{Accept, Media, is_utf8},
+    connections,
     crowd::Admission,
     endpoint::Endpoint,
     following::Following,
@@ -120,7 +121,7 @@ pub(super) async fn other_method() -> Response {
 
 impl<'r, E: Endpoint> Call<'r, E> {
     fn of(served: &'r Served<E>, head: &'r Parts, method: Method) -> Self {
-        let address = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        let address = connections::address(&head.extensions);
         Self { served, headers: &head.headers, accept: Accept::of(&head.headers), method, address }
     }
 

@@ -7,12 +7,12 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
-use axum::serve::ListenerExt;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 
+use super::connections::counted;
 use super::paced::Paced;
 use super::routes::{Settings, stopped};
 use super::{Desk, router};
@@ -65,8 +65,9 @@ async fn until_stopped(
 ) -> Result<()> {
     // Not `stop`, which is held by what is still open.
     let (stop_waiting, stopping) = watch::channel(false);
-    let listener = Paced::new(listener, write_deadline, stopping);
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
+    let settings = within_files(settings);
+    let listener = Paced::new(listener, &settings, stopping);
+    let router = counted(router(desk, settings, shutdown));
     let told = {
         let stop = stop.clone();
         async move {
@@ -76,8 +77,6 @@ async fn until_stopped(
             stop_waiting.send_replace(true);
         }
     };
-    // The tap does nothing; through it axum learns the peer's address from any listener.
-    let listener = listener.tap_io(|_| {});
     let served = async { axum::serve(listener, router).with_graceful_shutdown(told).await };
     let after = async |wait: Duration| {
         let mut told = stop.subscribe();
@@ -117,6 +116,31 @@ fn end_in_time() {
     if let Err(error) = std::thread::Builder::new().name("end".to_owned()).spawn(end) {
         tracing::warn!(%error, "the process may take longer to end than it should");
     }
+}
+
+/// The same settings, with no more connections than this process may open files for. It may open as many as its hard limit says:
+/// the soft one is for programs that cannot count beyond 1,024.
+fn within_files(mut settings: Settings) -> Settings {
+    let mut files = getrlimit(Resource::Nofile);
+    if files.current != files.maximum {
+        let current = std::mem::replace(&mut files.current, files.maximum);
+        if let Err(error) = setrlimit(Resource::Nofile, files) {
+            tracing::warn!(%error, "the limit of open files stays where it is");
+            files.current = current;
+        }
+    }
+    let (wanted, files) = (settings.connections.connections, files.current.unwrap_or(u64::MAX));
+    settings.connections = settings.connections.within_files(files);
+    let connections = settings.connections.connections;
+    if connections < wanted {
+        tracing::info!(
+            connections,
+            files,
+            "fewer connections are served than the settings say: files are left to all else"
+        );
+    }
+    settings.crowd.sockets = settings.crowd.sockets.min(settings.connections.sockets_max());
+    settings
 }
 
 /// Waits for Ctrl-C or SIGTERM.

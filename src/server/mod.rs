@@ -4,6 +4,7 @@ mod accept;
 mod asked;
 mod attachment;
 mod callers;
+pub mod connections;
 pub mod crowd;
 mod dialect;
 pub mod endpoint;

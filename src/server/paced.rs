@@ -1,7 +1,10 @@
-//! Connections whose peers read: one that takes nothing of what is written to it for too long is cut.
+//! Connections that are alive: one whose peer takes nothing of what is written to it, sends half a request, or asks for nothing
+//! is cut after a while.
 //!
 //! Nothing above a connection can do that. While its buffers are full it asks nobody for more, so a response that goes on
-//! would wait with it for ever, and the client would believe that nothing happens.
+//! would wait with it for ever, and the client would believe that nothing happens. Before a request is whole there is nobody to
+//! count it. A connection with a request in flight is never idle, and sockets and streams are requests in flight: they have
+//! pings and heartbeats of their own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,30 +12,51 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::sleep;
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::routes::{Shutdown, stopped};
+use super::connections::{Connections, Peer, Place, SPARE_WAIT};
+use super::routes::{Settings, Shutdown, stopped};
 
 /// How long a peer has that takes nothing when the server goes down: requests of others should not wait for it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// A listener for connections that are cut where their peer does not read.
+/// How long a machine that acknowledges nothing is believed to be there: as long as proxies wait. Without this the kernel tries
+/// for a quarter of an hour.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+
+/// The pause before the next try where a connection could not be accepted: the process has no file left, mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How a connection of HTTP/2 begins; no method of HTTP/1.1 does.
+const PREFACE: &[u8; 3] = b"PRI";
+
+/// What a connection hears for which there is no room, before it is closed.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\n\
+    cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: 117\r\n\r\n\
+    {\"errors\":[{\"message\":\"the desk serves no more connections at once; try again\",\"extensions\":{\"code\":\"UNAVAILABLE\"}}]}";
+
+/// A listener for connections that are cut where their peer is not there.
 pub struct Paced {
     listener: TcpListener,
+    connections: Connections,
     deadline: Duration,
     /// Turns true when the server goes down.
     stopping: Shutdown,
 }
 
 impl Paced {
-    /// Listens on; a peer may take nothing for as long as `deadline`, or a second once `stopping` is true.
-    pub fn new(listener: TcpListener, deadline: Duration, stopping: Shutdown) -> Self {
-        Self { listener, deadline, stopping }
+    /// Listens on, within the bounds of the settings; a peer may take nothing for as long as they say, or a second once
+    /// `stopping` is true.
+    pub fn new(listener: TcpListener, settings: &Settings, stopping: Shutdown) -> Self {
+        let connections = Connections::new(settings.connections.clone());
+        Self { listener, connections, deadline: settings.http.write_deadline, stopping }
     }
 }
 
@@ -41,12 +65,27 @@ impl Listener for Paced {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        // A frame must not wait for the peer's acknowledgement of the one before it.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
+        loop {
+            let (stream, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    recover(&error, &self.connections).await;
+                    continue;
+                }
+            };
+            let Some(place) = self.connections.admit(address.ip()) else {
+                tracing::warn!("a connection found no room: all that there may be are busy");
+                // At best: what is not taken at once is not waited for.
+                stream.try_write(NO_ROOM).ok();
+                continue;
+            };
+            if let Err(error) = prepare(&stream) {
+                tracing::debug!(%error, "a connection keeps the usual options");
+            }
+            let (deadline, stopping) = (self.deadline, self.stopping.clone());
+            let patience = Patience::new(place);
+            return (Connection { stream, deadline, stopping, stall: None, patience }, address);
         }
-        (Connection { stream, deadline: self.deadline, stopping: self.stopping.clone(), stall: None }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -54,13 +93,41 @@ impl Listener for Paced {
     }
 }
 
-/// A connection that is cut where its peer does not read.
+impl Connected<IncomingStream<'_, Paced>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Paced>) -> Self {
+        Peer(stream.io().patience.place.activity.clone())
+    }
+}
+
+/// After a connection that could not be accepted. One that is gone again is no news. Where the process has no files left, those
+/// of idle connections are given back.
+async fn recover(error: &io::Error, connections: &Connections) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+        return;
+    }
+    let made_room = connections.make_room();
+    tracing::warn!(%error, made_room, "a connection cannot be accepted, trying again");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    // A frame must not wait for the peer's acknowledgement of the one before it.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNACKNOWLEDGED_MAX).with_interval(UNACKNOWLEDGED_MAX / 4))
+}
+
+/// A connection that is cut where its peer is not there.
 pub struct Connection {
     stream: TcpStream,
     deadline: Duration,
     stopping: Shutdown,
     /// Ends when the peer has had its time; only while it takes nothing.
     stall: Option<BoxFuture<'static, ()>>,
+    patience: Patience,
 }
 
 impl Connection {
@@ -68,6 +135,7 @@ impl Connection {
     fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stall = None;
+            self.patience.taken();
             return written;
         }
         let (deadline, mut stopping) = (self.deadline, self.stopping.clone());
@@ -90,9 +158,80 @@ impl Connection {
     }
 }
 
+/// How long a connection may go on without a request.
+struct Patience {
+    place: Place,
+    /// Ends when a connection without a request has had its time, and whether that is the time of a head.
+    quiet: Option<(Pin<Box<Sleep>>, bool)>,
+    /// How the connection began, as far as it is known.
+    first: Vec<u8>,
+}
+
+impl Patience {
+    fn new(place: Place) -> Self {
+        Self { place, quiet: None, first: Vec::new() }
+    }
+
+    /// The peer sent bytes. Those of HTTP/2 may be about anything; those of HTTP/1.1 outside a request begin the next one.
+    fn sent(&mut self, bytes: &[u8]) {
+        let missing = PREFACE.len() - self.first.len();
+        self.first.extend(bytes.iter().take(missing));
+        let activity = &self.place.activity;
+        let between_requests = !activity.is_busy() && !activity.is_in_head();
+        if self.first != PREFACE && between_requests && !bytes.is_empty() {
+            activity.head_begins();
+            self.quiet = None;
+        }
+    }
+
+    /// The peer took bytes.
+    fn taken(&mut self) {
+        let idle_wait = self.place.settings().idle_wait;
+        // Set anew and not dropped: HTTP/2 may write after its last look at what there is to read.
+        if let Some((quiet, false)) = &mut self.quiet {
+            quiet.as_mut().reset(Instant::now() + idle_wait);
+        }
+    }
+
+    /// Whether the connection is to be closed; if not, the reader is woken when that may have changed.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let activity = &self.place.activity;
+        activity.watch(cx);
+        if activity.is_cut() {
+            return !activity.is_busy();
+        }
+        if activity.is_busy() {
+            self.quiet = None;
+            return false;
+        }
+        let in_head = activity.is_in_head();
+        if self.quiet.as_ref().is_none_or(|(_, of_head)| *of_head != in_head) {
+            let settings = self.place.settings();
+            let wait = match in_head {
+                _ if activity.is_spare() => SPARE_WAIT,
+                true => settings.head_wait,
+                false => settings.idle_wait,
+            };
+            self.quiet = Some((Box::pin(sleep(wait)), in_head));
+        }
+        self.quiet.as_mut().is_some_and(|(quiet, _)| quiet.as_mut().poll(cx).is_ready())
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        match read {
+            Poll::Ready(Ok(())) => self.patience.sent(&buffer.filled()[before..]),
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending if self.patience.is_over(cx) => {
+                tracing::debug!("a connection asks for nothing, it is closed");
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            Poll::Pending => {}
+        }
+        read
     }
 }
 

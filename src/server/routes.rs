@@ -1,11 +1,10 @@
 //! `/graphql`: which transport a request is for, and the bounds of all of them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, Request, State, ws::WebSocketUpgrade},
+    extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
     http::header::UPGRADE,
     middleware,
     response::Response,
@@ -15,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{
+    connections::{self, Busy, ConnectionSettings},
     crowd::{Crowd, CrowdSettings},
     endpoint::Endpoint,
     group::{GroupSettings, Groups},
@@ -95,8 +95,9 @@ async fn socket_or_get<E: Endpoint>(State(served): State<Served<E>>, request: Re
     let wants_socket = head.headers.get(UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if wants_socket {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut head, &()).await;
-        let address = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-        return ws::upgrade(served, &head.headers, address, upgrade);
+        let address = connections::address(&head.extensions);
+        let busy = head.extensions.get::<Busy>().cloned();
+        return ws::upgrade(served, &head.headers, (address, busy), upgrade);
     }
     http::get(&served, &head).await
 }

@@ -36,6 +36,7 @@ use tokio::{
 };
 
 use super::{
+    connections::Busy,
     crowd::Admission,
     dialect::{Dialect, Incoming},
     endpoint::Endpoint,
@@ -122,7 +123,7 @@ impl Default for SocketSettings {
 pub(super) fn upgrade<E: Endpoint>(
     served: Served<E>,
     headers: &HeaderMap,
-    address: Option<IpAddr>,
+    (address, busy): (Option<IpAddr>, Option<Busy>),
     upgrade: std::result::Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -151,7 +152,8 @@ pub(super) fn upgrade<E: Endpoint>(
         Ok(admission) => admission,
         Err(error) => return refusal(StatusCode::SERVICE_UNAVAILABLE, error),
     };
-    upgrade.on_upgrade(async move |socket| serve(socket, served, Peer { dialect, account, place: admission }).await)
+    let peer = Peer { dialect, account, place: admission, _busy: busy };
+    upgrade.on_upgrade(async move |socket| serve(socket, served, peer).await)
 }
 
 /// The subprotocols of ours that a client offers, in its own order: that is the order of its preference (RFC 6455, 4.1), and
@@ -168,10 +170,12 @@ struct Peer {
     /// Whom the header names.
     account: Option<String>,
     place: Admission,
+    /// Its connection is in use, for as long as this is held.
+    _busy: Option<Busy>,
 }
 
 async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
-    let Peer { dialect, account, mut place } = peer;
+    let Peer { dialect, account, mut place, _busy } = peer;
     let settings = served.settings.socket.clone();
     let mut shutdown = served.shutdown.clone();
     let (mut sink, mut stream) = socket.split();

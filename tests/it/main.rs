@@ -30,6 +30,7 @@ mod log;
 mod merge;
 mod migrations;
 mod multipart;
+mod network;
 mod nodes;
 mod pages;
 mod plans;

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_graphql::{Context, Object, Request, Response, Schema, Subscription};
-use axum::serve::ListenerExt;
 use futures_util::stream::{BoxStream, Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use watchfloor::domain;
+use watchfloor::server::connections;
 use watchfloor::server::endpoint::Endpoint;
 use watchfloor::server::origin;
 use watchfloor::server::paced::Paced;

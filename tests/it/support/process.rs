@@ -33,7 +33,19 @@ impl Process {
 
     /// The same with more settings.
     pub(crate) async fn serve_with(database_url: &str, listen: &str, settings: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
+        Self::started(Command::new(env!("CARGO_BIN_EXE_watchfloor")), database_url, listen, settings).await
+    }
+
+    /// The same, in a process that may open so many files.
+    pub(crate) async fn serve_within_files(database_url: &str, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let run = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &run, env!("CARGO_BIN_EXE_watchfloor")]);
+        Self::started(shell, database_url, "127.0.0.1:0", &[]).await
+    }
+
+    async fn started(mut program: Command, database_url: &str, listen: &str, settings: &[&str]) -> Self {
+        let mut child = program
             .args(["serve", "--listen", listen, "--heartbeat-seconds", "1", "--ring-changes", "40"])
             .args(["--database-url", database_url])
             .args(settings)
