@@ -119,7 +119,7 @@ async fn serve_desk(options: Serve) -> Result<()> {
         tracing::warn!(caution, "the database may lose what was acknowledged");
     }
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
-    let app = App { policies: options.serving.policies(), ..app };
+    let app = App { policies: options.serving.policies(), uploads: options.serving.uploads(), ..app };
     let app = with_objects(app, &options.serving, &options.database)?;
     let key = key_to_serve(&options.serving.signing, &options.database)?;
     let work = options.database.work();
@@ -148,7 +148,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
     };
     let store = connect(&database).await?;
     let (app, relay) = App::open(store, options.serving.ring(), Clock::System).await.context("opening the desk")?;
-    let app = App { policies: options.serving.policies(), ..app };
+    let app = App { policies: options.serving.policies(), uploads: options.serving.uploads(), ..app };
     let app = with_objects(app, &options.serving, &database)?;
     let story_start = app.clock.now();
     let told = app.store.read().await?.head().await?.offset > 0;

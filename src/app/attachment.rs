@@ -3,17 +3,18 @@
 //! Bytes are whole in the store before a row says that they are there, and an attachment has one upload at a time. So
 //! what was broken off, however it was, can be told from what is there, and is written over or taken away.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, Stream, StreamExt};
+use futures_util::stream::{BoxStream, Stream};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use super::idempotency::{Did, Repeatable};
+use super::upload::{Incoming, Sender};
 use super::{App, Command};
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::attachment::{
@@ -26,23 +27,15 @@ use crate::storage::{Objects, Reader, Tx, Upload, Uploadable, Writing};
 /// 256 bits of the system's randomness: nobody finds one by trying.
 const TOKEN_BYTES: usize = 32;
 
-/// How long an upload may take, its turn included: 10 MiB over a line of 1 Mbit/s take 84 s.
-const UPLOAD_WAIT: Duration = Duration::from_secs(120);
-
 /// How long nobody else begins an upload of the same attachment, in seconds: an upload is over before, and where its node
 /// died, its client waits no longer than that.
 const UPLOAD_ALONE_SECONDS: i64 = 180;
-
-/// Uploads at once on this node: each holds up to 5 MiB in memory. Others wait for their turn.
-const UPLOADS_AT_ONCE: usize = 16;
 
 /// How often attachments that never came are taken away: they are in nobody's way.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Attachments that one transaction takes away.
 const SWEPT_AT_ONCE: u64 = 500;
-
-static UPLOADING: Semaphore = Semaphore::const_new(UPLOADS_AT_ONCE);
 
 /// An attachment that was announced, and what its upload needs.
 #[derive(Clone, Debug)]
@@ -75,6 +68,8 @@ pub struct Sending {
     pub caller: Option<UserId>,
     /// How many bytes it says will come, if it says so.
     pub length: Option<u64>,
+    /// The address that bounds of uploads are for; none where it is not known, or speaks for many.
+    pub address: Option<IpAddr>,
 }
 
 /// What the first look at an upload finds.
@@ -178,12 +173,13 @@ impl App {
         let (attachment, upload) = match self.begin_upload(sending).await? {
             Begun::First(attachment, upload) => (attachment, upload),
             Begun::Again(attachment) => {
-                let sha256 = in_turn(receive(&attachment, bytes, None)).await?;
+                let mut upload = self.uploads.begin(sender(&attachment, sending))?;
+                let sha256 = upload.receive(bytes, async |bytes| receive(&attachment, bytes, None).await).await?;
                 refuse_other_bytes(&attachment, &sha256)?;
                 return Ok(attachment);
             }
         };
-        match self.receive_into_store(&attachment, bytes).await {
+        match self.receive_into_store(&attachment, sending, bytes).await {
             // What fails from here on may have been done: the bytes stay, and if they were not, the sweep finds them.
             Ok(sha256) => self.settle_upload(attachment, upload, sha256).await,
             Err(error) => {
@@ -230,12 +226,13 @@ impl App {
         Ok(begun)
     }
 
-    async fn receive_into_store<S>(&self, attachment: &Attachment, bytes: &mut S) -> Result<Vec<u8>>
+    async fn receive_into_store<S>(&self, attachment: &Attachment, sending: &Sending, bytes: &mut S) -> Result<Vec<u8>>
     where
         S: Stream<Item = Result<Bytes>> + Send + Unpin,
     {
+        let mut upload = self.uploads.begin(sender(attachment, sending))?;
         let mut writing = self.objects.write(attachment.id).await?;
-        let received = in_turn(async {
+        let received = upload.receive(bytes, async |bytes| {
             let sha256 = receive(attachment, bytes, Some(&mut writing)).await?;
             writing.finish().await?;
             Ok(sha256)
@@ -381,24 +378,22 @@ async fn may_attach(tx: &Tx, attachment: &Attachment) -> Result<()> {
     incident.ok_or_else(|| Error::not_found("incident", attachment.incident))?.writable()
 }
 
-/// Takes part in the bounds of uploads: their number at once, and their time.
-async fn in_turn<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let uploaded = tokio::time::timeout(UPLOAD_WAIT, async {
-        let _turn = UPLOADING.acquire().await.map_err(|error| Error::fault("waiting for an upload's turn", error))?;
-        work.await
-    });
-    let too_slow = |_| Err(Error::invalid("body", "the upload took too long to come in"));
-    uploaded.await.unwrap_or_else(too_slow)
+/// Whom the bounds of uploads are for: whoever holds a token may send, so it is the account that it was given to.
+fn sender(attachment: &Attachment, sending: &Sending) -> Sender {
+    Sender { account: author_of(attachment), address: sending.address }
 }
 
 /// Reads the bytes of an attachment to their end, and holds them against what was announced; their SHA-256.
-async fn receive<S>(attachment: &Attachment, bytes: &mut S, mut writing: Option<&mut Writing>) -> Result<Vec<u8>>
+async fn receive<S>(
+    attachment: &Attachment,
+    bytes: &mut Incoming<'_, S>,
+    mut writing: Option<&mut Writing>,
+) -> Result<Vec<u8>>
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
     let (mut sha256, mut length, mut first) = (Sha256::new(), 0, Vec::with_capacity(MAGIC_BYTES));
-    while let Some(piece) = bytes.next().await {
-        let piece = piece?;
+    while let Some(piece) = bytes.next().await? {
         length += piece.len() as u64;
         refuse_longer(attachment, length)?;
         if first.len() < MAGIC_BYTES {

@@ -15,6 +15,7 @@ mod link;
 pub mod merge;
 mod precondition;
 pub mod report;
+pub mod upload;
 pub mod verify;
 pub mod view;
 
@@ -24,6 +25,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use self::bulk::Jobs;
+use self::upload::Uploads;
 
 use crate::domain::account::{Actor, ActorImage, Role};
 use crate::domain::change::{Cause, CauseKind};
@@ -49,6 +51,8 @@ pub struct App {
     pub policies: Policies,
     /// The bytes of attachments; nowhere, until the desk is given a place for them.
     pub objects: Objects,
+    /// How uploads share this node.
+    pub uploads: Uploads,
 }
 
 /// Who asks for a command, when, and what it is called: the same for every command.
@@ -109,7 +113,7 @@ impl App {
         store.migrate().await?;
         let hub = Arc::new(Hub::new(ring));
         let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
-        let app = Self { store, hub, clock, jobs, policies, objects };
+        let app = Self { store, hub, clock, jobs, policies, objects, uploads: Uploads::default() };
         app.ensure_local_manager().await?;
         let start = relay::begin(&app.store, &app.hub).await?;
         let relay = tokio::spawn(relay::run(app.store.clone(), app.hub.clone(), start));

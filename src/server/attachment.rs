@@ -18,9 +18,10 @@ use futures_util::stream::{Stream, StreamExt};
 use serde_json::json;
 
 use super::Desk;
+use super::connections;
 use super::endpoint::Endpoint;
-use super::http::{actor, refusal, url_parameter};
 use super::headers::REVALIDATE;
+use super::http::{actor, refusal, url_parameter};
 use super::operation::caught;
 use super::routes::ACTOR;
 use super::web::holds;
@@ -80,7 +81,8 @@ async fn put(State(desk): State<Desk>, request: Request) -> Response {
             };
             let token = url_parameter(&head.uri, "token")?.unwrap_or_default();
             let length = head.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-            desk.app.upload(&Sending { id, token, caller, length }, &mut bytes).await
+            let address = connections::address(&head.extensions);
+            desk.app.upload(&Sending { id, token, caller, length, address }, &mut bytes).await
         };
         let stored = caught(stored).await.unwrap_or_else(Err);
         if stored.is_err() && tokio::time::timeout(DRAIN, drain(&mut bytes)).await.is_err() {
@@ -123,7 +125,7 @@ fn answered(outcome: Result<Response>) -> Response {
 fn status(error: &Error) -> StatusCode {
     match error.code() {
         Code::NotFound => StatusCode::NOT_FOUND,
-        Code::Invalid => StatusCode::BAD_REQUEST,
+        Code::Invalid | Code::PersistedQueryNotSupported => StatusCode::BAD_REQUEST,
         Code::Conflict => StatusCode::CONFLICT,
         Code::Limit => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,

@@ -100,7 +100,8 @@ fn enter<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, bound: usize, who
     Ok(())
 }
 
-fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+/// Counts one less; what nobody holds any more is forgotten.
+pub(super) fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(here) = counts.get_mut(key) {
         *here -= 1;
         if *here == 0 {

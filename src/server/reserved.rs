@@ -6,8 +6,8 @@
 //! A reservation ends with its stream, or after a moment in which nobody opened it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_graphql::Response as Answer;
@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::accept::Media;
+use super::connections;
+use super::crowd::leave;
 use super::endpoint::Endpoint;
 use super::following::Following;
 use super::group::Item;
@@ -48,7 +50,15 @@ const OPERATIONS_QUEUED: usize = 16;
 #[derive(Clone, Default)]
 pub(super) struct Reservations {
     by_token: Arc<Mutex<HashMap<String, Arc<Reservation>>>>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Mutex<Counts>>,
+}
+
+/// How many wait to be opened, in all and by each who reserved them.
+#[derive(Default)]
+struct Counts {
+    in_all: usize,
+    by_principal: HashMap<Vec<u8>, usize>,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 struct Reservation {
@@ -65,7 +75,11 @@ struct Queue {
 }
 
 /// One that waits to be opened, counted until it is dropped.
-struct Waiting(Arc<AtomicUsize>);
+struct Waiting {
+    counts: Arc<Mutex<Counts>>,
+    principal: Vec<u8>,
+    address: Option<IpAddr>,
+}
 
 #[derive(Default)]
 struct Active {
@@ -92,10 +106,13 @@ struct Opened {
 /// `PUT`: reserves a stream.
 pub(super) async fn put<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
     let account = actor(request.headers());
+    let address = connections::address(request.extensions());
     let reserved = async {
         let account = account?;
-        served.endpoint.admit(account.clone()).await?;
-        served.reservations.clone().reserve(account, &served.settings.streams)
+        let viewer = served.endpoint.admit(account.clone()).await?;
+        let (reservations, settings) = (served.reservations.clone(), &served.settings.streams);
+        let waiting = reservations.wait(served.endpoint.principal(&viewer), address, settings)?;
+        reservations.reserve(account, waiting, settings)
     };
     match caught(reserved).await.unwrap_or_else(|fault| Err(fault.into())) {
         Ok(token) => {
@@ -251,21 +268,51 @@ fn no_such_stream() -> Refused {
 
 impl Reservations {
     fn streams(&self) -> MutexGuard<'_, HashMap<String, Arc<Reservation>>> {
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.by_token)
     }
 
-    fn reserve(self, account: Option<String>, settings: &StreamSettings) -> std::result::Result<String, Refused> {
+    /// Counts one more that waits to be opened.
+    fn wait(
+        &self,
+        principal: Vec<u8>,
+        address: Option<IpAddr>,
+        settings: &StreamSettings,
+    ) -> std::result::Result<Waiting, Refused> {
+        let mut counts = lock(&self.waiting);
+        let of_address = address.map(|address| counts.by_address.get(&address).copied().unwrap_or_default());
+        for (count, bound, whose) in [
+            (counts.in_all, settings.reservations, ""),
+            (
+                counts.by_principal.get(&principal).copied().unwrap_or_default(),
+                settings.reservations_per_principal,
+                " by an account",
+            ),
+            (of_address.unwrap_or_default(), settings.reservations_per_address, " from an address"),
+        ] {
+            if count >= bound {
+                let message = format!("{bound} streams are reserved{whose} and not opened; try again");
+                let error = Error::limit("socket", message, bound);
+                return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, error });
+            }
+        }
+        counts.in_all += 1;
+        *counts.by_principal.entry(principal.clone()).or_default() += 1;
+        if let Some(address) = address {
+            *counts.by_address.entry(address).or_default() += 1;
+        }
+        Ok(Waiting { counts: self.waiting.clone(), principal, address })
+    }
+
+    fn reserve(
+        self,
+        account: Option<String>,
+        waiting: Waiting,
+        settings: &StreamSettings,
+    ) -> std::result::Result<String, Refused> {
         let mut token = [0; TOKEN_BYTES];
         getrandom::fill(&mut token).map_err(|error| Error::fault("making a token", error))?;
         let token = URL_SAFE_NO_PAD.encode(token);
         let (operations, queue) = mpsc::channel(OPERATIONS_QUEUED);
-        let bound = settings.reservations;
-        let waiting = Waiting(self.waiting.clone());
-        if waiting.0.fetch_add(1, Ordering::Relaxed) >= bound {
-            let message = format!("{bound} streams are reserved and not opened; try again");
-            let error = Error::limit("socket", message, bound);
-            return Err(Refused { status: StatusCode::SERVICE_UNAVAILABLE, error });
-        }
         let queue = Mutex::new(Some(Queue { operations: queue, _waiting: waiting }));
         let reservation = Reservation { account, operations, queue, active: Mutex::default() };
         self.streams().insert(token.clone(), Arc::new(reservation));
@@ -293,11 +340,11 @@ impl Reservations {
 
 impl Reservation {
     fn take_queue(&self) -> Option<Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.queue).take()
     }
 
     fn active(&self) -> MutexGuard<'_, Active> {
-        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.active)
     }
 
     fn begin(self: &Arc<Self>, id: &str, bound: usize) -> std::result::Result<Use, Refused> {
@@ -318,9 +365,19 @@ impl Reservation {
     }
 }
 
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is awaited or called while it is held, so what is poisoned is whole.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = lock(&self.counts);
+        counts.in_all -= 1;
+        leave(&mut counts.by_principal, &self.principal);
+        if let Some(address) = &self.address {
+            leave(&mut counts.by_address, address);
+        }
     }
 }
 

@@ -36,12 +36,22 @@ pub struct StreamSettings {
     pub reservation_wait: Duration,
     /// Reserved streams that wait at once: so many open theirs in a moment when everybody comes back after a restart.
     pub reservations: usize,
+    /// Those of one account: the screens of a whole site may hang on one, and others have room beside it.
+    pub reservations_per_principal: usize,
+    /// Those from one address.
+    pub reservations_per_address: usize,
 }
 
 impl Default for StreamSettings {
     fn default() -> Self {
         let (keep_alive, reservation_wait) = (Duration::from_secs(12), Duration::from_secs(30));
-        Self { keep_alive, reservation_wait, reservations: 4_096 }
+        Self {
+            keep_alive,
+            reservation_wait,
+            reservations: 4_096,
+            reservations_per_principal: 512,
+            reservations_per_address: 2_048,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use watchfloor::app::incident::{IncidentEdit, NewComment, OwnerChoice};
+use watchfloor::app::upload::Uploads;
 use watchfloor::app::{App, Command};
 use watchfloor::domain::IncidentId;
 use watchfloor::domain::alert::{AlertDraft, Report};
@@ -45,7 +46,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1 }));
     let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
-    let app = App { store, hub, clock: Clock::manual(monday()), jobs, policies, objects };
+    let app = App { store, hub, clock: Clock::manual(monday()), jobs, policies, objects, uploads: Uploads::default() };
     app.ensure_local_manager().await.expect("a caller");
     app
 }

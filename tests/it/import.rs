@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchfloor::app::App;
+use watchfloor::app::upload::Uploads;
 use watchfloor::domain::Instant;
 use watchfloor::domain::account::ActorImage;
 use watchfloor::domain::classification::{Classification, FalsePositiveReason, Threat};
@@ -50,7 +51,7 @@ async fn desk(database: &TestDatabase) -> App {
     let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20 }));
     let start = "2026-06-01T12:00:00Z".parse().expect("a time");
     let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
-    App { store, hub, clock: Clock::manual(start), jobs, policies, objects }
+    App { store, hub, clock: Clock::manual(start), jobs, policies, objects, uploads: Uploads::default() }
 }
 
 async fn read(app: &App, text: &str, options: Options) -> Summary {

@@ -56,6 +56,7 @@ mod subscription;
 mod summary;
 mod support;
 mod tally;
+mod uploading;
 mod view;
 mod web;
 mod work;

@@ -242,6 +242,27 @@ async fn one_reservation_more_than_the_bound_is_503() {
 }
 
 #[tokio::test]
+async fn an_account_has_its_share_of_reservations() {
+    let server = Server::with(|settings| settings.streams.reservations_per_principal = 2).await;
+    let (first, _second) = (reserve(&server, None).await, reserve(&server, None).await);
+    server.send(reqwest::Client::new().put(&server.http)).await.refused(503, "LIMIT");
+    reserve(&server, Some("ana")).await;
+    let _going = Going::of(opening(&server, &first)).await;
+    reserve(&server, None).await;
+}
+
+#[tokio::test]
+async fn an_address_has_its_share_of_reservations() {
+    let server = Server::with(|settings| settings.streams.reservations_per_address = 2).await;
+    let (_first, _second) = (reserve(&server, None).await, reserve(&server, Some("ana")).await);
+    let third = reqwest::Client::new().put(&server.http).header("Watchfloor-Actor", "ben");
+    server.send(third).await.refused(503, "LIMIT");
+    let elsewhere = reqwest::Client::builder().local_address("127.0.0.2".parse().ok()).build().expect("a client");
+    let answer = elsewhere.put(&server.http).send().await.expect("an answer");
+    assert_eq!(answer.status().as_u16(), 201, "another address has its own");
+}
+
+#[tokio::test]
 async fn an_operation_that_breaks_off_takes_the_stream_with_it() {
     let server = Server::start().await;
     let token = reserve(&server, None).await;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use watchfloor::app::App;
+use watchfloor::app::upload::Uploads;
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::policy::Policies;
 use watchfloor::domain::signing::DeskKey;
@@ -46,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) notify: bool,
     /// Where attachments are kept; in a folder of the desk's own where none is given.
     pub(crate) objects: Option<Objects>,
+    /// How uploads share the node.
+    pub(crate) uploads: Uploads,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             watch: None,
             notify: true,
             objects: None,
+            uploads: Uploads::default(),
         }
     }
 }
@@ -105,7 +109,7 @@ impl TestDesk {
         };
         let store = store.expect("a connection");
         let (app, relay) = App::open(store.clone(), options.ring, options.clock.clone()).await.expect("an open desk");
-        let app = App { policies: options.policies, ..app };
+        let app = App { policies: options.policies, uploads: options.uploads, ..app };
         let attachments = tempfile::tempdir().expect("a folder");
         let objects = options.objects.unwrap_or_else(|| Objects::in_folder(attachments.path().to_owned()));
         let app = app.with_objects(objects);
