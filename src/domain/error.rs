@@ -24,6 +24,9 @@ pub enum Code {
     Limit,
     /// The desk cannot answer at this moment; the same request may succeed later.
     Unavailable,
+    /// The request names a document by its hash, and this desk keeps none: the client sends the document. Clients of the
+    /// protocol for persisted queries know this code, and the message that goes with it.
+    PersistedQueryNotSupported,
     /// A fault of ours; `reference` finds it in the server's log.
     Internal,
 }
@@ -39,6 +42,7 @@ impl Code {
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Limit => "LIMIT",
             Self::Unavailable => "UNAVAILABLE",
+            Self::PersistedQueryNotSupported => "PERSISTED_QUERY_NOT_SUPPORTED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -125,6 +129,11 @@ impl Error {
     /// The desk cannot answer at this moment.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Self::refused(Code::Unavailable, message)))
+    }
+
+    /// The request names a document by its hash; its client is to send the document.
+    pub fn persisted_query() -> Self {
+        Self::Refused(Box::new(Self::refused(Code::PersistedQueryNotSupported, "PersistedQueryNotSupported")))
     }
 
     /// More than `bound` was asked for in the input field `path`.

@@ -27,6 +27,7 @@ use super::{
     crowd::Admission,
     endpoint::Endpoint,
     following::Following,
+    inflate::{self, Coding, Unread},
     multipart::{self, Mixed},
     operation::{Body, Parameters, Ready, caught, prepare, refused},
     reserved,
@@ -207,10 +208,23 @@ fn not_acceptable() -> Refused {
 
 /// The account that the caller names, unless it leaves that open.
 pub(super) fn actor(headers: &HeaderMap) -> Result<Option<String>, Error> {
-    let Some(value) = headers.get(ACTOR) else { return Ok(None) };
+    let mut values = headers.get_all(ACTOR).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Error::invalid(ACTOR, format!("the header {ACTOR} comes twice")));
+    }
     match std::str::from_utf8(value.as_bytes()) {
-        Ok(account) => Ok(Some(account.trim().to_owned()).filter(|account| !account.is_empty())),
+        Ok(account) => named_account(account).map(Some),
         Err(_) => Err(Error::invalid(ACTOR, format!("the header {ACTOR} is not UTF-8"))),
+    }
+}
+
+/// The account that a caller names, without the blanks around it. An empty name is a mistake of a script, which is not to act as
+/// the local manager for it.
+pub(super) fn named_account(account: &str) -> Result<String, Error> {
+    match account.trim() {
+        "" => Err(Error::invalid(ACTOR, format!("{ACTOR} names nobody: name an account, or leave it out"))),
+        account => Ok(account.to_owned()),
     }
 }
 
@@ -229,18 +243,27 @@ fn json_content(headers: &HeaderMap) -> Result<(), Refused> {
 }
 
 async fn read(headers: &HeaderMap, body: HttpBody, bounds: &HttpSettings) -> Result<axum::body::Bytes, Refused> {
+    let Some(coding) = Coding::of(headers) else {
+        let error = Error::invalid("Content-Encoding", "send the body plain, or compressed by gzip");
+        return Err(Refused { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, error });
+    };
     let too_large = || {
         let message = format!("the body is larger than {} bytes", bounds.body_bytes);
         let error = Error::limit("body", message, bounds.body_bytes);
         Refused { status: StatusCode::PAYLOAD_TOO_LARGE, error }
     };
+    // Compressed or not: what is as large as that compressed is larger when it is plain.
     let announced = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > bounds.body_bytes) {
         return Err(too_large());
     }
-    match tokio::time::timeout(bounds.body_wait, to_bytes(body, bounds.body_bytes)).await {
+    match tokio::time::timeout(bounds.body_wait, inflate::read(body, coding, bounds.body_bytes)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(_)) => Err(too_large()),
+        Ok(Err(Unread::TooLarge)) => Err(too_large()),
+        Ok(Err(Unread::Broken)) => Err(Error::invalid("body", "the body broke off").into()),
+        Ok(Err(Unread::NotGzip)) => {
+            Err(Error::invalid("body", "the body is not compressed by gzip, as its header says, or not whole").into())
+        }
         Err(_) => {
             let error = Error::invalid("body", "the body took too long to come in");
             Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error })
@@ -318,7 +341,9 @@ pub(super) struct Refused {
 
 impl Refused {
     pub(super) fn labelled(self, media: Media) -> Response {
-        let (status, answer) = (self.status, refuse(self.error));
+        // Apollo's clients for Android and iOS read no answer of another status, and would not send the document then.
+        let without_document = self.error.code() == Code::PersistedQueryNotSupported && media == Media::Json;
+        let (status, answer) = (if without_document { StatusCode::OK } else { self.status }, refuse(self.error));
         match media {
             Media::Json | Media::GraphQl => write(status, media, &answer),
             // A browser's EventSource tells its page nothing of a response with another status, not even that.
@@ -335,7 +360,9 @@ impl From<Error> for Refused {
             Code::Forbidden => StatusCode::FORBIDDEN,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Code::NotFound | Code::Invalid | Code::Conflict | Code::Limit => StatusCode::BAD_REQUEST,
+            Code::NotFound | Code::Invalid | Code::Conflict | Code::Limit | Code::PersistedQueryNotSupported => {
+                StatusCode::BAD_REQUEST
+            }
         };
         Self { status, error }
     }

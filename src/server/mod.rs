@@ -12,8 +12,9 @@ mod export;
 mod following;
 pub mod group;
 pub mod guard;
-pub mod http;
 mod headers;
+pub mod http;
+mod inflate;
 pub mod listen;
 mod multipart;
 mod operation;
@@ -33,6 +34,7 @@ pub mod ws;
 mod ws_operation;
 
 use async_graphql::{Request, Response};
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;

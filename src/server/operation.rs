@@ -44,8 +44,10 @@ impl Parameters {
     /// Takes them out of a JSON object.
     pub(crate) fn read(mut body: Map<String, Value>) -> domain::Result<Self> {
         let wrong = |name: &str, must: &str| Err(domain::Error::invalid(name, format!("{name} must be {must}")));
+        let persisted = body.get("extensions").is_some_and(|extensions| extensions.get("persistedQuery").is_some());
         let query = match body.remove("query") {
             Some(Value::String(query)) => query,
+            None | Some(Value::Null) if persisted => return Err(domain::Error::persisted_query()),
             _ => return wrong("query", "a string"),
         };
         let operation_name = match body.remove("operationName") {

@@ -40,7 +40,7 @@ use super::{
     crowd::Admission,
     dialect::{Dialect, Incoming},
     endpoint::Endpoint,
-    http::{actor, refusal},
+    http::{actor, named_account, refusal},
     operation::{Parameters, caught},
     outbox::{Content, Handed, Operation, Outbox, Queued},
     routes::{ACTOR, Served, stopped},
@@ -394,10 +394,16 @@ impl<E: Endpoint> Reader<'_, E> {
     }
 
     fn admit(&mut self, payload: Option<Map<String, Value>>) -> std::result::Result<(), Ending> {
-        let account = match payload.and_then(|mut payload| payload.remove(ACTOR)) {
-            None | Some(Value::Null) => self.account.take(),
-            Some(Value::String(account)) => Some(account.trim().to_owned()).filter(|it| !it.is_empty()),
-            Some(_) => return Err(Ending::close(4400, format!("{ACTOR} must be a string"))),
+        // As a header's, its name is the same in capitals and in small letters.
+        let mut named = payload.into_iter().flatten().filter(|(name, _)| name.eq_ignore_ascii_case(ACTOR));
+        let account = match (named.next().map(|(_, account)| account), named.next()) {
+            (_, Some(_)) => return Err(Ending::close(4400, format!("{ACTOR} comes twice"))),
+            (None | Some(Value::Null), None) => self.account.take(),
+            (Some(Value::String(account)), None) => match named_account(&account) {
+                Ok(account) => Some(account),
+                Err(error) => return Err(Ending::close(4400, error.to_string())),
+            },
+            (Some(_), None) => return Err(Ending::close(4400, format!("{ACTOR} must be a string"))),
         };
         let endpoint = self.served.endpoint.clone();
         self.account.clone_from(&account);

@@ -7,6 +7,7 @@ use watchfloor::server::origin::Origins;
 
 use crate::support::kit::kit;
 use crate::support::little::{GRAPHQL, JSON, Server, bomb, query};
+use crate::support::socket::Socket;
 
 #[tokio::test]
 async fn the_answer_is_labelled_as_the_client_prefers() {
@@ -228,6 +229,55 @@ async fn a_subscription_for_one_who_reads_no_stream_is_refused_and_shown_the_way
         }
     }
     server.get(&[("query", "subscription { counter }")]).await.refused(400, "INVALID");
+}
+
+#[tokio::test]
+async fn a_query_that_is_named_by_its_hash_is_asked_for() {
+    let server = Server::start().await;
+    let hash = json!({ "persistedQuery": { "version": 1, "sha256Hash": "a".repeat(64) } });
+    let by_hash = json!({ "operationName": "A", "extensions": hash });
+    for (accept, status) in [(JSON, 200), (GRAPHQL, 400)] {
+        let reply = server.ask_as(accept, by_hash.clone()).await;
+        assert_eq!((reply.status, reply.code()), (status, "PERSISTED_QUERY_NOT_SUPPORTED"));
+        assert_eq!(reply.body["errors"][0]["message"], "PersistedQueryNotSupported");
+    }
+    let reply = server.get(&[("operationName", "A"), ("extensions", &hash.to_string())]).await;
+    assert_eq!(reply.code(), "PERSISTED_QUERY_NOT_SUPPORTED");
+    let whole = json!({ "query": "{ version }", "extensions": hash });
+    assert_eq!(server.ask(whole).await.body, json!({ "data": { "version": 1 } }));
+}
+
+#[tokio::test]
+async fn a_header_that_names_nobody_is_refused() {
+    let server = Server::start().await;
+    for account in ["", " ", "\t "] {
+        let request = server.post().header("watchfloor-actor", account).json(&query("{ who }"));
+        server.send(request).await.refused(400, "INVALID");
+    }
+    let twice = server.post().header("watchfloor-actor", "ana").header("watchfloor-actor", "ben");
+    server.send(twice.json(&query("{ who }"))).await.refused(400, "INVALID");
+    assert_eq!(server.control.admissions.lock().expect("whole").len(), 0);
+}
+
+#[tokio::test]
+async fn a_compressed_body_counts_as_large_as_it_becomes() {
+    let server = Server::with(|settings| settings.http.body_bytes = 10_000).await;
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).expect("written");
+        encoder.finish().expect("whole")
+    };
+    let send = |coding: &str, body: Vec<u8>| {
+        let request =
+            server.post().header("content-type", "application/json").header("content-encoding", coding.to_owned());
+        server.send(request.body(body))
+    };
+    let document = query("{ version }").to_string();
+    assert_eq!(send("gzip", gzip(&document)).await.body, json!({ "data": { "version": 1 } }));
+    send("gzip", gzip(&format!("{document}{}", " ".repeat(10_000)))).await.refused(413, "LIMIT");
+    send("gzip", gzip(&document)[..20].to_vec()).await.refused(400, "INVALID");
+    send("gzip", document.clone().into_bytes()).await.refused(400, "INVALID");
+    send("br", document.into_bytes()).await.refused(415, "INVALID");
 }
 
 #[tokio::test]

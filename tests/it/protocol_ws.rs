@@ -127,11 +127,19 @@ async fn a_subscribe_before_the_ack_closes_4401() {
 #[tokio::test]
 async fn an_init_that_cannot_be_read_closes_4400() {
     let server = Server::start().await;
-    for payload in [json!("ana"), json!([]), json!({ "Watchfloor-Actor": 7 })] {
+    for payload in [
+        json!("ana"),
+        json!([]),
+        json!({ "Watchfloor-Actor": 7 }),
+        json!({ "Watchfloor-Actor": "" }),
+        json!({ "watchfloor-actor": " " }),
+        json!({ "Watchfloor-Actor": "ana", "watchfloor-actor": "ana" }),
+    ] {
         let mut socket = Socket::open(&server.ws).await;
         socket.send(json!({ "type": "connection_init", "payload": payload })).await;
         let Frame::Closed(4400, reason) = socket.frame().await else { panic!("another end for {payload}") };
-        assert!(reason.contains("must be a"), "{reason}");
+        let whys = ["must be a", "names nobody", "comes twice"];
+        assert!(whys.iter().any(|why| reason.contains(why)), "{reason}");
     }
     assert!(server.control.admissions.lock().expect("whole").is_empty());
 }
@@ -167,7 +175,7 @@ async fn a_socket_is_let_in_by_its_payload_or_else_its_header_and_asked_again_fo
         assert_eq!(socket.json().await, json!({ "type": "complete", "id": id }));
     }
     let (mut socket, _) = Socket::open_with(&server.ws, &headers).await.expect("the upgrade");
-    socket.init(json!({ "Watchfloor-Actor": "ben" })).await;
+    socket.init(json!({ "watchfloor-ACTOR": "ben" })).await;
     socket.subscribe("1", "{ who }").await;
     assert_eq!(socket.json().await["payload"], json!({ "data": { "who": "ben" } }));
     let admissions = server.control.admissions.lock().expect("whole").clone();
