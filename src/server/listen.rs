@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
+use axum::Router;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -43,14 +44,15 @@ pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Res
     let edge = runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("edge").enable_all().build();
     let edge = edge.map_err(|error| Error::fault("starting the runtime of connections", error))?;
     let (stop, shutdown) = watch::channel(false);
-    let write_deadline = settings.http.write_deadline;
+    let settings = within_files(settings);
+    let bounds = settings.clone();
     // Here, as requests are answered where it is made.
     let router = router(desk, settings, shutdown);
     // The runtime that hears of its connections is the one that it is taken over by.
     let listener = listener.into_std().map_err(|error| Error::fault("handing over the listener", error))?;
     let served = edge.spawn(async move {
         let listener = TcpListener::from_std(listener).map_err(|error| Error::fault("serving", error))?;
-        until_stopped(listener, write_deadline, router, stop).await
+        until_stopped(listener, &bounds, router, stop).await
     });
     let outcome = served.await.unwrap_or_else(|error| Err(Error::fault("serving", error)));
     edge.shutdown_background();
@@ -59,15 +61,14 @@ pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Res
 
 async fn until_stopped(
     listener: TcpListener,
-    write_deadline: Duration,
+    bounds: &Settings,
     router: Router,
     stop: watch::Sender<bool>,
 ) -> Result<()> {
     // Not `stop`, which is held by what is still open.
     let (stop_waiting, stopping) = watch::channel(false);
-    let settings = within_files(settings);
-    let listener = Paced::new(listener, &settings, stopping);
-    let router = counted(router(desk, settings, shutdown));
+    let listener = Paced::new(listener, bounds, stopping);
+    let router = counted(router);
     let told = {
         let stop = stop.clone();
         async move {

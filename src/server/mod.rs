@@ -37,6 +37,7 @@ use async_graphql::{Request, Response};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::stream::{BoxStream, StreamExt};
@@ -126,17 +127,21 @@ impl Endpoint for Desk {
 
 /// Every route of the server. While no identity is configured all of them answer loopback only (product §9), and all but the
 /// pages answer the desk's own origin and allowed ones only.
+///
+/// What asks the desk is answered on the runtime that this is called on, whatever the one that connections live on; whether
+/// the process lives, and the pages, are answered there.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     let origins = settings.origins.clone();
     let api = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))
         .route("/incidents/{incident}/log.ndjson", get(export::log))
         .route("/.well-known/watchfloor-signing-key.pem", get(export::key))
         .with_state(desk.clone())
         .merge(attachment::routes(desk.clone()))
-        .merge(graphql_routes(desk, settings, shutdown));
+        .layer(from_fn_with_state(Handle::current(), work::on))
+        .merge(graphql_routes(desk, settings, shutdown))
+        .route("/healthz", get(|| async { "ok\n" }));
     let routes = origin::own_origin_only(api, &origins).merge(web::routes()).fallback(web::not_found);
     headers::on_every_answer(origin::own_host_only(routes, &origins))
 }

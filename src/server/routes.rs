@@ -49,6 +49,8 @@ pub struct Settings {
     pub connections: ConnectionSettings,
     /// Pages of which other origins may use the API.
     pub origins: Origins,
+    /// How many operations at once.
+    pub work: WorkSettings,
 }
 
 /// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks
