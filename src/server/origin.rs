@@ -236,9 +236,7 @@ mod tests {
             let origin = text.parse::<Origin>().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(origin.header().expect("a header"), header);
         }
-        for text in
-            ["null", "", "localhost", "file://localhost", "http://a/page", "http://u@a", "http://", "http://a,b:1"]
-        {
+        for text in ["null", "", "localhost", "file://localhost", "http://a/page", "http://u@a", "http://"] {
             assert!(text.parse::<Origin>().is_err(), "{text}");
         }
     }
