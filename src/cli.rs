@@ -28,7 +28,7 @@ use crate::sample;
 use crate::server::routes::Settings;
 use crate::server::work::WorkSettings;
 use crate::server::{Desk, listen};
-use crate::storage::Store;
+use crate::storage::{Store, keep_private};
 
 /// The ring of a desk that nobody follows: an import.
 const NO_RING: RingLimits = RingLimits { changes: 1, bytes: 1 };
@@ -75,6 +75,13 @@ async fn connect(database: &Database) -> Result<Store> {
         bail!("there is no folder {folder} for the database: make it, or name another file (--database-url)");
     }
     let is_file = options.url.starts_with("sqlite:");
+    if let Some(file) = database.file() {
+        for end in ["", "-wal", "-shm"] {
+            let mut file = file.as_os_str().to_owned();
+            file.push(end);
+            keep_private(Path::new(&file));
+        }
+    }
     Store::connect(options).await.map_err(|error| {
         let cause = root_cause(&error);
         match is_file {
@@ -101,6 +108,9 @@ fn with_objects(app: App, serving: &Serving, database: &Database) -> Result<App>
     let objects = serving.objects(database.folder()).context("finding the place for attachments")?;
     if let Some(place) = objects.folder().filter(|place| place.exists() && !place.is_dir()) {
         bail!("{} is no folder for attachments: name another (--attachments)", place.display());
+    }
+    if let Some(place) = objects.folder() {
+        keep_private(place);
     }
     Ok(app.with_objects(objects))
 }

@@ -17,7 +17,7 @@ use crate::server::connections::{ConnectionSettings, network};
 use crate::server::origin::{Origin, Origins};
 use crate::server::routes::Settings;
 use crate::server::work::WorkSettings;
-use crate::storage::{Objects, StoreOptions};
+use crate::storage::{Objects, StoreOptions, honoured_address};
 
 /// The most that a setting of bytes or changes takes: 16 GiB. More is a slip of the hand.
 const MEMORY_MAX: u64 = 16 << 30;
@@ -111,7 +111,7 @@ impl Database {
                 .to_owned());
         }
         Ok(StoreOptions {
-            url: self.database_url.clone(),
+            url: honoured_address(&self.database_url).map_err(|refused| refused.to_string())?,
             connections: self.database_connections,
             acquire_timeout: Duration::from_secs(self.database_wait_seconds),
             notify: self.notify,

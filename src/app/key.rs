@@ -6,11 +6,15 @@ use std::path::Path;
 
 use crate::domain::signing::DeskKey;
 use crate::domain::{Error, Result};
+use crate::storage::keep_private;
 
 /// The key of this file, made where there is none.
 pub fn load_or_make(path: &Path) -> Result<DeskKey> {
     match fs::read_to_string(path) {
-        Ok(pem) => DeskKey::from_pem(&pem),
+        Ok(pem) => {
+            keep_private(path);
+            DeskKey::from_pem(&pem)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => make(path),
         Err(error) => Err(Error::fault("reading the signing key's file", error)),
     }

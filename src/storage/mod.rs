@@ -4,6 +4,7 @@
 //! queries are in the file of its name.
 
 mod account;
+mod address;
 mod alert;
 mod attachment;
 mod bookmark;
@@ -22,6 +23,7 @@ mod line;
 mod merge;
 mod mutation_state;
 mod object;
+mod private;
 mod queue;
 mod report;
 mod response_times;
@@ -55,6 +57,7 @@ use self::idempotency::Keeping;
 use crate::domain::error::Refusal;
 use crate::domain::{Code, Error, Result};
 
+pub use address::honoured_address;
 pub use alert::{AlertFilter, AlertState};
 pub use attachment::{Upload, Uploadable};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
@@ -64,6 +67,7 @@ pub use evidence::{Moment, StoredChange};
 pub use line::{Line, Word};
 pub use mutation_state::MutationState;
 pub use object::{Objects, Writing};
+pub use private::keep_private;
 pub use queue::{Cursor, Facet, Page, PageRequest, Span};
 pub use report::Applied;
 pub use sea_orm::Statement;

@@ -36,6 +36,7 @@ mod pages;
 mod plans;
 mod policy;
 mod precondition;
+mod private;
 mod protocol_http;
 mod protocol_legacy;
 mod protocol_peers;
