@@ -1,6 +1,6 @@
 //! Instants as they come in: which the desk keeps, and how finely.
 
-use chrono::{Datelike, SubsecRound, Timelike};
+use chrono::{Datelike, Duration, SubsecRound, Timelike};
 
 use super::{Error, Instant, Result};
 
@@ -13,6 +13,21 @@ pub fn parse(path: &str, at: Instant) -> Result<Instant> {
         return Err(Error::invalid(path, "an instant lies between the years 2 and 9998"));
     }
     Ok(kept(at))
+}
+
+/// How far ahead of the desk's clock a time of something that has happened may lie, in minutes: another machine's clock may
+/// be ahead by so much. A later time would make all that truly comes after it older than what is known, and so be lost.
+pub const AHEAD_MINUTES_MAX: i64 = 5;
+
+/// Reads the time of something that has happened, as a caller, a feed or an import gives it: as [`parse`], and at most
+/// [`AHEAD_MINUTES_MAX`] after `now`, the desk's own time. Later ones are `INVALID`.
+pub fn past(path: &str, at: Instant, now: Instant) -> Result<Instant> {
+    let at = parse(path, at)?;
+    if at > now + Duration::minutes(AHEAD_MINUTES_MAX) {
+        let message = format!("this time lies more than {AHEAD_MINUTES_MAX} minutes in the future");
+        return Err(Error::invalid(path, message));
+    }
+    Ok(at)
 }
 
 /// An instant as the desk keeps it: cut to the microsecond, which both databases hold.
@@ -41,6 +56,14 @@ mod tests {
         assert_eq!(kept(at("2026-06-30T23:59:60.5Z")), kept_at);
         assert_eq!(kept(kept_at), kept_at);
         assert_eq!(kept(at("2026-06-30T23:59:59.1234567Z")), at("2026-06-30T23:59:59.123456Z"));
+    }
+
+    #[test]
+    fn what_has_happened_lies_at_most_five_minutes_ahead() {
+        let now = at("2026-11-23T08:00:00Z");
+        assert!(past("at", at("2026-11-23T08:05:00Z"), now).is_ok());
+        assert!(past("at", at("2026-11-23T08:05:00.000001Z"), now).is_err());
+        assert!(past("at", at("0001-01-01T00:00:00Z"), now).is_err());
     }
 
     #[test]

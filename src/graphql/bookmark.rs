@@ -11,7 +11,7 @@ use super::incident::Incident;
 use super::input::{Call, EntityInput, incident_id};
 use crate::app::bookmark::BookmarkOutcome;
 use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
-use crate::domain::instant::parse as instant;
+use crate::domain::instant::past;
 use crate::domain::{BookmarkId, Error, IncidentId, Instant, Result};
 
 /// The rows of a result: what a client sends is what it gets, in the same order.
@@ -143,7 +143,7 @@ pub struct AddBookmarkInput {
     entities: Vec<EntityInput>,
     /// What to make of it: at most 30,000 characters.
     note: Option<String>,
-    /// When what it shows happened.
+    /// When what it shows happened: at most 5 minutes in the future.
     event_at: Option<Instant>,
     /// What it is called, and its key.
     #[graphql(flatten)]
@@ -151,15 +151,15 @@ pub struct AddBookmarkInput {
 }
 
 impl AddBookmarkInput {
-    /// The incident, what was found, and its rows.
-    pub fn read(self) -> Result<(IncidentId, Finding, Rows)> {
+    /// The incident, what was found, and its rows, at this time of the desk.
+    pub fn read(self, now: Instant) -> Result<(IncidentId, Finding, Rows)> {
         let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
         let finding = Finding {
             title: self.title,
             query: self.query,
             note: self.note,
             entities: entities.collect::<Result<_>>()?,
-            event_at: self.event_at.map(|at| instant("eventAt", at)).transpose()?,
+            event_at: self.event_at.map(|at| past("eventAt", at, now)).transpose()?,
         };
         let rows = serde_json::to_string(&self.rows.0).map_err(|error| Error::fault("reading a result", error))?;
         Ok((incident_id("incidentId", &self.incident_id)?, finding.checked()?, Rows::parse("rows", rows)?))

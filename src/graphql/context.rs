@@ -23,7 +23,7 @@ use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
 use crate::domain::view::Visit;
 use crate::domain::{
-    AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, UserId, ViewId, text,
+    AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, ViewId, text,
 };
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
@@ -236,10 +236,15 @@ pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
 /// The longest `clientMutationId`, in characters: every change that the mutation makes carries it.
 pub const CLIENT_MUTATION_ID_CHARS_MAX: usize = 256;
 
+/// The desk's time: no time of something that has happened lies more than a little after it.
+pub fn now(ctx: &Context<'_>) -> Result<Instant> {
+    Ok(app(ctx)?.clock.now())
+}
+
 /// A command by the caller, named after its mutation.
 pub fn command(ctx: &Context<'_>, call: &Call) -> Result<Command> {
     let (actor, mutation) = (viewer(ctx)?.as_ref().clone(), ctx.field().name());
-    let mut command = Command::new(actor, app(ctx)?.clock.now(), mutation);
+    let mut command = Command::new(actor, now(ctx)?, mutation);
     // Kept to the letter: a client tells its own changes by it.
     if let Some(id) = &call.client_mutation_id {
         text::at_most("clientMutationId", id, CLIENT_MUTATION_ID_CHARS_MAX)?;

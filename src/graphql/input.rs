@@ -11,7 +11,7 @@ use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
 use crate::domain::incident::{Patch, Severity, Status, parse_description, parse_note};
-use crate::domain::instant::parse as instant;
+use crate::domain::instant::past;
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{AlertId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, comment, text, title};
 
@@ -127,9 +127,9 @@ pub struct CreateIncidentInput {
     /// System tags, written by connectors.
     #[graphql(default)]
     system_tags: Vec<TagInput>,
-    /// When its activity began.
+    /// When its activity began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
-    /// When its activity ended.
+    /// When its activity ended: at most 5 minutes in the future.
     last_activity_at: Option<Instant>,
     /// Alerts to link, by global id.
     #[graphql(default)]
@@ -143,8 +143,8 @@ pub struct CreateIncidentInput {
 }
 
 impl CreateIncidentInput {
-    /// The id and the edit that it asks for.
-    pub fn read(self) -> Result<(Option<IncidentId>, IncidentEdit)> {
+    /// The id and the edit that it asks for, at this time of the desk.
+    pub fn read(self, now: Instant) -> Result<(Option<IncidentId>, IncidentEdit)> {
         let mut add_tags = tags("tags", &self.tags, TagKind::Custom)?;
         add_tags.extend(system_tags("systemTags", &self.system_tags)?);
         let patch = Patch {
@@ -155,8 +155,8 @@ impl CreateIncidentInput {
             note: self.note.map(|text| parse_note("note", &text)).transpose()?.flatten().map(Some),
             classification: self.classification.map(Some),
             add_tags,
-            first_activity_at: self.first_activity_at.map(|at| instant("firstActivityAt", at)).transpose()?.map(Some),
-            last_activity_at: self.last_activity_at.map(|at| instant("lastActivityAt", at)).transpose()?.map(Some),
+            first_activity_at: self.first_activity_at.map(|at| past("firstActivityAt", at, now)).transpose()?.map(Some),
+            last_activity_at: self.last_activity_at.map(|at| past("lastActivityAt", at, now)).transpose()?.map(Some),
             ..Patch::default()
         };
         let edit = IncidentEdit {
@@ -202,9 +202,9 @@ pub struct UpdateIncidentInput {
     /// System tags to remove.
     #[graphql(default)]
     remove_system_tags: Vec<TagInput>,
-    /// When its activity began; null clears what was stated.
+    /// When its activity began: at most 5 minutes in the future. Null clears what was stated.
     first_activity_at: MaybeUndefined<Instant>,
-    /// When its activity ended; null clears what was stated.
+    /// When its activity ended: at most 5 minutes in the future. Null clears what was stated.
     last_activity_at: MaybeUndefined<Instant>,
     /// A comment to add: Markdown, at most 30,000 characters.
     comment: Option<String>,
@@ -257,8 +257,8 @@ pub fn said<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
 }
 
 impl UpdateIncidentInput {
-    /// The edit that it asks for.
-    pub fn read(self) -> Result<IncidentEdit> {
+    /// The edit that it asks for, at this time of the desk.
+    pub fn read(self, now: Instant) -> Result<IncidentEdit> {
         let mut add_tags = tags("addTags", &self.add_tags, TagKind::Custom)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
         let mut remove_tags = tags("removeTags", &self.remove_tags, TagKind::Custom)?;
@@ -273,8 +273,8 @@ impl UpdateIncidentInput {
             classification: maybe(self.classification, Ok)?,
             add_tags,
             remove_tags,
-            first_activity_at: maybe(self.first_activity_at, |at| instant("firstActivityAt", at))?,
-            last_activity_at: maybe(self.last_activity_at, |at| instant("lastActivityAt", at))?,
+            first_activity_at: maybe(self.first_activity_at, |at| past("firstActivityAt", at, now))?,
+            last_activity_at: maybe(self.last_activity_at, |at| past("lastActivityAt", at, now))?,
         };
         Ok(IncidentEdit {
             patch,
@@ -525,9 +525,9 @@ pub struct AlertInput {
     /// MITRE ATT&CK techniques, at most 50.
     #[graphql(default)]
     techniques: Vec<String>,
-    /// When the activity began.
+    /// When the activity began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
-    /// When the activity ended.
+    /// When the activity ended: at most 5 minutes in the future.
     last_activity_at: Option<Instant>,
     /// The things it names, at most 500.
     #[graphql(default)]
@@ -537,8 +537,8 @@ pub struct AlertInput {
 }
 
 impl AlertInput {
-    /// The alert as ingest takes it.
-    pub fn read(self) -> Result<AlertDraft> {
+    /// The alert as ingest takes it, at this time of the desk.
+    pub fn read(self, now: Instant) -> Result<AlertDraft> {
         let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
         let report = Report {
             provider: self.provider,
@@ -549,8 +549,8 @@ impl AlertInput {
             severity: self.severity,
             category: self.category,
             techniques: self.techniques,
-            first_activity_at: self.first_activity_at.map(|at| instant("firstActivityAt", at)).transpose()?,
-            last_activity_at: self.last_activity_at.map(|at| instant("lastActivityAt", at)).transpose()?,
+            first_activity_at: self.first_activity_at.map(|at| past("firstActivityAt", at, now)).transpose()?,
+            last_activity_at: self.last_activity_at.map(|at| past("lastActivityAt", at, now)).transpose()?,
             entities: entities.collect::<Result<_>>()?,
         };
         if let Some(raw) = &self.raw {

@@ -5,7 +5,7 @@ use async_graphql::{Context, Object};
 use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
 use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
-use super::context::{View, app, command, viewer};
+use super::context::{View, app, command, now, viewer};
 use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use super::payload::*;
@@ -73,7 +73,7 @@ impl Mutation {
         let call = input.call.clone();
         let outcome = async {
             let command = command(ctx, &call)?;
-            let (id, edit) = input.read()?;
+            let (id, edit) = input.read(now(ctx)?)?;
             app(ctx)?.create_incident(&command, id, edit).await
         };
         let outcome = outcome.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
@@ -87,7 +87,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: UpdateIncidentInput,
     ) -> Result<IncidentPayload> {
         let (id, call) = (input.incident_id.clone(), input.call.clone());
-        let outcome = update(ctx, &id, &call, input.read()).await.map_err(below)?;
+        let outcome = update(ctx, &id, &call, now(ctx).and_then(|now| input.read(now))).await.map_err(below)?;
         IncidentPayload::new(ctx, outcome, call)
     }
 
@@ -313,7 +313,7 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
     ) -> Result<IngestPayload> {
         let IngestAlertInput { alert, into, system_tags, call } = input;
-        let draft = alert.read().map_err(|error| error.below("alert"));
+        let draft = now(ctx).and_then(|now| alert.read(now)).map_err(|error| error.below("alert"));
         let ingested = taken_in(draft.map(|draft| vec![draft]), into.as_ref(), &system_tags);
         ingest(ctx, ingested, call).await
     }
@@ -325,10 +325,11 @@ impl Mutation {
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
     ) -> Result<IngestPayload> {
         let IngestAlertsInput { alerts, into, system_tags, call } = input;
+        let now = now(ctx)?;
         let drafts = alerts
             .into_iter()
             .enumerate()
-            .map(|(index, alert)| alert.read().map_err(|error| error.below(&format!("alerts.{index}"))));
+            .map(|(index, alert)| alert.read(now).map_err(|error| error.below(&format!("alerts.{index}"))));
         ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await
     }
 
@@ -501,7 +502,7 @@ impl Mutation {
     ) -> Result<BookmarkPayload> {
         let call = input.call.clone();
         let done = async {
-            let (incident, finding, rows) = input.read()?;
+            let (incident, finding, rows) = input.read(now(ctx)?)?;
             let done = app(ctx)?.add_bookmark(&command(ctx, &call)?, incident, finding, rows).await;
             done.map_err(|error| error.at("incidentId"))
         };

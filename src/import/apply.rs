@@ -81,7 +81,7 @@ impl<'a> Applier<'a> {
     /// Applies the next record. The records that the desk refused are returned, with their lines: this one, or alerts
     /// that waited. An error is a fault, and ends the import.
     pub async fn apply(&mut self, line: u64, record: Record) -> Result<Vec<Bad>> {
-        if let Err(error) = record.check() {
+        if let Err(error) = record.check(self.app.clock.now()) {
             return refusal(line, Err(error));
         }
         if let Record::Alert(alert) = record {

@@ -36,8 +36,9 @@ pub enum Record {
 }
 
 impl Record {
-    /// Refuses what no record may say: an incident without a name, a time that the desk cannot keep.
-    pub fn check(&self) -> Result<()> {
+    /// Refuses what no record may say: an incident without a name, a time that the desk cannot keep, or that `now`, the desk's
+    /// own time, has not come to.
+    pub fn check(&self, now: Instant) -> Result<()> {
         let named = match self {
             Self::Incident(incident) => Some((&incident.source, &incident.external_id)),
             Self::Comment(comment) => Some((&comment.source, &comment.external_id)),
@@ -50,13 +51,13 @@ impl Record {
                 return Err(Error::invalid(path, "this cannot be blank"));
             }
         }
-        self.check_times()
+        self.check_times(now)
     }
 
-    fn check_times(&self) -> Result<()> {
+    fn check_times(&self, now: Instant) -> Result<()> {
         let of = |times: &[(&str, Option<Instant>)]| {
             times.iter().filter_map(|(path, at)| Some((*path, (*at)?))).try_for_each(|(path, at)| {
-                instant::parse(path, at)?;
+                instant::past(path, at, now)?;
                 Ok(())
             })
         };
