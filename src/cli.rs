@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
 use crate::app::export::{Export, Named};
+use crate::app::shown::Shown;
 use crate::app::verify::{Outcome, Verified};
 use crate::app::{App, key, verify};
 use crate::config::{Action, Database, Demo, ExportLog, Import, Serve, Serving, Signing, Verify};
@@ -293,15 +294,18 @@ async fn verify(options: Verify) -> Result<()> {
 }
 
 fn whole(verified: &Verified, from_position: bool) -> String {
-    let Verified { position, hash, changes, texts, incidents, comments } = verified;
+    let Verified { position, hash, changes, texts, shown, comments, .. } = verified;
+    let Shown { incidents, alerts, bookmarks, .. } = shown;
     let start = if from_position { "since the position that was given" } else { "from its beginning" };
-    let hash = hex(hash);
+    let not_proved = verified.not_proved().join("\n- ");
     format!(
         "The log is whole {start}: {changes} changes, each with the hash of its content and of the change before it, and {texts} \
          texts with the SHA-256 that the log holds of them. {incidents} incidents and {comments} comments show what the log adds up \
-         to.\nIt ends at position {position}\n(change {offset}, hash {hash}).\nKeep that position elsewhere: `watchfloor verify \
-         --from <position>` finds out later whether the log was cut or written anew since.\n",
+         to, with {alerts} alerts (incident, status, owner, classification) and {bookmarks} bookmarks.\nIt ends at position \
+         {position}\n(change {offset}, hash {hash}).\nKeep that position elsewhere: `watchfloor verify --from <position>` finds \
+         out later whether the log was cut or written anew since.\nNot proved:\n- {not_proved}\n",
         offset = position.offset,
+        hash = hex(hash),
     )
 }
 

@@ -35,6 +35,15 @@ pub enum Into {
     Correlate(Correlation),
 }
 
+impl Into {
+    fn incident(&self) -> Option<IncidentId> {
+        match self {
+            Self::Incident(id) => Some(*id),
+            Self::Nowhere | Self::NewIncident | Self::Correlate(_) => None,
+        }
+    }
+}
+
 /// Alerts to take in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingest {
@@ -237,6 +246,8 @@ impl App {
             .map(|draft| (draft.report.provider.clone(), draft.report.provider_alert_id.clone()))
             .collect();
         let mut locked = self.lock_known(tx, &keys, &into, &plan).await?;
+        let targets: BTreeSet<IncidentId> = plan.incidents().chain(into.incident()).collect();
+        let command = &command.not_before(targets.iter().filter_map(|id| locked.holders.get(id)), []);
         let sorted = self.sort(tx, command, drafts, &locked).await?;
         tx.insert_alerts(&sorted.new).await?;
         let (created, unchanged) = (sorted.new.len(), sorted.unchanged);
@@ -313,13 +324,14 @@ impl App {
             let raw = draft.raw.clone();
             match (standing.get_mut(&id), locked.alerts.get(&id)) {
                 (Some((alert, kept)), _) => {
-                    alert.report_again(draft, command.at);
+                    alert.report_again(draft, alert.updated_at.max(command.at));
                     *kept = raw.or_else(|| kept.take());
                     continue;
                 }
                 (None, Some(known)) => {
                     let mut alert = known.clone();
-                    alert.report_again(draft, command.at);
+                    let holder = known.incident.and_then(|holder| locked.holders.get(&holder));
+                    alert.report_again(draft, command.not_before(holder, [known]).at);
                     standing.insert(id, (alert, raw));
                 }
                 (None, None) => {
@@ -503,7 +515,8 @@ impl Work<'_> {
         }
         self.expect_alert(id, holder.as_ref(), &edit).await?;
         let mut alert = before.clone();
-        let at = self.command.at;
+        let command = self.command.not_before(&holder, [&before]);
+        let at = command.at;
         if let Some(status) = edit.status {
             alert.set_status(status, at);
         }
@@ -526,7 +539,7 @@ impl Work<'_> {
         let Some(incident) = holder else { return Ok((alert, None)) };
         let mut after = incident.clone();
         let facts = vec![Entry::AlertsChanged { alerts: vec![delta] }];
-        self.tx.record(Some(&incident), &mut after, facts, &self.command.origin(), None).await?;
+        self.tx.record(Some(&incident), &mut after, facts, &command.origin(), None).await?;
         Ok((alert, Some(after)))
     }
 }

@@ -245,7 +245,7 @@ impl App {
     }
 
     async fn settle_upload(&self, attachment: Attachment, upload: Upload, sha256: Vec<u8>) -> Result<Attachment> {
-        let (id, stored) = (attachment.id, Stored { at: self.clock.now(), sha256 });
+        let (id, stored) = (attachment.id, Stored { at: self.clock.now().max(attachment.created_at), sha256 });
         self.store
             .transact(|tx| {
                 let stored = stored.clone();

@@ -38,11 +38,13 @@ impl App {
             removed_at: None,
         };
         let outcome = self
-            .change_incident(command, |tx, _| {
+            .change_incident(command, |tx| {
                 let (command, bookmark, rows) = (command.clone(), bookmark.clone(), rows.clone());
                 Box::pin(async move {
                     let before = tx.lock_incident(incident).await?;
                     before.writable()?;
+                    let command = command.not_before([&before], []);
+                    let bookmark = Bookmark { created_at: command.at, ..bookmark };
                     let standing = tx.bookmark_counts(&[incident]).await?.remove(&incident).unwrap_or(0);
                     if standing >= BOOKMARKS_PER_INCIDENT_MAX {
                         let message = format!("an incident has at most {BOOKMARKS_PER_INCIDENT_MAX} bookmarks");
@@ -64,7 +66,7 @@ impl App {
         command.require(Role::Responder, "remove a bookmark")?;
         let missing = || Error::not_found("bookmark", id);
         let outcome = self
-            .change_incident(command, |tx, at| {
+            .change_incident(command, |tx| {
                 let command = command.clone();
                 Box::pin(async move {
                     let found = tx.bookmarks(&[id]).await?.pop().ok_or_else(missing)?;
@@ -76,7 +78,8 @@ impl App {
                         // A merge has moved it since the look: tried again, the command finds it there.
                         return Err(Error::Busy);
                     }
-                    tx.remove_bookmark(id, at).await?;
+                    let command = command.not_before([&before], []);
+                    tx.remove_bookmark(id, command.at).await?;
                     let mut after = before.clone();
                     let fact = entry(BookmarkAction::Removed, &bookmark);
                     let changed = tx.record(Some(&before), &mut after, vec![fact], &command.origin(), None).await?;

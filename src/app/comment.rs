@@ -24,7 +24,7 @@ impl App {
     }
 
     async fn change_comment(&self, command: &Command, id: CommentId, body: Option<String>) -> Result<Outcome> {
-        self.change_incident(command, |tx, at| {
+        self.change_incident(command, |tx| {
             let (command, body) = (command.clone(), body.clone());
             Box::pin(async move {
                 let found = tx.comments(&[id]).await?.pop().ok_or_else(|| Error::not_found("comment", id))?;
@@ -36,6 +36,8 @@ impl App {
                 }
                 before.writable()?;
                 may_change(&command, &comment, body.is_none())?;
+                let command = command.not_before([&before], []);
+                let at = command.at;
                 let mut incident = before.clone();
                 let next = before.version + 1;
                 let fact = match body {
@@ -56,14 +58,14 @@ impl App {
                         comment.body = body;
                         comment.edited_at = Some(at);
                         tx.save_comment(&comment, Some(&revision)).await?;
-                        Entry::Comment { action: CommentAction::Edited, comment: id, sha256 }
+                        Entry::Comment { action: CommentAction::Edited, comment: id, sha256, at: None }
                     }
                     None => {
                         comment.deleted_at = Some(at);
                         comment.body = String::new();
                         tx.save_comment(&comment, None).await?;
                         incident.comment_count = incident.comment_count.saturating_sub(1);
-                        Entry::Comment { action: CommentAction::Deleted, comment: id, sha256: None }
+                        Entry::Comment { action: CommentAction::Deleted, comment: id, sha256: None, at: None }
                     }
                 };
                 let changed = tx.record(Some(&before), &mut incident, vec![fact], &command.origin(), None).await?;

@@ -117,7 +117,7 @@ impl App {
         let id_given = id.is_some();
         let id = id.unwrap_or_else(|| IncidentId(self.clock.fresh_id()));
         let input = digest(&edit, command)?;
-        self.change_incident(command, |tx, at| {
+        self.change_incident(command, |tx| {
             let (edit, input, command) = (edit.clone(), input.clone(), command.clone());
             Box::pin(async move {
                 if id_given && let Some(existing) = existing(&tx, id, &input).await? {
@@ -125,7 +125,7 @@ impl App {
                 }
                 let linked = lock(&tx, &edit, None).await?;
                 let number = tx.next_incident_number().await?;
-                let incident = Incident::new(id, number, at);
+                let incident = Incident::new(id, number, command.at);
                 let created_input = id_given.then_some(input);
                 Work { tx: &tx, app: self, command: &command }.write(None, incident, edit, linked, created_input).await
             })
@@ -136,7 +136,7 @@ impl App {
     /// Applies any of the actions on one incident together, all or nothing, as one change.
     pub async fn update_incident(&self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Outcome> {
         command.require(Role::Responder, "triage an incident")?;
-        self.change_incident(command, |tx, _| {
+        self.change_incident(command, |tx| {
             let (edit, command) = (edit.clone(), command.clone());
             Box::pin(async move {
                 let mut linked = lock(&tx, &edit, Some(id)).await?;
@@ -158,11 +158,13 @@ impl App {
     /// where a field of it was changed after the version that the caller expects.
     pub async fn delete_incident(&self, command: &Command, id: IncidentId, expected: Option<u64>) -> Result<Outcome> {
         command.require(Role::Manager, "delete an incident")?;
-        self.change_incident(command, |tx, at| {
+        self.change_incident(command, |tx| {
             let command = command.clone();
             Box::pin(async move {
                 let before = tx.lock_incident(id).await?;
                 before.writable()?;
+                let command = command.not_before([&before], []);
+                let at = command.at;
                 let work = Work { tx: &tx, app: self, command: &command };
                 work.expect_fields(&before, expected, &FIELDS).await?;
                 let mut incident = before.clone();
@@ -190,12 +192,12 @@ impl App {
     /// Runs one transaction on an incident, wakes the relay and reads back what the answer shows.
     pub(super) async fn change_incident<F, Fut>(&self, command: &Command, work: F) -> Result<Outcome>
     where
-        F: Fn(Arc<Tx>, Instant) -> Fut + Send + Sync,
+        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<Done>> + Send,
     {
         let Did { done, position, replayed, head } = self
             .once(command, |tx| {
-                let work = work(tx.clone(), command.at);
+                let work = work(tx.clone());
                 Box::pin(async move {
                     let Done { incident, changed, alerts, comment, bookmark } = work.await?;
                     let alerts = tx.alerts(&alerts.into_iter().collect::<Vec<_>>()).await?;
@@ -318,6 +320,8 @@ pub(super) struct Extra {
     pub(super) created_input: Option<Vec<u8>>,
     /// Entries that the two states of the incident do not show.
     pub(super) facts: Vec<Entry>,
+    /// When the comment was written, where an import tells it: its incident may have changed since.
+    pub(super) written_at: Option<Instant>,
 }
 
 /// One command at work inside its transaction.
@@ -338,11 +342,30 @@ impl Work<'_> {
         locked: Locked,
         created_input: Option<Vec<u8>>,
     ) -> Result<Done> {
-        self.write_with(before, incident, edit, locked, Extra { created_input, facts: Vec::new() }).await
+        self.write_with(before, incident, edit, locked, Extra { created_input, ..Extra::default() }).await
     }
 
     /// The same, with entries of the caller's own in the change.
     pub(super) async fn write_with(
+        &self,
+        before: Option<Incident>,
+        mut incident: Incident,
+        edit: IncidentEdit,
+        locked: Locked,
+        mut extra: Extra,
+    ) -> Result<Done> {
+        let command = self.command.not_before(before.iter().chain(locked.holders.values()), locked.alerts.values());
+        if before.is_none() {
+            (incident.created_at, incident.updated_at) = (command.at, command.at);
+        }
+        if command.cause.kind == CauseKind::Import {
+            extra.written_at = Some(self.command.at);
+        }
+        Work { command: &command, ..*self }.write_at(before, incident, edit, locked, extra).await
+    }
+
+    /// The same, at an instant that all of it can carry.
+    async fn write_at(
         &self,
         before: Option<Incident>,
         mut incident: Incident,
@@ -394,7 +417,7 @@ impl Work<'_> {
         if !deltas.is_empty() {
             facts.push(Entry::AlertsChanged { alerts: deltas });
         }
-        let comment = self.comment(&mut incident, edit.comment, next, &mut facts).await?;
+        let comment = self.comment(&mut incident, edit.comment, extra.written_at, &mut facts).await?;
         let changed =
             self.tx.record(before.as_ref(), &mut incident, facts, &self.command.origin(), extra.created_input).await?;
         if !unlinked.is_empty() {
@@ -488,7 +511,7 @@ impl Work<'_> {
         &self,
         incident: &mut Incident,
         new: Option<NewComment>,
-        version: u64,
+        written_at: Option<Instant>,
         facts: &mut Vec<Entry>,
     ) -> Result<Option<Comment>> {
         let Some(new) = new else { return Ok(None) };
@@ -502,17 +525,18 @@ impl Work<'_> {
             id: new.id.unwrap_or_else(|| CommentId(self.app.clock.fresh_id())),
             incident: incident.id,
             written_on: incident.id,
-            version,
+            version: incident.version + 1,
             body: new.body,
             author: self.command.actor_image(),
-            created_at: self.command.at,
+            created_at: written_at.unwrap_or(self.command.at),
             edited_at: None,
             deleted_at: None,
         };
         self.tx.insert_comment(&comment).await?;
         incident.comment_count += 1;
         let sha256 = Some(sha256_hex(&comment.body));
-        facts.push(Entry::Comment { action: CommentAction::Added, comment: comment.id, sha256 });
+        let at = written_at.filter(|at| *at != self.command.at);
+        facts.push(Entry::Comment { action: CommentAction::Added, comment: comment.id, sha256, at });
         Ok(Some(comment))
     }
 }

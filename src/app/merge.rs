@@ -11,14 +11,14 @@ use super::link::{Locked, lock};
 use super::{App, Command};
 use crate::domain::account::{OwnerId, Role};
 use crate::domain::alert::Alert;
-use crate::domain::change::{AlertDelta, AlertImage, Entry, EntryKind};
+use crate::domain::change::{AlertDelta, AlertImage, BookmarkImage, Entry, EntryKind};
 use crate::domain::comment::{Comment, CommentImage, CommentPlace, TextSetBy};
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::merge::{Asked, CHANGES_NAMED_MAX, Former, Merge, Plan, Sides, changed_since};
 use crate::domain::position::Position;
 use crate::domain::precondition::FIELDS;
 use crate::domain::queue::sha256_hex;
-use crate::domain::{AlertId, CommentId, Error, IncidentId, Result};
+use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Result};
 use crate::storage::{ActivityFilter, Reader, Span, Tx};
 
 /// Each side's version has a name of its own.
@@ -104,7 +104,7 @@ impl Repeatable for Joined {
 }
 
 impl App {
-    /// Merges an incident into another, which takes over its alerts, tags and comments. One transaction, one change on each.
+    /// Merges an incident into another, which takes over its alerts, tags, comments, bookmarks and attachments. One transaction, one change on each.
     ///
     /// Refused: into itself, a side that is resolved or was merged away, more tags together than one incident may have, a side
     /// of which a field was changed after the version that the caller knows.
@@ -207,9 +207,17 @@ async fn comment_images(tx: &Tx, ids: &[CommentId]) -> Result<Vec<CommentImage>>
     Ok(comments.iter().map(image).collect())
 }
 
+/// What the log of the incident that they come to has to say of these bookmarks, ascending by id.
+async fn bookmark_images(tx: &Tx, ids: &[BookmarkId]) -> Result<Vec<BookmarkImage>> {
+    let mut bookmarks = tx.bookmarks(ids).await?;
+    bookmarks.sort_by_key(|bookmark| bookmark.id);
+    Ok(bookmarks.into_iter().map(|it| BookmarkImage { bookmark: it.id, title: it.finding.title }).collect())
+}
+
 async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, Vec<AlertId>)> {
     let (before, done) = lock_merged(tx, source).await?;
     let Sides { source, target } = &before;
+    let command = &command.not_before([source, target], []);
     let mut since = Vec::new();
     for (side, merged) in [(source, done.source_version), (target, done.target_version)] {
         if side.version != merged {
@@ -240,8 +248,13 @@ async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, 
     let of_source = tx.alert_summary(source.id, false).await?;
     let of_target = tx.alert_summary(target.id, false).await?;
     let mut after = before.parted(former, &of_source, &of_target);
-    let undone =
-        |other: &Incident| Entry::MergeUndone { other: other.id, number: other.number, comments: former.comment_count };
+    let undone = |other: &Incident| Entry::MergeUndone {
+        other: other.id,
+        number: other.number,
+        comments: former.comment_count,
+        bookmarks: Some(former.bookmarks.len() as u64),
+        attachments: former.attachments.len() as u64,
+    };
     let (mut back, mut gone) = (vec![undone(target)], vec![undone(source)]);
     if !former.alerts.is_empty() {
         back.push(Entry::AlertsLinked { alerts: former.alerts.clone(), from: vec![target.id], states });
@@ -290,8 +303,9 @@ fn reassigned(alerts: impl Iterator<Item = (AlertId, Option<OwnerId>, Option<Own
 impl Work<'_> {
     /// Moves everything that is on one incident to another.
     async fn merge(&self, asked: Asked, known: KnownSides) -> Result<(Sides, Vec<AlertId>)> {
-        let (tx, command) = (self.tx, self.command);
+        let tx = self.tx;
         let locked = tx.lock_incidents(&[asked.source, asked.target]).await?;
+        let command = &self.command.not_before(&locked, []);
         let first = |refusals: Vec<Error>| refusals.into_iter().next();
         let before = match Sides::among(&locked, &asked) {
             Ok(sides) => sides,
@@ -320,12 +334,21 @@ impl Work<'_> {
         let bookmarks = tx.move_bookmarks(source.id, target.id).await?;
 
         let count = source.comment_count;
-        let mut gone = vec![Entry::MergedInto { target: target.id, number: target.number, comments: count }];
+        let pinned = bookmark_images(tx, &bookmarks).await?;
+        let mut gone = vec![Entry::MergedInto {
+            target: target.id,
+            number: target.number,
+            comments: count,
+            bookmarks: Some(pinned.len() as u64),
+            attachments: attachments.len() as u64,
+        }];
         let mut come = vec![Entry::Merged {
             source: source.id,
             number: source.number,
             comments: count,
             moved: comment_images(tx, &comments).await?,
+            bookmarks: Some(pinned),
+            attachments: attachments.len() as u64,
         }];
         if !alerts.is_empty() {
             gone.push(Entry::AlertsUnlinked { alerts: alerts.clone(), to: Some(target.id) });

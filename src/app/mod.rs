@@ -15,6 +15,7 @@ mod link;
 pub mod merge;
 mod precondition;
 pub mod report;
+pub mod shown;
 pub mod upload;
 pub mod verify;
 pub mod view;
@@ -28,9 +29,11 @@ use self::bulk::Jobs;
 use self::upload::Uploads;
 
 use crate::domain::account::{Actor, ActorImage, Role};
+use crate::domain::alert::Alert;
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::clock::Clock;
 use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::incident::Incident;
 use crate::domain::policy::Policies;
 use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
@@ -131,6 +134,23 @@ impl Command {
     /// Something the desk does itself.
     pub fn system(at: Instant, cause: Cause) -> Self {
         Self { actor: None, at, cause, client_mutation_id: None, idempotency_key: None }
+    }
+
+    /// The same command at an instant that all of what it changes can carry: its own, or, where the clock has gone back or
+    /// another node's is ahead, the newest of what these incidents and alerts have had. So one change has one instant, and
+    /// none is before the one that it follows.
+    ///
+    /// An import is not moved by its alerts: it says itself when an incident was made, and its alerts may have come later.
+    pub(crate) fn not_before<'a>(
+        &self,
+        incidents: impl IntoIterator<Item = &'a Incident>,
+        alerts: impl IntoIterator<Item = &'a Alert>,
+    ) -> Self {
+        let mut at = incidents.into_iter().map(|incident| incident.updated_at).fold(self.at, Instant::max);
+        if self.cause.kind != CauseKind::Import {
+            at = alerts.into_iter().map(|alert| alert.updated_at).fold(at, Instant::max);
+        }
+        Self { at, ..self.clone() }
     }
 
     /// The actor as a change keeps it.

@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 
+use super::shown::{self, Shown};
 use crate::domain::chain::{Hash, check, genesis};
 use crate::domain::change::{Body, Change, TextSet};
 use crate::domain::comment::{Revision, TextSetBy};
-use crate::domain::incident::Incident;
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{CommentId, Error, IncidentId, Result};
@@ -15,7 +15,7 @@ use crate::storage::{Head, Reader, Store, StoredChange};
 /// Changes read at once. One that links 5,000 alerts takes half a megabyte.
 const CHANGES_PER_BATCH: u64 = 200;
 
-/// Incidents and comments read at once. A comment takes up to 120 KiB, an incident with the longest title some MiB.
+/// Comments read at once. One takes up to 120 KiB.
 const ROWS_PER_BATCH: u64 = 100;
 
 /// A log that is whole.
@@ -29,11 +29,40 @@ pub struct Verified {
     pub changes: u64,
     /// How many texts were held against the changes that set them.
     pub texts: u64,
-    /// How many incidents show what their last change left behind.
-    pub incidents: u64,
+    /// What of the tables shows what the log adds up to.
+    pub shown: Shown,
     /// How many comments show their newest text.
     pub comments: u64,
+    /// How many alerts are in no incident.
+    pub free_alerts: u64,
 }
+
+impl Verified {
+    /// What was not proved, a line each.
+    pub fn not_proved(&self) -> Vec<String> {
+        let Shown { alerts_without_state, incidents_in_part, .. } = self.shown;
+        let counted = [
+            (self.free_alerts, "alerts are in no incident: no incident's log speaks of how they stand"),
+            (
+                alerts_without_state,
+                "alerts came before the desk noted how they stood: the log proves their incident only",
+            ),
+            (incidents_in_part, "incidents took comments or bookmarks in by a merge of before the desk noted which"),
+        ];
+        let counted =
+            counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        counted.chain(NEVER_PROVED.iter().map(|line| (*line).to_owned())).collect()
+    }
+}
+
+/// What no look at the log proves (docs/EVIDENCE.md says more).
+const NEVER_PROVED: [&str; 5] = [
+    "what providers reported of alerts: titles, descriptions, entities, verdicts, raw payloads",
+    "queries, rows and notes of bookmarks, and the bytes of attachments",
+    "users, groups and their names, saved views, bulk jobs",
+    "that the end of the log was not cut off with its head, unless somebody kept a later position",
+    "that what the log says has happened so",
+];
 
 /// The first place at which a log is not what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,10 +176,11 @@ impl Walk<'_> {
             self.went(rows.len());
         }
         self.head_agrees().await?;
-        let incidents = self.incidents().await?;
+        let shown = self.shown().await?;
         let comments = self.comments().await?;
+        let free_alerts = self.reader.free_alert_total().await?;
         let (position, hash, changes) = (self.head.position(), self.hash, self.at - self.from);
-        Ok(Verified { position, hash, changes, texts: self.texts, incidents, comments })
+        Ok(Verified { position, hash, changes, texts: self.texts, shown, comments, free_alerts })
     }
 
     fn went(&mut self, rows: usize) {
@@ -246,42 +276,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Each incident shows what its last change left behind.
-    async fn incidents(&mut self) -> Step<u64> {
-        let (mut last, mut count) = (None, 0);
-        loop {
-            let incidents = self.reader.incidents_after(last, ROWS_PER_BATCH).await?;
-            let Some(end) = incidents.last() else { return Ok(count) };
-            last = Some(end.id);
-            let ids: Vec<IncidentId> = incidents.iter().map(|incident| incident.id).collect();
-            let newest: Vec<_> = self.reader.newest_versions(&ids).await?.into_iter().collect();
-            let changes = self.reader.stored_by_version(&newest).await?;
-            let changes: HashMap<IncidentId, StoredChange> =
-                changes.into_values().map(|row| (row.incident, row)).collect();
-            for incident in &incidents {
-                self.shows_its_last_change(incident, changes.get(&incident.id)).await?;
+    /// Each incident shows what its log adds up to, and the tables have those that the log names.
+    async fn shown(&mut self) -> Step<Shown> {
+        let (reader, at) = (self.reader.clone(), self.at);
+        let outcome = shown::compare(&reader, &mut |incidents| self.went(incidents)).await;
+        outcome.map_err(|stop| match stop {
+            shown::Stop::Failed(error) => Stop::Failed(error),
+            shown::Stop::Differs(found) => {
+                let (id, number, version) = found.incident;
+                let (position, incident) = (found.position.unwrap_or(at), Some((id, Some(number), version)));
+                Stop::Broken(Break { position, incident, differs: found.differs })
             }
-            count += incidents.len() as u64;
-            self.went(incidents.len());
-        }
-    }
-
-    async fn shows_its_last_change(&self, incident: &Incident, newest: Option<&StoredChange>) -> Step {
-        let Some(newest) = newest else {
-            let named = Some((incident.id, Some(incident.number), incident.version));
-            let differs = "the desk shows an incident of which the log has no change".to_owned();
-            return Err(Stop::Broken(Break { position: self.at, incident: named, differs }));
-        };
-        let logged =
-            serde_json::from_str::<Body>(&newest.body).map_err(|error| Error::fault("reading a body", error))?.row;
-        let differing = incident.queue_row().differs_from(&logged);
-        let differing = differing.map_err(|error| Error::fault("comparing two rows", error))?;
-        match differing.first() {
-            None => Ok(()),
-            Some(field) => {
-                self.broken(newest, format!("the desk shows another {field} than this last change left behind")).await
-            }
-        }
+        })
     }
 
     /// Each comment shows its newest text, or none once it is deleted.

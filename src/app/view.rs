@@ -91,7 +91,7 @@ impl App {
                     if after.visibility != before.visibility {
                         shared_within_bounds(&tx, &after).await?;
                     }
-                    let after = SavedView { updated_at: command.at, ..after };
+                    let after = SavedView { updated_at: command.at.max(before.updated_at), ..after };
                     tx.update_view(&after).await?;
                     Ok(Left { view: Some(after), changed: true })
                 })

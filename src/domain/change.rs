@@ -84,6 +84,19 @@ pub enum BookmarkAction {
     Removed,
 }
 
+/// A bookmark as it comes to another incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BookmarkImage {
+    /// The bookmark.
+    pub bookmark: BookmarkId,
+    /// Its title.
+    pub title: String,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What changed of one alert: each field with its former and present value, absent where it stayed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertDelta {
@@ -203,6 +216,9 @@ pub enum Entry {
         /// The SHA-256 of its text, in hexadecimal; absent where it was deleted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
+        /// When it was written, where an import tells another time than that of the change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<Instant>,
     },
     /// Alerts came to it.
     AlertsLinked {
@@ -238,6 +254,12 @@ pub enum Entry {
         number: i64,
         /// How many comments went with it.
         comments: u64,
+        /// How many bookmarks went with it; none in changes of before the desk noted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmarks: Option<u64>,
+        /// How many attachments went with it.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        attachments: u64,
     },
     /// Another was merged into it.
     Merged {
@@ -250,6 +272,12 @@ pub enum Entry {
         /// Each of them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         moved: Vec<CommentImage>,
+        /// The bookmarks that came with it; none in changes of before the desk noted them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmarks: Option<Vec<BookmarkImage>>,
+        /// How many attachments came with it.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        attachments: u64,
     },
     /// A merge with another was undone.
     MergeUndone {
@@ -259,6 +287,12 @@ pub enum Entry {
         number: i64,
         /// How many comments went back.
         comments: u64,
+        /// How many bookmarks went back; none in changes of before the desk noted it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bookmarks: Option<u64>,
+        /// How many attachments went back.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        attachments: u64,
     },
     /// A bookmark.
     Bookmark {

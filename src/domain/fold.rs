@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use super::account::{ActorImage, OwnerId};
 use super::alert::AlertStatus;
-use super::change::{AlertDelta, Body, Change, CommentAction, Entry};
+use super::change::{AlertDelta, Body, BookmarkAction, Change, CommentAction, Entry};
 use super::classification::Classification;
 use super::comment::{CommentImage, CommentPlace, TextSetBy};
 use super::queue::{QueueRow, Text};
-use super::{AlertId, CommentId, Error, IncidentId, Instant, Result};
+use super::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 
 /// An incident as its log has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +31,16 @@ pub struct Folded {
     pub alerts: BTreeMap<AlertId, FoldedAlert>,
     /// Its comments, deleted ones left out.
     pub comments: BTreeMap<CommentPlace, FoldedComment>,
-    /// Those that went to the incident that it was merged into.
+    /// Whether these are all its comments: changes of before the desk noted them do not name those that came by a merge.
+    pub comments_known: bool,
+    /// Its bookmarks, removed ones left out.
+    pub bookmarks: BTreeMap<BookmarkId, FoldedBookmark>,
+    /// Whether these are all its bookmarks, likewise.
+    pub bookmarks_known: bool,
+    /// Comments that went to the incident that it was merged into.
     away: BTreeMap<CommentPlace, FoldedComment>,
+    /// Bookmarks that did.
+    bookmarks_away: BTreeMap<BookmarkId, FoldedBookmark>,
 }
 
 /// An alert as its incident's log has it.
@@ -44,6 +52,17 @@ pub struct FoldedAlert {
     pub owner: Option<OwnerId>,
     /// Its classification.
     pub classification: Option<Classification>,
+    /// Whether the desk noted how it stood when it came: then all of this is known.
+    pub known: bool,
+}
+
+/// A bookmark as its incident's log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoldedBookmark {
+    /// Its title.
+    pub title: String,
+    /// The incident that brought it by a merge.
+    from: Option<IncidentId>,
 }
 
 /// A comment as its incident's log has it.
@@ -105,7 +124,11 @@ impl Folded {
             deleted_at: None,
             alerts: BTreeMap::new(),
             comments: BTreeMap::new(),
+            comments_known: true,
+            bookmarks: BTreeMap::new(),
+            bookmarks_known: true,
             away: BTreeMap::new(),
+            bookmarks_away: BTreeMap::new(),
         }
     }
 
@@ -114,8 +137,9 @@ impl Folded {
             Entry::Title { generated, .. } => self.title_generated = *generated,
             Entry::Status { .. } => self.resolved_by = self.row.resolved_at.map(|_| body.actor.clone()),
             Entry::ResolutionNote { after, .. } => self.note.clone_from(after),
-            Entry::Comment { action, comment, sha256 } => {
-                self.comment(*action, *comment, sha256.as_deref().unwrap_or_default(), body);
+            Entry::Comment { action, comment, sha256, at } => {
+                let at = at.unwrap_or(body.at);
+                self.comment(*action, *comment, sha256.as_deref().unwrap_or_default(), body, at);
             }
             Entry::AlertsLinked { alerts, states, .. } => {
                 let mut states = states.iter();
@@ -124,6 +148,7 @@ impl Folded {
                         status: Some(image.status),
                         owner: image.owner,
                         classification: image.classification,
+                        known: true,
                     });
                     (*id, alert)
                 }));
@@ -135,12 +160,33 @@ impl Folded {
             }
             Entry::AlertsChanged { alerts } => alerts.iter().for_each(|delta| self.change_alert(delta)),
             Entry::Deleted => self.deleted_at = Some(body.at),
-            Entry::MergedInto { .. } => self.away = std::mem::take(&mut self.comments),
-            Entry::Merged { source, moved, .. } => self.comments.extend(moved.iter().map(|image| come(image, *source))),
+            Entry::MergedInto { .. } => {
+                self.away = std::mem::take(&mut self.comments);
+                self.bookmarks_away = std::mem::take(&mut self.bookmarks);
+            }
+            Entry::Merged { source, comments, moved, bookmarks, .. } => {
+                self.comments.extend(moved.iter().map(|image| come(image, *source)));
+                self.comments_known &= *comments == moved.len() as u64;
+                self.bookmarks_known &= bookmarks.is_some();
+                let pinned = bookmarks.iter().flatten();
+                self.bookmarks.extend(
+                    pinned.map(|image| {
+                        (image.bookmark, FoldedBookmark { title: image.title.clone(), from: Some(*source) })
+                    }),
+                );
+            }
             // Of the two sides, one gets back what had gone with it, and the other gives back what had come.
             Entry::MergeUndone { other, .. } => {
                 self.comments.retain(|_, comment| comment.from != Some(*other));
                 self.comments.append(&mut self.away);
+                self.bookmarks.retain(|_, bookmark| bookmark.from != Some(*other));
+                self.bookmarks.append(&mut self.bookmarks_away);
+            }
+            Entry::Bookmark { action: BookmarkAction::Added, bookmark, title } => {
+                self.bookmarks.insert(*bookmark, FoldedBookmark { title: title.clone(), from: None });
+            }
+            Entry::Bookmark { action: BookmarkAction::Removed, bookmark, .. } => {
+                self.bookmarks.remove(bookmark);
             }
             // The row says it.
             Entry::Created
@@ -149,17 +195,15 @@ impl Folded {
             | Entry::Classification { .. }
             | Entry::Owner { .. }
             | Entry::Tags { .. }
-            | Entry::Activity { .. }
-            // Bookmarks say of themselves when they came and went.
-            | Entry::Bookmark { .. } => {}
+            | Entry::Activity { .. } => {}
         }
     }
 
-    fn comment(&mut self, action: CommentAction, id: CommentId, sha256: &str, body: &Body) {
+    fn comment(&mut self, action: CommentAction, id: CommentId, sha256: &str, body: &Body, at: Instant) {
         let (by, sha256) = (TextSetBy { incident: body.row.id, version: body.row.version }, sha256.to_owned());
         match action {
             CommentAction::Added => {
-                let place = CommentPlace { at: body.at, version: by.version, id };
+                let place = CommentPlace { at, version: by.version, id };
                 let comment = FoldedComment { id, author: body.actor.clone(), first: by, text: by, sha256, from: None };
                 self.comments.insert(place, comment);
             }

@@ -1,7 +1,7 @@
 //! Merging: what stands in its way, what the target takes over from the source, and how that is undone.
 //!
 //! What a person wrote on the source itself (title, description, override, classification, owner, stated times) stays on
-//! its stub. What is put on it (alerts, tags, comments) moves.
+//! its stub. What is put on it (alerts, tags, comments, bookmarks, attachments) moves.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::account::{Actor, Owner};
 use super::context::{ChangeCount, View};
 use super::incident::Incident;
-use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry};
+use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
 use crate::domain::alert::AlertStatus;
 use crate::domain::change::{
@@ -575,7 +575,7 @@ impl ChangeEntry {
                     last_activity_after: *last_after,
                 })
             }
-            Entry::Comment { action, comment, sha256 } => Self::CommentEntry(CommentEntry {
+            Entry::Comment { action, comment, sha256, .. } => Self::CommentEntry(CommentEntry {
                 view: of.view.clone(),
                 action: *action,
                 comment: *comment,
@@ -595,15 +595,16 @@ impl ChangeEntry {
                 Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts: alerts.iter().map(From::from).collect() })
             }
             Entry::Deleted => Self::DeletedEntry(DeletedEntry { kind }),
-            Entry::MergedInto { target, number, comments } => {
-                Self::MergedIntoEntry(MergedIntoEntry::new(*target, *number, *comments))
+            Entry::MergedInto { target, number, comments, bookmarks, attachments } => Self::MergedIntoEntry(
+                MergedIntoEntry::new(*target, *number, Moved::new(*comments, *bookmarks, *attachments)),
+            ),
+            Entry::Merged { source, number, comments, bookmarks, attachments, .. } => {
+                let bookmarks = bookmarks.as_ref().map(|bookmarks| bookmarks.len() as u64);
+                Self::MergedEntry(MergedEntry::new(*source, *number, Moved::new(*comments, bookmarks, *attachments)))
             }
-            Entry::Merged { source, number, comments, .. } => {
-                Self::MergedEntry(MergedEntry::new(*source, *number, *comments))
-            }
-            Entry::MergeUndone { other, number, comments } => {
-                Self::MergeUndoneEntry(MergeUndoneEntry::new(*other, *number, *comments))
-            }
+            Entry::MergeUndone { other, number, comments, bookmarks, attachments } => Self::MergeUndoneEntry(
+                MergeUndoneEntry::new(*other, *number, Moved::new(*comments, *bookmarks, *attachments)),
+            ),
             Entry::Bookmark { action, bookmark, title } => Self::BookmarkEntry(BookmarkEntry {
                 view: of.view.clone(),
                 action: *action,

@@ -204,6 +204,10 @@ pub struct MergeOutcome {
     moved_alert_count: u64,
     /// How many comments would come; deleted ones do not count.
     moved_comment_count: u64,
+    /// How many bookmarks would come; removed ones do not count.
+    moved_bookmark_count: u64,
+    /// How many attachments would come.
+    moved_attachment_count: u64,
     /// The tags that would come: those of the source that the target does not have.
     added_tags: Vec<Tag>,
     /// Whose alerts would get another owner. Empty where the target has none: then each keeps its own.
@@ -275,6 +279,7 @@ impl TryFrom<Error> for MergeRefusal {
 impl MergeOutcome {
     async fn of(view: &View, before: &Sides, plan: Plan, moved: usize) -> Result<Self> {
         let owner_changes = owner_changes(view, before, &plan.owners).await?;
+        let (reader, source) = (view.reader().await?, before.source.id);
         let row = plan.after.target.queue_row();
         let target = plan.after.target;
         Ok(Self {
@@ -290,6 +295,8 @@ impl MergeOutcome {
             last_activity_at: target.last_activity_at,
             moved_alert_count: moved as u64,
             moved_comment_count: before.source.comment_count,
+            moved_bookmark_count: reader.bookmark_counts(&[source]).await?.remove(&source).unwrap_or(0),
+            moved_attachment_count: reader.attachment_count(source).await?,
             added_tags: plan.tags.into_iter().map(Tag::from).collect(),
             owner_changes,
         })
@@ -314,7 +321,24 @@ async fn owner_changes(
     Ok(changes.collect())
 }
 
-/// The incident was merged into another, which has its alerts, tags and comments now.
+/// What moved with a merge beside alerts and tags, which have entries of their own.
+#[derive(Clone, Copy, SimpleObject)]
+pub struct Moved {
+    /// How many comments; deleted ones do not count.
+    comment_count: u64,
+    /// How many bookmarks; removed ones do not count. Null in changes of before the desk noted it.
+    bookmark_count: Option<u64>,
+    /// How many attachments; 0 in changes of before the desk noted it.
+    attachment_count: u64,
+}
+
+impl Moved {
+    pub(super) fn new(comment_count: u64, bookmark_count: Option<u64>, attachment_count: u64) -> Self {
+        Self { comment_count, bookmark_count, attachment_count }
+    }
+}
+
+/// The incident was merged into another, which has its alerts, tags, comments, bookmarks and attachments now.
 #[derive(SimpleObject)]
 pub struct MergedIntoEntry {
     /// What the entry is about.
@@ -323,11 +347,12 @@ pub struct MergedIntoEntry {
     target_id: ID,
     /// The other's number.
     target_number: i64,
-    /// How many comments went with it; deleted ones do not count.
-    comment_count: u64,
+    /// What went with it.
+    #[graphql(flatten)]
+    moved: Moved,
 }
 
-/// Another incident was merged into this one, and its alerts, tags and comments came with it.
+/// Another incident was merged into this one, and its alerts, tags, comments, bookmarks and attachments came with it.
 #[derive(SimpleObject)]
 pub struct MergedEntry {
     /// What the entry is about.
@@ -336,11 +361,12 @@ pub struct MergedEntry {
     source_id: ID,
     /// The other's number.
     source_number: i64,
-    /// How many comments came with it; deleted ones do not count.
-    comment_count: u64,
+    /// What came with it.
+    #[graphql(flatten)]
+    moved: Moved,
 }
 
-/// A merge with another incident was undone: what had moved went back.
+/// A merge with another incident was undone: all that had moved went back.
 #[derive(SimpleObject)]
 pub struct MergeUndoneEntry {
     /// What the entry is about.
@@ -349,24 +375,25 @@ pub struct MergeUndoneEntry {
     other_id: ID,
     /// The other's number.
     other_number: i64,
-    /// How many comments went back; deleted ones do not count.
-    comment_count: u64,
+    /// What went back.
+    #[graphql(flatten)]
+    moved: Moved,
 }
 
 impl MergedIntoEntry {
-    pub(super) fn new(target: IncidentId, target_number: i64, comment_count: u64) -> Self {
-        Self { kind: EntryKind::MergedInto, target_id: global_id(target), target_number, comment_count }
+    pub(super) fn new(target: IncidentId, target_number: i64, moved: Moved) -> Self {
+        Self { kind: EntryKind::MergedInto, target_id: global_id(target), target_number, moved }
     }
 }
 
 impl MergedEntry {
-    pub(super) fn new(source: IncidentId, source_number: i64, comment_count: u64) -> Self {
-        Self { kind: EntryKind::Merged, source_id: global_id(source), source_number, comment_count }
+    pub(super) fn new(source: IncidentId, source_number: i64, moved: Moved) -> Self {
+        Self { kind: EntryKind::Merged, source_id: global_id(source), source_number, moved }
     }
 }
 
 impl MergeUndoneEntry {
-    pub(super) fn new(other: IncidentId, other_number: i64, comment_count: u64) -> Self {
-        Self { kind: EntryKind::MergeUndone, other_id: global_id(other), other_number, comment_count }
+    pub(super) fn new(other: IncidentId, other_number: i64, moved: Moved) -> Self {
+        Self { kind: EntryKind::MergeUndone, other_id: global_id(other), other_number, moved }
     }
 }

@@ -87,6 +87,14 @@ impl Reader {
         rows.into_iter().map(Bookmark::try_from).collect()
     }
 
+    /// The bookmarks that stand on these incidents, removed ones left out, in no order.
+    pub async fn bookmarks_shown(&self, incidents: &[IncidentId]) -> Result<Vec<Bookmark>> {
+        let rows = row::Entity::find()
+            .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
+            .filter(row::Column::RemovedAt.is_null());
+        rows.all(self.conn()).await?.into_iter().map(Bookmark::try_from).collect()
+    }
+
     /// A page of an incident's bookmarks in the order of their making, removed ones left out.
     pub async fn bookmarks_page(&self, incident: IncidentId, span: Span<BookmarkId>) -> Result<Vec<Bookmark>> {
         let mut query =

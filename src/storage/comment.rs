@@ -162,6 +162,14 @@ impl Reader {
 }
 
 impl Reader {
+    /// The comments that stand on these incidents, deleted ones left out, in no order.
+    pub async fn comments_shown(&self, incidents: &[IncidentId]) -> Result<Vec<Comment>> {
+        let rows = row::Entity::find()
+            .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
+            .filter(row::Column::DeletedAt.is_null());
+        rows.all(self.conn()).await?.into_iter().map(Comment::try_from).collect()
+    }
+
     /// The comments beyond an id, deleted ones included, ascending, at most `limit`.
     pub async fn comments_after(&self, id: Option<CommentId>, limit: u64) -> Result<Vec<Comment>> {
         let mut query = row::Entity::find().order_by_asc(row::Column::Id).limit(limit);

@@ -8,11 +8,14 @@ use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use super::Reader;
 use super::changelog::{kinds_of, row};
-use crate::domain::account::ActorImage;
+use super::incident::{classification, owner_id};
+use crate::domain::account::{ActorImage, OwnerId};
+use crate::domain::alert::AlertStatus;
 use crate::domain::chain::{Hash, Link};
 use crate::domain::change::Body;
+use crate::domain::classification::Classification;
 use crate::domain::incident::Incident;
-use crate::domain::{IncidentId, Instant, Result};
+use crate::domain::{AlertId, IncidentId, Instant, Result};
 
 /// A change as its row has it.
 #[derive(Clone, Debug)]
@@ -70,6 +73,21 @@ impl StoredChange {
         .into_iter()
         .find_map(|(column, agrees)| (!agrees).then_some(column))
     }
+}
+
+/// How an alert stands by the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertShown {
+    /// The incident that holds it.
+    pub incident: Option<IncidentId>,
+    /// The alert.
+    pub id: AlertId,
+    /// Its status.
+    pub status: AlertStatus,
+    /// Its owner.
+    pub owner: Option<OwnerId>,
+    /// Its classification.
+    pub classification: Option<Classification>,
 }
 
 /// What changes of an incident are read for.
@@ -142,6 +160,51 @@ impl Reader {
         Ok(rows.into_iter().map(|(incident, version)| (IncidentId(incident), version as u64)).collect())
     }
 
+    /// The rows of the log by incident and version, beyond one of these, at most `limit`: whole incidents, one after another.
+    pub async fn stored_by_incident(&self, after: Option<(IncidentId, u64)>, limit: u64) -> Result<Vec<StoredChange>> {
+        let mut query =
+            row::Entity::find().order_by_asc(row::Column::IncidentId).order_by_asc(row::Column::Version).limit(limit);
+        if let Some((incident, version)) = after {
+            let place = Expr::tuple([Expr::col(row::Column::IncidentId), Expr::col(row::Column::Version)]);
+            query = query.filter(place.gt(Expr::tuple([Expr::value(incident.0), Expr::value(version as i64)])));
+        }
+        Ok(query.all(self.conn()).await?.into_iter().map(StoredChange::from).collect())
+    }
+
+    /// How the alerts stand that the tables put into these incidents, in no order.
+    pub async fn alerts_shown(&self, incidents: &[IncidentId]) -> Result<Vec<AlertShown>> {
+        use super::alert::row::{Column, Entity};
+        let rows = Entity::find().filter(Column::IncidentId.is_in(incidents.iter().map(|id| id.0)));
+        let shown = |row: super::alert::row::Model| {
+            Ok(AlertShown {
+                incident: row.incident_id.map(IncidentId),
+                id: AlertId(row.id),
+                status: row.status,
+                owner: owner_id(row.owner_user_id, row.owner_group_id),
+                classification: classification(row.classification, row.determination.as_deref())?,
+            })
+        };
+        rows.all(self.conn()).await?.into_iter().map(shown).collect()
+    }
+
+    /// An incident of the tables that the log does not name, if there is one.
+    pub async fn unnamed_incident(&self) -> Result<Option<Incident>> {
+        use super::incident::row::{Column, Entity};
+        let sql =
+            "SELECT id FROM incident WHERE NOT EXISTS (SELECT 1 FROM change WHERE incident_id = incident.id) LIMIT 1";
+        let found = self.conn().query_one_raw(super::statement(self, sql, [])).await?;
+        let Some(found) = found else { return Ok(None) };
+        let id: Uuid = found.try_get_by_index(0)?;
+        let rows = Entity::find().filter(Column::Id.eq(id)).all(self.conn()).await?;
+        Ok(self.complete(rows).await?.pop())
+    }
+
+    /// How many alerts are in no incident.
+    pub async fn free_alert_total(&self) -> Result<u64> {
+        use super::alert::row::{Column, Entity};
+        super::count(self, Entity::find().filter(Column::IncidentId.is_null())).await
+    }
+
     /// The hashes that stand at these places, of those that have one.
     pub async fn hashes_at(&self, offsets: &[u64]) -> Result<HashMap<u64, Hash>> {
         let rows: Vec<(i64, Vec<u8>)> = row::Entity::find()
@@ -172,17 +235,6 @@ impl Reader {
             .one(self.conn())
             .await?;
         Ok(version.map(|version| version as u64))
-    }
-
-    /// The incidents beyond an id, deleted ones included, ascending, at most `limit`.
-    pub async fn incidents_after(&self, id: Option<IncidentId>, limit: u64) -> Result<Vec<Incident>> {
-        use super::incident::row::{Column, Entity};
-        let mut query = Entity::find().order_by_asc(Column::Id).limit(limit);
-        if let Some(id) = id {
-            query = query.filter(Column::Id.gt(id.0));
-        }
-        let rows = query.all(self.conn()).await?;
-        self.complete(rows).await
     }
 
     /// How many incidents there are, deleted ones included.

@@ -288,6 +288,23 @@ impl Reader {
         Ok(row.flatten())
     }
 
+    /// Of these incidents, those with a column that repeats others (for filters and orders) and says something else; which.
+    pub async fn derived_at_odds(&self, ids: &[IncidentId]) -> Result<HashMap<IncidentId, &'static str>> {
+        let rows = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        let at_odds = |row: &Model| {
+            let severity = row.severity_override.unwrap_or(row.computed_severity);
+            [
+                ("severity", row.severity == severity),
+                ("title_key", row.title_key == title::order_key(&row.title)),
+                ("title_folded", row.title_folded == text::fold(&row.title)),
+                ("description_folded", row.description_folded == row.description.as_deref().map(text::fold)),
+            ]
+            .into_iter()
+            .find_map(|(column, same)| (!same).then_some(column))
+        };
+        Ok(rows.iter().filter_map(|row| Some((IncidentId(row.id), at_odds(row)?))).collect())
+    }
+
     /// Rows with their owners and tags, in the same order: two or three statements, however many rows.
     pub(super) async fn complete(&self, rows: Vec<Model>) -> Result<Vec<Incident>> {
         if rows.is_empty() {

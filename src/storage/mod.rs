@@ -63,7 +63,7 @@ pub use attachment::{Upload, Uploadable};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
 pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};
-pub use evidence::{Moment, StoredChange};
+pub use evidence::{AlertShown, Moment, StoredChange};
 pub use line::{Line, Word};
 pub use mutation_state::MutationState;
 pub use object::{Objects, Writing};

@@ -19,6 +19,7 @@ each_database!(
     the_entities_of_a_bookmark_are_not_the_incidents,
     bookmarks_are_paged_both_ways,
     the_bookmarks_that_stand_move_together,
+    a_merge_and_its_undo_say_which_bookmarks_move,
 );
 
 const LIST: &str = "query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { incident(id: $id) {
@@ -302,6 +303,47 @@ async fn the_bookmarks_that_stand_move_together(database: TestDatabase) {
     assert_eq!(each(&bookmarks(&desk, &to).await["nodes"], "title"), ["Host 0", "Host 2"]);
     let removed = desk.act("removeBookmark", json!({ "bookmarkId": pinned[2] })).await;
     assert_eq!(removed["incident"]["id"], to, "it is the other incident's now");
+}
+
+async fn a_merge_and_its_undo_say_which_bookmarks_move(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let (from, to) = (desk.incident("Beacon to a new domain").await, desk.incident("Domain of a loader").await);
+    let mut pinned = Vec::new();
+    for n in 0..3 {
+        let made = desk.act("addBookmark", finding(&from, json!({ "title": format!("Host {n}") }))).await;
+        pinned.push(made["bookmark"]["id"].clone());
+    }
+    desk.act("removeBookmark", json!({ "bookmarkId": pinned[1] })).await;
+    let announce = "mutation($input: CreateAttachmentInput!) { createAttachment(input: $input) { attachment { id } } }";
+    let image = json!({ "incidentId": from, "name": "a.png", "type": "PNG", "size": 100 });
+    desk.data(announce, json!({ "input": image })).await;
+    let sides = json!({ "source": from, "target": to });
+    let preview = "query($source: ID!, $target: ID!) { previewMerge(sourceId: $source, targetId: $target) {
+        outcome { movedBookmarkCount movedAttachmentCount } } }";
+    let preview = desk.data(preview, sides).await["previewMerge"]["outcome"].take();
+    assert_eq!(preview, json!({ "movedBookmarkCount": 2, "movedAttachmentCount": 1 }));
+    let said = async |id: &str, kind: &str| {
+        let query = format!(
+            "query($id: ID!) {{ incident(id: $id) {{ activity(last: 1) {{ nodes {{ entries {{
+                kind ... on {kind} {{ bookmarkCount attachmentCount }} }} }} }} }} }}"
+        );
+        let read = desk.data(&query, json!({ "id": id })).await;
+        let entries = read["incident"]["activity"]["nodes"][0]["entries"].as_array().expect("entries").clone();
+        let told = entries.into_iter().find(|entry| !entry["bookmarkCount"].is_null()).expect("an entry of the merge");
+        json!({ "bookmarkCount": told["bookmarkCount"], "attachmentCount": told["attachmentCount"] })
+    };
+    desk.act("mergeIncidents", json!({ "sourceId": from, "targetId": to })).await;
+    let both = json!({ "bookmarkCount": 2, "attachmentCount": 1 });
+    assert_eq!(said(&from, "MergedIntoEntry").await, both);
+    assert_eq!(said(&to, "MergedEntry").await, both);
+    assert_eq!(desk.verified().await.shown.bookmarks, 2);
+    desk.act("undoMerge", json!({ "incidentId": from })).await;
+    assert_eq!(said(&from, "MergeUndoneEntry").await, both);
+    assert_eq!(said(&to, "MergeUndoneEntry").await, both);
+    assert_eq!(desk.verified().await.shown.bookmarks, 2);
+    let removed = desk.act("removeBookmark", json!({ "bookmarkId": pinned[0] })).await;
+    assert_eq!(removed["incident"]["id"], from);
+    assert_eq!(desk.verified().await.shown.bookmarks, 1);
 }
 
 #[test]

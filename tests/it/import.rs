@@ -185,7 +185,7 @@ async fn a_file_that_tells_an_alert_twice_changes_nothing_again(database: TestDa
     }
     assert_eq!(incident(&app, "watchfloor", "c").await, made);
     let without = tell("").replace("\"1\"", "\"2\"").replace("\"c\"", "\"d\"");
-    let without = without.replace("2026-05-02T10", "2026-07-02T10");
+    let without = without.replace("2026-05-02T10:00", "2026-06-01T14:04");
     assert_eq!(read(&app, &without, Options::default()).await.bad, []);
     let end = head(&app).await;
     app.clock.advance(chrono::Duration::hours(1));

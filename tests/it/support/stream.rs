@@ -88,7 +88,7 @@ pub(crate) async fn grow(database: &TestDatabase, newest: &Change, mut hash: [u8
         row.comment_count += 1;
         let comment = watchfloor::domain::CommentId(uuid::Uuid::from_u128(u128::from(position)));
         let body = Body {
-            entries: vec![Entry::Comment { action: CommentAction::Added, comment, sha256: None }],
+            entries: vec![Entry::Comment { action: CommentAction::Added, comment, sha256: None, at: None }],
             row: row.clone(),
             former: former.as_object().cloned(),
             last: true,

@@ -1,6 +1,7 @@
 //! The words of triage: any mutation by its name, and an incident, its log and its alerts read whole.
 
 use serde_json::{Value, json};
+use watchfloor::app::verify::{Outcome, Verified, verify};
 
 use super::desk::{Refusal, TestDesk};
 
@@ -203,6 +204,14 @@ impl TestDesk {
                 return changes;
             }
             after = page["pageInfo"]["endCursor"].take();
+        }
+    }
+
+    /// What a look at the whole log finds; it must be whole, and the tables show what it adds up to.
+    pub(crate) async fn verified(&self) -> Verified {
+        match verify(&self.app.store, None, &|_, _| ()).await.expect("a look at the log") {
+            Outcome::Whole(verified) => verified,
+            Outcome::Broken(found) => panic!("the log is broken at {found}"),
         }
     }
 

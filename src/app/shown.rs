@@ -1,0 +1,285 @@
+//! What the tables show, held against what the log adds up to: each incident that the log names, with its note, tags, alerts,
+//! comments and bookmarks, and each incident that the tables have. Little memory: one fold at a time, and a few to compare.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::domain::chain::check;
+use crate::domain::change::Change;
+use crate::domain::fold::{Folded, FoldedAlert};
+use crate::domain::incident::Incident;
+use crate::domain::queue::{Text, sha256_hex};
+use crate::domain::{BookmarkId, CommentId, Error, IncidentId, Result};
+use crate::storage::{AlertShown, Reader, StoredChange};
+
+/// Changes read at once.
+const CHANGES_PER_BATCH: u64 = 200;
+
+/// Incidents compared at once. One with the longest title takes some MiB.
+const INCIDENTS_PER_BATCH: usize = 100;
+
+/// Alerts, comments and bookmarks of the incidents that are compared at once; one incident alone may have more.
+const PARTS_PER_BATCH: usize = 2_000;
+
+/// What was compared, and what could not be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// How many incidents show what their log adds up to.
+    pub incidents: u64,
+    /// How many alerts of incidents do.
+    pub alerts: u64,
+    /// How many bookmarks do.
+    pub bookmarks: u64,
+    /// Alerts of which the log names no state, as they came before the desk noted it: of those it proves the incident only.
+    pub alerts_without_state: u64,
+    /// Incidents whose comments or bookmarks came in part by a merge of before the desk noted which.
+    pub incidents_in_part: u64,
+}
+
+/// A place at which the tables show something else.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// The last change of the incident, if the log has one.
+    pub(super) position: Option<u64>,
+    /// The incident, its number and its version.
+    pub(super) incident: (IncidentId, i64, u64),
+    /// What differs.
+    pub(super) differs: String,
+}
+
+/// Why a comparison ends before its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A difference was found.
+    Differs(Difference),
+    /// Something failed.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Step<T = ()> = Result<T, Stop>;
+
+/// Compares everything; `went` is told how many more incidents were compared.
+pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> Step<Shown> {
+    let mut work = Work { reader, shown: Shown::default(), waiting: Vec::new(), parts: 0 };
+    let (mut place, mut state) = (None, None);
+    loop {
+        let rows = reader.stored_by_incident(place, CHANGES_PER_BATCH).await?;
+        let Some(last) = rows.last() else { break };
+        place = Some((last.incident, last.version));
+        for row in rows {
+            let begun = state.take_if(|state: &mut Folded| state.row.id != row.incident);
+            if let Some(whole) = begun {
+                work.wait(whole, went).await?;
+            }
+            state = Some(folded(state, row)?);
+        }
+    }
+    if let Some(whole) = state {
+        work.wait(whole, went).await?;
+    }
+    work.flush(went).await?;
+    work.nothing_unnamed().await?;
+    Ok(work.shown)
+}
+
+fn folded(state: Option<Folded>, row: StoredChange) -> Step<Folded> {
+    let number = state.as_ref().map_or(0, |state| state.row.number);
+    let broken = |differs: &str| {
+        let incident = (row.incident, number, row.version);
+        Stop::Differs(Difference { position: Some(row.position), incident, differs: differs.to_owned() })
+    };
+    let check = check(&row.hash.clone().try_into().map_err(|_| broken("its hash has not 32 bytes"))?);
+    let change = Change::read(row.position, check, &row.body).map_err(|_| broken("its body cannot be read"))?;
+    if change.incident() != row.incident || change.version() != row.version {
+        return Err(broken("its columns say something else than its body"));
+    }
+    Folded::after(state, change).map_err(|_| broken("it does not begin where its incident's change before it ended"))
+}
+
+struct Work<'a> {
+    reader: &'a Reader,
+    shown: Shown,
+    waiting: Vec<Folded>,
+    parts: usize,
+}
+
+/// What the tables have of some incidents.
+struct Tables {
+    incidents: HashMap<IncidentId, Incident>,
+    alerts: HashMap<IncidentId, Vec<AlertShown>>,
+    comments: HashMap<IncidentId, BTreeSet<CommentId>>,
+    bookmarks: HashMap<IncidentId, BTreeMap<BookmarkId, String>>,
+    derived: HashMap<IncidentId, &'static str>,
+}
+
+impl Work<'_> {
+    async fn wait(&mut self, state: Folded, went: &mut (dyn FnMut(usize) + Send)) -> Step {
+        self.parts += state.alerts.len() + state.comments.len() + state.bookmarks.len();
+        self.waiting.push(state);
+        if self.waiting.len() >= INCIDENTS_PER_BATCH || self.parts >= PARTS_PER_BATCH {
+            self.flush(went).await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self, went: &mut (dyn FnMut(usize) + Send)) -> Step {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.parts = 0;
+        let ids: Vec<IncidentId> = waiting.iter().map(|state| state.row.id).collect();
+        let tables = Tables::read(self.reader, &ids).await?;
+        for state in &waiting {
+            if let Some(differs) = tables.difference(state)? {
+                let incident = (state.row.id, state.row.number, state.row.version);
+                return Err(Stop::Differs(Difference { position: Some(state.place.0), incident, differs }));
+            }
+            self.shown.incidents += 1;
+            self.shown.alerts += state.alerts.len() as u64;
+            self.shown.bookmarks += state.bookmarks.len() as u64;
+            self.shown.alerts_without_state += state.alerts.values().filter(|alert| !alert.known).count() as u64;
+            self.shown.incidents_in_part += u64::from(!(state.comments_known && state.bookmarks_known));
+        }
+        went(waiting.len());
+        Ok(())
+    }
+
+    /// Every incident that the log names is in the tables by now: so there are more only where one is not named.
+    async fn nothing_unnamed(&self) -> Step {
+        if self.reader.incident_total().await? == self.shown.incidents {
+            return Ok(());
+        }
+        let Some(incident) = self.reader.unnamed_incident().await? else { return Ok(()) };
+        let differs = "the desk shows an incident of which the log has no change".to_owned();
+        let incident = (incident.id, incident.number, incident.version);
+        Err(Stop::Differs(Difference { position: None, incident, differs }))
+    }
+}
+
+impl Tables {
+    async fn read(reader: &Reader, ids: &[IncidentId]) -> Result<Self> {
+        let mut tables = Self {
+            incidents: reader.incidents(ids).await?.into_iter().map(|incident| (incident.id, incident)).collect(),
+            alerts: HashMap::new(),
+            comments: HashMap::new(),
+            bookmarks: HashMap::new(),
+            derived: reader.derived_at_odds(ids).await?,
+        };
+        for alert in reader.alerts_shown(ids).await? {
+            if let Some(incident) = alert.incident {
+                tables.alerts.entry(incident).or_default().push(alert);
+            }
+        }
+        for comment in reader.comments_shown(ids).await? {
+            tables.comments.entry(comment.incident).or_default().insert(comment.id);
+        }
+        for bookmark in reader.bookmarks_shown(ids).await? {
+            let pinned = tables.bookmarks.entry(bookmark.incident).or_default();
+            pinned.insert(bookmark.id, bookmark.finding.title);
+        }
+        Ok(tables)
+    }
+
+    /// What the tables show otherwise of an incident, if anything.
+    fn difference(&self, state: &Folded) -> Result<Option<String>> {
+        let Some(incident) = self.incidents.get(&state.row.id) else {
+            return Ok(Some(
+                "the desk does not have the incident any more that this last change left behind".to_owned(),
+            ));
+        };
+        let differing = incident.queue_row().differs_from(&state.row);
+        let differing = differing.map_err(|error| Error::fault("comparing two rows", error))?;
+        let resolution = incident.resolution.as_ref();
+        let others = [
+            ("note", same_text(resolution.and_then(|it| it.note.as_deref()), state.note.as_ref())),
+            ("actor of its resolution", resolution.map(|it| &it.by) == state.resolved_by.as_ref()),
+            ("origin of its title", incident.title_generated == state.title_generated),
+        ];
+        let field = differing.first().map(String::as_str);
+        let field = field.or_else(|| others.into_iter().find_map(|(field, same)| (!same).then_some(field)));
+        if let Some(field) = field {
+            return Ok(Some(format!("the desk shows another {field} than this last change left behind")));
+        }
+        if let Some(column) = self.derived.get(&state.row.id) {
+            return Ok(Some(format!("its column {column} says something else than what it is made from")));
+        }
+        Ok(self.alerts(state).or_else(|| self.comments(state)).or_else(|| self.bookmarks(state)))
+    }
+
+    fn alerts(&self, state: &Folded) -> Option<String> {
+        let shown = self.alerts.get(&state.row.id).map_or(&[][..], Vec::as_slice);
+        for alert in shown {
+            let id = alert.id;
+            let Some(logged) = state.alerts.get(&id) else {
+                return Some(format!("the desk shows {id} in it, which its log does not say"));
+            };
+            if let Some(field) = alert_at_odds(alert, logged) {
+                return Some(format!("the desk shows another {field} of {id} than its log adds up to"));
+            }
+        }
+        if shown.len() == state.alerts.len() {
+            return None;
+        }
+        let held: BTreeSet<_> = shown.iter().map(|alert| alert.id).collect();
+        let missing = state.alerts.keys().find(|id| !held.contains(id))?;
+        Some(format!("the desk does not show {missing} in it, which its log says it holds"))
+    }
+
+    fn comments(&self, state: &Folded) -> Option<String> {
+        if !state.comments_known {
+            return None;
+        }
+        let none = BTreeSet::new();
+        let shown = self.comments.get(&state.row.id).unwrap_or(&none);
+        let logged: BTreeSet<CommentId> = state.comments.values().map(|comment| comment.id).collect();
+        if let Some(id) = shown.difference(&logged).next() {
+            return Some(format!("the desk shows {id} on it, which its log does not say"));
+        }
+        let missing = logged.difference(shown).next()?;
+        Some(format!("the desk does not show {missing} on it, which its log says it has"))
+    }
+
+    fn bookmarks(&self, state: &Folded) -> Option<String> {
+        if !state.bookmarks_known {
+            return None;
+        }
+        let none = BTreeMap::new();
+        let shown = self.bookmarks.get(&state.row.id).unwrap_or(&none);
+        for (id, title) in shown {
+            match state.bookmarks.get(id) {
+                None => return Some(format!("the desk shows {id} on it, which its log does not say")),
+                Some(logged) if logged.title != *title => {
+                    return Some(format!("the desk shows another title of {id} than its log says"));
+                }
+                Some(_) => {}
+            }
+        }
+        let missing = state.bookmarks.keys().find(|id| !shown.contains_key(*id))?;
+        Some(format!("the desk does not show {missing} on it, which its log says it has"))
+    }
+}
+
+fn alert_at_odds(shown: &AlertShown, logged: &FoldedAlert) -> Option<&'static str> {
+    if !logged.known {
+        return None;
+    }
+    [
+        ("status", Some(shown.status) == logged.status),
+        ("owner", shown.owner == logged.owner),
+        ("classification", shown.classification == logged.classification),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}
+
+fn same_text(shown: Option<&str>, logged: Option<&Text>) -> bool {
+    match (shown, logged) {
+        (None, None) => true,
+        (Some(shown), Some(Text::Inline(logged))) => shown == logged,
+        (Some(shown), Some(Text::Stored { sha256, .. })) => sha256_hex(shown) == *sha256,
+        _ => false,
+    }
+}

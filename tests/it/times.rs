@@ -1,0 +1,179 @@
+//! Times that are given, and the clock's own: none lies in the future, and a change has one instant that never goes back.
+
+use std::io::Cursor;
+
+use chrono::Duration;
+use serde_json::{Value, json};
+use watchfloor::import::{self, Options, Source, Summary};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+use crate::support::triage::{each, report};
+
+each_database!(
+    a_time_in_the_future_is_refused_wherever_it_is_given,
+    a_time_within_five_minutes_is_taken,
+    a_record_from_the_future_is_told_by_its_line_and_poisons_nothing,
+    a_clock_that_goes_back_leaves_each_change_one_instant,
+    an_imported_comment_keeps_the_time_at_which_it_was_written,
+);
+
+/// Just beyond the five minutes after every test's Monday, and the last that is taken.
+const TOO_LATE: &str = "2026-11-23T08:05:00.000001Z";
+const JUST_IN_TIME: &str = "2026-11-23T08:05:00Z";
+
+/// Each mutation that is told a time, with `time` at one place, and the path of that place.
+fn told(incident: &str, time: &str) -> Vec<(&'static str, Value, &'static str)> {
+    let alert = |field: &str| report(field, json!({ "firstActivityAt": null, "lastActivityAt": null, field: time }));
+    let rows = json!([{ "a": 1 }]);
+    vec![
+        ("createIncident", json!({ "title": "t", "firstActivityAt": time }), "input.firstActivityAt"),
+        ("createIncident", json!({ "title": "t", "lastActivityAt": time }), "input.lastActivityAt"),
+        ("updateIncident", json!({ "incidentId": incident, "firstActivityAt": time }), "input.firstActivityAt"),
+        ("updateIncident", json!({ "incidentId": incident, "lastActivityAt": time }), "input.lastActivityAt"),
+        ("ingestAlert", json!({ "alert": alert("firstActivityAt") }), "input.alert.firstActivityAt"),
+        ("ingestAlert", json!({ "alert": alert("lastActivityAt") }), "input.alert.lastActivityAt"),
+        (
+            "ingestAlerts",
+            json!({ "alerts": [report("fine", json!({})), alert("lastActivityAt")] }),
+            "input.alerts.1.lastActivityAt",
+        ),
+        (
+            "addBookmark",
+            json!({ "incidentId": incident, "title": "t", "rows": rows, "eventAt": time }),
+            "input.eventAt",
+        ),
+    ]
+}
+
+async fn a_time_in_the_future_is_refused_wherever_it_is_given(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Here and now").await;
+    let end = desk.log_end().await;
+    for (mutation, input, path) in told(&id, TOO_LATE) {
+        let refusal = desk.deny(mutation, input).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(path)), "{mutation}");
+        assert!(refusal.message.contains("more than 5 minutes in the future"), "{}", refusal.message);
+    }
+    assert_eq!(desk.log_end().await, end, "nothing changed");
+}
+
+async fn a_time_within_five_minutes_is_taken(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("A clock that is ahead").await;
+    for (mutation, input, _) in told(&id, JUST_IN_TIME) {
+        desk.act(mutation, input).await;
+    }
+}
+
+async fn imported(desk: &TestDesk, text: &str) -> Summary {
+    let source = Source::reader(Cursor::new(text.to_owned()));
+    import::import(&desk.app, source, Options::default(), |_| ()).await.expect("an import")
+}
+
+async fn a_record_from_the_future_is_told_by_its_line_and_poisons_nothing(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let first = r#"{"type":"incident","externalId":"f-1","title":"Future poison","createdAt":"2024-03-01T10:00:00Z"}
+{"type":"update","externalId":"f-1","at":"2099-01-01T00:00:00Z","status":"ACTIVE"}
+{"type":"comment","externalId":"f-1","at":"2099-01-01T00:00:00Z","body":"b"}
+{"type":"incident","externalId":"f-2","title":"t","createdAt":"2099-01-01T00:00:00Z"}
+{"type":"incident","externalId":"f-3","title":"t","createdAt":"2024-03-01T10:00:00Z","updatedAt":"2099-01-01T00:00:00Z"}
+{"type":"incident","externalId":"f-4","title":"t","createdAt":"2024-03-01T10:00:00Z","resolvedAt":"2099-01-01T00:00:00Z"}
+{"type":"alert","provider":"P","providerAlertId":"1","title":"t","severity":"LOW","at":"2099-01-01T00:00:00Z"}
+{"type":"alert","provider":"P","providerAlertId":"2","title":"t","severity":"LOW","at":"2024-03-01T10:00:00Z","lastActivityAt":"2099-01-01T00:00:00Z"}
+{"type":"user","account":"u","at":"2099-01-01T00:00:00Z"}
+"#;
+    let summary = imported(&desk, first).await;
+    assert_eq!((summary.records, summary.bad_total), (9, 8));
+    let told = import::print_summary(&summary);
+    for line in ["line 2: at:", "line 4: createdAt:", "line 5: updatedAt:", "line 6: resolvedAt:", "line 7: at:"] {
+        assert!(told.contains(line), "{line} in {told}");
+    }
+    let second = r#"{"type":"update","externalId":"f-1","at":"2024-03-02T10:00:00Z","severity":"LOW"}
+{"type":"update","externalId":"f-1","at":"2026-11-22T10:00:00Z","status":"RESOLVED","note":"done"}
+{"type":"comment","externalId":"f-1","id":"c1","at":"2026-11-22T10:01:00Z","body":"late comment"}
+"#;
+    let summary = imported(&desk, second).await;
+    assert_eq!(summary.bad_total, 0);
+    let read = desk
+        .data(
+            r#"{ incidentAsOf(number: 1, moment: { at: "2026-11-23T08:00:00Z" }) { severity status updatedAt
+                comments { nodes { body } } } }"#,
+            json!({}),
+        )
+        .await["incidentAsOf"]
+        .take();
+    assert_eq!((&read["severity"], &read["status"]), (&json!("LOW"), &json!("RESOLVED")));
+    assert_eq!(each(&read["comments"]["nodes"], "body"), ["late comment"]);
+}
+
+async fn a_clock_that_goes_back_leaves_each_change_one_instant(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let taken = desk.ingest(vec![report("1", json!({})), report("2", json!({}))], json!({ "newIncident": true })).await;
+    let id = taken["incident"]["id"].as_str().expect("an id").to_owned();
+    let alert = taken["alerts"][0]["id"].clone();
+    desk.clock.advance(Duration::hours(2));
+    let before = desk.update(&id, json!({ "addTags": ["then"] })).await["incident"]["updatedAt"].clone();
+    desk.clock.advance(Duration::hours(-2));
+
+    let done = desk.update(&id, json!({ "status": "RESOLVED", "comment": "c", "owner": { "me": true } })).await;
+    let incident = &done["incident"];
+    for field in ["updatedAt", "resolvedAt", "firstAssignedAt"] {
+        assert_eq!(incident[field], before, "{field}");
+    }
+    assert_eq!(incident["resolution"]["at"], before);
+    let resolved = desk.alert(alert.as_str().expect("an id")).await;
+    assert_eq!((&resolved["updatedAt"], &resolved["resolvedAt"]), (&before, &before));
+    let written = desk.act("addComment", json!({ "incidentId": id, "body": "two" })).await["comment"].take();
+    assert_eq!(written["createdAt"], before);
+    let edited = desk.act("editComment", json!({ "commentId": written["id"], "body": "three" })).await;
+    assert_eq!(edited["comment"]["editedAt"], before);
+    let removed = desk.act("deleteComment", json!({ "commentId": written["id"] })).await;
+    assert_eq!(removed["comment"]["deletedAt"], before);
+    let pinned = desk.act("addBookmark", json!({ "incidentId": id, "title": "b", "rows": [] })).await;
+    assert_eq!(pinned["bookmark"]["createdAt"], before);
+    let gone = desk.act("removeBookmark", json!({ "bookmarkId": pinned["bookmark"]["id"] })).await;
+    assert_eq!(gone["bookmark"]["removedAt"], before);
+    desk.act("reopenIncident", json!({ "incidentId": id })).await;
+    desk.act("updateAlert", json!({ "alertId": alert, "status": "RESOLVED" })).await;
+    let updated = desk.alert(alert.as_str().expect("an id")).await;
+    assert_eq!((&updated["updatedAt"], &updated["resolvedAt"]), (&before, &before));
+    desk.ingest(vec![report("1", json!({ "title": "Told anew" }))], Value::Null).await;
+    let split = desk.act("splitIncident", json!({ "incidentId": id, "alerts": [alert] })).await;
+    assert_eq!(split["incident"]["createdAt"], before);
+    assert_eq!(desk.alert(alert.as_str().expect("an id")).await["updatedAt"], before);
+    let target = desk.incident("Made by the clock that went back").await;
+    let merged = desk.act("mergeIncidents", json!({ "sourceId": id, "targetId": target })).await;
+    assert_eq!((&merged["source"]["updatedAt"], &merged["target"]["updatedAt"]), (&before, &before));
+    let moved = merged["alerts"][0]["id"].as_str().expect("an id");
+    assert_eq!(desk.alert(moved).await["updatedAt"], before);
+    desk.act("undoMerge", json!({ "incidentId": id })).await;
+    desk.act("deleteIncident", json!({ "incidentId": id })).await;
+    for change in desk.log(&target).await.iter().skip(1) {
+        assert_eq!(change["at"], before);
+    }
+    let verified = desk.verified().await;
+    assert_eq!(verified.shown.incidents, 3);
+}
+
+async fn an_imported_comment_keeps_the_time_at_which_it_was_written(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let text = r#"{"type":"incident","externalId":"1","title":"t","createdAt":"2026-05-01T10:00:00Z"}
+{"type":"update","externalId":"1","at":"2026-05-03T10:00:00Z","severity":"LOW"}
+{"type":"comment","externalId":"1","id":"c","at":"2026-05-02T10:00:00Z","body":"told late"}
+"#;
+    assert_eq!(imported(&desk, text).await.bad_total, 0);
+    let read = desk
+        .data(
+            "{ incident(number: 1) { updatedAt comments { nodes { createdAt } } activity { nodes { at } } } }",
+            json!({}),
+        )
+        .await["incident"]
+        .take();
+    assert_eq!(read["comments"]["nodes"][0]["createdAt"], "2026-05-02T10:00:00+00:00");
+    assert_eq!(
+        (&read["updatedAt"], &read["activity"]["nodes"][2]["at"]),
+        (&json!("2026-05-03T10:00:00+00:00"), &json!("2026-05-03T10:00:00+00:00"))
+    );
+    desk.verified().await;
+}

@@ -1,0 +1,216 @@
+//! `watchfloor verify` against tables that were altered behind the desk's back: whatever the log names is compared, and
+//! what is not proved is said.
+
+use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
+use watchfloor::app::verify::{Outcome, verify};
+
+use crate::support::database::{Kind, TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+use crate::support::triage::{each, report};
+
+each_database!(
+    whatever_the_log_names_is_compared_with_the_tables,
+    an_incident_that_was_deleted_from_the_tables_is_missed,
+    an_incident_that_the_log_does_not_name_is_found,
+    what_is_not_proved_is_said,
+);
+
+/// A desk with something of each kind on `INC-1`: two alerts, a comment, a bookmark, tags, an owner, a long note.
+async fn busy(database: &TestDatabase) -> (TestDesk, String, Vec<String>) {
+    let desk = TestDesk::open(database).await;
+    let mut batch = vec![report("1", json!({ "status": "ACTIVE" })), report("2", json!({}))];
+    batch.push(report("3", json!({})));
+    let taken = desk.ingest(batch, json!({ "newIncident": true })).await;
+    let id = taken["incident"]["id"].as_str().expect("an id").to_owned();
+    let alerts: Vec<String> =
+        each(&taken["alerts"], "id").iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
+    desk.act("unlinkAlerts", json!({ "incidentId": id, "alerts": [alerts[2]] })).await;
+    desk.update(&id, json!({ "owner": { "me": true }, "addTags": ["vip", "c2"], "comment": "Seen by the proxy too" }))
+        .await;
+    desk.act("addBookmark", json!({ "incidentId": id, "title": "Two more hosts", "rows": [] })).await;
+    let note = "Isolated, reimaged, and the token revoked. ".repeat(12);
+    desk.update(&id, json!({ "status": "RESOLVED", "note": note, "classification": { "truePositive": "MALWARE" } }))
+        .await;
+    desk.incident("Another one").await;
+    (desk, id, alerts)
+}
+
+/// The first difference that is found.
+async fn found(desk: &TestDesk) -> String {
+    match verify(&desk.app.store, None, &|_, _| ()).await.expect("a look at the log") {
+        Outcome::Whole(_) => panic!("nothing was found"),
+        Outcome::Broken(found) => found.to_string(),
+    }
+}
+
+/// Alterations, each with the words that name it, and how it is taken back.
+fn alterations() -> Vec<(&'static str, &'static str, &'static str)> {
+    vec![
+        ("UPDATE incident SET title = 'Nothing' WHERE number = 1", "another title", "title"),
+        (
+            "UPDATE incident SET resolution_note = 'Nothing was done' WHERE number = 1",
+            "another note",
+            "resolution_note",
+        ),
+        (
+            "UPDATE incident SET resolved_by = '\"system\"' WHERE number = 1",
+            "another actor of its resolution",
+            "resolved_by",
+        ),
+        ("UPDATE incident SET owner_user_id = NULL WHERE number = 1", "another owner", "owner_user_id"),
+        ("UPDATE incident SET alert_count = 3 WHERE number = 1", "another alert_count", "alert_count"),
+        ("UPDATE incident SET comment_count = 0 WHERE number = 1", "another comment_count", "comment_count"),
+        (
+            "UPDATE incident SET title_generated = NOT title_generated WHERE number = 1",
+            "another origin of its title",
+            "title_generated",
+        ),
+        ("UPDATE incident SET title_folded = 'nothing' WHERE number = 1", "its column title_folded", "title_folded"),
+        ("UPDATE incident SET severity = 1 WHERE number = 1", "its column severity", "severity"),
+    ]
+}
+
+async fn whatever_the_log_names_is_compared_with_the_tables(database: TestDatabase) {
+    let (desk, id, alerts) = busy(&database).await;
+    assert_eq!(desk.verified().await.shown.incidents, 2);
+    let raw = database.connect().await;
+    for (how, said, column) in alterations() {
+        let keep = format!("CREATE TABLE kept AS SELECT {column} AS was FROM incident WHERE number = 1");
+        raw.execute_unprepared(&keep).await.expect("a copy");
+        raw.execute_unprepared(how).await.expect(how);
+        let complaint = found(&desk).await;
+        assert!(complaint.contains(said) && complaint.contains("INC-1"), "{how}: {complaint}");
+        let back = format!("UPDATE incident SET {column} = (SELECT was FROM kept) WHERE number = 1");
+        raw.execute_unprepared(&back).await.expect("back");
+        raw.execute_unprepared("DROP TABLE kept").await.expect("dropped");
+    }
+    let one = "(SELECT id FROM alert WHERE provider_alert_id = '1')";
+    let incident = "(SELECT id FROM incident WHERE number = 1)";
+    let other = "(SELECT id FROM incident WHERE number = 2)";
+    let parts = [
+        (
+            "DELETE FROM incident_tag WHERE key = 'vip'".to_owned(),
+            format!("INSERT INTO incident_tag (incident_id, kind, key) VALUES ({incident}, 'CUSTOM', 'vip')"),
+            "another tags",
+        ),
+        (
+            format!("INSERT INTO incident_tag (incident_id, kind, key) VALUES ({other}, 'CUSTOM', 'vip')"),
+            format!("DELETE FROM incident_tag WHERE incident_id = {other}"),
+            "another tags",
+        ),
+        (
+            format!("UPDATE alert SET status = 1 WHERE id = {one}"),
+            format!("UPDATE alert SET status = 3 WHERE id = {one}"),
+            "another status of alert:",
+        ),
+        (
+            format!("UPDATE alert SET owner_user_id = NULL WHERE id = {one}"),
+            format!(
+                "UPDATE alert SET owner_user_id = (SELECT owner_user_id FROM incident WHERE number = 1) WHERE id = {one}"
+            ),
+            "another owner of alert:",
+        ),
+        (
+            format!("UPDATE alert SET classification = 'TRUE_POSITIVE', determination = 'MALWARE' WHERE id = {one}"),
+            format!("UPDATE alert SET classification = NULL, determination = NULL WHERE id = {one}"),
+            "another classification of alert:",
+        ),
+        (
+            format!("UPDATE alert SET incident_id = NULL WHERE id = {one}"),
+            format!("UPDATE alert SET incident_id = {incident} WHERE id = {one}"),
+            "does not show alert:",
+        ),
+        (
+            format!("UPDATE alert SET incident_id = {incident} WHERE provider_alert_id = '3'"),
+            "UPDATE alert SET incident_id = NULL WHERE provider_alert_id = '3'".to_owned(),
+            "in it, which its log does not say",
+        ),
+        (
+            "UPDATE comment SET deleted_at = created_at".to_owned(),
+            "UPDATE comment SET deleted_at = NULL".to_owned(),
+            "does not show comment:",
+        ),
+        (
+            format!("UPDATE comment SET incident_id = {other}"),
+            format!("UPDATE comment SET incident_id = {incident}"),
+            "comment:",
+        ),
+        (
+            "UPDATE comment SET body = 'Seen by nobody'".to_owned(),
+            "UPDATE comment SET body = 'Seen by the proxy too'".to_owned(),
+            "another text of comment:",
+        ),
+        (
+            "UPDATE bookmark SET title = 'No more hosts'".to_owned(),
+            "UPDATE bookmark SET title = 'Two more hosts'".to_owned(),
+            "another title of bookmark:",
+        ),
+        (
+            "UPDATE bookmark SET removed_at = created_at".to_owned(),
+            "UPDATE bookmark SET removed_at = NULL".to_owned(),
+            "does not show bookmark:",
+        ),
+    ];
+    for (how, back, said) in parts {
+        raw.execute_unprepared(&how).await.unwrap_or_else(|error| panic!("{how}: {error}"));
+        let complaint = found(&desk).await;
+        assert!(complaint.contains(said), "{how}: {complaint}");
+        raw.execute_unprepared(&back).await.unwrap_or_else(|error| panic!("{back}: {error}"));
+        desk.verified().await;
+    }
+    let _ = (id, alerts);
+}
+
+/// What an administrator of the database may do: delete a row that others refer to.
+async fn delete(database: &TestDatabase, sql: &str) {
+    let raw = database.connect().await;
+    let free = match database.kind {
+        Kind::Sqlite => "PRAGMA foreign_keys = OFF",
+        Kind::Postgres => "SET session_replication_role = replica",
+    };
+    raw.execute_unprepared(free).await.expect("no more references");
+    raw.execute_unprepared(sql).await.expect(sql);
+}
+
+async fn an_incident_that_was_deleted_from_the_tables_is_missed(database: TestDatabase) {
+    let (desk, ..) = busy(&database).await;
+    delete(&database, "DELETE FROM incident WHERE number = 2").await;
+    let complaint = found(&desk).await;
+    assert!(complaint.contains("INC-2 (incident:"), "{complaint}");
+    assert!(complaint.contains("the desk does not have the incident any more"), "{complaint}");
+}
+
+async fn an_incident_that_the_log_does_not_name_is_found(database: TestDatabase) {
+    let (desk, ..) = busy(&database).await;
+    let raw = database.connect().await;
+    let id = match database.kind {
+        Kind::Sqlite => "x'00000000000000000000000000000007'",
+        Kind::Postgres => "'00000000-0000-0000-0000-000000000007'::uuid",
+    };
+    let columns =
+        "version, title, title_key, title_folded, title_version, title_generated, description_version, severity,
+        computed_severity, status, alert_count, comment_count, products, providers, created_at, updated_at";
+    let sql = format!(
+        "INSERT INTO incident (id, number, {columns}) SELECT {id}, 77, {columns} FROM incident WHERE number = 2"
+    );
+    raw.execute_unprepared(&sql).await.expect("a row");
+    let complaint = found(&desk).await;
+    assert!(complaint.contains("INC-77"), "{complaint}");
+    assert!(complaint.contains("of which the log has no change"), "{complaint}");
+}
+
+async fn what_is_not_proved_is_said(database: TestDatabase) {
+    let (desk, ..) = busy(&database).await;
+    desk.ingest(vec![report("free", json!({}))], Value::Null).await;
+    drop(desk);
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_watchfloor"))
+        .args(["verify", "--database-url", &database.url])
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8(output.stdout).expect("UTF-8");
+    let (proved, not_proved) = said.split_once("Not proved:").expect("both lists");
+    assert!(proved.contains("2 incidents and 1 comments show what the log adds up to, with 2 alerts"), "{said}");
+    assert!(not_proved.contains("2 alerts are in no incident"), "{said}");
+    assert!(not_proved.contains("raw payloads"), "{said}");
+}
