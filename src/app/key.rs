@@ -40,9 +40,22 @@ fn make(path: &Path) -> Result<DeskKey> {
     // A link is made whole or not at all, and never over another: of two nodes that start at once, both read the same key.
     let linked = written.and_then(|()| fs::hard_link(&draft, path));
     fs::remove_file(&draft).map_err(fault)?;
+    // Its name as well as its bytes outlives a loss of power: what it has signed is checked against it for years.
+    let linked = linked.and_then(|()| sync_folder(path));
     match linked {
         Ok(()) => Ok(key),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => load_or_make(path),
         Err(error) => Err(fault(error)),
+    }
+}
+
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    match path.parent() {
+        // Only where a folder can be opened as a file.
+        Some(folder) if cfg!(unix) => {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            fs::File::open(folder)?.sync_all()
+        }
+        _ => Ok(()),
     }
 }

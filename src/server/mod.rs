@@ -48,7 +48,7 @@ use self::callers::Callers;
 use self::endpoint::{Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
-use crate::domain::{self, position::Position, signing::DeskKey};
+use crate::domain::{self, Error, position::Position, signing::DeskKey};
 use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
 use crate::storage::MutationState;
 
@@ -146,13 +146,17 @@ pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     headers::on_every_answer(origin::own_host_only(routes, &origins))
 }
 
-/// Whether the desk can answer: the database does.
+/// Whether the desk can do its work: the database answers, and takes writes. The reason why not is product text.
 async fn ready(State(desk): State<Desk>) -> impl IntoResponse {
-    match desk.app.store.ping().await {
-        Ok(()) => (StatusCode::OK, "ready\n"),
+    match desk.app.store.ready().await {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(error) => {
-            tracing::warn!(%error, "not ready: the database does not answer");
-            (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+            tracing::warn!(%error, "not ready");
+            let reason = match error {
+                Error::Refused(refusal) => refusal.message,
+                Error::Fault { .. } | Error::Busy => "the database does not answer".to_owned(),
+            };
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n"))
         }
     }
 }

@@ -8,9 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::prelude::async_trait::async_trait;
-use sea_orm::sqlx;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
+use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -78,60 +76,6 @@ impl Doubt {
 pub(super) fn unanswered() -> DbErr {
     let error = io::Error::new(io::ErrorKind::TimedOut, "the database does not answer");
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(error))))
-}
-
-/// A transaction whose every statement has a bound; on SQLite there is nothing to be cut off from, and none.
-pub(super) struct Bounded {
-    pub(super) tx: DatabaseTransaction,
-    pub(super) bound: Option<(Duration, Doubt)>,
-}
-
-impl Bounded {
-    async fn ask<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        match &self.bound {
-            None => answer.await,
-            Some((bound, doubt)) => doubt.bound(*bound, answer).await,
-        }
-    }
-
-    /// Commits; an end that nobody answers for is unknown.
-    pub(super) async fn commit(self) -> Result<(), DbErr> {
-        match self.bound {
-            None => self.tx.commit().await,
-            Some((bound, doubt)) => doubt.bound(bound, self.tx.commit()).await,
-        }
-    }
-
-    /// Rolls back.
-    pub(super) async fn rollback(self) -> Result<(), DbErr> {
-        match self.bound {
-            None => self.tx.rollback().await,
-            Some((_, doubt)) => doubt.bound(PING, self.tx.rollback()).await,
-        }
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for Bounded {
-    fn get_database_backend(&self) -> DbBackend {
-        self.tx.get_database_backend()
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.ask(self.tx.execute_raw(statement)).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.ask(self.tx.execute_unprepared(sql)).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.ask(self.tx.query_one_raw(statement)).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.ask(self.tx.query_all_raw(statement)).await
-    }
 }
 
 type Options = sqlx::pool::PoolOptions<sqlx::Postgres>;

@@ -25,9 +25,7 @@ impl Store {
             .ask(SETTINGS, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?)))
             .await?;
         match commit.as_str() {
-            "off" => cautions.push(
-                "synchronous_commit is off: a crash of PostgreSQL may lose mutations that were acknowledged",
-            ),
+            // `off` is not among them: the desk's own transactions do not follow it.
             "local" => cautions.push(
                 "synchronous_commit is local: a failover may lose mutations that were acknowledged, even to a synchronous \
                  standby",
@@ -59,7 +57,8 @@ impl Store {
     }
 
     async fn ask<T>(&self, sql: &str, read: impl Fn(sea_orm::QueryResult) -> Result<T, DbErr>) -> Result<T> {
-        let row = self.reader.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+        let reader = self.read().await?;
+        let row = reader.conn().query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
         Ok(read(row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?)?)
     }
 }

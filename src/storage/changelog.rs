@@ -185,20 +185,22 @@ fn hash_of(bytes: &[u8]) -> Result<Hash> {
     bytes.try_into().map_err(|_| Error::fault("reading the log's hash", "it has not 32 bytes"))
 }
 
-/// Makes the head of a new log; a log that has one keeps it.
-pub(super) async fn ensure_head(conn: &DatabaseConnection) -> Result<()> {
-    let epoch = crate::domain::clock::Clock::System.fresh_id();
-    let new = head::ActiveModel {
-        id: Set(1),
-        epoch: Set(epoch),
-        position: Set(0),
-        hash: Set(genesis(epoch).to_vec()),
-        floor: Set(0),
-        accounts: Set(0),
-    };
-    let keep = OnConflict::column(head::Column::Id).do_nothing().to_owned();
-    head::Entity::insert(new).on_conflict(keep).exec_without_returning(conn).await?;
-    Ok(())
+impl Tx {
+    /// Makes the head of a new log; a log that has one keeps it.
+    pub(super) async fn ensure_head(&self) -> Result<()> {
+        let epoch = crate::domain::clock::Clock::System.fresh_id();
+        let new = head::ActiveModel {
+            id: Set(1),
+            epoch: Set(epoch),
+            position: Set(0),
+            hash: Set(genesis(epoch).to_vec()),
+            floor: Set(0),
+            accounts: Set(0),
+        };
+        let keep = OnConflict::column(head::Column::Id).do_nothing().to_owned();
+        head::Entity::insert(new).on_conflict(keep).exec_without_returning(self.conn()).await?;
+        Ok(())
+    }
 }
 
 impl TryFrom<head::Model> for Head {

@@ -7,7 +7,7 @@ use sea_orm::sea_query::ExprTrait;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
 
 use super::Reader;
-use super::changelog::{kinds_of, row};
+use super::changelog::{Head, kinds_of, row};
 use super::incident::{classification, owner_id};
 use crate::domain::account::{ActorImage, OwnerId};
 use crate::domain::alert::AlertStatus;
@@ -216,6 +216,11 @@ impl Reader {
             .all(self.conn())
             .await?;
         Ok(rows.into_iter().filter_map(|(at, hash)| Some((at as u64, hash.try_into().ok()?))).collect())
+    }
+
+    /// Whether the log holds the last change of this head.
+    pub(super) async fn holds(&self, head: &Head) -> Result<bool> {
+        Ok(self.hashes_at(&[head.offset]).await?.get(&head.offset) == Some(&head.hash))
     }
 
     /// The version of an incident as of a moment; none before it was made.

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use sea_orm::sqlx;
-use sea_orm::sqlx::postgres::PgListener;
-use sea_orm::{Database, DbBackend};
+use sea_orm::sqlx::postgres::{PgListener, PgPoolOptions};
+use sea_orm::{DbBackend, sqlx};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::bounded::{Doubt, PING};
-use super::{Store, postgres};
+use super::Store;
+use super::bounded::{self, Doubt, PING};
+use super::connect::postgres;
 use crate::domain::{Error, Result};
 
 /// How long the line may take to be opened.
@@ -43,10 +43,11 @@ impl Store {
     /// databases, do not wake each other.
     pub async fn open_line(&self, epoch: Uuid) -> Result<Line> {
         let opening = async {
-            let mut alone = postgres(&self.options, &Doubt::default());
-            alone.max_connections(1).min_connections(0).acquire_timeout(OPENING);
-            let pool = Database::connect(alone).await?;
-            let mut listener = PgListener::connect_with(pool.get_postgres_connection_pool()).await.map_err(lost)?;
+            // No doubt of other connections ends this one, which is asked for by itself.
+            let alone = bounded::watchful(PgPoolOptions::new(), &Doubt::default());
+            let alone = alone.max_connections(1).acquire_timeout(OPENING).test_before_acquire(false);
+            let pool = alone.connect_with(postgres(&self.options)?).await.map_err(lost)?;
+            let mut listener = PgListener::connect_with(&pool).await.map_err(lost)?;
             // One that is lost is told, not replaced behind our back: what was said meanwhile must be looked for.
             listener.eager_reconnect(false);
             listener.ignore_pool_close_event(true);
@@ -58,7 +59,7 @@ impl Store {
     }
 
     pub(super) fn is_postgres(&self) -> bool {
-        sea_orm::ConnectionTrait::get_database_backend(&self.writer) == DbBackend::Postgres
+        self.writer.backend() == DbBackend::Postgres
     }
 }
 

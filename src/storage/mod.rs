@@ -13,9 +13,11 @@ mod bulk;
 mod cautions;
 mod changelog;
 mod comment;
+mod connect;
 mod correlation;
 mod entity;
 mod evidence;
+mod fault;
 mod filter;
 mod idempotency;
 mod incident;
@@ -23,6 +25,7 @@ mod line;
 mod merge;
 mod mutation_state;
 mod object;
+mod outcome;
 mod private;
 mod queue;
 mod report;
@@ -32,28 +35,24 @@ mod suggestion;
 mod summary;
 mod tag;
 mod text;
+mod transaction;
+mod trouble;
 mod view;
 
 use std::ops::Deref;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::Expr;
-use sea_orm::sqlx;
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{
-    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    EntityTrait, IsolationLevel, QuerySelect, RuntimeErr, Select, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait, Value,
-};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QuerySelect, Select, Value};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
-use watchfloor_migrations::Migrator;
-use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
-use self::bounded::{ANSWER, Bounded, CONNECTED, Doubt, PING};
+use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
 use self::idempotency::Keeping;
+use self::outcome::{Outcome, Receipt};
+use self::transaction::{Begun, Care, Pool, Purpose, Transaction, Unsaved};
+use self::trouble::Trouble;
 use crate::domain::error::Refusal;
 use crate::domain::{Code, Error, Result};
 
@@ -61,6 +60,7 @@ pub use address::honoured_address;
 pub use alert::{AlertFilter, AlertState};
 pub use attachment::{Upload, Uploadable};
 pub use changelog::{ActivityFilter, Head, Origin, Pending};
+pub use connect::StoreOptions;
 pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};
 pub use evidence::{AlertShown, Moment, StoredChange};
@@ -84,59 +84,29 @@ const TRANSACT_TRIES_MAX: u32 = 6;
 /// The first pause between two tries; each further one is twice as long.
 const TRANSACT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How long PostgreSQL has to say why it lets nobody in.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a statement may wait for SQLite's write lock, held by another process on the same file.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
-const STATEMENT_CACHE: usize = 500;
-
 /// Ids that one statement names: SQLite takes 32,766 parameters, PostgreSQL 65,535, and an incident may hold more alerts.
 const IDS_PER_STATEMENT: usize = 10_000;
 
 /// Conditions that one statement joins by OR: SQLite takes an expression of at most 1,000 levels, one for each.
 const ALTERNATIVES_MAX: usize = 400;
 
-/// Longer than any statement of the desk takes; a stuck one must not hold the head of the log.
-const STATEMENT_TIMEOUT: &str = "60s";
-
-/// Between two statements of a transaction the desk never does for a second; a node that vanished without a word while it
-/// held the head of the log keeps everybody waiting as long as this.
-const IDLE_IN_TRANSACTION: &str = "20s";
-
-/// A number of our own for PostgreSQL's advisory locks: two nodes must not migrate at once ("WATC" in ASCII).
-const MIGRATION_LOCK: i64 = 0x5741_5443;
-
-/// How to reach the database, and how many connections to hold.
-#[derive(Clone, Debug)]
-pub struct StoreOptions {
-    /// `sqlite://path` or `postgres://…`.
-    pub url: String,
-    /// Connections that read (SQLite) or read and write (PostgreSQL).
-    pub connections: u32,
-    /// How long a request waits for a connection.
-    pub acquire_timeout: Duration,
-    /// Whether nodes on one PostgreSQL wake each other by NOTIFY.
-    pub notify: bool,
-}
-
 /// The database of a desk.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
-    writer: DatabaseConnection,
-    reader: DatabaseConnection,
+    writer: Pool,
+    reader: Pool,
     options: Arc<StoreOptions>,
     doubt: Doubt,
     /// Noted when the first transaction begins, for the one mutation that this store is used by.
     mutation: Option<MutationState>,
+    trouble: Trouble,
+    watch: Option<Watch>,
 }
 
 /// One snapshot of the database: whatever is read through it is true at one position.
 #[derive(Clone)]
 pub struct Reader {
-    conn: Arc<Bounded>,
+    conn: Arc<Transaction>,
 }
 
 /// A transaction that writes. It reads as a [`Reader`] does, and sees its own writes.
@@ -174,73 +144,20 @@ impl Tx {
         Ok(outcome)
     }
 
-    /// The last acts of a transaction, which need its place in the log.
-    async fn append_all(&self) -> Result<Head> {
+    /// The last acts of a transaction, which need its place in the log; and by what its commit is found again.
+    async fn append_all(&self) -> Result<(Head, Receipt)> {
+        let records = !self.pending.lock().await.is_empty();
         let head = self.append_pending().await?;
         self.write_kept(&head).await?;
-        Ok(head)
+        let receipt = Receipt { id: self.conn().id(), head: records.then(|| head.clone()) };
+        Ok((head, receipt))
     }
 }
 
 impl Store {
-    /// Connects, without migrating.
-    pub async fn connect(options: StoreOptions) -> Result<Self> {
-        let doubt = Doubt::default();
-        let store = if options.url.starts_with("sqlite:") {
-            Self {
-                // One writer: SQLite has one anyway, and a queue in the pool is fair where its lock is not.
-                writer: open(sqlite(&options, 1, false)).await?,
-                reader: open(sqlite(&options, options.connections, true)).await?,
-                options: Arc::new(options),
-                doubt,
-                mutation: None,
-            }
-        } else {
-            let pool = match Database::connect(postgres(&options, &doubt)).await {
-                Ok(pool) => pool,
-                Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
-            };
-            Self { writer: pool.clone(), reader: pool, options: Arc::new(options), doubt, mutation: None }
-        };
-        Ok(store)
-    }
-
-    /// Connects as [`Store::connect`] does, and lets `watch` see each statement.
-    pub async fn connect_watched(options: StoreOptions, watch: Watch) -> Result<Self> {
-        let mut store = Self::connect(options).await?;
-        for pool in [&mut store.writer, &mut store.reader] {
-            let watch = watch.clone();
-            pool.set_metric_callback(move |info| watch(info.statement));
-        }
-        Ok(store)
-    }
-
     /// The same store for one mutation, which is not begun once it was given up.
     pub fn for_mutation(&self, mutation: MutationState) -> Self {
         Self { mutation: Some(mutation), ..self.clone() }
-    }
-
-    /// Brings the schema up to date and makes the head of the log. Two nodes that start at once take turns.
-    pub async fn migrate(&self) -> Result<()> {
-        match self.writer.get_database_backend() {
-            DbBackend::Postgres => {
-                // Session locks belong to a connection: this pool holds one, and closing it frees the lock.
-                let mut alone = postgres(&self.options, &self.doubt);
-                alone.max_connections(1).min_connections(1);
-                let conn = Database::connect(alone).await?;
-                conn.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
-                let outcome = Migrator::up(&conn, None).await;
-                conn.close().await?;
-                outcome?;
-            }
-            _ => {
-                // The write lock is held from the first look at what has been applied to the last statement.
-                let conn = self.writer.begin_with_options(immediate()).await?;
-                Migrator::up(&conn, None).await?;
-                conn.commit().await?;
-            }
-        }
-        changelog::ensure_head(&self.writer).await
     }
 
     /// Opens one snapshot to read from.
@@ -251,19 +168,7 @@ impl Store {
     /// Opens one snapshot to read little from, each time within a bound (on PostgreSQL). Who exceeds it was cut off from the
     /// database, and says so for every other connection.
     pub async fn read_within(&self, bound: Duration) -> Result<Reader> {
-        let options = match self.reader.get_database_backend() {
-            DbBackend::Postgres => TransactionOptions {
-                isolation_level: Some(IsolationLevel::RepeatableRead),
-                access_mode: Some(AccessMode::ReadOnly),
-                sqlite_transaction_mode: None,
-            },
-            _ => TransactionOptions {
-                isolation_level: None,
-                access_mode: None,
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Deferred),
-            },
-        };
-        let conn = self.begin(&self.reader, options, bound).await?;
+        let conn = self.begin(Purpose::Read, bound).await?;
         Ok(Reader { conn: Arc::new(conn) })
     }
 
@@ -282,6 +187,7 @@ impl Store {
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
+        Box::pin(self.make_room_if_due()).await;
         let mut pause = TRANSACT_PAUSE;
         for attempt in 1.. {
             match self.attempt(&work).await {
@@ -302,15 +208,7 @@ impl Store {
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let options = match self.writer.get_database_backend() {
-            DbBackend::Postgres => TransactionOptions {
-                isolation_level: Some(IsolationLevel::ReadCommitted),
-                access_mode: None,
-                sqlite_transaction_mode: None,
-            },
-            _ => immediate(),
-        };
-        let conn = self.begin(&self.writer, options, ANSWER).await.map_err(|error| match error {
+        let conn = self.begin(Purpose::Write, ANSWER).await.map_err(|error| match error {
             // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
             Error::Busy => Error::unavailable("the desk is busy, try again"),
             fault => fault,
@@ -323,7 +221,7 @@ impl Store {
             keeping: Mutex::default(),
         });
         let outcome = match work(tx.clone()).await {
-            Ok(value) => tx.append_all().await.map(|head| (value, head)),
+            Ok(value) => tx.append_all().await.map(|(head, receipt)| (value, head, receipt)),
             Err(error) => Err(error),
         };
         drop(tx);
@@ -331,72 +229,86 @@ impl Store {
             return Err(Error::fault("ending a transaction", "something still holds its connection"));
         };
         match outcome {
-            Ok(done) => conn.commit().await.map(|()| done).map_err(|error| match is_answer(&error) {
-                true => Error::from(error),
-                // Done again it might be done twice: only the caller can look whether it was.
-                false => {
-                    warn!(%error, "nobody knows whether a commit was done");
-                    Error::unavailable(COMMIT_UNKNOWN)
-                }
-            }),
+            Ok((value, head, receipt)) => Box::pin(self.save(conn, receipt)).await.map(|()| (value, head)),
             Err(error) => {
-                if let Err(rollback) = conn.rollback().await {
-                    warn!(error = %rollback, "rollback failed, the connection is given up");
-                }
+                Box::pin(conn.rollback()).await;
                 Err(error)
             }
         }
     }
 
+    /// Commits, and returns success only where the commit is proved. Where its answer is missing the database is asked what
+    /// became of it.
+    async fn save(&self, conn: Transaction, receipt: Receipt) -> Result<()> {
+        let error = match conn.commit().await {
+            Ok(()) => return Ok(()),
+            Err(Unsaved::Nothing(error)) => return Err(Error::from(error)),
+            Err(Unsaved::TakenBack) => {
+                warn!("the database answered a COMMIT by rolling back");
+                return Err(Error::unavailable(fault::TAKEN_BACK));
+            }
+            Err(Unsaved::Unknown(error)) => error,
+        };
+        debug!(%error, "a commit was not answered, so the database is asked what became of it");
+        match self.outcome(receipt).await {
+            Outcome::Committed => Ok(()),
+            Outcome::RolledBack => Err(Error::from(error)),
+            // Done again it might be done twice: only the caller can look whether it was.
+            Outcome::Unknown => Err(Error::unavailable(fault::COMMIT_UNKNOWN)),
+        }
+    }
+
     /// Begins a transaction whose statements have a bound. A connection that broke off while it lay in the pool (the database
-    /// was started again, a proxy closed it) shows that only now, and is given up: nothing was asked of it yet, so the next
+    /// was started again, a proxy closed it) shows that only now, and is closed: nothing was asked of it yet, so the next
     /// one is tried. No more than the pool holds can be stale, and nobody tries for longer than one waits for a connection.
-    async fn begin(&self, pool: &DatabaseConnection, options: TransactionOptions, bound: Duration) -> Result<Bounded> {
+    async fn begin(&self, purpose: Purpose, bound: Duration) -> Result<Transaction> {
         let last_try = Instant::now() + self.options.acquire_timeout;
         for _ in 0..self.options.connections {
-            match self.begin_once(pool, options).await {
-                Err(error) if is_lost(&error) && Instant::now() < last_try => {
+            match Box::pin(self.begin_once(purpose)).await {
+                Err(error) if (fault::is_lost(&error) || fault::is_unclean(&error)) && Instant::now() < last_try => {
                     debug!(%error, "a stale connection is given up");
                 }
-                outcome => return Ok(self.bounded(outcome?, bound)),
+                outcome => return Ok(self.watched(outcome?, purpose, bound)),
             }
         }
-        Ok(self.bounded(self.begin_once(pool, options).await?, bound))
+        Ok(self.watched(Box::pin(self.begin_once(purpose)).await?, purpose, bound))
     }
 
-    async fn begin_once(
-        &self,
-        pool: &DatabaseConnection,
-        options: TransactionOptions,
-    ) -> Result<DatabaseTransaction, DbErr> {
+    async fn begin_once(&self, purpose: Purpose) -> Result<Begun, DbErr> {
+        let pool = self.pool(purpose);
         if !self.is_postgres() {
-            return pool.begin_with_options(options).await;
+            return pool.begin(purpose).await;
         }
-        let (pool, doubt) = (pool.clone(), self.doubt.clone());
-        let held = pool.get_postgres_connection_pool();
         // Whoever finds a place waits for nobody but the server. A connection that is being made to one that fell silent says
         // nothing about the others, and the next may reach a server that answers.
-        let place_is_free = held.num_idle() > 0 || held.size() < self.options.connections;
+        let place_is_free = pool.has_place();
         let bound = if place_is_free { CONNECTED } else { self.options.acquire_timeout + PING };
-        // A task of its own goes to the end when its caller is gone: the driver forgets a BEGIN whose wait was dropped, and the
-        // pool would hand out a connection that stands in a transaction.
-        let begun = tokio::spawn(async move {
-            tokio::select! {
-                begun = pool.begin_with_options(options) => begun,
-                () = doubt.raised() => Err(bounded::unanswered()),
-                () = tokio::time::sleep(bound) => {
-                    if !place_is_free {
-                        doubt.raise();
-                    }
-                    Err(bounded::unanswered())
+        tokio::select! {
+            begun = pool.begin(purpose) => begun,
+            () = self.doubt.raised() => Err(bounded::unanswered()),
+            () = tokio::time::sleep(bound) => {
+                if !place_is_free {
+                    self.doubt.raise();
                 }
+                Err(bounded::unanswered())
             }
-        });
-        begun.await.unwrap_or_else(|_| Err(bounded::unanswered()))
+        }
     }
 
-    fn bounded(&self, tx: DatabaseTransaction, bound: Duration) -> Bounded {
-        Bounded { tx, bound: self.is_postgres().then(|| (bound, self.doubt.clone())) }
+    fn pool(&self, purpose: Purpose) -> &Pool {
+        match purpose {
+            Purpose::Read => &self.reader,
+            Purpose::Write => &self.writer,
+        }
+    }
+
+    fn watched(&self, begun: Begun, purpose: Purpose, bound: Duration) -> Transaction {
+        let care = Care {
+            bound: self.is_postgres().then(|| (bound, self.doubt.clone())),
+            watch: self.watch.clone(),
+            trouble: (purpose == Purpose::Write).then(|| self.trouble.clone()),
+        };
+        begun.under(self.reader.backend(), care)
     }
 
     /// Whether the database answers.
@@ -406,38 +318,20 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) -> Result<()> {
-        self.reader.close_by_ref().await?;
-        self.writer.close_by_ref().await.map_err(Error::from)
+        self.reader.close().await;
+        self.writer.close().await;
+        Ok(())
     }
 }
 
-/// Opens a file that others may be opening for the first time too: who finds them turning it over to a write-ahead log is told
-/// at once that it is busy, whatever time it would wait for a lock.
-async fn open(connect: ConnectOptions) -> Result<DatabaseConnection, DbErr> {
-    let is_busy = |error: &DbErr| !matches!(error, DbErr::ConnectionAcquire(_)) && is_transient(error);
-    let mut pause = TRANSACT_PAUSE;
-    for _ in 1..TRANSACT_TRIES_MAX {
-        match Database::connect(connect.clone()).await {
-            Err(error) if is_busy(&error) => debug!(%error, "the file is being opened by others, trying again"),
-            outcome => return outcome,
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    Database::connect(connect).await
-}
-
-/// A transaction of SQLite that writes from its start: one that reads first may find that it cannot write any more.
-fn immediate() -> TransactionOptions {
-    TransactionOptions {
-        isolation_level: None,
-        access_mode: None,
-        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 impl Reader {
-    fn conn(&self) -> &Bounded {
+    fn conn(&self) -> &Transaction {
         &self.conn
     }
 }
@@ -456,122 +350,4 @@ async fn count<E: EntityTrait>(reader: &Reader, query: Select<E>) -> Result<u64>
 /// `$1, $2, …` for so many values.
 fn places(count: usize) -> String {
     (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
-}
-
-fn sqlite(options: &StoreOptions, connections: u32, read_only: bool) -> ConnectOptions {
-    let url = match options.url.split_once('?') {
-        Some(_) => options.url.clone(),
-        None => format!("{}?mode=rwc", options.url),
-    };
-    let mut connect = common(url, options, connections);
-    connect.map_sqlx_sqlite_opts(move |sqlite| {
-        let sqlite = sqlite.busy_timeout(SQLITE_BUSY_TIMEOUT).statement_cache_capacity(STATEMENT_CACHE);
-        if read_only {
-            return sqlite.pragma("query_only", "ON");
-        }
-        // FULL: an acknowledged mutation survives power loss (product §8).
-        sqlite.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
-    });
-    connect
-}
-
-fn postgres(options: &StoreOptions, doubt: &Doubt) -> ConnectOptions {
-    let mut connect = common(options.url.clone(), options, options.connections);
-    connect.map_sqlx_postgres_opts(|postgres| {
-        postgres.application_name("watchfloor").statement_cache_capacity(STATEMENT_CACHE).options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
-        ])
-    });
-    let doubt = doubt.clone();
-    connect.map_sqlx_postgres_pool_opts(move |pool| bounded::watchful(pool, &doubt));
-    connect
-}
-
-/// Why PostgreSQL cannot be reached: a pool says only that it waited, one connection says for what.
-async fn why_not(url: &str) -> Option<Error> {
-    let options = sqlx::postgres::PgConnectOptions::from_str(url);
-    let cause = match options {
-        Err(cause) => cause,
-        Ok(options) => match tokio::time::timeout(PROBE_TIMEOUT, sqlx::ConnectOptions::connect(&options)).await {
-            Ok(Ok(mut conn)) => match bounded::is_standby(&mut conn).await {
-                Ok(true) => {
-                    return Some(Error::fault("connecting to PostgreSQL", "it is a standby, which only follows"));
-                }
-                _ => return None,
-            },
-            Ok(Err(cause)) => cause,
-            Err(_) => return Some(Error::fault("connecting to PostgreSQL", "it does not answer")),
-        },
-    };
-    Some(Error::fault("connecting to PostgreSQL", cause))
-}
-
-fn common(url: String, options: &StoreOptions, connections: u32) -> ConnectOptions {
-    let mut connect = ConnectOptions::new(url);
-    connect
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(options.acquire_timeout)
-        .sqlx_logging(false)
-        .test_before_acquire(false);
-    connect
-}
-
-/// What a caller reads whose request met a database that went away. Nothing was changed.
-const CONNECTION_LOST: &str = "the desk lost its database, try again";
-
-/// What a caller reads whose change was being committed at that moment.
-const COMMIT_UNKNOWN: &str = "the desk lost its database while it saved this: it may be done or not, look before you try \
-                              again";
-
-impl From<DbErr> for Error {
-    /// What a driver says, as the desk says it: busy and broken-off transactions may be tried again, a lost connection is
-    /// nobody's fault here, the rest are faults.
-    fn from(error: DbErr) -> Self {
-        if is_transient(&error) {
-            return Self::Busy;
-        }
-        if is_lost(&error) {
-            warn!(%error, "a connection to the database broke off");
-            return Self::unavailable(CONNECTION_LOST);
-        }
-        Self::fault("speaking to the database", error)
-    }
-}
-
-fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(error))
-        | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
-        _ => None,
-    }
-}
-
-fn is_transient(error: &DbErr) -> bool {
-    if matches!(error, DbErr::ConnectionAcquire(_)) {
-        return true;
-    }
-    let code = driver_error(error).and_then(|error| error.as_database_error()?.code());
-    // PostgreSQL: serialisation failure, deadlock, lock timeout. SQLite: BUSY, LOCKED, BUSY_SNAPSHOT. And a key that
-    // another transaction took first (both): tried again, the command sees that row and decides anew.
-    matches!(code.as_deref(), Some("40001" | "40P01" | "55P03" | "5" | "6" | "517" | "23505" | "1555" | "2067"))
-}
-
-/// Whether the database itself has said no. Whatever else goes wrong, it may have done what it was asked.
-fn is_answer(error: &DbErr) -> bool {
-    matches!(driver_error(error), Some(sqlx::Error::Database(_))) && !is_lost(error)
-}
-
-/// Whether the connection is gone: broken off, or ended by PostgreSQL (class 08, connection exceptions; class 57P, it is
-/// being stopped, has crashed or starts; 25P03, it was left open in a transaction).
-fn is_lost(error: &DbErr) -> bool {
-    match driver_error(error) {
-        Some(sqlx::Error::Io(_)) => true,
-        Some(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
-            code.len() == 5 && (code.starts_with("08") || code.starts_with("57P") || code == "25P03")
-        }),
-        _ => false,
-    }
 }

@@ -81,7 +81,7 @@ impl Objects {
     pub async fn write(&self, id: AttachmentId) -> Result<Writing> {
         if let Place::Folder(folder) = &self.0 {
             self.forget(id).await?;
-            tokio::fs::create_dir_all(folder).await.map_err(|error| Error::fault("making the folder", error))?;
+            tokio::fs::create_dir_all(folder).await.map_err(unwritten)?;
         }
         let (store, path) = self.place(id)?;
         Ok(Writing { store, path, waiting: BytesMut::new(), parts: None })
@@ -155,7 +155,7 @@ impl Writing {
                 None => Ok(()),
             }
         };
-        outcome.await.map_err(|error| Error::fault("writing an attachment", error))
+        outcome.await.map_err(unwritten)
     }
 
     /// Makes the bytes whole: they can be read from then on.
@@ -172,7 +172,7 @@ impl Writing {
                 }
             }
         };
-        outcome.await.map_err(|error| Error::fault("writing an attachment", error))
+        outcome.await.map_err(unwritten)
     }
 
     /// Gives the bytes up.
@@ -182,5 +182,37 @@ impl Writing {
         {
             tracing::warn!(%error, "parts of an upload stay in the store: let its lifecycle rules take them away");
         }
+    }
+}
+
+/// What an upload is told whose bytes cannot be written: where the disk has no room for them, it may come again later.
+fn unwritten(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    if has_no_room(&error) {
+        tracing::warn!(%error, "the folder of attachments takes no writes");
+        return Error::unavailable("there is no room for images now: nothing was kept, try again when there is");
+    }
+    Error::fault("writing an attachment", error)
+}
+
+fn has_no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    use ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_no_fault_of_ours() {
+        let full = || std::io::Error::from(ErrorKind::StorageFull);
+        let inside = object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(full()) };
+        assert_eq!(unwritten(full()).code(), crate::domain::Code::Unavailable);
+        assert_eq!(unwritten(inside).code(), crate::domain::Code::Unavailable);
+        assert_eq!(unwritten(std::io::Error::from(ErrorKind::NotADirectory)).code(), crate::domain::Code::Internal);
     }
 }

@@ -1,0 +1,237 @@
+//! Opening the database, and bringing its schema up to date.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sea_orm::sqlx::{self, ConnectOptions, Database, PgPool, SqlitePool};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, SqliteTransactionMode, SqlxPostgresConnector,
+    SqlxSqliteConnector, TransactionOptions, TransactionTrait,
+};
+use tracing::debug;
+use watchfloor_migrations::Migrator;
+use watchfloor_migrations::sea_orm_migration::MigratorTrait;
+
+use super::bounded::{self, Doubt};
+use super::transaction::Pool;
+use super::trouble::Trouble;
+use super::{Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Watch, fault};
+use crate::domain::{Error, Result};
+
+/// How long PostgreSQL has to say why it lets nobody in.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a statement may wait for SQLite's write lock, held by another process on the same file.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
+const STATEMENT_CACHE: usize = 500;
+
+/// Longer than any statement of the desk takes; a stuck one must not hold the head of the log.
+const STATEMENT_TIMEOUT: &str = "60s";
+
+/// Between two statements of a transaction the desk never does for a second; a node that vanished without a word while it
+/// held the head of the log keeps everybody waiting as long as this.
+const IDLE_IN_TRANSACTION: &str = "20s";
+
+/// A number of our own for PostgreSQL's advisory locks: two nodes must not migrate at once ("WATC" in ASCII).
+const MIGRATION_LOCK: i64 = 0x5741_5443;
+
+/// How to reach the database, and how many connections to hold.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// `sqlite://path` or `postgres://…`.
+    pub url: String,
+    /// Connections that read (SQLite) or read and write (PostgreSQL).
+    pub connections: u32,
+    /// How long a request waits for a connection.
+    pub acquire_timeout: Duration,
+    /// Whether nodes on one PostgreSQL wake each other by NOTIFY.
+    pub notify: bool,
+}
+
+/// Which connections to SQLite a pool holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// One: SQLite has one writer anyway, and a queue in the pool is fair where its lock is not.
+    Writer,
+    Readers,
+}
+
+impl Store {
+    /// Connects, without migrating.
+    pub async fn connect(options: StoreOptions) -> Result<Self> {
+        let doubt = Doubt::default();
+        let (writer, reader) = if options.url.starts_with("sqlite:") {
+            let writer = open_sqlite(&options, Role::Writer).await?;
+            (Pool::Sqlite(writer), Pool::Sqlite(open_sqlite(&options, Role::Readers).await?))
+        } else {
+            let pool = match open_postgres(&options, &doubt, options.connections).await {
+                Ok(pool) => pool,
+                Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
+            };
+            (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
+        };
+        let (options, trouble) = (Arc::new(options), Trouble::default());
+        Ok(Self { writer, reader, options, doubt, trouble, watch: None, mutation: None })
+    }
+
+    /// Connects as [`Store::connect`] does, and lets `watch` see each statement.
+    pub async fn connect_watched(options: StoreOptions, watch: Watch) -> Result<Self> {
+        Ok(Self { watch: Some(watch), ..Self::connect(options).await? })
+    }
+
+    /// Brings the schema up to date and makes the head of the log. Two nodes that start at once take turns.
+    ///
+    /// It has a connection of its own, which is closed whatever comes of it: nothing that a broken migration leaves behind meets
+    /// a request.
+    pub async fn migrate(&self) -> Result<()> {
+        if self.is_postgres() {
+            let alone = open_postgres(&self.options, &self.doubt, 1).await?;
+            let conn = SqlxPostgresConnector::from_sqlx_postgres_pool(alone);
+            let outcome = async {
+                // Session locks belong to a connection: this pool holds one, and closing it frees the lock.
+                conn.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
+                Migrator::up(&conn, None).await?;
+                all_applied(&conn).await
+            };
+            let outcome = outcome.await;
+            conn.close().await?;
+            outcome?;
+        } else {
+            let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, Role::Writer).await?);
+            let outcome = async {
+                // The write lock is held from the first look at what has been applied to the last statement.
+                let tx = conn.begin_with_options(immediate()).await?;
+                Migrator::up(&tx, None).await?;
+                tx.commit().await
+            };
+            let outcome = outcome.await;
+            conn.close().await?;
+            outcome?;
+            let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, Role::Readers).await?);
+            let outcome = all_applied(&conn).await;
+            conn.close().await?;
+            outcome?;
+        }
+        Box::pin(self.transact(|tx| async move { tx.ensure_head().await })).await?;
+        Ok(())
+    }
+}
+
+/// A commit that the database has taken back would leave the schema as it was.
+async fn all_applied(conn: &DatabaseConnection) -> Result<(), DbErr> {
+    match Migrator::get_pending_migrations(conn).await?.len() {
+        0 => Ok(()),
+        left => Err(DbErr::Migration(format!("{left} migrations were done and are not there"))),
+    }
+}
+
+/// A transaction of SQLite that writes from its start: one that reads first may find that it cannot write any more.
+fn immediate() -> TransactionOptions {
+    TransactionOptions {
+        isolation_level: None,
+        access_mode: None,
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+    }
+}
+
+/// Opens a file that others may be opening for the first time too: who finds them turning it over to a write-ahead log is told
+/// at once that it is busy, whatever time it would wait for a lock.
+async fn open_sqlite(options: &StoreOptions, role: Role) -> Result<SqlitePool, DbErr> {
+    let connect = sqlite(options, role)?;
+    let connections = match role {
+        Role::Writer => 1,
+        Role::Readers => options.connections,
+    };
+    let mut pause = TRANSACT_PAUSE;
+    for attempt in 1.. {
+        match pool_of::<sqlx::Sqlite>(SqlitePoolOptions::new(), options, connections)
+            .connect_with(connect.clone())
+            .await
+        {
+            Ok(pool) => return Ok(pool),
+            Err(sqlx::Error::PoolTimedOut) => return Err(unreached(sqlx::Error::PoolTimedOut)),
+            Err(error) => {
+                let error = unreached(error);
+                if attempt == TRANSACT_TRIES_MAX || !fault::is_transient(&error) {
+                    return Err(error);
+                }
+                debug!(%error, "the file is being opened by others, trying again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Err(unreached(sqlx::Error::PoolTimedOut))
+}
+
+fn sqlite(options: &StoreOptions, role: Role) -> Result<SqliteConnectOptions, DbErr> {
+    let url = match options.url.split_once('?') {
+        Some(_) => options.url.clone(),
+        None => format!("{}?mode=rwc", options.url),
+    };
+    let connect = SqliteConnectOptions::from_str(&url).map_err(unreached)?;
+    let connect =
+        connect.busy_timeout(SQLITE_BUSY_TIMEOUT).statement_cache_capacity(STATEMENT_CACHE).disable_statement_logging();
+    Ok(match role {
+        Role::Readers => connect.pragma("query_only", "ON"),
+        // FULL: an acknowledged mutation survives power loss (product §8).
+        Role::Writer => connect.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
+    })
+}
+
+pub(super) async fn open_postgres(options: &StoreOptions, doubt: &Doubt, connections: u32) -> Result<PgPool, DbErr> {
+    let pool = pool_of(PgPoolOptions::new(), options, connections);
+    bounded::watchful(pool, doubt).connect_with(postgres(options)?).await.map_err(unreached)
+}
+
+/// How a session of PostgreSQL is opened.
+pub(super) fn postgres(options: &StoreOptions) -> Result<PgConnectOptions, DbErr> {
+    let connect = PgConnectOptions::from_str(&options.url).map_err(unreached)?;
+    Ok(connect
+        .application_name("watchfloor")
+        .statement_cache_capacity(STATEMENT_CACHE)
+        .options([
+            ("statement_timeout", STATEMENT_TIMEOUT),
+            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
+        ])
+        .disable_statement_logging())
+}
+
+fn pool_of<DB: Database>(
+    pool: sqlx::pool::PoolOptions<DB>,
+    options: &StoreOptions,
+    connections: u32,
+) -> sqlx::pool::PoolOptions<DB> {
+    pool.max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(options.acquire_timeout)
+        .test_before_acquire(false)
+}
+
+/// Why PostgreSQL cannot be reached: a pool says only that it waited, one connection says for what.
+async fn why_not(url: &str) -> Option<Error> {
+    let options = PgConnectOptions::from_str(url);
+    let cause = match options {
+        Err(cause) => cause,
+        Ok(options) => match tokio::time::timeout(PROBE_TIMEOUT, ConnectOptions::connect(&options)).await {
+            Ok(Ok(mut conn)) => match bounded::is_standby(&mut conn).await {
+                Ok(true) => {
+                    return Some(Error::fault("connecting to PostgreSQL", "it is a standby, which only follows"));
+                }
+                _ => return None,
+            },
+            Ok(Err(cause)) => cause,
+            Err(_) => return Some(Error::fault("connecting to PostgreSQL", "it does not answer")),
+        },
+    };
+    Some(Error::fault("connecting to PostgreSQL", cause))
+}
+
+fn unreached(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
+}
