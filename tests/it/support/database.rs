@@ -71,7 +71,12 @@ impl TestDatabase {
 
     /// A database that is there already, reached in another way; whoever made it removes it.
     pub(crate) fn at(url: String) -> Self {
-        Self { kind: Kind::Postgres, url, _guard: Guard::Nothing }
+        Self::reached_at(Kind::Postgres, url)
+    }
+
+    /// The same of a kind.
+    pub(crate) fn reached_at(kind: Kind, url: String) -> Self {
+        Self { kind, url, _guard: Guard::Nothing }
     }
 
     /// A connection of one's own, for what a test asks in SQL or does behind the desk's back.

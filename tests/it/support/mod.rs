@@ -16,3 +16,4 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod triage;
 pub(crate) mod waiting;
+pub(crate) mod wire;

@@ -1,9 +1,11 @@
 //! A network between a desk and its database, to be taken away: it forwards, it swallows without a word, it cuts, it leads
-//! elsewhere.
+//! elsewhere. It reads what a desk says to PostgreSQL, so that it can cut at one message of a transaction that writes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+pub(crate) use super::wire::Break;
+use super::wire::{self, Frames};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -23,8 +25,12 @@ enum Way {
 pub(crate) struct Proxy {
     address: String,
     way: Arc<watch::Sender<Way>>,
+    plan: Plan,
     task: JoinHandle<()>,
 }
+
+/// What is to break.
+type Plan = Arc<Mutex<wire::Plan>>;
 
 impl Proxy {
     /// A proxy to the server of a database's address.
@@ -33,8 +39,9 @@ impl Proxy {
         let address = listener.local_addr().expect("an address").to_string();
         let (way, _) = watch::channel(Way::To(host(database_url).to_owned()));
         let way = Arc::new(way);
-        let task = tokio::spawn(accept(listener, way.clone()));
-        Self { address, way, task }
+        let plan = Plan::default();
+        let task = tokio::spawn(accept(listener, way.clone(), plan.clone()));
+        Self { address, way, plan, task }
     }
 
     /// A database's address by way of this proxy.
@@ -51,6 +58,23 @@ impl Proxy {
     /// Closes every connection, and each new one at once.
     pub(crate) fn cut(&self) {
         self.way.send_replace(Way::Cut);
+    }
+
+    /// Breaks at the n-th message, counted from one, that is sent from now on in transactions that write, BEGIN and COMMIT
+    /// included. It does so once.
+    pub(crate) fn break_at(&self, n: usize, how: Break) {
+        *self.plan.lock().expect("a plan") = wire::Plan { left: n, how, only_commits: false };
+    }
+
+    /// Breaks at the next COMMIT, once.
+    pub(crate) fn break_at_commit(&self, how: Break) {
+        *self.plan.lock().expect("a plan") = wire::Plan { left: 1, how, only_commits: true };
+    }
+
+    /// Breaks at no message any more; whether it did.
+    pub(crate) fn mend(&self) -> bool {
+        let plan = std::mem::take(&mut *self.plan.lock().expect("a plan"));
+        plan.left == 0 && plan.how != Break::Nothing
     }
 
     /// Leads new connections to the server of this address; those to another one are cut.
@@ -71,17 +95,17 @@ fn host(url: &str) -> &str {
     server.rsplit_once('@').expect("a user").1
 }
 
-async fn accept(listener: TcpListener, way: Arc<watch::Sender<Way>>) {
+async fn accept(listener: TcpListener, way: Arc<watch::Sender<Way>>, plan: Plan) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
-        connections.spawn(connection(client, way.subscribe()));
+        connections.spawn(connection(client, way.subscribe(), plan.clone()));
         // Those that have ended leave no trace.
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connection(mut client: TcpStream, mut way: watch::Receiver<Way>) {
+async fn connection(mut client: TcpStream, mut way: watch::Receiver<Way>, plan: Plan) {
     let begun = way.borrow_and_update().clone();
     let mut server = None;
     if let Way::To(address) = &begun {
@@ -89,7 +113,7 @@ async fn connection(mut client: TcpStream, mut way: watch::Receiver<Way>) {
         client.set_nodelay(true).expect("a socket");
         stream.set_nodelay(true).expect("a socket");
         tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut stream) => return,
+            _ = forward(&mut client, &mut stream, &plan) => return,
             _ = way.wait_for(|way| *way != begun) => {}
         }
         // Held as well: the server is told as little as the client.
@@ -100,4 +124,60 @@ async fn connection(mut client: TcpStream, mut way: watch::Receiver<Way>) {
         std::future::pending::<()>().await;
     }
     drop((client, server));
+}
+
+/// Forwards until one side ends, or what is planned breaks.
+async fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan) -> std::io::Result<()> {
+    let (mut frames, mut asked, mut answer) = (Frames::default(), vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        tokio::select! {
+            count = client.read(&mut asked) => {
+                match count? {
+                    0 => return Ok(()),
+                    count => frames.add(&asked[..count]),
+                }
+                while let Some(frame) = frames.next() {
+                    let how = plan.lock().expect("a plan").meet(&mut frames, &frame);
+                    match how {
+                        Break::Nothing => server.write_all(&frame).await?,
+                        Break::Before => return Ok(()),
+                        Break::After => {
+                            server.write_all(&frame).await?;
+                            // Only these are answered; the answer is kept back, so the server has done it.
+                            if matches!(frame[0], b'Q' | b'S') {
+                                until_ready(server).await?;
+                            }
+                            return Ok(());
+                        }
+                        Break::Abort => {
+                            server.write_all(&wire::query("SELECT 1 / 0")).await?;
+                            until_ready(server).await?;
+                            server.write_all(&frame).await?;
+                        }
+                    }
+                }
+            }
+            count = server.read(&mut answer) => match count? {
+                0 => return Ok(()),
+                count => client.write_all(&answer[..count]).await?,
+            },
+        }
+    }
+}
+
+/// Reads what the server says until it is ready for the next question.
+async fn until_ready(server: &mut TcpStream) -> std::io::Result<()> {
+    let mut frames = Frames::of_a_server();
+    let mut said = vec![0; 64 << 10];
+    loop {
+        while let Some(frame) = frames.next() {
+            if frame[0] == b'Z' {
+                return Ok(());
+            }
+        }
+        match server.read(&mut said).await? {
+            0 => return Ok(()),
+            count => frames.add(&said[..count]),
+        }
+    }
 }

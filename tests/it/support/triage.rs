@@ -130,6 +130,11 @@ impl TestDesk {
         self.data_as(account, &mutation(name), json!({ "input": input })).await[name].take()
     }
 
+    /// Runs a mutation as the local manager; the whole response.
+    pub(crate) async fn mutate(&self, name: &str, input: Value) -> Value {
+        self.graphql_as(None, &mutation(name), json!({ "input": input })).await
+    }
+
     /// Runs a mutation as an account that the desk may refuse, but not fail at; its payload, null where it was refused.
     pub(crate) async fn attempt_as(&self, account: Option<&str>, name: &str, input: Value) -> Value {
         let mut response = self.graphql_as(account, &mutation(name), json!({ "input": input })).await;
