@@ -3,6 +3,7 @@
 //! The oracle: what was acknowledged is there, what was refused is not, numbers are unique, the log is whole. `make test` tries a
 //! sample that its seed chooses; `make faults` tries every place.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -269,7 +270,10 @@ async fn holds(store: &Store, acknowledged: &[Position]) {
         let hash = hashes.get(&position.offset).unwrap_or_else(|| panic!("{position} was acknowledged, and is lost"));
         assert_eq!(check(hash), position.check, "another change is at {position}");
     }
-    let incidents = reader.incidents_after(None, 10_000).await.expect("incidents");
+    let changes = reader.stored_by_incident(None, 10_000).await.expect("the log");
+    let named: BTreeSet<_> = changes.iter().map(|change| change.incident).collect();
+    let named: Vec<_> = named.into_iter().collect();
+    let incidents = reader.incidents(&named).await.expect("incidents");
     let mut numbers: Vec<_> = incidents.iter().map(|incident| incident.number).collect();
     numbers.sort_unstable();
     numbers.dedup();
