@@ -72,8 +72,7 @@ pub struct Database {
     /// Seconds that a request waits for a connection before it is told that the desk is busy.
     #[arg(long, env = "WATCHFLOOR_DATABASE_WAIT_SECONDS", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub database_wait_seconds: u64,
-    /// Whether nodes on one PostgreSQL wake each other by NOTIFY. Off behind a pooler that gives a connection to each transaction
-    /// (PgBouncer in transaction mode): they look every 100 ms then.
+    /// Whether nodes on one PostgreSQL wake each other by NOTIFY. If not, they look every 100 ms.
     #[arg(long, env = "WATCHFLOOR_NOTIFY", default_value_t = true, action = clap::ArgAction::Set, value_name = "TRUTH")]
     pub notify: bool,
 }
