@@ -18,7 +18,7 @@ use super::{Result, Store};
 /// How long the desk looks for a commit while its caller waits. A PostgreSQL that was killed is back within seconds; a disk of
 /// SQLite that does not take the least write is not.
 const LOOKING_POSTGRES: Duration = Duration::from_secs(15);
-const LOOKING_SQLITE: Duration = Duration::from_secs(2);
+const LOOKING_SQLITE: Duration = Duration::from_millis(500);
 
 /// How long one look may take.
 const LOOK: Duration = Duration::from_secs(5);

@@ -32,11 +32,13 @@ impl Plan {
         if begins {
             frames.is_writing = true;
         }
-        if !frames.is_writing || self.left == 0 {
-            return Break::Nothing;
-        }
+        let counts = frames.is_writing;
+        // Also while nothing is planned: else what is read afterwards on the same connection would be counted.
         if commits || says(frame, b"ROLLBACK\0") {
             frames.is_writing = false;
+        }
+        if !counts || self.left == 0 {
+            return Break::Nothing;
         }
         self.left -= usize::from(commits || !self.only_commits);
         if self.left == 0 { self.how } else { Break::Nothing }
