@@ -202,7 +202,8 @@ async fn a_refusal_leaves_the_other_answers_of_its_document(database: TestDataba
     let nested = "{ a: incidents { nodes { comments(first: 101) { totalCount } } } b: incidents { totalCount } }";
     let answer = desk.graphql_as(None, nested, json!({})).await;
     assert_eq!(answer["data"], json!({ "a": null, "b": { "totalCount": 1 } }));
-    let node = "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Incident { comments(first: 101) { totalCount } } } }";
+    let node =
+        "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Incident { comments(first: 101) { totalCount } } } }";
     let id = desk.data("{ incidents { nodes { id } } }", json!({})).await["incidents"]["nodes"][0]["id"].clone();
     let answer = desk.graphql_as(None, node, json!({ "ids": [id] })).await;
     assert_eq!(answer["data"], json!({ "nodes": [null] }));
@@ -221,7 +222,11 @@ async fn what_the_reference_implementation_accepts_is_accepted_and_answered_alik
     let of_env = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let (seed, documents) = (of_env("WATCHFLOOR_FUZZ_SEED", "1"), of_env("WATCHFLOOR_FUZZ_DOCUMENTS", DOCUMENTS));
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
-    let run = kit("differential.mjs").args([desk.url.as_str(), schema, seed.as_str(), documents.as_str()]).output().await.expect("node runs");
+    let run = kit("differential.mjs")
+        .args([desk.url.as_str(), schema, seed.as_str(), documents.as_str()])
+        .output()
+        .await
+        .expect("node runs");
     let said = String::from_utf8_lossy(&run.stdout);
     println!("{said}");
     assert!(run.status.success(), "{said} {}", String::from_utf8_lossy(&run.stderr));

@@ -43,7 +43,7 @@ pub struct Limits {
     /// Fields of the canonical operation. A field that is selected on an abstract type stands there once for each group of
     /// possible types that differ, so this is more than `selections`.
     pub canonical_fields: usize,
-    /// Bytes of documents that are kept validated, and as much again of canonical operations. A few thousand ordinary documents.
+    /// Bytes of documents that are kept validated, and as much again of canonical operations. A thousand ordinary documents.
     pub cache_bytes: u64,
 }
 

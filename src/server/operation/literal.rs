@@ -84,7 +84,7 @@ impl<'d> Place<'d> {
                 }
                 // One value stands for a list of it.
                 (BaseType::List(of), _) => check(walk, of, value, path),
-                (BaseType::Named(name), _) => named(walk, name, value, path),
+                (BaseType::Named(name), _) => named(walk, name, value, &path),
             },
         }
     }
@@ -94,24 +94,24 @@ fn refuse(walk: &mut Walk<'_>, path: &str, message: String, value: &Value) {
     walk.faults.push(fault_at(path, message, value.pos));
 }
 
-fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: String) {
+fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: &str) {
     // A type that is not there has been told of where it is named.
     let Some(ty) = walk.catalogue.get(name) else { return };
     match &ty.kind {
-        Kind::Scalar if ty.is_custom_scalar() => custom(walk, ty, value, &path),
+        Kind::Scalar if ty.is_custom_scalar() => custom(walk, ty, value, path),
         Kind::Scalar => {
             if let Some(message) = objection(name, &value.node) {
-                refuse(walk, &path, message, value);
+                refuse(walk, path, message, value);
             }
         }
         Kind::Enum(words) => match &value.node {
             Literal::Enum(word) if words.contains(word) => {}
-            Literal::Enum(word) => refuse(walk, &path, format!("{name} has no value {word}"), value),
-            _ => refuse(walk, &path, format!("this is not a {name}, whose values are words without quotes"), value),
+            Literal::Enum(word) => refuse(walk, path, format!("{name} has no value {word}"), value),
+            _ => refuse(walk, path, format!("this is not a {name}, whose values are words without quotes"), value),
         },
         Kind::Input { fields, one_of } => match &value.node {
-            Literal::Object(given) => object(walk, (name, fields, *one_of), given, value, &path),
-            _ => refuse(walk, &path, format!("this is not a {name}, which is an object"), value),
+            Literal::Object(given) => object(walk, (name, fields, *one_of), given, value, path),
+            _ => refuse(walk, path, format!("this is not a {name}, which is an object"), value),
         },
         // A place of such a type cannot be in a schema, and a variable of one has been told of.
         Kind::Object(_) | Kind::Interface(_) | Kind::Union => {}
