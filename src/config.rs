@@ -193,16 +193,16 @@ pub struct Serving {
     #[arg(long, env = "WATCHFLOOR_BODY_BYTES_MAX", default_value_t = 2 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub body_bytes_max: usize,
     /// Largest GraphQL document, in bytes.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::guard::Limits::default().document_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_BYTES_MAX", default_value_t = crate::server::operation::limits::Limits::default().document_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub document_bytes_max: usize,
     /// Deepest nesting of a GraphQL document.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::guard::Limits::default().depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_DEPTH_MAX", default_value_t = crate::server::operation::limits::Limits::default().depth, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub document_depth_max: usize,
     /// Most aliases of a GraphQL document.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::guard::Limits::default().aliases, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_ALIASES_MAX", default_value_t = crate::server::operation::limits::Limits::default().aliases, value_parser = RangedU64ValueParser::<usize>::new().range(0..=1_000_000))]
     pub document_aliases_max: usize,
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
-    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::guard::Limits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
+    #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::operation::limits::Limits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     pub document_cost_max: usize,
     /// Most items of one page.
     #[arg(long, env = "WATCHFLOOR_PAGE_ITEMS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]

@@ -18,7 +18,6 @@ mod input;
 mod markdown;
 mod merge;
 mod mutation;
-pub mod nulls;
 mod payload;
 mod policy;
 mod query;
@@ -33,9 +32,11 @@ mod subscription;
 mod summary;
 mod view;
 
-use async_graphql::SDLExportOptions;
+use async_graphql::{InputType, Pos, SDLExportOptions, ValidationMode, Value};
+use uuid::Uuid;
 
 use crate::app::App;
+use crate::domain::Instant;
 use crate::realtime::feed::Source;
 
 pub use context::{Limits, Viewer, admit_request};
@@ -46,11 +47,11 @@ pub use subscription::{Subscription, resumes, scope};
 /// The desk's schema.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
-/// How deep a document may nest fragments inside fragments: the guard has counted them before; this is async-graphql's
+/// How deep a document may nest fragments inside fragments: the canonical operation has none; this is async-graphql's
 /// own net below it.
 const RECURSION_MAX: usize = 32;
 
-/// Builds the schema over a desk. What a document may cost is the guard's to say, before it comes here.
+/// Builds the schema over a desk. What a document may cost is decided before it comes here.
 pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
     async_graphql::Schema::build(Query, Mutation, Subscription)
         .register_output_type::<queue::QueueFields>()
@@ -59,6 +60,8 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
         .data(limits)
         .data(response_times::Answers::default())
         .limit_recursive_depth(RECURSION_MAX)
+        // What comes here is a canonical operation, validated before.
+        .validation_mode(ValidationMode::Fast)
         .finish()
 }
 
@@ -70,4 +73,15 @@ pub fn sdl() -> String {
     schema.sdl_with_options(
         SDLExportOptions::new().sorted_fields().sorted_arguments().sorted_enum_items().include_specified_by(),
     )
+}
+
+/// What is wrong with a value that is given for a scalar of ours; nothing where it is one.
+pub fn scalar_objection(scalar: &str, value: &Value) -> Option<String> {
+    let wrong = match scalar {
+        "DateTime" => Instant::parse(Some(value.clone())).err()?.into_server_error(Pos::default()),
+        "UUID" => Uuid::parse(Some(value.clone())).err()?.into_server_error(Pos::default()),
+        _ => return None,
+    };
+    let why = wrong.message.strip_prefix("Failed to parse ").and_then(|it| it.split_once("\": "));
+    Some(why.map_or(wrong.message.clone(), |(_, why)| why.to_owned()))
 }

@@ -61,7 +61,8 @@ fn below(error: Error) -> Error {
     error.below("input")
 }
 
-/// The root of all mutations: each is one transaction, all or nothing. Errors are as for queries.
+/// The root of all mutations: each is one transaction, all or nothing. One that is refused is null, and the others of its document
+/// stand. Errors are as for queries.
 #[Object]
 impl Mutation {
     /// Makes an incident by hand or from alerts, with any of the actions at once; also already resolved.
@@ -69,7 +70,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: CreateIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let call = input.call.clone();
         let outcome = async {
             let command = command(ctx, &call)?;
@@ -77,7 +78,7 @@ impl Mutation {
             app(ctx)?.create_incident(&command, id, edit).await
         };
         let outcome = outcome.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-        IncidentPayload::new(ctx, outcome, call)
+        IncidentPayload::new(ctx, outcome, call).map(Some)
     }
 
     /// Applies any of the actions on one incident together: all or nothing, one change.
@@ -85,10 +86,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpdateIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let (id, call) = (input.incident_id.clone(), input.call.clone());
         let outcome = update(ctx, &id, &call, now(ctx).and_then(|now| input.read(now))).await.map_err(below)?;
-        IncidentPayload::new(ctx, outcome, call)
+        IncidentPayload::new(ctx, outcome, call).map(Some)
     }
 
     /// Gives an incident a title of a person's choice.
@@ -96,10 +97,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: RenameIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let title = title::parse("title", &input.title);
         let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Describes an incident.
@@ -107,11 +108,11 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DescribeIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let text = said("description", input.description)
             .and_then(|text| text.map_or(Ok(None), |text| parse_description("description", &text)));
         let change = text.map(|text| Patch { description: Some(text), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Overrides the severity, or returns to the computed one.
@@ -119,10 +120,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentSeverityInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let severity = said("severity", input.severity);
         let change = severity.map(|severity| Patch { severity: Some(severity), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Sets the status, with all the effects of resolving and reopening.
@@ -130,9 +131,9 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SetIncidentStatusInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = Patch { status: Some(input.status), ..Patch::default() }.into();
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
     }
 
     /// Assigns an incident to a user, a group or the caller, and all of its alerts with it.
@@ -140,9 +141,9 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: AssignIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Takes the owner from an incident and from all of its alerts.
@@ -150,9 +151,9 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UnassignIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
     }
 
     /// Adds tags. One that is there already is no error and no change.
@@ -160,9 +161,9 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: AddTagsInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|add_tags| Patch { add_tags, ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
     /// Removes tags. One that is not there is no error and no change.
@@ -170,9 +171,9 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: RemoveTagsInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|remove_tags| Patch { remove_tags, ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
     /// Says what an incident turned out to be, at any time; null clears it.
@@ -180,10 +181,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: ClassifyIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let pair = said("classification", input.classification);
         let change = pair.map(|pair| Patch { classification: Some(pair), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Resolves an incident and all of its alerts that are not resolved.
@@ -191,7 +192,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: ResolveIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let note = input.note.as_deref().map(|note| parse_note("note", note)).transpose();
         let change = note.map(|note| Patch {
             status: Some(Status::Resolved),
@@ -200,7 +201,7 @@ impl Mutation {
             ..Patch::default()
         });
         let change = change.map(IncidentEdit::from);
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Reopens a resolved incident. The alerts that its resolution resolved, still linked and untouched since, return to
@@ -209,12 +210,12 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: ReopenIncidentInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = match input.status {
             Status::New | Status::Active => Ok(Patch { status: Some(input.status), ..Patch::default() }.into()),
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await
+        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
     /// Deletes an incident: gone from every query and queue, its log survives, its alerts belong to no incident. Managers
@@ -223,7 +224,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DeleteIncidentInput,
-    ) -> Result<DeleteIncidentPayload> {
+    ) -> Result<Option<DeleteIncidentPayload>> {
         let call = input.call.clone();
         let outcome = async {
             let id = incident_id("incidentId", &input.incident_id)?;
@@ -232,7 +233,7 @@ impl Mutation {
                 .await
                 .map_err(|error| error.at("incidentId"))
         };
-        DeleteIncidentPayload::new(ctx, outcome.await.map_err(below)?, call)
+        DeleteIncidentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
     /// Writes a comment on an incident.
@@ -240,7 +241,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: AddCommentInput,
-    ) -> Result<CommentPayload> {
+    ) -> Result<Option<CommentPayload>> {
         let call = input.call.clone();
         let outcome = async {
             let comment = new_comment("body", &input.body);
@@ -248,7 +249,7 @@ impl Mutation {
             update(ctx, &input.incident_id, &call, edit).await
         };
         let outcome = outcome.await.map_err(|error| below(error.reworded(&[("comment", "body")])))?;
-        CommentPayload::new(ctx, outcome, call)
+        CommentPayload::new(ctx, outcome, call).map(Some)
     }
 
     /// Changes a comment's text. Its author only; the former text stays in its history.
@@ -256,14 +257,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: EditCommentInput,
-    ) -> Result<CommentPayload> {
+    ) -> Result<Option<CommentPayload>> {
         let call = input.call.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
             let body = comment::parse("body", &input.body)?;
             app(ctx)?.edit_comment(&command(ctx, &call)?, id, body).await.map_err(|error| error.at("commentId"))
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, call)
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
     /// Takes a comment away. Its author or a manager; its history stays.
@@ -271,13 +272,13 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DeleteCommentInput,
-    ) -> Result<CommentPayload> {
+    ) -> Result<Option<CommentPayload>> {
         let call = input.call.clone();
         let outcome = async {
             let id = comment_id("commentId", &input.comment_id)?;
             app(ctx)?.delete_comment(&command(ctx, &call)?, id).await.map_err(|error| error.at("commentId"))
         };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, call)
+        CommentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
     /// Links alerts to an incident, or moves them there. Severity, entities, products, times and a generated title follow.
@@ -285,14 +286,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: LinkAlertsInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change = alert_ids("alerts", &input.alerts).map(|link| IncidentEdit {
             link,
             move_alerts: input.r#move,
             reopen: input.reopen,
             ..IncidentEdit::default()
         });
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
     /// Unlinks alerts from an incident: they belong to none then.
@@ -300,10 +301,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UnlinkAlertsInput,
-    ) -> Result<IncidentPayload> {
+    ) -> Result<Option<IncidentPayload>> {
         let change =
             alert_ids("alerts", &input.alerts).map(|unlink| IncidentEdit { unlink, ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.call, change).await
+        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
     /// Takes in one alert: the same key again is an update of the same alert.
@@ -311,11 +312,11 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
-    ) -> Result<IngestPayload> {
+    ) -> Result<Option<IngestPayload>> {
         let IngestAlertInput { alert, into, system_tags, call } = input;
         let draft = now(ctx).and_then(|now| alert.read(now)).map_err(|error| error.below("alert"));
         let ingested = taken_in(draft.map(|draft| vec![draft]), into.as_ref(), &system_tags);
-        ingest(ctx, ingested, call).await
+        ingest(ctx, ingested, call).await.map(Some)
     }
 
     /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
@@ -323,14 +324,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
-    ) -> Result<IngestPayload> {
+    ) -> Result<Option<IngestPayload>> {
         let IngestAlertsInput { alerts, into, system_tags, call } = input;
         let now = now(ctx)?;
         let drafts = alerts
             .into_iter()
             .enumerate()
             .map(|(index, alert)| alert.read(now).map_err(|error| error.below(&format!("alerts.{index}"))));
-        ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await
+        ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await.map(Some)
     }
 
     /// Changes an alert by hand: status, classification, owner.
@@ -338,14 +339,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpdateAlertInput,
-    ) -> Result<AlertPayload> {
+    ) -> Result<Option<AlertPayload>> {
         let call = input.call.clone();
         let outcome = async {
             let id = super::connection::read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
             let outcome = app(ctx)?.update_alert(&command(ctx, &call)?, id, input.read()?).await;
             outcome.map_err(|error| error.at("alertId"))
         };
-        AlertPayload::new(ctx, outcome.await.map_err(below)?, call)
+        AlertPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
     /// Makes a user, or changes the one of the same account. Managers only.
@@ -353,14 +354,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpsertUserInput,
-    ) -> Result<UserPayload> {
+    ) -> Result<Option<UserPayload>> {
         let call = input.call.clone();
         let user = async {
             let draft =
                 UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_opt_deref(), input.role)?;
             app(ctx)?.upsert_user(&command(ctx, &call)?, draft).await
         };
-        Ok(UserPayload::new(user.await.map_err(below)?, call))
+        Ok(Some(UserPayload::new(user.await.map_err(below)?, call)))
     }
 
     /// Makes a group, or changes the one of the same account. Managers only.
@@ -368,13 +369,13 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpsertGroupInput,
-    ) -> Result<GroupPayload> {
+    ) -> Result<Option<GroupPayload>> {
         let call = input.call.clone();
         let group = async {
             let draft = GroupDraft::parse(&input.account, input.name.as_deref())?;
             app(ctx)?.upsert_group(&command(ctx, &call)?, draft).await
         };
-        GroupPayload::new(ctx, group.await.map_err(below)?, call)
+        GroupPayload::new(ctx, group.await.map_err(below)?, call).map(Some)
     }
 
     /// Adds users to a group; those who are in it already stay. Managers only.
@@ -382,12 +383,12 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: GroupMembersInput,
-    ) -> Result<GroupPayload> {
+    ) -> Result<Option<GroupPayload>> {
         let group = async {
             let (group, users) = input.read()?;
             app(ctx)?.add_members(&command(ctx, &input.call)?, group, users).await
         };
-        GroupPayload::new(ctx, group.await.map_err(below)?, input.call)
+        GroupPayload::new(ctx, group.await.map_err(below)?, input.call).map(Some)
     }
 
     /// Takes users out of a group. Managers only.
@@ -395,12 +396,12 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: GroupMembersInput,
-    ) -> Result<GroupPayload> {
+    ) -> Result<Option<GroupPayload>> {
         let group = async {
             let (group, users) = input.read()?;
             app(ctx)?.remove_members(&command(ctx, &input.call)?, group, users).await
         };
-        GroupPayload::new(ctx, group.await.map_err(below)?, input.call)
+        GroupPayload::new(ctx, group.await.map_err(below)?, input.call).map(Some)
     }
 
     /// Changes many incidents, by ids or by filter, each on its own: a job, whose id is returned at once. A chunk of at most
@@ -409,7 +410,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: BulkUpdateIncidentsInput,
-    ) -> Result<BulkPayload> {
+    ) -> Result<Option<BulkPayload>> {
         let (call, dry_run) = (input.call.clone(), input.dry_run);
         let started = async {
             let (app, command) = (app(ctx)?, command(ctx, &call)?);
@@ -426,7 +427,7 @@ impl Mutation {
         let replayed = did.as_ref().is_some_and(|did| did.replayed);
         let view = View::fresh(ctx)?;
         let job = did.map(|did| BulkJob { view, job: did.done });
-        Ok(BulkPayload { total, job, client_mutation_id: call.client_mutation_id, replayed })
+        Ok(Some(BulkPayload { total, job, client_mutation_id: call.client_mutation_id, replayed }))
     }
 
     /// Stops a bulk job: what was done stays done, the rest is left. Who asked for it may, and a manager.
@@ -434,7 +435,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: CancelBulkJobInput,
-    ) -> Result<BulkPayload> {
+    ) -> Result<Option<BulkPayload>> {
         let did = async {
             let id = bulk_job_id("jobId", &input.job_id)?;
             let did = app(ctx)?.cancel_bulk(&command(ctx, &input.call)?, id).await;
@@ -442,7 +443,7 @@ impl Mutation {
         };
         let Did { done: job, replayed, .. } = did.await.map_err(below)?;
         let (total, job) = (job.total, Some(BulkJob { view: View::fresh(ctx)?, job }));
-        Ok(BulkPayload { total, job, client_mutation_id: input.call.client_mutation_id, replayed })
+        Ok(Some(BulkPayload { total, job, client_mutation_id: input.call.client_mutation_id, replayed }))
     }
 
     /// Announces an image for an incident: the answer says where its bytes are to be `PUT`, within 15 minutes. The bytes must
@@ -451,8 +452,8 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to announce, and for what.")] input: CreateAttachmentInput,
-    ) -> Result<CreateAttachmentPayload> {
-        super::attachment::create(ctx, input).await.map_err(below)
+    ) -> Result<Option<CreateAttachmentPayload>> {
+        super::attachment::create(ctx, input).await.map_err(below).map(Some)
     }
 
     /// Merges an incident into another, which takes over its alerts, tags and comments and gets a title made anew. What was
@@ -462,10 +463,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: MergeIncidentsInput,
-    ) -> Result<MergePayload> {
+    ) -> Result<Option<MergePayload>> {
         let call = input.call.clone();
         let done = async { app(ctx)?.merge_incidents(&command(ctx, &call)?, input.read()?, input.known()).await };
-        MergePayload::new(ctx, done.await.map_err(below)?, call)
+        MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
     /// Undoes a merge: both incidents are what they were before. Refused once either side has changed since. Managers only.
@@ -473,13 +474,13 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UndoMergeInput,
-    ) -> Result<MergePayload> {
+    ) -> Result<Option<MergePayload>> {
         let call = input.call.clone();
         let done = async {
             let id = incident_id("incidentId", &input.incident_id)?;
             app(ctx)?.undo_merge(&command(ctx, &call)?, id).await
         };
-        MergePayload::new(ctx, done.await.map_err(below)?, call)
+        MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
     /// Moves some of an incident's alerts out into a new incident, which is `NEW`, and nobody's.
@@ -487,11 +488,11 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SplitIncidentInput,
-    ) -> Result<SplitIncidentPayload> {
+    ) -> Result<Option<SplitIncidentPayload>> {
         let call = input.call.clone();
         let done = async { app(ctx)?.split_incident(&command(ctx, &call)?, input.read()?).await };
         let done = done.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-        SplitIncidentPayload::new(ctx, done, call)
+        SplitIncidentPayload::new(ctx, done, call).map(Some)
     }
 
     /// Pins a result of a hunt to an incident. It never conflicts with what others do.
@@ -499,14 +500,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: AddBookmarkInput,
-    ) -> Result<BookmarkPayload> {
+    ) -> Result<Option<BookmarkPayload>> {
         let call = input.call.clone();
         let done = async {
             let (incident, finding, rows) = input.read(now(ctx)?)?;
             let done = app(ctx)?.add_bookmark(&command(ctx, &call)?, incident, finding, rows).await;
             done.map_err(|error| error.at("incidentId"))
         };
-        BookmarkPayload::new(ctx, done.await.map_err(below)?, call)
+        BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
     /// Takes a bookmark away. The log still shows it.
@@ -514,14 +515,14 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: RemoveBookmarkInput,
-    ) -> Result<BookmarkPayload> {
+    ) -> Result<Option<BookmarkPayload>> {
         let call = input.call.clone();
         let done = async {
             let id = bookmark_id("bookmarkId", &input.bookmark_id)?;
             let done = app(ctx)?.remove_bookmark(&command(ctx, &call)?, id).await;
             done.map_err(|error| error.at("bookmarkId"))
         };
-        BookmarkPayload::new(ctx, done.await.map_err(below)?, call)
+        BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
     /// Saves a filter and an order as a view: of the caller's alone, or for everybody.
@@ -529,10 +530,10 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: CreateViewInput,
-    ) -> Result<ViewPayload> {
+    ) -> Result<Option<ViewPayload>> {
         let call = input.call.clone();
         let view = async { app(ctx)?.create_view(&command(ctx, &call)?, input.read()?).await };
-        ViewPayload::new(ctx, view.await.map_err(below)?, true, call)
+        ViewPayload::new(ctx, view.await.map_err(below)?, true, call).map(Some)
     }
 
     /// Changes a view: its name, filter, order, or who may see it. Its slug and its link stay. Its owner or a manager.
@@ -540,7 +541,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: UpdateViewInput,
-    ) -> Result<ViewPayload> {
+    ) -> Result<Option<ViewPayload>> {
         let call = input.call.clone();
         let done = async {
             let (id, patch) = input.read()?;
@@ -549,7 +550,7 @@ impl Mutation {
         };
         let did = done.await.map_err(below)?;
         let changed = did.done.1;
-        ViewPayload::new(ctx, did.map(|(view, _)| Ok(view))?, changed, call)
+        ViewPayload::new(ctx, did.map(|(view, _)| Ok(view))?, changed, call).map(Some)
     }
 
     /// Deletes a view. Who began with it begins with none; its slug is free. Its owner or a manager.
@@ -557,7 +558,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: DeleteViewInput,
-    ) -> Result<DeleteViewPayload> {
+    ) -> Result<Option<DeleteViewPayload>> {
         let call = input.call.clone();
         let done = async {
             let id = view_id("viewId", &input.view_id)?;
@@ -566,7 +567,7 @@ impl Mutation {
         };
         let (id, replayed) = done.await.map_err(below)?;
         let client_mutation_id = call.client_mutation_id;
-        Ok(DeleteViewPayload { deleted_id: id.to_string().into(), client_mutation_id, replayed })
+        Ok(Some(DeleteViewPayload { deleted_id: id.to_string().into(), client_mutation_id, replayed }))
     }
 
     /// Sets the view that the caller begins with; null clears it.
@@ -574,7 +575,7 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: SetDefaultViewInput,
-    ) -> Result<DefaultViewPayload> {
+    ) -> Result<Option<DefaultViewPayload>> {
         let call = input.call.clone();
         let view = async {
             let id = input.read()?;
@@ -583,7 +584,11 @@ impl Mutation {
         };
         let (did, fresh) = (view.await.map_err(below)?, View::fresh(ctx)?);
         let default_view = did.done.map(|view| SavedView::new(fresh, view));
-        Ok(DefaultViewPayload { default_view, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
+        Ok(Some(DefaultViewPayload {
+            default_view,
+            client_mutation_id: call.client_mutation_id,
+            replayed: did.replayed,
+        }))
     }
 
     /// Notes that the caller has seen a view as it is now: what changes from here on is unread.
@@ -591,13 +596,13 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: VisitViewInput,
-    ) -> Result<ViewPayload> {
+    ) -> Result<Option<ViewPayload>> {
         let call = input.call.clone();
         let view = async {
             let id = view_id("viewId", &input.view_id)?;
             app(ctx)?.visit_view(&command(ctx, &call)?, id).await.map_err(|error| error.at("viewId"))
         };
-        ViewPayload::new(ctx, view.await.map_err(below)?, false, call)
+        ViewPayload::new(ctx, view.await.map_err(below)?, false, call).map(Some)
     }
 }
 

@@ -129,7 +129,7 @@ pub struct TagSuggestions {
     would_be_new: bool,
 }
 
-/// The root of all queries.
+/// The root of all queries. A field that is refused is null, and the others of its document stand.
 ///
 /// An error carries one of these words as `extensions.code`, and in `extensions.path` the input field that it is about:
 /// `NOT_FOUND` (the id, number or account names nothing that the caller may see), `INVALID` (the input breaks a rule),
@@ -164,14 +164,14 @@ impl Query {
         #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<IncidentConnection> {
+    ) -> Result<Option<IncidentConnection>> {
         let view = View::of_request(ctx)?;
         let filter = match filter {
             Some(filter) => filter.read()?,
             None => IncidentFilter::default(),
         };
         let filter = QueueFilter::resolve(&filter, view.viewer())?;
-        super::incident::queue(view, filter, order(order_by)?, PageArgs { first, after, last, before }).await
+        super::incident::queue(view, filter, order(order_by)?, PageArgs { first, after, last, before }).await.map(Some)
     }
 
     /// The numbers of a wall, exact at their position: how many incidents of a queue are open, by severity, status and
@@ -187,11 +187,11 @@ impl Query {
             the last midnight in UTC where none is given. Of a time to come nothing is counted yet."
         )]
         since: Option<Instant>,
-    ) -> Result<QueueSummary> {
+    ) -> Result<Option<QueueSummary>> {
         let view = View::of_request(ctx)?;
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
         let filter = SummaryFilter::resolve(&filter, view.viewer())?;
-        super::summary::read(view, &filter, window(since)?.start(view.app().clock.now())).await
+        super::summary::read(view, &filter, window(since)?.start(view.app().clock.now())).await.map(Some)
     }
 
     /// How long incidents waited for an owner and for their resolution: mean and percentiles over the last days, as of a
@@ -202,11 +202,13 @@ impl Query {
         #[graphql(desc = "Which incidents; all where none is given, as the status of the top level is left out.")]
         filter: Option<IncidentFilterInput>,
         #[graphql(default = 7, desc = "The window, in days: 1 to 30.")] window: i32,
-    ) -> Result<ResponseTimes> {
+    ) -> Result<Option<ResponseTimes>> {
         let view = View::of_request(ctx)?;
         let answers = ctx.data::<Answers>().map_err(|error| Error::fault("finding kept answers", error.message))?;
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
-        super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window).await
+        super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window)
+            .await
+            .map(Some)
     }
 
     /// One incident, by global id or by number. The id of one that was merged gives its stub; its number leads to the
@@ -254,12 +256,12 @@ impl Query {
         #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "So many from the end of the list.")] last: Option<i32>,
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<ChangeConnection> {
+    ) -> Result<Option<ChangeConnection>> {
         let view = View::of_request(ctx)?;
         let id = self::incident_id("incidentId", &incident_id)?;
         super::incident::readable_log(view, id).await?;
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
-        super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await
+        super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await.map(Some)
     }
 
     /// Alerts, newest first; also those that belong to no incident (`linked: false`).
@@ -272,9 +274,9 @@ impl Query {
         #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<AlertConnection> {
+    ) -> Result<Option<AlertConnection>> {
         let view = View::of_request(ctx)?;
-        super::alert::page(view, filter.read()?, PageArgs { first, after, last, before }).await
+        super::alert::page(view, filter.read()?, PageArgs { first, after, last, before }).await.map(Some)
     }
 
     /// One alert, by global id. `NOT_FOUND` where there is none.
@@ -323,11 +325,11 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Their global ids.")] ids: Vec<ID>,
-    ) -> Result<Vec<Option<Node>>> {
+    ) -> Result<Option<Vec<Option<Node>>>> {
         if ids.len() > NODES_MAX {
             return Err(Error::limit("ids", format!("at most {NODES_MAX} ids at once"), NODES_MAX));
         }
-        nodes(View::of_request(ctx)?, &ids).await
+        nodes(View::of_request(ctx)?, &ids).await.map(Some)
     }
 
     /// The saved views that the caller may see, by name: its own, and those that are shared.
@@ -366,11 +368,11 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(default, desc = "What was typed so far; at most 200 characters.")] search: String,
         #[graphql(default = 10, desc = "How many to suggest; at most 100.")] first: i32,
-    ) -> Result<Vec<AssigneeSuggestion>> {
+    ) -> Result<Option<Vec<AssigneeSuggestion>>> {
         let view = View::of_request(ctx)?;
         let limit = suggestions(&search, first)?;
         let found = view.reader().await?.assignee_suggestions(view.viewer().user.id, &search, limit).await?;
-        Ok(found.into_iter().map(AssigneeSuggestion::from).collect())
+        Ok(Some(found.into_iter().map(AssigneeSuggestion::from).collect()))
     }
 
     /// Custom tags that hold the search: those used in the last 14 days first.
@@ -379,14 +381,14 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(default, desc = "What was typed so far; at most 200 characters.")] search: String,
         #[graphql(default = 10, desc = "How many to suggest; at most 100.")] first: i32,
-    ) -> Result<TagSuggestions> {
+    ) -> Result<Option<TagSuggestions>> {
         let view = View::of_request(ctx)?;
         let limit = suggestions(&search, first)?;
         let reader = view.reader().await?;
         let found = reader.tag_suggestions(&search, view.app().clock.now(), limit).await?;
         let would_be_new = !search.trim().is_empty() && !reader.custom_tag_exists(&search).await?;
         let tags = found.into_iter().map(|tag| TagSuggestion { name: tag.name, last_used_at: tag.last_used_at });
-        Ok(TagSuggestions { tags: tags.collect(), would_be_new })
+        Ok(Some(TagSuggestions { tags: tags.collect(), would_be_new }))
     }
 
     /// What `mergeIncidents` would do, or why it would be refused. Nothing is written.
@@ -396,8 +398,8 @@ impl Query {
         #[graphql(desc = "The incident that would go, by global id.")] source_id: ID,
         #[graphql(desc = "The incident that would take it in, by global id.")] target_id: ID,
         #[graphql(default, desc = "Whether the target's title would stay.")] keep_title: bool,
-    ) -> Result<MergePreview> {
-        super::merge::preview(View::of_request(ctx)?, &source_id, &target_id, keep_title).await
+    ) -> Result<Option<MergePreview>> {
+        super::merge::preview(View::of_request(ctx)?, &source_id, &target_id, keep_title).await.map(Some)
     }
 }
 

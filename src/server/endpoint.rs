@@ -1,10 +1,13 @@
 //! What the transports need of the thing they serve; the desk is one, the tests' little schema another.
 
+use std::sync::Arc;
+
 use async_graphql::{Request, Response};
 use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 pub use super::asked::Words;
+pub use super::operation::catalogue::Catalogue;
 use crate::domain;
 use crate::domain::position::Position;
 use crate::storage::MutationState;
@@ -21,7 +24,10 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// Whose sockets and streams a caller's are counted as.
     fn principal(&self, viewer: &Self::Viewer) -> Vec<u8>;
 
-    /// Executes a query, or a mutation that notes there when it begins.
+    /// The schema as tables, which documents are validated against.
+    fn catalogue(&self) -> Arc<Catalogue>;
+
+    /// Executes a query, or a mutation that notes there when it begins: a valid one without fragments and directives.
     fn execute(&self, request: Request, mutation: Option<MutationState>) -> impl Future<Output = Response> + Send;
 
     /// Executes a subscription. Dropping the stream ends it. Where the data of the request hold a

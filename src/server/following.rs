@@ -91,7 +91,7 @@ impl<E: Endpoint> Following<E> {
         ready: Ready<E::Viewer>,
         last: Option<&str>,
     ) -> Self {
-        let last = last.filter(|_| asked::root(&ready).is_some_and(|root| endpoint.resumes(root)));
+        let last = last.filter(|_| endpoint.resumes(asked::root(&ready)));
         let scope = |viewer: &E::Viewer, words: &asked::Words| endpoint.scope(viewer, words);
         let Reading { asked, viewer, start, key } = asked::read(ready, last, scope);
         let at = match start {
@@ -279,16 +279,22 @@ impl<E: Endpoint> Following<E> {
             None => {}
         }
         let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
-        let source = Source { stream: understood(self.endpoint.execute_stream(request)), track };
+        let asked = self.asked.clone();
+        let responses = self.endpoint.execute_stream(request).map(move |response| asked.settled(response));
+        let source = Source { stream: understood(Box::pin(responses)), track };
         self.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
         self.way = Way::Alone(Box::new(Alone { source, claim, from, live: false }));
     }
 
-    fn become_member(&mut self, member: Member) {
+    fn become_member(&mut self, mut member: Member) {
         self.spoken = true;
         self.is_of_states = member.is_of_states();
-        self.asked = member.asked().clone();
+        match self.asked.is_spelled_like(member.asked()) {
+            // One in memory for all.
+            true => self.asked = member.asked().clone(),
+            false => member.reads_places_of(self.asked.clone()),
+        }
         self.way = Way::Member(member);
     }
 

@@ -106,11 +106,20 @@ pub(crate) enum Item {
     Broken,
 }
 
+impl Item {
+    fn of(response: &Response) -> Result<Self> {
+        let json = serde_json::to_string(&Body(response));
+        json.map(|json| Self::Next(json.into())).map_err(|error| Error::fault("writing a response", error))
+    }
+}
+
 /// An item and where it stands; without a place it belongs to no position, like an error.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) place: Option<Place>,
     pub(crate) item: Item,
+    /// What the item was written from, where something in it failed: its errors name places in the text of one client.
+    pub(crate) failed: Option<Arc<Response>>,
 }
 
 impl Frame {
@@ -119,9 +128,10 @@ impl Frame {
         counters.executed.fetch_add(1, Ordering::Relaxed);
         // The note beside the stream is of the last response that went well.
         let place = if has_failed(&response) { None } else { track.take() };
-        let json = serde_json::to_string(&Body(&present(response)));
-        let json = json.map_err(|error| Error::fault("writing a response", error))?;
-        Ok(Self { place, item: Item::Next(json.into()) })
+        let response = present(response);
+        let item = Item::of(&response)?;
+        let failed = response.is_err().then(|| Arc::new(response));
+        Ok(Self { place, item, failed })
     }
 
     fn is(&self, kind: Kind) -> bool {
@@ -444,6 +454,8 @@ pub(crate) struct Member {
     sleeper: usize,
     next: u64,
     standing: Standing,
+    /// What this member asked for, where it spells it otherwise than the group.
+    spelled: Option<Arc<Asked>>,
 }
 
 impl Member {
@@ -473,7 +485,7 @@ impl Member {
         state.members += 1;
         groups.counters().members.fetch_add(1, Ordering::Relaxed);
         drop(state);
-        Some(Self { groups: groups.clone(), group: group.clone(), sleeper, next, standing })
+        Some(Self { groups: groups.clone(), group: group.clone(), sleeper, next, standing, spelled: None })
     }
 
     /// Where it stands.
@@ -489,6 +501,22 @@ impl Member {
     /// What the group executes: the same as this member asked for.
     pub(crate) fn asked(&self) -> &Arc<Asked> {
         &self.group.asked
+    }
+
+    /// Tells it places in the text of its own client from now on.
+    pub(crate) fn reads_places_of(&mut self, asked: Arc<Asked>) {
+        self.spelled = Some(asked);
+    }
+
+    /// The item of a frame, as this member's client reads it.
+    fn item(&self, frame: &Frame) -> Item {
+        let (Some(asked), Some(failed)) = (&self.spelled, &frame.failed) else { return frame.item.clone() };
+        let mut response = Response::new(failed.data.clone());
+        response.errors.clone_from(&failed.errors);
+        for error in &mut response.errors {
+            error.locations = asked.place(&error.path).into_iter().collect();
+        }
+        Item::of(&response).unwrap_or_else(|_| frame.item.clone())
     }
 
     /// The next item that is for this member.
@@ -514,7 +542,7 @@ impl Member {
             if !self.standing.admits(frame.place) {
                 continue;
             }
-            let item = frame.item.clone();
+            let item = self.item(frame);
             drop(state);
             self.groups.counters().shared.fetch_add(1, Ordering::Relaxed);
             return Poll::Ready(Turn::Item(item));

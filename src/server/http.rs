@@ -139,9 +139,9 @@ impl<'r, E: Endpoint> Call<'r, E> {
         let served = self.served;
         let account = actor(self.headers)?;
         let viewer = served.endpoint.admit(account.clone()).await?;
-        let ready = match prepare(parameters, viewer, &served.settings.limits) {
+        let ready = match prepare(parameters, viewer, &served.operations) {
             Ok(ready) => ready,
-            Err(error) => return Ok(self.labelled(&refused(error))),
+            Err(errors) => return Ok(self.labelled(&refused(errors))),
         };
         if (ready.operation, self.method) == (OperationType::Mutation, Method::Get) {
             let error = Error::invalid("query", "a mutation is sent by POST");
@@ -190,7 +190,7 @@ impl<'r, E: Endpoint> Call<'r, E> {
         admission.map_err(|error| Refused { status: StatusCode::SERVICE_UNAVAILABLE, error })
     }
 
-    /// What the schema or the guard has against the request.
+    /// What is wrong with the request.
     pub(super) fn labelled(&self, answer: &Answer) -> Response {
         labelled(self.accept.of_refusal().unwrap_or(Media::Json), answer)
     }

@@ -11,13 +11,12 @@ pub mod endpoint;
 mod export;
 mod following;
 pub mod group;
-pub mod guard;
 mod headers;
 pub mod http;
 mod inflate;
 pub mod listen;
 mod multipart;
-mod operation;
+pub mod operation;
 pub mod origin;
 mod outbox;
 pub mod paced;
@@ -33,6 +32,8 @@ pub mod work;
 pub mod ws;
 mod ws_operation;
 
+use std::sync::{Arc, LazyLock};
+
 use async_graphql::{Request, Response};
 use axum::Router;
 use axum::extract::State;
@@ -40,17 +41,27 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use self::callers::Callers;
-use self::endpoint::{Endpoint, Words};
+use self::endpoint::{Catalogue, Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
 use crate::domain::{self, Error, position::Position, signing::DeskKey};
-use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
+use crate::graphql::{self, Schema, Viewer, admit_request};
 use crate::storage::MutationState;
+
+/// The tables of the schema, which is the same for every desk. A text that cannot be read would be a fault of the library that
+/// wrote it; then no document is valid, and each says so.
+static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
+    let read = Catalogue::read(&graphql::sdl(), graphql::scalar_objection);
+    Arc::new(read.unwrap_or_else(|error| {
+        tracing::error!(%error, "the exported schema cannot be read, no operation can be served");
+        Catalogue::empty()
+    }))
+});
 
 /// The desk, as the transports see it.
 #[derive(Clone)]
@@ -84,21 +95,21 @@ impl Endpoint for Desk {
         viewer.user.id.0.as_bytes().to_vec()
     }
 
+    fn catalogue(&self) -> Arc<Catalogue> {
+        CATALOGUE.clone()
+    }
+
     async fn execute(&self, request: Request, mutation: Option<MutationState>) -> Response {
         let request = match mutation {
             // In the place of the schema's own.
             Some(mutation) => request.data(App { store: self.app.store.for_mutation(mutation), ..self.app.clone() }),
             None => request,
         };
-        let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
-        let response = self.schema.execute(admit_request(request)).await;
-        nulls::settle(response, &query, operation_name.as_deref())
+        self.schema.execute(admit_request(request)).await
     }
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
-        let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
-        let responses = self.schema.execute_stream(admit_request(request));
-        Box::pin(responses.map(move |response| nulls::settle(response, &query, operation_name.as_deref())))
+        self.schema.execute_stream(admit_request(request))
     }
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {

@@ -190,9 +190,9 @@ pub(super) async fn operate<E: Endpoint>(
     let parameters = parameters.await?;
     let id = operation_id(&parameters)?;
     let viewer = served.endpoint.admit(reservation.account.clone()).await?;
-    let ready = match prepare(parameters, viewer, &served.settings.limits) {
+    let ready = match prepare(parameters, viewer, &served.operations) {
         Ok(ready) => ready,
-        Err(error) => return Ok(call.labelled(&refused(error))),
+        Err(errors) => return Ok(call.labelled(&refused(errors))),
     };
     let one = reservation.begin(&id, served.settings.socket.subscriptions)?;
     let mut wanted = one.wanted.clone();

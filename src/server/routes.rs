@@ -18,8 +18,8 @@ use super::{
     crowd::{Crowd, CrowdSettings},
     endpoint::Endpoint,
     group::{GroupSettings, Groups},
-    guard::Limits,
     http::{self, HttpSettings},
+    operation::{limits::Limits, operations::Operations},
     origin::Origins,
     reserved::{self, Reservations},
     streaming::StreamSettings,
@@ -66,7 +66,8 @@ pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Sh
     let groups = Groups::new(settings.groups.clone());
     let work = Work::new(&settings.work, shutdown.clone());
     let (crowd, reservations, settings) = (Crowd::default(), Reservations::default(), Arc::new(settings));
-    let served = Served { endpoint, settings, groups, crowd, reservations, work, shutdown };
+    let operations = Arc::new(Operations::new(endpoint.catalogue(), settings.limits.clone()));
+    let served = Served { endpoint, operations, settings, groups, crowd, reservations, work, shutdown };
     let methods = routing::get(socket_or_get).post(http::post).put(reserved::put).delete(reserved::delete);
     let methods = methods.fallback(http::other_method);
     let elsewhere = middleware::from_fn_with_state(Handle::current(), work::on);
@@ -77,6 +78,7 @@ pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Sh
 #[derive(Clone)]
 pub(super) struct Served<E> {
     pub(super) endpoint: E,
+    pub(super) operations: Arc<Operations>,
     pub(super) settings: Arc<Settings>,
     pub(super) groups: Groups,
     pub(super) crowd: Crowd,

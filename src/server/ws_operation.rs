@@ -77,9 +77,9 @@ async fn begin<E: Endpoint>(
 ) -> Result<Option<Box<Following<E>>>> {
     // Asked for each operation: a socket lives for days, and rights change meanwhile.
     let viewer = served.endpoint.admit(account.clone()).await?;
-    let ready = match prepare(parameters, viewer, &served.settings.limits) {
+    let ready = match prepare(parameters, viewer, &served.operations) {
         Ok(ready) => ready,
-        Err(error) => return outbox.error(&refused(error).errors).await.map(|()| None),
+        Err(errors) => return outbox.error(&refused(errors).errors).await.map(|()| None),
     };
     if ready.operation == OperationType::Subscription {
         let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);

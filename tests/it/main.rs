@@ -52,6 +52,7 @@ mod resume;
 mod schema;
 mod sharing;
 mod similar;
+mod specification;
 mod split;
 mod sse;
 mod statements;

@@ -16,6 +16,7 @@ use crate::support::stream::{QUEUE, offset, present, read_to, short};
 
 each_database!(
     many_members_cost_one_execution,
+    two_spellings_of_one_operation_share_its_stream,
     members_join_at_the_seam_under_writes,
     a_slow_member_is_left_behind_and_loses_nothing,
     a_member_that_never_reads_is_closed_and_the_others_notice_nothing,
@@ -135,6 +136,30 @@ async fn many_members_cost_one_execution(database: TestDatabase) {
     assert!(lists.iter().all(|list| *list == lists[0]), "the same for all");
     assert_eq!(counters.executed() - executed, 10, "one execution for each change");
     assert_eq!(counters.shared() - shared, 10 * MEMBERS as u64, "its bytes for each member");
+}
+
+async fn two_spellings_of_one_operation_share_its_stream(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let id = desk.incident("Beaconing").await;
+    let after = present(&desk, &json!({})).await;
+    let (one, two) = (
+        "subscription($filter: IncidentFilterInput, $after: String) { incidentQueue(filter: $filter, after: $after) { \
+         __typename position ... on QueueUpdated { row { title status } } } }"
+            .to_owned(),
+        format!(
+            "# The same.\nsubscription Wall($f: IncidentFilterInput) {{ ...Q }} fragment Q on Subscription {{\n\
+             incidentQueue(after: \"{after}\", filter: $f) {{ __typename ... {{ position }} ...U }} }}\n\
+             fragment U on QueueUpdated {{ row {{ title }} row {{ status }} }}"
+        ),
+    );
+    let mut first = desk.follow(&one, json!({ "filter": { "status": ["NEW"] } })).await;
+    first.items_until("Live").await;
+    let mut second = desk.follow(&two, json!({ "f": { "status": "NEW" } })).await;
+    second.items_until("Live").await;
+    until("both are members", || counters.members() == 2).await;
+    assert_eq!((counters.open(), counters.alone()), (1, 1), "one stream for both");
+    rename(&desk, &id, "Beaconing to two hosts").await;
+    assert_eq!(first.change().await, second.change().await);
 }
 
 async fn members_join_at_the_seam_under_writes(database: TestDatabase) {

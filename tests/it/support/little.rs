@@ -12,7 +12,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use watchfloor::domain;
 use watchfloor::server::connections;
-use watchfloor::server::endpoint::Endpoint;
+use watchfloor::server::endpoint::{Catalogue, Endpoint};
 use watchfloor::server::origin;
 use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::{Settings, graphql_routes};
@@ -196,6 +196,10 @@ impl Endpoint for Desk {
 
     fn principal(&self, viewer: &Viewer) -> Vec<u8> {
         viewer.0.clone().into_bytes()
+    }
+
+    fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::new(Catalogue::read(&self.schema.sdl(), |_, _| None).expect("the schema can be read"))
     }
 
     async fn execute(&self, request: Request, _mutation: Option<MutationState>) -> Response {

@@ -1,22 +1,36 @@
 //! One operation, from the JSON a client sends to the JSON it gets; the same on every transport.
 //!
-//! Nothing in here trusts the client: the shape is checked, the guard judges the document, and a panic costs this
-//! operation only.
+//! Nothing in here trusts the client: the shape is checked, the document is measured (`limits.rs`) and validated
+//! (`validate.rs`), its variables are coerced (`coerce.rs`), and a panic costs this operation only. What is executed, and what
+//! everything after reads, is the canonical operation (`canonical.rs`), and its answer is put into the form of the
+//! specification (`answer.rs`).
+
+mod answer;
+mod ast;
+mod canonical;
+pub mod catalogue;
+mod coerce;
+pub mod cost;
+mod lexer;
+pub mod limits;
+mod literal;
+mod lower;
+mod merge;
+pub mod operations;
+mod parser;
+mod spelling;
+mod validate;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
-use async_graphql::{
-    Request, Response, ServerError, Variables,
-    parser::types::{ExecutableDocument, OperationType},
-};
+use async_graphql::{Request, Response, ServerError, Value as Given, Variables, parser::types::OperationType};
 use futures_util::FutureExt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value};
 
-use super::{
-    endpoint::Endpoint,
-    guard::{self, Admitted, Limits},
-};
+use self::operations::{Canonical, Operations, Prepared};
+use super::endpoint::Endpoint;
 use crate::{
     domain,
     graphql::error::{is_request_error, present},
@@ -69,36 +83,47 @@ impl Parameters {
     }
 }
 
-/// A request that passed the guard.
+/// A request that may be executed.
 pub(crate) struct Ready<V> {
     /// What is to be run.
     pub(crate) operation: OperationType,
-    /// The document as it was sent.
-    pub(crate) query: String,
-    /// Which of its operations.
-    pub(crate) operation_name: Option<String>,
-    /// What its variables stand for.
+    /// The operation itself.
+    pub(crate) canonical: Arc<Canonical>,
+    /// What the variables stand for that it uses.
     pub(crate) variables: Variables,
-    /// The document as the guard leaves it.
-    pub(crate) document: ExecutableDocument,
+    /// The position that a subscription names.
+    pub(crate) position: Option<Given>,
     /// For whom.
     pub(crate) viewer: V,
 }
 
-/// Judges the document and makes the request that the schema is given.
-pub(crate) fn prepare<V: Clone + Send + Sync + 'static>(
+/// Judges the request and makes what is executed of it.
+pub(crate) fn prepare<V>(
     parameters: Parameters,
     viewer: V,
-    limits: &Limits,
-) -> Result<Ready<V>, ServerError> {
+    operations: &Operations,
+) -> Result<Ready<V>, Vec<ServerError>> {
     let Parameters { query, operation_name, variables, .. } = parameters;
-    let Admitted { document, operation, .. } = guard::admit(&query, operation_name.as_deref(), &variables, limits)?;
-    Ok(Ready { operation, query, operation_name, variables, document, viewer })
+    let Prepared { canonical, variables, position, .. } =
+        operations.prepare(&query, operation_name.as_deref(), variables)?;
+    Ok(Ready { operation: canonical.ty, canonical, variables, position, viewer })
 }
 
-/// The response to a document that the guard refused.
-pub(crate) fn refused(error: ServerError) -> Response {
-    present(Response::from_errors(vec![error]))
+/// The response to a request that is not executed.
+pub(crate) fn refused(errors: Vec<ServerError>) -> Response {
+    present(Response::from_errors(errors))
+}
+
+/// The request that the schema is given.
+pub(crate) fn request(canonical: &Canonical, variables: Variables) -> Request {
+    let mut request = Request::new(String::new()).variables(variables);
+    request.set_parsed_query(canonical.document.clone());
+    request
+}
+
+/// The answer of the schema, in the form of the specification.
+pub(crate) fn settled(canonical: &Canonical, response: Response) -> Response {
+    answer::settle(&canonical.root, response)
 }
 
 /// Runs a query or a mutation.
@@ -107,10 +132,12 @@ pub(crate) async fn execute<E: Endpoint>(
     ready: Ready<E::Viewer>,
     mutation: Option<MutationState>,
 ) -> Response {
-    let mut request = Request::new(ready.query).variables(ready.variables).data(ready.viewer);
-    request.operation_name = ready.operation_name;
-    request.set_parsed_query(ready.document);
-    present(endpoint.execute(request, mutation).await)
+    let Ready { canonical, variables, viewer, .. } = ready;
+    if canonical.is_empty() {
+        return answer::empty();
+    }
+    let response = endpoint.execute(request(&canonical, variables).data(viewer), mutation).await;
+    present(settled(&canonical, response))
 }
 
 /// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.

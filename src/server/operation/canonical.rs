@@ -1,0 +1,363 @@
+//! The canonical operation: what a document and its variables ask for, in the one form that everything afterwards reads.
+//!
+//! Fragments are written out, fields of one name in the answer are one field, `@skip` and `@include` are decided, and arguments
+//! and input fields whose variable has no value are left out (sections 6.3.2 and 6.4.1 of the specification). The fields of an
+//! abstract type are given for each group of its possible types, so that they stand in the order of the specification.
+//! Variables stay variables, so that a large value is not multiplied. Each node keeps its place in the client's text.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use async_graphql::{
+    Name, Pos, ServerError, Variables,
+    parser::types::{BaseType, Type},
+};
+use async_graphql_value::{Value as Input, indexmap::IndexMap};
+
+use super::ast::{self, Directive, Document, Fragment, Literal, Operation};
+use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::limits::within;
+use super::literal::number;
+
+/// What is selected of an object, an interface or a union.
+#[derive(Debug)]
+pub struct Selection {
+    /// One group for each difference between the possible types; just one for an object.
+    pub(super) groups: Vec<Group>,
+    /// Whether the answer has to say of which type the object is, or that it is there though nothing of it is asked for.
+    pub(super) is_tagged: bool,
+    /// Fields in here and below, written out.
+    fields: usize,
+}
+
+/// Possible types of which the same is asked.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) types: Vec<Name>,
+    pub(super) fields: Vec<Field>,
+}
+
+/// A field of the answer.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in the answer.
+    pub(super) key: Name,
+    /// Its name in the schema.
+    pub(super) name: Name,
+    pub(super) ty: Type,
+    /// Arguments that have a value, in the order of the schema.
+    pub(super) arguments: Vec<(Name, Pos, Input)>,
+    /// Where the client first asks for it.
+    pub(super) pos: Pos,
+    /// What is asked of it, if it is no leaf.
+    pub(super) selection: Option<Arc<Selection>>,
+    /// Whether every group of its selection asks for it alike, so that it can be asked of the abstract type.
+    pub(super) is_common: bool,
+}
+
+impl Field {
+    /// The value of an argument.
+    pub(super) fn argument(&self, name: &str) -> Option<&Input> {
+        self.arguments.iter().find(|(given, ..)| given == name).map(|(.., value)| value)
+    }
+}
+
+/// What of the variables the form of an operation depends on.
+pub(super) struct Circumstances<'v> {
+    /// The coerced variables.
+    pub(super) variables: &'v Variables,
+}
+
+impl Circumstances<'_> {
+    /// Whether a selection is there, by its directives.
+    fn includes(&self, directives: &[Directive]) -> bool {
+        directives.iter().all(|directive| {
+            let condition = directive.arguments.iter().find(|argument| argument.name == "if");
+            let holds = condition.is_some_and(|argument| match &argument.value.node {
+                Literal::Boolean(value) => *value,
+                Literal::Variable(name) => self.variables.get(name) == Some(&async_graphql::Value::Boolean(true)),
+                _ => false,
+            });
+            match directive.name.as_str() {
+                "skip" => !holds,
+                "include" => holds,
+                _ => true,
+            }
+        })
+    }
+
+    fn has(&self, variable: &Name) -> bool {
+        self.variables.contains_key(variable)
+    }
+}
+
+/// Makes the selection of an operation's root. The document is valid.
+pub(super) fn root(
+    document: &Document,
+    catalogue: &Catalogue,
+    operation: &Operation,
+    circumstances: &Circumstances<'_>,
+    fields_max: usize,
+) -> Result<Arc<Selection>, ServerError> {
+    let fragments = document.fragments.iter().map(|fragment| (&fragment.name, fragment)).collect();
+    let mut builder = Builder { catalogue, fragments, circumstances, made: HashMap::new(), fields_max };
+    match catalogue.root(operation.ty) {
+        Some(root) => builder.selection(root, &[&operation.selections]),
+        None => Err(ServerError::new(format!("there is no {}", operation.ty), Some(operation.pos))),
+    }
+}
+
+/// A selection, as what tells it from another.
+type Identity = (*const TypeInfo, Vec<*const ast::Selection>);
+
+/// Fields of one name, in the order of the answer.
+type Collected<'d> = IndexMap<&'d Name, Vec<&'d ast::Field>>;
+
+struct Builder<'d, 'v> {
+    catalogue: &'d Catalogue,
+    fragments: HashMap<&'d Name, &'d Fragment>,
+    circumstances: &'v Circumstances<'v>,
+    /// What was made before: fields of an interface are the same in each of its groups.
+    made: HashMap<Identity, Arc<Selection>>,
+    fields_max: usize,
+}
+
+impl<'d> Builder<'d, '_> {
+    fn selection(&mut self, on: &'d TypeInfo, sets: &[&'d [ast::Selection]]) -> Result<Arc<Selection>, ServerError> {
+        let identity = (std::ptr::from_ref(on), sets.iter().map(|set| set.as_ptr()).collect());
+        if let Some(made) = self.made.get(&identity) {
+            return Ok(made.clone());
+        }
+        let collected = self.groups(on, sets);
+        let is_one = collected.len() == 1;
+        let common: HashSet<&Name> = match is_one {
+            true => HashSet::new(),
+            false => {
+                let everywhere = |key: &&Name, fields: &Vec<&ast::Field>| {
+                    self.catalogue.field(on, &fields[0].name).is_some()
+                        && collected.iter().all(|(_, other)| other.get(*key).is_some_and(|it| same_nodes(it, fields)))
+                };
+                let first = collected.first().map(|(_, fields)| fields);
+                let all = first.into_iter().flatten().filter(|(key, fields)| everywhere(key, fields));
+                all.map(|(key, _)| *key).collect()
+            }
+        };
+        let mut groups = Vec::with_capacity(collected.len());
+        let mut count = 0_usize;
+        for (types, collected) in collected {
+            let mut fields = Vec::with_capacity(collected.len());
+            for (key, nodes) in collected {
+                let field = self.field(types[0], &nodes, common.contains(key))?;
+                let below = field.selection.as_ref().map_or(0, |selection| selection.fields);
+                count = count.saturating_add(1).saturating_add(below);
+                fields.push(field);
+            }
+            groups.push(Group { types: types.iter().map(|ty| ty.name.clone()).collect(), fields });
+        }
+        within("fields in its canonical form", count, self.fields_max)?;
+        let is_tagged = !is_one || groups.iter().any(|group| group.fields.is_empty());
+        let selection = Arc::new(Selection { groups, is_tagged, fields: count });
+        self.made.insert(identity, selection.clone());
+        Ok(selection)
+    }
+
+    /// The fields of each group of possible types that differ.
+    fn groups(&self, on: &'d TypeInfo, sets: &[&'d [ast::Selection]]) -> Vec<(Vec<&'d TypeInfo>, Collected<'d>)> {
+        let possible: Vec<&TypeInfo> = on.possible.iter().filter_map(|name| self.catalogue.get(name)).collect();
+        let mut conditions = HashSet::new();
+        sets.iter().for_each(|set| self.conditions(set, &mut conditions, &mut HashSet::new()));
+        let mut groups: Vec<(Vec<bool>, Vec<&'d TypeInfo>)> = Vec::new();
+        for ty in possible {
+            let met: Vec<bool> = conditions.iter().map(|condition| condition.possible.contains(&ty.name)).collect();
+            match groups.iter_mut().find(|(known, _)| *known == met) {
+                Some((_, types)) => types.push(ty),
+                None => groups.push((met, vec![ty])),
+            }
+        }
+        let mut merged: Vec<(Vec<&'d TypeInfo>, Collected<'d>)> = Vec::new();
+        for (_, types) in groups {
+            let mut collected = Collected::new();
+            let mut spread = HashSet::new();
+            sets.iter().for_each(|set| self.collect(types[0], set, &mut collected, &mut spread));
+            // Types that differ in conditions alone may still be asked for the same.
+            match merged.iter_mut().find(|(_, known)| same_fields(known, &collected)) {
+                Some((known, _)) => known.extend(types),
+                None => merged.push((types, collected)),
+            }
+        }
+        merged
+    }
+
+    /// The types that fragments at this level are made for.
+    fn conditions(&self, set: &'d [ast::Selection], found: &mut Conditions<'d>, spread: &mut HashSet<&'d Name>) {
+        for selection in set {
+            let (on, inner) = match selection {
+                ast::Selection::Field(_) => continue,
+                ast::Selection::Inline(inline) => (inline.on.as_ref(), &inline.selections),
+                ast::Selection::Spread(it) => match self.fragments.get(&it.name).filter(|_| spread.insert(&it.name)) {
+                    Some(fragment) => (Some(&fragment.on), &fragment.selections),
+                    None => continue,
+                },
+            };
+            if let Some(on) = on.and_then(|on| self.catalogue.get(on)) {
+                found.insert(ByName(on));
+            }
+            self.conditions(inner, found, spread);
+        }
+    }
+
+    /// CollectFields of the specification, for objects of one type.
+    fn collect(
+        &self,
+        ty: &TypeInfo,
+        set: &'d [ast::Selection],
+        collected: &mut Collected<'d>,
+        spread: &mut HashSet<&'d Name>,
+    ) {
+        for selection in set {
+            if !self.circumstances.includes(selection.directives()) {
+                continue;
+            }
+            let (on, inner) = match selection {
+                ast::Selection::Field(field) => {
+                    collected.entry(field.key()).or_default().push(field);
+                    continue;
+                }
+                ast::Selection::Inline(inline) => (inline.on.as_ref(), &inline.selections),
+                ast::Selection::Spread(it) => match self.fragments.get(&it.name).filter(|_| spread.insert(&it.name)) {
+                    Some(fragment) => (Some(&fragment.on), &fragment.selections),
+                    None => continue,
+                },
+            };
+            let applies = on.is_none_or(|on| self.catalogue.get(on).is_some_and(|on| on.possible.contains(&ty.name)));
+            if applies {
+                self.collect(ty, inner, collected, spread);
+            }
+        }
+    }
+
+    fn field(&mut self, on: &TypeInfo, nodes: &[&'d ast::Field], is_common: bool) -> Result<Field, ServerError> {
+        let first = nodes[0];
+        let Some(info) = self.catalogue.field(on, &first.name) else {
+            let message = format!("the type {} has no field {}", on.name, first.name);
+            return Err(ServerError::new(message, Some(first.pos)));
+        };
+        let selection = match self.catalogue.base(&info.ty).filter(|ty| ty.is_composite()) {
+            Some(ty) => {
+                let sets: Vec<_> = nodes.iter().map(|node| &*node.selections).collect();
+                Some(self.selection(ty, &sets)?)
+            }
+            None => None,
+        };
+        let argument = |input: &InputInfo| {
+            let given = first.arguments.iter().find(|argument| argument.name == input.name)?;
+            Some((input.name.clone(), given.value.pos, self.input(Some(&input.ty), &given.value)?))
+        };
+        Ok(Field {
+            key: first.key().clone(),
+            name: first.name.clone(),
+            ty: info.ty.clone(),
+            arguments: info.arguments.iter().filter_map(argument).collect(),
+            pos: first.pos,
+            selection,
+            is_common,
+        })
+    }
+
+    /// A value as its type has it; nothing where it is a variable without a value.
+    fn input(&self, ty: Option<&Type>, value: &ast::Value) -> Option<Input> {
+        match (&value.node, ty.map(|ty| &ty.base)) {
+            (Literal::Variable(name), _) => {
+                return self.circumstances.has(name).then(|| Input::Variable(name.clone()));
+            }
+            (Literal::Null, _) => return Some(Input::Null),
+            (Literal::List(_), Some(BaseType::List(_))) => {}
+            // One value stands for a list of it.
+            (_, Some(BaseType::List(of))) => {
+                return Some(Input::List(vec![self.input(Some(of), value).unwrap_or(Input::Null)]));
+            }
+            _ => {}
+        }
+        let named = match ty.map(|ty| &ty.base) {
+            Some(BaseType::Named(name)) => self.catalogue.get(name),
+            _ => None,
+        };
+        Some(match &value.node {
+            Literal::Variable(_) | Literal::Null => Input::Null,
+            Literal::Boolean(value) => Input::Boolean(*value),
+            Literal::String(text) => Input::String(text.clone()),
+            Literal::Enum(word) => Input::Enum(word.clone()),
+            Literal::Int(digits) if named.is_some_and(|ty| ty.name == "ID") => Input::String(digits.clone()),
+            Literal::Int(digits) | Literal::Float(digits) => number(digits).map_or(Input::Null, Input::Number),
+            Literal::List(items) => {
+                let of = match ty.map(|ty| &ty.base) {
+                    Some(BaseType::List(of)) => Some(&**of),
+                    _ => None,
+                };
+                Input::List(items.iter().map(|item| self.input(of, item).unwrap_or(Input::Null)).collect())
+            }
+            Literal::Object(given) => {
+                let fields = match named.map(|ty| &ty.kind) {
+                    Some(Kind::Input { fields, .. }) => fields,
+                    _ => {
+                        let pair = |(name, value): &(Name, ast::Value)| Some((name.clone(), self.input(None, value)?));
+                        return Some(Input::Object(given.iter().filter_map(pair).collect()));
+                    }
+                };
+                let field = |info: &InputInfo| {
+                    let (name, value) = given.iter().find(|(name, _)| *name == info.name)?;
+                    Some((name.clone(), self.input(Some(&info.ty), value)?))
+                };
+                Input::Object(fields.iter().filter_map(field).collect())
+            }
+        })
+    }
+}
+
+/// Types that stand for one another only if they have one name.
+type Conditions<'d> = HashSet<ByName<'d>>;
+
+#[derive(Clone, Copy)]
+struct ByName<'d>(&'d TypeInfo);
+
+impl std::ops::Deref for ByName<'_> {
+    type Target = TypeInfo;
+
+    fn deref(&self) -> &TypeInfo {
+        self.0
+    }
+}
+
+impl PartialEq for ByName<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName<'_> {}
+
+impl std::hash::Hash for ByName<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+fn same_nodes(one: &[&ast::Field], two: &[&ast::Field]) -> bool {
+    one.len() == two.len() && one.iter().zip(two).all(|(one, two)| std::ptr::eq(*one, *two))
+}
+
+fn same_fields(one: &Collected<'_>, two: &Collected<'_>) -> bool {
+    one.len() == two.len() && one.iter().zip(two).all(|(one, two)| one.0 == two.0 && same_nodes(one.1, two.1))
+}
+
+impl Selection {
+    /// The fields of the one group of an object.
+    pub(super) fn fields_of_object(&self) -> &[Field] {
+        self.groups.first().map_or(&[], |group| &group.fields)
+    }
+
+    /// Fields in here and below, written out.
+    pub(super) fn size(&self) -> usize {
+        self.fields
+    }
+}

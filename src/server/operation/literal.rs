@@ -1,0 +1,176 @@
+//! Values that are written in a document: whether they are of the type of their place (sections 5.6 and 5.8 of the specification).
+
+use std::collections::HashSet;
+
+use async_graphql::{
+    Name, Number, Value as Given,
+    parser::types::{BaseType, Type},
+};
+
+use super::ast::{Literal, Value};
+use super::catalogue::{InputInfo, Kind, TypeInfo};
+use super::validate::{Use, Walk, fault_at};
+
+/// Checks a value that has no other place than itself, like the default of a variable.
+pub(super) fn check<'d>(walk: &mut Walk<'d>, ty: &'d Type, value: &'d Value, path: String) {
+    Place { ty, has_default: false, in_one_of: false }.check(walk, value, path);
+}
+
+/// Checks the value of an argument or of an input field.
+pub(super) fn check_input<'d>(walk: &mut Walk<'d>, info: &'d InputInfo, value: &'d Value, path: String) {
+    Place { ty: &info.ty, has_default: info.has_default, in_one_of: false }.check(walk, value, path);
+}
+
+/// Notes the variables of a value that is of no known type.
+pub(super) fn note_variables<'d>(walk: &mut Walk<'d>, value: &'d Value) {
+    match &value.node {
+        Literal::Variable(name) => walk.notes.uses.push(Use {
+            name,
+            pos: value.pos,
+            expected: None,
+            has_default: false,
+            in_one_of: false,
+            path: String::new(),
+        }),
+        Literal::List(items) => items.iter().for_each(|item| note_variables(walk, item)),
+        Literal::Object(fields) => fields.iter().for_each(|(_, value)| note_variables(walk, value)),
+        _ => {}
+    }
+}
+
+/// What a value that is written without variables means; none where it holds one.
+pub(super) fn constant(value: &Value) -> Option<Given> {
+    Some(match &value.node {
+        Literal::Variable(_) => return None,
+        Literal::Null => Given::Null,
+        Literal::Boolean(value) => Given::Boolean(*value),
+        Literal::Int(digits) | Literal::Float(digits) => number(digits).map_or(Given::Null, Given::Number),
+        Literal::String(text) => Given::String(text.clone()),
+        Literal::Enum(word) => Given::Enum(word.clone()),
+        Literal::List(items) => Given::List(items.iter().map(constant).collect::<Option<_>>()?),
+        Literal::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| Some((name.clone(), constant(value)?)));
+            Given::Object(fields.collect::<Option<_>>()?)
+        }
+    })
+}
+
+/// A number as JSON holds it. Beyond 64 bits it is the nearest one that a float holds; beyond a float it is none.
+pub(super) fn number(digits: &str) -> Option<Number> {
+    let whole = digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from));
+    whole.ok().or_else(|| Number::from_f64(digits.parse().ok()?))
+}
+
+struct Place<'d> {
+    ty: &'d Type,
+    has_default: bool,
+    in_one_of: bool,
+}
+
+impl<'d> Place<'d> {
+    fn check(self, walk: &mut Walk<'d>, value: &'d Value, path: String) {
+        match &value.node {
+            Literal::Variable(name) => {
+                let Self { ty, has_default, in_one_of } = self;
+                walk.notes.uses.push(Use { name, pos: value.pos, expected: Some(ty), has_default, in_one_of, path });
+            }
+            Literal::Null if self.ty.nullable && !self.in_one_of => {}
+            Literal::Null => refuse(walk, &path, format!("this is of {} and cannot be null", self.ty), value),
+            node => match (&self.ty.base, node) {
+                (BaseType::List(of), Literal::List(items)) => {
+                    for (index, item) in items.iter().enumerate() {
+                        check(walk, of, item, format!("{path}.{index}"));
+                    }
+                }
+                // One value stands for a list of it.
+                (BaseType::List(of), _) => check(walk, of, value, path),
+                (BaseType::Named(name), _) => named(walk, name, value, &path),
+            },
+        }
+    }
+}
+
+fn refuse(walk: &mut Walk<'_>, path: &str, message: String, value: &Value) {
+    walk.faults.push(fault_at(path, message, value.pos));
+}
+
+fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: &str) {
+    // A type that is not there has been told of where it is named.
+    let Some(ty) = walk.catalogue.get(name) else { return };
+    match &ty.kind {
+        Kind::Scalar if ty.is_custom_scalar() => custom(walk, ty, value, path),
+        Kind::Scalar => {
+            if let Some(message) = objection(name, &value.node) {
+                refuse(walk, path, message, value);
+            }
+        }
+        Kind::Enum(words) => match &value.node {
+            Literal::Enum(word) if words.contains(word) => {}
+            Literal::Enum(word) => refuse(walk, path, format!("{name} has no value {word}"), value),
+            _ => refuse(walk, path, format!("this is not a {name}, whose values are words without quotes"), value),
+        },
+        Kind::Input { fields, one_of } => match &value.node {
+            Literal::Object(given) => object(walk, (name, fields, *one_of), given, value, path),
+            _ => refuse(walk, path, format!("this is not a {name}, which is an object"), value),
+        },
+        // A place of such a type cannot be in a schema, and a variable of one has been told of.
+        Kind::Object(_) | Kind::Interface(_) | Kind::Union => {}
+    }
+}
+
+fn custom<'d>(walk: &mut Walk<'d>, ty: &'d TypeInfo, value: &'d Value, path: &str) {
+    match constant(value) {
+        Some(given) => {
+            if let Some(message) = walk.catalogue.objection(ty, &given) {
+                refuse(walk, path, format!("this is not a {}: {message}", ty.name), value);
+            }
+        }
+        None => note_variables(walk, value),
+    }
+}
+
+/// What is wrong with a literal of a scalar of the specification.
+fn objection(scalar: &str, literal: &Literal) -> Option<String> {
+    let fits = match (scalar, literal) {
+        ("Int", Literal::Int(digits)) if digits.parse::<i32>().is_err() => {
+            return Some(format!("this is not an Int, which has 32 bits: {digits}"));
+        }
+        ("Int", Literal::Int(_)) | ("String" | "ID", Literal::String(_)) | ("Boolean", Literal::Boolean(_)) => true,
+        ("ID", Literal::Int(_)) => true,
+        ("Float", Literal::Int(digits) | Literal::Float(digits)) => digits.parse::<f64>().is_ok_and(f64::is_finite),
+        _ => false,
+    };
+    (!fits).then(|| format!("this is not {} {scalar}", if matches!(scalar, "Int" | "ID") { "an" } else { "a" }))
+}
+
+fn object<'d>(
+    walk: &mut Walk<'d>,
+    (name, fields, one_of): (&Name, &'d [InputInfo], bool),
+    given: &'d [(Name, Value)],
+    value: &'d Value,
+    path: &str,
+) {
+    let mut seen = HashSet::new();
+    for (field, inner) in given {
+        let path = format!("{path}.{field}");
+        if !seen.insert(field) {
+            refuse(walk, &path, format!("the field {field} is given several times"), inner);
+        }
+        match fields.iter().find(|info| info.name == *field) {
+            Some(info) => {
+                Place { ty: &info.ty, has_default: info.has_default, in_one_of: one_of }.check(walk, inner, path);
+            }
+            None => {
+                refuse(walk, &path, format!("{name} has no field {field}"), inner);
+                note_variables(walk, inner);
+            }
+        }
+    }
+    for info in fields.iter().filter(|info| info.is_required() && !seen.contains(&info.name)) {
+        let message = format!("{name} needs the field {} of type {}", info.name, info.ty);
+        refuse(walk, &format!("{path}.{}", info.name), message, value);
+    }
+    if one_of && given.len() != 1 {
+        refuse(walk, path, format!("exactly one field of {name} is given"), value);
+    }
+}

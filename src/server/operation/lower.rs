@@ -1,0 +1,104 @@
+//! The canonical operation as the library executes it.
+//!
+//! The library answers an object of which nothing is asked by `null`, and does not say of which type an object is. So such a
+//! selection asks for `__typename` under the name [`TAG`], which no client can write; `answer.rs` reads it and takes it away.
+
+use async_graphql::{
+    Name, Pos, Positioned,
+    parser::types::{
+        DocumentOperations, ExecutableDocument, Field as Asked, InlineFragment, OperationDefinition, OperationType,
+        Selection as Item, SelectionSet, Type, TypeCondition, VariableDefinition,
+    },
+};
+
+use super::canonical::{Field, Selection};
+
+/// The name in the answer of the type that was not asked for. The grammar has no empty name.
+pub(super) const TAG: &str = "";
+
+/// The document that the library is given. `variables` are those that are used, with their types.
+pub(super) fn document(
+    ty: OperationType,
+    root: &Selection,
+    variables: impl Iterator<Item = (Name, Type)>,
+) -> ExecutableDocument {
+    let at = Pos::default();
+    let definition = |(name, ty)| {
+        let definition = VariableDefinition {
+            name: Positioned::new(name, at),
+            var_type: Positioned::new(ty, at),
+            directives: Vec::new(),
+            default_value: None,
+        };
+        Positioned::new(definition, at)
+    };
+    let operation = OperationDefinition {
+        ty,
+        variable_definitions: variables.map(definition).collect(),
+        directives: Vec::new(),
+        selection_set: Positioned::new(selection_set(root), at),
+    };
+    ExecutableDocument {
+        operations: DocumentOperations::Single(Positioned::new(operation, at)),
+        fragments: std::collections::HashMap::new(),
+    }
+}
+
+fn selection_set(selection: &Selection) -> SelectionSet {
+    let mut items = Vec::new();
+    if selection.is_tagged {
+        items.push(tag());
+    }
+    match &selection.groups[..] {
+        [only] => items.extend(only.fields.iter().map(field)),
+        several => {
+            // What is common is asked of the abstract type, once.
+            let common = several.first().into_iter().flat_map(|group| &group.fields).filter(|field| field.is_common);
+            items.extend(common.map(field));
+            for group in several {
+                let own: Vec<Positioned<Item>> = group.fields.iter().filter(|it| !it.is_common).map(field).collect();
+                if !own.is_empty() {
+                    items.extend(group.types.iter().map(|ty| on_type(ty, own.clone())));
+                }
+            }
+        }
+    }
+    SelectionSet { items }
+}
+
+fn tag() -> Positioned<Item> {
+    let at = Pos::default();
+    let asked = Asked {
+        alias: Some(Positioned::new(Name::new(TAG), at)),
+        name: Positioned::new(Name::new("__typename"), at),
+        arguments: Vec::new(),
+        directives: Vec::new(),
+        selection_set: Positioned::default(),
+    };
+    Positioned::new(Item::Field(Positioned::new(asked, at)), at)
+}
+
+fn on_type(ty: &Name, items: Vec<Positioned<Item>>) -> Positioned<Item> {
+    let at = items.first().map_or_else(Pos::default, |item| item.pos);
+    let inline = InlineFragment {
+        type_condition: Some(Positioned::new(TypeCondition { on: Positioned::new(ty.clone(), at) }, at)),
+        directives: Vec::new(),
+        selection_set: Positioned::new(SelectionSet { items }, at),
+    };
+    Positioned::new(Item::InlineFragment(Positioned::new(inline, at)), at)
+}
+
+fn field(field: &Field) -> Positioned<Item> {
+    let pos = field.pos;
+    let argument = |(name, pos, value): &(Name, Pos, async_graphql_value::Value)| {
+        (Positioned::new(name.clone(), *pos), Positioned::new(value.clone(), *pos))
+    };
+    let asked = Asked {
+        alias: (field.key != field.name).then(|| Positioned::new(field.key.clone(), pos)),
+        name: Positioned::new(field.name.clone(), pos),
+        arguments: field.arguments.iter().map(argument).collect(),
+        directives: Vec::new(),
+        selection_set: Positioned::new(field.selection.as_deref().map(selection_set).unwrap_or_default(), pos),
+    };
+    Positioned::new(Item::Field(Positioned::new(asked, pos)), pos)
+}

@@ -1,0 +1,312 @@
+//! From the text of a request to its canonical operation; what was seen before is looked up.
+//!
+//! Documents are kept by their text, once they are valid, and canonical operations by all that their form depends on. Both are
+//! bounded by the bytes that they take. A document that is refused is judged again each time.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::RandomState;
+use async_graphql::{
+    Name, Pos, ServerError, Value, Variables,
+    parser::types::{BaseType, ExecutableDocument, OperationType, Type},
+};
+use async_graphql_value::Value as Input;
+use moka::sync::Cache;
+
+use super::ast::{Document, Literal, Operation, Selection as Written};
+use super::canonical::{self, Circumstances, Selection};
+use super::catalogue::Catalogue;
+use super::limits::{Limits, measure, within};
+use super::spelling::{Named, Spelled, spell};
+use super::validate::{fault_at, validate};
+use super::{coerce, cost, lower, parser};
+use crate::{domain, graphql::error::server_error};
+
+/// The argument of a subscription's root field that names the position to go on from.
+const AFTER: &str = "after";
+
+/// The variable that holds the position, whatever the document writes there. The grammar has no empty name.
+pub(in crate::server) const POSITION: &str = "";
+
+/// Memory of a token of a document, about: nodes, names and places.
+const TOKEN_BYTES: usize = 128;
+
+/// Memory of a field of a canonical operation, about: itself and what the library is given of it.
+const FIELD_BYTES: usize = 1_024;
+
+/// An operation in the form that everything after reads.
+#[derive(Debug)]
+pub struct Canonical {
+    /// Query, mutation or subscription.
+    pub ty: OperationType,
+    pub(in crate::server) root: Arc<Selection>,
+    pub(in crate::server) named: Named,
+    /// What the library is given.
+    pub(in crate::server) document: ExecutableDocument,
+    /// Equal for all that ask for the same, whatever they call their variables.
+    pub(in crate::server) digest: [u8; 32],
+    /// The variables in the order of their first use, and how often the library reads each of them.
+    uses: Vec<(Name, usize)>,
+    /// What the document gives as the position, where the root field takes one.
+    position: Option<Input>,
+    /// The cost, where it is the same for all variables.
+    cost: Option<usize>,
+}
+
+impl Canonical {
+    /// The variables that are used, in the order of their first use, and how often each of them is read when the operation is
+    /// executed once. A position to go on from counts for none.
+    pub fn uses(&self) -> &[(Name, usize)] {
+        &self.uses
+    }
+
+    /// Fields that the answer may hold, pages multiplied.
+    pub fn cost(&self, variables: &Variables, page_rows: usize) -> usize {
+        self.cost.unwrap_or_else(|| cost::cost(&self.root, variables, page_rows))
+    }
+
+    /// Whether nothing is asked for: every root field was skipped.
+    pub(in crate::server) fn is_empty(&self) -> bool {
+        self.root.size() == 0
+    }
+
+    /// Whether it goes on from a position: the variable [`POSITION`] holds it.
+    pub(in crate::server) fn has_position(&self) -> bool {
+        self.position.is_some()
+    }
+
+    /// Where the client's text asks for the field at the end of a path.
+    pub(in crate::server) fn place(&self, path: &[async_graphql::PathSegment]) -> Option<Pos> {
+        let mut selection = Some(&self.root);
+        let mut place = None;
+        for step in path {
+            let async_graphql::PathSegment::Field(key) = step else { continue };
+            let field = selection?.groups.iter().flat_map(|group| &group.fields).find(|field| field.key == *key)?;
+            (selection, place) = (field.selection.as_ref(), Some(field.pos));
+        }
+        place
+    }
+}
+
+/// An operation and the values of its variables.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The operation.
+    pub canonical: Arc<Canonical>,
+    /// The coerced values of the variables that it uses.
+    pub variables: Variables,
+    /// The position that the client names; null where it names none, nothing where the field takes none.
+    pub position: Option<Value>,
+    /// Fields that the answer may hold.
+    pub cost: usize,
+}
+
+/// A document that is valid.
+struct Known {
+    id: u64,
+    document: Document,
+    /// For each operation, the variables that its form depends on.
+    forms: Vec<Variability>,
+}
+
+/// The variables of one operation that its form depends on.
+struct Variability {
+    /// Those that `@skip` and `@include` ask.
+    conditions: Vec<Name>,
+    /// Those that may have no value.
+    optional: Vec<Name>,
+}
+
+/// All that the form of an operation depends on.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Form {
+    document: u64,
+    operation: usize,
+    decided: Box<[bool]>,
+}
+
+/// The operations of a server.
+pub struct Operations {
+    catalogue: Arc<Catalogue>,
+    limits: Limits,
+    documents: Cache<Arc<str>, Arc<Known>, RandomState>,
+    forms: Cache<Form, Arc<Canonical>, RandomState>,
+    next_id: AtomicU64,
+}
+
+impl Operations {
+    /// Operations on this schema, within these limits.
+    pub fn new(catalogue: Arc<Catalogue>, limits: Limits) -> Self {
+        let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let documents = Cache::builder()
+            .max_capacity(limits.cache_bytes)
+            .weigher(move |text: &Arc<str>, known: &Arc<Known>| bytes(text.len() + known.document.tokens * TOKEN_BYTES))
+            .build_with_hasher(RandomState::new());
+        let forms = Cache::builder()
+            .max_capacity(limits.cache_bytes)
+            .weigher(move |_, canonical: &Arc<Canonical>| bytes((1 + canonical.root.size()) * FIELD_BYTES))
+            .build_with_hasher(RandomState::new());
+        Self { catalogue, limits, documents, forms, next_id: AtomicU64::new(0) }
+    }
+
+    /// Judges a request and makes its canonical operation; `operation_name` chooses among several.
+    pub fn prepare(
+        &self,
+        text: &str,
+        operation_name: Option<&str>,
+        variables: Variables,
+    ) -> Result<Prepared, Vec<ServerError>> {
+        let known = match self.documents.get(text) {
+            Some(known) => known,
+            None => self.read(text)?,
+        };
+        let at = chosen(&known.document, operation_name).map_err(|error| vec![error])?;
+        let operation = &known.document.operations[at];
+        let mut variables = coerce::variables(&self.catalogue, operation, variables)?;
+        let decided = known.forms[at].decide(operation, &variables).map_err(|error| vec![error])?;
+        let form = Form { document: known.id, operation: at, decided };
+        let canonical = match self.forms.get(&form) {
+            Some(canonical) => canonical,
+            None => {
+                let made = self.make(&known.document, operation, &variables).map_err(|error| vec![error])?;
+                self.forms.insert(form, made.clone());
+                made
+            }
+        };
+        let cost = canonical.cost(&variables, self.limits.page_rows);
+        within("fields in the answer", cost, self.limits.cost).map_err(|error| vec![error])?;
+        let position = canonical.position.as_ref().map(|given| value(given, &variables));
+        variables.retain(|name, _| canonical.uses.iter().any(|(used, _)| used == name));
+        Ok(Prepared { canonical, variables, position, cost })
+    }
+
+    fn read(&self, text: &str) -> Result<Arc<Known>, Vec<ServerError>> {
+        let document = parser::parse(text, &self.limits).map_err(|error| vec![error])?;
+        measure(&document, &self.limits).map_err(|error| vec![error])?;
+        validate(&document, &self.catalogue)?;
+        let forms = document.operations.iter().map(|operation| Variability::of(&document, operation)).collect();
+        let known = Arc::new(Known { id: self.next_id.fetch_add(1, Ordering::Relaxed), document, forms });
+        self.documents.insert(text.into(), known.clone());
+        Ok(known)
+    }
+
+    fn make(
+        &self,
+        document: &Document,
+        operation: &Operation,
+        variables: &Variables,
+    ) -> Result<Arc<Canonical>, ServerError> {
+        let circumstances = Circumstances { variables };
+        let root = canonical::root(document, &self.catalogue, operation, &circumstances, self.limits.canonical_fields)?;
+        let (root, position) = self.with_position(operation.ty, root);
+        let left_out = position.as_ref().map(|_| AFTER);
+        let Spelled { named, uses, digest } = spell(operation.ty, &root, left_out);
+        let declared = uses.iter().filter_map(|(name, _)| {
+            let variable = operation.variables.iter().find(|variable| variable.name == *name)?;
+            Some((name.clone(), variable.ty.clone()))
+        });
+        let of_position = position.as_ref().map(|_| (Name::new(POSITION), nullable_string()));
+        let document = lower::document(operation.ty, &root, declared.chain(of_position));
+        let cost = (!cost::varies(&root)).then(|| cost::cost(&root, variables, self.limits.page_rows));
+        Ok(Arc::new(Canonical { ty: operation.ty, root, named, document, digest, uses, position, cost }))
+    }
+
+    /// Writes a variable where a subscription names its position, so that those who differ in nothing else are one.
+    fn with_position(&self, ty: OperationType, mut root: Arc<Selection>) -> (Arc<Selection>, Option<Input>) {
+        if ty != OperationType::Subscription {
+            return (root, None);
+        }
+        let takes_position = |field: &canonical::Field| {
+            let info = self.catalogue.root(ty).and_then(|on| self.catalogue.field(on, &field.name));
+            info.is_some_and(|info| info.arguments.iter().any(|input| input.name == AFTER && input.ty.nullable))
+        };
+        let field = Arc::get_mut(&mut root).and_then(|root| root.groups.first_mut()?.fields.first_mut());
+        let Some(field) = field.filter(|field| takes_position(field)) else { return (root, None) };
+        let position = Input::Variable(Name::new(POSITION));
+        let given = match field.arguments.iter_mut().find(|(name, ..)| name == AFTER) {
+            Some((_, _, given)) => std::mem::replace(given, position),
+            None => {
+                field.arguments.push((Name::new(AFTER), field.pos, position));
+                Input::Null
+            }
+        };
+        (root, Some(given))
+    }
+}
+
+fn nullable_string() -> Type {
+    Type { base: BaseType::Named(Name::new("String")), nullable: true }
+}
+
+fn chosen(document: &Document, name: Option<&str>) -> Result<usize, ServerError> {
+    let invalid = |message: &str| Err(server_error(domain::Error::invalid("operationName", message)));
+    match name {
+        None if document.operations.len() > 1 => invalid("the document has several operations; say which one to run"),
+        None if document.operations.is_empty() => invalid("the document has no operation"),
+        None => Ok(0),
+        Some(name) => {
+            let named = |operation: &Operation| operation.name.as_ref().is_some_and(|it| it == name);
+            match document.operations.iter().position(named) {
+                Some(at) => Ok(at),
+                None => invalid("the document has no operation of that name"),
+            }
+        }
+    }
+}
+
+/// What an argument without further structure comes to.
+fn value(given: &Input, variables: &Variables) -> Value {
+    let known = |name: Name| Ok::<_, std::convert::Infallible>(variables.get(&name).cloned().unwrap_or_default());
+    given.clone().into_const_with(known).unwrap_or_default()
+}
+
+impl Variability {
+    fn of(document: &Document, operation: &Operation) -> Self {
+        let mut conditions = Vec::new();
+        let mut spread = HashSet::new();
+        let mut open: Vec<&[Written]> = vec![&operation.selections];
+        while let Some(set) = open.pop() {
+            for selection in set {
+                let arguments = selection.directives().iter().flat_map(|directive| &directive.arguments);
+                for argument in arguments {
+                    if let Literal::Variable(name) = &argument.value.node
+                        && !conditions.contains(name)
+                    {
+                        conditions.push(name.clone());
+                    }
+                }
+                match selection {
+                    Written::Field(field) => open.push(&field.selections),
+                    Written::Inline(inline) => open.push(&inline.selections),
+                    Written::Spread(it) if spread.insert(&it.name) => {
+                        let fragment = document.fragments.iter().find(|fragment| fragment.name == it.name);
+                        open.extend(fragment.map(|fragment| &*fragment.selections));
+                    }
+                    Written::Spread(_) => {}
+                }
+            }
+        }
+        let optional = operation.variables.iter().filter(|variable| variable.ty.nullable && variable.default.is_none());
+        Self { conditions, optional: optional.map(|variable| variable.name.clone()).collect() }
+    }
+
+    /// What the variables decide of the form.
+    fn decide(&self, operation: &Operation, variables: &Variables) -> Result<Box<[bool]>, ServerError> {
+        let mut decided = Vec::with_capacity(self.conditions.len() + self.optional.len());
+        for name in &self.conditions {
+            match variables.get(name) {
+                Some(Value::Boolean(value)) => decided.push(*value),
+                _ => {
+                    let declared = operation.variables.iter().find(|variable| variable.name == *name);
+                    let pos = declared.map_or(operation.pos, |variable| variable.pos);
+                    let message = format!("the variable ${name} decides what is selected, and cannot be null");
+                    return Err(fault_at(&format!("variables.{name}"), message, pos));
+                }
+            }
+        }
+        decided.extend(self.optional.iter().map(|name| variables.contains_key(name)));
+        Ok(decided.into_boxed_slice())
+    }
+}

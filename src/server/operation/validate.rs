@@ -1,0 +1,372 @@
+//! Whether a document may be executed: the rules of section 5 of the specification (September 2025).
+//!
+//! Each operation and each fragment is walked once, with the types known. What depends on who spreads a fragment (variables,
+//! fragments that are not used) is decided from what the walk has noted. Rules for values stand in `literal.rs`, the rule for
+//! fields of one name in `merge.rs`.
+
+use std::collections::{HashMap, HashSet};
+
+use async_graphql::{
+    Name, Pos, ServerError,
+    parser::types::{BaseType, OperationType, Type},
+};
+
+use super::ast::{Argument, Directive, Document, Field, Fragment, Literal, Operation, Selection};
+use super::catalogue::{Catalogue, InputInfo, TypeInfo};
+use super::{literal, merge};
+use crate::{domain, graphql::error::server_error};
+
+/// So many faults of one document are told; a client repairs them from the first on.
+const FAULTS_TOLD: usize = 20;
+
+/// Judges a document; every fault of it is told, up to a bound.
+pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<(), Vec<ServerError>> {
+    let fragments = document.fragments.iter().map(|fragment| (&fragment.name, fragment)).collect();
+    let mut walk = Walk { catalogue, document, fragments, faults: Vec::new(), notes: Notes::default() };
+    walk.definitions();
+    if walk.faults.is_empty() {
+        for operation in &document.operations {
+            merge::operation(document, catalogue, operation, &mut walk.faults);
+        }
+    }
+    if walk.faults.is_empty() {
+        return Ok(());
+    }
+    walk.faults.truncate(FAULTS_TOLD);
+    Err(walk.faults)
+}
+
+/// A fault of the document itself.
+pub(super) fn fault(message: impl Into<String>, pos: Pos) -> ServerError {
+    ServerError::new(message, Some(pos))
+}
+
+/// A fault of a value, which has a path.
+pub(super) fn fault_at(path: &str, message: impl Into<String>, pos: Pos) -> ServerError {
+    let mut fault = server_error(domain::Error::invalid(path, message));
+    fault.locations = vec![pos];
+    fault
+}
+
+/// A place where a variable is used.
+pub(super) struct Use<'d> {
+    pub(super) name: &'d Name,
+    pub(super) pos: Pos,
+    /// The type of the place; none inside a custom scalar, which takes anything.
+    pub(super) expected: Option<&'d Type>,
+    /// Whether the place has a value of its own where the variable has none.
+    pub(super) has_default: bool,
+    /// Whether it is the one field of an input of which exactly one is given.
+    pub(super) in_one_of: bool,
+    /// The argument or the input field.
+    pub(super) path: String,
+}
+
+/// What one operation or fragment holds by itself.
+#[derive(Default)]
+pub(super) struct Notes<'d> {
+    pub(super) uses: Vec<Use<'d>>,
+    spreads: Vec<&'d Name>,
+}
+
+pub(super) struct Walk<'d> {
+    pub(super) catalogue: &'d Catalogue,
+    document: &'d Document,
+    fragments: HashMap<&'d Name, &'d Fragment>,
+    pub(super) faults: Vec<ServerError>,
+    pub(super) notes: Notes<'d>,
+}
+
+impl<'d> Walk<'d> {
+    fn definitions(&mut self) {
+        let document = self.document;
+        let mut seen = HashSet::new();
+        for fragment in &document.fragments {
+            if !seen.insert(&fragment.name) {
+                self.faults.push(fault(format!("there are several fragments {}", fragment.name), fragment.pos));
+            }
+        }
+        let mut notes = HashMap::new();
+        for fragment in &document.fragments {
+            self.fragment(fragment);
+            notes.insert(&fragment.name, std::mem::take(&mut self.notes));
+        }
+        self.operation_names();
+        let mut reached = HashSet::new();
+        for operation in &document.operations {
+            self.operation(operation);
+            let own = std::mem::take(&mut self.notes);
+            let mut used = HashSet::new();
+            let mut open: Vec<&Notes<'d>> = vec![&own];
+            let mut spread = HashSet::new();
+            while let Some(noted) = open.pop() {
+                noted.uses.iter().for_each(|place| self.variable_use(operation, place, &mut used));
+                let fresh = noted.spreads.iter().filter(|name| spread.insert(**name));
+                open.extend(fresh.filter_map(|name| notes.get(name)));
+            }
+            for variable in operation.variables.iter().filter(|variable| !used.contains(&variable.name)) {
+                self.faults.push(fault(format!("the variable ${} is not used", variable.name), variable.pos));
+            }
+            reached.extend(spread);
+        }
+        for fragment in document.fragments.iter().filter(|fragment| !reached.contains(&fragment.name)) {
+            self.faults.push(fault(format!("the fragment {} is not used", fragment.name), fragment.pos));
+        }
+    }
+
+    fn operation_names(&mut self) {
+        let document = self.document;
+        let mut seen = HashSet::new();
+        for operation in &document.operations {
+            match &operation.name {
+                Some(name) if !seen.insert(name) => {
+                    self.faults.push(fault(format!("there are several operations {name}"), operation.pos));
+                }
+                None if document.operations.len() > 1 => {
+                    let message = "an operation without a name is the only one of its document";
+                    self.faults.push(fault(message, operation.pos));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn fragment(&mut self, fragment: &'d Fragment) {
+        self.directives(&fragment.directives, "FRAGMENT_DEFINITION");
+        let on = self.condition(&fragment.on, fragment.pos);
+        self.selections(on, &fragment.selections);
+    }
+
+    /// The type that a fragment is made for.
+    fn condition(&mut self, name: &Name, pos: Pos) -> Option<&'d TypeInfo> {
+        match self.catalogue.get(name) {
+            Some(on) if on.is_composite() => return Some(on),
+            Some(_) => self.faults.push(fault(format!("a fragment is not made for {name}, which has no fields"), pos)),
+            None => self.faults.push(fault(format!("there is no type {name}"), pos)),
+        }
+        None
+    }
+
+    fn operation(&mut self, operation: &'d Operation) {
+        let location = match operation.ty {
+            OperationType::Query => "QUERY",
+            OperationType::Mutation => "MUTATION",
+            OperationType::Subscription => "SUBSCRIPTION",
+        };
+        self.directives(&operation.directives, location);
+        let mut seen = HashSet::new();
+        for variable in &operation.variables {
+            if !seen.insert(&variable.name) {
+                self.faults.push(fault(format!("there are several variables ${}", variable.name), variable.pos));
+            }
+            self.directives(&variable.directives, "VARIABLE_DEFINITION");
+            match self.catalogue.base(&variable.ty) {
+                Some(ty) if ty.is_input() => {
+                    if let Some(default) = &variable.default {
+                        literal::check(self, &variable.ty, default, format!("variables.{}", variable.name));
+                    }
+                }
+                Some(_) => {
+                    let message = format!("the variable ${} is of {}, which is no input", variable.name, variable.ty);
+                    self.faults.push(fault(message, variable.pos));
+                }
+                None => {
+                    let message = format!("there is no type {} for the variable ${}", variable.ty, variable.name);
+                    self.faults.push(fault(message, variable.pos));
+                }
+            }
+        }
+        let Some(root) = self.catalogue.root(operation.ty) else {
+            self.faults.push(fault(format!("there is no {}", operation.ty), operation.pos));
+            return;
+        };
+        self.selections(Some(root), &operation.selections);
+        if operation.ty == OperationType::Subscription {
+            self.single_root(operation);
+        }
+    }
+
+    /// A subscription has one field, which is there whatever the variables are.
+    fn single_root(&mut self, operation: &'d Operation) {
+        let mut keys: Vec<&Name> = Vec::new();
+        let mut spread = HashSet::new();
+        let mut open: Vec<&[Selection]> = vec![&operation.selections];
+        while let Some(set) = open.pop() {
+            for selection in set {
+                let condition = |it: &&Directive| matches!(it.name.as_str(), "skip" | "include");
+                if let Some(directive) = selection.directives().iter().find(condition) {
+                    let message = format!("a subscription's root field takes no @{}", directive.name);
+                    self.faults.push(fault(message, directive.pos));
+                }
+                match selection {
+                    Selection::Field(field) => {
+                        if field.name.starts_with("__") {
+                            let message = "a subscription selects a root field of its own, not of introspection";
+                            self.faults.push(fault(message, field.pos));
+                        }
+                        if !keys.contains(&field.key()) {
+                            keys.push(field.key());
+                        }
+                    }
+                    Selection::Inline(inline) => open.push(&inline.selections),
+                    Selection::Spread(it) => {
+                        let fragment = self.fragments.get(&it.name).filter(|_| spread.insert(&it.name));
+                        open.extend(fragment.map(|fragment| &*fragment.selections));
+                    }
+                }
+            }
+        }
+        if keys.len() > 1 {
+            self.faults.push(fault("a subscription selects one root field, not several", operation.pos));
+        }
+    }
+
+    fn selections(&mut self, on: Option<&'d TypeInfo>, set: &'d [Selection]) {
+        for selection in set {
+            match selection {
+                Selection::Field(field) => {
+                    self.directives(&field.directives, "FIELD");
+                    self.field(on, field);
+                }
+                Selection::Inline(inline) => {
+                    self.directives(&inline.directives, "INLINE_FRAGMENT");
+                    let inner = match &inline.on {
+                        Some(name) => {
+                            let inner = self.condition(name, inline.pos);
+                            self.may_apply(on, inner, inline.pos);
+                            inner
+                        }
+                        None => on,
+                    };
+                    self.selections(inner, &inline.selections);
+                }
+                Selection::Spread(spread) => {
+                    self.directives(&spread.directives, "FRAGMENT_SPREAD");
+                    self.notes.spreads.push(&spread.name);
+                    match self.fragments.get(&spread.name) {
+                        Some(fragment) => {
+                            let inner = self.catalogue.get(&fragment.on).filter(|inner| inner.is_composite());
+                            self.may_apply(on, inner, spread.pos);
+                        }
+                        None => self.faults.push(fault(format!("there is no fragment {}", spread.name), spread.pos)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn may_apply(&mut self, on: Option<&TypeInfo>, inner: Option<&TypeInfo>, pos: Pos) {
+        if let (Some(on), Some(inner)) = (on, inner)
+            && !on.overlaps(inner)
+        {
+            let message = format!("a fragment on {} cannot be spread on {}: nothing is both", inner.name, on.name);
+            self.faults.push(fault(message, pos));
+        }
+    }
+
+    fn field(&mut self, on: Option<&'d TypeInfo>, field: &'d Field) {
+        let Some(on) = on else {
+            // Its type has been told of already; what stands below is still looked at, for its variables and fragments.
+            field.arguments.iter().for_each(|argument| literal::note_variables(self, &argument.value));
+            self.selections(None, &field.selections);
+            return;
+        };
+        let Some(info) = self.catalogue.field(on, &field.name) else {
+            self.faults.push(fault(format!("the type {} has no field {}", on.name, field.name), field.pos));
+            field.arguments.iter().for_each(|argument| literal::note_variables(self, &argument.value));
+            self.selections(None, &field.selections);
+            return;
+        };
+        self.arguments(&field.arguments, &info.arguments, field.pos, &format!("the field {}", field.name));
+        let ty = self.catalogue.base(&info.ty);
+        match ty.map(TypeInfo::is_composite) {
+            Some(true) if field.selections.is_empty() => {
+                let message = format!("the field {} is of {} and needs a selection", field.name, info.ty);
+                self.faults.push(fault(message, field.pos));
+            }
+            Some(false) if !field.selections.is_empty() => {
+                let message = format!("the field {} is of {} and takes no selection", field.name, info.ty);
+                self.faults.push(fault(message, field.pos));
+            }
+            _ => {}
+        }
+        self.selections(ty.filter(|ty| ty.is_composite()), &field.selections);
+    }
+
+    fn arguments(&mut self, given: &'d [Argument], known: &'d [InputInfo], pos: Pos, whose: &str) {
+        let mut seen = HashSet::new();
+        for argument in given {
+            if !seen.insert(&argument.name) {
+                let message = format!("the argument {} is given several times", argument.name);
+                self.faults.push(fault_at(&argument.name, message, argument.pos));
+            }
+            match known.iter().find(|info| info.name == argument.name) {
+                Some(info) => literal::check_input(self, info, &argument.value, argument.name.to_string()),
+                None => {
+                    let message = format!("{whose} has no argument {}", argument.name);
+                    self.faults.push(fault_at(&argument.name, message, argument.pos));
+                    literal::note_variables(self, &argument.value);
+                }
+            }
+        }
+        for info in known.iter().filter(|info| info.is_required() && !seen.contains(&info.name)) {
+            let message = format!("{whose} needs the argument {} of type {}", info.name, info.ty);
+            self.faults.push(fault_at(&info.name, message, pos));
+        }
+    }
+
+    fn directives(&mut self, directives: &'d [Directive], location: &str) {
+        let mut seen = HashSet::new();
+        for directive in directives {
+            let name = &directive.name;
+            let Some(info) = self.catalogue.directive(name) else {
+                self.faults.push(fault(format!("there is no directive @{name}"), directive.pos));
+                directive.arguments.iter().for_each(|argument| literal::note_variables(self, &argument.value));
+                continue;
+            };
+            if !seen.insert(name) && !info.repeatable {
+                self.faults.push(fault(format!("the directive @{name} stands here several times"), directive.pos));
+            }
+            if !info.locations.contains(&location) {
+                self.faults.push(fault(format!("the directive @{name} has no place here"), directive.pos));
+            }
+            self.arguments(&directive.arguments, &info.arguments, directive.pos, &format!("the directive @{name}"));
+        }
+    }
+
+    /// Whether an operation declares what is used here, and of a type that serves.
+    fn variable_use(&mut self, operation: &'d Operation, place: &Use<'d>, used: &mut HashSet<&'d Name>) {
+        let Some(variable) = operation.variables.iter().find(|variable| variable.name == *place.name) else {
+            self.faults.push(fault(format!("the variable ${} is not declared", place.name), place.pos));
+            return;
+        };
+        used.insert(place.name);
+        let Some(expected) = place.expected else { return };
+        let has_value = variable.default.as_ref().is_some_and(|value| !matches!(value.node, Literal::Null));
+        let serves = match variable.ty.nullable && !expected.nullable {
+            true => {
+                (has_value || place.has_default) && holds(&variable.ty, &Type { nullable: true, ..expected.clone() })
+            }
+            false => holds(&variable.ty, expected),
+        };
+        if !serves {
+            let message = format!("the variable ${} of {} is used as {expected}", place.name, variable.ty);
+            self.faults.push(fault_at(&place.path, message, place.pos));
+        } else if place.in_one_of && variable.ty.nullable {
+            let message = format!("the variable ${} may be null, where exactly one field has a value", place.name);
+            self.faults.push(fault_at(&place.path, message, place.pos));
+        }
+    }
+}
+
+/// Whether every value of a variable's type is one of a place's type.
+fn holds(variable: &Type, place: &Type) -> bool {
+    if variable.nullable && !place.nullable {
+        return false;
+    }
+    match (&variable.base, &place.base) {
+        (BaseType::List(variable), BaseType::List(place)) => holds(variable, place),
+        (BaseType::Named(variable), BaseType::Named(place)) => variable == place,
+        _ => false,
+    }
+}

@@ -1,0 +1,233 @@
+//! What the specification says of documents, variables and answers (GraphQL, September 2025), where executors like to differ.
+
+use serde_json::{Value, json};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+use crate::support::kit::kit;
+use crate::support::triage::report;
+
+each_database!(
+    a_field_that_stands_twice_under_one_name_is_executed_once,
+    an_object_of_which_nothing_is_asked_is_an_object,
+    a_variable_without_a_value_leaves_its_argument_out,
+    variables_of_a_wrong_type_are_refused_where_they_are_wrong,
+    literals_of_a_wrong_type_are_refused_where_they_are_wrong,
+    documents_that_contradict_themselves_are_refused,
+    escapes_mean_their_characters,
+    names_come_in_the_order_of_the_document,
+    errors_stand_where_the_client_asked,
+    a_refusal_leaves_the_other_answers_of_its_document,
+    what_the_reference_implementation_accepts_is_accepted_and_answered_alike,
+);
+
+/// The answer as it is written: what holds JSON in memory forgets the order of names.
+async fn text(desk: &TestDesk, query: &str, variables: Value) -> String {
+    let body = json!({ "query": query, "variables": variables });
+    let request = reqwest::Client::new().post(format!("{}/graphql", desk.url)).json(&body);
+    request.send().await.expect("an answer").text().await.expect("a whole body")
+}
+
+async fn a_field_that_stands_twice_under_one_name_is_executed_once(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let doubled = "mutation { createIncident(input: { title: \"Once\" }) { incident { number } } \
+                   ...Again createIncident(input: { title: \"Once\" }) { incident { title } } } \
+                   fragment Again on Mutation { createIncident(input: { title: \"Once\" }) { incident { status } } }";
+    let made = desk.data(doubled, json!({})).await;
+    assert_eq!(made["createIncident"]["incident"], json!({ "number": 1, "status": "NEW", "title": "Once" }));
+    let all = desk.data("{ incidents { totalCount } }", json!({})).await;
+    assert_eq!(all["incidents"]["totalCount"], 1);
+}
+
+async fn an_object_of_which_nothing_is_asked_is_an_object(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Beaconing").await;
+    let none = "query($no: Boolean! = true) { policies { reopenRole @skip(if: $no) } }";
+    assert_eq!(text(&desk, none, json!({})).await, r#"{"data":{"policies":{}}}"#);
+    assert_eq!(text(&desk, "{ policies @skip(if: true) { reopenRole } }", json!({})).await, r#"{"data":{}}"#);
+    let rows = "query($id: ID!) { incident(id: $id) { activity { nodes { entries { ... on CommentEntry { __typename } } } } } }";
+    let log = desk.data(rows, json!({ "id": id })).await;
+    let entries = log["incident"]["activity"]["nodes"][0]["entries"].as_array().expect("entries").clone();
+    assert!(!entries.is_empty() && entries.iter().all(|entry| *entry == json!({})), "{entries:?}");
+    let node = "query($id: ID!) { node(id: $id) { ... on Alert { title } } }";
+    assert_eq!(text(&desk, node, json!({ "id": id })).await, r#"{"data":{"node":{}}}"#);
+}
+
+async fn a_variable_without_a_value_leaves_its_argument_out(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.incident("Beaconing").await;
+    let page = "query($n: Int, $text: String) { incidents(first: $n, filter: { text: $text }) { totalCount } }";
+    assert_eq!(desk.data(page, json!({})).await["incidents"]["totalCount"], 1);
+    let by_default = "{ __type(name: \"Query\") { fields { name } } }";
+    let given = "query($all: Boolean) { __type(name: \"Query\") { fields(includeDeprecated: $all) { name } } }";
+    assert_eq!(desk.data(given, json!({})).await, desk.data(by_default, json!({})).await);
+    let one = "query($ids: [ID!]!) { nodes(ids: $ids) { id } }";
+    assert_eq!(desk.data(one, json!({ "ids": "nothing" })).await["nodes"].as_array().map(Vec::len), None);
+}
+
+async fn variables_of_a_wrong_type_are_refused_where_they_are_wrong(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let number = "query($n: Int!) { incident(number: $n) { title } }";
+    let queue = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { totalCount } }";
+    let create = "mutation($input: CreateIncidentInput!) { createIncident(input: $input) { incident { title } } }";
+    for (query, variables, path) in [
+        (number, json!({ "n": "1" }), "variables.n"),
+        (number, json!({ "n": 1.5 }), "variables.n"),
+        (number, json!({ "n": 99_999_999_999_u64 }), "variables.n"),
+        (number, json!({ "n": null }), "variables.n"),
+        (number, json!({}), "variables.n"),
+        (queue, json!({ "filter": { "status": ["NEW", "OLD"] } }), "variables.filter.status.1"),
+        (queue, json!({ "filter": { "and": [{}, { "colour": "red" }] } }), "variables.filter.and.1.colour"),
+        (queue, json!({ "filter": { "text": ["a", 7] } }), "variables.filter.text"),
+        (queue, json!({ "filter": [{}] }), "variables.filter"),
+        (create, json!({ "input": { "title": "T", "classification": {} } }), "variables.input.classification"),
+        (create, json!({ "input": { "title": "T", "tags": ["a", "b", "c", 4] } }), "variables.input.tags.3"),
+        (create, json!({ "input": { "title": "T", "id": "no uuid" } }), "variables.input.id"),
+    ] {
+        let refusal = desk.refused(query, variables.clone()).await;
+        assert_eq!(
+            (refusal.code.as_str(), refusal.path.as_deref()),
+            ("INVALID", Some(path)),
+            "{variables}: {refusal:?}"
+        );
+    }
+    let none = desk.data("{ incidents { totalCount } }", json!({})).await;
+    assert_eq!(none["incidents"]["totalCount"], 0, "nothing was done");
+    assert_eq!(desk.data(queue, json!({ "filter": { "status": "NEW" } })).await["incidents"]["totalCount"], 0);
+    assert_eq!(desk.data(number, json!({ "n": 1.0 })).await["incident"], Value::Null, "1.0 is whole");
+}
+
+async fn literals_of_a_wrong_type_are_refused_where_they_are_wrong(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for (query, path) in [
+        ("{ incidents(filter: { status: \"NEW\" }) { totalCount } }", "filter.status"),
+        ("{ incidents(filter: { and: [{}, { status: [NEW, OLD] }] }) { totalCount } }", "filter.and.1.status.1"),
+        ("{ incidents(filter: { text: \"a\", text: \"b\" }) { totalCount } }", "filter.text"),
+        ("{ incidents(first: 99999999999) { totalCount } }", "first"),
+        ("{ incidents(first: \"1\") { totalCount } }", "first"),
+        ("{ incidents(filter: { created: { from: \"yesterday\" } }) { totalCount } }", "filter.created.from"),
+        ("{ incidents(filter: { created: { from: 5 } }) { totalCount } }", "filter.created.from"),
+        ("query($n: String) { incidents(first: $n) { totalCount } }", "first"),
+        ("query($s: String) { incidents(filter: { status: [$s] }) { totalCount } }", "filter.status.0"),
+        ("{ incidents(colour: 1) { totalCount } }", "colour"),
+        ("mutation { createIncident(input: { classification: {} }) { incident { id } } }", "input.classification"),
+    ] {
+        let refusal = desk.refused(query, json!({})).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(path)), "{query}: {refusal:?}");
+    }
+}
+
+async fn documents_that_contradict_themselves_are_refused(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for query in [
+        "{ incident(number: 1) { title } incident(number: 2) { title } }",
+        "{ incident(number: 1) { a: title } incident(number: 1) { a: status } }",
+        "{ incidents { nodes { owner { __typename } } } incidents { nodes { owner: status } } }",
+        "{ nodes(ids: [\"a\"]) { id } nodes(ids: [\"a\", \"b\"]) { id } }",
+        "{ policies @skip(if: true) @skip(if: true) { reopenRole } }",
+        "{ policies @include { reopenRole } }",
+        "{ policies { reopenRole(colour: 1) } }",
+        "{ policies { colour } }",
+        "{ policies }",
+        "{ policies { reopenRole { name } } }",
+        "{ ... on Mutation { __typename } }",
+        "{ ...F } fragment F on Incident { title }",
+        "{ policies { reopenRole } } fragment F on Query { policies { reopenRole } }",
+        "query($n: Int) { policies { reopenRole } }",
+        "{ incident(number: $n) { title } }",
+        "query($n: Int, $n: Int) { incidents(first: $n) { totalCount } }",
+        "query($n: Incident) { incidents(first: $n) { totalCount } }",
+        "{ policies { reopenRole } } { viewer { __typename } }",
+        "query A { policies { reopenRole } } query A { policies { reopenRole } }",
+        "{ policies { } }",
+        "type T { a: Int }",
+        "subscription { queueSummary { position } activityLog { __typename } }",
+        "subscription { queueSummary @include(if: true) { position } }",
+    ] {
+        let answer = desk.graphql_as(None, query, json!({})).await;
+        assert!(answer.get("data").is_none(), "{query} was executed: {answer}");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID", "{query}: {answer}");
+        assert!(answer["errors"][0]["locations"][0]["line"].is_u64(), "{query}: {answer}");
+    }
+}
+
+async fn escapes_mean_their_characters(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let create =
+        r#"mutation { createIncident(input: { title: "\uD83D\uDE00 \u{1F600} \u00e9" }) { incident { title } } }"#;
+    assert_eq!(desk.data(create, json!({})).await["createIncident"]["incident"]["title"], "😀 😀 é");
+    for broken in [r#""\uD83D""#, r#""\uDE00""#, r#""\u{110000}""#, r#""\x""#] {
+        let refusal =
+            desk.refused(&format!("{{ incidents(filter: {{ text: {broken} }}) {{ totalCount }} }}"), json!({})).await;
+        assert_eq!(refusal.code, "INVALID", "{broken}");
+    }
+}
+
+async fn names_come_in_the_order_of_the_document(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Beaconing").await;
+    let query = "query($id: ID!) { viewer { __typename } incident(id: $id) { number entities { kind } title ...More \
+                 alerts { totalCount nodes { id } } comments { totalCount } status number } policies { reopenRole } } \
+                 fragment More on Incident { tags { name } description alerts { nodes { title } } }";
+    let expected = r#"{"data":{"viewer":{"__typename":"Viewer"},"incident":{"number":1,"entities":[],"title":"Beaconing","tags":[],"#;
+    for _ in 0..5 {
+        let answer = text(&desk, query, json!({ "id": id })).await;
+        assert!(answer.starts_with(expected), "{answer}");
+        let place = |key: &str| answer.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key} in {answer}"));
+        let keys = ["tags", "description", "alerts", "nodes", "totalCount", "comments", "status", "policies"];
+        // `nodes` comes before `totalCount` below `alerts`, since the fragment asks for it first.
+        assert!(keys.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{answer}");
+    }
+}
+
+async fn errors_stand_where_the_client_asked(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let query = "{\n  ...F\n}\nfragment F on Query {\n  mine: incidents(first: 100000) { totalCount }\n  viewer { __typename }\n}";
+    let answer = desk.graphql_as(None, query, json!({})).await;
+    assert_eq!(answer["errors"][0]["path"], json!(["mine"]));
+    assert_eq!(answer["errors"][0]["locations"][0]["line"], 5);
+}
+
+async fn a_refusal_leaves_the_other_answers_of_its_document(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let two = "mutation { a: createIncident(input: { title: \"\" }) { incident { title } } \
+               b: createIncident(input: { title: \"Beaconing\" }) { incident { title } } }";
+    let answer = desk.graphql_as(None, two, json!({})).await;
+    assert_eq!(answer["data"], json!({ "a": null, "b": { "incident": { "title": "Beaconing" } } }));
+    assert_eq!((&answer["errors"][0]["path"], answer["errors"].as_array().map(Vec::len)), (&json!(["a"]), Some(1)));
+    let page = "{ a: incidents(first: 101) { totalCount } b: incidents { nodes { title } } }";
+    let answer = desk.graphql_as(None, page, json!({})).await;
+    assert_eq!(answer["data"], json!({ "a": null, "b": { "nodes": [{ "title": "Beaconing" }] } }));
+    // Below a place that may not be null, the nearest one falls that may.
+    let nested = "{ a: incidents { nodes { comments(first: 101) { totalCount } } } b: incidents { totalCount } }";
+    let answer = desk.graphql_as(None, nested, json!({})).await;
+    assert_eq!(answer["data"], json!({ "a": null, "b": { "totalCount": 1 } }));
+    let node =
+        "query($ids: [ID!]!) { nodes(ids: $ids) { id ... on Incident { comments(first: 101) { totalCount } } } }";
+    let id = desk.data("{ incidents { nodes { id } } }", json!({})).await["incidents"]["nodes"][0]["id"].clone();
+    let answer = desk.graphql_as(None, node, json!({ "ids": [id] })).await;
+    assert_eq!(answer["data"], json!({ "nodes": [null] }));
+}
+
+/// So many documents of chance, half of them broken; more by `make fuzz`.
+const DOCUMENTS: &str = "1000";
+
+async fn what_the_reference_implementation_accepts_is_accepted_and_answered_alike(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for n in 0..3 {
+        let alert = report(&format!("alert-{n}"), json!({ "description": "Beaconing" }));
+        desk.act("ingestAlert", json!({ "alert": alert })).await;
+        desk.incident(&format!("Incident {n}")).await;
+    }
+    let of_env = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let (seed, documents) = (of_env("WATCHFLOOR_FUZZ_SEED", "1"), of_env("WATCHFLOOR_FUZZ_DOCUMENTS", DOCUMENTS));
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
+    let run = kit("differential.mjs")
+        .args([desk.url.as_str(), schema, seed.as_str(), documents.as_str()])
+        .output()
+        .await
+        .expect("node runs");
+    let said = String::from_utf8_lossy(&run.stdout);
+    println!("{said}");
+    assert!(run.status.success(), "{said} {}", String::from_utf8_lossy(&run.stderr));
+}

@@ -1,0 +1,261 @@
+// Documents and variables of chance, valid and broken, against a running desk and against the reference implementation: what one
+// accepts the other accepts, and the answers have the same names in the same order.
+//
+// node differential.mjs URL SCHEMA SEED COUNT
+//
+// The reference executes each document over the desk's own answer: its resolvers look values up there, by the names of the
+// answer, and its rules decide which names there are, in which order, and where nulls stand.
+import { readFileSync } from "node:fs";
+import {
+  buildSchema, parse, validate, specifiedRules, recommendedRules, execute, getOperationAST, getVariableValues, getNamedType,
+  getNullableType, isAbstractType, isEnumType, isInputObjectType, isLeafType, isListType, isNonNullType, isCompositeType,
+  isRequiredArgument, isRequiredInputField, GraphQLError,
+} from "graphql-september-2025";
+
+const [url, file, seed = "1", count = "1000"] = process.argv.slice(2);
+const schema = buildSchema(readFileSync(file, "utf8"));
+
+// The scalars of the desk, as far as the generator breaks them.
+const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
+const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
+for (const [name, form] of [["DateTime", time], ["UUID", uuid]]) {
+  const scalar = schema.getType(name);
+  const read = (value) => {
+    if (typeof value !== "string" || !form.test(value)) throw new GraphQLError(`not a ${name}`);
+    return value;
+  };
+  scalar.parseValue = read;
+  scalar.coerceInputValue = read;
+  scalar.parseLiteral = (node) => read(node.value);
+  scalar.coerceInputLiteral = (node) => read(node.kind === "StringValue" ? node.value : undefined);
+}
+
+let state = Number(seed) >>> 0;
+function random() {
+  state = (state + 0x6d2b79f5) >>> 0;
+  let t = state;
+  t = Math.imul(t ^ (t >>> 15), t | 1);
+  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+}
+const below = (n) => Math.floor(random() * n);
+const pick = (items) => items[below(items.length)];
+const chance = (p) => random() < p;
+
+const ids = [];
+const texts = ["a", "INC", "é 😀", "line\nbreak", 'quote " \\', "", "0"];
+
+// A value of a type, as JSON.
+function json(type, depth) {
+  if (isNonNullType(type)) return json(type.ofType, depth);
+  if (isListType(type)) {
+    if (chance(0.2)) return json(getNullableType(type.ofType), depth);
+    return Array.from({ length: below(3) }, () => json(type.ofType, depth));
+  }
+  if (isEnumType(type)) return pick(type.getValues()).name;
+  if (isInputObjectType(type)) {
+    const fields = Object.values(type.getFields());
+    if (type.isOneOf) {
+      const field = pick(depth > 2 ? fields.filter((it) => isLeafType(getNamedType(it.type))).concat(fields).slice(0, 1) : fields);
+      return { [field.name]: json(field.type, depth + 1) };
+    }
+    const chosen = fields.filter((it) => isRequiredInputField(it) || (depth < 3 && chance(0.25)));
+    return Object.fromEntries(chosen.map((it) => [it.name, !isNonNullType(it.type) && chance(0.1) ? null : json(it.type, depth + 1)]));
+  }
+  switch (type.name) {
+    case "Int": return below(5) + 1;
+    case "Float": return pick([1, 1.5]);
+    case "Boolean": return chance(0.5);
+    case "ID": return pick([...ids, "x", 7]);
+    case "DateTime": return pick(["2025-01-01T00:00:00Z", "2025-06-01T12:30:00.5+02:00"]);
+    case "UUID": return "0198a8a0-0000-7000-8000-000000000000";
+    case "JSON": return pick([{ a: [1, "b", null] }, "text", 3]);
+    default: return pick(texts);
+  }
+}
+
+// A value of a type as it is written in a document.
+function written(type, value) {
+  if (value === null) return "null";
+  const nullable = getNullableType(type);
+  if (isListType(nullable)) {
+    if (!Array.isArray(value)) return written(nullable.ofType, value);
+    return `[${value.map((item) => written(nullable.ofType, item)).join(pick([", ", " "]))}]`;
+  }
+  if (isEnumType(nullable)) return value;
+  if (isInputObjectType(nullable)) {
+    const fields = nullable.getFields();
+    return `{${Object.entries(value).map(([name, inner]) => `${name}: ${written(fields[name].type, inner)}`).join(", ")}}`;
+  }
+  if (nullable.name === "JSON") return plain(value);
+  return typeof value === "string" ? string(value) : String(value);
+}
+function plain(value) {
+  if (Array.isArray(value)) return `[${value.map(plain).join(", ")}]`;
+  if (value !== null && typeof value === "object") return `{${Object.entries(value).map(([k, v]) => `${k}: ${plain(v)}`).join(", ")}}`;
+  return typeof value === "string" ? string(value) : String(value);
+}
+function string(text) {
+  if (chance(0.1) && !/["\\]/.test(text) && text.trim() === text && text) return `"""${text}"""`;
+  const escaped = [...text].map((c) => {
+    if (c === '"' || c === "\\") return `\\${c}`;
+    if (c === "\n") return "\\n";
+    if (c.length === 2 && chance(0.5)) return chance(0.5) ? `\\u{${c.codePointAt(0).toString(16)}}` : [0, 1].map((i) => `\\u${c.charCodeAt(i).toString(16)}`).join("");
+    return c;
+  });
+  return `"${escaped.join("")}"`;
+}
+
+function document() {
+  const made = { variables: {}, declared: [], fragments: [], names: 0 };
+  const kind = chance(0.85) ? "query" : chance(0.6) ? "mutation" : "subscription";
+  const root = { query: schema.getQueryType(), mutation: schema.getMutationType(), subscription: schema.getSubscriptionType() }[kind];
+  const body = kind === "subscription" ? `{ ${field(made, pick(Object.values(root.getFields())), 1)} }` : selection(made, root, 0, kind);
+  const declared = made.declared.length > 0 ? `(${made.declared.join(pick([", ", " "]))})` : "";
+  const name = declared || chance(0.5) ? " Q" : "";
+  const parts = [`${kind}${name}${declared} ${body}`, ...made.fragments];
+  if (chance(0.3)) parts.reverse();
+  return { query: kind === "query" && !name && chance(0.5) ? [body, ...made.fragments].join(" ") : parts.join("\n"), variables: made.variables };
+}
+
+function selection(made, type, depth, kind) {
+  const items = [];
+  const fields = isAbstractType(type) && !type.getFields ? [] : Object.values(type.getFields());
+  const usable = fields.filter((it) => depth < 4 || isLeafType(getNamedType(it.type)));
+  // The reference reads from here of which type the object is.
+  if (isAbstractType(type)) items.push("__typename");
+  const wanted = kind === "mutation" ? 1 : 1 + below(depth === 0 ? 3 : 5);
+  for (let n = 0; n < wanted; n += 1) {
+    const dice = random();
+    if (usable.length === 0 || dice < 0.08) items.push(`${chance(0.3) ? "t: " : ""}__typename${condition(made)}`);
+    else if (dice < 0.8 || depth > 4 || kind === "mutation") items.push(field(made, pick(usable), depth + 1));
+    else {
+      const on = fragmentType(type);
+      const inner = selection(made, on, depth + 1);
+      if (dice < 0.92) items.push(`...${on === type && chance(0.4) ? "" : ` on ${on.name}`}${condition(made)} ${inner}`);
+      else {
+        const name = `F${made.names++}`;
+        made.fragments.push(`fragment ${name} on ${on.name} ${inner}`);
+        items.push(`...${name}${condition(made)}`);
+        if (chance(0.3)) items.push(`...${name}`);
+      }
+    }
+  }
+  if (items.length > 1 && chance(0.3) && kind !== "mutation") items.push(pick(items));
+  return `{ ${items.join(pick([" ", "\n", ", "]))} }`;
+}
+
+function fragmentType(type) {
+  const others = Object.values(schema.getTypeMap()).filter((it) => isCompositeType(it) && !it.name.startsWith("__") && overlap(it, type));
+  return chance(0.5) ? type : pick(others);
+}
+const possible = (type) => (isAbstractType(type) ? schema.getPossibleTypes(type) : [type]);
+const overlap = (one, two) => possible(one).some((it) => possible(two).includes(it));
+
+function condition(made) {
+  if (!chance(0.1)) return "";
+  const value = chance(0.5);
+  return ` @${pick(["skip", "include"])}(if: ${chance(0.5) ? value : variable(made, "Boolean!", value)})`;
+}
+
+function variable(made, type, value) {
+  const name = `v${made.declared.length}`;
+  const byDefault = !type.endsWith("!") && chance(0.2) && value !== null && typeof value !== "object" ? ` = ${plain(value)}` : "";
+  made.declared.push(`$${name}: ${type}`);
+  if (byDefault && typeof value === "number") made.declared[made.declared.length - 1] += byDefault;
+  else made.variables[name] = value;
+  if (!type.endsWith("!") && chance(0.15)) delete made.variables[name];
+  return `$${name}`;
+}
+
+function field(made, definition, depth) {
+  const given = definition.args.filter((it) => isRequiredArgument(it) || chance(0.3));
+  const args = given.map((it) => {
+    const value = /^(first|last)$/.test(it.name) ? 1 + below(2) : json(it.type, 0);
+    return `${it.name}: ${chance(0.4) ? variable(made, String(it.type), value) : written(it.type, value)}`;
+  });
+  const type = getNamedType(definition.type);
+  const alias = chance(0.15) ? `${pick(["a", "b", "c"])}${made.names++}: ` : "";
+  const below_ = isCompositeType(type) ? ` ${selection(made, type, depth)}` : "";
+  const on = definition.name in schema.getSubscriptionType().getFields() && depth === 1 ? "" : condition(made);
+  return `${alias}${definition.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${on}${below_}`;
+}
+
+// One thing wrong, or now and then nothing.
+function broken({ query, variables }) {
+  if (chance(0.35) && Object.keys(variables).length > 0) {
+    const name = pick(Object.keys(variables));
+    return { query, variables: { ...variables, [name]: pick([null, 1, 1.5, "x", "NEW", true, [], ["x"], [[1]], {}, { a: 1 }, 3e9, "1"]) } };
+  }
+  const tokens = query.match(/"""[^]*?"""|"(?:\\.|[^"\\\n])*"|\.\.\.|[A-Za-z_][A-Za-z0-9_]*|-?\d+(?:\.\d+)?|\S/g) ?? [];
+  const at = below(tokens.length);
+  const words = ["title", "Incident", "NEW", "first", "x", "null", "true", "1", "1.5", '"x"', "$v0", "$v9", "@skip(if: true)", "@x", "...F0", "{", "}", "(", ")", "[", "]", ":", "!", "=", "on", "query", "fragment", "__typename", "a: id", "{a: 1}", "[1]"];
+  switch (below(5)) {
+    case 0: tokens.splice(at, 1); break;
+    case 1: tokens.splice(at, 0, tokens[at]); break;
+    case 2: tokens.splice(at, 1, pick(words)); break;
+    case 3: tokens.splice(at, 0, pick(words)); break;
+    default: tokens.splice(at, 1, pick(tokens));
+  }
+  return { query: tokens.join(" "), variables };
+}
+
+function judged(query, variables) {
+  let parsed;
+  try { parsed = parse(query); } catch (error) { return { refused: error.message }; }
+  // The depth of introspection is a limit, and the desk has limits of its own.
+  const errors = validate(schema, parsed, specifiedRules.filter((rule) => !recommendedRules.includes(rule)));
+  if (errors.length > 0) return { refused: errors.map((it) => it.message).join(" | ") };
+  const operation = getOperationAST(parsed);
+  if (!operation) return { refused: "no operation" };
+  const coerced = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
+  if (coerced.errors) return { refused: coerced.errors.map((it) => it.message).join(" | ") };
+  return { parsed };
+}
+
+function replayed(parsed, variables, data) {
+  return execute({
+    schema, document: parsed, variableValues: variables, rootValue: data,
+    fieldResolver: (source, _args, _context, info) => source?.[info.path.key] ?? null,
+    typeResolver: (value) => value.__typename,
+  });
+}
+
+async function ask(query, variables) {
+  const response = await fetch(`${url}/graphql`, {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ query, variables }),
+  });
+  return response.json();
+}
+
+const start = await ask("{ incidents(first: 5) { nodes { id alerts(first: 2) { nodes { id } } } } users { id } }", {});
+for (const node of start.data.incidents.nodes) ids.push(node.id, ...node.alerts.nodes.map((it) => it.id));
+ids.push(...start.data.users.map((it) => it.id));
+
+const tally = { accepted: 0, refused: 0, beyond: 0, compared: 0, unread: 0 };
+const differences = [];
+for (let n = 0; n < Number(count); n += 1) {
+  const whole = document();
+  const { query, variables } = n % 2 === 0 ? whole : broken(whole);
+  const ours = await ask(query, variables);
+  const first = ours.errors?.[0];
+  const stream = first?.message.startsWith("a subscription is a stream");
+  const refused = !("data" in ours) && !stream;
+  if (refused && first.extensions?.code !== "INVALID") { tally.beyond += 1; continue; }
+  const theirs = judged(query, variables);
+  if (refused !== Boolean(theirs.refused)) {
+    differences.push({ n, query, variables, ours: first ?? "accepted", theirs: theirs.refused ?? "accepted" });
+    continue;
+  }
+  if (refused) { tally.refused += 1; continue; }
+  tally.accepted += 1;
+  if (stream || ours.data === null || ours.errors) { tally.unread += 1; continue; }
+  const again = await replayed(theirs.parsed, variables, ours.data);
+  tally.compared += 1;
+  if (JSON.stringify(again.data) !== JSON.stringify(ours.data)) {
+    differences.push({ n, query, variables, ours: JSON.stringify(ours.data), theirs: JSON.stringify(again.data), errors: again.errors?.map((it) => it.message) });
+  }
+}
+for (const difference of differences.slice(0, 10)) console.log(JSON.stringify(difference, null, 1));
+console.log(`seed ${seed}:`, tally, `${differences.length} differences`);
+process.exitCode = differences.length === 0 ? 0 : 1;
