@@ -12,6 +12,7 @@ use async_graphql::{Context, Request};
 use tokio::sync::OnceCell;
 
 use super::input::Call;
+use super::searches::Searches;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};
 use crate::domain::alert::Alert;
@@ -25,6 +26,7 @@ use crate::domain::view::Visit;
 use crate::domain::{
     AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, ViewId, text,
 };
+use crate::realtime::budget::StreamLimits;
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
 /// Who calls, as the transport let it in.
@@ -39,11 +41,13 @@ const QUIET_TURNS: u32 = 4;
 pub struct Limits {
     /// Most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
     pub page_items_max: i32,
+    /// What streams may take.
+    pub streams: StreamLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { page_items_max: super::connection::PAGE_MAX }
+        Self { page_items_max: super::connection::PAGE_MAX, streams: StreamLimits::default() }
     }
 }
 
@@ -52,8 +56,15 @@ impl Default for Limits {
 pub struct View {
     app: App,
     viewer: Viewer,
-    limits: Limits,
-    snapshot: Arc<OnceCell<Snapshot>>,
+    page_items_max: i32,
+    shared: Arc<Shared>,
+}
+
+/// What clones of a view share.
+#[derive(Default)]
+struct Shared {
+    snapshot: OnceCell<Snapshot>,
+    searches: Searches,
 }
 
 struct Snapshot {
@@ -123,7 +134,7 @@ pub fn admit_request(request: Request) -> Request {
 impl View {
     /// A view of the present for this viewer; its snapshot is taken when it is first read.
     pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
-        Self { app, viewer, limits, snapshot: Arc::default() }
+        Self { app, viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
     }
 
     /// The view that all queries of one request share: one read, one snapshot.
@@ -143,9 +154,14 @@ impl View {
         &self.viewer
     }
 
+    /// What was searched for through it.
+    pub fn searches(&self) -> &Searches {
+        &self.shared.searches
+    }
+
     /// Most items of one page.
     pub fn page_items_max(&self) -> i32 {
-        self.limits.page_items_max
+        self.page_items_max
     }
 
     /// The desk.
@@ -154,7 +170,8 @@ impl View {
     }
 
     async fn snapshot(&self) -> Result<&Snapshot> {
-        self.snapshot
+        self.shared
+            .snapshot
             .get_or_try_init(async || {
                 let reader = self.app.store.read().await?;
                 Ok(Snapshot { batch: Batch { reader }, rounds: Mutex::default(), head: OnceCell::new() })

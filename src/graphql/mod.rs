@@ -27,6 +27,7 @@ mod query;
 )]
 mod queue;
 mod response_times;
+pub mod searches;
 mod similar;
 mod subscription;
 mod summary;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::domain::Instant;
+use crate::realtime::budget::StreamBudget;
 use crate::realtime::feed::Source;
 
 pub use context::{Limits, Viewer, admit_request};
@@ -58,6 +60,7 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
         .data(app)
         .data(source)
         .data(limits)
+        .data(StreamBudget::new(limits.streams))
         .data(response_times::Answers::default())
         .limit_recursive_depth(RECURSION_MAX)
         // What comes here is a canonical operation, validated before.

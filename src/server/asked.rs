@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::operation::operations::{Canonical, POSITION};
 use super::operation::{self, Ready};
 use crate::domain::position::Position;
+use crate::realtime::budget::Written;
 
 /// What the bytes of a stream depend on: the operation, its variables without the position, and the viewer's scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,6 +142,11 @@ impl Asked {
             hash.update(part);
         }
         Key(hash.finalize().into())
+    }
+
+    /// How much text it was asked for with.
+    pub(crate) fn written(&self) -> Written {
+        Written(self.canonical.text_bytes + serde_json::to_string(&self.variables).map_or(0, |text| text.len()))
     }
 
     /// The request that goes on from a position; without one, as the client asked.

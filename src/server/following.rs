@@ -278,7 +278,8 @@ impl<E: Endpoint> Following<E> {
             Some(accounts) => track.vouch(accounts),
             None => {}
         }
-        let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
+        let request =
+            self.asked.request(self.at).data(self.viewer.clone()).data(track.clone()).data(self.asked.written());
         let asked = self.asked.clone();
         let responses = self.endpoint.execute_stream(request).map(move |response| asked.settled(response));
         let source = Source { stream: understood(Box::pin(responses)), track };

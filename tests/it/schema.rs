@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{BaseType, TypeKind, TypeSystemDefinition};
-use watchfloor::server::guard::LISTS;
+use watchfloor::server::operation::cost::LISTS;
 
 #[test]
 fn the_committed_schema_is_the_one_that_is_served() {
@@ -88,7 +88,7 @@ fn the_guard_knows_every_list_without_pages() {
             }
         }
     }
-    assert!(unknown.is_empty(), "give these a length in guard::LISTS: {unknown:?}");
+    assert!(unknown.is_empty(), "give these a length in cost::LISTS: {unknown:?}");
 }
 
 /// Types that cost one field each.

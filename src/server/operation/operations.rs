@@ -22,6 +22,7 @@ use super::limits::{Limits, measure, within};
 use super::spelling::{Named, Spelled, spell};
 use super::validate::{fault_at, validate};
 use super::{coerce, cost, lower, parser};
+use crate::server::multiplied;
 use crate::{domain, graphql::error::server_error};
 
 /// The argument of a subscription's root field that names the position to go on from.
@@ -47,6 +48,8 @@ pub struct Canonical {
     pub(in crate::server) document: ExecutableDocument,
     /// Equal for all that ask for the same, whatever they call their variables.
     pub(in crate::server) digest: [u8; 32],
+    /// Length of the operation's text in its one spelling.
+    pub(in crate::server) text_bytes: usize,
     /// The variables in the order of their first use, and how often the library reads each of them.
     uses: Vec<(Name, usize)>,
     /// What the document gives as the position, where the root field takes one.
@@ -175,6 +178,8 @@ impl Operations {
                 made
             }
         };
+        let uses = canonical.uses.iter().map(|(name, uses)| (name, *uses));
+        multiplied::judge(uses, &variables).map_err(|error| vec![server_error(error)])?;
         let cost = canonical.cost(&variables, self.limits.page_rows);
         within("fields in the answer", cost, self.limits.cost).map_err(|error| vec![error])?;
         let position = canonical.position.as_ref().map(|given| value(given, &variables));
@@ -202,7 +207,7 @@ impl Operations {
         let root = canonical::root(document, &self.catalogue, operation, &circumstances, self.limits.canonical_fields)?;
         let (root, position) = self.with_position(operation.ty, root);
         let left_out = position.as_ref().map(|_| AFTER);
-        let Spelled { named, uses, digest } = spell(operation.ty, &root, left_out);
+        let Spelled { named, uses, digest, bytes: text_bytes } = spell(operation.ty, &root, left_out);
         let declared = uses.iter().filter_map(|(name, _)| {
             let variable = operation.variables.iter().find(|variable| variable.name == *name)?;
             Some((name.clone(), variable.ty.clone()))
@@ -210,7 +215,7 @@ impl Operations {
         let of_position = position.as_ref().map(|_| (Name::new(POSITION), nullable_string()));
         let document = lower::document(operation.ty, &root, declared.chain(of_position));
         let cost = (!cost::varies(&root)).then(|| cost::cost(&root, variables, self.limits.page_rows));
-        Ok(Arc::new(Canonical { ty: operation.ty, root, named, document, digest, uses, position, cost }))
+        Ok(Arc::new(Canonical { ty: operation.ty, root, named, document, digest, text_bytes, uses, position, cost }))
     }
 
     /// Writes a variable where a subscription names its position, so that those who differ in nothing else are one.

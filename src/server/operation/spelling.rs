@@ -26,6 +26,8 @@ pub(super) struct Spelled {
     /// The variables in the order of their first use, and how often the library reads each.
     pub(super) uses: Vec<(Name, usize)>,
     pub(super) digest: [u8; 32],
+    /// Length of the text.
+    pub(super) bytes: usize,
 }
 
 /// Reads an operation. Variables count by the order of their use, so that their names make no difference, and places in the
@@ -37,7 +39,7 @@ pub(super) fn spell(ty: OperationType, root: &Selection, left_out: Option<&str>)
     }
     speller.selection(root, left_out, 1);
     let Speller { text, named, uses } = speller;
-    Spelled { named, uses, digest: Sha256::digest(text.as_bytes()).into() }
+    Spelled { named, uses, digest: Sha256::digest(text.as_bytes()).into(), bytes: text.len() }
 }
 
 struct Speller {

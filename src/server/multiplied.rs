@@ -1,0 +1,56 @@
+//! What variables multiply: the executor copies the value of a variable at each of its uses, so a list of 10,000 that is used a
+//! hundred times becomes a million values.
+//!
+//! The first use is the value itself, which `scan.rs` has bounded. Every further one counts as many values as it holds.
+
+use async_graphql::{Name, Value, Variables};
+
+use crate::domain::{Error, Result};
+
+/// The most values that variables add up to beyond their first use: as many as a request may hold.
+pub const MULTIPLIED_MAX: usize = 20_000;
+
+/// Refuses variables that are used too often for their size. `uses` says how often the executor reads each variable.
+pub(crate) fn judge<'n>(uses: impl IntoIterator<Item = (&'n Name, usize)>, variables: &Variables) -> Result<()> {
+    let mut left = MULTIPLIED_MAX;
+    for (name, uses) in uses {
+        let Some(value) = variables.get(name).filter(|_| uses > 1) else { continue };
+        match left.checked_sub(size(value).saturating_mul(uses - 1)) {
+            Some(rest) => left = rest,
+            None => {
+                let message = format!(
+                    "${name} is used {uses} times: variables may add up to {MULTIPLIED_MAX} values beyond their first use"
+                );
+                return Err(Error::limit(format!("variables.{name}"), message, MULTIPLIED_MAX));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many values a value is, itself included.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(fields) => 1 + fields.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge_list(uses: usize, length: usize) -> Result<()> {
+        let variables = Variables::from_json(serde_json::json!({ "l": vec![0; length - 1] }));
+        judge([(&Name::new("l"), uses)], &variables)
+    }
+
+    #[test]
+    fn each_use_but_the_first_counts() {
+        judge_list(1, 100_000).expect("used once");
+        judge_list(3, 10_000).expect("used three times");
+        let error = judge_list(3, 10_001).expect_err("one more");
+        assert!(error.to_string().contains("$l is used 3 times"), "{error}");
+    }
+}

@@ -1,0 +1,198 @@
+//! How much a request may hold: refused before anything is made of it, on every transport.
+
+use serde_json::{Value, json};
+use watchfloor::realtime::budget::StreamLimits;
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::{Options, TestDesk};
+use crate::support::little::Server;
+use crate::support::socket::{Frame, Socket};
+use crate::support::triage::report;
+
+each_database!(
+    a_request_of_too_many_values_is_refused,
+    a_batch_of_alerts_may_hold_more_values_than_other_requests,
+    a_variable_that_is_used_often_is_bounded_by_what_it_becomes,
+    a_stream_beyond_the_budget_is_refused_until_another_ends,
+    a_text_reaches_its_stream_wherever_it_stands,
+    a_request_searches_the_database_so_often_and_no_more,
+);
+
+const QUEUE: &str = "query($f: [IncidentFilterInput!]) { incidents(filter: { or: $f }) { totalCount } }";
+
+async fn a_request_of_too_many_values_is_refused(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for (query, variables) in [
+        (QUEUE, json!({ "f": vec![json!({}); 100_000] })),
+        (QUEUE, json!({ "unused": vec![0; 20_001] })),
+        (
+            "mutation($i: CreateIncidentInput!) { createIncident(input: $i) { changed } }",
+            json!({ "i": { "title": "T", "tags": vec!["t"; 450_000] } }),
+        ),
+        (
+            "mutation($i: IngestAlertsInput!) { ingestAlerts(input: $i) { created } version: __typename
+                createIncident(input: { title: \"T\" }) { changed } }",
+            json!({ "i": { "alerts": vec![0; 20_001] } }),
+        ),
+        ("mutation($i: IngestAlertsInput!) { ingestAlerts(input: $i) { created } }", json!({ "i": vec![0; 100_001] })),
+    ] {
+        let refusal = desk.refused(query, variables).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("body")), "{query}");
+        let most = if refusal.message.contains("100000") { 100_000 } else { 20_000 };
+        assert_eq!(refusal.now, json!({ "limit": most }));
+    }
+    let deep = (0..80).fold(json!([]), |inner, _| json!([inner]));
+    let refusal = desk.refused(QUEUE, json!({ "f": deep })).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 64 })));
+    assert_eq!(desk.log_end().await, 0, "nothing was done");
+}
+
+async fn a_batch_of_alerts_may_hold_more_values_than_other_requests(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let entities: Vec<Value> =
+        (0..10).map(|n| json!({ "kind": "IP", "value": format!("10.0.0.{n}"), "verdict": "SUSPICIOUS" })).collect();
+    let alerts: Vec<Value> =
+        (0..600).map(|n| report(&n.to_string(), json!({ "entities": entities, "severity": "LOW" }))).collect();
+    let made = desk.act("ingestAlerts", json!({ "alerts": alerts })).await;
+    assert!(made.is_object(), "{made}");
+    assert_eq!(desk.data("{ alerts(filter: {}) { totalCount } }", json!({})).await["alerts"]["totalCount"], 600);
+}
+
+async fn a_variable_that_is_used_often_is_bounded_by_what_it_becomes(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let uses = |count: usize| {
+        let filters = "{ or: $o } ".repeat(count);
+        format!("query($o: [IncidentFilterInput!]) {{ incidents(filter: {{ or: [{filters}] }}) {{ totalCount }} }}")
+    };
+    let list = |length: usize| json!({ "o": vec![json!({ "status": [] }); length] });
+    let refusal = desk.refused(&uses(100), list(5_000)).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.o")));
+    assert_eq!(refusal.now, json!({ "limit": 20_000 }));
+    assert!(refusal.message.contains("used 100 times"), "{}", refusal.message);
+    let tags = "mutation($i: CreateIncidentInput!) { a: createIncident(input: $i) { changed }
+        b: createIncident(input: $i) { changed } c: createIncident(input: $i) { changed } }";
+    let refusal = desk.refused(tags, json!({ "i": { "title": "T", "tags": vec!["t"; 15_000] } })).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.i")));
+    assert_eq!(desk.log_end().await, 0, "nothing was done");
+    desk.data(&uses(4), list(20)).await;
+}
+
+const STREAM: &str = "subscription($t: String!) { incidentQueue(filter: { text: $t }) { __typename position
+    ... on QueueEntered { row { title } } ... on QueueUpdated { row { title } } } }";
+
+async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: TestDatabase) {
+    let mut options = Options::default();
+    // Two streams of this size and a half of one account's, three and a half in all.
+    options.limits.streams = StreamLimits { bytes: 40_000, bytes_per_principal: 28_000, ..StreamLimits::default() };
+    let desk = TestDesk::open_with(&database, options).await;
+    desk.user("reader", "READER").await;
+    let mut streams = Vec::new();
+    for text in ["one", "two", "two"] {
+        let mut stream = desk.follow(STREAM, json!({ "t": text })).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replace("http", "ws"))).await;
+    let ask = json!({ "id": "3", "type": "subscribe", "payload": { "query": STREAM, "variables": { "t": "three" } } });
+    socket.send(ask.clone()).await;
+    let refused = socket.json().await;
+    assert_eq!(refused["type"], "error", "{refused}");
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "LIMIT", "{refused}");
+    assert_eq!(refused["payload"][0]["extensions"]["now"], json!({ "limit": 28_000 }));
+    let mut other = desk.follow_as("reader", STREAM, json!({ "t": "four" })).await;
+    other.items_until("Live").await;
+    drop(streams);
+    // As soon as the desk has seen that they have gone.
+    loop {
+        socket.send(ask.clone()).await;
+        match socket.json().await {
+            message if message["type"] == "next" => break,
+            message => assert_eq!(message["payload"][0]["extensions"]["code"], "LIMIT", "{message}"),
+        }
+    }
+}
+
+async fn a_text_reaches_its_stream_wherever_it_stands(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let words = ["x", "Zürich", "the end", "10.0.0.77", "a rather long text to look for, of more than forty bytes"];
+    let mut streams = Vec::new();
+    for word in words {
+        let mut stream = desk.follow(STREAM, json!({ "t": word })).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    let long = "lorem ipsum, ".repeat(300);
+    for word in words {
+        for title in [word.to_owned(), format!("{word} at first"), format!("at last {word}"), format!("{long}{word}")] {
+            let made = desk.create(json!({ "title": title })).await;
+            desk.act("describeIncident", json!({ "incidentId": made["id"], "description": "elsewhere" })).await;
+        }
+        let made = desk.create(json!({ "title": "T", "description": format!("{long}{word}") })).await;
+        desk.act("renameIncident", json!({ "incidentId": made["id"], "title": "U" })).await;
+    }
+    for (stream, word) in streams.iter_mut().zip(words) {
+        let last = format!("last of all: {word}");
+        desk.create(json!({ "title": last })).await;
+        let mut items = 0;
+        while stream.change().await["row"]["title"] != last.as_str() {
+            items += 1;
+        }
+        // One letter stands in other texts as well.
+        assert!(items == 10 || word == "x" && items > 10, "{word}: {items}");
+    }
+}
+
+async fn a_request_searches_the_database_so_often_and_no_more(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.incident("one").await;
+    let aliases = |count: usize, field: &str| (0..count).map(|n| format!("a{n}: {field} ")).collect::<String>();
+    let counts = |count: usize| format!("{{ {} }}", aliases(count, "incidents { totalCount }"));
+    desk.data(&counts(30), json!({})).await;
+    let facets = "incidents { totalCount facets { status { count } severity { count } owner { count } tags { count }
+        product { count } } }";
+    desk.data(&format!("{{ {} }}", aliases(8, facets)), json!({})).await;
+    let refusal = desk.refused(&format!("{{ {} }}", aliases(9, facets)), json!({})).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 100 })));
+    assert!(refusal.message.contains("at most 100 searches"), "{}", refusal.message);
+    let query = "query($f: IncidentFilterInput) { a: incidents(filter: $f) { totalCount } }";
+    let texts = |count: usize| (0..count).map(|n| json!({ "text": format!("one{n}") })).collect::<Vec<_>>();
+    desk.data(query, json!({ "f": { "or": texts(20) } })).await;
+    let refusal = desk.refused(query, json!({ "f": { "or": texts(21) } })).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 20 })));
+    assert!(refusal.message.contains("this one for 21"), "{}", refusal.message);
+    let twice = "query($f: IncidentFilterInput) { a: incidents(filter: $f) { totalCount } b: queueSummary(filter: $f) { open } }";
+    assert_eq!(desk.refused(twice, json!({ "f": { "or": texts(11) } })).await.code, "LIMIT", "each alias by itself");
+}
+
+/// More values than a request may hold.
+fn many() -> Value {
+    json!({ "query": "{ version }", "variables": { "v": vec![json!({}); 20_001] } })
+}
+
+#[tokio::test]
+async fn the_same_bounds_hold_on_every_transport() {
+    let server = Server::start().await;
+    server.ask(many()).await.refused(400, "LIMIT");
+    let deep = format!("{{\"v\":{}{}}}", "[".repeat(70), "]".repeat(70));
+    server.get(&[("query", "{ version }"), ("variables", &deep)]).await.refused(400, "LIMIT");
+    for (subprotocol, start) in [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")] {
+        let headers = [("sec-websocket-protocol", subprotocol)];
+        let (mut socket, _) = Socket::open_with(&server.ws, &headers).await.expect("the upgrade");
+        socket.init(json!({})).await;
+        socket.send(json!({ "type": start, "id": "large", "payload": many() })).await;
+        let error = loop {
+            let message = socket.json().await;
+            if message["type"] == "error" {
+                break message;
+            }
+        };
+        assert_eq!(error["id"], "large");
+        let payload = error["payload"].get(0).unwrap_or(&error["payload"]);
+        assert_eq!(payload["extensions"]["code"], "LIMIT", "{error}");
+        socket.send(json!({ "type": start, "id": "small", "payload": { "query": "{ version }" } })).await;
+        assert_eq!(socket.json().await["id"], "small", "the socket stays");
+    }
+    let mut socket = Socket::open(&server.ws).await;
+    socket.send(json!({ "type": "connection_init", "payload": { "v": vec![0; 2_000] } })).await;
+    assert!(matches!(socket.end().await, Frame::Closed(4400, _)));
+}
