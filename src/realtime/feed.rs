@@ -23,7 +23,7 @@ use crate::domain::filter::{QueueFilter, Subject};
 use crate::domain::incident::TextField;
 use crate::domain::position::{Fingerprint, Position, Resync};
 use crate::domain::queue::{QueueRow, Text};
-use crate::domain::{Error, IncidentId, Result, text};
+use crate::domain::{Error, IncidentId, Result, text, title};
 use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
 
 /// After so many changes without a match a heartbeat carries the position on, so that it never falls behind the floor
@@ -59,8 +59,8 @@ pub enum Left {
 pub struct LiveRow {
     /// The row as of its change.
     pub row: QueueRow,
-    /// Its whole title.
-    pub title: String,
+    /// What is shown of its title.
+    pub title: title::Shown,
 }
 
 /// What happened, by position.
@@ -343,10 +343,10 @@ async fn judge(
     }
     let long = match titles.is_empty() {
         true => HashMap::new(),
-        false => store.read().await?.long_texts(&titles).await?,
+        false => store.read().await?.long_text_starts(&titles).await?,
     };
     let live = |row: &QueueRow| -> Result<LiveRow> {
-        let title = whole(row, TextField::Title, &row.title, &long)?.to_owned();
+        let title = title::Shown::of(text_of(row, TextField::Title, &row.title, &long)?);
         Ok(LiveRow { row: row.clone(), title })
     };
     changes
@@ -393,8 +393,13 @@ fn left(actor: &Actor, row: &QueueRow) -> Left {
     }
 }
 
-/// A text of a row, whole: as the row carries it, or as its change stored it.
-fn whole<'a>(row: &QueueRow, field: TextField, text: &'a Text, long: &'a HashMap<TextKey, String>) -> Result<&'a str> {
+/// A text of a row: as the row carries it, or as much as was read of what its change stored.
+fn text_of<'a>(
+    row: &QueueRow,
+    field: TextField,
+    text: &'a Text,
+    long: &'a HashMap<TextKey, String>,
+) -> Result<&'a str> {
     match text {
         Text::Inline(text) => Ok(text),
         Text::Stored { version, .. } => long
@@ -445,7 +450,7 @@ impl Facts {
 
     fn matches(&self, filter: &QueueFilter, actor: &Actor, row: &QueueRow, version: u64) -> Result<bool> {
         let folded = |field: TextField, text: Option<&Text>| match (&self.texts, text) {
-            (Some(long), Some(text)) => whole(row, field, text, long).map(text::fold),
+            (Some(long), Some(text)) => text_of(row, field, text, long).map(text::fold),
             _ => Ok(String::new()),
         };
         let entities: HashSet<EntityKey> = self

@@ -60,6 +60,7 @@ mod summary;
 mod support;
 mod tally;
 mod times;
+mod title;
 mod uploading;
 mod verify;
 mod view;
