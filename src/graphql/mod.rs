@@ -31,6 +31,7 @@ mod response_times;
 mod similar;
 mod subscription;
 mod summary;
+mod tag;
 mod view;
 
 use async_graphql::SDLExportOptions;

@@ -32,6 +32,7 @@ mod log;
 mod merge;
 mod migrations;
 mod multipart;
+mod names;
 mod network;
 mod nodes;
 mod pages;
