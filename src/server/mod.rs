@@ -1,6 +1,7 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
 mod accept;
+pub mod answers;
 mod asked;
 mod attachment;
 mod callers;
@@ -33,6 +34,8 @@ pub mod work;
 pub mod ws;
 mod ws_operation;
 
+use std::sync::Arc;
+
 use async_graphql::{Request, Response};
 use axum::Router;
 use axum::extract::State;
@@ -44,32 +47,47 @@ use futures_util::stream::{BoxStream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use self::answers::AnswerSettings;
 use self::callers::Callers;
 use self::endpoint::{Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
 use crate::domain::{self, Error, position::Position, signing::DeskKey};
-use crate::graphql::{self, Schema, Viewer, admit_request, nulls};
+use crate::graphql::budget::{self, Budget};
+use crate::graphql::{self, Api, Viewer, admit_request, nulls};
 use crate::storage::MutationState;
 
 /// The desk, as the transports see it.
 #[derive(Clone)]
 pub struct Desk {
     app: App,
-    schema: Schema,
+    schema: Api,
+    answer_bytes: usize,
     callers: Callers,
     key: Option<DeskKey>,
 }
 
 impl Desk {
     /// A desk and its schema.
-    pub fn new(app: App, schema: Schema) -> Self {
-        Self { app, schema, callers: Callers::default(), key: None }
+    pub fn new(app: App, schema: Api) -> Self {
+        Self { app, schema, answer_bytes: AnswerSettings::default().bytes, callers: Callers::default(), key: None }
     }
 
     /// The same desk, signing what it exports with this key; without one it exports nothing.
     pub fn signing(self, key: Option<DeskKey>) -> Self {
         Self { key, ..self }
+    }
+
+    /// The same desk, whose answers have at most so many bytes of JSON.
+    fn weighing(self, settings: &AnswerSettings) -> Self {
+        Self { answer_bytes: settings.bytes, ..self }
+    }
+
+    /// A request with the budget of its answer, and whether that is counted while it is made.
+    fn weighed(&self, mut request: Request) -> (Request, Arc<Budget>, bool) {
+        let (operation, counts) = budget::read(&mut request);
+        let budget = Arc::new(Budget::new(operation, self.answer_bytes));
+        (request.data(budget.clone()), budget, counts)
     }
 }
 
@@ -91,14 +109,18 @@ impl Endpoint for Desk {
             None => request,
         };
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
-        let response = self.schema.execute(admit_request(request)).await;
-        nulls::settle(response, &query, operation_name.as_deref())
+        let (request, budget, counts) = self.weighed(request);
+        let response = self.schema.counting(counts).execute(admit_request(request)).await;
+        nulls::settle(budget.settle(response), &query, operation_name.as_deref())
     }
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
-        let responses = self.schema.execute_stream(admit_request(request));
-        Box::pin(responses.map(move |response| nulls::settle(response, &query, operation_name.as_deref())))
+        let (request, budget, counts) = self.weighed(request);
+        let responses = self.schema.counting(counts).execute_stream(admit_request(request));
+        Box::pin(
+            responses.map(move |response| nulls::settle(budget.settle(response), &query, operation_name.as_deref())),
+        )
     }
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
@@ -132,6 +154,7 @@ impl Endpoint for Desk {
 /// the process lives, and the pages, are answered there.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     let origins = settings.origins.clone();
+    let desk = desk.weighing(&settings.answers);
     let api = Router::new()
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))
