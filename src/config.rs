@@ -206,6 +206,14 @@ pub struct Serving {
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
     #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::operation::limits::Limits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     pub document_cost_max: usize,
+    /// Largest answer, and largest item of a stream, in bytes of JSON: an answer to a query is refused beyond it, and the lists
+    /// of others end. Exports are not meant.
+    #[arg(long, env = "WATCHFLOOR_ANSWER_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(65_536..=MEMORY_MAX))]
+    pub answer_bytes_max: usize,
+    /// Bytes of all answers that are made or written at once. An operation waits for its share for 5 seconds, and is then refused
+    /// with UNAVAILABLE. Up to three times as much memory is used.
+    #[arg(long, env = "WATCHFLOOR_ANSWERS_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().total_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_048_576..=MEMORY_MAX))]
+    pub answers_bytes_max: usize,
     /// Most items of one page.
     #[arg(long, env = "WATCHFLOOR_PAGE_ITEMS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub page_items_max: u16,
@@ -298,6 +306,8 @@ impl Serving {
         settings.crowd.sockets = self.sockets_max;
         settings.crowd.sockets_per_address = self.sockets_per_address_max;
         settings.crowd.sockets_per_principal = self.sockets_per_principal_max;
+        settings.answers.bytes = self.answer_bytes_max;
+        settings.answers.total_bytes = self.answers_bytes_max;
         settings.groups.tail_frames = self.group_frames;
         settings.groups.tail_bytes = self.group_bytes;
         settings.connections = ConnectionSettings {

@@ -154,7 +154,7 @@ impl Repeatable for Taken {
     async fn again(reader: &Reader, receipt: TakenReceipt) -> Result<Self> {
         let TakenReceipt { alerts: ids, created, updated, unchanged, incident, correlations } = receipt;
         let found: HashMap<AlertId, Alert> =
-            reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+            reader.alerts_to_show(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
         let incident = match incident {
             Some(id) => reader.incident(id).await?,
             None => None,
@@ -267,7 +267,7 @@ impl App {
             report(tx, command, before, alerts).await?;
         }
         let by_id: HashMap<AlertId, Alert> =
-            tx.alerts(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+            tx.alerts_to_show(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
         let alerts: Vec<Alert> = sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
         let correlations = tell(tx, &into, &alerts, &gathered).await?;
         let incident = target.or_else(|| the_one(&correlations));

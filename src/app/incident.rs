@@ -200,7 +200,7 @@ impl App {
                 let work = work(tx.clone());
                 Box::pin(async move {
                     let Done { incident, changed, alerts, comment, bookmark } = work.await?;
-                    let alerts = tx.alerts(&alerts.into_iter().collect::<Vec<_>>()).await?;
+                    let alerts = tx.alerts_to_show(&alerts.into_iter().collect::<Vec<_>>()).await?;
                     Ok(Shown { bookmark, ..Shown::of(incident, changed, alerts, comment) })
                 })
             })
@@ -255,11 +255,11 @@ impl Repeatable for Shown {
     }
 
     async fn again(reader: &Reader, receipt: ShownReceipt) -> Result<Self> {
-        let found = reader.incidents(&[receipt.incident]).await?.pop();
+        let found = reader.incidents_to_show(&[receipt.incident]).await?.pop();
         // One that was deleted since is no more there for a retry than for anybody.
         let found = found.filter(|incident| receipt.deleted || incident.deleted_at.is_none());
         let incident = found.ok_or_else(|| Error::not_found("incident", receipt.incident))?;
-        let alerts = reader.alerts(&receipt.alerts).await?;
+        let alerts = reader.alerts_to_show(&receipt.alerts).await?;
         let comment = match receipt.comment {
             Some(id) => reader.comments(&[id]).await?.pop(),
             None => None,

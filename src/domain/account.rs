@@ -176,12 +176,12 @@ pub struct UserDraft {
 }
 
 impl UserDraft {
-    /// Reads a user: account and name of 1 to 256 characters, trimmed.
+    /// Reads a user: account and name of 1 to 256 characters, trimmed, each of which can be seen.
     pub fn parse(account: &str, name: Option<&str>, email: Option<Option<&str>>, role: Option<Role>) -> Result<Self> {
-        let address = |email: &str| text::name("email", email, ACCOUNT_CHARS_MAX);
+        let address = |email: &str| text::label("email", email, ACCOUNT_CHARS_MAX);
         Ok(Self {
-            account: text::name("account", account, ACCOUNT_CHARS_MAX)?,
-            name: name.map(|name| text::name("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
+            account: text::label("account", account, ACCOUNT_CHARS_MAX)?,
+            name: name.map(|name| text::label("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
             email: email.map(|email| email.map(address).transpose()).transpose()?,
             role,
         })
@@ -226,11 +226,11 @@ pub struct GroupDraft {
 }
 
 impl GroupDraft {
-    /// Reads a group: account and name of 1 to 256 characters, trimmed.
+    /// Reads a group: account and name of 1 to 256 characters, trimmed, each of which can be seen.
     pub fn parse(account: &str, name: Option<&str>) -> Result<Self> {
         Ok(Self {
-            account: text::name("account", account, ACCOUNT_CHARS_MAX)?,
-            name: name.map(|name| text::name("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
+            account: text::label("account", account, ACCOUNT_CHARS_MAX)?,
+            name: name.map(|name| text::label("name", name, ACCOUNT_CHARS_MAX)).transpose()?,
         })
     }
 }

@@ -156,12 +156,12 @@ impl Report {
     }
 }
 
-/// Each entity once, the strongest verdict kept, in the order of their first mention.
+/// Each entity once, the strongest verdict kept, in the order of their first mention. What is only compared alike stays.
 fn distinct(entities: Vec<Entity>) -> Vec<Entity> {
     let mut seen = std::collections::HashMap::new();
     let mut kept: Vec<Entity> = Vec::with_capacity(entities.len());
     for entity in entities {
-        let index = *seen.entry(entity.key()).or_insert(kept.len());
+        let index = *seen.entry(entity.identity()).or_insert(kept.len());
         match kept.get_mut(index) {
             Some(first) => first.verdict = first.verdict.max(entity.verdict),
             None => kept.push(entity),

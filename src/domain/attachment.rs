@@ -130,9 +130,9 @@ pub struct AttachmentDraft {
 impl AttachmentDraft {
     /// Reads what is announced: a name that says nothing of folders, and a size from 1 byte to 10 MiB.
     pub fn parse(name: &str, r#type: ImageType, size: u64) -> Result<Self> {
-        let name = text::name("name", name, ATTACHMENT_NAME_CHARS_MAX)?;
+        let name = text::label("name", name, ATTACHMENT_NAME_CHARS_MAX)?;
         if name.chars().any(is_no_part_of_a_name) {
-            let message = "a file's name has no slashes, no control characters, and none that turn its letters around";
+            let message = "a file's name has no slashes";
             return Err(Error::invalid("name", message));
         }
         if size == 0 {
@@ -146,9 +146,8 @@ impl AttachmentDraft {
     }
 }
 
-/// The last ones are Unicode's controls of direction: `sc\u{202e}gnp.exe` looks like `scexe.png`.
 fn is_no_part_of_a_name(c: char) -> bool {
-    c.is_control() || matches!(c, '/' | '\\' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '/' | '\\')
 }
 
 /// What allows one upload: who holds the token may send the bytes, until it expires.

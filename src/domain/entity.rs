@@ -80,11 +80,34 @@ impl Entity {
         Ok(Self { kind, value: text::name(path, value, ENTITY_CHARS_MAX)?, verdict })
     }
 
-    /// What entities of one kind are compared by.
+    /// What entities of one kind are compared and searched by.
     pub fn key(&self) -> EntityKey {
         EntityKey { kind: self.kind, value: key(&self.value) }
     }
+
+    /// What one alert names once: the same thing, however it is written. Comparing folds more, but what differs is kept:
+    /// `Müller` beside `Muller`, `/A` beside `/a`, two command lines that differ in case.
+    pub fn identity(&self) -> EntityKey {
+        let key = self.key();
+        let same = ONE_FORM.contains(&self.kind)
+            || (CASELESS.contains(&self.kind) && self.value.to_ascii_lowercase() == key.value);
+        if same { key } else { EntityKey { kind: self.kind, value: self.value.clone() } }
+    }
 }
+
+/// Kinds of which two values are one thing if their keys are equal.
+pub const ONE_FORM: [EntityKind; 2] = [EntityKind::Ip, EntityKind::FileHash];
+
+/// Kinds of which two values are one thing if they differ in the case of ASCII's letters only. Not URLs, files and command
+/// lines, which mean something else in another case, nor the ids of clouds and messages.
+pub const CASELESS: [EntityKind; 6] = [
+    EntityKind::User,
+    EntityKind::Device,
+    EntityKind::Domain,
+    EntityKind::Mailbox,
+    EntityKind::RegistryKey,
+    EntityKind::SecurityGroup,
+];
 
 /// Names an entity across alerts and incidents.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -98,14 +121,69 @@ pub struct EntityKey {
 /// The longest key that is indexed, in bytes: PostgreSQL refuses index rows beyond 2,704.
 const KEY_BYTES_MAX: usize = 1_024;
 
-/// The value of an entity as it is compared: folded. Beyond 1,024 bytes the key is its start and a digest of it all.
+/// The value of an entity as it is compared: folded, an IPv6 address in the one form of RFC 5952. Beyond 1,024 bytes the key is
+/// its start and a digest of it all.
 pub fn key(value: &str) -> String {
     use sha2::{Digest, Sha256};
-    let folded = text::fold(value.trim());
+    let folded = address(text::fold(value.trim()));
     if folded.len() <= KEY_BYTES_MAX {
         return folded;
     }
     let start = folded.floor_char_boundary(KEY_BYTES_MAX - 65);
     let digest: String = Sha256::digest(folded.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{}~{digest}", &folded[..start])
+}
+
+/// An IPv6 address in one form, what stands behind it (a zone, the length of a prefix) left as it is; anything else as it is.
+fn address(folded: String) -> String {
+    if !folded.contains(':') {
+        return folded;
+    }
+    let end = folded.find(['%', '/']).unwrap_or(folded.len());
+    match folded[..end].parse::<std::net::Ipv6Addr>() {
+        Ok(address) => format!("{address}{}", &folded[end..]),
+        Err(_) => folded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entity(kind: EntityKind, value: &str) -> Entity {
+        Entity { kind, value: value.to_owned(), verdict: None }
+    }
+
+    #[test]
+    fn an_ipv6_address_has_one_form() {
+        for written in ["2001:db8::1", "2001:DB8::1", "2001:0db8:0:0:0:0:0:1", "2001:db8:0:0::0001"] {
+            assert_eq!(key(written), "2001:db8::1", "{written}");
+        }
+        assert_eq!(key("FE80:0::1%eth0"), "fe80::1%eth0");
+        assert_eq!(key("2001:DB8:0::/32"), "2001:db8::/32");
+        for other in ["10.0.0.1", "https://e.example/", "c:/windows", "a::b::c"] {
+            assert_eq!(key(other), other);
+        }
+        assert_eq!(key(&key("2001:0db8::0:1")), key("2001:db8::1"));
+    }
+
+    #[test]
+    fn what_differs_is_not_the_same_thing() {
+        for (kind, one, other, same) in [
+            (EntityKind::User, "Müller", "Muller", false),
+            (EntityKind::User, "CORP\\Kim", "corp\\kim", true),
+            (EntityKind::Domain, "éxample.com", "example.com", false),
+            (EntityKind::Device, "WS-7", "ws-7", true),
+            (EntityKind::Url, "https://e.example/A", "https://e.example/a", false),
+            (EntityKind::Process, "tar -C x", "tar -c x", false),
+            (EntityKind::File, "/tmp/A", "/tmp/a", false),
+            (EntityKind::FileHash, "D41D8", "d41d8", true),
+            (EntityKind::Ip, "2001:DB8:0::1", "2001:db8::1", true),
+            (EntityKind::Other, "x", "x", true),
+        ] {
+            let (one, other) = (entity(kind, one), entity(kind, other));
+            assert_eq!(one.identity() == other.identity(), same, "{one:?} {other:?}");
+            assert_eq!(one.key(), other.key(), "compared alike");
+        }
+    }
 }

@@ -42,8 +42,13 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// Reads a tag: trimmed, not blank, at most [`TAG_CHARS_MAX`] characters.
+    /// Reads a tag: trimmed, not blank, at most [`TAG_CHARS_MAX`] characters, each of which can be seen.
     pub fn parse(path: &str, kind: TagKind, name: &str) -> Result<Self> {
+        Ok(Self { kind, name: text::label(path, name, TAG_CHARS_MAX)? })
+    }
+
+    /// Reads a tag that is there already: it may be older than the rule about characters that cannot be seen.
+    pub fn known(path: &str, kind: TagKind, name: &str) -> Result<Self> {
         Ok(Self { kind, name: text::name(path, name, TAG_CHARS_MAX)? })
     }
 

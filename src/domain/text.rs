@@ -51,6 +51,50 @@ pub fn name(path: &str, text: &str, limit: usize) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
+/// Checks the name of something that people tell apart by reading it: as [`name`], and nothing in it that cannot be seen.
+/// A control of direction makes `live` of `evil`, and a character without a picture makes two names that look like one.
+pub fn label(path: &str, text: &str, limit: usize) -> Result<String> {
+    let name = name(path, text, limit)?;
+    let found = hidden(&name).next();
+    match found {
+        None => Ok(name),
+        Some((_, found)) => {
+            let message =
+                format!("a name has no character that cannot be seen, and this one has U+{:04X}", found as u32);
+            Err(Error::invalid(path, message))
+        }
+    }
+}
+
+/// A name without what [`label`] refuses; controls, such as a line break, become spaces. For names that others wrote long ago.
+pub fn visible(text: &str) -> String {
+    let hidden: Vec<usize> = hidden(text).map(|(at, _)| at).collect();
+    let kept = text.char_indices().filter_map(|(at, c)| match hidden.binary_search(&at) {
+        Err(_) => Some(c),
+        Ok(_) if c.is_control() => Some(' '),
+        Ok(_) => None,
+    });
+    kept.collect::<String>().trim().to_owned()
+}
+
+/// The characters of a name that cannot be seen. Not those that change how their neighbours look: joiners between the letters
+/// of scripts that are written with them (Persian, Hindi), and what makes one picture of several.
+fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
+    let of_script = |c: char| matches!(c, '\u{600}'..='\u{1fff}');
+    let of_picture = |c: char| matches!(c, '\u{a9}' | '\u{ae}' | '\u{200d}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '0'..='9' | '#' | '*');
+    name.char_indices().filter(move |(at, c)| {
+        let before = name[..*at].chars().next_back();
+        let after = name[at + c.len_utf8()..].chars().next();
+        let between = |of: &dyn Fn(char) -> bool| before.is_some_and(of) && after.is_some_and(of);
+        match *c {
+            '\u{200c}' => !between(&of_script),
+            '\u{200d}' => !between(&of_script) && !between(&of_picture),
+            '\u{fe0e}' | '\u{fe0f}' => !before.is_some_and(of_picture),
+            c => c.is_control() || is_invisible(c),
+        }
+    })
+}
+
 /// What names are compared by where only case does not count: composed, case folded. `José` is not `Jose`.
 pub fn caseless(text: &str) -> String {
     caseless::default_case_fold_str(&text.trim().nfc().collect::<String>()).nfc().collect()
@@ -102,6 +146,35 @@ mod tests {
         for text in ["a", "\u{200b}a", "👩\u{200d}🚒", "\u{301}", "\u{600}"] {
             assert!(!is_blank(text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_holds_nothing_that_cannot_be_seen() {
+        for hidden in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}').chain([
+            '\u{200e}',
+            '\u{200f}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200c}',
+            '\u{200d}',
+            '\u{ad}',
+            '\u{2060}',
+            '\u{feff}',
+            '\u{e0041}',
+            '\u{7}',
+            '\u{fe0f}',
+            '\n',
+        ]) {
+            let name = format!("tier{hidden}2");
+            assert_eq!(label("name", &name, 99).expect_err("hidden").code(), crate::domain::Code::Invalid, "{name:?}");
+            assert!(label("name", &visible(&name), 99).is_ok(), "{name:?}");
+        }
+        for name in ["Müller", "夜勤", "👩\u{200d}🚒", "❤\u{fe0f}", "می\u{200c}خواهم", "क्\u{200d}ष", "אבג", "#1 (SOC)"]
+        {
+            assert_eq!(label("name", name, 99).ok().as_deref(), Some(name));
+            assert_eq!(visible(name), name);
+        }
+        assert_eq!(visible("a\tb\u{202e}c"), "a bc");
     }
 
     #[test]

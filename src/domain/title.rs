@@ -3,6 +3,12 @@
 use super::text::{fold, is_blank, refuse_nul};
 use super::{Error, Result};
 
+/// How many characters of a title answers show: several lines of a screen. The whole title is asked for by name.
+pub const SHOWN_CHARS: usize = 1_000;
+
+/// How many characters of a title are read where it is only shown: one more than is shown tells whether there are more.
+pub const START_CHARS: usize = SHOWN_CHARS + 1;
+
 /// How many characters of a title its order looks at.
 const KEY_CHARS: usize = 256;
 
@@ -17,6 +23,30 @@ pub fn parse(path: &str, text: &str) -> Result<String> {
         return Err(Error::invalid(path, "a title cannot be blank"));
     }
     Ok(trimmed.to_owned())
+}
+
+/// What answers show of a title: its first 1,000 characters (Unicode scalar values).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The title, or its start.
+    pub text: String,
+    /// Whether the title goes on.
+    pub truncated: bool,
+}
+
+impl Shown {
+    /// Shows a title that is given whole, or by its first [`START_CHARS`] characters: both give the same.
+    pub fn of(title: &str) -> Self {
+        match title.char_indices().nth(SHOWN_CHARS) {
+            Some((end, _)) => Self { text: title[..end].to_owned(), truncated: true },
+            None => Self { text: title.to_owned(), truncated: false },
+        }
+    }
+}
+
+/// Whether a title that was read to be shown may go on: then it has exactly [`START_CHARS`] characters.
+pub fn may_go_on(start: &str) -> bool {
+    start.len() >= START_CHARS && start.chars().count() == START_CHARS
 }
 
 /// The key a title is ordered by: its first 256 characters, folded, compared byte by byte.
@@ -126,6 +156,19 @@ mod tests {
     #[test]
     fn no_alert_makes_no_title() {
         assert_eq!(generate(&AlertDigest::default()), None);
+    }
+
+    #[test]
+    fn a_title_is_shown_by_its_first_thousand_characters() {
+        for letter in ["x", "漢", "🦀"] {
+            let exact = letter.repeat(SHOWN_CHARS);
+            assert_eq!(Shown::of(&exact), Shown { text: exact.clone(), truncated: false });
+            for more in [SHOWN_CHARS + 1, SHOWN_CHARS + 2, 2_000_000] {
+                let long = letter.repeat(more);
+                assert_eq!(Shown::of(&long), Shown { text: exact.clone(), truncated: true });
+                assert_eq!(may_go_on(&long), more == START_CHARS);
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use async_graphql::{Enum, ID, InputObject, Interface, Object, SimpleObject};
 use uuid::Uuid;
 
 use super::account::{Actor, Owner};
-use super::context::{ChangeCount, View};
+use super::context::{ChangeCount, StartOf, View};
 use super::incident::Incident;
 use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
@@ -18,6 +18,7 @@ use crate::domain::change::{
 use crate::domain::incident::{Severity, Status, TextField};
 use crate::domain::position::Position;
 use crate::domain::queue::Text;
+use crate::domain::title::{SHOWN_CHARS, Shown};
 use crate::domain::{Error, IncidentId, Instant, Result, UserId};
 use crate::realtime::feed::{Event, Placed};
 use crate::storage::ActivityFilter;
@@ -184,16 +185,23 @@ struct TextOf {
 }
 
 impl TextOf {
-    async fn whole(&self, field: TextField, text: Option<&Text>) -> Result<Option<String>> {
+    async fn shown(&self, field: TextField, text: Option<&Text>) -> Result<Option<String>> {
         match text {
             None => Ok(None),
             Some(Text::Inline(text)) => Ok(Some(text.clone())),
             Some(Text::Stored { version, .. }) => {
-                let text = self.view.load((self.incident, field, *version)).await?;
+                let text = match (self.incident, field, *version) {
+                    key @ (_, TextField::Title, _) => self.view.load(StartOf(key)).await?.map(|it| Shown::of(&it).text),
+                    key => self.view.load(key).await?,
+                };
                 text.map(Some).ok_or_else(|| Error::fault("reading a long text of a change", "it is missing"))
             }
         }
     }
+}
+
+fn goes_on(field: TextField, text: Option<&Text>) -> bool {
+    field == TextField::Title && matches!(text, Some(Text::Stored { chars, .. }) if *chars > SHOWN_CHARS as u64)
 }
 
 /// The incident was made.
@@ -221,14 +229,24 @@ impl TextEntry {
         self.kind
     }
 
-    /// Before; null where there was none.
+    /// Before; null where there was none. Of a title its first 1,000 characters.
     async fn text_before(&self) -> Result<Option<String>> {
-        self.of.whole(self.field, self.before.as_ref()).await
+        self.of.shown(self.field, self.before.as_ref()).await
     }
 
-    /// After; null where it was taken away.
+    /// After; null where it was taken away. Of a title its first 1,000 characters.
     async fn text_after(&self) -> Result<Option<String>> {
-        self.of.whole(self.field, self.after.as_ref()).await
+        self.of.shown(self.field, self.after.as_ref()).await
+    }
+
+    /// Whether the text before goes on, as a title may.
+    async fn text_before_truncated(&self) -> bool {
+        goes_on(self.field, self.before.as_ref())
+    }
+
+    /// Likewise of the text after.
+    async fn text_after_truncated(&self) -> bool {
+        goes_on(self.field, self.after.as_ref())
     }
 
     /// Whether the desk made it from the alerts: true for generated titles only.

@@ -1,5 +1,7 @@
 //! Alerts and the entities they name.
 
+use std::borrow::Cow;
+
 use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{ID, Object, SimpleObject};
 
@@ -11,6 +13,7 @@ use super::queue::Classification;
 use crate::domain::alert::{Alert as DomainAlert, AlertStatus};
 use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};
 use crate::domain::incident::Severity;
+use crate::domain::title::{Shown, may_go_on};
 use crate::domain::{AlertId, Error, Instant, Result};
 use crate::storage::{AlertFilter, IncidentEntity as Held};
 
@@ -63,12 +66,14 @@ pub struct EntityGroup {
 pub struct Alert {
     view: View,
     alert: Box<DomainAlert>,
+    title: Shown,
 }
 
 impl Alert {
     /// An alert read through a view.
     pub fn new(view: View, alert: DomainAlert) -> Self {
-        Self { view, alert: Box::new(alert) }
+        let title = Shown::of(&alert.report.title);
+        Self { view, alert: Box::new(alert), title }
     }
 }
 
@@ -95,9 +100,23 @@ impl Alert {
         self.alert.report.product.as_deref()
     }
 
-    /// What was seen, in a line.
+    /// What was seen, in a line: its first 1,000 characters.
     async fn title(&self) -> &str {
-        &self.alert.report.title
+        &self.title.text
+    }
+
+    /// Whether the title goes on beyond what `title` shows.
+    async fn title_truncated(&self) -> bool {
+        self.title.truncated
+    }
+
+    /// Its whole title. It may be as long as a request.
+    async fn full_title(&self) -> Result<Cow<'_, str>> {
+        if !may_go_on(&self.alert.report.title) {
+            return Ok(Cow::Borrowed(&self.alert.report.title));
+        }
+        let whole = self.view.reader().await?.whole_alert_title(self.alert.id).await?;
+        whole.map(Cow::Owned).ok_or_else(|| Error::not_found("alert", self.alert.id))
     }
 
     /// What was seen, in words.
@@ -239,7 +258,7 @@ fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: 
 
 /// The alert of this id.
 pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
-    let found = view.reader().await?.alerts(&[id]).await?.pop();
+    let found = view.reader().await?.alerts_to_show(&[id]).await?.pop();
     let alert = found.ok_or_else(|| Error::not_found("alert", id).at("id"))?;
     Ok(Alert::new(view.clone(), alert))
 }

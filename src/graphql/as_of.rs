@@ -23,6 +23,7 @@ use crate::domain::incident::{Incident, TextField};
 use crate::domain::instant::parse as instant;
 use crate::domain::position::Position;
 use crate::domain::queue::{Text, sha256_hex};
+use crate::domain::title::Shown;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{ActivityFilter, Moment, Span};
 
@@ -78,6 +79,11 @@ impl IncidentAsOf {
         self.text(TextField::Description, self.folded.row.description.as_ref()).await
     }
 
+    /// Its whole title. It may be as long as a request.
+    async fn full_title(&self) -> Result<String> {
+        whole(&self.view, self.folded.row.id, TextField::Title, &self.folded.row.title).await
+    }
+
     /// Whether the desk had made the title from the alerts.
     async fn title_generated(&self) -> bool {
         self.folded.title_generated
@@ -109,7 +115,8 @@ impl IncidentAsOf {
         let (held, ends) = page(&self.folded.alerts, &span);
         let reader = self.view.reader().await?;
         let ids: Vec<AlertId> = held.iter().map(|(id, _)| *id).collect();
-        let mut alerts: HashMap<_, _> = reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+        let mut alerts: HashMap<_, _> =
+            reader.alerts_to_show(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
         let owners = reader.owners(held.iter().filter_map(|(_, then)| then.owner)).await?;
         let fields = CountedFields { total_count: self.folded.alerts.len() as u64 };
         let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
@@ -341,7 +348,7 @@ fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<
 pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
     let reader = view.reader().await?;
     let (found, name) = match named {
-        Named::Id(id) => (reader.incidents(&[id]).await?.pop(), id.to_string()),
+        Named::Id(id) => (reader.incidents_to_show(&[id]).await?.pop(), id.to_string()),
         Named::Number(number) => (reader.any_incident_by_number(number).await?, format!("INC-{number}")),
     };
     let found = found.filter(|incident| view.viewer().reads(incident));
@@ -361,7 +368,7 @@ pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) ->
     let title = whole(view, incident.id, TextField::Title, &folded.row.title).await?;
     let ((offset, check), epoch) = (folded.place, view.head().await?.epoch);
     let position = Position { epoch, offset, check, queue: None }.to_string();
-    let fields = Box::new(Fields::new(folded.row.clone(), title));
+    let fields = Box::new(Fields::new(folded.row.clone(), Shown::of(&title)));
     Ok(IncidentAsOf { view: view.clone(), position, folded: Box::new(folded), fields })
 }
 

@@ -8,7 +8,8 @@ use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::View;
 use super::filter::IncidentFilterInput;
 use super::incident::Incident;
-use super::input::{Call, OwnerInput, TagInput, incident_id, maybe, owner_id, system_tags, tags};
+use super::input::{Call, OwnerInput, incident_id, maybe, owner_id};
+use super::tag::{TagInput, known_system_tags, known_tags, system_tags, tags};
 use crate::app::bulk::BulkTarget;
 use crate::domain::account::Actor as Caller;
 use crate::domain::bulk::{BulkEdit, BulkItem as Item, BulkJob as Job, BulkOutcome, BulkState};
@@ -244,8 +245,8 @@ impl BulkEditInput {
         }
         let mut add_tags = tags("addTags", &self.add_tags, TagKind::Custom)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
-        let mut remove_tags = tags("removeTags", &self.remove_tags, TagKind::Custom)?;
-        remove_tags.extend(system_tags("removeSystemTags", &self.remove_system_tags)?);
+        let mut remove_tags = known_tags("removeTags", &self.remove_tags, TagKind::Custom)?;
+        remove_tags.extend(known_system_tags("removeSystemTags", &self.remove_system_tags)?);
         Ok(BulkEdit {
             severity: maybe(self.severity, Ok)?,
             status: self.status,

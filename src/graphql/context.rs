@@ -291,6 +291,10 @@ pub struct Batch {
     reader: Reader,
 }
 
+/// The start of a long text, one character more than a title shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StartOf(pub TextKey);
+
 /// The alerts at one end of an incident's list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AlertsAtEnd(pub IncidentId, pub Span<()>);
@@ -361,7 +365,7 @@ impl Loader<IncidentId> for Batch {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[IncidentId]) -> Result<HashMap<IncidentId, Incident>, Arc<Error>> {
-        let found = self.reader.incidents(keys).await.map_err(Arc::new)?;
+        let found = self.reader.incidents_to_show(keys).await.map_err(Arc::new)?;
         let standing = found.into_iter().filter(|incident| incident.deleted_at.is_none());
         Ok(standing.map(|incident| (incident.id, incident)).collect())
     }
@@ -382,6 +386,17 @@ impl Loader<TextKey> for Batch {
 
     async fn load(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>, Arc<Error>> {
         self.reader.long_texts(keys).await.map_err(Arc::new)
+    }
+}
+
+impl Loader<StartOf> for Batch {
+    type Value = String;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[StartOf]) -> Result<HashMap<StartOf, String>, Arc<Error>> {
+        let keys: Vec<TextKey> = keys.iter().map(|key| key.0).collect();
+        let starts = self.reader.long_text_starts(&keys).await.map_err(Arc::new)?;
+        Ok(starts.into_iter().map(|(key, start)| (StartOf(key), start)).collect())
     }
 }
 

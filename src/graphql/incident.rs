@@ -1,5 +1,6 @@
 //! Incidents, at rest.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
@@ -20,7 +21,7 @@ use super::similar::{SimilarIncident, similar};
 use crate::domain::comment::CommentPlace;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
-use crate::domain::{Error, IncidentId, Instant, Result};
+use crate::domain::{Error, IncidentId, Instant, Result, title};
 use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, PageRequest, Span};
 
 /// The most entities that an incident shows at once.
@@ -47,7 +48,7 @@ pub struct Incident {
 impl Incident {
     /// An incident read through a view.
     pub fn new(view: View, incident: DomainIncident) -> Self {
-        let fields = Box::new(Fields::new(incident.queue_row(), incident.title.clone()));
+        let fields = Box::new(Fields::new(incident.queue_row(), title::Shown::of(&incident.title)));
         Self { view, incident: Box::new(incident), fields }
     }
 }
@@ -72,6 +73,16 @@ impl Incident {
     /// Details of the incident, at most 5,000 characters.
     async fn description(&self) -> Option<&str> {
         self.incident.description.as_deref()
+    }
+
+    /// Its whole title. It may be as long as a request, so ask for it where `titleTruncated` says that `title` is not all of it.
+    async fn full_title(&self) -> Result<Cow<'_, str>> {
+        if !title::may_go_on(&self.incident.title) {
+            return Ok(Cow::Borrowed(&self.incident.title));
+        }
+        // One at a time, not a page's together: a title may have two megabytes.
+        let whole = self.view.reader().await?.whole_title(self.incident.id).await?;
+        whole.map(Cow::Owned).ok_or_else(|| Error::not_found("incident", self.incident.id))
     }
 
     /// Whether the desk made the title from the alerts, and remakes it when they change. A title that a person wrote
@@ -222,7 +233,7 @@ impl Incident {
 
 /// Refuses a log that the viewer may not read: of no incident, or of one whose log is not for it.
 pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
-    let incident = view.reader().await?.incidents(&[id]).await?.pop();
+    let incident = view.reader().await?.incidents_to_show(&[id]).await?.pop();
     match incident.is_some_and(|incident| view.viewer().reads(&incident)) {
         true => Ok(()),
         false => Err(Error::not_found("incident", id)),

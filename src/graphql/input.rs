@@ -4,6 +4,8 @@ use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
 
 use super::connection::read_id;
 use super::correlation::CorrelateInput;
+pub use super::tag::{TagInput, system_tags};
+use super::tag::{known_system_tags, known_tags, tags};
 use crate::app::alert::{AlertEdit, Into as Target};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::domain::account::{Actor, OwnerId, Role};
@@ -66,29 +68,6 @@ pub fn owner_id(owner: &OwnerInput, caller: &Actor) -> Result<OwnerId> {
         OwnerChoice::Me => OwnerId::User(caller.user.id),
         OwnerChoice::Id(id) => id,
     })
-}
-
-/// Tags by name, custom ones where no kind is given.
-#[derive(Clone, Debug, InputObject)]
-pub struct TagInput {
-    /// The name: free text of at most 200 characters, trimmed, compared without case.
-    name: String,
-    /// Custom, or which kind of system tag.
-    #[graphql(default_with = "TagKind::Custom")]
-    kind: TagKind,
-}
-
-/// Reads tags of one kind.
-pub fn tags(path: &str, names: &[String], kind: TagKind) -> Result<Vec<Tag>> {
-    names.iter().map(|name| Tag::parse(path, kind, name)).collect()
-}
-
-/// Reads tags of which each says its kind.
-pub fn system_tags(path: &str, tags: &[TagInput]) -> Result<Vec<Tag>> {
-    if tags.iter().any(|tag| tag.kind == TagKind::Custom) {
-        return Err(Error::invalid(path, "a system tag says its kind; custom ones have an input of their own"));
-    }
-    tags.iter().map(|tag| Tag::parse(path, tag.kind, &tag.name)).collect()
 }
 
 /// Reads ids of alerts.
@@ -261,8 +240,8 @@ impl UpdateIncidentInput {
     pub fn read(self, now: Instant) -> Result<IncidentEdit> {
         let mut add_tags = tags("addTags", &self.add_tags, TagKind::Custom)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
-        let mut remove_tags = tags("removeTags", &self.remove_tags, TagKind::Custom)?;
-        remove_tags.extend(system_tags("removeSystemTags", &self.remove_system_tags)?);
+        let mut remove_tags = known_tags("removeTags", &self.remove_tags, TagKind::Custom)?;
+        remove_tags.extend(known_system_tags("removeSystemTags", &self.remove_system_tags)?);
         let description = maybe(self.description, |text| parse_description("description", &text))?;
         let patch = Patch {
             title: given("title", self.title)?.map(|text| title::parse("title", &text)).transpose()?,
@@ -442,8 +421,8 @@ impl AddTagsInput {
 impl RemoveTagsInput {
     /// The tags to remove.
     pub fn read(&self) -> Result<Vec<Tag>> {
-        let mut all = tags("tags", &self.tags, TagKind::Custom)?;
-        all.extend(system_tags("systemTags", &self.system_tags)?);
+        let mut all = known_tags("tags", &self.tags, TagKind::Custom)?;
+        all.extend(known_system_tags("systemTags", &self.system_tags)?);
         Ok(all)
     }
 }

@@ -180,8 +180,10 @@ pub struct MergeOwnerChange {
 /// The target as a merge would leave it, and what would come to it.
 #[derive(SimpleObject)]
 pub struct MergeOutcome {
-    /// Its title.
+    /// The first 1,000 characters of its title.
     title: String,
+    /// Whether the title goes on beyond what `title` shows.
+    title_truncated: bool,
     /// Whether the desk would have made the title.
     title_generated: bool,
     /// Its effective severity.
@@ -233,7 +235,7 @@ pub struct MergePreview {
 pub async fn preview(view: &View, source: &ID, target: &ID, keep_title: bool) -> Result<MergePreview> {
     let asked = asked(source, target, keep_title)?;
     let reader = view.reader().await?;
-    let mut found = reader.incidents(&[asked.source, asked.target]).await?;
+    let mut found = reader.incidents_to_show(&[asked.source, asked.target]).await?;
     found.retain(|incident| incident.deleted_at.is_none() && view.viewer().sees(&incident.queue_row()));
     let mut refusals: Vec<Error> = view.viewer().require(Role::Manager, "merge incidents").err().into_iter().collect();
     let mut outcome = None;
@@ -282,9 +284,11 @@ impl MergeOutcome {
         let (reader, source) = (view.reader().await?, before.source.id);
         let row = plan.after.target.queue_row();
         let target = plan.after.target;
+        let title = title::Shown::of(&target.title);
         Ok(Self {
             severity: row.severity(),
-            title: target.title,
+            title: title.text,
+            title_truncated: title.truncated,
             title_generated: target.title_generated,
             computed_severity: target.computed_severity,
             tags: target.tags.into_iter().map(Tag::from).collect(),

@@ -6,6 +6,7 @@ mod alert;
 mod as_of;
 mod attachment;
 mod bookmark;
+pub mod budget;
 mod bulk;
 mod comment;
 mod connection;
@@ -31,7 +32,10 @@ pub mod searches;
 mod similar;
 mod subscription;
 mod summary;
+mod tag;
 mod view;
+
+use std::ops::Deref;
 
 use async_graphql::{InputType, Pos, SDLExportOptions, ValidationMode, Value};
 use uuid::Uuid;
@@ -53,19 +57,46 @@ pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 /// own net below it.
 const RECURSION_MAX: usize = 32;
 
+/// The desk's schema, twice: once counting what it resolves, for answers that may be large, and once not.
+#[derive(Clone)]
+pub struct Api {
+    plain: Schema,
+    counting: Schema,
+}
+
+impl Api {
+    /// The schema that counts, or the one that does not.
+    pub fn counting(&self, counts: bool) -> &Schema {
+        if counts { &self.counting } else { &self.plain }
+    }
+}
+
+impl Deref for Api {
+    type Target = Schema;
+
+    fn deref(&self) -> &Schema {
+        &self.plain
+    }
+}
+
 /// Builds the schema over a desk. What a document may cost is decided before it comes here.
-pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
-    async_graphql::Schema::build(Query, Mutation, Subscription)
-        .register_output_type::<queue::QueueFields>()
-        .data(app)
-        .data(source)
-        .data(limits)
-        .data(StreamBudget::new(limits.streams))
-        .data(response_times::Answers::default())
-        .limit_recursive_depth(RECURSION_MAX)
-        // What comes here is a canonical operation, validated before.
-        .validation_mode(ValidationMode::Fast)
-        .finish()
+pub fn schema(app: App, source: Source, limits: Limits) -> Api {
+    let answers = response_times::Answers::default();
+    let streams = StreamBudget::new(limits.streams);
+    let build = |app: App, source: Source| {
+        async_graphql::Schema::build(Query, Mutation, Subscription)
+            .register_output_type::<queue::QueueFields>()
+            .data(app)
+            .data(source)
+            .data(limits)
+            .data(streams.clone())
+            .data(answers.clone())
+            .limit_recursive_depth(RECURSION_MAX)
+            // What comes here is a canonical operation, validated before.
+            .validation_mode(ValidationMode::Fast)
+    };
+    let plain = build(app.clone(), source.clone()).finish();
+    Api { plain, counting: build(app, source).extension(budget::Counting).finish() }
 }
 
 /// The schema as text, sorted: what `schema.graphql` holds.

@@ -459,7 +459,7 @@ pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Posit
 /// Several things of any noun, in the order of their ids: one statement for each noun.
 async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let reader = view.reader().await?;
-    let alerts = by_id(reader.alerts(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
+    let alerts = by_id(reader.alerts_to_show(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
     let comments = by_id(reader.comments(&parsed(ids, CommentId::parse)).await?, |comment| comment.id);
     let attachments = by_id(reader.attachments(&parsed(ids, AttachmentId::parse)).await?, |found| found.id);
     let bookmarks = by_id(reader.bookmarks(&parsed(ids, BookmarkId::parse)).await?, |bookmark| bookmark.id);
@@ -469,7 +469,7 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let pinned_to = bookmarks.values().map(|bookmark| bookmark.incident);
     let named = parsed(ids, IncidentId::parse).into_iter().chain(written_on).chain(attached_to).chain(pinned_to);
     let named: Vec<IncidentId> = named.collect();
-    let incidents = by_id(reader.incidents(&named).await?, |incident| incident.id);
+    let incidents = by_id(reader.incidents_to_show(&named).await?, |incident| incident.id);
     let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
     let groups = by_id(reader.groups(&parsed(ids, GroupId::parse)).await?, |group| group.id);
     let seen =

@@ -13,6 +13,7 @@ use crate::domain::classification::{
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::QueueRow as Row;
 use crate::domain::tag::{Tag as DomainTag, TagKind};
+use crate::domain::title::Shown;
 use crate::realtime::feed::{Event, Left, LiveRow, Movement, Placed, QueueEvent};
 
 /// A classification: what the incident turned out to be, and which threat, activity or reason.
@@ -52,12 +53,12 @@ impl From<DomainTag> for Tag {
 /// The fields that `Incident` and `QueueRow` share: flattened into both.
 pub struct Fields {
     row: Row,
-    title: String,
+    title: Shown,
 }
 
 impl Fields {
-    /// The fields of a row, with its whole title.
-    pub fn new(row: Row, title: String) -> Self {
+    /// The fields of a row, with its title.
+    pub fn new(row: Row, title: Shown) -> Self {
         Self { row, title }
     }
 }
@@ -85,9 +86,14 @@ impl Fields {
         self.row.version
     }
 
-    /// Its title.
+    /// The first 1,000 characters of its title, which may be as long as a request; `Incident.fullTitle` is all of it.
     pub(crate) async fn title(&self) -> &str {
-        &self.title
+        &self.title.text
+    }
+
+    /// Whether the title goes on beyond what `title` shows.
+    pub(crate) async fn title_truncated(&self) -> bool {
+        self.title.truncated
     }
 
     /// The effective severity: what a person set, else the highest of the linked alerts, else `MEDIUM`.
@@ -189,7 +195,8 @@ impl Fields {
     field(name = "number", ty = "i64", desc = "Its number: sequential, unique, never reused."),
     field(name = "reference", ty = "String", desc = "The number as people write it: `INC-<number>`."),
     field(name = "version", ty = "u64", desc = "How many changes it has had."),
-    field(name = "title", ty = "&str", desc = "Its title."),
+    field(name = "title", ty = "&str", desc = "The first 1,000 characters of its title."),
+    field(name = "title_truncated", ty = "bool", desc = "Whether the title goes on beyond what `title` shows."),
     field(name = "severity", ty = "Severity", desc = "The effective severity."),
     field(name = "computed_severity", ty = "Severity", desc = "The highest of the linked alerts, else `MEDIUM`."),
     field(name = "severity_override", ty = "Option<Severity>", desc = "What a person set."),

@@ -189,7 +189,7 @@ pub struct CreateViewInput {
 impl CreateViewInput {
     /// The view that it asks for.
     pub fn read(self) -> Result<ViewDraft> {
-        let name = text::name("name", &self.name, NAME_CHARS_MAX)?;
+        let name = text::label("name", &self.name, NAME_CHARS_MAX)?;
         let slug = match self.slug {
             Some(slug) => Slug::parse("slug", &slug)?,
             None => Slug::of_name(&name)
@@ -230,7 +230,7 @@ pub struct UpdateViewInput {
 impl UpdateViewInput {
     /// The view, and what to change of it.
     pub fn read(self) -> Result<(ViewId, ViewPatch)> {
-        let name = given("name", self.name)?.map(|name| text::name("name", &name, NAME_CHARS_MAX)).transpose()?;
+        let name = given("name", self.name)?.map(|name| text::label("name", &name, NAME_CHARS_MAX)).transpose()?;
         let patch = ViewPatch {
             name,
             visibility: given("visibility", self.visibility)?,

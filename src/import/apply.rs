@@ -24,6 +24,7 @@ use crate::domain::change::{Cause, CauseKind};
 use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::instant::kept;
 use crate::domain::tag::Tag;
+use crate::domain::text::visible;
 use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
 
 /// The most alerts in one transaction: well under a second of it.
@@ -153,7 +154,9 @@ impl<'a> Applier<'a> {
 
     async fn user(&mut self, user: UserRecord) -> Result<()> {
         let command = self.system(self.time(user.at));
-        let draft = UserDraft::parse(&user.account, user.name.as_deref(), user.email.as_deref().map(Some), user.role)?;
+        let (name, email) = (user.name.as_deref().map(visible), user.email.as_deref().map(visible));
+        let account = visible(&user.account);
+        let draft = UserDraft::parse(&account, name.as_deref(), email.as_deref().map(Some), user.role)?;
         self.actors.remove(&key(&draft.account));
         self.app.upsert_user(&command, draft).await?;
         self.counts.users += 1;
@@ -163,7 +166,8 @@ impl<'a> Applier<'a> {
     async fn group(&mut self, group: GroupRecord) -> Result<()> {
         let at = self.time(group.at);
         let command = self.system(at);
-        let draft = GroupDraft::parse(&group.account, group.name.as_deref())?;
+        let name = group.name.as_deref().map(visible);
+        let draft = GroupDraft::parse(&visible(&group.account), name.as_deref())?;
         let mut members = Vec::with_capacity(group.members.len());
         for member in &group.members {
             members.push(self.actor(member, at).await?.user.id);
@@ -455,7 +459,8 @@ impl<'a> Applier<'a> {
                 if let Some(known) = self.owners.get(&key(group)) {
                     return Ok(*known);
                 }
-                let id = match self.app.find_group(group.trim()).await? {
+                let (group, name) = (&visible(group), name.as_deref().map(visible));
+                let id = match self.app.find_group(group).await? {
                     Some(group) => group.id,
                     None => {
                         let draft = GroupDraft::parse(group, name.as_deref())?;
@@ -475,11 +480,12 @@ impl<'a> Applier<'a> {
         if let Some(known) = self.actors.get(&key(&person.account)) {
             return Ok(known.clone());
         }
-        let user = match self.app.find_user(person.account.trim()).await? {
+        let account = visible(&person.account);
+        let user = match self.app.find_user(&account).await? {
             Some(user) => user,
             None => {
-                let (name, email) = (person.name.as_deref(), person.email.as_deref());
-                let draft = UserDraft::parse(&person.account, name, email.map(Some), None)?;
+                let (name, email) = (person.name.as_deref().map(visible), person.email.as_deref().map(visible));
+                let draft = UserDraft::parse(&account, name.as_deref(), email.as_deref().map(Some), None)?;
                 self.counts.users += 1;
                 self.app.upsert_user(&self.system(at), draft).await?.done
             }

@@ -500,9 +500,9 @@ impl TagRecord {
         Self { name: name.into(), kind: TagKind::Custom }
     }
 
-    /// The tag, checked.
+    /// The tag, checked; of what cannot be seen in its name nothing is kept.
     pub fn tag(&self) -> Result<Tag> {
-        Tag::parse("tags", self.kind, &self.name)
+        Tag::parse("tags", self.kind, &text::visible(&self.name))
     }
 }
 

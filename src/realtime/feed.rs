@@ -25,7 +25,7 @@ use crate::domain::held_filter::HeldFilter;
 use crate::domain::incident::TextField;
 use crate::domain::position::{Fingerprint, Position, Resync};
 use crate::domain::queue::{QueueRow, Text};
-use crate::domain::{Error, IncidentId, Result, text};
+use crate::domain::{Error, IncidentId, Result, text, title};
 use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
 
 /// After so many changes without a match a heartbeat carries the position on, so that it never falls behind the floor
@@ -61,8 +61,8 @@ pub enum Left {
 pub struct LiveRow {
     /// The row as of its change.
     pub row: QueueRow,
-    /// Its whole title.
-    pub title: String,
+    /// What is shown of its title.
+    pub title: title::Shown,
 }
 
 /// What happened, by position.
@@ -346,10 +346,10 @@ async fn judge(
     }
     let long = match titles.is_empty() {
         true => HashMap::new(),
-        false => source.store.read().await?.long_texts(&titles).await?,
+        false => source.store.read().await?.long_text_starts(&titles).await?,
     };
     let live = |row: &QueueRow| -> Result<LiveRow> {
-        let title = whole(row, TextField::Title, &row.title, &long)?.to_owned();
+        let title = title::Shown::of(text_of(row, TextField::Title, &row.title, &long)?);
         Ok(LiveRow { row: row.clone(), title })
     };
     changes
@@ -396,8 +396,13 @@ fn left(actor: &Actor, row: &QueueRow) -> Left {
     }
 }
 
-/// A text of a row, whole: as the row carries it, or as its change stored it.
-fn whole<'a>(row: &QueueRow, field: TextField, text: &'a Text, long: &'a HashMap<TextKey, String>) -> Result<&'a str> {
+/// A text of a row: as the row carries it, or as much as was read of what its change stored.
+fn text_of<'a>(
+    row: &QueueRow,
+    field: TextField,
+    text: &'a Text,
+    long: &'a HashMap<TextKey, String>,
+) -> Result<&'a str> {
     match text {
         Text::Inline(text) => Ok(text),
         Text::Stored { version, .. } => long

@@ -147,7 +147,11 @@ impl<'r, E: Endpoint> Call<'r, E> {
                                with the subprotocol graphql-transport-ws";
                 Err(Error::invalid("query", message).into())
             }
-            (_, Some(media)) => Ok(labelled(media, &served.work.execute(&served.endpoint, ready).await)),
+            (_, Some(media)) => {
+                let room = served.answers.room(&served.endpoint, &ready).await?;
+                let answer = served.work.execute(&served.endpoint, ready).await;
+                Ok(room.kept_by(labelled(media, &answer)).await)
+            }
             (_, None) => Err(not_acceptable()),
         }
     }

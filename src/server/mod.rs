@@ -1,6 +1,7 @@
 //! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
 
 mod accept;
+pub mod answers;
 mod asked;
 mod attachment;
 mod callers;
@@ -44,16 +45,18 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use self::answers::AnswerSettings;
 use self::callers::Callers;
 use self::endpoint::{Catalogue, Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
 use crate::domain::{self, Error, position::Position, signing::DeskKey};
-use crate::graphql::{self, Schema, Viewer, admit_request};
+use crate::graphql::budget::{self, Budget};
+use crate::graphql::{self, Api, Viewer, admit_request};
 use crate::storage::MutationState;
 
 /// The tables of the schema, which is the same for every desk. A text that cannot be read would be a fault of the library that
@@ -70,20 +73,33 @@ static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
 #[derive(Clone)]
 pub struct Desk {
     app: App,
-    schema: Schema,
+    schema: Api,
+    answer_bytes: usize,
     callers: Callers,
     key: Option<DeskKey>,
 }
 
 impl Desk {
     /// A desk and its schema.
-    pub fn new(app: App, schema: Schema) -> Self {
-        Self { app, schema, callers: Callers::default(), key: None }
+    pub fn new(app: App, schema: Api) -> Self {
+        Self { app, schema, answer_bytes: AnswerSettings::default().bytes, callers: Callers::default(), key: None }
     }
 
     /// The same desk, signing what it exports with this key; without one it exports nothing.
     pub fn signing(self, key: Option<DeskKey>) -> Self {
         Self { key, ..self }
+    }
+
+    /// The same desk, whose answers have at most so many bytes of JSON.
+    fn weighing(self, settings: &AnswerSettings) -> Self {
+        Self { answer_bytes: settings.bytes, ..self }
+    }
+
+    /// A request with the budget of its answer, and whether that is counted while it is made.
+    fn weighed(&self, mut request: Request) -> (Request, Arc<Budget>, bool) {
+        let (operation, counts) = budget::read(&mut request);
+        let budget = Arc::new(Budget::new(operation, self.answer_bytes));
+        (request.data(budget.clone()), budget, counts)
     }
 }
 
@@ -108,11 +124,14 @@ impl Endpoint for Desk {
             Some(mutation) => request.data(App { store: self.app.store.for_mutation(mutation), ..self.app.clone() }),
             None => request,
         };
-        self.schema.execute(admit_request(request)).await
+        let (request, budget, counts) = self.weighed(request);
+        budget.settle(self.schema.counting(counts).execute(admit_request(request)).await)
     }
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
-        self.schema.execute_stream(admit_request(request))
+        let (request, budget, counts) = self.weighed(request);
+        let responses = self.schema.counting(counts).execute_stream(admit_request(request));
+        Box::pin(responses.map(move |response| budget.settle(response)))
     }
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
@@ -146,6 +165,7 @@ impl Endpoint for Desk {
 /// the process lives, and the pages, are answered there.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     let origins = settings.origins.clone();
+    let desk = desk.weighing(&settings.answers);
     let api = Router::new()
         .route("/readyz", get(ready))
         .route("/schema.graphql", get(schema))

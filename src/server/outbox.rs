@@ -10,6 +10,7 @@ use async_graphql::{Response, ServerError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::answers::Room;
 use super::dialect::Dialect;
 use super::group::{Item, Member, Standing, Turn};
 use crate::domain::Result;
@@ -65,6 +66,8 @@ pub(super) struct Queued {
     pub(super) since: Instant,
     /// Its share of the outbox; returned when the writer takes it.
     _bytes: Option<OwnedSemaphorePermit>,
+    /// Its room among all answers on their way.
+    _room: Option<Room>,
 }
 
 pub(super) enum Content {
@@ -113,9 +116,12 @@ pub(super) struct OperationOutbox {
 }
 
 impl OperationOutbox {
-    pub(super) async fn next(&self, answer: &Response) -> Result<()> {
+    /// The one answer of an operation, which keeps its room until it is written.
+    pub(super) async fn answer(&self, answer: &Response, mut room: Room) -> Result<()> {
         let Operation { dialect, id, .. } = &*self.operation;
-        self.put(Content::Next(dialect.next(id, answer)?)).await;
+        let text = dialect.next(id, answer)?;
+        room.fit(text.len());
+        self.put_with(Content::Next(text), Some(room)).await;
         Ok(())
     }
 
@@ -155,13 +161,18 @@ impl OperationOutbox {
 
     /// Waits for room. A socket that is gone takes nothing, and this task with it.
     async fn put(&self, content: Content) {
+        self.put_with(content, None).await;
+    }
+
+    async fn put_with(&self, content: Content, room: Option<Room>) {
         let length = match &content {
             Content::Next(text) | Content::Last(text) => text.len(),
             Content::Member(_) | Content::Recall => 0,
         };
         let share = u32::try_from(length.min(self.outbox.capacity)).unwrap_or(u32::MAX);
         let bytes = self.outbox.bytes.clone().acquire_many_owned(share).await.ok();
-        let queued = Queued { operation: self.operation.clone(), content, since: Instant::now(), _bytes: bytes };
+        let queued =
+            Queued { operation: self.operation.clone(), content, since: Instant::now(), _bytes: bytes, _room: room };
         self.outbox.messages.send(Box::new(queued)).await.unwrap_or_default();
     }
 }

@@ -233,12 +233,18 @@ async fn speak<E: Endpoint>(
 ) -> std::result::Result<Spoken, Refused> {
     let form = EventsOf::operation(id);
     if ready.operation != OperationType::Subscription {
+        let mut room = served.answers.room(&served.endpoint, &ready).await?;
         let answer = served.work.execute(&served.endpoint, ready).await;
         if is_request_error(&answer) {
             return Ok(Spoken::Wrong(Box::new(answer)));
         }
         let event = of_answer(&answer, &form)?;
-        return Ok(Spoken::Events(futures_util::stream::iter([Ok(event)]).boxed()));
+        room.fit(event.len());
+        let once = async move {
+            let _room = room;
+            Ok(event)
+        };
+        return Ok(Spoken::Events(futures_util::stream::once(once).boxed()));
     }
     let mut following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
     // A document that the schema refuses is refused before anything is waited for.

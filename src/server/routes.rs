@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::{
+    answers::{AnswerSettings, Answers},
     connections::{self, Busy, ConnectionSettings},
     crowd::{Crowd, CrowdSettings},
     endpoint::Endpoint,
@@ -51,6 +52,8 @@ pub struct Settings {
     pub origins: Origins,
     /// How many operations at once.
     pub work: WorkSettings,
+    /// How large answers.
+    pub answers: AnswerSettings,
 }
 
 /// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks
@@ -65,9 +68,10 @@ pub type Shutdown = watch::Receiver<bool>;
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
     let groups = Groups::new(settings.groups.clone());
     let work = Work::new(&settings.work, shutdown.clone());
+    let answers = Answers::new(settings.answers.clone());
     let (crowd, reservations, settings) = (Crowd::default(), Reservations::default(), Arc::new(settings));
     let operations = Arc::new(Operations::new(endpoint.catalogue(), settings.limits.clone()));
-    let served = Served { endpoint, operations, settings, groups, crowd, reservations, work, shutdown };
+    let served = Served { endpoint, operations, settings, groups, crowd, reservations, work, answers, shutdown };
     let methods = routing::get(socket_or_get).post(http::post).put(reserved::put).delete(reserved::delete);
     let methods = methods.fallback(http::other_method);
     let elsewhere = middleware::from_fn_with_state(Handle::current(), work::on);
@@ -84,6 +88,7 @@ pub(super) struct Served<E> {
     pub(super) crowd: Crowd,
     pub(super) reservations: Reservations,
     pub(super) work: Work,
+    pub(super) answers: Answers,
     pub(super) shutdown: Shutdown,
 }
 

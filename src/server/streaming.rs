@@ -80,6 +80,11 @@ impl Event {
         Self::whole([self.into_bytes(), other.into_bytes()].concat())
     }
 
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(Bytes::len).sum()
+    }
+
     /// Its bytes in one piece.
     pub(super) fn into_bytes(self) -> Bytes {
         self.0.concat().into()

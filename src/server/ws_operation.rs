@@ -85,10 +85,11 @@ async fn begin<E: Endpoint>(
         let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
         return Ok(Some(Box::new(following)));
     }
+    let room = served.answers.room(&served.endpoint, &ready).await?;
     let answer = served.work.execute(&served.endpoint, ready).await;
     if is_request_error(&answer) {
         return outbox.error(&answer.errors).await.map(|()| None);
     }
-    outbox.next(&answer).await?;
+    outbox.answer(&answer, room).await?;
     outbox.complete().await.map(|()| None)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{LockType, Query};
-use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Set, UpdateMany};
+use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Select, Set, UpdateMany};
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
@@ -152,14 +152,41 @@ fn settled(row: &Model) -> Option<Settled> {
     Some(Settled { version: row.settled_version? as u64, status: row.settled_status? })
 }
 
+/// Alerts as answers show them: of each title no more than its start. They are never to be saved.
+fn shown() -> Select<Entity> {
+    let read = |column: &Column| !matches!(column, Column::Title | Column::TitleFolded);
+    Entity::find()
+        .select_only()
+        .columns(<Column as sea_orm::Iterable>::iter().filter(read))
+        .expr_as(super::text::start_of("alert", "title"), "title")
+        .expr_as(Expr::cust("''"), "title_folded")
+}
+
 impl Reader {
-    /// The alerts of these ids, in no order.
+    /// The alerts of these ids, whole, in no order.
     pub async fn alerts(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
+        Box::pin(self.alerts_of(Entity::find(), ids)).await
+    }
+
+    /// The alerts of these ids as answers show them, in no order. A title that goes on has its first
+    /// [`START_CHARS`](crate::domain::title::START_CHARS) characters.
+    pub async fn alerts_to_show(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
+        Box::pin(self.alerts_of(shown(), ids)).await
+    }
+
+    async fn alerts_of(&self, read: Select<Entity>, ids: &[AlertId]) -> Result<Vec<Alert>> {
         let mut rows = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
-            rows.extend(Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?);
+            let of_these = Column::Id.is_in(ids.iter().map(|id| id.0));
+            rows.extend(read.clone().filter(of_these).all(self.conn()).await?);
         }
         self.complete_alerts(rows).await
+    }
+
+    /// The whole title of an alert.
+    pub async fn whole_alert_title(&self, id: AlertId) -> Result<Option<String>> {
+        let title = Entity::find().select_only().column(Column::Title).filter(Column::Id.eq(id.0));
+        Ok(title.into_tuple().one(self.conn()).await?)
     }
 
     /// The alerts of these keys (provider, the provider's id), in no order.
@@ -176,14 +203,14 @@ impl Reader {
         self.complete_alerts(rows).await
     }
 
-    /// A page of the alerts that a filter meets, by id: in the order they came in.
+    /// A page of the alerts that a filter meets, as answers show them, by id: in the order they came in.
     pub async fn alerts_page(
         &self,
         filter: &AlertFilter,
         span: Span<AlertId>,
         newest_first: bool,
     ) -> Result<Vec<Alert>> {
-        let mut query = Entity::find().filter(condition(filter));
+        let mut query = shown().filter(condition(filter));
         let (low, high) = if newest_first { (span.before, span.after) } else { (span.after, span.before) };
         if let Some(low) = low {
             query = query.filter(Column::Id.gt(low.0));
@@ -234,7 +261,7 @@ impl Reader {
         );
         let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
         let ids = found.iter().map(|row| row.try_get_by_index(0).map(AlertId)).collect::<Result<Vec<_>, _>>()?;
-        let mut alerts = self.alerts(&ids).await?;
+        let mut alerts = self.alerts_to_show(&ids).await?;
         alerts.sort_by_key(|alert| alert.id);
         let mut by_incident: HashMap<IncidentId, Vec<Alert>> = HashMap::new();
         for alert in alerts {

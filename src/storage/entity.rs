@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
-use sea_orm::{QueryOrder, Set, UpdateMany};
+use sea_orm::{ActiveEnum, QueryOrder, Set, UpdateMany};
 
 use super::incident::row as incident;
 use super::{IDS_PER_STATEMENT, Reader, Tx, statement};
 use crate::domain::alert::Alert;
-use crate::domain::entity::{Entity as NamedEntity, EntityKey, EntityKind, Verdict, key};
+use crate::domain::entity::{CASELESS, Entity as NamedEntity, EntityKey, EntityKind, ONE_FORM, Verdict, key};
 use crate::domain::incident::Incident;
 use crate::domain::summary::OPEN;
 use crate::domain::{AlertId, IncidentId, Result};
@@ -99,6 +99,18 @@ impl EntitySpan {
     }
 }
 
+/// What alerts of one incident name together: `e` is what one of them names. It says in SQL what [`NamedEntity::identity`] says:
+/// `lower` minds ASCII's letters only, on PostgreSQL by the column's collation.
+fn identity() -> String {
+    let list =
+        |kinds: &[EntityKind]| kinds.iter().map(|kind| format!("'{}'", kind.to_value())).collect::<Vec<_>>().join(", ");
+    format!(
+        "CASE WHEN e.kind IN ({}) OR (e.kind IN ({}) AND lower(e.value) = e.value_key) THEN e.value_key ELSE e.value END",
+        list(&ONE_FORM),
+        list(&CASELESS)
+    )
+}
+
 impl Reader {
     /// The entities of these alerts, each list in the provider's order.
     pub(super) async fn named_entities(&self, alerts: &[Uuid]) -> Result<HashMap<Uuid, Vec<NamedEntity>>> {
@@ -130,12 +142,13 @@ impl Reader {
                 SELECT a.incident_id, e.kind, MIN(e.value) AS value, MAX(e.verdict) AS verdict,
                     COUNT(DISTINCT e.alert_id) AS alerts,
                     ROW_NUMBER() OVER (PARTITION BY a.incident_id ORDER BY COALESCE(MAX(e.verdict), 0) DESC,
-                        COUNT(DISTINCT e.alert_id) DESC, e.kind, e.value_key) AS place
+                        COUNT(DISTINCT e.alert_id) DESC, e.kind, e.value_key, MIN(e.value)) AS place
                 FROM alert_entity e JOIN alert a ON a.id = e.alert_id
                 WHERE a.incident_id IN ({})
-                GROUP BY a.incident_id, e.kind, e.value_key
+                GROUP BY a.incident_id, e.kind, e.value_key, {identity}
              ) AS ranked WHERE place <= {limit} ORDER BY incident_id, place",
-            super::places(incidents.len())
+            super::places(incidents.len()),
+            identity = identity()
         );
         let values = incidents.iter().map(|id| id.0.into());
         let rows = self.conn().query_all_raw(statement(self, &sql, values)).await?;
@@ -160,7 +173,9 @@ impl Reader {
              FROM incident_entity h LEFT JOIN alert_entity e
                 ON e.alert_id = h.alert_id AND e.kind = h.kind AND e.value_key = h.value_key
              WHERE h.incident_id = $1 AND h.from_version <= $2 AND (h.to_version IS NULL OR h.to_version > $2)
-             GROUP BY h.kind, h.value_key ORDER BY COUNT(DISTINCT h.alert_id) DESC, h.kind, h.value_key LIMIT {limit}"
+             GROUP BY h.kind, h.value_key, {identity}
+             ORDER BY COUNT(DISTINCT h.alert_id) DESC, h.kind, h.value_key, MIN(e.value) LIMIT {limit}",
+            identity = identity()
         );
         let values = [incident.0.into(), (version as i64).into()];
         let rows = self.conn().query_all_raw(statement(self, &sql, values)).await?;
@@ -234,7 +249,9 @@ impl Tx {
             .and_where(incident::Column::DeletedAt.is_null())
             .to_owned();
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
+            // An alert may name several that are compared alike.
             let copied = Query::select()
+                .distinct()
                 .expr(Expr::value(incident.0))
                 .column(named::Column::AlertId)
                 .column(named::Column::Kind)

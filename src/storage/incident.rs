@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType};
-use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, QuerySelect, Set};
+use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, QuerySelect, Select, Set};
 
 use super::{Reader, Tx, statement};
 use crate::domain::account::{ActorImage, Owner, OwnerId};
@@ -226,8 +226,36 @@ fn to_row(incident: &Incident, created_input: Option<Vec<u8>>) -> Result<Model> 
     })
 }
 
+/// Incidents as answers show them: of each title no more than its start, and nothing of what only filters read. They are
+/// never to be saved.
+pub(super) fn shown() -> Select<Entity> {
+    let read = |column: &Column| !matches!(column, Column::Title | Column::TitleFolded | Column::DescriptionFolded);
+    Entity::find()
+        .select_only()
+        .columns(<Column as sea_orm::Iterable>::iter().filter(read))
+        .expr_as(super::text::start_of("incident", "title"), "title")
+        .expr_as(Expr::cust("''"), "title_folded")
+        .expr_as(Expr::cust("NULL"), "description_folded")
+}
+
 impl Reader {
-    /// The incidents of these ids, deleted ones included, in no order.
+    /// The incidents of these ids as answers show them, deleted ones included, in no order. A title that goes on has its first
+    /// [`START_CHARS`](title::START_CHARS) characters.
+    pub async fn incidents_to_show(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
+        self.complete(rows).await
+    }
+
+    /// The whole title of an incident, deleted or not.
+    pub async fn whole_title(&self, id: IncidentId) -> Result<Option<String>> {
+        let title = Entity::find().select_only().column(Column::Title).filter(Column::Id.eq(id.0));
+        Ok(title.into_tuple().one(self.conn()).await?)
+    }
+
+    /// The incidents of these ids, whole, deleted ones included, in no order.
     pub async fn incidents(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -255,7 +283,7 @@ impl Reader {
         Ok(found.filter(|incident| incident.deleted_at.is_none()))
     }
 
-    /// The incident that this number leads to: of one that was merged, the one that holds now what it held. A deleted one
+    /// The incident that this number leads to, as answers show it: of one that was merged, the one that holds now what it held. A deleted one
     /// is none; where that is the end of a row of merges, the number leads to the last one before it.
     pub async fn incident_by_number(&self, number: i64) -> Result<Option<Incident>> {
         // No circle: who is merged into another takes no other in.
@@ -267,7 +295,7 @@ impl Reader {
              ) SELECT id FROM merged ORDER BY place DESC LIMIT 1";
         let found = self.conn().query_one_raw(statement(self, sql, [number.into()])).await?;
         let Some(found) = found else { return Ok(None) };
-        self.incident(IncidentId(found.try_get_by_index(0)?)).await
+        Ok(self.incidents_to_show(&[IncidentId(found.try_get_by_index(0)?)]).await?.pop())
     }
 
     /// The incident of this number, deleted or not.

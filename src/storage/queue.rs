@@ -247,7 +247,7 @@ pub struct Facet<T> {
 impl Reader {
     /// A stretch of a queue.
     pub async fn queue_page(&self, request: &PageRequest) -> Result<Page> {
-        let mut query = Entity::find().filter(filter::queue(&request.filter));
+        let mut query = super::incident::shown().filter(filter::queue(&request.filter));
         if let Some(after) = &request.after {
             query = query.filter(request.side(after, true));
         }

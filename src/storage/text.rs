@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::ExprTrait;
-use sea_orm::{Condition, Set};
+use sea_orm::sea_query::{ExprTrait, SimpleExpr};
+use sea_orm::{Condition, QuerySelect, Set};
 
 use super::{Reader, Tx};
 use crate::domain::incident::{Incident, TextField};
+use crate::domain::title::START_CHARS;
 use crate::domain::{IncidentId, Result};
 
 mod row {
@@ -34,9 +35,24 @@ mod row {
 /// Which long text: of whom, which, set by which version.
 pub type TextKey = (IncidentId, TextField, u64);
 
+/// The start of a title in a column of this table, as much of it as is ever shown: a title may have two million characters,
+/// and a page a hundred of them. Both databases count characters.
+pub(super) fn start_of(table: &str, column: &str) -> SimpleExpr {
+    Expr::cust(format!("substr(\"{table}\".\"{column}\", 1, {START_CHARS})"))
+}
+
 impl Reader {
-    /// These long texts.
+    /// These long texts, whole.
     pub async fn long_texts(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>> {
+        self.texts(keys, Expr::col((row::Entity, row::Column::Text))).await
+    }
+
+    /// The first characters of these long texts, one more than a title shows.
+    pub async fn long_text_starts(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>> {
+        self.texts(keys, start_of("incident_text", "text")).await
+    }
+
+    async fn texts(&self, keys: &[TextKey], read: SimpleExpr) -> Result<HashMap<TextKey, String>> {
         let mut texts = HashMap::new();
         for keys in keys.chunks(super::ALTERNATIVES_MAX) {
             let any = keys.iter().fold(Condition::any(), |any, (incident, field, version)| {
@@ -47,7 +63,13 @@ impl Reader {
                         .and(row::Column::Version.eq(*version as i64)),
                 )
             });
-            let rows = row::Entity::find().filter(any).all(self.conn()).await?;
+            let rows = row::Entity::find()
+                .select_only()
+                .columns([row::Column::IncidentId, row::Column::Field, row::Column::Version])
+                .expr_as(read.clone(), "text")
+                .filter(any)
+                .all(self.conn())
+                .await?;
             let keyed =
                 rows.into_iter().map(|row| ((IncidentId(row.incident_id), row.field, row.version as u64), row.text));
             texts.extend(keyed);

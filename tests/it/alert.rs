@@ -16,6 +16,7 @@ each_database!(
     an_incident_follows_its_alerts,
     an_alert_moves_only_when_told_and_both_incidents_say_so,
     entities_are_grouped_with_their_worst_verdict,
+    what_is_compared_alike_is_kept_apart,
     an_alert_is_updated_by_hand_and_its_incident_says_so,
     alerts_are_found_by_every_condition,
 );
@@ -382,6 +383,79 @@ async fn entities_are_grouped_with_their_worst_verdict(database: TestDatabase) {
     desk.act("unlinkAlerts", json!({ "incidentId": id, "alerts": [made["alerts"][1]["id"]] })).await;
     let groups = desk.data(query, json!({ "id": id })).await["incident"]["entities"].take();
     assert_eq!(groups[1]["entities"], json!([{ "value": "WS-É", "verdict": "SUSPICIOUS", "alertCount": 2 }]));
+}
+
+async fn what_is_compared_alike_is_kept_apart(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let named = |kind: &str, value: &str| json!({ "kind": kind, "value": value });
+    let entities = [
+        named("USER", "Müller"),
+        named("USER", "Muller"),
+        named("URL", "https://e.example/A"),
+        named("URL", "https://e.example/a"),
+        named("PROCESS", "tar -C / -xf x"),
+        named("PROCESS", "tar -c / -xf x"),
+        named("DOMAIN", "exämple.com"),
+        named("DOMAIN", "example.com"),
+        named("IP", "2001:DB8:0::1"),
+    ];
+    let folded = [named("DOMAIN", "EXAMPLE.com"), named("IP", "2001:db8::1")];
+    let all = [&entities[..], &folded].concat();
+    let made = desk.ingest(vec![report("1", json!({ "entities": all }))], json!({ "newIncident": true })).await;
+    let (alert, incident) =
+        (made["alerts"][0]["id"].as_str().expect("an id"), made["incident"]["id"].as_str().expect("an id"));
+    let pairs = |list: &Value| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let mut pairs: Vec<_> =
+            list.as_array().expect("a list").iter().map(|it| (text(&it["kind"]), text(&it["value"]))).collect();
+        pairs.sort();
+        pairs
+    };
+    let expected = pairs(&json!(entities));
+    assert_eq!(
+        pairs(&desk.alert(alert).await["entities"]),
+        expected,
+        "what differs is kept, what is one thing is not doubled"
+    );
+    let again = desk.ingest(vec![report("1", json!({ "entities": all }))], Value::Null).await;
+    assert_eq!(again["unchanged"], 1);
+    let held = |groups: &Value| {
+        let groups = groups.as_array().expect("groups").iter();
+        let each = groups.flat_map(|group| {
+            let values = group["entities"].as_array().expect("entities").iter();
+            values.map(|it| json!({ "kind": group["kind"], "value": it["value"] })).collect::<Vec<_>>()
+        });
+        pairs(&json!(each.collect::<Vec<_>>()))
+    };
+    let position = desk.data("{ incidents(first: 0) { position } }", json!({})).await["incidents"]["position"].take();
+    let read = desk
+        .data(
+            "query($id: ID!, $position: String!) { incident(id: $id) { entities { kind entities { value } } }
+                incidentAsOf(id: $id, moment: { position: $position }) { entities { kind entities { value } } } }",
+            json!({ "id": incident, "position": position }),
+        )
+        .await;
+    assert_eq!(held(&read["incident"]["entities"]), expected);
+    assert_eq!(held(&read["incidentAsOf"]["entities"]), expected);
+    for value in ["MULLER", "müller", "https://e.example/A", "TAR -C / -xf x", "2001:0db8:0:0::0:1", "Example.COM"] {
+        let found = desk
+            .data(
+                "query($entity: [EntityFilterInput!]) { incidents(filter: { entity: $entity }) { totalCount }
+                    alerts(filter: { entity: $entity }) { totalCount } }",
+                json!({ "entity": [{ "value": value }] }),
+            )
+            .await;
+        assert_eq!(
+            (&found["incidents"]["totalCount"], &found["alerts"]["totalCount"]),
+            (&json!(1), &json!(1)),
+            "{value}"
+        );
+    }
+    // Moved, unlinked and merged like any other.
+    let other = desk.incident("Other").await;
+    desk.act("linkAlerts", json!({ "incidentId": other, "alerts": [alert], "move": true })).await;
+    desk.act("unlinkAlerts", json!({ "incidentId": other, "alerts": [alert] })).await;
+    assert_eq!(pairs(&desk.alert(alert).await["entities"]), expected);
 }
 
 async fn an_alert_is_updated_by_hand_and_its_incident_says_so(database: TestDatabase) {

@@ -19,7 +19,8 @@ each_database!(
 );
 
 /// Every field that an incident has at rest and as of then.
-const FIELDS: &str = "id number reference version title titleGenerated description severity computedSeverity
+const FIELDS: &str =
+    "id number reference version title titleTruncated fullTitle titleGenerated description severity computedSeverity
     severityOverride status classification { kind threat activity reason } owner { id kind account }
     tags { name kind } resolution { note at by { account name } } alertCount commentCount products providers
     createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo

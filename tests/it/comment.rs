@@ -9,6 +9,7 @@ use crate::support::triage::{each, laid_over};
 each_database!(
     a_comment_is_edited_by_its_author_and_deleted_by_a_manager_too,
     a_comment_is_markdown_in_and_safe_html_out,
+    what_is_pasted_into_a_comment_is_shown,
     comments_are_paged_both_ways,
 );
 
@@ -77,11 +78,42 @@ async fn a_comment_is_markdown_in_and_safe_html_out(database: TestDatabase) {
     let written = desk.act("addComment", json!({ "incidentId": incident, "body": evil })).await;
     assert_eq!(written["comment"]["body"], evil);
     let html = written["comment"]["html"].as_str().expect("html").to_lowercase();
-    for kept in ["<strong>bold</strong>", "<table>", "<img src=\"https://files.example/a.png\""] {
+    for kept in [
+        "<strong>bold</strong>",
+        "<table>",
+        "&lt;script&gt;alert(1)&lt;/script&gt;",
+        "x (javascript:alert(1))",
+        "&lt;img src=x onerror=alert(1)&gt;",
+        "&lt;svg&gt;&lt;style&gt;&lt;!--&lt;/style&gt;",
+        "image not loaded: shot \u{2197} files.example</a>",
+    ] {
         assert!(html.contains(kept), "{kept} in {html}");
     }
-    for sign in ["<script", "onerror=", "=\"javascript", "=\"vbscript", "<svg", "<style"] {
+    for sign in ["<script", "<img", "=\"javascript", "=\"vbscript", "<svg", "<style"] {
         assert!(!html.contains(sign), "{sign} in {html}");
+    }
+}
+
+async fn what_is_pasted_into_a_comment_is_shown(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let incident = desk.incident("Pasted").await;
+    for (body, html) in [
+        ("SELECT * FROM a WHERE b<c AND d>e", "<p>SELECT * FROM a WHERE b&lt;c AND d&gt;e</p>\n"),
+        ("from=<root@corp.example>, to=<EVIL>", "<p>from=&lt;root@corp.example&gt;, to=&lt;EVIL&gt;</p>\n"),
+        ("[4711]: denied", "<pre>&#91;4711&#93;&#58;&#32;denied</pre>"),
+    ] {
+        let written = desk.act("addComment", json!({ "incidentId": incident, "body": body })).await;
+        let shown = written["comment"]["html"].as_str().expect("HTML");
+        let without_links = shown.replace("<a href=\"mailto:root@corp.example\" title=\"mailto:root@corp.example\" class=\"external\" rel=\"noopener noreferrer nofollow\">", "");
+        assert_eq!(without_links.replace("</a>", ""), html, "{body} became {shown}");
+    }
+    let xml = "<Event>\n  <System>\n    <EventID>4624</EventID>\n  </System>\n\n  <EventData Name='x'/>\n</Event>";
+    let written = desk.act("addComment", json!({ "incidentId": incident, "body": xml })).await;
+    let shown = written["comment"]["html"].as_str().expect("HTML");
+    for piece in
+        ["&lt;Event&gt;", "&lt;EventID&gt;4624&lt;/EventID&gt;", "&lt;EventData Name='x'/&gt;", "&lt;/Event&gt;"]
+    {
+        assert!(shown.contains(piece), "{piece} in {shown}");
     }
 }
 

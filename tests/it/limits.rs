@@ -23,16 +23,15 @@ async fn a_title_of_a_megabyte_goes_in_and_comes_back(database: TestDatabase) {
     assert!(title.len() > 1_000_000);
     let made = desk.create(json!({ "title": title })).await;
     let id = made["id"].as_str().expect("an id");
-    assert!(made["title"] == title.as_str());
+    let start = |title: &str| title.chars().take(1_000).collect::<String>();
+    assert!(made["title"] == start(&title));
     let longer = format!("{title}!");
     desk.act("renameIncident", json!({ "incidentId": id, "title": longer })).await;
-    let queue = desk.data("{ incidents { nodes { title } } }", json!({})).await;
-    assert!(queue["incidents"]["nodes"][0]["title"] == longer.as_str());
+    let queue = desk.data("{ incidents { nodes { fullTitle } } }", json!({})).await;
+    assert!(queue["incidents"]["nodes"][0]["fullTitle"] == longer.as_str());
     let log = desk.log(id).await;
-    assert!(log[0]["entries"][1]["textAfter"] == title.as_str());
-    assert!(
-        log[1]["entries"][0]["textBefore"] == title.as_str() && log[1]["entries"][0]["textAfter"] == longer.as_str()
-    );
+    assert!(log[0]["entries"][1]["textAfter"] == start(&title));
+    assert!(log[1]["entries"][0]["textBefore"] == start(&title));
     let found = desk.data("{ incidents(filter: { text: \"unicode 漢\" }) { totalCount } }", json!({})).await;
     assert_eq!(found["incidents"]["totalCount"], 1);
     desk.act("addTags", json!({ "incidentId": id, "tags": ["small"] })).await;

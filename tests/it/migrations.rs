@@ -15,10 +15,14 @@ each_database!(
     four_nodes_that_start_at_once_take_turns,
     a_second_migration_changes_nothing,
     comments_written_before_merges_keep_their_order_and_texts,
+    addresses_of_old_desks_are_found_in_every_form,
 );
 
 /// How many migrations there were before incidents could be merged.
 const BEFORE_MERGES: u32 = 6;
+
+/// How many migrations there were before an IPv6 address had one form.
+const BEFORE_ADDRESSES: u32 = 13;
 
 async fn store(database: &TestDatabase) -> Store {
     let options = StoreOptions {
@@ -106,4 +110,63 @@ async fn comments_written_before_merges_keep_their_order_and_texts(database: Tes
         comment(json!([text(3, "Sender is blocked")])),
     ]);
     assert_eq!(read.await["incident"], json!({ "id": incident, "comments": { "nodes": comments } }));
+}
+
+async fn addresses_of_old_desks_are_found_in_every_form(database: TestDatabase) {
+    let raw = database.connect().await;
+    Migrator::up(&raw, Some(BEFORE_ADDRESSES)).await.expect("the schema of before");
+    let id = |n: u8| match database.kind {
+        Kind::Sqlite => format!("x'0198c0de0000700080000000000000{n:02x}'"),
+        Kind::Postgres => format!("'0198c0de-0000-7000-8000-0000000000{n:02x}'"),
+    };
+    let (incident, alert, at) = (id(1), id(2), "'2026-11-20T09:00:00+00:00'");
+    for statement in [
+        format!(
+            "INSERT INTO incident (id, number, version, title, title_key, title_folded, title_version, title_generated,
+                description_version, severity, computed_severity, status, alert_count, comment_count, products, providers,
+                created_at, updated_at)
+             VALUES ({incident}, 1, 1, 'Tunnel', 'tunnel', 'tunnel', 1, false, 1, 3, 3, 1, 1, 0, '[]', '[]', {at}, {at})"
+        ),
+        format!(
+            "INSERT INTO alert (id, provider, provider_alert_id, title, title_folded, severity, status, techniques, incident_id,
+                created_at, updated_at)
+             VALUES ({alert}, 'Sensor', '1', 'Tunnel', 'tunnel', 3, 1, '[]', {incident}, {at}, {at})"
+        ),
+        format!(
+            "INSERT INTO alert_entity (alert_id, ordinal, kind, value, value_key)
+             VALUES ({alert}, 0, 'IP', '2001:DB8:0:0::1', '2001:db8:0:0::1'), ({alert}, 1, 'IP', '2001:db8::1', '2001:db8::1'),
+                ({alert}, 2, 'FILE', 'c:a:b', 'c:a:b')"
+        ),
+        format!(
+            "INSERT INTO incident_entity (incident_id, alert_id, kind, value_key, from_version, open)
+             VALUES ({incident}, {alert}, 'IP', '2001:db8:0:0::1', 1, true), ({incident}, {alert}, 'IP', '2001:db8::1', 1, true),
+                ({incident}, {alert}, 'FILE', 'c:a:b', 1, true)"
+        ),
+    ] {
+        raw.execute_unprepared(&statement).await.expect("rows of before");
+    }
+    let desk = TestDesk::open(&database).await;
+    for value in ["2001:db8::1", "2001:0DB8:0::0:1", "c:a:b"] {
+        let found = desk
+            .data(
+                "query($entity: [EntityFilterInput!]) { incidents(filter: { entity: $entity }) { totalCount }
+                    alerts(filter: { entity: $entity }) { totalCount } }",
+                json!({ "entity": [{ "value": value }] }),
+            )
+            .await;
+        assert_eq!(
+            (&found["incidents"]["totalCount"], &found["alerts"]["totalCount"]),
+            (&json!(1), &json!(1)),
+            "{value}"
+        );
+    }
+    let held =
+        desk.data("{ incident(number: 1) { entities { kind entities { value alertCount } } } }", json!({})).await;
+    assert_eq!(
+        held["incident"]["entities"],
+        json!([
+            { "kind": "IP", "entities": [{ "value": "2001:DB8:0:0::1", "alertCount": 1 }] },
+            { "kind": "FILE", "entities": [{ "value": "c:a:b", "alertCount": 1 }] },
+        ])
+    );
 }

@@ -99,9 +99,24 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// A document whose frames are large where a title is [`long`]: a hundred kilobytes.
+fn wide() -> String {
+    let again: String = (0..24).map(|n| format!("again{n}: title ")).collect();
+    QUEUE.replace("version title", &format!("version title {again}"))
+}
+
+/// A title of 4 KB, of which all is shown.
+fn long(number: usize) -> String {
+    format!("{number} {}", "🦀".repeat(990))
+}
+
 /// A stream that has said `Live`.
 async fn live(desk: &TestDesk, variables: Value) -> Following {
-    let mut stream = desk.follow(QUEUE, variables).await;
+    live_of(desk, QUEUE, variables).await
+}
+
+async fn live_of(desk: &TestDesk, document: &str, variables: Value) -> Following {
+    let mut stream = desk.follow(document, variables).await;
     stream.items_until("Live").await;
     stream
 }
@@ -245,19 +260,20 @@ async fn a_member_that_never_reads_is_closed_and_the_others_notice_nothing(datab
     let counters = settings.groups.counters.clone();
     let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
     let id = desk.incident("Busy").await;
-    let mut quick = live(&desk, json!({})).await;
+    let document = wide();
+    let mut quick = live_of(&desk, &document, json!({})).await;
     let url = format!("{}/graphql", desk.url.replacen("http", "ws", 1));
     let mut silent = Socket::narrow(&url, "graphql-transport-ws").await;
     silent.init(json!({})).await;
-    let payload = json!({ "query": QUEUE, "variables": {} });
+    let payload = json!({ "query": document, "variables": {} });
     silent.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
     until("both are members", || counters.members() == 2).await;
     let (alone, mut written) = (counters.alone(), 0);
     let mut write = async || {
-        rename(&desk, &id, &format!("{written} {}", "x".repeat(200_000))).await;
+        rename(&desk, &id, &long(written)).await;
         let title = quick.change().await["row"]["title"].take();
         let title = title.as_str().expect("a title");
-        assert_eq!(title.trim_end_matches('x').trim(), written.to_string(), "the other misses none, in order");
+        assert_eq!(title.trim_end_matches('🦀').trim(), written.to_string(), "the other misses none, in order");
         written += 1;
     };
     // Until the connection of the silent one is full and its time is up.
@@ -305,6 +321,7 @@ async fn both_subprotocols_share_the_bytes(database: TestDatabase) {
 }
 
 async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) {
+    const FRAMES: usize = 160;
     let mut settings = Settings::default();
     settings.groups.tail_frames = 4;
     // Nobody is closed here for being slow.
@@ -315,17 +332,18 @@ async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) 
     let heartbeat = Duration::from_secs(600);
     let desk = TestDesk::open_with(&database, Options { settings, heartbeat, ..Options::default() }).await;
     let id = desk.incident("Busy").await;
-    let mut quick = live(&desk, json!({})).await;
-    let mut slow = live(&desk, json!({})).await;
+    let document = wide();
+    let mut quick = live_of(&desk, &document, json!({})).await;
+    let mut slow = live_of(&desk, &document, json!({})).await;
     let alone = counters.alone();
     let mut seen = Vec::new();
     // More than the sockets' buffers and the outbox take.
-    for number in 0..40 {
-        rename(&desk, &id, &format!("{number} {}", "x".repeat(400_000))).await;
+    for number in 0..FRAMES {
+        rename(&desk, &id, &long(number)).await;
         seen.push(quick.change().await);
     }
     let mut late = Vec::new();
-    while late.len() < 40 {
+    while late.len() < FRAMES {
         late.push(slow.change().await);
     }
     assert_eq!(

@@ -38,8 +38,14 @@ pub const LISTS: [(&str, usize); 25] = [
 /// Fields that take more work than others, and how many others: Markdown is rendered, a log is folded, the rows of a bookmark
 /// are long, what is unread is counted over a whole queue; similar incidents take a look at up to a hundred entities, under a
 /// millisecond each time on an ordinary incident.
-const DEAR: [(&str, usize); 5] =
-    [("html", 20), ("incidentAsOf", 1_000), ("rows", 250), ("similar", 1_000), ("unreadCount", 250)];
+const DEAR: [(&str, usize); 6] = [
+    ("fullTitle", 250),
+    ("html", 20),
+    ("incidentAsOf", 1_000),
+    ("rows", 250),
+    ("similar", 1_000),
+    ("unreadCount", 250),
+];
 
 /// The arguments that say how many things a field answers with.
 const SIZES: [&str; 3] = ["first", "last", "ids"];

@@ -64,9 +64,15 @@ function describe(number: number, result: object): Item {
     number,
     at: new Date().toLocaleTimeString([], { hour12: false }),
     label: errors ? 'errors' : typeof kind === 'string' ? kind : (Object.keys(data ?? {})[0] ?? 'item'),
-    line: JSON.stringify(value, (key, inner) => (key === '__typename' ? undefined : inner)) ?? '',
-    text: JSON.stringify(result, null, 2),
+    line: inEscapes(JSON.stringify(value, (key, inner) => (key === '__typename' ? undefined : inner)) ?? ''),
+    text: inEscapes(JSON.stringify(result, null, 2)),
   };
+}
+
+/** Characters that turn letters around or cannot be seen, as JSON may write them: a title is shown as what it is. */
+function inEscapes(json: string): string {
+  const hidden = /[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
+  return json.replace(hidden, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }
 
 export function TapeView() {

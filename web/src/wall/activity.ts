@@ -102,14 +102,24 @@ export const changeRows: Rows<Change> = {
     row.dataset.position = change.position;
     const { verb, rest } = inWords(change);
     const [actor, reference, title] = [document.createElement('b'), document.createElement('b'), document.createElement('span')];
+    // What people wrote keeps its direction to itself.
+    actor.dir = title.dir = 'auto';
     actor.textContent = change.actor.name;
     reference.textContent = `INC-${change.incidentNumber}`;
     title.textContent = headline(change.incident?.title ?? '');
-    part(row, 'p').replaceChildren(actor, ` ${verb} `, reference, rest ? ` ${rest}  ` : '  ', title);
+    part(row, 'p').replaceChildren(actor, ` ${verb} `, reference, ...outcome(rest), title);
     say(row, 'time', clock.format(new Date(change.at)));
     part(row, '.mark').innerHTML = change.incident ? shape(change.incident.severity) : '';
   },
 };
+
+/** What came of it, apart from what stands beside it: a name may be in it. */
+function outcome(rest: string | undefined): (string | Node)[] {
+  if (!rest) return ['  '];
+  const said = document.createElement('bdi');
+  said.textContent = rest;
+  return [' ', said, '  '];
+}
 
 /** The weightiest of what was done: `resolved … as phishing`, `took`, `assigned … to Second line`. */
 export function inWords({ actor, entries }: Change): Phrase {

@@ -9,7 +9,9 @@ export const SEVERITIES: readonly Severity[] = ['HIGH', 'MEDIUM', 'LOW', 'INFORM
 export interface Incident extends Row {
   reference: string;
   number: number;
+  /** Its first 1,000 characters. */
   title: string;
+  titleTruncated: boolean;
   severity: Severity;
   status: 'NEW' | 'ACTIVE' | 'RESOLVED' | 'REDIRECTED';
   owner: { id: string; name: string } | null;
@@ -17,7 +19,7 @@ export interface Incident extends Row {
   createdAt: string;
 }
 
-export const FIELDS = 'reference number title severity status owner { id name } alertCount createdAt';
+export const FIELDS = 'reference number title titleTruncated severity status owner { id name } alertCount createdAt';
 
 /** The least height of a row, in rem: two lines of title, one of facts. */
 const ROW_REM = 7;
@@ -72,8 +74,8 @@ export function incidentRows(entered: (id: string) => boolean, holds: (id: strin
     make: () => {
       const row = document.createElement('li');
       row.className = 'incident';
-      row.innerHTML = `<span class="mark"></span><p class="title"></p>
-        <p class="facts"><b class="reference"></b><span class="owner"></span><span class="counts"></span></p>
+      row.innerHTML = `<span class="mark"></span><p class="title" dir="auto"></p>
+        <p class="facts"><b class="reference"></b><span class="owner" dir="auto"></span><span class="counts"></span></p>
         <p class="when"><time></time><span class="status"></span></p>`;
       return row;
     },
@@ -86,7 +88,7 @@ export function incidentRows(entered: (id: string) => boolean, holds: (id: strin
       if (row.dataset.version !== undefined) flash(row);
       row.dataset.version = version;
       part(row, '.mark').innerHTML = shape(incident.severity);
-      say(row, '.title', headline(incident.title));
+      say(row, '.title', headline(incident.title) + (incident.titleTruncated ? '…' : ''));
       say(row, '.reference', incident.reference);
       say(row, '.owner', incident.owner?.name ?? 'unassigned');
       part(row, '.owner').classList.toggle('nobody', incident.owner === null);

@@ -19,7 +19,7 @@ export const shareRows: Rows<Share> = {
   make: () => {
     const row = document.createElement('li');
     row.className = 'share';
-    row.innerHTML = '<span class="who"></span><span class="bar"><i></i></span><b></b>';
+    row.innerHTML = '<span class="who" dir="auto"></span><span class="bar"><i></i></span><b></b>';
     return row;
   },
   draw: (row, { id, name, count, percent }) => {

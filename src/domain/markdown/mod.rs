@@ -1,4 +1,8 @@
-//! Markdown, as far as rules read it: which attachments a text shows, and when a text is not read as Markdown at all.
+//! Markdown, as far as rules read it: which attachments a text shows, what may lead where, and when a text is not read as
+//! Markdown at all.
+
+mod safe;
+mod whole;
 
 use std::sync::LazyLock;
 
@@ -6,6 +10,9 @@ use comrak::nodes::NodeValue;
 use comrak::{Arena, Node, Options, parse_document};
 
 use super::AttachmentId;
+
+pub use safe::make_safe;
+pub use whole::says_all;
 
 /// How deep blocks and marks may nest before a text is shown as it was typed. Rendering and cleaning take time with the
 /// square of the depth: 15,000 quotes inside each other, a comment of 30,000 characters, take a second. Nobody reads
@@ -61,17 +68,6 @@ pub fn attachments(markdown: &str) -> Vec<AttachmentId> {
         }
     }
     ids
-}
-
-/// Lets the images of a text that name attachments lead to where these are served.
-pub fn resolve_attachments(root: Node<'_>) {
-    for node in root.descendants() {
-        if let NodeValue::Image(image) = &mut node.data.borrow_mut().value
-            && let Some(id) = AttachmentId::parse(&image.url)
-        {
-            image.url = super::attachment::url(id);
-        }
-    }
 }
 
 /// Whether a text nests so deep that it is shown as it was typed.
