@@ -33,6 +33,8 @@ pub mod work;
 pub mod ws;
 mod ws_operation;
 
+use std::time::Duration;
+
 use async_graphql::{Request, Response};
 use axum::Router;
 use axum::extract::State;
@@ -71,6 +73,12 @@ impl Desk {
     pub fn signing(self, key: Option<DeskKey>) -> Self {
         Self { key, ..self }
     }
+
+    /// The same desk, a statement of a request taking at most so long.
+    fn within(mut self, statement: Duration) -> Self {
+        self.app.store = self.app.store.for_requests(statement);
+        self
+    }
 }
 
 impl Endpoint for Desk {
@@ -85,17 +93,19 @@ impl Endpoint for Desk {
     }
 
     async fn execute(&self, request: Request, mutation: Option<MutationState>) -> Response {
-        let request = match mutation {
-            // In the place of the schema's own.
-            Some(mutation) => request.data(App { store: self.app.store.for_mutation(mutation), ..self.app.clone() }),
-            None => request,
-        };
+        let mut app = self.app.clone();
+        if let Some(mutation) = mutation {
+            app.store = app.store.for_mutation(mutation);
+        }
+        // In the place of the schema's own, whose statements have more time.
+        let request = request.data(app);
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
         let response = self.schema.execute(admit_request(request)).await;
         nulls::settle(response, &query, operation_name.as_deref())
     }
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
+        let request = request.data(self.app.clone());
         let (query, operation_name) = (request.query.clone(), request.operation_name.clone());
         let responses = self.schema.execute_stream(admit_request(request));
         Box::pin(responses.map(move |response| nulls::settle(response, &query, operation_name.as_deref())))
@@ -131,6 +141,7 @@ impl Endpoint for Desk {
 /// What asks the desk is answered on the runtime that this is called on, whatever the one that connections live on; whether
 /// the process lives, and the pages, are answered there.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
+    let desk = desk.within(settings.work.statement);
     let origins = settings.origins.clone();
     let api = Router::new()
         .route("/readyz", get(ready))
