@@ -44,12 +44,18 @@ const EXPORT_LINE_BYTES_MAX: u64 = 64 << 20;
 /// process.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
+/// Threads that work, at least: more than one account has turns at once with the usual connections. An operation that computes for
+/// long takes one of them, and the system shares the processors among all.
+const THREADS_MIN: usize = 16;
+
 /// How long the runtime's threads may take to end after all work is done.
 const THREADS_END: Duration = Duration::from_millis(500);
 
 /// Runs a subcommand to its end.
 pub fn run(action: Action) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
+    let threads = std::thread::available_parallelism().map_or(THREADS_MIN, |cores| cores.get().max(THREADS_MIN));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    let runtime = runtime.context("starting the runtime")?;
     let outcome = runtime.block_on(async {
         match action {
             Action::Serve(options) => serve_desk(options).await,
@@ -451,6 +457,7 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
     tokio::spawn(app.clone().work_on_jobs());
     let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
     let desk = Desk::new(app.clone(), graphql::schema(app.clone(), source, serving.limits()));
+    let work = work.with_statement(Duration::from_secs(serving.statement_seconds_max));
     let settings = Settings { work, ..serving.settings() };
     listen::serve(listener, desk.signing(key), settings).await.context("serving")?;
     match tokio::time::timeout(CLOSE_WAIT, close(&app, relay)).await {

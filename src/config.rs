@@ -185,6 +185,10 @@ pub struct Serving {
     /// Days that a client may be away and still go on from its last position. The changes themselves are kept for ever.
     #[arg(long, env = "WATCHFLOOR_STREAM_FLOOR_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub stream_floor_days: u16,
+    /// Seconds that one statement of a request may take before the request is refused; a whole query may take three times as long.
+    /// Jobs, imports, exports and the desk's own work have a minute.
+    #[arg(long, env = "WATCHFLOOR_STATEMENT_SECONDS_MAX", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub statement_seconds_max: u64,
     /// Newest changes kept in memory, for clients that come back: by count.
     #[arg(long, env = "WATCHFLOOR_RING_CHANGES", default_value_t = 20_000, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MEMORY_MAX))]
     pub ring_changes: usize,

@@ -103,7 +103,7 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 ///
 /// Refused: a position that is not one of this log any more. That too is a finding, but of all that lies before it.
 pub async fn verify(store: &Store, from: Option<&Position>, progress: Progress<'_>) -> Result<Outcome> {
-    let reader = store.read().await?;
+    let reader = store.for_verification().read().await?;
     let head = reader.head().await?;
     let (at, hash) = start(&reader, &head, from).await?;
     let total = reader.stored_total(at).await? + reader.incident_total().await? + reader.comment_total().await?;

@@ -44,7 +44,8 @@ async fn begin(desk: &Desk, incident: &str, headers: &HeaderMap) -> Result<Expor
     let named = Named::parse(incident).ok_or_else(|| Error::not_found("incident", incident))?;
     let found = named.find(&desk.app.store).await?.filter(|incident| viewer.reads(incident));
     let found = found.ok_or_else(|| Error::not_found("incident", incident))?;
-    Export::begin(&desk.app.store, found, signing(desk)?, desk.app.clock.now()).await
+    let store = desk.app.store.for_own_work();
+    Export::begin(&store, found, signing(desk)?, desk.app.clock.now()).await
 }
 
 fn signing(desk: &Desk) -> Result<&DeskKey> {

@@ -37,6 +37,7 @@ pub mod ws;
 mod ws_operation;
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_graphql::{Request, Response};
 use axum::Router;
@@ -101,6 +102,12 @@ impl Desk {
         let budget = Arc::new(Budget::new(operation, self.answer_bytes));
         (request.data(budget.clone()), budget, counts)
     }
+
+    /// The same desk, a statement of a request taking at most so long.
+    fn within(mut self, statement: Duration) -> Self {
+        self.app.store = self.app.store.for_requests(statement);
+        self
+    }
 }
 
 impl Endpoint for Desk {
@@ -119,17 +126,17 @@ impl Endpoint for Desk {
     }
 
     async fn execute(&self, request: Request, mutation: Option<MutationState>) -> Response {
-        let request = match mutation {
-            // In the place of the schema's own.
-            Some(mutation) => request.data(App { store: self.app.store.for_mutation(mutation), ..self.app.clone() }),
-            None => request,
-        };
-        let (request, budget, counts) = self.weighed(request);
+        let mut app = self.app.clone();
+        if let Some(mutation) = mutation {
+            app.store = app.store.for_mutation(mutation);
+        }
+        // In the place of the schema's own, whose statements have more time.
+        let (request, budget, counts) = self.weighed(request.data(app));
         budget.settle(self.schema.counting(counts).execute(admit_request(request)).await)
     }
 
     fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
-        let (request, budget, counts) = self.weighed(request);
+        let (request, budget, counts) = self.weighed(request.data(self.app.clone()));
         let responses = self.schema.counting(counts).execute_stream(admit_request(request));
         Box::pin(responses.map(move |response| budget.settle(response)))
     }
@@ -164,6 +171,7 @@ impl Endpoint for Desk {
 /// What asks the desk is answered on the runtime that this is called on, whatever the one that connections live on; whether
 /// the process lives, and the pages, are answered there.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
+    let desk = desk.within(settings.work.statement);
     let origins = settings.origins.clone();
     let desk = desk.weighing(&settings.answers);
     let api = Router::new()

@@ -28,20 +28,35 @@ use crate::storage::MutationState;
 /// How long queries may go on after the signal to stop: most take milliseconds, and a client asks again elsewhere.
 const QUERIES_END: Duration = Duration::from_secs(2);
 
-/// How many operations run at once.
+/// A query may take so many times as long as a statement: most have one that is long, if any.
+const STATEMENTS: u32 = 3;
+
+/// How many operations run at once, and how long they may take.
 #[derive(Clone, Debug)]
 pub struct WorkSettings {
     /// Queries.
     pub reads: TurnSettings,
     /// Mutations.
     pub writes: TurnSettings,
+    /// How long one statement of a request may take. Nothing that a page or a wall asks takes a second; what takes longer is
+    /// refused.
+    pub statement: Duration,
+    /// How long all of a query may take, from its turn on.
+    pub query: Duration,
 }
 
 impl WorkSettings {
     /// As many as so many connections to the database carry; an operation waits as long for its turn as for a connection.
     pub fn over(connections: u32, wait: Duration) -> Self {
         let connections = connections as usize;
-        Self { reads: TurnSettings::of_reads(connections, wait), writes: TurnSettings::of_writes(connections, wait) }
+        let (reads, writes) = (TurnSettings::of_reads(connections, wait), TurnSettings::of_writes(connections, wait));
+        let statement = Duration::from_secs(5);
+        Self { reads, writes, statement, query: statement * STATEMENTS }
+    }
+
+    /// The same with another time for a statement.
+    pub fn with_statement(self, statement: Duration) -> Self {
+        Self { statement, query: statement * STATEMENTS, ..self }
     }
 }
 
@@ -56,13 +71,14 @@ impl Default for WorkSettings {
 pub(super) struct Work {
     reads: Turns,
     writes: Turns,
+    query: Duration,
     shutdown: Shutdown,
 }
 
 impl Work {
     pub(super) fn new(settings: &WorkSettings, shutdown: Shutdown) -> Self {
-        let WorkSettings { reads, writes } = settings.clone();
-        Self { reads: Turns::new(reads), writes: Turns::new(writes), shutdown }
+        let WorkSettings { reads, writes, query, .. } = settings.clone();
+        Self { reads: Turns::new(reads), writes: Turns::new(writes), query, shutdown }
     }
 
     /// Runs a query or a mutation, in its turn.
@@ -83,6 +99,11 @@ impl Work {
         };
         tokio::select! {
             answer = execute(endpoint, ready, None) => Ok(answer),
+            () = tokio::time::sleep(self.query) => {
+                let seconds = self.query.as_secs();
+                let message = format!("this query takes longer than {seconds} s: ask for less at once");
+                Err(Error::limit("query", message, self.query.as_secs() as usize))
+            }
             () = stopped => Err(Error::unavailable("the desk restarts, try again")),
         }
     }

@@ -8,9 +8,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use sea_orm::sqlx::{self, AssertSqlSafe};
+use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::interrupt::CLIENT_LOOK;
 
 /// A little longer than PostgreSQL itself lets a statement run: past this it is not slow, it is gone.
 pub(super) const ANSWER: Duration = Duration::from_secs(65);
@@ -91,7 +95,13 @@ pub(super) fn watchful(options: Options, doubt: &Doubt) -> Options {
                     true => {
                         Err(sqlx::Error::Io(io::Error::other("the server is a standby, which cannot be written to")))
                     }
-                    false => Ok(()),
+                    false => {
+                        let look = format!("SET client_connection_check_interval = '{CLIENT_LOOK}'");
+                        if let Err(error) = sqlx::raw_sql(AssertSqlSafe(look)).execute(&mut *conn).await {
+                            debug!(%error, "PostgreSQL goes on with statements that nobody waits for, up to their time");
+                        }
+                        Ok(())
+                    }
                 }
             })
         })

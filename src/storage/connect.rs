@@ -16,6 +16,7 @@ use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
 use super::bounded::{self, Doubt};
+use super::interrupt::{MIGRATION, OWN_WORK};
 use super::transaction::Pool;
 use super::trouble::Trouble;
 use super::{Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Watch, fault};
@@ -30,7 +31,7 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
 const STATEMENT_CACHE: usize = 500;
 
-/// Longer than any statement of the desk takes; a stuck one must not hold the head of the log.
+/// For what is asked outside of a transaction; each transaction has a time of its own.
 const STATEMENT_TIMEOUT: &str = "60s";
 
 /// Between two statements of a transaction the desk never does for a second; a node that vanished without a word while it
@@ -76,7 +77,7 @@ impl Store {
             (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
         };
         let (options, trouble) = (Arc::new(options), Trouble::default());
-        Ok(Self { writer, reader, options, doubt, trouble, watch: None, mutation: None })
+        Ok(Self { writer, reader, options, doubt, trouble, watch: None, statement: OWN_WORK, mutation: None })
     }
 
     /// Connects as [`Store::connect`] does, and lets `watch` see each statement.
@@ -93,6 +94,8 @@ impl Store {
             let alone = open_postgres(&self.options, &self.doubt, 1).await?;
             let conn = SqlxPostgresConnector::from_sqlx_postgres_pool(alone);
             let outcome = async {
+                let time = MIGRATION.as_secs();
+                conn.execute_unprepared(&format!("SET statement_timeout = '{time}s'")).await?;
                 // Session locks belong to a connection: this pool holds one, and closing it frees the lock.
                 conn.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
                 Migrator::up(&conn, None).await?;

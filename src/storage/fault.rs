@@ -3,6 +3,7 @@
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tracing::{debug, warn};
 
+use super::interrupt::TooLong;
 use crate::domain::Error;
 
 /// What a caller reads whose request met a database that went away. Nothing was changed.
@@ -51,6 +52,9 @@ impl From<DbErr> for Error {
             warn!(%error, "a connection to the database broke off");
             return Self::unavailable(CONNECTION_LOST);
         }
+        if let Some(too_long) = too_long(&error) {
+            return too_long.refusal();
+        }
         if let Some(why) = no_writes(&error) {
             // A write's is told once, where it becomes the desk's trouble.
             debug!(%error, "the database refuses");
@@ -66,6 +70,25 @@ fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
         | DbErr::Exec(RuntimeErr::SqlxError(error))
         | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
         _ => None,
+    }
+}
+
+/// Whether a statement was ended by its time, or because nobody waits for it: SQLite's INTERRUPT, PostgreSQL's
+/// `query_canceled`.
+pub(super) fn is_interrupted(error: &DbErr) -> bool {
+    sqlite_code(error) == Some(9) || code(error).as_deref() == Some("57014")
+}
+
+fn too_long(error: &DbErr) -> Option<TooLong> {
+    match driver_error(error)? {
+        sqlx::Error::AnyDriverError(error) => error.downcast_ref::<TooLong>().copied(),
+        _ => None,
+    }
+}
+
+impl From<TooLong> for DbErr {
+    fn from(too_long: TooLong) -> Self {
+        Self::Query(RuntimeErr::SqlxError(sqlx::Error::AnyDriverError(Box::new(too_long)).into()))
     }
 }
 

@@ -21,6 +21,7 @@ mod fault;
 mod filter;
 mod idempotency;
 mod incident;
+mod interrupt;
 mod line;
 mod merge;
 mod mutation_state;
@@ -50,6 +51,7 @@ use tracing::{debug, warn};
 
 use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
 use self::idempotency::Keeping;
+use self::interrupt::{OWN_WORK, VERIFICATION};
 use self::outcome::{Outcome, Receipt};
 use self::transaction::{Begun, Care, Pool, Purpose, Transaction, Unsaved};
 use self::trouble::Trouble;
@@ -97,10 +99,12 @@ pub struct Store {
     reader: Pool,
     options: Arc<StoreOptions>,
     doubt: Doubt,
-    /// Noted when the first transaction begins, for the one mutation that this store is used by.
-    mutation: Option<MutationState>,
     trouble: Trouble,
     watch: Option<Watch>,
+    /// How long a statement may take.
+    statement: Duration,
+    /// Noted when the first transaction begins, for the one mutation that this store is used by.
+    mutation: Option<MutationState>,
 }
 
 /// One snapshot of the database: whatever is read through it is true at one position.
@@ -155,6 +159,22 @@ impl Tx {
 }
 
 impl Store {
+    /// The same store for what clients ask for: a statement may take so long. It is refused with `LIMIT` then if it reads, and
+    /// with `UNAVAILABLE` if it is of a transaction that writes; nothing is changed.
+    pub fn for_requests(&self, statement: Duration) -> Self {
+        Self { statement, ..self.clone() }
+    }
+
+    /// The same store for the desk's own work, exports among it: a statement may take a minute.
+    pub fn for_own_work(&self) -> Self {
+        Self { statement: OWN_WORK, ..self.clone() }
+    }
+
+    /// The same store for statements that read whole tables: they may take half an hour.
+    pub fn for_verification(&self) -> Self {
+        Self { statement: VERIFICATION, ..self.clone() }
+    }
+
     /// The same store for one mutation, which is not begun once it was given up.
     pub fn for_mutation(&self, mutation: MutationState) -> Self {
         Self { mutation: Some(mutation), ..self.clone() }
@@ -277,14 +297,14 @@ impl Store {
     async fn begin_once(&self, purpose: Purpose) -> Result<Begun, DbErr> {
         let pool = self.pool(purpose);
         if !self.is_postgres() {
-            return pool.begin(purpose).await;
+            return pool.begin(purpose, self.statement).await;
         }
         // Whoever finds a place waits for nobody but the server. A connection that is being made to one that fell silent says
         // nothing about the others, and the next may reach a server that answers.
         let place_is_free = pool.has_place();
         let bound = if place_is_free { CONNECTED } else { self.options.acquire_timeout + PING };
         tokio::select! {
-            begun = pool.begin(purpose) => begun,
+            begun = pool.begin(purpose, self.statement) => begun,
             () = self.doubt.raised() => Err(bounded::unanswered()),
             () = tokio::time::sleep(bound) => {
                 if !place_is_free {
@@ -303,7 +323,11 @@ impl Store {
     }
 
     fn watched(&self, begun: Begun, purpose: Purpose, bound: Duration) -> Transaction {
+        // The database ends what takes too long by itself: what is not answered a moment later is gone.
+        let bound = if bound == ANSWER { bound.max(self.statement + PING) } else { bound };
         let care = Care {
+            statement: self.statement,
+            writes: purpose == Purpose::Write,
             bound: self.is_postgres().then(|| (bound, self.doubt.clone())),
             watch: self.watch.clone(),
             trouble: (purpose == Purpose::Write).then(|| self.trouble.clone()),

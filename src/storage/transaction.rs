@@ -24,6 +24,7 @@ use tracing::debug;
 use super::Watch;
 use super::bounded::{Doubt, PING};
 use super::fault;
+use super::interrupt::{Interrupt, STEPS, TooLong};
 use super::trouble::Trouble;
 
 /// Begins a transaction of PostgreSQL that writes, and answers with its id, by which [`STATUS`] finds its outcome.
@@ -63,9 +64,14 @@ impl Pool {
     }
 
     /// Takes a connection and begins on it. Dropped before its end, it leaves no connection behind that stands in a transaction.
-    pub(super) async fn begin(&self, purpose: Purpose) -> Result<Begun, DbErr> {
-        let mut held = Held { conn: Some(self.take().await?), standing: Standing::Asking, doubt: None };
-        let transaction = held.conn()?.begin(purpose).await.map_err(asked)?;
+    /// PostgreSQL is told how long a statement of it may take.
+    pub(super) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
+        let (conn, interrupt) = (Some(self.take().await?), Interrupt::new());
+        let mut held = Held { conn, standing: Standing::Asking, doubt: None, interrupt, too_long: false };
+        let interrupt = held.interrupt.clone();
+        let conn = held.conn()?;
+        conn.heed(interrupt).await.map_err(asked)?;
+        let transaction = conn.begin(purpose, statement).await.map_err(asked)?;
         held.standing = Standing::Open;
         Ok(Begun { held, transaction })
     }
@@ -123,6 +129,10 @@ pub(super) struct Begun {
 /// How a transaction is watched over.
 #[derive(Clone, Default)]
 pub(super) struct Care {
+    /// How long a statement may take.
+    pub(super) statement: Duration,
+    /// Whether the transaction writes.
+    pub(super) writes: bool,
     /// How long each answer may take (PostgreSQL); on SQLite there is nothing to be cut off from.
     pub(super) bound: Option<(Duration, Doubt)>,
     /// Is told of each statement.
@@ -200,24 +210,46 @@ impl Transaction {
     /// A statement's turn: until [`Self::answered`] the connection's state is not known.
     async fn turn(&self) -> Result<MutexGuard<'_, Held>, DbErr> {
         let mut held = self.held.lock().await;
+        if held.too_long {
+            return Err(self.too_long());
+        }
         if held.standing != Standing::Open {
             return Err(broken());
         }
         held.standing = Standing::Asking;
+        held.interrupt.after(self.care.statement);
         Ok(held)
     }
 
-    fn answered<T>(&self, held: &mut Held, statement: Option<&Statement>, answer: &Result<T, DbErr>) {
-        held.standing = match answer {
+    fn too_long(&self) -> DbErr {
+        TooLong { time: self.care.statement, writes: self.care.writes }.into()
+    }
+
+    fn answered<T>(
+        &self,
+        held: &mut Held,
+        statement: Option<&Statement>,
+        answer: Result<T, DbErr>,
+    ) -> Result<T, DbErr> {
+        held.interrupt.never();
+        held.standing = match &answer {
             Ok(_) => Standing::Open,
             Err(error) if fault::leaves_transaction(error) => Standing::Failed,
             Err(_) => Standing::Asking,
         };
-        if let (Some(trouble), Err(error)) = (&self.care.trouble, answer) {
+        if let (Some(trouble), Err(error)) = (&self.care.trouble, &answer) {
             trouble.note(error);
         }
         if let (Some(watch), Some(statement)) = (&self.care.watch, statement) {
             watch(statement);
+        }
+        match answer {
+            Err(error) if fault::is_interrupted(&error) => {
+                debug!(%error, "a statement took too long");
+                held.too_long = true;
+                Err(self.too_long())
+            }
+            answer => answer,
         }
     }
 }
@@ -231,29 +263,25 @@ impl ConnectionTrait for Transaction {
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let mut held = self.turn().await?;
         let answer = bounded(&self.care, held.conn()?.execute(&statement)).await;
-        self.answered(&mut held, Some(&statement), &answer);
-        answer
+        self.answered(&mut held, Some(&statement), answer)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         let mut held = self.turn().await?;
         let answer = bounded(&self.care, held.conn()?.run(sql)).await;
-        self.answered(&mut held, None, &answer);
-        answer
+        self.answered(&mut held, None, answer)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut held = self.turn().await?;
         let answer = bounded(&self.care, held.conn()?.one(&statement)).await;
-        self.answered(&mut held, Some(&statement), &answer);
-        answer
+        self.answered(&mut held, Some(&statement), answer)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let mut held = self.turn().await?;
         let answer = bounded(&self.care, held.conn()?.all(&statement)).await;
-        self.answered(&mut held, Some(&statement), &answer);
-        answer
+        self.answered(&mut held, Some(&statement), answer)
     }
 }
 
@@ -275,6 +303,10 @@ struct Held {
     conn: Option<Conn>,
     standing: Standing,
     doubt: Option<Doubt>,
+    /// Ends what runs on it (SQLite).
+    interrupt: Interrupt,
+    /// Whether a statement of it took too long: then that is the answer to each further one.
+    too_long: bool,
 }
 
 impl Held {
@@ -307,11 +339,20 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Some(mut conn) = self.conn.take() else { return };
+        if self.standing == Standing::Asking {
+            self.interrupt.now();
+        }
         match (self.standing, Handle::try_current()) {
             (Standing::Ended, _) => {}
             (Standing::Open | Standing::Failed, Ok(runtime)) => {
                 // A runtime that ends drops the task at once: the connection is closed then, not given to yet another task.
-                let held = Self { conn: Some(conn), standing: Standing::Asking, doubt: self.doubt.take() };
+                let held = Self {
+                    conn: Some(conn),
+                    standing: Standing::Asking,
+                    doubt: self.doubt.take(),
+                    interrupt: self.interrupt.clone(),
+                    too_long: self.too_long,
+                };
                 runtime.spawn(held.end());
             }
             _ => conn.close_on_drop(),
@@ -325,7 +366,17 @@ enum Conn {
 }
 
 impl Conn {
-    async fn begin(&mut self, purpose: Purpose) -> Result<Option<String>, sqlx::Error> {
+    /// From now on SQLite asks whether what runs is to go on; PostgreSQL looks at its clock and its client.
+    async fn heed(&mut self, interrupt: Interrupt) -> Result<(), sqlx::Error> {
+        if let Self::Sqlite(conn) = self {
+            conn.lock_handle().await?.set_progress_handler(STEPS, move || interrupt.goes_on());
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, purpose: Purpose, statement: Duration) -> Result<Option<String>, sqlx::Error> {
+        // 0 would be no bound.
+        let time = statement.as_millis().max(1);
         match (self, purpose) {
             (Self::Sqlite(conn), Purpose::Read) => {
                 sqlx::raw_sql("BEGIN DEFERRED").execute(&mut **conn).await.map(|_| None)
@@ -333,9 +384,13 @@ impl Conn {
             (Self::Sqlite(conn), Purpose::Write) => {
                 sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut **conn).await.map(|_| None)
             }
-            (Self::Postgres(conn), Purpose::Read) => sqlx::raw_sql(BEGIN_READ).execute(&mut **conn).await.map(|_| None),
+            (Self::Postgres(conn), Purpose::Read) => {
+                let sql = format!("{BEGIN_READ}; SET LOCAL statement_timeout = {time}");
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **conn).await.map(|_| None)
+            }
             (Self::Postgres(conn), Purpose::Write) => {
-                let row = sqlx::raw_sql(BEGIN_WRITE).fetch_one(&mut **conn).await?;
+                let sql = format!("{BEGIN_WRITE}, set_config('statement_timeout', '{time}', true)");
+                let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **conn).await?;
                 row.try_get(0).map(Some)
             }
         }
