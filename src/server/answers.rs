@@ -97,7 +97,7 @@ impl Answers {
     pub(crate) async fn room<E: Endpoint>(&self, endpoint: &E, ready: &Ready<E::Viewer>) -> Result<Room> {
         let rooms = &self.0;
         let wanted = async {
-            if is_small(&ready.document) {
+            if is_small(&ready.canonical.document) {
                 return Ok(Room(vec![rooms.small.clone().acquire_many_owned(permits(SMALL_BYTES)).await?]));
             }
             let bytes = permits(rooms.settings.bytes);
