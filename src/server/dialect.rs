@@ -23,7 +23,8 @@ pub(super) enum Dialect {
 /// What a client wants.
 pub(super) enum Incoming {
     Init(Option<Map<String, Value>>),
-    Subscribe(String, Parameters),
+    /// An operation; the error says that its request is too large.
+    Subscribe(String, Result<Parameters>),
     Complete(String),
     /// To be told this, and nothing else.
     Answer(String),

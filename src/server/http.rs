@@ -19,7 +19,6 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value};
 
 use super::{
     accept::{Accept, Media, is_utf8},
@@ -83,14 +82,8 @@ pub(super) async fn post<E: Endpoint>(State(served): State<Served<E>>, request: 
     let parameters = async {
         json_content(&head.headers)?;
         let body = read(&head.headers, body, &served.settings.http).await?;
-        match serde_json::from_slice(&body) {
-            Ok(Value::Object(body)) => Ok(Parameters::read(body)?),
-            Ok(Value::Array(_)) => {
-                Err(Error::invalid("body", "batches are not served; send one operation a request").into())
-            }
-            Ok(_) => Err(Error::invalid("body", "the body must be a JSON object").into()),
-            Err(error) => Err(Error::invalid("body", format!("the body is not JSON: {error}")).into()),
-        }
+        let body = std::str::from_utf8(&body).map_err(|_| Error::invalid("body", "the body is not UTF-8"))?;
+        Ok(Parameters::read("body", body)?)
     };
     call.answer(async {
         match reserved::token(&head.uri, &head.headers)? {
@@ -107,7 +100,7 @@ pub(super) async fn get<E: Endpoint>(served: &Served<E>, head: &Parts) -> Respon
         if let Some(token) = reserved::token(&head.uri, &head.headers)? {
             return reserved::open(&call, token).await;
         }
-        call.run(Parameters::read(query_parameters(head.uri.query().unwrap_or_default())?)?).await
+        call.run(Parameters::of_address(form_pairs(head.uri.query().unwrap_or_default())?)?).await
     })
     .await
 }
@@ -269,23 +262,6 @@ async fn read(headers: &HeaderMap, body: HttpBody, bounds: &HttpSettings) -> Res
             Err(Refused { status: StatusCode::REQUEST_TIMEOUT, error })
         }
     }
-}
-
-/// The parameters of a URL; an empty one counts as absent.
-fn query_parameters(query: &str) -> Result<Map<String, Value>, Error> {
-    let mut parameters = Map::new();
-    for (name, value) in form_pairs(query)? {
-        if value.is_empty() {
-            continue;
-        }
-        let value = match name.as_str() {
-            "variables" | "extensions" => serde_json::from_str(&value)
-                .map_err(|error| Error::invalid(&name, format!("{name} is not JSON: {error}")))?,
-            _ => Value::String(value),
-        };
-        parameters.insert(name, value);
-    }
-    Ok(parameters)
 }
 
 /// A parameter of an address; an empty one counts as absent.

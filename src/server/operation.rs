@@ -11,7 +11,7 @@ use async_graphql::{
 };
 use futures_util::FutureExt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
     endpoint::Endpoint,
@@ -38,35 +38,6 @@ pub(crate) struct Parameters {
     pub(crate) variables: Variables,
     /// What the client calls the operation, where several share a stream.
     pub(crate) operation_id: Option<Value>,
-}
-
-impl Parameters {
-    /// Takes them out of a JSON object.
-    pub(crate) fn read(mut body: Map<String, Value>) -> domain::Result<Self> {
-        let wrong = |name: &str, must: &str| Err(domain::Error::invalid(name, format!("{name} must be {must}")));
-        let persisted = body.get("extensions").is_some_and(|extensions| extensions.get("persistedQuery").is_some());
-        let query = match body.remove("query") {
-            Some(Value::String(query)) => query,
-            None | Some(Value::Null) if persisted => return Err(domain::Error::persisted_query()),
-            _ => return wrong("query", "a string"),
-        };
-        let operation_name = match body.remove("operationName") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(name)) => Some(name).filter(|name| !name.is_empty()),
-            Some(_) => return wrong("operationName", "a string or null"),
-        };
-        let variables = match body.remove("variables") {
-            None | Some(Value::Null) => Variables::default(),
-            Some(variables @ Value::Object(_)) => Variables::from_json(variables),
-            Some(_) => return wrong("variables", "an object or null"),
-        };
-        let operation_id = match body.remove("extensions") {
-            None | Some(Value::Null) => None,
-            Some(Value::Object(mut extensions)) => extensions.remove("operationId"),
-            Some(_) => return wrong("extensions", "an object or null"),
-        };
-        Ok(Self { query, operation_name, variables, operation_id })
-    }
 }
 
 /// A request that passed the guard.

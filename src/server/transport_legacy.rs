@@ -5,11 +5,10 @@
 
 use async_graphql::{Response, ServerError};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::dialect::Incoming;
 use super::operation::Body;
-use super::transport_ws::{id, parameters, payload, text};
+use super::transport_ws::{Message, text};
 use crate::domain::{Error, Result};
 use crate::graphql::error::server_error;
 
@@ -58,23 +57,22 @@ pub(super) fn connection_error(errors: &[ServerError]) -> Result<String> {
 
 /// Reads a message; what is none is answered and costs nothing else.
 pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
-    let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
+    let Some(message) = Message::read(text) else {
         return answer(connection_error(&invalid("the message is not a JSON object")));
     };
-    let kind = message.remove("type");
-    let own_id = message.get("id").and_then(Value::as_str).map(str::to_owned);
-    let read = match kind.as_ref().and_then(Value::as_str) {
-        Some("connection_init") => payload(&mut message).map(Incoming::Init),
-        Some("start") => start(&mut message),
-        Some("stop") => id(&mut message).map(Incoming::Complete),
+    let kind = message.kind();
+    let read = match kind.as_deref() {
+        Some("connection_init") => message.init().map(Incoming::Init),
+        Some("start") => start(&message),
+        Some("stop") => message.id().map(Incoming::Complete),
         Some("connection_terminate") => Ok(Incoming::Terminate),
         _ => Err("Invalid message type!".into()),
     };
-    read.or_else(|reason| answer(error(own_id.as_deref(), &invalid(&reason))))
+    read.or_else(|reason| answer(error(message.any_id().as_deref(), &invalid(&reason))))
 }
 
-fn start(message: &mut Map<String, Value>) -> std::result::Result<Incoming, String> {
-    Ok(Incoming::Subscribe(id(message)?, parameters(message)?))
+fn start(message: &Message<'_>) -> std::result::Result<Incoming, String> {
+    Ok(Incoming::Subscribe(message.id()?, message.parameters()?))
 }
 
 fn invalid(reason: &str) -> [ServerError; 1] {

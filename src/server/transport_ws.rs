@@ -1,12 +1,14 @@
 //! The messages of the subprotocol `graphql-transport-ws`, both ways.
 
 use async_graphql::{Response, ServerError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::dialect::Incoming;
 use super::operation::{Body, OPERATION_ID_BYTES, Parameters};
-use crate::domain::{Error, Result};
+use super::scan::{self, ASIDE_VALUES_MAX};
+use crate::domain::{Code, Error, Result};
 
 /// The subprotocol's name.
 pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
@@ -16,7 +18,7 @@ pub(super) const SUBPROTOCOL: &str = "graphql-transport-ws";
 enum Outgoing<'a> {
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<Map<String, Value>>,
+        payload: Option<&'a RawValue>,
     },
     Next {
         id: &'a str,
@@ -48,48 +50,87 @@ pub(super) fn text(message: &impl Serialize) -> Result<String> {
     serde_json::to_string(message).map_err(|error| Error::fault("writing a message", error))
 }
 
+/// A message, each part as it was written: of the whole nothing is made but this.
+#[derive(Deserialize)]
+pub(super) struct Message<'t> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    id: Option<&'t RawValue>,
+    #[serde(borrow, default)]
+    payload: Option<&'t RawValue>,
+}
+
 /// Reads a message; the error is the reason to close with.
 pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
-    let Ok(Value::Object(mut message)) = serde_json::from_str(text) else {
+    let Some(message) = Message::read(text) else {
         return Err("Invalid message received: not a JSON object".into());
     };
-    let Some(Value::String(kind)) = message.remove("type") else {
+    let Some(kind) = message.kind() else {
         return Err("Invalid message received: 'type' must be a string".into());
     };
     match kind.as_str() {
-        "connection_init" => Ok(Incoming::Init(payload(&mut message)?)),
-        "ping" => pong(payload(&mut message)?),
-        "pong" => payload(&mut message).map(|_| Incoming::Nothing),
+        "connection_init" => Ok(Incoming::Init(message.init()?)),
+        "ping" => pong(message.payload()?),
+        "pong" => message.payload().map(|_| Incoming::Nothing),
         "subscribe" => {
-            let id = id(&mut message)?;
-            Ok(Incoming::Subscribe(id, parameters(&mut message)?))
+            let id = message.id()?;
+            Ok(Incoming::Subscribe(id, message.parameters()?))
         }
-        "complete" => Ok(Incoming::Complete(id(&mut message)?)),
+        "complete" => Ok(Incoming::Complete(message.id()?)),
         _ => Err(format!("Unexpected message of type {kind} received")),
     }
 }
 
 /// What the client gave comes back.
-fn pong(payload: Option<Map<String, Value>>) -> std::result::Result<Incoming, String> {
+fn pong(payload: Option<&RawValue>) -> std::result::Result<Incoming, String> {
     text(&Outgoing::Pong { payload }).map(Incoming::Answer).map_err(|error| error.to_string())
 }
 
-pub(super) fn payload(message: &mut Map<String, Value>) -> std::result::Result<Option<Map<String, Value>>, String> {
-    match message.remove("payload") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Object(payload)) => Ok(Some(payload)),
-        Some(_) => Err("Invalid message received: 'payload' must be an object".into()),
+impl<'t> Message<'t> {
+    /// The parts of a JSON object; none of what is no object.
+    pub(super) fn read(text: &'t str) -> Option<Self> {
+        let is_object = text.trim_ascii_start().starts_with('{');
+        is_object.then(|| serde_json::from_str(text).ok()).flatten()
     }
-}
 
-pub(super) fn parameters(message: &mut Map<String, Value>) -> std::result::Result<Parameters, String> {
-    let payload = payload(message)?.ok_or("Invalid message received: 'payload' must be an object")?;
-    Parameters::read(payload).map_err(|error| format!("Invalid message received: {error}"))
-}
+    pub(super) fn kind(&self) -> Option<String> {
+        serde_json::from_str(self.kind?.get()).ok()
+    }
 
-pub(super) fn id(message: &mut Map<String, Value>) -> std::result::Result<String, String> {
-    match message.remove("id") {
-        Some(Value::String(id)) if !id.is_empty() && id.len() <= OPERATION_ID_BYTES => Ok(id),
-        _ => Err(format!("Invalid message received: 'id' must be a string of 1 to {OPERATION_ID_BYTES} bytes")),
+    /// The id as far as it is a string.
+    pub(super) fn any_id(&self) -> Option<String> {
+        serde_json::from_str(self.id?.get()).ok()
+    }
+
+    pub(super) fn id(&self) -> std::result::Result<String, String> {
+        let id = self.any_id().filter(|id| !id.is_empty() && id.len() <= OPERATION_ID_BYTES);
+        id.ok_or_else(|| format!("Invalid message received: 'id' must be a string of 1 to {OPERATION_ID_BYTES} bytes"))
+    }
+
+    fn payload(&self) -> std::result::Result<Option<&'t RawValue>, String> {
+        match self.payload {
+            Some(payload) if !payload.get().starts_with('{') => {
+                Err("Invalid message received: 'payload' must be an object".into())
+            }
+            payload => Ok(payload),
+        }
+    }
+
+    /// The payload of `connection_init`.
+    pub(super) fn init(&self) -> std::result::Result<Option<Map<String, Value>>, String> {
+        let Some(payload) = self.payload()? else { return Ok(None) };
+        let invalid = |error: String| format!("Invalid message received: {error}");
+        scan::within("payload", payload.get(), ASIDE_VALUES_MAX).map_err(|error| invalid(error.to_string()))?;
+        serde_json::from_str(payload.get()).map(Some).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// What an operation asks for; one that is too large is answered, and the socket stays.
+    pub(super) fn parameters(&self) -> std::result::Result<Result<Parameters>, String> {
+        let payload = self.payload()?.ok_or("Invalid message received: 'payload' must be an object")?;
+        match Parameters::read("payload", payload.get()) {
+            Err(error) if error.code() != Code::Limit => Err(format!("Invalid message received: {error}")),
+            read => Ok(read),
+        }
     }
 }

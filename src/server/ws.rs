@@ -438,7 +438,7 @@ impl<E: Endpoint> Reader<'_, E> {
         self.keep_alive()
     }
 
-    fn subscribe(&mut self, id: String, parameters: Parameters) -> std::result::Result<(), Ending> {
+    fn subscribe(&mut self, id: String, parameters: Result<Parameters>) -> std::result::Result<(), Ending> {
         if !self.admitted {
             return match self.dialect.too_early(&id) {
                 Some(text) => self.say(text),
@@ -459,6 +459,13 @@ impl<E: Endpoint> Reader<'_, E> {
             let errors = refuse(Error::limit("id", message, bound)).errors;
             return self.say(self.dialect.error(&id, &errors).unwrap_or_default());
         }
+        let parameters = match parameters {
+            Ok(parameters) => parameters,
+            Err(error) => {
+                drop(active);
+                return self.say(self.dialect.error(&id, &refuse(error).errors).unwrap_or_default());
+            }
+        };
         let operation = Arc::new(Operation::new(self.dialect, id.clone()));
         let outbox = self.outbox.of(operation.clone());
         let task = self.operations.spawn(operate(self.served.clone(), self.account.clone(), parameters, outbox));

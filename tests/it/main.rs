@@ -7,6 +7,7 @@ mod architecture;
 mod asof;
 mod attachment;
 mod bookmark;
+mod bounds;
 mod bulk;
 mod caller;
 mod changelog;

@@ -134,7 +134,7 @@ async fn a_body_that_is_no_json_is_a_coded_400() {
         server.post_bytes(body.to_vec()).await.refused(400, "INVALID");
     }
     let deep = format!(r#"{{"query":"{{ version }}","variables":{{"a":{}{}}}}}"#, "[".repeat(9_999), "]".repeat(9_999));
-    server.post_bytes(deep).await.refused(400, "INVALID");
+    server.post_bytes(deep).await.refused(400, "LIMIT");
 }
 
 #[tokio::test]

@@ -1,0 +1,84 @@
+//! How much a request may hold: refused before anything is made of it, on every transport.
+
+use serde_json::{Value, json};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+use crate::support::little::Server;
+use crate::support::socket::{Frame, Socket};
+use crate::support::triage::report;
+
+each_database!(a_request_of_too_many_values_is_refused, a_batch_of_alerts_may_hold_more_values_than_other_requests,);
+
+const QUEUE: &str = "query($f: [IncidentFilterInput!]) { incidents(filter: { or: $f }) { totalCount } }";
+
+async fn a_request_of_too_many_values_is_refused(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for (query, variables) in [
+        (QUEUE, json!({ "f": vec![json!({}); 100_000] })),
+        (QUEUE, json!({ "unused": vec![0; 20_001] })),
+        (
+            "mutation($i: CreateIncidentInput!) { createIncident(input: $i) { changed } }",
+            json!({ "i": { "title": "T", "tags": vec!["t"; 450_000] } }),
+        ),
+        (
+            "mutation($i: IngestAlertsInput!) { ingestAlerts(input: $i) { created } version: __typename
+                createIncident(input: { title: \"T\" }) { changed } }",
+            json!({ "i": { "alerts": vec![0; 20_001] } }),
+        ),
+        ("mutation($i: IngestAlertsInput!) { ingestAlerts(input: $i) { created } }", json!({ "i": vec![0; 100_001] })),
+    ] {
+        let refusal = desk.refused(query, variables).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("body")), "{query}");
+        let most = if refusal.message.contains("100000") { 100_000 } else { 20_000 };
+        assert_eq!(refusal.now, json!({ "limit": most }));
+    }
+    let deep = (0..80).fold(json!([]), |inner, _| json!([inner]));
+    let refusal = desk.refused(QUEUE, json!({ "f": deep })).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 64 })));
+    assert_eq!(desk.log_end().await, 0, "nothing was done");
+}
+
+async fn a_batch_of_alerts_may_hold_more_values_than_other_requests(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let entities: Vec<Value> =
+        (0..10).map(|n| json!({ "kind": "IP", "value": format!("10.0.0.{n}"), "verdict": "SUSPICIOUS" })).collect();
+    let alerts: Vec<Value> =
+        (0..600).map(|n| report(&n.to_string(), json!({ "entities": entities, "severity": "LOW" }))).collect();
+    let made = desk.act("ingestAlerts", json!({ "alerts": alerts })).await;
+    assert!(made.is_object(), "{made}");
+    assert_eq!(desk.data("{ alerts(filter: {}) { totalCount } }", json!({})).await["alerts"]["totalCount"], 600);
+}
+
+/// More values than a request may hold.
+fn many() -> Value {
+    json!({ "query": "{ version }", "variables": { "v": vec![json!({}); 20_001] } })
+}
+
+#[tokio::test]
+async fn the_same_bounds_hold_on_every_transport() {
+    let server = Server::start().await;
+    server.ask(many()).await.refused(400, "LIMIT");
+    let deep = format!("{{\"v\":{}{}}}", "[".repeat(70), "]".repeat(70));
+    server.get(&[("query", "{ version }"), ("variables", &deep)]).await.refused(400, "LIMIT");
+    for (subprotocol, start) in [("graphql-transport-ws", "subscribe"), ("graphql-ws", "start")] {
+        let headers = [("sec-websocket-protocol", subprotocol)];
+        let (mut socket, _) = Socket::open_with(&server.ws, &headers).await.expect("the upgrade");
+        socket.init(json!({})).await;
+        socket.send(json!({ "type": start, "id": "large", "payload": many() })).await;
+        let error = loop {
+            let message = socket.json().await;
+            if message["type"] == "error" {
+                break message;
+            }
+        };
+        assert_eq!(error["id"], "large");
+        let payload = error["payload"].get(0).unwrap_or(&error["payload"]);
+        assert_eq!(payload["extensions"]["code"], "LIMIT", "{error}");
+        socket.send(json!({ "type": start, "id": "small", "payload": { "query": "{ version }" } })).await;
+        assert_eq!(socket.json().await["id"], "small", "the socket stays");
+    }
+    let mut socket = Socket::open(&server.ws).await;
+    socket.send(json!({ "type": "connection_init", "payload": { "v": vec![0; 2_000] } })).await;
+    assert!(matches!(socket.end().await, Frame::Closed(4400, _)));
+}
