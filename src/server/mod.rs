@@ -17,6 +17,7 @@ pub mod http;
 mod inflate;
 pub mod listen;
 mod multipart;
+mod multiplied;
 mod operation;
 pub mod origin;
 mod outbox;

@@ -16,10 +16,11 @@ use serde_json::Value;
 use super::{
     endpoint::Endpoint,
     guard::{self, Admitted, Limits},
+    multiplied,
 };
 use crate::{
     domain,
-    graphql::error::{is_request_error, present},
+    graphql::error::{is_request_error, present, server_error},
     storage::MutationState,
 };
 
@@ -64,6 +65,7 @@ pub(crate) fn prepare<V: Clone + Send + Sync + 'static>(
 ) -> Result<Ready<V>, ServerError> {
     let Parameters { query, operation_name, variables, .. } = parameters;
     let Admitted { document, operation, .. } = guard::admit(&query, operation_name.as_deref(), &variables, limits)?;
+    multiplied::check(&document, &variables).map_err(server_error)?;
     Ok(Ready { operation, query, operation_name, variables, document, viewer })
 }
 

@@ -8,7 +8,11 @@ use crate::support::little::Server;
 use crate::support::socket::{Frame, Socket};
 use crate::support::triage::report;
 
-each_database!(a_request_of_too_many_values_is_refused, a_batch_of_alerts_may_hold_more_values_than_other_requests,);
+each_database!(
+    a_request_of_too_many_values_is_refused,
+    a_batch_of_alerts_may_hold_more_values_than_other_requests,
+    a_variable_that_is_used_often_is_bounded_by_what_it_becomes,
+);
 
 const QUEUE: &str = "query($f: [IncidentFilterInput!]) { incidents(filter: { or: $f }) { totalCount } }";
 
@@ -48,6 +52,25 @@ async fn a_batch_of_alerts_may_hold_more_values_than_other_requests(database: Te
     let made = desk.act("ingestAlerts", json!({ "alerts": alerts })).await;
     assert!(made.is_object(), "{made}");
     assert_eq!(desk.data("{ alerts(filter: {}) { totalCount } }", json!({})).await["alerts"]["totalCount"], 600);
+}
+
+async fn a_variable_that_is_used_often_is_bounded_by_what_it_becomes(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let uses = |count: usize| {
+        let filters = "{ or: $o } ".repeat(count);
+        format!("query($o: [IncidentFilterInput!]) {{ incidents(filter: {{ or: [{filters}] }}) {{ totalCount }} }}")
+    };
+    let list = |length: usize| json!({ "o": vec![json!({ "status": [] }); length] });
+    let refusal = desk.refused(&uses(100), list(5_000)).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.o")));
+    assert_eq!(refusal.now, json!({ "limit": 20_000 }));
+    assert!(refusal.message.contains("used 100 times"), "{}", refusal.message);
+    let tags = "mutation($i: CreateIncidentInput!) { a: createIncident(input: $i) { changed }
+        b: createIncident(input: $i) { changed } c: createIncident(input: $i) { changed } }";
+    let refusal = desk.refused(tags, json!({ "i": { "title": "T", "tags": vec!["t"; 15_000] } })).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.i")));
+    assert_eq!(desk.log_end().await, 0, "nothing was done");
+    desk.data(&uses(4), list(20)).await;
 }
 
 /// More values than a request may hold.
