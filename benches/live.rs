@@ -4,7 +4,8 @@
 //! async-graphql-axum's on a tokio broadcast, with the same fields. Each server is a process of its own on one core, the
 //! client has another; the servers' CPU is read from /proc. `cargo bench --bench live` prints the tables;
 //! WATCHFLOOR_BENCH_LIVE=short runs a short version of them, =long one with 10,000 sockets as well (which needs
-//! `ulimit -n 20000`). `cargo bench --bench live -- soak SOCKETS EVENTS_A_SECOND MINUTES` watches a desk for long.
+//! `ulimit -n 20000`). `cargo bench --bench live -- texts SOCKETS STREAMS` measures streams that look for texts, so many on
+//! each socket. `cargo bench --bench live -- soak SOCKETS EVENTS_A_SECOND MINUTES` watches a desk for long.
 
 #![expect(clippy::print_stdout, reason = "tables for a person, answers for the client process")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -14,6 +15,7 @@ mod live {
     pub(crate) mod client;
     pub(crate) mod servers;
     pub(crate) mod soak;
+    pub(crate) mod texts;
 }
 
 use live::client::{Case, Figures};
@@ -30,6 +32,12 @@ fn main() {
         live::client::pin();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         return runtime.block_on(soak.run());
+    }
+    if let Some(at) = arguments.iter().position(|argument| argument == "texts") {
+        let [sockets, each] = [1, 2].map(|after| arguments[at + after].parse().unwrap());
+        live::client::pin();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        return runtime.block_on(live::texts::Texts { sockets, each }.run());
     }
     let size = std::env::var("WATCHFLOOR_BENCH_LIVE").unwrap_or_default();
     let (sockets, events): (&[usize], usize) = match size.as_str() {

@@ -21,7 +21,7 @@ use crate::domain::clock::Clock;
 use crate::domain::export::{Checked, Checker};
 use crate::domain::position::Position;
 use crate::domain::signing::{DeskKey, PublicKey};
-use crate::graphql::{self, Limits};
+use crate::graphql;
 use crate::import::{self, Options, Progress, Source as ImportSource, Summary, print_summary};
 use crate::realtime::RingLimits;
 use crate::realtime::feed::Source;
@@ -450,10 +450,7 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
     tokio::spawn(app.clone().keep_attachments());
     tokio::spawn(app.clone().work_on_jobs());
     let source = Source { store: app.store.clone(), hub: app.hub.clone(), heartbeat: serving.heartbeat() };
-    let desk = Desk::new(
-        app.clone(),
-        graphql::schema(app.clone(), source, Limits { page_items_max: i32::from(serving.page_items_max) }),
-    );
+    let desk = Desk::new(app.clone(), graphql::schema(app.clone(), source, serving.limits()));
     let settings = Settings { work, ..serving.settings() };
     listen::serve(listener, desk.signing(key), settings).await.context("serving")?;
     match tokio::time::timeout(CLOSE_WAIT, close(&app, relay)).await {

@@ -12,7 +12,9 @@ use crate::app::upload::{UploadSettings, Uploads};
 use crate::domain::account::Role;
 use crate::domain::policy::Policies;
 use crate::domain::{self, Error};
+use crate::graphql::Limits;
 use crate::realtime::RingLimits;
+use crate::realtime::budget::StreamLimits;
 use crate::server::connections::{ConnectionSettings, network};
 use crate::server::origin::{Origin, Origins};
 use crate::server::routes::Settings;
@@ -219,6 +221,12 @@ pub struct Serving {
     /// Most sockets at once of one account. Whoever names none is the local manager.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_PRINCIPAL_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_principal)]
     pub sockets_per_principal_max: usize,
+    /// Bytes that all streams may take, by what they ask for. Half of it is the most of one account.
+    #[arg(long, env = "WATCHFLOOR_STREAM_BYTES_MAX", default_value_t = StreamLimits::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_048_576..=MEMORY_MAX))]
+    pub stream_bytes_max: usize,
+    /// Conditions that the filters of all streams may hold against one change. Half of it is the most of one account.
+    #[arg(long, env = "WATCHFLOOR_STREAM_WORK_MAX", default_value_t = StreamLimits::default().work, value_parser = RangedU64ValueParser::<usize>::new().range(100..=100_000_000))]
+    pub stream_work_max: usize,
     /// Whether sockets also speak graphql-ws, the subprotocol of subscriptions-transport-ws, beside graphql-transport-ws.
     #[arg(long, env = "WATCHFLOOR_LEGACY_SUBPROTOCOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub legacy_subprotocol: bool,
@@ -301,6 +309,13 @@ impl Serving {
         };
         settings.origins = Origins::allowing(&self.allowed_origins);
         settings
+    }
+
+    /// The bounds of the API itself.
+    pub fn limits(&self) -> Limits {
+        let (bytes, work) = (self.stream_bytes_max, self.stream_work_max);
+        let streams = StreamLimits { bytes, bytes_per_principal: bytes / 2, work, work_per_principal: work / 2 };
+        Limits { page_items_max: i32::from(self.page_items_max), streams }
     }
 
     /// What the desk asks for.

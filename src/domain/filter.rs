@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::account::{Actor, OwnerId};
 use super::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
 use super::entity::{EntityKey, EntityKind};
+use super::held_filter::HeldFilter;
 use super::incident::{Severity, Status};
 use super::position::Fingerprint;
 use super::queue::QueueRow;
@@ -205,34 +206,19 @@ impl QueueFilter {
         Self { filter, ..self.clone() }
     }
 
-    /// Whether a caller, as it is now, means the same by it as the caller that it was resolved for.
-    pub fn means_the_same_to(&self, actor: &Actor) -> Result<bool> {
-        let Some(asked) = &self.asked else { return Ok(true) };
-        Ok(Self::resolve(asked, actor)?.fingerprint == self.fingerprint)
-    }
-
     /// What queue positions of it carry.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether an incident is in the queue; a deleted one is in none.
+    /// Whether an incident is in the queue, as a stream finds out; a deleted one is in none.
     pub fn matches(&self, subject: Subject<'_>) -> bool {
-        !subject.row.deleted && self.filter.matches(subject)
+        self.held().matches(subject)
     }
 
-    /// Whether it asks for a text, so that long titles and descriptions are needed to hold it against a row.
-    pub fn names_text(&self) -> bool {
-        self.filter.any(&|f| f.text.is_some())
-    }
-
-    /// The folded values of the entities that it names, at all depths.
-    pub fn entity_values(&self) -> Vec<String> {
-        let mut values = Vec::new();
-        self.filter.visit(&mut |f| values.extend(f.entity.iter().flatten().map(|entity| entity.value.clone())));
-        values.sort();
-        values.dedup();
-        values
+    /// The filter as a stream holds it.
+    pub fn held(&self) -> HeldFilter {
+        HeldFilter::of(&self.filter, self.fingerprint, self.asked.as_deref())
     }
 }
 
@@ -360,9 +346,7 @@ impl IncidentFilter {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
-        let mut terms = 0;
-        self.visit(&mut |f| terms += f.terms());
-        if terms > FILTER_TERMS_MAX {
+        if self.term_count() > FILTER_TERMS_MAX {
             return Err(Error::limit(
                 "filter",
                 format!("a filter has at most {FILTER_TERMS_MAX} terms"),
@@ -403,11 +387,18 @@ impl IncidentFilter {
             + self.number.as_ref().map_or(0, Vec::len)
     }
 
-    fn any(&self, meets: &impl Fn(&Self) -> bool) -> bool {
+    /// How many conditions and listed values it has, at all depths; each filter is one.
+    pub fn term_count(&self) -> usize {
+        let mut terms = 0;
+        self.visit(&mut |f| terms += f.terms());
+        terms
+    }
+
+    pub(super) fn any(&self, meets: &impl Fn(&Self) -> bool) -> bool {
         meets(self) || self.children().any(|child| child.any(meets))
     }
 
-    fn visit(&self, see: &mut impl FnMut(&Self)) {
+    pub(super) fn visit(&self, see: &mut impl FnMut(&Self)) {
         see(self);
         for child in self.children() {
             child.visit(see);

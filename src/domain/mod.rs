@@ -16,6 +16,7 @@ pub mod error;
 pub mod export;
 pub mod filter;
 pub mod fold;
+pub mod held_filter;
 pub mod idempotency;
 pub mod incident;
 pub mod instant;

@@ -25,6 +25,7 @@ use crate::domain::view::Visit;
 use crate::domain::{
     AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, ViewId, text,
 };
+use crate::realtime::budget::StreamLimits;
 use crate::storage::{ActivityFilter, Head, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
 /// Who calls, as the transport let it in.
@@ -39,11 +40,13 @@ const QUIET_TURNS: u32 = 4;
 pub struct Limits {
     /// Most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
     pub page_items_max: i32,
+    /// What streams may take.
+    pub streams: StreamLimits,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { page_items_max: super::connection::PAGE_MAX }
+        Self { page_items_max: super::connection::PAGE_MAX, streams: StreamLimits::default() }
     }
 }
 

@@ -36,6 +36,7 @@ mod view;
 use async_graphql::SDLExportOptions;
 
 use crate::app::App;
+use crate::realtime::budget::StreamBudget;
 use crate::realtime::feed::Source;
 
 pub use context::{Limits, Viewer, admit_request};
@@ -57,6 +58,7 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Schema {
         .data(app)
         .data(source)
         .data(limits)
+        .data(StreamBudget::new(limits.streams))
         .data(response_times::Answers::default())
         .limit_recursive_depth(RECURSION_MAX)
         .finish()

@@ -15,7 +15,9 @@ use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{Error, Instant, Result};
+use crate::realtime::budget::{Reserved, StreamBudget, Weight, Written};
 use crate::realtime::feed::{self, ActivityScope, Placed, Source};
+use crate::realtime::index::Interest;
 use crate::realtime::summary::{self, Asked};
 use crate::realtime::track::{Kind, Place, Track};
 
@@ -76,6 +78,20 @@ fn marked<T>(track: &Track, placed: Placed<T>) -> Placed<T> {
     placed
 }
 
+/// Takes what a stream needs of its caller's budget and the desk's.
+fn reserve(ctx: &Context<'_>, weight: impl FnOnce(Written) -> Weight) -> Result<Reserved> {
+    let budget = ctx.data::<StreamBudget>().map_err(|error| Error::fault("finding the budget", error.message))?;
+    budget.reserve(viewer(ctx)?.user.id, weight(ctx.data_opt().copied().unwrap_or_default()))
+}
+
+/// The stream, and what it takes until it is dropped.
+fn holding<T>(reserved: Reserved, stream: impl Stream<Item = T>) -> impl Stream<Item = T> {
+    stream.map(move |item| {
+        let _held = &reserved;
+        item
+    })
+}
+
 /// The root of all subscriptions.
 #[Subscribe]
 impl Subscription {
@@ -99,10 +115,11 @@ impl Subscription {
             None => IncidentFilter::default(),
         };
         let filter = QueueFilter::resolve(&filter, &actor)?;
-        let echo = filter.filter().echo();
+        let echo = filter.filter().echo().to_string();
+        let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
         let track = track(ctx);
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track.clone());
-        Ok(events.map(move |event| Ok(QueueItem::new(marked(&track, event?), &echo))))
+        Ok(holding(reserved, events).map(move |event| Ok(QueueItem::new(marked(&track, event?), &echo))))
     }
 
     /// Follows the numbers of a wall: the state now, then the newest state whenever a number changed, at most 4 a second, and
@@ -125,10 +142,14 @@ impl Subscription {
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
         let filter = SummaryFilter::resolve(&filter, &actor)?;
         let echo = filter.queue().filter().echo();
+        let queue = filter.any_status();
+        // The filter is held three times.
+        let weight = |written| Weight::of(queue.filter(), &Interest::of(queue), written).times(3);
+        let reserved = reserve(ctx, weight)?;
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
         let track = track(ctx);
         let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked, track.clone());
-        Ok(states.map(move |state| {
+        Ok(holding(reserved, states).map(move |state| {
             let (position, summary) = state?;
             track.mark(Place { position, kind: Kind::State });
             Ok(QueueSummary::new(position, summary, &filter, &echo))
@@ -145,8 +166,9 @@ impl Subscription {
         let id = bulk_job_id("id", &id)?;
         let found = app.store.read().await?.bulk_job(id).await?;
         found.ok_or_else(|| Error::not_found("bulk job", id).at("id"))?;
+        let reserved = reserve(ctx, Weight::plain)?;
         let states = app.follow_bulk(id);
-        Ok(states.map(move |job| {
+        Ok(holding(reserved, states).map(move |job| {
             let view = View::new(app.clone(), viewer.clone(), limits);
             Ok(BulkJob { view, job: job? })
         }))
@@ -168,10 +190,11 @@ impl Subscription {
         }
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
+        let reserved = reserve(ctx, Weight::plain)?;
         let track = track(ctx);
         let actor = viewer.as_ref().clone();
         let events = feed::activity(source(ctx)?, actor, scope, read_position(after)?, track.clone());
-        Ok(events.map(move |event| {
+        Ok(holding(reserved, events).map(move |event| {
             let view = View::new(app.clone(), viewer.clone(), limits);
             Ok(ActivityItem::new(marked(&track, event?), view))
         }))

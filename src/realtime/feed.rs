@@ -3,6 +3,7 @@
 //!
 //! Its cursor is `tail.rs`; here is what each change means to it.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::domain::account::{Actor, Role};
 use crate::domain::change::Change;
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{QueueFilter, Subject};
+use crate::domain::held_filter::HeldFilter;
 use crate::domain::incident::TextField;
 use crate::domain::position::{Fingerprint, Position, Resync};
 use crate::domain::queue::{QueueRow, Text};
@@ -147,6 +149,7 @@ pub fn queue(
 ) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
     let begin = Begin { after, queue: Some(fingerprint), interest: Interest::of(&filter), track };
+    let filter = filter.held();
     try_stream! {
         let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
             Ok(tail) => tail,
@@ -173,7 +176,7 @@ pub fn queue(
                     continue;
                 }
             };
-            let events = patiently!(judge(&source.store, &actor, &filter, &changes))?;
+            let events = patiently!(judge(&source, &actor, &filter, &changes))?;
             for (change, movement) in changes.into_iter().zip(events) {
                 tail.pass(&change);
                 let event = match movement {
@@ -202,7 +205,7 @@ pub fn activity(
     after: Option<Position>,
     track: Track,
 ) -> impl Stream<Item = Result<Placed<Arc<Change>>>> + Send + 'static {
-    let interest = scope.incident.map_or(Interest::All, |incident| Interest::AnyOf(vec![Key::Incident(incident)]));
+    let interest = scope.incident.map_or(Interest::All, |incident| Interest::AnyOf([Key::Incident(incident)].into()));
     let begin = Begin { after, queue: None, interest, track };
     try_stream! {
         let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
@@ -250,7 +253,7 @@ pub fn activity(
 }
 
 /// Whether the caller sees something else by now, or means something else by the filter.
-pub(super) async fn is_another(store: &Store, actor: &Actor, filter: &QueueFilter) -> Result<bool> {
+pub(super) async fn is_another(store: &Store, actor: &Actor, filter: &HeldFilter) -> Result<bool> {
     let now = caller(store, actor).await?;
     Ok(now.sight() != actor.sight() || !filter.means_the_same_to(&now)?)
 }
@@ -328,12 +331,12 @@ impl Marker {
 /// What each change means to a queue, in order. Long texts and entities are fetched once for all of them, and only
 /// where the filter or a delivered row needs them.
 async fn judge(
-    store: &Store,
+    source: &Source,
     actor: &Actor,
-    filter: &QueueFilter,
+    filter: &HeldFilter,
     changes: &[Arc<Change>],
 ) -> Result<Vec<Option<Movement>>> {
-    let verdicts = verdicts(store, actor, filter, changes).await?;
+    let verdicts = verdicts(source, actor, filter, changes).await?;
     let mut titles: Vec<TextKey> = Vec::new();
     for (change, (_, is)) in changes.iter().zip(&verdicts) {
         let row = &change.body.row;
@@ -343,7 +346,7 @@ async fn judge(
     }
     let long = match titles.is_empty() {
         true => HashMap::new(),
-        false => store.read().await?.long_texts(&titles).await?,
+        false => source.store.read().await?.long_texts(&titles).await?,
     };
     let live = |row: &QueueRow| -> Result<LiveRow> {
         let title = whole(row, TextField::Title, &row.title, &long)?.to_owned();
@@ -365,12 +368,12 @@ async fn judge(
 
 /// Whether the incident of each change was in a queue before it, and is after it, in order.
 pub(super) async fn verdicts(
-    store: &Store,
+    source: &Source,
     actor: &Actor,
-    filter: &QueueFilter,
+    filter: &HeldFilter,
     changes: &[Arc<Change>],
 ) -> Result<Vec<(bool, bool)>> {
-    let facts = Facts::gather(store, filter, changes).await?;
+    let facts = Facts::gather(source, filter, changes).await?;
     let judged = changes.iter().map(|change| {
         let (row, version) = (&change.body.row, change.version());
         let was = match &change.before {
@@ -406,47 +409,34 @@ fn whole<'a>(row: &QueueRow, field: TextField, text: &'a Text, long: &'a HashMap
 
 /// What a filter asks for beyond the rows of some changes.
 struct Facts {
-    texts: Option<HashMap<TextKey, String>>,
+    /// The long texts, folded; none where the filter asks for no text.
+    texts: Option<HashMap<TextKey, Arc<str>>>,
     spans: HashMap<IncidentId, Vec<EntitySpan>>,
 }
 
 impl Facts {
-    async fn gather(store: &Store, filter: &QueueFilter, changes: &[Arc<Change>]) -> Result<Self> {
+    async fn gather(source: &Source, filter: &HeldFilter, changes: &[Arc<Change>]) -> Result<Self> {
         let values = filter.entity_values();
-        let texts = filter.names_text();
-        if values.is_empty() && !texts {
-            return Ok(Self { texts: None, spans: HashMap::new() });
-        }
-        let reader = store.read().await?;
         let mut spans: HashMap<IncidentId, Vec<EntitySpan>> = HashMap::new();
-        let mut incidents: Vec<IncidentId> = changes.iter().map(|change| change.incident()).collect();
-        incidents.sort();
-        incidents.dedup();
-        for span in reader.entity_spans(&values, &incidents).await? {
-            spans.entry(span.incident).or_default().push(span);
-        }
-        let texts = match texts {
-            false => None,
-            true => {
-                let mut keys: Vec<TextKey> = Vec::new();
-                for row in changes.iter().flat_map(|change| change.before.iter().chain([&change.body.row])) {
-                    let title = row.title.stored_version().map(|version| (row.id, TextField::Title, version));
-                    let description = row.description.as_ref().and_then(Text::stored_version);
-                    keys.extend(title);
-                    keys.extend(description.map(|version| (row.id, TextField::Description, version)));
-                }
-                keys.sort_by_key(|(incident, field, version)| (*incident, *field as u8, *version));
-                keys.dedup();
-                Some(reader.long_texts(&keys).await?)
+        if !values.is_empty() {
+            let mut incidents: Vec<IncidentId> = changes.iter().map(|change| change.incident()).collect();
+            incidents.sort();
+            incidents.dedup();
+            for span in source.store.read().await?.entity_spans(values, &incidents).await? {
+                spans.entry(span.incident).or_default().push(span);
             }
+        }
+        let texts = match filter.names_text() {
+            false => None,
+            true => Some(long_texts(source, changes).await?),
         };
         Ok(Self { texts, spans })
     }
 
-    fn matches(&self, filter: &QueueFilter, actor: &Actor, row: &QueueRow, version: u64) -> Result<bool> {
+    fn matches(&self, filter: &HeldFilter, actor: &Actor, row: &QueueRow, version: u64) -> Result<bool> {
         let folded = |field: TextField, text: Option<&Text>| match (&self.texts, text) {
-            (Some(long), Some(text)) => whole(row, field, text, long).map(text::fold),
-            _ => Ok(String::new()),
+            (Some(long), Some(text)) => folded(row, field, text, long),
+            _ => Ok(Cow::Borrowed("")),
         };
         let entities: HashSet<EntityKey> = self
             .spans
@@ -463,5 +453,45 @@ impl Facts {
             entities: &entities,
         };
         Ok(actor.sees(row) && filter.matches(subject))
+    }
+}
+
+/// The long texts of some changes' rows, folded. Those of the newest changes are at hand; the database is asked for others.
+async fn long_texts(source: &Source, changes: &[Arc<Change>]) -> Result<HashMap<TextKey, Arc<str>>> {
+    let mut keys: Vec<TextKey> = Vec::new();
+    for row in changes.iter().flat_map(|change| change.before.iter().chain([&change.body.row])) {
+        let title = row.title.stored_version().map(|version| (row.id, TextField::Title, version));
+        let description = row.description.as_ref().and_then(Text::stored_version);
+        keys.extend(title);
+        keys.extend(description.map(|version| (row.id, TextField::Description, version)));
+    }
+    keys.sort_by_key(|(incident, field, version)| (*incident, *field as u8, *version));
+    keys.dedup();
+    let at_hand = keys.iter().filter_map(|key| Some((*key, source.hub.long_text(key)?)));
+    let mut texts: HashMap<TextKey, Arc<str>> = at_hand.collect();
+    keys.retain(|key| !texts.contains_key(key));
+    if !keys.is_empty() {
+        for (key, text) in source.store.read().await?.long_texts(&keys).await? {
+            let folded = Arc::from(text::fold(&text));
+            source.hub.keep_long_text(key, &folded);
+            texts.insert(key, folded);
+        }
+    }
+    Ok(texts)
+}
+
+/// A text of a row, folded.
+fn folded<'a>(
+    row: &QueueRow,
+    field: TextField,
+    text: &Text,
+    long: &'a HashMap<TextKey, Arc<str>>,
+) -> Result<Cow<'a, str>> {
+    match text {
+        Text::Inline(text) => Ok(Cow::Owned(text::fold(text))),
+        Text::Stored { version, .. } => match long.get(&(row.id, field, *version)) {
+            Some(folded) => Ok(Cow::Borrowed(folded)),
+            None => Err(Error::fault("reading a long text of a change", "it is missing")),
+        },
     }
 }

@@ -2,8 +2,9 @@
 //! is handed to the feeds that name a key of the row before or after it.
 //!
 //! Invariant: a feed is handed every change that its filter could match on either side; it may be handed more, and holds
-//! its filter against all of them. Entities are no keys: they are not in the row. A filter by entities, texts or times
-//! alone is handed every change.
+//! its filter against all of them. Texts are looked for in the whole title and description, each once for all feeds
+//! (`needles.rs`). Entities are no keys: they are not in the row. A filter by entities or times alone is handed every
+//! change.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::Hub;
+use super::needles::{Found, Needles};
 use crate::domain::account::OwnerId;
 use crate::domain::change::Change;
 use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
@@ -31,6 +33,8 @@ pub enum Key {
     Number(i64),
     /// A tag, folded.
     Tag(String),
+    /// A text in its title or its description, folded.
+    Text(Arc<str>),
     /// Its owner; nobody is one too.
     Owner(Option<OwnerId>),
     /// The threat of a true positive.
@@ -57,6 +61,7 @@ impl Key {
     fn per_mille(&self) -> u32 {
         match self {
             Self::Incident(_) | Self::Number(_) => 0,
+            Self::Text(_) => 1,
             Self::Tag(_) => 10,
             Self::Owner(Some(_)) => 20,
             Self::Threat(_) | Self::Activity(_) | Self::Reason(_) => 30,
@@ -76,13 +81,21 @@ pub enum Interest {
     /// Every change.
     All,
     /// Those whose row, before or after, has one of these keys.
-    AnyOf(Vec<Key>),
+    AnyOf(Arc<[Key]>),
 }
 
 impl Interest {
     /// The rarest condition that every row of this queue meets.
     pub fn of(filter: &QueueFilter) -> Self {
-        necessary(filter.filter()).map_or(Self::All, Self::AnyOf)
+        necessary(filter.filter()).map_or(Self::All, |keys| Self::AnyOf(keys.into()))
+    }
+
+    /// How many of a thousand changes are likely to be handed over.
+    pub fn per_mille(&self) -> u32 {
+        match self {
+            Self::All => 1_000,
+            Self::AnyOf(keys) => keys.iter().map(Key::per_mille).sum::<u32>().min(1_000),
+        }
     }
 }
 
@@ -100,6 +113,7 @@ fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
     ways.extend(list(&filter.classification, |kind| Key::Classification(*kind)));
     ways.extend(list(&filter.severity, |severity| Key::Severity(*severity)));
     ways.extend(list(&filter.status, |status| Key::Status(*status)));
+    ways.extend(filter.text.as_deref().map(|text| vec![Key::Text(text.into())]));
     ways.extend(filter.and.iter().flatten().filter_map(necessary));
     // One of several is met: all of them must have keys, and any key will do.
     let any = filter.or.as_ref().and_then(|any| any.iter().map(necessary).collect::<Option<Vec<_>>>());
@@ -148,15 +162,27 @@ fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
 /// The feeds, by what they are to be handed.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    by_key: HashMap<Key, HashMap<u64, Arc<Tray>>>,
+    by_key: HashMap<Key, Feeds>,
+    needles: Needles,
     of_all: HashMap<u64, Arc<Tray>>,
     last_id: u64,
 }
 
 impl Index {
-    /// Hands a change to each feed that it may concern.
-    pub(super) fn touch(&self, change: &Arc<Change>) {
+    /// The texts that feeds look for.
+    pub(super) fn needles(&self) -> &Needles {
+        &self.needles
+    }
+
+    /// Takes note that everything that was found by this look was handed over.
+    pub(super) fn forget_new(&mut self, upto: u64) {
+        self.needles.forget_new(upto);
+    }
+
+    /// Hands a change to each feed that it may concern; `found` is which texts stand in it.
+    pub(super) fn touch(&self, change: &Arc<Change>, found: &Found) {
         self.of_all.values().for_each(|tray| tray.put(change));
+        self.needles.touch(change, found);
         if self.by_key.is_empty() {
             return;
         }
@@ -167,7 +193,7 @@ impl Index {
         keys_of(&change.body.row, &mut keys);
         for key in &keys {
             // A feed that several keys find is handed the change once: the tray knows its newest.
-            self.by_key.get(key).into_iter().flat_map(HashMap::values).for_each(|tray| tray.put(change));
+            self.by_key.get(key).into_iter().for_each(|feeds| feeds.each(|tray| tray.put(change)));
         }
     }
 
@@ -177,9 +203,13 @@ impl Index {
                 self.of_all.remove(&attached.id);
             }
             Interest::AnyOf(keys) => {
-                for key in keys {
+                for key in keys.iter() {
+                    if let Key::Text(needle) = key {
+                        self.needles.remove(needle, attached.id);
+                        continue;
+                    }
                     let Some(feeds) = self.by_key.get_mut(key) else { continue };
-                    feeds.remove(&attached.id);
+                    feeds.remove(attached.id);
                     if feeds.is_empty() {
                         self.by_key.remove(key);
                     }
@@ -189,9 +219,55 @@ impl Index {
     }
 }
 
+/// The feeds of one key: of most there is one.
+#[derive(Debug, Default)]
+pub(super) enum Feeds {
+    #[default]
+    None,
+    One(u64, Arc<Tray>),
+    Many(HashMap<u64, Arc<Tray>>),
+}
+
+impl Feeds {
+    pub(super) fn insert(&mut self, id: u64, tray: Arc<Tray>) {
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(id, tray),
+            Self::One(other, its) => Self::Many(HashMap::from([(other, its), (id, tray)])),
+            Self::Many(mut feeds) => {
+                feeds.insert(id, tray);
+                Self::Many(feeds)
+            }
+        };
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        match self {
+            Self::One(only, _) if *only == id => *self = Self::None,
+            Self::Many(feeds) => drop(feeds.remove(&id)),
+            Self::None | Self::One(..) => {}
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::One(..) => false,
+            Self::Many(feeds) => feeds.is_empty(),
+        }
+    }
+
+    pub(super) fn each(&self, see: impl FnMut(&Arc<Tray>)) {
+        match self {
+            Self::None => {}
+            Self::One(_, tray) => std::iter::once(tray).for_each(see),
+            Self::Many(feeds) => feeds.values().for_each(see),
+        }
+    }
+}
+
 /// The changes that wait for one feed.
 #[derive(Debug, Default)]
-struct Tray {
+pub(super) struct Tray {
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
@@ -204,7 +280,7 @@ struct Waiting {
 }
 
 impl Tray {
-    fn put(&self, change: &Arc<Change>) {
+    pub(super) fn put(&self, change: &Arc<Change>) {
         let mut waiting = self.waiting();
         if waiting.newest == change.offset {
             return;
@@ -244,8 +320,11 @@ impl Attached {
                 index.of_all.insert(id, tray.clone());
             }
             Interest::AnyOf(keys) => {
-                for key in keys {
-                    index.by_key.entry(key.clone()).or_default().insert(id, tray.clone());
+                for key in keys.iter() {
+                    match key {
+                        Key::Text(needle) => index.needles.insert(needle, id, &tray),
+                        key => index.by_key.entry(key.clone()).or_default().insert(id, tray.clone()),
+                    }
                 }
             }
         }
@@ -288,15 +367,18 @@ mod tests {
         assert_eq!(keys(filter), Some(vec![tag("a")]), "one of all is enough");
         let filter = serde_json::json!({ "status": open, "and": [{ "number": [7] }] });
         assert_eq!(keys(filter), Some(vec![Key::Number(7)]));
+        let text = |text: &str| Key::Text(text.into());
+        let filter = serde_json::json!({ "status": open, "or": [{ "text": "beacon" }, { "text": "c2" }] });
+        assert_eq!(keys(filter), Some(vec![text("beacon"), text("c2")]), "a text is rarer than a status");
     }
 
     #[test]
     fn what_may_be_met_without_a_key_has_none() {
         for filter in [
             serde_json::json!({ "tags": { "none": ["a"] } }),
-            serde_json::json!({ "entity": [{ "value": "10.0.0.7" }], "text": "beacon" }),
-            serde_json::json!({ "not": { "number": [7] } }),
-            serde_json::json!({ "or": [{ "number": [7] }, { "text": "beacon" }] }),
+            serde_json::json!({ "entity": [{ "value": "10.0.0.7" }] }),
+            serde_json::json!({ "not": { "number": [7], "text": "beacon" } }),
+            serde_json::json!({ "or": [{ "number": [7] }, { "entity": [{ "value": "10.0.0.7" }] }] }),
             serde_json::json!({ "tags": { "all": [] } }),
         ] {
             assert_eq!(keys(filter.clone()), None, "{filter}");

@@ -4,8 +4,10 @@
 //! A feed asks by offset; what the ring no longer has is in the database. What a stream needs to start from a position
 //! inside the ring is here as well, so that thousands who come back at once ask the database nothing.
 
+pub mod budget;
 pub mod feed;
 pub mod index;
+mod needles;
 pub mod relay;
 pub mod summary;
 mod tail;
@@ -16,12 +18,15 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use moka::sync::Cache;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use self::index::{Attached, Index, Interest};
+use self::needles::{Found, STRETCH_BYTES};
 use crate::domain::change::Change;
 use crate::domain::position::Position;
+use crate::storage::TextKey;
 
 /// How much of the newest log is kept in memory.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,10 @@ pub struct Known {
     pub floor: u64,
 }
 
+/// Folded long texts that are kept for the feeds that need them in a moment: some thousand descriptions, or a few titles of
+/// a megabyte.
+const LONG_TEXTS_BYTES: u64 = 16 << 20;
+
 /// The newest committed changes, and who waits for the next.
 #[derive(Debug)]
 pub struct Hub {
@@ -76,6 +85,8 @@ pub struct Hub {
     to_tell: Notify,
     /// Whether other nodes' commits are told to this one.
     line_is_whole: AtomicBool,
+    /// The long texts of the newest changes, folded.
+    long_texts: Cache<TextKey, Arc<str>>,
 }
 
 impl Hub {
@@ -91,6 +102,10 @@ impl Hub {
             nudge: Notify::new(),
             to_tell: Notify::new(),
             line_is_whole: AtomicBool::new(false),
+            long_texts: Cache::builder()
+                .weigher(|_, text: &Arc<str>| u32::try_from(text.len()).unwrap_or(u32::MAX))
+                .max_capacity(LONG_TEXTS_BYTES)
+                .build(),
         }
     }
 
@@ -217,14 +232,53 @@ impl Hub {
         }
     }
 
+    /// Whether a feed looks for a text, so that the texts of changes are worth a look.
+    fn looks_for_texts(&self) -> bool {
+        !self.read().feeds.needles().is_empty()
+    }
+
+    /// What feeds look for in these texts of one change. The ring is free for others between two stretches.
+    async fn look(&self, texts: &[Arc<str>]) -> Found {
+        let mut found = Found::nothing(self.read().feeds.needles());
+        for text in texts {
+            let mut start = 0;
+            while start < text.len() {
+                let stretch = (start, text.len().min(start + STRETCH_BYTES));
+                self.read().feeds.needles().look(text, stretch, &mut found);
+                start += STRETCH_BYTES;
+                if start < text.len() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            found.end_of_text();
+        }
+        found
+    }
+
+    /// A long text, folded, if it is of one of the newest changes.
+    pub(crate) fn long_text(&self, key: &TextKey) -> Option<Arc<str>> {
+        self.long_texts.get(key)
+    }
+
+    /// Keeps a long text, folded, for others who need it.
+    pub(crate) fn keep_long_text(&self, key: TextKey, folded: &Arc<str>) {
+        self.long_texts.insert(key, folded.clone());
+    }
+
     /// Adds the next changes of the log. Only the relay calls this.
     fn publish(&self, changes: Vec<Change>) {
-        let Some(last) = changes.last().map(|change| change.offset) else { return };
+        self.publish_looked(changes.into_iter().map(|change| (change, Found::default())).collect());
+    }
+
+    /// The same, each with the texts that were found in it.
+    fn publish_looked(&self, changes: Vec<(Change, Found)>) {
+        let Some(last) = changes.last().map(|(change, _)| change.offset) else { return };
         let mut ring = self.write();
-        for change in changes {
+        let looked = changes.iter().map(|(_, found)| found.upto()).min().unwrap_or_default();
+        for (change, found) in changes {
             let change = Arc::new(change);
             // Before the end moves: a feed that sees the end has been handed everything up to it.
-            ring.feeds.touch(&change);
+            ring.feeds.touch(&change, &found);
             ring.bytes += change.bytes;
             ring.end = Mark { offset: change.offset, check: change.check };
             ring.changes.push_back(change);
@@ -234,6 +288,7 @@ impl Hub {
             ring.start = Mark { offset: oldest.offset, check: oldest.check };
             ring.bytes -= oldest.bytes;
         }
+        ring.feeds.forget_new(looked);
         drop(ring);
         self.head.send_replace(last);
     }

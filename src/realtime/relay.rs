@@ -5,15 +5,20 @@
 //! 6, 5; a crash between commit and hand-over would lose 5; another node's commit never passes through this process.
 //! With one reader of one log, order, crash and second node are the same code.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use super::needles::Found;
 use super::{Hub, wakeups};
-use crate::domain::{Error, Result};
-use crate::storage::Store;
+use crate::domain::change::Change;
+use crate::domain::incident::TextField;
+use crate::domain::queue::Text;
+use crate::domain::{Error, Result, text};
+use crate::storage::{Reader, Store, TextKey};
 
 /// How long a commit of another process may go unnoticed while nobody tells this node of it: ten small queries a second
 /// are less than a wall that lags for everyone to see.
@@ -45,7 +50,8 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     let Some(start) = start else { return Err(Error::fault(BROKEN, "its newest changes are missing")) };
     hub.start_at(start, head.floor);
     hub.keep_accounts(head.accounts);
-    hub.publish(reader.changes_after(start.offset, newest).await?);
+    let changes = reader.changes_after(start.offset, newest).await?;
+    hub.publish(changes);
     Ok(head.offset)
 }
 
@@ -101,6 +107,52 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
             return Err(Error::fault(BROKEN, format!("expected position {expected}, read {}", change.offset)));
         }
     }
-    hub.publish(changes);
+    let found = match hub.looks_for_texts() {
+        // One who comes between this and the end of the changes is handed all of them.
+        false => vec![Found::default(); changes.len()],
+        true => look(hub, &reader, &changes).await?,
+    };
+    hub.publish_looked(changes.into_iter().zip(found).collect());
     Ok(expected)
+}
+
+/// What feeds look for in the titles and descriptions of some changes. Each is folded once, however many feeds need it.
+async fn look(hub: &Hub, reader: &Reader, changes: &[Change]) -> Result<Vec<Found>> {
+    let stored = changes.iter().flat_map(texts_of).filter_map(|(key, text)| text.stored_version().map(|_| key));
+    let mut missing: Vec<TextKey> = stored.filter(|key| hub.long_text(key).is_none()).collect();
+    missing.sort_by_key(|(incident, field, version)| (*incident, *field as u8, *version));
+    missing.dedup();
+    let mut long: HashMap<TextKey, Arc<str>> = HashMap::new();
+    for (key, text) in reader.long_texts(&missing).await? {
+        let folded = Arc::from(text::fold(&text));
+        hub.keep_long_text(key, &folded);
+        long.insert(key, folded);
+    }
+    let mut all = Vec::with_capacity(changes.len());
+    for change in changes {
+        let mut texts = texts_of(change);
+        // Most changes leave the texts as they were.
+        texts.sort_by_key(|((_, field, version), _)| (*field as u8, *version));
+        texts.dedup_by(|one, other| one.0.1 == other.0.1 && one.1 == other.1);
+        let folded = texts.iter().map(|(key, text)| match text {
+            Text::Inline(text) => Some(Arc::from(text::fold(text))),
+            Text::Stored { .. } => long.get(key).cloned().or_else(|| hub.long_text(key)),
+        });
+        all.push(match folded.collect::<Option<Vec<Arc<str>>>>() {
+            Some(texts) => hub.look(&texts).await,
+            // It was kept a moment ago, and is not any more: everybody looks.
+            None => Found::default(),
+        });
+    }
+    Ok(all)
+}
+
+/// The titles and descriptions before and after a change.
+fn texts_of(change: &Change) -> Vec<(TextKey, &Text)> {
+    let rows = change.before.iter().chain([&change.body.row]);
+    let of_row = rows.flat_map(|row| {
+        let description = row.description.as_ref().map(|text| (row.id, TextField::Description, text));
+        [(row.id, TextField::Title, &row.title)].into_iter().chain(description)
+    });
+    of_row.map(|(id, field, text)| ((id, field, text.stored_version().unwrap_or_default()), text)).collect()
 }

@@ -17,6 +17,7 @@ use super::tail::{Begin, Step, Tail};
 use super::track::Track;
 use crate::domain::account::Actor;
 use crate::domain::clock::Clock;
+use crate::domain::held_filter::HeldFilter;
 use crate::domain::position::Position;
 use crate::domain::summary::{OLDEST_MAX, Summary, SummaryFilter, Tally, Window};
 use crate::domain::{Error, Result};
@@ -78,6 +79,8 @@ pub fn follow(
 struct Kept {
     tally: Tally,
     tail: Tail,
+    /// The incidents that are counted, at any status.
+    any_status: HeldFilter,
     /// Whether the tail has said for itself that it is live: the tally was shown already then.
     is_begun: bool,
 }
@@ -92,7 +95,7 @@ impl Kept {
         let interest = Interest::of(asked.filter.any_status());
         let begin = Begin { after: Some(position), queue: None, interest, track: track.clone() };
         match Tail::start(source, begin).await? {
-            Ok(tail) => Ok(Self { tally, tail, is_begun: false }),
+            Ok(tail) => Ok(Self { tally, tail, any_status: asked.filter.any_status().held(), is_begun: false }),
             Err(_) => Err(Error::fault("following a summary", "the log went back behind its own end")),
         }
     }
@@ -122,8 +125,7 @@ impl Kept {
             };
             match step {
                 Step::Changes(changes) => {
-                    let verdicts =
-                        verdicts(&self.tail.source.store, &asked.actor, asked.filter.any_status(), &changes).await?;
+                    let verdicts = verdicts(&self.tail.source, &asked.actor, &self.any_status, &changes).await?;
                     for (change, (was, is)) in changes.iter().zip(verdicts) {
                         let before = change.before.as_ref().filter(|_| was);
                         let after = Some(&change.body.row).filter(|_| is);
@@ -139,7 +141,7 @@ impl Kept {
                 Step::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
                 Step::Marker(_) => self.is_begun = true,
                 Step::Accounts => {
-                    if is_another(&self.tail.source.store, &asked.actor, asked.filter.queue()).await? {
+                    if is_another(&self.tail.source.store, &asked.actor, &asked.filter.queue().held()).await? {
                         return Err(Error::unavailable("your rights or groups have changed, subscribe again"));
                     }
                     // Owners may have other names by now.

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::operation::Ready;
 use crate::domain::position::Position;
+use crate::realtime::budget::Written;
 
 /// The argument of a root field that names the position to go on from.
 const AFTER: &str = "after";
@@ -207,6 +208,11 @@ impl Asked {
             hash.update(part);
         }
         Key(hash.finalize().into())
+    }
+
+    /// How much text it was asked for with.
+    pub(crate) fn written(&self) -> Written {
+        Written(self.query.len() + serde_json::to_string(&self.variables).map_or(0, |text| text.len()))
     }
 
     /// The request that goes on from a position; without one, as the client asked.

@@ -278,7 +278,8 @@ impl<E: Endpoint> Following<E> {
             Some(accounts) => track.vouch(accounts),
             None => {}
         }
-        let request = self.asked.request(self.at).data(self.viewer.clone()).data(track.clone());
+        let request =
+            self.asked.request(self.at).data(self.viewer.clone()).data(track.clone()).data(self.asked.written());
         let source = Source { stream: understood(self.endpoint.execute_stream(request)), track };
         self.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);

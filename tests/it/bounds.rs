@@ -1,9 +1,10 @@
 //! How much a request may hold: refused before anything is made of it, on every transport.
 
 use serde_json::{Value, json};
+use watchfloor::realtime::budget::StreamLimits;
 
 use crate::support::database::{TestDatabase, each_database};
-use crate::support::desk::TestDesk;
+use crate::support::desk::{Options, TestDesk};
 use crate::support::little::Server;
 use crate::support::socket::{Frame, Socket};
 use crate::support::triage::report;
@@ -12,6 +13,8 @@ each_database!(
     a_request_of_too_many_values_is_refused,
     a_batch_of_alerts_may_hold_more_values_than_other_requests,
     a_variable_that_is_used_often_is_bounded_by_what_it_becomes,
+    a_stream_beyond_the_budget_is_refused_until_another_ends,
+    a_text_reaches_its_stream_wherever_it_stands,
 );
 
 const QUEUE: &str = "query($f: [IncidentFilterInput!]) { incidents(filter: { or: $f }) { totalCount } }";
@@ -71,6 +74,71 @@ async fn a_variable_that_is_used_often_is_bounded_by_what_it_becomes(database: T
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.i")));
     assert_eq!(desk.log_end().await, 0, "nothing was done");
     desk.data(&uses(4), list(20)).await;
+}
+
+const STREAM: &str = "subscription($t: String!) { incidentQueue(filter: { text: $t }) { __typename position
+    ... on QueueEntered { row { title } } ... on QueueUpdated { row { title } } } }";
+
+async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: TestDatabase) {
+    let mut options = Options::default();
+    // Two streams of this size and a half of one account's, three and a half in all.
+    options.limits.streams = StreamLimits { bytes: 40_000, bytes_per_principal: 28_000, ..StreamLimits::default() };
+    let desk = TestDesk::open_with(&database, options).await;
+    desk.user("reader", "READER").await;
+    let mut streams = Vec::new();
+    for text in ["one", "two", "two"] {
+        let mut stream = desk.follow(STREAM, json!({ "t": text })).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replace("http", "ws"))).await;
+    let ask = json!({ "id": "3", "type": "subscribe", "payload": { "query": STREAM, "variables": { "t": "three" } } });
+    socket.send(ask.clone()).await;
+    let refused = socket.json().await;
+    assert_eq!(refused["type"], "error", "{refused}");
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "LIMIT", "{refused}");
+    assert_eq!(refused["payload"][0]["extensions"]["now"], json!({ "limit": 28_000 }));
+    let mut other = desk.follow_as("reader", STREAM, json!({ "t": "four" })).await;
+    other.items_until("Live").await;
+    drop(streams);
+    // As soon as the desk has seen that they have gone.
+    loop {
+        socket.send(ask.clone()).await;
+        match socket.json().await {
+            message if message["type"] == "next" => break,
+            message => assert_eq!(message["payload"][0]["extensions"]["code"], "LIMIT", "{message}"),
+        }
+    }
+}
+
+async fn a_text_reaches_its_stream_wherever_it_stands(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let words = ["x", "Zürich", "the end", "10.0.0.77", "a rather long text to look for, of more than forty bytes"];
+    let mut streams = Vec::new();
+    for word in words {
+        let mut stream = desk.follow(STREAM, json!({ "t": word })).await;
+        stream.items_until("Live").await;
+        streams.push(stream);
+    }
+    let long = "lorem ipsum, ".repeat(300);
+    for word in words {
+        for title in [word.to_owned(), format!("{word} at first"), format!("at last {word}"), format!("{long}{word}")] {
+            let made = desk.create(json!({ "title": title })).await;
+            desk.act("describeIncident", json!({ "incidentId": made["id"], "description": "elsewhere" })).await;
+        }
+        let made = desk.create(json!({ "title": "T", "description": format!("{long}{word}") })).await;
+        desk.act("renameIncident", json!({ "incidentId": made["id"], "title": "U" })).await;
+    }
+    for (stream, word) in streams.iter_mut().zip(words) {
+        let last = format!("last of all: {word}");
+        desk.create(json!({ "title": last })).await;
+        let mut items = 0;
+        while stream.change().await["row"]["title"] != last.as_str() {
+            items += 1;
+        }
+        // One letter stands in other texts as well.
+        assert!(items == 10 || word == "x" && items > 10, "{word}: {items}");
+    }
 }
 
 /// More values than a request may hold.

@@ -1,0 +1,169 @@
+//! What streams may take, of one account and in all: memory, and work at each change.
+//!
+//! Who asks for the same shares one stream, and that is counted once, for the account that began it. A stream beyond the
+//! budget is refused; those that are there go on.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::index::Interest;
+use crate::domain::filter::IncidentFilter;
+use crate::domain::{Error, Result, UserId};
+
+/// The most that streams may take.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// Bytes of all streams: 30,000 of one queue's filter, or 15,000 of twenty texts.
+    pub bytes: usize,
+    /// Bytes of one account's. Half of all, as the screens of a whole site may hang on one.
+    pub bytes_per_principal: usize,
+    /// Work of all streams, in conditions that are held against a change, at the worst: 100,000 are a fifth of a second.
+    pub work: usize,
+    /// Work of one account's.
+    pub work_per_principal: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { bytes: 512 << 20, bytes_per_principal: 256 << 20, work: 100_000, work_per_principal: 50_000 }
+    }
+}
+
+/// What a stream holds beside its document and its filter: its tasks, its cursor, its place in the index.
+const STREAM_BYTES: usize = 8 * 1024;
+
+/// A parsed document takes so many times its text. Its variables do, too.
+const PARSED: usize = 16;
+
+/// What a condition takes in memory, at most.
+const CONDITION_BYTES: usize = 256;
+
+/// What it takes to give a change to a stream, in conditions: a stream is woken, and its filter is asked.
+const HANDING: usize = 10;
+
+/// How many bytes of text a stream was asked for with. It travels in the data of the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Written(pub usize);
+
+/// What a stream takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight {
+    /// Of memory, estimated from above.
+    pub bytes: usize,
+    /// Conditions that are held against a change on average.
+    pub work: usize,
+}
+
+impl Weight {
+    /// That of a stream of the log, or of one thing.
+    pub fn plain(written: Written) -> Self {
+        Self { bytes: STREAM_BYTES + written.0.saturating_mul(PARSED), work: HANDING }
+    }
+
+    /// That of a stream that holds a filter against what its interest hands it.
+    pub fn of(filter: &IncidentFilter, interest: &Interest, written: Written) -> Self {
+        let terms = filter.term_count();
+        let handed = interest.per_mille() as usize;
+        let plain = Self::plain(written);
+        Self { bytes: plain.bytes + terms * CONDITION_BYTES, work: (handed * (HANDING + terms)).div_ceil(1_000).max(1) }
+    }
+}
+
+impl Weight {
+    /// That of a stream which holds its filter so many times.
+    pub fn times(self, copies: usize) -> Self {
+        Self { bytes: self.bytes.saturating_mul(copies), ..self }
+    }
+}
+
+/// The streams of a desk, weighed. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct StreamBudget {
+    limits: StreamLimits,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    in_all: (usize, usize),
+    by_principal: HashMap<UserId, (usize, usize)>,
+}
+
+/// What one stream has taken, given back when it is dropped.
+#[derive(Debug)]
+pub struct Reserved {
+    budget: StreamBudget,
+    principal: UserId,
+    weight: Weight,
+}
+
+impl StreamBudget {
+    /// A budget of which nothing is taken.
+    pub fn new(limits: StreamLimits) -> Self {
+        Self { limits, taken: Arc::default() }
+    }
+
+    /// Takes what a stream needs; refused with `LIMIT` where that is more than is left.
+    pub fn reserve(&self, principal: UserId, weight: Weight) -> Result<Reserved> {
+        let limits = &self.limits;
+        let mut taken = self.taken();
+        let own = taken.by_principal.get(&principal).copied().unwrap_or_default();
+        let all = taken.in_all;
+        for (used, more, bound, what) in [
+            (own.0, weight.bytes, limits.bytes_per_principal, "an account's streams take bytes of memory"),
+            (own.1, weight.work, limits.work_per_principal, "an account's streams hold conditions against a change"),
+            (all.0, weight.bytes, limits.bytes, "the streams of the desk take bytes of memory"),
+            (all.1, weight.work, limits.work, "the streams of the desk hold conditions against a change"),
+        ] {
+            if used.saturating_add(more) > bound {
+                let message =
+                    format!("{what}: at most {bound}, {used} are taken and this one needs {more}; end others");
+                return Err(Error::limit("filter", message, bound));
+            }
+        }
+        taken.in_all = (all.0 + weight.bytes, all.1 + weight.work);
+        taken.by_principal.insert(principal, (own.0 + weight.bytes, own.1 + weight.work));
+        drop(taken);
+        Ok(Reserved { budget: self.clone(), principal, weight })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // Nothing is called while it is held, so a poisoned count is a whole one.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut taken = self.budget.taken();
+        taken.in_all = (taken.in_all.0 - self.weight.bytes, taken.in_all.1 - self.weight.work);
+        if let Some(own) = taken.by_principal.get_mut(&self.principal) {
+            *own = (own.0 - self.weight.bytes, own.1 - self.weight.work);
+            if *own == (0, 0) {
+                taken.by_principal.remove(&self.principal);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let limits = StreamLimits { bytes: 100, bytes_per_principal: 60, work: 10, work_per_principal: 6 };
+        let budget = StreamBudget::new(limits);
+        let (one, two) = (UserId(uuid::Uuid::from_u128(1)), UserId(uuid::Uuid::from_u128(2)));
+        let weight = |bytes, work| Weight { bytes, work };
+        let first = budget.reserve(one, weight(60, 1)).expect("room");
+        budget.reserve(one, weight(1, 1)).expect_err("an account's share is taken");
+        let second = budget.reserve(two, weight(40, 6)).expect("room for others");
+        budget.reserve(two, weight(0, 1)).expect_err("work is counted as well");
+        drop(first);
+        budget.reserve(one, weight(60, 5)).expect_err("the desk's work is taken");
+        drop(second);
+        budget.reserve(one, weight(60, 5)).expect("everything was given back");
+        assert!(budget.taken().by_principal.is_empty());
+    }
+}
