@@ -346,12 +346,11 @@ impl IncidentFilter {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
-        if self.term_count() > FILTER_TERMS_MAX {
-            return Err(Error::limit(
-                "filter",
-                format!("a filter has at most {FILTER_TERMS_MAX} terms"),
-                FILTER_TERMS_MAX,
-            ));
+        // The filter itself is one of its terms.
+        let terms = self.term_count() - 1;
+        if terms > FILTER_TERMS_MAX {
+            let message = format!("a filter has at most {FILTER_TERMS_MAX} terms, and this one has {terms}");
+            return Err(Error::limit("filter", message, FILTER_TERMS_MAX));
         }
         let mut sound = Ok(());
         self.visit(&mut |f| {
@@ -392,6 +391,13 @@ impl IncidentFilter {
         let mut terms = 0;
         self.visit(&mut |f| terms += f.terms());
         terms
+    }
+
+    /// How many texts it looks for, at all depths.
+    pub fn text_count(&self) -> usize {
+        let mut texts = 0;
+        self.visit(&mut |f| texts += usize::from(f.text.is_some()));
+        texts
     }
 
     pub(super) fn any(&self, meets: &impl Fn(&Self) -> bool) -> bool {

@@ -12,6 +12,7 @@ use async_graphql::{Context, Request};
 use tokio::sync::OnceCell;
 
 use super::input::Call;
+use super::searches::Searches;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};
 use crate::domain::alert::Alert;
@@ -57,6 +58,7 @@ pub struct View {
     viewer: Viewer,
     limits: Limits,
     snapshot: Arc<OnceCell<Snapshot>>,
+    searches: Arc<Searches>,
 }
 
 struct Snapshot {
@@ -126,7 +128,7 @@ pub fn admit_request(request: Request) -> Request {
 impl View {
     /// A view of the present for this viewer; its snapshot is taken when it is first read.
     pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
-        Self { app, viewer, limits, snapshot: Arc::default() }
+        Self { app, viewer, limits, snapshot: Arc::default(), searches: Arc::default() }
     }
 
     /// The view that all queries of one request share: one read, one snapshot.
@@ -144,6 +146,11 @@ impl View {
     /// Who looks.
     pub fn viewer(&self) -> &Viewer {
         &self.viewer
+    }
+
+    /// What was searched for through it.
+    pub fn searches(&self) -> &Searches {
+        &self.searches
     }
 
     /// Most items of one page.

@@ -15,6 +15,7 @@ use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities, View};
 use super::queue::{Fields, Tag};
+use super::searches::Search;
 use super::similar::{SimilarIncident, similar};
 use crate::domain::comment::CommentPlace;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
@@ -310,30 +311,35 @@ pub struct Facets {
 impl Facets {
     /// By status.
     async fn status(&self) -> Result<Vec<StatusFacet>> {
+        self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.reader().await?.facet_status(&self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| StatusFacet { value, count }).collect())
     }
 
     /// By effective severity, the worst first.
     async fn severity(&self) -> Result<Vec<SeverityFacet>> {
+        self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.reader().await?.facet_severity(&self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| SeverityFacet { value, count }).collect())
     }
 
     /// By owner, the busiest first.
     async fn owner(&self) -> Result<Vec<OwnerFacet>> {
+        self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.reader().await?.facet_owner(&self.filter).await?;
         Ok(facets.into_iter().map(|f| OwnerFacet { value: f.value.map(Owner::from), count: f.count }).collect())
     }
 
     /// By tag, the most frequent 100.
     async fn tags(&self) -> Result<Vec<TagFacet>> {
+        self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.reader().await?.facet_tags(&self.filter).await?;
         Ok(facets.into_iter().map(|f| TagFacet { value: f.value.into(), count: f.count }).collect())
     }
 
     /// By product, the most frequent first.
     async fn product(&self) -> Result<Vec<ProductFacet>> {
+        self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.reader().await?.facet_product(&self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| ProductFacet { value, count }).collect())
     }
@@ -350,6 +356,7 @@ pub struct IncidentConnectionFields {
 impl IncidentConnectionFields {
     /// How many incidents the queue has, exactly.
     async fn total_count(&self) -> Result<u64> {
+        self.view.searches().spend(Search::Count, &self.filter)?;
         self.view.reader().await?.queue_count(&self.filter).await
     }
 
@@ -391,6 +398,7 @@ pub async fn queue(
             return Err(Error::invalid(path, "this cursor is of another filter or order"));
         }
     }
+    view.searches().spend(Search::Page, &request.filter)?;
     let found = view.reader().await?.queue_page(&request).await?;
     let (before, after) = ends_of(found.more);
     let fields = IncidentConnectionFields { view: view.clone(), filter };

@@ -170,6 +170,7 @@ impl Query {
             Some(filter) => filter.read()?,
             None => IncidentFilter::default(),
         };
+        view.searches().look_for(&filter)?;
         let filter = QueueFilter::resolve(&filter, view.viewer())?;
         super::incident::queue(view, filter, order(order_by)?, PageArgs { first, after, last, before }).await
     }
@@ -190,6 +191,7 @@ impl Query {
     ) -> Result<QueueSummary> {
         let view = View::of_request(ctx)?;
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        view.searches().look_for(&filter)?;
         let filter = SummaryFilter::resolve(&filter, view.viewer())?;
         super::summary::read(view, &filter, window(since)?.start(view.app().clock.now())).await
     }
@@ -206,6 +208,7 @@ impl Query {
         let view = View::of_request(ctx)?;
         let answers = ctx.data::<Answers>().map_err(|error| Error::fault("finding kept answers", error.message))?;
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        view.searches().look_for(&filter)?;
         super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window).await
     }
 
@@ -274,6 +277,7 @@ impl Query {
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<AlertConnection> {
         let view = View::of_request(ctx)?;
+        view.searches().look_for_texts(usize::from(filter.text.is_some()))?;
         super::alert::page(view, filter.read()?, PageArgs { first, after, last, before }).await
     }
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::context::View;
+use super::searches::Search;
 use crate::domain::account::Role;
 use crate::domain::position::Position;
 use crate::domain::response_times::{Durations, ResponseTimes as Times, WINDOW_DAYS_MAX};
@@ -120,6 +121,7 @@ pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window
         Some(answer) => answer,
         None => {
             // The connection first, then the lock: whoever holds the lock must not wait for those who wait for it.
+            view.searches().spend(Search::Summary, filter.queue())?;
             let (reader, position) = (view.reader().await?, view.head().await?.position());
             let mut slot = slot.lock().await;
             let now = view.app().clock.now();

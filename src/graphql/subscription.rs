@@ -9,6 +9,7 @@ use super::context::{View, Viewer, app, limits, viewer};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
 use super::queue::QueueItem;
+use super::searches::Searches;
 use super::summary::{QueueSummary, window};
 use crate::domain::account::Role;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
@@ -114,6 +115,7 @@ impl Subscription {
             Some(filter) => filter.read()?,
             None => IncidentFilter::default(),
         };
+        Searches::default().look_for(&filter)?;
         let filter = QueueFilter::resolve(&filter, &actor)?;
         let echo = filter.filter().echo().to_string();
         let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
@@ -140,6 +142,7 @@ impl Subscription {
     ) -> Result<impl Stream<Item = async_graphql::Result<QueueSummary>> + use<>> {
         let actor = viewer(ctx)?.as_ref().clone();
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        Searches::default().look_for(&filter)?;
         let filter = SummaryFilter::resolve(&filter, &actor)?;
         let echo = filter.queue().filter().echo();
         let queue = filter.any_status();

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::context::View;
 use super::incident::{OwnerFacet, SeverityFacet, StatusFacet};
+use super::searches::Search;
 use crate::domain::instant::parse as instant;
 use crate::domain::position::Position;
 use crate::domain::summary::{Summary, SummaryFilter, Window};
@@ -79,6 +80,7 @@ pub fn window(since: Option<Instant>) -> Result<Window> {
 
 /// Reads the summary of a view's snapshot.
 pub async fn read(view: &View, filter: &SummaryFilter, since: Instant) -> Result<QueueSummary> {
+    view.searches().spend(Search::Summary, filter.queue())?;
     let tally = view.reader().await?.tally(filter, since, 1).await?;
     let summary =
         tally.summary().ok_or_else(|| Error::fault("summing up a queue", "its oldest incident is missing"))?;

@@ -15,6 +15,7 @@ each_database!(
     a_variable_that_is_used_often_is_bounded_by_what_it_becomes,
     a_stream_beyond_the_budget_is_refused_until_another_ends,
     a_text_reaches_its_stream_wherever_it_stands,
+    a_request_searches_the_database_so_often_and_no_more,
 );
 
 const QUEUE: &str = "query($f: [IncidentFilterInput!]) { incidents(filter: { or: $f }) { totalCount } }";
@@ -139,6 +140,28 @@ async fn a_text_reaches_its_stream_wherever_it_stands(database: TestDatabase) {
         // One letter stands in other texts as well.
         assert!(items == 10 || word == "x" && items > 10, "{word}: {items}");
     }
+}
+
+async fn a_request_searches_the_database_so_often_and_no_more(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.incident("one").await;
+    let aliases = |count: usize, field: &str| (0..count).map(|n| format!("a{n}: {field} ")).collect::<String>();
+    let counts = |count: usize| format!("{{ {} }}", aliases(count, "incidents { totalCount }"));
+    desk.data(&counts(30), json!({})).await;
+    let facets = "incidents { totalCount facets { status { count } severity { count } owner { count } tags { count }
+        product { count } } }";
+    desk.data(&format!("{{ {} }}", aliases(8, facets)), json!({})).await;
+    let refusal = desk.refused(&format!("{{ {} }}", aliases(9, facets)), json!({})).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 100 })));
+    assert!(refusal.message.contains("at most 100 searches"), "{}", refusal.message);
+    let query = "query($f: IncidentFilterInput) { a: incidents(filter: $f) { totalCount } }";
+    let texts = |count: usize| (0..count).map(|n| json!({ "text": format!("one{n}") })).collect::<Vec<_>>();
+    desk.data(query, json!({ "f": { "or": texts(20) } })).await;
+    let refusal = desk.refused(query, json!({ "f": { "or": texts(21) } })).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 20 })));
+    assert!(refusal.message.contains("this one for 21"), "{}", refusal.message);
+    let twice = "query($f: IncidentFilterInput) { a: incidents(filter: $f) { totalCount } b: queueSummary(filter: $f) { open } }";
+    assert_eq!(desk.refused(twice, json!({ "f": { "or": texts(11) } })).await.code, "LIMIT", "each alias by itself");
 }
 
 /// More values than a request may hold.

@@ -426,7 +426,13 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
     assert_eq!(desk.refused(query, json!({ "filter": nested(9) })).await.code, "LIMIT");
     // What one term more is too much for, both databases answer: in breadth, and in the depth that breadth has in SQL.
     for (joint, met) in [("or", 1), ("and", 0)] {
-        let each: Vec<Value> = (0..499).map(|n| json!({ "text": if n == 7 { "one" } else { "none" } })).collect();
+        let each: Vec<Value> = (0..500)
+            .map(|n| match n {
+                7 => json!({ "text": "one" }),
+                8..27 => json!({ "text": "none" }),
+                _ => json!({ "status": ["RESOLVED"] }),
+            })
+            .collect();
         assert_eq!(
             desk.data(query, json!({ "filter": { joint: each } })).await["incidents"]["totalCount"],
             met,
@@ -434,7 +440,7 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
         );
     }
     for list in ["any", "all", "none"] {
-        let names: Vec<String> = (0..499).map(|n| format!("tag {n}")).collect();
+        let names: Vec<String> = (0..500).map(|n| format!("tag {n}")).collect();
         let met = u64::from(list == "none");
         assert_eq!(
             desk.data(query, json!({ "filter": { "tags": { list: names } } })).await["incidents"]["totalCount"],
@@ -442,7 +448,7 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
         );
     }
     for joint in ["and", "or"] {
-        let each: Vec<Value> = (0..249).map(|n| json!({ "product": [n.to_string()] })).collect();
+        let each: Vec<Value> = (0..250).map(|n| json!({ "product": [n.to_string()] })).collect();
         assert_eq!(
             desk.data(query, json!({ "filter": { joint: each } })).await["incidents"]["totalCount"],
             0,
@@ -450,8 +456,10 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
         );
     }
     let entities = |count: usize| (0..count).map(|n| json!({ "value": n.to_string() })).collect::<Vec<_>>();
-    assert_eq!(desk.data(query, json!({ "filter": { "entity": entities(499) } })).await["incidents"]["totalCount"], 0);
-    assert_eq!(desk.refused(query, json!({ "filter": { "entity": entities(500) } })).await.code, "LIMIT");
+    assert_eq!(desk.data(query, json!({ "filter": { "entity": entities(500) } })).await["incidents"]["totalCount"], 0);
+    let refusal = desk.refused(query, json!({ "filter": { "entity": entities(501) } })).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 500 })));
+    assert!(refusal.message.contains("this one has 501"), "{}", refusal.message);
     let alerts = "query($filter: AlertFilterInput!) { alerts(filter: $filter) { totalCount } }";
     assert_eq!(desk.data(alerts, json!({ "filter": { "entity": entities(500) } })).await["alerts"]["totalCount"], 0);
     assert_eq!(desk.refused(alerts, json!({ "filter": { "entity": entities(501) } })).await.code, "LIMIT");
