@@ -218,7 +218,12 @@ impl QueueFilter {
 
     /// The filter as a stream holds it.
     pub fn held(&self) -> HeldFilter {
-        HeldFilter::of(&self.filter, self.fingerprint, self.asked.as_deref())
+        self.clone().into_held()
+    }
+
+    /// The same of a filter that is needed for nothing else.
+    pub fn into_held(self) -> HeldFilter {
+        HeldFilter::of(self.filter, self.fingerprint, self.asked.as_deref())
     }
 }
 

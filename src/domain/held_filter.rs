@@ -32,16 +32,17 @@ enum Node {
 
 impl HeldFilter {
     /// Holds a filter; `asked` is what it was made of, where that means something else to each caller.
-    pub(super) fn of(filter: &IncidentFilter, fingerprint: Fingerprint, asked: Option<&IncidentFilter>) -> Self {
+    pub(super) fn of(filter: IncidentFilter, fingerprint: Fingerprint, asked: Option<&IncidentFilter>) -> Self {
         let mut entity_values = Vec::new();
         filter.visit(&mut |f| entity_values.extend(f.entity.iter().flatten().map(|entity| entity.value.clone())));
         entity_values.sort();
         entity_values.dedup();
+        let names_text = filter.any(&|f| f.text.is_some());
         Self {
-            root: Node::of(filter.clone()),
+            root: Node::of(filter),
             fingerprint,
             asked: asked.and_then(|asked| serde_json::to_string(asked).ok()).map(String::into_boxed_str),
-            names_text: filter.any(&|f| f.text.is_some()),
+            names_text,
             entity_values: entity_values.into(),
         }
     }

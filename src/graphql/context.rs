@@ -56,9 +56,15 @@ impl Default for Limits {
 pub struct View {
     app: App,
     viewer: Viewer,
-    limits: Limits,
-    snapshot: Arc<OnceCell<Snapshot>>,
-    searches: Arc<Searches>,
+    page_items_max: i32,
+    shared: Arc<Shared>,
+}
+
+/// What clones of a view share.
+#[derive(Default)]
+struct Shared {
+    snapshot: OnceCell<Snapshot>,
+    searches: Searches,
 }
 
 struct Snapshot {
@@ -128,7 +134,7 @@ pub fn admit_request(request: Request) -> Request {
 impl View {
     /// A view of the present for this viewer; its snapshot is taken when it is first read.
     pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
-        Self { app, viewer, limits, snapshot: Arc::default(), searches: Arc::default() }
+        Self { app, viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
     }
 
     /// The view that all queries of one request share: one read, one snapshot.
@@ -150,12 +156,12 @@ impl View {
 
     /// What was searched for through it.
     pub fn searches(&self) -> &Searches {
-        &self.searches
+        &self.shared.searches
     }
 
     /// Most items of one page.
     pub fn page_items_max(&self) -> i32 {
-        self.limits.page_items_max
+        self.page_items_max
     }
 
     /// The desk.
@@ -164,7 +170,8 @@ impl View {
     }
 
     async fn snapshot(&self) -> Result<&Snapshot> {
-        self.snapshot
+        self.shared
+            .snapshot
             .get_or_try_init(async || {
                 let reader = self.app.store.read().await?;
                 Ok(Snapshot { batch: Batch { reader }, rounds: Mutex::default(), head: OnceCell::new() })

@@ -149,7 +149,7 @@ pub fn queue(
 ) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
     let begin = Begin { after, queue: Some(fingerprint), interest: Interest::of(&filter), track };
-    let filter = filter.held();
+    let filter = filter.into_held();
     try_stream! {
         let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
             Ok(tail) => tail,
