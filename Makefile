@@ -1,7 +1,7 @@
 # Each target's line of help stands after its ##.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench replay chaos faults fuzz mutants schema web fmt audit clean
+.PHONY: help demo test bench worst replay chaos faults fuzz mutants schema web fmt audit clean
 # The order of prerequisites is the order of the work; Cargo and Vite use every core by themselves.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -23,6 +23,10 @@ test: ## check everything, on SQLite and on PostgreSQL
 
 bench: web ## measure what the README claims
 	cargo bench --locked
+
+worst: web ## look for the dearest requests that the desk accepts
+	cargo build --release --locked --bin watchfloor
+	scripts/worst.py search
 
 # Optimised: 121,000 operations on each database, every one followed by twenty subscribers.
 replay: web ## replay recorded days against a desk while subscribers listen, and compare

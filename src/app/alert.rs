@@ -222,7 +222,7 @@ impl App {
         let Did { done, position, replayed, head } = self
             .once(&command, |tx| {
                 let (ingest, command) = (ingest.clone(), command.clone());
-                Box::pin(async move { self.ingest(&tx, &command, ingest, new_incident).await })
+                Box::pin(async move { Box::pin(self.ingest(&tx, &command, ingest, new_incident)).await })
             })
             .await?;
         self.hub.committed(head.offset);

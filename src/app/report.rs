@@ -32,7 +32,7 @@ impl App {
             .store
             .transact(|tx| {
                 let (told, command) = (told.clone(), command.clone());
-                Box::pin(async move { self.apply_told(&tx, command, told, new_incident).await })
+                Box::pin(async move { Box::pin(self.apply_told(&tx, command, told, new_incident)).await })
             })
             .await?;
         self.hub.committed(head.offset);
@@ -46,7 +46,7 @@ impl App {
         let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
         let ingest = Ingest::new(drafts, Into::Nowhere);
-        let mut taken = self.ingest(tx, &Command { at, ..command }, ingest, new_incident).await?;
+        let mut taken = Box::pin(self.ingest(tx, &Command { at, ..command }, ingest, new_incident)).await?;
         taken.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =
             taken.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();

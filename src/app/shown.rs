@@ -76,7 +76,7 @@ pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send
             if let Some(whole) = begun {
                 work.wait(whole, went).await?;
             }
-            state = Some(folded(state, row)?);
+            state = Some(folded(state, &row)?);
         }
     }
     if let Some(whole) = state {
@@ -87,7 +87,7 @@ pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send
     Ok(work.shown)
 }
 
-fn folded(state: Option<Folded>, row: StoredChange) -> Step<Folded> {
+fn folded(state: Option<Folded>, row: &StoredChange) -> Step<Folded> {
     let number = state.as_ref().map_or(0, |state| state.row.number);
     let broken = |differs: &str| {
         let incident = (row.incident, number, row.version);
