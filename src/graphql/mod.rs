@@ -28,6 +28,7 @@ mod query;
 )]
 mod queue;
 mod response_times;
+mod retold;
 mod similar;
 mod subscription;
 mod summary;
