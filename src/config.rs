@@ -280,6 +280,10 @@ pub struct Policy {
     /// Who may reopen a resolved incident: every responder, or managers alone.
     #[arg(long, env = "WATCHFLOOR_REOPEN_ROLE", value_enum, default_value_t = ReopenRole::Responder, value_name = "ROLE")]
     pub reopen_role: ReopenRole,
+    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert, whoever may else reopen
+    /// it. Otherwise the incident stays resolved, and `hasActiveAlerts` says so.
+    #[arg(long, env = "WATCHFLOOR_REOPEN_FOR_ACTIVE_ALERTS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "TRUTH")]
+    pub reopen_for_active_alerts: bool,
 }
 
 /// Who may reopen a resolved incident. A reader never may: reopening is triage.
@@ -341,6 +345,7 @@ impl Serving {
                 ReopenRole::Responder => Role::Responder,
                 ReopenRole::Manager => Role::Manager,
             },
+            reopen_for_active_alerts: self.policy.reopen_for_active_alerts,
         }
     }
 
@@ -486,8 +491,13 @@ mod tests {
         };
         assert_eq!(policies(&[]), Policies::default());
         let set =
-            policies(&["--resolve-needs-note", "--resolve-needs-classification=true", "--reopen-role", "manager"]);
-        let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
+            policies(&["--resolve-needs-note", "--resolve-needs-classification=true", "--reopen-role", "manager", "--reopen-for-active-alerts"]);
+        let all = Policies {
+            resolve_needs_note: true,
+            resolve_needs_classification: true,
+            reopen_role: Role::Manager,
+            reopen_for_active_alerts: true,
+        };
         assert_eq!(set, all);
         assert!(Cli::try_parse_from(["watchfloor", "serve", "--reopen-role", "reader"]).is_err());
     }

@@ -17,6 +17,7 @@ mod m20261125_000005_bookmarks;
 mod m20261125_000006_bulk;
 mod m20261125_000007_open_entities;
 mod m20261129_000005_addresses;
+mod m20261129_000001_active_alerts;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000006_bulk::Migration),
             Box::new(m20261125_000007_open_entities::Migration),
             Box::new(m20261129_000005_addresses::Migration),
+            Box::new(m20261129_000001_active_alerts::Migration),
         ]
     }
 }

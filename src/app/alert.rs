@@ -7,15 +7,16 @@ use serde_json::json;
 
 use super::correlation::{Correlated, CorrelatedReceipt, Plan, correlated_again, tell};
 use super::idempotency::{Did, Repeatable};
-use super::incident::{Extra, IncidentEdit, OwnerChoice, Work};
+use super::incident::{IncidentEdit, OwnerChoice, Work};
 use super::link::Locked;
+use super::reported::delta;
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertStatus};
-use crate::domain::change::{AlertDelta, Entry};
+use crate::domain::change::{AlertDelta, CauseKind, Entry};
 use crate::domain::classification::Classification;
 use crate::domain::correlation::Correlation;
-use crate::domain::incident::{Incident, Patch};
+use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::position::Position;
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Result};
@@ -264,7 +265,7 @@ impl App {
                 continue;
             }
             let Some(before) = locked.holders.get(holder) else { continue };
-            report(tx, command, before, alerts).await?;
+            work.report(before, alerts).await?;
         }
         let by_id: HashMap<AlertId, Alert> =
             tx.alerts_to_show(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
@@ -403,29 +404,6 @@ fn the_one(correlations: &[Correlated]) -> Option<Incident> {
     same.then(|| first.incident.clone())
 }
 
-/// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name.
-async fn report(tx: &Tx, command: &Command, before: &Incident, alerts: &[AlertDelta]) -> Result<Incident> {
-    let mut after = before.clone();
-    name_again(tx, before, alerts).await?;
-    after.summarise(&tx.alert_summary(before.id, after.title_generated).await?);
-    tx.record(
-        Some(before),
-        &mut after,
-        vec![Entry::AlertsChanged { alerts: alerts.to_vec() }],
-        &command.origin(),
-        None,
-    )
-    .await?;
-    Ok(after)
-}
-
-/// What these alerts named until now, and what they name from the incident's next version on.
-async fn name_again(tx: &Tx, incident: &Incident, alerts: &[AlertDelta]) -> Result<()> {
-    let (next, ids) = (incident.version + 1, alerts.iter().map(|delta| delta.alert).collect::<Vec<_>>());
-    tx.release_entities(incident.id, next, &ids).await?;
-    tx.hold_entities(incident.id, next, &ids).await
-}
-
 impl Work<'_> {
     /// Puts the batch into the incident that was asked for, if one was.
     async fn target(
@@ -469,38 +447,13 @@ impl Work<'_> {
                 let Some(before) = locked.holders.get(&id).cloned() else {
                     return Err(Error::not_found("incident", id));
                 };
-                let edit = IncidentEdit { link: free(locked), ..tagged };
+                let edit = IncidentEdit { link: free(locked), reopen: self.reopens_by_policy(), ..tagged };
                 let reported = sorted.reported.get(&id).cloned().unwrap_or_default();
                 let alerts = std::mem::take(&mut locked.alerts);
                 let links = Locked { holders: BTreeMap::new(), alerts };
                 Ok(Some(self.join(before, edit, links, &reported).await?))
             }
         }
-    }
-
-    /// Links alerts to an incident and records those that were reported anew, as one change.
-    pub(super) async fn join(
-        &self,
-        before: Incident,
-        edit: IncidentEdit,
-        locked: Locked,
-        anew: &[AlertDelta],
-    ) -> Result<Incident> {
-        if edit == IncidentEdit::default() {
-            return match anew.is_empty() {
-                true => Ok(before),
-                false => report(self.tx, self.command, &before, anew).await,
-            };
-        }
-        let mut facts = Vec::new();
-        if !anew.is_empty() {
-            name_again(self.tx, &before, anew).await?;
-            facts.push(Entry::AlertsChanged { alerts: anew.to_vec() });
-        }
-        let extra = Extra { facts, ..Extra::default() };
-        let incident = before.clone();
-        let done = self.write_with(Some(before), incident, edit, locked, extra).await?;
-        Ok(done.incident)
     }
 
     async fn update_alert(&self, id: AlertId, edit: AlertEdit) -> Result<(Alert, Option<Incident>)> {
@@ -529,6 +482,14 @@ impl Work<'_> {
                 None => None,
             };
         }
+        let activates = alert.status != before.status && alert.status != AlertStatus::Resolved;
+        if let Some(incident) = holder.as_ref().filter(|incident| activates && incident.status == Status::Resolved)
+            && self.command.actor.is_some()
+            && self.command.cause.kind != CauseKind::Import
+        {
+            let message = format!("INC-{} is resolved, and holds no active alert: reopen it first", incident.number);
+            return Err(Error::conflict(message, json!({ "status": incident.status })));
+        }
         let delta = delta(&before, &alert);
         if delta.is_empty() {
             return Ok((before, holder));
@@ -541,16 +502,5 @@ impl Work<'_> {
         let facts = vec![Entry::AlertsChanged { alerts: vec![delta] }];
         self.tx.record(Some(&incident), &mut after, facts, &command.origin(), None).await?;
         Ok((alert, Some(after)))
-    }
-}
-
-fn delta(before: &Alert, after: &Alert) -> AlertDelta {
-    let (had, has) = (before.owner.as_ref().map(|o| o.id), after.owner.as_ref().map(|o| o.id));
-    AlertDelta {
-        status: (before.status != after.status).then_some((before.status, after.status)),
-        owner: (had != has).then_some((had, has)),
-        classification: (before.classification != after.classification)
-            .then_some((before.classification, after.classification)),
-        ..AlertDelta::of(after.id)
     }
 }

@@ -436,7 +436,9 @@ impl Work<'_> {
             return Ok(());
         }
         let path = if edit.patch.status.is_some() { "status" } else { "reopen" };
-        self.app.policies.check(before, incident, self.command.actor.as_ref(), path)
+        // What the policy itself reopens for is nobody's own reopening.
+        let by = self.command.actor.as_ref().filter(|_| !self.reopens_by_policy());
+        self.app.policies.check(before, incident, by, path)
     }
 
     /// The owner that a caller chose; the pick is noted for its suggestions.
@@ -459,7 +461,7 @@ impl Work<'_> {
     }
 
     /// Carries the incident's owner and status on to its alerts; returns what changed of each, ascending by id.
-    async fn propagate(
+    pub(super) async fn propagate(
         &self,
         incident: &Incident,
         propagation: Propagation,

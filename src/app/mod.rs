@@ -15,6 +15,7 @@ mod link;
 pub mod merge;
 mod precondition;
 pub mod report;
+mod reported;
 pub mod shown;
 pub mod upload;
 pub mod verify;

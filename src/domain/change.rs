@@ -11,6 +11,7 @@ use super::classification::Classification;
 use super::comment::CommentImage;
 use super::incident::{Incident, Severity, Status, TextField};
 use super::queue::{QueueRow, Text};
+use super::retold::ReportDelta;
 use super::tag::Tag;
 use super::{AlertId, BookmarkId, BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
 
@@ -114,17 +115,20 @@ pub struct AlertDelta {
     /// Whether its provider reported it anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reported: bool,
+    /// What its provider says otherwise; none in changes of before the desk noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Box<ReportDelta>>,
 }
 
 impl AlertDelta {
     /// Nothing changed yet of `alert`.
     pub fn of(alert: AlertId) -> Self {
-        Self { alert, status: None, owner: None, classification: None, reported: false }
+        Self { alert, status: None, owner: None, classification: None, reported: false, report: None }
     }
 
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.status.is_none() && self.owner.is_none() && self.classification.is_none() && !self.reported
+        self.status.is_none() && self.owner.is_none() && self.classification.is_none() && !self.reported && self.report.is_none()
     }
 }
 

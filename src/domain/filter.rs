@@ -132,6 +132,9 @@ pub struct IncidentFilter {
     /// An alert that names one of these entities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity: Option<Vec<EntityFilter>>,
+    /// With an alert that is not resolved, or without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has_active_alerts: Option<bool>,
     /// Made in this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<TimeRange>,
@@ -289,6 +292,7 @@ impl IncidentFilter {
             && has(&self.activity, class.and_then(|class| class.activity()))
             && has(&self.reason, class.and_then(|class| class.reason()))
             && has(&self.number, Some(row.number))
+            && self.has_active_alerts.is_none_or(|wanted| row.has_active_alerts == wanted)
             && self.created.as_ref().is_none_or(|range| range.holds(Some(row.created_at)))
             && self.updated.as_ref().is_none_or(|range| range.holds(Some(row.updated_at)))
             && self.first_activity.as_ref().is_none_or(|range| range.holds(row.first_activity_at))

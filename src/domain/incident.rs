@@ -107,6 +107,8 @@ pub struct Incident {
     pub alert_count: u64,
     /// How many comments it has, deleted ones not counted.
     pub comment_count: u64,
+    /// Whether it holds an alert that is not resolved, as of the last change of its alerts or status.
+    pub has_active_alerts: bool,
     /// The products of its alerts, sorted.
     pub products: Vec<String>,
     /// The providers of its alerts, sorted.
@@ -216,6 +218,7 @@ impl Incident {
             resolution: None,
             alert_count: 0,
             comment_count: 0,
+            has_active_alerts: false,
             products: Vec::new(),
             providers: Vec::new(),
             created_at: now,
@@ -409,6 +412,7 @@ impl Incident {
             tags: self.tags.clone(),
             alert_count: self.alert_count,
             comment_count: self.comment_count,
+            has_active_alerts: self.has_active_alerts,
             products: self.products.clone(),
             providers: self.providers.clone(),
             created_at: self.created_at,

@@ -27,6 +27,7 @@ pub mod position;
 pub mod precondition;
 pub mod queue;
 pub mod response_times;
+pub mod retold;
 pub mod signing;
 pub mod summary;
 pub mod tag;

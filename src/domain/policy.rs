@@ -16,11 +16,14 @@ pub struct Policies {
     pub resolve_needs_classification: bool,
     /// Who may reopen a resolved incident.
     pub reopen_role: Role,
+    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert. Otherwise the incident
+    /// stays resolved, and says that it has active alerts.
+    pub reopen_for_active_alerts: bool,
 }
 
 impl Default for Policies {
     fn default() -> Self {
-        Self { resolve_needs_note: false, resolve_needs_classification: false, reopen_role: Role::Responder }
+        Self { resolve_needs_note: false, resolve_needs_classification: false, reopen_role: Role::Responder, reopen_for_active_alerts: false }
     }
 }
 

@@ -91,6 +91,9 @@ pub struct QueueRow {
     /// How many comments it has, deleted ones not counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub comment_count: u64,
+    /// Whether it holds an alert that is not resolved; false in changes of before the desk noted it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_active_alerts: bool,
     /// The products of its alerts, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub products: Vec<String>,

@@ -10,6 +10,7 @@ use super::account::{Actor, Owner};
 use super::context::{ChangeCount, StartOf, View};
 use super::incident::Incident;
 use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
+use super::retold::ReportDelta;
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
 use crate::domain::alert::AlertStatus;
 use crate::domain::change::{
@@ -429,6 +430,8 @@ pub struct AlertDelta {
     classification: Option<AlertClassificationDelta>,
     /// Whether its provider reported it anew.
     reported: bool,
+    /// What its provider says otherwise of it; null where that stayed, and in changes of before the desk noted it.
+    report: Option<ReportDelta>,
 }
 
 impl From<&Delta> for AlertDelta {
@@ -443,6 +446,7 @@ impl From<&Delta> for AlertDelta {
                 after: after.map(Classification::from),
             }),
             reported: delta.reported,
+            report: delta.report.as_deref().cloned().map(ReportDelta::from),
         }
     }
 }

@@ -98,6 +98,9 @@ pub struct IncidentFilterInput {
     provider: Option<Vec<String>>,
     /// With an alert that names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,
+    /// Whether it holds an alert that is not resolved. With `status: [RESOLVED]` these are the incidents that a feed has
+    /// reported an active alert of after they were resolved.
+    has_active_alerts: Option<bool>,
     /// Made in this time.
     created: Option<TimeRangeInput>,
     /// Last changed in this time.
@@ -155,6 +158,7 @@ impl IncidentFilterInput {
             product: self.product,
             provider: self.provider,
             entity: self.entity.map(|list| list.into_iter().map(EntityFilter::from).collect()),
+            has_active_alerts: self.has_active_alerts,
             created: range("filter.created", self.created)?,
             updated: range("filter.updated", self.updated)?,
             first_activity: range("filter.firstActivity", self.first_activity)?,

@@ -28,6 +28,7 @@ mod query;
 )]
 mod queue;
 mod response_times;
+mod retold;
 pub mod searches;
 mod similar;
 mod subscription;

@@ -14,6 +14,8 @@ pub struct Policies {
     resolve_needs_classification: bool,
     /// The least role that may reopen a resolved incident.
     reopen_role: Role,
+    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert.
+    reopen_for_active_alerts: bool,
 }
 
 impl From<DomainPolicies> for Policies {
@@ -22,6 +24,7 @@ impl From<DomainPolicies> for Policies {
             resolve_needs_note: policies.resolve_needs_note,
             resolve_needs_classification: policies.resolve_needs_classification,
             reopen_role: policies.reopen_role,
+            reopen_for_active_alerts: policies.reopen_for_active_alerts,
         }
     }
 }

@@ -141,6 +141,12 @@ impl Fields {
         self.row.comment_count
     }
 
+    /// Whether it holds an alert that is not resolved. False of an incident whose alerts and status have not changed since the
+    /// desk began to note it.
+    pub(crate) async fn has_active_alerts(&self) -> bool {
+        self.row.has_active_alerts
+    }
+
     /// The products of its alerts, by name. An incident made by hand has none until an alert is linked.
     pub(crate) async fn products(&self) -> &[String] {
         &self.row.products
@@ -206,6 +212,7 @@ impl Fields {
     field(name = "tags", ty = "Vec<Tag>", desc = "Its tags, custom ones first, then by name."),
     field(name = "alert_count", ty = "u64", desc = "How many alerts it holds."),
     field(name = "comment_count", ty = "u64", desc = "How many comments it has; deleted ones do not count."),
+    field(name = "has_active_alerts", ty = "bool", desc = "Whether it holds an alert that is not resolved."),
     field(name = "products", ty = "&[String]", desc = "The products of its alerts, by name."),
     field(name = "providers", ty = "&[String]", desc = "The providers of its alerts, by name."),
     field(name = "created_at", ty = "Instant", desc = "When it was made."),
@@ -286,6 +293,8 @@ pub enum QueueField {
     AlertCount,
     /// `commentCount`
     CommentCount,
+    /// `hasActiveAlerts`
+    HasActiveAlerts,
     /// `products`
     Products,
     /// `providers`
@@ -315,6 +324,7 @@ impl QueueField {
             "tags" => Self::Tags,
             "alert_count" => Self::AlertCount,
             "comment_count" => Self::CommentCount,
+            "has_active_alerts" => Self::HasActiveAlerts,
             "products" => Self::Products,
             "providers" => Self::Providers,
             "first_activity_at" => Self::FirstActivityAt,

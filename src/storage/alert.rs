@@ -337,6 +337,20 @@ impl Reader {
         Ok(rows.into_iter().map(|(id, user, group)| (AlertId(id), owner_id(user, group))).collect())
     }
 
+    /// Whether an incident holds an alert that is not resolved.
+    pub async fn has_active_alerts(&self, incident: IncidentId) -> Result<bool> {
+        let found: Option<Uuid> = Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::IncidentId.eq(incident.0))
+            .filter(Column::Status.ne(AlertStatus::Resolved))
+            .limit(1)
+            .into_tuple()
+            .one(self.conn())
+            .await?;
+        Ok(found.is_some())
+    }
+
     /// What the alerts of an incident add up to.
     pub async fn alert_summary(&self, incident: IncidentId, with_title: bool) -> Result<AlertSummary> {
         self.alert_summary_of(&[incident], with_title).await

@@ -441,6 +441,9 @@ impl Tx {
         }
         after.version = before.map_or(0, |before| before.version) + 1;
         after.updated_at = Self::advance(before, origin.at);
+        if entries.iter().any(moves_alerts) {
+            after.has_active_alerts = self.has_active_alerts(after.id).await?;
+        }
         self.save_incident(before, after, created_input).await?;
         let row = after.queue_row();
         let former = match before {
@@ -500,6 +503,19 @@ impl Tx {
             .await?;
         Ok(head)
     }
+}
+
+/// Whether an incident may hold other alerts after this, or alerts that stand otherwise.
+fn moves_alerts(entry: &Entry) -> bool {
+    matches!(
+        entry.kind(),
+        EntryKind::Created
+            | EntryKind::Status
+            | EntryKind::AlertsLinked
+            | EntryKind::AlertsUnlinked
+            | EntryKind::AlertsChanged
+            | EntryKind::MergedInto
+    )
 }
 
 fn stored(head: &Head, change: &Pending, body: String) -> row::ActiveModel {

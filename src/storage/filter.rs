@@ -67,6 +67,7 @@ fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> 
             .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
             .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
             .add_option(filter.number.as_ref().map(|list| Column::Number.is_in(list.iter().copied())))
+            .add_option(filter.has_active_alerts.map(|wanted| Column::HasActiveAlerts.eq(wanted)))
             .add_option(filter.owner.as_ref().map(owner))
             .add_option(filter.classification.as_ref().map(|list| classified(list)))
             .add_option(filter.threat.as_ref().map(|list| {

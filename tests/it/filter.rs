@@ -279,7 +279,8 @@ fn range(dice: &mut Dice) -> TimeRange {
 pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents: usize) -> IncidentFilter {
     let mut filter = IncidentFilter::default();
     for _ in 0..1 + dice.below(3) {
-        match dice.below(20) {
+        match dice.below(21) {
+            20 => filter.has_active_alerts = Some(dice.chance(50)),
             0 | 1 => filter.status = Some(dice.some(&STATUSES)),
             2 => filter.severity = Some(dice.some(&SEVERITIES)),
             3 => {

@@ -49,6 +49,7 @@ mod protocol_peers;
 mod protocol_ws;
 mod queue;
 mod replay;
+mod reported;
 mod reserved;
 mod response_times;
 mod restart;

@@ -58,7 +58,12 @@ async fn a_desk_says_what_it_asks_for(database: TestDatabase) {
     );
     assert_eq!(plain.data_as(Some("rolf"), read, json!({})).await["viewer"]["canReopen"], false);
     drop(plain);
-    let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
+    let all = Policies {
+        resolve_needs_note: true,
+        resolve_needs_classification: true,
+        reopen_role: Role::Manager,
+        reopen_for_active_alerts: false,
+    };
     let strict = desk(&database, all).await;
     let told = strict.data_as(Some("rita"), read, json!({})).await;
     assert_eq!(
@@ -169,7 +174,12 @@ async fn only_the_role_that_may_reopen_finds_a_way_back(database: TestDatabase) 
 }
 
 async fn an_import_tells_what_others_did(database: TestDatabase) {
-    let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
+    let all = Policies {
+        resolve_needs_note: true,
+        resolve_needs_classification: true,
+        reopen_role: Role::Manager,
+        reopen_for_active_alerts: false,
+    };
     let desk = desk(&database, all).await;
     let lines = [
         r#"{"type":"incident","externalId":"4711","title":"Phishing wave","createdAt":"2026-11-20T08:00:00Z","status":"RESOLVED","resolvedAt":"2026-11-20T09:00:00Z"}"#,
@@ -185,7 +195,12 @@ async fn an_import_tells_what_others_did(database: TestDatabase) {
 }
 
 async fn a_job_obeys_them_for_each_incident(database: TestDatabase) {
-    let all = Policies { resolve_needs_note: true, resolve_needs_classification: true, reopen_role: Role::Manager };
+    let all = Policies {
+        resolve_needs_note: true,
+        resolve_needs_classification: true,
+        reopen_role: Role::Manager,
+        reopen_for_active_alerts: false,
+    };
     let desk = desk(&database, all).await;
     desk.user("rita", "RESPONDER").await;
     let (open, closed) = (desk.incident("Beacon every four minutes").await, desk.incident("Odd scheduled task").await);

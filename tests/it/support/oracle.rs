@@ -273,7 +273,7 @@ struct Row {
     merged: bool,
 }
 
-const FIELDS: [(&str, &str); 15] = [
+const FIELDS: [(&str, &str); 16] = [
     // The rest of a long one is always the same.
     ("TITLE", "substr(title, 1, 100) || length(title)"),
     ("DESCRIPTION", "description"),
@@ -283,6 +283,7 @@ const FIELDS: [(&str, &str); 15] = [
     ("CLASSIFICATION", "classification || determination"),
     ("ALERT_COUNT", "alert_count"),
     ("COMMENT_COUNT", "comment_count"),
+    ("HAS_ACTIVE_ALERTS", "CASE WHEN has_active_alerts THEN 'yes' ELSE 'no' END"),
     ("PRODUCTS", "products"),
     ("PROVIDERS", "providers"),
     ("FIRST_ACTIVITY_AT", "first_activity_at"),

@@ -1,0 +1,110 @@
+//! What a new report of known alerts changes: each alert, the incident that holds it, and whether that is resolved any longer.
+
+use std::collections::BTreeMap;
+
+use super::incident::{Extra, IncidentEdit, Work};
+use super::link::{Links, Locked};
+use crate::domain::AlertId;
+use crate::domain::Result;
+use crate::domain::alert::{Alert, AlertStatus};
+use crate::domain::change::{AlertDelta, CauseKind, Entry};
+use crate::domain::incident::{Incident, Patch, Status};
+use crate::domain::retold::ReportDelta;
+
+/// What changed of an alert.
+pub(super) fn delta(before: &Alert, after: &Alert) -> AlertDelta {
+    let (had, has) = (before.owner.as_ref().map(|o| o.id), after.owner.as_ref().map(|o| o.id));
+    AlertDelta {
+        status: (before.status != after.status).then_some((before.status, after.status)),
+        owner: (had != has).then_some((had, has)),
+        classification: (before.classification != after.classification)
+            .then_some((before.classification, after.classification)),
+        report: ReportDelta::between(&before.report, &after.report),
+        ..AlertDelta::of(after.id)
+    }
+}
+
+/// Whether one of these alerts has become active.
+fn activates(alerts: &[AlertDelta]) -> bool {
+    let active = |(_, after): (AlertStatus, AlertStatus)| after != AlertStatus::Resolved;
+    alerts.iter().any(|delta| delta.status.is_some_and(active))
+}
+
+impl Work<'_> {
+    /// Whether a feed's report of an active alert reopens the resolved incident that holds it. Policies do not bind imports.
+    pub(super) fn reopens_by_policy(&self) -> bool {
+        self.command.cause.kind == CauseKind::Ingest && self.app.policies.reopen_for_active_alerts
+    }
+
+    /// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name. Where the
+    /// policy says so, an active one reopens the incident.
+    pub(super) async fn report(&self, before: &Incident, alerts: &[AlertDelta]) -> Result<Incident> {
+        let mut after = before.clone();
+        self.name_again(before, alerts).await?;
+        let mut told = alerts.to_vec();
+        if before.status == Status::Resolved && activates(alerts) && self.reopens_by_policy() {
+            let (patch, at) = (reopening(), self.command.not_before([before], []).at);
+            let propagation = after.apply(patch, &self.command.actor_image(), at)?;
+            let followed = self.propagate(&after, propagation, &Links::default(), before.version + 1).await?;
+            told = both(told, followed);
+        }
+        after.summarise(&self.tx.alert_summary(before.id, after.title_generated).await?);
+        let facts = vec![Entry::AlertsChanged { alerts: told }];
+        self.tx.record(Some(before), &mut after, facts, &self.command.origin(), None).await?;
+        Ok(after)
+    }
+
+    /// Links alerts to an incident and records those that were reported anew, as one change.
+    pub(super) async fn join(
+        &self,
+        before: Incident,
+        mut edit: IncidentEdit,
+        locked: Locked,
+        anew: &[AlertDelta],
+    ) -> Result<Incident> {
+        if edit.link.is_empty() && edit.patch == Patch::default() {
+            return match anew.is_empty() {
+                true => Ok(before),
+                false => self.report(&before, anew).await,
+            };
+        }
+        let mut facts = Vec::new();
+        if !anew.is_empty() {
+            self.name_again(&before, anew).await?;
+            facts.push(Entry::AlertsChanged { alerts: anew.to_vec() });
+        }
+        if before.status == Status::Resolved && activates(anew) && self.reopens_by_policy() {
+            edit.patch.status = reopening().status;
+        }
+        let extra = Extra { facts, ..Extra::default() };
+        let incident = before.clone();
+        let done = self.write_with(Some(before), incident, edit, locked, extra).await?;
+        Ok(done.incident)
+    }
+
+    /// What these alerts named until now, and what they name from the incident's next version on.
+    async fn name_again(&self, incident: &Incident, alerts: &[AlertDelta]) -> Result<()> {
+        let (next, ids) = (incident.version + 1, alerts.iter().map(|delta| delta.alert).collect::<Vec<_>>());
+        self.tx.release_entities(incident.id, next, &ids).await?;
+        self.tx.hold_entities(incident.id, next, &ids).await
+    }
+}
+
+fn reopening() -> Patch {
+    Patch { status: Some(Status::Active), ..Patch::default() }
+}
+
+/// What was reported of alerts, and what followed for them: one delta for each, ascending by id.
+fn both(reported: Vec<AlertDelta>, followed: Vec<AlertDelta>) -> Vec<AlertDelta> {
+    let mut all: BTreeMap<AlertId, AlertDelta> = reported.into_iter().map(|delta| (delta.alert, delta)).collect();
+    for delta in followed {
+        match all.get_mut(&delta.alert) {
+            // It is the report of the alert that left it settled: what followed is its only change of status.
+            Some(told) => told.status = told.status.or(delta.status),
+            None => {
+                all.insert(delta.alert, delta);
+            }
+        }
+    }
+    all.into_values().collect()
+}
