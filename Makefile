@@ -1,7 +1,7 @@
 # Each target's line of help stands after its ##.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench replay chaos faults mutants schema web fmt audit clean
+.PHONY: help demo test bench replay chaos fuzz faults mutants schema web fmt audit clean
 # The order of prerequisites is the order of the work; Cargo and Vite use every core by themselves.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -35,6 +35,9 @@ chaos: web ## kill nodes and PostgreSQL under clients for ten minutes (LONG=seco
 # make test has a sample of it. The small disk is mounted, which takes root; without it that test says so and passes.
 faults: web ## fail at every write and message, lose power at every moment, fill a disk 20 times, kill 200 times
 	WATCHFLOOR_FAULTS=all cargo test --locked --test it -- faults:: hardship:: --nocapture --test-threads 1
+
+fuzz: ## feed the readers of imports broken files (SECONDS_EACH=seconds for each target)
+	@exec scripts/fuzz.sh
 
 mutants: web ## break the source on purpose, and demand that a test notices each time
 	@exec scripts/mutants.sh
