@@ -115,7 +115,7 @@ pub fn items(
         Format::Watchfloor => document::items(reader, layout, tally, Own),
         Format::Sentinel => document::items(reader, layout, tally, Sentinel),
         Format::Graph => document::items(reader, layout, tally, Graph),
-        Format::SecurityAlert => security_alert::items(reader, beginning, ends, first_line, tally)?,
+        Format::SecurityAlert => security_alert::items(reader, beginning, layout, tally)?,
     };
     Ok((format, items))
 }

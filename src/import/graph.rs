@@ -4,16 +4,16 @@
 //! An incident is keyed by its id, an alert by the product it comes from and its id there.
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::document::{self, Dialect, Place};
+use super::lenient::{self, By};
 use super::odd::Odds;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord,
 };
-use super::{Item, Record, decode, entities, lenient, words};
+use super::{Item, Record, decode, entities, words};
 use crate::domain::classification::Classification;
 use crate::domain::incident::{Severity, Status};
 use crate::domain::{Instant, text};
@@ -83,7 +83,7 @@ struct Element {
 fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
     let mut odds = Odds::new(place.line_of(value), value.get());
     // Its fields are told where they are read; here they only say what it is.
-    let told = properties::<Element>(value, &mut Odds::new(0, ""));
+    let told = lenient::properties::<Element>(value, &mut Odds::new(0, ""));
     let told = match told {
         Ok(told) => told,
         Err(reason) => return document::push(items, odds, Err(reason)),
@@ -92,19 +92,13 @@ fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, item
     let records = match odata_type.as_deref() {
         Some("incident") => return self::incident(value, odds, place, items),
         Some("alert") => alert(value, &mut odds),
-        Some("alertcomment") => comment(properties(value, &mut odds), incident),
-        _ if told.comment.is_some() => comment(properties(value, &mut odds), incident),
+        Some("alertcomment") => comment(lenient::properties(value, &mut odds), incident),
+        _ if told.comment.is_some() => comment(lenient::properties(value, &mut odds), incident),
         _ if told.display_name.is_some() => return self::incident(value, odds, place, items),
         _ if told.title.is_some() => alert(value, &mut odds),
         _ => Err("this is no incident, alert or comment".to_owned()),
     };
     document::push(items, odds, records);
-}
-
-/// The properties of a resource, those aside that cannot be read.
-fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Result<T, String> {
-    let accepts = |text: &str| serde_json::from_str::<T>(text).map(drop);
-    lenient::object(value, "", &mut String::new(), odds, |text| serde_json::from_str(text), accepts)
 }
 
 #[derive(Deserialize)]
@@ -132,9 +126,12 @@ struct Incident<'a> {
 /// An incident after its alerts, each of which is an element of its own.
 fn incident(element: &RawValue, mut odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
     let mut room = String::new();
-    let accepts = |text: &str| serde_json::from_str::<Incident<'_>>(text).map(drop);
-    let read = lenient::object(element, "", &mut room, &mut odds, |text| serde_json::from_str(text), accepts);
-    let mut incident: Incident<'_> = match read {
+    let by = By {
+        always: "",
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<Incident<'_>>(text).map(drop),
+    };
+    let mut incident: Incident<'_> = match lenient::object(element, &by, &mut room, &mut odds) {
         Ok(incident) => incident,
         Err(reason) => return document::push(items, odds, Err(reason)),
     };
@@ -256,7 +253,7 @@ struct Alert {
 }
 
 fn alert(element: &RawValue, odds: &mut Odds) -> Result<Vec<Record>, String> {
-    let mut alert: Alert = properties(element, odds)?;
+    let mut alert: Alert = lenient::properties(element, odds)?;
     let incident = alert.incident_id.take();
     let record = told(alert, element, odds)?;
     let link = incident.filter(|id| !id.is_empty()).map(|external_id| {
@@ -272,7 +269,7 @@ fn alert(element: &RawValue, odds: &mut Odds) -> Result<Vec<Record>, String> {
 }
 
 fn alert_record(element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, String> {
-    told(properties(element, odds)?, element, odds)
+    told(lenient::properties(element, odds)?, element, odds)
 }
 
 fn told(alert: Alert, element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, String> {

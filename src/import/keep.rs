@@ -27,7 +27,7 @@ const PART_CHARS: usize = 25_000;
 /// What the comments about odd parts begin with.
 const HEADING: &str = "Parts of this record that could not be read, as they came:";
 
-/// The records of one element as the desk takes them, with what was odd in it; the odd parts go with the last one.
+/// The records of one element as the desk takes them, with what was odd in it; the odd parts go with the first one.
 pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
     let line = odds.line();
     let mut kept: Vec<Record> = Vec::with_capacity(records.len());

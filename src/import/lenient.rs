@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::decode;
@@ -20,18 +20,25 @@ const BYTES_TRIED_MAX: usize = 64 * 1024;
 /// Whether a text can be read, and why not.
 pub type Accepts<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 
-/// Reads an object by `read`; where that fails, without the parts that make it fail.
-///
-/// `always` are members without which the reader takes nothing (`"type":"alert"`), empty where there are none. What
-/// `read` borrows it borrows from `room`, which holds the object without its odd parts.
+/// How a reader takes an object.
+pub struct By<'a, T> {
+    /// Members without which it takes nothing (`"type":"alert"`); empty where there are none.
+    pub always: &'a str,
+    /// Reads a whole object.
+    pub read: fn(&'a str) -> serde_json::Result<T>,
+    /// Whether it takes an object that is made for a trial.
+    pub accepts: fn(&str) -> serde_json::Result<()>,
+}
+
+/// Reads an object; where that fails, without the parts that make it fail. What is borrowed is borrowed from `room` then,
+/// which holds the object without its odd parts.
 pub fn object<'a, T>(
     element: &'a RawValue,
-    always: &str,
+    by: &By<'a, T>,
     room: &'a mut String,
     odds: &mut Odds,
-    read: fn(&'a str) -> serde_json::Result<T>,
-    accepts: fn(&str) -> serde_json::Result<()>,
 ) -> Result<T, String> {
+    let By { always, read, accepts } = by;
     let first = match read(element.get()) {
         Ok(whole) => return Ok(whole),
         Err(error) => reason(&error),
@@ -55,6 +62,16 @@ pub fn object<'a, T>(
     }
     *room = written(&kept);
     read(room).map_err(|error| reason(&error))
+}
+
+/// The properties of a resource, those aside that cannot be read.
+pub fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Result<T, String> {
+    let by = By {
+        always: "",
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<T>(text).map(drop),
+    };
+    object(value, &by, &mut String::new(), odds)
 }
 
 /// A value as its reader takes it, or none where it does not.

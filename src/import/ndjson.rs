@@ -5,8 +5,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::document::{self, Dialect, Place};
+use super::lenient::{self, By};
 use super::odd::Odds;
-use super::{Item, Record, lenient};
+use super::{Item, Record};
 
 /// Reads records of our own shape.
 pub struct Own;
@@ -38,9 +39,12 @@ fn record(element: &RawValue, odds: &mut Odds) -> Result<Record, String> {
     let typed = known_type(element)?;
     let always = format!("\"type\":{}", typed.word.unwrap_or_default());
     let mut room = String::new();
-    let read = |text| serde_json::from_str::<Record>(text);
-    let accepts = |text: &str| serde_json::from_str::<Record>(text).map(drop);
-    let mut record = lenient::object(element, &always, &mut room, odds, read, accepts)?;
+    let by = By {
+        always: &always,
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<Record>(text).map(drop),
+    };
+    let mut record = lenient::object(element, &by, &mut room, odds)?;
     let missing = match &record {
         Record::User(user) => user.account.is_empty().then_some("account"),
         Record::Group(group) => group.account.is_empty().then_some("account"),

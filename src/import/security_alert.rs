@@ -10,11 +10,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::csv_records::{CsvRecord, CsvRecords, Form};
+use super::document::{self, Layout};
 use super::lines::{Ends, Tally};
 use super::odd::Odds;
 use super::record::{AlertRecord, EntityRecord};
 use super::times::{self, Told};
-use super::{Item, Items, Record, document, entities, lenient, words};
+use super::{Item, Items, Record, entities, lenient, words};
 use crate::domain::entity::EntityKind;
 use crate::domain::incident::Severity;
 use crate::domain::{Error, Instant, Result};
@@ -62,17 +63,15 @@ fn column(name: &str) -> String {
     words::squash(name.trim().trim_matches('"').trim_end_matches("[UTC]"))
 }
 
-/// Reads the rows one by one; `first` is the number of the file's first line.
+/// Reads the rows one by one.
 pub fn items(
-    reader: impl BufRead + Send + 'static,
+    mut reader: impl BufRead + Send + 'static,
     beginning: Option<Beginning>,
-    ends: Ends,
-    first: u64,
+    layout: Layout,
     tally: Arc<Tally>,
 ) -> Result<Items> {
+    let Layout { ends, first_line: mut first, .. } = layout;
     let Beginning { separator, said } = beginning.unwrap_or(Beginning { separator: b',', said: false });
-    let mut reader = reader;
-    let mut first = first;
     if said {
         reader.skip_until(ends.byte()).map_err(|error| Error::fault("read a row", error))?;
         first += 1;

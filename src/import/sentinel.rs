@@ -7,17 +7,17 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::document::{self, Dialect, Place};
+use super::lenient::{self, By};
 use super::odd::Odds;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord,
 };
-use super::{Item, Record, decode, entities, lenient, record, words};
+use super::{Item, Record, decode, entities, record, words};
 use crate::domain::chain::hex;
 use crate::domain::incident::{Severity, Status};
 use crate::domain::tag::TagKind;
@@ -91,14 +91,12 @@ fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, item
 }
 
 fn element<'a>(value: &'a RawValue, room: &'a mut String, odds: &mut Odds) -> Result<Element<'a>, String> {
-    let accepts = |text: &str| serde_json::from_str::<Element<'_>>(text).map(drop);
-    lenient::object(value, "", room, odds, |text| serde_json::from_str(text), accepts)
-}
-
-/// The properties of a resource, those aside that cannot be read.
-fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Result<T, String> {
-    let accepts = |text: &str| serde_json::from_str::<T>(text).map(drop);
-    lenient::object(value, "", &mut String::new(), odds, |text| serde_json::from_str(text), accepts)
+    let by = By {
+        always: "",
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<Element<'_>>(text).map(drop),
+    };
+    lenient::object(value, &by, room, odds)
 }
 
 /// One example of the REST specification: the first response with a body, else the request that was sent.
@@ -165,11 +163,11 @@ fn resource(
         None => String::new(),
     };
     match told {
-        "alerts" => alert(self::properties(properties, odds)?, &name, raw, incident, odds),
-        "bookmarks" => bookmark(self::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
-        "incidents" => self::incident(self::properties(properties, odds)?, &name, odds).map(|record| vec![record]),
-        "comments" => comment(self::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
-        "relations" => relation(self::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
+        "alerts" => alert(lenient::properties(properties, odds)?, &name, raw, incident, odds),
+        "bookmarks" => bookmark(lenient::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
+        "incidents" => self::incident(lenient::properties(properties, odds)?, &name, odds).map(|record| vec![record]),
+        "comments" => comment(lenient::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
+        "relations" => relation(lenient::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
         "entities" => named_entities(&[raw], incident, odds),
         _ => Err("this is no incident, comment, relation, alert, bookmark or entity".to_owned()),
     }
