@@ -57,8 +57,8 @@ pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
     let raw = odds.raw().to_owned();
     let odd = odds.into_parts();
     let told: Vec<&Odd> = odd.iter().filter(|odd| odd.became == Became::Raw).collect();
-    if !told.is_empty() {
-        let more = stay_with(kept.first_mut(), &told, raw);
+    if let Some(record) = kept.first_mut().filter(|_| !told.is_empty()) {
+        let more = stay_with(record, &told, raw);
         kept.extend(more);
     }
     let mut items: Vec<Item> =
@@ -70,14 +70,14 @@ pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
 }
 
 /// Puts the odd parts where their record keeps them, or gives the comments that do.
-fn stay_with(record: Option<&mut Record>, told: &[&Odd], raw: String) -> Vec<Record> {
+fn stay_with(record: &mut Record, told: &[&Odd], raw: String) -> Vec<Record> {
     let (source, external_id, at) = match record {
         // The whole of it: what a provider's own payload is, stands in there too.
-        Some(Record::Alert(alert)) => {
+        Record::Alert(alert) => {
             alert.raw = Some(raw);
             return Vec::new();
         }
-        Some(Record::Incident(incident)) => {
+        Record::Incident(incident) => {
             let at = incident.updated_at.or(incident.created_at);
             let remarks = bodies(told).into_iter().enumerate();
             incident.comments.extend(remarks.map(|(index, body)| {
@@ -86,9 +86,9 @@ fn stay_with(record: Option<&mut Record>, told: &[&Odd], raw: String) -> Vec<Rec
             }));
             return Vec::new();
         }
-        Some(Record::Comment(comment)) => (&comment.source, &comment.external_id, comment.at),
-        Some(Record::Update(update)) => (&update.source, &update.external_id, update.at),
-        Some(Record::User(_) | Record::Group(_)) | None => return Vec::new(),
+        Record::Comment(comment) => (&comment.source, &comment.external_id, comment.at),
+        Record::Update(update) => (&update.source, &update.external_id, update.at),
+        Record::User(_) | Record::Group(_) => return Vec::new(),
     };
     let comment = |body| {
         let (source, external_id) = (source.clone(), external_id.clone());

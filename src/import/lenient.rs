@@ -233,14 +233,12 @@ mod tests {
     fn read(text: &str) -> (Result<Record, String>, Vec<(String, Became)>) {
         let element: &RawValue = serde_json::from_str(text).unwrap();
         let (mut odds, mut room) = (Odds::new(1, text), String::new());
-        let record = object(
-            element,
-            "\"type\":\"alert\"",
-            &mut room,
-            &mut odds,
-            |text| serde_json::from_str(text),
-            |text| serde_json::from_str::<Record>(text).map(drop),
-        );
+        let by = By {
+            always: "\"type\":\"alert\"",
+            read: |text| serde_json::from_str(text),
+            accepts: |text| serde_json::from_str::<Record>(text).map(drop),
+        };
+        let record = object(element, &by, &mut room, &mut odds);
         (record, odds.into_parts().into_iter().map(|odd| (odd.field, odd.became)).collect())
     }
 
