@@ -62,12 +62,12 @@ impl Odds {
 
     /// A part of which only the raw text goes in.
     pub fn keep(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
-        self.push(&field.into(), raw, &reason.into(), Became::Raw);
+        self.push(field.into(), raw, reason.into(), Became::Raw);
     }
 
     /// A part that goes in, read in the one way that makes sense of it.
     pub fn assume(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
-        self.push(&field.into(), raw, &reason.into(), Became::Assumed);
+        self.push(field.into(), raw, reason.into(), Became::Assumed);
     }
 
     /// The reading of a field, or none where it cannot be read.
@@ -96,12 +96,17 @@ impl Odds {
         self.parts
     }
 
-    fn push(&mut self, field: &str, raw: &str, reason: &str, became: Became) {
+    fn push(&mut self, field: String, raw: &str, reason: String, became: Became) {
         if self.parts.len() >= ODD_MAX {
             self.more += usize::from(became == Became::Raw);
             return;
         }
-        let (raw, reason) = (decode::raw(raw).into_owned(), decode::plain(reason).into_owned());
-        self.parts.push(Odd { line: self.line, field: decode::plain(field).into_owned(), reason, became, raw });
+        let raw = decode::raw(raw).into_owned();
+        self.parts.push(Odd { line: self.line, field: shown(field), reason: shown(reason), became, raw });
     }
+}
+
+/// A text without the marks of bytes that were no text.
+fn shown(text: String) -> String {
+    if decode::has_marks(&text) { decode::plain(&text).into_owned() } else { text }
 }
