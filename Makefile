@@ -41,9 +41,10 @@ faults: web ## fail at every write and message, lose power at every moment, fill
 	WATCHFLOOR_FAULTS=all cargo test --locked --test it -- faults:: hardship:: --nocapture --test-threads 1
 
 # make test has a thousand documents of it on each database.
-fuzz: web ## compare documents of chance with the reference implementation (DOCUMENTS=50000, SEED=1)
+fuzz: web ## compare documents of chance with the reference implementation, and feed broken files to imports (DOCUMENTS=50000, SEED=1, SECONDS_EACH=300)
 	WATCHFLOOR_FUZZ_DOCUMENTS=$(or $(DOCUMENTS),50000) WATCHFLOOR_FUZZ_SEED=$(or $(SEED),1) \
 	cargo test --locked --test it -- what_the_reference_implementation_accepts --nocapture --test-threads 1
+	@exec scripts/fuzz.sh
 
 mutants: web ## break the source on purpose, and demand that a test notices each time
 	@exec scripts/mutants.sh

@@ -490,8 +490,13 @@ mod tests {
             serve.serving.policies()
         };
         assert_eq!(policies(&[]), Policies::default());
-        let set =
-            policies(&["--resolve-needs-note", "--resolve-needs-classification=true", "--reopen-role", "manager", "--reopen-for-active-alerts"]);
+        let set = policies(&[
+            "--resolve-needs-note",
+            "--resolve-needs-classification=true",
+            "--reopen-role",
+            "manager",
+            "--reopen-for-active-alerts",
+        ]);
         let all = Policies {
             resolve_needs_note: true,
             resolve_needs_classification: true,

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     let arguments = Cli::parse();
     log::init();
     match cli::run(arguments.action) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // What failed, and why, from the outside in.
             let line = format!("watchfloor: {error:#}\n");

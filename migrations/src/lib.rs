@@ -16,8 +16,8 @@ mod m20261125_000004_views;
 mod m20261125_000005_bookmarks;
 mod m20261125_000006_bulk;
 mod m20261125_000007_open_entities;
-mod m20261129_000005_addresses;
 mod m20261129_000001_active_alerts;
+mod m20261129_000005_addresses;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -40,8 +40,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000005_bookmarks::Migration),
             Box::new(m20261125_000006_bulk::Migration),
             Box::new(m20261125_000007_open_entities::Migration),
-            Box::new(m20261129_000005_addresses::Migration),
             Box::new(m20261129_000001_active_alerts::Migration),
+            Box::new(m20261129_000005_addresses::Migration),
         ]
     }
 }

@@ -128,7 +128,11 @@ impl AlertDelta {
 
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
-        self.status.is_none() && self.owner.is_none() && self.classification.is_none() && !self.reported && self.report.is_none()
+        self.status.is_none()
+            && self.owner.is_none()
+            && self.classification.is_none()
+            && !self.reported
+            && self.report.is_none()
     }
 }
 

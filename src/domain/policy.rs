@@ -23,7 +23,12 @@ pub struct Policies {
 
 impl Default for Policies {
     fn default() -> Self {
-        Self { resolve_needs_note: false, resolve_needs_classification: false, reopen_role: Role::Responder, reopen_for_active_alerts: false }
+        Self {
+            resolve_needs_note: false,
+            resolve_needs_classification: false,
+            reopen_role: Role::Responder,
+            reopen_for_active_alerts: false,
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use super::account::{Actor, Owner};
 use super::context::{ChangeCount, StartOf, View};
 use super::incident::Incident;
 use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
-use super::retold::ReportDelta;
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
+use super::retold::ReportDelta;
 use crate::domain::alert::AlertStatus;
 use crate::domain::change::{
     AlertDelta as Delta, BookmarkAction, CauseKind, Change as DomainChange, CommentAction, Entry, EntryKind,

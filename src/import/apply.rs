@@ -9,11 +9,13 @@ use std::hash::Hash;
 
 use sha2::{Digest, Sha256};
 
+use super::odd::Became;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, GroupName, GroupRecord, IncidentRecord, Party, Person, Record, Remark,
     TagRecord, UpdateRecord, UserRecord, incident_id,
 };
-use super::{Bad, Counts, Format};
+use super::{Bad, Counts, Format, Odd};
+use crate::app::account::MEMBERS_PER_CALL_MAX;
 use crate::app::alert::{AlertEdit, Ingest, Into as Destination};
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::app::report::Told;
@@ -40,6 +42,27 @@ const REMEMBERED_MAX: usize = 10_000;
 /// How many merges are followed from an incident to the one that holds its alerts and comments now.
 const REDIRECTS_MAX: usize = 16;
 
+/// What came of a record, and of those that waited for it.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The records that the desk refused.
+    pub refused: Vec<Bad>,
+    /// What was odd in those that it took.
+    pub odd: Vec<Odd>,
+}
+
+impl Applied {
+    /// A record that was refused.
+    pub fn refused(bad: Bad) -> Self {
+        Self { refused: vec![bad], odd: Vec::new() }
+    }
+
+    fn add(&mut self, mut other: Self) {
+        self.refused.append(&mut other.refused);
+        self.odd.append(&mut other.odd);
+    }
+}
+
 /// Applies records one after the other; alerts that follow each other go in together.
 pub struct Applier<'a> {
     app: &'a App,
@@ -56,6 +79,8 @@ pub struct Applier<'a> {
     /// The time of the last update, and whom this import updated at that very time: a second update of the same
     /// instant is new, while one from an earlier run is not.
     instant: (Instant, HashSet<IncidentId>),
+    /// What was odd in the record that is being applied.
+    odd: Vec<Odd>,
 }
 
 impl<'a> Applier<'a> {
@@ -71,6 +96,7 @@ impl<'a> Applier<'a> {
             written: HashMap::new(),
             taken_in: HashMap::new(),
             instant: (Instant::default(), HashSet::new()),
+            odd: Vec::new(),
         }
     }
 
@@ -81,7 +107,7 @@ impl<'a> Applier<'a> {
 
     /// Applies the next record. The records that the desk refused are returned, with their lines: this one, or alerts
     /// that waited. An error is a fault, and ends the import.
-    pub async fn apply(&mut self, line: u64, record: Record) -> Result<Vec<Bad>> {
+    pub async fn apply(&mut self, line: u64, record: Record) -> Result<Applied> {
         if let Err(error) = record.check(self.app.clock.now()) {
             return refusal(line, Err(error));
         }
@@ -97,37 +123,41 @@ impl<'a> Applier<'a> {
             Record::Update(update) => Box::pin(self.update(*update)).await,
             Record::Alert(_) => Ok(()),
         };
-        refused.extend(refusal(line, outcome)?);
+        refused.add(refusal(line, outcome)?);
+        for odd in &mut self.odd {
+            odd.line = line;
+        }
+        refused.odd.append(&mut self.odd);
         Ok(refused)
     }
 
     /// Sends the alerts that wait. To be called after the last record.
-    pub async fn flush(&mut self) -> Result<Vec<Bad>> {
+    pub async fn flush(&mut self) -> Result<Applied> {
         let waiting = std::mem::take(&mut self.waiting);
         if waiting.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Applied::default());
         }
         match self.ingest(waiting.iter().map(|(_, told)| told.clone()).collect()).await {
             Err(Error::Refused(refusal)) if waiting.len() > 1 && refusal.code != Code::Unavailable => {}
             outcome => return refusal(waiting.first().map_or(0, |(line, ..)| *line), outcome),
         }
         // Something in it is refused: one by one, so that the others go in and the line is known.
-        let mut refused = Vec::new();
+        let mut refused = Applied::default();
         for (line, told) in waiting {
             let outcome = self.ingest(vec![told]).await;
-            refused.extend(refusal(line, outcome)?);
+            refused.add(refusal(line, outcome)?);
         }
         Ok(refused)
     }
 
-    async fn wait(&mut self, line: u64, alert: &AlertRecord) -> Result<Vec<Bad>> {
+    async fn wait(&mut self, line: u64, alert: &AlertRecord) -> Result<Applied> {
         let told = match self.told(alert) {
             Ok(told) => told,
             Err(error) => return refusal(line, Err(error)),
         };
         let apart = |(_, other): &(u64, Told)| (other.at - told.at).abs() > BATCH_SPAN;
         let full = self.waiting.len() >= ALERTS_PER_TRANSACTION || self.waiting.first().is_some_and(apart);
-        let refused = if full { self.flush().await? } else { Vec::new() };
+        let refused = if full { self.flush().await? } else { Applied::default() };
         self.waiting.push((line, told));
         Ok(refused)
     }
@@ -173,8 +203,8 @@ impl<'a> Applier<'a> {
             members.push(self.actor(member, at).await?.user.id);
         }
         let made = self.app.upsert_group(&command, draft).await?;
-        if !members.is_empty() {
-            self.app.add_members(&command, made.done.id, members).await?;
+        for some in members.chunks(MEMBERS_PER_CALL_MAX) {
+            self.app.add_members(&command, made.done.id, some.to_vec()).await?;
         }
         self.actors.clear();
         self.counts.groups += 1;
@@ -197,7 +227,9 @@ impl<'a> Applier<'a> {
             }
         }
         let mut is_there = existing.is_some();
-        for (command, edit) in steps.drain(skip..) {
+        let elsewhere = self.elsewhere(id, &record.alerts).await?;
+        for (command, mut edit) in steps.drain(skip..) {
+            edit.link.retain(|alert| !elsewhere.contains(alert));
             let commented = u64::from(edit.comment.is_some());
             let outcome = match is_there {
                 true => self.app.update_incident(&command, id, edit).await?,
@@ -369,6 +401,21 @@ impl<'a> Applier<'a> {
         })
     }
 
+    /// Those of the alerts of a new incident that another one holds: they stay there, and are told.
+    async fn elsewhere(&mut self, id: IncidentId, refs: &[AlertRef]) -> Result<Vec<AlertId>> {
+        if refs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut held = self.app.find_alerts(&keys(refs)).await?;
+        held.retain(|alert| alert.incident.is_some_and(|holder| holder != id));
+        for alert in &held {
+            let (provider, provider_alert_id) = alert.report.key();
+            let raw = format!("{provider} {provider_alert_id}");
+            self.odd_part(Became::Raw, "alerts", &raw, "another incident holds this alert: it stays there".to_owned());
+        }
+        Ok(held.into_iter().map(|alert| alert.id).collect())
+    }
+
     /// The alerts that a link still has to bring: those that this incident holds are there, and those that somebody
     /// has moved to another one since stay there.
     async fn not_in(&self, incident: &Incident, refs: &[AlertRef], ids: &[AlertId]) -> Result<Vec<AlertId>> {
@@ -444,12 +491,34 @@ impl<'a> Applier<'a> {
         let missing: Vec<&AlertRef> =
             refs.iter().filter(|name| !held.contains(&(name.provider.trim(), name.provider_alert_id.trim()))).collect();
         if !missing.is_empty() {
-            let drafts = missing.into_iter().map(placeholder).collect::<Result<Vec<_>>>()?;
-            let ingested = self.app.ingest_alerts(&self.system(at), Ingest::new(drafts, Destination::Nowhere)).await?;
-            self.counts.alerts_created += ingested.created as u64;
-            found.extend(ingested.alerts);
+            let mut drafts = Vec::with_capacity(missing.len());
+            for name in missing {
+                let (field, raw) = ("alerts", format!("{} {}", name.provider, name.provider_alert_id));
+                match placeholder(name) {
+                    Ok(draft) => {
+                        if name.title.is_none() {
+                            let reason = format!("there is no alert {raw}: it is made, and filled in when it comes");
+                            self.odd_part(Became::Assumed, field, &raw, reason);
+                        }
+                        drafts.push(draft);
+                    }
+                    Err(Error::Refused(refusal)) => self.odd_part(Became::Raw, field, &raw, refusal.message),
+                    Err(fault) => return Err(fault),
+                }
+            }
+            if !drafts.is_empty() {
+                let ingest = Ingest::new(drafts, Destination::Nowhere);
+                let ingested = self.app.ingest_alerts(&self.system(at), ingest).await?;
+                self.counts.alerts_created += ingested.created as u64;
+                found.extend(ingested.alerts);
+            }
         }
         Ok(found.into_iter().map(|alert| alert.id).collect())
+    }
+
+    /// Tells a part of the record that is being applied.
+    fn odd_part(&mut self, became: Became, field: &str, raw: &str, reason: String) {
+        self.odd.push(Odd { line: 0, field: field.to_owned(), reason, became, raw: raw.to_owned() });
     }
 
     async fn owner(&mut self, party: &Party, at: Instant) -> Result<OwnerId> {
@@ -514,15 +583,15 @@ impl<'a> Applier<'a> {
 }
 
 /// A refusal is a bad record; a fault is passed on, and so is a desk that cannot answer: that is no fault of the record.
-fn refusal(line: u64, outcome: Result<()>) -> Result<Vec<Bad>> {
+fn refusal(line: u64, outcome: Result<()>) -> Result<Applied> {
     match outcome {
-        Ok(()) => Ok(Vec::new()),
+        Ok(()) => Ok(Applied::default()),
         Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
             let reason = match &refusal.path {
                 Some(path) => format!("{path}: {}", refusal.message),
                 None => refusal.message.clone(),
             };
-            Ok(vec![Bad { line, reason }])
+            Ok(Applied::refused(Bad { line, reason }))
         }
         Err(fault) => Err(fault),
     }
@@ -561,13 +630,11 @@ fn remark_edit(remark: &Remark, source: &str, external_id: &str) -> Result<Incid
 
 /// An alert of which only the name is known.
 fn placeholder(name: &AlertRef) -> Result<AlertDraft> {
-    let Some(title) = name.title.clone() else {
-        let AlertRef { provider, provider_alert_id, .. } = name;
-        return Err(Error::invalid("alerts", format!("there is no alert {provider_alert_id} of {provider}")));
-    };
+    let AlertRef { provider, provider_alert_id, title } = name;
+    let title = title.clone().unwrap_or_else(|| format!("Alert {} of {}", provider_alert_id.trim(), provider.trim()));
     let report = Report {
-        provider: name.provider.clone(),
-        provider_alert_id: name.provider_alert_id.clone(),
+        provider: provider.clone(),
+        provider_alert_id: provider_alert_id.clone(),
         product: None,
         title,
         description: None,

@@ -1,27 +1,40 @@
 //! Records of a CSV file with their exact bytes and lines, quoted fields of several lines included, in bounded memory.
 //!
-//! After a record that does not have the header's number of fields (a quote that never closes swallows what follows)
-//! reading goes on at the line after its first, silently, until a record fits again: one fault costs one report.
+//! A record of several lines that does not have the header's number of fields is a quote that never closes: it swallows
+//! what follows. Reading goes on at the line after its first; the lines until a record fits again are counted as skipped.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
+use std::sync::Arc;
 
-use super::lines::{LINE_BYTES_MAX, Line, Lines};
+use super::decode;
+use super::lines::{Ends, LINE_BYTES_MAX, Line, Lines, Tally};
 
 /// One record of the file.
 #[derive(Debug, PartialEq)]
 pub struct CsvRecord {
     /// The line it starts on, from 1.
     pub line: u64,
-    /// Its bytes as in the file, without the end of its last line.
+    /// Its text as in the file, without the end of its last line; bytes that are no text are marks.
     pub raw: String,
     /// Its fields, unquoted.
     pub fields: Vec<String>,
 }
 
+/// What separates fields and what ends lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What separates fields: a comma, a semicolon, a tab, ….
+    pub separator: u8,
+    /// What ends a line.
+    pub ends: Ends,
+}
+
 /// Reads records, the header first.
 pub struct CsvRecords<R> {
     lines: Lines<R>,
+    form: Form,
+    tally: Arc<Tally>,
     /// Lines read before and given back.
     returned: VecDeque<Line>,
     /// How many fields the header has.
@@ -34,46 +47,57 @@ pub struct CsvRecords<R> {
 pub type CsvReading = Result<CsvRecord, (u64, String)>;
 
 impl<R: BufRead> CsvRecords<R> {
-    /// Starts at the header.
-    pub fn new(reader: R) -> Self {
-        Self { lines: Lines::new(reader), returned: VecDeque::new(), width: None, lost: false }
+    /// Starts at the header, which is line `first`.
+    pub fn new(reader: R, form: Form, first: u64, tally: Arc<Tally>) -> Self {
+        let lines = Lines::new(reader, form.ends, first);
+        Self { lines, form, tally, returned: VecDeque::new(), width: None, lost: false }
     }
 
     fn read(&mut self) -> std::io::Result<Option<CsvReading>> {
-        while let Some(lines) = self.next_lines()? {
+        while let Some(mut lines) = self.next_lines()? {
             let number = lines.first().map_or(0, |line| line.number);
-            match record(&lines) {
-                Ok(record) if self.width.is_none_or(|width| width == record.fields.len()) => {
-                    self.width = Some(record.fields.len());
+            let outcome = record(&lines, self.form).and_then(|record| self.fits(record, lines.len()));
+            match outcome {
+                Ok(record) => {
+                    self.width.get_or_insert(record.fields.len());
                     self.lost = false;
                     return Ok(Some(Ok(record)));
                 }
-                outcome => {
-                    let reason = match outcome {
-                        Ok(record) => {
-                            format!("{} fields where the header has {}", record.fields.len(), self.width.unwrap_or(0))
-                        }
-                        Err(reason) => reason,
-                    };
-                    for line in lines.into_iter().skip(1).rev() {
+                Err(reason) => {
+                    for line in lines.drain(1..).rev() {
                         self.returned.push_front(line);
                     }
                     if !std::mem::replace(&mut self.lost, true) {
                         return Ok(Some(Err((number, reason))));
                     }
+                    self.tally.skipped(1);
                 }
             }
         }
         Ok(None)
     }
 
+    /// The record with the header's number of fields. Fewer are filled up where a table program left blank ones out at the end of
+    /// a line; more are cut where they are blank.
+    fn fits(&self, mut record: CsvRecord, lines: usize) -> Result<CsvRecord, String> {
+        let Some(width) = self.width else { return Ok(record) };
+        let found = record.fields.len();
+        let blank_beyond = record.fields.iter().skip(width).all(|field| field.trim().is_empty());
+        if found == width || (found > width && blank_beyond) || (found < width && lines == 1 && !self.lost) {
+            record.fields.resize(width, String::new());
+            return Ok(record);
+        }
+        Err(format!("{found} fields where the header has {width}"))
+    }
+
     /// The lines of the next record: up to the one on which every quote is closed.
     fn next_lines(&mut self) -> std::io::Result<Option<Vec<Line>>> {
         let mut lines = Vec::new();
-        let mut quotes = Quotes::default();
+        let mut quotes = Quotes::new(self.form);
         let mut bytes = 0;
         while let Some(line) = self.next_line()? {
-            if lines.is_empty() && line.text().is_ok_and(|text| text.trim().is_empty()) {
+            if lines.is_empty() && line.is_blank() {
+                self.tally.blank(1);
                 continue;
             }
             quotes.pass(&line.bytes);
@@ -103,14 +127,13 @@ impl<R: BufRead> Iterator for CsvRecords<R> {
 }
 
 /// Whether a quoted field is open: a quote opens one only at the start of a field, as in the `csv` crate.
-#[derive(Default)]
 struct Quotes {
+    form: Form,
     state: Field,
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Field {
-    #[default]
     Start,
     Bare,
     Quoted,
@@ -119,12 +142,16 @@ enum Field {
 }
 
 impl Quotes {
+    fn new(form: Form) -> Self {
+        Self { form, state: Field::Start }
+    }
+
     fn pass(&mut self, bytes: &[u8]) {
         for byte in bytes {
-            self.state = match (self.state, byte) {
+            self.state = match (self.state, *byte) {
                 (Field::Quoted, b'"') => Field::Closing,
                 (Field::Quoted, _) | (Field::Start | Field::Closing, b'"') => Field::Quoted,
-                (_, b',' | b'\n' | b'\r') => Field::Start,
+                (_, byte) if byte == self.form.separator || byte == self.form.ends.byte() => Field::Start,
                 _ => Field::Bare,
             };
         }
@@ -135,21 +162,28 @@ impl Quotes {
     }
 }
 
-fn record(lines: &[Line]) -> Result<CsvRecord, String> {
+fn record(lines: &[Line], form: Form) -> Result<CsvRecord, String> {
     let line = lines.first().map_or(0, |line| line.number);
     if lines.iter().any(|line| line.cut) || lines.iter().map(|line| line.bytes.len()).sum::<usize>() > LINE_BYTES_MAX {
         return Err(format!("a record has at most {LINE_BYTES_MAX} bytes"));
     }
-    let bytes = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
-    let mut raw = String::from_utf8(bytes).map_err(|_| "this is not UTF-8 text".to_owned())?;
-    let end = raw.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text).len());
-    raw.truncate(end.unwrap_or(raw.len()));
-    let mut quotes = Quotes::default();
-    quotes.pass(raw.as_bytes());
+    let bytes: Vec<u8> = lines.iter().flat_map(|line| line.bytes.iter().copied()).collect();
+    let bytes = bytes
+        .strip_suffix(&[form.ends.byte()])
+        .map_or(bytes.as_slice(), |bytes| bytes.strip_suffix(b"\r").unwrap_or(bytes));
+    let raw = decode::text(bytes);
+    let mut quotes = Quotes::new(form);
+    quotes.pass(bytes);
     if quotes.open() {
         return Err("a quote opens here and never closes".to_owned());
     }
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(raw.as_bytes());
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(form.separator)
+        // A bare CR in a line of LF ends nothing.
+        .terminator(csv::Terminator::Any(form.ends.byte()))
+        .from_reader(raw.as_bytes());
     let mut fields = csv::StringRecord::new();
     reader.read_record(&mut fields).map_err(|error| error.to_string())?;
     let fields = fields.iter().map(str::to_owned).collect();
@@ -161,7 +195,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<CsvReading> {
-        CsvRecords::new(text.as_bytes()).map(Result::unwrap).collect()
+        let form = Form { separator: b',', ends: Ends::LineFeed };
+        CsvRecords::new(text.as_bytes(), form, 1, Arc::default()).map(Result::unwrap).collect()
     }
 
     #[test]

@@ -1,55 +1,65 @@
-//! Which format a file has, told by how it begins.
+//! Which format a file has, and how it is laid out, told by how it begins.
 
-use std::io::BufRead;
+use std::io::{BufReader, Cursor, Read};
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
-use super::document;
+use super::decode::{self, Decoded};
+use super::document::{self, Layout};
 use super::graph::Graph;
-use super::lines::BYTE_ORDER_MARK;
+use super::lines::{Counted, Ends, LINE_BYTES_MAX, Tally};
 use super::ndjson::Own;
 use super::sentinel::Sentinel;
+use super::values::Values;
 use super::{Format, Items, security_alert};
 use crate::domain::{Error, Result};
 
-/// How much of a file is looked at, in bytes. The reader's buffer is of this size.
-pub const HEAD_BYTES: usize = 256 * 1024;
+/// How much of a file is looked at, in bytes, blank lines before it aside; the whole of a longer first line, up to the
+/// bound of a line.
+const HEAD_BYTES: usize = 256 * 1024;
 
 /// How a file is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// What its records are.
     pub format: Format,
-    /// Whether each line is a document of its own.
+    /// Whether each line is for itself.
     pub by_line: bool,
 }
 
 /// Tells from the first bytes of a file; `format` where it is known already.
 pub fn reading(head: &[u8], format: Option<Format>) -> Option<Reading> {
-    let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
-    let text = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        // The head may end inside a character.
-        Err(error) => std::str::from_utf8(head.get(..error.valid_up_to())?).ok()?,
-    };
-    let by_line = format == Some(Format::Watchfloor) && !text.trim_start().starts_with('[') || has_line_documents(text);
-    let format = format.or_else(|| told_by(text))?;
+    let ends = Ends::of(head);
+    let text = decode::text(head);
+    let format = format.or_else(|| told_by(&text, ends))?;
+    let by_line = format != Format::SecurityAlert && has_line_documents(head, ends);
     Some(Reading { format, by_line })
 }
 
-/// Whether each line is a document: the first is one by itself, or several begin as one.
-fn has_line_documents(text: &str) -> bool {
-    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+/// Whether each line is for itself: the first is a value, or it and the next begin as one, or as none.
+fn has_line_documents(head: &[u8], ends: Ends) -> bool {
+    let mut lines = head.split(|byte| *byte == ends.byte()).filter(|line| !line.trim_ascii().is_empty());
     let Some(first) = lines.next() else { return false };
-    let second = lines.next().is_some_and(|line| line.starts_with("{\""));
-    first.starts_with('{') && (second || serde_json::from_str::<Map<String, Value>>(first).is_ok())
+    let second = lines.next().is_some_and(|line| line.starts_with(b"{\""));
+    let is_whole = || Values::new(first, ends, 1).all(|piece| piece.is_ok_and(|piece| piece.text.is_ok()));
+    match first.first() {
+        Some(b'{') => is_whole() || (second && first.starts_with(b"{\"")),
+        Some(b'[') => false,
+        _ => true,
+    }
 }
 
-fn told_by(text: &str) -> Option<Format> {
-    let text = text.trim_start();
+fn told_by(text: &str, ends: Ends) -> Option<Format> {
     if !text.starts_with(['{', '[']) {
-        return text.lines().next().is_some_and(security_alert::is_header).then_some(Format::SecurityAlert);
+        let table = security_alert::beginning(text, ends).map(|_| Format::SecurityAlert);
+        // A line of rubbish before records of JSON.
+        let later =
+            || text.split(char::from(ends.byte())).nth(1).filter(|line| line.starts_with('{')).and_then(told_by_words);
+        return table.or_else(later);
     }
+    told_by_words(text)
+}
+
+fn told_by_words(text: &str) -> Option<Format> {
     // The head may be cut anywhere, so words are looked for instead of values: the one that comes first decides.
     let words = [
         ("\"@odata.", Format::Graph),
@@ -74,23 +84,64 @@ fn position_of_type(text: &str, word: &str) -> Option<usize> {
     })
 }
 
-/// The records of a file.
-pub fn items(mut reader: impl BufRead + Send + 'static, format: Option<Format>) -> Result<(Format, Items)> {
-    let head = reader.fill_buf().map_err(|error| Error::fault("read the file", error))?;
-    if head.iter().all(u8::is_ascii_whitespace) {
-        return Ok((format.unwrap_or(Format::Watchfloor), Box::new(std::iter::empty())));
+/// The records of a file, one by one in bounded memory; what is none of them is counted in `tally`.
+pub fn items(
+    reader: impl Read + Send + 'static,
+    format: Option<Format>,
+    tally: &Arc<Tally>,
+) -> Result<(Format, Items)> {
+    let mut reader = Decoded::new(Counted::new(reader, Arc::clone(tally)));
+    let (head, first_line) = head(&mut reader).map_err(|error| Error::fault("read the file", error))?;
+    tally.blank(first_line - 1);
+    let ends = Ends::of(&head);
+    let empty =
+        |format: Option<Format>| Ok((format.unwrap_or(Format::Watchfloor), Box::new(std::iter::empty()) as Items));
+    if head.is_empty() {
+        return empty(format);
     }
-    let Some(Reading { format, by_line }) = reading(head, format) else {
+    let Some(Reading { format, by_line }) = reading(&head, format) else {
+        // Lists of nothing: all of the file is known by now.
+        if head.len() < HEAD_BYTES && Values::new(head.as_slice(), ends, 1).next().is_none() {
+            return empty(format);
+        }
         let known = Format::ALL.map(Format::as_str).join(", ");
         return Err(Error::invalid("file", format!("this looks like none of {known}; choose one with --format")));
     };
+    let beginning = security_alert::beginning(&decode::text(&head), ends);
+    let reader = BufReader::with_capacity(HEAD_BYTES, Cursor::new(head).chain(reader));
+    let layout = Layout { by_line, ends, first_line };
+    let tally = Arc::clone(tally);
     let items = match format {
-        Format::Watchfloor => document::items(reader, by_line, Own)?,
-        Format::Sentinel => document::items(reader, by_line, Sentinel)?,
-        Format::Graph => document::items(reader, by_line, Graph)?,
-        Format::SecurityAlert => security_alert::items(reader)?,
+        Format::Watchfloor => document::items(reader, layout, tally, Own),
+        Format::Sentinel => document::items(reader, layout, tally, Sentinel),
+        Format::Graph => document::items(reader, layout, tally, Graph),
+        Format::SecurityAlert => security_alert::items(reader, beginning, layout, tally)?,
     };
     Ok((format, items))
+}
+
+/// The first bytes of a file behind the blank lines before them, and the number of the line that they begin. A pipe may
+/// give them in small pieces.
+fn head(reader: &mut impl Read) -> std::io::Result<(Vec<u8>, u64)> {
+    let mut head = Vec::new();
+    let (mut first_line, mut after_return) = (1, false);
+    loop {
+        let before = head.len();
+        reader.take(HEAD_BYTES as u64).read_to_end(&mut head)?;
+        let ended = head.len() == before;
+        if before == 0 {
+            let blank = head.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            for byte in head.drain(..blank) {
+                // The end of a line is one byte or two.
+                first_line += u64::from(byte == b'\r' || (byte == b'\n' && !after_return));
+                after_return = byte == b'\r';
+            }
+        }
+        let has_line = head.len() >= HEAD_BYTES && head.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+        if ended || has_line || head.len() >= LINE_BYTES_MAX + HEAD_BYTES {
+            return Ok((head, first_line));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +150,7 @@ mod tests {
     use crate::import::fixtures;
 
     fn told(text: &str) -> Option<(Format, bool)> {
-        reading(text.as_bytes(), None).map(|reading| (reading.format, reading.by_line))
+        reading(text.trim_start().as_bytes(), None).map(|reading| (reading.format, reading.by_line))
     }
 
     #[test]

@@ -1,92 +1,156 @@
-//! JSON of whatever framing: one document, an array, `{"value": […]}`, or a value a line; each element with the line
-//! it starts on and its exact text.
+//! JSON of whatever framing: values after each other, a list, `{"value": […]}`, or a value a line; each element with the
+//! line it starts on and its exact text.
 
-use std::io::{BufRead, Read};
+use std::borrow::Cow;
+use std::io::{BufRead, Cursor};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lines::{BYTE_ORDER_MARK, Line, Lines};
-use super::{Item, Items, Record};
-use crate::domain::{Error, Result};
+use super::lines::{Ends, Lines, Tally};
+use super::odd::Odds;
+use super::values::{Piece, Values};
+use super::{Bad, Item, Items, Record, decode, keep};
+use crate::domain::Error;
 
-/// The largest document that is not a value a line, in bytes: it has to be held in memory as a whole.
-pub const DOCUMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
-
-/// Where an element stands: its document, for line numbers.
+/// Where an element stands: its value in the file, for line numbers, and what stood before the list that it is in.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     text: &'a str,
-    /// The line on which the document starts.
+    /// The line on which the value starts.
     first_line: u64,
+    /// The members of the object before its list, as an object: `{"@odata.context": …}`; empty where there is none.
+    pub envelope: &'a str,
+    ends: Ends,
 }
 
 impl<'a> Place<'a> {
-    /// A document that starts on `first_line`.
-    pub fn new(text: &'a str, first_line: u64) -> Self {
-        Self { text, first_line }
-    }
-
-    /// The line on which a part of the document starts.
+    /// The line on which a part of the value starts.
     pub fn line_of(&self, part: &RawValue) -> u64 {
         let start = (part.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        let before = self.text.as_bytes().get(..start).unwrap_or_default();
-        self.first_line + before.iter().filter(|byte| **byte == b'\n').count() as u64
+        self.first_line + self.ends.count(self.text.as_bytes().get(..start).unwrap_or_default())
     }
 }
 
-/// Turns one document, or one line of a file of lines, into records.
-pub trait Dialect: Send + 'static {
+/// Turns the values of a file into records.
+pub trait Dialect: Send + Sync + 'static {
     /// Adds the records of `value` to `items`.
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>);
 }
 
-/// Reads `reader` as `dialect`; `by_line` where each line is a document of its own.
-pub fn items<D: Dialect>(mut reader: impl BufRead + Send + 'static, by_line: bool, dialect: D) -> Result<Items> {
-    if by_line {
-        let lines = Lines::new(reader).map(move |line| {
-            let line = line.map_err(|error| Error::fault("read a line", error))?;
-            Ok(read_line(&line, &dialect))
-        });
-        return Ok(Box::new(lines.flat_map(|items| match items {
-            Ok(items) => items.into_iter().map(Ok).collect::<Vec<_>>(),
-            Err(error) => vec![Err(error)],
-        })));
-    }
-    let mut bytes = Vec::new();
-    let read = reader.by_ref().take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::fault("read a document", error))?;
-    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
-        return Err(Error::limit("file", "a JSON document of this size must be cut: one value a line", 1 << 30));
-    }
-    let mut items = Vec::new();
-    match std::str::from_utf8(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes)) {
-        Ok(text) => read_text(text, 1, &dialect, &mut items),
-        Err(_) => items.push(Item::bad(1, "this is not UTF-8 text")),
-    }
-    Ok(Box::new(items.into_iter().map(Ok)))
+/// How the values of a file stand in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Whether each line is for itself, so that a broken one costs that line.
+    pub by_line: bool,
+    /// What ends a line.
+    pub ends: Ends,
+    /// The number of the first line.
+    pub first_line: u64,
 }
 
-fn read_line<D: Dialect>(line: &Line, dialect: &D) -> Vec<Item> {
-    let mut items = Vec::new();
-    match line.text() {
-        Ok(text) => read_text(text, line.number, dialect, &mut items),
-        Err(reason) => items.push(Item::bad(line.number, reason)),
+/// Reads `reader` as `dialect`. One value is held at a time, whatever the size of the file.
+pub fn items<D: Dialect>(
+    reader: impl BufRead + Send + 'static,
+    layout: Layout,
+    tally: Arc<Tally>,
+    dialect: D,
+) -> Items {
+    let Layout { by_line, ends, first_line } = layout;
+    if !by_line {
+        let values = Values::new(reader, ends, first_line);
+        return Box::new(Elements { values, ends, dialect: Arc::new(dialect), waiting: Vec::new().into_iter() });
     }
-    items
+    let dialect = Arc::new(dialect);
+    Box::new(Lines::new(reader, ends, first_line).flat_map(move |line| -> Items {
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => return Box::new(std::iter::once(Err(Error::fault("read a line", error)))),
+        };
+        if line.is_blank() {
+            tally.blank(1);
+        }
+        if line.cut {
+            let reason = line.text().err().unwrap_or_default();
+            return Box::new(std::iter::once(Ok(Item::bad(line.number, reason))));
+        }
+        let values = Values::new(Cursor::new(line.bytes), ends, line.number);
+        Box::new(Elements { values, ends, dialect: Arc::clone(&dialect), waiting: Vec::new().into_iter() })
+    }))
 }
 
-fn read_text<D: Dialect>(text: &str, first_line: u64, dialect: &D, items: &mut Vec<Item>) {
-    if text.trim().is_empty() {
-        return;
-    }
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(value) => dialect.read(value, Place::new(text, first_line), items),
-        Err(error) => {
-            let line = first_line + (error.line() as u64).saturating_sub(1);
-            items.push(Item::bad(line, format!("this is not JSON: {error}")));
+/// The records of values, value by value.
+struct Elements<R, D> {
+    values: Values<R>,
+    ends: Ends,
+    dialect: Arc<D>,
+    waiting: std::vec::IntoIter<Item>,
+}
+
+impl<R: std::io::Read, D: Dialect> Iterator for Elements<R, D> {
+    type Item = crate::domain::Result<Item>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(item) = self.waiting.next() {
+                return Some(Ok(item));
+            }
+            match self.values.next()? {
+                Ok(piece) => {
+                    let mut items = Vec::new();
+                    read_piece(piece, self.values.envelope(), self.ends, &*self.dialect, &mut items);
+                    self.waiting = items.into_iter();
+                }
+                Err(error) => return Some(Err(Error::fault("read a value", error))),
+            }
         }
     }
+}
+
+fn read_piece<D: Dialect>(piece: Piece, envelope: &str, ends: Ends, dialect: &D, items: &mut Vec<Item>) {
+    let first_line = piece.line;
+    let text = match piece.text {
+        Ok(text) => text,
+        Err(reason) => return items.push(Item::bad(first_line, reason)),
+    };
+    let marked = decode::escapes(&text);
+    let text = controls(&marked);
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(value) => dialect.read(value, Place { text: &text, first_line, envelope, ends }, items),
+        Err(error) => {
+            let line = first_line + (error.line() as u64).saturating_sub(1);
+            items.push(Item::bad(line, not_json(&error)));
+        }
+    }
+}
+
+/// Why a text is no JSON, without a place in it: the line of the file is told beside it.
+pub fn not_json(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    format!("this is not JSON: {}", told.rfind(" at line ").map_or(told.as_str(), |end| &told[..end]))
+}
+
+/// A JSON text whose bare control characters inside texts (tabs, as people paste them) are escaped, as JSON wants them.
+fn controls(json: &str) -> Cow<'_, str> {
+    if !json.bytes().any(|byte| byte < b' ' && !matches!(byte, b'\n' | b'\r')) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len());
+    let (mut string, mut escaped) = (false, false);
+    for c in json.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '"' => string = !string,
+            '\\' => escaped = string,
+            _ => {}
+        }
+        match c {
+            c if string && c < ' ' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    Cow::Owned(text)
 }
 
 /// The elements of an array, or of the array in `value`; the value itself where it is neither.
@@ -126,6 +190,10 @@ fn reworded(text: &str) -> Option<String> {
     }
     if let Some(field) = text.strip_prefix("duplicate field `") {
         return Some(format!("{} is given twice", field.strip_suffix('`')?));
+    }
+    if let Some(rest) = text.strip_prefix("unknown field `") {
+        let (field, expected) = rest.split_once("`, ")?;
+        return Some(format!("{field} is no field that is known here, {expected}"));
     }
     if let Some(rest) = text.strip_prefix("unknown variant `") {
         let (word, expected) = rest.split_once("`, ")?;
@@ -168,10 +236,15 @@ fn expected_in_words(expected: &str) -> &str {
     }
 }
 
-/// Adds records, all from one element, or the reason why there are none.
-pub fn push(items: &mut Vec<Item>, line: u64, records: Result<Vec<Record>, String>) {
+/// Adds what was made of one element, and what of it could not be read; or the reason why there is nothing.
+pub fn push(items: &mut Vec<Item>, odds: Odds, records: Result<Vec<Record>, String>) {
+    let line = odds.line();
     match records {
-        Ok(records) => items.extend(records.into_iter().map(|record| Item { line, record: Ok(record) })),
-        Err(reason) => items.push(Item::bad(line, reason)),
+        Ok(records) => items.extend(keep::records(records, odds)),
+        Err(reason) => items.push(Item {
+            line,
+            record: Err(Bad { line, reason: decode::plain(&reason).into_owned() }),
+            odd: Vec::new(),
+        }),
     }
 }

@@ -4,19 +4,39 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::odd::Odds;
 use super::record::EntityRecord;
 use super::words;
-use crate::domain::alert::ENTITIES_PER_ALERT_MAX;
-use crate::domain::entity::{ENTITY_CHARS_MAX, EntityKind, Verdict};
+use crate::domain::entity::{EntityKind, Verdict};
 
-/// The entities of a SecurityAlert row or a Sentinel response. References between them (`$ref`) are followed; what
-/// names nothing by itself (a logon session, a connection) is left to the raw payload, and so are those beyond the
-/// desk's bound.
-pub fn of_sentinel(entities: &[Value]) -> Vec<EntityRecord> {
+/// Kinds of entities that name nothing by themselves, but tie others together: they stay in the raw payload.
+const TIES: [&str; 10] = [
+    "hostlogonsession",
+    "networkconnection",
+    "mailcluster",
+    "huntingbookmark",
+    "location",
+    "alerts",
+    "activitygroup",
+    "networkinterface",
+    "hostlogon",
+    "authentication",
+];
+
+/// The entities of a SecurityAlert row or a Sentinel response, which the file names `field`. References between them
+/// (`$ref`) are followed; what names nothing by itself (a logon session, a connection) is left to the raw payload.
+pub fn of_sentinel(entities: &[Value], field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
     let by_id: HashMap<&str, &Value> =
         entities.iter().filter_map(|entity| Some((entity.get("$id")?.as_str()?, entity))).collect();
-    let records = entities.iter().filter_map(|entity| Properties::of(entity, &by_id).record());
-    records.take(ENTITIES_PER_ALERT_MAX).collect()
+    let mut named = Vec::new();
+    for (index, entity) in entities.iter().enumerate() {
+        let properties = Properties::of(entity, &by_id);
+        match properties.record() {
+            Ok(record) => named.extend(record),
+            Err(reason) => odds.keep(format!("{field}.{index}"), &entity.to_string(), reason),
+        }
+    }
+    named
 }
 
 /// The properties of one entity, whatever their case.
@@ -53,34 +73,61 @@ impl<'a> Properties<'a> {
         Some(Self::of(target, self.by_id))
     }
 
-    fn record(&self) -> Option<EntityRecord> {
-        let kind = self.text(&["kind"]).or_else(|| self.text(&["type"]))?;
-        let (kind, value) = match words::squash(&kind).as_str() {
-            "account" => (EntityKind::User, self.account()?),
-            "host" | "iotdevice" => (EntityKind::Device, self.host()?),
-            "ip" => (EntityKind::Ip, self.text(&["address"])?),
-            "url" => (EntityKind::Url, self.text(&["url"])?),
-            "dns" | "dnsresolution" => (EntityKind::Domain, self.text(&["domainname"])?),
-            "file" => (EntityKind::File, self.file()?),
-            "filehash" => (EntityKind::FileHash, self.text(&["hashvalue", "value"])?),
-            "process" => (EntityKind::Process, self.process()?),
-            "mailbox" => (EntityKind::Mailbox, self.text(&["mailboxprimaryaddress", "upn"])?),
-            "mailmessage" | "submissionmail" => {
-                (EntityKind::MailMessage, self.text(&["subject", "internetmessageid", "networkmessageid"])?)
-            }
-            "azureresource" => (EntityKind::CloudResource, self.text(&["resourceid"])?),
-            "cloudapplication" => (EntityKind::CloudApplication, self.text(&["name", "appname"])?),
-            "registrykey" => (EntityKind::RegistryKey, self.registry_key()?),
-            "registryvalue" => (EntityKind::RegistryKey, self.registry_value()?),
-            "securitygroup" => (EntityKind::SecurityGroup, self.text(&["distinguishedname", "sid"])?),
-            "malware" => (EntityKind::Other, self.text(&["name", "malwarename"])?),
-            _ => return None,
+    /// The entity; none where it names nothing by itself. An error says why only the raw payload has it.
+    fn record(&self) -> Result<Option<EntityRecord>, String> {
+        let said = self.text(&["kind"]).or_else(|| self.text(&["type"]));
+        let Some(said) = said else {
+            let is_reference = self.by_name.keys().all(|name| matches!(name.as_str(), "ref" | "id"));
+            return if is_reference { Ok(None) } else { Err("this says no kind of entity".to_owned()) };
         };
-        Some(entity(kind, &value, None))
+        let kind = words::squash(&said);
+        if TIES.contains(&kind.as_str()) {
+            return Ok(None);
+        }
+        let named = self.named(&kind).ok_or_else(|| format!("\"{said}\" is no kind of entity that is known here"))?;
+        match named {
+            (kind, Some(value)) => Ok(Some(entity(kind, &value, None))),
+            (_, None) if self.says_nothing() => Ok(None),
+            (_, None) => Err(format!("this \"{said}\" has no name, address or path")),
+        }
+    }
+
+    /// Whether it has nothing but its kind.
+    fn says_nothing(&self) -> bool {
+        let is_empty = |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
+        self.by_name.iter().all(|(name, value)| {
+            matches!(name.as_str(), "id" | "type" | "kind" | "name" | "properties") || is_empty(value)
+        })
+    }
+
+    /// The kind of an entity and its name, if it has one; none for a kind that is not known.
+    fn named(&self, kind: &str) -> Option<(EntityKind, Option<String>)> {
+        Some(match kind {
+            "account" => (EntityKind::User, self.account()),
+            "host" | "iotdevice" => (EntityKind::Device, self.host()),
+            "ip" => (EntityKind::Ip, self.text(&["address"])),
+            "url" => (EntityKind::Url, self.text(&["url"])),
+            "dns" | "dnsresolution" => (EntityKind::Domain, self.text(&["domainname"])),
+            "file" => (EntityKind::File, self.file()),
+            "filehash" => (EntityKind::FileHash, self.text(&["hashvalue", "value"])),
+            "process" => (EntityKind::Process, self.process()),
+            "mailbox" => (EntityKind::Mailbox, self.text(&["mailboxprimaryaddress", "upn"])),
+            "mailmessage" | "submissionmail" => {
+                (EntityKind::MailMessage, self.text(&["subject", "internetmessageid", "networkmessageid"]))
+            }
+            "azureresource" => (EntityKind::CloudResource, self.text(&["resourceid"])),
+            "cloudapplication" => (EntityKind::CloudApplication, self.text(&["name", "appname"])),
+            "registrykey" => (EntityKind::RegistryKey, self.registry_key()),
+            "registryvalue" => (EntityKind::RegistryKey, self.registry_value()),
+            "securitygroup" => (EntityKind::SecurityGroup, self.text(&["distinguishedname", "sid"])),
+            "malware" => (EntityKind::Other, self.text(&["name", "malwarename"])),
+            _ => return None,
+        })
     }
 
     fn account(&self) -> Option<String> {
-        let name = self.text(&["name", "accountname", "friendlyname", "displayname"])?;
+        let ids = ["sid", "aaduserid", "objectguid", "puid"];
+        let name = self.text(&["name", "accountname", "friendlyname", "displayname"]).or_else(|| self.text(&ids))?;
         Some(match (self.text(&["upnsuffix"]), self.text(&["ntdomain"])) {
             (Some(suffix), _) => format!("{name}@{suffix}"),
             (None, Some(domain)) => format!("{domain}\\{name}"),
@@ -127,11 +174,18 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// The things in a piece of Graph evidence: an account, a device with its address, a file with its hash, ….
-pub fn of_graph(evidence: &Map<String, Value>) -> Result<Vec<EntityRecord>, String> {
-    let kind = evidence.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
-    let kind = words::squash(kind.rsplit('.').next().unwrap_or_default());
-    let verdict = words::verdict(evidence.get("verdict").and_then(Value::as_str).unwrap_or_default())?;
+/// The things in a piece of Graph evidence, which the file names `field`: an account, a device, a file with its hash, ….
+pub fn of_graph(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
+    let said = evidence.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
+    let said = said.rsplit('.').next().unwrap_or_default();
+    let kind = words::squash(said);
+    let verdict = match evidence.get("verdict") {
+        None | Some(Value::Null) => None,
+        Some(word) => {
+            let text = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+            odds.word(&format!("{field}.verdict"), Some(&text), words::verdict)
+        }
+    };
     let text = |path: &[&str]| {
         let (first, rest) = path.split_first()?;
         let value = rest.iter().try_fold(evidence.get(*first)?, |value, name| value.get(*name))?;
@@ -183,9 +237,13 @@ pub fn of_graph(evidence: &Map<String, Value>) -> Result<Vec<EntityRecord>, Stri
             joined(text(&["registryHive"]), text(&["registryKey"]), text(&["registryValueName"])),
         )],
         "securitygroupevidence" => vec![(EntityKind::SecurityGroup, text(&["displayName"]))],
-        _ => Vec::new(),
+        _ => {
+            let whole = serde_json::to_string(evidence).unwrap_or_default();
+            odds.keep(field, &whole, format!("\"{said}\" is no kind of evidence that is known here"));
+            Vec::new()
+        }
     };
-    Ok(found.into_iter().filter_map(|(kind, value)| Some(entity(kind, &value?, verdict))).collect())
+    found.into_iter().filter_map(|(kind, value)| Some(entity(kind, &value?, verdict))).collect()
 }
 
 fn joined(hive: Option<String>, key: Option<String>, value: Option<String>) -> Option<String> {
@@ -193,9 +251,9 @@ fn joined(hive: Option<String>, key: Option<String>, value: Option<String>) -> O
     (!path.is_empty()).then_some(path)
 }
 
-/// An entity, its value cut to what the desk stores: command lines can be longer, and the raw payload has them whole.
+/// An entity; a value that is longer than the desk stores is cut later, where that is told.
 pub fn entity(kind: EntityKind, value: &str, verdict: Option<Verdict>) -> EntityRecord {
-    EntityRecord { kind, value: value.replace('\0', "").trim().chars().take(ENTITY_CHARS_MAX).collect(), verdict }
+    EntityRecord { kind, value: value.replace('\0', "").trim().to_owned(), verdict }
 }
 
 #[cfg(test)]
@@ -204,7 +262,10 @@ mod tests {
     use serde_json::json;
 
     fn sentinel(entities: &Value) -> Vec<(EntityKind, String)> {
-        of_sentinel(entities.as_array().unwrap()).into_iter().map(|entity| (entity.kind, entity.value)).collect()
+        let mut odds = Odds::new(1, "");
+        let named = of_sentinel(entities.as_array().unwrap(), "entities", &mut odds);
+        assert_eq!(odds.into_parts(), []);
+        named.into_iter().map(|entity| (entity.kind, entity.value)).collect()
     }
 
     #[test]
@@ -237,13 +298,29 @@ mod tests {
             "@odata.type": "#microsoft.graph.security.fileEvidence", "verdict": "malicious",
             "fileDetails": { "fileName": "inv.iso", "filePath": "C:\\Users\\lund\\Downloads", "sha256": "ab12" },
         });
-        let entities = of_graph(evidence.as_object().unwrap()).unwrap();
+        let mut odds = Odds::new(1, "");
+        let entities = of_graph(evidence.as_object().unwrap(), "evidence.0", &mut odds);
         assert_eq!(
             entities[0],
             entity(EntityKind::File, "C:\\Users\\lund\\Downloads\\inv.iso", Some(Verdict::Malicious))
         );
         assert_eq!(entities[1], entity(EntityKind::FileHash, "ab12", Some(Verdict::Malicious)));
         let odd = json!({ "@odata.type": "#microsoft.graph.security.ipEvidence", "verdict": "purple", "ipAddress": "192.0.2.4" });
-        assert_eq!(of_graph(odd.as_object().unwrap()).unwrap_err(), "\"purple\" is no verdict");
+        assert_eq!(
+            of_graph(odd.as_object().unwrap(), "evidence.1", &mut odds),
+            [entity(EntityKind::Ip, "192.0.2.4", None)]
+        );
+        let new = json!({ "@odata.type": "#microsoft.graph.security.brandNewEvidence", "verdict": 5 });
+        assert_eq!(of_graph(new.as_object().unwrap(), "evidence.2", &mut odds), []);
+        let told: Vec<(String, String)> = odds.into_parts().into_iter().map(|odd| (odd.field, odd.reason)).collect();
+        let told: Vec<(&str, &str)> = told.iter().map(|(field, reason)| (field.as_str(), reason.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("evidence.1.verdict", "\"purple\" is no verdict"),
+                ("evidence.2.verdict", "\"5\" is no verdict"),
+                ("evidence.2", "\"brandNewEvidence\" is no kind of evidence that is known here"),
+            ]
+        );
     }
 }

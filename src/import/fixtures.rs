@@ -1,6 +1,17 @@
-//! The shared data beside the checkout, for tests: real rows, of which none is committed here.
+//! What tests of the readers share: reading a text, and the shared data beside the checkout, real rows of which none is
+//! committed here.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use super::{Format, Item, detect};
+
+/// The records of a text.
+pub(super) fn read(text: impl Into<Vec<u8>>, format: Format) -> Vec<Item> {
+    let reader = std::io::Cursor::new(text.into());
+    let (_, items) = detect::items(reader, Some(format), &Arc::default()).unwrap();
+    items.map(Result::unwrap).collect()
+}
 
 /// A file of `../shared/data`; says "skipped" where it is not there.
 pub(super) fn shared(file: &str) -> Option<String> {

@@ -17,6 +17,11 @@ pub(super) fn own_source() -> String {
     OWN_SOURCE.to_owned()
 }
 
+/// The severity where none is written, or none that can be read.
+pub(super) fn default_severity() -> Severity {
+    Severity::DEFAULT
+}
+
 /// Whether a source need not be written.
 pub(super) fn is_own_source(source: &str) -> bool {
     source == OWN_SOURCE

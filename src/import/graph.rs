@@ -8,14 +8,21 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::document::{self, Dialect, Place};
-use super::record::{AlertRecord, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord};
-use super::{Item, Record, entities, words};
-use crate::domain::Instant;
-use crate::domain::alert::ENTITIES_PER_ALERT_MAX;
+use super::lenient::{self, By};
+use super::odd::Odds;
+use super::record::{
+    AlertRecord, AlertRef, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord,
+};
+use super::{Item, Record, decode, entities, words};
+use crate::domain::classification::Classification;
 use crate::domain::incident::{Severity, Status};
+use crate::domain::{Instant, text};
 
 /// The source of its incidents.
 pub const SOURCE: &str = "graph";
+
+/// The provider of an alert that names none.
+const UNNAMED_PROVIDER: &str = "Microsoft Graph";
 
 /// Reads Graph's resources.
 pub struct Graph;
@@ -26,9 +33,10 @@ impl Dialect for Graph {
         let path = wrapped.request.and_then(|request| request.path);
         let body = wrapped.response.and_then(|response| response.body).unwrap_or(value);
         let context = document::parse::<Wrapper<'_>>(body).unwrap_or_default().context;
-        let incident = path.as_deref().or(context.as_deref()).and_then(incident_of);
+        let around = serde_json::from_str::<Wrapper<'_>>(place.envelope).unwrap_or_default().context;
+        let incident = path.or(context).or(around).as_deref().and_then(incident_of);
         for element in document::elements(body) {
-            document::push(items, place.line_of(element), records(element, incident.as_deref()));
+            read_element(element, incident.as_deref(), place, items);
         }
     }
 }
@@ -72,24 +80,31 @@ struct Element {
     title: Option<String>,
 }
 
-fn records(element: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
-    let told: Element = document::parse(element)?;
+fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
+    let mut odds = Odds::new(place.line_of(value), value.get());
+    // Its fields are told where they are read; here they only say what it is.
+    let told = lenient::properties::<Element>(value, &mut Odds::new(0, ""));
+    let told = match told {
+        Ok(told) => told,
+        Err(reason) => return document::push(items, odds, Err(reason)),
+    };
     let odata_type = told.odata_type.as_deref().and_then(|name| name.rsplit('.').next()).map(words::squash);
-    match odata_type.as_deref() {
-        Some("incident") => self::incident(element),
-        Some("alert") => alert(element),
-        Some("alertcomment") => comment(document::parse(element)?, incident),
-        Some(_) | None if told.comment.is_some() => comment(document::parse(element)?, incident),
-        Some(_) | None if told.display_name.is_some() => self::incident(element),
-        Some(_) | None if told.title.is_some() => alert(element),
+    let records = match odata_type.as_deref() {
+        Some("incident") => return self::incident(value, odds, place, items),
+        Some("alert") => alert(value, &mut odds),
+        Some("alertcomment") => comment(lenient::properties(value, &mut odds), incident),
+        _ if told.comment.is_some() => comment(lenient::properties(value, &mut odds), incident),
+        _ if told.display_name.is_some() => return self::incident(value, odds, place, items),
+        _ if told.title.is_some() => alert(value, &mut odds),
         _ => Err("this is no incident, alert or comment".to_owned()),
-    }
+    };
+    document::push(items, odds, records);
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Incident<'a> {
-    id: String,
+    id: Option<String>,
     display_name: Option<String>,
     description: Option<String>,
     severity: Option<String>,
@@ -108,12 +123,35 @@ struct Incident<'a> {
     alerts: Option<Vec<&'a RawValue>>,
 }
 
-fn incident(element: &RawValue) -> Result<Vec<Record>, String> {
-    let incident: Incident<'_> = document::parse(element)?;
-    let status = incident.status.as_deref().map(words::graph_status).transpose()?.unwrap_or(Status::New);
+/// An incident after its alerts, each of which is an element of its own.
+fn incident(element: &RawValue, mut odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
+    let mut room = String::new();
+    let by = By {
+        always: "",
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<Incident<'_>>(text).map(drop),
+    };
+    let mut incident: Incident<'_> = match lenient::object(element, &by, &mut room, &mut odds) {
+        Ok(incident) => incident,
+        Err(reason) => return document::push(items, odds, Err(reason)),
+    };
+    let mut links = Vec::new();
+    for listed in incident.alerts.take().into_iter().flatten() {
+        let mut own = Odds::new(place.line_of(listed).max(odds.line()), listed.get());
+        let record = alert_record(listed, &mut own);
+        links.extend(record.as_ref().ok().map(AlertRecord::reference));
+        document::push(items, own, record.map(|record| vec![Record::Alert(Box::new(record))]));
+    }
+    let record = incident_record(incident, links, &mut odds);
+    document::push(items, odds, record.map(|record| vec![record]));
+}
+
+fn incident_record(incident: Incident<'_>, alerts: Vec<AlertRef>, odds: &mut Odds) -> Result<Record, String> {
+    let status = odds.word("status", incident.status.as_deref(), |word| words::graph_status(word).map(Some));
+    let status = status.unwrap_or(Status::New);
     let note = match &incident.redirect_incident_id {
-        Some(target) => Some(format!("Merged into incident {target} in Microsoft Defender")),
-        None => incident.resolving_comment.filter(|text| !text.trim().is_empty()),
+        Some(target) if !target.is_empty() => Some(format!("Merged into incident {target} in Microsoft Defender")),
+        _ => incident.resolving_comment.filter(|text| !text.trim().is_empty()),
     };
     let resolved = status == Status::Resolved;
     let mut comments: Vec<Remark> = incident.comments.into_iter().flatten().map(Comment::remark).collect();
@@ -126,34 +164,29 @@ fn incident(element: &RawValue) -> Result<Vec<Record>, String> {
     }));
     let system = |name: String| TagRecord { kind: words::system_tag_kind(&name), name };
     let custom = incident.custom_tags.into_iter().flatten().map(TagRecord::custom);
-    let mut records = Vec::new();
-    let mut links = Vec::new();
-    for alert in incident.alerts.into_iter().flatten() {
-        let record = alert_record(alert)?;
-        links.push(record.reference());
-        records.push(Record::Alert(Box::new(record)));
-    }
-    records.push(Record::Incident(Box::new(IncidentRecord {
+    let (kind, detail) = (incident.classification.unwrap_or_default(), incident.determination);
+    Ok(Record::Incident(Box::new(IncidentRecord {
         source: SOURCE.to_owned(),
-        external_id: incident.id,
-        title: Some(incident.display_name.ok_or("displayName is missing")?),
+        external_id: incident.id.filter(|id| !id.trim().is_empty()).ok_or("id is missing")?,
+        title: incident.display_name,
         description: incident.description,
-        severity: incident.severity.as_deref().map_or(Ok(None), words::severity)?,
+        severity: odds.word("severity", incident.severity.as_deref(), words::severity),
         status: Some(status),
-        classification: words::classification(
-            incident.classification.as_deref().unwrap_or_default(),
-            incident.determination.as_deref(),
-        )?,
+        classification: classification(&kind, detail.as_deref(), odds),
         note: note.filter(|_| resolved),
         owner: incident.assigned_to.and_then(assignee).map(Party::User),
         tags: custom.chain(incident.system_tags.into_iter().flatten().map(system)).collect(),
-        alerts: links,
+        alerts,
         comments,
         created_at: incident.created_date_time,
         updated_at: incident.last_update_date_time,
         ..IncidentRecord::default()
-    })));
-    Ok(records)
+    })))
+}
+
+fn classification(kind: &str, detail: Option<&str>, odds: &mut Odds) -> Option<Classification> {
+    let pair = format!("{kind}, {}", detail.unwrap_or_default());
+    odds.or("classification", &pair, words::classification(kind, detail)).flatten()
 }
 
 /// An assignee is free text over there: an address, or that there is none.
@@ -169,7 +202,7 @@ fn person(account: String) -> Person {
 
 #[derive(Deserialize)]
 struct Comment {
-    comment: String,
+    comment: Option<String>,
     #[serde(alias = "createdByDisplayName", rename = "createdBy")]
     created_by: Option<String>,
     #[serde(alias = "createdDateTime", rename = "createdTime")]
@@ -178,13 +211,21 @@ struct Comment {
 
 impl Comment {
     fn remark(self) -> Remark {
-        Remark { id: None, body: self.comment, at: self.created_time, by: self.created_by.and_then(assignee) }
+        Remark {
+            id: None,
+            body: self.comment.unwrap_or_default(),
+            at: self.created_time,
+            by: self.created_by.and_then(assignee),
+        }
     }
 }
 
-fn comment(comment: Comment, incident: Option<&str>) -> Result<Vec<Record>, String> {
+fn comment(comment: Result<Comment, String>, incident: Option<&str>) -> Result<Vec<Record>, String> {
     let external_id = incident.ok_or("nothing says which incident this comment belongs to")?.to_owned();
-    let Remark { id, body, at, by } = comment.remark();
+    let Remark { id, body, at, by } = comment?.remark();
+    if text::is_blank(&body) {
+        return Err("comment is missing".to_owned());
+    }
     let comment = CommentRecord { source: SOURCE.to_owned(), external_id, id, body, at, by };
     Ok(vec![Record::Comment(Box::new(comment))])
 }
@@ -192,7 +233,7 @@ fn comment(comment: Comment, incident: Option<&str>) -> Result<Vec<Record>, Stri
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Alert {
-    id: String,
+    id: Option<String>,
     provider_alert_id: Option<String>,
     title: Option<String>,
     description: Option<String>,
@@ -208,16 +249,13 @@ struct Alert {
     first_activity_date_time: Option<Instant>,
     last_activity_date_time: Option<Instant>,
     evidence: Option<Vec<Map<String, Value>>>,
+    incident_id: Option<String>,
 }
 
-fn alert(element: &RawValue) -> Result<Vec<Record>, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Of {
-        incident_id: Option<String>,
-    }
-    let record = alert_record(element)?;
-    let incident = document::parse::<Of>(element)?.incident_id;
+fn alert(element: &RawValue, odds: &mut Odds) -> Result<Vec<Record>, String> {
+    let mut alert: Alert = lenient::properties(element, odds)?;
+    let incident = alert.incident_id.take();
+    let record = told(alert, element, odds)?;
     let link = incident.filter(|id| !id.is_empty()).map(|external_id| {
         Record::Update(Box::new(UpdateRecord {
             source: SOURCE.to_owned(),
@@ -230,33 +268,38 @@ fn alert(element: &RawValue) -> Result<Vec<Record>, String> {
     Ok(std::iter::once(Record::Alert(Box::new(record))).chain(link).collect())
 }
 
-fn alert_record(element: &RawValue) -> Result<AlertRecord, String> {
-    let alert: Alert = document::parse(element)?;
+fn alert_record(element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, String> {
+    told(lenient::properties(element, odds)?, element, odds)
+}
+
+fn told(alert: Alert, element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, String> {
     let service = alert.service_source.as_deref().map(service);
     let mut found = Vec::new();
-    for evidence in alert.evidence.iter().flatten() {
-        found.extend(entities::of_graph(evidence)?);
+    for (index, evidence) in alert.evidence.iter().flatten().enumerate() {
+        found.extend(entities::of_graph(evidence, &format!("evidence.{index}"), odds));
     }
-    found.truncate(ENTITIES_PER_ALERT_MAX);
     let times = || alert.first_activity_date_time.into_iter().chain(alert.last_activity_date_time);
+    let id = alert.provider_alert_id.filter(|id| !id.trim().is_empty()).or(alert.id);
+    let kind = alert.classification.unwrap_or_default();
+    let provider = service.clone().or_else(|| alert.product_name.clone());
+    if provider.is_none() {
+        odds.assume("serviceSource", "", format!("there is no service source: {UNNAMED_PROVIDER} stands for it"));
+    }
     Ok(AlertRecord {
-        provider: service.clone().or_else(|| alert.product_name.clone()).ok_or("serviceSource is missing")?,
-        provider_alert_id: alert.provider_alert_id.filter(|id| !id.is_empty()).unwrap_or(alert.id),
+        provider: provider.unwrap_or_else(|| UNNAMED_PROVIDER.to_owned()),
+        provider_alert_id: id.filter(|id| !id.trim().is_empty()).ok_or("id is missing")?,
         product: alert.product_name.or(service),
-        title: alert.title.ok_or("title is missing")?,
+        title: alert.title.unwrap_or_default(),
         description: alert.description,
-        severity: alert.severity.as_deref().map_or(Ok(None), words::severity)?.unwrap_or(Severity::DEFAULT),
+        severity: odds.word("severity", alert.severity.as_deref(), words::severity).unwrap_or(Severity::DEFAULT),
         category: alert.category.filter(|category| !category.is_empty()),
         techniques: alert.mitre_techniques.unwrap_or_default(),
         first_activity_at: times().min(),
         last_activity_at: times().max(),
         entities: found,
-        status: alert.status.as_deref().map_or(Ok(None), words::alert_status)?,
-        classification: words::classification(
-            alert.classification.as_deref().unwrap_or_default(),
-            alert.determination.as_deref(),
-        )?,
-        raw: Some(element.get().to_owned()),
+        status: odds.word("status", alert.status.as_deref(), words::alert_status),
+        classification: classification(&kind, alert.determination.as_deref(), odds),
+        raw: Some(decode::raw(element.get()).into_owned()),
         at: alert.created_date_time,
     })
 }
@@ -282,11 +325,10 @@ mod tests {
     use super::*;
     use crate::domain::classification::{Classification, Threat};
     use crate::domain::tag::TagKind;
-    use crate::import::fixtures;
+    use crate::import::{Format, fixtures};
 
     fn read(text: &str) -> Vec<Item> {
-        let items = document::items(std::io::Cursor::new(text.to_owned()), false, Graph).unwrap();
-        items.map(Result::unwrap).collect()
+        fixtures::read(text.to_owned(), Format::Graph)
     }
 
     #[test]
@@ -308,8 +350,10 @@ mod tests {
         assert_eq!((incident.owner.as_ref(), incident.note.as_deref()), (None, Some("Grant revoked")));
         assert_eq!(incident.tags[0].kind, TagKind::AutomaticAction);
         assert_eq!(incident.alerts, [alert.reference()]);
-        let bad = items[2].record.as_ref().unwrap_err();
-        assert_eq!((bad.line, bad.reason.as_str()), (7, "\"paused\" is no status"));
+        let odd = &items[2].odd[0];
+        assert_eq!((odd.line, odd.field.as_str(), odd.reason.as_str()), (7, "status", "\"paused\" is no status"));
+        let Ok(Record::Incident(paused)) = &items[2].record else { panic!("{items:?}") };
+        assert!(paused.comments[0].body.contains("`status`: \"paused\" is no status\n\n```\npaused\n```"));
         let Ok(Record::Incident(merged)) = &items[3].record else { panic!("{items:?}") };
         assert_eq!(merged.note.as_deref(), Some("Merged into incident 810 in Microsoft Defender"));
     }

@@ -1,39 +1,99 @@
-//! Lines with their numbers, in bounded memory, and how many bytes were read so far.
+//! Lines with their numbers, in bounded memory, and what of a file was read so far.
 
 use std::io::{BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The longest line or CSV record, in bytes: four times the largest request body the server takes.
+use super::decode;
+
+/// The longest line, CSV record or JSON value of a record, in bytes: four times the largest request body the server takes.
 pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What was read of a file, beside its records: every line is one of a record, of a refusal, or is counted here.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Bytes, as they stand in the file.
+    pub bytes: AtomicU64,
+    /// Lines that hold nothing.
+    pub blank: AtomicU64,
+    /// Lines that belong to a refusal named before them: what follows a quote that never closes.
+    pub skipped: AtomicU64,
+}
+
+impl Tally {
+    /// Counts `lines` that hold nothing.
+    pub fn blank(&self, lines: u64) {
+        self.blank.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Counts `lines` that belong to a refusal before them.
+    pub fn skipped(&self, lines: u64) {
+        self.skipped.fetch_add(lines, Ordering::Relaxed);
+    }
+}
 
 /// Counts the bytes that pass through it, for progress.
 pub struct Counted<R> {
     inner: R,
-    bytes: Arc<AtomicU64>,
+    tally: Arc<Tally>,
 }
 
 impl<R> Counted<R> {
-    /// Counts into `bytes`.
-    pub fn new(inner: R, bytes: Arc<AtomicU64>) -> Self {
-        Self { inner, bytes }
+    /// Counts into `tally`.
+    pub fn new(inner: R, tally: Arc<Tally>) -> Self {
+        Self { inner, tally }
     }
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.tally.bytes.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }
 
+/// What ends a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ends {
+    /// `\n`, or `\r\n`.
+    #[default]
+    LineFeed,
+    /// `\r` alone, as old systems write it: told by the first line of a file.
+    CarriageReturn,
+}
+
+impl Ends {
+    /// Tells by the first end of a line in `head`.
+    pub fn of(head: &[u8]) -> Self {
+        match head.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            Some(at) if head[at] == b'\r' && head.get(at + 1).is_some_and(|next| *next != b'\n') => {
+                Self::CarriageReturn
+            }
+            _ => Self::LineFeed,
+        }
+    }
+
+    /// The byte that ends a line.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::LineFeed => b'\n',
+            Self::CarriageReturn => b'\r',
+        }
+    }
+
+    /// How many lines end in `bytes`.
+    pub fn count(self, bytes: &[u8]) -> u64 {
+        bytes.iter().filter(|byte| **byte == self.byte()).count() as u64
+    }
+}
+
 /// One line, with its end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Line {
     /// Its number, from 1.
     pub number: u64,
-    /// Its bytes, its end (`\n` or `\r\n`) included; cut after [`LINE_BYTES_MAX`].
+    /// Its bytes, its end (`\n`, `\r\n` or `\r`) included; cut after [`LINE_BYTES_MAX`].
     pub bytes: Vec<u8>,
     /// Whether it was cut.
     pub cut: bool,
@@ -42,36 +102,31 @@ pub struct Line {
 /// Reads lines one by one.
 pub struct Lines<R> {
     reader: R,
+    ends: Ends,
     number: u64,
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Starts at line 1.
-    pub fn new(reader: R) -> Self {
-        Self { reader, number: 0 }
+    /// The first line has the number `first`.
+    pub fn new(reader: R, ends: Ends, first: u64) -> Self {
+        Self { reader, ends, number: first.saturating_sub(1) }
     }
 
     /// The next line; a longer one than the bound is read to its end and cut.
     fn read(&mut self) -> std::io::Result<Option<Line>> {
         let mut line = Line { number: self.number + 1, ..Line::default() };
-        let bound = LINE_BYTES_MAX as u64;
-        if self.reader.by_ref().take(bound).read_until(b'\n', &mut line.bytes)? == 0 {
+        let end = self.ends.byte();
+        if self.reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(end, &mut line.bytes)? == 0 {
             return Ok(None);
         }
         self.number = line.number;
-        if line.bytes.len() == LINE_BYTES_MAX && line.bytes.last() != Some(&b'\n') {
+        if line.bytes.len() == LINE_BYTES_MAX && line.bytes.last() != Some(&end) {
             line.cut = true;
-            self.reader.skip_until(b'\n')?;
-        }
-        if line.number == 1 && line.bytes.starts_with(BYTE_ORDER_MARK) {
-            line.bytes.drain(..BYTE_ORDER_MARK.len());
+            self.reader.skip_until(end)?;
         }
         Ok(Some(line))
     }
 }
-
-/// What some editors put before the first character.
-pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<R: BufRead> Iterator for Lines<R> {
     type Item = std::io::Result<Line>;
@@ -82,14 +137,18 @@ impl<R: BufRead> Iterator for Lines<R> {
 }
 
 impl Line {
-    /// The text without the line's end, or why there is none.
-    pub fn text(&self) -> Result<&str, String> {
+    /// Whether it holds nothing.
+    pub fn is_blank(&self) -> bool {
+        !self.cut && self.bytes.trim_ascii().is_empty()
+    }
+
+    /// The text without the line's end, or why there is none; bytes that are no text are marks.
+    pub fn text(&self) -> Result<String, String> {
         if self.cut {
             return Err(format!("a line has at most {LINE_BYTES_MAX} bytes"));
         }
-        let text = std::str::from_utf8(&self.bytes).map_err(|_| "this is not UTF-8 text".to_owned())?;
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        Ok(text.strip_suffix('\r').unwrap_or(text))
+        let end = self.bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+        Ok(decode::text(&self.bytes[..end]))
     }
 }
 
@@ -97,19 +156,24 @@ impl Line {
 mod tests {
     use super::*;
 
+    fn lines(text: &[u8]) -> Vec<Line> {
+        Lines::new(text, Ends::of(text), 1).map(Result::unwrap).collect()
+    }
+
     #[test]
     fn lines_keep_their_numbers_and_lose_their_ends() {
-        let lines: Vec<Line> = Lines::new(&b"\xef\xbb\xbfone\r\n\nthree"[..]).map(Result::unwrap).collect();
-        let read: Vec<(u64, &str)> = lines.iter().map(|line| (line.number, line.text().unwrap())).collect();
-        assert_eq!(read, [(1, "one"), (2, ""), (3, "three")]);
+        for text in [&b"one\r\n\nthree"[..], b"one\r\rthree", b"one\n\nthree\n"] {
+            let read: Vec<(u64, String)> = lines(text).iter().map(|line| (line.number, line.text().unwrap())).collect();
+            assert_eq!(read, [(1, "one".to_owned()), (2, String::new()), (3, "three".to_owned())]);
+        }
     }
 
     #[test]
     fn a_line_beyond_the_bound_is_refused_and_the_next_is_read() {
         let mut long = vec![b'x'; LINE_BYTES_MAX + 10];
         long.extend_from_slice(b"\nnext\n");
-        let lines: Vec<Line> = Lines::new(long.as_slice()).map(Result::unwrap).collect();
+        let lines = lines(&long);
         assert!(lines[0].text().is_err());
-        assert_eq!((lines[1].number, lines[1].text()), (2, Ok("next")));
+        assert_eq!((lines[1].number, lines[1].text()), (2, Ok("next".to_owned())));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod csv_records;
+pub mod decode;
 pub mod detect;
 pub mod document;
 pub mod entities;
@@ -12,21 +13,28 @@ pub mod entities;
 mod fixtures;
 mod forms;
 pub mod graph;
+mod keep;
+mod lenient;
 pub mod lines;
 pub mod ndjson;
+pub mod odd;
 pub mod record;
 pub mod security_alert;
 pub mod sentinel;
+pub mod summary;
+mod times;
+pub mod values;
 pub mod words;
 
-use std::io::BufReader;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
+pub use odd::Odd;
 pub use record::Record;
+pub use summary::{Counts, NAMED_MAX, Summary, Verdict, print_summary};
 
-use self::apply::Applier;
-use self::lines::Counted;
+use self::apply::{Applied, Applier};
+use self::lines::Tally;
 use crate::app::App;
 
 /// What an import can read.
@@ -74,6 +82,8 @@ pub struct Item {
     pub line: u64,
     /// The record.
     pub record: Result<Record, Bad>,
+    /// What of it could not be read as it stands.
+    pub odd: Vec<Odd>,
 }
 
 /// Why a record did not go in.
@@ -90,37 +100,8 @@ pub type Items = Box<dyn Iterator<Item = crate::domain::Result<Item>> + Send>;
 
 impl Item {
     fn bad(line: u64, reason: impl Into<String>) -> Self {
-        Self { line, record: Err(Bad { line, reason: reason.into() }) }
+        Self { line, record: Err(Bad { line, reason: reason.into() }), odd: Vec::new() }
     }
-}
-
-/// What an import did, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Users made or updated.
-    pub users: u64,
-    /// Groups made or updated.
-    pub groups: u64,
-    /// Alerts that are new.
-    pub alerts_created: u64,
-    /// Alerts that were known and now say something else.
-    pub alerts_updated: u64,
-    /// Alerts that were known and say the same.
-    pub alerts_unchanged: u64,
-    /// Incidents that are new.
-    pub incidents_created: u64,
-    /// Incidents that were only half there, and are whole now.
-    pub incidents_updated: u64,
-    /// Incidents that were there already.
-    pub incidents_present: u64,
-    /// Comments that are new.
-    pub comments: u64,
-    /// Comments that were there already.
-    pub comments_present: u64,
-    /// Updates that changed something.
-    pub updates: u64,
-    /// Updates that had been applied before, or changed nothing.
-    pub updates_present: u64,
 }
 
 /// How to import.
@@ -144,26 +125,6 @@ pub struct Progress {
     /// Bad ones among them.
     pub bad: u64,
 }
-
-/// What an import did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// The file's format.
-    pub format: Format,
-    /// Records read, bad ones included.
-    pub records: u64,
-    /// What was done.
-    pub counts: Counts,
-    /// How many records were bad.
-    pub bad_total: u64,
-    /// The first of them, at most [`BAD_KEPT_MAX`].
-    pub bad: Vec<Bad>,
-    /// Whether `strict` ended it at a bad record.
-    pub stopped: bool,
-}
-
-/// The most bad records that a summary names; the others are counted.
-pub const BAD_KEPT_MAX: usize = 100;
 
 /// A file to import, or something that is read like one.
 pub struct Source {
@@ -200,26 +161,25 @@ pub async fn import(
     options: Options,
     mut progress: impl FnMut(Progress),
 ) -> crate::domain::Result<Summary> {
-    let bytes = Arc::new(AtomicU64::new(0));
-    let reader = BufReader::with_capacity(detect::HEAD_BYTES, Counted::new(source.reader, Arc::clone(&bytes)));
-    let (format, items) = detect::items(reader, options.format)?;
+    let tally = Arc::new(Tally::default());
+    let (format, items) = detect::items(source.reader, options.format, &tally)?;
     let mut applier = Applier::new(app, format);
-    let mut summary =
-        Summary { format, records: 0, counts: Counts::default(), bad_total: 0, bad: Vec::new(), stopped: false };
+    let mut summary = Summary::of(format);
     for item in items {
-        let Item { line, record } = item?;
+        let Item { line, record, odd } = item?;
         summary.records += 1;
+        summary.note_odd(odd);
         match record {
             Ok(record) => summary.note(applier.apply(line, record).await?),
             // What waits comes before it in the file.
             Err(bad) if options.strict => {
                 summary.note(applier.flush().await?);
-                summary.note(vec![bad]);
+                summary.note(Applied::refused(bad));
             }
-            Err(bad) => summary.note(vec![bad]),
+            Err(bad) => summary.note(Applied::refused(bad)),
         }
-        let (records, bad) = (summary.records, summary.bad_total);
-        progress(Progress { bytes: bytes.load(Ordering::Relaxed), bytes_total: source.bytes_total, records, bad });
+        let (records, bad, bytes) = (summary.records, summary.bad_total, tally.bytes.load(Ordering::Relaxed));
+        progress(Progress { bytes, bytes_total: source.bytes_total, records, bad });
         if options.strict && bad > 0 {
             summary.stopped = true;
             break;
@@ -228,7 +188,10 @@ pub async fn import(
     summary.note(applier.flush().await?);
     summary.stopped |= options.strict && summary.bad_total > 0;
     summary.counts = applier.counts().clone();
+    summary.blank_lines = tally.blank.load(Ordering::Relaxed);
+    summary.skipped_lines = tally.skipped.load(Ordering::Relaxed);
     summary.bad.sort_by_key(|bad| bad.line);
+    summary.odd.sort_by_key(|odd| odd.line);
     Ok(summary)
 }
 
@@ -241,8 +204,7 @@ pub async fn apply_records(
 ) -> crate::domain::Result<Summary> {
     let format = Format::Watchfloor;
     let mut applier = Applier::new(app, format);
-    let mut summary =
-        Summary { format, records: 0, counts: Counts::default(), bad_total: 0, bad: Vec::new(), stopped: false };
+    let mut summary = Summary::of(format);
     for record in records {
         summary.records += 1;
         summary.note(applier.apply(summary.records, record).await?);
@@ -251,60 +213,4 @@ pub async fn apply_records(
     summary.note(applier.flush().await?);
     summary.counts = applier.counts().clone();
     Ok(summary)
-}
-
-impl Summary {
-    fn note(&mut self, refused: Vec<Bad>) {
-        self.bad_total += refused.len() as u64;
-        let room = BAD_KEPT_MAX.saturating_sub(self.bad.len());
-        self.bad.extend(refused.into_iter().take(room));
-    }
-}
-
-/// A summary for people: what went in, what was there, and every bad record with its line.
-pub fn print_summary(summary: &Summary) -> String {
-    let counts = &summary.counts;
-    let rows: [(&str, &[(u64, &str)]); 6] = [
-        (
-            "incidents",
-            &[
-                (counts.incidents_created, "new"),
-                (counts.incidents_updated, "completed"),
-                (counts.incidents_present, "already there"),
-            ],
-        ),
-        (
-            "alerts",
-            &[
-                (counts.alerts_created, "new"),
-                (counts.alerts_updated, "updated"),
-                (counts.alerts_unchanged, "already there"),
-            ],
-        ),
-        ("comments", &[(counts.comments, "new"), (counts.comments_present, "already there")]),
-        ("updates", &[(counts.updates, "applied"), (counts.updates_present, "already there")]),
-        ("users", &[(counts.users, "written")]),
-        ("groups", &[(counts.groups, "written")]),
-    ];
-    let mut text = format!("{} records read as {}\n", summary.records, summary.format.as_str());
-    for (noun, numbers) in rows {
-        let told: Vec<String> = numbers.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if !told.is_empty() {
-            text.push_str(&format!("  {noun:<10} {}\n", told.join(", ")));
-        }
-    }
-    if summary.bad_total > 0 {
-        text.push_str(&format!("  {:<10} {}\n", "bad", summary.bad_total));
-        for bad in &summary.bad {
-            text.push_str(&format!("line {}: {}\n", bad.line, bad.reason));
-        }
-        let more = summary.bad_total - summary.bad.len() as u64;
-        if more > 0 {
-            text.push_str(&format!("… and {more} more\n"));
-        }
-    }
-    if summary.stopped {
-        text.push_str("stopped at the first bad record; what came before it went in\n");
-    }
-    text
 }

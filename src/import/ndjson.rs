@@ -5,6 +5,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::document::{self, Dialect, Place};
+use super::lenient::{self, By};
+use super::odd::Odds;
 use super::{Item, Record};
 
 /// Reads records of our own shape.
@@ -13,7 +15,9 @@ pub struct Own;
 impl Dialect for Own {
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
         for element in document::elements(value) {
-            document::push(items, place.line_of(element), record(element).map(|record| vec![record]));
+            let mut odds = Odds::new(place.line_of(element), element.get());
+            let record = record(element, &mut odds).map(|record| vec![record]);
+            document::push(items, odds, record);
         }
     }
 }
@@ -21,31 +25,57 @@ impl Dialect for Own {
 /// The types of a record, as [`Record`] reads them.
 const TYPES: [&str; 6] = ["user", "group", "alert", "incident", "comment", "update"];
 
+/// What a record can be told by.
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(rename = "type")]
+    word: Option<Value>,
+    #[serde(borrow)]
+    severity: Option<&'a RawValue>,
+}
+
 /// One record. An alert that names no raw payload has its own line for one.
-fn record(element: &RawValue) -> Result<Record, String> {
-    known_type(element)?;
-    let mut record: Record = document::parse(element)?;
-    if let Record::Alert(alert) = &mut record
-        && alert.raw.is_none()
-    {
-        alert.raw = Some(element.get().to_owned());
+fn record(element: &RawValue, odds: &mut Odds) -> Result<Record, String> {
+    let typed = known_type(element)?;
+    let always = format!("\"type\":{}", typed.word.unwrap_or_default());
+    let mut room = String::new();
+    let by = By {
+        always: &always,
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<Record>(text).map(drop),
+    };
+    let mut record = lenient::object(element, &by, &mut room, odds)?;
+    let missing = match &record {
+        Record::User(user) => user.account.is_empty().then_some("account"),
+        Record::Group(group) => group.account.is_empty().then_some("account"),
+        Record::Alert(alert) if alert.provider.is_empty() => Some("provider"),
+        Record::Alert(alert) => alert.provider_alert_id.is_empty().then_some("providerAlertId"),
+        Record::Incident(incident) => incident.external_id.is_empty().then_some("externalId"),
+        Record::Comment(comment) if comment.external_id.is_empty() => Some("externalId"),
+        Record::Comment(comment) => comment.body.is_empty().then_some("body"),
+        Record::Update(update) => update.external_id.is_empty().then_some("externalId"),
+    };
+    if let Some(missing) = missing {
+        return Err(format!("{missing} is missing"));
+    }
+    if let Record::Alert(alert) = &mut record {
+        alert.raw.get_or_insert_with(|| odds.raw().to_owned());
+        if typed.severity.is_none() {
+            odds.assume("severity", "", format!("there is no severity: {:?} stands for it", alert.severity));
+        }
     }
     Ok(record)
 }
 
 /// Whether this is an object of a known type: said before it is read, since the reader speaks of its own types.
-fn known_type(element: &RawValue) -> Result<(), String> {
-    #[derive(Deserialize)]
-    struct Typed {
-        #[serde(rename = "type")]
-        word: Option<Value>,
-    }
+fn known_type(element: &RawValue) -> Result<Typed<'_>, String> {
     let types = TYPES.join(", ");
     if !element.get().trim_start().starts_with('{') {
         return Err(format!("a record is an object with a type: {types}"));
     }
-    match document::parse::<Typed>(element)?.word {
-        Some(Value::String(word)) if TYPES.contains(&word.as_str()) => Ok(()),
+    let typed: Typed<'_> = document::parse(element)?;
+    match &typed.word {
+        Some(Value::String(word)) if TYPES.contains(&word.as_str()) => Ok(typed),
         Some(Value::String(word)) => Err(format!("\"{word}\" is no type of a record, choose one of {types}")),
         _ => Err(format!("a record says its type: {types}")),
     }
@@ -56,11 +86,10 @@ mod tests {
     use super::*;
     use crate::domain::classification::{Classification, Threat};
     use crate::import::record::{Party, UpdateRecord};
-    use crate::import::{Bad, Items};
+    use crate::import::{Bad, Format, fixtures};
 
     fn read(text: &'static str) -> Vec<Item> {
-        let items: Items = document::items(text.as_bytes(), true, Own).unwrap();
-        items.map(Result::unwrap).collect()
+        fixtures::read(text.to_owned(), Format::Watchfloor)
     }
 
     #[test]
@@ -74,12 +103,18 @@ mod tests {
             "\n{\n",
             r#"{"type":"comment","externalId":"7","body":"Rule removed.","by":"mira.holt"}"#,
         ));
-        let bad: Vec<&Bad> = items.iter().filter_map(|item| item.record.as_ref().err()).collect();
         assert_eq!(items.len(), 5);
-        assert_eq!((bad[0].line, bad[0].reason.as_str()), (3, "\"urgent\" is no severity"));
-        assert_eq!(bad[1].line, 4);
-        assert!(bad[1].reason.contains("unknown field `colour`"), "{}", bad[1].reason);
-        assert_eq!(bad[2].line, 5);
+        let odd: Vec<(u64, &str, &str)> = items
+            .iter()
+            .flat_map(|item| &item.odd)
+            .map(|odd| (odd.line, odd.field.as_str(), odd.reason.split(',').next().unwrap()))
+            .collect();
+        assert_eq!(
+            odd,
+            [(3, "severity", "\"urgent\" is no severity"), (4, "colour", "colour is no field that is known here")]
+        );
+        let bad: Vec<&Bad> = items.iter().filter_map(|item| item.record.as_ref().err()).collect();
+        assert_eq!((bad.len(), bad[0].line), (1, 5));
     }
 
     #[test]
@@ -92,15 +127,16 @@ mod tests {
             r#"{"type":"nonsense"}"#,
             r#"{"type":"comment","externalId":"1"}"#,
             r#"{"type":"incident","externalId":"1","title":"a","title":"b"}"#,
-            r#"{"type":"incident","externalId":7}"#,
+            r#"{"type":"incident","externalId":[7],"title":"a"}"#,
             r#"{"type":"incident","externalId":"1","alerts":"x"}"#,
             r#"{"type":"alert","provider":"p","providerAlertId":"1","title":"t","severity":"LOW","entities":[{"kind":"TOASTER","value":"x"}]}"#,
             r#"{"type":"user","account":"a","role":{}}"#,
             r#"{"type":"user","account":"a","at":"yesterday"}"#,
+            r#"{"type":"user","account":"a","name":7}"#,
         ]
         .iter()
         .flat_map(|text| read(text))
-        .map(|item| item.record.unwrap_err().reason)
+        .map(|item| item.record.err().map(|bad| bad.reason).unwrap_or_else(|| item.odd[0].reason.clone()))
         .collect();
         let types = "user, group, alert, incident, comment, update";
         assert_eq!(reasons[0], format!("a record is an object with a type: {types}"));
@@ -109,9 +145,10 @@ mod tests {
         assert_eq!(reasons[4], format!("\"nonsense\" is no type of a record, choose one of {types}"));
         assert_eq!(reasons[5], "body is missing");
         assert_eq!(reasons[6], "title is given twice");
-        assert_eq!(reasons[7], "the number 7 stands where a text is expected");
+        assert_eq!(reasons[7], "externalId is missing");
         assert_eq!(reasons[8], "the text \"x\" stands where a list is expected");
         assert!(reasons[9].starts_with("\"TOASTER\" is not known here, expected one of"), "{}", reasons[9]);
+        assert_eq!(reasons[12], "7 is read as a text");
         let rust = ["enum", "struct", "variant", "map", "sequence", "Record", "u64", "untagged"];
         for reason in &reasons {
             assert!(!rust.iter().any(|word| reason.contains(word)), "{reason}");

@@ -92,6 +92,7 @@ impl Record {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserRecord {
     /// The account id: the key.
+    #[serde(default)]
     pub account: String,
     /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,6 +113,7 @@ pub struct UserRecord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GroupRecord {
     /// The account id: the key.
+    #[serde(default)]
     pub account: String,
     /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,19 +131,22 @@ pub struct GroupRecord {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlertRecord {
     /// Who detects. First half of the key.
+    #[serde(default)]
     pub provider: String,
     /// The provider's own id. Second half of the key.
+    #[serde(default)]
     pub provider_alert_id: String,
     /// The product's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
     /// What was seen, in a line.
+    #[serde(default)]
     pub title: String,
     /// What was seen, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// How bad.
-    #[serde(deserialize_with = "forms::some_severity")]
+    #[serde(default = "forms::default_severity", deserialize_with = "forms::some_severity")]
     pub severity: Severity,
     /// The stage of an attack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -193,7 +198,7 @@ pub struct IncidentRecord {
     #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
     /// Its id there.
-    #[serde(alias = "id")]
+    #[serde(default, alias = "id")]
     pub external_id: String,
     /// Its title; made from its alerts where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,11 +258,13 @@ pub struct CommentRecord {
     #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
     /// The incident's id there.
+    #[serde(default)]
     pub external_id: String,
     /// The comment's own id there; told by author, time and text where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// Markdown.
+    #[serde(default)]
     pub body: String,
     /// When it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -292,6 +299,7 @@ pub struct UpdateRecord {
     #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
     /// The incident's id there.
+    #[serde(default)]
     pub external_id: String,
     /// When; needed, unless it only links alerts. An update that is not later than the incident's last change has been
     /// applied before and is passed over.

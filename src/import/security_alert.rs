@@ -1,16 +1,21 @@
-//! Rows of the Log Analytics table SecurityAlert, as CSV: the export of a workspace, or of its portal.
+//! Rows of the Log Analytics table SecurityAlert, as CSV: the export of a workspace, or of its portal, or what a table
+//! program made of it (`sep=;`, semicolons, tabs).
 //!
 //! An alert is keyed by `ProviderName` and `ProviderAlertId`; its raw payload is its row as the file has it.
 
 use std::collections::HashMap;
 use std::io::BufRead;
+use std::sync::Arc;
 
-use chrono::NaiveDateTime;
 use serde_json::Value;
 
-use super::csv_records::{CsvRecord, CsvRecords};
+use super::csv_records::{CsvRecord, CsvRecords, Form};
+use super::document::{self, Layout};
+use super::lines::{Ends, Tally};
+use super::odd::Odds;
 use super::record::{AlertRecord, EntityRecord};
-use super::{Bad, Item, Items, Record, entities, words};
+use super::times::{self, Told};
+use super::{Item, Items, Record, entities, lenient, words};
 use crate::domain::entity::EntityKind;
 use crate::domain::incident::Severity;
 use crate::domain::{Error, Instant, Result};
@@ -19,41 +24,87 @@ use crate::domain::{Error, Instant, Result};
 const COLUMNS_NEEDED: [&[&str]; 3] =
     [&["providername"], &["provideralertid", "systemalertid"], &["severity", "alertseverity"]];
 
+/// What separates columns, in the order in which they are tried.
+const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// How a table begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// What separates columns.
+    separator: u8,
+    /// Whether the line before the header says so: `sep=;`.
+    said: bool,
+}
+
+/// Tells by the first lines of a file whether it is a table, and how its columns are separated.
+pub fn beginning(head: &str, ends: Ends) -> Option<Beginning> {
+    let mut lines = head.split(char::from(ends.byte())).map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next()?;
+    let said = first.trim_matches('"').strip_prefix("sep=").and_then(|rest| rest.bytes().next());
+    // A tab at the end of a line was trimmed.
+    let said = said.or_else(|| (first == "sep=").then_some(b'\t'));
+    let header = if said.is_some() { lines.next()? } else { first };
+    let separator = said.into_iter().chain(SEPARATORS).find(|separator| is_header(header, *separator))?;
+    Some(Beginning { separator, said: said.is_some() })
+}
+
 /// Whether a header is that of the table.
-pub fn is_header(line: &str) -> bool {
-    let columns: Vec<String> = line.split(',').map(column).collect();
+fn is_header(line: &str, separator: u8) -> bool {
+    has_columns(line.split(char::from(separator)))
+}
+
+fn has_columns<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let columns: Vec<String> = names.map(column).collect();
     COLUMNS_NEEDED.iter().all(|names| names.iter().any(|name| columns.iter().any(|column| column == name)))
 }
 
 /// A column as columns are compared; the portal adds its time zone: `TimeGenerated [UTC]`.
 fn column(name: &str) -> String {
-    words::squash(name.trim().trim_end_matches("[UTC]"))
+    words::squash(name.trim().trim_matches('"').trim_end_matches("[UTC]"))
 }
 
 /// Reads the rows one by one.
-pub fn items(reader: impl BufRead + Send + 'static) -> Result<Items> {
-    let mut records = CsvRecords::new(reader);
+pub fn items(
+    mut reader: impl BufRead + Send + 'static,
+    beginning: Option<Beginning>,
+    layout: Layout,
+    tally: Arc<Tally>,
+) -> Result<Items> {
+    let Layout { ends, first_line: mut first, .. } = layout;
+    let Beginning { separator, said } = beginning.unwrap_or(Beginning { separator: b',', said: false });
+    if said {
+        reader.skip_until(ends.byte()).map_err(|error| Error::fault("read a row", error))?;
+        first += 1;
+    }
+    let mut records = CsvRecords::new(reader, Form { separator, ends }, first, tally);
     let header = match records.next().transpose().map_err(|error| Error::fault("read a row", error))? {
-        Some(Ok(header)) if is_header(&header.fields.join(",")) => header.fields,
+        Some(Ok(header)) if has_columns(header.fields.iter().map(String::as_str)) => header.fields,
         Some(_) => {
-            let message =
-                "line 1: this is not the header of a SecurityAlert table (ProviderName, ProviderAlertId, Severity …)";
+            let message = format!(
+                "line {first}: this is not the header of a SecurityAlert table (ProviderName, ProviderAlertId, Severity …), \
+                 separated by commas, semicolons, tabs or bars"
+            );
             return Err(Error::invalid("file", message));
         }
         None => return Ok(Box::new(std::iter::empty())),
     };
     let columns: HashMap<String, usize> = header.iter().map(|name| column(name)).zip(0..).collect();
-    Ok(Box::new(records.map(move |record| {
-        Ok(match record.map_err(|error| Error::fault("read a row", error))? {
-            Ok(record) => {
-                let line = record.line;
-                let alert = Row { columns: &columns, record: &record }.alert();
-                let alert = alert.map(|alert| Record::Alert(Box::new(alert)));
-                Item { line, record: alert.map_err(|reason| Bad { line, reason }) }
+    let rows = records.flat_map(move |record| -> Vec<Result<Item>> {
+        match record {
+            Err(error) => vec![Err(Error::fault("read a row", error))],
+            Ok(Err((line, reason))) => vec![Ok(Item::bad(line, reason))],
+            // Files that were put together have it again.
+            Ok(Ok(record)) if record.fields == header => Vec::new(),
+            Ok(Ok(record)) => {
+                let mut items = Vec::new();
+                let mut odds = Odds::new(record.line, &record.raw);
+                let alert = Row { columns: &columns, record: &record }.alert(&mut odds);
+                document::push(&mut items, odds, alert.map(|alert| vec![Record::Alert(Box::new(alert))]));
+                items.into_iter().map(Ok).collect()
             }
-            Err((line, reason)) => Item::bad(line, reason),
-        })
-    })))
+        }
+    });
+    Ok(Box::new(rows))
 }
 
 struct Row<'a> {
@@ -74,42 +125,79 @@ impl Row<'_> {
         self.text(names).map(str::to_owned).ok_or_else(|| format!("{called} is blank"))
     }
 
-    fn time(&self, names: &[&str]) -> Result<Option<Instant>, String> {
-        self.text(names).map(time).transpose()
+    /// A word of another product, if it is known.
+    fn word<T>(
+        &self,
+        names: &[&str],
+        called: &str,
+        read: fn(&str) -> words::Reading<Option<T>>,
+        odds: &mut Odds,
+    ) -> Option<T> {
+        let text = self.text(names)?;
+        odds.or(called, text, read(text)).flatten()
     }
 
-    fn json(&self, name: &str, called: &str) -> Result<Option<Value>, String> {
-        let read = |text| serde_json::from_str(text).map_err(|error| format!("{called} is not JSON: {error}"));
-        self.text(&[name]).map(read).transpose()
+    /// The forms of an instant that exports of Log Analytics have, all in UTC.
+    fn time(&self, names: &[&str], called: &str, odds: &mut Odds) -> Option<Instant> {
+        let text = self.text(names)?;
+        match times::read(text) {
+            Some(Told::At(at) | Told::Unzoned(at)) => return Some(at),
+            Some(Told::Never) => odds.assume(called, text, format!("\"{text}\" is read as no time")),
+            None => odds.keep(called, text, format!("\"{text}\" is no time")),
+        }
+        None
     }
 
-    fn alert(&self) -> Result<AlertRecord, String> {
-        let severity = self.needed(&["severity", "alertseverity"], "Severity")?;
-        let (first, last) = (self.time(&["starttimeutc", "starttime"])?, self.time(&["endtimeutc", "endtime"])?);
+    fn alert(&self, odds: &mut Odds) -> Result<AlertRecord, String> {
+        let first = self.time(&["starttimeutc", "starttime"], "StartTime", odds);
+        let last = self.time(&["endtimeutc", "endtime"], "EndTime", odds);
         let tactics = self.text(&["tactics"]).map(|text| list(text).into_iter().next());
+        let severity = self.word(&["severity", "alertseverity"], "Severity", words::severity, odds);
         Ok(AlertRecord {
             provider: self.needed(&["providername"], "ProviderName")?,
             provider_alert_id: self.needed(&["provideralertid", "systemalertid"], "ProviderAlertId")?,
             product: self.text(&["productname"]).map(str::to_owned),
-            title: self.needed(&["alertdisplayname", "displayname", "alertname", "alerttype"], "AlertDisplayName")?,
+            title: self
+                .text(&["alertdisplayname", "displayname", "alertname", "alerttype"])
+                .unwrap_or_default()
+                .to_owned(),
             description: self.text(&["description"]).map(str::to_owned),
-            severity: words::severity(&severity)?.unwrap_or(Severity::DEFAULT),
+            severity: severity.unwrap_or(Severity::DEFAULT),
             category: tactics.flatten(),
             techniques: self.text(&["techniques"]).map(list).unwrap_or_default(),
             // Some providers end an alert before it starts; the earlier of the two is then the first.
             first_activity_at: first.into_iter().chain(last).min(),
             last_activity_at: first.into_iter().chain(last).max(),
-            entities: self.entities()?,
-            status: self.text(&["status"]).map_or(Ok(None), words::alert_status)?,
+            entities: self.entities(odds),
+            status: self.word(&["status"], "Status", words::alert_status, odds),
             classification: None,
-            raw: Some(self.record.raw.clone()),
-            at: self.time(&["timegenerated"])?,
+            raw: Some(odds.raw().to_owned()),
+            at: self.time(&["timegenerated"], "TimeGenerated", odds),
         })
     }
 
-    fn entities(&self) -> Result<Vec<EntityRecord>, String> {
-        let listed = self.json("entities", "Entities")?;
-        let mut named = entities::of_sentinel(listed.as_ref().and_then(Value::as_array).map_or(&[], Vec::as_slice));
+    /// The listed entities. A list that was cut, as Excel cuts a cell after 32,767 characters, gives those that are whole.
+    fn entities(&self, odds: &mut Odds) -> Vec<EntityRecord> {
+        let text = self.text(&["entities"]).unwrap_or("[]");
+        let listed = match serde_json::from_str(text) {
+            Ok(Value::Array(listed)) => listed,
+            Ok(Value::Null) => Vec::new(),
+            Ok(_) => {
+                odds.keep("Entities", text, "this is no list of entities");
+                Vec::new()
+            }
+            Err(error) => {
+                let whole = lenient::elements_of_cut(text).unwrap_or_default();
+                let count = whole.len();
+                odds.keep(
+                    "Entities",
+                    text,
+                    format!("{}: {count} entities before that are read", document::not_json(&error)),
+                );
+                whole
+            }
+        };
+        let mut named = entities::of_sentinel(&listed, "Entities", odds);
         if let Some(compromised) = self.text(&["compromisedentity"]) {
             let known = |entity: &EntityRecord| {
                 let (entity, compromised) = (entity.value.to_lowercase(), compromised.to_lowercase());
@@ -122,10 +210,9 @@ impl Row<'_> {
                     _ => EntityKind::Device,
                 };
                 named.insert(0, entities::entity(kind, compromised, None));
-                named.truncate(crate::domain::alert::ENTITIES_PER_ALERT_MAX);
             }
         }
-        Ok(named)
+        named
     }
 }
 
@@ -136,29 +223,19 @@ fn list(text: &str) -> Vec<String> {
     })
 }
 
-/// The forms of an instant that exports of Log Analytics have, all in UTC.
-fn time(text: &str) -> Result<Instant, String> {
-    if let Ok(instant) = chrono::DateTime::parse_from_rfc3339(text) {
-        return Ok(instant.to_utc());
-    }
-    let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%m/%d/%Y, %I:%M:%S%.f %p", "%m/%d/%Y %H:%M:%S%.f"];
-    let read = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
-    read.map(|instant| instant.and_utc()).ok_or_else(|| format!("\"{text}\" is no time"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::import::fixtures;
+    use crate::import::{Format, detect, fixtures};
 
     const HEADER: &str = "TimeGenerated [UTC],ProviderName,ProviderAlertId,DisplayName,AlertSeverity,Status,Tactics,Entities,CompromisedEntity\n";
 
     fn read(text: String) -> Vec<Item> {
-        items(std::io::Cursor::new(text)).unwrap().map(Result::unwrap).collect()
+        fixtures::read(text, Format::SecurityAlert)
     }
 
     #[test]
-    fn a_row_keeps_its_bytes_and_bad_rows_their_lines() {
+    fn a_row_keeps_its_bytes_and_odd_ones_their_lines() {
         let good = "\"3/14/2026, 7:05:09.250 AM\",Cloud sensor,c-19,Storage key listed from a new country,High,InProgress,\"CredentialAccess, Discovery\",\"[{\"\"Type\"\":\"\"ip\"\",\n \"\"Address\"\":\"\"203.0.113.9\"\"}]\",ledger-prod";
         let items = read(format!(
             "{HEADER}{good}\n2026-03-14 08:00:00,Cloud sensor,c-20,Key used,Grave,New,,,\nshort,row\n2026-03-14 09:00:00,Cloud sensor,c-21,Key rotated,Low,New,,not json,\n"
@@ -170,19 +247,24 @@ mod tests {
         let entities: Vec<(EntityKind, &str)> =
             alert.entities.iter().map(|entity| (entity.kind, entity.value.as_str())).collect();
         assert_eq!(entities, [(EntityKind::Device, "ledger-prod"), (EntityKind::Ip, "203.0.113.9")]);
-        let bad: Vec<(u64, &str)> = items[1..]
-            .iter()
-            .map(|item| item.record.as_ref().map_err(|bad| (bad.line, bad.reason.as_str())).unwrap_err())
-            .collect();
-        assert_eq!(bad[0], (4, "\"Grave\" is no severity"));
-        assert_eq!(bad[1], (5, "2 fields where the header has 9"));
-        assert_eq!(bad[2].0, 6);
+        let told = |item: &Item| match &item.record {
+            Ok(_) => item.odd.iter().map(|odd| (odd.line, format!("{}: {}", odd.field, odd.reason))).collect(),
+            Err(bad) => vec![(bad.line, bad.reason.clone())],
+        };
+        let told: Vec<(u64, String)> = items.iter().flat_map(told).collect();
+        let expected = [
+            (4, "Severity: \"Grave\" is no severity"),
+            (5, "ProviderAlertId is blank"),
+            (6, "Entities: this is not JSON: expected ident: 0 entities before that are read"),
+        ];
+        assert_eq!(told, expected.map(|(line, reason)| (line, reason.to_owned())));
     }
 
     #[test]
     fn a_table_without_rows_and_another_table_are_told_apart() {
         assert!(read(HEADER.to_owned()).is_empty());
-        assert!(items(std::io::Cursor::new("a,b\n1,2\n")).is_err());
+        let other = std::io::Cursor::new("a,b\n1,2\n");
+        assert!(detect::items(other, Some(Format::SecurityAlert), &Arc::default()).is_err());
     }
 
     #[test]

@@ -9,14 +9,19 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::document::{self, Dialect, Place};
+use super::lenient::{self, By};
+use super::odd::Odds;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, IncidentRecord, Party, Person, Remark, TagRecord, UpdateRecord,
 };
-use super::{Item, Record, entities, record, words};
-use crate::domain::Instant;
+use super::{Item, Record, decode, entities, record, words};
+use crate::domain::chain::hex;
 use crate::domain::incident::{Severity, Status};
+use crate::domain::tag::TagKind;
+use crate::domain::{Instant, text};
 
 /// The source of its incidents.
 pub const SOURCE: &str = "sentinel";
@@ -69,23 +74,33 @@ struct Parameters<'a> {
 }
 
 fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
-    let line = place.line_of(value);
-    let element: Element<'_> = match document::parse(value) {
+    let mut odds = Odds::new(place.line_of(value), value.get());
+    let mut room = String::new();
+    let element: Element<'_> = match element(value, &mut room, &mut odds) {
         Ok(element) => element,
-        Err(reason) => return items.push(Item::bad(line, reason)),
+        Err(reason) => return document::push(items, odds, Err(reason)),
     };
     if element.parameters.is_some() || element.responses.is_some() {
-        return read_example(&element, line, place, items);
+        return read_example(&element, odds, place, items);
     }
-    if let Some(named) = &element.entities {
-        let records = named_entities(named, value, incident);
-        return document::push(items, line, records);
-    }
-    document::push(items, line, resource(&element, value, incident));
+    let records = match &element.entities {
+        Some(named) => named_entities(named, incident, &mut odds),
+        None => resource(&element, value, incident, &mut odds),
+    };
+    document::push(items, odds, records);
+}
+
+fn element<'a>(value: &'a RawValue, room: &'a mut String, odds: &mut Odds) -> Result<Element<'a>, String> {
+    let by = By {
+        always: "",
+        read: |text| serde_json::from_str(text),
+        accepts: |text| serde_json::from_str::<Element<'_>>(text).map(drop),
+    };
+    lenient::object(value, &by, room, odds)
 }
 
 /// One example of the REST specification: the first response with a body, else the request that was sent.
-fn read_example(element: &Element<'_>, line: u64, place: Place<'_>, items: &mut Vec<Item>) {
+fn read_example(element: &Element<'_>, odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
     #[derive(Deserialize)]
     struct Response<'a> {
         #[serde(borrow)]
@@ -93,7 +108,7 @@ fn read_example(element: &Element<'_>, line: u64, place: Place<'_>, items: &mut 
     }
     let parameters: Parameters<'_> = match element.parameters.map_or(Ok(Parameters::default()), document::parse) {
         Ok(parameters) => parameters,
-        Err(reason) => return items.push(Item::bad(line, reason)),
+        Err(reason) => return document::push(items, odds, Err(reason)),
     };
     let incident = parameters.incident_id.as_deref();
     let responses = element.responses.iter().flatten();
@@ -111,31 +126,87 @@ fn read_example(element: &Element<'_>, line: u64, place: Place<'_>, items: &mut 
     ];
     for (request, name, resource_type) in requests {
         let Some(request) = request else { continue };
-        let records = document::parse::<Element<'_>>(request).and_then(|mut element| {
+        let mut odds = Odds::new(place.line_of(request), request.get());
+        let mut room = String::new();
+        let records = self::element(request, &mut room, &mut odds).and_then(|mut element| {
             element.name = element.name.or_else(|| name.map(str::to_owned));
             element.resource = element.resource.or_else(|| Some(resource_type.to_owned()));
-            resource(&element, request, incident)
+            resource(&element, request, incident, &mut odds)
         });
-        document::push(items, place.line_of(request), records);
+        document::push(items, odds, records);
     }
 }
 
-fn resource(element: &Element<'_>, raw: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+fn resource(
+    element: &Element<'_>,
+    raw: &RawValue,
+    incident: Option<&str>,
+    odds: &mut Odds,
+) -> Result<Vec<Record>, String> {
     let of_url = element.id.as_deref().and_then(|id| segment(id, "/incidents/"));
     let incident = of_url.or(incident);
     let properties = element.properties.ok_or("there are no properties")?;
-    let name = element.name.as_deref().or_else(|| element.id.as_deref()?.rsplit('/').next());
-    let name = name.ok_or("there is no name");
     let told = words::squash(element.resource.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default());
-    match (element.kind.as_deref().map(words::squash).as_deref(), told.as_str()) {
-        (Some("securityalert"), _) => alert(document::parse(properties)?, name?, raw, incident),
-        (Some("bookmark"), _) => bookmark(document::parse(properties)?, name?, incident).map(|record| vec![record]),
-        (None, "incidents") => self::incident(document::parse(properties)?, name?).map(|record| vec![record]),
-        (None, "comments") => comment(document::parse(properties)?, name?, incident).map(|record| vec![record]),
-        (None, "relations") => relation(document::parse(properties)?, name?, incident).map(|record| vec![record]),
-        (Some(_), _) => named_entities(&[raw], raw, incident),
-        (None, _) => Err("this is no incident, comment, relation, alert, bookmark or entity".to_owned()),
+    let kind = element.kind.as_deref().map(words::squash);
+    let told = match (kind.as_deref(), told.as_str()) {
+        // A request body says neither its type nor its name: both are in its URL.
+        (None, "") => by_properties(properties),
+        (None, told) => told,
+        (Some("securityalert"), _) => "alerts",
+        (Some("bookmark"), _) => "bookmarks",
+        (Some(_), _) => "entities",
+    };
+    let name = element.name.clone().or_else(|| Some(element.id.as_deref()?.rsplit('/').next()?.to_owned()));
+    let name = match name.filter(|name| !name.trim().is_empty()) {
+        Some(name) => name,
+        None if matches!(told, "alerts" | "incidents" | "comments") => unnamed(raw, odds),
+        None => String::new(),
+    };
+    match told {
+        "alerts" => alert(lenient::properties(properties, odds)?, &name, raw, incident, odds),
+        "bookmarks" => bookmark(lenient::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
+        "incidents" => self::incident(lenient::properties(properties, odds)?, &name, odds).map(|record| vec![record]),
+        "comments" => comment(lenient::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
+        "relations" => relation(lenient::properties(properties, odds)?, &name, incident).map(|record| vec![record]),
+        "entities" => named_entities(&[raw], incident, odds),
+        _ => Err("this is no incident, comment, relation, alert, bookmark or entity".to_owned()),
     }
+}
+
+/// What properties of no type belong to.
+fn by_properties(properties: &RawValue) -> &'static str {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Told<'a> {
+        #[serde(borrow)]
+        title: Option<&'a RawValue>,
+        #[serde(borrow)]
+        message: Option<&'a RawValue>,
+        #[serde(borrow)]
+        related_resource_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        system_alert_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        alert_display_name: Option<&'a RawValue>,
+    }
+    match document::parse(properties) {
+        Ok(Told { related_resource_id: Some(_), .. }) => "relations",
+        Ok(Told { system_alert_id: Some(_), .. } | Told { alert_display_name: Some(_), .. }) => "alerts",
+        Ok(Told { title: Some(_), .. }) => "incidents",
+        Ok(Told { message: Some(_), .. }) => "comments",
+        _ => "",
+    }
+}
+
+/// A name for what has none, a request body: told by its content, so that the same is the same again.
+fn unnamed(raw: &RawValue, odds: &mut Odds) -> String {
+    let name = format!("body-{}", &hex(&Sha256::digest(raw.get()))[..32]);
+    odds.assume(
+        "name",
+        "",
+        format!("there is no name, as in a request body: {name} stands for it, made of its content"),
+    );
+    name
 }
 
 /// The part of a resource id after `marker`: `…/incidents/<this>/comments/…`.
@@ -175,7 +246,7 @@ struct IncidentProperties {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Label {
-    label_name: String,
+    label_name: Option<String>,
     label_type: Option<String>,
 }
 
@@ -200,50 +271,61 @@ impl Client {
         Some(Person { account, name, email })
     }
 
-    fn party(self) -> Result<Option<Party>, String> {
-        let kind = words::squash(self.owner_type.as_deref().unwrap_or_default());
-        let group = match kind.as_str() {
+    fn party(self, odds: &mut Odds) -> Option<Party> {
+        let kind = self.owner_type.as_deref().unwrap_or_default();
+        let is_group = match words::squash(kind).as_str() {
             "group" => true,
             "user" | "unknown" | "" => false,
-            _ => return Err(format!("\"{}\" is no type of owner", self.owner_type.unwrap_or_default())),
+            _ => {
+                odds.keep("owner.ownerType", kind, format!("\"{kind}\" is no type of owner"));
+                false
+            }
         };
-        Ok(self.person().map(|person| match group {
+        self.person().map(|person| match is_group {
             true => Party::Group(record::GroupName { group: person.account, name: person.name }),
             false => Party::User(person),
-        }))
+        })
     }
 }
 
-fn incident(incident: IncidentProperties, name: &str) -> Result<Record, String> {
+fn incident(incident: IncidentProperties, name: &str, odds: &mut Odds) -> Result<Record, String> {
     let kind = incident.classification.unwrap_or_default();
     let reason = incident.classification_reason.as_deref();
-    let classification = words::sentinel_classification(&kind, reason)?;
-    let status = incident.status.as_deref().map(words::status).transpose()?.unwrap_or(Status::New);
+    let pair = format!("{kind}, {}", reason.unwrap_or_default());
+    let classification = odds.or("classification", &pair, words::sentinel_classification(&kind, reason)).flatten();
+    let status = odds.word("status", incident.status.as_deref(), |word| words::status(word).map(Some));
+    let status = status.unwrap_or(Status::New);
     let said = [incident.classification_comment, raw_words(&kind, reason)];
     let note = said.into_iter().flatten().filter(|text| !text.trim().is_empty()).collect::<Vec<_>>().join("\n\n");
     let note = (!note.is_empty()).then_some(note);
     let resolved = status == Status::Resolved;
-    let tag = |label: Label| match label.label_type.as_deref().map(words::squash).as_deref() {
-        None | Some("user") => Ok(TagRecord::custom(label.label_name)),
-        Some("autoassigned") => {
-            let kind = words::system_tag_kind(&label.label_name);
-            Ok(TagRecord { name: label.label_name, kind })
-        }
-        Some(_) => Err(format!("\"{}\" is no type of label", label.label_type.unwrap_or_default())),
-    };
+    let mut tags = Vec::with_capacity(incident.labels.len());
+    for (index, label) in incident.labels.into_iter().enumerate() {
+        let name = label.label_name.unwrap_or_default();
+        let kind = match label.label_type.as_deref().map(words::squash).as_deref() {
+            None | Some("user") => TagKind::Custom,
+            Some("autoassigned") => words::system_tag_kind(&name),
+            Some(_) => {
+                let word = label.label_type.unwrap_or_default();
+                odds.keep(format!("labels.{index}.labelType"), &word, format!("\"{word}\" is no type of label"));
+                TagKind::Custom
+            }
+        };
+        tags.push(TagRecord { name, kind });
+    }
     // An open incident has no resolution to keep the words in.
     let remark = (!resolved).then_some(note.clone()).flatten();
     Ok(Record::Incident(Box::new(IncidentRecord {
         source: SOURCE.to_owned(),
         external_id: external(name),
-        title: Some(incident.title.ok_or("title is missing")?),
+        title: incident.title,
         description: incident.description,
-        severity: incident.severity.as_deref().map_or(Ok(None), words::severity)?,
+        severity: odds.word("severity", incident.severity.as_deref(), words::severity),
         status: Some(status),
         classification,
         note: note.filter(|_| resolved),
-        owner: incident.owner.map_or(Ok(None), Client::party)?,
-        tags: incident.labels.into_iter().map(tag).collect::<Result<_, _>>()?,
+        owner: incident.owner.and_then(|owner| owner.party(odds)),
+        tags,
         comments: remark
             .map(|body| Remark {
                 id: Some("classification".to_owned()),
@@ -270,7 +352,7 @@ fn raw_words(kind: &str, reason: Option<&str>) -> Option<String> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CommentProperties {
-    message: String,
+    message: Option<String>,
     created_time_utc: Option<Instant>,
     author: Option<Client>,
 }
@@ -280,7 +362,7 @@ fn comment(comment: CommentProperties, name: &str, incident: Option<&str>) -> Re
         source: SOURCE.to_owned(),
         external_id: of_incident(incident)?,
         id: Some(external(name)),
-        body: comment.message,
+        body: comment.message.filter(|message| !text::is_blank(message)).ok_or("message is missing")?,
         at: comment.created_time_utc,
         by: comment.author.and_then(Client::person),
     })))
@@ -289,7 +371,7 @@ fn comment(comment: CommentProperties, name: &str, incident: Option<&str>) -> Re
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RelationProperties {
-    related_resource_id: String,
+    related_resource_id: Option<String>,
     related_resource_name: Option<String>,
     related_resource_type: Option<String>,
     related_resource_kind: Option<String>,
@@ -298,12 +380,13 @@ struct RelationProperties {
 /// A relation to an alert links it; one to a bookmark is kept as a comment, since the desk imports no bookmarks.
 fn relation(relation: RelationProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
     let external_id = of_incident(incident)?;
-    let last = relation.related_resource_id.rsplit('/').next().unwrap_or(name).to_owned();
+    let related_id = relation.related_resource_id.ok_or("relatedResourceId is missing")?;
+    let last = related_id.rsplit('/').next().unwrap_or(name).to_owned();
     let related = external(&relation.related_resource_name.unwrap_or(last));
     let is_alert = match relation.related_resource_kind.as_deref().map(words::squash).as_deref() {
         Some("securityalert") => true,
         Some(_) => false,
-        None => relation.related_resource_id.to_lowercase().contains("/entities/"),
+        None => related_id.to_lowercase().contains("/entities/"),
     };
     if is_alert {
         let title = Some(format!("Alert {related} of Microsoft Sentinel"));
@@ -372,7 +455,13 @@ struct AlertProperties {
     time_generated: Option<Instant>,
 }
 
-fn alert(alert: AlertProperties, name: &str, raw: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+fn alert(
+    alert: AlertProperties,
+    name: &str,
+    raw: &RawValue,
+    incident: Option<&str>,
+    odds: &mut Odds,
+) -> Result<Vec<Record>, String> {
     let title = alert.alert_display_name.or(alert.friendly_name).or(alert.alert_type);
     let compromised = alert.compromised_entity.filter(|text| !text.trim().is_empty());
     let kind = crate::domain::entity::EntityKind::Device;
@@ -381,17 +470,17 @@ fn alert(alert: AlertProperties, name: &str, raw: &RawValue, incident: Option<&s
         provider: PROVIDER.to_owned(),
         provider_alert_id: external(alert.system_alert_id.as_deref().unwrap_or(name)),
         product: alert.product_name.clone(),
-        title: title.ok_or("alertDisplayName is missing")?,
+        title: title.unwrap_or_default(),
         description: alert.description.clone(),
-        severity: alert.severity.as_deref().map_or(Ok(None), words::severity)?.unwrap_or(Severity::DEFAULT),
+        severity: odds.word("severity", alert.severity.as_deref(), words::severity).unwrap_or(Severity::DEFAULT),
         category: alert.tactics.first().cloned(),
         techniques: alert.techniques.clone(),
         first_activity_at: times().min(),
         last_activity_at: times().max(),
         entities: compromised.map(|text| entities::entity(kind, &text, None)).into_iter().collect(),
-        status: alert.status.as_deref().map_or(Ok(None), words::alert_status)?,
+        status: odds.word("status", alert.status.as_deref(), words::alert_status),
         classification: None,
-        raw: Some(raw.get().to_owned()),
+        raw: Some(decode::raw(raw.get()).into_owned()),
         at: alert.time_generated,
     };
     Ok(with_link(record, incident))
@@ -399,7 +488,7 @@ fn alert(alert: AlertProperties, name: &str, raw: &RawValue, incident: Option<&s
 
 /// The entities that Sentinel lists for an incident as a whole. On our desk they come with alerts, so they make an
 /// informational alert of their own.
-fn named_entities(named: &[&RawValue], raw: &RawValue, incident: Option<&str>) -> Result<Vec<Record>, String> {
+fn named_entities(named: &[&RawValue], incident: Option<&str>, odds: &mut Odds) -> Result<Vec<Record>, String> {
     let external_id = of_incident(incident)?;
     let values = named.iter().map(|entity| document::parse::<Value>(entity)).collect::<Result<Vec<_>, _>>()?;
     let record = AlertRecord {
@@ -413,10 +502,10 @@ fn named_entities(named: &[&RawValue], raw: &RawValue, incident: Option<&str>) -
         techniques: Vec::new(),
         first_activity_at: None,
         last_activity_at: None,
-        entities: entities::of_sentinel(&values),
+        entities: entities::of_sentinel(&values, "entities", odds),
         status: None,
         classification: None,
-        raw: Some(raw.get().to_owned()),
+        raw: Some(odds.raw().to_owned()),
         at: None,
     };
     Ok(with_link(record, incident))
@@ -440,11 +529,10 @@ mod tests {
     use super::*;
     use crate::domain::classification::{Classification, ExpectedActivity, FalsePositiveReason};
     use crate::domain::tag::TagKind;
-    use crate::import::fixtures;
+    use crate::import::{Format, fixtures};
 
     fn read(text: &str) -> Vec<Item> {
-        let items = document::items(std::io::Cursor::new(text.to_owned()), false, Sentinel).unwrap();
-        items.map(Result::unwrap).collect()
+        fixtures::read(text.to_owned(), Format::Sentinel)
     }
 
     fn incidents(items: &[Item]) -> Vec<&IncidentRecord> {
@@ -471,11 +559,15 @@ mod tests {
           "classificationComment": "still asking the owner", "labels": [] } } ] }"#;
 
     #[test]
-    fn a_list_of_incidents_is_read_and_a_bad_one_is_told_by_its_line() {
+    fn a_list_of_incidents_is_read_and_an_odd_part_is_told_by_its_line() {
         let items = read(LIST);
-        let bad = items[1].record.as_ref().unwrap_err();
-        assert_eq!((bad.line, bad.reason.as_str()), (10, "\"Enormous\" is no severity"));
-        let incidents = incidents(&items);
+        let odd = &items[1].odd[0];
+        assert_eq!(
+            (odd.line, odd.field.as_str(), odd.reason.as_str()),
+            (10, "severity", "\"Enormous\" is no severity")
+        );
+        let mut incidents = incidents(&items);
+        assert_eq!(incidents.remove(1).severity, None);
         assert_eq!(incidents[0].external_id, "6f1d2c3b-0000-4000-8000-00000000a001");
         assert_eq!(
             incidents[0].note.as_deref(),
@@ -493,8 +585,7 @@ mod tests {
     fn lines_of_incidents_are_read_as_well() {
         let line = r#"{"name":"a-1","type":"x/incidents","properties":{"title":"One","status":"New"}}"#;
         let text = format!("{line}\nnot json\n{line}\n");
-        let items = document::items(std::io::Cursor::new(text), true, Sentinel).unwrap();
-        let items: Vec<Item> = items.map(Result::unwrap).collect();
+        let items = read(&text);
         assert_eq!(items.len(), 3);
         assert_eq!(items[1].record.as_ref().unwrap_err().line, 2);
     }

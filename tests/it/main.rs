@@ -27,6 +27,7 @@ mod hardship;
 mod headers;
 mod idempotency;
 mod import;
+mod import_odd;
 mod incident;
 mod index;
 mod invariants;

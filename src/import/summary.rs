@@ -1,0 +1,222 @@
+//! What an import did: in numbers, and in lines for people.
+
+use super::apply::Applied;
+use super::odd::{Became, Odd};
+use super::{Bad, Format};
+
+/// What an import did, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users made or updated.
+    pub users: u64,
+    /// Groups made or updated.
+    pub groups: u64,
+    /// Alerts that are new.
+    pub alerts_created: u64,
+    /// Alerts that were known and now say something else.
+    pub alerts_updated: u64,
+    /// Alerts that were known and say the same.
+    pub alerts_unchanged: u64,
+    /// Incidents that are new.
+    pub incidents_created: u64,
+    /// Incidents that were only half there, and are whole now.
+    pub incidents_updated: u64,
+    /// Incidents that were there already.
+    pub incidents_present: u64,
+    /// Comments that are new.
+    pub comments: u64,
+    /// Comments that were there already.
+    pub comments_present: u64,
+    /// Updates that changed something.
+    pub updates: u64,
+    /// Updates that had been applied before, or changed nothing.
+    pub updates_present: u64,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The file's format.
+    pub format: Format,
+    /// Records read, bad ones included.
+    pub records: u64,
+    /// What was done.
+    pub counts: Counts,
+    /// How many records were bad.
+    pub bad_total: u64,
+    /// The first of them, at most [`NAMED_MAX`].
+    pub bad: Vec<Bad>,
+    /// How many records have parts of which only the raw text went in.
+    pub partial: u64,
+    /// How many parts went in, read in the one way that makes sense of them.
+    pub assumed: u64,
+    /// The first odd parts, at most [`NAMED_MAX`] of those of which only the raw text went in, and as many others.
+    pub odd: Vec<Odd>,
+    /// How many odd parts there are.
+    pub odd_total: u64,
+    /// Lines that hold nothing.
+    pub blank_lines: u64,
+    /// Lines that belong to a bad record before them.
+    pub skipped_lines: u64,
+    /// Whether `strict` ended it at a bad record.
+    pub stopped: bool,
+}
+
+/// The most bad records, and the most odd parts, that a summary names; the others are counted.
+pub const NAMED_MAX: usize = 100;
+
+/// Whether everything went in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything did.
+    Whole,
+    /// Every record did; of some of them parts only as raw text.
+    Partial,
+    /// Records were refused.
+    Refused,
+}
+
+impl Verdict {
+    /// The exit code of the command.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Partial => 3,
+            Self::Refused => 4,
+        }
+    }
+}
+
+impl Summary {
+    /// Of a file of which nothing was read yet.
+    pub(super) fn of(format: Format) -> Self {
+        Self {
+            format,
+            records: 0,
+            counts: Counts::default(),
+            bad_total: 0,
+            bad: Vec::new(),
+            partial: 0,
+            assumed: 0,
+            odd: Vec::new(),
+            odd_total: 0,
+            blank_lines: 0,
+            skipped_lines: 0,
+            stopped: false,
+        }
+    }
+
+    /// Whether everything went in.
+    pub fn verdict(&self) -> Verdict {
+        match (self.bad_total, self.partial) {
+            (0, 0) => Verdict::Whole,
+            (0, _) => Verdict::Partial,
+            _ => Verdict::Refused,
+        }
+    }
+
+    /// Notes what came of a record.
+    pub(super) fn note(&mut self, applied: Applied) {
+        self.bad_total += applied.refused.len() as u64;
+        let room = NAMED_MAX.saturating_sub(self.bad.len());
+        self.bad.extend(applied.refused.into_iter().take(room));
+        self.note_odd(applied.odd);
+    }
+
+    /// Notes the odd parts of one record.
+    pub(super) fn note_odd(&mut self, odd: Vec<Odd>) {
+        self.partial += u64::from(odd.iter().any(|odd| odd.became == Became::Raw));
+        self.odd_total += odd.len() as u64;
+        for odd in odd {
+            self.assumed += u64::from(odd.became == Became::Assumed);
+            let named = self.odd.iter().filter(|other| other.became == odd.became).count();
+            if named < NAMED_MAX {
+                // What it was stays with its record; here its beginning is enough.
+                let raw = odd.raw.chars().take(SHOWN_CHARS).collect();
+                self.odd.push(Odd { raw, ..odd });
+            }
+        }
+    }
+}
+
+/// How much of an odd part a summary shows, in characters.
+const SHOWN_CHARS: usize = 200;
+
+/// A summary for people: what went in, what was there, and every bad record and odd part with its line.
+pub fn print_summary(summary: &Summary) -> String {
+    let counts = &summary.counts;
+    let rows: [(&str, &[(u64, &str)]); 7] = [
+        (
+            "incidents",
+            &[
+                (counts.incidents_created, "new"),
+                (counts.incidents_updated, "completed"),
+                (counts.incidents_present, "already there"),
+            ],
+        ),
+        (
+            "alerts",
+            &[
+                (counts.alerts_created, "new"),
+                (counts.alerts_updated, "updated"),
+                (counts.alerts_unchanged, "already there"),
+            ],
+        ),
+        ("comments", &[(counts.comments, "new"), (counts.comments_present, "already there")]),
+        ("updates", &[(counts.updates, "applied"), (counts.updates_present, "already there")]),
+        ("users", &[(counts.users, "written")]),
+        ("groups", &[(counts.groups, "written")]),
+        (
+            "lines",
+            &[
+                (summary.blank_lines, "blank"),
+                (summary.skipped_lines, "skipped: they belong to a bad record before them"),
+            ],
+        ),
+    ];
+    let mut text = format!("{} records read as {}\n", summary.records, summary.format.as_str());
+    for (noun, numbers) in rows {
+        let told: Vec<String> = numbers.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if !told.is_empty() {
+            text.push_str(&format!("  {noun:<10} {}\n", told.join(", ")));
+        }
+    }
+    if summary.partial > 0 {
+        text.push_str(&format!("  {:<10} {} with parts that went in as raw text only\n", "partial", summary.partial));
+    }
+    if summary.bad_total > 0 {
+        text.push_str(&format!("  {:<10} {}\n", "bad", summary.bad_total));
+    }
+    for odd in &summary.odd {
+        text.push_str(&print_odd(odd));
+    }
+    let more = summary.odd_total - summary.odd.len() as u64;
+    if more > 0 {
+        text.push_str(&format!("… and {more} more odd parts\n"));
+    }
+    for bad in &summary.bad {
+        text.push_str(&format!("line {}: {}\n", bad.line, printable(&bad.reason)));
+    }
+    let more = summary.bad_total - summary.bad.len() as u64;
+    if more > 0 {
+        text.push_str(&format!("… and {more} more\n"));
+    }
+    if summary.stopped {
+        text.push_str("stopped at the first bad record; what came before it went in\n");
+    }
+    text
+}
+
+fn print_odd(odd: &Odd) -> String {
+    let Odd { line, field, reason, became, raw } = odd;
+    let (field, reason) = (printable(field), printable(reason));
+    match became {
+        Became::Assumed => format!("line {line}: {field}: {reason}\n"),
+        Became::Raw => format!("line {line}: {field}: {reason} (kept as it came: {})\n", printable(raw)),
+    }
+}
+
+/// A text of a file for a terminal: on one line, without the characters that a terminal obeys.
+fn printable(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS * 2).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,533 @@
+//! The JSON values of a file, one by one in bounded memory: values after each other, the elements of a list, or of the
+//! list in `value`.
+//!
+//! Only strings and brackets are looked at here; whether a value is JSON, its reader says. A value that is not closed
+//! costs itself: reading goes on where the next of its kind begins.
+
+use std::io::Read;
+
+use super::decode;
+use super::lines::{Ends, LINE_BYTES_MAX};
+
+/// The deepest nesting of a value: that of the parser behind.
+const DEPTH_MAX: usize = 127;
+
+/// The most that is kept of an object before its list of values, in bytes: links and counts.
+const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+
+/// How much is read at once, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// One value of a file.
+#[derive(Debug)]
+pub struct Piece {
+    /// The line on which it starts.
+    pub line: u64,
+    /// Its text, bytes that are no text as marks; or why there is none.
+    pub text: Result<String, String>,
+}
+
+/// Reads values one by one.
+pub struct Values<R> {
+    bytes: Bytes<R>,
+    place: Place,
+    envelope: String,
+    /// Whether a value was broken and none has been whole since: what is left of it is no fault of its own.
+    lost: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before a value, or after the last.
+    Top,
+    /// In a list, which stands in an object or by itself.
+    List {
+        object: bool,
+    },
+    /// Behind the list of an object, before its end.
+    Rest,
+    Ended,
+}
+
+/// What came of reading a value.
+enum Outcome {
+    Whole,
+    /// The list of an object begins here.
+    List,
+    /// It is not closed, or closed by something else.
+    Broken(&'static str),
+    /// It is larger than the bound; all of it was passed.
+    Large,
+}
+
+impl<R: Read> Values<R> {
+    /// Reads from `reader`; the first line has the number `first`.
+    pub fn new(reader: R, ends: Ends, first: u64) -> Self {
+        let bytes = Bytes { reader, chunk: Vec::new(), at: 0, line: first, ends, indent: Some(Vec::new()) };
+        Self { bytes, place: Place::Top, envelope: String::new(), lost: false }
+    }
+
+    /// What stood in the object before its list, as an object of its own: `{"@odata.context": …}`.
+    pub fn envelope(&self) -> &str {
+        &self.envelope
+    }
+
+    fn read(&mut self) -> std::io::Result<Option<Piece>> {
+        loop {
+            match self.place {
+                Place::Ended => return Ok(None),
+                Place::Rest => {
+                    // What stands behind the list are links and counts.
+                    let line = self.bytes.line;
+                    self.place = Place::Top;
+                    if let Outcome::Broken(reason) = self.skip_rest()? {
+                        return Ok(Some(bad(line, reason)));
+                    }
+                }
+                Place::Top | Place::List { .. } => {
+                    let Some(first) = self.bytes.next_visible(self.place != Place::Top)? else {
+                        let in_list = self.place != Place::Top;
+                        self.place = Place::Ended;
+                        let reason = "the file ends inside a list: was it cut?";
+                        return Ok(in_list.then(|| bad(self.bytes.line, reason)));
+                    };
+                    match (first, self.place) {
+                        (b'[', Place::Top) => self.place = Place::List { object: false },
+                        (b']', Place::List { object }) => {
+                            self.place = if object { Place::Rest } else { Place::Top };
+                        }
+                        _ => {
+                            if let Some(piece) = self.value(first)? {
+                                let is_rest = self.lost && self.place != Place::Top && !matches!(first, b'{' | b'[');
+                                if !is_rest {
+                                    self.lost = piece.text.is_err();
+                                    return Ok(Some(piece));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the value that begins with `first`; none where it turns out to hold a list.
+    fn value(&mut self, first: u8) -> std::io::Result<Option<Piece>> {
+        // The byte itself was passed, and is no end of a line.
+        let line = self.bytes.line;
+        let indent = self.bytes.indent.take().filter(|_| matches!(first, b'{' | b'['));
+        if self.place == Place::Top && !matches!(first, b'{' | b'[') {
+            let text = decode::text(self.bytes.rest_of_line(first)?.trim_ascii());
+            return Ok(Some(Piece { line, text: Ok(text) }));
+        }
+        let mut value = Scan::new(first, self.place == Place::Top);
+        let outcome = self.scan(&mut value, indent.as_deref())?;
+        let text = match outcome {
+            Outcome::Whole => Ok(decode::text(&value.bytes)),
+            Outcome::List => {
+                self.place = Place::List { object: true };
+                self.envelope = envelope(&value.bytes);
+                return Ok(None);
+            }
+            Outcome::Large => Err(format!("a record has at most {LINE_BYTES_MAX} bytes")),
+            Outcome::Broken(reason) => {
+                match value.next_of_its_kind(indent.as_deref(), self.bytes.ends) {
+                    Some(at) => {
+                        self.bytes.give_back(&value.bytes[at..]);
+                        self.bytes.line = line + self.bytes.ends.count(&value.bytes[..at]);
+                        self.bytes.indent = (value.bytes[at - 1] == self.bytes.ends.byte()).then(Vec::new);
+                    }
+                    None if value.bytes.last() == Some(&self.bytes.ends.byte()) => self.bytes.indent = Some(Vec::new()),
+                    None => {}
+                }
+                Err(format!("this is not JSON: {reason}"))
+            }
+        };
+        Ok(Some(Piece { line, text }))
+    }
+
+    fn scan(&mut self, value: &mut Scan, indent: Option<&[u8]>) -> std::io::Result<Outcome> {
+        // Whether it is passed without being kept.
+        let mut large = false;
+        // What the line holds so far, as long as the next value may begin there.
+        let mut start_of_line: Option<Vec<u8>> = None;
+        loop {
+            if value.is_over() {
+                return Ok(if large { Outcome::Large } else { Outcome::Whole });
+            }
+            let Some(byte) = self.bytes.next()? else {
+                return Ok(match (large, value.is_scalar()) {
+                    (true, _) => Outcome::Large,
+                    (false, true) => Outcome::Whole,
+                    (false, false) => Outcome::Broken("it ends in the middle"),
+                });
+            };
+            if value.is_scalar() && matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n') {
+                self.bytes.give_back_one(byte);
+                return Ok(if large { Outcome::Large } else { Outcome::Whole });
+            }
+            if large && let Some(indent) = indent {
+                if byte == self.bytes.ends.byte() {
+                    start_of_line = Some(Vec::new());
+                } else if let Some(start) = &mut start_of_line {
+                    start.push(byte);
+                    let begins = start.len() == indent.len() + 1 && byte == value.first() && start.starts_with(indent);
+                    if begins {
+                        let start = std::mem::take(start);
+                        self.bytes.give_back(&start);
+                        self.bytes.indent = Some(Vec::new());
+                        return Ok(Outcome::Large);
+                    }
+                    if start.len() > indent.len() {
+                        start_of_line = None;
+                    }
+                }
+            }
+            match value.step(byte, !large) {
+                Step::On => {}
+                Step::List => return Ok(Outcome::List),
+                // In what is passed over it changes nothing: the next of its kind, or the end, is looked for.
+                Step::Broken(_) if large => {}
+                Step::Broken(reason) => return Ok(Outcome::Broken(reason)),
+            }
+            if !large && value.bytes.len() > LINE_BYTES_MAX {
+                if value.next_line_like(indent, self.bytes.ends).is_some() {
+                    return Ok(Outcome::Broken("it is not closed before the next one begins"));
+                }
+                large = true;
+                value.bytes.truncate(1);
+            }
+        }
+    }
+
+    fn skip_rest(&mut self) -> std::io::Result<Outcome> {
+        let mut rest = Scan::new(b'{', false);
+        loop {
+            let Some(byte) = self.bytes.next()? else { return Ok(Outcome::Broken("the file ends early: was it cut?")) };
+            if let Step::Broken(reason) = rest.step(byte, false) {
+                return Ok(Outcome::Broken(reason));
+            }
+            if rest.is_over() {
+                return Ok(Outcome::Whole);
+            }
+        }
+    }
+}
+
+impl<R: Read> Iterator for Values<R> {
+    type Item = std::io::Result<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let read = self.read();
+        if read.is_err() {
+            self.place = Place::Ended;
+        }
+        read.transpose()
+    }
+}
+
+fn bad(line: u64, reason: &str) -> Piece {
+    Piece { line, text: Err(reason.to_owned()) }
+}
+
+/// `{"@odata.context": "…", "value": ` as an object without its last member.
+fn envelope(bytes: &[u8]) -> String {
+    let text = decode::text(bytes);
+    let end = text.rfind("\"value\"").unwrap_or(0);
+    let members = text[..end].trim_end().trim_end_matches(',');
+    match members.len() {
+        1..=ENVELOPE_BYTES_MAX => format!("{members}}}"),
+        _ => String::new(),
+    }
+}
+
+/// Bytes that can be given back, the line they are on, and how far it is indented.
+struct Bytes<R> {
+    reader: R,
+    chunk: Vec<u8>,
+    at: usize,
+    line: u64,
+    ends: Ends,
+    /// The spaces of the line so far; none once something else came.
+    indent: Option<Vec<u8>>,
+}
+
+impl<R: Read> Bytes<R> {
+    fn next(&mut self) -> std::io::Result<Option<u8>> {
+        if self.at >= self.chunk.len() {
+            self.chunk.resize(CHUNK_BYTES, 0);
+            self.at = 0;
+            let read = loop {
+                match self.reader.read(&mut self.chunk) {
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    read => break read,
+                }
+            };
+            self.chunk.truncate(*read.as_ref().unwrap_or(&0));
+            if read? == 0 {
+                return Ok(None);
+            }
+        }
+        let byte = self.chunk[self.at];
+        self.at += 1;
+        if byte == self.ends.byte() {
+            self.line += 1;
+        }
+        Ok(Some(byte))
+    }
+
+    /// The next byte that is no space and, between the elements of a list, no comma.
+    fn next_visible(&mut self, in_list: bool) -> std::io::Result<Option<u8>> {
+        while let Some(byte) = self.next()? {
+            match byte {
+                b'\n' | b'\r' => self.indent = Some(Vec::new()),
+                b' ' | b'\t' => {
+                    if let Some(indent) = self.indent.as_mut().filter(|indent| indent.len() < CHUNK_BYTES) {
+                        indent.push(byte);
+                    }
+                }
+                b',' if in_list => self.indent = None,
+                _ => return Ok(Some(byte)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rest of the line that `first` begins, its end aside; cut at the bound.
+    fn rest_of_line(&mut self, first: u8) -> std::io::Result<Vec<u8>> {
+        let mut line = vec![first];
+        while let Some(byte) = self.next()? {
+            if byte == self.ends.byte() {
+                self.indent = Some(Vec::new());
+                break;
+            }
+            if line.len() < LINE_BYTES_MAX {
+                line.push(byte);
+            }
+        }
+        Ok(line)
+    }
+
+    /// Puts bytes back in front; the caller sets the line.
+    fn give_back(&mut self, bytes: &[u8]) {
+        let mut chunk = bytes.to_vec();
+        chunk.extend_from_slice(self.chunk.get(self.at..).unwrap_or_default());
+        (self.chunk, self.at) = (chunk, 0);
+    }
+
+    fn give_back_one(&mut self, byte: u8) {
+        self.at -= 1;
+        if byte == self.ends.byte() {
+            self.line -= 1;
+        }
+        self.indent = None;
+    }
+}
+
+/// A value as far as it is read.
+struct Scan {
+    bytes: Vec<u8>,
+    /// What closes the brackets that are open, the innermost last.
+    open: Vec<u8>,
+    string: bool,
+    escaped: bool,
+    /// Whether the value is an object whose member `value` may be the list that is read.
+    may_hold_list: bool,
+    /// In the outermost object: where the name of a member begins, and whether it is `value` and its colon came.
+    name_at: Option<usize>,
+    expects_name: bool,
+    is_value: bool,
+}
+
+enum Step {
+    On,
+    List,
+    Broken(&'static str),
+}
+
+impl Scan {
+    fn new(first: u8, may_hold_list: bool) -> Self {
+        let open = match first {
+            b'{' => vec![b'}'],
+            b'[' => vec![b']'],
+            _ => Vec::new(),
+        };
+        Self {
+            bytes: vec![first],
+            open,
+            string: first == b'"',
+            escaped: false,
+            may_hold_list: may_hold_list && first == b'{',
+            name_at: None,
+            expects_name: true,
+            is_value: false,
+        }
+    }
+
+    fn first(&self) -> u8 {
+        self.bytes.first().copied().unwrap_or_default()
+    }
+
+    /// Whether this is a number or a word, which nothing closes.
+    fn is_scalar(&self) -> bool {
+        !matches!(self.first(), b'{' | b'[' | b'"')
+    }
+
+    fn is_over(&self) -> bool {
+        self.open.is_empty() && !self.string && !self.is_scalar()
+    }
+
+    fn step(&mut self, byte: u8, keep: bool) -> Step {
+        if keep {
+            self.bytes.push(byte);
+        }
+        if self.string {
+            match byte {
+                b'\n' | b'\r' => return Step::Broken("a line ends inside a text"),
+                _ if self.escaped => self.escaped = false,
+                b'\\' => self.escaped = true,
+                b'"' => {
+                    self.string = false;
+                    self.close_name();
+                }
+                _ => {}
+            }
+            return Step::On;
+        }
+        let outermost = self.open.len() == 1;
+        match byte {
+            b'"' => {
+                self.string = true;
+                self.name_at = (outermost && self.expects_name).then_some(self.bytes.len());
+            }
+            b'{' | b'[' if self.open.is_empty() => return Step::Broken("a bracket where none belongs"),
+            b'[' if outermost && self.is_value && self.may_hold_list => return Step::List,
+            b'{' | b'[' => {
+                if self.open.len() >= DEPTH_MAX {
+                    return Step::Broken("it is nested too deeply");
+                }
+                self.is_value = false;
+                self.open.push(if byte == b'{' { b'}' } else { b']' });
+            }
+            b'}' | b']' if self.open.pop() != Some(byte) => return Step::Broken("a bracket is closed by another"),
+            b',' if outermost => (self.expects_name, self.is_value) = (true, false),
+            _ => {}
+        }
+        Step::On
+    }
+
+    /// At the end of a text: where it is a name in the outermost object, is it `value`?
+    fn close_name(&mut self) {
+        if let Some(start) = self.name_at.take() {
+            let name = self.bytes.get(start..self.bytes.len().saturating_sub(1));
+            self.expects_name = false;
+            self.is_value = name == Some(b"value");
+        } else {
+            self.is_value = false;
+        }
+    }
+
+    /// Where the next value of this kind begins in what was read of a broken one.
+    fn next_of_its_kind(&self, indent: Option<&[u8]>, ends: Ends) -> Option<usize> {
+        self.next_line_like(indent, ends).or_else(|| self.next_named_alike())
+    }
+
+    /// A line that begins as this value does, if it stands first in its line: `indent` and its bracket.
+    fn next_line_like(&self, indent: Option<&[u8]>, ends: Ends) -> Option<usize> {
+        let start: Vec<u8> = [&[ends.byte()], indent?, &[self.first()]].concat();
+        find(&self.bytes, &start).map(|at| at + 1)
+    }
+
+    /// An object behind a comma whose first member has the name of this one's first.
+    fn next_named_alike(&self) -> Option<usize> {
+        let open = self.bytes.iter().position(|byte| *byte == b'"').filter(|_| self.first() == b'{')?;
+        let close = open + 1 + self.bytes.get(open + 1..)?.iter().position(|byte| *byte == b'"')?;
+        let start = self.bytes.get(..=close)?;
+        let mut from = 1;
+        while let Some(at) = find(self.bytes.get(from..)?, start).map(|at| from + at) {
+            let before = self.bytes[..at].iter().rev().find(|byte| !byte.is_ascii_whitespace());
+            if before == Some(&b',') {
+                return Some(at);
+            }
+            from = at + 1;
+        }
+        None
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    let first = *wanted.first()?;
+    let mut from = 0;
+    loop {
+        let at = from + bytes.get(from..)?.iter().position(|byte| *byte == first)?;
+        if bytes[at..].starts_with(wanted) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Vec<(u64, Result<String, String>)> {
+        Values::new(text, Ends::of(text), 1).map(Result::unwrap).map(|piece| (piece.line, piece.text)).collect()
+    }
+
+    fn good(text: &str) -> Vec<(u64, String)> {
+        read(text.as_bytes()).into_iter().map(|(line, text)| (line, text.unwrap())).collect()
+    }
+
+    fn told(pieces: &[(u64, Result<String, String>)]) -> Vec<(u64, Option<&str>)> {
+        pieces.iter().map(|(line, text)| (*line, text.as_deref().ok())).collect()
+    }
+
+    #[test]
+    fn values_come_from_lists_from_value_and_one_after_the_other() {
+        assert_eq!(good("[]"), []);
+        assert_eq!(good(" {\"value\": []} "), []);
+        assert_eq!(
+            good("[{\"a\":1},\n{\"a\":[2]}]\n{\"b\":\n3}\n\"x\""),
+            [
+                (1, "{\"a\":1}".to_owned()),
+                (2, "{\"a\":[2]}".to_owned()),
+                (3, "{\"b\":\n3}".to_owned()),
+                (5, "\"x\"".to_owned()),
+            ]
+        );
+        let text =
+            "{\"@odata.context\":\"x\",\n\"value\": [{\"value\":[1]},{\"id\":\"]\"}],\"nextLink\":\"}\"}{\"c\":1}";
+        let mut values = Values::new(text.as_bytes(), Ends::LineFeed, 7);
+        let pieces: Vec<(u64, String)> =
+            values.by_ref().map(Result::unwrap).map(|piece| (piece.line, piece.text.unwrap())).collect();
+        let expected = [(8, "{\"value\":[1]}"), (8, "{\"id\":\"]\"}"), (8, "{\"c\":1}")];
+        assert_eq!(pieces, expected.map(|(line, text)| (line, text.to_owned())));
+        assert_eq!(values.envelope(), "{\"@odata.context\":\"x\"}");
+    }
+
+    #[test]
+    fn a_value_that_is_not_closed_costs_itself() {
+        let lines = read(b"{\"a\":{\"b\":\n{\"a\":1}\n{\"a\":\"x\n{\"a\":2}\n");
+        assert_eq!(told(&lines), [(1, None), (2, Some("{\"a\":1}")), (3, None), (4, Some("{\"a\":2}"))]);
+        let pretty = read(b"[\n  {\n    \"a\": [1\n  },\n  {\n    \"a\": 2\n  }\n]\n");
+        assert_eq!(told(&pretty), [(2, None), (5, Some("{\n    \"a\": 2\n  }"))]);
+        let minified = read(b"{\"value\":[{\"id\":1,\"x\":[},{\"id\":2},{\"id\":3}]}");
+        assert_eq!(told(&minified), [(1, None), (1, Some("{\"id\":2}")), (1, Some("{\"id\":3}"))]);
+        let cut = read(b"[{\"a\":1},{\"a\":2");
+        assert_eq!(told(&cut), [(1, Some("{\"a\":1}")), (1, None), (1, None)]);
+        assert_eq!(
+            told(&read(b"rubbish ]\n{\"a\":1}\n]")),
+            [(1, Some("rubbish ]")), (2, Some("{\"a\":1}")), (3, Some("]"))]
+        );
+    }
+
+    #[test]
+    fn a_value_beyond_the_bound_costs_itself() {
+        let long = format!("[\n{{\"a\":\"{}\"}},\n{{\"a\":2}}]", "x".repeat(LINE_BYTES_MAX));
+        assert_eq!(told(&read(long.as_bytes())), [(2, None), (3, Some("{\"a\":2}"))]);
+        let unclosed = format!("{{\"a\":[\n{}{{\"a\":2}}\n", "{\"b\":1},\n".repeat(LINE_BYTES_MAX / 8));
+        let pieces = read(unclosed.as_bytes());
+        assert_eq!((pieces[0].0, pieces[0].1.is_err(), &pieces[1].1), (1, true, &Ok("{\"b\":1}".to_owned())));
+    }
+}

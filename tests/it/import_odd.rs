@@ -1,0 +1,221 @@
+//! Odd files: one odd part never loses a record, one odd record never loses a file, and exit 0 means that everything
+//! went in.
+//!
+//! The files of `fixtures/odd/` are of our own writing. What the desk makes of all of them stands in a snapshot, which
+//! both databases share.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use watchfloor::import::{self, Format, Options, Source, Summary, Verdict};
+
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::TestDesk;
+
+each_database!(
+    every_odd_file_goes_in_as_far_as_it_can_be_read,
+    a_long_first_line_hides_nothing,
+    blank_lines_before_a_record_are_passed_and_counted,
+    a_line_beyond_the_bound_is_one_refusal,
+    a_group_has_as_many_members_as_its_record_names,
+    a_pipe_is_read_like_a_file,
+    the_exit_code_says_whether_everything_went_in,
+    an_alert_of_another_incident_stays_there_and_is_told,
+);
+
+async fn read(desk: &TestDesk, bytes: impl Into<Vec<u8>>, format: Option<Format>) -> Summary {
+    let source = Source::reader(std::io::Cursor::new(bytes.into()));
+    import::import(&desk.app, source, Options { format, strict: false }, |_| ()).await.expect("an import")
+}
+
+async fn position(desk: &TestDesk) -> u64 {
+    desk.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset
+}
+
+fn alert(id: &str) -> String {
+    format!(
+        "{{\"type\":\"alert\",\"provider\":\"Quayside\",\"providerAlertId\":\"{id}\",\"title\":\"Gate held open\",\"severity\":\"LOW\",\"at\":\"2026-03-07T08:00:00Z\"}}\n"
+    )
+}
+
+const DESK: &str = "{
+    incidents(first: 100, filter: { status: [NEW, ACTIVE, RESOLVED] }, orderBy: [{ field: NUMBER, direction: ASC }]) { nodes {
+        title status severityOverride description createdAt firstActivityAt lastActivityAt tags { name kind }
+        owner { name } alertCount classification { kind } comments(first: 50) { nodes { body createdAt } } } }
+    alerts(first: 100) { nodes {
+        provider providerAlertId title severity status product techniques firstActivityAt lastActivityAt createdAt
+        entities { kind value verdict } raw } }
+}";
+
+/// A value on one line, long texts by their beginning and length.
+fn brief(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.chars().count() > 400 => {
+            let start: String = text.chars().take(80).collect();
+            format!("{start:?}… {} characters", text.chars().count())
+        }
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(values) if values.len() > 10 => {
+            format!("[{}, … {} in all]", values[..2].iter().map(brief).collect::<Vec<_>>().join(", "), values.len())
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(brief).collect::<Vec<_>>().join(", ")),
+        Value::Object(members) => {
+            let said = members.iter().filter(|(_, value)| !value.is_null() && **value != json!([]));
+            let said = said.map(|(name, value)| format!("{name}: {}", brief(value)));
+            format!("{{{}}}", said.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+async fn every_odd_file_goes_in_as_far_as_it_can_be_read(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/odd");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()).collect();
+    files.sort();
+    let mut told = String::new();
+    for file in &files {
+        let format = file.ends_with("sentinel-request-body.json").then_some(Format::Sentinel);
+        let bytes = std::fs::read(file).expect("a file");
+        let summary = read(&desk, bytes.clone(), format).await;
+        let name = file.file_name().expect("a name").to_string_lossy();
+        let code = summary.verdict().exit_code();
+        writeln!(told, "== {name}: exit {code}\n{}", import::print_summary(&summary)).expect("a text");
+        // The same again: nothing changes, and it is told alike.
+        let before = position(&desk).await;
+        let again = read(&desk, bytes, format).await;
+        assert_eq!((again.bad, position(&desk).await), (summary.bad, before), "{name}");
+    }
+    let data = desk.data(DESK, json!({})).await;
+    for (noun, list) in [("incidents", &data["incidents"]["nodes"]), ("alerts", &data["alerts"]["nodes"])] {
+        let mut lines: Vec<String> = list.as_array().expect("a list").iter().map(brief).collect();
+        if noun == "alerts" {
+            lines.sort();
+        }
+        writeln!(told, "== {noun}\n{}", lines.join("\n")).expect("a text");
+    }
+    insta::assert_snapshot!("odd_files", told);
+}
+
+async fn a_long_first_line_hides_nothing(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let long = format!("{{\"colour\":\"{}\",{}", "x".repeat(300 * 1024), &alert("long")[1..]);
+    let summary = read(&desk, format!("{long}{}{}", alert("1"), alert("2")), None).await;
+    assert_eq!((summary.counts.alerts_created, summary.bad_total, summary.partial), (3, 0, 1));
+    let broken = format!("{{\"colour\":\"{}\n", "x".repeat(300 * 1024));
+    let summary = read(&desk, format!("{broken}{}{}", alert("3"), alert("4")), Some(Format::Watchfloor)).await;
+    let bad: Vec<u64> = summary.bad.iter().map(|bad| bad.line).collect();
+    assert_eq!((summary.counts.alerts_created, bad), (2, vec![1]));
+}
+
+async fn blank_lines_before_a_record_are_passed_and_counted(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let blank = "\r\n".repeat(1_100_000);
+    let summary = read(&desk, format!("{blank}{}\n{{\n{}", alert("1"), alert("2")), None).await;
+    assert_eq!((summary.counts.alerts_created, summary.blank_lines), (2, 1_100_001));
+    assert_eq!(summary.bad.first().map(|bad| bad.line), Some(1_100_003));
+    // Within a file as well, and in a table.
+    let header = "ProviderName,ProviderAlertId,DisplayName,Severity\n";
+    let gap = "\n".repeat(300_000);
+    let summary = read(&desk, format!("{gap}{header}{gap}P,1,Gate,Low\n{gap}P,2,Gate,Low\n"), None).await;
+    assert_eq!(
+        (summary.format, summary.counts.alerts_created, summary.blank_lines),
+        (Format::SecurityAlert, 2, 900_000)
+    );
+}
+
+async fn a_line_beyond_the_bound_is_one_refusal(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let long = format!("{{\"type\":\"alert\",\"title\":\"{}\"}}\n", "x".repeat(9 << 20));
+    let summary = read(&desk, format!("{}{long}{}", alert("1"), alert("2")), None).await;
+    let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    assert_eq!(bad, [(2, "a line has at most 8388608 bytes")]);
+    assert_eq!(summary.counts.alerts_created, 2);
+    let whole = |id: &str| alert(id).trim_end().to_owned();
+    let text = format!("[\n{},\n{},\n{}\n]\n", whole("3"), long.trim_end(), whole("4"));
+    let summary = read(&desk, text, None).await;
+    let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    assert_eq!(bad, [(3, "a record has at most 8388608 bytes")]);
+    assert_eq!(summary.counts.alerts_created, 2);
+}
+
+async fn a_group_has_as_many_members_as_its_record_names(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    // More than one call adds, and few enough for a test: each member is a user of its own.
+    let members: Vec<String> = (0..1_203).map(|n| format!("\"watch.{n}\"")).collect();
+    let text = format!("{{\"type\":\"group\",\"account\":\"harbour\",\"members\":[{}]}}\n", members.join(","));
+    let summary = read(&desk, text, None).await;
+    assert_eq!((summary.verdict(), summary.counts.users, summary.counts.groups), (Verdict::Whole, 1_203, 1));
+    let group = desk.app.find_group("harbour").await.expect("an answer").expect("the group");
+    let members = desk.app.store.read().await.expect("a snapshot").members(&[group.id]).await.expect("members");
+    assert_eq!(members[&group.id].len(), 1_203);
+}
+
+/// Runs an import of the binary: its exit code, and what it printed.
+fn run(database: &TestDatabase, file: &str, input: Option<&[u8]>) -> (Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
+        .args(["import", file, "--database-url", &database.url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("the binary runs");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // In small pieces, as a slow writer gives them.
+    for piece in input.unwrap_or_default().chunks(7) {
+        stdin.write_all(piece).expect("a reader");
+        stdin.flush().expect("a reader");
+    }
+    drop(stdin);
+    let mut said = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("a text");
+    (child.wait().expect("an end").code(), said)
+}
+
+async fn a_pipe_is_read_like_a_file(database: TestDatabase) {
+    drop(TestDesk::open(&database).await);
+    let text = format!("{}{}", alert("1"), alert("2"));
+    let (code, said) = run(&database, "-", Some(text.as_bytes()));
+    assert_eq!((code, said.as_str()), (Some(0), "2 records read as watchfloor\n  alerts     2 new\n"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("alerts");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success());
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, text).expect("a reader"))
+    };
+    let (code, said) = run(&database, pipe.to_str().expect("a path"), None);
+    writer.join().expect("the writer ends");
+    assert_eq!((code, said.as_str()), (Some(0), "2 records read as watchfloor\n  alerts     2 already there\n"));
+}
+
+async fn the_exit_code_says_whether_everything_went_in(database: TestDatabase) {
+    drop(TestDesk::open(&database).await);
+    let odd = alert("2").replace("\"LOW\"", "\"urgent\"");
+    let (code, said) = run(&database, "-", Some(format!("{}{odd}", alert("1")).as_bytes()));
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("line 2: severity: \"urgent\" is no severity (kept as it came: \"urgent\")"), "{said}");
+    let (code, said) = run(&database, "-", Some(format!("{}{odd}{{\n", alert("1")).as_bytes()));
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("line 3: this is not JSON: it ends in the middle"), "{said}");
+    let (code, said) = run(&database, "-", Some(b"{\"value\": []}"));
+    assert_eq!((code, said.as_str()), (Some(0), "0 records read as watchfloor\n"));
+}
+
+async fn an_alert_of_another_incident_stays_there_and_is_told(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let names = r#""alerts":[{"provider":"Quayside","providerAlertId":"1"}],"createdAt":"2026-03-07T09:00:00Z"}"#;
+    let text = format!(
+        "{}{{\"type\":\"incident\",\"externalId\":\"a\",{names}\n{{\"type\":\"incident\",\"externalId\":\"b\",\"title\":\"Second\",{names}\n",
+        alert("1")
+    );
+    let summary = read(&desk, text, None).await;
+    assert_eq!((summary.verdict(), summary.counts.incidents_created), (Verdict::Partial, 2));
+    let odd = &summary.odd[0];
+    assert_eq!((odd.line, odd.field.as_str(), odd.raw.as_str()), (3, "alerts", "Quayside 1"));
+}
