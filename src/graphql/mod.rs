@@ -3,6 +3,7 @@
 mod account;
 mod activity;
 mod alert;
+mod alert_delta;
 mod as_of;
 mod attachment;
 mod bookmark;

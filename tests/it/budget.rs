@@ -180,7 +180,7 @@ async fn the_largest_item_of_each_kind_fits(database: TestDatabase) {
     desk.act("describeIncident", json!({ "incidentId": id, "description": "\"".repeat(5_000) })).await;
     desk.ingest(alerts, json!({ "incident": id })).await;
     desk.ingest(products, json!({ "incident": id })).await;
-    desk.act("assignIncident", json!({ "incidentId": id, "owner": { "id": group } })).await;
+    desk.act("assignIncident", json!({ "incidentId": id, "owner": { "group": group } })).await;
     desk.act("resolveIncident", json!({ "incidentId": id, "note": "\u{1}x".repeat(15_000) })).await;
     let end = desk.log_end().await;
     for mut stream in streams {
