@@ -30,7 +30,7 @@ async fn endless_views(database: &TestDatabase, statement: Duration) -> (TestDes
     options.settings.work.query = PATIENCE;
     let desk = TestDesk::open_with(database, options).await;
     desk.incident("A quiet day").await;
-    let made = desk.data("mutation { createView(input: { name: \"All\" }) { view { id } } }", json!({})).await;
+    let made = desk.data("mutation { createView(input: { name: \"All\", visibility: SHARED }) { view { id } } }", json!({})).await;
     let id = made["createView"]["view"]["id"].as_str().expect("an id").to_owned();
     endless::read_of(database, "saved_view").await;
     (desk, id)
@@ -83,7 +83,7 @@ async fn a_query_whose_client_goes_takes_no_more_time(database: TestDatabase) {
     let (http, ws) = (format!("http://{}/graphql", server.address), format!("ws://{}/graphql", server.address));
     let client = reqwest::Client::new();
     let ask = |query: &'static str| client.post(&http).json(&json!({ "query": query })).send();
-    let view = "mutation { createView(input: { name: \"All\" }) { view { slug } } }";
+    let view = "mutation { createView(input: { name: \"All\", visibility: SHARED }) { view { slug } } }";
     assert_eq!(ask(view).await.expect("an answer").status(), 200);
     endless::read_of(&database, "saved_view").await;
     let mut socket = Socket::ready(&ws).await;
