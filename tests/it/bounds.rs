@@ -82,8 +82,8 @@ const STREAM: &str = "subscription($t: String!) { incidentQueue(filter: { text: 
 
 async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: TestDatabase) {
     let mut options = Options::default();
-    // A stream of this kind takes some 13,600 bytes: three and a half of one account's, four and a half in all.
-    options.limits.streams = StreamLimits { bytes: 61_000, bytes_per_principal: 47_000, ..StreamLimits::default() };
+    // A stream of this kind takes some 13,600 bytes: two and a half of one account's, three and a half in all.
+    options.limits.streams = StreamLimits { bytes: 47_500, bytes_per_principal: 34_000, ..StreamLimits::default() };
     let desk = TestDesk::open_with(&database, options).await;
     desk.user("reader", "READER").await;
     let mut streams = Vec::new();
@@ -98,7 +98,7 @@ async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: Test
     let refused = socket.json().await;
     assert_eq!(refused["type"], "error", "{refused}");
     assert_eq!(refused["payload"][0]["extensions"]["code"], "LIMIT", "{refused}");
-    assert_eq!(refused["payload"][0]["extensions"]["now"], json!({ "limit": 47_000 }));
+    assert_eq!(refused["payload"][0]["extensions"]["now"], json!({ "limit": 34_000 }));
     let mut other = desk.follow_as("reader", STREAM, json!({ "t": "four" })).await;
     other.items_until("Live").await;
     drop(streams);

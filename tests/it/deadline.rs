@@ -30,7 +30,9 @@ async fn endless_views(database: &TestDatabase, statement: Duration) -> (TestDes
     options.settings.work.query = PATIENCE;
     let desk = TestDesk::open_with(database, options).await;
     desk.incident("A quiet day").await;
-    let made = desk.data("mutation { createView(input: { name: \"All\", visibility: SHARED }) { view { id } } }", json!({})).await;
+    let made = desk
+        .data("mutation { createView(input: { name: \"All\", visibility: SHARED }) { view { id } } }", json!({}))
+        .await;
     let id = made["createView"]["view"]["id"].as_str().expect("an id").to_owned();
     endless::read_of(database, "saved_view").await;
     (desk, id)
