@@ -99,6 +99,9 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
+/// Aliases of [`wide`], whose fragment is spread twice, and some more.
+const WIDE_ALIASES: usize = 60;
+
 /// A document whose frames are large where a title is [`long`]: a hundred kilobytes.
 fn wide() -> String {
     let again: String = (0..24).map(|n| format!("again{n}: title ")).collect();
@@ -156,14 +159,14 @@ async fn many_members_cost_one_execution(database: TestDatabase) {
 async fn two_spellings_of_one_operation_share_its_stream(database: TestDatabase) {
     let (desk, counters) = counted(&database, GroupSettings::default()).await;
     let id = desk.incident("Beaconing").await;
-    let after = present(&desk, &json!({})).await;
+    let after = present(&desk, &json!({ "status": ["NEW"] })).await;
     let (one, two) = (
         "subscription($filter: IncidentFilterInput, $after: String) { incidentQueue(filter: $filter, after: $after) { \
          __typename position ... on QueueUpdated { row { title status } } } }"
             .to_owned(),
         format!(
             "# The same.\nsubscription Wall($f: IncidentFilterInput) {{ ...Q }} fragment Q on Subscription {{\n\
-             incidentQueue(after: \"{after}\", filter: $f) {{ __typename ... {{ position }} ...U }} }}\n\
+             incidentQueue(after: {after}, filter: $f) {{ __typename ... {{ position }} ...U }} }}\n\
              fragment U on QueueUpdated {{ row {{ title }} row {{ status }} }}"
         ),
     );
@@ -253,6 +256,7 @@ async fn to_the_end(mut stream: Following) -> Vec<Value> {
 async fn a_member_that_never_reads_is_closed_and_the_others_notice_nothing(database: TestDatabase) {
     let mut settings = Settings::default();
     settings.socket.write_deadline = Duration::from_millis(200);
+    settings.limits.aliases = WIDE_ALIASES;
     // So that it can be read here why.
     settings.socket.close_wait = Duration::from_secs(20);
     // The tail keeps all, so the silent one is a member until it is closed.
@@ -324,6 +328,7 @@ async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) 
     const FRAMES: usize = 160;
     let mut settings = Settings::default();
     settings.groups.tail_frames = 4;
+    settings.limits.aliases = WIDE_ALIASES;
     // Nobody is closed here for being slow.
     settings.socket.write_deadline = Duration::from_secs(300);
     settings.socket.outbox_age = Duration::from_secs(300);
@@ -415,8 +420,9 @@ async fn resumed_from_the_tail_is_resumed_alone_byte_for_byte(database: TestData
         let shared = texts(&desk, json!({ "filter": filter, "after": after })).await;
         assert_eq!(counters.alone(), alone, "from the tail");
         assert!(counters.executed() - executed <= 1, "at most its `live` was executed");
-        // A variable that the document does not know makes another group, and so a stream alone.
-        let variables = json!({ "filter": filter, "after": after, "unused": number });
+        // The same filter in other words makes another group, and so a stream alone.
+        let same = json!({ "tags": { "none": vec!["noise"; number + 2] } });
+        let variables = json!({ "filter": same, "after": after });
         let by_itself = texts(&desk, variables).await;
         assert_eq!(counters.alone(), alone + 1);
         assert_eq!(shared, by_itself, "after {number} titles");
