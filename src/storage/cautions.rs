@@ -24,13 +24,12 @@ impl Store {
         let (commit, fsync, pages): (String, String, String) = self
             .ask(SETTINGS, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?)))
             .await?;
-        match commit.as_str() {
-            // `off` is not among them: the desk's own transactions do not follow it.
-            "local" => cautions.push(
+        // `off` is no caution: the desk's own transactions do not follow it.
+        if commit == "local" {
+            cautions.push(
                 "synchronous_commit is local: a failover may lose mutations that were acknowledged, even to a synchronous \
                  standby",
-            ),
-            _ => {}
+            );
         }
         if fsync == "off" || pages == "off" {
             cautions.push("fsync or full_page_writes is off: a loss of power may destroy the database");

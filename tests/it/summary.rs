@@ -220,14 +220,14 @@ async fn input_that_cannot_be_meant_is_refused(database: TestDatabase) {
     for (variables, code, path) in [
         (json!({ "since": "0001-12-31T00:00:00Z" }), "INVALID", Some("since")),
         (json!({ "since": "9999-01-01T00:00:00Z" }), "INVALID", Some("since")),
-        (json!({ "since": "yesterday" }), "INVALID", None),
+        (json!({ "since": "yesterday" }), "INVALID", Some("variables.since")),
         (json!({ "filter": { "text": " " } }), "INVALID", Some("filter.text")),
         (
             json!({ "filter": { "owner": { "users": ["group:0198c0de-0000-7000-8000-000000000000"] } } }),
             "INVALID",
             Some("filter.owner.users"),
         ),
-        (json!({ "filter": { "colour": ["RED"] } }), "INVALID", Some("filter")),
+        (json!({ "filter": { "colour": ["RED"] } }), "INVALID", Some("variables.filter.colour")),
         (json!({ "filter": deep }), "LIMIT", Some("filter")),
     ] {
         let refusal = desk.refused(&asked("query"), variables.clone()).await;
