@@ -255,7 +255,7 @@ fn prepare() {
     }
 }
 
-/// The fragment bomb: what it takes to refuse it, and what async-graphql takes to validate it.
+/// The fragment bomb: the time that the desk takes to refuse the bomb, and the time that async-graphql takes to validate it.
 async fn bomb(bench: &Bench) {
     let operations = operations();
     let bomb = |n: usize| {

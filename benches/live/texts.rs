@@ -1,4 +1,4 @@
-//! Streams that each look for twenty texts of their own: memory of one, and CPU of an event that concerns none of them.
+//! Streams that each look for twenty different texts: the memory of one stream, and the CPU time of an event that matches no stream.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
@@ -39,7 +39,7 @@ impl Texts {
         }
         let streams = (self.sockets * self.each) as f64;
         let (memory, crowded) = (server.kib() - empty, events(&mut server));
-        println!("\n{streams} streams of {TEXTS} texts each, {EVENTS} events that concern none of them");
+        println!("\n{streams} streams of {TEXTS} texts each, {EVENTS} events that match no stream");
         println!("memory of a stream: {:.1} KiB", memory / streams);
         println!("CPU of an event: {crowded:.0} µs, {alone:.0} µs without a stream");
     }
