@@ -81,8 +81,26 @@ fail() {
     if [ -s "$folder/log" ]; then tail -n 30 "$folder/log" | sed 's/^/    | /'; fi
 }
 
+located() {
+    case $1 in /*) echo "$1" ;; *) echo "$root/$1" ;; esac
+}
+
+# Green before: a test that fails anyway proves nothing. All of them go first, as each change of the source costs a build.
+: >"$folder/green"
 for patch in "$@"; do
-    case $patch in /*) ;; *) patch=$root/$patch ;; esac
+    test=$(header test "$(located "$patch")")
+    if [ -z "$test" ] || grep -qxF "$test" "$folder/green" "$folder/not-green" 2>/dev/null; then continue; fi
+    before=$(verdict "$test")
+    if [ "$before" = green ]; then
+        echo "$test" >>"$folder/green"
+    else
+        echo "$test" >>"$folder/not-green"
+        fail "(no patch)" "$test is not green: $before"
+    fi
+done
+
+for patch in "$@"; do
+    patch=$(located "$patch")
     name=$(basename "$patch" .patch)
     test=$(header test "$patch")
     breaks=$(header breaks "$patch")
@@ -91,14 +109,9 @@ for patch in "$@"; do
         fail "$name" "does not open with '# test:' and '# breaks:'"
         continue
     fi
-    # Green before: a test that fails anyway proves nothing. Once per test is enough.
-    if ! grep -qxF "$test" "$folder/green" 2>/dev/null; then
-        before=$(verdict "$test")
-        if [ "$before" != green ]; then
-            fail "$name" "$test is not green without the patch: $before"
-            continue
-        fi
-        echo "$test" >>"$folder/green"
+    if ! grep -qxF "$test" "$folder/green"; then
+        fail "$name" "$test is not green without the patch"
+        continue
     fi
     if ! git -C "$tree" apply --index "$patch" 2>"$folder/log"; then
         fail "$name" "no longer applies to HEAD"
