@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings what the tests need and Cargo and npm do not: scripts/bring.sh postgresql chromium python3-venv
+# Brings what the tests need and Cargo and npm do not: scripts/bring.sh postgresql chromium pgbouncer python3-venv
 #
 # What is there already is left alone. What is missing comes from Debian's packages (Ubuntu's too, but for Chromium), where this
 # may install them; elsewhere the message says what to install by hand.
@@ -12,10 +12,12 @@ is_there() {
             [ -n "$(find /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]
         ;;
     chromium) command -v "${CHROMIUM:-chromium}" >/dev/null ;;
+    # Debian puts it where only root's PATH leads.
+    pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] ;;
     # Debian's python3 alone makes no environment: what puts pip into it is in the other package.
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *)
-        echo "usage: scripts/bring.sh [postgresql] [chromium] [python3-venv]" >&2
+        echo "usage: scripts/bring.sh [postgresql] [chromium] [pgbouncer] [python3-venv]" >&2
         exit 2
         ;;
     esac
@@ -29,8 +31,8 @@ done
 
 by_hand() {
     echo "missing:$missing. $1" >&2
-    echo "Install by hand (Fedora: dnf install postgresql-server chromium python3; macOS: brew install postgresql python, and any" >&2
-    echo "Chromium that the variable CHROMIUM names), or name a PostgreSQL server in WATCHFLOOR_TEST_POSTGRES." >&2
+    echo "Install by hand (Fedora: dnf install postgresql-server chromium pgbouncer python3; macOS: brew install postgresql pgbouncer python, and" >&2
+    echo "any Chromium that the variable CHROMIUM names), or name a PostgreSQL server in WATCHFLOOR_TEST_POSTGRES." >&2
     exit 1
 }
 
@@ -52,6 +54,10 @@ fi
 $as_root apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 $as_root env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get install -qq -y --no-install-recommends $missing
+# Its package starts a service; the tests start their own.
+case $missing in
+*pgbouncer*) [ ! -d /run/systemd/system ] || $as_root systemctl disable --quiet --now pgbouncer ;;
+esac
 for package in $missing; do
     is_there "$package" || by_hand "Its package is installed, yet it is not where it should be."
 done

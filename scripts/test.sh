@@ -11,7 +11,7 @@ step "format"
 cargo fmt --all --check
 
 step "what the tests need"
-scripts/bring.sh postgresql chromium
+scripts/bring.sh postgresql chromium pgbouncer
 
 # Before anything is compiled: the binary embeds the built pages.
 step "web pages"

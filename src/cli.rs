@@ -91,6 +91,7 @@ async fn connect(database: &Database) -> Result<Store> {
             keep_private(Path::new(&file));
         }
     }
+    options.refuse_transaction_pooling().await?;
     Store::connect(options).await.map_err(|error| {
         let cause = root_cause(&error);
         match is_file {

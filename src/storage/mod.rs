@@ -27,6 +27,7 @@ mod merge;
 mod mutation_state;
 mod object;
 mod outcome;
+mod pooler;
 mod private;
 mod queue;
 mod report;

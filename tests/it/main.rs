@@ -42,6 +42,7 @@ mod nodes;
 mod pages;
 mod plans;
 mod policy;
+mod pooler;
 mod precondition;
 mod private;
 mod protocol_http;
