@@ -2,6 +2,7 @@
 """The dearest requests that a desk accepts, found by a search over its schema, and what they do to those who work.
 
   scripts/worst.py search [BINARY]     prints the table of docs/OPERATIONS.md (SECONDS=60 a kind, SEED=1)
+  scripts/worst.py refused [BINARY]    what refusing the largest requests costs, and what /healthz notices of ten at once
   scripts/worst.py load [BINARY]       20 clients send the dearest while 10 analysts work and 500 screens watch (LONG=20 seconds)
 
 It starts the binary on a sample desk of its own, on loopback, and reads CPU and memory of that process from /proc. A
@@ -244,6 +245,80 @@ def uploaded(desk):
     return f"| upload of 10 MiB | {cpu:.2f} s | {memory:.0f} MiB | | {status} |"
 
 
+def hostile(limit):
+    """Requests of almost the largest body that the desk has to refuse: name, body."""
+    queue = "query($v: %s) { incidents(filter: %s) { totalCount } }"
+    room = limit - 3_000
+
+    def given(document, variables):
+        return json.dumps({"query": document, "variables": variables}, separators=(",", ":")).encode()
+    yield "a list of empty filters, used 100 times", given(queue % ("[IncidentFilterInput!]", "{or: [" + "{or: $v}" * 100 + "]}"), {"v": [{}] * (room // 3)})
+    yield "30 aliases of one list of filters", given("query($v: [IncidentFilterInput!]) {" + " ".join(f"a{n}: incidents(filter: {{or: $v}}) {{ totalCount }}" for n in range(30)) + "}", {"v": [{}] * (room // 3)})
+    yield "a list of texts", given(queue % ("[String!]", "{text: $v}"), {"v": ["a"] * (room // 4)})
+    yield "a list of numbers for a text", given(queue % ("[String!]", "{text: $v}"), {"v": [1] * (room // 2)})
+    yield "tags of one new incident", given("mutation($v: [String!]) { createIncident(input: {title: \"x\", tags: $v}) { position } }", {"v": ["t"] * (room // 4)})
+    yield "ids of nodes", given("query($v: [ID!]!) { nodes(ids: $v) { id } }", {"v": ["incident:0"] * (room // 13)})
+    yield "alerts of a batch", given("mutation($v: [IngestAlertInput!]!) { ingestAlerts(inputs: $v) { position } }", {"v": [{}] * (room // 3)})
+    yield "filters inside each other", given(queue % ("IncidentFilterInput", "$v"), "NESTED").replace(b'"NESTED"', b'{"v":' + b'{"not":' * (room // 9) + b"{}" + b"}" * (room // 9) + b"}")
+    yield "brackets that open", b'{"query":"{ version }","variables":' + b"[" * room
+    yield "names that no input has", given(queue % ("IncidentFilterInput", "$v"), {"v": {f"f{n}": 1 for n in range(room // 13)}})
+    yield "one name given many times", b'{"query":"{ version }",' + b'"variables":{},' * (room // 15) + b'"variables":{}}'
+    yield "a document of one long line", given("{ " + "version " * (room // 8) + "}", {})
+    yield "escapes in a text", b'{"query":"{ version }","variables":{"v":"' + b"\\u0041" * (room // 6) + b'"}}'
+    yield "a batch of requests", b"[" + b",".join([b'{"query":"{ version }"}'] * (room // 24)) + b"]"
+    yield "no JSON", b"\xff" * room
+
+
+def refused(desk, limit):
+    """A row for each hostile request: what refusing it costs, the dearest of three times; then /healthz beside ten at once."""
+    print("| request of 2 MiB | CPU | memory beside its body | answer |\n| --- | --- | --- | --- |")
+    bodies = list(hostile(limit))
+    for name, body in bodies:
+        runs = [desk.measured(lambda: asyncio.run(posted(desk.port, body))) for _ in range(3)]
+        cpu, memory = max(it[0] for it in runs), max(it[1] for it in runs)
+        answer = runs[0][2][1].split(b"\r\n\r\n", 1)[-1][:90].decode(errors="replace").replace("|", "/")
+        print(f"| {name} ({len(body) / 1024:.0f} KiB) | {cpu * 1e3:.0f} ms | {memory:.1f} MiB, {memory * 1048576 / len(body):.1f} × | `{answer}` |", flush=True)
+    times, stop = [], time.monotonic() + 20
+
+    async def ten_at_once():
+        async def attack(number):
+            while time.monotonic() < stop:
+                await posted(desk.port, bodies[number % len(bodies)][1])
+                number += 10
+
+        async def health():
+            while time.monotonic() < stop:
+                begin = time.monotonic()
+                await fetched(desk.port, "/healthz")
+                times.append(time.monotonic() - begin)
+                await asyncio.sleep(0.02)
+        await asyncio.gather(health(), *(attack(number) for number in range(10)))
+    asyncio.run(ten_at_once())
+    times.sort()
+    print(f"/healthz during ten of them at once, 20 s: {len(times)} asked, median {times[len(times) // 2] * 1e3:.1f} ms, p99 {times[len(times) * 99 // 100] * 1e3:.1f} ms, worst {times[-1] * 1e3:.1f} ms")
+
+
+async def fetched(port, path):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+async def posted(port, body):
+    """Seconds that a body takes over a connection of its own, and the answer; a desk may close it before it has all."""
+    begin = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    try:
+        answer = await asyncio.wait_for(reader.read(), 60)
+    except (OSError, TimeoutError) as error:
+        answer = repr(error).encode()
+    writer.close()
+    return time.monotonic() - begin, answer
+
+
 async def asked(port, document, account=None):
     """Seconds that one request takes over a connection of its own."""
     begin = time.monotonic()
@@ -344,6 +419,9 @@ def main():
     seconds, dice = float(os.environ.get("SECONDS_A_KIND", "60")), random.Random(int(os.environ.get("SEED", "1")))
     desk = Desk(binary)
     try:
+        if what == "refused":
+            refused(desk, 2 << 20)
+            return
         schema = Schema(desk, dice)
         if what == "load":
             best, _, _ = search(desk, schema, "query", min(seconds, 30))

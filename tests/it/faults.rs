@@ -346,9 +346,12 @@ async fn jobs(trial: &mut Trial) {
     }
     let query = "mutation($input: BulkUpdateIncidentsInput!) { bulkUpdateIncidents(input: $input) { job { id } } }";
     let mut place = 1 + trial.dice.below(trial.stride);
+    let mut former = Vec::new();
     loop {
         let tag = format!("job-{place}");
-        let input = json!({ "target": { "ids": ids }, "edit": { "addTags": [tag] } });
+        // An incident has a hundred tags at most, and there are more places than that.
+        let input = json!({ "target": { "ids": ids }, "edit": { "addTags": [tag], "removeTags": former } });
+        former = vec![tag.clone()];
         trial.weak.fail_once(place, &mut trial.dice);
         let mut answer = trial.desk.graphql_as(None, query, json!({ "input": input })).await;
         if answer.get("errors").is_some() {
