@@ -35,7 +35,7 @@ pub(super) fn variables(
                 continue;
             }
             Some(value) => coercion.value(&variable.ty, value, &path, variable),
-            None => match variable.default.as_ref().and_then(literal::constant) {
+            None => match variable.default.as_ref().map(literal::constant) {
                 Some(default) => coercion.value(&variable.ty, default, &path, variable),
                 None if !variable.ty.nullable => {
                     coercion.refuse(&path, missing(variable), variable);

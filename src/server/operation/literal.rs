@@ -21,8 +21,8 @@ pub(super) fn check_input<'d>(walk: &mut Walk<'d>, info: &'d InputInfo, value: &
     Place { ty: &info.ty, has_default: info.has_default, in_one_of: false }.check(walk, value, path);
 }
 
-/// Notes the variables of a value that is of no known type.
-pub(super) fn note_variables<'d>(walk: &mut Walk<'d>, value: &'d Value) {
+/// Looks at a value that is of no known type: notes its variables, and finds fields that are given several times.
+pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
     match &value.node {
         Literal::Variable(name) => walk.notes.uses.push(Use {
             name,
@@ -32,27 +32,41 @@ pub(super) fn note_variables<'d>(walk: &mut Walk<'d>, value: &'d Value) {
             in_one_of: false,
             path: String::new(),
         }),
-        Literal::List(items) => items.iter().for_each(|item| note_variables(walk, item)),
-        Literal::Object(fields) => fields.iter().for_each(|(_, value)| note_variables(walk, value)),
+        Literal::List(items) => {
+            items.iter().enumerate().for_each(|(at, item)| untyped(walk, item, &format!("{path}.{at}")));
+        }
+        Literal::Object(fields) => {
+            let mut seen = HashSet::new();
+            for (field, inner) in fields {
+                let path = format!("{path}.{field}");
+                once(walk, &mut seen, field, inner, &path);
+                untyped(walk, inner, &path);
+            }
+        }
         _ => {}
     }
 }
 
-/// What a value that is written without variables means; none where it holds one.
-pub(super) fn constant(value: &Value) -> Option<Given> {
-    Some(match &value.node {
-        Literal::Variable(_) => return None,
-        Literal::Null => Given::Null,
+/// A field of an object is given once.
+fn once<'d>(walk: &mut Walk<'d>, seen: &mut HashSet<&'d Name>, field: &'d Name, value: &Value, path: &str) {
+    if !seen.insert(field) {
+        refuse(walk, path, format!("the field {field} is given several times"), value);
+    }
+}
+
+/// What a value means; a variable in it is null here, since nothing is known of it yet.
+pub(super) fn constant(value: &Value) -> Given {
+    match &value.node {
+        Literal::Variable(_) | Literal::Null => Given::Null,
         Literal::Boolean(value) => Given::Boolean(*value),
         Literal::Int(digits) | Literal::Float(digits) => number(digits).map_or(Given::Null, Given::Number),
         Literal::String(text) => Given::String(text.clone()),
         Literal::Enum(word) => Given::Enum(word.clone()),
-        Literal::List(items) => Given::List(items.iter().map(constant).collect::<Option<_>>()?),
+        Literal::List(items) => Given::List(items.iter().map(constant).collect()),
         Literal::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| Some((name.clone(), constant(value)?)));
-            Given::Object(fields.collect::<Option<_>>()?)
+            Given::Object(fields.iter().map(|(name, value)| (name.clone(), constant(value))).collect())
         }
-    })
+    }
 }
 
 /// A number as JSON holds it. Beyond 64 bits it is the nearest one that a float holds; beyond a float it is none.
@@ -119,13 +133,9 @@ fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: &str) {
 }
 
 fn custom<'d>(walk: &mut Walk<'d>, ty: &'d TypeInfo, value: &'d Value, path: &str) {
-    match constant(value) {
-        Some(given) => {
-            if let Some(message) = walk.catalogue.objection(ty, &given) {
-                refuse(walk, path, format!("this is not a {}: {message}", ty.name), value);
-            }
-        }
-        None => note_variables(walk, value),
+    untyped(walk, value, path);
+    if let Some(message) = walk.catalogue.objection(ty, &constant(value)) {
+        refuse(walk, path, format!("this is not a {}: {message}", ty.name), value);
     }
 }
 
@@ -153,16 +163,14 @@ fn object<'d>(
     let mut seen = HashSet::new();
     for (field, inner) in given {
         let path = format!("{path}.{field}");
-        if !seen.insert(field) {
-            refuse(walk, &path, format!("the field {field} is given several times"), inner);
-        }
+        once(walk, &mut seen, field, inner, &path);
         match fields.iter().find(|info| info.name == *field) {
             Some(info) => {
                 Place { ty: &info.ty, has_default: info.has_default, in_one_of: one_of }.check(walk, inner, path);
             }
             None => {
                 refuse(walk, &path, format!("{name} has no field {field}"), inner);
-                note_variables(walk, inner);
+                untyped(walk, inner, &path);
             }
         }
     }

@@ -267,13 +267,13 @@ impl<'d> Walk<'d> {
     fn field(&mut self, on: Option<&'d TypeInfo>, field: &'d Field) {
         let Some(on) = on else {
             // Its type has been told of already; what stands below is still looked at, for its variables and fragments.
-            field.arguments.iter().for_each(|argument| literal::note_variables(self, &argument.value));
+            field.arguments.iter().for_each(|argument| literal::untyped(self, &argument.value, &argument.name));
             self.selections(None, &field.selections);
             return;
         };
         let Some(info) = self.catalogue.field(on, &field.name) else {
             self.faults.push(fault(format!("the type {} has no field {}", on.name, field.name), field.pos));
-            field.arguments.iter().for_each(|argument| literal::note_variables(self, &argument.value));
+            field.arguments.iter().for_each(|argument| literal::untyped(self, &argument.value, &argument.name));
             self.selections(None, &field.selections);
             return;
         };
@@ -305,7 +305,7 @@ impl<'d> Walk<'d> {
                 None => {
                     let message = format!("{whose} has no argument {}", argument.name);
                     self.faults.push(fault_at(&argument.name, message, argument.pos));
-                    literal::note_variables(self, &argument.value);
+                    literal::untyped(self, &argument.value, &argument.name);
                 }
             }
         }
@@ -321,7 +321,7 @@ impl<'d> Walk<'d> {
             let name = &directive.name;
             let Some(info) = self.catalogue.directive(name) else {
                 self.faults.push(fault(format!("there is no directive @{name}"), directive.pos));
-                directive.arguments.iter().for_each(|argument| literal::note_variables(self, &argument.value));
+                directive.arguments.iter().for_each(|argument| literal::untyped(self, &argument.value, &argument.name));
                 continue;
             };
             if !seen.insert(name) && !info.repeatable {
