@@ -5,30 +5,14 @@
 //
 // The reference executes each document over the desk's own answer: its resolvers look values up there, by the names of the
 // answer, and its rules decide which names there are, in which order, and where nulls stand.
-import { readFileSync } from "node:fs";
 import {
-  buildSchema, parse, validate, specifiedRules, recommendedRules, execute, getOperationAST, getVariableValues, getNamedType,
-  getNullableType, isAbstractType, isEnumType, isInputObjectType, isLeafType, isListType, isNonNullType, isCompositeType,
-  isRequiredArgument, isRequiredInputField, GraphQLError, visit,
+  getNamedType, getNullableType, isAbstractType, isEnumType, isInputObjectType, isLeafType, isListType, isNonNullType,
+  isCompositeType, isRequiredArgument, isRequiredInputField,
 } from "graphql-september-2025";
+import { asked, broken as rulesBroken, judged, replayed, schemaOf } from "./reference.mjs";
 
 const [url, file, seed = "1", count = "1000"] = process.argv.slice(2);
-const schema = buildSchema(readFileSync(file, "utf8"));
-
-// The scalars of the desk, as far as the generator breaks them.
-const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
-const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
-for (const [name, form] of [["DateTime", time], ["UUID", uuid]]) {
-  const scalar = schema.getType(name);
-  const read = (value) => {
-    if (typeof value !== "string" || !form.test(value)) throw new GraphQLError(`not a ${name}`);
-    return value;
-  };
-  scalar.parseValue = read;
-  scalar.coerceInputValue = read;
-  scalar.parseLiteral = (node) => read(node.value);
-  scalar.coerceInputLiteral = (node) => read(node.kind === "StringValue" ? node.value : undefined);
-}
+const schema = schemaOf(file);
 
 let state = Number(seed) >>> 0;
 function random() {
@@ -42,11 +26,17 @@ const below = (n) => Math.floor(random() * n);
 const pick = (items) => items[below(items.length)];
 const chance = (p) => random() < p;
 
+// How likely each value, directive, alias and fragment is made a wrong one.
+let spoil = 0;
+const wrong = [null, 1, 1.5, "x", "NEW", true, [], ["x"], [[1]], {}, { a: 1 }, 3e9, "1"];
+
 const ids = [];
+const CONDITION = schema.getDirective("skip").args[0].type;
 const texts = ["a", "INC", "é 😀", "line\nbreak", 'quote " \\', "", "0"];
 
 // A value of a type, as JSON.
 function json(type, depth) {
+  if (chance(spoil)) return pick(wrong);
   if (isNonNullType(type)) return json(type.ofType, depth);
   if (isListType(type)) {
     if (chance(0.2)) return json(getNullableType(type.ofType), depth);
@@ -57,10 +47,13 @@ function json(type, depth) {
     const fields = Object.values(type.getFields());
     if (type.isOneOf) {
       const field = pick(depth > 2 ? fields.filter((it) => isLeafType(getNamedType(it.type))).concat(fields).slice(0, 1) : fields);
-      return { [field.name]: json(field.type, depth + 1) };
+      const second = chance(spoil) ? { [pick(fields).name]: null } : {};
+      return { [field.name]: json(field.type, depth + 1), ...second };
     }
-    const chosen = fields.filter((it) => isRequiredInputField(it) || (depth < 3 && chance(0.25)));
-    return Object.fromEntries(chosen.map((it) => [it.name, !isNonNullType(it.type) && chance(0.1) ? null : json(it.type, depth + 1)]));
+    const chosen = fields.filter((it) => (isRequiredInputField(it) && !chance(spoil)) || (depth < 3 && chance(0.25)));
+    const unknown = chance(spoil) ? { [pick(["colour", "id"])]: 1 } : {};
+    const given = chosen.map((it) => [it.name, !isNonNullType(it.type) && chance(0.1) ? null : json(it.type, depth + 1)]);
+    return { ...Object.fromEntries(given), ...unknown };
   }
   switch (type.name) {
     case "Int": return below(5) + 1;
@@ -74,21 +67,27 @@ function json(type, depth) {
   }
 }
 
-// A value of a type as it is written in a document.
-function written(type, value) {
+// A value of a type as it is written in a document, with a variable here and there.
+function written(made, type, value, place = {}) {
+  if (made && chance(0.06)) return variable(made, type, value, place);
   if (value === null) return "null";
   const nullable = getNullableType(type);
   if (isListType(nullable)) {
-    if (!Array.isArray(value)) return written(nullable.ofType, value);
-    return `[${value.map((item) => written(nullable.ofType, item)).join(pick([", ", " "]))}]`;
+    if (!Array.isArray(value)) return written(undefined, nullable.ofType, value);
+    return `[${value.map((item) => written(made, nullable.ofType, item)).join(pick([", ", " "]))}]`;
   }
-  if (isEnumType(nullable)) return value;
-  if (isInputObjectType(nullable)) {
+  if (isEnumType(nullable) && typeof value === "string") return /^[A-Za-z]/.test(value) ? value : "NONE";
+  if (isInputObjectType(nullable) && typeof value === "object" && !Array.isArray(value)) {
     const fields = nullable.getFields();
-    return `{${Object.entries(value).map(([name, inner]) => `${name}: ${written(fields[name].type, inner)}`).join(", ")}}`;
+    const entry = ([name, inner]) => {
+      const known = fields[name];
+      const place = known && { isOneOf: nullable.isOneOf, hasDefault: !isRequiredInputField(known) };
+      const text = `${name}: ${known ? written(made, known.type, inner, place) : plain(inner)}`;
+      return chance(spoil / 2) ? `${text}, ${text}` : text;
+    };
+    return `{${Object.entries(value).map(entry).join(", ")}}`;
   }
-  if (nullable.name === "JSON") return plain(value);
-  return typeof value === "string" ? string(value) : String(value);
+  return plain(value);
 }
 function plain(value) {
   if (Array.isArray(value)) return `[${value.map(plain).join(", ")}]`;
@@ -135,7 +134,8 @@ function selection(made, type, depth, kind) {
       if (dice < 0.92) items.push(`...${on === type && chance(0.4) ? "" : ` on ${on.name}`}${condition(made)} ${inner}`);
       else {
         const name = `F${made.names++}`;
-        made.fragments.push(`fragment ${name} on ${on.name} ${inner}`);
+        const again = chance(spoil * 3) ? ` ...F${below(made.names)}` : "";
+        made.fragments.push(`fragment ${name} on ${on.name} ${inner.slice(0, -1)}${again} }`);
         items.push(`...${name}${condition(made)}`);
         if (chance(0.3)) items.push(`...${name}`);
       }
@@ -155,27 +155,34 @@ const overlap = (one, two) => possible(one).some((it) => possible(two).includes(
 function condition(made) {
   if (!chance(0.1)) return "";
   const value = chance(0.5);
-  return ` @${pick(["skip", "include"])}(if: ${chance(0.5) ? value : variable(made, "Boolean!", value)})`;
+  const name = pick(["skip", "include"]);
+  const one = ` @${name}(if: ${chance(0.5) ? value : variable(made, CONDITION, value)})`;
+  const other = chance(0.2) ? ` @${chance(spoil * 5) === (name === "skip") ? "skip" : "include"}(if: ${chance(0.5)})` : "";
+  return `${one}${other}`;
 }
 
-function variable(made, type, value) {
+// A variable of a place's type, or of one that is stricter or laxer, with or without a default.
+function variable(made, place, value, { isOneOf = false, hasDefault = false } = {}) {
   const name = `v${made.declared.length}`;
-  const byDefault = !type.endsWith("!") && chance(0.2) && value !== null && typeof value !== "object" ? ` = ${plain(value)}` : "";
-  made.declared.push(`$${name}: ${type}`);
-  if (byDefault && typeof value === "number") made.declared[made.declared.length - 1] += byDefault;
-  else made.variables[name] = value;
-  if (!type.endsWith("!") && chance(0.15)) delete made.variables[name];
+  const nullable = getNullableType(place);
+  const isDefault = chance(0.3) && value !== null;
+  const mayBeLax = isNonNullType(place) ? isDefault || hasDefault : !isOneOf;
+  const isStrict = !chance(mayBeLax ? 0.7 : spoil);
+  made.declared.push(`$${name}: ${chance(spoil) ? "String" : nullable}${isStrict ? "!" : ""}${isDefault ? ` = ${written(undefined, nullable, value)}` : ""}`);
+  if (!isDefault || chance(0.2)) made.variables[name] = isStrict || !chance(0.1) ? value : null;
+  if (!isStrict && chance(0.15)) delete made.variables[name];
   return `$${name}`;
 }
 
 function field(made, definition, depth) {
-  const given = definition.args.filter((it) => isRequiredArgument(it) || chance(0.3));
+  const given = definition.args.filter((it) => (isRequiredArgument(it) && !chance(spoil)) || chance(0.3));
   const args = given.map((it) => {
     const value = /^(first|last)$/.test(it.name) ? 1 + below(2) : json(it.type, 0);
-    return `${it.name}: ${chance(0.4) ? variable(made, String(it.type), value) : written(it.type, value)}`;
+    const place = { hasDefault: !isRequiredArgument(it) };
+    return `${it.name}: ${chance(0.3) ? variable(made, it.type, value, place) : written(made, it.type, value, place)}`;
   });
   const type = getNamedType(definition.type);
-  const alias = chance(0.15) ? `${pick(["a", "b", "c"])}${made.names++}: ` : "";
+  const alias = chance(spoil) ? `${pick(["a", "b"])}: ` : chance(0.15) ? `${pick(["a", "b", "c"])}${made.names++}: ` : "";
   const below_ = isCompositeType(type) ? ` ${selection(made, type, depth)}` : "";
   const on = definition.name in schema.getSubscriptionType().getFields() && depth === 1 ? "" : condition(made);
   return `${alias}${definition.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${on}${below_}`;
@@ -185,7 +192,7 @@ function field(made, definition, depth) {
 function broken({ query, variables }) {
   if (chance(0.35) && Object.keys(variables).length > 0) {
     const name = pick(Object.keys(variables));
-    return { query, variables: { ...variables, [name]: pick([null, 1, 1.5, "x", "NEW", true, [], ["x"], [[1]], {}, { a: 1 }, 3e9, "1"]) } };
+    return { query, variables: { ...variables, [name]: pick(wrong) } };
   }
   const tokens = query.match(/"""[^]*?"""|"(?:\\.|[^"\\\n])*"|\.\.\.|[A-Za-z_][A-Za-z0-9_]*|-?\d+(?:\.\d+)?|\S/g) ?? [];
   const at = below(tokens.length);
@@ -200,66 +207,41 @@ function broken({ query, variables }) {
   return { query: tokens.join(" "), variables };
 }
 
-function judged(query, variables) {
-  let parsed;
-  try { parsed = parse(query); } catch (error) { return { refused: error.message }; }
-  // Known difference "empty selection sets": this parser takes `{ }`, which the grammar (`{ Selection+ }`) does not have.
-  let empty = false;
-  visit(parsed, { SelectionSet: (set) => { empty ||= set.selections.length === 0; } });
-  if (empty) return { refused: "an empty selection set" };
-  // The depth of introspection is a limit, and the desk has limits of its own.
-  const errors = validate(schema, parsed, specifiedRules.filter((rule) => !recommendedRules.includes(rule)));
-  if (errors.length > 0) return { refused: errors.map((it) => it.message).join(" | ") };
-  const operation = getOperationAST(parsed);
-  if (!operation) return { refused: "no operation" };
-  const coerced = getVariableValues(schema, operation.variableDefinitions ?? [], variables);
-  if (coerced.errors) return { refused: coerced.errors.map((it) => it.message).join(" | ") };
-  return { parsed };
-}
-
-function replayed(parsed, variables, data) {
-  return execute({
-    schema, document: parsed, variableValues: variables, rootValue: data,
-    fieldResolver: (source, _args, _context, info) => source?.[info.path.key] ?? null,
-    typeResolver: (value) => value.__typename,
-  });
-}
-
-async function ask(query, variables) {
-  const response = await fetch(`${url}/graphql`, {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ query, variables }),
-  });
-  return response.json();
-}
-
-const start = await ask("{ incidents(first: 5) { nodes { id alerts(first: 2) { nodes { id } } } } users { id } }", {});
+const first = { query: "{ incidents(first: 5) { nodes { id alerts(first: 2) { nodes { id } } } } users { id } }", variables: {} };
+const start = await asked(url, first);
 for (const node of start.data.incidents.nodes) ids.push(node.id, ...node.alerts.nodes.map((it) => it.id));
 ids.push(...start.data.users.map((it) => it.id));
 
 const tally = { accepted: 0, refused: 0, beyond: 0, compared: 0, unread: 0 };
+const reached = {};
 const differences = [];
 for (let n = 0; n < Number(count); n += 1) {
+  // Of four documents one has a token broken or a variable, and one is broken where it is made.
+  spoil = n % 4 === 1 ? 0.04 : 0;
   const whole = document();
-  const { query, variables } = n % 2 === 0 ? whole : broken(whole);
-  const ours = await ask(query, variables);
-  const first = ours.errors?.[0];
-  const stream = first?.message.startsWith("a subscription is a stream");
-  const refused = !("data" in ours) && !stream;
-  if (refused && first.extensions?.code !== "INVALID") { tally.beyond += 1; continue; }
-  const theirs = judged(query, variables);
-  if (refused !== Boolean(theirs.refused)) {
-    differences.push({ n, query, variables, ours: first ?? "accepted", theirs: theirs.refused ?? "accepted" });
+  const request = n % 4 === 3 ? broken(whole) : whole;
+  const ours = await asked(url, request);
+  if (ours.refused && ours.refused.extensions?.code !== "INVALID") { tally.beyond += 1; continue; }
+  const theirs = judged(schema, request);
+  if (Boolean(ours.refused) !== Boolean(theirs.refused)) {
+    differences.push({ n, ...request, ours: ours.refused ?? "accepted", theirs: theirs.refused ?? "accepted" });
     continue;
   }
-  if (refused) { tally.refused += 1; continue; }
+  if (theirs.refused) {
+    tally.refused += 1;
+    for (const name of theirs.step === "rules" ? rulesBroken(schema, theirs.parsed) : [theirs.step]) reached[name] = (reached[name] ?? 0) + 1;
+    continue;
+  }
   tally.accepted += 1;
-  if (stream || ours.data === null || ours.errors) { tally.unread += 1; continue; }
-  const again = await replayed(theirs.parsed, variables, ours.data);
+  if (ours.stream || ours.data === null || ours.errors) { tally.unread += 1; continue; }
+  const again = await replayed(schema, theirs.parsed, request, ours.data);
   tally.compared += 1;
   if (JSON.stringify(again.data) !== JSON.stringify(ours.data)) {
-    differences.push({ n, query, variables, ours: JSON.stringify(ours.data), theirs: JSON.stringify(again.data), errors: again.errors?.map((it) => it.message) });
+    const [mine, other] = [ours.data, again.data].map((data) => JSON.stringify(data));
+    differences.push({ n, ...request, ours: mine, theirs: other, errors: again.errors?.map((it) => it.message) });
   }
 }
 for (const difference of differences.slice(0, 10)) console.log(JSON.stringify(difference, null, 1));
+console.log("refused by", reached);
 console.log(`seed ${seed}:`, tally, `${differences.length} differences`);
 process.exitCode = differences.length === 0 ? 0 : 1;

@@ -1,0 +1,97 @@
+// The reference implementation over the desk's schema, and the desk beside it: what each says of a document and its variables.
+import { readFileSync } from "node:fs";
+import {
+  buildSchema, parse, validate, specifiedRules, recommendedRules, execute, getNamedType, getOperationAST, getVariableValues, GraphQLError,
+  TypeInfo, visit, visitWithTypeInfo,
+} from "graphql-september-2025";
+
+// The rules of the specification. The depth of introspection is a limit, and the desk has limits of its own.
+export const rules = specifiedRules.filter((rule) => !recommendedRules.includes(rule));
+
+const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
+const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
+
+// The schema, with the scalars of the desk as far as the scripts break them.
+export function schemaOf(file) {
+  const schema = buildSchema(readFileSync(file, "utf8"));
+  for (const [name, form] of [["DateTime", time], ["UUID", uuid]]) {
+    const scalar = schema.getType(name);
+    const read = (value) => {
+      if (typeof value !== "string" || !form.test(value)) throw new GraphQLError(`not a ${name}`);
+      return value;
+    };
+    scalar.parseValue = read;
+    scalar.coerceInputValue = read;
+    scalar.parseLiteral = (node) => read(node.value);
+    scalar.coerceInputLiteral = (node) => read(node.kind === "StringValue" ? node.value : undefined);
+  }
+  return schema;
+}
+
+// Known difference "exactly one": this reference overlooks a variable that may be null as the one field of an input, where the input
+// itself may not be null.
+function mayBeNone(schema, parsed) {
+  const nullable = new Set();
+  const types = new TypeInfo(schema);
+  let found = false;
+  visit(parsed, { VariableDefinition: (it) => { if (it.type.kind !== "NonNullType") nullable.add(it.variable.name.value); } });
+  const isOneOf = () => types.getParentInputType() && getNamedType(types.getParentInputType()).isOneOf;
+  visit(parsed, visitWithTypeInfo(types, {
+    ObjectField: ({ value }) => { found ||= value.kind === "Variable" && nullable.has(value.name.value) && isOneOf(); },
+  }));
+  return found;
+}
+
+// What the reference says of a request: the document as parsed, or why it is refused and by which step.
+export function judged(schema, { query, variables, operationName }) {
+  const refused = (step, errors) => ({ step, refused: errors.map((it) => it.message).join(" | ") });
+  let parsed;
+  try { parsed = parse(query); } catch (error) { return refused("syntax", [error]); }
+  // Known difference "empty selection sets": this parser takes `{ }`, which the grammar (`{ Selection+ }`) does not have.
+  // "Blocks": it tells a text in a block string from the same in a string, where fields that merge must have the same arguments.
+  let empty = false;
+  visit(parsed, {
+    SelectionSet: (set) => { empty ||= set.selections.length === 0; },
+    StringValue: (string) => { string.block = false; },
+  });
+  if (empty) return refused("syntax", [{ message: "an empty selection set" }]);
+  const errors = validate(schema, parsed, rules);
+  if (errors.length > 0) return { ...refused("rules", errors), parsed };
+  if (mayBeNone(schema, parsed)) return refused("rules", [{ message: "a variable may be null as the one field of an input" }]);
+  const operation = getOperationAST(parsed, operationName);
+  if (!operation) return refused("operation", [{ message: "no operation" }]);
+  const coerced = getVariableValues(schema, operation.variableDefinitions ?? [], variables ?? {});
+  if (coerced.errors) return refused("variables", coerced.errors);
+  // Known difference "conditions": the desk refuses a null as a variable, the reference where it would decide.
+  const given = coerced.variableValues.coerced;
+  const decides = (it) => it.value.kind === "Variable" && it.value.name.value in given && given[it.value.name.value] === null;
+  let isNull = false;
+  visit(parsed, { Directive: (directive) => { isNull ||= directive.arguments.some(decides); } });
+  if (isNull) return refused("variables", [{ message: "a condition is null" }]);
+  return { parsed };
+}
+
+// The rules that a document breaks.
+export function broken(schema, parsed) {
+  return rules.filter((rule) => validate(schema, parsed, [rule]).length > 0).map((rule) => rule.name);
+}
+
+// The reference's execution of a document over the desk's own answer.
+export function replayed(schema, parsed, { variables, operationName }, data) {
+  return execute({
+    schema, document: parsed, variableValues: variables, operationName, rootValue: data,
+    fieldResolver: (source, _args, _context, info) => source?.[info.path.key] ?? null,
+    typeResolver: (value) => value.__typename,
+  });
+}
+
+// What the desk says of a request: its answer; `refused`, the error that kept it from execution; whether it would be a stream.
+export async function asked(url, request) {
+  const response = await fetch(`${url}/graphql`, {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request),
+  });
+  const answer = await response.json();
+  const first = answer.errors?.[0];
+  const stream = Boolean(first?.message.startsWith("a subscription is a stream"));
+  return { ...answer, stream, refused: "data" in answer || stream ? undefined : first ?? { message: "nothing" } };
+}
