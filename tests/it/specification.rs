@@ -18,6 +18,7 @@ each_database!(
     names_come_in_the_order_of_the_document,
     errors_stand_where_the_client_asked,
     a_refusal_leaves_the_other_answers_of_its_document,
+    each_rule_of_the_reference_implementation_is_kept_case_by_case,
     what_the_reference_implementation_accepts_is_accepted_and_answered_alike,
 );
 
@@ -211,6 +212,17 @@ async fn a_refusal_leaves_the_other_answers_of_its_document(database: TestDataba
     assert_eq!(answer["data"], json!({ "nodes": [null] }));
 }
 
+async fn each_rule_of_the_reference_implementation_is_kept_case_by_case(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let run = kit("rules.mjs").args([desk.url.as_str(), SCHEMA]).output().await.expect("node runs");
+    let said = String::from_utf8_lossy(&run.stdout);
+    println!("{said}");
+    assert!(run.status.success(), "{said} {}", String::from_utf8_lossy(&run.stderr));
+}
+
+/// What the scripts give to the reference implementation.
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
+
 /// So many documents of chance, half of them broken; more by `make fuzz`.
 const DOCUMENTS: &str = "1000";
 
@@ -227,9 +239,8 @@ async fn what_the_reference_implementation_accepts_is_accepted_and_answered_alik
         desk.incident(&format!("Incident {n}")).await;
     }
     let (seed, documents) = (of_env("WATCHFLOOR_FUZZ_SEED", "1"), of_env("WATCHFLOOR_FUZZ_DOCUMENTS", DOCUMENTS));
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
     let run = kit("differential.mjs")
-        .args([desk.url.as_str(), schema, seed.as_str(), documents.as_str()])
+        .args([desk.url.as_str(), SCHEMA, seed.as_str(), documents.as_str()])
         .output()
         .await
         .expect("node runs");
