@@ -21,7 +21,8 @@ pub(super) fn check_input<'d>(walk: &mut Walk<'d>, info: &'d InputInfo, value: &
     Place { ty: &info.ty, has_default: info.has_default, in_one_of: false }.check(walk, value, path);
 }
 
-/// Looks at a value that is of no known type: notes its variables, and finds fields that are given several times.
+/// Looks at a value that is of no known type: notes its variables, and finds fields that are given several times. The path is that of
+/// the whole value, however deep a fault stands: what is inside is as long and as deep as its client likes.
 pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
     match &value.node {
         Literal::Variable(name) => walk.notes.uses.push(Use {
@@ -32,15 +33,12 @@ pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
             in_one_of: false,
             path: String::new(),
         }),
-        Literal::List(items) => {
-            items.iter().enumerate().for_each(|(at, item)| untyped(walk, item, &format!("{path}.{at}")));
-        }
+        Literal::List(items) => items.iter().for_each(|item| untyped(walk, item, path)),
         Literal::Object(fields) => {
             let mut seen = HashSet::new();
             for (field, inner) in fields {
-                let path = format!("{path}.{field}");
-                once(walk, &mut seen, field, inner, &path);
-                untyped(walk, inner, &path);
+                once(walk, &mut seen, field, inner, path);
+                untyped(walk, inner, path);
             }
         }
         _ => {}
