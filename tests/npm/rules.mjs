@@ -105,7 +105,8 @@ async function differs({ theirs, ours }, it) {
   const plain = () => {
     const parsed = parse(it.query);
     if (validate(schema, parsed, rules).length > 0) return "refused";
-    const { errors = [] } = execute({ schema, document: parsed, variableValues: it.variables, rootValue: {} });
+    const { variables, operationName } = it;
+    const { errors = [] } = execute({ schema, document: parsed, variableValues: variables, operationName, rootValue: {} });
     return errors.every((error) => error.path) ? "valid" : "refused";
   };
   const said = plain();

@@ -262,5 +262,6 @@ export default [
       [viewer, {}, { operationName: "A" }],
       ["query A { viewer { ...F } } fragment F on Viewer { canTriage }", {}, { operationName: "F" }],
     ],
+    known: [{ name: "no name", theirs: "refused", ours: "valid", request: [viewer, {}, { operationName: "" }] }],
   },
 ];
