@@ -30,6 +30,9 @@ pub const KINDS: [EntityKind; 6] = [
     EntityKind::CloudResource,
 ];
 
+/// The most kinds that a caller may name: more than there are, so that it is no fault to name one twice.
+pub const KINDS_MAX: usize = 50;
+
 /// How many open incidents may hold an entity that still says which of them is meant, where nobody says. A shared mailbox
 /// or a jump host is soon in more.
 pub const HOLDERS: i32 = 5;

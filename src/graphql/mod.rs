@@ -7,6 +7,7 @@ mod alert_delta;
 mod as_of;
 mod attachment;
 mod bookmark;
+pub mod bounds;
 pub mod budget;
 mod bulk;
 mod comment;

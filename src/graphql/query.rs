@@ -35,7 +35,7 @@ use crate::domain::{
 use crate::storage::AlertFilter;
 
 /// The most ids of one `nodes`.
-const NODES_MAX: usize = 100;
+pub(super) const NODES_MAX: usize = 100;
 
 /// The longest text that suggestions search for.
 const SEARCH_CHARS_MAX: usize = 200;

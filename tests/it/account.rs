@@ -159,16 +159,13 @@ async fn a_group_has_the_members_that_a_manager_gives_it(database: TestDatabase)
     let one = desk.act("removeGroupMembers", change(json!([ana]))).await;
     assert_eq!(each(&one["group"]["members"], "account"), ["Ben"]);
     let unknown = "user:0198c0de-0000-7000-8000-000000000009";
-    for (users, code) in
-        [(json!([ana, unknown]), "NOT_FOUND"), (json!([group]), "INVALID"), (json!(vec![&ana; 1_001]), "LIMIT")]
-    {
+    for (users, code, path) in [
+        (json!([ana, unknown]), "NOT_FOUND", "input.users"),
+        (json!([group]), "INVALID", "input.users"),
+        (json!(vec![&ana; 1_001]), "LIMIT", "variables.input.users"),
+    ] {
         let refusal = desk.deny("addGroupMembers", change(users)).await;
-        assert_eq!(
-            (refusal.code.as_str(), refusal.path.as_deref()),
-            (code, Some("input.users")),
-            "{}",
-            refusal.message
-        );
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some(path)), "{}", refusal.message);
     }
     let nobody = json!({ "groupId": "group:0198c0de-0000-7000-8000-000000000009", "users": [ana] });
     let refusal = desk.deny("addGroupMembers", nobody).await;

@@ -116,7 +116,7 @@ async fn a_batch_is_taken_in_whole_or_not_at_all(database: TestDatabase) {
         (json!({ "title": " " }), "INVALID", "input.alerts.1.title"),
         (json!({ "provider": "" }), "INVALID", "input.alerts.1.provider"),
         (json!({ "category": "x".repeat(257) }), "LIMIT", "input.alerts.1.category"),
-        (json!({ "techniques": vec!["T1"; 51] }), "LIMIT", "input.alerts.1.techniques"),
+        (json!({ "techniques": vec!["T1"; 51] }), "LIMIT", "variables.input.alerts.1.techniques"),
         (
             json!({ "entities": [{ "kind": "URL", "value": "u".repeat(4_097) }] }),
             "LIMIT",

@@ -12,6 +12,7 @@ use crate::support::triage::report;
 each_database!(
     a_request_of_too_many_values_is_refused,
     a_batch_of_alerts_may_hold_more_values_than_other_requests,
+    a_list_beyond_its_bound_is_refused_where_it_stands,
     a_variable_that_is_used_often_is_bounded_by_what_it_becomes,
     a_stream_beyond_the_budget_is_refused_until_another_ends,
     a_text_reaches_its_stream_wherever_it_stands,
@@ -58,6 +59,44 @@ async fn a_batch_of_alerts_may_hold_more_values_than_other_requests(database: Te
     assert_eq!(desk.data("{ alerts(filter: {}) { totalCount } }", json!({})).await["alerts"]["totalCount"], 600);
 }
 
+async fn a_list_beyond_its_bound_is_refused_where_it_stands(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let create = "mutation($i: CreateIncidentInput!) { createIncident(input: $i) { changed } }";
+    let ingest = "mutation($i: IngestAlertsInput!) { ingestAlerts(input: $i) { created } }";
+    let naming =
+        |count: usize| report("1", json!({ "entities": vec![json!({ "kind": "IP", "value": "10.0.0.1" }); count] }));
+    for (query, variables, path, bound) in [
+        (create, json!({ "i": { "title": "T", "tags": vec!["t"; 101] } }), "variables.i.tags", 100),
+        (create, json!({ "i": { "title": "T", "tags": vec!["t"; 19_000] } }), "variables.i.tags", 100),
+        (create, json!({ "i": { "title": "T", "alerts": vec!["a"; 5_001] } }), "variables.i.alerts", 5_000),
+        (ingest, json!({ "i": { "alerts": vec![report("1", json!({})); 5_001] } }), "variables.i.alerts", 5_000),
+        (ingest, json!({ "i": { "alerts": [naming(500), naming(501)] } }), "variables.i.alerts.1.entities", 500),
+        (QUEUE, json!({ "f": vec![json!({}); 501] }), "variables.f", 500),
+        (
+            QUEUE,
+            json!({ "f": [{}, { "not": { "and": [{ "tags": { "none": vec!["t"; 501] } }] } }] }),
+            "variables.f.1.not.and.0.tags.none",
+            500,
+        ),
+    ] {
+        let refusal = desk.refused(query, variables).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some(path)), "{}", refusal.message);
+        assert_eq!(refusal.now, json!({ "limit": bound }));
+        assert!(refusal.message.starts_with(&format!("this list has at most {bound} values")), "{}", refusal.message);
+    }
+    let refusal = desk.refused(&format!("{{ nodes(ids: [{}]) {{ id }} }}", "1 ".repeat(101)), json!({})).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("ids")), "{}", refusal.message);
+    let written = format!(
+        "mutation {{ createIncident(input: {{ title: \"T\", tags: [{}] }}) {{ changed }} }}",
+        "\"t\" ".repeat(101)
+    );
+    let refusal = desk.refused(&written, json!({})).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("input.tags")), "{}", refusal.message);
+    assert_eq!(desk.log_end().await, 0, "nothing was done");
+    let tags: Vec<String> = (0..100).map(|n| format!("t{n}")).collect();
+    desk.data(create, json!({ "i": { "title": "T", "tags": tags } })).await;
+}
+
 async fn a_variable_that_is_used_often_is_bounded_by_what_it_becomes(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let uses = |count: usize| {
@@ -65,13 +104,13 @@ async fn a_variable_that_is_used_often_is_bounded_by_what_it_becomes(database: T
         format!("query($o: [IncidentFilterInput!]) {{ incidents(filter: {{ or: [{filters}] }}) {{ totalCount }} }}")
     };
     let list = |length: usize| json!({ "o": vec![json!({ "status": [] }); length] });
-    let refusal = desk.refused(&uses(100), list(5_000)).await;
+    let refusal = desk.refused(&uses(100), list(500)).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.o")));
     assert_eq!(refusal.now, json!({ "limit": 20_000 }));
     assert!(refusal.message.contains("used 100 times"), "{}", refusal.message);
-    let tags = "mutation($i: CreateIncidentInput!) { a: createIncident(input: $i) { changed }
-        b: createIncident(input: $i) { changed } c: createIncident(input: $i) { changed } }";
-    let refusal = desk.refused(tags, json!({ "i": { "title": "T", "tags": vec!["t"; 15_000] } })).await;
+    let links = (0..6).map(|n| format!("a{n}: createIncident(input: $i) {{ changed }} ")).collect::<String>();
+    let links = format!("mutation($i: CreateIncidentInput!) {{ {links} }}");
+    let refusal = desk.refused(&links, json!({ "i": { "title": "T", "alerts": vec!["a"; 5_000] } })).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.i")));
     assert_eq!(desk.log_end().await, 0, "nothing was done");
     desk.data(&uses(4), list(20)).await;

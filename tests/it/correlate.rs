@@ -365,7 +365,7 @@ async fn an_alert_that_joins_takes_the_owner_and_brings_tags(database: TestDatab
     let many: Vec<Value> = (0..101).map(|n| json!({ "name": format!("T{n}"), "kind": "ATTACK_TYPE" })).collect();
     let input = json!({ "alerts": [naming("6", &[])], "into": { "correlate": {} }, "systemTags": many });
     let refusal = desk.deny("ingestAlerts", input).await;
-    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("input.systemTags")));
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("variables.input.systemTags")));
 }
 
 async fn bad_correlations_are_refused_and_nothing_is_taken_in(database: TestDatabase) {

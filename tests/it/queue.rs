@@ -459,7 +459,12 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
     assert_eq!(desk.data(query, json!({ "filter": { "entity": entities(500) } })).await["incidents"]["totalCount"], 0);
     let refusal = desk.refused(query, json!({ "filter": { "entity": entities(501) } })).await;
     assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 500 })));
-    assert!(refusal.message.contains("this one has 501"), "{}", refusal.message);
+    assert_eq!(refusal.path.as_deref(), Some("variables.filter.entity"));
+    assert!(refusal.message.contains("501 are given"), "{}", refusal.message);
+    let two = json!({ "filter": { "entity": entities(251), "not": { "entity": entities(250) } } });
+    let refusal = desk.refused(query, two).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("filter")));
+    assert!(refusal.message.contains("this one has 502"), "{}", refusal.message);
     let alerts = "query($filter: AlertFilterInput!) { alerts(filter: $filter) { totalCount } }";
     assert_eq!(desk.data(alerts, json!({ "filter": { "entity": entities(500) } })).await["alerts"]["totalCount"], 0);
     assert_eq!(desk.refused(alerts, json!({ "filter": { "entity": entities(501) } })).await.code, "LIMIT");

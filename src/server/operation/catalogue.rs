@@ -14,6 +14,7 @@ use async_graphql::{
 };
 
 use crate::domain::{Error, Result};
+use crate::graphql::bounds;
 
 /// What is wrong with a value that is given for a custom scalar; nothing where it is one.
 pub type ScalarCheck = fn(scalar: &str, value: &Value) -> Option<String>;
@@ -97,6 +98,8 @@ pub(super) struct InputInfo {
     pub(super) name: Name,
     pub(super) ty: Type,
     pub(super) has_default: bool,
+    /// The most values of the list that it takes.
+    pub(super) bound: Option<usize>,
 }
 
 impl InputInfo {
@@ -163,14 +166,16 @@ impl Catalogue {
                         }
                         TypeKind::InputObject(input) => {
                             let one_of = definition.node.directives.iter().any(|it| it.node.name.node == "oneOf");
-                            let fields = inputs(input.fields.into_iter().map(|field| field.node));
+                            let place = |field: &Name| format!("{name}.{field}");
+                            let fields = inputs(input.fields.into_iter().map(|field| field.node), place);
                             (Kind::Input { fields, one_of }, Vec::new())
                         }
-                        TypeKind::Object(object) => {
-                            (Kind::Object(fields(object.fields.into_iter().map(|it| it.node))), object.implements)
-                        }
+                        TypeKind::Object(object) => (
+                            Kind::Object(fields(&name, object.fields.into_iter().map(|it| it.node))),
+                            object.implements,
+                        ),
                         TypeKind::Interface(it) => {
-                            (Kind::Interface(fields(it.fields.into_iter().map(|it| it.node))), Vec::new())
+                            (Kind::Interface(fields(&name, it.fields.into_iter().map(|it| it.node))), Vec::new())
                         }
                         TypeKind::Union(union) => {
                             let of = union.members.into_iter().map(|member| member.node);
@@ -262,16 +267,19 @@ fn scalar(name: &str) -> TypeInfo {
     TypeInfo { name: Name::new(name), kind: Kind::Scalar, possible: Vec::new() }
 }
 
-fn fields(definitions: impl Iterator<Item = FieldDefinition>) -> HashMap<Name, FieldInfo> {
+fn fields(of: &Name, definitions: impl Iterator<Item = FieldDefinition>) -> HashMap<Name, FieldInfo> {
     let info = |field: FieldDefinition| {
-        let arguments = inputs(field.arguments.into_iter().map(|argument| argument.node));
-        (field.name.node, FieldInfo { ty: field.ty.node, arguments })
+        let name = field.name.node;
+        let place = |argument: &Name| format!("{of}.{name}({argument})");
+        let arguments = inputs(field.arguments.into_iter().map(|argument| argument.node), place);
+        (name, FieldInfo { ty: field.ty.node, arguments })
     };
     definitions.map(info).collect()
 }
 
-fn inputs(definitions: impl Iterator<Item = InputValueDefinition>) -> Vec<InputInfo> {
+fn inputs(definitions: impl Iterator<Item = InputValueDefinition>, place: impl Fn(&Name) -> String) -> Vec<InputInfo> {
     let info = |input: InputValueDefinition| InputInfo {
+        bound: bounds::of_list(&place(&input.name.node)),
         name: input.name.node,
         ty: input.ty.node,
         has_default: input.default_value.is_some(),
@@ -285,12 +293,13 @@ fn specified_directives() -> HashMap<Name, DirectiveInfo> {
         name: Name::new("if"),
         ty: Type { base: BaseType::Named(Name::new("Boolean")), nullable: false },
         has_default: false,
+        bound: None,
     };
     let selections = vec!["FIELD", "FRAGMENT_SPREAD", "INLINE_FRAGMENT"];
     let on_schema = |argument: &str, nullable, has_default| {
         let ty = Type { base: BaseType::Named(Name::new("String")), nullable };
         DirectiveInfo {
-            arguments: vec![InputInfo { name: Name::new(argument), ty, has_default }],
+            arguments: vec![InputInfo { name: Name::new(argument), ty, has_default, bound: None }],
             locations: Vec::new(),
             repeatable: false,
         }

@@ -3,8 +3,6 @@
 //!
 //! Values are moved and not copied. Fields of inputs come out in the order of the schema, so that equal values are equal texts.
 
-use std::fmt;
-
 use async_graphql::{
     Name, Number, ServerError, Value, Variables,
     parser::types::{BaseType, Type},
@@ -13,6 +11,7 @@ use async_graphql_value::indexmap::IndexMap;
 
 use super::ast::{Operation, Variable};
 use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::lists::{Path, Step};
 use super::literal;
 use crate::{domain, graphql::error::server_error};
 
@@ -54,31 +53,6 @@ pub(super) fn variables(
 
 fn missing(variable: &Variable) -> String {
     format!("the variable ${} of type {} needs a value", variable.name, variable.ty)
-}
-
-/// Where a value stands, written out only when it is refused.
-struct Path<'p> {
-    parent: Option<&'p Path<'p>>,
-    step: Step<'p>,
-}
-
-enum Step<'p> {
-    Variable(&'p str),
-    Field(&'p str),
-    Index(usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            write!(f, "{parent}.")?;
-        }
-        match self.step {
-            Step::Variable(name) => write!(f, "variables.{name}"),
-            Step::Field(name) => f.write_str(name),
-            Step::Index(index) => write!(f, "{index}"),
-        }
-    }
 }
 
 struct Coercion<'c> {

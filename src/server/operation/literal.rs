@@ -9,16 +9,17 @@ use async_graphql::{
 
 use super::ast::{Literal, Value};
 use super::catalogue::{InputInfo, Kind, TypeInfo};
+use super::lists::too_long;
 use super::validate::{Use, Walk, fault_at};
 
 /// Checks a value that has no other place than itself, like the default of a variable.
 pub(super) fn check<'d>(walk: &mut Walk<'d>, ty: &'d Type, value: &'d Value, path: String) {
-    Place { ty, has_default: false, in_one_of: false }.check(walk, value, path);
+    Place { ty, has_default: false, in_one_of: false, bound: None }.check(walk, value, path);
 }
 
 /// Checks the value of an argument or of an input field.
 pub(super) fn check_input<'d>(walk: &mut Walk<'d>, info: &'d InputInfo, value: &'d Value, path: String) {
-    Place { ty: &info.ty, has_default: info.has_default, in_one_of: false }.check(walk, value, path);
+    Place { ty: &info.ty, has_default: info.has_default, in_one_of: false, bound: info.bound }.check(walk, value, path);
 }
 
 /// Looks at a value that is of no known type: notes its variables, and finds fields that are given several times. The path is that of
@@ -31,6 +32,7 @@ pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
             expected: None,
             has_default: false,
             in_one_of: false,
+            bound: None,
             path: String::new(),
         }),
         Literal::List(items) => items.iter().for_each(|item| untyped(walk, item, path)),
@@ -77,14 +79,24 @@ struct Place<'d> {
     ty: &'d Type,
     has_default: bool,
     in_one_of: bool,
+    /// The most values of the list that stands here.
+    bound: Option<usize>,
 }
 
 impl<'d> Place<'d> {
     fn check(self, walk: &mut Walk<'d>, value: &'d Value, path: String) {
+        if let (Literal::List(items), Some(bound)) = (&value.node, self.bound)
+            && items.len() > bound
+        {
+            walk.faults.push(too_long(&path, items.len(), bound, value.pos));
+            untyped(walk, value, &path);
+            return;
+        }
         match &value.node {
             Literal::Variable(name) => {
-                let Self { ty, has_default, in_one_of } = self;
-                walk.notes.uses.push(Use { name, pos: value.pos, expected: Some(ty), has_default, in_one_of, path });
+                let Self { ty, has_default, in_one_of, bound } = self;
+                let pos = value.pos;
+                walk.notes.uses.push(Use { name, pos, expected: Some(ty), has_default, in_one_of, bound, path });
             }
             Literal::Null if self.ty.nullable && !self.in_one_of => {}
             Literal::Null => refuse(walk, &path, format!("this is of {} and cannot be null", self.ty), value),
@@ -164,7 +176,8 @@ fn object<'d>(
         once(walk, &mut seen, field, inner, &path);
         match fields.iter().find(|info| info.name == *field) {
             Some(info) => {
-                Place { ty: &info.ty, has_default: info.has_default, in_one_of: one_of }.check(walk, inner, path);
+                let place = Place { ty: &info.ty, has_default: info.has_default, in_one_of: one_of, bound: info.bound };
+                place.check(walk, inner, path);
             }
             None => {
                 refuse(walk, &path, format!("{name} has no field {field}"), inner);

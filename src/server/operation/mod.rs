@@ -1,7 +1,7 @@
 //! One operation, from the JSON a client sends to the JSON it gets; the same on every transport.
 //!
 //! Nothing in here trusts the client: the shape is checked, the document is measured (`limits.rs`) and validated
-//! (`validate.rs`), its variables are coerced (`coerce.rs`), and a panic costs this operation only. What is executed, and what
+//! (`validate.rs`), its lists are held against their bounds (`lists.rs`), its variables are coerced (`coerce.rs`), and a panic costs this operation only. What is executed, and what
 //! everything after reads, is the canonical operation (`canonical.rs`), and its answer is put into the form of the
 //! specification (`answer.rs`).
 
@@ -13,6 +13,7 @@ mod coerce;
 pub mod cost;
 mod lexer;
 pub mod limits;
+mod lists;
 mod literal;
 mod lower;
 mod merge;

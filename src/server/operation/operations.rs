@@ -20,8 +20,8 @@ use super::canonical::{self, Circumstances, Selection};
 use super::catalogue::Catalogue;
 use super::limits::{Limits, measure, within};
 use super::spelling::{Named, Spelled, spell};
-use super::validate::{fault_at, validate};
-use super::{coerce, cost, lower, parser};
+use super::validate::{ListBounds, fault_at, validate};
+use super::{coerce, cost, lists, lower, parser};
 use crate::server::multiplied;
 use crate::{domain, graphql::error::server_error};
 
@@ -112,6 +112,8 @@ struct Known {
     document: Document,
     /// For each operation, the variables that its form depends on.
     forms: Vec<Variability>,
+    /// For each operation, how long its variables may be that are lists.
+    bounds: Vec<ListBounds>,
 }
 
 /// The variables of one operation that its form depends on.
@@ -167,6 +169,7 @@ impl Operations {
         };
         let at = chosen(&known.document, operation_name).map_err(|error| vec![error])?;
         let operation = &known.document.operations[at];
+        lists::judge(&self.catalogue, operation, &known.bounds[at], &variables).map_err(|error| vec![error])?;
         let mut variables = coerce::variables(&self.catalogue, operation, variables)?;
         let decided = known.forms[at].decide(operation, &variables).map_err(|error| vec![error])?;
         let form = Form { document: known.id, operation: at, decided };
@@ -190,9 +193,9 @@ impl Operations {
     fn read(&self, text: &str) -> Result<Arc<Known>, Vec<ServerError>> {
         let document = parser::parse(text, &self.limits).map_err(|error| vec![error])?;
         measure(&document, &self.limits).map_err(|error| vec![error])?;
-        validate(&document, &self.catalogue)?;
+        let bounds = validate(&document, &self.catalogue)?;
         let forms = document.operations.iter().map(|operation| Variability::of(&document, operation)).collect();
-        let known = Arc::new(Known { id: self.next_id.fetch_add(1, Ordering::Relaxed), document, forms });
+        let known = Arc::new(Known { id: self.next_id.fetch_add(1, Ordering::Relaxed), document, forms, bounds });
         self.documents.insert(text.into(), known.clone());
         Ok(known)
     }

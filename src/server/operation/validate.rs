@@ -11,26 +11,30 @@ use async_graphql::{
     parser::types::{BaseType, OperationType, Type},
 };
 
-use super::ast::{Argument, Directive, Document, Field, Fragment, Literal, Operation, Selection};
+use super::ast::{Argument, Directive, Document, Field, Fragment, Literal, Operation, Selection, Variable};
 use super::catalogue::{Catalogue, InputInfo, TypeInfo};
+use super::lists::too_long;
 use super::{literal, merge};
 use crate::{domain, graphql::error::server_error};
 
 /// So many faults of one document are told; a client repairs them from the first on.
 const FAULTS_TOLD: usize = 20;
 
-/// Judges a document; every fault of it is told, up to a bound.
-pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<(), Vec<ServerError>> {
+/// For each variable that an operation declares, the most values of the list that it is: the smallest bound of its places.
+pub(super) type ListBounds = Vec<Option<usize>>;
+
+/// Judges a document; every fault of it is told, up to a bound. Says the bounds of the variables of each operation.
+pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<Vec<ListBounds>, Vec<ServerError>> {
     let fragments = document.fragments.iter().map(|fragment| (&fragment.name, fragment)).collect();
     let mut walk = Walk { catalogue, document, fragments, faults: Vec::new(), notes: Notes::default() };
-    walk.definitions();
+    let bounds = walk.definitions();
     if walk.faults.is_empty() {
         for operation in &document.operations {
             merge::operation(document, catalogue, operation, &mut walk.faults);
         }
     }
     if walk.faults.is_empty() {
-        return Ok(());
+        return Ok(bounds);
     }
     walk.faults.truncate(FAULTS_TOLD);
     Err(walk.faults)
@@ -58,6 +62,8 @@ pub(super) struct Use<'d> {
     pub(super) has_default: bool,
     /// Whether it is the one field of an input of which exactly one is given.
     pub(super) in_one_of: bool,
+    /// The most values of the list that stands there.
+    pub(super) bound: Option<usize>,
     /// The argument or the input field.
     pub(super) path: String,
 }
@@ -78,7 +84,7 @@ pub(super) struct Walk<'d> {
 }
 
 impl<'d> Walk<'d> {
-    fn definitions(&mut self) {
+    fn definitions(&mut self) -> Vec<ListBounds> {
         let document = self.document;
         let mut seen = HashSet::new();
         for fragment in &document.fragments {
@@ -93,10 +99,11 @@ impl<'d> Walk<'d> {
         }
         self.operation_names();
         let mut reached = HashSet::new();
+        let mut bounds = Vec::with_capacity(document.operations.len());
         for operation in &document.operations {
             self.operation(operation);
             let own = std::mem::take(&mut self.notes);
-            let mut used = HashSet::new();
+            let mut used = HashMap::new();
             let mut open: Vec<&Notes<'d>> = vec![&own];
             let mut spread = HashSet::new();
             while let Some(noted) = open.pop() {
@@ -104,14 +111,28 @@ impl<'d> Walk<'d> {
                 let fresh = noted.spreads.iter().filter(|name| spread.insert(**name));
                 open.extend(fresh.filter_map(|name| notes.get(name)));
             }
-            for variable in operation.variables.iter().filter(|variable| !used.contains(&variable.name)) {
-                self.faults.push(fault(format!("the variable ${} is not used", variable.name), variable.pos));
-            }
+            bounds.push(operation.variables.iter().map(|variable| self.list_bound(variable, &used)).collect());
             reached.extend(spread);
         }
         for fragment in document.fragments.iter().filter(|fragment| !reached.contains(&fragment.name)) {
             self.faults.push(fault(format!("the fragment {} is not used", fragment.name), fragment.pos));
         }
+        bounds
+    }
+
+    /// The bound of the places where a variable is used; what it holds where the request says nothing is within it.
+    fn list_bound(&mut self, variable: &'d Variable, used: &HashMap<&'d Name, Option<usize>>) -> Option<usize> {
+        let Some(bound) = used.get(&variable.name) else {
+            self.faults.push(fault(format!("the variable ${} is not used", variable.name), variable.pos));
+            return None;
+        };
+        if let (Some(Literal::List(items)), Some(bound)) = (variable.default.as_ref().map(|it| &it.node), *bound)
+            && items.len() > bound
+        {
+            let path = format!("variables.{}", variable.name);
+            self.faults.push(too_long(&path, items.len(), bound, variable.pos));
+        }
+        *bound
     }
 
     fn operation_names(&mut self) {
@@ -335,12 +356,13 @@ impl<'d> Walk<'d> {
     }
 
     /// Whether an operation declares what is used here, and of a type that serves.
-    fn variable_use(&mut self, operation: &'d Operation, place: &Use<'d>, used: &mut HashSet<&'d Name>) {
+    fn variable_use(&mut self, operation: &'d Operation, place: &Use<'d>, used: &mut HashMap<&'d Name, Option<usize>>) {
         let Some(variable) = operation.variables.iter().find(|variable| variable.name == *place.name) else {
             self.faults.push(fault(format!("the variable ${} is not declared", place.name), place.pos));
             return;
         };
-        used.insert(place.name);
+        let bound = used.entry(place.name).or_default();
+        *bound = [*bound, place.bound].into_iter().flatten().min();
         let Some(expected) = place.expected else { return };
         let has_value = variable.default.as_ref().is_some_and(|value| !matches!(value.node, Literal::Null));
         let serves = match variable.ty.nullable && !expected.nullable {
