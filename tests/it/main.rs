@@ -17,6 +17,7 @@ mod cli;
 mod comment;
 mod connections;
 mod correlate;
+mod cost;
 mod deadline;
 mod evidence;
 mod exactness;

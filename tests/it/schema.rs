@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use async_graphql::parser::parse_schema;
-use async_graphql::parser::types::{BaseType, TypeKind, TypeSystemDefinition};
-use watchfloor::server::operation::cost::LISTS;
+use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 
 #[test]
 fn the_committed_schema_is_the_one_that_is_served() {
@@ -69,30 +68,6 @@ fn every_word_of_the_schema_is_described() {
     }
     assert!(silent.is_empty(), "{} words without a description:\n{}", silent.len(), silent.join("\n"));
 }
-
-/// What the guard does not multiply, it admits: a list that comes without pages must have a length there.
-#[test]
-fn the_guard_knows_every_list_without_pages() {
-    let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
-    let mut unknown = Vec::new();
-    for definition in schema.definitions {
-        let TypeSystemDefinition::Type(definition) = definition else { continue };
-        let TypeKind::Object(object) = definition.node.kind else { continue };
-        for field in object.fields.into_iter().map(|field| field.node) {
-            let BaseType::List(of) = &field.ty.node.base else { continue };
-            let leaf = matches!(&of.base, BaseType::Named(name) if LEAVES.contains(&name.as_str()));
-            let sized = field.arguments.iter().any(|it| ["first", "ids"].contains(&it.node.name.node.as_str()));
-            let page = ["nodes", "edges"].contains(&field.name.node.as_str());
-            if !leaf && !sized && !page && !LISTS.iter().any(|(name, _)| *name == field.name.node.as_str()) {
-                unknown.push(format!("{}.{}", definition.node.name.node, field.name.node));
-            }
-        }
-    }
-    assert!(unknown.is_empty(), "give these a length in cost::LISTS: {unknown:?}");
-}
-
-/// Types that cost one field each.
-const LEAVES: [&str; 6] = ["String", "Int", "ID", "DateTime", "QueueField", "EntryKind"];
 
 /// Each mutation takes a key for a retry and a name, and says what became of both.
 #[test]

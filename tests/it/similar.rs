@@ -168,4 +168,5 @@ async fn a_page_of_incidents_is_compared_in_a_few_statements(database: TestDatab
     let whole = "{ incidents(first: 50) { nodes { similar { score incident { title alertCount } } } } }";
     let refusal = desk.refused(whole, json!({})).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some("query")), "{}", refusal.message);
+    assert!(refusal.message.contains("may hold 51"), "{}", refusal.message);
 }

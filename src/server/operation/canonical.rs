@@ -16,6 +16,7 @@ use async_graphql_value::{Value as Input, indexmap::IndexMap};
 
 use super::ast::{self, Directive, Document, Fragment, Literal, Operation};
 use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::cost::Rows;
 use super::limits::within;
 use super::literal::number;
 
@@ -51,6 +52,10 @@ pub struct Field {
     pub(super) pos: Pos,
     /// What is asked of it, if it is no leaf.
     pub(super) selection: Option<Arc<Selection>>,
+    /// What it costs by itself, of the dearest type of its group.
+    pub(super) own_cost: usize,
+    /// How often what is asked of it is in the answer.
+    pub(super) rows: Rows,
     /// Whether every group of its selection asks for it alike, so that it can be asked of the abstract type.
     pub(super) is_common: bool,
 }
@@ -147,7 +152,7 @@ impl<'d> Builder<'d, '_> {
         for (types, collected) in collected {
             let mut fields = Vec::with_capacity(collected.len());
             for (key, nodes) in collected {
-                let field = self.field(types[0], &nodes, common.contains(key))?;
+                let field = self.field(&types, &nodes, common.contains(key))?;
                 let below = field.selection.as_ref().map_or(0, |selection| selection.fields);
                 count = count.saturating_add(1).saturating_add(below);
                 fields.push(field);
@@ -236,13 +241,26 @@ impl<'d> Builder<'d, '_> {
         }
     }
 
-    fn field(&mut self, on: &TypeInfo, nodes: &[&'d ast::Field], is_common: bool) -> Result<Field, ServerError> {
-        let first = nodes[0];
+    /// A field as it is selected on each of some objects that are asked for the same.
+    fn field(&mut self, types: &[&TypeInfo], nodes: &[&'d ast::Field], is_common: bool) -> Result<Field, ServerError> {
+        let (first, on) = (nodes[0], types[0]);
         let Some(info) = self.catalogue.field(on, &first.name) else {
             let message = format!("the type {} has no field {}", on.name, first.name);
             return Err(ServerError::new(message, Some(first.pos)));
         };
-        let selection = match self.catalogue.base(&info.ty).filter(|ty| ty.is_composite()) {
+        let base = self.catalogue.base(&info.ty);
+        let others = types[1..].iter().filter_map(|on| Some(self.catalogue.field(on, &first.name)?.price));
+        let (own_cost, items) = others.fold((info.price.own, info.price.items), |(own, items), price| {
+            (price.own.max(own), price.items.max(items))
+        });
+        let is_list = matches!(info.ty.base, BaseType::List(_));
+        let rows = match base {
+            _ if is_list && on.is_connection() && matches!(first.name.as_str(), "nodes" | "edges") => Rows::Items,
+            Some(ty) if !is_list && ty.is_connection() => Rows::Page,
+            _ if is_list || items.is_some() => Rows::List(items.unwrap_or(1)),
+            _ => Rows::One,
+        };
+        let selection = match base.filter(|ty| ty.is_composite()) {
             Some(ty) => {
                 let sets: Vec<_> = nodes.iter().map(|node| &*node.selections).collect();
                 Some(self.selection(ty, &sets)?)
@@ -260,6 +278,8 @@ impl<'d> Builder<'d, '_> {
             arguments: info.arguments.iter().filter_map(argument).collect(),
             pos: first.pos,
             selection,
+            own_cost,
+            rows,
             is_common,
         })
     }

@@ -13,6 +13,7 @@ use async_graphql::{
     },
 };
 
+use super::cost::{Price, price};
 use crate::domain::{Error, Result};
 use crate::graphql::bounds;
 
@@ -90,6 +91,7 @@ pub(super) enum Kind {
 pub(super) struct FieldInfo {
     pub(super) ty: Type,
     pub(super) arguments: Vec<InputInfo>,
+    pub(super) price: Price,
 }
 
 /// An argument, or a field of an input.
@@ -133,6 +135,11 @@ impl TypeInfo {
 
     pub(super) fn is_custom_scalar(&self) -> bool {
         matches!(self.kind, Kind::Scalar) && !BUILT_IN_SCALARS.contains(&self.name.as_str())
+    }
+
+    /// Whether it is a page of a list, whose items are its `nodes` and `edges`.
+    pub(super) fn is_connection(&self) -> bool {
+        matches!(&self.kind, Kind::Object(fields) if fields.contains_key("pageInfo"))
     }
 
     /// Whether some object is of both types.
@@ -272,7 +279,8 @@ fn fields(of: &Name, definitions: impl Iterator<Item = FieldDefinition>) -> Hash
         let name = field.name.node;
         let place = |argument: &Name| format!("{of}.{name}({argument})");
         let arguments = inputs(field.arguments.into_iter().map(|argument| argument.node), place);
-        (name, FieldInfo { ty: field.ty.node, arguments })
+        let price = price(of, &name);
+        (name, FieldInfo { ty: field.ty.node, arguments, price })
     };
     definitions.map(info).collect()
 }

@@ -1,51 +1,130 @@
 //! How many fields an answer may hold, pages multiplied, before anything is executed.
+//!
+//! A field's price is its type's: `Facets.status` is a list, `Incident.status` a word. The canonical operation knows the types
+//! of each of its fields, and has their prices from the table below; pages are as long as their arguments say.
 
 use async_graphql::{Value, Variables};
 use async_graphql_value::Value as Input;
 
 use super::canonical::{Field, Selection};
 
-/// How long the lists are taken to be that come without pages, by the name of the field. A few times what a busy desk has, far
-/// below what the product allows, so that neither many rows of long lists pass nor the page of an ordinary incident fails.
-pub const LISTS: [(&str, usize); 25] = [
-    ("added", 5),
-    ("addedTags", 5),
-    ("alerts", 10),
-    ("attachments", 5),
-    ("byOwner", 50),
-    ("bySeverity", 4),
-    ("byStatus", 2),
-    ("correlations", 10),
-    ("entities", 10),
-    ("entries", 2),
-    ("groups", 20),
-    ("history", 5),
-    ("members", 20),
-    ("orderBy", 1),
-    ("owner", 1),
-    ("ownerChanges", 5),
-    ("product", 20),
-    ("refusals", 2),
-    ("removed", 5),
-    ("severity", 4),
-    ("sharedEntities", 5),
-    ("status", 4),
-    ("tags", 5),
-    ("users", 100),
-    ("views", 50),
+/// What a field costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// The field itself, in fields: 1 unless it takes more work than others.
+    pub own: usize,
+    /// How long its list is taken to be where no argument says it; none of a field that is no list.
+    pub items: Option<usize>,
+}
+
+const fn list(items: usize) -> Price {
+    Price { own: 1, items: Some(items) }
+}
+
+const fn dear(own: usize) -> Price {
+    Price { own, items: None }
+}
+
+/// The fields that are lists without pages, and those that take more work than others, by `Type.field` in the order of the
+/// names.
+///
+/// A list is taken to be a few times as long as a busy desk has it, far below what the product allows, so that neither many
+/// rows of long lists pass nor the page of an ordinary incident fails. Dear is what renders Markdown, folds a log, gives a
+/// text of any length or the rows of a bookmark, counts what is unread over a whole queue, or looks at up to a hundred entities,
+/// under a millisecond each time on an ordinary incident.
+pub const PRICES: [(&str, Price); 71] = [
+    ("Alert.entities", list(10)),
+    ("Alert.fullTitle", dear(250)),
+    ("Alert.techniques", list(3)),
+    ("AlertsChangedEntry.alerts", list(10)),
+    ("AlertsLinkedEntry.alertIds", list(10)),
+    ("AlertsLinkedEntry.movedFrom", list(2)),
+    ("AlertsUnlinkedEntry.alertIds", list(10)),
+    ("Bookmark.entities", list(10)),
+    ("Bookmark.rows", dear(250)),
+    ("Change.entries", list(2)),
+    ("Comment.attachments", list(5)),
+    ("Comment.history", list(5)),
+    ("Comment.html", dear(20)),
+    ("CommentAsOf.html", dear(20)),
+    ("Correlation.sharedEntities", list(5)),
+    ("DeleteIncidentPayload.alerts", list(10)),
+    ("EntityGroup.entities", list(10)),
+    ("EntityGroupAsOf.entities", list(10)),
+    ("Facets.owner", list(50)),
+    ("Facets.product", list(20)),
+    ("Facets.severity", list(4)),
+    ("Facets.status", list(4)),
+    ("Facets.tags", list(50)),
+    ("Group.members", list(20)),
+    ("Incident.attachments", list(5)),
+    ("Incident.entities", list(10)),
+    ("Incident.fullTitle", dear(250)),
+    ("Incident.products", list(2)),
+    ("Incident.providers", list(2)),
+    ("Incident.similar", Price { own: 1_000, items: Some(5) }),
+    ("Incident.tags", list(5)),
+    ("IncidentAsOf.entities", list(10)),
+    ("IncidentAsOf.fullTitle", dear(250)),
+    ("IncidentAsOf.products", list(2)),
+    ("IncidentAsOf.providers", list(2)),
+    ("IncidentAsOf.tags", list(5)),
+    ("IncidentPayload.alerts", list(10)),
+    ("IngestPayload.alerts", list(10)),
+    ("IngestPayload.correlations", list(10)),
+    ("MergeOutcome.addedTags", list(5)),
+    ("MergeOutcome.ownerChanges", list(5)),
+    ("MergeOutcome.products", list(2)),
+    ("MergeOutcome.tags", list(5)),
+    ("MergePayload.alerts", list(10)),
+    ("MergePreview.refusals", list(2)),
+    ("Query.assigneeSuggestions", list(10)),
+    ("Query.groups", list(20)),
+    ("Query.incidentAsOf", dear(1_000)),
+    ("Query.nodes", list(100)),
+    // As many as its argument says, one level further down.
+    ("Query.tagSuggestions", list(10)),
+    ("Query.users", list(100)),
+    ("Query.views", list(50)),
+    ("QueueRow.products", list(2)),
+    ("QueueRow.providers", list(2)),
+    ("QueueRow.tags", list(5)),
+    ("QueueSummary.byOwner", list(50)),
+    ("QueueSummary.bySeverity", list(4)),
+    ("QueueSummary.byStatus", list(2)),
+    ("QueueUpdated.changedFields", list(2)),
+    ("ReportEntitiesDelta.added", list(5)),
+    ("ReportEntitiesDelta.removed", list(5)),
+    ("ReportTechniquesDelta.after", list(3)),
+    ("ReportTechniquesDelta.before", list(3)),
+    ("SavedView.orderBy", list(1)),
+    ("SavedView.unreadCount", dear(250)),
+    ("SimilarIncident.sharedEntities", list(5)),
+    ("SplitIncidentPayload.alerts", list(10)),
+    ("TagSuggestions.tags", list(1)),
+    ("TagsEntry.added", list(5)),
+    ("TagsEntry.removed", list(5)),
+    ("Viewer.groups", list(20)),
 ];
 
-/// Fields that take more work than others, and how many others: Markdown is rendered, a log is folded, the rows of a bookmark
-/// are long, what is unread is counted over a whole queue; similar incidents take a look at up to a hundred entities, under a
-/// millisecond each time on an ordinary incident.
-const DEAR: [(&str, usize); 6] = [
-    ("fullTitle", 250),
-    ("html", 20),
-    ("incidentAsOf", 1_000),
-    ("rows", 250),
-    ("similar", 1_000),
-    ("unreadCount", 250),
-];
+/// The price of a field: that of the table, or 1 for each value.
+pub fn price(of: &str, field: &str) -> Price {
+    let is_it = |place: &str| place.split_once('.') == Some((of, field));
+    PRICES.iter().find(|(place, _)| is_it(place)).map_or(Price { own: 1, items: None }, |(_, price)| *price)
+}
+
+/// How often what is asked of a field is in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Once.
+    One,
+    /// For each item of a list: so many where no argument says it.
+    List(usize),
+    /// Once, and its `nodes` and `edges` are as many as its arguments say.
+    Page,
+    /// For each item of the page that it belongs to.
+    Items,
+}
 
 /// The arguments that say how many things a field answers with.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
@@ -53,10 +132,7 @@ const SIZES: [&str; 3] = ["first", "last", "ids"];
 /// Fields that the answer to a selection may hold. A thing is of one type: of what is asked for on several, the dearest is what
 /// it costs.
 pub(super) fn cost(selection: &Selection, variables: &Variables, page_rows: usize) -> usize {
-    let of_group = |fields: &[Field]| {
-        fields.iter().fold(0_usize, |sum, field| sum.saturating_add(of_field(field, variables, page_rows)))
-    };
-    selection.groups.iter().map(|group| of_group(&group.fields)).max().unwrap_or_default()
+    Reckoning { variables, page_rows }.selection(selection, page_rows)
 }
 
 /// Whether the cost depends on the variables.
@@ -75,22 +151,34 @@ fn has_variable(value: &Input) -> bool {
     }
 }
 
-fn of_field(field: &Field, variables: &Variables, page_rows: usize) -> usize {
-    let children = field.selection.as_deref().map_or(0, |selection| cost(selection, variables, page_rows));
-    let own = DEAR.iter().find(|(dear, _)| field.name == *dear).map_or(1, |(_, cost)| *cost);
-    children.saturating_mul(rows(field, variables, page_rows)).saturating_add(own)
+struct Reckoning<'v> {
+    variables: &'v Variables,
+    /// How many rows a page has that says no size.
+    page_rows: usize,
 }
 
-fn rows(field: &Field, variables: &Variables, page_rows: usize) -> usize {
-    let Some(selection) = &field.selection else { return 1 };
-    if let Some(rows) = SIZES.iter().filter_map(|name| size(field.argument(name)?, variables)).max() {
-        return rows.max(1);
+impl Reckoning<'_> {
+    /// What a selection costs of which the items of a page, if it is one, are `page` many.
+    fn selection(&self, selection: &Selection, page: usize) -> usize {
+        let of_group =
+            |fields: &[Field]| fields.iter().fold(0_usize, |sum, field| sum.saturating_add(self.field(field, page)));
+        selection.groups.iter().map(|group| of_group(&group.fields)).max().unwrap_or_default()
     }
-    let is_rows = |field: &Field| matches!(field.name.as_str(), "nodes" | "edges") && field.arguments.is_empty();
-    if selection.groups.iter().any(|group| group.fields.iter().any(is_rows)) {
-        return page_rows;
+
+    fn field(&self, field: &Field, page: usize) -> usize {
+        let size = || SIZES.iter().filter_map(|name| size(field.argument(name)?, self.variables)).max();
+        let (rows, page) = match field.rows {
+            Rows::One => (size().unwrap_or(1), self.page_rows),
+            Rows::List(items) => (size().unwrap_or(items), self.page_rows),
+            Rows::Page => (1, size().unwrap_or(self.page_rows)),
+            Rows::Items => (page, self.page_rows),
+        };
+        let each = match &field.selection {
+            Some(selection) => self.selection(selection, page.max(1)),
+            None => usize::from(matches!(field.rows, Rows::List(_))),
+        };
+        each.saturating_mul(rows.max(1)).saturating_add(field.own_cost)
     }
-    LISTS.iter().find(|(list, _)| field.name == *list).map_or(1, |(_, length)| *length)
 }
 
 /// The number that an argument gives, or how many things it lists.

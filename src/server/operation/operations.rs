@@ -18,7 +18,7 @@ use moka::sync::Cache;
 use super::ast::{Document, Literal, Operation, Selection as Written};
 use super::canonical::{self, Circumstances, Selection};
 use super::catalogue::Catalogue;
-use super::limits::{Limits, measure, within};
+use super::limits::{Limits, measure};
 use super::spelling::{Named, Spelled, spell};
 use super::validate::{ListBounds, fault_at, validate};
 use super::{coerce, cost, lists, lower, parser};
@@ -184,7 +184,7 @@ impl Operations {
         let uses = canonical.uses.iter().map(|(name, uses)| (name, *uses));
         multiplied::judge(uses, &variables).map_err(|error| vec![server_error(error)])?;
         let cost = canonical.cost(&variables, self.limits.page_rows);
-        within("fields in the answer", cost, self.limits.cost).map_err(|error| vec![error])?;
+        within_cost(cost, self.limits.cost).map_err(|error| vec![error])?;
         let position = canonical.position.as_ref().map(|given| value(given, &variables));
         variables.retain(|name, _| canonical.uses.iter().any(|(used, _)| used == name));
         Ok(Prepared { canonical, variables, position, cost })
@@ -242,6 +242,17 @@ impl Operations {
         };
         (root, Some(given))
     }
+}
+
+fn within_cost(cost: usize, bound: usize) -> Result<(), ServerError> {
+    if cost <= bound {
+        return Ok(());
+    }
+    let message = format!(
+        "the answer to this document may hold {cost} fields, pages multiplied, and the bound is {bound}: ask for smaller \
+         pages, or for fewer fields"
+    );
+    Err(server_error(domain::Error::limit("query", message, bound)))
 }
 
 fn nullable_string() -> Type {
