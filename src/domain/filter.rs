@@ -409,6 +409,13 @@ impl IncidentFilter {
         texts
     }
 
+    /// How many entities it names, at all depths.
+    pub fn entity_count(&self) -> usize {
+        let mut entities = 0;
+        self.visit(&mut |f| entities += f.entity.as_ref().map_or(0, Vec::len));
+        entities
+    }
+
     pub(super) fn any(&self, meets: &impl Fn(&Self) -> bool) -> bool {
         meets(self) || self.children().any(|child| child.any(meets))
     }

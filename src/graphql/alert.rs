@@ -10,6 +10,7 @@ use super::connection::{PageArgs, cut, wider};
 use super::context::{AlertCount, AlertsAtEnd, RawOf, View};
 use super::incident::Incident;
 use super::queue::Classification;
+use super::searches::Search;
 use crate::domain::alert::{Alert as DomainAlert, AlertStatus};
 use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};
 use crate::domain::incident::Severity;
@@ -209,7 +210,10 @@ impl AlertConnectionFields {
     async fn total_count(&self) -> Result<u64> {
         match of_one_incident(&self.filter) {
             Some(incident) => Ok(self.view.load(AlertCount(incident)).await?.unwrap_or(0)),
-            None => self.view.reader().await?.alert_count(&self.filter).await,
+            None => {
+                self.view.searches().spend(Search::Count, &self.filter)?;
+                self.view.reader().await?.alert_count(&self.filter).await
+            }
         }
     }
 }
@@ -233,6 +237,9 @@ pub async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Result<Al
         (Some(incident), Some(end)) => view.load(AlertsAtEnd(incident, wider(end))).await?.unwrap_or_default(),
         _ => {
             let newest_first = filter.incident.is_none();
+            if of_one_incident(&filter).is_none() {
+                view.searches().spend(Search::Page, &filter)?;
+            }
             view.reader().await?.alerts_page(&filter, wider(span), newest_first).await?
         }
     };

@@ -64,7 +64,8 @@ pub struct View {
 #[derive(Default)]
 struct Shared {
     snapshot: OnceCell<Snapshot>,
-    searches: Searches,
+    /// Those of the whole request, which may have several views.
+    searches: Arc<Searches>,
 }
 
 struct Snapshot {
@@ -146,7 +147,9 @@ impl View {
 
     /// A view of its own: for the answer of a mutation, which must show what it just did.
     pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
-        Ok(Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?))
+        let searches = Self::of_request(ctx)?.shared.searches.clone();
+        let view = Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
+        Ok(Self { shared: Arc::new(Shared { searches, ..Shared::default() }), ..view })
     }
 
     /// Who looks.
@@ -154,7 +157,7 @@ impl View {
         &self.viewer
     }
 
-    /// What was searched for through it.
+    /// What its request has searched for.
     pub fn searches(&self) -> &Searches {
         &self.shared.searches
     }

@@ -409,7 +409,8 @@ pub async fn queue(
             return Err(Error::invalid(path, "this cursor is of another filter or order"));
         }
     }
-    view.searches().spend(Search::Page, &request.filter)?;
+    let search = if request.is_indexed() { Search::Page } else { Search::SortedPage };
+    view.searches().spend(search, &request.filter)?;
     let found = view.reader().await?.queue_page(&request).await?;
     let (before, after) = ends_of(found.more);
     let fields = IncidentConnectionFields { view: view.clone(), filter };

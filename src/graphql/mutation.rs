@@ -9,11 +9,13 @@ use super::context::{View, app, command, now, viewer};
 use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use super::payload::*;
+use super::searches::Search;
 use super::view::{
     CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
     UpdateViewInput, ViewPayload, VisitViewInput, view_id,
 };
 use crate::app::alert::Ingest;
+use crate::app::bulk::BulkTarget;
 use crate::app::idempotency::Did;
 use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
@@ -415,6 +417,11 @@ impl Mutation {
         let started = async {
             let (app, command) = (app(ctx)?, command(ctx, &call)?);
             let (target, edit) = input.read(viewer(ctx)?)?;
+            if let BulkTarget::Queue(filter) = &target {
+                let searches = View::of_request(ctx)?.searches();
+                let counted = searches.look_for(&**filter).and_then(|()| searches.spend(Search::Count, &**filter));
+                counted.map_err(|error| error.below("target"))?;
+            }
             match dry_run {
                 true => Ok((app.count_bulk(&command, &target, edit).await?, None)),
                 false => {

@@ -279,8 +279,9 @@ impl Query {
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<AlertConnection>> {
         let view = View::of_request(ctx)?;
-        view.searches().look_for_texts(usize::from(filter.text.is_some()))?;
-        super::alert::page(view, filter.read()?, PageArgs { first, after, last, before }).await.map(Some)
+        let filter = filter.read()?;
+        view.searches().look_for(&filter)?;
+        super::alert::page(view, filter, PageArgs { first, after, last, before }).await.map(Some)
     }
 
     /// One alert, by global id. `NOT_FOUND` where there is none.

@@ -1,5 +1,7 @@
 //! Saved views: a queue under a name, with a link that stays and what is unread in it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use async_graphql::{Context, ID, InputObject, Json, MaybeUndefined, Object, SimpleObject};
 use serde_json::Value;
 
@@ -9,6 +11,7 @@ use super::context::{View, VisitOf};
 use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::IncidentConnection;
 use super::input::{Call, given, said};
+use super::searches::Search;
 use crate::app::idempotency::Did;
 use crate::domain::filter::{
     IncidentFilter, IncidentOrder as DomainOrder, IncidentOrderField, OrderDirection, QueueFilter,
@@ -35,16 +38,22 @@ impl From<DomainOrder> for IncidentOrder {
 pub struct SavedView {
     view: View,
     saved: Box<DomainView>,
+    /// Whether what its filter looks for is counted.
+    counted: AtomicBool,
 }
 
 impl SavedView {
     /// A saved view read through a view of the desk.
     pub fn new(view: View, saved: DomainView) -> Self {
-        Self { view, saved: Box::new(saved) }
+        Self { view, saved: Box::new(saved), counted: AtomicBool::new(false) }
     }
 
-    /// Its filter as the viewer means it.
+    /// Its filter as the viewer means it. Its texts count as those that a request writes, once.
     fn queue(&self) -> Result<QueueFilter> {
+        if !self.counted.load(Ordering::Relaxed) {
+            self.view.searches().look_for(&self.saved.filter)?;
+            self.counted.store(true, Ordering::Relaxed);
+        }
         QueueFilter::resolve(&self.saved.filter, self.view.viewer())
     }
 
@@ -113,7 +122,9 @@ impl SavedView {
 
     /// How many incidents of its queue have changed since the caller's last visit, exactly; all of them before the first.
     async fn unread_count(&self) -> Result<u64> {
-        let (queue, reader) = (self.queue()?, self.view.reader().await?);
+        let queue = self.queue()?;
+        self.view.searches().spend(Search::Count, &queue)?;
+        let reader = self.view.reader().await?;
         match self.last_visit().await? {
             Some(visit) => reader.unread_count(&queue, visit.offset).await,
             None => reader.queue_count(&queue).await,

@@ -127,6 +127,12 @@ pub struct Page {
 }
 
 impl PageRequest {
+    /// Whether an index has the rows in this order, so that a page is read without the rest: each single key has one, and after
+    /// a number nothing is left to decide.
+    pub fn is_indexed(&self) -> bool {
+        self.order.len() <= 1 || self.order.first().is_some_and(|order| order.field == IncidentOrderField::Number)
+    }
+
     /// Which order and filter its cursors belong to.
     fn queue(&self) -> String {
         let mut hash = Sha256::new();

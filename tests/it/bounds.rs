@@ -17,6 +17,8 @@ each_database!(
     a_stream_beyond_the_budget_is_refused_until_another_ends,
     a_text_reaches_its_stream_wherever_it_stands,
     a_request_searches_the_database_so_often_and_no_more,
+    orders_without_an_index_and_entities_cost_searches,
+    a_filter_counts_wherever_a_request_takes_it_from,
 );
 
 const QUEUE: &str = "query($f: [IncidentFilterInput!]) { incidents(filter: { or: $f }) { totalCount } }";
@@ -184,7 +186,6 @@ async fn a_text_reaches_its_stream_wherever_it_stands(database: TestDatabase) {
 async fn a_request_searches_the_database_so_often_and_no_more(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     desk.incident("one").await;
-    let aliases = |count: usize, field: &str| (0..count).map(|n| format!("a{n}: {field} ")).collect::<String>();
     let counts = |count: usize| format!("{{ {} }}", aliases(count, "incidents { totalCount }"));
     desk.data(&counts(30), json!({})).await;
     let facets = "incidents { totalCount facets { status { count } severity { count } owner { count } tags { count }
@@ -201,6 +202,88 @@ async fn a_request_searches_the_database_so_often_and_no_more(database: TestData
     assert!(refusal.message.contains("this one for 21"), "{}", refusal.message);
     let twice = "query($f: IncidentFilterInput) { a: incidents(filter: $f) { totalCount } b: queueSummary(filter: $f) { open } }";
     assert_eq!(desk.refused(twice, json!({ "f": { "or": texts(11) } })).await.code, "LIMIT", "each alias by itself");
+}
+
+/// A field many times, each under a name of its own.
+fn aliases(count: usize, field: &str) -> String {
+    (0..count).map(|n| format!("a{n}: {field} ")).collect()
+}
+
+async fn orders_without_an_index_and_entities_cost_searches(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.incident("one").await;
+    let ordered = |count: usize, keys: &str| {
+        let field = format!("incidents(orderBy: [{keys}]) {{ totalCount facets {{ status {{ count }} }} }}");
+        format!("{{ {} }}", aliases(count, &field))
+    };
+    // A page, a count and a facet are four searches, or five where the page has to be put into order.
+    for keys in ["{ field: SEVERITY }", "{ field: NUMBER }, { field: TITLE }"] {
+        desk.data(&ordered(25, keys), json!({})).await;
+    }
+    let keys = "{ field: SEVERITY }, { field: UPDATED_AT }";
+    desk.data(&ordered(20, keys), json!({})).await;
+    let refusal = desk.refused(&ordered(21, keys), json!({})).await;
+    assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 100 })), "{}", refusal.message);
+
+    let entities = |count: usize| (0..count).map(|n| json!({ "value": format!("10.0.0.{n}") })).collect::<Vec<_>>();
+    for (root, input, filter) in [
+        ("incidents", "IncidentFilterInput", json!({ "not": { "entity": entities(26) } })),
+        ("alerts", "AlertFilterInput", json!({ "entity": entities(26) })),
+    ] {
+        let query = |count: usize| {
+            let field = format!("{root}(filter: $f) {{ totalCount }}");
+            format!("query($f: {input}!) {{ {} }}", aliases(count, &field))
+        };
+        // A page and a count, each with two times 25 entities begun.
+        desk.data(&query(16), json!({ "f": filter })).await;
+        let refusal = desk.refused(&query(17), json!({ "f": filter })).await;
+        assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 100 })), "{}", refusal.message);
+    }
+    desk.data(&format!("{{ {} }}", aliases(30, "alerts { totalCount }")), json!({})).await;
+}
+
+async fn a_filter_counts_wherever_a_request_takes_it_from(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.incident("one").await;
+    let texts =
+        |count: usize| json!({ "or": (0..count).map(|n| json!({ "text": format!("one{n}") })).collect::<Vec<_>>() });
+    let view = desk.act("createView", json!({ "name": "mine", "filter": texts(11) })).await["view"]["id"].take();
+    let view = view.as_str().expect("an id");
+    let seen = "view(slug: \"mine\") { unreadCount incidents { totalCount } }";
+    let refused =
+        |refusal: crate::support::desk::Refusal| (refusal.code, refusal.path.unwrap_or_default(), refusal.now);
+    let limit = |path: &str| ("LIMIT".to_owned(), path.to_owned(), json!({ "limit": 20 }));
+    desk.data(&format!("{{ {seen} }}"), json!({})).await;
+    let twice = format!("{{ {} }}", aliases(2, seen));
+    assert_eq!(refused(desk.refused(&twice, json!({})).await), limit("filter"));
+    let beside = format!("query($f: IncidentFilterInput) {{ {seen} incidents(filter: $f) {{ totalCount }} }}");
+    desk.data(&beside, json!({ "f": texts(9) })).await;
+    assert_eq!(refused(desk.refused(&beside, json!({ "f": texts(10) })).await), limit("filter"));
+
+    // Mutations too, though each answer is read by itself.
+    let visit = format!("visitView(input: {{ viewId: \"{view}\" }}) {{ view {{ incidents {{ totalCount }} }} }}");
+    desk.data(&format!("mutation {{ {visit} }}"), json!({})).await;
+    assert_eq!(
+        refused(desk.refused(&format!("mutation {{ {} }}", aliases(2, &visit)), json!({})).await),
+        limit("filter")
+    );
+    let job =
+        "bulkUpdateIncidents(input: { target: { filter: $f }, edit: { severity: HIGH }, dryRun: true }) { total }";
+    let jobs = |count: usize| format!("mutation($f: IncidentFilterInput!) {{ {} }}", aliases(count, job));
+    desk.data(&jobs(1), json!({ "f": texts(20) })).await;
+    assert_eq!(refused(desk.refused(&jobs(1), json!({ "f": texts(21) })).await), limit("input.target.filter"));
+    assert_eq!(refused(desk.refused(&jobs(2), json!({ "f": texts(11) })).await), limit("input.target.filter"));
+    let stream = "subscription($f: IncidentFilterInput!) { incidentQueue(filter: $f) { __typename } }";
+    let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replace("http", "ws"))).await;
+    let payload = json!({ "query": stream, "variables": { "f": texts(21) } });
+    socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
+    assert_eq!(socket.json().await["payload"][0]["extensions"]["code"], "LIMIT");
+
+    let views = format!("{{ {} }}", aliases(30, "view(slug: \"all\") { unreadCount incidents { totalCount } }"));
+    desk.act("createView", json!({ "name": "all" })).await;
+    desk.data(&views, json!({})).await;
+    let views = views.replace("totalCount", "totalCount facets { status { count } }");
+    assert_eq!(desk.refused(&views, json!({})).await.now, json!({ "limit": 100 }));
 }
 
 /// More values than a request may hold.
