@@ -1,13 +1,17 @@
 //! Users, groups, owners and actors.
 
-use async_graphql::{Enum, ID, Object, SimpleObject};
+use async_graphql::{Enum, ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
 
+use super::call::Call;
+use super::connection::read_id;
 use super::context::View;
 use super::view::SavedView;
+use crate::app::incident::OwnerChoice;
 use crate::domain::account::{
-    ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, SuggestionReason, User as DomainUser,
+    Actor as DomainActor, ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, SuggestionReason,
+    User as DomainUser,
 };
-use crate::domain::{Instant, Result};
+use crate::domain::{Error, GroupId, Instant, Result, UserId};
 use crate::storage::AssigneeSuggestion as Suggestion;
 
 /// Whether an owner is a user or a group.
@@ -205,5 +209,89 @@ pub struct AssigneeSuggestion {
 impl From<Suggestion> for AssigneeSuggestion {
     fn from(suggestion: Suggestion) -> Self {
         Self { owner: suggestion.owner.into(), reason: suggestion.reason }
+    }
+}
+
+/// An owner: exactly one of a user, a group, or the caller.
+#[derive(Clone, Debug, OneofObject)]
+pub enum OwnerInput {
+    /// A user, by global id.
+    User(ID),
+    /// A group, by global id.
+    Group(ID),
+    /// The caller. The value must be true.
+    Me(bool),
+}
+
+impl OwnerInput {
+    /// The owner, as commands take it.
+    pub fn read(&self) -> Result<OwnerChoice> {
+        match self {
+            Self::User(id) => {
+                Ok(OwnerChoice::Id(OwnerId::User(read_id("owner.user", id, UserId::WORD, UserId::parse)?)))
+            }
+            Self::Group(id) => {
+                Ok(OwnerChoice::Id(OwnerId::Group(read_id("owner.group", id, GroupId::WORD, GroupId::parse)?)))
+            }
+            Self::Me(true) => Ok(OwnerChoice::Me),
+            Self::Me(false) => Err(Error::invalid("owner.me", "me is true, or another owner is named")),
+        }
+    }
+}
+
+/// An owner, the caller among them, by its id.
+pub fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
+    Ok(match owner.read()? {
+        OwnerChoice::Me => OwnerId::User(caller.user.id),
+        OwnerChoice::Id(id) => id,
+    })
+}
+
+/// A user to make or change.
+#[derive(Debug, InputObject)]
+pub struct UpsertUserInput {
+    /// The account id: the key, compared without case.
+    pub account: String,
+    /// The display name; the account for a new user where none is given.
+    pub name: Option<String>,
+    /// A mail address; null clears it.
+    pub email: MaybeUndefined<String>,
+    /// What it may do; a new user is a responder where none is given.
+    pub role: Option<Role>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+/// A group to make or change.
+#[derive(Debug, InputObject)]
+pub struct UpsertGroupInput {
+    /// The account id: the key, compared without case.
+    pub account: String,
+    /// The display name; the account for a new group where none is given.
+    pub name: Option<String>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+/// Users to add to a group, or to take out of it.
+#[derive(Debug, InputObject)]
+pub struct GroupMembersInput {
+    /// The group, by global id.
+    pub group_id: ID,
+    /// The users, by global id; at most 1,000.
+    pub users: Vec<ID>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+impl GroupMembersInput {
+    /// The group and the users.
+    pub fn read(&self) -> Result<(GroupId, Vec<UserId>)> {
+        let group = read_id("groupId", &self.group_id, GroupId::WORD, GroupId::parse)?;
+        let users = self.users.iter().map(|id| read_id("users", id, UserId::WORD, UserId::parse));
+        Ok((group, users.collect::<Result<_>>()?))
     }
 }

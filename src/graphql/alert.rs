@@ -3,19 +3,26 @@
 use std::borrow::Cow;
 
 use async_graphql::connection::{Connection, Edge, EmptyFields};
-use async_graphql::{ID, Object, SimpleObject};
+use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
 
-use super::account::Owner;
-use super::connection::{PageArgs, cut, wider};
+use super::account::{Owner, OwnerInput};
+use super::call::{Call, Known, maybe};
+use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::{AlertCount, AlertsAtEnd, RawOf, View};
+use super::correlation::CorrelateInput;
 use super::incident::Incident;
+use super::input::incident_id;
 use super::queue::Classification;
 use super::searches::Search;
-use crate::domain::alert::{Alert as DomainAlert, AlertStatus};
+use super::tag::TagInput;
+use crate::app::alert::{AlertEdit, Into as Target};
+use crate::domain::alert::{Alert as DomainAlert, AlertDraft, AlertStatus, Report};
+use crate::domain::classification::Classification as DomainClassification;
 use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};
 use crate::domain::incident::Severity;
+use crate::domain::instant::past;
 use crate::domain::title::{Shown, may_go_on};
-use crate::domain::{AlertId, Error, Instant, Result};
+use crate::domain::{AlertId, Error, Instant, Result, text};
 use crate::storage::{AlertFilter, IncidentEntity as Held};
 
 /// An entity as one alert names it; with a verdict it is evidence.
@@ -268,4 +275,177 @@ pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
     let found = view.reader().await?.alerts_to_show(&[id]).await?.pop();
     let alert = found.ok_or_else(|| Error::not_found("alert", id).at("id"))?;
     Ok(Alert::new(view.clone(), alert))
+}
+
+/// Reads ids of alerts.
+pub fn alert_ids(path: &str, ids: &[ID]) -> Result<Vec<AlertId>> {
+    ids.iter().map(|id| read_id(path, id, AlertId::WORD, AlertId::parse)).collect()
+}
+
+/// An entity that an alert names.
+#[derive(Debug, InputObject)]
+pub struct EntityInput {
+    /// What kind of thing.
+    kind: EntityKind,
+    /// Its name, address or path: at most 4,096 characters.
+    value: String,
+    /// What is thought of it.
+    verdict: Option<Verdict>,
+}
+
+impl EntityInput {
+    /// The entity.
+    pub fn read(&self, path: &str) -> Result<DomainEntity> {
+        DomainEntity::parse(path, self.kind, &self.value, self.verdict)
+    }
+}
+
+/// An alert as its provider reports it.
+#[derive(Debug, InputObject)]
+pub struct AlertInput {
+    /// Who detects. With `providerAlertId` it is the key: the same again is an update of the same alert.
+    provider: String,
+    /// The provider's own id of it.
+    provider_alert_id: String,
+    /// The product's name, as queues show it.
+    product: Option<String>,
+    /// What was seen, in a line.
+    title: String,
+    /// What was seen, in words: at most 30,000 characters.
+    description: Option<String>,
+    /// How bad.
+    #[graphql(default_with = "Severity::Medium")]
+    severity: Severity,
+    /// Its status at the provider. Said again unchanged it undoes nothing that an analyst did since.
+    status: Option<AlertStatus>,
+    /// Its classification at the provider; one that is set already stays.
+    classification: Option<DomainClassification>,
+    /// The stage of an attack, often a MITRE ATT&CK tactic.
+    category: Option<String>,
+    /// MITRE ATT&CK techniques, at most 50.
+    #[graphql(default)]
+    techniques: Vec<String>,
+    /// When the activity began: at most 5 minutes in the future.
+    first_activity_at: Option<Instant>,
+    /// When the activity ended: at most 5 minutes in the future.
+    last_activity_at: Option<Instant>,
+    /// The things it names, at most 500.
+    #[graphql(default)]
+    entities: Vec<EntityInput>,
+    /// The provider's raw payload: kept and given back byte for byte.
+    raw: Option<String>,
+}
+
+impl AlertInput {
+    /// The alert as ingest takes it, at this time of the desk.
+    pub fn read(self, now: Instant) -> Result<AlertDraft> {
+        let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
+        let report = Report {
+            provider: self.provider,
+            provider_alert_id: self.provider_alert_id,
+            product: self.product,
+            title: self.title,
+            description: self.description,
+            severity: self.severity,
+            category: self.category,
+            techniques: self.techniques,
+            first_activity_at: self.first_activity_at.map(|at| past("firstActivityAt", at, now)).transpose()?,
+            last_activity_at: self.last_activity_at.map(|at| past("lastActivityAt", at, now)).transpose()?,
+            entities: entities.collect::<Result<_>>()?,
+        };
+        if let Some(raw) = &self.raw {
+            text::refuse_nul("raw", raw)?;
+        }
+        Ok(AlertDraft {
+            report: report.checked()?,
+            status: self.status,
+            classification: self.classification,
+            raw: self.raw,
+        })
+    }
+}
+
+/// Where ingested alerts go: exactly one.
+#[derive(Debug, OneofObject)]
+pub enum IngestTarget {
+    /// Into this incident, by global id.
+    Incident(ID),
+    /// Into a new incident, made from those that no incident holds. The value must be true.
+    NewIncident(bool),
+    /// Each that no incident holds into the open incident that it belongs to, or into a new one.
+    Correlate(CorrelateInput),
+}
+
+/// Reads where ingested alerts go; nowhere where nothing is said.
+pub fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
+    match target {
+        None => Ok(Target::Nowhere),
+        Some(IngestTarget::Incident(id)) => Ok(Target::Incident(incident_id("into.incident", id)?)),
+        Some(IngestTarget::NewIncident(true)) => Ok(Target::NewIncident),
+        Some(IngestTarget::Correlate(how)) => Ok(Target::Correlate(how.read()?)),
+        Some(IngestTarget::NewIncident(false)) => {
+            Err(Error::invalid("into.newIncident", "newIncident is true, or an incident is named"))
+        }
+    }
+}
+
+/// One alert to take in.
+#[derive(Debug, InputObject)]
+pub struct IngestAlertInput {
+    /// The alert.
+    pub alert: AlertInput,
+    /// Where it goes; nowhere where nothing is said.
+    pub into: Option<IngestTarget>,
+    /// System tags for the incident that it goes into, written by connectors.
+    #[graphql(default)]
+    pub system_tags: Vec<TagInput>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+/// Alerts to take in, all or nothing.
+#[derive(Debug, InputObject)]
+pub struct IngestAlertsInput {
+    /// The alerts, at most 5,000.
+    pub alerts: Vec<AlertInput>,
+    /// Where they go; nowhere where nothing is said.
+    pub into: Option<IngestTarget>,
+    /// System tags for each incident that one of them goes into, written by connectors.
+    #[graphql(default)]
+    pub system_tags: Vec<TagInput>,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+/// What to change of an alert. Absent fields stay; a null clears.
+#[derive(Debug, InputObject)]
+pub struct UpdateAlertInput {
+    /// The alert, by global id.
+    pub alert_id: ID,
+    /// A status.
+    status: Option<AlertStatus>,
+    /// What it turned out to be; null clears it.
+    classification: MaybeUndefined<DomainClassification>,
+    /// The user or group that works on it; null unassigns.
+    owner: MaybeUndefined<OwnerInput>,
+    /// What the caller knows, of the incident that holds the alert; one of no incident has no version.
+    #[graphql(flatten)]
+    known: Known,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+impl UpdateAlertInput {
+    /// The edit that it asks for.
+    pub fn read(self) -> Result<AlertEdit> {
+        Ok(AlertEdit {
+            status: self.status,
+            classification: maybe(self.classification, Ok)?,
+            owner: maybe(self.owner, |owner| owner.read())?,
+            expected_version: self.known.expected_version,
+        })
+    }
 }

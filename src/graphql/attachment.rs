@@ -3,9 +3,10 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::account::Actor;
+use super::call::Call;
 use super::context::{View, app, command};
 use super::incident::Incident;
-use super::input::{Call, incident_id};
+use super::input::incident_id;
 use crate::app::attachment::Announced;
 use crate::domain::attachment::{Attachment as DomainAttachment, AttachmentDraft, ImageType, State, url};
 use crate::domain::{Error, Instant, Result};

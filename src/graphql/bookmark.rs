@@ -4,11 +4,12 @@ use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{Context, ID, InputObject, Json, Object, SimpleObject};
 
 use super::account::Actor;
-use super::alert::Entity;
+use super::alert::{Entity, EntityInput};
+use super::call::Call;
 use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::{BookmarkCount, BookmarksAtEnd, RowsOf, View};
 use super::incident::Incident;
-use super::input::{Call, EntityInput, incident_id};
+use super::input::incident_id;
 use crate::app::bookmark::BookmarkOutcome;
 use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
 use crate::domain::instant::past;

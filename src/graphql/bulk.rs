@@ -3,12 +3,13 @@
 use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
 
-use super::account::Actor;
+use super::account::{Actor, OwnerInput, owner_id};
+use super::call::{Call, maybe};
 use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::View;
 use super::filter::IncidentFilterInput;
 use super::incident::Incident;
-use super::input::{Call, OwnerInput, incident_id, maybe, owner_id};
+use super::input::incident_id;
 use super::tag::{TagInput, known_system_tags, known_tags, system_tags, tags};
 use crate::app::bulk::BulkTarget;
 use crate::domain::account::Actor as Caller;

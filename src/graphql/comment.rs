@@ -1,15 +1,18 @@
 //! Comments: Markdown in, safe HTML out.
 
-use async_graphql::{ID, Object, SimpleObject};
+use async_graphql::{ID, InputObject, Object, SimpleObject};
 use futures_util::future::try_join_all;
 
 use super::account::Actor;
 use super::attachment::Attachment;
+use super::call::Call;
+use super::connection::read_id;
 use super::context::{HistoryOf, View};
 use super::incident::Incident;
 use super::markdown::to_html;
-use crate::domain::comment::Comment as DomainComment;
-use crate::domain::{Error, Instant, Result, markdown};
+use crate::app::incident::NewComment;
+use crate::domain::comment::{self, Comment as DomainComment};
+use crate::domain::{CommentId, Error, Instant, Result, markdown};
 
 /// A comment on an incident.
 pub struct Comment {
@@ -107,4 +110,36 @@ impl Comment {
             })
             .collect())
     }
+}
+
+/// Reads a comment to write.
+pub fn new_comment(path: &str, body: &str) -> Result<NewComment> {
+    Ok(NewComment { id: None, body: comment::parse(path, body)? })
+}
+
+/// A comment's new text.
+#[derive(Debug, InputObject)]
+pub struct EditCommentInput {
+    /// The comment, by global id.
+    pub comment_id: ID,
+    /// Markdown, at most 30,000 characters; blank is refused.
+    pub body: String,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+/// The comment to delete.
+#[derive(Debug, InputObject)]
+pub struct DeleteCommentInput {
+    /// The comment, by global id.
+    pub comment_id: ID,
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+}
+
+/// Reads the id of a comment.
+pub fn comment_id(path: &str, id: &ID) -> Result<CommentId> {
+    read_id(path, id, CommentId::WORD, CommentId::parse)
 }

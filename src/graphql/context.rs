@@ -11,7 +11,7 @@ use async_graphql::dataloader::Loader;
 use async_graphql::{Context, Request};
 use tokio::sync::OnceCell;
 
-use super::input::Call;
+use super::call::Call;
 use super::searches::Searches;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, User};

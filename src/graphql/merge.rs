@@ -6,10 +6,12 @@ use async_graphql::{Context, ID, InputObject, SimpleObject};
 
 use super::account::Owner;
 use super::alert::Alert;
+use super::alert::alert_ids;
+use super::call::Call;
 use super::connection::read_id;
 use super::context::View;
 use super::incident::{Incident, global_id};
-use super::input::{Call, alert_ids, incident_id};
+use super::input::incident_id;
 use super::queue::Tag;
 use crate::app::merge::{KnownSides, Merged, Split, Splitting};
 use crate::domain::account::{OwnerId, Role};

@@ -10,6 +10,7 @@ mod bookmark;
 pub mod bounds;
 pub mod budget;
 mod bulk;
+mod call;
 mod comment;
 mod connection;
 mod context;

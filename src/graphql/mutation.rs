@@ -2,14 +2,19 @@
 
 use async_graphql::{Context, Object};
 
+use super::account::{GroupMembersInput, UpsertGroupInput, UpsertUserInput};
+use super::alert::{IngestAlertInput, IngestAlertsInput, IngestTarget, UpdateAlertInput, alert_ids, ingest_target};
 use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
 use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
+use super::call::{Call, Known, said};
+use super::comment::{DeleteCommentInput, EditCommentInput, comment_id, new_comment};
 use super::context::{View, app, command, now, viewer};
 use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use super::payload::*;
 use super::searches::Search;
+use super::tag::{TagInput, system_tags};
 use super::view::{
     CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
     UpdateViewInput, ViewPayload, VisitViewInput, view_id,

@@ -4,11 +4,11 @@ use async_graphql::{Context, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
+use super::call::Call;
 use super::comment::Comment;
 use super::context::View;
 use super::correlation::Correlation;
 use super::incident::{Incident, global_id};
-use super::input::Call;
 use crate::app::alert::{AlertOutcome, Ingested};
 use crate::app::idempotency::Did;
 use crate::app::incident::Outcome;

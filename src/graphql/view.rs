@@ -6,11 +6,11 @@ use async_graphql::{Context, ID, InputObject, Json, MaybeUndefined, Object, Simp
 use serde_json::Value;
 
 use super::account::User;
+use super::call::{Call, given, said};
 use super::connection::{PageArgs, read_id};
 use super::context::{View, VisitOf};
 use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::IncidentConnection;
-use super::input::{Call, given, said};
 use super::searches::Search;
 use crate::app::idempotency::Did;
 use crate::domain::filter::{
