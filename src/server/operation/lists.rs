@@ -380,7 +380,13 @@ mod tests {
         assert_eq!(limits(&operations, &order(4), &json!({})), [("variables.o".to_owned(), 3)]);
     }
 
-    /// The quickest of five, since other tests run beside this one. A build without optimisation takes twenty times as long.
+    /// The time that this thread has computed, where the system says it.
+    fn computed() -> Option<Duration> {
+        let times = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        Some(Duration::from_nanos(times.split(' ').next()?.parse().ok()?))
+    }
+
+    /// The least of five. A build without optimisation takes ten times as long.
     #[test]
     fn a_body_of_ten_megabytes_is_refused_quickly() {
         let operations = operations();
@@ -392,17 +398,17 @@ mod tests {
         let text = json!({ "query": "{ version }", "variables": { "v": vec!["x".repeat(520); 20_500] } }).to_string();
         for body in [alerts(5_001, 2_100), alerts(38_000, 250), text] {
             assert!(body.len() > 10 << 20, "{} bytes", body.len());
-            let quickest = (0..5).map(|_| {
-                let begun = Instant::now();
+            let spent = (0..5).map(|_| {
+                let (begun, before) = (Instant::now(), computed());
                 let refused = match Parameters::read("body", &body) {
                     Ok(asked) => operations.prepare(&asked.query, None, asked.variables).is_err(),
                     Err(_) => true,
                 };
                 assert!(refused);
-                begun.elapsed()
+                before.and_then(|before| Some(computed()? - before)).unwrap_or_else(|| begun.elapsed())
             });
-            let (quickest, times) = (quickest.min().unwrap_or_default(), if cfg!(debug_assertions) { 20 } else { 1 });
-            assert!(quickest < Duration::from_millis(100) * times, "{quickest:?}");
+            let (least, times) = (spent.min().unwrap_or_default(), if cfg!(debug_assertions) { 10 } else { 1 });
+            assert!(least < Duration::from_millis(100) * times, "{least:?}");
         }
     }
 }
