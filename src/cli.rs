@@ -299,14 +299,15 @@ async fn verify(options: Verify) -> Result<()> {
 }
 
 fn whole(verified: &Verified, from_position: bool) -> String {
-    let Verified { position, hash, changes, texts, shown, comments, .. } = verified;
+    let Verified { position, hash, changes, texts, shown, comments, free_alerts, .. } = verified;
     let Shown { incidents, alerts, bookmarks, .. } = shown;
     let start = if from_position { "since the position that was given" } else { "from its beginning" };
     let not_proved = verified.not_proved().join("\n- ");
     format!(
         "The log is whole {start}: {changes} changes, each with the hash of its content and of the change before it, and {texts} \
          texts with the SHA-256 that the log holds of them. {incidents} incidents and {comments} comments show what the log adds up \
-         to, with {alerts} alerts (incident, status, owner, classification) and {bookmarks} bookmarks.\nIt ends at position \
+         to, with {alerts} alerts (incident, status, owner, classification) and {bookmarks} bookmarks. {free_alerts} alerts of no \
+         incident stand as their own log says (status, owner, classification, report).\nIt ends at position \
          {position}\n(change {offset}, hash {hash}).\nKeep that position elsewhere: `watchfloor verify --from <position>` finds \
          out later whether the log was cut or written anew since.\nNot proved:\n- {not_proved}\n",
         offset = position.offset,

@@ -18,6 +18,7 @@ mod m20261125_000006_bulk;
 mod m20261125_000007_open_entities;
 mod m20261129_000001_active_alerts;
 mod m20261129_000005_addresses;
+mod m20261129_000006_alert_log;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000007_open_entities::Migration),
             Box::new(m20261129_000001_active_alerts::Migration),
             Box::new(m20261129_000005_addresses::Migration),
+            Box::new(m20261129_000006_alert_log::Migration),
         ]
     }
 }

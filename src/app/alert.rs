@@ -1,6 +1,6 @@
 //! Commands on alerts: ingest, and update by hand. Linking is an edit of the incident.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::correlation::{Correlated, CorrelatedReceipt, Plan, correlated_again, 
 use super::idempotency::{Did, Repeatable};
 use super::incident::{IncidentEdit, OwnerChoice, Work};
 use super::link::Locked;
-use super::reported::delta;
+use super::reported::{delta, reported};
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertStatus};
@@ -20,7 +20,7 @@ use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::position::Position;
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Result};
-use crate::storage::{Reader, Tx};
+use crate::storage::{Origin, Reader, Tx};
 
 /// Where the alerts of an ingest go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,7 +202,7 @@ pub(super) struct Sorted {
 
 impl App {
     /// Takes in alerts: the same key again is an update of the same alert. One transaction; one change for each incident
-    /// that any of them concerns.
+    /// that any of them concerns, and one for each new or altered alert that no incident holds.
     ///
     /// Refused: an empty batch, more than 5,000, an alert that another incident holds than the one that is named, system tags
     /// for no incident.
@@ -270,6 +270,11 @@ impl App {
         let by_id: HashMap<AlertId, Alert> =
             tx.alerts_to_show(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
         let alerts: Vec<Alert> = sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+        let held: HashSet<AlertId> = alerts.iter().filter(|alert| alert.incident.is_some()).map(|it| it.id).collect();
+        for (alert, _) in sorted.new.iter().filter(|(alert, _)| !held.contains(&alert.id)) {
+            // What came into an incident at once is told by its log.
+            tx.record_alert(None, alert, reported(alert), &command.origin()).await;
+        }
         let correlations = tell(tx, &into, &alerts, &gathered).await?;
         let incident = target.or_else(|| the_one(&correlations));
         Ok(Taken { alerts, created, updated, unchanged, incident, correlations })
@@ -362,9 +367,14 @@ impl App {
             }
             if *before != alert {
                 tx.save_alert(before, &alert).await?;
-                if let Some(holder) = alert.incident {
-                    let told = AlertDelta { reported: true, ..delta(before, &alert) };
-                    sorted.reported.entry(holder).or_default().push(told);
+                let told = AlertDelta { reported: true, ..delta(before, &alert) };
+                match alert.incident {
+                    Some(holder) => sorted.reported.entry(holder).or_default().push(told),
+                    None => {
+                        let origin = Origin { at: alert.updated_at, ..command.origin() };
+                        let entry = Entry::AlertsChanged { alerts: vec![told] };
+                        tx.record_alert(Some(before), &alert, entry, &origin).await;
+                    }
                 }
                 sorted.altered.push(alert);
             } else if !raw_altered {
@@ -374,7 +384,7 @@ impl App {
         Ok(sorted)
     }
 
-    /// Changes an alert by hand. The incident that holds it gets a change that says so.
+    /// Changes an alert by hand. The log of the incident that holds it says so; where none does, the alert's own.
     pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<AlertOutcome> {
         command.require(Role::Responder, "update an alert")?;
         let Did { done: Touched { alert, incident }, position, replayed, head } = self
@@ -497,9 +507,13 @@ impl Work<'_> {
         alert.settled = None;
         alert.updated_at = at;
         self.tx.save_alert(&before, &alert).await?;
-        let Some(incident) = holder else { return Ok((alert, None)) };
+        let entry = Entry::AlertsChanged { alerts: vec![delta] };
+        let Some(incident) = holder else {
+            self.tx.record_alert(Some(&before), &alert, entry, &command.origin()).await;
+            return Ok((alert, None));
+        };
         let mut after = incident.clone();
-        let facts = vec![Entry::AlertsChanged { alerts: vec![delta] }];
+        let facts = vec![entry];
         self.tx.record(Some(&incident), &mut after, facts, &command.origin(), None).await?;
         Ok((alert, Some(after)))
     }

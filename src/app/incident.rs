@@ -22,6 +22,9 @@ use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
 
+/// Alerts of a deleted incident that are read at once: one may have a title of megabytes.
+const ALERTS_FREED_AT_ONCE: usize = 500;
+
 /// An owner as a caller names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum OwnerChoice {
@@ -170,6 +173,11 @@ impl App {
                 let mut incident = before.clone();
                 let alerts: Vec<AlertId> = tx.lock_alerts_of(id).await?.iter().map(|state| state.id).collect();
                 tx.free_alerts(id, at).await?;
+                for ids in alerts.chunks(ALERTS_FREED_AT_ONCE) {
+                    for alert in tx.alerts(ids).await? {
+                        tx.record_alert(None, &alert, Entry::AlertFreed { from: id }, &command.origin()).await;
+                    }
+                }
                 tx.release_all_entities(id, before.version + 1).await?;
                 incident.summarise(&tx.alert_summary(id, incident.title_generated).await?);
                 incident.deleted_at = Some(at);

@@ -100,11 +100,13 @@ impl Work<'_> {
         let gone: Vec<AlertId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
         if !gone.is_empty() {
             self.tx.place_alerts(&gone, None, self.command.at).await?;
-            gone.iter().for_each(|id| {
+            for id in &gone {
                 if let Some(alert) = locked.alerts.get_mut(id) {
                     alert.incident = None;
+                    let entry = Entry::AlertFreed { from: incident.id };
+                    self.tx.record_alert(None, alert, entry, &self.command.origin()).await;
                 }
-            });
+            }
             facts.push(Entry::AlertsUnlinked { alerts: gone.clone(), to: None });
         }
         Ok(gone)

@@ -9,7 +9,7 @@ use crate::domain::Result;
 use crate::domain::alert::{Alert, AlertStatus};
 use crate::domain::change::{AlertDelta, CauseKind, Entry};
 use crate::domain::incident::{Incident, Patch, Status};
-use crate::domain::retold::ReportDelta;
+use crate::domain::retold::{ReportDelta, ToldText};
 
 /// What changed of an alert.
 pub(super) fn delta(before: &Alert, after: &Alert) -> AlertDelta {
@@ -21,6 +21,15 @@ pub(super) fn delta(before: &Alert, after: &Alert) -> AlertDelta {
             .then_some((before.classification, after.classification)),
         report: ReportDelta::between(&before.report, &after.report),
         ..AlertDelta::of(after.id)
+    }
+}
+
+/// What the own log of a new alert that no incident holds begins with.
+pub(super) fn reported(alert: &Alert) -> Entry {
+    Entry::AlertReported {
+        title: ToldText::of(&alert.report.title),
+        severity: alert.report.severity,
+        entities: alert.report.entities.len() as u64,
     }
 }
 

@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 
+use super::alert_log;
 use super::shown::{self, Shown};
+use crate::domain::alert_log::AlertChange;
 use crate::domain::chain::{Hash, check, genesis};
 use crate::domain::change::{Body, Change, TextSet};
 use crate::domain::comment::{Revision, TextSetBy};
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
-use crate::domain::{CommentId, Error, IncidentId, Result};
-use crate::storage::{Head, Reader, Store, StoredChange};
+use crate::domain::{AlertId, CommentId, Error, IncidentId, Result};
+use crate::storage::{Head, Reader, Store, Stored, StoredAlertChange, StoredChange};
 
 /// Changes read at once. One that links 5,000 alerts takes half a megabyte.
 const CHANGES_PER_BATCH: u64 = 200;
@@ -33,8 +35,11 @@ pub struct Verified {
     pub shown: Shown,
     /// How many comments show their newest text.
     pub comments: u64,
-    /// How many alerts are in no incident.
+    /// How many alerts that no incident holds stand as their own log says, with what their provider reported.
     pub free_alerts: u64,
+    /// How many alerts that no incident holds have no log of their own: they came before the desk kept such logs, and nothing
+    /// has happened to them since.
+    pub alerts_without_log: u64,
 }
 
 impl Verified {
@@ -42,7 +47,10 @@ impl Verified {
     pub fn not_proved(&self) -> Vec<String> {
         let Shown { alerts_without_state, incidents_in_part, .. } = self.shown;
         let counted = [
-            (self.free_alerts, "alerts are in no incident: no incident's log speaks of how they stand"),
+            (
+                self.alerts_without_log,
+                "alerts are in no incident, and came before the desk kept a log of such alerts: nothing of them is proved",
+            ),
             (
                 alerts_without_state,
                 "alerts came before the desk noted how they stood: the log proves their incident only",
@@ -57,7 +65,7 @@ impl Verified {
 
 /// What no look at the log proves (docs/EVIDENCE.md says more).
 const NEVER_PROVED: [&str; 5] = [
-    "what providers reported of alerts: titles, descriptions, entities, verdicts, raw payloads",
+    "what providers reported of alerts of incidents: titles, descriptions, entities, verdicts; raw payloads of all alerts",
     "queries, rows and notes of bookmarks, and the bytes of attachments",
     "users, groups and their names, saved views, bulk jobs",
     "that the end of the log was not cut off with its head, unless somebody kept a later position",
@@ -69,18 +77,28 @@ const NEVER_PROVED: [&str; 5] = [
 pub struct Break {
     /// Its place in the log.
     pub position: u64,
-    /// The incident that it is about, its number and its version, where that is known.
-    pub incident: Option<(IncidentId, Option<i64>, u64)>,
+    /// What it is about, where that is known.
+    pub about: Option<About>,
     /// What differs.
     pub differs: String,
+}
+
+/// What a place of the log is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// An incident: its number, where the tables have it, and its version.
+    Incident(IncidentId, Option<i64>, u64),
+    /// An alert, and the version of its own log.
+    Alert(AlertId, u64),
 }
 
 impl std::fmt::Display for Break {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "position {}", self.position)?;
-        match self.incident {
-            Some((id, Some(number), version)) => write!(f, ", INC-{number} ({id}), version {version}")?,
-            Some((id, None, version)) => write!(f, ", {id}, version {version}")?,
+        match self.about {
+            Some(About::Incident(id, Some(number), version)) => write!(f, ", INC-{number} ({id}), version {version}")?,
+            Some(About::Incident(id, None, version)) => write!(f, ", {id}, version {version}")?,
+            Some(About::Alert(id, version)) => write!(f, ", {id}, version {version} of its own log")?,
             None => {}
         }
         write!(f, ": {}", self.differs)
@@ -106,7 +124,9 @@ pub async fn verify(store: &Store, from: Option<&Position>, progress: Progress<'
     let reader = store.for_verification().read().await?;
     let head = reader.head().await?;
     let (at, hash) = start(&reader, &head, from).await?;
-    let total = reader.stored_total(at).await? + reader.incident_total().await? + reader.comment_total().await?;
+    let tables =
+        reader.incident_total().await? + reader.comment_total().await? + reader.stored_of_alerts_total().await?;
+    let total = reader.stored_total(at).await? + tables;
     let mut walk = Walk { reader, head, from: at, at, hash, texts: 0, done: 0, total, progress };
     match walk.run().await {
         Ok(verified) => Ok(Outcome::Whole(verified)),
@@ -154,6 +174,12 @@ impl From<Error> for Stop {
     }
 }
 
+impl Stop {
+    fn of_alert((alert, version): (AlertId, u64), position: u64, differs: impl Into<String>) -> Self {
+        Self::Broken(Break { position, about: Some(About::Alert(alert, version)), differs: differs.into() })
+    }
+}
+
 type Step<T = ()> = Result<T, Stop>;
 
 /// What a batch of changes is held against.
@@ -171,16 +197,17 @@ impl Walk<'_> {
             }
             let beside = self.beside(&rows).await?;
             for row in &rows {
-                self.change(row, &beside).await?;
+                self.row(row, &beside).await?;
             }
             self.went(rows.len());
         }
         self.head_agrees().await?;
         let shown = self.shown().await?;
         let comments = self.comments().await?;
-        let free_alerts = self.reader.free_alert_total().await?;
+        let free_alerts = self.free_alerts().await?;
+        let alerts_without_log = self.reader.free_alert_total().await?.saturating_sub(free_alerts);
         let (position, hash, changes) = (self.head.position(), self.hash, self.at - self.from);
-        Ok(Verified { position, hash, changes, texts: self.texts, shown, comments, free_alerts })
+        Ok(Verified { position, hash, changes, texts: self.texts, shown, comments, free_alerts, alerts_without_log })
     }
 
     fn went(&mut self, rows: usize) {
@@ -188,7 +215,8 @@ impl Walk<'_> {
         (self.progress)(self.done, self.total);
     }
 
-    async fn beside(&self, rows: &[StoredChange]) -> Step<Beside> {
+    async fn beside(&self, rows: &[Stored]) -> Step<Beside> {
+        let rows: Vec<&StoredChange> = rows.iter().filter_map(Stored::of_incident).collect();
         let formers: Vec<_> =
             rows.iter().filter(|row| row.version > 1).map(|row| (row.incident, row.version - 1)).collect();
         let bodies = rows.iter().filter_map(|row| serde_json::from_str::<Body>(&row.body).ok());
@@ -199,21 +227,33 @@ impl Walk<'_> {
         })
     }
 
-    async fn change(&mut self, row: &StoredChange, beside: &Beside) -> Step {
-        let due = self.at + 1;
-        if row.position > self.head.offset && due > self.head.offset {
+    async fn row(&mut self, row: &Stored, beside: &Beside) -> Step {
+        let (position, due) = (row.position(), self.at + 1);
+        if position > self.head.offset && due > self.head.offset {
             let ends = self.head.offset;
-            return self.broken(row, format!("it lies beyond the head, which says that the log ends at {ends}")).await;
+            let differs = format!("it lies beyond the head, which says that the log ends at {ends}");
+            return self.broken_at(row, differs).await;
         }
-        if row.position != due {
-            let differs = format!("it is missing: after {} comes {}", self.at, row.position);
-            return Err(Stop::Broken(Break { position: due, incident: None, differs }));
+        if position < due {
+            return self.broken_at(row, "another change has its place").await;
+        }
+        if position != due {
+            let differs = format!("it is missing: after {} comes {position}", self.at);
+            return Err(Stop::Broken(Break { position: due, about: None, differs }));
         }
         let hash = row.link().hash(&self.hash);
-        if row.hash != hash {
-            let differs = "its hash is not that of its content, its place and the hash before it";
-            return self.broken(row, differs).await;
+        if row.hash() != hash {
+            return self.broken_at(row, "its hash is not that of its content, its place and the hash before it").await;
         }
+        match row {
+            Stored::Incident(row) => self.change(row, hash, beside).await?,
+            Stored::Alert(row) => alert_change(row, hash)?,
+        }
+        (self.at, self.hash) = (due, hash);
+        Ok(())
+    }
+
+    async fn change(&mut self, row: &StoredChange, hash: Hash, beside: &Beside) -> Step {
         let Ok(change) = Change::read(row.position, check(&hash), &row.body) else {
             return self.broken(row, "its body cannot be read").await;
         };
@@ -224,7 +264,6 @@ impl Walk<'_> {
         for set in change.body.texts_set() {
             self.text(row, set, beside).await?;
         }
-        (self.at, self.hash) = (due, hash);
         Ok(())
     }
 
@@ -267,11 +306,11 @@ impl Walk<'_> {
     async fn head_agrees(&self) -> Step {
         if self.at < self.head.offset {
             let differs = format!("it is missing: the head says that the log goes on to {}", self.head.offset);
-            return Err(Stop::Broken(Break { position: self.at + 1, incident: None, differs }));
+            return Err(Stop::Broken(Break { position: self.at + 1, about: None, differs }));
         }
         if self.hash != self.head.hash {
             let differs = "the hash of the head is not that of the log's last change".to_owned();
-            return Err(Stop::Broken(Break { position: self.at, incident: None, differs }));
+            return Err(Stop::Broken(Break { position: self.at, about: None, differs }));
         }
         Ok(())
     }
@@ -284,8 +323,8 @@ impl Walk<'_> {
             shown::Stop::Failed(error) => Stop::Failed(error),
             shown::Stop::Differs(found) => {
                 let (id, number, version) = found.incident;
-                let (position, incident) = (found.position.unwrap_or(at), Some((id, Some(number), version)));
-                Stop::Broken(Break { position, incident, differs: found.differs })
+                let about = Some(About::Incident(id, Some(number), version));
+                Stop::Broken(Break { position: found.position.unwrap_or(at), about, differs: found.differs })
             }
         })
     }
@@ -316,7 +355,7 @@ impl Walk<'_> {
                 let key = (by.incident, by.version);
                 return match self.reader.stored_by_version(&[key]).await?.get(&key) {
                     Some(row) => self.broken(row, differs).await.map(|()| 0),
-                    None => Err(Stop::Broken(Break { position: self.at, incident: None, differs })),
+                    None => Err(Stop::Broken(Break { position: self.at, about: None, differs })),
                 };
             }
             count += comments.len() as u64;
@@ -327,8 +366,37 @@ impl Walk<'_> {
     async fn broken(&self, row: &StoredChange, differs: impl Into<String>) -> Step {
         // What the body says of its number may be what was altered.
         let number = self.reader.incidents(&[row.incident]).await?.pop().map(|incident| incident.number);
-        let incident = Some((row.incident, number, row.version));
-        Err(Stop::Broken(Break { position: row.position, incident, differs: differs.into() }))
+        let about = Some(About::Incident(row.incident, number, row.version));
+        Err(Stop::Broken(Break { position: row.position, about, differs: differs.into() }))
+    }
+
+    async fn broken_at(&self, row: &Stored, differs: impl Into<String>) -> Step {
+        match row {
+            Stored::Incident(row) => self.broken(row, differs).await,
+            Stored::Alert(row) => Err(Stop::of_alert((row.alert, row.version), row.position, differs)),
+        }
+    }
+
+    /// Each alert that no incident holds stands as its own log says; how many there are.
+    async fn free_alerts(&mut self) -> Step<u64> {
+        let reader = self.reader.clone();
+        let outcome = alert_log::compare(&reader, &mut |rows| self.went(rows)).await;
+        outcome.map_err(|stop| match stop {
+            alert_log::Stop::Failed(error) => Stop::Failed(error),
+            alert_log::Stop::Differs(found) => Stop::of_alert(found.alert, found.position, found.differs),
+        })
+    }
+}
+
+/// A change of an alert by itself; its log as a whole is looked at afterwards.
+fn alert_change(row: &StoredAlertChange, hash: Hash) -> Step {
+    let broken = |differs: String| Err(Stop::of_alert((row.alert, row.version), row.position, differs));
+    let Ok(change) = AlertChange::read(row.position, check(&hash), &row.body) else {
+        return broken("its body cannot be read".to_owned());
+    };
+    match row.column_at_odds(&change.body) {
+        Some(column) => broken(format!("its column {column} says something else than its body")),
+        None => Ok(()),
     }
 }
 

@@ -1,11 +1,11 @@
-//! The hash chain of the log: the hash of each change covers its place, its incident, its stored bytes and the hash before.
+//! The hash chain of the log: the hash of each change covers its place, what it is about, its stored bytes and the hash before.
 //!
 //! One definition for those who write the log, verify it, export it and read an export.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::IncidentId;
+use super::{AlertId, IncidentId};
 
 /// A hash of the chain.
 pub type Hash = [u8; 32];
@@ -15,14 +15,26 @@ pub fn genesis(epoch: Uuid) -> Hash {
     Sha256::digest(epoch.as_bytes()).into()
 }
 
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An incident.
+    Incident(IncidentId),
+    /// An alert that no incident holds.
+    Alert(AlertId),
+}
+
+/// Stands before the UUID of an alert, so that no change of an alert can pass for one of an incident.
+const ALERT: &[u8] = b"alert:";
+
 /// A change, as far as the chain covers it.
 #[derive(Clone, Copy, Debug)]
 pub struct Link<'a> {
     /// Its place in the log.
     pub position: u64,
-    /// The incident.
-    pub incident: IncidentId,
-    /// The incident's version after it.
+    /// What it is about.
+    pub of: Subject,
+    /// The version after it: the incident's, or that of the alert's own log.
     pub version: u64,
     /// Its body, byte for byte as stored.
     pub body: &'a str,
@@ -34,7 +46,13 @@ impl Link<'_> {
         let mut hash = Sha256::new();
         hash.update(before);
         hash.update(self.position.to_be_bytes());
-        hash.update(self.incident.0.as_bytes());
+        match self.of {
+            Subject::Incident(incident) => hash.update(incident.0.as_bytes()),
+            Subject::Alert(alert) => {
+                hash.update(ALERT);
+                hash.update(alert.0.as_bytes());
+            }
+        }
         hash.update(self.version.to_be_bytes());
         hash.update(self.body.as_bytes());
         hash.finalize().into()

@@ -1,5 +1,6 @@
 //! Changes: the net effect of one transaction on one incident. By position they are the stream, by incident the
-//! activity log; there is one list, so the two cannot disagree.
+//! activity log; there is one list, so the two cannot disagree. Changes of alerts that no incident holds stand between
+//! them (`alert_log.rs`).
 
 use async_graphql::Enum;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use super::classification::Classification;
 use super::comment::CommentImage;
 use super::incident::{Incident, Severity, Status, TextField};
 use super::queue::{QueueRow, Text};
-use super::retold::ReportDelta;
+use super::retold::{ReportDelta, ToldText};
 use super::tag::Tag;
 use super::{AlertId, BookmarkId, BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
 
@@ -247,7 +248,7 @@ pub enum Entry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<IncidentId>,
     },
-    /// Linked alerts changed.
+    /// Alerts changed: linked ones in the log of their incident, one that no incident holds in its own.
     AlertsChanged {
         /// Each with its fields before and after.
         alerts: Vec<AlertDelta>,
@@ -311,6 +312,20 @@ pub enum Entry {
         /// Its title.
         title: String,
     },
+    /// A provider reported an alert that no incident holds; stands in the alert's own log.
+    AlertReported {
+        /// Its title.
+        title: ToldText,
+        /// How bad.
+        severity: Severity,
+        /// How many entities it names.
+        entities: u64,
+    },
+    /// An alert left its incident, and no other holds it; stands in the alert's own log.
+    AlertFreed {
+        /// The incident that held it.
+        from: IncidentId,
+    },
 }
 
 /// The kinds of entry, as activity filters name them.
@@ -343,7 +358,7 @@ pub enum EntryKind {
     AlertsLinked,
     /// Alerts left it.
     AlertsUnlinked,
-    /// Linked alerts changed.
+    /// Alerts changed.
     AlertsChanged,
     /// It was deleted.
     Deleted,
@@ -355,6 +370,10 @@ pub enum EntryKind {
     MergeUndone,
     /// A bookmark was added or removed.
     Bookmark,
+    /// An alert that no incident holds was reported for the first time.
+    AlertReported,
+    /// An alert left its incident, and no other holds it.
+    AlertFreed,
 }
 
 impl From<&EntryKind> for EntryKind {
@@ -386,6 +405,8 @@ impl Entry {
             Self::Merged { .. } => EntryKind::Merged,
             Self::MergeUndone { .. } => EntryKind::MergeUndone,
             Self::Bookmark { .. } => EntryKind::Bookmark,
+            Self::AlertReported { .. } => EntryKind::AlertReported,
+            Self::AlertFreed { .. } => EntryKind::AlertFreed,
         }
     }
 }

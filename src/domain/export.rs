@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::chain::{Hash, Link, check, hex, unhex};
+use super::chain::{Hash, Link, Subject, check, hex, unhex};
 use super::change::{Change, TextSet};
 use super::incident::TextField;
 use super::position::Position;
@@ -294,7 +294,8 @@ impl Checker {
         if line.position > header.offset {
             return Err("its position is beyond the end of the log in the header".to_owned());
         }
-        let link = Link { position: line.position, incident: header.incident, version: line.version, body: &line.body };
+        let of = Subject::Incident(header.incident);
+        let link = Link { position: line.position, of, version: line.version, body: &line.body };
         let hash = link.hash(&before);
         if line.hash != hex(&hash) {
             return Err("its hash is not that of its content and of the hash before it".to_owned());

@@ -188,6 +188,8 @@ impl Folded {
             Entry::Bookmark { action: BookmarkAction::Removed, bookmark, .. } => {
                 self.bookmarks.remove(bookmark);
             }
+            // In no incident's log.
+            Entry::AlertReported { .. } | Entry::AlertFreed { .. } => {}
             // The row says it.
             Entry::Created
             | Entry::Description { .. }

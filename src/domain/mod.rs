@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod alert;
+pub mod alert_log;
 pub mod attachment;
 pub mod bookmark;
 pub mod bulk;

@@ -8,11 +8,14 @@ use uuid::Uuid;
 
 use super::account::{Actor, Owner};
 use super::alert_delta::AlertDelta;
+use super::alert_log::{AlertChange, AlertFreedEntry, AlertReportedEntry};
 use super::context::{ChangeCount, StartOf, View};
 use super::incident::Incident;
 use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
-use crate::domain::change::{BookmarkAction, CauseKind, Change as DomainChange, CommentAction, Entry, EntryKind};
+use crate::domain::alert_log::Logged;
+use crate::domain::change::Change as DomainChange;
+use crate::domain::change::{BookmarkAction, Cause as DomainCause, CauseKind, CommentAction, Entry, EntryKind};
 use crate::domain::incident::{Severity, Status, TextField};
 use crate::domain::position::Position;
 use crate::domain::queue::Text;
@@ -58,7 +61,7 @@ impl ActivityInput {
 }
 
 /// Every kind of entry that is not a comment.
-const AUDITS: [EntryKind; 18] = [
+const AUDITS: [EntryKind; 20] = [
     EntryKind::Created,
     EntryKind::Title,
     EntryKind::Description,
@@ -77,6 +80,8 @@ const AUDITS: [EntryKind; 18] = [
     EntryKind::Merged,
     EntryKind::MergeUndone,
     EntryKind::Bookmark,
+    EntryKind::AlertReported,
+    EntryKind::AlertFreed,
 ];
 
 /// What brought a change about.
@@ -88,6 +93,12 @@ pub struct Cause {
     name: String,
     /// The bulk job: the same of every change that it makes.
     job_id: Option<ID>,
+}
+
+impl From<&DomainCause> for Cause {
+    fn from(cause: &DomainCause) -> Self {
+        Self { kind: cause.kind, name: cause.name.clone(), job_id: cause.job.map(|job| job.to_string().into()) }
+    }
 }
 
 /// The net effect of one transaction on one incident: when, who, why, and what, field by field.
@@ -134,8 +145,7 @@ impl Change {
 
     /// Why.
     async fn cause(&self) -> Cause {
-        let cause = &self.change.body.cause;
-        Cause { kind: cause.kind, name: cause.name.clone(), job_id: cause.job.map(|job| job.to_string().into()) }
+        Cause::from(&self.change.body.cause)
     }
 
     /// The transaction that it belongs to: a move changes two incidents in one.
@@ -171,15 +181,16 @@ impl Change {
 
     /// What changed.
     async fn entries(&self) -> Vec<ChangeEntry> {
-        let writer = TextOf { view: self.view.clone(), incident: self.change.incident() };
-        self.change.body.entries.iter().map(|entry| ChangeEntry::new(&writer, entry)).collect()
+        let of = TextOf { view: self.view.clone(), incident: Some(self.change.incident()) };
+        self.change.body.entries.iter().map(|entry| ChangeEntry::new(&of, entry)).collect()
     }
 }
 
+/// Whose texts an entry may speak of: those of an incident, or of none in the own log of an alert.
 #[derive(Clone)]
-struct TextOf {
-    view: View,
-    incident: IncidentId,
+pub(super) struct TextOf {
+    pub(super) view: View,
+    pub(super) incident: Option<IncidentId>,
 }
 
 impl TextOf {
@@ -188,11 +199,12 @@ impl TextOf {
             None => Ok(None),
             Some(Text::Inline(text)) => Ok(Some(text.clone())),
             Some(Text::Stored { version, .. }) => {
-                let text = match (self.incident, field, *version) {
+                let missing = || Error::fault("reading a long text of a change", "it is missing");
+                let text = match (self.incident.ok_or_else(missing)?, field, *version) {
                     key @ (_, TextField::Title, _) => self.view.load(StartOf(key)).await?.map(|it| Shown::of(&it).text),
                     key => self.view.load(key).await?,
                 };
-                text.map(Some).ok_or_else(|| Error::fault("reading a long text of a change", "it is missing"))
+                text.map(Some).ok_or_else(missing)
             }
         }
     }
@@ -387,7 +399,7 @@ pub struct AlertsUnlinkedEntry {
     moved_to: Option<ID>,
 }
 
-/// Linked alerts changed: by hand, by their provider, or with the incident.
+/// Alerts changed: by hand, by their provider, or with the incident that holds them.
 #[derive(SimpleObject)]
 pub struct AlertsChangedEntry {
     /// What the entry is about.
@@ -480,10 +492,14 @@ pub enum ChangeEntry {
     MergeUndoneEntry(MergeUndoneEntry),
     /// A bookmark.
     BookmarkEntry(BookmarkEntry),
+    /// An alert that no incident holds was reported.
+    AlertReportedEntry(AlertReportedEntry),
+    /// An alert left its incident for none.
+    AlertFreedEntry(AlertFreedEntry),
 }
 
 impl ChangeEntry {
-    fn new(of: &TextOf, entry: &Entry) -> Self {
+    pub(super) fn new(of: &TextOf, entry: &Entry) -> Self {
         let kind = entry.kind();
         let text = |field, before: Option<&Text>, after: Option<&Text>, generated| {
             let (before, after) = (before.cloned(), after.cloned());
@@ -569,6 +585,10 @@ impl ChangeEntry {
                 bookmark: *bookmark,
                 title: title.clone(),
             }),
+            Entry::AlertReported { title, severity, entities } => {
+                Self::AlertReportedEntry(AlertReportedEntry::new(title, *severity, *entities))
+            }
+            Entry::AlertFreed { from } => Self::AlertFreedEntry(AlertFreedEntry::new(*from)),
         }
     }
 }
@@ -600,7 +620,7 @@ impl ChangeConnectionFields {
 /// A page of an activity log.
 pub type ChangeConnection = Connection<String, Change, ChangeConnectionFields, EmptyFields>;
 
-/// A change of the log, as its stream delivers it.
+/// A change of an incident, as the stream of the log delivers it.
 #[derive(SimpleObject)]
 pub struct ActivityChange {
     /// Its place in the log: give it as `after` to go on from here.
@@ -609,12 +629,23 @@ pub struct ActivityChange {
     change: Change,
 }
 
+/// A change of an alert that no incident holds, as the stream of the log delivers it. Only the stream of the whole desk has them.
+#[derive(SimpleObject)]
+pub struct ActivityAlertChange {
+    /// Its place in the log: give it as `after` to go on from here.
+    position: String,
+    /// The change.
+    alert_change: AlertChange,
+}
+
 /// An item of the log's stream. Changes ascend strictly by position; markers may repeat one.
 #[derive(Interface)]
 #[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
 pub enum ActivityItem {
-    /// A change.
+    /// A change of an incident.
     ActivityChange(ActivityChange),
+    /// A change of an alert that no incident holds.
+    ActivityAlertChange(ActivityAlertChange),
     /// All up to here was sent.
     Heartbeat(Heartbeat),
     /// The backlog is done.
@@ -625,13 +656,17 @@ pub enum ActivityItem {
 
 impl ActivityItem {
     /// An event of a feed, as the API says it; `view` is of the moment of the event.
-    pub fn new(placed: Placed<Arc<DomainChange>>, view: View) -> Self {
+    pub fn new(placed: Placed<Logged>, view: View) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
             Event::Live => Self::Live(Live { position, filter: None }),
             Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
-            Event::Item(change) => {
+            Event::Item(Logged::Alert(change)) => {
+                let alert_change = AlertChange::new(view, placed.position.epoch, change);
+                Self::ActivityAlertChange(ActivityAlertChange { position, alert_change })
+            }
+            Event::Item(Logged::Incident(change)) => {
                 let change = Change::new(view, placed.position.epoch, change);
                 Self::ActivityChange(ActivityChange { position, change })
             }

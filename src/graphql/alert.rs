@@ -6,6 +6,8 @@ use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
 
 use super::account::{Owner, OwnerInput};
+use super::activity::ActivityInput;
+use super::alert_log::{self, AlertChangeConnection};
 use super::call::{Call, Known, maybe};
 use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::{AlertCount, AlertsAtEnd, RawOf, View};
@@ -196,6 +198,22 @@ impl Alert {
     /// When it was resolved, while it is.
     async fn resolved_at(&self) -> Option<Instant> {
         self.alert.resolved_at
+    }
+
+    /// Its own log, oldest first: that it was reported, and what changed of it while no incident held it; and that it left an
+    /// incident for none. What happened while an incident held it is in the activity of that incident. An alert that came into
+    /// an incident at once has no entry here until it leaves.
+    async fn activity(
+        &self,
+        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
+        first: Option<i32>,
+        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<AlertChangeConnection> {
+        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        alert_log::page(&self.view, self.alert.id, filter, &PageArgs { first, after, last, before }).await
     }
 
     /// The provider's raw payload, byte for byte.

@@ -291,7 +291,7 @@ fn input_of(ctx: &Context<'_>) -> Result<serde_json::Value> {
 
 /// Reads what several objects of one list ask for, together.
 pub struct Batch {
-    reader: Reader,
+    pub(super) reader: Reader,
 }
 
 /// The start of a long text, one character more than a title shows.
@@ -355,10 +355,10 @@ pub struct Entities(pub IncidentId, pub u64);
 pub struct Similar(pub IncidentId, pub u64);
 
 /// The keys of one batch by what they ask for: lists of one field ask for the same, so this is one group.
-fn grouped<A: Clone + Eq + Hash>(keys: impl Iterator<Item = (IncidentId, A)>) -> HashMap<A, Vec<IncidentId>> {
-    let mut groups: HashMap<A, Vec<IncidentId>> = HashMap::new();
-    for (incident, asked) in keys {
-        groups.entry(asked).or_default().push(incident);
+pub(super) fn grouped<K, A: Clone + Eq + Hash>(keys: impl Iterator<Item = (K, A)>) -> HashMap<A, Vec<K>> {
+    let mut groups: HashMap<A, Vec<K>> = HashMap::new();
+    for (key, asked) in keys {
+        groups.entry(asked).or_default().push(key);
     }
     groups
 }

@@ -203,7 +203,7 @@ pub struct CommentConnectionFields {
     total_count: u64,
 }
 
-fn version(cursor: &str) -> Option<u64> {
+pub(super) fn version(cursor: &str) -> Option<u64> {
     cursor.parse().ok()
 }
 

@@ -40,7 +40,7 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
 ///
 /// A queue's items are made of the change alone: its bytes depend on what the caller sees, and on who it is where the
 /// filter says `me`; so do those of its summary, which is a count of those rows. So do those of the log, with two
-/// exceptions. `incident`, `comment` and `bookmark` are read as they stand when the frame is made: shared bytes would show another's
+/// exceptions. `incident`, `alert`, `comment` and `bookmark` are read as they stand when the frame is made: shared bytes would show another's
 /// now, minutes ago for one who comes back. And whether the log of one incident may be read depends on whether it is
 /// deleted, which is asked when a stream begins: only a manager may always.
 pub fn scope(
@@ -52,7 +52,7 @@ pub fn scope(
     let shared = match root {
         "incidentQueue" | "queueSummary" => true,
         "activityLog" => {
-            let reads_the_present = ["incident", "comment", "bookmark"].into_iter().any(selects);
+            let reads_the_present = ["incident", "alert", "comment", "bookmark"].into_iter().any(selects);
             !reads_the_present && (!gives("incidentId") || viewer.user.role >= Role::Manager)
         }
         _ => false,
@@ -178,12 +178,12 @@ impl Subscription {
         }))
     }
 
-    /// Follows the log itself: the changes of one incident, or of all, with their entries. Resumable from any position. The
-    /// log of a deleted incident is for managers.
+    /// Follows the log itself: the changes of one incident, or of all and of the alerts that none holds, with their entries.
+    /// Resumable from any position. The log of a deleted incident is for managers.
     async fn activity_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Of this incident, by global id; of all where none is given.")] incident_id: Option<ID>,
+        #[graphql(desc = "Of this incident, by global id; the log of the whole desk where none is given.")] incident_id: Option<ID>,
         #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
         #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
     ) -> Result<impl Stream<Item = async_graphql::Result<ActivityItem>> + use<>> {

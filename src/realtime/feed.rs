@@ -18,6 +18,7 @@ use super::index::{Interest, Key};
 use super::tail::{Begin, Step, Tail};
 use super::track::{Kind, Place, Track};
 use crate::domain::account::{Actor, Role};
+use crate::domain::alert_log::Logged;
 use crate::domain::change::Change;
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{QueueFilter, Subject};
@@ -110,7 +111,7 @@ pub enum Movement {
 /// The changes of the log that an activity stream is about.
 #[derive(Clone, Debug, Default)]
 pub struct ActivityScope {
-    /// Of this incident; of all where none is given.
+    /// Of this incident; of all, and of alerts that none holds, where none is given.
     pub incident: Option<IncidentId>,
     /// Which changes.
     pub filter: ActivityFilter,
@@ -176,11 +177,17 @@ pub fn queue(
                     continue;
                 }
             };
-            let events = patiently!(judge(&source, &actor, &filter, &changes))?;
-            for (change, movement) in changes.into_iter().zip(events) {
-                tail.pass(&change);
-                let event = match movement {
-                    Some(movement) => Event::Item(QueueEvent { change, movement }),
+            let of_incidents: Vec<_> = changes.iter().filter_map(Logged::of_incident).cloned().collect();
+            let mut movements = patiently!(judge(&source, &actor, &filter, &of_incidents))?.into_iter();
+            for logged in changes {
+                tail.pass(&logged);
+                let moved = match logged {
+                    Logged::Incident(change) => movements.next().flatten().map(|movement| (change, movement)),
+                    // An alert that no incident holds is in no queue.
+                    Logged::Alert(_) => None,
+                };
+                let event = match moved {
+                    Some((change, movement)) => Event::Item(QueueEvent { change, movement }),
                     None => {
                         quiet += 1;
                         if quiet < QUIET_CHANGES_MAX {
@@ -204,8 +211,8 @@ pub fn activity(
     scope: ActivityScope,
     after: Option<Position>,
     track: Track,
-) -> impl Stream<Item = Result<Placed<Arc<Change>>>> + Send + 'static {
-    let interest = scope.incident.map_or(Interest::All, |incident| Interest::AnyOf([Key::Incident(incident)].into()));
+) -> impl Stream<Item = Result<Placed<Logged>>> + Send + 'static {
+    let interest = scope.incident.map_or(Interest::Log, |incident| Interest::AnyOf([Key::Incident(incident)].into()));
     let begin = Begin { after, queue: None, interest, track };
     try_stream! {
         let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
@@ -236,7 +243,8 @@ pub fn activity(
             let hidden = patiently!(hidden(&source.store, &actor, &changes))?;
             for change in changes {
                 tail.pass(&change);
-                let event = if scope.matches(&change) && !hidden.contains(&change.incident()) {
+                let is_hidden = change.incident().is_some_and(|incident| hidden.contains(&incident));
+                let event = if scope.matches(&change) && !is_hidden {
                     Event::Item(change)
                 } else {
                     quiet += 1;
@@ -267,17 +275,17 @@ async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
 }
 
 /// The incidents of some changes whose log the caller may not read, because they were deleted.
-async fn hidden(store: &Store, actor: &Actor, changes: &[Arc<Change>]) -> Result<HashSet<IncidentId>> {
+async fn hidden(store: &Store, actor: &Actor, changes: &[Logged]) -> Result<HashSet<IncidentId>> {
     if actor.user.role >= Role::Manager {
         return Ok(HashSet::new());
     }
-    let incidents: Vec<IncidentId> = changes.iter().map(|change| change.incident()).collect();
+    let incidents: Vec<IncidentId> = changes.iter().filter_map(Logged::incident).collect();
     store.read().await?.deleted_among(&incidents).await
 }
 
 impl ActivityScope {
-    fn matches(&self, change: &Change) -> bool {
-        self.incident.is_none_or(|incident| incident == change.incident()) && self.filter.matches(&change.body)
+    fn matches(&self, change: &Logged) -> bool {
+        self.incident.is_none_or(|incident| change.incident() == Some(incident)) && self.filter.matches(change)
     }
 }
 
@@ -306,7 +314,7 @@ impl Placed<std::convert::Infallible> {
         Placed { position: self.position.of_queue(fingerprint), event: self.event.widen() }
     }
 
-    fn of_activity(self) -> Placed<Arc<Change>> {
+    fn of_activity(self) -> Placed<Logged> {
         Placed { position: self.position, event: self.event.widen() }
     }
 }

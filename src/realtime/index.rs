@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::Hub;
 use super::needles::{Found, Needles};
 use crate::domain::account::OwnerId;
-use crate::domain::change::Change;
+use crate::domain::alert_log::Logged;
 use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
 use crate::domain::filter::{IncidentFilter, OwnerFilter, QueueFilter, TagFilter};
 use crate::domain::incident::{Severity, Status};
@@ -78,7 +78,9 @@ impl Key {
 /// What a feed has to be handed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Every change.
+    /// Every change of the log, those of alerts that no incident holds among them.
+    Log,
+    /// Every change of an incident.
     All,
     /// Those whose row, before or after, has one of these keys.
     AnyOf(Arc<[Key]>),
@@ -93,7 +95,7 @@ impl Interest {
     /// How many of a thousand changes are likely to be handed over.
     pub fn per_mille(&self) -> u32 {
         match self {
-            Self::All => 1_000,
+            Self::Log | Self::All => 1_000,
             Self::AnyOf(keys) => keys.iter().map(Key::per_mille).sum::<u32>().min(1_000),
         }
     }
@@ -165,6 +167,7 @@ pub(super) struct Index {
     by_key: HashMap<Key, Feeds>,
     needles: Needles,
     of_all: HashMap<u64, Arc<Tray>>,
+    of_log: HashMap<u64, Arc<Tray>>,
     last_id: u64,
 }
 
@@ -180,9 +183,11 @@ impl Index {
     }
 
     /// Hands a change to each feed that it may concern; `found` is which texts stand in it.
-    pub(super) fn touch(&self, change: &Arc<Change>, found: &Found) {
-        self.of_all.values().for_each(|tray| tray.put(change));
-        self.needles.touch(change, found);
+    pub(super) fn touch(&self, logged: &Logged, found: &Found) {
+        self.of_log.values().for_each(|tray| tray.put(logged));
+        let Logged::Incident(change) = logged else { return };
+        self.of_all.values().for_each(|tray| tray.put(logged));
+        self.needles.touch(logged, found);
         if self.by_key.is_empty() {
             return;
         }
@@ -193,12 +198,15 @@ impl Index {
         keys_of(&change.body.row, &mut keys);
         for key in &keys {
             // A feed that several keys find is handed the change once: the tray knows its newest.
-            self.by_key.get(key).into_iter().for_each(|feeds| feeds.each(|tray| tray.put(change)));
+            self.by_key.get(key).into_iter().for_each(|feeds| feeds.each(|tray| tray.put(logged)));
         }
     }
 
     pub(super) fn remove(&mut self, attached: &Attached) {
         match &attached.interest {
+            Interest::Log => {
+                self.of_log.remove(&attached.id);
+            }
             Interest::All => {
                 self.of_all.remove(&attached.id);
             }
@@ -274,18 +282,18 @@ pub(super) struct Tray {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    changes: VecDeque<Arc<Change>>,
+    changes: VecDeque<Logged>,
     newest: u64,
     too_many: bool,
 }
 
 impl Tray {
-    pub(super) fn put(&self, change: &Arc<Change>) {
+    pub(super) fn put(&self, change: &Logged) {
         let mut waiting = self.waiting();
-        if waiting.newest == change.offset {
+        if waiting.newest == change.offset() {
             return;
         }
-        waiting.newest = change.offset;
+        waiting.newest = change.offset();
         if waiting.changes.len() >= WAITING_MAX {
             waiting.too_many = true;
             waiting.changes.clear();
@@ -316,6 +324,9 @@ impl Attached {
         index.last_id += 1;
         let (id, tray) = (index.last_id, Arc::new(Tray::default()));
         match interest {
+            Interest::Log => {
+                index.of_log.insert(id, tray.clone());
+            }
             Interest::All => {
                 index.of_all.insert(id, tray.clone());
             }
@@ -332,7 +343,7 @@ impl Attached {
     }
 
     /// What was handed over since the last time, in order; none where it was too much to be kept.
-    pub fn take(&self) -> Option<Vec<Arc<Change>>> {
+    pub fn take(&self) -> Option<Vec<Logged>> {
         let mut waiting = self.tray.waiting();
         (!waiting.too_many).then(|| waiting.changes.drain(..).collect())
     }

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use self::index::{Attached, Index, Interest};
 use self::needles::{Found, STRETCH_BYTES};
-use crate::domain::change::Change;
+use crate::domain::alert_log::Logged;
 use crate::domain::position::Position;
 use crate::storage::TextKey;
 
@@ -47,7 +47,7 @@ struct Mark {
 #[derive(Debug, Default)]
 struct Ring {
     epoch: Uuid,
-    changes: VecDeque<Arc<Change>>,
+    changes: VecDeque<Logged>,
     bytes: usize,
     /// The place before the oldest change that is held.
     start: Mark,
@@ -190,17 +190,17 @@ impl Hub {
             return Some(ring.place(ring.start));
         }
         let change = ring.changes.get(usize::try_from(offset.checked_sub(ring.start.offset + 1)?).ok()?)?;
-        Some(ring.place(Mark { offset, check: change.check }))
+        Some(ring.place(Mark { offset, check: change.check() }))
     }
 
     /// The changes after an offset, ascending, at most `limit`; none where the ring no longer reaches that far back.
     /// A place that this node has not reached yet has nothing after it: the caller waits.
-    pub fn after(&self, offset: u64, limit: usize) -> Option<Vec<Arc<Change>>> {
+    pub fn after(&self, offset: u64, limit: usize) -> Option<Vec<Logged>> {
         let ring = self.read();
         if offset >= ring.end.offset {
             return Some(Vec::new());
         }
-        let first = ring.changes.front()?.offset;
+        let first = ring.changes.front()?.offset();
         let skip = usize::try_from((offset + 1).checked_sub(first)?).ok()?;
         Some(ring.changes.iter().skip(skip).take(limit).cloned().collect())
     }
@@ -266,27 +266,26 @@ impl Hub {
     }
 
     /// Adds the next changes of the log. Only the relay calls this.
-    fn publish(&self, changes: Vec<Change>) {
+    fn publish(&self, changes: Vec<Logged>) {
         self.publish_looked(changes.into_iter().map(|change| (change, Found::default())).collect());
     }
 
     /// The same, each with the texts that were found in it.
-    fn publish_looked(&self, changes: Vec<(Change, Found)>) {
-        let Some(last) = changes.last().map(|(change, _)| change.offset) else { return };
+    fn publish_looked(&self, changes: Vec<(Logged, Found)>) {
+        let Some(last) = changes.last().map(|(change, _)| change.offset()) else { return };
         let mut ring = self.write();
         let looked = changes.iter().map(|(_, found)| found.upto()).min().unwrap_or_default();
         for (change, found) in changes {
-            let change = Arc::new(change);
             // Before the end moves: a feed that sees the end has been handed everything up to it.
             ring.feeds.touch(&change, &found);
-            ring.bytes += change.bytes;
-            ring.end = Mark { offset: change.offset, check: change.check };
+            ring.bytes += change.bytes();
+            ring.end = Mark { offset: change.offset(), check: change.check() };
             ring.changes.push_back(change);
         }
         while ring.changes.len() > self.limits.changes || ring.bytes > self.limits.bytes {
             let Some(oldest) = ring.changes.pop_front() else { break };
-            ring.start = Mark { offset: oldest.offset, check: oldest.check };
-            ring.bytes -= oldest.bytes;
+            ring.start = Mark { offset: oldest.offset(), check: oldest.check() };
+            ring.bytes -= oldest.bytes();
         }
         ring.feeds.forget_new(looked);
         drop(ring);

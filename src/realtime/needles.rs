@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::index::{Feeds, Tray};
-use crate::domain::change::Change;
+use crate::domain::alert_log::Logged;
 
 /// The lengths of beginnings, in bytes. Few, as each in use is one pass; close, as what they leave open is compared.
 const LENGTHS: [usize; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1_024];
@@ -132,7 +132,7 @@ impl Needles {
     }
 
     /// Hands a change to the feeds of all that was found in it.
-    pub(super) fn touch(&self, change: &Arc<Change>, found: &Found) {
+    pub(super) fn touch(&self, change: &Logged, found: &Found) {
         let hand = |entry: &Entry| entry.feeds.each(|tray| tray.put(change));
         let (Some(hits), false) = (&found.hits, self.too_many_new) else {
             return self.entries.iter().for_each(hand);

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::needles::Found;
 use super::{Hub, wakeups};
+use crate::domain::alert_log::Logged;
 use crate::domain::change::Change;
 use crate::domain::incident::TextField;
 use crate::domain::queue::Text;
@@ -50,8 +51,8 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     let Some(start) = start else { return Err(Error::fault(BROKEN, "its newest changes are missing")) };
     hub.start_at(start, head.floor);
     hub.keep_accounts(head.accounts);
-    let changes = reader.changes_after(start.offset, newest).await?;
-    hub.publish(changes);
+    let changes = reader.log_after(&head, start.offset, newest).await?;
+    hub.publish(changes.ok_or_else(|| Error::fault(BROKEN, GAP))?);
     Ok(head.offset)
 }
 
@@ -88,6 +89,8 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
 
 const BROKEN: &str = "relaying the log";
 
+const GAP: &str = "a position is missing before its end";
+
 async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     let reader = store.read_within(ANSWER).await?;
     let Some(head) = reader.head_from(&hub.known().end).await? else {
@@ -99,26 +102,24 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     if head.offset == last {
         return Ok(last);
     }
-    let changes = reader.changes_after(last, BATCH).await?;
-    let mut expected = last;
-    for change in &changes {
-        expected += 1;
-        if change.offset != expected {
-            return Err(Error::fault(BROKEN, format!("expected position {expected}, read {}", change.offset)));
-        }
-    }
+    let Some(changes) = reader.log_after(&head, last, BATCH).await? else {
+        return Err(Error::fault(BROKEN, format!("{GAP}, after {last}")));
+    };
+    let read = last + changes.len() as u64;
     let found = match hub.looks_for_texts() {
         // One who comes between this and the end of the changes is handed all of them.
         false => vec![Found::default(); changes.len()],
         true => look(hub, &reader, &changes).await?,
     };
     hub.publish_looked(changes.into_iter().zip(found).collect());
-    Ok(expected)
+    Ok(read)
 }
 
 /// What feeds look for in the titles and descriptions of some changes. Each is folded once, however many feeds need it.
-async fn look(hub: &Hub, reader: &Reader, changes: &[Change]) -> Result<Vec<Found>> {
-    let stored = changes.iter().flat_map(texts_of).filter_map(|(key, text)| text.stored_version().map(|_| key));
+async fn look(hub: &Hub, reader: &Reader, changes: &[Logged]) -> Result<Vec<Found>> {
+    let of_incidents = changes.iter().filter_map(Logged::of_incident);
+    let stored =
+        of_incidents.flat_map(|change| texts_of(change)).filter_map(|(key, text)| text.stored_version().map(|_| key));
     let mut missing: Vec<TextKey> = stored.filter(|key| hub.long_text(key).is_none()).collect();
     missing.sort_by_key(|(incident, field, version)| (*incident, *field as u8, *version));
     missing.dedup();
@@ -130,7 +131,8 @@ async fn look(hub: &Hub, reader: &Reader, changes: &[Change]) -> Result<Vec<Foun
     }
     let mut all = Vec::with_capacity(changes.len());
     for change in changes {
-        let mut texts = texts_of(change);
+        // A change of an alert has no text that anybody looks for.
+        let mut texts = change.of_incident().map(|change| texts_of(change)).unwrap_or_default();
         // Most changes leave the texts as they were.
         texts.sort_by_key(|((_, field, version), _)| (*field as u8, *version));
         texts.dedup_by(|one, other| one.0.1 == other.0.1 && one.1 == other.1);

@@ -16,6 +16,7 @@ use super::index::Interest;
 use super::tail::{Begin, Step, Tail};
 use super::track::Track;
 use crate::domain::account::Actor;
+use crate::domain::alert_log::Logged;
 use crate::domain::clock::Clock;
 use crate::domain::held_filter::HeldFilter;
 use crate::domain::position::Position;
@@ -125,16 +126,17 @@ impl Kept {
             };
             match step {
                 Step::Changes(changes) => {
-                    let verdicts = verdicts(&self.tail.source, &asked.actor, &self.any_status, &changes).await?;
-                    for (change, (was, is)) in changes.iter().zip(verdicts) {
+                    let of_incidents: Vec<_> = changes.iter().filter_map(Logged::of_incident).cloned().collect();
+                    let verdicts = verdicts(&self.tail.source, &asked.actor, &self.any_status, &of_incidents).await?;
+                    for (change, (was, is)) in of_incidents.iter().zip(verdicts) {
                         let before = change.before.as_ref().filter(|_| was);
                         let after = Some(&change.body.row).filter(|_| is);
                         if self.tally.follow(before, after)? && !moved {
                             moved = true;
                             due = due.max(Deadline::now());
                         }
-                        self.tail.pass(change);
                     }
+                    changes.iter().for_each(|change| self.tail.pass(change));
                 }
                 // A wall that hears nothing for long cannot tell a quiet desk from a dead one; and whoever joins a group
                 // waits for the state as of now.

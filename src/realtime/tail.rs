@@ -4,15 +4,13 @@
 //! that is; so there is no seam between backlog and live. Once live it is handed what may concern its feed (`index.rs`),
 //! and knows of the rest that it does not. Should that be more than can wait, it reads the log again.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, sleep_until};
 
 use super::feed::{Event, Marker, Placed, Source};
 use super::index::{Attached, Interest};
 use super::track::Track;
-use crate::domain::change::Change;
+use crate::domain::alert_log::Logged;
 use crate::domain::position::{Fingerprint, Position, Resync};
 use crate::domain::{Error, Result};
 
@@ -35,7 +33,7 @@ pub(super) struct Begin {
 /// What comes next.
 pub(super) enum Step {
     /// Changes, of which the caller passes each.
-    Changes(Vec<Arc<Change>>),
+    Changes(Vec<Logged>),
     /// A marker at the present position.
     Marker(Marker),
     /// Users, groups or members are others now: the caller may see or mean something else.
@@ -55,7 +53,7 @@ pub(super) struct Tail {
     interest: Interest,
     attached: Option<Attached>,
     /// What was read, while a marker goes before it.
-    held: Vec<Arc<Change>>,
+    held: Vec<Logged>,
     track: Track,
 }
 
@@ -109,7 +107,7 @@ impl Tail {
             self.head.borrow_and_update();
             let changes = self.read().await?;
             if let Some(next) = changes.first() {
-                if self.answers_before(next.offset - 1) {
+                if self.answers_before(next.offset() - 1) {
                     self.held = changes;
                     return Ok(Step::Marker(Event::Live));
                 }
@@ -136,8 +134,8 @@ impl Tail {
     }
 
     /// Takes note that the caller has had this change.
-    pub(super) fn pass(&mut self, change: &Change) {
-        self.position = Position { offset: change.offset, check: change.check, ..self.position };
+    pub(super) fn pass(&mut self, change: &Logged) {
+        self.position = Position { offset: change.offset(), check: change.check(), ..self.position };
     }
 
     /// Whether somebody asked for `live`, and the place before the next change will do: then the tail stands there.
@@ -153,7 +151,7 @@ impl Tail {
         answers
     }
 
-    async fn read(&mut self) -> Result<Vec<Arc<Change>>> {
+    async fn read(&mut self) -> Result<Vec<Logged>> {
         if !self.held.is_empty() {
             return Ok(std::mem::take(&mut self.held));
         }
@@ -177,16 +175,16 @@ impl Tail {
             None => {
                 let reader = self.source.store.read().await?;
                 // The relay finds out too, but this may be before it: nothing of another life of the log is told.
-                if reader.head_from(&self.position).await?.is_none() {
+                let Some(head) = reader.head_from(&self.position).await? else {
                     return Err(Error::fault("following the log", "it is not the one that was followed"));
-                }
-                let changes = reader.changes_after(self.position.offset, BATCH as u64).await?;
-                changes.into_iter().map(Arc::new).collect()
+                };
+                let changes = reader.log_after(&head, self.position.offset, BATCH as u64).await?;
+                changes.ok_or_else(|| Error::fault("following the log", "a position is missing before its end"))?
             }
         };
         if !self.live {
             // `live` stands exactly between the backlog and what came after the stream began.
-            changes.retain(|change| change.offset <= self.backlog_end);
+            changes.retain(|change| change.offset() <= self.backlog_end);
         }
         Ok(changes)
     }

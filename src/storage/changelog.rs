@@ -1,19 +1,23 @@
-//! The log of changes: append (assigns the positions), head, after a position, of an incident.
+//! The log of changes: append (assigns the positions), head, after a position, of an incident. Changes of alerts that no
+//! incident holds are rows of a table of their own (`alert_log.rs`) with positions and hashes of the same row.
 //!
 //! Positions are dense and in commit order because the one row of `log_head` is locked just before the commit and
 //! held until it: whoever sees position n also sees every position before it. A sequence would not do: it gives its
 //! numbers before the commit, so a reader that has seen 6 may never learn of a 5 that commits later.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait, Set};
 
+use super::alert_log::{self, PendingAlert};
 use super::incident::to_json;
 use super::{Reader, Tx};
 use crate::domain::account::ActorImage;
-use crate::domain::chain::{Hash, Link, check, genesis};
+use crate::domain::alert_log::Logged;
+use crate::domain::chain::{Hash, Link, Subject, check, genesis};
 use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
 use crate::domain::incident::Incident;
 use crate::domain::position::Position;
@@ -81,7 +85,7 @@ pub(super) mod row {
 }
 
 /// Rows per INSERT: eight columns each, and SQLite takes 32,766 parameters.
-const ROWS_PER_INSERT: usize = 2_000;
+pub(super) const ROWS_PER_INSERT: usize = 2_000;
 
 /// The end of the log, as one snapshot sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,9 +109,33 @@ impl Head {
     }
 }
 
-/// A change on its way into the log: it has no position before the last moment.
+/// The changes of a transaction on their way into the log: they have no positions before the last moment.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    incidents: Vec<PendingChange>,
+    pub(super) alerts: Vec<PendingAlert>,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.incidents.is_empty() && self.alerts.is_empty()
+    }
+
+    /// How many there are, of each kind.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.incidents.len(), self.alerts.len())
+    }
+
+    /// Forgets those that came since there were so many.
+    pub(super) fn truncate(&mut self, (incidents, alerts): (usize, usize)) {
+        self.incidents.truncate(incidents);
+        self.alerts.truncate(alerts);
+    }
+}
+
+/// A change of an incident.
 #[derive(Clone, Debug)]
-pub struct Pending {
+struct PendingChange {
     incident: IncidentId,
     version: u64,
     kinds: i64,
@@ -139,15 +167,14 @@ pub struct ActivityFilter {
 }
 
 impl ActivityFilter {
-    /// The same reading in memory.
-    pub fn matches(&self, body: &Body) -> bool {
-        let by = match &body.actor {
+    /// The same reading in memory, of kinds and actor.
+    pub fn matches(&self, change: &Logged) -> bool {
+        let by = match change.actor() {
             ActorImage::User { id, .. } => Some(*id),
             ActorImage::System => None,
         };
-        self.up_to.is_none_or(|version| body.row.version <= version)
-            && self.actor.is_none_or(|actor| by == Some(actor))
-            && self.kinds.as_ref().is_none_or(|kinds| body.entries.iter().any(|entry| kinds.contains(&entry.kind())))
+        self.actor.is_none_or(|actor| by == Some(actor))
+            && self.kinds.as_ref().is_none_or(|kinds| change.entries().iter().any(|it| kinds.contains(&it.kind())))
     }
 }
 
@@ -173,6 +200,8 @@ fn bit(kind: EntryKind) -> i64 {
         EntryKind::Merged => 16,
         EntryKind::MergeUndone => 17,
         EntryKind::Bookmark => 18,
+        EntryKind::AlertReported => 19,
+        EntryKind::AlertFreed => 20,
     }
 }
 
@@ -181,7 +210,7 @@ pub(super) fn kinds_of(entries: &[Entry]) -> i64 {
     entries.iter().fold(0, |mask, entry| mask | bit(entry.kind()))
 }
 
-fn hash_of(bytes: &[u8]) -> Result<Hash> {
+pub(super) fn hash_of(bytes: &[u8]) -> Result<Hash> {
     bytes.try_into().map_err(|_| Error::fault("reading the log's hash", "it has not 32 bytes"))
 }
 
@@ -245,7 +274,7 @@ impl Reader {
                 .select_only()
                 .column(row::Column::Position)
                 .into_query();
-            query = query.filter(Expr::exists(same));
+            query = query.filter(Expr::exists(same).or(Expr::exists(alert_log::at(place))));
         }
         query.one(self.conn()).await?.map(Head::try_from).transpose()
     }
@@ -255,23 +284,34 @@ impl Reader {
         let hash = match offset {
             0 => Some(genesis(head.epoch)),
             at if at == head.offset => Some(head.hash),
-            at => {
-                let row = row::Entity::find_by_id(at as i64).one(self.conn()).await?;
-                row.map(|row| hash_of(&row.hash)).transpose()?
-            }
+            at => self.hashes_at(&[at]).await?.remove(&at),
         };
         Ok(hash.map(|hash| Position { epoch: head.epoch, offset, check: check(&hash), queue: None }))
     }
 
-    /// The changes after an offset, ascending, at most `limit`.
-    pub async fn changes_after(&self, offset: u64, limit: u64) -> Result<Vec<Change>> {
+    /// The changes after an offset, ascending, at most `limit`, of a log that ends as `head` says; none where one of them is
+    /// missing, as positions are dense.
+    ///
+    /// One statement as long as all of them are of incidents: as many rows as places leave none for changes of alerts.
+    pub async fn log_after(&self, head: &Head, offset: u64, limit: u64) -> Result<Option<Vec<Logged>>> {
+        let end = std::cmp::min(head.offset, offset.saturating_add(limit));
+        let Some(count) = end.checked_sub(offset).filter(|count| *count > 0) else { return Ok(Some(Vec::new())) };
         let rows = row::Entity::find()
             .filter(row::Column::Position.gt(offset as i64))
+            .filter(row::Column::Position.lte(end as i64))
             .order_by_asc(row::Column::Position)
-            .limit(limit)
             .all(self.conn())
             .await?;
-        rows.into_iter().map(Change::try_from).collect()
+        let changes =
+            rows.into_iter().map(|row| Change::try_from(row).map(|change| Logged::Incident(Arc::new(change))));
+        let mut changes = changes.collect::<Result<Vec<Logged>>>()?;
+        if (changes.len() as u64) < count {
+            let of_alerts = self.alert_changes_between(offset, end).await?;
+            changes.extend(of_alerts.into_iter().map(|change| Logged::Alert(Arc::new(change))));
+            changes.sort_by_key(Logged::offset);
+        }
+        let dense = changes.iter().map(Logged::offset).eq(offset + 1..=end);
+        Ok(dense.then_some(changes))
     }
 
     /// The changes of one incident by version, from one end, beyond a version where one is given.
@@ -372,7 +412,7 @@ impl Reader {
     }
 }
 
-fn mask(kinds: &[EntryKind]) -> i64 {
+pub(super) fn mask(kinds: &[EntryKind]) -> i64 {
     kinds.iter().fold(0, |mask, kind| mask | bit(*kind))
 }
 
@@ -464,23 +504,26 @@ impl Tx {
             former,
         };
         let kinds = kinds_of(&body.entries);
-        let pending = Pending { incident: after.id, version: after.version, kinds, body };
-        self.pending.lock().await.push(pending);
+        let pending = PendingChange { incident: after.id, version: after.version, kinds, body };
+        self.pending.lock().await.incidents.push(pending);
         Ok(true)
     }
 
     /// Appends the transaction's changes at the end of the log: its last act, so that the head is held for one insert,
     /// one update and the commit, and no longer.
     pub(super) async fn append_pending(&self) -> Result<Head> {
-        let mut pending = std::mem::take(&mut *self.pending.lock().await);
-        if pending.is_empty() {
+        let Pending { incidents: mut pending, alerts } = std::mem::take(&mut *self.pending.lock().await);
+        if pending.is_empty() && alerts.is_empty() {
             return self.head().await;
         }
         pending.sort_by_key(|change| change.incident);
         let transaction = TransactionId(crate::domain::clock::Clock::System.fresh_id());
+        let alerts = self.number_alert_changes(alerts, transaction, pending.is_empty()).await?;
         let locked = head::Entity::find_by_id(1_i16).lock(LockType::Update).one(self.conn()).await?;
         let mut head: Head =
             locked.ok_or_else(|| Error::fault("locking the head of the log", "it is missing"))?.try_into()?;
+        // Before those of incidents: what follows from an alert's leaving or coming is told after it.
+        self.append_alert_changes(alerts, &mut head).await?;
         let count = pending.len();
         let mut rows = Vec::with_capacity(count);
         for (index, mut change) in pending.into_iter().enumerate() {
@@ -489,7 +532,7 @@ impl Tx {
             let body = to_json(&change.body)?;
             head.offset += 1;
             let (position, incident, version) = (head.offset, change.incident, change.version);
-            head.hash = Link { position, incident, version, body: &body }.hash(&head.hash);
+            head.hash = Link { position, of: Subject::Incident(incident), version, body: &body }.hash(&head.hash);
             rows.push(stored(&head, &change, body));
         }
         for chunk in rows.chunks(ROWS_PER_INSERT) {
@@ -518,17 +561,21 @@ fn moves_alerts(entry: &Entry) -> bool {
     )
 }
 
-fn stored(head: &Head, change: &Pending, body: String) -> row::ActiveModel {
-    let actor_id = match &change.body.actor {
+/// The column of whoever brought a change about.
+pub(super) fn actor_id(actor: &ActorImage) -> Option<Uuid> {
+    match actor {
         ActorImage::User { id, .. } => Some(id.0),
         ActorImage::System => None,
-    };
+    }
+}
+
+fn stored(head: &Head, change: &PendingChange, body: String) -> row::ActiveModel {
     row::ActiveModel {
         position: Set(head.offset as i64),
         incident_id: Set(change.incident.0),
         version: Set(change.version as i64),
         kinds: Set(change.kinds),
-        actor_id: Set(actor_id),
+        actor_id: Set(actor_id(&change.body.actor)),
         at: Set(change.body.at),
         body: Set(body),
         hash: Set(head.hash.to_vec()),

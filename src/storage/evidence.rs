@@ -6,12 +6,13 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
 
-use super::Reader;
-use super::changelog::{Head, kinds_of, row};
+use super::changelog::{Head, actor_id, kinds_of, row};
 use super::incident::{classification, owner_id};
-use crate::domain::account::{ActorImage, OwnerId};
+use super::{Reader, alert_log};
+use crate::domain::account::OwnerId;
 use crate::domain::alert::AlertStatus;
-use crate::domain::chain::{Hash, Link};
+use crate::domain::alert_log::AlertBody;
+use crate::domain::chain::{Hash, Link, Subject};
 use crate::domain::change::Body;
 use crate::domain::classification::Classification;
 use crate::domain::incident::Incident;
@@ -53,25 +54,118 @@ impl From<row::Model> for StoredChange {
 impl StoredChange {
     /// What the chain covers of it.
     pub fn link(&self) -> Link<'_> {
-        Link { position: self.position, incident: self.incident, version: self.version, body: &self.body }
+        let of = Subject::Incident(self.incident);
+        Link { position: self.position, of, version: self.version, body: &self.body }
     }
 
     /// The column that says something else than the body, if one does: filters and pages go by the columns, the chain covers
     /// the body.
     pub fn column_at_odds(&self, body: &Body) -> Option<&'static str> {
-        let actor = match &body.actor {
-            ActorImage::User { id, .. } => Some(id.0),
-            ActorImage::System => None,
-        };
         [
             ("incident_id", self.incident == body.row.id),
             ("version", self.version == body.row.version),
             ("kinds", self.kinds == kinds_of(&body.entries)),
-            ("actor_id", self.actor == actor),
+            ("actor_id", self.actor == actor_id(&body.actor)),
             ("at", self.at == body.at),
         ]
         .into_iter()
         .find_map(|(column, agrees)| (!agrees).then_some(column))
+    }
+}
+
+/// A change of an alert as its row has it.
+#[derive(Clone, Debug)]
+pub struct StoredAlertChange {
+    /// Its place in the log.
+    pub position: u64,
+    /// The alert.
+    pub alert: AlertId,
+    /// The version of the alert's own log.
+    pub version: u64,
+    /// Its body.
+    pub body: String,
+    /// Its hash, of whatever length.
+    pub hash: Vec<u8>,
+    kinds: i64,
+    actor: Option<Uuid>,
+    at: Instant,
+}
+
+impl From<alert_log::row::Model> for StoredAlertChange {
+    fn from(row: alert_log::row::Model) -> Self {
+        Self {
+            position: row.position as u64,
+            alert: AlertId(row.alert_id),
+            version: row.version as u64,
+            body: row.body,
+            hash: row.hash,
+            kinds: row.kinds,
+            actor: row.actor_id,
+            at: row.at,
+        }
+    }
+}
+
+impl StoredAlertChange {
+    /// What the chain covers of it.
+    pub fn link(&self) -> Link<'_> {
+        Link { position: self.position, of: Subject::Alert(self.alert), version: self.version, body: &self.body }
+    }
+
+    /// The column that says something else than the body, if one does.
+    pub fn column_at_odds(&self, body: &AlertBody) -> Option<&'static str> {
+        [
+            ("alert_id", self.alert == body.alert),
+            ("version", self.version == body.version),
+            ("kinds", self.kinds == kinds_of(&body.entries)),
+            ("actor_id", self.actor == actor_id(&body.actor)),
+            ("at", self.at == body.at),
+        ]
+        .into_iter()
+        .find_map(|(column, agrees)| (!agrees).then_some(column))
+    }
+}
+
+/// A change of either kind as its row has it.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// Of an incident.
+    Incident(StoredChange),
+    /// Of an alert.
+    Alert(StoredAlertChange),
+}
+
+impl Stored {
+    /// Its place in the log.
+    pub fn position(&self) -> u64 {
+        match self {
+            Self::Incident(row) => row.position,
+            Self::Alert(row) => row.position,
+        }
+    }
+
+    /// What the chain covers of it.
+    pub fn link(&self) -> Link<'_> {
+        match self {
+            Self::Incident(row) => row.link(),
+            Self::Alert(row) => row.link(),
+        }
+    }
+
+    /// Its hash, of whatever length.
+    pub fn hash(&self) -> &[u8] {
+        match self {
+            Self::Incident(row) => &row.hash,
+            Self::Alert(row) => &row.hash,
+        }
+    }
+
+    /// The change of an incident; none where it is one of an alert.
+    pub fn of_incident(&self) -> Option<&StoredChange> {
+        match self {
+            Self::Incident(row) => Some(row),
+            Self::Alert(_) => None,
+        }
     }
 }
 
@@ -101,14 +195,38 @@ pub enum Moment {
 
 impl Reader {
     /// The rows of the log after an offset, ascending, at most `limit`.
-    pub async fn stored_after(&self, offset: u64, limit: u64) -> Result<Vec<StoredChange>> {
-        let rows = row::Entity::find()
+    pub async fn stored_after(&self, offset: u64, limit: u64) -> Result<Vec<Stored>> {
+        let of_incidents = row::Entity::find()
             .filter(row::Column::Position.gt(offset as i64))
             .order_by_asc(row::Column::Position)
             .limit(limit)
             .all(self.conn())
             .await?;
-        Ok(rows.into_iter().map(StoredChange::from).collect())
+        let of_alerts = alert_log::row::Entity::find()
+            .filter(alert_log::row::Column::Position.gt(offset as i64))
+            .order_by_asc(alert_log::row::Column::Position)
+            .limit(limit)
+            .all(self.conn())
+            .await?;
+        let of_incidents = of_incidents.into_iter().map(|row| Stored::Incident(row.into()));
+        let mut rows: Vec<Stored> =
+            of_incidents.chain(of_alerts.into_iter().map(|row| Stored::Alert(row.into()))).collect();
+        rows.sort_by_key(Stored::position);
+        // Of one table there may be more before the last ones of the other.
+        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(rows)
+    }
+
+    /// The rows of the alerts' own logs by alert and version, beyond one of these, at most `limit`: whole logs, one after
+    /// another.
+    pub async fn stored_by_alert(&self, after: Option<(AlertId, u64)>, limit: u64) -> Result<Vec<StoredAlertChange>> {
+        use alert_log::row::{Column, Entity};
+        let mut query = Entity::find().order_by_asc(Column::AlertId).order_by_asc(Column::Version).limit(limit);
+        if let Some((alert, version)) = after {
+            let place = Expr::tuple([Expr::col(Column::AlertId), Expr::col(Column::Version)]);
+            query = query.filter(place.gt(Expr::tuple([Expr::value(alert.0), Expr::value(version as i64)])));
+        }
+        Ok(query.all(self.conn()).await?.into_iter().map(StoredAlertChange::from).collect())
     }
 
     /// The rows of one incident's log between two of its versions, the first left out, ascending, at most `limit`.
@@ -199,7 +317,8 @@ impl Reader {
         Ok(self.complete(rows).await?.pop())
     }
 
-    /// How many alerts are in no incident.
+    /// How many alerts are in no incident. Those among them without a log of their own were there before the desk kept such
+    /// logs, and nothing has happened to them since.
     pub async fn free_alert_total(&self) -> Result<u64> {
         use super::alert::row::{Column, Entity};
         super::count(self, Entity::find().filter(Column::IncidentId.is_null())).await
@@ -207,7 +326,7 @@ impl Reader {
 
     /// The hashes that stand at these places, of those that have one.
     pub async fn hashes_at(&self, offsets: &[u64]) -> Result<HashMap<u64, Hash>> {
-        let rows: Vec<(i64, Vec<u8>)> = row::Entity::find()
+        let mut rows: Vec<(i64, Vec<u8>)> = row::Entity::find()
             .select_only()
             .column(row::Column::Position)
             .column(row::Column::Hash)
@@ -215,6 +334,18 @@ impl Reader {
             .into_tuple()
             .all(self.conn())
             .await?;
+        if rows.len() < offsets.len() {
+            use alert_log::row::{Column, Entity};
+            let of_alerts: Vec<(i64, Vec<u8>)> = Entity::find()
+                .select_only()
+                .column(Column::Position)
+                .column(Column::Hash)
+                .filter(Column::Position.is_in(offsets.iter().map(|offset| *offset as i64)))
+                .into_tuple()
+                .all(self.conn())
+                .await?;
+            rows.extend(of_alerts);
+        }
         Ok(rows.into_iter().filter_map(|(at, hash)| Some((at as u64, hash.try_into().ok()?))).collect())
     }
 
@@ -249,6 +380,13 @@ impl Reader {
 
     /// How many rows the log has after an offset.
     pub async fn stored_total(&self, offset: u64) -> Result<u64> {
-        super::count(self, row::Entity::find().filter(row::Column::Position.gt(offset as i64))).await
+        let of_alerts = alert_log::row::Entity::find().filter(alert_log::row::Column::Position.gt(offset as i64));
+        let of_alerts = super::count(self, of_alerts).await?;
+        Ok(of_alerts + super::count(self, row::Entity::find().filter(row::Column::Position.gt(offset as i64))).await?)
+    }
+
+    /// How many rows the alerts' own logs have.
+    pub async fn stored_of_alerts_total(&self) -> Result<u64> {
+        super::count(self, alert_log::row::Entity::find()).await
     }
 }

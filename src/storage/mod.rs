@@ -6,6 +6,7 @@
 mod account;
 mod address;
 mod alert;
+mod alert_log;
 mod attachment;
 mod bookmark;
 mod bounded;
@@ -51,6 +52,7 @@ use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
 use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
+use self::changelog::Pending;
 use self::idempotency::Keeping;
 use self::interrupt::{OWN_WORK, VERIFICATION};
 use self::outcome::{Outcome, Receipt};
@@ -62,11 +64,11 @@ use crate::domain::{Code, Error, Result};
 pub use address::honoured_address;
 pub use alert::{AlertFilter, AlertState};
 pub use attachment::{Upload, Uploadable};
-pub use changelog::{ActivityFilter, Head, Origin, Pending};
+pub use changelog::{ActivityFilter, Head, Origin};
 pub use connect::StoreOptions;
 pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};
-pub use evidence::{AlertShown, Moment, StoredChange};
+pub use evidence::{AlertShown, Moment, Stored, StoredAlertChange, StoredChange};
 pub use line::{Line, Word};
 pub use mutation_state::MutationState;
 pub use object::{Objects, Writing};
@@ -117,7 +119,7 @@ pub struct Reader {
 /// A transaction that writes. It reads as a [`Reader`] does, and sees its own writes.
 pub struct Tx {
     reader: Reader,
-    pending: Mutex<Vec<Pending>>,
+    pending: Mutex<Pending>,
     keeping: Mutex<Option<Keeping>>,
 }
 
@@ -133,7 +135,7 @@ impl Tx {
     /// Does a part of the transaction that may be refused: what it wrote is taken back then, and the rest goes on.
     pub async fn part<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Result<T, Box<Refusal>>> {
         let conn = self.conn();
-        let recorded = self.pending.lock().await.len();
+        let recorded = self.pending.lock().await.counts();
         conn.execute_unprepared("SAVEPOINT part").await?;
         let outcome = match work.await {
             Ok(done) => Ok(done),

@@ -24,6 +24,7 @@ use watchfloor::storage::{Objects, Store, StoreOptions};
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::monday;
 use crate::support::dice::Dice;
+use crate::support::stream;
 
 each_database!(
     sixteen_writers_leave_no_gap_and_no_disorder,
@@ -83,7 +84,7 @@ async fn alert(app: &App, name: &str) -> AlertDraft {
 }
 
 async fn changes(app: &App) -> Vec<Change> {
-    app.store.read().await.expect("a snapshot").changes_after(0, 100_000).await.expect("changes")
+    stream::changes(&app.store.read().await.expect("a snapshot"), 0, 100_000).await
 }
 
 async fn rows(database: &DatabaseConnection, sql: &str) -> Vec<QueryResult> {
@@ -118,7 +119,7 @@ async fn sixteen_writers_leave_no_gap_and_no_disorder(database: TestDatabase) {
             let mut seen = Vec::new();
             while last < end {
                 let reader = app.store.read().await.expect("a snapshot");
-                for change in reader.changes_after(last, 7).await.expect("changes") {
+                for change in stream::changes(&reader, last, 7).await {
                     last = change.offset;
                     seen.push(change.offset);
                 }
@@ -220,24 +221,34 @@ async fn a_sequence_instead_of_the_head_would_lose_changes() {
 async fn each_hash_covers_its_change_and_the_one_before(database: TestDatabase) {
     let app = desk_at_rest(&database).await;
     edit_at_random(&app, 4, 16).await;
+    let drafts = vec![alert(&app, "free 1").await, alert(&app, "free 2").await];
+    let free = watchfloor::app::alert::Ingest::new(drafts, watchfloor::app::alert::Into::Nowhere);
+    app.ingest_alerts(&command(&app, "ingestAlerts").await, free).await.expect("an ingest");
+    incidents(&app, 1).await;
     let raw = database.connect().await;
     let head = rows(&raw, "SELECT epoch, position, hash FROM log_head").await.pop().expect("a head");
     let epoch: Uuid = head.try_get_by_index(0).expect("an epoch");
     let mut hash: Vec<u8> = Sha256::digest(epoch.as_bytes()).to_vec();
     let mut position = 0_i64;
-    for row in rows(&raw, "SELECT position, incident_id, version, body, hash FROM change ORDER BY position").await {
+    let both = "SELECT position, incident_id, version, body, hash, '' AS word FROM change
+        UNION ALL SELECT position, alert_id, version, body, hash, 'alert:' FROM alert_change ORDER BY position";
+    let mut of_alerts = 0;
+    for row in rows(&raw, both).await {
         position += 1;
+        let word: String = row.try_get_by_index(5).expect("a word");
+        of_alerts += usize::from(!word.is_empty());
         assert_eq!(row.try_get_by_index::<i64>(0).expect("a position"), position);
         let mut next = Sha256::new();
         next.update(&hash);
         next.update(position.to_be_bytes());
-        next.update(row.try_get_by_index::<Uuid>(1).expect("an incident").as_bytes());
+        next.update(word.as_bytes());
+        next.update(row.try_get_by_index::<Uuid>(1).expect("an incident or alert").as_bytes());
         next.update(row.try_get_by_index::<i64>(2).expect("a version").to_be_bytes());
         next.update(row.try_get_by_index::<String>(3).expect("a body").as_bytes());
         hash = next.finalize().to_vec();
         assert_eq!(row.try_get_by_index::<Vec<u8>>(4).expect("a hash"), hash, "the hash at {position}");
     }
-    assert!(position > 40, "{position} changes");
+    assert!(position > 40 && of_alerts == 2, "{position} changes, {of_alerts} of alerts");
     assert_eq!(head.try_get_by_index::<i64>(1).expect("a position"), position, "the head names the last change");
     assert_eq!(head.try_get_by_index::<Vec<u8>>(2).expect("a hash"), hash);
 }

@@ -22,6 +22,7 @@ use watchfloor::storage::{AlertFilter, Span};
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{TestDesk, monday};
 use crate::support::dice::Dice;
+use crate::support::stream::changes;
 
 each_database!(sql_and_memory_select_the_same_incidents);
 
@@ -77,7 +78,7 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
     corpus(&desk, &world, &mut dice).await;
 
     let reader = desk.app.store.read().await.expect("a snapshot");
-    let log = reader.changes_after(0, 10_000).await.expect("changes");
+    let log = changes(&reader, 0, 10_000).await;
     let rows: HashMap<IncidentId, _> = log.into_iter().map(|change| (change.incident(), change.body.row)).collect();
     let ids: Vec<IncidentId> = rows.keys().copied().collect();
     let incidents = reader.incidents(&ids).await.expect("incidents");

@@ -13,6 +13,7 @@ use watchfloor::storage::{AlertFilter, Span};
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::dice::Dice;
+use crate::support::stream::{changes, logged};
 use crate::support::triage::report;
 
 each_database!(eight_analysts_at_once_leave_a_desk_that_agrees_with_itself);
@@ -247,10 +248,11 @@ async fn the_desk_agrees_with_itself(desk: &TestDesk) {
 /// Positions are dense, versions too, and what a change found is what the one before it left.
 async fn the_log_agrees_with_the_desk(desk: &TestDesk) {
     let reader = desk.app.store.read().await.expect("a snapshot");
-    let changes = reader.changes_after(0, u64::from(u32::MAX)).await.expect("the log");
+    let log = logged(&reader, 0, u64::from(u32::MAX)).await;
     let mut rows = BTreeMap::new();
-    for (index, change) in changes.iter().enumerate() {
-        assert_eq!(change.offset, index as u64 + 1);
+    for (index, change) in log.iter().enumerate() {
+        assert_eq!(change.offset(), index as u64 + 1);
+        let Some(change) = change.of_incident() else { continue };
         let before = rows.insert(change.incident(), change.body.row.clone());
         assert_eq!(change.version(), before.as_ref().map_or(0, |row| row.version) + 1, "{change:#?}");
         assert_eq!(change.before, before, "{change:#?}");
@@ -259,13 +261,13 @@ async fn the_log_agrees_with_the_desk(desk: &TestDesk) {
     for incident in reader.incidents(&ids).await.expect("incidents") {
         assert_eq!(rows.get(&incident.id), Some(&incident.queue_row()), "INC-{}", incident.number);
     }
-    assert_eq!(reader.head().await.expect("a head").offset, changes.len() as u64);
+    assert_eq!(reader.head().await.expect("a head").offset, log.len() as u64);
 }
 
 /// What the log of an incident adds up to is the incident: its row, its alerts, its comments.
 async fn each_log_folds_to_its_incident(desk: &TestDesk) {
     let reader = desk.app.store.read().await.expect("a snapshot");
-    let changes = reader.changes_after(0, u64::from(u32::MAX)).await.expect("the log");
+    let changes = changes(&reader, 0, u64::from(u32::MAX)).await;
     let mut folded: BTreeMap<IncidentId, Folded> = BTreeMap::new();
     for change in changes {
         let id = change.incident();

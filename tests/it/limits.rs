@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::stream::{changes, logged};
 use crate::support::triage::{laid_over, report};
 
 each_database!(
@@ -48,8 +49,7 @@ async fn a_title_of_a_megabyte_goes_in_and_comes_back(database: TestDatabase) {
 
 /// How many bytes the change at this offset takes in the log.
 async fn bytes(desk: &TestDesk, offset: u64) -> usize {
-    let changes = desk.app.store.read().await.expect("a snapshot").changes_after(offset - 1, 1).await.expect("changes");
-    changes[0].bytes
+    logged(&desk.app.store.read().await.expect("a snapshot"), offset - 1, 1).await[0].bytes()
 }
 
 async fn texts_are_measured_in_characters_not_bytes(database: TestDatabase) {
@@ -310,7 +310,7 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
         let edit = IncidentEdit { comment, ..IncidentEdit::default() };
         desk.app.update_incident(&command, id, edit).await.expect("a comment");
     }
-    let changes = desk.app.store.read().await.expect("a snapshot").changes_after(start, 2_000).await.expect("changes");
+    let changes = changes(&desk.app.store.read().await.expect("a snapshot"), start, 2_000).await;
     assert_eq!(changes.len(), 1_000);
     let largest = changes.iter().map(|change| change.bytes).max().expect("a change");
     assert!(largest < 2_048, "{largest} bytes");

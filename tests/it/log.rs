@@ -8,6 +8,7 @@ use watchfloor::domain::change::Entry;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::stream::changes;
 use crate::support::triage::{each, laid_over, report};
 
 each_database!(
@@ -218,7 +219,7 @@ async fn commands_at_once_lose_no_update(database: TestDatabase) {
         done.iter().filter(|p| p["changed"] == true).filter_map(|p| p["incident"]["version"].as_u64()).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..=changed as u64 + 1).collect::<Vec<_>>(), "each answer is the state after its own change");
-    let changes = desk.app.store.read().await.expect("a snapshot").changes_after(0, 100).await.expect("changes");
+    let changes = changes(&desk.app.store.read().await.expect("a snapshot"), 0, 100).await;
     for pair in changes.windows(2) {
         assert_eq!(
             pair[1].before.as_ref(),

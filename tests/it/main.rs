@@ -3,6 +3,7 @@
 
 mod account;
 mod alert;
+mod alert_log;
 mod architecture;
 mod asof;
 mod attachment;

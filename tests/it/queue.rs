@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::stream::changes;
 use crate::support::triage::report;
 
 each_database!(
@@ -525,7 +526,7 @@ async fn all_of_one_read_is_one_snapshot(database: TestDatabase) {
     let statuses = reader.facet_status(&filter).await.expect("a facet");
     assert_eq!(statuses.iter().map(|facet| facet.count).sum::<u64>(), 1);
     assert_eq!(reader.head().await.expect("a head"), head);
-    assert_eq!(reader.changes_after(0, 10).await.expect("changes").len() as u64, head.offset);
+    assert_eq!(changes(&reader, 0, 10).await.len() as u64, head.offset);
     drop(reader);
 
     // Through the API: whatever is written meanwhile, position, rows, count and facets tell of one moment.

@@ -31,6 +31,7 @@ impl Sent {
             // The relay reads on beside every request, and jobs are looked for.
             let of_the_desk = [
                 "FROM \"change\" WHERE \"change\".\"position\" > ",
+                "FROM \"alert_change\" WHERE \"alert_change\".\"position\" > ",
                 "\"log_head\".\"position\" >= ",
                 "FROM \"bulk_job\" WHERE \"bulk_job\".\"state\" = ",
             ];
@@ -59,6 +60,9 @@ impl Sent {
 
 /// An incident with all that one can have.
 async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
+    let free = json!({ "provider": "p", "providerAlertId": format!("{n} free"), "title": "t" });
+    let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert }) { created } }";
+    desk.data(ingest, json!({ "alert": free })).await;
     let alerts: Vec<Value> = (0..3)
         .map(|k| {
             json!({
@@ -97,7 +101,7 @@ async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
 }
 
 /// Every list below a list, each way that it can be asked for.
-const READS: [&str; 11] = [
+const READS: [&str; 12] = [
     "{ incidents(first: 50) {
         totalCount position
         facets { status { count } severity { count } owner { count } tags { count } product { count } }
@@ -120,6 +124,7 @@ const READS: [&str; 11] = [
     "{ incidents(first: 50) { nodes { alerts(last: 2) { nodes { id raw } } comments(last: 2) { nodes { body } } } } }",
     "{ incidents(first: 50) { nodes { bookmarks(first: 2) { totalCount nodes { title rows incident { number } } } } } }",
     "{ incidents(last: 50) { nodes { id alerts { totalCount } } pageInfo { hasPreviousPage } } }",
+    "{ alerts(first: 50) { nodes { activity(last: 2) { totalCount nodes { position entries { kind } alert { title } } } } } }",
     "{ alerts(first: 50) { totalCount nodes { id raw incident { number alerts(first: 2) { nodes { id } } } } } }",
     "{ queueSummary { position open bySeverity { count } byOwner { value { name } count } oldest created resolved }
        responseTimes { position timeToAssign { mean } timeToResolve { p90 } } }",

@@ -32,10 +32,11 @@ const fn dear(own: usize) -> Price {
 /// rows of long lists pass nor the page of an ordinary incident fails. Dear is what renders Markdown, folds a log, gives a
 /// text of any length or the rows of a bookmark, counts what is unread over a whole queue, or looks at up to a hundred entities,
 /// under a millisecond each time on an ordinary incident.
-pub const PRICES: [(&str, Price); 71] = [
+pub const PRICES: [(&str, Price); 72] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
+    ("AlertChange.entries", list(2)),
     ("AlertsChangedEntry.alerts", list(10)),
     ("AlertsLinkedEntry.alertIds", list(10)),
     ("AlertsLinkedEntry.movedFrom", list(2)),

@@ -3,8 +3,10 @@
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use watchfloor::domain::alert_log::Logged;
 use watchfloor::domain::change::{Body, Change, CommentAction, Entry};
 use watchfloor::domain::position::Position;
+use watchfloor::storage::Reader;
 
 use super::database::{Kind, TestDatabase};
 use super::desk::{Following, TestDesk};
@@ -139,6 +141,22 @@ fn literal(kind: Kind, bytes: &[u8]) -> String {
 pub(crate) async fn newest(desk: &TestDesk) -> (Change, [u8; 32]) {
     let reader = desk.app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");
-    let change = reader.changes_after(head.offset - 1, 1).await.expect("changes").pop().expect("a change");
+    let change = changes(&reader, head.offset - 1, 1).await.pop().expect("a change");
     (change, head.hash)
+}
+
+/// The changes of both kinds at so many places after an offset.
+pub(crate) async fn logged(reader: &Reader, after: u64, places: u64) -> Vec<Logged> {
+    let head = reader.head().await.expect("a head");
+    reader.log_after(&head, after, places).await.expect("changes").expect("a log without a gap")
+}
+
+/// Those of incidents among them.
+pub(crate) async fn changes(reader: &Reader, after: u64, places: u64) -> Vec<Change> {
+    logged(reader, after, places)
+        .await
+        .iter()
+        .filter_map(Logged::of_incident)
+        .map(|change| (**change).clone())
+        .collect()
 }

@@ -71,7 +71,9 @@ function follow(request: Request): void {
       draw();
       return before.incidents.position;
     },
-    next: ({ change }) => {
+    next: ({ __typename, change }) => {
+      // Alerts that no incident holds change too: they are nothing to show here.
+      if (__typename !== 'ActivityChange') return;
       ticker.take(change);
       draw();
     },

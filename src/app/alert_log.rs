@@ -1,0 +1,118 @@
+//! Alerts that no incident holds, held against their own logs: each log goes on from change to change, and its alert stands as
+//! its last change left it. Little memory: the last change of each of a few alerts.
+
+use std::collections::HashMap;
+
+use crate::domain::alert::Alert;
+use crate::domain::alert_log::{AlertChange, AlertStanding};
+use crate::domain::chain::check;
+use crate::domain::{AlertId, Error, Result};
+use crate::storage::{Reader, StoredAlertChange};
+
+/// Changes read at once.
+const CHANGES_PER_BATCH: u64 = 500;
+
+/// Alerts compared at once. One may have a title of megabytes and hundreds of entities.
+const ALERTS_PER_BATCH: usize = 200;
+
+/// A place at which an alert stands otherwise.
+#[derive(Debug)]
+pub(super) struct Difference {
+    /// The place in the log.
+    pub(super) position: u64,
+    /// The alert, and the version of its own log.
+    pub(super) alert: (AlertId, u64),
+    /// What differs.
+    pub(super) differs: String,
+}
+
+/// Why a comparison ends before its end.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A difference was found.
+    Differs(Difference),
+    /// Something failed.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Step<T = ()> = Result<T, Stop>;
+
+/// Compares everything; `went` is told how many more changes were read. Returns how many alerts of no incident stand as their
+/// own log says. Those of incidents are held against the logs of these.
+pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> Step<u64> {
+    let (mut place, mut last) = (None, None::<AlertChange>);
+    let (mut waiting, mut proved) = (Vec::new(), 0);
+    loop {
+        let rows = reader.stored_by_alert(place, CHANGES_PER_BATCH).await?;
+        let Some(end) = rows.last() else { break };
+        place = Some((end.alert, end.version));
+        went(rows.len());
+        for row in rows {
+            let whole = last.take_if(|last| last.body.alert != row.alert);
+            let change = read(&row, last.as_ref())?;
+            last = Some(change);
+            waiting.extend(whole);
+            if waiting.len() >= ALERTS_PER_BATCH {
+                proved += held_against(reader, std::mem::take(&mut waiting)).await?;
+            }
+        }
+    }
+    waiting.extend(last);
+    Ok(proved + held_against(reader, waiting).await?)
+}
+
+fn read(row: &StoredAlertChange, before: Option<&AlertChange>) -> Step<AlertChange> {
+    let broken = |differs: &str| {
+        let alert = (row.alert, row.version);
+        Stop::Differs(Difference { position: row.position, alert, differs: differs.to_owned() })
+    };
+    let check = check(&row.hash.clone().try_into().map_err(|_| broken("its hash has not 32 bytes"))?);
+    let change = AlertChange::read(row.position, check, &row.body).map_err(|_| broken("its body cannot be read"))?;
+    if (change.body.alert, change.body.version) != (row.alert, row.version) {
+        return Err(broken("its columns say something else than its body"));
+    }
+    match change.goes_on_from(before.map(|before| &before.body)) {
+        true => Ok(change),
+        false => Err(broken("it does not begin where the change before it in its alert's log ended")),
+    }
+}
+
+/// Holds alerts against the last changes of their logs; how many of them no incident holds.
+async fn held_against(reader: &Reader, logged: Vec<AlertChange>) -> Step<u64> {
+    let ids: Vec<AlertId> = logged.iter().map(|change| change.body.alert).collect();
+    let shown: HashMap<AlertId, Alert> =
+        reader.alerts(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
+    let mut proved = 0;
+    for change in logged {
+        let id = change.body.alert;
+        let differs = match shown.get(&id) {
+            None => Some(format!("the desk does not have {id} any more")),
+            Some(alert) if alert.incident.is_some() => continue,
+            Some(alert) => at_odds(&AlertStanding::from(alert), &change.body.state)
+                .map(|field| format!("the desk shows another {field} of {id} than this last change of it left behind")),
+        };
+        if let Some(differs) = differs {
+            let alert = (id, change.body.version);
+            return Err(Stop::Differs(Difference { position: change.offset, alert, differs }));
+        }
+        proved += 1;
+    }
+    Ok(proved)
+}
+
+fn at_odds(shown: &AlertStanding, logged: &AlertStanding) -> Option<&'static str> {
+    [
+        ("status", shown.status == logged.status),
+        ("owner", shown.owner == logged.owner),
+        ("classification", shown.classification == logged.classification),
+        ("report", shown.report == logged.report),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}

@@ -1,0 +1,262 @@
+//! The own logs of alerts: the row of a change, append, pages, and the newest state of each.
+
+use std::collections::HashMap;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, SelectStatement};
+use sea_orm::{QueryOrder, QuerySelect, QueryTrait, Set};
+
+use super::changelog::{ActivityFilter, Head, Origin, ROWS_PER_INSERT, actor_id, hash_of, kinds_of, mask};
+use super::incident::to_json;
+use super::queue::Span;
+use super::{IDS_PER_STATEMENT, Reader, Tx, places};
+use crate::domain::alert::Alert;
+use crate::domain::alert_log::{AlertBody, AlertChange, AlertStanding};
+use crate::domain::chain::{Link, Subject, check};
+use crate::domain::change::Entry;
+use crate::domain::position::Position;
+use crate::domain::{AlertId, Error, Result, TransactionId};
+
+pub(super) mod row {
+    //! A change of an alert as it is stored.
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[sea_orm(table_name = "alert_change")]
+    pub(in crate::storage) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(in crate::storage) position: i64,
+        pub(in crate::storage) alert_id: Uuid,
+        pub(in crate::storage) version: i64,
+        pub(in crate::storage) kinds: i64,
+        pub(in crate::storage) actor_id: Option<Uuid>,
+        pub(in crate::storage) at: DateTimeUtc,
+        pub(in crate::storage) body: String,
+        pub(in crate::storage) hash: Vec<u8>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(in crate::storage) enum Relation {}
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+use row::{Column, Entity};
+
+/// A change of an alert on its way into the log.
+#[derive(Clone, Debug)]
+pub(super) struct PendingAlert {
+    body: AlertBody,
+}
+
+/// The same with its version, as it will be stored.
+pub(super) struct Numbered {
+    body: AlertBody,
+    json: String,
+}
+
+/// Selects the row at a place, if it is the one that the place was taken from.
+pub(super) fn at(place: &Position) -> SelectStatement {
+    Entity::find_by_id(place.offset as i64)
+        .filter(Expr::cust("substr(hash, 1, 8)").eq(place.check.to_vec()))
+        .select_only()
+        .column(Column::Position)
+        .into_query()
+}
+
+impl TryFrom<row::Model> for AlertChange {
+    type Error = Error;
+
+    fn try_from(row: row::Model) -> Result<Self> {
+        Self::read(row.position as u64, check(&hash_of(&row.hash)?), &row.body)
+    }
+}
+
+fn filtered(query: Select<Entity>, filter: &ActivityFilter) -> Select<Entity> {
+    let mut query = query;
+    if let Some(kinds) = &filter.kinds {
+        query = query.filter(Expr::col(Column::Kinds).bit_and(mask(kinds)).ne(0));
+    }
+    if let Some(actor) = filter.actor {
+        query = query.filter(Column::ActorId.eq(actor.0));
+    }
+    query
+}
+
+impl Reader {
+    /// The changes of alerts between two offsets, the first left out, ascending.
+    pub(super) async fn alert_changes_between(&self, after: u64, up_to: u64) -> Result<Vec<AlertChange>> {
+        let rows = Entity::find()
+            .filter(Column::Position.gt(after as i64))
+            .filter(Column::Position.lte(up_to as i64))
+            .order_by_asc(Column::Position)
+            .all(self.conn())
+            .await?;
+        rows.into_iter().map(AlertChange::try_from).collect()
+    }
+
+    /// The changes of one alert's own log by version, from one end, beyond a version where one is given.
+    pub async fn alert_log(
+        &self,
+        alert: AlertId,
+        filter: &ActivityFilter,
+        page: Span<u64>,
+    ) -> Result<Vec<AlertChange>> {
+        let mut query = filtered(Entity::find().filter(Column::AlertId.eq(alert.0)), filter);
+        if let Some(version) = page.after {
+            query = query.filter(Column::Version.gt(version as i64));
+        }
+        if let Some(version) = page.before {
+            query = query.filter(Column::Version.lt(version as i64));
+        }
+        query = match page.from_end {
+            true => query.order_by_desc(Column::Version),
+            false => query.order_by_asc(Column::Version),
+        };
+        let mut rows = query.limit(page.limit).all(self.conn()).await?;
+        if page.from_end {
+            rows.reverse();
+        }
+        rows.into_iter().map(AlertChange::try_from).collect()
+    }
+
+    /// The changes at one end of the own log of each of these alerts, oldest first: two statements for all of them.
+    pub async fn alert_logs_at_end(
+        &self,
+        alerts: &[AlertId],
+        filter: &ActivityFilter,
+        span: Span<()>,
+    ) -> Result<HashMap<AlertId, Vec<AlertChange>>> {
+        let (places, way, limit) = (places(alerts.len()), span.sql_direction(), span.limit);
+        let mut values: Vec<sea_orm::Value> = alerts.iter().map(|id| id.0.into()).collect();
+        let mut met = String::new();
+        if let Some(kinds) = &filter.kinds {
+            met = format!(" AND (kinds & {}) <> 0", mask(kinds));
+        }
+        if let Some(actor) = filter.actor {
+            values.push(actor.0.into());
+            met.push_str(&format!(" AND actor_id = ${}", values.len()));
+        }
+        let sql = format!(
+            "SELECT position FROM (SELECT position, ROW_NUMBER() OVER (PARTITION BY alert_id ORDER BY version {way})
+             AS place FROM alert_change WHERE alert_id IN ({places}){met}) AS ranked WHERE place <= {limit}"
+        );
+        let found = self.conn().query_all_raw(super::statement(self, &sql, values)).await?;
+        let positions = found.iter().map(|row| row.try_get_by_index::<i64>(0)).collect::<Result<Vec<_>, _>>()?;
+        let rows = Entity::find()
+            .filter(Column::Position.is_in(positions))
+            .order_by_asc(Column::Position)
+            .all(self.conn())
+            .await?;
+        let mut changes: HashMap<AlertId, Vec<AlertChange>> = HashMap::new();
+        for row in rows {
+            let change = AlertChange::try_from(row)?;
+            changes.entry(change.body.alert).or_default().push(change);
+        }
+        Ok(changes)
+    }
+
+    /// How many changes of the own log of each of these alerts a filter meets; none is told for none.
+    pub async fn alert_log_counts(&self, alerts: &[AlertId], filter: &ActivityFilter) -> Result<HashMap<AlertId, u64>> {
+        let of_these = Entity::find().filter(Column::AlertId.is_in(alerts.iter().map(|id| id.0)));
+        let rows: Vec<(Uuid, i64)> = filtered(of_these, filter)
+            .select_only()
+            .column(Column::AlertId)
+            .expr(Expr::cust("COUNT(*)"))
+            .group_by(Column::AlertId)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|(alert, count)| (AlertId(alert), count as u64)).collect())
+    }
+
+    /// The newest version of the own log of each of these alerts that has one.
+    async fn alert_versions(&self, alerts: &[AlertId]) -> Result<HashMap<AlertId, u64>> {
+        let mut versions = HashMap::new();
+        for alerts in alerts.chunks(IDS_PER_STATEMENT) {
+            let rows: Vec<(Uuid, i64)> = Entity::find()
+                .select_only()
+                .column(Column::AlertId)
+                .expr(Expr::cust("MAX(version)"))
+                .filter(Column::AlertId.is_in(alerts.iter().map(|id| id.0)))
+                .group_by(Column::AlertId)
+                .into_tuple()
+                .all(self.conn())
+                .await?;
+            versions.extend(rows.into_iter().map(|(alert, version)| (AlertId(alert), version as u64)));
+        }
+        Ok(versions)
+    }
+}
+
+impl Tx {
+    /// Records what happened to a locked or new alert that no incident holds, or none any more. `former` is how it stood, where
+    /// no incident held it then. The change gets its version and its position when the transaction commits.
+    pub async fn record_alert(&self, former: Option<&Alert>, alert: &Alert, entry: Entry, origin: &Origin) {
+        let body = AlertBody {
+            transaction: TransactionId(Uuid::nil()),
+            last: false,
+            // An import may tell it of before; the log does not go back.
+            at: former.map_or(origin.at, |former| std::cmp::max(former.updated_at, origin.at)),
+            actor: origin.actor.clone(),
+            cause: origin.cause.clone(),
+            client_mutation_id: origin.client_mutation_id.clone(),
+            alert: alert.id,
+            version: 0,
+            entries: vec![entry],
+            state: AlertStanding::from(alert),
+            former: former.map(AlertStanding::from),
+        };
+        self.pending.lock().await.alerts.push(PendingAlert { body });
+    }
+
+    /// Gives each change the next version of its alert's own log. Nobody else changes these alerts until the commit: they are
+    /// locked, or new. `last` is whether no change of an incident comes after them.
+    pub(super) async fn number_alert_changes(
+        &self,
+        mut pending: Vec<PendingAlert>,
+        transaction: TransactionId,
+        last: bool,
+    ) -> Result<Vec<Numbered>> {
+        pending.sort_by_key(|change| change.body.alert);
+        let reported = |body: &AlertBody| body.entries.iter().any(|entry| matches!(entry, Entry::AlertReported { .. }));
+        let known = pending.iter().map(|change| &change.body).filter(|body| !reported(body));
+        let mut known: Vec<AlertId> = known.map(|body| body.alert).collect();
+        known.sort();
+        known.dedup();
+        let mut versions = self.alert_versions(&known).await?;
+        let count = pending.len();
+        let numbered = pending.into_iter().enumerate().map(|(index, PendingAlert { mut body })| {
+            let version = versions.entry(body.alert).or_default();
+            *version += 1;
+            (body.version, body.transaction) = (*version, transaction);
+            body.last = last && index + 1 == count;
+            let json = to_json(&body)?;
+            Ok(Numbered { body, json })
+        });
+        numbered.collect()
+    }
+
+    /// Appends changes of alerts after the head, which is locked, and moves it on.
+    pub(super) async fn append_alert_changes(&self, changes: Vec<Numbered>, head: &mut Head) -> Result<()> {
+        let mut rows = Vec::with_capacity(changes.len());
+        for Numbered { body, json } in changes {
+            head.offset += 1;
+            let (position, of, version) = (head.offset, Subject::Alert(body.alert), body.version);
+            head.hash = Link { position, of, version, body: &json }.hash(&head.hash);
+            rows.push(row::ActiveModel {
+                position: Set(position as i64),
+                alert_id: Set(body.alert.0),
+                version: Set(version as i64),
+                kinds: Set(kinds_of(&body.entries)),
+                actor_id: Set(actor_id(&body.actor)),
+                at: Set(body.at),
+                body: Set(json),
+                hash: Set(head.hash.to_vec()),
+            });
+        }
+        for chunk in rows.chunks(ROWS_PER_INSERT) {
+            Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        }
+        Ok(())
+    }
+}
