@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::operation::operations::{Canonical, POSITION};
 use super::operation::{self, Ready};
+use super::turns::Effort;
 use crate::domain::position::Position;
 use crate::realtime::budget::Written;
 
@@ -25,6 +26,7 @@ pub(crate) struct Asked {
     variables: Variables,
     /// What the client names as its position, where that is no position.
     unreadable: Option<Value>,
+    effort: Effort,
     words: Arc<Words>,
 }
 
@@ -107,7 +109,7 @@ pub(crate) fn read<V>(
     last: Option<&str>,
     scope: impl FnOnce(&V, &Words) -> Option<Vec<u8>>,
 ) -> Reading<V> {
-    let Ready { canonical, variables, position, viewer, .. } = ready;
+    let Ready { canonical, variables, position, effort, viewer, .. } = ready;
     let position = match last {
         Some(last) => Value::String(last.to_owned()),
         None => position.unwrap_or_default(),
@@ -119,7 +121,7 @@ pub(crate) fn read<V>(
     };
     let unreadable = matches!(start, Start::Unreadable).then_some(position);
     let words = Arc::new(Words::of(canonical.clone(), &variables));
-    let asked = Asked { canonical, variables, unreadable, words };
+    let asked = Asked { canonical, variables, unreadable, effort, words };
     let scope = if matches!(start, Start::Unreadable) { None } else { scope(&viewer, &asked.words) };
     let key = scope.map(|scope| asked.key(&scope));
     Reading { asked, viewer, start, key }
@@ -129,6 +131,11 @@ impl Asked {
     /// What it names.
     pub(crate) fn words(&self) -> &Words {
         &self.words
+    }
+
+    /// How much work its reads of the database are likely to be.
+    pub(crate) fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// The key of those who ask for it in this scope.

@@ -10,7 +10,7 @@ pub use super::asked::Words;
 pub use super::operation::catalogue::Catalogue;
 use crate::domain;
 use crate::domain::position::Position;
-use crate::storage::MutationState;
+use crate::storage::{Gate, MutationState};
 
 /// Executes operations for callers that it has let in.
 pub trait Endpoint: Clone + Send + Sync + 'static {
@@ -30,9 +30,9 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// Executes a query, or a mutation that notes there when it begins: a valid one without fragments and directives.
     fn execute(&self, request: Request, mutation: Option<MutationState>) -> impl Future<Output = Response> + Send;
 
-    /// Executes a subscription. Dropping the stream ends it. Where the data of the request hold a
+    /// Executes a subscription, whose snapshots of the database are opened behind the gate. Dropping the stream ends it. Where the data of the request hold a
     /// [`Track`](crate::realtime::track::Track), a stream that can be shared marks there where each frame stands.
-    fn execute_stream(&self, request: Request) -> BoxStream<'static, Response>;
+    fn execute_stream(&self, request: Request, gate: Arc<dyn Gate>) -> BoxStream<'static, Response>;
 
     /// What of a viewer the bytes of a subscription depend on, beside its document and variables: those for whom it is
     /// equal share one execution and its bytes. None where nobody may share; that is so unless the endpoint says more.

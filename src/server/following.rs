@@ -14,13 +14,16 @@ use tokio::time::timeout;
 
 use super::asked::{self, Asked, Key, Reading, Start};
 use super::endpoint::Endpoint;
+use super::gate::StreamGate;
 use super::group::{
     Claim, Entry, FOUNDING_WAIT, Frame, Groups, Item, Member, Said, Source, Standing, Turn, understood,
 };
 use super::operation::Ready;
+use super::routes::Served;
+use super::work::Work;
 use crate::domain::position::Position;
 use crate::domain::{Code, Result};
-use crate::graphql::error::{code_of, present};
+use crate::graphql::error::{code_of, present, refuse};
 use crate::realtime::track::{Kind, Track};
 
 /// The time between two looks at a caller that could not be looked at.
@@ -33,6 +36,7 @@ const FOUNDING_FRAMES: usize = 64;
 pub(crate) struct Following<E: Endpoint> {
     endpoint: E,
     groups: Groups,
+    work: Work,
     asked: Arc<Asked>,
     /// Whom the request named.
     account: Option<String>,
@@ -68,6 +72,7 @@ enum Way {
 /// A stream of its own.
 struct Alone {
     source: Source,
+    gate: StreamGate,
     /// The right to make a group of it, with what it has said so far.
     claim: Option<(Claim, VecDeque<Frame>)>,
     /// Where it began, if not at the present.
@@ -79,18 +84,18 @@ struct Alone {
 
 impl<E: Endpoint> Following<E> {
     /// Starts nothing yet. `account` is whom the request names, `ready` what it asks for.
-    pub(crate) fn new(endpoint: E, groups: Groups, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
-        Self::after(endpoint, groups, account, ready, None)
+    pub(crate) fn new(served: &Served<E>, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
+        Self::after(served, account, ready, None)
     }
 
     /// The same from where the transport says that the client is, whatever the document says.
     pub(crate) fn after(
-        endpoint: E,
-        groups: Groups,
+        served: &Served<E>,
         account: Option<String>,
         ready: Ready<E::Viewer>,
         last: Option<&str>,
     ) -> Self {
+        let (endpoint, groups, work) = (served.endpoint.clone(), served.groups.clone(), served.work.clone());
         let last = last.filter(|_| endpoint.resumes(asked::root(&ready)));
         let scope = |viewer: &E::Viewer, words: &asked::Words| endpoint.scope(viewer, words);
         let Reading { asked, viewer, start, key } = asked::read(ready, last, scope);
@@ -104,6 +109,7 @@ impl<E: Endpoint> Following<E> {
         Self {
             endpoint,
             groups,
+            work,
             asked: Arc::new(asked),
             account,
             viewer,
@@ -148,14 +154,24 @@ impl<E: Endpoint> Following<E> {
                         }
                     }
                 }
-                Way::Alone(alone) => match alone.source.stream.next().await {
-                    Some(said) => {
-                        if let Some(item) = self.hear(said)? {
-                            return Ok(Some(item));
+                Way::Alone(alone) => {
+                    let said = tokio::select! {
+                        biased;
+                        said = alone.source.stream.next() => said,
+                        refusal = alone.gate.turned_away() => {
+                            self.way = Way::Ended;
+                            return Ok(Some(Item::Refused(refuse(refusal).errors.into())));
                         }
+                    };
+                    match said {
+                        Some(said) => {
+                            if let Some(item) = self.hear(said)? {
+                                return Ok(Some(item));
+                            }
+                        }
+                        None => self.way = Way::Ended,
                     }
-                    None => self.way = Way::Ended,
-                },
+                }
                 Way::Broken => {
                     self.way = Way::Ended;
                     return Ok(Some(Item::Broken));
@@ -281,11 +297,14 @@ impl<E: Endpoint> Following<E> {
         let request =
             self.asked.request(self.at).data(self.viewer.clone()).data(track.clone()).data(self.asked.written());
         let asked = self.asked.clone();
-        let responses = self.endpoint.execute_stream(request).map(move |response| asked.settled(response));
+        let principal = self.endpoint.principal(&self.viewer);
+        let gate = self.work.gate(principal, self.asked.effort(), self.spoken);
+        let stream = self.endpoint.execute_stream(request, Arc::new(gate.clone()));
+        let responses = stream.map(move |response| asked.settled(response));
         let source = Source { stream: understood(Box::pin(responses)), track };
         self.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
-        self.way = Way::Alone(Box::new(Alone { source, claim, from, live: false }));
+        self.way = Way::Alone(Box::new(Alone { source, gate, claim, from, live: false }));
     }
 
     fn become_member(&mut self, mut member: Member) {
@@ -313,6 +332,7 @@ impl<E: Endpoint> Following<E> {
             }
         };
         self.spoken = true;
+        alone.gate.begin();
         let frame = Frame::of(response, &alone.source.track, self.groups.counters())?;
         let item = frame.item.clone();
         let place = match frame.place {
@@ -361,10 +381,11 @@ impl<E: Endpoint> Following<E> {
         // Others who come at the present would have to wait for the rest of the backlog.
         if alone.live {
             let from = alone.from.unwrap_or(offset);
-            match claim.found(self.asked.clone(), alone.source, from, said) {
+            let Alone { source, gate, .. } = *alone;
+            match claim.found(self.asked.clone(), source, from, said) {
                 Ok(member) => self.become_member(member),
                 Err(source) => {
-                    let alone = Alone { source: *source, claim: None, from: None, live: true };
+                    let alone = Alone { source: *source, gate, claim: None, from: None, live: true };
                     self.way = Way::Alone(Box::new(alone));
                 }
             }

@@ -157,16 +157,15 @@ impl<'r, E: Endpoint> Call<'r, E> {
     }
 
     fn stream(&self, account: Option<String>, ready: Ready<E::Viewer>, media: Media) -> Result<Response, Refused> {
-        let (endpoint, groups) = (self.served.endpoint.clone(), self.served.groups.clone());
         let (admission, last) = (self.admission(&ready.viewer)?, sse::last_event_id(self.headers));
         Ok(match media {
             Media::Multipart => {
                 let keeping = self.keeping(admission, Mixed::opening(), Mixed::heartbeat());
-                response(media, said(Following::new(endpoint, groups, account, ready), None, Mixed), keeping)
+                response(media, said(Following::new(self.served, account, ready), None, Mixed), keeping)
             }
             _ => {
                 let keeping = self.keeping(admission, sse::comment(), sse::comment());
-                response(media, said(Following::after(endpoint, groups, account, ready, last), None, Events), keeping)
+                response(media, said(Following::after(self.served, account, ready, last), None, Events), keeping)
             }
         })
     }

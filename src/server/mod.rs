@@ -11,6 +11,7 @@ mod dialect;
 pub mod endpoint;
 mod export;
 mod following;
+mod gate;
 pub mod group;
 mod headers;
 pub mod http;
@@ -58,7 +59,7 @@ use crate::app::App;
 use crate::domain::{self, Error, position::Position, signing::DeskKey};
 use crate::graphql::budget::{self, Budget};
 use crate::graphql::{self, Api, Viewer, admit_request};
-use crate::storage::MutationState;
+use crate::storage::{Gate, MutationState};
 
 /// The tables of the schema, which is the same for every desk. A text that cannot be read would be a fault of the library that
 /// wrote it; then no document is valid, and each says so.
@@ -135,8 +136,10 @@ impl Endpoint for Desk {
         budget.settle(self.schema.counting(counts).execute(admit_request(request)).await)
     }
 
-    fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
-        let (request, budget, counts) = self.weighed(request.data(self.app.clone()));
+    fn execute_stream(&self, request: Request, gate: Arc<dyn Gate>) -> BoxStream<'static, Response> {
+        let mut app = self.app.clone();
+        app.store = app.store.behind(gate);
+        let (request, budget, counts) = self.weighed(request.data(app));
         let responses = self.schema.counting(counts).execute_stream(admit_request(request));
         Box::pin(responses.map(move |response| budget.settle(response)))
     }

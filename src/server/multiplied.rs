@@ -29,7 +29,7 @@ pub(crate) fn judge<'n>(uses: impl IntoIterator<Item = (&'n Name, usize)>, varia
 }
 
 /// How many values a value is, itself included.
-fn size(value: &Value) -> usize {
+pub(crate) fn size(value: &Value) -> usize {
     match value {
         Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
         Value::Object(fields) => 1 + fields.values().map(size).sum::<usize>(),

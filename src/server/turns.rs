@@ -5,15 +5,45 @@
 //! - a principal has a bounded number of turns at once; its further operations wait behind each other;
 //! - the next turn goes to each waiting principal in rotation, not to the oldest operation;
 //! - the last turns are for principals that have none: a new principal does not wait behind two that are busy;
+//! - of one principal's operations the least goes first, by its [`Effort`]; those of one level go in the order in which they
+//!   came, and every fourth turn is the oldest operation's, so that none starves;
+//! - dear operations have a part of a principal's turns, so that a cheap one does not wait until a dear one has ended;
 //! - the number of waiting operations is bounded, for each principal and in all, and so is the time they wait.
+//!
+//! A principal's operations are therefore not executed in the order in which they were sent. Who sends the second one after the
+//! answer to the first has the two in this order; who sends both at once has no promise, as several run at once anyway. The
+//! mutations of one request are one operation, and keep the order of the document.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::domain::{Error, Result};
+
+/// The highest level that is not dear: operations above are estimated at a quarter of a second and more.
+const DEAR: u8 = 8;
+
+/// Each so manieth turn of a principal is its oldest operation's.
+const OLDEST_EVERY: u8 = 4;
+
+/// How much work an operation is likely to be, in levels: each is twice the one before, and the lowest is under a millisecond.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Effort(u8);
+
+impl Effort {
+    /// The level of so many microseconds on a desk of ten thousand open incidents.
+    pub fn of_micros(micros: usize) -> Self {
+        let millis = micros / 1_000;
+        Self(millis.checked_ilog2().map_or(0, |level| level as u8 + 1))
+    }
+
+    /// Whether operations of this level have a part of the turns only.
+    pub fn is_dear(self) -> bool {
+        self.0 > DEAR
+    }
+}
 
 /// The bounds of one kind of turns.
 #[derive(Clone, Debug)]
@@ -22,6 +52,8 @@ pub struct TurnSettings {
     pub all: usize,
     /// Turns at once of one principal; at least one.
     pub each: usize,
+    /// Turns at once of one principal for operations that are dear; at least one.
+    pub dear: usize,
     /// Turns of `all` that only a principal without a turn is given.
     pub spare: usize,
     /// Operations of one principal that wait. A page that is opened on every screen of a site at once asks a few hundred.
@@ -34,20 +66,24 @@ pub struct TurnSettings {
 
 impl TurnSettings {
     /// Turns for operations that read, over so many connections. One connection is left to the desk's own work: its log, its
-    /// streams and its jobs. A principal has half of the turns, so that two of them are needed to use all.
+    /// log and its jobs. A principal has half of the turns, so that two of them are needed to use all; half of those for what is
+    /// dear.
     pub fn of_reads(connections: usize, wait: Duration) -> Self {
         let all = connections.saturating_sub(1).max(1);
-        Self::of(all, all.div_ceil(2), wait)
+        let each = all.div_ceil(2);
+        Self::of((all, each, each.div_ceil(2)), wait)
     }
 
     /// Turns for mutations, over so many connections. Mutations are short and commit one after the other, so a principal has
-    /// three quarters of the turns: what matters is whose comes next.
+    /// three quarters of the turns: what matters is whose comes next. A third of those for large ones, which hold the end of the
+    /// log, or all of SQLite, for long.
     pub fn of_writes(connections: usize, wait: Duration) -> Self {
-        Self::of(connections.max(1), (connections * 3 / 4).max(1), wait)
+        let each = (connections * 3 / 4).max(1);
+        Self::of((connections.max(1), each, each.div_ceil(3)), wait)
     }
 
-    fn of(all: usize, each: usize, wait: Duration) -> Self {
-        Self { all, each, spare: all / 4, waiting_each: 1_024, waiting_all: 4_096, wait }
+    fn of((all, each, dear): (usize, usize, usize), wait: Duration) -> Self {
+        Self { all, each, dear, spare: all / 4, waiting_each: 1_024, waiting_all: 4_096, wait }
     }
 }
 
@@ -73,24 +109,54 @@ struct State {
 }
 
 /// Whose turns are counted together.
-type Principal = Arc<[u8]>;
+pub(super) type Principal = Arc<[u8]>;
 
 #[derive(Default)]
 struct Present {
     running: usize,
-    waiting: VecDeque<(u64, oneshot::Sender<Turn>)>,
+    /// Those of them that are dear.
+    dear: usize,
+    waiting: Line,
+}
+
+/// The operations of one principal that wait.
+#[derive(Default)]
+struct Line {
+    /// By level, each in the order in which they came.
+    levels: BTreeMap<Effort, VecDeque<Waiting>>,
+    count: usize,
+    /// Turns that were given since the oldest operation's.
+    since_oldest: u8,
+}
+
+struct Waiting {
+    number: u64,
+    give: oneshot::Sender<Turn>,
+    /// Whether it counts against the bounds of waiting operations.
+    counted: bool,
+}
+
+/// What waits for a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiter {
+    /// An operation, of which a bounded number waits.
+    Operation,
+    /// A stream: how many there are is bounded by what streams may take (`realtime/budget.rs`).
+    Stream,
 }
 
 /// A turn, until it is dropped.
 pub(super) struct Turn {
     turns: Turns,
     principal: Principal,
+    effort: Effort,
 }
 
 /// A place in the queue, until it is dropped.
 struct Place {
     turns: Turns,
     principal: Principal,
+    effort: Effort,
     number: u64,
 }
 
@@ -104,26 +170,22 @@ impl Turns {
     }
 
     /// Waits for a turn. `UNAVAILABLE` where too many operations wait already, or where the wait was too long.
-    pub(super) async fn take(&self, principal: &[u8]) -> Result<Turn> {
-        let principal: Principal = principal.into();
+    pub(super) async fn take(&self, principal: impl Into<Principal>, effort: Effort, waiter: Waiter) -> Result<Turn> {
+        let principal = principal.into();
         let settings = &self.0.settings;
         let (given, place) = {
             let mut state = self.state();
-            if state.may_begin(&principal, settings) {
-                state.begin(&principal);
-                return Ok(Turn { turns: self.clone(), principal });
+            if state.may_begin(&principal, effort, settings) {
+                state.begin(&principal, effort);
+                return Ok(Turn { turns: self.clone(), principal, effort });
             }
-            let waiting = state.present.get(&principal).map_or(0, |present| present.waiting.len());
-            if waiting >= settings.waiting_each {
-                let words = format!("{waiting} operations of yours wait already: send fewer at once, and try again");
-                return Err(Error::unavailable(words));
-            }
-            if state.waiting >= settings.waiting_all {
-                return Err(Error::unavailable("the desk is busy: too many operations wait, try again"));
+            let counted = waiter == Waiter::Operation;
+            if counted {
+                state.has_room(&principal, settings)?;
             }
             let (give, given) = oneshot::channel();
-            let number = state.enqueue(&principal, give);
-            (given, Place { turns: self.clone(), principal, number })
+            let number = state.enqueue(&principal, effort, (give, counted));
+            (given, Place { turns: self.clone(), principal, effort, number })
         };
         let turn = tokio::time::timeout(settings.wait, given).await;
         drop(place);
@@ -137,49 +199,117 @@ impl Turns {
     fn hand_out(&self) {
         loop {
             let next = self.state().next(&self.0.settings);
-            let Some((principal, give)) = next else { return };
+            let Some((principal, effort, give)) = next else { return };
             // One that no longer waits gives its turn back, and the next one is looked for there.
-            drop(give.send(Turn { turns: self.clone(), principal }));
+            drop(give.send(Turn { turns: self.clone(), principal, effort }));
         }
     }
 }
 
+impl Line {
+    fn add(&mut self, effort: Effort, waiting: Waiting) {
+        self.count += usize::from(waiting.counted);
+        self.levels.entry(effort).or_default().push_back(waiting);
+    }
+
+    /// The level of the operation that is next, of those that may begin.
+    fn next(&self, may_begin: impl Fn(Effort) -> bool) -> Option<Effort> {
+        let mut levels = self.levels.iter().filter(|(effort, _)| may_begin(**effort));
+        let oldest = self.since_oldest + 1 >= OLDEST_EVERY;
+        let (effort, _) = match oldest {
+            true => levels.min_by_key(|(_, waiting)| waiting.front().map(|first| first.number))?,
+            false => levels.next()?,
+        };
+        Some(*effort)
+    }
+
+    fn take(&mut self, effort: Effort) -> Option<Waiting> {
+        self.since_oldest = (self.since_oldest + 1) % OLDEST_EVERY;
+        let level = self.levels.get_mut(&effort)?;
+        let taken = level.pop_front()?;
+        if level.is_empty() {
+            self.levels.remove(&effort);
+        }
+        self.count -= usize::from(taken.counted);
+        Some(taken)
+    }
+
+    /// Takes out an operation that waits no longer, if it is still here.
+    fn leave(&mut self, effort: Effort, number: u64) -> Option<Waiting> {
+        let level = self.levels.get_mut(&effort)?;
+        let left = level.iter().position(|waiting| waiting.number == number).and_then(|at| level.remove(at));
+        if level.is_empty() {
+            self.levels.remove(&effort);
+        }
+        self.count -= usize::from(left.as_ref().is_some_and(|left| left.counted));
+        left
+    }
+
+    fn is_empty(&self) -> bool {
+        self.levels.is_empty()
+    }
+}
+
 impl State {
-    fn may_begin(&self, principal: &Principal, settings: &TurnSettings) -> bool {
-        let running = self.present.get(principal).map_or(0, |present| present.running);
+    fn may_begin(&self, principal: &Principal, effort: Effort, settings: &TurnSettings) -> bool {
+        let (running, dear) = self.present.get(principal).map_or((0, 0), |present| (present.running, present.dear));
         let free = settings.all.saturating_sub(self.running);
         let kept = if running == 0 { 0 } else { settings.spare };
-        running < settings.each && free > kept
+        running < settings.each && free > kept && (!effort.is_dear() || dear < settings.dear)
     }
 
-    fn begin(&mut self, principal: &Principal) {
+    fn begin(&mut self, principal: &Principal, effort: Effort) {
         self.running += 1;
-        self.present.entry(principal.clone()).or_default().running += 1;
+        let present = self.present.entry(principal.clone()).or_default();
+        present.running += 1;
+        present.dear += usize::from(effort.is_dear());
     }
 
-    fn enqueue(&mut self, principal: &Principal, give: oneshot::Sender<Turn>) -> u64 {
+    /// Refuses one operation too many.
+    fn has_room(&self, principal: &Principal, settings: &TurnSettings) -> Result<()> {
+        let waiting = self.present.get(principal).map_or(0, |present| present.waiting.count);
+        if waiting >= settings.waiting_each {
+            let words = format!("{waiting} operations of yours wait already: send fewer at once, and try again");
+            return Err(Error::unavailable(words));
+        }
+        match self.waiting < settings.waiting_all {
+            true => Ok(()),
+            false => Err(Error::unavailable("the desk is busy: too many operations wait, try again")),
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        principal: &Principal,
+        effort: Effort,
+        (give, counted): (oneshot::Sender<Turn>, bool),
+    ) -> u64 {
         self.numbers += 1;
-        self.waiting += 1;
+        self.waiting += usize::from(counted);
         let present = self.present.entry(principal.clone()).or_default();
         if present.waiting.is_empty() {
             self.order.push_back(principal.clone());
         }
-        present.waiting.push_back((self.numbers, give));
+        present.waiting.add(effort, Waiting { number: self.numbers, give, counted });
         self.numbers
     }
 
     /// The next operation that may begin; its turn is counted already.
-    fn next(&mut self, settings: &TurnSettings) -> Option<(Principal, oneshot::Sender<Turn>)> {
-        let at = self.order.iter().position(|principal| self.may_begin(principal, settings))?;
+    fn next(&mut self, settings: &TurnSettings) -> Option<(Principal, Effort, oneshot::Sender<Turn>)> {
+        let next_of = |principal: &Principal| {
+            let line = &self.present.get(principal)?.waiting;
+            line.next(|effort| self.may_begin(principal, effort, settings))
+        };
+        let (at, effort) = self.order.iter().enumerate().find_map(|(at, principal)| Some((at, next_of(principal)?)))?;
         let principal = self.order.remove(at)?;
         let present = self.present.get_mut(&principal)?;
-        let (_, give) = present.waiting.pop_front()?;
+        let Waiting { give, counted, .. } = present.waiting.take(effort)?;
         if !present.waiting.is_empty() {
             self.order.push_back(principal.clone());
         }
-        self.waiting -= 1;
-        self.begin(&principal);
-        Some((principal, give))
+        self.waiting -= usize::from(counted);
+        self.begin(&principal, effort);
+        Some((principal, effort, give))
     }
 
     fn forget_absent(&mut self, principal: &Principal) {
@@ -196,6 +326,7 @@ impl Drop for Turn {
             state.running -= 1;
             if let Some(present) = state.present.get_mut(&self.principal) {
                 present.running -= 1;
+                present.dear -= usize::from(self.effort.is_dear());
             }
             state.forget_absent(&self.principal);
         }
@@ -207,13 +338,11 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut state = self.turns.state();
         let Some(present) = state.present.get_mut(&self.principal) else { return };
-        let before = present.waiting.len();
-        present.waiting.retain(|(number, _)| *number != self.number);
-        let left = before - present.waiting.len();
-        if left > 0 && present.waiting.is_empty() {
+        let Some(left) = present.waiting.leave(self.effort, self.number) else { return };
+        if present.waiting.is_empty() {
             state.order.retain(|waiting| *waiting != self.principal);
         }
-        state.waiting -= left;
+        state.waiting -= usize::from(left.counted);
         state.forget_absent(&self.principal);
     }
 }
@@ -226,21 +355,30 @@ mod tests {
 
     fn turns(all: usize, each: usize, spare: usize) -> Turns {
         let wait = Duration::from_secs(1);
-        Turns::new(TurnSettings { all, each, spare, waiting_each: 2, waiting_all: 3, wait })
+        Turns::new(TurnSettings { all, each, dear: each.div_ceil(2), spare, waiting_each: 2, waiting_all: 3, wait })
+    }
+
+    const CHEAP: Effort = Effort(2);
+    const DEARER: Effort = Effort(DEAR + 1);
+
+    impl Turns {
+        async fn next(&self, principal: &[u8]) -> Result<Turn> {
+            self.take(principal, CHEAP, Waiter::Operation).await
+        }
     }
 
     #[tokio::test]
     async fn operations_of_one_principal_wait_behind_each_other_and_nobody_else_does() {
         let turns = turns(4, 2, 1);
-        let first = turns.take(b"a").await.expect("a turn");
-        let _second = turns.take(b"a").await.expect("a turn");
-        let mut third = Box::pin(turns.take(b"a"));
+        let first = turns.next(b"a").await.expect("a turn");
+        let _second = turns.next(b"a").await.expect("a turn");
+        let mut third = Box::pin(turns.next(b"a"));
         assert!(third.as_mut().now_or_never().is_none(), "two at once");
-        let _other = turns.take(b"b").now_or_never().expect("no wait").expect("a turn");
-        let mut more_of_the_other = Box::pin(turns.take(b"b"));
+        let _other = turns.next(b"b").now_or_never().expect("no wait").expect("a turn");
+        let mut more_of_the_other = Box::pin(turns.next(b"b"));
         assert!(more_of_the_other.as_mut().now_or_never().is_none(), "the last turn is for a new principal");
-        let new = turns.take(b"c").now_or_never().expect("no wait").expect("a turn");
-        assert!(turns.take(b"d").now_or_never().is_none(), "all are taken");
+        let new = turns.next(b"c").now_or_never().expect("no wait").expect("a turn");
+        assert!(turns.next(b"d").now_or_never().is_none(), "all are taken");
         drop(first);
         assert!(third.as_mut().now_or_never().is_none(), "what is left is for a new principal");
         drop(new);
@@ -250,9 +388,9 @@ mod tests {
     #[tokio::test]
     async fn the_next_turn_goes_round() {
         let turns = turns(1, 1, 0);
-        let first = turns.take(b"a").await.expect("a turn");
+        let first = turns.next(b"a").await.expect("a turn");
         let mut waiting: Vec<_> =
-            [b"a", b"a", b"b"].into_iter().map(|principal| Box::pin(turns.take(principal))).collect();
+            [b"a", b"a", b"b"].into_iter().map(|principal| Box::pin(turns.next(principal))).collect();
         for one in &mut waiting {
             assert!(one.as_mut().now_or_never().is_none());
         }
@@ -269,16 +407,16 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_bounded_and_what_left_is_not_counted() {
         let turns = turns(1, 1, 0);
-        let running = turns.take(b"a").await.expect("a turn");
-        let (mut one, mut two) = (Box::pin(turns.take(b"a")), Box::pin(turns.take(b"a")));
+        let running = turns.next(b"a").await.expect("a turn");
+        let (mut one, mut two) = (Box::pin(turns.next(b"a")), Box::pin(turns.next(b"a")));
         assert!(one.as_mut().now_or_never().is_none() && two.as_mut().now_or_never().is_none());
-        let refused = turns.take(b"a").await.err().expect("too many of one");
+        let refused = turns.next(b"a").await.err().expect("too many of one");
         assert_eq!(refused.code().as_str(), "UNAVAILABLE");
-        let mut other = Box::pin(turns.take(b"b"));
+        let mut other = Box::pin(turns.next(b"b"));
         assert!(other.as_mut().now_or_never().is_none());
-        assert!(turns.take(b"c").await.is_err(), "too many of all");
+        assert!(turns.next(b"c").await.is_err(), "too many of all");
         drop((one, other));
-        let mut again = Box::pin(turns.take(b"a"));
+        let mut again = Box::pin(turns.next(b"a"));
         assert!(again.as_mut().now_or_never().is_none(), "there is room for it");
         drop(running);
         two.now_or_never().expect("its turn").expect("a turn");
@@ -290,8 +428,71 @@ mod tests {
     async fn nobody_waits_for_ever() {
         let settings = TurnSettings { wait: Duration::from_millis(1), ..turns(1, 1, 0).0.settings.clone() };
         let turns = Turns::new(settings);
-        let _running = turns.take(b"a").await.expect("a turn");
-        assert_eq!(turns.take(b"b").await.err().expect("a refusal").code().as_str(), "UNAVAILABLE");
+        let _running = turns.next(b"a").await.expect("a turn");
+        assert_eq!(turns.next(b"b").await.err().expect("a refusal").code().as_str(), "UNAVAILABLE");
         assert_eq!(turns.state().waiting, 0);
+    }
+
+    /// Which of these operations are given turns, in order, on the one turn that there is.
+    async fn given(efforts: &[u8]) -> Vec<usize> {
+        let turns = turns(1, 1, 0);
+        let busy = turns.next(b"a").await.expect("a turn");
+        let wait = |effort: &u8| Box::pin(turns.take(&b"a"[..], Effort(*effort), Waiter::Stream));
+        let mut waiting: Vec<_> = efforts.iter().map(wait).collect();
+        waiting.iter_mut().for_each(|one| assert!(one.as_mut().now_or_never().is_none(), "there is one turn"));
+        drop(busy);
+        let mut order = Vec::new();
+        while order.len() < efforts.len() {
+            let left = (0..efforts.len()).filter(|at| !order.contains(at));
+            let next = left.filter_map(|at| Some((at, waiting[at].as_mut().now_or_never()?))).collect::<Vec<_>>();
+            let [(at, _turn)] = &next[..] else { panic!("one at a time") };
+            order.push(*at);
+        }
+        assert!(turns.state().present.is_empty(), "nothing is kept");
+        order
+    }
+
+    #[tokio::test]
+    async fn the_least_goes_first_and_the_oldest_now_and_then() {
+        assert_eq!(given(&[5, 2, 5, 2, 2, 2, 2]).await, [1, 3, 4, 0, 5, 6, 2]);
+        assert_eq!(given(&[3, 3, 3]).await, [0, 1, 2], "those of one level in order");
+    }
+
+    #[tokio::test]
+    async fn a_cheap_operation_does_not_wait_until_a_dear_one_has_ended() {
+        let turns = turns(4, 4, 0);
+        let dear = || Box::pin(turns.take(&b"a"[..], DEARER, Waiter::Operation));
+        let running = [dear().await.expect("a turn"), dear().await.expect("a turn")];
+        let mut third = dear();
+        assert!(third.as_mut().now_or_never().is_none(), "dear ones have half of the turns");
+        let cheap = [turns.next(b"a").await.expect("a turn"), turns.next(b"a").await.expect("a turn")];
+        let mut fifth = Box::pin(turns.next(b"a"));
+        assert!(fifth.as_mut().now_or_never().is_none());
+        drop(running);
+        fifth.now_or_never().expect("its turn").expect("a turn");
+        third.now_or_never().expect("its turn").expect("a turn");
+        drop(cheap);
+        assert!(turns.state().present.is_empty(), "nothing is kept");
+    }
+
+    #[tokio::test]
+    async fn streams_are_not_counted_among_the_operations_that_wait() {
+        let turns = turns(1, 1, 0);
+        let busy = turns.next(b"a").await.expect("a turn");
+        let mut streams: Vec<_> = (0..10).map(|_| Box::pin(turns.take(&b"a"[..], CHEAP, Waiter::Stream))).collect();
+        streams.iter_mut().for_each(|stream| assert!(stream.as_mut().now_or_never().is_none()));
+        let mut operation = Box::pin(turns.next(b"a"));
+        assert!(operation.as_mut().now_or_never().is_none(), "it waits");
+        drop(streams);
+        drop(busy);
+        operation.now_or_never().expect("its turn").expect("a turn");
+    }
+
+    #[test]
+    fn levels_double() {
+        let level = |micros| Effort::of_micros(micros).0;
+        assert_eq!([0, 999, 1_000, 1_999, 2_000, 4_000].map(level), [0, 0, 1, 1, 2, 3]);
+        assert!(!Effort::of_micros(255_000).is_dear() && Effort::of_micros(256_000).is_dear());
+        assert!(Effort::of_micros(usize::MAX).is_dear());
     }
 }

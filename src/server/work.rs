@@ -17,10 +17,11 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::endpoint::Endpoint;
+use super::gate::StreamGate;
 use super::http::refusal;
 use super::operation::{Ready, caught, execute};
 use super::routes::{Shutdown, stopped};
-use super::turns::{TurnSettings, Turns};
+use super::turns::{Effort, TurnSettings, Turns, Waiter};
 use crate::domain::{Error, Result};
 use crate::graphql::error::refuse;
 use crate::storage::MutationState;
@@ -81,6 +82,11 @@ impl Work {
         Self { reads: Turns::new(reads), writes: Turns::new(writes), query, shutdown }
     }
 
+    /// The way to the database for a stream of this principal.
+    pub(super) fn gate(&self, principal: Vec<u8>, effort: Effort, has_begun: bool) -> StreamGate {
+        StreamGate::new(self.reads.clone(), principal, effort, has_begun)
+    }
+
     /// Runs a query or a mutation, in its turn.
     pub(super) async fn execute<E: Endpoint>(&self, endpoint: &E, ready: Ready<E::Viewer>) -> Answer {
         let answer = match ready.operation {
@@ -91,7 +97,8 @@ impl Work {
     }
 
     async fn read<E: Endpoint>(&self, endpoint: &E, ready: Ready<E::Viewer>) -> Result<Answer> {
-        let _turn = self.reads.take(&endpoint.principal(&ready.viewer)).await?;
+        let principal = endpoint.principal(&ready.viewer);
+        let _turn = self.reads.take(principal, ready.effort, Waiter::Operation).await?;
         let mut shutdown = self.shutdown.clone();
         let stopped = async {
             stopped(&mut shutdown).await;
@@ -109,7 +116,8 @@ impl Work {
     }
 
     async fn mutate<E: Endpoint>(&self, endpoint: &E, ready: Ready<E::Viewer>) -> Result<Answer> {
-        let turn = self.writes.take(&endpoint.principal(&ready.viewer)).await?;
+        let principal = endpoint.principal(&ready.viewer);
+        let turn = self.writes.take(principal, ready.effort, Waiter::Operation).await?;
         let state = MutationState::default();
         // The server waits for whoever holds a receiver before it ends.
         let (endpoint, shutdown, mine) = (endpoint.clone(), self.shutdown.clone(), state.clone());

@@ -82,7 +82,7 @@ async fn begin<E: Endpoint>(
         Err(errors) => return outbox.error(&refused(errors).errors).await.map(|()| None),
     };
     if ready.operation == OperationType::Subscription {
-        let following = Following::new(served.endpoint.clone(), served.groups.clone(), account, ready);
+        let following = Following::new(served, account, ready);
         return Ok(Some(Box::new(following)));
     }
     let room = served.answers.room(&served.endpoint, &ready).await?;

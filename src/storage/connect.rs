@@ -77,7 +77,17 @@ impl Store {
             (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
         };
         let (options, trouble) = (Arc::new(options), Trouble::default());
-        Ok(Self { writer, reader, options, doubt, trouble, watch: None, statement: OWN_WORK, mutation: None })
+        Ok(Self {
+            writer,
+            reader,
+            options,
+            doubt,
+            trouble,
+            watch: None,
+            statement: OWN_WORK,
+            mutation: None,
+            gate: None,
+        })
     }
 
     /// Connects as [`Store::connect`] does, and lets `watch` see each statement.

@@ -42,10 +42,12 @@ mod transaction;
 mod trouble;
 mod view;
 
+use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QuerySelect, Select, Value};
 use tokio::sync::Mutex;
@@ -83,6 +85,15 @@ pub use text::TextKey;
 /// Is told of each statement, once it was answered.
 pub type Watch = Arc<dyn Fn(&Statement) + Send + Sync>;
 
+/// Who is asked before a snapshot is opened.
+pub trait Gate: Send + Sync {
+    /// Waits until a snapshot may be opened, or says why it may not.
+    fn pass(&self) -> BoxFuture<'_, Result<Pass>>;
+}
+
+/// The right to have a snapshot open; given back when it is dropped.
+pub type Pass = Box<dyn Any + Send + Sync>;
+
 /// How often a transaction is tried before the caller is told that the desk is busy.
 const TRANSACT_TRIES_MAX: u32 = 6;
 
@@ -108,12 +119,16 @@ pub struct Store {
     statement: Duration,
     /// Noted when the first transaction begins, for the one mutation that this store is used by.
     mutation: Option<MutationState>,
+    /// Asked before each snapshot.
+    gate: Option<Arc<dyn Gate>>,
 }
 
 /// One snapshot of the database: whatever is read through it is true at one position.
 #[derive(Clone)]
 pub struct Reader {
     conn: Arc<Transaction>,
+    /// Given back after the connection.
+    _pass: Option<Arc<Pass>>,
 }
 
 /// A transaction that writes. It reads as a [`Reader`] does, and sees its own writes.
@@ -183,6 +198,11 @@ impl Store {
         Self { mutation: Some(mutation), ..self.clone() }
     }
 
+    /// The same store for one who waits at a gate before each snapshot, and holds its pass until the snapshot is closed.
+    pub fn behind(&self, gate: Arc<dyn Gate>) -> Self {
+        Self { gate: Some(gate), ..self.clone() }
+    }
+
     /// Opens one snapshot to read from.
     pub async fn read(&self) -> Result<Reader> {
         self.read_within(ANSWER).await
@@ -191,8 +211,12 @@ impl Store {
     /// Opens one snapshot to read little from, each time within a bound (on PostgreSQL). Who exceeds it was cut off from the
     /// database, and says so for every other connection.
     pub async fn read_within(&self, bound: Duration) -> Result<Reader> {
+        let pass = match &self.gate {
+            Some(gate) => Some(Arc::new(gate.pass().await?)),
+            None => None,
+        };
         let conn = self.begin(Purpose::Read, bound).await?;
-        Ok(Reader { conn: Arc::new(conn) })
+        Ok(Reader { conn: Arc::new(conn), _pass: pass })
     }
 
     /// Takes note that the database did not answer: connections that are older than this are replaced, not waited for.
@@ -239,7 +263,7 @@ impl Store {
         self.mutation.as_ref().map_or(Ok(()), MutationState::begin)?;
         let conn = Arc::new(conn);
         let tx = Arc::new(Tx {
-            reader: Reader { conn: conn.clone() },
+            reader: Reader { conn: conn.clone(), _pass: None },
             pending: Mutex::default(),
             keeping: Mutex::default(),
         });

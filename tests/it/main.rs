@@ -71,6 +71,7 @@ mod support;
 mod tally;
 mod times;
 mod title;
+mod turns;
 mod uploading;
 mod verify;
 mod view;

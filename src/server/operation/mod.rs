@@ -11,6 +11,7 @@ mod canonical;
 pub mod catalogue;
 mod coerce;
 pub mod cost;
+mod effort;
 mod lexer;
 pub mod limits;
 mod lists;
@@ -31,7 +32,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
 use self::operations::{Canonical, Operations, Prepared};
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, turns::Effort};
 use crate::{
     domain,
     graphql::error::{is_request_error, present},
@@ -65,6 +66,8 @@ pub(crate) struct Ready<V> {
     pub(crate) variables: Variables,
     /// The position that a subscription names.
     pub(crate) position: Option<Given>,
+    /// How much work it is likely to be.
+    pub(crate) effort: Effort,
     /// For whom.
     pub(crate) viewer: V,
 }
@@ -76,9 +79,9 @@ pub(crate) fn prepare<V>(
     operations: &Operations,
 ) -> Result<Ready<V>, Vec<ServerError>> {
     let Parameters { query, operation_name, variables, .. } = parameters;
-    let Prepared { canonical, variables, position, .. } =
+    let Prepared { canonical, variables, position, effort, .. } =
         operations.prepare(&query, operation_name.as_deref(), variables)?;
-    Ok(Ready { operation: canonical.ty, canonical, variables, position, viewer })
+    Ok(Ready { operation: canonical.ty, canonical, variables, position, effort, viewer })
 }
 
 /// The response to a request that is not executed.

@@ -21,8 +21,9 @@ use super::catalogue::Catalogue;
 use super::limits::{Limits, measure};
 use super::spelling::{Named, Spelled, spell};
 use super::validate::{ListBounds, fault_at, validate};
-use super::{coerce, cost, lists, lower, parser};
+use super::{coerce, cost, effort, lists, lower, parser};
 use crate::server::multiplied;
+use crate::server::turns::Effort;
 use crate::{domain, graphql::error::server_error};
 
 /// The argument of a subscription's root field that names the position to go on from.
@@ -56,6 +57,8 @@ pub struct Canonical {
     position: Option<Input>,
     /// The cost, where it is the same for all variables.
     cost: Option<usize>,
+    /// What is known of its work whatever the variables are.
+    work: effort::Work,
 }
 
 impl Canonical {
@@ -104,6 +107,8 @@ pub struct Prepared {
     pub position: Option<Value>,
     /// Fields that the answer may hold.
     pub cost: usize,
+    /// How much work it is likely to be.
+    pub effort: Effort,
 }
 
 /// A document that is valid.
@@ -187,7 +192,8 @@ impl Operations {
         within_cost(cost, self.limits.cost).map_err(|error| vec![error])?;
         let position = canonical.position.as_ref().map(|given| value(given, &variables));
         variables.retain(|name, _| canonical.uses.iter().any(|(used, _)| used == name));
-        Ok(Prepared { canonical, variables, position, cost })
+        let effort = canonical.work.effort(cost, &variables);
+        Ok(Prepared { canonical, variables, position, cost, effort })
     }
 
     fn read(&self, text: &str) -> Result<Arc<Known>, Vec<ServerError>> {
@@ -218,7 +224,8 @@ impl Operations {
         let of_position = position.as_ref().map(|_| (Name::new(POSITION), nullable_string()));
         let document = lower::document(operation.ty, &root, declared.chain(of_position));
         let cost = (!cost::varies(&root)).then(|| cost::cost(&root, variables, self.limits.page_rows));
-        Ok(Arc::new(Canonical { ty: operation.ty, root, named, document, digest, text_bytes, uses, position, cost }))
+        let (ty, work) = (operation.ty, effort::Work::of(operation.ty, &root, position.is_some()));
+        Ok(Arc::new(Canonical { ty, root, named, document, digest, text_bytes, uses, position, cost, work }))
     }
 
     /// Writes a variable where a subscription names its position, so that those who differ in nothing else are one.

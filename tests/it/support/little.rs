@@ -16,7 +16,7 @@ use watchfloor::server::endpoint::{Catalogue, Endpoint};
 use watchfloor::server::origin;
 use watchfloor::server::paced::Paced;
 use watchfloor::server::routes::{Settings, graphql_routes};
-use watchfloor::storage::MutationState;
+use watchfloor::storage::{Gate, MutationState};
 
 use super::socket::Socket;
 
@@ -206,7 +206,7 @@ impl Endpoint for Desk {
         self.schema.execute(request).await
     }
 
-    fn execute_stream(&self, request: Request) -> BoxStream<'static, Response> {
+    fn execute_stream(&self, request: Request, _gate: Arc<dyn Gate>) -> BoxStream<'static, Response> {
         self.schema.execute_stream(request)
     }
 }
