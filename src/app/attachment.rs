@@ -179,16 +179,19 @@ impl App {
                 return Ok(attachment);
             }
         };
-        match self.receive_into_store(&attachment, sending, bytes).await {
-            // What fails from here on may have been done: the bytes stay, and if they were not, the sweep finds them.
+        let id = attachment.id;
+        let stored = match self.receive_into_store(&attachment, sending, bytes).await {
             Ok(sha256) => self.settle_upload(attachment, upload, sha256).await,
-            Err(error) => {
-                if let Err(error) = self.undo_upload(attachment.id, upload).await {
-                    tracing::warn!(attachment.id = %attachment.id, %error, "what is left of an upload waits for the sweep");
-                }
-                Err(error)
-            }
+            Err(error) => Err(error),
+        };
+        // What failed at its end may have been done all the same: the row says so, and nothing is undone then.
+        if stored.is_err()
+            && let Err(error) = self.undo_upload(id, upload).await
+        {
+            tracing::warn!(attachment.id = %id, %error, "what is left of an upload waits for a retry or the sweep");
+            self.uploads.is_over(upload.id);
         }
+        stored
     }
 
     async fn begin_upload(&self, sending: &Sending) -> Result<Begun> {
@@ -214,7 +217,8 @@ impl App {
                     if attachment.stored.is_some() {
                         return Ok(Begun::Again(attachment));
                     }
-                    if let Some(other) = other.filter(|other| other.until > now) {
+                    let goes_on = |other: &Upload| other.until > now && !self.uploads.was_over(other.id);
+                    if let Some(other) = other.filter(goes_on) {
                         let message = "another upload of this attachment is under way";
                         return Err(Error::conflict(message, json!({ "until": other.until })));
                     }
@@ -268,7 +272,7 @@ impl App {
                 Box::pin(async move {
                     match tx.lock_attachment(id).await? {
                         // While the row is locked nobody else begins, so these are this upload's bytes.
-                        Some(found) if found.upload == Some(upload) => {
+                        Some(found) if found.upload == Some(upload) && found.attachment.stored.is_none() => {
                             self.objects.forget(id).await?;
                             tx.save_upload(id, None).await
                         }

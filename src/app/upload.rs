@@ -4,8 +4,8 @@
 //! it: so most uploads are over at once, and a sender who dribbles keeps nobody's turn. A sender that is slower than the least
 //! rate is given up.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use crate::domain::{Error, Result, UserId};
 
@@ -23,6 +24,9 @@ const FIRST_BYTES: usize = 64 << 10;
 
 /// How long an upload may take, its turn included: 10 MiB over a line of 1 Mbit/s take 84 s.
 pub(super) const UPLOAD_WAIT: Duration = Duration::from_secs(120);
+
+/// Uploads that are remembered to have failed.
+const OVER_MAX: usize = 1_024;
 
 /// The bounds of uploads on one node.
 #[derive(Clone, Debug)]
@@ -62,6 +66,8 @@ pub struct Uploads(Arc<Shared>);
 struct Shared {
     settings: UploadSettings,
     counts: Mutex<Counts>,
+    /// Uploads that have failed and could not say so in the database: nobody waits for them on this node.
+    over: Mutex<HashSet<Uuid>>,
     /// A turn has ended.
     ended: Notify,
 }
@@ -103,6 +109,21 @@ impl Uploads {
     /// How many uploads have begun and are not over.
     pub fn begun(&self) -> usize {
         self.counts().begun.in_all
+    }
+
+    /// Takes note that an upload has ended, whatever the database says.
+    pub(super) fn is_over(&self, upload: Uuid) {
+        let mut over = self.0.over.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are forgotten are waited for.
+        if over.len() >= OVER_MAX {
+            over.clear();
+        }
+        over.insert(upload);
+    }
+
+    /// Whether an upload of this node is known to have ended.
+    pub(super) fn was_over(&self, upload: Uuid) -> bool {
+        self.0.over.lock().unwrap_or_else(PoisonError::into_inner).contains(&upload)
     }
 
     /// Lets an upload begin, unless there are too many already.

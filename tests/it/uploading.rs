@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use watchfloor::app::upload::{UploadSettings, Uploads};
 
-use crate::support::database::{TestDatabase, each_database};
+use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
 use crate::support::waiting::PATIENCE;
 
@@ -15,6 +16,7 @@ each_database!(
     those_who_dribble_keep_nobody_waiting,
     a_slow_sender_is_given_up_and_others_have_its_turn,
     an_account_has_its_share_of_uploads,
+    an_upload_that_fails_at_its_end_is_sent_again_at_once,
 );
 
 fn png(size: usize) -> Vec<u8> {
@@ -104,4 +106,31 @@ async fn an_account_has_its_share_of_uploads(database: TestDatabase) {
         crate::support::waiting::a_moment().await;
     }
     assert_eq!(send(&desk, &third, 1_000).await, 200, "what was refused may be sent again");
+}
+
+async fn an_upload_that_fails_at_its_end_is_sent_again_at_once(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let incident = desk.incident("A picture of it").await;
+    let raw = database.connect().await;
+    if database.kind == Kind::Postgres {
+        let function = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;";
+        raw.execute_unprepared(function).await.expect("a function");
+    }
+    // The bytes are there and cannot be written down; then nor can it that the upload is over.
+    for refused in ["NEW.stored_at IS NOT NULL", "NEW.upload IS NULL"] {
+        let path = announce(&desk, None, &incident, 100).await;
+        let (refuse, allow) = match database.kind {
+            Kind::Sqlite => ("BEGIN SELECT RAISE(ABORT, 'no'); END", "DROP TRIGGER refuse"),
+            Kind::Postgres => ("EXECUTE FUNCTION refuse()", "DROP TRIGGER refuse ON attachment"),
+        };
+        let (each, when) = match database.kind {
+            Kind::Sqlite => ("", format!("WHEN {refused}")),
+            Kind::Postgres => ("FOR EACH ROW", format!("WHEN ({refused})")),
+        };
+        let trigger = format!("CREATE TRIGGER refuse BEFORE UPDATE ON attachment {each} {when} {refuse}");
+        raw.execute_unprepared(&trigger).await.expect("a trigger");
+        assert_eq!(send(&desk, &path, 100).await, 500, "{refused}");
+        raw.execute_unprepared(allow).await.expect("no trigger");
+        assert_eq!(send(&desk, &path, 100).await, 200, "{refused}: nobody waits for what has failed");
+    }
 }
