@@ -25,6 +25,7 @@ mod exactness;
 mod examples;
 mod faults;
 mod filter;
+mod flood;
 mod hardship;
 mod headers;
 mod idempotency;

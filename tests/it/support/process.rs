@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The seconds of CPU that a process has taken, as the kernel counts them.
@@ -18,6 +19,8 @@ pub(crate) struct Process {
     child: Child,
     /// `127.0.0.1:port`.
     pub(crate) address: String,
+    /// What it has written to its log so far.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Process {
@@ -56,12 +59,15 @@ impl Process {
             .expect("the binary starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (told, address) = tokio::sync::oneshot::channel();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let written = lines.clone();
         // Reads on until the end, so that the server never waits for a full pipe.
         std::thread::spawn(move || {
             // A loss of power, which is what fsync is for, is no part of any test.
             let is_news = |line: &str| !line.contains("fsync or full_page_writes is off");
             let mut told = Some(told);
             for line in log.lines().map_while(Result::ok) {
+                written.lock().expect("whole").push(line.clone());
                 if let (Some(at), Some(_)) = (line.find("listen="), &told) {
                     let address = line[at + 7..].split_whitespace().next().expect("an address").to_owned();
                     told.take().expect("not told yet").send(address).ok();
@@ -71,7 +77,12 @@ impl Process {
             }
         });
         let address = address.await.expect("the server says where it listens");
-        Self { child, address }
+        Self { child, address, log: lines }
+    }
+
+    /// The lines of its log that hold a text.
+    pub(crate) fn logged(&self, text: &str) -> Vec<String> {
+        self.log.lock().expect("whole").iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
     /// Its process, as the kernel names it.
