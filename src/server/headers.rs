@@ -30,6 +30,13 @@ pub(super) const REVALIDATE: &str = "private, no-cache";
 /// Everything else is kept by nobody.
 const NEVER: &str = "no-store";
 
+/// The same for an answer that no route gives, as lines of its head.
+pub(super) fn lines() -> String {
+    let caching = [(CACHE_CONTROL, NEVER)];
+    let all = ALWAYS.into_iter().chain(UNLESS_SET).chain(caching);
+    all.map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+}
+
 /// A router whose every answer has these headers.
 pub(super) fn on_every_answer(router: Router) -> Router {
     router.layer(from_fn(async |request: Request, next: Next| guarded(next.run(request).await)))

@@ -32,6 +32,7 @@ pub mod streaming;
 mod transport_legacy;
 mod transport_ws;
 pub mod turns;
+mod unasked;
 pub mod web;
 pub mod work;
 pub mod ws;

@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::connections::{Connections, Peer, Place, SPARE_WAIT};
 use super::routes::{Settings, Shutdown, stopped};
+use super::unasked;
 
 /// How long a peer has that takes nothing when the server goes down: requests of others should not wait for it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -84,7 +85,7 @@ impl Listener for Paced {
             }
             let (deadline, stopping) = (self.deadline, self.stopping.clone());
             let patience = Patience::new(place);
-            return (Connection { stream, deadline, stopping, stall: None, patience }, address);
+            return (Connection { stream, deadline, stopping, stall: None, patience, instead: None }, address);
         }
     }
 
@@ -128,9 +129,28 @@ pub struct Connection {
     /// Ends when the peer has had its time; only while it takes nothing.
     stall: Option<BoxFuture<'static, ()>>,
     patience: Patience,
+    /// What is written in the place of an answer of hyper's own, and how much of it was.
+    instead: Option<Box<(Vec<u8>, usize)>>,
 }
 
 impl Connection {
+    /// Writes an answer of hyper's own as every answer is to be; nothing where the bytes are none. They are taken once all that
+    /// is written in their place is.
+    fn poll_write_instead(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.instead.is_none() && !self.patience.place.activity.is_busy() {
+            self.instead = unasked::guarded(bytes).map(|answer| Box::new((answer, 0)));
+        }
+        let (answer, written) = &mut **self.instead.as_mut()?;
+        while *written < answer.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &answer[*written..]) {
+                Poll::Ready(Ok(more)) if more > 0 => *written += more,
+                other => return Some(other),
+            }
+        }
+        self.instead = None;
+        Some(Poll::Ready(Ok(bytes.len())))
+    }
+
     /// What a write means for the peer's time: it has more of it as soon as it takes anything.
     fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
@@ -237,7 +257,8 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let instead = self.poll_write_instead(cx, bytes);
+        let written = instead.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write(cx, bytes));
         self.paced(cx, written)
     }
 
@@ -246,7 +267,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let instead = match slices {
+            [only] => self.poll_write_instead(cx, only),
+            _ => None,
+        };
+        let written = instead.unwrap_or_else(|| Pin::new(&mut self.stream).poll_write_vectored(cx, slices));
         self.paced(cx, written)
     }
 

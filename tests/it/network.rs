@@ -122,6 +122,39 @@ async fn http_2_has_the_same_ends() {
     );
 }
 
+/// The library answers these by itself, before there is a request that a route could answer.
+#[tokio::test]
+async fn what_is_no_request_is_answered_as_guarded_as_all_else() {
+    let server = hasty().await;
+    let many: String = (0..200).map(|n| format!("X-{n}: y\r\n")).collect();
+    for (sent, status) in [
+        ("this is no request\r\n\r\n".to_owned(), "400"),
+        ("GET /graphql HTTP/1.1\r\nHost: a\r\nContent-Length: many\r\n\r\n".to_owned(), "400"),
+        (format!("GET /graphql HTTP/1.1\r\nHost: a\r\n{many}\r\n"), "431"),
+    ] {
+        for after_another in [false, true] {
+            let mut stream = connect(&server).await;
+            if after_another {
+                answered(&mut stream, &server).await;
+            }
+            stream.write_all(sent.as_bytes()).await.expect("written");
+            let (_, read) = closed(&mut stream).await;
+            let answer = String::from_utf8(read).expect("UTF-8").to_lowercase();
+            assert!(answer.starts_with(&format!("http/1.1 {status} ")), "{sent:?}: {answer}");
+            for header in [
+                "x-content-type-options: nosniff",
+                "cross-origin-resource-policy: same-origin",
+                "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+                "referrer-policy: same-origin",
+                "cache-control: no-store",
+            ] {
+                assert!(answer.contains(&format!("\r\n{header}\r\n")), "{sent:?}: {answer}");
+            }
+            assert!(answer.ends_with("\r\n\r\n") && answer.matches("\r\n\r\n").count() == 1, "{answer}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_is_in_flight_is_never_idle() {
     let server = hasty().await;
