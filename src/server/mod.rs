@@ -13,6 +13,7 @@ mod export;
 mod following;
 mod gate;
 pub mod group;
+mod head_frames;
 mod headers;
 pub mod http;
 mod inflate;

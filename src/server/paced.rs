@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::connections::{Connections, Peer, Place, SPARE_WAIT};
+use super::head_frames::HeadFrames;
 use super::routes::{Settings, Shutdown, stopped};
 use super::unasked;
 
@@ -185,17 +186,27 @@ struct Patience {
     quiet: Option<(Pin<Box<Sleep>>, bool)>,
     /// How the connection began, as far as it is known.
     first: Vec<u8>,
+    /// The heads of HTTP/2, and when one that is not whole has had its time.
+    frames: HeadFrames,
+    head: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     fn new(place: Place) -> Self {
-        Self { place, quiet: None, first: Vec::new() }
+        Self { place, quiet: None, first: Vec::new(), frames: HeadFrames::default(), head: None }
     }
 
     /// The peer sent bytes. Those of HTTP/2 may be about anything; those of HTTP/1.1 outside a request begin the next one.
     fn sent(&mut self, bytes: &[u8]) {
         let missing = PREFACE.len() - self.first.len();
         self.first.extend(bytes.iter().take(missing));
+        // What does not begin so is no HTTP/2, and is not looked at any more.
+        if PREFACE.starts_with(&self.first) {
+            self.frames.sent(bytes);
+            if !self.frames.in_head() {
+                self.head = None;
+            }
+        }
         let activity = &self.place.activity;
         let between_requests = !activity.is_busy() && !activity.is_in_head();
         if self.first != PREFACE && between_requests && !bytes.is_empty() {
@@ -219,6 +230,14 @@ impl Patience {
         activity.watch(cx);
         if activity.is_cut() {
             return !activity.is_busy();
+        }
+        // Whatever else is in flight on it: nothing more can be asked on this connection.
+        if self.frames.in_head() && self.first == PREFACE {
+            let wait = self.place.settings().head_wait;
+            let head = self.head.get_or_insert_with(|| Box::pin(sleep(wait)));
+            if head.as_mut().poll(cx).is_ready() {
+                return true;
+            }
         }
         if activity.is_busy() {
             self.quiet = None;

@@ -122,6 +122,43 @@ async fn http_2_has_the_same_ends() {
     );
 }
 
+/// The frame that asks for a path on a stream of HTTP/2, its head whole.
+fn asks(server: &Server, stream: u8, path: &str) -> Vec<u8> {
+    let host = server.address().as_bytes();
+    let block = [&[0x82, 0x86, 0x44, path.len() as u8], path.as_bytes(), &[0x41, host.len() as u8], host].concat();
+    [&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, stream], block.as_slice()].concat()
+}
+
+#[tokio::test]
+async fn a_later_head_of_http_2_has_its_time_as_well() {
+    let server = hasty().await;
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".as_slice(), &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    let mut stream = connect(&server).await;
+    // A request is in flight, so the connection is not idle.
+    let request = asks(&server, 1, "/graphql?query={never}");
+    stream.write_all(&[preface.as_slice(), &request].concat()).await.expect("written");
+    let mut read = Vec::new();
+    let still = tokio::time::timeout(IDLE * 2, async { while stream.read_buf(&mut read).await.expect("open") > 0 {} });
+    assert!(still.await.is_err(), "what is in flight is not cut");
+    // HEADERS of the next stream without END_HEADERS, and one CONTINUATION after the other.
+    let (mut reading, mut writing) = stream.into_split();
+    let dribble = async {
+        let head = [&[0, 0, 3, 1, 1, 0, 0, 0, 3, 0x82, 0x86, 0x84][..], &[0, 0, 0, 9, 0, 0, 0, 0, 3]].concat();
+        let more = std::iter::repeat([0, 0, 0, 9, 0, 0, 0, 0, 3]).flatten();
+        let mut bytes = head.into_iter().chain(more);
+        while writing.write_all(&[bytes.next().expect("another")]).await.is_ok() {
+            tokio::time::sleep(HEAD / 20).await;
+        }
+    };
+    let start = Instant::now();
+    tokio::select! {
+        () = dribble => {}
+        _ = reading.read_to_end(&mut read) => {}
+        () = tokio::time::sleep(PATIENCE) => panic!("who dribbles goes on"),
+    }
+    assert!(start.elapsed() >= HEAD / 2 && start.elapsed() < IDLE, "{:?}", start.elapsed());
+}
+
 /// The library answers these by itself, before there is a request that a route could answer.
 #[tokio::test]
 async fn what_is_no_request_is_answered_as_guarded_as_all_else() {
