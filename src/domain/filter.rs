@@ -1,6 +1,7 @@
 //! The one filter of incidents, and `matches()`: its reading in memory. `storage/filter.rs` is the same reading in SQL.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -221,12 +222,12 @@ impl QueueFilter {
 
     /// The filter as a stream holds it.
     pub fn held(&self) -> HeldFilter {
-        self.clone().into_held()
+        self.clone().into_held(&[])
     }
 
-    /// The same of a filter that is needed for nothing else.
-    pub fn into_held(self) -> HeldFilter {
-        HeldFilter::of(self.filter, self.fingerprint, self.asked.as_deref())
+    /// The same of a filter that is needed for nothing else. A text that is among these, which ascend, is shared with them.
+    pub fn into_held(self, texts: &[Arc<str>]) -> HeldFilter {
+        HeldFilter::of(self.filter, self.fingerprint, self.asked.as_deref(), texts)
     }
 }
 

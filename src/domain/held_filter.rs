@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::account::Actor;
 use super::filter::{IncidentFilter, QueueFilter, Subject};
+use super::incident::Status;
 use super::position::Fingerprint;
 use super::{Error, Result};
 
@@ -21,8 +22,10 @@ pub struct HeldFilter {
 
 #[derive(Debug)]
 enum Node {
-    /// Conditions of one depth, its text and what lies below it excepted.
+    /// Conditions of one depth, its text, its status and what lies below it excepted.
     Conditions(Box<IncidentFilter>),
+    /// Its status is one of these; as every filter has one, it has no `IncidentFilter` of its own.
+    Status(Box<[Status]>),
     /// In the title or the description, folded.
     Text(Arc<str>),
     All(Box<[Node]>),
@@ -32,14 +35,19 @@ enum Node {
 
 impl HeldFilter {
     /// Holds a filter; `asked` is what it was made of, where that means something else to each caller.
-    pub(super) fn of(filter: IncidentFilter, fingerprint: Fingerprint, asked: Option<&IncidentFilter>) -> Self {
+    pub(super) fn of(
+        filter: IncidentFilter,
+        fingerprint: Fingerprint,
+        asked: Option<&IncidentFilter>,
+        texts: &[Arc<str>],
+    ) -> Self {
         let mut entity_values = Vec::new();
         filter.visit(&mut |f| entity_values.extend(f.entity.iter().flatten().map(|entity| entity.value.clone())));
         entity_values.sort();
         entity_values.dedup();
         let names_text = filter.any(&|f| f.text.is_some());
         Self {
-            root: Node::of(filter),
+            root: Node::of(filter, texts),
             fingerprint,
             asked: asked.and_then(|asked| serde_json::to_string(asked).ok()).map(String::into_boxed_str),
             names_text,
@@ -72,16 +80,21 @@ impl HeldFilter {
 }
 
 impl Node {
-    fn of(mut filter: IncidentFilter) -> Self {
+    fn of(mut filter: IncidentFilter, texts: &[Arc<str>]) -> Self {
+        let shared = |text: String| match texts.binary_search_by(|shared| shared.as_ref().cmp(text.as_str())) {
+            Ok(at) => texts[at].clone(),
+            Err(_) => text.into(),
+        };
+        let below = |filter: IncidentFilter| Self::of(filter, texts);
         let (text, and, or, not) = (filter.text.take(), filter.and.take(), filter.or.take(), filter.not.take());
-        let mut all = Vec::new();
+        let mut all: Vec<Self> = filter.status.take().map(|status| Self::Status(status.into())).into_iter().collect();
         if filter != IncidentFilter::default() {
             all.push(Self::Conditions(Box::new(filter)));
         }
-        all.extend(text.map(|text| Self::Text(text.into())));
-        all.extend(and.into_iter().flatten().map(Self::of));
-        all.extend(or.map(|any| Self::Any(any.into_iter().map(Self::of).collect())));
-        all.extend(not.map(|not| Self::Not(Box::new(Self::of(*not)))));
+        all.extend(text.map(|text| Self::Text(shared(text))));
+        all.extend(and.into_iter().flatten().map(below));
+        all.extend(or.map(|any| Self::Any(any.into_iter().map(below).collect())));
+        all.extend(not.map(|not| Self::Not(Box::new(below(*not)))));
         match (all.len(), all.pop()) {
             (1, Some(only)) => only,
             (_, last) => {
@@ -94,6 +107,7 @@ impl Node {
     fn matches(&self, subject: Subject<'_>) -> bool {
         match self {
             Self::Conditions(filter) => filter.matches(subject),
+            Self::Status(status) => status.contains(&subject.row.status),
             Self::Text(needle) => {
                 subject.title_folded.contains(needle.as_ref()) || subject.description_folded.contains(needle.as_ref())
             }

@@ -23,6 +23,7 @@ mod input;
 mod markdown;
 mod merge;
 mod mutation;
+pub mod packed;
 mod payload;
 mod policy;
 mod query;

@@ -460,7 +460,7 @@ impl QueueItem {
                 let last = change.body.last;
                 match movement {
                     Movement::Entered(row) => Self::QueueEntered(QueueEntered {
-                        row: QueueRow::new(&position, row),
+                        row: QueueRow::new(&position, *row),
                         position,
                         client_mutation_id,
                         transaction_id,
@@ -472,7 +472,7 @@ impl QueueItem {
                             former.filter_map(|field| QueueField::of(field)).collect();
                         changed_fields.sort();
                         Self::QueueUpdated(QueueUpdated {
-                            row: QueueRow::new(&position, row),
+                            row: QueueRow::new(&position, *row),
                             position,
                             changed_fields,
                             client_mutation_id,

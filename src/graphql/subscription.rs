@@ -1,6 +1,7 @@
 //! What one can follow: from any position on, exactly, through any disconnect, restart or second node.
 
 use async_graphql::{Context, ID, Subscription as Subscribe};
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 
 use super::activity::{ActivityInput, ActivityItem};
@@ -8,6 +9,7 @@ use super::bulk::{BulkJob, bulk_job_id};
 use super::context::{View, Viewer, app, limits, viewer};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
+use super::packed::Packed;
 use super::queue::QueueItem;
 use super::searches::Searches;
 use super::summary::{QueueSummary, window};
@@ -24,6 +26,9 @@ use crate::realtime::track::{Kind, Place, Track};
 
 /// The root of all subscriptions.
 pub struct Subscription;
+
+/// A stream on the heap, and each item of it: the library would keep room for both several times, as long as the stream is.
+type Followed<T> = BoxStream<'static, async_graphql::Result<Box<T>>>;
 
 fn read_position(after: Option<String>) -> Result<Option<Position>> {
     let read = |text: String| Position::parse(&text).ok_or_else(|| Error::invalid("after", "this is not a position"));
@@ -107,13 +112,13 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
-            IncidentFilterInput,
+            Packed<IncidentFilterInput>,
         >,
         #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
-    ) -> Result<impl Stream<Item = async_graphql::Result<QueueItem>> + use<>> {
-        let actor = viewer(ctx)?.as_ref().clone();
+    ) -> Result<Followed<QueueItem>> {
+        let actor = viewer(ctx)?.clone();
         let filter = match filter {
-            Some(filter) => filter.read()?,
+            Some(Packed(filter)) => filter.read()?,
             None => IncidentFilter::default(),
         };
         Searches::default().look_for(&filter)?;
@@ -122,7 +127,9 @@ impl Subscription {
         let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
         let track = track(ctx);
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track.clone());
-        Ok(holding(reserved, events).map(move |event| Ok(QueueItem::new(marked(&track, event?), &echo))))
+        Ok(holding(reserved, events)
+            .map(move |event| Ok(Box::new(QueueItem::new(marked(&track, event?), &echo))))
+            .boxed())
     }
 
     /// Follows the numbers of a wall: the state now, then the newest state whenever a number changed, at most 4 a second, and
@@ -133,16 +140,16 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
-            IncidentFilterInput,
+            Packed<IncidentFilterInput>,
         >,
         #[graphql(
             desc = "The start of the time in which `created` and `resolved` count, between the years 2 and 9998. \
             Where none is given it is the last midnight in UTC, and moves on within 10 seconds of the next one."
         )]
         since: Option<Instant>,
-    ) -> Result<impl Stream<Item = async_graphql::Result<QueueSummary>> + use<>> {
+    ) -> Result<Followed<QueueSummary>> {
         let actor = viewer(ctx)?.as_ref().clone();
-        let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
+        let filter = filter.map(|Packed(filter)| filter.read()).transpose()?.unwrap_or_default();
         Searches::default().look_for(&filter)?;
         let filter = SummaryFilter::resolve(&filter, &actor)?;
         let echo = filter.queue().filter().echo();
@@ -153,11 +160,13 @@ impl Subscription {
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
         let track = track(ctx);
         let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked, track.clone());
-        Ok(holding(reserved, states).map(move |state| {
-            let (position, summary) = state?;
-            track.mark(Place { position, kind: Kind::State });
-            Ok(QueueSummary::new(position, summary, &filter, &echo))
-        }))
+        Ok(holding(reserved, states)
+            .map(move |state| {
+                let (position, summary) = state?;
+                track.mark(Place { position, kind: Kind::State });
+                Ok(Box::new(QueueSummary::new(position, summary, &filter, &echo)))
+            })
+            .boxed())
     }
 
     /// Follows a bulk job: as it stands, then as it goes on, at most 4 times a second, and its end, which is the last item.
@@ -165,17 +174,19 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The job, by global id.")] id: ID,
-    ) -> Result<impl Stream<Item = async_graphql::Result<BulkJob>> + use<>> {
+    ) -> Result<Followed<BulkJob>> {
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         let id = bulk_job_id("id", &id)?;
         let found = app.store.read().await?.bulk_job(id).await?;
         found.ok_or_else(|| Error::not_found("bulk job", id).at("id"))?;
         let reserved = reserve(ctx, Weight::plain)?;
         let states = app.follow_bulk(id);
-        Ok(holding(reserved, states).map(move |job| {
-            let view = View::new(app.clone(), viewer.clone(), limits);
-            Ok(BulkJob { view, job: job? })
-        }))
+        Ok(holding(reserved, states)
+            .map(move |job| {
+                let view = View::new(app.clone(), viewer.clone(), limits);
+                Ok(Box::new(BulkJob { view, job: job? }))
+            })
+            .boxed())
     }
 
     /// Follows the log itself: the changes of one incident, or of all and of the alerts that none holds, with their entries.
@@ -184,23 +195,24 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Of this incident, by global id; the log of the whole desk where none is given.")] incident_id: Option<ID>,
-        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<Packed<ActivityInput>>,
         #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
-    ) -> Result<impl Stream<Item = async_graphql::Result<ActivityItem>> + use<>> {
+    ) -> Result<Followed<ActivityItem>> {
         let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         if let Some(id) = incident {
             super::incident::readable_log(&View::new(app.clone(), viewer.clone(), limits), id).await?;
         }
-        let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
+        let filter = filter.map(|Packed(filter)| filter.read()).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
         let reserved = reserve(ctx, Weight::plain)?;
         let track = track(ctx);
-        let actor = viewer.as_ref().clone();
-        let events = feed::activity(source(ctx)?, actor, scope, read_position(after)?, track.clone());
-        Ok(holding(reserved, events).map(move |event| {
-            let view = View::new(app.clone(), viewer.clone(), limits);
-            Ok(ActivityItem::new(marked(&track, event?), view))
-        }))
+        let events = feed::activity(source(ctx)?, viewer.clone(), scope, read_position(after)?, track.clone());
+        Ok(holding(reserved, events)
+            .map(move |event| {
+                let view = View::new(app.clone(), viewer.clone(), limits);
+                Ok(Box::new(ActivityItem::new(marked(&track, event?), view)))
+            })
+            .boxed())
     }
 }

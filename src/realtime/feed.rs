@@ -101,9 +101,9 @@ pub struct QueueEvent {
 #[derive(Clone, Debug)]
 pub enum Movement {
     /// It came in.
-    Entered(LiveRow),
+    Entered(Box<LiveRow>),
     /// It stayed and changed.
-    Updated(LiveRow),
+    Updated(Box<LiveRow>),
     /// It went out.
     Left(Left),
 }
@@ -123,12 +123,13 @@ const TRIES_MAX: u32 = 20;
 /// The time between two tries.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
-/// Tries again what only reads, so that a database that restarts is no end of a stream. Refusals are final.
+/// Tries again what only reads, so that a database that restarts is no end of a stream. Refusals are final. A try is on the heap
+/// while it lasts: what a stream may ever hold it holds for ever, and mostly it waits for changes.
 macro_rules! patiently {
     ($attempt:expr) => {{
         let mut tries = 0;
         loop {
-            match $attempt.await {
+            match Box::pin($attempt).await {
                 Err(error) if tries < TRIES_MAX && error.may_pass() => {
                     tries += 1;
                     warn!(%error, tries, "a stream could not read, trying again");
@@ -143,14 +144,16 @@ macro_rules! patiently {
 /// Follows a queue. With `after`, everything since that position comes first; without, it starts at the present.
 pub fn queue(
     source: Source,
-    actor: Actor,
+    actor: impl Into<Arc<Actor>>,
     filter: QueueFilter,
     after: Option<Position>,
     track: Track,
 ) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
-    let begin = Begin { after, queue: Some(fingerprint), interest: Interest::of(&filter), track };
-    let filter = filter.into_held();
+    let interest = Interest::of(&filter);
+    let filter = filter.into_held(&interest.texts());
+    let begin = Begin { after, queue: Some(fingerprint), interest, track };
+    let (source, actor) = (Arc::new(source), actor.into());
     try_stream! {
         let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
             Ok(tail) => tail,
@@ -207,13 +210,14 @@ pub fn queue(
 /// What happened to incidents that are deleted by now is for managers.
 pub fn activity(
     source: Source,
-    actor: Actor,
+    actor: impl Into<Arc<Actor>>,
     scope: ActivityScope,
     after: Option<Position>,
     track: Track,
 ) -> impl Stream<Item = Result<Placed<Logged>>> + Send + 'static {
     let interest = scope.incident.map_or(Interest::Log, |incident| Interest::AnyOf([Key::Incident(incident)].into()));
     let begin = Begin { after, queue: None, interest, track };
+    let (source, actor) = (Arc::new(source), actor.into());
     try_stream! {
         let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
             Ok(tail) => tail,
@@ -356,9 +360,9 @@ async fn judge(
         true => HashMap::new(),
         false => source.store.read().await?.long_text_starts(&titles).await?,
     };
-    let live = |row: &QueueRow| -> Result<LiveRow> {
+    let live = |row: &QueueRow| -> Result<Box<LiveRow>> {
         let title = title::Shown::of(text_of(row, TextField::Title, &row.title, &long)?);
-        Ok(LiveRow { row: row.clone(), title })
+        Ok(Box::new(LiveRow { row: row.clone(), title }))
     };
     changes
         .iter()

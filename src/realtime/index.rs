@@ -92,6 +92,16 @@ impl Interest {
         necessary(filter.filter()).map_or(Self::All, |keys| Self::AnyOf(keys.into()))
     }
 
+    /// The texts among its keys, ascending.
+    pub(super) fn texts(&self) -> Vec<Arc<str>> {
+        let Self::AnyOf(keys) = self else { return Vec::new() };
+        let text = |key: &Key| match key {
+            Key::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        keys.iter().filter_map(text).collect()
+    }
+
     /// How many of a thousand changes are likely to be handed over.
     pub fn per_mille(&self) -> u32 {
         match self {
@@ -233,14 +243,14 @@ pub(super) enum Feeds {
     #[default]
     None,
     One(u64, Arc<Tray>),
-    Many(HashMap<u64, Arc<Tray>>),
+    Many(Box<HashMap<u64, Arc<Tray>>>),
 }
 
 impl Feeds {
     pub(super) fn insert(&mut self, id: u64, tray: Arc<Tray>) {
         *self = match std::mem::take(self) {
             Self::None => Self::One(id, tray),
-            Self::One(other, its) => Self::Many(HashMap::from([(other, its), (id, tray)])),
+            Self::One(other, its) => Self::Many(Box::new(HashMap::from([(other, its), (id, tray)]))),
             Self::Many(mut feeds) => {
                 feeds.insert(id, tray);
                 Self::Many(feeds)

@@ -5,6 +5,7 @@
 //! is over, and when so many of the oldest incidents have left that the oldest is not known. Both only move it forward.
 //! States that nobody could read in time are left out; the last one never is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -54,7 +55,7 @@ pub fn follow(
     track: Track,
 ) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
     try_stream! {
-        let mut kept = Kept::take(source, &clock, &asked, &track).await?;
+        let mut kept = Kept::take(Arc::new(source), &clock, &asked, &track).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
                 kept = Kept::take(kept.tail.source, &clock, &asked, &track).await?;
@@ -88,7 +89,7 @@ struct Kept {
 
 impl Kept {
     /// Takes the tally of the present.
-    async fn take(source: Source, clock: &Clock, asked: &Asked, track: &Track) -> Result<Self> {
+    async fn take(source: Arc<Source>, clock: &Clock, asked: &Asked, track: &Track) -> Result<Self> {
         let reader = source.store.read().await?;
         let position = reader.head().await?.position();
         let tally = reader.tally(&asked.filter, asked.window.start(clock.now()), OLDEST_MAX).await?;

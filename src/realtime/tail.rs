@@ -42,7 +42,7 @@ pub(super) enum Step {
 
 /// A cursor in the log that moves by one change at a time.
 pub(super) struct Tail {
-    pub(super) source: Source,
+    pub(super) source: Arc<Source>,
     /// Everything that concerns the feed up to here was handed to the caller.
     pub(super) position: Position,
     head: watch::Receiver<u64>,
@@ -60,7 +60,10 @@ pub(super) struct Tail {
 impl Tail {
     /// Starts at a position that a client holds, if the stream can go on from there; else says why not. Inside the ring
     /// this asks the database nothing.
-    pub(super) async fn start(source: Source, begin: Begin) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
+    pub(super) async fn start(
+        source: Arc<Source>,
+        begin: Begin,
+    ) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
         let Begin { after, queue, interest, track } = begin;
         let mut accounts = source.hub.watch_accounts();
         let known = *accounts.borrow();
@@ -172,21 +175,26 @@ impl Tail {
         }
         let mut changes = match self.source.hub.after(self.position.offset, BATCH) {
             Some(changes) => changes,
-            None => {
-                let reader = self.source.store.read().await?;
-                // The relay finds out too, but this may be before it: nothing of another life of the log is told.
-                let Some(head) = reader.head_from(&self.position).await? else {
-                    return Err(Error::fault("following the log", "it is not the one that was followed"));
-                };
-                let changes = reader.log_after(&head, self.position.offset, BATCH as u64).await?;
-                changes.ok_or_else(|| Error::fault("following the log", "a position is missing before its end"))?
-            }
+            // On the heap while it lasts: mostly a tail waits.
+            None => Box::pin(self.read_database()).await?,
         };
         if !self.live {
             // `live` stands exactly between the backlog and what came after the stream began.
             changes.retain(|change| change.offset() <= self.backlog_end);
         }
         Ok(changes)
+    }
+}
+
+impl Tail {
+    async fn read_database(&self) -> Result<Vec<Logged>> {
+        let reader = self.source.store.read().await?;
+        // The relay finds out too, but this may be before it: nothing of another life of the log is told.
+        let Some(head) = reader.head_from(&self.position).await? else {
+            return Err(Error::fault("following the log", "it is not the one that was followed"));
+        };
+        let changes = reader.log_after(&head, self.position.offset, BATCH as u64).await?;
+        changes.ok_or_else(|| Error::fault("following the log", "a position is missing before its end"))
     }
 }
 

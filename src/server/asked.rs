@@ -13,6 +13,7 @@ use super::operation::operations::{Canonical, POSITION};
 use super::operation::{self, Ready};
 use super::turns::Effort;
 use crate::domain::position::Position;
+use crate::graphql::packed::pack;
 use crate::realtime::budget::Written;
 
 /// What the bytes of a stream depend on: the operation, its variables without the position, and the viewer's scope.
@@ -23,7 +24,10 @@ pub(crate) struct Key([u8; 32]);
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     canonical: Arc<Canonical>,
-    variables: Variables,
+    /// Those that are asked for at the start alone are packed.
+    variables: Box<[(Name, Value)]>,
+    /// Bytes of text that it was asked for with.
+    written: usize,
     /// What the client names as its position, where that is no position.
     unreadable: Option<Value>,
     effort: Effort,
@@ -109,7 +113,7 @@ pub(crate) fn read<V>(
     last: Option<&str>,
     scope: impl FnOnce(&V, &Words) -> Option<Vec<u8>>,
 ) -> Reading<V> {
-    let Ready { canonical, variables, position, effort, viewer, .. } = ready;
+    let Ready { canonical, mut variables, position, effort, viewer, .. } = ready;
     let position = match last {
         Some(last) => Value::String(last.to_owned()),
         None => position.unwrap_or_default(),
@@ -121,7 +125,14 @@ pub(crate) fn read<V>(
     };
     let unreadable = matches!(start, Start::Unreadable).then_some(position);
     let words = Arc::new(Words::of(canonical.clone(), &variables));
-    let asked = Asked { canonical, variables, unreadable, effort, words };
+    let written = canonical.text_bytes + serde_json::to_string(&variables).map_or(0, |text| text.len());
+    for name in canonical.starting() {
+        if let Some(value) = variables.get_mut(name) {
+            *value = pack(std::mem::take(value));
+        }
+    }
+    let variables = std::mem::take(&mut *variables).into_iter().collect();
+    let asked = Asked { canonical, variables, written, unreadable, effort, words };
     let scope = if matches!(start, Start::Unreadable) { None } else { scope(&viewer, &asked.words) };
     let key = scope.map(|scope| asked.key(&scope));
     Reading { asked, viewer, start, key }
@@ -140,30 +151,36 @@ impl Asked {
 
     /// The key of those who ask for it in this scope.
     pub(crate) fn key(&self, scope: &[u8]) -> Key {
-        let values: Vec<&Value> =
-            self.canonical.uses().iter().map(|(name, _)| self.variables.get(name).unwrap_or(&Value::Null)).collect();
-        let variables = serde_json::to_string(&values).unwrap_or_default();
         let mut hash = Sha256::new();
-        for part in [&self.canonical.digest, variables.as_bytes(), scope] {
+        let mut add = |part: &[u8]| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
+        };
+        add(&self.canonical.digest);
+        add(scope);
+        for (name, _) in self.canonical.uses() {
+            match self.variables.iter().find(|(given, _)| given == name).map(|(_, value)| value) {
+                Some(Value::Binary(packed)) => add(packed),
+                value => add(serde_json::to_string(&value).unwrap_or_default().as_bytes()),
+            }
         }
         Key(hash.finalize().into())
     }
 
     /// How much text it was asked for with.
     pub(crate) fn written(&self) -> Written {
-        Written(self.canonical.text_bytes + serde_json::to_string(&self.variables).map_or(0, |text| text.len()))
+        Written(self.written)
     }
 
     /// The request that goes on from a position; without one, as the client asked.
     pub(crate) fn request(&self, at: Option<Position>) -> Request {
-        let mut variables = self.variables.clone();
+        let mut variables: Variables = Variables::default();
+        variables.extend(self.variables.iter().cloned());
         if self.canonical.has_position() {
             let named = self.unreadable.clone().unwrap_or_default();
             variables.insert(Name::new(POSITION), at.map_or(named, |at| Value::String(at.to_string())));
         }
-        operation::request(&self.canonical, variables)
+        self.canonical.starting_with(variables)
     }
 
     /// A response of its stream, in the form of the specification.

@@ -15,12 +15,9 @@ use tokio::time::timeout;
 use super::asked::{self, Asked, Key, Reading, Start};
 use super::endpoint::Endpoint;
 use super::gate::StreamGate;
-use super::group::{
-    Claim, Entry, FOUNDING_WAIT, Frame, Groups, Item, Member, Said, Source, Standing, Turn, understood,
-};
+use super::group::{Claim, Entry, FOUNDING_WAIT, Frame, Item, Member, Said, Source, Standing, Turn, understood};
 use super::operation::Ready;
 use super::routes::Served;
-use super::work::Work;
 use crate::domain::position::Position;
 use crate::domain::{Code, Result};
 use crate::graphql::error::{code_of, present, refuse};
@@ -34,9 +31,7 @@ const FOUNDING_FRAMES: usize = 64;
 
 /// A subscription on its way to one client.
 pub(crate) struct Following<E: Endpoint> {
-    endpoint: E,
-    groups: Groups,
-    work: Work,
+    served: Arc<Served<E>>,
     asked: Arc<Asked>,
     /// Whom the request named.
     account: Option<String>,
@@ -84,18 +79,18 @@ struct Alone {
 
 impl<E: Endpoint> Following<E> {
     /// Starts nothing yet. `account` is whom the request names, `ready` what it asks for.
-    pub(crate) fn new(served: &Served<E>, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
+    pub(crate) fn new(served: &Arc<Served<E>>, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
         Self::after(served, account, ready, None)
     }
 
     /// The same from where the transport says that the client is, whatever the document says.
     pub(crate) fn after(
-        served: &Served<E>,
+        served: &Arc<Served<E>>,
         account: Option<String>,
         ready: Ready<E::Viewer>,
         last: Option<&str>,
     ) -> Self {
-        let (endpoint, groups, work) = (served.endpoint.clone(), served.groups.clone(), served.work.clone());
+        let endpoint = &served.endpoint;
         let last = last.filter(|_| endpoint.resumes(asked::root(&ready)));
         let scope = |viewer: &E::Viewer, words: &asked::Words| endpoint.scope(viewer, words);
         let Reading { asked, viewer, start, key } = asked::read(ready, last, scope);
@@ -107,9 +102,7 @@ impl<E: Endpoint> Following<E> {
         // What changed since the caller was let in would go unseen otherwise.
         let stale = callers.is_some();
         Self {
-            endpoint,
-            groups,
-            work,
+            served: served.clone(),
             asked: Arc::new(asked),
             account,
             viewer,
@@ -218,11 +211,11 @@ impl<E: Endpoint> Following<E> {
 
     /// Finds out whether the caller may still share what it asked for. One who does not wait for the answer leaves it stale.
     async fn look_at_caller(&mut self) {
-        match self.endpoint.admit(self.account.clone()).await {
+        match self.served.endpoint.admit(self.account.clone()).await {
             Ok(viewer) => {
                 self.stale = false;
                 // What could not be shared then is not to be shared now.
-                let scope = self.key.and_then(|_| self.endpoint.scope(&viewer, self.asked.words()));
+                let scope = self.key.and_then(|_| self.served.endpoint.scope(&viewer, self.asked.words()));
                 let key = scope.map(|scope| self.asked.key(&scope));
                 match self.spoken {
                     false => (self.viewer, self.key) = (viewer, key),
@@ -239,7 +232,7 @@ impl<E: Endpoint> Following<E> {
     }
 
     fn standing(&self) -> Standing {
-        let backlog_end = (!self.live).then(|| self.endpoint.present());
+        let backlog_end = (!self.live).then(|| self.served.endpoint.present());
         Standing { at: self.at, backlog_end }
     }
 
@@ -267,11 +260,11 @@ impl<E: Endpoint> Following<E> {
             self.key = None;
         }
         let mut claim = None;
-        let vouched = !self.claimed || self.at.is_none_or(|at| self.endpoint.vouches(&at));
+        let vouched = !self.claimed || self.at.is_none_or(|at| self.served.endpoint.vouches(&at));
         if let Some(key) = self.key.filter(|_| vouched) {
             let mut waited = false;
             loop {
-                match self.groups.enter(key, self.standing()) {
+                match self.served.groups.enter(key, self.standing()) {
                     Entry::Member(member) => return self.become_member(member),
                     Entry::Claimed(mut decided) if !waited => {
                         waited = true;
@@ -297,12 +290,12 @@ impl<E: Endpoint> Following<E> {
         let request =
             self.asked.request(self.at).data(self.viewer.clone()).data(track.clone()).data(self.asked.written());
         let asked = self.asked.clone();
-        let principal = self.endpoint.principal(&self.viewer);
-        let gate = self.work.gate(principal, self.asked.effort(), self.spoken);
-        let stream = self.endpoint.execute_stream(request, Arc::new(gate.clone()));
+        let principal = self.served.endpoint.principal(&self.viewer);
+        let gate = self.served.work.gate(principal, self.asked.effort(), self.spoken);
+        let stream = self.served.endpoint.execute_stream(request, Arc::new(gate.clone()));
         let responses = stream.map(move |response| asked.settled(response));
         let source = Source { stream: understood(Box::pin(responses)), track };
-        self.groups.counters().count_alone();
+        self.served.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
         self.way = Way::Alone(Box::new(Alone { source, gate, claim, from, live: false }));
     }
@@ -333,7 +326,7 @@ impl<E: Endpoint> Following<E> {
         };
         self.spoken = true;
         alone.gate.begin();
-        let frame = Frame::of(response, &alone.source.track, self.groups.counters())?;
+        let frame = Frame::of(response, &alone.source.track, self.served.groups.counters())?;
         let item = frame.item.clone();
         let place = match frame.place {
             Some(place) if place.kind != Kind::Resync => place,
@@ -364,7 +357,7 @@ impl<E: Endpoint> Following<E> {
         };
         let (claim, mut said) = match alone.claim.take() {
             Some((claim, said)) => (claim, said),
-            None => match self.groups.enter(key, self.standing()) {
+            None => match self.served.groups.enter(key, self.standing()) {
                 Entry::Member(member) => return self.become_member(member),
                 Entry::Vacant(claim) if alone.live => {
                     // What it said before has gone.

@@ -12,16 +12,15 @@
 //! - a group's stream that ends before its time, or for a reason of its founder's, is not the end of any member's.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use async_graphql::{Response, ServerError, Value};
-use async_stream::stream;
 use axum::extract::ws::Utf8Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, Stream, StreamExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -379,22 +378,37 @@ pub(crate) enum Said {
 }
 
 /// A stream of responses, its end understood.
-pub(crate) fn understood(mut responses: BoxStream<'static, Response>) -> BoxStream<'static, Said> {
-    Box::pin(stream! {
-        let mut failed = None;
-        while let Some(response) = responses.next().await {
-            if let Some(failed) = failed.take() {
-                yield Said::Response(failed);
+pub(crate) fn understood(responses: BoxStream<'static, Response>) -> BoxStream<'static, Said> {
+    Understood { responses, kept: None }.boxed()
+}
+
+struct Understood {
+    responses: BoxStream<'static, Response>,
+    /// A failed response, until it is known whether another comes; or the one that came.
+    kept: Option<Box<Response>>,
+}
+
+impl Stream for Understood {
+    type Item = Said;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Said>> {
+        loop {
+            if self.kept.as_ref().is_some_and(|kept| !has_failed(kept)) {
+                return Poll::Ready(self.kept.take().map(|kept| Said::Response(*kept)));
             }
-            match has_failed(&response) {
-                true => failed = Some(response),
-                false => yield Said::Response(response),
+            let Some(response) = ready!(self.responses.as_mut().poll_next(cx)) else {
+                return Poll::Ready(self.kept.take().map(|failed| Said::Broken(*failed)));
+            };
+            match (self.kept.take(), has_failed(&response)) {
+                (None, false) => return Poll::Ready(Some(Said::Response(response))),
+                (None, true) => self.kept = Some(Box::new(response)),
+                (Some(former), _) => {
+                    self.kept = Some(Box::new(response));
+                    return Poll::Ready(Some(Said::Response(*former)));
+                }
             }
         }
-        if let Some(failed) = failed {
-            yield Said::Broken(failed);
-        }
-    })
+    }
 }
 
 fn has_failed(response: &Response) -> bool {

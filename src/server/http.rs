@@ -5,6 +5,7 @@
 //! client names one.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::{Response as Answer, parser::types::OperationType};
@@ -157,15 +158,16 @@ impl<'r, E: Endpoint> Call<'r, E> {
     }
 
     fn stream(&self, account: Option<String>, ready: Ready<E::Viewer>, media: Media) -> Result<Response, Refused> {
+        let served = Arc::new(self.served.clone());
         let (admission, last) = (self.admission(&ready.viewer)?, sse::last_event_id(self.headers));
         Ok(match media {
             Media::Multipart => {
                 let keeping = self.keeping(admission, Mixed::opening(), Mixed::heartbeat());
-                response(media, said(Following::new(self.served, account, ready), None, Mixed), keeping)
+                response(media, said(Following::new(&served, account, ready), None, Mixed), keeping)
             }
             _ => {
                 let keeping = self.keeping(admission, sse::comment(), sse::comment());
-                response(media, said(Following::after(self.served, account, ready, last), None, Events), keeping)
+                response(media, said(Following::after(&served, account, ready, last), None, Events), keeping)
             }
         })
     }

@@ -246,7 +246,7 @@ async fn speak<E: Endpoint>(
         };
         return Ok(Spoken::Events(futures_util::stream::once(once).boxed()));
     }
-    let mut following = Following::new(served, account, ready);
+    let mut following = Following::new(&Arc::new(served.clone()), account, ready);
     // A document that the schema refuses is refused before anything is waited for.
     let first = match caught(following.next()).now_or_never() {
         Some(first) => match first.and_then(|first| first)? {

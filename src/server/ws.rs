@@ -186,7 +186,7 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
     let mut reader = Reader {
         socket: &socket,
         place: &mut place,
-        served,
+        served: Arc::new(served),
         dialect,
         account,
         admitted: false,
@@ -297,7 +297,7 @@ impl Ending {
 struct Reader<'s, E: Endpoint> {
     socket: &'s Socket,
     place: &'s mut Admission,
-    served: Served<E>,
+    served: Arc<Served<E>>,
     dialect: Dialect,
     /// Whom the header of the upgrade names, or `connection_init` after it.
     account: Option<String>,
@@ -468,6 +468,7 @@ impl<E: Endpoint> Reader<'_, E> {
         };
         let operation = Arc::new(Operation::new(self.dialect, id.clone()));
         let outbox = self.outbox.of(operation.clone());
+        let parameters = Box::new(parameters);
         let task = self.operations.spawn(operate(self.served.clone(), self.account.clone(), parameters, outbox));
         active.insert(id, Active { operation, task });
         Ok(())

@@ -3,6 +3,8 @@
 //! It is a task of its own. It waits where the outbox has no room, so that a slow client slows its own streams only; once it
 //! is a member of a group the socket's writer takes the frames from there, and it waits for the member to come back.
 
+use std::sync::Arc;
+
 use async_graphql::parser::types::OperationType;
 
 use super::endpoint::Endpoint;
@@ -20,9 +22,9 @@ pub(super) struct Broken;
 
 /// Runs an operation to its end. All that it says goes through the outbox; what is left is whether it broke off.
 pub(super) async fn operate<E: Endpoint>(
-    served: Served<E>,
+    served: Arc<Served<E>>,
     account: Option<String>,
-    parameters: Parameters,
+    parameters: Box<Parameters>,
     outbox: OperationOutbox,
 ) -> Option<Broken> {
     let run = caught(run(&served, account, parameters, &outbox)).await;
@@ -36,9 +38,9 @@ pub(super) async fn operate<E: Endpoint>(
 }
 
 async fn run<E: Endpoint>(
-    served: &Served<E>,
+    served: &Arc<Served<E>>,
     account: Option<String>,
-    parameters: Parameters,
+    parameters: Box<Parameters>,
     outbox: &OperationOutbox,
 ) -> Result<Option<Broken>> {
     // Each part on the heap while it lasts: what a task may ever hold it holds for ever, and there are as many tasks as
@@ -70,14 +72,14 @@ async fn run<E: Endpoint>(
 
 /// Answers a query or a mutation; a subscription is for the caller to follow.
 async fn begin<E: Endpoint>(
-    served: &Served<E>,
+    served: &Arc<Served<E>>,
     account: Option<String>,
-    parameters: Parameters,
+    parameters: Box<Parameters>,
     outbox: &OperationOutbox,
 ) -> Result<Option<Box<Following<E>>>> {
     // Asked for each operation: a socket lives for days, and rights change meanwhile.
     let viewer = served.endpoint.admit(account.clone()).await?;
-    let ready = match prepare(parameters, viewer, &served.operations) {
+    let ready = match prepare(*parameters, viewer, &served.operations) {
         Ok(ready) => ready,
         Err(errors) => return outbox.error(&refused(errors).errors).await.map(|()| None),
     };

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
 use async_graphql::{
-    Name, Pos, ServerError, Value, Variables,
-    parser::types::{BaseType, ExecutableDocument, OperationType, Type},
+    Name, Pos, Request, ServerError, Value, Variables,
+    parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationType, Selection as Item, Type},
 };
 use async_graphql_value::Value as Input;
 use moka::sync::Cache;
@@ -24,7 +24,7 @@ use super::validate::{ListBounds, fault_at, validate};
 use super::{coerce, cost, effort, lists, lower, parser};
 use crate::server::multiplied;
 use crate::server::turns::Effort;
-use crate::{domain, graphql::error::server_error};
+use crate::{domain, graphql::error::server_error, graphql::packed::pack};
 
 /// The argument of a subscription's root field that names the position to go on from.
 const AFTER: &str = "after";
@@ -59,6 +59,8 @@ pub struct Canonical {
     cost: Option<usize>,
     /// What is known of its work whatever the variables are.
     work: effort::Work,
+    /// Variables of a subscription that are asked for when it starts, and never again.
+    starting: Vec<Name>,
 }
 
 impl Canonical {
@@ -81,6 +83,39 @@ impl Canonical {
     /// Whether it goes on from a position: the variable [`POSITION`] holds it.
     pub(in crate::server) fn has_position(&self) -> bool {
         self.position.is_some()
+    }
+
+    /// Variables of a subscription that are asked for when it starts, and never again: those of the root field alone.
+    pub(in crate::server) fn starting(&self) -> &[Name] {
+        &self.starting
+    }
+
+    /// The request that starts a subscription. What only its root field asks for is written where it is asked for: a map of
+    /// one variable takes a kilobyte as long as the stream is there.
+    pub(in crate::server) fn starting_with(&self, mut variables: Variables) -> Request {
+        let mut document = self.document.clone();
+        if let DocumentOperations::Single(operation) = &mut document.operations {
+            let operation = &mut operation.node;
+            let at_start = |name: &Name| self.starting.contains(name) || name == POSITION;
+            let of_root = operation.selection_set.node.items.iter_mut().filter_map(|item| match &mut item.node {
+                Item::Field(field) => Some(&mut field.node.arguments),
+                _ => None,
+            });
+            for (_, given) in of_root.flatten() {
+                given.node = written(std::mem::take(&mut given.node), &|name| {
+                    at_start(name).then(|| variables.get(name).cloned().unwrap_or_default())
+                });
+            }
+            operation.variable_definitions.retain(|definition| !at_start(&definition.node.name.node));
+            variables.retain(|name, _| !at_start(name));
+            if variables.is_empty() {
+                // An emptied map keeps its room.
+                variables = Variables::default();
+            }
+        }
+        let mut request = Request::new(String::new()).variables(variables);
+        request.set_parsed_query(document);
+        request
     }
 
     /// Where the client's text asks for the field at the end of a path.
@@ -222,10 +257,14 @@ impl Operations {
             Some((name.clone(), variable.ty.clone()))
         });
         let of_position = position.as_ref().map(|_| (Name::new(POSITION), nullable_string()));
-        let document = lower::document(operation.ty, &root, declared.chain(of_position));
         let cost = (!cost::varies(&root)).then(|| cost::cost(&root, variables, self.limits.page_rows));
         let (ty, work) = (operation.ty, effort::Work::of(operation.ty, &root, position.is_some()));
-        Ok(Arc::new(Canonical { ty, root, named, document, digest, text_bytes, uses, position, cost, work }))
+        let (root, starting) = match ty {
+            OperationType::Subscription => of_start(root, &uses),
+            OperationType::Query | OperationType::Mutation => (root, Vec::new()),
+        };
+        let document = lower::document(ty, &root, declared.chain(of_position));
+        Ok(Arc::new(Canonical { ty, root, named, document, digest, text_bytes, uses, position, cost, work, starting }))
     }
 
     /// Writes a variable where a subscription names its position, so that those who differ in nothing else are one.
@@ -260,6 +299,47 @@ fn within_cost(cost: usize, bound: usize) -> Result<(), ServerError> {
          pages, or for fewer fields"
     );
     Err(server_error(domain::Error::limit("query", message, bound)))
+}
+
+/// A subscription whose root field has its arguments packed, and the variables that it alone uses. The field is asked once, when
+/// the stream starts; what it was asked with is kept as long as the stream is.
+fn of_start(mut root: Arc<Selection>, uses: &[(Name, usize)]) -> (Arc<Selection>, Vec<Name>) {
+    let mut of_root = Vec::new();
+    let field = Arc::get_mut(&mut root).and_then(|root| root.groups.first_mut()?.fields.first_mut());
+    for (_, _, given) in field.into_iter().flat_map(|field| &mut field.arguments) {
+        gather_variables(given, &mut of_root);
+        if let Ok(value) = given.clone().into_const_with(Err)
+            && let Value::Binary(packed) = pack(value)
+        {
+            *given = Input::Binary(packed);
+        }
+    }
+    let only_there = |(name, all): &&(Name, usize)| of_root.iter().filter(|used| *used == name).count() == *all;
+    (root, uses.iter().filter(only_there).map(|(name, _)| name.clone()).collect())
+}
+
+/// The value with those variables written out that have one.
+fn written(given: Input, value: &impl Fn(&Name) -> Option<Value>) -> Input {
+    match given {
+        Input::Variable(name) => match value(&name) {
+            Some(value) => value.into_value(),
+            None => Input::Variable(name),
+        },
+        Input::List(items) => Input::List(items.into_iter().map(|item| written(item, value)).collect()),
+        Input::Object(fields) => {
+            Input::Object(fields.into_iter().map(|(name, item)| (name, written(item, value))).collect())
+        }
+        other => other,
+    }
+}
+
+fn gather_variables(given: &Input, names: &mut Vec<Name>) {
+    match given {
+        Input::Variable(name) => names.push(name.clone()),
+        Input::List(items) => items.iter().for_each(|item| gather_variables(item, names)),
+        Input::Object(fields) => fields.values().for_each(|value| gather_variables(value, names)),
+        _ => {}
+    }
 }
 
 fn nullable_string() -> Type {
