@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::process::Process;
-use crate::support::waiting::a_moment;
+use crate::support::waiting::{PATIENCE, a_moment};
 
 each_database!(a_warning_that_clients_bring_about_is_logged_once_a_minute_with_a_count);
 
@@ -16,6 +16,16 @@ const FAILED: usize = 200;
 
 /// How long a kind of warning is left out after one that was written, and a moment.
 const QUIET: Duration = Duration::from_secs(61);
+
+/// Returns when there are so many lines.
+async fn wait_for(lines: usize, logged: &impl Fn() -> Vec<String>) {
+    let written = async {
+        while logged().len() < lines {
+            a_moment().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("a line in time");
+}
 
 async fn a_warning_that_clients_bring_about_is_logged_once_a_minute_with_a_count(database: TestDatabase) {
     let server = Process::serve(&database.url).await;
@@ -32,17 +42,13 @@ async fn a_warning_that_clients_bring_about_is_logged_once_a_minute_with_a_count
     for _ in 0..FAILED {
         fail().await;
     }
-    while logged().is_empty() {
-        a_moment().await;
-    }
+    wait_for(1, &logged).await;
     let first = logged();
     assert_eq!(first.len(), 1, "{first:#?}");
     assert!(first[0].contains(" ERROR ") && !first[0].contains("left_out"), "{first:#?}");
     tokio::time::sleep(QUIET).await;
     fail().await;
-    while logged().len() < 2 {
-        a_moment().await;
-    }
+    wait_for(2, &logged).await;
     let both = logged();
     assert!(both.len() == 2 && both[1].ends_with(&format!(" log.left_out={}", FAILED - 1)), "{both:#?}");
     server.kill();

@@ -59,7 +59,9 @@ async fn streams_that_start_leave_turns_to_others_and_give_theirs_back(database:
     let mut socket = Socket::open(&ws(&desk)).await;
     socket.init(json!({ "Watchfloor-Actor": "eve" })).await;
     for stream in 0..30 {
-        let query = format!("subscription {{ queueSummary(filter: {{ text: \"w{stream}\" }}) {{ position }} }}");
+        // Each of its own, and the incident is in all of them.
+        let since = format!("2026-11-22T00:00:{stream:02}Z");
+        let query = format!("subscription {{ queueSummary(since: \"{since}\") {{ position }} }}");
         socket.subscribe(&stream.to_string(), &query).await;
     }
     let all_taken = async { while is_answered(&desk, "eve", VIEWS).await {} };
