@@ -77,4 +77,5 @@ mod uploading;
 mod verify;
 mod view;
 mod web;
+mod weight;
 mod work;
