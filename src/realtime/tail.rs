@@ -4,6 +4,8 @@
 //! that is; so there is no seam between backlog and live. Once live it is handed what may concern its feed (`index.rs`),
 //! and knows of the rest that it does not. Should that be more than can wait, it reads the log again.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 use tokio::time::{Instant as Deadline, sleep_until};
 
