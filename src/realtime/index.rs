@@ -243,6 +243,7 @@ pub(super) enum Feeds {
     #[default]
     None,
     One(u64, Arc<Tray>),
+    #[expect(clippy::box_collection, reason = "a map is three times as large as the one feed of nearly every key")]
     Many(Box<HashMap<u64, Arc<Tray>>>),
 }
 

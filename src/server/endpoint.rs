@@ -32,7 +32,7 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
 
     /// Executes a subscription, whose snapshots of the database are opened behind the gate. Dropping the stream ends it. Where the data of the request hold a
     /// [`Track`](crate::realtime::track::Track), a stream that can be shared marks there where each frame stands.
-    fn execute_stream(&self, request: Request, gate: Arc<dyn Gate>) -> BoxStream<'static, Response>;
+    fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> BoxStream<'static, Response>;
 
     /// What of a viewer the bytes of a subscription depend on, beside its document and variables: those for whom it is
     /// equal share one execution and its bytes. None where nobody may share; that is so unless the endpoint says more.

@@ -292,7 +292,7 @@ impl<E: Endpoint> Following<E> {
         let asked = self.asked.clone();
         let principal = self.served.endpoint.principal(&self.viewer);
         let gate = self.served.work.gate(principal, self.asked.effort(), self.spoken);
-        let stream = self.served.endpoint.execute_stream(request, Arc::new(gate.clone()));
+        let stream = self.served.endpoint.execute_stream(request, Box::new(gate.clone()));
         let responses = stream.map(move |response| asked.settled(response));
         let source = Source { stream: understood(Box::pin(responses)), track };
         self.served.groups.counters().count_alone();

@@ -138,7 +138,7 @@ impl Endpoint for Desk {
         budget.settle(self.schema.counting(counts).execute(admit_request(request)).await)
     }
 
-    fn execute_stream(&self, request: Request, gate: Arc<dyn Gate>) -> BoxStream<'static, Response> {
+    fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> BoxStream<'static, Response> {
         let mut app = self.app.clone();
         app.store = app.store.behind(gate);
         let (request, budget, counts) = self.weighed(request.data(app));

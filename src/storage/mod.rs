@@ -119,8 +119,8 @@ pub struct Store {
     statement: Duration,
     /// Noted when the first transaction begins, for the one mutation that this store is used by.
     mutation: Option<MutationState>,
-    /// Asked before each snapshot.
-    gate: Option<Arc<dyn Gate>>,
+    /// Asked before each snapshot. A thin pointer: a view holds a store, and there are thousands of views.
+    gate: Option<Arc<Box<dyn Gate>>>,
 }
 
 /// One snapshot of the database: whatever is read through it is true at one position.
@@ -199,8 +199,8 @@ impl Store {
     }
 
     /// The same store for one who waits at a gate before each snapshot, and holds its pass until the snapshot is closed.
-    pub fn behind(&self, gate: Arc<dyn Gate>) -> Self {
-        Self { gate: Some(gate), ..self.clone() }
+    pub fn behind(&self, gate: Box<dyn Gate>) -> Self {
+        Self { gate: Some(Arc::new(gate)), ..self.clone() }
     }
 
     /// Opens one snapshot to read from.

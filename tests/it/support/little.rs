@@ -206,7 +206,7 @@ impl Endpoint for Desk {
         self.schema.execute(request).await
     }
 
-    fn execute_stream(&self, request: Request, _gate: Arc<dyn Gate>) -> BoxStream<'static, Response> {
+    fn execute_stream(&self, request: Request, _gate: Box<dyn Gate>) -> BoxStream<'static, Response> {
         self.schema.execute_stream(request)
     }
 }
