@@ -39,7 +39,9 @@ desk.follow<Done>({
       ... on Resync { resyncReason }
     }
   }`,
-  next({ change }) {
+  next({ __typename, change }) {
+    // Others are changes of alerts that no incident holds (ActivityAlertChange).
+    if (__typename !== 'ActivityChange') return;
     console.log(`${change.actor.name}, INC-${change.incidentNumber}: ${change.entries.map(({ kind }) => kind).join(', ')}`);
   },
 });
