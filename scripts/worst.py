@@ -254,11 +254,11 @@ def hostile(limit):
         return json.dumps({"query": document, "variables": variables}, separators=(",", ":")).encode()
     yield "a list of empty filters, used 100 times", given(queue % ("[IncidentFilterInput!]", "{or: [" + "{or: $v}" * 100 + "]}"), {"v": [{}] * (room // 3)})
     yield "30 aliases of one list of filters", given("query($v: [IncidentFilterInput!]) {" + " ".join(f"a{n}: incidents(filter: {{or: $v}}) {{ totalCount }}" for n in range(30)) + "}", {"v": [{}] * (room // 3)})
-    yield "a list of texts", given(queue % ("[String!]", "{text: $v}"), {"v": ["a"] * (room // 4)})
-    yield "a list of numbers for a text", given(queue % ("[String!]", "{text: $v}"), {"v": [1] * (room // 2)})
+    yield "a list of texts", given(queue % ("[String!]", "{tags: {any: $v}}"), {"v": ["a"] * (room // 4)})
+    yield "a list of numbers for a text", given(queue % ("[String!]", "{tags: {any: $v}}"), {"v": [1] * (room // 2)})
     yield "tags of one new incident", given("mutation($v: [String!]) { createIncident(input: {title: \"x\", tags: $v}) { position } }", {"v": ["t"] * (room // 4)})
     yield "ids of nodes", given("query($v: [ID!]!) { nodes(ids: $v) { id } }", {"v": ["incident:0"] * (room // 13)})
-    yield "alerts of a batch", given("mutation($v: [IngestAlertInput!]!) { ingestAlerts(inputs: $v) { position } }", {"v": [{}] * (room // 3)})
+    yield "alerts of a batch", given("mutation($v: [AlertInput!]!) { ingestAlerts(input: {alerts: $v}) { position } }", {"v": [{}] * (room // 3)})
     yield "filters inside each other", given(queue % ("IncidentFilterInput", "$v"), "NESTED").replace(b'"NESTED"', b'{"v":' + b'{"not":' * (room // 9) + b"{}" + b"}" * (room // 9) + b"}")
     yield "brackets that open", b'{"query":"{ version }","variables":' + b"[" * room
     yield "names that no input has", given(queue % ("IncidentFilterInput", "$v"), {"v": {f"f{n}": 1 for n in range(room // 13)}})
@@ -267,11 +267,20 @@ def hostile(limit):
     yield "escapes in a text", b'{"query":"{ version }","variables":{"v":"' + b"\\u0041" * (room // 6) + b'"}}'
     yield "a batch of requests", b"[" + b",".join([b'{"query":"{ version }"}'] * (room // 24)) + b"]"
     yield "no JSON", b"\xff" * room
+    # Those that pass the first look at the body, and are refused by what is wrong at their end.
+    entities = [{"kind": "IP", "value": f"10.0.0.{n}"} for n in range(5)]
+    alerts = [{"provider": "p", "providerAlertId": f"a{n}", "title": "t" * 100, "severity": "LOW", "entities": entities} for n in range(4_500)]
+    yield "a batch of alerts, the last one wrong", given("mutation($v: [AlertInput!]!) { ingestAlerts(input: {alerts: $v}) { position } }", {"v": alerts + [{**alerts[0], "severity": "SEVERE"}]})
+    terms = [{"tags": {"any": [f"t{n}-{m}" for m in range(35)]}} for n in range(480)]
+    yield "a filter of many terms, the last one wrong", given(queue % ("[IncidentFilterInput!]", "{or: $v}"), {"v": terms + [{"status": ["OLD"]}]})
+    yield "a long text to look for", given(queue % ("String", "{text: $v}"), {"v": "a" * room})
+    yield "a long title and a wrong severity", given("mutation($v: CreateIncidentInput!) { createIncident(input: $v) { position } }", {"v": {"title": "x" * room, "severity": "SEVERE"}})
+    yield "a long comment", given("mutation($v: AddCommentInput!) { addComment(input: $v) { position } }", {"v": {"incidentId": "incident:0", "body": "x " * (room // 2)}})
 
 
 def refused(desk, limit):
     """A row for each hostile request: what refusing it costs, the dearest of three times; then /healthz beside ten at once."""
-    print("| request of 2 MiB | CPU | memory beside its body | answer |\n| --- | --- | --- | --- |")
+    print("| request of up to 2 MiB | CPU | memory beside its body | answer |\n| --- | --- | --- | --- |")
     bodies = list(hostile(limit))
     for name, body in bodies:
         runs = [desk.measured(lambda: asyncio.run(posted(desk.port, body))) for _ in range(3)]
