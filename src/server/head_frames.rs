@@ -27,8 +27,9 @@ pub(super) struct HeadFrames {
 }
 
 impl HeadFrames {
-    /// Takes note of what came in, from the first byte of the connection on.
-    pub(super) fn sent(&mut self, mut bytes: &[u8]) {
+    /// Takes note of what came in, from the first byte of the connection on; whether a head ended in it.
+    pub(super) fn sent(&mut self, mut bytes: &[u8]) -> bool {
+        let mut has_ended = false;
         let of_preface = bytes.len().min(PREFACE_BYTES - self.preface);
         self.preface += of_preface;
         bytes = &bytes[of_preface..];
@@ -54,10 +55,12 @@ impl HeadFrames {
             if self.there == FRAME_HEAD_BYTES && self.missing == 0 {
                 if self.is_of_a_head() && self.frame[4] & END_HEADERS != 0 {
                     self.in_head = false;
+                    has_ended = true;
                 }
                 self.there = 0;
             }
         }
+        has_ended
     }
 
     /// Whether the rest of a head is missing.
@@ -96,9 +99,21 @@ mod tests {
         for piece in [1, 2, 5, 1_000] {
             let mut frames = HeadFrames::default();
             for (bytes, in_head) in &steps {
-                bytes.chunks(piece).for_each(|bytes| frames.sent(bytes));
+                bytes.chunks(piece).for_each(|bytes| {
+                    frames.sent(bytes);
+                });
                 assert_eq!(frames.in_head(), *in_head, "{bytes:?} in pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn the_end_of_a_head_is_told_also_where_the_next_one_begins() {
+        let mut frames = HeadFrames::default();
+        let head = frame(HEADERS, END_HEADERS, 7);
+        assert!(!frames.sent(&[&[0; PREFACE_BYTES][..], &head[..12]].concat()));
+        assert!(frames.sent(&[&head[12..], &head[..12]].concat()), "one ended");
+        assert!(frames.in_head(), "and the next one began");
+        assert!(!frames.sent(&head[12..13]));
     }
 }

@@ -202,8 +202,9 @@ impl Patience {
         self.first.extend(bytes.iter().take(missing));
         // What does not begin so is no HTTP/2, and is not looked at any more.
         if PREFACE.starts_with(&self.first) {
-            self.frames.sent(bytes);
-            if !self.frames.in_head() {
+            let has_ended = self.frames.sent(bytes);
+            // The next head has a time of its own, also where it begins in the same bytes.
+            if has_ended || !self.frames.in_head() {
                 self.head = None;
             }
         }

@@ -65,8 +65,8 @@ pub struct TurnSettings {
 }
 
 impl TurnSettings {
-    /// Turns for operations that read, over so many connections. One connection is left to the desk's own work: its log, its
-    /// log and its jobs. A principal has half of the turns, so that two of them are needed to use all; half of those for what is
+    /// Turns for operations that read, over so many connections. One connection is left to the desk's own work: its log
+    /// and its jobs. A principal has half of the turns, so that two of them are needed to use all; half of those for what is
     /// dear.
     pub fn of_reads(connections: usize, wait: Duration) -> Self {
         let all = connections.saturating_sub(1).max(1);
@@ -141,8 +141,10 @@ struct Waiting {
 pub(super) enum Waiter {
     /// An operation, of which a bounded number waits.
     Operation,
-    /// A stream: how many there are is bounded by what streams may take (`realtime/budget.rs`).
+    /// A stream that has said nothing yet: how many there are is bounded by what streams may take (`realtime/budget.rs`).
     Stream,
+    /// A stream that has said something. It waits as long as its client stays: an item that it has begun cannot be refused.
+    Begun,
 }
 
 /// A turn, until it is dropped.
@@ -169,7 +171,8 @@ impl Turns {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn. `UNAVAILABLE` where too many operations wait already, or where the wait was too long.
+    /// Waits for a turn. `UNAVAILABLE` where too many operations wait already, or where the wait was too long. A stream that has
+    /// begun waits until it has a turn.
     pub(super) async fn take(&self, principal: impl Into<Principal>, effort: Effort, waiter: Waiter) -> Result<Turn> {
         let principal = principal.into();
         let settings = &self.0.settings;
@@ -187,7 +190,10 @@ impl Turns {
             let number = state.enqueue(&principal, effort, (give, counted));
             (given, Place { turns: self.clone(), principal, effort, number })
         };
-        let turn = tokio::time::timeout(settings.wait, given).await;
+        let turn = match waiter {
+            Waiter::Begun => Ok(given.await),
+            Waiter::Operation | Waiter::Stream => tokio::time::timeout(settings.wait, given).await,
+        };
         drop(place);
         match turn {
             Ok(Ok(turn)) => Ok(turn),
@@ -195,13 +201,16 @@ impl Turns {
         }
     }
 
-    /// Gives turns to operations that wait, as many as there are.
-    fn hand_out(&self) {
+    /// Gives turns to operations that wait, as many as there are. `state` is held from the change that freed a turn to the first
+    /// look, so that nobody who comes meanwhile goes before those who wait.
+    fn hand_out<'s>(&'s self, mut state: MutexGuard<'s, State>) {
         loop {
-            let next = self.state().next(&self.0.settings);
+            let next = state.next(&self.0.settings);
+            drop(state);
             let Some((principal, effort, give)) = next else { return };
             // One that no longer waits gives its turn back, and the next one is looked for there.
             drop(give.send(Turn { turns: self.clone(), principal, effort }));
+            state = self.state();
         }
     }
 }
@@ -321,16 +330,14 @@ impl State {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        {
-            let mut state = self.turns.state();
-            state.running -= 1;
-            if let Some(present) = state.present.get_mut(&self.principal) {
-                present.running -= 1;
-                present.dear -= usize::from(self.effort.is_dear());
-            }
-            state.forget_absent(&self.principal);
+        let mut state = self.turns.state();
+        state.running -= 1;
+        if let Some(present) = state.present.get_mut(&self.principal) {
+            present.running -= 1;
+            present.dear -= usize::from(self.effort.is_dear());
         }
-        self.turns.hand_out();
+        state.forget_absent(&self.principal);
+        self.turns.hand_out(state);
     }
 }
 

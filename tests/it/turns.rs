@@ -136,34 +136,44 @@ async fn a_stream_that_finds_no_turn_is_refused_as_a_query_is(database: TestData
     }
 }
 
-async fn a_stream_that_waits_for_its_turn_loses_nothing(database: TestDatabase) {
-    // So that waiting for a turn is given up several times.
-    let desk = endless(&database, "saved_view", Some(one_turn(Duration::from_millis(200)))).await;
-    // Long titles are read from the database.
-    let title = |number: usize| format!("{number} {}", "long ".repeat(300));
-    let query = "subscription { incidentQueue { __typename ... on QueueEntered { row { title } } } }";
-    let mut stream = desk.follow(query, json!({})).await;
-    assert_eq!(stream.item().await["__typename"], "Live");
-    let busy = async {
-        tokio::select! {
-            _ = desk.graphql_as(None, VIEWS, json!({})) => panic!("it takes for ever"),
-            () = async {
-                while !desk.graphql_as(None, COUNT, json!({})).await["errors"].is_array() {}
-                for number in 0..5 {
-                    desk.incident(&title(number)).await;
-                }
-                tokio::time::sleep(Duration::from_millis(900)).await;
-            } => {}
-        }
-    };
+/// What `work` does while somebody else has the only turn for longer than an operation waits for one.
+async fn while_busy(desk: &TestDesk, work: impl Future<Output = ()>) {
     tokio::select! {
-        item = stream.change() => panic!("the only turn is taken: {item}"),
+        _ = desk.graphql_as(None, VIEWS, json!({})) => panic!("it takes for ever"),
+        () = async {
+            while !desk.graphql_as(None, COUNT, json!({})).await["errors"].is_array() {}
+            work.await;
+            tokio::time::sleep(Duration::from_millis(900)).await;
+        } => {}
+    }
+}
+
+async fn a_stream_that_waits_for_its_turn_loses_nothing(database: TestDatabase) {
+    // So that waiting for a turn would be given up several times.
+    let desk = endless(&database, "saved_view", Some(one_turn(Duration::from_millis(200)))).await;
+    // Long titles are read from the database, and so is an incident that an item of the log is asked for.
+    let title = |number: usize| format!("{number} {}", "long ".repeat(300));
+    let queue = "subscription { incidentQueue { __typename ... on QueueEntered { row { title } } } }";
+    let log = "subscription { activityLog { __typename ... on ActivityChange { change { incident { title } } } } }";
+    let (mut queue, mut log) = (desk.follow(queue, json!({})).await, desk.follow(log, json!({})).await);
+    assert_eq!(queue.item().await["__typename"], "Live");
+    assert_eq!(log.item().await["__typename"], "Live");
+    let busy = while_busy(&desk, async {
+        for number in 0..5 {
+            desk.incident(&title(number)).await;
+        }
+    });
+    tokio::select! {
+        item = queue.change() => panic!("the only turn is taken: {item}"),
+        item = log.change() => panic!("the only turn is taken: {item}"),
         () = busy => {}
     }
     for number in 0..5 {
-        let item = stream.change().await;
-        let told = item["row"]["title"].as_str().expect("a title").to_owned();
-        assert!(title(number).starts_with(&told) && told.len() > 900, "{number}: {told}");
+        let (row, change) = (queue.change().await, log.change().await);
+        for told in [&row["row"]["title"], &change["change"]["incident"]["title"]] {
+            let told = told.as_str().expect("a title");
+            assert!(title(number).starts_with(told) && told.len() > 900, "{number}: {told}");
+        }
     }
 }
 
