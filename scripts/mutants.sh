@@ -3,7 +3,8 @@
 #
 #   scripts/mutants.sh [PATCH...]     by default all of tests/mutants/*.patch
 #
-# A patch opens with two lines: `# test: FILTER`, what `cargo test` is given, and `# breaks: SENTENCE`. It must apply to HEAD.
+# A patch opens with two lines: `# test: FILTER`, what `cargo test` is given, and `# breaks: SENTENCE`. It must apply to HEAD. A
+# filter with `::tests::` names a unit test; any other names a test of tests/it.
 # Each is tried in a worktree of HEAD, target/mutants/tree, so the tree you work in is never touched; what is not committed is
 # not tried. The build folder beside it is shared by all mutants and kept, so that only the first run is long; the worktree's path
 # never changes, as Cargo would take the same source elsewhere for another crate.
@@ -55,9 +56,14 @@ header() {
 
 # Runs the tests of a filter in the tree: green, red, or what kept them from running.
 verdict() {
-    if ! (cd "$tree" && cargo test --locked --test it --no-run) >"$folder/log" 2>&1; then
+    case $1 in
+    *::tests::*) where=--lib ;;
+    *) where="--test it" ;;
+    esac
+    # shellcheck disable=SC2086 # a list of words
+    if ! (cd "$tree" && cargo test --locked $where --no-run) >"$folder/log" 2>&1; then
         echo "does not compile"
-    elif (cd "$tree" && $limited cargo test --locked --test it -- "$1") >"$folder/log" 2>&1; then
+    elif (cd "$tree" && $limited cargo test --locked $where -- "$1") >"$folder/log" 2>&1; then
         if grep -q '^test result: ok. [1-9]' "$folder/log"; then echo green; else echo "no such test"; fi
     elif grep -q '^test result: FAILED' "$folder/log"; then
         echo red
