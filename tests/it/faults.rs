@@ -50,29 +50,30 @@ impl Weak {
         (Self::Network { proxy, behind }, database)
     }
 
-    /// Lets the n-th write or message from now on fail, in a manner that chance chooses.
-    fn fail(&self, n: usize, dice: &mut Dice) {
+    /// In how many manners it fails. The last one of a disk does not end by itself.
+    fn manners(&self) -> usize {
         match self {
-            Self::Disk { disk, .. } => {
-                let fault = [Fault::Full, Fault::Error, Fault::ErrorAfter][dice.below(3)];
-                // A disk that stays full is told from one that fails once: what follows the first error fails too.
-                let span = if fault == Fault::Full && dice.chance(50) { Span::UntilMended } else { Span::Once };
-                disk.fail(n as u64, fault, span);
-            }
-            Self::Network { proxy, .. } => {
-                proxy.break_at(n, [Break::Before, Break::After][dice.below(2)]);
-            }
+            Self::Disk { .. } => 4,
+            Self::Network { .. } => 2,
         }
     }
 
-    /// The same, and only that one.
-    fn fail_once(&self, n: usize, dice: &mut Dice) {
+    /// Lets the n-th write or message from now on fail, in this manner.
+    fn fail(&self, n: usize, manner: usize) {
         match self {
             Self::Disk { disk, .. } => {
-                disk.fail(n as u64, [Fault::Full, Fault::Error, Fault::ErrorAfter][dice.below(3)], Span::Once);
+                let fault = [Fault::Full, Fault::Error, Fault::ErrorAfter, Fault::Full][manner];
+                // A disk that stays full is told from one that fails once: what follows the first error fails too.
+                let span = if manner == 3 { Span::UntilMended } else { Span::Once };
+                disk.fail(n as u64, fault, span);
             }
-            Self::Network { .. } => self.fail(n, dice),
+            Self::Network { proxy, .. } => proxy.break_at(n, [Break::Before, Break::After][manner]),
         }
+    }
+
+    /// The same in a manner that chance chooses, and only the n-th one.
+    fn fail_once(&self, n: usize, dice: &mut Dice) {
+        self.fail(n, dice.below(self.manners().min(3)));
     }
 
     /// Lets all go well again; whether something had failed.
@@ -113,6 +114,10 @@ struct Trial {
     weak: Weak,
     dice: Dice,
     stride: usize,
+    /// Where each command fails, and in which manner, before it goes well. Without it chance chooses some places.
+    round: Option<(usize, usize)>,
+    /// Commands that met a fault: they were refused, or the desk got over it.
+    met: usize,
     /// The places of the log that were acknowledged.
     acknowledged: Vec<Position>,
     moments: Vec<Moment>,
@@ -128,6 +133,8 @@ impl Trial {
             weak,
             dice: Dice::of_this_run(),
             stride,
+            round: None,
+            met: 0,
             acknowledged: Vec::new(),
             moments: Vec::new(),
             tried: (0, 0, 0),
@@ -143,9 +150,10 @@ impl Trial {
         end
     }
 
-    /// Runs a command again and again, each time failing at a later place, until none is left; its payload.
+    /// Runs a command until it goes well, and lets it fail before: at the place of this round, or at some that chance chooses.
+    /// Its payload.
     async fn tell(&mut self, name: &str, input: Value) -> Value {
-        let mut place = 1 + self.dice.below(self.stride);
+        let mut place = self.round.map_or_else(|| 1 + self.dice.below(self.stride), |(place, _)| place);
         for attempt in 0.. {
             let before = self.rest().await;
             // Every other try has a key of its own: a key that a refused try has claimed must be free again.
@@ -153,10 +161,15 @@ impl Trial {
                 0 => input.clone(),
                 _ => laid_over(input.clone(), json!({ "idempotencyKey": format!("{name}-{}", self.dice.next()) })),
             };
-            self.weak.fail(place, &mut self.dice);
+            match self.round {
+                Some((place, manner)) if attempt == 0 => self.weak.fail(place, manner),
+                Some(_) => {}
+                None => self.weak.fail(place, self.dice.below(self.weak.manners())),
+            }
             let mut answer = self.desk.mutate(name, input).await;
             let failed = self.weak.mend();
             self.tried.0 += 1;
+            self.met += usize::from(failed);
             let Some(error) = answer.get("errors").map(|errors| errors[0].clone()) else {
                 let payload = answer["data"][name].take();
                 self.acknowledge(&payload).await;
@@ -187,7 +200,7 @@ impl Trial {
 
     /// Power is lost after each operation of the disk, or after some: the log is then what it was at the last moment before, or one
     /// command longer, and never holds what was refused.
-    async fn lose_power(&mut self) {
+    async fn lose_power(&mut self, stride: usize) {
         let Weak::Disk { disk, .. } = &self.weak else { return };
         let reader = self.desk.app.store.read().await.expect("a snapshot");
         let end = reader.head().await.expect("a head").offset;
@@ -197,7 +210,7 @@ impl Trial {
         let from = self.moments[0].operations;
         let last = disk.operations();
         let mut losses = 0;
-        let mut after = from + self.dice.below(20 * self.stride) as u64;
+        let mut after = from + self.dice.below(20 * stride) as u64;
         while after <= last {
             let seed = self.dice.next();
             for loss in [Loss::All, Loss::Nothing, Loss::Some(seed)] {
@@ -225,7 +238,7 @@ impl Trial {
                 }
                 losses += 1;
             }
-            after += 1 + self.dice.below(40 * self.stride - 39) as u64;
+            after += 1 + self.dice.below(40 * stride - 39) as u64;
         }
         println!("power lost {losses} times in {} operations", last - from);
     }
@@ -234,7 +247,8 @@ impl Trial {
     async fn judge(self, name: &str) {
         let (tried, refused, doubtful) = self.tried;
         println!(
-            "{name}: {tried} commands, {refused} refused, {doubtful} in doubt, all {} found",
+            "{name}: {tried} commands, {} met a fault, {refused} refused, {doubtful} in doubt, all {} found",
+            self.met,
             self.acknowledged.len()
         );
         assert_eq!(self.desk.get_as(None, "/readyz").await.0, 200, "it goes on by itself");
@@ -441,25 +455,50 @@ async fn uploads(trial: &mut Trial) {
     }
 }
 
-#[tokio::test]
-async fn a_disk_that_fails_at_any_write_loses_nothing_that_was_acknowledged() {
-    let mut trial = Trial::open(Weak::disk(), stride(12)).await;
-    shift(&mut trial).await;
+/// Every command, a job, an import and an upload, each failing at some places, or at every one.
+///
+/// At every place: a desk of its own for each place and manner, as a command that got over a fault cannot run again for the next
+/// place. The first place at which no command meets a fault is behind the last message of the longest one.
+async fn shifts(name: &str, weak: impl AsyncFn() -> (Weak, TestDatabase), sampled: usize) {
+    let mut trial = Trial::open(weak().await, stride(sampled)).await;
+    let manners = trial.weak.manners();
+    if !every_place() {
+        shift(&mut trial).await;
+    }
     jobs(&mut trial).await;
     imports(&mut trial).await;
     uploads(&mut trial).await;
-    trial.lose_power().await;
-    trial.judge("disk").await;
+    trial.lose_power(sampled).await;
+    trial.judge(name).await;
+    if !every_place() {
+        return;
+    }
+    for place in 1.. {
+        let mut met = 0;
+        for manner in 0..manners {
+            let mut trial = Trial::open(weak().await, 1).await;
+            trial.round = Some((place, manner));
+            shift(&mut trial).await;
+            met += trial.met;
+            // Each operation once, and then some of those that follow a fault at a later place.
+            trial.lose_power(if (place, manner) == (1, 0) { 1 } else { 4 * sampled }).await;
+            trial.judge(&format!("{name}, each command at place {place}, manner {manner}")).await;
+        }
+        if met == 0 {
+            assert!(place > 10, "{name}: no command reached place {place}");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_at_any_write_loses_nothing_that_was_acknowledged() {
+    shifts("disk", async || Weak::disk(), 12).await;
 }
 
 #[tokio::test]
 async fn a_network_that_is_cut_at_any_message_loses_nothing_that_was_acknowledged() {
-    let mut trial = Trial::open(Weak::network().await, stride(40)).await;
-    shift(&mut trial).await;
-    jobs(&mut trial).await;
-    imports(&mut trial).await;
-    uploads(&mut trial).await;
-    trial.judge("network").await;
+    shifts("network", Weak::network, 40).await;
 }
 
 /// A command may overlook a failed statement; PostgreSQL then answers COMMIT with ROLLBACK, which is no error.
@@ -528,7 +567,7 @@ async fn a_migration_that_fails_at_any_write_is_done_at_the_next_start() {
     let mut place = 1 + dice.below(stride);
     loop {
         let (weak, database) = Weak::disk();
-        weak.fail(place, &mut dice);
+        weak.fail(place, dice.below(weak.manners()));
         let first = Store::connect(options(&database.url)).await;
         if let Ok(store) = first {
             store.migrate().await.ok();
