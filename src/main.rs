@@ -9,6 +9,11 @@ use rustix::process::umask;
 use watchfloor::config::Cli;
 use watchfloor::{cli, log};
 
+/// Its threads give unused pages back to the system within seconds; the C library's allocator kept what a busy minute took.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // Whatever this process makes is for its owner alone: the database and what SQLite puts beside it, attachments, keys, exports.
     umask(Mode::RWXG | Mode::RWXO);
