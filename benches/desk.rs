@@ -29,6 +29,11 @@ use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Store, StoreOptions};
 
+/// The allocator of the binary, so that the figures are those of what runs.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A desk that listens, and a connection of our own to its database.
 struct Bench {
     name: &'static str,

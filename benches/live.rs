@@ -21,6 +21,11 @@ mod live {
 use live::client::{Case, Figures};
 use live::servers::Kind;
 
+/// The allocator of the binary, so that the figures are those of what runs; the floor and the stock handler have it too.
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--serve") {
