@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use watchfloor::server::routes::Settings;
 
 use crate::support::database::{TestDatabase, each_database};
@@ -12,6 +12,7 @@ use crate::support::desk::{Options, TestDesk};
 use crate::support::socket::{Frame, Socket};
 use crate::support::stream::QUEUE;
 use crate::support::triage::report;
+use crate::support::waiting::{PATIENCE, a_moment};
 
 each_database!(
     a_query_beyond_the_budget_is_refused_on_every_transport,
@@ -19,6 +20,7 @@ each_database!(
     an_item_beyond_the_budget_comes_with_shorter_lists,
     the_largest_item_of_each_kind_fits,
     answers_that_nobody_reads_do_not_fill_the_desk,
+    an_answer_of_many_fields_takes_the_room_that_making_it_takes,
 );
 
 /// A desk whose answers have at most so many bytes.
@@ -29,7 +31,6 @@ async fn narrow(database: &TestDatabase, bytes: usize) -> TestDesk {
 }
 
 async fn a_query_beyond_the_budget_is_refused_on_every_transport(database: TestDatabase) {
-    const WHOLE: &str = "{ incidents { nodes { fullTitle } } }";
     let desk = TestDesk::open(&database).await;
     let title = |n: usize| format!("{n} {}", "x".repeat(1_900_000));
     for n in 0..4 {
@@ -198,16 +199,11 @@ async fn the_largest_item_of_each_kind_fits(database: TestDatabase) {
     }
 }
 
-async fn answers_that_nobody_reads_do_not_fill_the_desk(database: TestDatabase) {
-    let mut settings = Settings::default();
-    // Room for one large answer at a time.
-    settings.answers.total_bytes = 11 << 20;
-    settings.answers.wait = Duration::from_millis(300);
-    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
-    for n in 0..4 {
-        desk.incident(&format!("{n} {}", "x".repeat(1_900_000))).await;
-    }
-    const WHOLE: &str = "{ incidents { nodes { fullTitle } } }";
+/// Four of 1.9 MB each.
+const WHOLE: &str = "{ incidents { nodes { fullTitle } } }";
+
+/// Asks for the whole titles of a desk's incidents, reads the first bytes of the answer, and then nothing more.
+async fn silent_reader(desk: &TestDesk) -> TcpStream {
     let address = desk.url.strip_prefix("http://").expect("an address").parse().expect("an address");
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4_096).expect("a size");
@@ -222,6 +218,19 @@ async fn answers_that_nobody_reads_do_not_fill_the_desk(database: TestDatabase) 
     let mut first = [0; 16];
     silent.read_exact(&mut first).await.expect("a beginning");
     assert!(first.starts_with(b"HTTP/1.1 200"));
+    silent
+}
+
+async fn answers_that_nobody_reads_do_not_fill_the_desk(database: TestDatabase) {
+    let mut settings = Settings::default();
+    // Room for one large answer at a time.
+    settings.answers.total_bytes = 11 << 20;
+    settings.answers.wait = Duration::from_millis(300);
+    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
+    for n in 0..4 {
+        desk.incident(&format!("{n} {}", "x".repeat(1_900_000))).await;
+    }
+    let silent = silent_reader(&desk).await;
     let refusal = desk.refused(WHOLE, json!({})).await;
     assert_eq!(refusal.code, "UNAVAILABLE", "{refusal:?}");
     // Small answers have a room of their own, mutations among them.
@@ -238,4 +247,30 @@ async fn answers_that_nobody_reads_do_not_fill_the_desk(database: TestDatabase) 
         }
         assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE");
     }
+}
+
+async fn an_answer_of_many_fields_takes_the_room_that_making_it_takes(database: TestDatabase) {
+    let mut settings = Settings::default();
+    // A caller has half of it. The first answer takes 8 MiB of that.
+    settings.answers.total_bytes = 64 << 20;
+    settings.answers.wait = Duration::from_millis(300);
+    let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
+    for n in 0..4 {
+        desk.incident(&format!("{n} {}", "x".repeat(1_900_000))).await;
+    }
+    let silent = silent_reader(&desk).await;
+    // The answer is small. What making it may take is not: 20,000 fields.
+    let wide = "{ incidents(first: 100) { nodes { alerts(first: 50) { nodes { id title status severity } } } } }";
+    let refusal = desk.refused(wide, json!({})).await;
+    assert_eq!(refusal.code, "UNAVAILABLE", "{refusal:?}");
+    assert!(refusal.message.contains("nothing was done"), "{refusal:?}");
+    let narrow = "{ incidents(first: 4) { nodes { alerts(first: 50) { nodes { id title status severity } } } } }";
+    assert_eq!(desk.data(narrow, json!({})).await["incidents"]["nodes"].as_array().map(Vec::len), Some(4));
+    drop(silent);
+    let found = async {
+        while desk.graphql_as(None, wide, json!({})).await.get("errors").is_some() {
+            a_moment().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("room comes back with the connection");
 }

@@ -66,6 +66,8 @@ pub(crate) struct Ready<V> {
     pub(crate) variables: Variables,
     /// The position that a subscription names.
     pub(crate) position: Option<Given>,
+    /// How many fields its answer may hold.
+    pub(crate) cost: usize,
     /// How much work it is likely to be.
     pub(crate) effort: Effort,
     /// For whom.
@@ -79,9 +81,9 @@ pub(crate) fn prepare<V>(
     operations: &Operations,
 ) -> Result<Ready<V>, Vec<ServerError>> {
     let Parameters { query, operation_name, variables, .. } = parameters;
-    let Prepared { canonical, variables, position, effort, .. } =
+    let Prepared { canonical, variables, position, cost, effort } =
         operations.prepare(&query, operation_name.as_deref(), variables)?;
-    Ok(Ready { operation: canonical.ty, canonical, variables, position, effort, viewer })
+    Ok(Ready { operation: canonical.ty, canonical, variables, position, cost, effort, viewer })
 }
 
 /// The response to a request that is not executed.
