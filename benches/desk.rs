@@ -23,6 +23,7 @@ use watchfloor::domain::clock::Clock;
 use watchfloor::realtime::RingLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::endpoint::Catalogue;
+use watchfloor::server::operation::given::Given;
 use watchfloor::server::operation::limits::Limits;
 use watchfloor::server::operation::operations::Operations;
 use watchfloor::server::routes::Settings;
@@ -231,7 +232,7 @@ fn prepare() {
                 ...More @include(if: $more) } pageInfo { hasNextPage endCursor } } } \
                 fragment More on Incident { comments(first: 5) { nodes { id createdAt } } alerts(first: 5) { nodes { id } } }";
     let texts: Vec<String> = (0..9).map(|n| format!("{n}{}", "x".repeat(96))).collect();
-    let variables = json!({ "filter": { "product": texts, "status": ["NEW"] }, "n": 20 });
+    let variables = json!({ "filter": { "product": texts, "status": ["NEW"] }, "n": 20 }).to_string();
     let row = "incidents(first: 1) { nodes { id number title status severity createdAt updatedAt alertCount commentCount } } ";
     let new = |number: usize| {
         let rows: String = (0..28).map(|n| format!("a{n}: {row}")).collect();
@@ -241,15 +242,15 @@ fn prepare() {
     println!("\n| an operation is prepared | p50 µs | p99 µs |\n| --- | --- | --- |");
     let (mut seen, mut unseen) = (Vec::new(), Vec::new());
     for _ in 0..20_000 {
-        let given = async_graphql::Variables::from_json(variables.clone());
+        let given = Given::read(&variables).unwrap();
         let begun = Instant::now();
-        assert!(operations.prepare(page, None, given).is_ok());
+        assert!(operations.prepare(page, None, &given).is_ok());
         seen.push(begun.elapsed());
     }
     for number in 0..500 {
         let text = new(number);
         let begun = Instant::now();
-        if let Err(errors) = operations.prepare(&text, None, Default::default()) {
+        if let Err(errors) = operations.prepare(&text, None, &Given::default()) {
             panic!("{:?}", errors[0]);
         }
         unseen.push(begun.elapsed());
@@ -273,7 +274,7 @@ async fn bomb(bench: &Bench) {
         let (document, mut times) = (bomb(n), Vec::new());
         for _ in 0..100 {
             let begun = Instant::now();
-            assert!(operations.prepare(&document, None, Default::default()).is_err());
+            assert!(operations.prepare(&document, None, &Given::default()).is_err());
             times.push(begun.elapsed());
         }
         println!("| refused, n = {n} | {:.3} |", millis(&mut times, 50));

@@ -3,19 +3,23 @@
 //!
 //! The first use is the value itself, which `scan.rs` has bounded. Every further one counts as many values as it holds.
 
-use async_graphql::{Name, Value, Variables};
+use async_graphql::{Name, Value};
 
 use crate::domain::{Error, Result};
 
 /// The most values that variables add up to beyond their first use: as many as a request may hold.
 pub const MULTIPLIED_MAX: usize = 20_000;
 
-/// Refuses variables that are used too often for their size. `uses` says how often the executor reads each variable.
-pub(crate) fn judge<'n>(uses: impl IntoIterator<Item = (&'n Name, usize)>, variables: &Variables) -> Result<()> {
+/// Refuses variables that are used too often for their size. `uses` says how often the executor reads each variable, and `size` how
+/// many values it is.
+pub(crate) fn judge<'n>(
+    uses: impl IntoIterator<Item = (&'n Name, usize)>,
+    size: impl Fn(&Name) -> Option<usize>,
+) -> Result<()> {
     let mut left = MULTIPLIED_MAX;
     for (name, uses) in uses {
-        let Some(value) = variables.get(name).filter(|_| uses > 1) else { continue };
-        match left.checked_sub(size(value).saturating_mul(uses - 1)) {
+        let Some(size) = size(name).filter(|_| uses > 1) else { continue };
+        match left.checked_sub(size.saturating_mul(uses - 1)) {
             Some(rest) => left = rest,
             None => {
                 let message = format!(
@@ -42,8 +46,7 @@ mod tests {
     use super::*;
 
     fn judge_list(uses: usize, length: usize) -> Result<()> {
-        let variables = Variables::from_json(serde_json::json!({ "l": vec![0; length - 1] }));
-        judge([(&Name::new("l"), uses)], &variables)
+        judge([(&Name::new("l"), uses)], |_| Some(size(&Value::List(vec![Value::from(0); length - 1]))))
     }
 
     #[test]

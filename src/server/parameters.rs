@@ -4,12 +4,12 @@
 
 use std::borrow::Cow;
 
-use async_graphql::Variables;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::operation::Parameters;
+use super::operation::given::Given;
 use super::scan::{self, ASIDE_VALUES_MAX, BATCH_VALUES_MAX, VALUES_MAX};
 use crate::domain::{Error, Result};
 
@@ -66,9 +66,9 @@ impl Parameters {
             scan::within(path, text, VALUES_MAX)?;
         }
         let variables = match written.variables.map(RawValue::get) {
-            None => Variables::default(),
+            None => Given::default(),
             Some(variables) if variables.starts_with('{') => {
-                serde_json::from_str(variables).map_err(|error| not_json(path, &error))?
+                Given::read(variables).map_err(|error| not_json(path, &error))?
             }
             Some(_) => return Err(must("variables", "an object or null")),
         };
@@ -89,8 +89,8 @@ impl Parameters {
                     scan::within("variables", &value, VALUES_MAX)?;
                     let raw: &RawValue = serde_json::from_str(&value).map_err(not_json)?;
                     parameters.variables = match raw.get() {
-                        "null" => Variables::default(),
-                        text if text.starts_with('{') => serde_json::from_str(text).map_err(not_json)?,
+                        "null" => Given::default(),
+                        text if text.starts_with('{') => Given::read(text).map_err(not_json)?,
                         _ => return Err(must("variables", "an object or null")),
                     };
                 }

@@ -106,7 +106,7 @@ pub fn is_batch(query: &str, operation_name: Option<&str>) -> bool {
 }
 
 /// The length of a string's content, from behind its first quote.
-fn string(rest: &[u8]) -> usize {
+pub(super) fn string(rest: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = rest.get(at) {
         match byte {
@@ -124,7 +124,7 @@ fn is_name(rest: &[u8]) -> bool {
 }
 
 /// What is left of a number or a word.
-fn word(rest: &[u8]) -> usize {
+pub(super) fn word(rest: &[u8]) -> usize {
     let ends = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']' | b',' | b':') || byte.is_ascii_whitespace();
     rest.iter().position(ends).unwrap_or(rest.len())
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use async_graphql::Variables;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{BaseType, TypeKind, TypeSystemDefinition};
 use serde_json::json;
 use watchfloor::server::operation::catalogue::Catalogue;
 use watchfloor::server::operation::cost::PRICES;
+use watchfloor::server::operation::given::Given;
 use watchfloor::server::operation::limits::Limits;
 use watchfloor::server::operation::operations::Operations;
 
@@ -47,8 +47,8 @@ fn each_list_without_pages_has_a_price_and_each_price_a_field() {
 fn cost_of(text: &str) -> usize {
     let catalogue = Catalogue::read(&watchfloor::graphql::sdl(), watchfloor::graphql::scalar_objection);
     let operations = Operations::new(Arc::new(catalogue.expect("the schema")), Limits::default());
-    let variables = Variables::from_json(json!({ "n": 7 }));
-    operations.prepare(text, None, variables).unwrap_or_else(|errors| panic!("{:?}", errors[0])).cost
+    let variables = Given::read(&json!({ "n": 7 }).to_string()).expect("an object");
+    operations.prepare(text, None, &variables).unwrap_or_else(|errors| panic!("{:?}", errors[0])).cost
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_graphql::{
-    Name, Pos, ServerError, Variables,
+    Name, Pos, ServerError, Value,
     parser::types::{BaseType, Type},
 };
 use async_graphql_value::{Value as Input, indexmap::IndexMap};
@@ -19,6 +19,7 @@ use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
 use super::cost::Rows;
 use super::limits::within;
 use super::literal::number;
+use super::sketch::{Sketch, Sketches};
 
 /// What is selected of an object, an interface or a union.
 #[derive(Debug)]
@@ -69,8 +70,8 @@ impl Field {
 
 /// What of the variables the form of an operation depends on.
 pub(super) struct Circumstances<'v> {
-    /// The coerced variables.
-    pub(super) variables: &'v Variables,
+    /// Those that have a value.
+    pub(super) variables: &'v Sketches,
 }
 
 impl Circumstances<'_> {
@@ -80,7 +81,7 @@ impl Circumstances<'_> {
             let condition = directive.arguments.iter().find(|argument| argument.name == "if");
             let holds = condition.is_some_and(|argument| match &argument.value.node {
                 Literal::Boolean(value) => *value,
-                Literal::Variable(name) => self.variables.get(name) == Some(&async_graphql::Value::Boolean(true)),
+                Literal::Variable(name) => self.variables.get(name).and_then(Sketch::boolean) == Some(true),
                 _ => false,
             });
             match directive.name.as_str() {
@@ -92,7 +93,7 @@ impl Circumstances<'_> {
     }
 
     fn has(&self, variable: &Name) -> bool {
-        self.variables.contains_key(variable)
+        self.variables.get(variable).is_some()
     }
 }
 
@@ -267,9 +268,10 @@ impl<'d> Builder<'d, '_> {
             }
             None => None,
         };
-        let argument = |input: &InputInfo| {
-            let given = first.arguments.iter().find(|argument| argument.name == input.name)?;
-            Some((input.name.clone(), given.value.pos, self.input(Some(&input.ty), &given.value)?))
+        let has = |variable: &Name| self.circumstances.has(variable);
+        let argument = |info: &InputInfo| {
+            let given = first.arguments.iter().find(|argument| argument.name == info.name)?;
+            Some((info.name.clone(), given.value.pos, input(self.catalogue, &has, Some(&info.ty), &given.value)?))
         };
         Ok(Field {
             key: first.key().clone(),
@@ -283,55 +285,62 @@ impl<'d> Builder<'d, '_> {
             is_common,
         })
     }
+}
 
-    /// A value as its type has it; nothing where it is a variable without a value.
-    fn input(&self, ty: Option<&Type>, value: &ast::Value) -> Option<Input> {
-        match (&value.node, ty.map(|ty| &ty.base)) {
-            (Literal::Variable(name), _) => {
-                return self.circumstances.has(name).then(|| Input::Variable(name.clone()));
-            }
-            (Literal::Null, _) => return Some(Input::Null),
-            (Literal::List(_), Some(BaseType::List(_))) => {}
-            // One value stands for a list of it.
-            (_, Some(BaseType::List(of))) => {
-                return Some(Input::List(vec![self.input(Some(of), value).unwrap_or(Input::Null)]));
-            }
-            _ => {}
+/// A value that a document writes where no variable can stand, as its type has it.
+pub(super) fn constant(catalogue: &Catalogue, ty: &Type, value: &ast::Value) -> Value {
+    let made = input(catalogue, &|_| false, Some(ty), value);
+    made.and_then(Input::into_const).unwrap_or_default()
+}
+
+/// A value that a document writes, as its type has it; nothing where it is a variable without a value.
+fn input(catalogue: &Catalogue, has: &impl Fn(&Name) -> bool, ty: Option<&Type>, value: &ast::Value) -> Option<Input> {
+    match (&value.node, ty.map(|ty| &ty.base)) {
+        (Literal::Variable(name), _) => {
+            return has(name).then(|| Input::Variable(name.clone()));
         }
-        let named = match ty.map(|ty| &ty.base) {
-            Some(BaseType::Named(name)) => self.catalogue.get(name),
-            _ => None,
-        };
-        Some(match &value.node {
-            Literal::Variable(_) | Literal::Null => Input::Null,
-            Literal::Boolean(value) => Input::Boolean(*value),
-            Literal::String(text) => Input::String(text.clone()),
-            Literal::Enum(word) => Input::Enum(word.clone()),
-            Literal::Int(digits) if named.is_some_and(|ty| ty.name == "ID") => Input::String(digits.clone()),
-            Literal::Int(digits) | Literal::Float(digits) => number(digits).map_or(Input::Null, Input::Number),
-            Literal::List(items) => {
-                let of = match ty.map(|ty| &ty.base) {
-                    Some(BaseType::List(of)) => Some(&**of),
-                    _ => None,
-                };
-                Input::List(items.iter().map(|item| self.input(of, item).unwrap_or(Input::Null)).collect())
-            }
-            Literal::Object(given) => {
-                let fields = match named.map(|ty| &ty.kind) {
-                    Some(Kind::Input { fields, .. }) => fields,
-                    _ => {
-                        let pair = |(name, value): &(Name, ast::Value)| Some((name.clone(), self.input(None, value)?));
-                        return Some(Input::Object(given.iter().filter_map(pair).collect()));
-                    }
-                };
-                let field = |info: &InputInfo| {
-                    let (name, value) = given.iter().find(|(name, _)| *name == info.name)?;
-                    Some((name.clone(), self.input(Some(&info.ty), value)?))
-                };
-                Input::Object(fields.iter().filter_map(field).collect())
-            }
-        })
+        (Literal::Null, _) => return Some(Input::Null),
+        (Literal::List(_), Some(BaseType::List(_))) => {}
+        // One value stands for a list of it.
+        (_, Some(BaseType::List(of))) => {
+            return Some(Input::List(vec![input(catalogue, has, Some(of), value).unwrap_or(Input::Null)]));
+        }
+        _ => {}
     }
+    let named = match ty.map(|ty| &ty.base) {
+        Some(BaseType::Named(name)) => catalogue.get(name),
+        _ => None,
+    };
+    Some(match &value.node {
+        Literal::Variable(_) | Literal::Null => Input::Null,
+        Literal::Boolean(value) => Input::Boolean(*value),
+        Literal::String(text) => Input::String(text.clone()),
+        Literal::Enum(word) => Input::Enum(word.clone()),
+        Literal::Int(digits) if named.is_some_and(|ty| ty.name == "ID") => Input::String(digits.clone()),
+        Literal::Int(digits) | Literal::Float(digits) => number(digits).map_or(Input::Null, Input::Number),
+        Literal::List(items) => {
+            let of = match ty.map(|ty| &ty.base) {
+                Some(BaseType::List(of)) => Some(&**of),
+                _ => None,
+            };
+            Input::List(items.iter().map(|item| input(catalogue, has, of, item).unwrap_or(Input::Null)).collect())
+        }
+        Literal::Object(given) => {
+            let fields = match named.map(|ty| &ty.kind) {
+                Some(Kind::Input { fields, .. }) => fields,
+                _ => {
+                    let pair =
+                        |(name, value): &(Name, ast::Value)| Some((name.clone(), input(catalogue, has, None, value)?));
+                    return Some(Input::Object(given.iter().filter_map(pair).collect()));
+                }
+            };
+            let field = |info: &InputInfo| {
+                let (name, value) = given.iter().find(|(name, _)| *name == info.name)?;
+                Some((name.clone(), input(catalogue, has, Some(&info.ty), value)?))
+            };
+            Input::Object(fields.iter().filter_map(field).collect())
+        }
+    })
 }
 
 /// Types that stand for one another only if they have one name.

@@ -1,58 +1,106 @@
 //! The values of variables, as section 6.1.2 of the specification (September 2025) has them: of their types, defaults applied, one
 //! value for a list made a list, and those that are not given left out.
 //!
-//! Values are moved and not copied. Fields of inputs come out in the order of the schema, so that equal values are equal texts.
+//! One walk over the given text both judges and makes: what it makes is first a sketch, by which the request is refused or not,
+//! and then the values. Fields of inputs come out in the order of the schema, so that equal values are equal texts.
+
+use std::borrow::Cow;
 
 use async_graphql::{
-    Name, Number, ServerError, Value, Variables,
+    Name, Number, ServerError, Value,
     parser::types::{BaseType, Type},
 };
 use async_graphql_value::indexmap::IndexMap;
 
 use super::ast::{Operation, Variable};
+use super::canonical;
 use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::given::{Fields, Item, Json};
 use super::lists::{Path, Step};
-use super::literal;
 use crate::{domain, graphql::error::server_error};
 
 /// So many faults of one request's variables are told.
 const FAULTS_TOLD: usize = 20;
 
-/// Coerces what a request gives to what an operation declares; what it does not declare is left out.
-pub(super) fn variables(
+/// A refusal shows a list or an object that is given for a scalar, unless its text is longer.
+const SHOWN_BYTES_MAX: usize = 1_024;
+
+/// A refusal shows so much of the name of a field that is not there. No field of the schema has so long a name.
+const SHOWN_NAME_BYTES_MAX: usize = 256;
+
+/// What coercion makes of a value.
+pub(super) trait Made: Sized {
+    /// A value that is there already.
+    fn of(value: Value) -> Self;
+
+    fn text(text: impl FnOnce() -> String) -> Self;
+
+    fn list(count: usize, items: impl Iterator<Item = Self>) -> Self;
+
+    /// Of fields of one name the last one counts.
+    fn object<N: FnOnce() -> Name>(count: usize, fields: impl Iterator<Item = (N, Self)>) -> Self;
+}
+
+impl Made for Value {
+    fn of(value: Value) -> Self {
+        value
+    }
+
+    fn text(text: impl FnOnce() -> String) -> Self {
+        Self::String(text())
+    }
+
+    fn list(count: usize, items: impl Iterator<Item = Self>) -> Self {
+        let mut list = Vec::with_capacity(count);
+        list.extend(items);
+        Self::List(list)
+    }
+
+    fn object<N: FnOnce() -> Name>(count: usize, fields: impl Iterator<Item = (N, Self)>) -> Self {
+        let mut object = IndexMap::with_capacity(count);
+        object.extend(fields.map(|(name, value)| (name(), value)));
+        Self::Object(object)
+    }
+}
+
+/// Coerces what a request gives to what an operation declares. `given` has, for each variable that the operation declares, what
+/// is given for it.
+pub(super) fn variables<M: Made, C: FromIterator<(Name, M)>>(
     catalogue: &Catalogue,
     operation: &Operation,
-    mut given: Variables,
-) -> Result<Variables, Vec<ServerError>> {
-    let mut coerced = Variables::default();
+    given: &[Option<Item<'_>>],
+) -> Result<C, Vec<ServerError>> {
     let mut coercion = Coercion { catalogue, faults: Vec::new() };
-    for variable in &operation.variables {
-        let path = Path { parent: None, step: Step::Variable(&variable.name) };
-        let value = match given.remove(&variable.name) {
-            Some(Value::Null) if !variable.ty.nullable => {
-                coercion.refuse(&path, missing(variable), variable);
-                continue;
-            }
-            Some(value) => coercion.value(&variable.ty, value, &path, variable),
-            None => match variable.default.as_ref().map(literal::constant) {
-                Some(default) => coercion.value(&variable.ty, default, &path, variable),
-                None if !variable.ty.nullable => {
-                    coercion.refuse(&path, missing(variable), variable);
-                    continue;
-                }
-                None => continue,
-            },
-        };
-        coerced.insert(variable.name.clone(), value);
-    }
+    let coerced = operation.variables.iter().zip(given).filter_map(|(variable, given)| {
+        let value = coercion.variable(variable, *given)?;
+        Some((variable.name.clone(), value))
+    });
+    let coerced = coerced.collect();
     match coercion.faults.is_empty() {
         true => Ok(coerced),
         false => Err(coercion.faults),
     }
 }
 
-fn missing(variable: &Variable) -> String {
-    format!("the variable ${} of type {} needs a value", variable.name, variable.ty)
+/// What an object gives for the fields of its type, in the order of the text, each with the field's number. Of several values of
+/// one name the last one counts, in the place of the first.
+pub(super) fn known<'g>(
+    fields: &[InputInfo],
+    given: Fields<'g>,
+    mut unknown: impl FnMut(Cow<'g, str>),
+) -> Vec<(usize, Item<'g>)> {
+    let mut known: Vec<(usize, Item<'g>)> = Vec::new();
+    for (name, item) in given {
+        let name = name.read();
+        match fields.iter().position(|info| info.name == *name) {
+            Some(field) => match known.iter_mut().find(|(other, _)| *other == field) {
+                Some((_, earlier)) => *earlier = item,
+                None => known.push((field, item)),
+            },
+            None => unknown(name),
+        }
+    }
+    known
 }
 
 struct Coercion<'c> {
@@ -61,129 +109,186 @@ struct Coercion<'c> {
 }
 
 impl Coercion<'_> {
-    fn refuse(&mut self, path: &Path<'_>, message: String, variable: &Variable) {
+    fn refuse(&mut self, path: &Path<'_>, message: impl FnOnce() -> String, variable: &Variable) {
         if self.faults.len() < FAULTS_TOLD {
-            let mut fault = server_error(domain::Error::invalid(path.to_string(), message));
+            let mut fault = server_error(domain::Error::invalid(path.to_string(), message()));
             fault.locations = vec![variable.pos];
             self.faults.push(fault);
         }
     }
 
-    /// The value as its type has it; a value that is refused is noted, and what comes back means nothing then.
-    fn value(&mut self, ty: &Type, value: Value, path: &Path<'_>, variable: &Variable) -> Value {
-        match (&ty.base, value) {
-            (_, Value::Null) => {
-                if !ty.nullable {
-                    self.refuse(path, format!("this is of {ty} and cannot be null"), variable);
-                }
-                Value::Null
+    /// The value of a variable, if it has one.
+    fn variable<M: Made>(&mut self, variable: &Variable, given: Option<Item<'_>>) -> Option<M> {
+        let path = Path { parent: None, step: Step::Variable(&variable.name) };
+        let missing = || format!("the variable ${} of type {} needs a value", variable.name, variable.ty);
+        match given {
+            Some(item) if !variable.ty.nullable && matches!(item.read(), Json::Null) => {
+                self.refuse(&path, missing, variable);
+                None
             }
-            (BaseType::List(of), Value::List(items)) => {
+            Some(item) => Some(self.value(&variable.ty, item, &path, variable)),
+            None => match &variable.default {
+                Some(default) => Some(M::of(canonical::constant(self.catalogue, &variable.ty, default))),
+                None if !variable.ty.nullable => {
+                    self.refuse(&path, missing, variable);
+                    None
+                }
+                None => None,
+            },
+        }
+    }
+
+    /// The value as its type has it; a value that is refused is noted, and what comes back means nothing then.
+    fn value<M: Made>(&mut self, ty: &Type, item: Item<'_>, path: &Path<'_>, variable: &Variable) -> M {
+        match (&ty.base, item.read()) {
+            (_, Json::Null) => {
+                if !ty.nullable {
+                    self.refuse(path, || format!("this is of {ty} and cannot be null"), variable);
+                }
+                M::of(Value::Null)
+            }
+            (BaseType::List(of), Json::List(items)) => {
                 let item = |(index, item)| {
                     let path = Path { parent: Some(path), step: Step::Index(index) };
                     self.value(of, item, &path, variable)
                 };
-                Value::List(items.into_iter().enumerate().map(item).collect())
+                M::list(items.length(), items.enumerate().map(item))
             }
-            (BaseType::List(of), value) => Value::List(vec![self.value(of, value, path, variable)]),
-            (BaseType::Named(name), value) => match self.catalogue.get(name) {
-                Some(info) => self.named(info, value, path, variable),
-                None => value,
+            (BaseType::List(of), _) => M::list(1, std::iter::once(self.value(of, item, path, variable))),
+            (BaseType::Named(name), json) => match self.catalogue.get(name) {
+                Some(info) => self.named(info, (item, json), path, variable),
+                None => untyped(item),
             },
         }
     }
 
-    fn named(&mut self, info: &TypeInfo, value: Value, path: &Path<'_>, variable: &Variable) -> Value {
-        let name = &info.name;
-        match (&info.kind, value) {
-            (Kind::Input { fields, one_of }, Value::Object(given)) => {
-                self.object((name, fields, *one_of), given, path, variable)
-            }
-            (Kind::Input { .. }, value) => {
-                self.refuse(path, format!("this is not a {name}, which is an object"), variable);
-                value
-            }
-            (Kind::Enum(words), value) => {
-                let known = match &value {
-                    Value::String(word) => words.contains(word.as_str()),
-                    Value::Enum(word) => words.contains(word),
-                    _ => false,
-                };
-                if !known {
-                    let message = match &value {
-                        Value::String(word) if word.len() <= 64 => format!("{name} has no value {word}"),
-                        _ => format!("this is not a {name}"),
-                    };
-                    self.refuse(path, message, variable);
-                }
-                value
-            }
-            (_, value) if info.is_custom_scalar() => {
-                if let Some(message) = self.catalogue.objection(info, &value) {
-                    self.refuse(path, format!("this is not a {name}: {message}"), variable);
-                }
-                value
-            }
-            (_, value) => match scalar(name, value) {
-                Ok(value) => value,
-                Err(message) => {
-                    self.refuse(path, message, variable);
-                    Value::Null
-                }
-            },
-        }
-    }
-
-    fn object(
+    fn named<M: Made>(
         &mut self,
-        (name, fields, one_of): (&Name, &[InputInfo], bool),
-        mut given: IndexMap<Name, Value>,
+        info: &TypeInfo,
+        (item, json): (Item<'_>, Json<'_>),
         path: &Path<'_>,
         variable: &Variable,
-    ) -> Value {
-        let count = given.len();
-        let mut object = IndexMap::with_capacity(count);
-        for info in fields {
-            let path = Path { parent: Some(path), step: Step::Field(&info.name) };
-            match given.swap_remove(&info.name) {
-                Some(value) => {
-                    let is_null = value == Value::Null;
-                    let value = self.value(&info.ty, value, &path, variable);
-                    if one_of && is_null {
-                        self.refuse(&path, format!("the one field of {name} that is given cannot be null"), variable);
-                    }
-                    object.insert(info.name.clone(), value);
-                }
-                None if info.is_required() => {
-                    self.refuse(&path, format!("{name} needs the field {} of type {}", info.name, info.ty), variable);
-                }
-                None => {}
+    ) -> M {
+        let name = &info.name;
+        let coerced = match (&info.kind, json) {
+            (Kind::Input { fields, one_of }, Json::Object(given)) => {
+                return self.object((name, fields, *one_of), given, path, variable);
             }
+            (Kind::Input { .. }, _) => Err(format!("this is not a {name}, which is an object")),
+            (Kind::Enum(words), Json::Text(text)) => {
+                let word = text.read();
+                match words.contains(&*word) {
+                    true => Ok(M::text(|| word.into_owned())),
+                    false if word.len() <= 64 => Err(format!("{name} has no value {word}")),
+                    false => Err(format!("this is not a {name}")),
+                }
+            }
+            (Kind::Enum(_), _) => Err(format!("this is not a {name}")),
+            (_, json) if info.is_custom_scalar() => match self.objection(info, item, &json) {
+                None => Ok(untyped(item)),
+                Some(message) => Err(format!("this is not a {name}: {message}")),
+            },
+            (_, json) => scalar(name, json),
+        };
+        coerced.unwrap_or_else(|message| {
+            self.refuse(path, || message, variable);
+            M::of(Value::Null)
+        })
+    }
+
+    /// What is wrong with a value of a custom scalar. One that takes no list takes none whatever it holds, and so with objects.
+    fn objection(&self, info: &TypeInfo, item: Item<'_>, json: &Json<'_>) -> Option<String> {
+        let empty = match json {
+            Json::List(_) => Value::List(Vec::new()),
+            Json::Object(_) => Value::Object(IndexMap::new()),
+            _ => return self.catalogue.objection(info, &untyped(item)),
+        };
+        let objection = self.catalogue.objection(info, &empty)?;
+        match item.bytes() <= SHOWN_BYTES_MAX {
+            true => self.catalogue.objection(info, &untyped(item)),
+            false => Some(objection),
         }
-        for unknown in given.keys() {
-            let path = Path { parent: Some(path), step: Step::Field(unknown) };
-            self.refuse(&path, format!("{name} has no field {unknown}"), variable);
+    }
+
+    fn object<M: Made>(
+        &mut self,
+        (name, fields, one_of): (&Name, &[InputInfo], bool),
+        given: Fields<'_>,
+        path: &Path<'_>,
+        variable: &Variable,
+    ) -> M {
+        // Enough of them to be told, and to know that exactly one field is not what is given.
+        let mut unknown: Vec<Cow<'_, str>> = Vec::new();
+        let known = known(fields, given, |name| {
+            if unknown.len() < FAULTS_TOLD && !unknown.contains(&name) {
+                unknown.push(name);
+            }
+        });
+        let value = fields.iter().enumerate().filter_map(|(field, info)| {
+            let path = Path { parent: Some(path), step: Step::Field(&info.name) };
+            let Some((_, item)) = known.iter().find(|(given, _)| *given == field) else {
+                if info.is_required() {
+                    let message = || format!("{name} needs the field {} of type {}", info.name, info.ty);
+                    self.refuse(&path, message, variable);
+                }
+                return None;
+            };
+            let value = self.value(&info.ty, *item, &path, variable);
+            if one_of && matches!(item.read(), Json::Null) {
+                let message = || format!("the one field of {name} that is given cannot be null");
+                self.refuse(&path, message, variable);
+            }
+            Some((|| info.name.clone(), value))
+        });
+        let object = M::object(known.len(), value);
+        for unknown in &unknown {
+            let unknown = shown(unknown);
+            let path = Path { parent: Some(path), step: Step::Field(&unknown) };
+            self.refuse(&path, || format!("{name} has no field {unknown}"), variable);
         }
-        if one_of && count != 1 {
-            self.refuse(path, format!("exactly one field of {name} is given"), variable);
+        if one_of && known.len() + unknown.len() != 1 {
+            self.refuse(path, || format!("exactly one field of {name} is given"), variable);
         }
-        Value::Object(object)
+        object
+    }
+}
+
+/// As much of a name as a refusal shows.
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.len() <= SHOWN_NAME_BYTES_MAX {
+        true => Cow::Borrowed(name),
+        false => Cow::Owned(format!("{}…", &name[..name.floor_char_boundary(SHOWN_NAME_BYTES_MAX)])),
+    }
+}
+
+/// A value of no type that says more of it.
+pub(super) fn untyped<M: Made>(item: Item<'_>) -> M {
+    match item.read() {
+        Json::Null => M::of(Value::Null),
+        Json::Boolean(value) => M::of(Value::Boolean(value)),
+        Json::Number(number) => M::of(Value::Number(number)),
+        Json::Text(text) => M::text(|| text.read().into_owned()),
+        Json::List(items) => M::list(items.length(), items.map(untyped)),
+        Json::Object(fields) => {
+            M::object(0, fields.map(|(name, item)| (move || Name::new(name.read()), untyped(item))))
+        }
     }
 }
 
 /// A value of one of the specification's scalars. JSON has one kind of number: 1.0 is a whole one.
-fn scalar(name: &str, value: Value) -> Result<Value, String> {
-    match (name, value) {
-        ("Int", Value::Number(number)) => match whole(&number).and_then(|whole| i32::try_from(whole).ok()) {
-            Some(whole) => Ok(Value::Number(whole.into())),
+fn scalar<M: Made>(name: &str, json: Json<'_>) -> Result<M, String> {
+    match (name, json) {
+        ("Int", Json::Number(number)) => match whole(&number).and_then(|whole| i32::try_from(whole).ok()) {
+            Some(whole) => Ok(M::of(Value::Number(whole.into()))),
             None => Err(format!("this is not an Int, which is whole and has 32 bits: {number}")),
         },
-        ("ID", Value::Number(number)) => match whole(&number) {
-            Some(whole) => Ok(Value::String(whole.to_string())),
+        ("ID", Json::Number(number)) => match whole(&number) {
+            Some(whole) => Ok(M::text(|| whole.to_string())),
             None => Err(format!("this is not an ID: {number}")),
         },
-        ("Float", value @ Value::Number(_)) | ("String" | "ID", value @ Value::String(_)) => Ok(value),
-        ("Boolean", value @ Value::Boolean(_)) => Ok(value),
+        ("Float", Json::Number(number)) => Ok(M::of(Value::Number(number))),
+        ("String" | "ID", Json::Text(text)) => Ok(M::text(|| text.read().into_owned())),
+        ("Boolean", Json::Boolean(value)) => Ok(M::of(Value::Boolean(value))),
         ("Int" | "ID", _) => Err(format!("this is not an {name}")),
         _ => Err(format!("this is not a {name}")),
     }
@@ -197,4 +302,51 @@ fn whole(number: &Number) -> Option<i128> {
         let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= EXACT)?;
         format!("{float:.0}").parse().ok()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::CATALOGUE;
+    use crate::server::operation::given::Given;
+    use crate::server::operation::limits::Limits;
+    use crate::server::operation::operations::Operations;
+
+    const QUEUE: &str = "query($f: IncidentFilterInput) { incidents(filter: $f) { totalCount } }";
+
+    /// What a filter is refused with.
+    fn refusals(filter: &str) -> Vec<String> {
+        let given = Given::read(&format!("{{\"f\":{filter}}}")).expect("an object");
+        let prepared = Operations::new(CATALOGUE.clone(), Limits::default()).prepare(QUEUE, None, &given);
+        prepared.err().into_iter().flatten().map(|error| error.message).collect()
+    }
+
+    #[test]
+    fn the_last_of_several_fields_of_one_name_counts() {
+        assert!(refusals(r#"{"status":["OLD"],"stat\u0075s":["NEW"]}"#).is_empty());
+        assert_eq!(refusals(r#"{"status":["NEW"],"status":["OLD"]}"#), ["IncidentStatus has no value OLD"]);
+    }
+
+    #[test]
+    fn faults_come_in_the_order_of_the_schema_and_unknown_fields_in_that_of_the_text() {
+        let told = refusals(r#"{"z":1,"status":1,"é":{"a":2},"z":[],"number":"x"}"#);
+        let expected = ["this is not an Int", "this is not a IncidentStatus"];
+        let unknown = ["IncidentFilterInput has no field z", "IncidentFilterInput has no field é"];
+        assert_eq!(told, [expected, unknown].concat());
+        let many: Vec<String> = (0..5_000).map(|n| format!("\"f{n}\":{{}}")).collect();
+        assert_eq!(refusals(&format!("{{{}}}", many.join(","))).len(), FAULTS_TOLD);
+    }
+
+    #[test]
+    fn what_is_refused_is_not_shown_whole_if_it_is_long() {
+        let of_time = |time: &str| refusals(&format!("{{\"created\":{{\"from\":{time}}}}}"));
+        assert_eq!(
+            of_time("[1,{\"a\":null}]"),
+            ["this is not a DateTime: Expected input type \"DateTime\", found [1, {a: null}]."]
+        );
+        let long = of_time(&format!("[{}1]", "1,".repeat(2_000)));
+        assert_eq!(long, ["this is not a DateTime: Expected input type \"DateTime\", found []."]);
+        let name = refusals(&format!("{{\"{}\":1}}", "é".repeat(10_000)));
+        assert_eq!(name, [format!("IncidentFilterInput has no field {}…", "é".repeat(128))]);
+    }
 }

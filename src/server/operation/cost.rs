@@ -3,10 +3,10 @@
 //! A field's price is its type's: `Facets.status` is a list, `Incident.status` a word. The canonical operation knows the types
 //! of each of its fields, and has their prices from the table below; pages are as long as their arguments say.
 
-use async_graphql::{Value, Variables};
 use async_graphql_value::Value as Input;
 
 use super::canonical::{Field, Selection};
+use super::sketch::{self, Sketch, Sketches};
 
 /// What a field costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ const SIZES: [&str; 3] = ["first", "last", "ids"];
 
 /// Fields that the answer to a selection may hold. A thing is of one type: of what is asked for on several, the dearest is what
 /// it costs.
-pub(super) fn cost(selection: &Selection, variables: &Variables, page_rows: usize) -> usize {
+pub(super) fn cost(selection: &Selection, variables: &Sketches, page_rows: usize) -> usize {
     Reckoning { variables, page_rows }.selection(selection, page_rows)
 }
 
@@ -153,7 +153,7 @@ fn has_variable(value: &Input) -> bool {
 }
 
 struct Reckoning<'v> {
-    variables: &'v Variables,
+    variables: &'v Sketches,
     /// How many rows a page has that says no size.
     page_rows: usize,
 }
@@ -183,16 +183,11 @@ impl Reckoning<'_> {
 }
 
 /// The number that an argument gives, or how many things it lists.
-fn size(value: &Input, variables: &Variables) -> Option<usize> {
-    let at_most = |number: &async_graphql::Number| Some(usize::try_from(number.as_u64()?).unwrap_or(usize::MAX));
+fn size(value: &Input, variables: &Sketches) -> Option<usize> {
     match value {
-        Input::Number(number) => at_most(number),
+        Input::Number(number) => sketch::count(number),
         Input::List(items) => Some(items.len()),
-        Input::Variable(name) => match variables.get(name)? {
-            Value::Number(number) => at_most(number),
-            Value::List(items) => Some(items.len()),
-            _ => None,
-        },
+        Input::Variable(name) => variables.get(name).and_then(Sketch::count),
         _ => None,
     }
 }

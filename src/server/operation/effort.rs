@@ -146,37 +146,40 @@ mod tests {
 
     use super::*;
     use crate::server::CATALOGUE;
+    use crate::server::operation::given::Given;
     use crate::server::operation::limits::Limits;
     use crate::server::operation::operations::Operations;
 
-    fn effort(text: &str, variables: serde_json::Value) -> Effort {
+    fn effort(text: &str, variables: &serde_json::Value) -> Effort {
         let operations = Operations::new(CATALOGUE.clone(), Limits::default());
-        operations.prepare(text, None, Variables::from_json(variables)).expect("a valid operation").effort
+        let given = Given::read(&variables.to_string()).expect("an object");
+        operations.prepare(text, None, &given).expect("a valid operation").effort
     }
 
     #[test]
     fn what_is_searched_counts_beside_what_is_answered() {
-        let page = effort("{ incidents(first: 20) { nodes { id number title } } }", json!({}));
+        let page = effort("{ incidents(first: 20) { nodes { id number title } } }", &json!({}));
         let facets = "status { count } severity { count } owner { count } tags { count } product { count }";
-        let wall = effort(&format!("{{ incidents {{ totalCount nodes {{ id }} facets {{ {facets} }} }} }}"), json!({}));
+        let wall =
+            effort(&format!("{{ incidents {{ totalCount nodes {{ id }} facets {{ {facets} }} }} }}"), &json!({}));
         assert!(page < wall && !wall.is_dear(), "{page:?} {wall:?}");
         let text = "query($f: IncidentFilterInput) { incidents(filter: $f) { totalCount } }";
         let texts = |count: usize| json!({ "f": { "or": vec![json!({ "text": "beacon" }); count] } });
-        assert!(effort(text, texts(2)) > effort(text, json!({})) && !effort(text, texts(2)).is_dear());
-        assert!(effort(text, texts(20)).is_dear());
+        assert!(effort(text, &texts(2)) > effort(text, &json!({})) && !effort(text, &texts(2)).is_dear());
+        assert!(effort(text, &texts(20)).is_dear());
         let written =
-            effort("{ incidents(filter: { or: [{ text: \"a\" }, { text: \"b\" }] }) { totalCount } }", json!({}));
-        assert_eq!(written, effort(text, texts(2)), "whether it is written in the document or is a variable");
+            effort("{ incidents(filter: { or: [{ text: \"a\" }, { text: \"b\" }] }) { totalCount } }", &json!({}));
+        assert_eq!(written, effort(text, &texts(2)), "whether it is written in the document or is a variable");
         let one = "query($t: String) { incidents(filter: { text: $t }) { totalCount } }";
-        assert!(effort(one, json!({ "t": "a" })) > effort(one, json!({})));
+        assert!(effort(one, &json!({ "t": "a" })) > effort(one, &json!({})));
         let twice = format!("{{ a: {0} b: {0} }}", "incidents(first: 20) { nodes { id number title } }");
-        assert!(effort(&twice, json!({})) > page, "each alias by itself");
+        assert!(effort(&twice, &json!({})) > page, "each alias by itself");
     }
 
     #[test]
     fn a_stream_of_numbers_is_more_than_one_of_changes() {
-        let queue = effort("subscription { incidentQueue { position } }", json!({}));
-        let numbers = effort("subscription { queueSummary { position } }", json!({}));
+        let queue = effort("subscription { incidentQueue { position } }", &json!({}));
+        let numbers = effort("subscription { queueSummary { position } }", &json!({}));
         assert!(queue < numbers, "{queue:?} {numbers:?}");
     }
 
@@ -185,7 +188,7 @@ mod tests {
         let text = "mutation($i: IngestAlertsInput!) { ingestAlerts(input: $i) { position } }";
         let alert = json!({ "provider": "Defender", "providerAlertId": "1", "title": "A", "severity": "HIGH" });
         let alerts = |count: usize| json!({ "i": { "alerts": vec![alert.clone(); count] } });
-        let (few, many) = (effort(text, alerts(1)), effort(text, alerts(4_000)));
+        let (few, many) = (effort(text, &alerts(1)), effort(text, &alerts(4_000)));
         assert!(few < many && many.is_dear() && !few.is_dear(), "{few:?} {many:?}");
     }
 }

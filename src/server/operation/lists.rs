@@ -1,18 +1,20 @@
 //! How many values the lists of a request hold, against their bounds (`graphql/bounds.rs`).
 //!
 //! What a document writes is judged once, with the document (`literal.rs`). What variables hold is judged here for each
-//! request, as it was parsed: before coercion makes anything of it. A variable that is a list itself has the smallest bound of the
-//! places where it is used.
+//! request, on its text: before coercion looks at it. A variable that is a list itself has the smallest bound of the places where it
+//! is used.
 
 use std::fmt;
 
 use async_graphql::{
-    Name, Pos, ServerError, Value, Variables,
+    Pos, ServerError,
     parser::types::{BaseType, Type},
 };
 
 use super::ast::Operation;
 use super::catalogue::{Catalogue, Kind};
+use super::coerce;
+use super::given::{Item, Json};
 use crate::{domain, graphql::error::server_error};
 
 /// Where a value stands, written out only when it is refused.
@@ -49,18 +51,18 @@ pub(super) fn too_long(path: &str, count: usize, bound: usize, pos: Pos) -> Serv
     refusal
 }
 
-/// Judges the lists of a request's variables. `bounds` has, for each variable that the operation declares, the bound of the
-/// list that it is.
+/// Judges the lists of a request's variables. `bounds` and `given` have, for each variable that the operation declares, the bound
+/// of the list that it is, and what is given for it.
 pub(super) fn judge(
     catalogue: &Catalogue,
     operation: &Operation,
     bounds: &[Option<usize>],
-    given: &Variables,
+    given: &[Option<Item<'_>>],
 ) -> Result<(), ServerError> {
-    for (variable, bound) in operation.variables.iter().zip(bounds) {
-        let Some(value) = given.get(&variable.name) else { continue };
+    for ((variable, bound), given) in operation.variables.iter().zip(bounds).zip(given) {
+        let Some(item) = given else { continue };
         let lists = Lists { catalogue, pos: variable.pos };
-        lists.value(&variable.ty, *bound, value, &Path { parent: None, step: Step::Variable(&variable.name) })?;
+        lists.value(&variable.ty, *bound, *item, &Path { parent: None, step: Step::Variable(&variable.name) })?;
     }
     Ok(())
 }
@@ -72,33 +74,34 @@ struct Lists<'c> {
 }
 
 impl Lists<'_> {
-    fn value(&self, ty: &Type, bound: Option<usize>, value: &Value, path: &Path<'_>) -> Result<(), ServerError> {
-        if let (Value::List(items), Some(bound)) = (value, bound)
-            && items.len() > bound
-        {
-            return Err(too_long(&path.to_string(), items.len(), bound, self.pos));
+    fn value(&self, ty: &Type, bound: Option<usize>, item: Item<'_>, path: &Path<'_>) -> Result<(), ServerError> {
+        let json = item.read();
+        if let (Json::List(items), Some(bound)) = (&json, bound) {
+            let count = items.length();
+            if count > bound {
+                return Err(too_long(&path.to_string(), count, bound, self.pos));
+            }
         }
-        match (&ty.base, value) {
-            (BaseType::List(of), Value::List(items)) if self.holds_lists(of) => {
-                items.iter().enumerate().try_for_each(|(index, item)| {
+        match (&ty.base, json) {
+            (BaseType::List(of), Json::List(items)) if self.holds_lists(of) => {
+                items.enumerate().try_for_each(|(index, item)| {
                     self.value(of, None, item, &Path { parent: Some(path), step: Step::Index(index) })
                 })
             }
             // One value stands for a list of it.
-            (BaseType::List(of), Value::Object(_)) => self.value(of, None, value, path),
-            (BaseType::Named(name), Value::Object(given)) => given.iter().try_for_each(|(field, value)| {
-                self.field(name, field, value, &Path { parent: Some(path), step: Step::Field(field) })
-            }),
+            (BaseType::List(of), Json::Object(_)) => self.value(of, None, item, path),
+            (BaseType::Named(name), Json::Object(given)) => match self.catalogue.get(name).map(|info| &info.kind) {
+                Some(Kind::Input { fields, .. }) => {
+                    // A field that the input does not have is coercion's to tell.
+                    coerce::known(fields, given, |_| ()).into_iter().try_for_each(|(field, item)| {
+                        let info = &fields[field];
+                        let path = Path { parent: Some(path), step: Step::Field(&info.name) };
+                        self.value(&info.ty, info.bound, item, &path)
+                    })
+                }
+                _ => Ok(()),
+            },
             _ => Ok(()),
-        }
-    }
-
-    /// A field that the input does not have is coercion's to tell.
-    fn field(&self, input: &Name, field: &Name, value: &Value, path: &Path<'_>) -> Result<(), ServerError> {
-        let Some(Kind::Input { fields, .. }) = self.catalogue.get(input).map(|info| &info.kind) else { return Ok(()) };
-        match fields.iter().find(|info| info.name == *field) {
-            Some(info) => self.value(&info.ty, info.bound, value, path),
-            None => Ok(()),
         }
     }
 
@@ -113,6 +116,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
+    use async_graphql::Value;
     use async_graphql::parser::parse_schema;
     use async_graphql::parser::types::{InputValueDefinition, TypeKind, TypeSystemDefinition};
     use serde_json::{Value as Json, json};
@@ -122,6 +126,7 @@ mod tests {
     use crate::graphql::error::code_of;
     use crate::server::operation::Parameters;
     use crate::server::operation::catalogue::base_name;
+    use crate::server::operation::given;
     use crate::server::operation::limits::Limits;
     use crate::server::operation::operations::Operations;
 
@@ -298,9 +303,13 @@ mod tests {
         Operations::new(Arc::new(catalogue.expect("the schema")), roomy)
     }
 
+    fn variables(json: &Json) -> given::Given {
+        given::Given::read(&json.to_string()).expect("an object")
+    }
+
     /// The path and the bound of the refusals for a bound that is passed.
-    fn limits(operations: &Operations, text: &str, variables: &Json) -> Vec<(String, u64)> {
-        let refused = operations.prepare(text, None, Variables::from_json(variables.clone())).err().unwrap_or_default();
+    fn limits(operations: &Operations, text: &str, json: &Json) -> Vec<(String, u64)> {
+        let refused = operations.prepare(text, None, &variables(json)).err().unwrap_or_default();
         let limit = |error: &ServerError| {
             let Some(Value::Object(now)) = error.extensions.as_ref()?.get("now") else { return None };
             let Some(Value::Number(bound)) = now.get("limit") else { return None };
@@ -401,7 +410,7 @@ mod tests {
             let spent = (0..5).map(|_| {
                 let (begun, before) = (Instant::now(), computed());
                 let refused = match Parameters::read("body", &body) {
-                    Ok(asked) => operations.prepare(&asked.query, None, asked.variables).is_err(),
+                    Ok(asked) => operations.prepare(&asked.query, None, &asked.variables).is_err(),
                     Err(_) => true,
                 };
                 assert!(refused);

@@ -1,8 +1,9 @@
 //! One operation, from the JSON a client sends to the JSON it gets; the same on every transport.
 //!
 //! Nothing in here trusts the client: the shape is checked, the document is measured (`limits.rs`) and validated
-//! (`validate.rs`), its lists are held against their bounds (`lists.rs`), its variables are coerced (`coerce.rs`), and a panic costs this operation only. What is executed, and what
-//! everything after reads, is the canonical operation (`canonical.rs`), and its answer is put into the form of the
+//! (`validate.rs`), its lists are held against their bounds (`lists.rs`), its variables are coerced (`coerce.rs`), and a panic
+//! costs this operation only. The values of variables are made (`given.rs`) once nothing is left to refuse. What is executed, and
+//! what everything after reads, is the canonical operation (`canonical.rs`), and its answer is put into the form of the
 //! specification (`answer.rs`).
 
 mod answer;
@@ -12,6 +13,7 @@ pub mod catalogue;
 mod coerce;
 pub mod cost;
 mod effort;
+pub mod given;
 mod lexer;
 pub mod limits;
 mod lists;
@@ -20,17 +22,19 @@ mod lower;
 mod merge;
 pub mod operations;
 mod parser;
+mod sketch;
 mod spelling;
 mod validate;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use async_graphql::{Request, Response, ServerError, Value as Given, Variables, parser::types::OperationType};
+use async_graphql::{Request, Response, ServerError, Value as Constant, Variables, parser::types::OperationType};
 use futures_util::FutureExt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
+use self::given::Given;
 use self::operations::{Canonical, Operations, Prepared};
 use super::{endpoint::Endpoint, turns::Effort};
 use crate::{
@@ -51,7 +55,7 @@ pub(crate) struct Parameters {
     /// Which of its operations to run; the empty name is none.
     pub(crate) operation_name: Option<String>,
     /// What its variables stand for.
-    pub(crate) variables: Variables,
+    pub(crate) variables: Given,
     /// What the client calls the operation, where several share a stream.
     pub(crate) operation_id: Option<Value>,
 }
@@ -65,7 +69,7 @@ pub(crate) struct Ready<V> {
     /// What the variables stand for that it uses.
     pub(crate) variables: Variables,
     /// The position that a subscription names.
-    pub(crate) position: Option<Given>,
+    pub(crate) position: Option<Constant>,
     /// How many fields its answer may hold.
     pub(crate) cost: usize,
     /// How much work it is likely to be.
@@ -82,7 +86,7 @@ pub(crate) fn prepare<V>(
 ) -> Result<Ready<V>, Vec<ServerError>> {
     let Parameters { query, operation_name, variables, .. } = parameters;
     let Prepared { canonical, variables, position, cost, effort } =
-        operations.prepare(&query, operation_name.as_deref(), variables)?;
+        operations.prepare(&query, operation_name.as_deref(), &variables)?;
     Ok(Ready { operation: canonical.ty, canonical, variables, position, cost, effort, viewer })
 }
 

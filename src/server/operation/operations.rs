@@ -18,7 +18,9 @@ use moka::sync::Cache;
 use super::ast::{Document, Literal, Operation, Selection as Written};
 use super::canonical::{self, Circumstances, Selection};
 use super::catalogue::Catalogue;
+use super::given::Given;
 use super::limits::{Limits, measure};
+use super::sketch::{Sketch, Sketches};
 use super::spelling::{Named, Spelled, spell};
 use super::validate::{ListBounds, fault_at, validate};
 use super::{coerce, cost, effort, lists, lower, parser};
@@ -71,7 +73,7 @@ impl Canonical {
     }
 
     /// Fields that the answer may hold, pages multiplied.
-    pub fn cost(&self, variables: &Variables, page_rows: usize) -> usize {
+    pub(super) fn cost(&self, variables: &Sketches, page_rows: usize) -> usize {
         self.cost.unwrap_or_else(|| cost::cost(&self.root, variables, page_rows))
     }
 
@@ -201,7 +203,7 @@ impl Operations {
         &self,
         text: &str,
         operation_name: Option<&str>,
-        variables: Variables,
+        given: &Given,
     ) -> Result<Prepared, Vec<ServerError>> {
         let known = match self.documents.get(text) {
             Some(known) => known,
@@ -209,22 +211,28 @@ impl Operations {
         };
         let at = chosen(&known.document, operation_name).map_err(|error| vec![error])?;
         let operation = &known.document.operations[at];
-        lists::judge(&self.catalogue, operation, &known.bounds[at], &variables).map_err(|error| vec![error])?;
-        let mut variables = coerce::variables(&self.catalogue, operation, variables)?;
-        let decided = known.forms[at].decide(operation, &variables).map_err(|error| vec![error])?;
+        let outline = given.outline();
+        let given = outline.of(&operation.variables);
+        lists::judge(&self.catalogue, operation, &known.bounds[at], &given).map_err(|error| vec![error])?;
+        let sketches: Sketches = coerce::variables(&self.catalogue, operation, &given)?;
+        let decided = known.forms[at].decide(operation, &sketches).map_err(|error| vec![error])?;
         let form = Form { document: known.id, operation: at, decided };
         let canonical = match self.forms.get(&form) {
             Some(canonical) => canonical,
             None => {
-                let made = self.make(&known.document, operation, &variables).map_err(|error| vec![error])?;
+                let made = self.make(&known.document, operation, &sketches).map_err(|error| vec![error])?;
                 self.forms.insert(form, made.clone());
                 made
             }
         };
         let uses = canonical.uses.iter().map(|(name, uses)| (name, *uses));
-        multiplied::judge(uses, &variables).map_err(|error| vec![server_error(error)])?;
-        let cost = canonical.cost(&variables, self.limits.page_rows);
+        let size = |name: &Name| sketches.get(name).map(|sketch| sketch.values);
+        multiplied::judge(uses, size).map_err(|error| vec![server_error(error)])?;
+        let cost = canonical.cost(&sketches, self.limits.page_rows);
         within_cost(cost, self.limits.cost).map_err(|error| vec![error])?;
+        // Nothing is left that could be refused: the values are made.
+        let mut variables = Variables::default();
+        variables.extend(coerce::variables::<Value, Vec<_>>(&self.catalogue, operation, &given)?);
         let position = canonical.position.as_ref().map(|given| value(given, &variables));
         variables.retain(|name, _| canonical.uses.iter().any(|(used, _)| used == name));
         let effort = canonical.work.effort(cost, &variables);
@@ -245,7 +253,7 @@ impl Operations {
         &self,
         document: &Document,
         operation: &Operation,
-        variables: &Variables,
+        variables: &Sketches,
     ) -> Result<Arc<Canonical>, ServerError> {
         let circumstances = Circumstances { variables };
         let root = canonical::root(document, &self.catalogue, operation, &circumstances, self.limits.canonical_fields)?;
@@ -399,12 +407,12 @@ impl Variability {
     }
 
     /// What the variables decide of the form.
-    fn decide(&self, operation: &Operation, variables: &Variables) -> Result<Box<[bool]>, ServerError> {
+    fn decide(&self, operation: &Operation, variables: &Sketches) -> Result<Box<[bool]>, ServerError> {
         let mut decided = Vec::with_capacity(self.conditions.len() + self.optional.len());
         for name in &self.conditions {
-            match variables.get(name) {
-                Some(Value::Boolean(value)) => decided.push(*value),
-                _ => {
+            match variables.get(name).and_then(Sketch::boolean) {
+                Some(value) => decided.push(value),
+                None => {
                     let declared = operation.variables.iter().find(|variable| variable.name == *name);
                     let pos = declared.map_or(operation.pos, |variable| variable.pos);
                     let message = format!("the variable ${name} decides what is selected, and cannot be null");
@@ -412,7 +420,7 @@ impl Variability {
                 }
             }
         }
-        decided.extend(self.optional.iter().map(|name| variables.contains_key(name)));
+        decided.extend(self.optional.iter().map(|name| variables.get(name).is_some()));
         Ok(decided.into_boxed_slice())
     }
 }

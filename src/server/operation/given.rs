@@ -1,0 +1,402 @@
+//! The variables of a request as JSON text, with the place of each value in it.
+//!
+//! A tree of values takes ten times the bytes of its text, and of short values forty times. The outline of a text takes four
+//! bytes for each value and each name, and four more for a list or an object. So a request is judged by the outline, and its
+//! values are made once nothing is left to refuse.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use async_graphql::Number;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+
+use super::ast::Variable;
+use crate::server::scan::{NESTING_MAX, string, word};
+
+/// The text of an object in JSON; empty where the request has no variables.
+#[derive(Debug, Default)]
+pub struct Given {
+    text: String,
+}
+
+impl Given {
+    /// Takes the text of an object. It is parsed to its end, so that no later step meets what is not JSON.
+    pub fn read(text: &str) -> serde_json::Result<Self> {
+        u32::try_from(text.len()).map_err(Error::custom)?;
+        serde_json::from_str::<Whole>(text)?;
+        Ok(Self { text: text.to_owned() })
+    }
+
+    /// Where each value stands.
+    pub(super) fn outline(&self) -> Outline<'_> {
+        let mut count = 0;
+        each_mark(self.text.as_bytes(), |mark, _| {
+            count += match mark {
+                Mark::Leaf => 1,
+                Mark::Open => 2,
+                Mark::Close => 0,
+            };
+        });
+        let (mut marks, mut open) = (Vec::with_capacity(count), Vec::with_capacity(NESTING_MAX));
+        each_mark(self.text.as_bytes(), |mark, at| match mark {
+            Mark::Leaf => marks.push(narrow(at)),
+            Mark::Open => {
+                open.push(marks.len() + 1);
+                marks.extend([narrow(at), 0]);
+            }
+            Mark::Close => {
+                if let Some(end) = open.pop() {
+                    marks[end] = narrow(marks.len());
+                }
+            }
+        });
+        Outline { text: &self.text, marks }
+    }
+}
+
+/// A JSON text that is parsed and not kept. Unlike serde's `IgnoredAny` it refuses halves of surrogate pairs and numbers that are
+/// out of range.
+struct Whole;
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Whole {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any valid value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+enum Mark {
+    /// A text, a number, a word, or the name of a field.
+    Leaf,
+    Open,
+    Close,
+}
+
+/// Calls `mark` for what begins in a JSON text, and for what ends. The text has been parsed.
+fn each_mark(text: &[u8], mut mark: impl FnMut(Mark, usize)) {
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => {
+                mark(Mark::Leaf, at);
+                at += 1 + string(&text[at + 1..]);
+            }
+            b'{' | b'[' => mark(Mark::Open, at),
+            b'}' | b']' => mark(Mark::Close, at),
+            b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => {}
+            _ => {
+                mark(Mark::Leaf, at);
+                at += word(&text[at + 1..]);
+            }
+        }
+        at += 1;
+    }
+}
+
+/// `Given` takes no text that is longer.
+fn narrow(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// For each value and each name, in the order of the text, where it begins. Behind a list or an object stands the number of the
+/// first mark after all that it holds.
+pub(super) struct Outline<'g> {
+    text: &'g str,
+    marks: Vec<u32>,
+}
+
+impl Outline<'_> {
+    /// For each variable that an operation declares, what is given for it.
+    pub(super) fn of(&self, variables: &[Variable]) -> Vec<Option<Item<'_>>> {
+        let mut given = vec![None; variables.len()];
+        let root = (!self.marks.is_empty()).then_some(Item { outline: self, at: 0 });
+        if let Some(Json::Object(fields)) = root.map(|root| root.read()) {
+            for (name, item) in fields {
+                let name = name.read();
+                if let Some(at) = variables.iter().position(|variable| variable.name == *name) {
+                    given[at] = Some(item);
+                }
+            }
+        }
+        given
+    }
+
+    fn mark(&self, at: usize) -> usize {
+        self.marks.get(at).map_or(self.text.len(), |mark| *mark as usize)
+    }
+}
+
+/// A value in the text.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'g> {
+    outline: &'g Outline<'g>,
+    at: usize,
+}
+
+/// What a value is.
+pub(super) enum Json<'g> {
+    Null,
+    Boolean(bool),
+    Number(Number),
+    Text(Text<'g>),
+    List(List<'g>),
+    Object(Fields<'g>),
+}
+
+impl<'g> Item<'g> {
+    /// What it is; nothing is made of it yet.
+    pub(super) fn read(self) -> Json<'g> {
+        let text = self.text();
+        match text.as_bytes().first() {
+            Some(b'{') => Json::Object(Fields { inside: self.inside() }),
+            Some(b'[') => Json::List(List { inside: self.inside() }),
+            Some(b'"') => Json::Text(Text { from: text }),
+            Some(b't') => Json::Boolean(true),
+            Some(b'f') => Json::Boolean(false),
+            Some(b'-' | b'0'..=b'9') => {
+                let digits = &text[..1 + word(&text.as_bytes()[1..])];
+                serde_json::from_str(digits).map_or(Json::Null, Json::Number)
+            }
+            _ => Json::Null,
+        }
+    }
+
+    /// How much text it is, up to what comes next.
+    pub(super) fn bytes(self) -> usize {
+        self.outline.mark(self.next()) - self.outline.mark(self.at)
+    }
+
+    /// The text from its beginning on.
+    fn text(self) -> &'g str {
+        self.outline.text.get(self.outline.mark(self.at)..).unwrap_or_default()
+    }
+
+    fn is_composite(self) -> bool {
+        matches!(self.text().as_bytes().first(), Some(b'{' | b'['))
+    }
+
+    /// The first mark after it.
+    fn next(self) -> usize {
+        if self.is_composite() { self.outline.mark(self.at + 1) } else { self.at + 1 }
+    }
+
+    fn inside(self) -> Inside<'g> {
+        Inside { outline: self.outline, at: self.at + 2, end: self.next() }
+    }
+}
+
+/// A text, which may be long, and may hold escapes.
+#[derive(Clone, Copy)]
+pub(super) struct Text<'g> {
+    /// From its first quote on.
+    from: &'g str,
+}
+
+impl<'g> Text<'g> {
+    /// What it says.
+    pub(super) fn read(self) -> Cow<'g, str> {
+        let length = string(&self.from.as_bytes()[1..]);
+        let content = &self.from[1..=length];
+        match content.contains('\\') {
+            true => Cow::Owned(serde_json::from_str(&self.from[..length + 2]).unwrap_or_default()),
+            false => Cow::Borrowed(content),
+        }
+    }
+}
+
+/// What is left of a list or an object.
+#[derive(Clone, Copy)]
+struct Inside<'g> {
+    outline: &'g Outline<'g>,
+    at: usize,
+    end: usize,
+}
+
+impl<'g> Inside<'g> {
+    fn next(&mut self) -> Option<Item<'g>> {
+        let item = (self.at < self.end).then_some(Item { outline: self.outline, at: self.at })?;
+        self.at = item.next();
+        Some(item)
+    }
+}
+
+/// The values of a list.
+#[derive(Clone, Copy)]
+pub(super) struct List<'g> {
+    inside: Inside<'g>,
+}
+
+impl List<'_> {
+    pub(super) fn length(self) -> usize {
+        self.count()
+    }
+}
+
+impl<'g> Iterator for List<'g> {
+    type Item = Item<'g>;
+
+    fn next(&mut self) -> Option<Item<'g>> {
+        self.inside.next()
+    }
+}
+
+/// The fields of an object, in the order of the text. One name may come several times.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'g> {
+    inside: Inside<'g>,
+}
+
+impl<'g> Iterator for Fields<'g> {
+    type Item = (Text<'g>, Item<'g>);
+
+    fn next(&mut self) -> Option<(Text<'g>, Item<'g>)> {
+        let name = Text { from: self.inside.next()?.text() };
+        Some((name, self.inside.next()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::{Name, Value};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::server::multiplied::size;
+    use crate::server::operation::coerce::{Made, untyped};
+    use crate::server::operation::sketch::Sketch;
+
+    /// A text in JSON, with blanks, escapes, and names that come several times.
+    fn any_text() -> impl Strategy<Value = String> {
+        let string = |text: String| {
+            let written: String = text
+                .encode_utf16()
+                .map(|unit| match u8::try_from(unit) {
+                    Ok(byte) if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+                    _ => format!("\\u{unit:04x}"),
+                })
+                .collect();
+            format!("\"{written}\"")
+        };
+        let text = prop_oneof![any::<String>(), "[a-c]{0,2}"];
+        let text = prop_oneof![
+            text.clone().prop_map(string),
+            text.prop_map(|text| serde_json::to_string(&text).expect("a text"))
+        ];
+        let number =
+            prop_oneof![any::<i64>().prop_map(|it| it.to_string()), any::<f32>().prop_map(|it| json!(it).to_string())];
+        let word = prop::sample::select(vec!["null", "true", "false", "-0", "1e3", "-2.50E-1"]).prop_map(str::to_owned);
+        let leaf = prop_oneof![text.clone(), number, word];
+        let blank = prop::sample::select(vec!["", " ", "\n\t", " \r\n"]);
+        leaf.prop_recursive(6, 60, 6, move |inner| {
+            let field = (text.clone(), blank.clone(), inner.clone());
+            let field = field.prop_map(|(name, blank, value)| format!("{name}{blank}:{blank}{value}"));
+            let around = |open: &'static str, close: &'static str| {
+                move |(items, blank): (Vec<String>, &str)| {
+                    format!("{open}{blank}{}{blank}{close}", items.join(&format!("{blank},{blank}")))
+                }
+            };
+            prop_oneof![
+                (prop::collection::vec(inner, 0..6), blank.clone()).prop_map(around("[", "]")),
+                (prop::collection::vec(field, 0..6), blank.clone()).prop_map(around("{", "}")),
+            ]
+        })
+    }
+
+    fn root<'g>(outline: &'g Outline<'g>) -> Item<'g> {
+        Item { outline, at: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_outlined_is_what_a_parser_reads(text in any_text()) {
+            let given = Given::read(&text).expect("JSON");
+            let outline = given.outline();
+            let parsed: Value = serde_json::from_str(&text).expect("JSON");
+            let read: Value = untyped(root(&outline));
+            prop_assert_eq!(&read, &parsed);
+            prop_assert_eq!(serde_json::to_string(&read).expect("JSON"), serde_json::to_string(&parsed).expect("JSON"));
+            prop_assert_eq!(outline.marks.capacity(), outline.marks.len(), "no more room than marks");
+            // At most two for three bytes, `[],`, besides those that are open at once.
+            prop_assert!(outline.marks.len() * 3 <= text.len() * 2 + 24, "{} marks", outline.marks.len());
+        }
+
+        #[test]
+        fn a_sketch_knows_how_many_values_would_be_made(text in any_text()) {
+            let parsed: Value = serde_json::from_str(&text).expect("JSON");
+            // Written again, each name of an object comes once.
+            let given = Given::read(&serde_json::to_string(&parsed).expect("JSON")).expect("JSON");
+            let outline = given.outline();
+            let sketch: Sketch = untyped(root(&outline));
+            prop_assert_eq!(sketch.values, size(&parsed));
+            prop_assert_eq!(sketch, Sketch::of(parsed));
+        }
+
+        #[test]
+        fn what_a_parser_refuses_is_refused_in_its_words(text in any_text(), cut in any::<prop::sample::Index>()) {
+            let mut text = text;
+            let at = text.floor_char_boundary(cut.index(text.len() + 1));
+            text.truncate(at);
+            let parsed = serde_json::from_str::<Value>(&text).err().map(|error| error.to_string());
+            prop_assert_eq!(Given::read(&text).err().map(|error| error.to_string()), parsed);
+        }
+    }
+
+    #[test]
+    fn what_has_the_form_of_json_and_means_nothing_is_refused() {
+        for wrong in [r#"{"a":"\ud800"}"#, r#"{"\udc00":1}"#, r#"{"a":[1e999]}"#, "{} {}", ""] {
+            let parsed = serde_json::from_str::<Value>(wrong).expect_err("no value").to_string();
+            assert_eq!(Given::read(wrong).expect_err("no value").to_string(), parsed, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_values_counts_for_a_variable() {
+        let given = Given::read(r#"{"a":1,"b":[2],"\u0061":3}"#).expect("JSON");
+        let outline = given.outline();
+        let read: Value = untyped(root(&outline));
+        let expected = [(Name::new("a"), Value::from(3)), (Name::new("b"), Value::List(vec![Value::from(2)]))];
+        assert_eq!(read, Value::Object(expected.into_iter().collect()));
+    }
+}
