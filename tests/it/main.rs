@@ -53,6 +53,7 @@ mod protocol_legacy;
 mod protocol_peers;
 mod protocol_ws;
 mod queue;
+mod refused;
 mod replay;
 mod reported;
 mod reserved;
