@@ -424,12 +424,12 @@ async def load(desk, worst, seconds):
     busy = p99(sum(await analysts(seconds), []))
     sent = sum(await attacks)
     peak = desk.memory("VmHWM")
-    await asyncio.sleep(10)
+    await asyncio.sleep(30)
     after = desk.memory("VmRSS")
     for screen in screens:
         screen.cancel()
     print(f"{seconds:.0f} s, {sent} dear requests: analysts' p99 {idle * 1e3:.0f} ms idle, {busy * 1e3:.0f} ms under load ({busy / idle:.1f} times); "
-          f"streams lost {len(lost)} of 500; memory {memory:.0f} MiB before, at most {peak:.0f} MiB, {after:.0f} MiB 10 s after")
+          f"streams lost {len(lost)} of 500; memory {memory:.0f} MiB before, at most {peak:.0f} MiB, {after:.0f} MiB 30 s after")
     for reason in sorted(set(lost)):
         print(f"  lost {lost.count(reason)}: {reason}")
 
