@@ -7,6 +7,7 @@
 //!   at its own backlog's end, and then the heartbeats;
 //! - a member that the tail has left behind is told so, and follows alone until the tail reaches it again;
 //! - where each frame is a whole state, a member is given the newest one, and those before it are left out;
+//! - of heartbeats in a row the newest is kept, so that a quiet group does not grow;
 //! - a group is founded by a stream that went well as far as `live`, or its first state, and ends with its last member or
 //!   with its stream;
 //! - a group's stream that ends before its time, or for a reason of its founder's, is not the end of any member's.
@@ -35,6 +36,9 @@ use crate::realtime::track::{Kind, Place, Track};
 /// How long one who asked waits for another who founds the group: that takes one read of the database, if any. Who takes
 /// longer has lost its right to found it.
 pub(crate) const FOUNDING_WAIT: Duration = Duration::from_secs(1);
+
+/// So many frames a tail has room for exactly: most streams are quiet, and hold their `live` and a heartbeat.
+const QUIET_FRAMES: usize = 4;
 
 /// What groups may hold, and what they did.
 #[derive(Clone, Debug)]
@@ -107,8 +111,11 @@ pub(crate) enum Item {
 
 impl Item {
     fn of(response: &Response) -> Result<Self> {
-        let json = serde_json::to_string(&Body(response));
-        json.map(|json| Self::Next(json.into())).map_err(|error| Error::fault("writing a response", error))
+        let mut json =
+            serde_json::to_string(&Body(response)).map_err(|error| Error::fault("writing a response", error))?;
+        // A tail keeps it.
+        json.shrink_to_fit();
+        Ok(Self::Next(json.into()))
     }
 }
 
@@ -302,10 +309,13 @@ struct Group {
 
 #[derive(Default)]
 struct State {
-    frames: VecDeque<Frame>,
+    /// The newest frames and their numbers, ascending.
+    frames: VecDeque<(u64, Frame)>,
     bytes: usize,
-    /// How many frames have left the tail.
+    /// Frames of lower numbers have left the tail.
     first: u64,
+    /// The number of the next frame.
+    next: u64,
     /// Every item of the stream after this offset is in the tail.
     from: u64,
     /// The newest `live`: its number and its offset.
@@ -332,25 +342,35 @@ impl Group {
 }
 
 impl State {
-    fn next(&self) -> u64 {
-        self.first + self.frames.len() as u64
+    /// The first frame from this number on.
+    fn at(&self, number: u64) -> Option<&(u64, Frame)> {
+        self.frames.get(self.frames.partition_point(|(of_frame, _)| *of_frame < number))
     }
 
     fn add(&mut self, frame: Frame, settings: &GroupSettings) {
         if let Some(Place { position, kind: Kind::Live | Kind::State }) = frame.place {
-            self.live = Some((self.next(), position.offset));
+            self.live = Some((self.next, position.offset));
         }
         if frame.is(Kind::State) {
             // Nobody wants an older one.
-            self.first += self.frames.len() as u64;
-            (self.bytes, self.from) = (0, 0);
+            (self.first, self.bytes, self.from) = (self.next, 0, 0);
             self.frames.clear();
         }
+        // Of heartbeats in a row the newest says it all: a quiet stream must not grow for as long as it is there.
+        if frame.is(Kind::Heartbeat)
+            && let Some((_, former)) = self.frames.pop_back_if(|(_, last)| last.is(Kind::Heartbeat))
+        {
+            self.bytes -= former.bytes();
+        }
         self.bytes += frame.bytes();
-        self.frames.push_back(frame);
+        if self.frames.len() == self.frames.capacity() && self.frames.len() < QUIET_FRAMES {
+            self.frames.reserve_exact(1);
+        }
+        self.frames.push_back((self.next, frame));
+        self.next += 1;
         while self.frames.len() > 1 && (self.frames.len() > settings.tail_frames || self.bytes > settings.tail_bytes) {
-            let Some(oldest) = self.frames.pop_front() else { break };
-            self.first += 1;
+            let Some((number, oldest)) = self.frames.pop_front() else { break };
+            self.first = number + 1;
             self.bytes -= oldest.bytes();
             self.from = oldest.place.map_or(self.from, |place| self.from.max(place.position.offset));
         }
@@ -358,8 +378,8 @@ impl State {
 
     /// The number of the first frame that stands at or after an offset.
     fn number_at(&self, offset: u64) -> u64 {
-        let before = |frame: &Frame| frame.place.is_some_and(|place| place.position.offset < offset);
-        self.first + self.frames.partition_point(before) as u64
+        let before = |(_, frame): &(u64, Frame)| frame.place.is_some_and(|place| place.position.offset < offset);
+        self.frames.get(self.frames.partition_point(before)).map_or(self.next, |(number, _)| *number)
     }
 
     /// Whom a new frame concerns: a `live` only those who wait for it.
@@ -484,7 +504,7 @@ impl Member {
             // A `live` at the same offset will do.
             (Some(at), Some(_)) => state.number_at(at.offset),
             // One who begins at the present wants nothing from before its `live`.
-            (None, Some(end)) => state.live.filter(|live| live.1 >= end).map_or(state.next(), |live| live.0),
+            (None, Some(end)) => state.live.filter(|live| live.1 >= end).map_or(state.next, |live| live.0),
             (None, None) => return None,
         };
         if let Some(end) = standing.backlog_end
@@ -493,6 +513,10 @@ impl Member {
             group.track.ask(end);
         }
         let sleeper = state.vacant.pop().unwrap_or_else(|| {
+            if state.sleepers.is_empty() {
+                // Most groups have one member.
+                state.sleepers.reserve_exact(1);
+            }
             state.sleepers.push(Sleeper::default());
             state.sleepers.len() - 1
         });
@@ -540,8 +564,10 @@ impl Member {
             if self.group.is_of_states {
                 self.next = self.next.max(state.first);
             }
-            let Some(index) = self.next.checked_sub(state.first) else { return Poll::Ready(Turn::Behind) };
-            let Some(frame) = state.frames.get(usize::try_from(index).unwrap_or(usize::MAX)) else {
+            if self.next < state.first {
+                return Poll::Ready(Turn::Behind);
+            }
+            let Some((number, frame)) = state.at(self.next) else {
                 if state.ended {
                     return Poll::Ready(if state.broken { Turn::Behind } else { Turn::Ended });
                 }
@@ -552,7 +578,7 @@ impl Member {
                 }
                 return Poll::Pending;
             };
-            self.next += 1;
+            self.next = number + 1;
             if !self.standing.admits(frame.place) {
                 continue;
             }
@@ -616,5 +642,32 @@ impl Drop for Member {
         if let Some(driver) = self.group.driver.get() {
             driver.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: Kind, offset: u64) -> Frame {
+        let position = Position { epoch: uuid::Uuid::nil(), offset, check: [0; 8], queue: None };
+        Frame { place: Some(Place { position, kind }), item: Item::Next("{}".into()), failed: None }
+    }
+
+    #[test]
+    fn a_quiet_group_keeps_its_newest_heartbeat() {
+        let (mut state, settings) = (State::default(), GroupSettings::default());
+        state.add(frame(Kind::Live, 1), &settings);
+        (1..=1_000).for_each(|offset| state.add(frame(Kind::Heartbeat, offset), &settings));
+        assert_eq!((state.frames.len(), state.bytes, state.first), (2, 4, 0));
+        let of =
+            |number| state.at(number).map(|(number, frame)| (*number, frame.place.map(|place| place.position.offset)));
+        assert_eq!(of(0), Some((0, Some(1))), "the live");
+        assert_eq!(of(1), Some((1_000, Some(1_000))), "one who has had nothing after the live is not left behind");
+        assert_eq!(of(1_001), None);
+        state.add(frame(Kind::Item, 1_001), &settings);
+        state.add(frame(Kind::Heartbeat, 1_001), &settings);
+        assert_eq!(state.frames.len(), 4, "what comes between two is kept, and so are both");
+        assert_eq!(state.number_at(1_001), 1_001);
     }
 }
