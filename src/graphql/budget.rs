@@ -5,6 +5,7 @@
 //! error says which. Counting costs a part of what resolving does, so a document whose answer is known to be small
 //! ([`is_small`]) is weighed when it is done.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use async_graphql::{
 };
 
 use super::error::server_error;
+use super::selected::Selected;
 use crate::domain::Error;
 
 /// The part of a budget that is kept for what stands in no list: ids, the position, the incident itself.
@@ -408,7 +410,11 @@ pub fn read(request: &mut Request) -> (OperationType, bool) {
         (DocumentOperations::Multiple(named), Some(name)) => named.get(name.as_str()).map(|operation| &operation.node),
         (DocumentOperations::Multiple(_), None) => None,
     };
-    (chosen.map_or(OperationType::Query, |operation| operation.ty), !is_small(document))
+    let (operation, mut small) = (chosen.map_or(OperationType::Query, |operation| operation.ty), is_small(document));
+    // A stream's document is beside it.
+    let selected = request.data.get(&TypeId::of::<Selected>()).and_then(|data| data.downcast_ref::<Selected>());
+    small &= selected.is_none_or(|selected| is_small(&selected.0));
+    (operation, !small)
 }
 
 /// Whether an answer is known to be a fraction of any budget, by the names of the fields that the document asks for. The names

@@ -123,9 +123,9 @@ impl Snapshot {
     }
 }
 
-/// The view of a request's queries: opened by the first field that needs it.
+/// The view of a request's queries: made for the first field that needs it, so that a stream has no room for what it never has.
 #[derive(Default)]
-struct RequestView(OnceLock<View>);
+struct RequestView(OnceLock<Box<View>>);
 
 /// Prepares a request of a caller that was let in.
 pub fn admit_request(request: Request) -> Request {
@@ -142,7 +142,7 @@ impl View {
     pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
         let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
-        Ok(view.0.get_or_init(|| Self::new(app.clone(), viewer.clone(), limits)))
+        Ok(view.0.get_or_init(|| Box::new(Self::new(app.clone(), viewer.clone(), limits))))
     }
 
     /// A view of its own: for the answer of a mutation, which must show what it just did.

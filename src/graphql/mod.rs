@@ -35,6 +35,7 @@ mod queue;
 mod response_times;
 mod retold;
 pub mod searches;
+pub mod selected;
 mod similar;
 mod subscription;
 mod summary;

@@ -447,12 +447,15 @@ pub enum QueueItem {
 }
 
 impl QueueItem {
-    /// An event of a feed, as the API says it; `filter` is what `Live` echoes, as JSON.
-    pub fn new(placed: Placed<QueueEvent>, filter: &str) -> Self {
+    /// An event of a feed, as the API says it; `filter` is what `Live` echoes, as JSON, where that is shown.
+    pub fn new(placed: Placed<QueueEvent>, filter: Option<&str>) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
-            Event::Live => Self::Live(Live { position, filter: serde_json::from_str(filter).ok().map(Json) }),
+            Event::Live => {
+                let filter = filter.and_then(|filter| serde_json::from_str(filter).ok()).map(Json);
+                Self::Live(Live { position, filter })
+            }
             Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(QueueEvent { change, movement }) => {
                 let client_mutation_id = change.body.client_mutation_id.clone();

@@ -12,6 +12,7 @@ use super::input::incident_id;
 use super::packed::Packed;
 use super::queue::QueueItem;
 use super::searches::Searches;
+use super::selected::{Selected, Shown};
 use super::summary::{QueueSummary, window};
 use crate::domain::account::Role;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
@@ -28,7 +29,7 @@ use crate::realtime::track::{Kind, Place, Track};
 pub struct Subscription;
 
 /// A stream on the heap, and each item of it: the library would keep room for both several times, as long as the stream is.
-type Followed<T> = BoxStream<'static, async_graphql::Result<Box<T>>>;
+type Followed<T> = BoxStream<'static, async_graphql::Result<Shown<T>>>;
 
 fn read_position(after: Option<String>) -> Result<Option<Position>> {
     let read = |text: String| Position::parse(&text).ok_or_else(|| Error::invalid("after", "this is not a position"));
@@ -85,6 +86,11 @@ fn marked<T>(track: &Track, placed: Placed<T>) -> Placed<T> {
     placed
 }
 
+/// Whether a filter is shown anywhere: a stream that shows none need not hold what it would say.
+fn shows_filter(ctx: &Context<'_>) -> bool {
+    ctx.data_opt::<Selected>().is_none_or(|selected| selected.selects("filter"))
+}
+
 /// Takes what a stream needs of its caller's budget and the desk's.
 fn reserve(ctx: &Context<'_>, weight: impl FnOnce(Written) -> Weight) -> Result<Reserved> {
     let budget = ctx.data::<StreamBudget>().map_err(|error| Error::fault("finding the budget", error.message))?;
@@ -123,12 +129,12 @@ impl Subscription {
         };
         Searches::default().look_for(&filter)?;
         let filter = QueueFilter::resolve(&filter, &actor)?;
-        let echo = filter.filter().echo().to_string();
+        let echo = shows_filter(ctx).then(|| filter.filter().echo().to_string().into_boxed_str());
         let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
         let track = track(ctx);
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track.clone());
         Ok(holding(reserved, events)
-            .map(move |event| Ok(Box::new(QueueItem::new(marked(&track, event?), &echo))))
+            .map(move |event| Ok(Shown::of(QueueItem::new(marked(&track, event?), echo.as_deref()))))
             .boxed())
     }
 
@@ -164,7 +170,7 @@ impl Subscription {
             .map(move |state| {
                 let (position, summary) = state?;
                 track.mark(Place { position, kind: Kind::State });
-                Ok(Box::new(QueueSummary::new(position, summary, &filter, &echo)))
+                Ok(Shown::of(QueueSummary::new(position, summary, &filter, &echo)))
             })
             .boxed())
     }
@@ -184,7 +190,7 @@ impl Subscription {
         Ok(holding(reserved, states)
             .map(move |job| {
                 let view = View::new(app.clone(), viewer.clone(), limits);
-                Ok(Box::new(BulkJob { view, job: job? }))
+                Ok(Shown::of(BulkJob { view, job: job? }))
             })
             .boxed())
     }
@@ -211,7 +217,7 @@ impl Subscription {
         Ok(holding(reserved, events)
             .map(move |event| {
                 let view = View::new(app.clone(), viewer.clone(), limits);
-                Ok(Box::new(ActivityItem::new(marked(&track, event?), view)))
+                Ok(Shown::of(ActivityItem::new(marked(&track, event?), view)))
             })
             .boxed())
     }

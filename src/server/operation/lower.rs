@@ -44,6 +44,42 @@ pub(super) fn document(
     }
 }
 
+/// The same document with these variables alone, of whose root fields nothing is selected.
+pub(super) fn without_selections(document: &ExecutableDocument, keeps: impl Fn(&Name) -> bool) -> ExecutableDocument {
+    let bare = |item: &Positioned<Item>| match &item.node {
+        Item::Field(field) => {
+            let asked = Asked {
+                alias: field.node.alias.clone(),
+                name: field.node.name.clone(),
+                arguments: field.node.arguments.clone(),
+                directives: field.node.directives.clone(),
+                selection_set: Positioned::default(),
+            };
+            Positioned::new(Item::Field(Positioned::new(asked, field.pos)), item.pos)
+        }
+        other => Positioned::new(other.clone(), item.pos),
+    };
+    let operations = match &document.operations {
+        DocumentOperations::Single(operation) => {
+            let OperationDefinition { ty, variable_definitions, directives, selection_set } = &operation.node;
+            let items = selection_set.node.items.iter().map(bare).collect();
+            let bare = OperationDefinition {
+                ty: *ty,
+                variable_definitions: variable_definitions
+                    .iter()
+                    .filter(|it| keeps(&it.node.name.node))
+                    .cloned()
+                    .collect(),
+                directives: directives.clone(),
+                selection_set: Positioned::new(SelectionSet { items }, selection_set.pos),
+            };
+            DocumentOperations::Single(Positioned::new(bare, operation.pos))
+        }
+        several @ DocumentOperations::Multiple(_) => several.clone(),
+    };
+    ExecutableDocument { operations, fragments: document.fragments.clone() }
+}
+
 fn selection_set(selection: &Selection) -> SelectionSet {
     let mut items = Vec::new();
     if selection.is_tagged {

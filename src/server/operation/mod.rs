@@ -29,7 +29,10 @@ mod validate;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use async_graphql::{Request, Response, ServerError, Value as Constant, Variables, parser::types::OperationType};
+use async_graphql::{
+    Request, Response, ServerError, Value as Constant, Variables,
+    parser::types::{ExecutableDocument, OperationType},
+};
 use futures_util::FutureExt;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
@@ -98,7 +101,7 @@ pub(crate) fn refused(errors: Vec<ServerError>) -> Response {
 /// The request that the schema is given.
 pub(crate) fn request(canonical: &Canonical, variables: Variables) -> Request {
     let mut request = Request::new(String::new()).variables(variables);
-    request.set_parsed_query(canonical.document.clone());
+    request.set_parsed_query(ExecutableDocument::clone(&canonical.document));
     request
 }
 

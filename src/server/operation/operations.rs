@@ -26,7 +26,10 @@ use super::validate::{ListBounds, fault_at, validate};
 use super::{coerce, cost, effort, lists, lower, parser};
 use crate::server::multiplied;
 use crate::server::turns::Effort;
-use crate::{domain, graphql::error::server_error, graphql::packed::pack};
+use crate::{
+    domain,
+    graphql::{error::server_error, packed::pack, selected::Selected},
+};
 
 /// The argument of a subscription's root field that names the position to go on from.
 const AFTER: &str = "after";
@@ -48,7 +51,7 @@ pub struct Canonical {
     pub(in crate::server) root: Arc<Selection>,
     pub(in crate::server) named: Named,
     /// What the library is given.
-    pub(in crate::server) document: ExecutableDocument,
+    pub(in crate::server) document: Arc<ExecutableDocument>,
     /// Equal for all that ask for the same, whatever they call their variables.
     pub(in crate::server) digest: [u8; 32],
     /// Length of the operation's text in its one spelling.
@@ -93,12 +96,12 @@ impl Canonical {
     }
 
     /// The request that starts a subscription. What only its root field asks for is written where it is asked for: a map of
-    /// one variable takes a kilobyte as long as the stream is there.
+    /// one variable takes a kilobyte as long as the stream is there. What it selects is beside it, shared ([`Selected`]).
     pub(in crate::server) fn starting_with(&self, mut variables: Variables) -> Request {
-        let mut document = self.document.clone();
+        let at_start = |name: &Name| self.starting.contains(name) || name == POSITION;
+        let mut document = lower::without_selections(&self.document, |name| !at_start(name));
         if let DocumentOperations::Single(operation) = &mut document.operations {
             let operation = &mut operation.node;
-            let at_start = |name: &Name| self.starting.contains(name) || name == POSITION;
             let of_root = operation.selection_set.node.items.iter_mut().filter_map(|item| match &mut item.node {
                 Item::Field(field) => Some(&mut field.node.arguments),
                 _ => None,
@@ -108,7 +111,6 @@ impl Canonical {
                     at_start(name).then(|| variables.get(name).cloned().unwrap_or_default())
                 });
             }
-            operation.variable_definitions.retain(|definition| !at_start(&definition.node.name.node));
             variables.retain(|name, _| !at_start(name));
             if variables.is_empty() {
                 // An emptied map keeps its room.
@@ -117,7 +119,7 @@ impl Canonical {
         }
         let mut request = Request::new(String::new()).variables(variables);
         request.set_parsed_query(document);
-        request
+        request.data(Selected(self.document.clone()))
     }
 
     /// Where the client's text asks for the field at the end of a path.
@@ -271,7 +273,7 @@ impl Operations {
             OperationType::Subscription => of_start(root, &uses),
             OperationType::Query | OperationType::Mutation => (root, Vec::new()),
         };
-        let document = lower::document(ty, &root, declared.chain(of_position));
+        let document = Arc::new(lower::document(ty, &root, declared.chain(of_position)));
         Ok(Arc::new(Canonical { ty, root, named, document, digest, text_bytes, uses, position, cost, work, starting }))
     }
 
