@@ -123,22 +123,25 @@ const TRIES_MAX: u32 = 20;
 /// The time between two tries.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
-/// Tries again what only reads, so that a database that restarts is no end of a stream. Refusals are final. A try is on the heap
-/// while it lasts: what a stream may ever hold it holds for ever, and mostly it waits for changes.
+/// Tries again what only reads, so that a database that restarts is no end of a stream. Refusals are final. All of it is on the
+/// heap while it lasts: what a stream may ever hold it holds for ever, and mostly it waits for changes.
 macro_rules! patiently {
-    ($attempt:expr) => {{
-        let mut tries = 0;
-        loop {
-            match Box::pin($attempt).await {
-                Err(error) if tries < TRIES_MAX && error.may_pass() => {
-                    tries += 1;
-                    warn!(%error, tries, "a stream could not read, trying again");
-                    sleep(PAUSE_AFTER_FAULT).await;
+    ($attempt:expr) => {
+        Box::pin(async {
+            let mut tries = 0;
+            loop {
+                match $attempt.await {
+                    Err(error) if tries < TRIES_MAX && error.may_pass() => {
+                        tries += 1;
+                        warn!(%error, tries, "a stream could not read, trying again");
+                        sleep(PAUSE_AFTER_FAULT).await;
+                    }
+                    outcome => break outcome,
                 }
-                outcome => break outcome,
             }
-        }
-    }};
+        })
+        .await
+    };
 }
 
 /// Follows a queue. With `after`, everything since that position comes first; without, it starts at the present.
@@ -152,10 +155,10 @@ pub fn queue(
     let fingerprint = filter.fingerprint();
     let interest = Interest::of(&filter);
     let filter = filter.into_held(&interest.texts());
-    let begin = Begin { after, queue: Some(fingerprint), interest, track };
+    let begin = Box::new(Begin { after, queue: Some(fingerprint), interest, track });
     let (source, actor) = (Arc::new(source), actor.into());
     try_stream! {
-        let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
+        let mut tail = match patiently!(Tail::start(source.clone(), Begin::clone(&begin)))? {
             Ok(tail) => tail,
             Err(ended) => {
                 yield ended.of_queue(fingerprint);
@@ -216,10 +219,10 @@ pub fn activity(
     track: Track,
 ) -> impl Stream<Item = Result<Placed<Logged>>> + Send + 'static {
     let interest = scope.incident.map_or(Interest::Log, |incident| Interest::AnyOf([Key::Incident(incident)].into()));
-    let begin = Begin { after, queue: None, interest, track };
+    let begin = Box::new(Begin { after, queue: None, interest, track });
     let (source, actor) = (Arc::new(source), actor.into());
     try_stream! {
-        let mut tail = match patiently!(Tail::start(source.clone(), begin.clone()))? {
+        let mut tail = match patiently!(Tail::start(source.clone(), Begin::clone(&begin)))? {
             Ok(tail) => tail,
             Err(ended) => {
                 yield ended.of_activity();

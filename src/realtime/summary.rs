@@ -55,17 +55,18 @@ pub fn follow(
     track: Track,
 ) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
     try_stream! {
-        let mut kept = Kept::take(Arc::new(source), &clock, &asked, &track).await?;
+        // Each read on the heap while it lasts: mostly a stream waits.
+        let mut kept = Box::pin(Kept::take(Arc::new(source), &clock, &asked, &track)).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
-                kept = Kept::take(kept.tail.source, &clock, &asked, &track).await?;
+                kept = Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, &track)).await?;
                 continue;
             };
             yield (kept.tail.position, summary);
             let due = Deadline::now() + PAUSE;
-            let is_out_of_date = kept.next(&clock, &asked, due).await?;
+            let is_out_of_date = Box::pin(kept.next(&clock, &asked, due)).await?;
             if is_out_of_date {
-                match Kept::take(kept.tail.source.clone(), &clock, &asked, &track).await {
+                match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, &track)).await {
                     Ok(anew) => kept = anew,
                     // Midnight is the same for every stream. What is kept is exact for the day that it names, and the next
                     // step asks again.
@@ -80,7 +81,7 @@ pub fn follow(
 /// A tally and the cursor of the log that it is kept by.
 struct Kept {
     tally: Tally,
-    tail: Tail,
+    tail: Box<Tail>,
     /// The incidents that are counted, at any status.
     any_status: HeldFilter,
     /// Whether the tail has said for itself that it is live: the tally was shown already then.
@@ -89,7 +90,7 @@ struct Kept {
 
 impl Kept {
     /// Takes the tally of the present.
-    async fn take(source: Arc<Source>, clock: &Clock, asked: &Asked, track: &Track) -> Result<Self> {
+    async fn take(source: Arc<Source>, clock: &Clock, asked: &Asked, track: &Track) -> Result<Box<Self>> {
         let reader = source.store.read().await?;
         let position = reader.head().await?.position();
         let tally = reader.tally(&asked.filter, asked.window.start(clock.now()), OLDEST_MAX).await?;
@@ -97,7 +98,9 @@ impl Kept {
         let interest = Interest::of(asked.filter.any_status());
         let begin = Begin { after: Some(position), queue: None, interest, track: track.clone() };
         match Tail::start(source, begin).await? {
-            Ok(tail) => Ok(Self { tally, tail, any_status: asked.filter.any_status().held(), is_begun: false }),
+            Ok(tail) => {
+                Ok(Box::new(Self { tally, tail, any_status: asked.filter.any_status().held(), is_begun: false }))
+            }
             Err(_) => Err(Error::fault("following a summary", "the log went back behind its own end")),
         }
     }
@@ -128,8 +131,8 @@ impl Kept {
             match step {
                 Step::Changes(changes) => {
                     let of_incidents: Vec<_> = changes.iter().filter_map(Logged::of_incident).cloned().collect();
-                    let verdicts = verdicts(&self.tail.source, &asked.actor, &self.any_status, &of_incidents).await?;
-                    for (change, (was, is)) in of_incidents.iter().zip(verdicts) {
+                    let verdicts = verdicts(&self.tail.source, &asked.actor, &self.any_status, &of_incidents);
+                    for (change, (was, is)) in of_incidents.iter().zip(Box::pin(verdicts).await?) {
                         let before = change.before.as_ref().filter(|_| was);
                         let after = Some(&change.body.row).filter(|_| is);
                         if self.tally.follow(before, after)? && !moved {
@@ -144,7 +147,8 @@ impl Kept {
                 Step::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
                 Step::Marker(_) => self.is_begun = true,
                 Step::Accounts => {
-                    if is_another(&self.tail.source.store, &asked.actor, &asked.filter.queue().held()).await? {
+                    let held = asked.filter.queue().held();
+                    if Box::pin(is_another(&self.tail.source.store, &asked.actor, &held)).await? {
                         return Err(Error::unavailable("your rights or groups have changed, subscribe again"));
                     }
                     // Owners may have other names by now.

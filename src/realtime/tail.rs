@@ -65,7 +65,7 @@ impl Tail {
     pub(super) async fn start(
         source: Arc<Source>,
         begin: Begin,
-    ) -> Result<Result<Self, Placed<std::convert::Infallible>>> {
+    ) -> Result<Result<Box<Self>, Placed<std::convert::Infallible>>> {
         let Begin { after, queue, interest, track } = begin;
         let mut accounts = source.hub.watch_accounts();
         let known = *accounts.borrow();
@@ -82,7 +82,7 @@ impl Tail {
         }
         Ok(match start {
             Err((held, reason)) => Err(Placed { position: held, event: Event::Resync(reason) }),
-            Ok((position, backlog_end)) => Ok(Self {
+            Ok((position, backlog_end)) => Ok(Box::new(Self {
                 head: source.hub.watch(),
                 accounts,
                 backlog_end,
@@ -94,7 +94,7 @@ impl Tail {
                 held: Vec::new(),
                 track,
                 source,
-            }),
+            })),
         })
     }
 
@@ -125,17 +125,31 @@ impl Tail {
                 self.next_heartbeat = Deadline::now() + self.source.heartbeat;
                 return Ok(Step::Marker(Event::Heartbeat));
             }
-            let reads_the_log = self.attached.is_none() || self.track.is_asked();
-            tokio::select! {
-                () = sleep_until(self.next_heartbeat) => {}
-                () = self.track.asked() => {}
-                Ok(()) = wait_for_news(&mut self.accounts) => {}
-                () = filled(&self.attached) => {}
-                changed = self.head.changed(), if reads_the_log => {
-                    changed.map_err(|error| Error::fault("following the log", error))?;
+            match &self.attached {
+                // Nearly all tails wait here, for days.
+                Some(attached) if !self.track.is_asked() => {
+                    tokio::select! {
+                        () = sleep_until(self.next_heartbeat) => {}
+                        () = self.track.asked() => {}
+                        Ok(()) = wait_for_news(&mut self.accounts) => {}
+                        () = attached.filled() => {}
+                    }
                 }
+                _ => Box::pin(self.log_moves()).await?,
             }
         }
+    }
+
+    /// Resolves when there may be something to see for a tail that reads the log.
+    async fn log_moves(&mut self) -> Result<()> {
+        tokio::select! {
+            () = sleep_until(self.next_heartbeat) => {}
+            () = self.track.asked() => {}
+            Ok(()) = wait_for_news(&mut self.accounts) => {}
+            () = filled(&self.attached) => {}
+            changed = self.head.changed() => changed.map_err(|error| Error::fault("following the log", error))?,
+        }
+        Ok(())
     }
 
     /// Takes note that the caller has had this change.

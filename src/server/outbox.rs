@@ -2,11 +2,13 @@
 //! of groups that were handed to its writer, which have no queue at all, as their frames wait in the group.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use async_graphql::{Response, ServerError};
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -144,19 +146,26 @@ impl OperationOutbox {
 
     /// Lets the writer take the frames of the group itself, behind everything that was put here before, until `recall`
     /// resolves.
-    pub(super) async fn hand_over(&self, member: Member, recall: impl Future<Output = ()>) -> Returned {
+    pub(super) fn hand_over<'a>(
+        &'a self,
+        member: Member,
+        mut recall: Pin<Box<impl Future<Output = ()> + Send + 'a>>,
+    ) -> impl Future<Output = Returned> + Send + 'a {
         let (back, mut returned) = oneshot::channel();
         // On the heap while it lasts: this task waits here for days, and what it could hold elsewhere is part of it.
-        Box::pin(self.put(Content::Member(Box::new(Handover { member, back })))).await;
-        let came_back = tokio::select! {
-            came_back = &mut returned => came_back,
-            () = recall => {
-                Box::pin(self.put(Content::Recall)).await;
-                returned.await
-            }
-        };
-        // The writer drops it only with its socket, which ends this task as well.
-        came_back.unwrap_or(Returned::Ended)
+        let put = self.put(Content::Member(Box::new(Handover { member, back }))).boxed();
+        async move {
+            put.await;
+            let came_back = tokio::select! {
+                came_back = &mut returned => came_back,
+                () = &mut recall => {
+                    self.put(Content::Recall).boxed().await;
+                    returned.await
+                }
+            };
+            // The writer drops it only with its socket, which ends this task as well.
+            came_back.unwrap_or(Returned::Ended)
+        }
     }
 
     /// Waits for room. A socket that is gone takes nothing, and this task with it.

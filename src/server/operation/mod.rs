@@ -33,7 +33,7 @@ use async_graphql::{
     Request, Response, ServerError, Value as Constant, Variables,
     parser::types::{ExecutableDocument, OperationType},
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::Value;
 
@@ -125,8 +125,9 @@ pub(crate) async fn execute<E: Endpoint>(
 }
 
 /// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.
-pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> domain::Result<T> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
+pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = domain::Result<T>> {
+    // An `async fn` would have room for the work twice: as it was given, and as it is awaited.
+    AssertUnwindSafe(work).catch_unwind().map_err(|panic| {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         domain::Error::fault("an operation panicked", text.unwrap_or("a panic without words"))
     })
