@@ -222,11 +222,11 @@ impl QueueFilter {
 
     /// The filter as a stream holds it.
     pub fn held(&self) -> HeldFilter {
-        self.clone().into_held(&[])
+        self.clone().into_held(&Arc::default())
     }
 
     /// The same of a filter that is needed for nothing else. A text that is among these, which ascend, is shared with them.
-    pub fn into_held(self, texts: &[Arc<str>]) -> HeldFilter {
+    pub fn into_held(self, texts: &Arc<[Arc<str>]>) -> HeldFilter {
         HeldFilter::of(self.filter, self.fingerprint, self.asked.as_deref(), texts)
     }
 }

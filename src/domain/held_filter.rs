@@ -28,6 +28,8 @@ enum Node {
     Status(Box<[Status]>),
     /// In the title or the description, folded.
     Text(Arc<str>),
+    /// One of these is there: those that the stream is found by.
+    AnyText(Arc<[Arc<str>]>),
     All(Box<[Node]>),
     Any(Box<[Node]>),
     Not(Box<Node>),
@@ -39,7 +41,7 @@ impl HeldFilter {
         filter: IncidentFilter,
         fingerprint: Fingerprint,
         asked: Option<&IncidentFilter>,
-        texts: &[Arc<str>],
+        texts: &Arc<[Arc<str>]>,
     ) -> Self {
         let mut entity_values = Vec::new();
         filter.visit(&mut |f| entity_values.extend(f.entity.iter().flatten().map(|entity| entity.value.clone())));
@@ -80,7 +82,7 @@ impl HeldFilter {
 }
 
 impl Node {
-    fn of(mut filter: IncidentFilter, texts: &[Arc<str>]) -> Self {
+    fn of(mut filter: IncidentFilter, texts: &Arc<[Arc<str>]>) -> Self {
         let shared = |text: String| match texts.binary_search_by(|shared| shared.as_ref().cmp(text.as_str())) {
             Ok(at) => texts[at].clone(),
             Err(_) => text.into(),
@@ -93,7 +95,7 @@ impl Node {
         }
         all.extend(text.map(|text| Self::Text(shared(text))));
         all.extend(and.into_iter().flatten().map(below));
-        all.extend(or.map(|any| Self::Any(any.into_iter().map(below).collect())));
+        all.extend(or.map(|any| Self::any(any.into_iter().map(below).collect(), texts)));
         all.extend(not.map(|not| Self::Not(Box::new(below(*not)))));
         match (all.len(), all.pop()) {
             (1, Some(only)) => only,
@@ -104,13 +106,25 @@ impl Node {
         }
     }
 
+    fn any(any: Box<[Self]>, texts: &Arc<[Arc<str>]>) -> Self {
+        let is_one_of =
+            |node: &Self| matches!(node, Self::Text(text) if texts.iter().any(|one| Arc::ptr_eq(one, text)));
+        let is_there = |text: &Arc<str>| any.iter().any(|node| matches!(node, Self::Text(it) if Arc::ptr_eq(it, text)));
+        match any.iter().all(is_one_of) && texts.iter().all(is_there) && !texts.is_empty() {
+            true => Self::AnyText(texts.clone()),
+            false => Self::Any(any),
+        }
+    }
+
     fn matches(&self, subject: Subject<'_>) -> bool {
+        let holds = |needle: &Arc<str>| {
+            subject.title_folded.contains(needle.as_ref()) || subject.description_folded.contains(needle.as_ref())
+        };
         match self {
             Self::Conditions(filter) => filter.matches(subject),
             Self::Status(status) => status.contains(&subject.row.status),
-            Self::Text(needle) => {
-                subject.title_folded.contains(needle.as_ref()) || subject.description_folded.contains(needle.as_ref())
-            }
+            Self::Text(needle) => holds(needle),
+            Self::AnyText(needles) => needles.iter().any(holds),
             Self::All(all) => all.iter().all(|node| node.matches(subject)),
             Self::Any(any) => any.iter().any(|node| node.matches(subject)),
             Self::Not(node) => !node.matches(subject),

@@ -13,18 +13,18 @@ use tokio::sync::Notify;
 
 use super::Hub;
 use super::needles::{Found, Needles};
+use crate::domain::IncidentId;
 use crate::domain::account::OwnerId;
 use crate::domain::alert_log::Logged;
 use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
 use crate::domain::filter::{IncidentFilter, OwnerFilter, QueueFilter, TagFilter};
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::QueueRow;
-use crate::domain::{IncidentId, tag::Tag};
 
 /// Changes that may wait for one feed. Beyond, it goes back to reading the log by its own cursor, ring or database.
 const WAITING_MAX: usize = 256;
 
-/// Something about a row that a filter may ask for, by which its feed is found.
+/// Something about a row that a filter may ask for, by which its feed is found. A stream holds as many as its filter names: three words each.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// This incident.
@@ -32,7 +32,7 @@ pub enum Key {
     /// Its number.
     Number(i64),
     /// A tag, folded.
-    Tag(String),
+    Tag(Box<str>),
     /// A text in its title or its description, folded.
     Text(Arc<str>),
     /// Its owner; nobody is one too.
@@ -44,9 +44,9 @@ pub enum Key {
     /// The reason of a false positive.
     Reason(FalsePositiveReason),
     /// A product of its alerts.
-    Product(String),
+    Product(Box<str>),
     /// A provider of its alerts.
-    Provider(String),
+    Provider(Box<str>),
     /// What it turned out to be.
     Classification(ClassificationKind),
     /// Its effective severity.
@@ -55,13 +55,23 @@ pub enum Key {
     Status(Status),
 }
 
+/// How many of a thousand rows are likely to hold a text.
+const TEXT_PER_MILLE: u32 = 1;
+
 impl Key {
+    fn text(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     /// How many of a thousand rows are likely to have it: so the rarest condition of a filter is chosen. An estimate, on
     /// which nothing but speed depends.
     fn per_mille(&self) -> u32 {
         match self {
             Self::Incident(_) | Self::Number(_) => 0,
-            Self::Text(_) => 1,
+            Self::Text(_) => TEXT_PER_MILLE,
             Self::Tag(_) => 10,
             Self::Owner(Some(_)) => 20,
             Self::Threat(_) | Self::Activity(_) | Self::Reason(_) => 30,
@@ -84,22 +94,27 @@ pub enum Interest {
     All,
     /// Those whose row, before or after, has one of these keys.
     AnyOf(Arc<[Key]>),
+    /// The same of texts alone, folded and ascending. The filter that the feed holds may share them.
+    AnyText(Arc<[Arc<str>]>),
 }
 
 impl Interest {
     /// The rarest condition that every row of this queue meets.
     pub fn of(filter: &QueueFilter) -> Self {
-        necessary(filter.filter()).map_or(Self::All, |keys| Self::AnyOf(keys.into()))
+        let Some(keys) = necessary(filter.filter()) else { return Self::All };
+        match keys.iter().map(Key::text).collect::<Option<Vec<_>>>() {
+            Some(texts) => Self::AnyText(texts.into()),
+            None => Self::AnyOf(keys.into()),
+        }
     }
 
     /// The texts among its keys, ascending.
-    pub(super) fn texts(&self) -> Vec<Arc<str>> {
-        let Self::AnyOf(keys) = self else { return Vec::new() };
-        let text = |key: &Key| match key {
-            Key::Text(text) => Some(text.clone()),
-            _ => None,
-        };
-        keys.iter().filter_map(text).collect()
+    pub fn texts(&self) -> Arc<[Arc<str>]> {
+        match self {
+            Self::Log | Self::All => Arc::default(),
+            Self::AnyOf(keys) => keys.iter().filter_map(Key::text).collect(),
+            Self::AnyText(texts) => texts.clone(),
+        }
     }
 
     /// How many of a thousand changes are likely to be handed over.
@@ -107,6 +122,7 @@ impl Interest {
         match self {
             Self::Log | Self::All => 1_000,
             Self::AnyOf(keys) => keys.iter().map(Key::per_mille).sum::<u32>().min(1_000),
+            Self::AnyText(texts) => (texts.len() as u32).saturating_mul(TEXT_PER_MILLE).min(1_000),
         }
     }
 }
@@ -120,8 +136,8 @@ fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
     ways.extend(list(&filter.threat, |threat| Key::Threat(*threat)));
     ways.extend(list(&filter.activity, |activity| Key::Activity(*activity)));
     ways.extend(list(&filter.reason, |reason| Key::Reason(*reason)));
-    ways.extend(list(&filter.product, |product| Key::Product(product.clone())));
-    ways.extend(list(&filter.provider, |provider| Key::Provider(provider.clone())));
+    ways.extend(list(&filter.product, |product| Key::Product(product.as_str().into())));
+    ways.extend(list(&filter.provider, |provider| Key::Provider(provider.as_str().into())));
     ways.extend(list(&filter.classification, |kind| Key::Classification(*kind)));
     ways.extend(list(&filter.severity, |severity| Key::Severity(*severity)));
     ways.extend(list(&filter.status, |status| Key::Status(*status)));
@@ -142,8 +158,8 @@ fn list<T>(wanted: &Option<Vec<T>>, key: impl Fn(&T) -> Key) -> Option<Vec<Key>>
 
 /// Each of all tags is a condition by itself; any of several is one.
 fn tag_ways(tags: &TagFilter) -> Vec<Vec<Key>> {
-    let each = tags.all.iter().flatten().map(|name| vec![Key::Tag(name.clone())]);
-    each.chain(list(&tags.any, |name| Key::Tag(name.clone()))).collect()
+    let each = tags.all.iter().flatten().map(|name| vec![Key::Tag(name.as_str().into())]);
+    each.chain(list(&tags.any, |name| Key::Tag(name.as_str().into()))).collect()
 }
 
 fn owner_keys(owner: &OwnerFilter) -> Vec<Key> {
@@ -163,12 +179,12 @@ fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
         Key::Severity(row.severity()),
         Key::Status(row.status),
     ]);
-    keys.extend(row.tags.iter().map(Tag::key).map(Key::Tag));
+    keys.extend(row.tags.iter().map(|tag| Key::Tag(tag.key().into())));
     keys.extend(class.and_then(|class| class.threat()).map(Key::Threat));
     keys.extend(class.and_then(|class| class.activity()).map(Key::Activity));
     keys.extend(class.and_then(|class| class.reason()).map(Key::Reason));
-    keys.extend(row.products.iter().cloned().map(Key::Product));
-    keys.extend(row.providers.iter().cloned().map(Key::Provider));
+    keys.extend(row.products.iter().map(|product| Key::Product(product.as_str().into())));
+    keys.extend(row.providers.iter().map(|provider| Key::Provider(provider.as_str().into())));
 }
 
 /// The feeds, by what they are to be handed.
@@ -215,23 +231,26 @@ impl Index {
     pub(super) fn remove(&mut self, attached: &Attached) {
         match &attached.interest {
             Interest::Log => {
-                self.of_log.remove(&attached.id);
+                self.of_log.remove(&attached.tray.feed);
             }
             Interest::All => {
-                self.of_all.remove(&attached.id);
+                self.of_all.remove(&attached.tray.feed);
             }
             Interest::AnyOf(keys) => {
                 for key in keys.iter() {
                     if let Key::Text(needle) = key {
-                        self.needles.remove(needle, attached.id);
+                        self.needles.remove(needle, attached.tray.feed);
                         continue;
                     }
                     let Some(feeds) = self.by_key.get_mut(key) else { continue };
-                    feeds.remove(attached.id);
+                    feeds.remove(attached.tray.feed);
                     if feeds.is_empty() {
                         self.by_key.remove(key);
                     }
                 }
+            }
+            Interest::AnyText(texts) => {
+                texts.iter().for_each(|needle| self.needles.remove(needle, attached.tray.feed));
             }
         }
     }
@@ -242,18 +261,18 @@ impl Index {
 pub(super) enum Feeds {
     #[default]
     None,
-    One(u64, Arc<Tray>),
+    One(Arc<Tray>),
     #[expect(clippy::box_collection, reason = "a map is three times as large as the one feed of nearly every key")]
     Many(Box<HashMap<u64, Arc<Tray>>>),
 }
 
 impl Feeds {
-    pub(super) fn insert(&mut self, id: u64, tray: Arc<Tray>) {
+    pub(super) fn insert(&mut self, tray: Arc<Tray>) {
         *self = match std::mem::take(self) {
-            Self::None => Self::One(id, tray),
-            Self::One(other, its) => Self::Many(Box::new(HashMap::from([(other, its), (id, tray)]))),
+            Self::None => Self::One(tray),
+            Self::One(other) => Self::Many(Box::new(HashMap::from([(other.feed, other), (tray.feed, tray)]))),
             Self::Many(mut feeds) => {
-                feeds.insert(id, tray);
+                feeds.insert(tray.feed, tray);
                 Self::Many(feeds)
             }
         };
@@ -261,7 +280,7 @@ impl Feeds {
 
     pub(super) fn remove(&mut self, id: u64) {
         match self {
-            Self::One(only, _) if *only == id => *self = Self::None,
+            Self::One(only) if only.feed == id => *self = Self::None,
             Self::Many(feeds) => drop(feeds.remove(&id)),
             Self::None | Self::One(..) => {}
         }
@@ -278,7 +297,7 @@ impl Feeds {
     pub(super) fn each(&self, see: impl FnMut(&Arc<Tray>)) {
         match self {
             Self::None => {}
-            Self::One(_, tray) => std::iter::once(tray).for_each(see),
+            Self::One(tray) => std::iter::once(tray).for_each(see),
             Self::Many(feeds) => feeds.values().for_each(see),
         }
     }
@@ -287,6 +306,8 @@ impl Feeds {
 /// The changes that wait for one feed.
 #[derive(Debug, Default)]
 pub(super) struct Tray {
+    /// The number of the feed.
+    feed: u64,
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
@@ -299,6 +320,11 @@ struct Waiting {
 }
 
 impl Tray {
+    /// That of a feed, by its number.
+    pub(super) fn of(feed: u64) -> Self {
+        Self { feed, ..Self::default() }
+    }
+
     pub(super) fn put(&self, change: &Logged) {
         let mut waiting = self.waiting();
         if waiting.newest == change.offset() {
@@ -325,7 +351,6 @@ impl Tray {
 #[derive(Debug)]
 pub struct Attached {
     hub: Arc<Hub>,
-    id: u64,
     interest: Interest,
     tray: Arc<Tray>,
 }
@@ -333,7 +358,7 @@ pub struct Attached {
 impl Attached {
     pub(super) fn new(hub: Arc<Hub>, index: &mut Index, interest: &Interest) -> Self {
         index.last_id += 1;
-        let (id, tray) = (index.last_id, Arc::new(Tray::default()));
+        let (id, tray) = (index.last_id, Arc::new(Tray::of(index.last_id)));
         match interest {
             Interest::Log => {
                 index.of_log.insert(id, tray.clone());
@@ -344,13 +369,14 @@ impl Attached {
             Interest::AnyOf(keys) => {
                 for key in keys.iter() {
                     match key {
-                        Key::Text(needle) => index.needles.insert(needle, id, &tray),
-                        key => index.by_key.entry(key.clone()).or_default().insert(id, tray.clone()),
+                        Key::Text(needle) => index.needles.insert(needle, &tray),
+                        key => index.by_key.entry(key.clone()).or_default().insert(tray.clone()),
                     }
                 }
             }
+            Interest::AnyText(texts) => texts.iter().for_each(|needle| index.needles.insert(needle, &tray)),
         }
-        Self { hub, id, interest: interest.clone(), tray }
+        Self { hub, interest: interest.clone(), tray }
     }
 
     /// What was handed over since the last time, in order; none where it was too much to be kept.
@@ -382,7 +408,7 @@ mod tests {
     #[test]
     fn the_rarest_condition_is_the_key() {
         let open = serde_json::json!(["NEW", "ACTIVE"]);
-        let tag = |name: &str| Key::Tag(name.to_owned());
+        let tag = |name: &str| Key::Tag(name.into());
         let filter = serde_json::json!({ "status": open, "tags": { "any": ["b", "a"] }, "severity": ["HIGH"] });
         assert_eq!(keys(filter), Some(vec![tag("a"), tag("b")]));
         let filter = serde_json::json!({ "status": open, "tags": { "all": ["a", "b"] } });

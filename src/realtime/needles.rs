@@ -86,12 +86,12 @@ impl Needles {
     }
 
     /// Lets a feed be found by a needle.
-    pub(super) fn insert(&mut self, needle: &Arc<str>, id: u64, tray: &Arc<Tray>) {
+    pub(super) fn insert(&mut self, needle: &Arc<str>, tray: &Arc<Tray>) {
         let place = match self.place_of(needle) {
             Some(place) => place,
             None => self.file(needle.clone()),
         };
-        self.entries[place as usize].feeds.insert(id, tray.clone());
+        self.entries[place as usize].feeds.insert(tray.clone());
     }
 
     pub(super) fn remove(&mut self, needle: &str, id: u64) {
@@ -231,7 +231,7 @@ mod tests {
     fn of(needles: &[&str]) -> Needles {
         let mut all = Needles::default();
         for (id, needle) in needles.iter().enumerate() {
-            all.insert(&Arc::from(*needle), id as u64, &Arc::default());
+            all.insert(&Arc::from(*needle), &Arc::new(Tray::of(id as u64)));
         }
         all
     }

@@ -17,6 +17,7 @@ use watchfloor::domain::filter::{
 use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{GroupId, IncidentId, Instant, UserId, text};
+use watchfloor::realtime::index::Interest;
 use watchfloor::storage::{AlertFilter, Span};
 
 use crate::support::database::{TestDatabase, each_database};
@@ -100,10 +101,19 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
 
     let (mut met, mut none, mut all) = (0, 0, 0);
     for number in 0..300 {
-        let filter = any_filter(&mut dice, &world, 3, incidents.len());
+        let filter = match number % 10 {
+            // One of several texts, as streams look for them.
+            0 => {
+                let text = |dice: &mut Dice| IncidentFilter { text: Some(needle(dice)), ..IncidentFilter::default() };
+                let or = Some((0..1 + dice.below(3)).map(|_| text(&mut dice)).collect());
+                IncidentFilter { status: Some(STATUSES.to_vec()), or, ..IncidentFilter::default() }
+            }
+            _ => any_filter(&mut dice, &world, 3, incidents.len()),
+        };
         let queue = QueueFilter::resolve(&filter, &world.actor).expect("a filter");
+        let as_a_stream_holds_it = queue.clone().into_held(&Interest::of(&queue).texts());
         let in_memory = |incident: &&Incident| {
-            queue.matches(Subject {
+            as_a_stream_holds_it.matches(Subject {
                 row: &rows[&incident.id],
                 title_folded: &text::fold(&incident.title),
                 description_folded: &incident.description.as_deref().map(text::fold).unwrap_or_default(),
