@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use watchfloor::app::App;
 use watchfloor::app::upload::Uploads;
 use watchfloor::domain::clock::Clock;
@@ -21,6 +22,7 @@ use watchfloor::storage::{Objects, Store, StoreOptions, Watch};
 
 use super::database::TestDatabase;
 use super::socket::{Frame, Socket};
+use super::waiting::LONG_PATIENCE;
 
 /// Monday morning, when every test's clock starts.
 pub(crate) fn monday() -> DateTime<Utc> {
@@ -271,24 +273,32 @@ impl Following {
     /// The items up to the next one of this type, that one included.
     pub(crate) async fn items_until(&mut self, typename: &str) -> Vec<Value> {
         let mut items = Vec::new();
-        loop {
-            let item = self.item().await;
-            let last = item["__typename"] == typename;
-            items.push(item);
-            if last {
-                return items;
+        let all = async {
+            loop {
+                let item = self.item().await;
+                let last = item["__typename"] == typename;
+                items.push(item);
+                if last {
+                    return;
+                }
             }
-        }
+        };
+        // Heartbeats come for ever, whatever else does not.
+        timeout(LONG_PATIENCE, all).await.unwrap_or_else(|_| panic!("no {typename} in time"));
+        items
     }
 
     /// The next item that is no heartbeat.
     pub(crate) async fn change(&mut self) -> Value {
-        loop {
-            let item = self.item().await;
-            if item["__typename"] != "Heartbeat" {
-                return item;
+        let change = async {
+            loop {
+                let item = self.item().await;
+                if item["__typename"] != "Heartbeat" {
+                    return item;
+                }
             }
-        }
+        };
+        timeout(LONG_PATIENCE, change).await.expect("an item besides heartbeats, in time")
     }
 
     /// The next frame, whatever it is.
