@@ -165,6 +165,7 @@ pub fn queue(
                 return;
             }
         };
+        drop(begin);
         let mut quiet = 0;
         loop {
             let changes = match patiently!(tail.next())? {
@@ -229,6 +230,7 @@ pub fn activity(
                 return;
             }
         };
+        drop(begin);
         let mut quiet = 0;
         loop {
             let changes = match patiently!(tail.next())? {

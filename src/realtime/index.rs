@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::Hub;
 use super::needles::{Found, Needles};
@@ -386,8 +387,8 @@ impl Attached {
     }
 
     /// Resolves when there is something to take.
-    pub async fn filled(&self) {
-        self.tray.filled.notified().await;
+    pub fn filled(&self) -> Notified<'_> {
+        self.tray.filled.notified()
     }
 }
 

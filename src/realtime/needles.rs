@@ -31,8 +31,8 @@ const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(super) struct Needles {
     entries: Vec<Entry>,
     vacant: Vec<u32>,
-    /// The first entry of each beginning, by length and hash.
-    filed: HashMap<(u8, u64), u32>,
+    /// The first entry of each beginning.
+    filed: HashMap<u64, u32>,
     /// How many needles there are of each length of beginnings.
     of_length: [usize; LENGTHS.len()],
     /// How many needles there have been.
@@ -60,7 +60,7 @@ pub(super) struct Found {
     /// Needles that are newer were not looked for.
     upto: u64,
     /// How often each beginning was compared.
-    compared: HashMap<(u8, u64), u32>,
+    compared: HashMap<u64, u32>,
 }
 
 impl Found {
@@ -119,7 +119,7 @@ impl Needles {
                     hash = hash.wrapping_sub(u64::from(bytes[at - 1]).wrapping_add(1).wrapping_mul(leaving));
                     hash = hash.wrapping_mul(BASE).wrapping_add(u64::from(bytes[at + length - 1]) + 1);
                 }
-                let key = (level as u8, hash);
+                let key = filed_under(level, hash);
                 if let Some(&first) = self.filed.get(&key) {
                     let compared = found.compared.entry(key).or_default();
                     if *compared <= COMPARED_MAX {
@@ -163,7 +163,7 @@ impl Needles {
 
     fn file(&mut self, needle: Arc<str>) -> u32 {
         self.serial += 1;
-        let key = key_of(&needle);
+        let (level, key) = key_of(&needle);
         let place = self.vacant.pop().unwrap_or_else(|| {
             if self.entries.len() == self.entries.capacity() {
                 // An eighth more and not twice as many: this is most of what a stream by texts takes here.
@@ -175,7 +175,7 @@ impl Needles {
         let next = self.filed.insert(key, place);
         let (text, serial) = (Some(needle), self.serial);
         self.entries[place as usize] = Entry { text, serial, feeds: Feeds::default(), next };
-        self.of_length[key.0 as usize] += 1;
+        self.of_length[level] += 1;
         match self.new.len() < NEW_MAX {
             true => self.new.push((place, serial)),
             false => self.too_many_new = true,
@@ -184,7 +184,7 @@ impl Needles {
     }
 
     fn take_out(&mut self, needle: &str, place: u32) {
-        let key = key_of(needle);
+        let (level, key) = key_of(needle);
         let next = self.entries[place as usize].next;
         match self.before(key, place) {
             Some(before) => self.entries[before as usize].next = next,
@@ -193,29 +193,34 @@ impl Needles {
                 self.filed.extend(next.map(|next| (key, next)));
             }
         }
-        self.of_length[key.0 as usize] -= 1;
+        self.of_length[level] -= 1;
         self.entries[place as usize] = Entry::default();
         self.vacant.push(place);
     }
 
-    fn chain(&self, key: (u8, u64)) -> impl Iterator<Item = u32> + '_ {
+    fn chain(&self, key: u64) -> impl Iterator<Item = u32> + '_ {
         std::iter::successors(self.filed.get(&key).copied(), |place| self.entries[*place as usize].next)
     }
 
-    fn before(&self, key: (u8, u64), place: u32) -> Option<u32> {
+    fn before(&self, key: u64, place: u32) -> Option<u32> {
         self.chain(key).find(|before| self.entries[*before as usize].next == Some(place))
     }
 
     fn place_of(&self, needle: &str) -> Option<u32> {
-        self.chain(key_of(needle)).find(|place| self.entries[*place as usize].text.as_deref() == Some(needle))
+        self.chain(key_of(needle).1).find(|place| self.entries[*place as usize].text.as_deref() == Some(needle))
     }
 }
 
-/// Where a needle is filed: the level of its beginning, and that beginning's hash. An empty one is filed nowhere; no filter
+/// Where a needle is filed: the level of its beginning, and the number of both. An empty one is filed nowhere; no filter
 /// has one.
-fn key_of(needle: &str) -> (u8, u64) {
+fn key_of(needle: &str) -> (usize, u64) {
     let level = LENGTHS.iter().rposition(|length| *length <= needle.len()).unwrap_or_default();
-    (level as u8, hash(&needle.as_bytes()[..LENGTHS[level].min(needle.len())]))
+    (level, filed_under(level, hash(&needle.as_bytes()[..LENGTHS[level].min(needle.len())])))
+}
+
+/// One number for a level and a hash: where two fall together, their needles are compared.
+fn filed_under(level: usize, hash: u64) -> u64 {
+    hash.rotate_left(8) ^ level as u64
 }
 
 fn hash(bytes: &[u8]) -> u64 {

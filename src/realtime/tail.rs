@@ -131,7 +131,8 @@ impl Tail {
                     tokio::select! {
                         () = sleep_until(self.next_heartbeat) => {}
                         () = self.track.asked() => {}
-                        Ok(()) = wait_for_news(&mut self.accounts) => {}
+                        // Not seen yet: the next look at the accounts does that.
+                        Ok(()) = self.accounts.changed() => self.accounts.mark_changed(),
                         () = attached.filled() => {}
                     }
                 }
@@ -145,7 +146,7 @@ impl Tail {
         tokio::select! {
             () = sleep_until(self.next_heartbeat) => {}
             () = self.track.asked() => {}
-            Ok(()) = wait_for_news(&mut self.accounts) => {}
+            Ok(()) = self.accounts.changed() => self.accounts.mark_changed(),
             () = filled(&self.attached) => {}
             changed = self.head.changed() => changed.map_err(|error| Error::fault("following the log", error))?,
         }
@@ -212,13 +213,6 @@ impl Tail {
         let changes = reader.log_after(&head, self.position.offset, BATCH as u64).await?;
         changes.ok_or_else(|| Error::fault("following the log", "a position is missing before its end"))
     }
-}
-
-/// Resolves when there is something to see, without having seen it.
-async fn wait_for_news(accounts: &mut watch::Receiver<u64>) -> std::result::Result<(), watch::error::RecvError> {
-    accounts.changed().await?;
-    accounts.mark_changed();
-    Ok(())
 }
 
 async fn filled(attached: &Option<Attached>) {

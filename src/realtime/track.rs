@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::domain::position::Position;
 
@@ -95,8 +96,8 @@ impl Track {
     }
 
     /// Resolves when somebody asks.
-    pub(super) async fn asked(&self) {
-        self.0.asked.notified().await;
+    pub(super) fn asked(&self) -> Notified<'_> {
+        self.0.asked.notified()
     }
 }
 

@@ -183,9 +183,9 @@ impl<E: Endpoint> Following<E> {
     }
 
     /// The member of a group that this is at present, for one who takes its frames from there directly.
-    pub(crate) fn take_member(&mut self) -> Option<Member> {
+    pub(crate) fn take_member(&mut self) -> Option<Box<Member>> {
         match std::mem::replace(&mut self.way, Way::Ended) {
-            Way::Member(member) => Some(member),
+            Way::Member(member) => Some(Box::new(member)),
             other => {
                 self.way = other;
                 None

@@ -78,14 +78,14 @@ pub(super) enum Content {
     /// The last message of its operation.
     Last(String),
     /// From here on the writer takes the frames from the group.
-    Member(Box<Handover>),
+    Member(Handover),
     /// The writer gives the member back.
     Recall,
 }
 
 /// A member, and who waits for it to come back.
 pub(super) struct Handover {
-    member: Member,
+    member: Box<Member>,
     back: oneshot::Sender<Returned>,
 }
 
@@ -148,12 +148,12 @@ impl OperationOutbox {
     /// resolves.
     pub(super) fn hand_over<'a>(
         &'a self,
-        member: Member,
+        member: Box<Member>,
         mut recall: Pin<Box<impl Future<Output = ()> + Send + 'a>>,
     ) -> impl Future<Output = Returned> + Send + 'a {
         let (back, mut returned) = oneshot::channel();
         // On the heap while it lasts: this task waits here for days, and what it could hold elsewhere is part of it.
-        let put = self.put(Content::Member(Box::new(Handover { member, back }))).boxed();
+        let put = self.put(Content::Member(Handover { member, back })).boxed();
         async move {
             put.await;
             let came_back = tokio::select! {

@@ -562,7 +562,7 @@ impl Writer<'_> {
                 Some(text)
             }
             Content::Member(member) => {
-                self.handed.add(operation, *member);
+                self.handed.add(operation, member);
                 None
             }
             Content::Recall => {

@@ -49,17 +49,12 @@ async fn run<E: Endpoint>(
         return Ok(None);
     };
     let refused = loop {
-        // Bound first: what is matched on is kept as long as the match, and this one lasts for days.
-        let member = following.take_member();
-        let returned = match member {
-            Some(member) => Some(outbox.hand_over(member, Box::pin(following.callers_changed())).await),
-            None => None,
-        };
-        match returned {
-            Some(Returned::Behind(standing)) => following.go_on_from(standing),
-            Some(Returned::Refused(errors)) => break Some(errors),
-            Some(Returned::Ended) => break None,
-            None => {}
+        if let Some(member) = following.take_member() {
+            match outbox.hand_over(member, Box::pin(following.callers_changed())).await {
+                Returned::Behind(standing) => following.go_on_from(standing),
+                Returned::Refused(errors) => break Some(errors),
+                Returned::Ended => break None,
+            }
         }
         match Box::pin(following.next()).await? {
             Some(Item::Next(payload)) => Box::pin(outbox.next_of(&payload)).await,

@@ -106,10 +106,15 @@ impl Canonical {
                 Item::Field(field) => Some(&mut field.node.arguments),
                 _ => None,
             });
-            for (_, given) in of_root.flatten() {
-                given.node = written(std::mem::take(&mut given.node), &|name| {
-                    at_start(name).then(|| variables.get(name).cloned().unwrap_or_default())
-                });
+            for arguments in of_root {
+                for (_, given) in &mut *arguments {
+                    given.node = written(std::mem::take(&mut given.node), &|name| {
+                        at_start(name).then(|| variables.get(name).cloned().unwrap_or_default())
+                    });
+                }
+                // No position is as good as none at all, and takes less.
+                arguments.retain(|(name, given)| name.node != AFTER || given.node != Input::Null);
+                arguments.shrink_to_fit();
             }
             variables.retain(|name, _| !at_start(name));
             if variables.is_empty() {
