@@ -78,9 +78,12 @@ impl Weight {
 
 /// The streams of a desk, weighed. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct StreamBudget {
+pub struct StreamBudget(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
     limits: StreamLimits,
-    taken: Arc<Mutex<Taken>>,
+    taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
@@ -100,12 +103,12 @@ pub struct Reserved {
 impl StreamBudget {
     /// A budget of which nothing is taken.
     pub fn new(limits: StreamLimits) -> Self {
-        Self { limits, taken: Arc::default() }
+        Self(Arc::new(Budget { limits, taken: Mutex::default() }))
     }
 
     /// Takes what a stream needs; refused with `LIMIT` where that is more than is left.
     pub fn reserve(&self, principal: UserId, weight: Weight) -> Result<Reserved> {
-        let limits = &self.limits;
+        let limits = &self.0.limits;
         let mut taken = self.taken();
         let own = taken.by_principal.get(&principal).copied().unwrap_or_default();
         let all = taken.in_all;
@@ -129,7 +132,7 @@ impl StreamBudget {
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         // Nothing is called while it is held, so a poisoned count is a whole one.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

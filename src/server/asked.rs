@@ -50,7 +50,7 @@ pub(crate) enum Start {
 pub struct Words {
     canonical: Arc<Canonical>,
     /// Fields of inputs in the variables.
-    given: HashSet<Name>,
+    given: Box<[Name]>,
 }
 
 impl Words {
@@ -66,13 +66,13 @@ impl Words {
 
     /// Whether an argument, or a field of an input, of this name is given anywhere: in the document or in the variables.
     pub fn gives(&self, input: &str) -> bool {
-        self.canonical.named.inputs.contains(input) || self.given.contains(input)
+        self.canonical.named.inputs.contains(input) || self.given.iter().any(|given| given == input)
     }
 
     fn of(canonical: Arc<Canonical>, variables: &Variables) -> Self {
         let mut given = HashSet::new();
         variables.values().for_each(|value| gather(value, &mut given));
-        Self { canonical, given }
+        Self { canonical, given: given.into_iter().collect() }
     }
 }
 

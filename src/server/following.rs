@@ -58,7 +58,7 @@ pub(crate) struct Following<E: Endpoint> {
 enum Way {
     Start,
     Alone(Box<Alone>),
-    Member(Member),
+    Member(Box<Member>),
     /// It cannot go on, and its client is to come back.
     Broken,
     Ended,
@@ -185,7 +185,7 @@ impl<E: Endpoint> Following<E> {
     /// The member of a group that this is at present, for one who takes its frames from there directly.
     pub(crate) fn take_member(&mut self) -> Option<Box<Member>> {
         match std::mem::replace(&mut self.way, Way::Ended) {
-            Way::Member(member) => Some(Box::new(member)),
+            Way::Member(member) => Some(member),
             other => {
                 self.way = other;
                 None
@@ -308,7 +308,7 @@ impl<E: Endpoint> Following<E> {
             true => self.asked = member.asked().clone(),
             false => member.reads_places_of(self.asked.clone()),
         }
-        self.way = Way::Member(member);
+        self.way = Way::Member(Box::new(member));
     }
 
     /// Takes what the stream of its own says; tells what of it is for the client.
