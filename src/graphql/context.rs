@@ -123,7 +123,7 @@ impl Snapshot {
     }
 }
 
-/// The view of a request's queries: made for the first field that needs it, so that a stream has no room for what it never has.
+/// The view of a request's queries: made for the first field that needs it. On the heap, as a stream never needs a view.
 #[derive(Default)]
 struct RequestView(OnceLock<Box<View>>);
 

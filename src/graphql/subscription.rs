@@ -86,7 +86,7 @@ fn marked<T>(track: &Track, placed: Placed<T>) -> Placed<T> {
     placed
 }
 
-/// Whether a filter is shown anywhere: a stream that shows none need not hold what it would say.
+/// Whether the document selects a field `filter`. A stream whose document does not select it holds no echo of the filter.
 fn shows_filter(ctx: &Context<'_>) -> bool {
     ctx.data_opt::<Selected>().is_none_or(|selected| selected.selects("filter"))
 }

@@ -25,7 +25,8 @@ use crate::domain::queue::QueueRow;
 /// Changes that may wait for one feed. Beyond, it goes back to reading the log by its own cursor, ring or database.
 const WAITING_MAX: usize = 256;
 
-/// Something about a row that a filter may ask for, by which its feed is found. A stream holds as many as its filter names: three words each.
+/// Something about a row that a filter may ask for, by which its feed is found. A stream holds one key, of three
+/// machine words, for each value that its filter names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// This incident.

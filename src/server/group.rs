@@ -663,7 +663,7 @@ mod tests {
         let of =
             |number| state.at(number).map(|(number, frame)| (*number, frame.place.map(|place| place.position.offset)));
         assert_eq!(of(0), Some((0, Some(1))), "the live");
-        assert_eq!(of(1), Some((1_000, Some(1_000))), "one who has had nothing after the live is not left behind");
+        assert_eq!(of(1), Some((1_000, Some(1_000))), "a member that had only the live item is not left behind");
         assert_eq!(of(1_001), None);
         state.add(frame(Kind::Item, 1_001), &settings);
         state.add(frame(Kind::Heartbeat, 1_001), &settings);

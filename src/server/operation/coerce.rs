@@ -1,8 +1,8 @@
 //! The values of variables, as section 6.1.2 of the specification (September 2025) has them: of their types, defaults applied, one
 //! value for a list made a list, and those that are not given left out.
 //!
-//! One walk over the given text both judges and makes: what it makes is first a sketch, by which the request is refused or not,
-//! and then the values. Fields of inputs come out in the order of the schema, so that equal values are equal texts.
+//! One function walks the given text twice. The first walk makes sketches, from which the request is accepted or refused; the
+//! second walk makes the values. Fields of inputs come out in the order of the schema, so that equal values are equal texts.
 
 use std::borrow::Cow;
 
