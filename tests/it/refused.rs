@@ -29,8 +29,18 @@ fn kib(process: &Process, line: &str) -> usize {
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 
-/// Sends a request to a new server, which must refuse it with these words, and measures.
+/// Sends a request to a new server, which must refuse it with these words, and measures. Besides the request the process reads
+/// pages of its program, and looks at its database: of three servers the one counts that took the least.
 async fn refuse(database: &TestDatabase, query: &str, variables: Value, words: &str) {
+    let body = json!({ "query": query, "variables": variables }).to_string();
+    let mut least = usize::MAX;
+    for _ in 0..3 {
+        least = least.min(taken(database, &body, words).await);
+    }
+    assert!(least <= body.len() * TIMES_ITS_BODY, "{least} bytes for a body of {}", body.len());
+}
+
+async fn taken(database: &TestDatabase, body: &str, words: &str) -> usize {
     let server = Process::serve(&database.url).await;
     let client = reqwest::Client::new();
     let send = |body: String| {
@@ -40,15 +50,13 @@ async fn refuse(database: &TestDatabase, query: &str, variables: Value, words: &
     };
     // What a server takes for its first request at all is no part of this.
     send(json!({ "query": "{ version }" }).to_string()).await;
-    let body = json!({ "query": query, "variables": variables }).to_string();
-    let bytes = body.len();
     std::fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("one's own process");
     let before = kib(&server, "VmRSS:");
-    let answer = send(body).await;
+    let answer = send(body.to_owned()).await;
     let taken = kib(&server, "VmHWM:").saturating_sub(before) * 1024;
     assert!(answer.contains(words), "{answer}");
-    assert!(taken <= bytes * TIMES_ITS_BODY, "{taken} bytes for a body of {bytes}");
     server.kill();
+    taken
 }
 
 async fn a_batch_whose_last_alert_is_wrong_is_refused_without_a_tree(database: TestDatabase) {

@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::postgres;
+use super::watchdog::Running;
 
 /// Runs each named test twice: `each_database!(a_resolved_incident_keeps_its_note)` turns the
 /// `async fn a_resolved_incident_keeps_its_note(database: TestDatabase)` beside it into the tests
@@ -39,6 +40,8 @@ pub(crate) struct TestDatabase {
     /// What the desk is told to connect to: `sqlite:///…?mode=rwc` or `postgres://…`.
     pub(crate) url: String,
     _guard: Guard,
+    /// Until the database is dropped.
+    _running: Running,
 }
 
 /// What removes it.
@@ -60,13 +63,13 @@ impl TestDatabase {
                 (url.clone(), Guard::Database(url))
             }
         };
-        Self { kind, url, _guard: guard }
+        Self { kind, url, _guard: guard, _running: Running::begin() }
     }
 
     /// A database of a cluster that the test stops and starts.
     pub(crate) async fn in_cluster(cluster: &postgres::Cluster) -> Self {
         let url = cluster.fresh_database().await;
-        Self { kind: Kind::Postgres, url: url.clone(), _guard: Guard::Database(url) }
+        Self { kind: Kind::Postgres, url: url.clone(), _guard: Guard::Database(url), _running: Running::begin() }
     }
 
     /// A database that is there already, reached in another way; whoever made it removes it.
@@ -76,7 +79,7 @@ impl TestDatabase {
 
     /// The same of a kind.
     pub(crate) fn reached_at(kind: Kind, url: String) -> Self {
-        Self { kind, url, _guard: Guard::Nothing }
+        Self { kind, url, _guard: Guard::Nothing, _running: Running::begin() }
     }
 
     /// A connection of one's own, for what a test asks in SQL or does behind the desk's back.

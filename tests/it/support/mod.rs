@@ -16,4 +16,5 @@ pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod triage;
 pub(crate) mod waiting;
+pub(crate) mod watchdog;
 pub(crate) mod wire;
