@@ -5,7 +5,6 @@
 //! error says which. Counting costs a part of what resolving does, so a document whose answer is known to be small
 //! ([`is_small`]) is weighed when it is done.
 
-use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -412,8 +411,7 @@ pub fn read(request: &mut Request) -> (OperationType, bool) {
     };
     let (operation, mut small) = (chosen.map_or(OperationType::Query, |operation| operation.ty), is_small(document));
     // A stream's document is beside it.
-    let selected = request.data.get(&TypeId::of::<Selected>()).and_then(|data| data.downcast_ref::<Selected>());
-    small &= selected.is_none_or(|selected| is_small(&selected.0));
+    small &= Selected::of(request).is_none_or(|selected| is_small(selected.document()));
     (operation, !small)
 }
 

@@ -17,6 +17,7 @@ mod connection;
 mod context;
 mod correlation;
 pub mod error;
+mod event;
 mod filter;
 mod incident;
 mod input;
@@ -43,14 +44,21 @@ mod tag;
 mod view;
 
 use std::ops::Deref;
+use std::sync::Arc;
 
-use async_graphql::{InputType, Pos, SDLExportOptions, ValidationMode, Value};
+use async_graphql::{
+    EmptyMutation, EmptySubscription, InputType, Pos, Request, Response, SDLExportOptions, ValidationMode, Value,
+};
+use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::domain::Instant;
 use crate::realtime::budget::StreamBudget;
 use crate::realtime::feed::Source;
+
+use budget::Budget;
+use event::EventSchema;
 
 pub use context::{Limits, Viewer, admit_request};
 pub use mutation::Mutation;
@@ -64,17 +72,27 @@ pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 /// own net below it.
 const RECURSION_MAX: usize = 32;
 
-/// The desk's schema, twice: once counting what it resolves, for answers that may be large, and once not.
+/// The desk's schema and that of the events of its streams, each of them twice: once counting what it resolves, for answers
+/// that may be large, and once not.
 #[derive(Clone)]
 pub struct Api {
     plain: Schema,
     counting: Schema,
+    plain_events: EventSchema,
+    counting_events: EventSchema,
 }
 
 impl Api {
     /// The schema that counts, or the one that does not.
     pub fn counting(&self, counts: bool) -> &Schema {
         if counts { &self.counting } else { &self.plain }
+    }
+
+    /// Executes a subscription, each of whose items has a budget; `counts` as above.
+    pub fn execute_stream(&self, request: Request, budget: Arc<Budget>, counts: bool) -> BoxStream<'static, Response> {
+        let events = if counts { &self.counting_events } else { &self.plain_events };
+        let create = |request| self.counting(counts).execute_stream(request);
+        event::execute(request, create, events.clone(), budget)
     }
 }
 
@@ -102,8 +120,20 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
             // What comes here is a canonical operation, validated before.
             .validation_mode(ValidationMode::Fast)
     };
-    let plain = build(app.clone(), source.clone()).finish();
-    Api { plain, counting: build(app, source).extension(budget::Counting).finish() }
+    let events = || {
+        async_graphql::Schema::build(event::Events, EmptyMutation, EmptySubscription)
+            // Fragments ask for them.
+            .register_output_type::<queue::QueueFields>()
+            .register_output_type::<query::Node>()
+            .limit_recursive_depth(RECURSION_MAX)
+            .validation_mode(ValidationMode::Fast)
+    };
+    Api {
+        plain: build(app.clone(), source.clone()).finish(),
+        counting: build(app, source).extension(budget::Counting).finish(),
+        plain_events: events().finish(),
+        counting_events: events().extension(budget::Counting).finish(),
+    }
 }
 
 /// The schema as text, sorted: what `schema.graphql` holds.

@@ -1,30 +1,95 @@
 //! What streams select of their items, held once for all streams of one operation. The library copies the document that it
-//! is given, for as long as the stream is there: a kilobyte for every few fields. So it is given the root field without its
-//! selection, and each item is resolved by the shared one.
+//! is given: a kilobyte for every few fields. So it is given the root field without its selection, and each item is resolved
+//! by the shared one.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, Field, Selection, SelectionSet};
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
+    VariableDefinition,
+};
 use async_graphql::registry::Registry;
-use async_graphql::{ContextSelectionSet, OutputType, Positioned, ServerResult, Value};
+use async_graphql::{ContextSelectionSet, Name, OutputType, Pos, Positioned, Request, ServerResult, Value, Variables};
 
-/// The whole document of a stream. It travels in the data of its request.
-pub struct Selected(pub Arc<ExecutableDocument>);
+/// The whole document of a stream. It travels in the data of its requests.
+#[derive(Clone)]
+pub struct Selected {
+    document: Arc<ExecutableDocument>,
+    /// The variables that the selection of the root field reads. Most streams have none of them.
+    variables: Box<[(Name, Value)]>,
+}
 
 impl Selected {
-    /// What is selected of the root field.
-    pub fn of_root(&self) -> Option<&Positioned<SelectionSet>> {
-        let DocumentOperations::Single(operation) = &self.0.operations else { return None };
-        operation.node.selection_set.node.items.iter().find_map(|item| match &item.node {
-            Selection::Field(field) => Some(&field.node.selection_set),
+    /// The document, and the variables that the selection of its root field reads.
+    pub fn new(document: Arc<ExecutableDocument>, variables: impl Iterator<Item = (Name, Value)>) -> Self {
+        Self { document, variables: variables.collect() }
+    }
+
+    /// That of a request.
+    pub fn of(request: &Request) -> Option<&Self> {
+        request.data.get(&TypeId::of::<Self>())?.downcast_ref()
+    }
+
+    /// The document.
+    pub fn document(&self) -> &ExecutableDocument {
+        &self.document
+    }
+
+    fn operation(&self) -> Option<&OperationDefinition> {
+        match &self.document.operations {
+            DocumentOperations::Single(operation) => Some(&operation.node),
+            DocumentOperations::Multiple(_) => None,
+        }
+    }
+
+    fn root(&self) -> Option<&Positioned<Field>> {
+        self.operation()?.selection_set.node.items.iter().find_map(|item| match &item.node {
+            Selection::Field(field) => Some(field),
             Selection::InlineFragment(_) | Selection::FragmentSpread(_) => None,
         })
+    }
+
+    /// What is selected of the root field.
+    pub fn of_root(&self) -> Option<&Positioned<SelectionSet>> {
+        Some(&self.root()?.node.selection_set)
     }
 
     /// Whether a field of this name is asked of any item.
     pub fn selects(&self, field: &str) -> bool {
         self.of_root().is_some_and(|selected| selects(&selected.node, field))
+    }
+
+    /// The request that executes one event: a query of the root field, without its arguments and without its selection.
+    pub fn of_an_event(&self) -> Request {
+        let root = self.root().map(|root| {
+            let field = Field {
+                alias: root.node.alias.clone(),
+                name: root.node.name.clone(),
+                arguments: Vec::new(),
+                directives: Vec::new(),
+                selection_set: Positioned::default(),
+            };
+            Positioned::new(Selection::Field(Positioned::new(field, root.pos)), root.pos)
+        });
+        let given =
+            |it: &&Positioned<VariableDefinition>| self.variables.iter().any(|(name, _)| *name == it.node.name.node);
+        let definitions = self.operation().into_iter().flat_map(|operation| &operation.variable_definitions);
+        let query = OperationDefinition {
+            ty: OperationType::Query,
+            variable_definitions: definitions.filter(given).cloned().collect(),
+            directives: Vec::new(),
+            selection_set: Positioned::new(SelectionSet { items: root.into_iter().collect() }, Pos::default()),
+        };
+        let mut variables = Variables::default();
+        variables.extend(self.variables.iter().cloned());
+        let mut request = Request::new(String::new()).variables(variables);
+        request.set_parsed_query(ExecutableDocument {
+            operations: DocumentOperations::Single(Positioned::new(query, Pos::default())),
+            fragments: self.document.fragments.clone(),
+        });
+        request.data(self.clone())
     }
 }
 
@@ -36,18 +101,10 @@ fn selects(set: &SelectionSet, name: &str) -> bool {
     })
 }
 
-/// An item of a stream, on the heap: the library keeps room for several, as long as the stream is there. In the schema it is the
-/// item itself.
-pub struct Shown<T>(Box<T>);
+/// An item of a stream, of which is resolved what its [`Selected`] says. In the schema it is the item itself.
+pub struct AsSelected<T>(pub T);
 
-impl<T> Shown<T> {
-    /// This item.
-    pub fn of(item: T) -> Self {
-        Self(Box::new(item))
-    }
-}
-
-impl<T: OutputType> OutputType for Shown<T> {
+impl<T: OutputType> OutputType for AsSelected<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
     }
@@ -65,10 +122,9 @@ impl<T: OutputType> OutputType for Shown<T> {
     }
 
     async fn resolve(&self, ctx: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
-        // On the heap while it lasts: mostly a stream waits.
         match ctx.data_opt::<Selected>().and_then(Selected::of_root) {
-            Some(selected) => Box::pin(self.0.resolve(&ctx.with_selection_set(selected), field)).await,
-            None => Box::pin(self.0.resolve(ctx, field)).await,
+            Some(selected) => self.0.resolve(&ctx.with_selection_set(selected), field).await,
+            None => self.0.resolve(ctx, field).await,
         }
     }
 }

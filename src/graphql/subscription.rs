@@ -1,18 +1,18 @@
 //! What one can follow: from any position on, exactly, through any disconnect, restart or second node.
 
 use async_graphql::{Context, ID, Subscription as Subscribe};
-use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 
 use super::activity::{ActivityInput, ActivityItem};
 use super::bulk::{BulkJob, bulk_job_id};
 use super::context::{View, Viewer, app, limits, viewer};
+use super::event::{HandedOver, hand_over};
 use super::filter::IncidentFilterInput;
 use super::input::incident_id;
 use super::packed::Packed;
 use super::queue::QueueItem;
 use super::searches::Searches;
-use super::selected::{Selected, Shown};
+use super::selected::Selected;
 use super::summary::{QueueSummary, window};
 use crate::domain::account::Role;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
@@ -27,9 +27,6 @@ use crate::realtime::track::{Kind, Place, Track};
 
 /// The root of all subscriptions.
 pub struct Subscription;
-
-/// A stream on the heap, and each item of it: the library would keep room for both several times, as long as the stream is.
-type Followed<T> = BoxStream<'static, async_graphql::Result<Shown<T>>>;
 
 fn read_position(after: Option<String>) -> Result<Option<Position>> {
     let read = |text: String| Position::parse(&text).ok_or_else(|| Error::invalid("after", "this is not a position"));
@@ -121,7 +118,7 @@ impl Subscription {
             Packed<IncidentFilterInput>,
         >,
         #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
-    ) -> Result<Followed<QueueItem>> {
+    ) -> Result<HandedOver<QueueItem>> {
         let actor = viewer(ctx)?.clone();
         let filter = match filter {
             Some(Packed(filter)) => filter.read()?,
@@ -133,9 +130,8 @@ impl Subscription {
         let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
         let track = track(ctx);
         let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track.clone());
-        Ok(holding(reserved, events)
-            .map(move |event| Ok(Shown::of(QueueItem::new(marked(&track, event?), echo.as_deref()))))
-            .boxed())
+        let items = move |event: Result<_>| Ok(QueueItem::new(marked(&track, event?), echo.as_deref()));
+        hand_over(ctx, holding(reserved, events).map(items))
     }
 
     /// Follows the numbers of a wall: the state now, then the newest state whenever a number changed, at most 4 a second, and
@@ -153,7 +149,7 @@ impl Subscription {
             Where none is given it is the last midnight in UTC, and moves on within 10 seconds of the next one."
         )]
         since: Option<Instant>,
-    ) -> Result<Followed<QueueSummary>> {
+    ) -> Result<HandedOver<QueueSummary>> {
         let actor = viewer(ctx)?.as_ref().clone();
         let filter = filter.map(|Packed(filter)| filter.read()).transpose()?.unwrap_or_default();
         Searches::default().look_for(&filter)?;
@@ -166,13 +162,12 @@ impl Subscription {
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
         let track = track(ctx);
         let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked, track.clone());
-        Ok(holding(reserved, states)
-            .map(move |state| {
-                let (position, summary) = state?;
-                track.mark(Place { position, kind: Kind::State });
-                Ok(Shown::of(QueueSummary::new(position, summary, &filter, &echo)))
-            })
-            .boxed())
+        let items = move |state: Result<_>| {
+            let (position, summary) = state?;
+            track.mark(Place { position, kind: Kind::State });
+            Ok(QueueSummary::new(position, summary, &filter, &echo))
+        };
+        hand_over(ctx, holding(reserved, states).map(items))
     }
 
     /// Follows a bulk job: as it stands, then as it goes on, at most 4 times a second, and its end, which is the last item.
@@ -180,19 +175,18 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The job, by global id.")] id: ID,
-    ) -> Result<Followed<BulkJob>> {
+    ) -> Result<HandedOver<BulkJob>> {
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         let id = bulk_job_id("id", &id)?;
         let found = app.store.read().await?.bulk_job(id).await?;
         found.ok_or_else(|| Error::not_found("bulk job", id).at("id"))?;
         let reserved = reserve(ctx, Weight::plain)?;
         let states = app.follow_bulk(id);
-        Ok(holding(reserved, states)
-            .map(move |job| {
-                let view = View::new(app.clone(), viewer.clone(), limits);
-                Ok(Shown::of(BulkJob { view, job: job? }))
-            })
-            .boxed())
+        let items = move |job: Result<_>| {
+            let view = View::new(app.clone(), viewer.clone(), limits);
+            Ok(BulkJob { view, job: job? })
+        };
+        hand_over(ctx, holding(reserved, states).map(items))
     }
 
     /// Follows the log itself: the changes of one incident, or of all and of the alerts that none holds, with their entries.
@@ -203,7 +197,7 @@ impl Subscription {
         #[graphql(desc = "Of this incident, by global id; the log of the whole desk where none is given.")] incident_id: Option<ID>,
         #[graphql(desc = "Which changes; all where none is given.")] filter: Option<Packed<ActivityInput>>,
         #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
-    ) -> Result<Followed<ActivityItem>> {
+    ) -> Result<HandedOver<ActivityItem>> {
         let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         if let Some(id) = incident {
@@ -214,11 +208,10 @@ impl Subscription {
         let reserved = reserve(ctx, Weight::plain)?;
         let track = track(ctx);
         let events = feed::activity(source(ctx)?, viewer.clone(), scope, read_position(after)?, track.clone());
-        Ok(holding(reserved, events)
-            .map(move |event| {
-                let view = View::new(app.clone(), viewer.clone(), limits);
-                Ok(Shown::of(ActivityItem::new(marked(&track, event?), view)))
-            })
-            .boxed())
+        let items = move |event: Result<_>| {
+            let view = View::new(app.clone(), viewer.clone(), limits);
+            Ok(ActivityItem::new(marked(&track, event?), view))
+        };
+        hand_over(ctx, holding(reserved, events).map(items))
     }
 }

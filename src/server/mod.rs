@@ -49,7 +49,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::BoxStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -142,8 +142,7 @@ impl Endpoint for Desk {
         let mut app = self.app.clone();
         app.store = app.store.behind(gate);
         let (request, budget, counts) = self.weighed(request.data(app));
-        let responses = self.schema.counting(counts).execute_stream(admit_request(request));
-        Box::pin(responses.map(move |response| budget.settle(response)))
+        self.schema.execute_stream(request, budget, counts)
     }
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {

@@ -44,8 +44,8 @@ pub(super) fn document(
     }
 }
 
-/// The same document with these variables alone, of whose root fields nothing is selected.
-pub(super) fn without_selections(document: &ExecutableDocument, keeps: impl Fn(&Name) -> bool) -> ExecutableDocument {
+/// The same document, of whose root fields nothing is selected.
+pub(super) fn without_selections(document: &ExecutableDocument) -> ExecutableDocument {
     let bare = |item: &Positioned<Item>| match &item.node {
         Item::Field(field) => {
             let asked = Asked {
@@ -65,11 +65,7 @@ pub(super) fn without_selections(document: &ExecutableDocument, keeps: impl Fn(&
             let items = selection_set.node.items.iter().map(bare).collect();
             let bare = OperationDefinition {
                 ty: *ty,
-                variable_definitions: variable_definitions
-                    .iter()
-                    .filter(|it| keeps(&it.node.name.node))
-                    .cloned()
-                    .collect(),
+                variable_definitions: variable_definitions.clone(),
                 directives: directives.clone(),
                 selection_set: Positioned::new(SelectionSet { items }, selection_set.pos),
             };

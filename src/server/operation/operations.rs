@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::RandomState;
 use async_graphql::{
     Name, Pos, Request, ServerError, Value, Variables,
-    parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationType, Selection as Item, Type},
+    parser::types::{BaseType, ExecutableDocument, OperationType, Type},
 };
 use async_graphql_value::Value as Input;
 use moka::sync::Cache;
@@ -95,36 +95,15 @@ impl Canonical {
         &self.starting
     }
 
-    /// The request that starts a subscription. What only its root field asks for is written where it is asked for: a map of
-    /// one variable takes a kilobyte as long as the stream is there. What it selects is beside it, shared ([`Selected`]).
-    pub(in crate::server) fn starting_with(&self, mut variables: Variables) -> Request {
-        let at_start = |name: &Name| self.starting.contains(name) || name == POSITION;
-        let mut document = lower::without_selections(&self.document, |name| !at_start(name));
-        if let DocumentOperations::Single(operation) = &mut document.operations {
-            let operation = &mut operation.node;
-            let of_root = operation.selection_set.node.items.iter_mut().filter_map(|item| match &mut item.node {
-                Item::Field(field) => Some(&mut field.node.arguments),
-                _ => None,
-            });
-            for arguments in of_root {
-                for (_, given) in &mut *arguments {
-                    given.node = written(std::mem::take(&mut given.node), &|name| {
-                        at_start(name).then(|| variables.get(name).cloned().unwrap_or_default())
-                    });
-                }
-                // No position is as good as none at all, and takes less.
-                arguments.retain(|(name, given)| name.node != AFTER || given.node != Input::Null);
-                arguments.shrink_to_fit();
-            }
-            variables.retain(|name, _| !at_start(name));
-            if variables.is_empty() {
-                // An emptied map keeps its room.
-                variables = Variables::default();
-            }
-        }
+    /// The request that starts a subscription. Its document holds the root field alone. What is selected of the items is
+    /// beside it, shared ([`Selected`]): the library would copy that.
+    pub(in crate::server) fn starting_with(&self, variables: Variables) -> Request {
+        let of_items = variables.iter().filter(|(name, _)| !self.starting.contains(name) && *name != POSITION);
+        let of_items = of_items.map(|(name, value)| (name.clone(), value.clone()));
+        let selected = Selected::new(self.document.clone(), of_items);
         let mut request = Request::new(String::new()).variables(variables);
-        request.set_parsed_query(document);
-        request.data(Selected(self.document.clone()))
+        request.set_parsed_query(lower::without_selections(&self.document));
+        request.data(selected)
     }
 
     /// Where the client's text asks for the field at the end of a path.
@@ -331,21 +310,6 @@ fn of_start(mut root: Arc<Selection>, uses: &[(Name, usize)]) -> (Arc<Selection>
     }
     let only_there = |(name, all): &&(Name, usize)| of_root.iter().filter(|used| *used == name).count() == *all;
     (root, uses.iter().filter(only_there).map(|(name, _)| name.clone()).collect())
-}
-
-/// The value with those variables written out that have one.
-fn written(given: Input, value: &impl Fn(&Name) -> Option<Value>) -> Input {
-    match given {
-        Input::Variable(name) => match value(&name) {
-            Some(value) => value.into_value(),
-            None => Input::Variable(name),
-        },
-        Input::List(items) => Input::List(items.into_iter().map(|item| written(item, value)).collect()),
-        Input::Object(fields) => {
-            Input::Object(fields.into_iter().map(|(name, item)| (name, written(item, value))).collect())
-        }
-        other => other,
-    }
 }
 
 fn gather_variables(given: &Input, names: &mut Vec<Name>) {

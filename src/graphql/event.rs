@@ -1,0 +1,182 @@
+//! The execution of a subscription, in the two steps of the specification (September 2025, 6.2.3): the root field creates a
+//! source stream, and each event of the source stream is executed by itself.
+//!
+//! Between two events a stream holds its source stream and little else. The stream of the library would hold six kilobytes
+//! more, for as long as the client listens: so the library creates the source stream, and executes each event as the query
+//! of a schema whose root is that event.
+
+use std::any::Any;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as Task, Poll, ready};
+
+use async_graphql::{Context, EmptyMutation, EmptySubscription, Object, OutputType, Request, Response};
+use futures_util::future::{self, BoxFuture};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+
+use super::activity::ActivityItem;
+use super::budget::Budget;
+use super::bulk::BulkJob;
+use super::error::server_error;
+use super::queue::QueueItem;
+use super::selected::{AsSelected, Selected};
+use super::summary::QueueSummary;
+use crate::domain::{Error, Result};
+
+/// An item of the type that the root field has.
+type Event = Box<dyn Any + Send>;
+
+/// The events of one subscription.
+type SourceStream = BoxStream<'static, Result<Event>>;
+
+/// The schema in which events are executed.
+pub type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscription>;
+
+/// The stream of a root field, as the library sees it: it has the type of the items, and it is over at once, because the
+/// source stream was handed over.
+pub type HandedOver<T> = stream::Empty<async_graphql::Result<T>>;
+
+/// Where a root field leaves its source stream. It travels in the data of the request.
+#[derive(Clone, Default)]
+struct Created(Arc<Mutex<Option<SourceStream>>>);
+
+/// Hands over the source stream of a root field.
+pub fn hand_over<T>(ctx: &Context<'_>, events: impl Stream<Item = Result<T>> + Send + 'static) -> Result<HandedOver<T>>
+where
+    T: OutputType + 'static,
+{
+    let created = ctx.data::<Created>().map_err(missing)?;
+    let source = events.map(|event| event.map(|event| Box::new(event) as Event)).boxed();
+    *created.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    Ok(stream::empty())
+}
+
+fn missing(error: async_graphql::Error) -> Error {
+    Error::fault("finding the stream of a request", error.message)
+}
+
+/// The event that a request executes, until its root field takes it. It travels in the data of the request.
+struct Occurred(Mutex<Option<Result<Event>>>);
+
+fn occurred<T: OutputType + 'static>(ctx: &Context<'_>) -> Result<AsSelected<T>> {
+    let occurred = ctx.data::<Occurred>().map_err(missing)?;
+    let event = occurred.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let unknown = || Error::fault("executing an event", "the root field has another type");
+    Ok(AsSelected(*event.ok_or_else(unknown)??.downcast::<T>().map_err(|_| unknown())?))
+}
+
+/// The root of the schema in which events are executed: the fields of `Subscription`, without their arguments.
+pub struct Events;
+
+#[Object(name = "Subscription")]
+impl Events {
+    async fn incident_queue(&self, ctx: &Context<'_>) -> Result<AsSelected<QueueItem>> {
+        occurred(ctx)
+    }
+
+    async fn queue_summary(&self, ctx: &Context<'_>) -> Result<AsSelected<QueueSummary>> {
+        occurred(ctx)
+    }
+
+    async fn bulk_progress(&self, ctx: &Context<'_>) -> Result<AsSelected<BulkJob>> {
+        occurred(ctx)
+    }
+
+    async fn activity_log(&self, ctx: &Context<'_>) -> Result<AsSelected<ActivityItem>> {
+        occurred(ctx)
+    }
+}
+
+/// The responses of a subscription.
+struct Execution {
+    events: EventSchema,
+    selected: Selected,
+    budget: Arc<Budget>,
+    state: State,
+}
+
+enum State {
+    /// The root field creates the source stream, or is refused.
+    Creating(BoxStream<'static, Response>, Created),
+    /// The next event has not happened yet.
+    Waiting(SourceStream),
+    /// An event is executed.
+    Executing(BoxFuture<'static, Response>, SourceStream),
+    /// There is no further event.
+    Over,
+}
+
+/// Executes a subscription. `create` executes its root field in the desk's schema; `events` is the schema of its events.
+/// The data of the request hold what the subscription [selects](Selected). Each response is settled by the budget.
+pub fn execute(
+    request: Request,
+    create: impl FnOnce(Request) -> BoxStream<'static, Response>,
+    events: EventSchema,
+    budget: Arc<Budget>,
+) -> BoxStream<'static, Response> {
+    let Some(selected) = Selected::of(&request).cloned() else {
+        let fault = server_error(Error::fault("executing a subscription", "nothing says what it selects"));
+        return stream::once(future::ready(Response::from_errors(vec![fault]))).boxed();
+    };
+    let created = Created::default();
+    let creating = create(request.data(created.clone()));
+    Execution { events, selected, budget, state: State::Creating(creating, created) }.boxed()
+}
+
+impl Execution {
+    fn begin(&self, event: Result<Event>) -> BoxFuture<'static, Response> {
+        let request = self.selected.of_an_event().data(Occurred(Mutex::new(Some(event)))).data(self.budget.clone());
+        let events = self.events.clone();
+        Box::pin(async move { events.execute(request).await })
+    }
+}
+
+impl Stream for Execution {
+    type Item = Response;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Response>> {
+        loop {
+            self.state = match &mut self.state {
+                State::Creating(responses, created) => match ready!(responses.as_mut().poll_next(task)) {
+                    Some(response) => return Poll::Ready(Some(self.budget.settle(response))),
+                    None => match created.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                        Some(source) => State::Waiting(source),
+                        None => State::Over,
+                    },
+                },
+                State::Waiting(source) => match ready!(source.as_mut().poll_next(task)) {
+                    Some(event) => {
+                        let executing = self.begin(event);
+                        self.state.executing(executing)
+                    }
+                    None => State::Over,
+                },
+                State::Executing(response, _) => {
+                    let response = ready!(response.as_mut().poll(task));
+                    self.state = self.state.executed();
+                    return Poll::Ready(Some(self.budget.settle(response)));
+                }
+                State::Over => return Poll::Ready(None),
+            };
+        }
+    }
+}
+
+impl State {
+    /// The state of a stream that waited, now that it executes an event.
+    fn executing(&mut self, response: BoxFuture<'static, Response>) -> Self {
+        match mem::replace(self, Self::Over) {
+            Self::Waiting(source) => Self::Executing(response, source),
+            other => other,
+        }
+    }
+
+    /// The state of a stream whose event was executed.
+    fn executed(&mut self) -> Self {
+        match mem::replace(self, Self::Over) {
+            Self::Executing(_, source) => Self::Waiting(source),
+            other => other,
+        }
+    }
+}
