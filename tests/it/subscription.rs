@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::database::{Kind, TestDatabase, each_database};
-use crate::support::desk::{Options, TestDesk};
+use crate::support::desk::{Following, Options, TestDesk};
+use crate::support::socket::Frame;
 use crate::support::stream::{QUEUE, offset, present, read_to, replay, short};
+use crate::support::triage::report;
 
 each_database!(
     an_assignment_arrives_as_an_update,
@@ -15,6 +17,7 @@ each_database!(
     a_moved_alert_moves_both_incidents_in_an_entity_queue,
     a_text_filter_reads_long_titles,
     the_activity_log_is_followed_whole_or_by_incident,
+    an_item_is_executed_under_its_alias_with_variables_and_interfaces,
 );
 
 async fn an_assignment_arrives_as_an_update(database: TestDatabase) {
@@ -258,4 +261,38 @@ async fn the_activity_log_is_followed_whole_or_by_incident(database: TestDatabas
     let mut below = desk.follow(LOG, json!({ "after": start })).await.items_until("Live").await;
     below.pop();
     assert_eq!(below, all, "the log has no floor: every change of its epoch stays");
+}
+
+async fn an_item_is_executed_under_its_alias_with_variables_and_interfaces(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("Two of three alerts").await;
+    let alerts = ["a", "b", "c"].map(|key| report(key, json!({})));
+    // `$of` is read by the root field and by each item, `$many` by the items alone.
+    let query = "subscription($of: ID, $many: Int) { told: activityLog(incidentId: $of) { kind: __typename ... on ActivityChange { change {
+        incident { ... on Node { same: id } alerts(first: $many) { totalCount nodes { ... on Node { id } } } } } } } }";
+    let mut log = desk.follow(query, json!({ "of": id, "many": 2 })).await;
+    assert_eq!(log.item().await, json!({ "kind": "Live" }));
+    desk.ingest(alerts.to_vec(), json!({ "incident": id })).await;
+    let item = log.item().await;
+    let incident = &item["change"]["incident"];
+    assert_eq!((&item["kind"], &incident["same"]), (&json!("ActivityChange"), &json!(id)), "{item}");
+    assert_eq!(incident["alerts"]["totalCount"], 3, "{item}");
+    let ids: Vec<&str> =
+        incident["alerts"]["nodes"].as_array().expect("nodes").iter().filter_map(|it| it["id"].as_str()).collect();
+    assert_eq!(ids.len(), 2, "as many as the variable says: {item}");
+    assert!(ids.iter().all(|id| id.starts_with("alert:")), "{item}");
+    let frame = desk.follow(query, json!({ "of": id, "many": -1 })).await;
+    refused_at_an_item(&desk, frame, &id).await;
+}
+
+/// The error of an item has the path of the item, and the stream goes on.
+async fn refused_at_an_item(desk: &TestDesk, mut log: Following, id: &Value) {
+    assert_eq!(log.item().await, json!({ "kind": "Live" }));
+    for title in ["Again", "And again"] {
+        desk.act("renameIncident", json!({ "incidentId": id, "title": title })).await;
+        let Frame::Json(item) = log.frame().await else { panic!("the stream goes on") };
+        let error = &item["payload"]["errors"][0];
+        assert_eq!(error["path"], json!(["told", "change", "incident", "alerts"]), "{item}");
+        assert_eq!(error["extensions"]["code"], "INVALID", "{item}");
+    }
 }
