@@ -19,7 +19,7 @@ use crate::support::desk::TestDesk;
 use crate::support::dice::Dice;
 use crate::support::proxy::{Break, Proxy};
 use crate::support::triage::{laid_over, report};
-use crate::support::waiting::{PATIENCE, a_moment};
+use crate::support::waiting::{LONG_PATIENCE, PATIENCE, a_moment};
 
 /// Whether every place is tried; else one in so many.
 fn stride(sampled: usize) -> usize {
@@ -427,7 +427,7 @@ async fn uploads(trial: &mut Trial) {
     let announce = "mutation($input: CreateAttachmentInput!) { createAttachment(input: $input) {
         uploadUrl attachment { url } } }";
     let image: Vec<u8> = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".iter().copied().chain([7; 1_984]).collect();
-    let http = reqwest::Client::new();
+    let http = reqwest::Client::builder().timeout(LONG_PATIENCE).build().expect("a client");
     let mut place = 1 + trial.dice.below(trial.stride);
     loop {
         let name = format!("{place}.png");

@@ -286,7 +286,7 @@ async fn an_item_is_executed_under_its_alias_with_variables_and_interfaces(datab
 }
 
 /// The error of an item has the path of the item, and the stream goes on.
-async fn refused_at_an_item(desk: &TestDesk, mut log: Following, id: &Value) {
+async fn refused_at_an_item(desk: &TestDesk, mut log: Following, id: &str) {
     assert_eq!(log.item().await, json!({ "kind": "Live" }));
     for title in ["Again", "And again"] {
         desk.act("renameIncident", json!({ "incidentId": id, "title": title })).await;

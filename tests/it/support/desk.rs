@@ -129,7 +129,7 @@ impl TestDesk {
             clock: options.clock,
             url,
             attachments,
-            http: reqwest::Client::new(),
+            http: reqwest::Client::builder().timeout(LONG_PATIENCE).build().expect("a client"),
             stop,
             tasks: vec![relay, jobs, server],
         }
@@ -210,7 +210,8 @@ impl TestDesk {
 
     /// Where the log ends.
     pub(crate) async fn log_end(&self) -> u64 {
-        self.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset
+        let read = async { self.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset };
+        timeout(LONG_PATIENCE, read).await.expect("the end of the log, in time")
     }
 
     /// Opens a socket as an account and follows one subscription on it.
