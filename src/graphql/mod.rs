@@ -120,11 +120,9 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
             // What comes here is a canonical operation, validated before.
             .validation_mode(ValidationMode::Fast)
     };
+    // Without the interfaces that no event holds: a canonical operation asks for the types of objects alone.
     let events = || {
         async_graphql::Schema::build(event::Events, EmptyMutation, EmptySubscription)
-            // Fragments ask for them.
-            .register_output_type::<queue::QueueFields>()
-            .register_output_type::<query::Node>()
             .limit_recursive_depth(RECURSION_MAX)
             .validation_mode(ValidationMode::Fast)
     };
