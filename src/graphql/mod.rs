@@ -21,6 +21,7 @@ mod event;
 mod filter;
 mod incident;
 mod input;
+mod loaders;
 mod markdown;
 mod merge;
 mod mutation;

@@ -3,8 +3,9 @@
 use async_graphql::SimpleObject;
 use futures_util::future::try_join_all;
 
-use super::context::{Similar, View};
+use super::context::View;
 use super::incident::Incident;
+use super::loaders::Similar;
 use crate::domain::entity::{EntityKind, Verdict};
 use crate::domain::{Error, IncidentId, Result};
 use crate::storage::SharedEntity as Shared;

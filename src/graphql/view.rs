@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::account::User;
 use super::call::{Call, given, said};
 use super::connection::{PageArgs, read_id};
-use super::context::{View, VisitOf};
+use super::context::View;
 use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::IncidentConnection;
+use super::loaders::VisitOf;
 use super::searches::Search;
 use crate::app::idempotency::Did;
 use crate::domain::filter::{
