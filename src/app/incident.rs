@@ -139,19 +139,20 @@ impl App {
     /// Applies any of the actions on one incident together, all or nothing, as one change.
     pub async fn update_incident(&self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Outcome> {
         command.require(Role::Responder, "triage an incident")?;
-        self.change_incident(command, |tx| {
-            let (edit, command) = (edit.clone(), command.clone());
+        let edit = &edit;
+        self.change_incident(command, move |tx| {
+            let command = command.clone();
             Box::pin(async move {
-                let mut linked = lock(&tx, &edit, Some(id)).await?;
+                let mut linked = lock(&tx, edit, Some(id)).await?;
                 let incident = linked
                     .holders
                     .remove(&id)
                     .filter(|incident| incident.deleted_at.is_none())
                     .ok_or_else(|| Error::not_found("incident", id))?;
                 let work = Work { tx: &tx, app: self, command: &command };
-                work.expect(&incident, &edit).await?;
+                work.expect(&incident, edit).await?;
                 let before = incident.clone();
-                work.write(Some(before), incident, edit, linked, None).await
+                work.write(Some(before), incident, edit.clone(), linked, None).await
             })
         })
         .await

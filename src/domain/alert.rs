@@ -142,7 +142,7 @@ impl Report {
             provider: name("provider", &self.provider)?,
             provider_alert_id: name("providerAlertId", &self.provider_alert_id)?,
             product: self.product.as_deref().map(|text| name("product", text)).transpose()?,
-            title: title::parse("title", &self.title)?,
+            title: title::parse("title", self.title)?,
             category: self.category.as_deref().map(|text| name("category", text)).transpose()?,
             techniques: self.techniques.iter().map(|text| name("techniques", text)).collect::<Result<_>>()?,
             entities: distinct(self.entities),

@@ -16,13 +16,15 @@ const KEY_CHARS: usize = 256;
 const KEY_FOLDED_CHARS_MAX: usize = 512;
 
 /// Reads a title: required, of any length, spaces trimmed, blank refused (Microsoft, "Create your own incidents", step 4).
-pub fn parse(path: &str, text: &str) -> Result<String> {
-    refuse_nul(path, text)?;
-    let trimmed = text.trim();
-    if is_blank(trimmed) {
+pub fn parse(path: &str, mut text: String) -> Result<String> {
+    refuse_nul(path, &text)?;
+    if is_blank(&text) {
         return Err(Error::invalid(path, "a title cannot be blank"));
     }
-    Ok(trimmed.to_owned())
+    // In its place: a title may have megabytes.
+    text.truncate(text.trim_end().len());
+    text.drain(..text.len() - text.trim_start().len());
+    Ok(text)
 }
 
 /// What answers show of a title: its first 1,000 characters (Unicode scalar values).

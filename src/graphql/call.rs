@@ -5,6 +5,8 @@ use async_graphql::{InputObject, MaybeUndefined};
 use crate::domain::{Error, Result};
 
 /// What every mutation may be given beside its input proper.
+// Inputs that hold a long text have this field first: the library copies the whole input for a flattened field, and a text that it
+// has read already would be in memory once more meanwhile.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct Call {
     /// What the client calls this mutation, at most 256 characters; echoed in the answer and in stream items.

@@ -121,13 +121,13 @@ pub fn new_comment(path: &str, body: &str) -> Result<NewComment> {
 /// A comment's new text.
 #[derive(Debug, InputObject)]
 pub struct EditCommentInput {
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
     /// The comment, by global id.
     pub comment_id: ID,
     /// Markdown, at most 30,000 characters; blank is refused.
     pub body: String,
-    /// What it is called, and its key.
-    #[graphql(flatten)]
-    pub call: Call,
 }
 
 /// The comment to delete.

@@ -23,6 +23,9 @@ pub fn incident_id(path: &str, id: &ID) -> Result<IncidentId> {
 /// What an incident is made with.
 #[derive(Debug, InputObject)]
 pub struct CreateIncidentInput {
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
     /// A UUID of the client's choice. The same id with the same input again is the same incident; with other input it is a
     /// `CONFLICT`.
     id: Option<uuid::Uuid>,
@@ -56,9 +59,6 @@ pub struct CreateIncidentInput {
     /// Whether to take the alerts from the incidents that hold them.
     #[graphql(default)]
     r#move: bool,
-    /// What it is called, and its key.
-    #[graphql(flatten)]
-    pub call: Call,
 }
 
 impl CreateIncidentInput {
@@ -67,7 +67,7 @@ impl CreateIncidentInput {
         let mut add_tags = tags("tags", &self.tags, TagKind::Custom)?;
         add_tags.extend(system_tags("systemTags", &self.system_tags)?);
         let patch = Patch {
-            title: self.title.map(|text| title::parse("title", &text)).transpose()?,
+            title: self.title.map(|text| title::parse("title", text)).transpose()?,
             description: self.description.map(|text| parse_description("description", &text)).transpose()?,
             severity: self.severity.map(Some),
             status: self.status,
@@ -92,6 +92,12 @@ impl CreateIncidentInput {
 /// Any of the actions on one incident together: all or nothing, one change. Absent fields stay; a null clears.
 #[derive(Debug, InputObject)]
 pub struct UpdateIncidentInput {
+    /// What it is called, and its key.
+    #[graphql(flatten)]
+    pub call: Call,
+    /// What the caller knows.
+    #[graphql(flatten)]
+    known: Known,
     /// The incident, by global id.
     pub incident_id: ID,
     /// A title. It stays until the incident takes part in a merge; null is refused.
@@ -139,12 +145,6 @@ pub struct UpdateIncidentInput {
     /// Alerts to unlink, by global id.
     #[graphql(default)]
     unlink_alerts: Vec<ID>,
-    /// What the caller knows.
-    #[graphql(flatten)]
-    known: Known,
-    /// What it is called, and its key.
-    #[graphql(flatten)]
-    pub call: Call,
 }
 
 impl UpdateIncidentInput {
@@ -156,7 +156,7 @@ impl UpdateIncidentInput {
         remove_tags.extend(known_system_tags("removeSystemTags", &self.remove_system_tags)?);
         let description = maybe(self.description, |text| parse_description("description", &text))?;
         let patch = Patch {
-            title: given("title", self.title)?.map(|text| title::parse("title", &text)).transpose()?,
+            title: given("title", self.title)?.map(|text| title::parse("title", text)).transpose()?,
             description: description.map(Option::flatten),
             severity: maybe(self.severity, Ok)?,
             status: given("status", self.status)?,
@@ -185,12 +185,12 @@ macro_rules! incident_inputs {
         $(#[doc = $doc])+
         #[derive(Debug, InputObject)]
         pub struct $name {
-            /// The incident, by global id.
-            pub incident_id: ID,
-            $($(#[$field_meta])* pub $field: $ty,)*
             /// What it is called, and its key.
             #[graphql(flatten)]
             pub call: Call,
+            /// The incident, by global id.
+            pub incident_id: ID,
+            $($(#[$field_meta])* pub $field: $ty,)*
         }
     )+};
 }

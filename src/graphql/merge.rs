@@ -83,7 +83,7 @@ impl SplitIncidentInput {
         Ok(Splitting {
             from: incident_id("incidentId", &self.incident_id)?,
             alerts: alert_ids("alerts", &self.alerts)?,
-            title: self.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
+            title: self.title.clone().map(|text| title::parse("title", text)).transpose()?,
         })
     }
 }

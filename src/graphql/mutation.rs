@@ -105,7 +105,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to do, and to what.")] input: RenameIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
-        let title = title::parse("title", &input.title);
+        let title = title::parse("title", input.title);
         let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }

@@ -253,7 +253,7 @@ impl<'a> Applier<'a> {
         let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| kept(at).max(created));
         let making = self.command(record.by.as_ref(), created).await?;
         let patch = Patch {
-            title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
+            title: record.title.clone().map(|text| title::parse("title", text)).transpose()?,
             description: record
                 .description
                 .as_deref()
@@ -373,7 +373,7 @@ impl<'a> Applier<'a> {
         });
         let remark = remark.map(|remark| remark_edit(&remark, &record.source, &record.external_id)).transpose()?;
         let patch = Patch {
-            title: record.title.as_deref().map(|text| title::parse("title", text)).transpose()?,
+            title: record.title.clone().map(|text| title::parse("title", text)).transpose()?,
             description: record
                 .description
                 .as_deref()

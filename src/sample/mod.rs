@@ -201,7 +201,7 @@ mod tests {
                     assert!(alert.last_activity_at <= alert.at && alert.raw.is_some());
                 }
                 Record::Incident(incident) => {
-                    incident.title.iter().for_each(|text| assert!(title::parse("title", text).is_ok()));
+                    incident.title.iter().for_each(|text| assert!(title::parse("title", text.clone()).is_ok()));
                     incident.description.iter().for_each(|text| assert!(parse_description("d", text).is_ok()));
                     assert!(incident.title.is_some() || !incident.alerts.is_empty());
                     incident.tags.iter().for_each(|tag| assert!(tag.tag().is_ok()));

@@ -48,10 +48,11 @@ pub(super) enum Unread {
 
 /// Reads a body to its end.
 pub(super) async fn read(body: Body, coding: Coding, bytes_max: usize) -> Result<Bytes, Unread> {
-    if body.size_hint().lower() > bytes_max as u64 && coding == Coding::Plain {
+    let announced = body.size_hint().lower();
+    if announced > bytes_max as u64 && coding == Coding::Plain {
         return Err(Unread::TooLarge);
     }
-    let mut plain = Plain::new(coding, bytes_max);
+    let mut plain = Plain::new(coding, usize::try_from(announced).unwrap_or(bytes_max), bytes_max);
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| Unread::Broken)?;
@@ -72,8 +73,11 @@ enum Plain {
 }
 
 impl Plain {
-    fn new(coding: Coding, bytes_max: usize) -> Self {
-        let bounded = Bounded { bytes: Vec::new(), bytes_max, full: ControlFlow::Continue(()) };
+    /// Takes the room for all that was announced at once: a body that grows takes its room twice. Room takes no memory before it is
+    /// written to.
+    fn new(coding: Coding, announced: usize, bytes_max: usize) -> Self {
+        let bytes = Vec::with_capacity(announced.min(bytes_max));
+        let bounded = Bounded { bytes, bytes_max, full: ControlFlow::Continue(()) };
         match coding {
             Coding::Plain => Self::Same(bounded),
             Coding::Gzip => Self::Inflated(Box::new(MultiGzDecoder::new(bounded))),
