@@ -3,6 +3,7 @@
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 use watchfloor::domain::alert_log::Logged;
 use watchfloor::domain::change::{Body, Change, CommentAction, Entry};
 use watchfloor::domain::position::Position;
@@ -10,6 +11,7 @@ use watchfloor::storage::Reader;
 
 use super::database::{Kind, TestDatabase};
 use super::desk::{Following, TestDesk};
+use super::waiting::LONG_PATIENCE;
 
 /// Everything that a queue's stream says.
 pub(crate) const QUEUE: &str = "
@@ -65,16 +67,21 @@ pub(crate) async fn replay(desk: &TestDesk, filter: &Value, after: &Value) -> Ve
 /// Reads a stream until it has said everything up to an offset.
 pub(crate) async fn read_to(stream: &mut Following, end: u64) -> Vec<Value> {
     let mut items = Vec::new();
-    loop {
-        let item = stream.item().await;
-        let there = offset(&item["position"]) >= end;
-        if item["__typename"] != "Heartbeat" {
-            items.push(item);
+    let all = async {
+        loop {
+            let item = stream.item().await;
+            let there = offset(&item["position"]) >= end;
+            if item["__typename"] != "Heartbeat" {
+                items.push(item);
+            }
+            if there {
+                return;
+            }
         }
-        if there {
-            return items;
-        }
-    }
+    };
+    // Heartbeats come for ever, whatever else does not.
+    timeout(LONG_PATIENCE, all).await.unwrap_or_else(|_| panic!("nothing of {end} in time"));
+    items
 }
 
 /// Appends changes to the log behind the desk's back, thousands a second: comments on the incident of the newest change, chained
