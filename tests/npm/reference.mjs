@@ -57,7 +57,7 @@ export function judged(schema, { query, variables, operationName }) {
   if (empty) return refused("syntax", [{ message: "an empty selection set" }]);
   const errors = validate(schema, parsed, rules);
   if (errors.length > 0) return { ...refused("rules", errors), parsed };
-  if (mayBeNone(schema, parsed)) return refused("rules", [{ message: "a variable may be null as the one field of an input" }]);
+  if (mayBeNone(schema, parsed)) return refused("oneOf", [{ message: "a variable may be null as the one field of an input" }]);
   const operation = getOperationAST(parsed, operationName);
   if (!operation) return refused("operation", [{ message: "no operation" }]);
   const coerced = getVariableValues(schema, operation.variableDefinitions ?? [], variables ?? {});
