@@ -116,7 +116,7 @@ pub fn execute(
     budget: Arc<Budget>,
 ) -> BoxStream<'static, Response> {
     let Some(selected) = Selected::of(&request).cloned() else {
-        let fault = server_error(Error::fault("executing a subscription", "nothing says what it selects"));
+        let fault = server_error(Error::fault("executing a subscription", "the request has no selection"));
         return stream::once(future::ready(Response::from_errors(vec![fault]))).boxed();
     };
     let created = Created::default();

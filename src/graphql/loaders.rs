@@ -84,7 +84,7 @@ pub struct Entities(pub IncidentId, pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Similar(pub IncidentId, pub u64);
 
-/// The keys of one batch by what they ask for: lists of one field ask for the same, so this is one group.
+/// Groups the keys of one batch by their arguments. The keys of one field have the same arguments, so they make one group.
 pub(super) fn grouped<K, A: Clone + Eq + Hash>(keys: impl Iterator<Item = (K, A)>) -> HashMap<A, Vec<K>> {
     let mut groups: HashMap<A, Vec<K>> = HashMap::new();
     for (key, asked) in keys {

@@ -73,8 +73,8 @@ pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 /// own net below it.
 const RECURSION_MAX: usize = 32;
 
-/// The desk's schema and that of the events of its streams, each of them twice: once counting what it resolves, for answers
-/// that may be large, and once not.
+/// The desk's schema, and the schema of the events of its streams. Each schema is there twice. One counts the bytes that it
+/// resolves, for answers that may be large; the other does not count.
 #[derive(Clone)]
 pub struct Api {
     plain: Schema,

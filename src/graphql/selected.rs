@@ -17,7 +17,7 @@ use async_graphql::{ContextSelectionSet, Name, OutputType, Pos, Positioned, Requ
 #[derive(Clone)]
 pub struct Selected {
     document: Arc<ExecutableDocument>,
-    /// The variables that the selection of the root field reads. Most streams have none of them.
+    /// The variables that the selection of the root field reads. In most streams the selection reads no variable.
     variables: Box<[(Name, Value)]>,
 }
 
