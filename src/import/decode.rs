@@ -144,7 +144,37 @@ pub fn text(bytes: &[u8]) -> String {
     text
 }
 
-/// A JSON text whose escapes that are no characters (`\u0000`, half of a pair) are marks.
+/// A text that Rust's `Debug` wrote, as serde does of what it met, with its marks: there a mark is `\u{10fee7}`.
+pub fn debugged(text: &str) -> Cow<'_, str> {
+    const ESCAPE: usize = r"\u{10fee7}".len();
+    let escaped = |at: usize| {
+        let digits = text.get(at..at + ESCAPE)?.strip_prefix(r"\u{")?.strip_suffix('}')?;
+        char::from_u32(u32::from_str_radix(digits, 16).ok()?).filter(|c| marked(*c).is_some())
+    };
+    let mut whole = String::new();
+    let (mut copied, mut at) = (0, 0);
+    while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
+        let escape = at + found;
+        at = match escaped(escape) {
+            Some(mark) => {
+                whole.push_str(&text[copied..escape]);
+                whole.push(mark);
+                copied = escape + ESCAPE;
+                copied
+            }
+            // Past the character that is escaped, whatever it is.
+            None => escape + 1 + text[escape + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    whole.push_str(&text[copied..]);
+    Cow::Owned(whole)
+}
+
+/// A JSON text whose escapes that are no characters (`\u0000`, half of a pair) are marks. So are those that write a mark:
+/// every mark is ours.
 pub fn escapes(json: &str) -> Cow<'_, str> {
     let unit = |at: usize| u32::from_str_radix(json.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
     let mut text = String::new();
@@ -152,6 +182,12 @@ pub fn escapes(json: &str) -> Cow<'_, str> {
     while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
         let escape = at + found;
         at = match (unit(escape), unit(escape + 6)) {
+            (Some(0xdbff), Some(0xde00..=0xdeff)) => {
+                text.push_str(&json[copied..escape]);
+                text.extend(json[escape..escape + 12].bytes().map(mark));
+                copied = escape + 12;
+                copied
+            }
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => escape + 12,
             (Some(0 | 0xd800..=0xdfff), _) => {
                 text.push_str(&json[copied..escape]);
@@ -263,5 +299,27 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&plain(&read)).unwrap();
         assert_eq!(value["a"], "🦀 \u{fffd} \u{fffd} \u{fffd} \\u0000 \\\u{fffd} é");
         assert!(matches!(escapes("{\"a\":\"\\u00e9\\"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_mark_is_found_where_debug_wrote_it() {
+        let read = text(b"caf\xe9 \\u{10fee9} \"\0\"");
+        let told = format!("invalid type: string {read:?}, expected a map");
+        assert_eq!(
+            plain(&debugged(&told)),
+            "invalid type: string \"caf\u{fffd} \\\\u{10fee9} \\\"\u{fffd}\\\"\", expected a map"
+        );
+        for plain in ["", "\\", "a \\u{10fee", "\\u{10fdff}", "\\u{10ffff}"] {
+            assert!(matches!(debugged(plain), Cow::Borrowed(_)), "{plain}");
+        }
+    }
+
+    #[test]
+    fn an_escape_that_writes_a_mark_is_marked() {
+        let json = r#"{"a":"\udbff\ude41 \udbff\udfff"}"#;
+        let read = escapes(json);
+        assert_eq!(raw(&read), json);
+        let value: serde_json::Value = serde_json::from_str(&plain(&read)).unwrap();
+        assert_eq!(value["a"], "\u{fffd}\u{fffd} \u{10ffff}");
     }
 }

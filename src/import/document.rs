@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::lines::{Ends, Lines, Tally};
 use super::odd::Odds;
 use super::values::{Piece, Values};
-use super::{Bad, Item, Items, Record, decode, keep};
+use super::{Item, Items, Record, decode, keep};
 use crate::domain::Error;
 
 /// Where an element stands: its value in the file, for line numbers, and what stood before the list that it is in.
@@ -180,8 +180,8 @@ pub fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
 /// column 7": the line of the file is told beside it.
 pub fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let text = text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]);
-    reworded(text).unwrap_or_else(|| text.to_owned())
+    let text = decode::debugged(text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]));
+    reworded(&text).unwrap_or_else(|| text.into_owned())
 }
 
 fn reworded(text: &str) -> Option<String> {
@@ -241,10 +241,6 @@ pub fn push(items: &mut Vec<Item>, odds: Odds, records: Result<Vec<Record>, Stri
     let line = odds.line();
     match records {
         Ok(records) => items.extend(keep::records(records, odds)),
-        Err(reason) => items.push(Item {
-            line,
-            record: Err(Bad { line, reason: decode::plain(&reason).into_owned() }),
-            odd: Vec::new(),
-        }),
+        Err(reason) => items.push(Item::bad(line, reason)),
     }
 }

@@ -155,7 +155,7 @@ fn tell_marks(value: &serde_json::Value, path: String, odds: &mut Odds) {
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match value {
         serde_json::Value::String(text) if decode::has_marks(text) => {
-            odds.keep(path, text, "bytes that are no UTF-8 text, or U+0000, are shown as U+FFFD");
+            odds.keep(path, text, "bytes that are no UTF-8 text, U+0000, and U+10FE00 to U+10FEFF are shown as U+FFFD");
         }
         serde_json::Value::Array(values) => {
             values.iter().enumerate().for_each(|(index, value)| tell_marks(value, below(&index.to_string()), odds));

@@ -99,8 +99,9 @@ pub struct Bad {
 pub type Items = Box<dyn Iterator<Item = crate::domain::Result<Item>> + Send>;
 
 impl Item {
-    fn bad(line: u64, reason: impl Into<String>) -> Self {
-        Self { line, record: Err(Bad { line, reason: reason.into() }), odd: Vec::new() }
+    fn bad(line: u64, reason: impl AsRef<str>) -> Self {
+        let reason = decode::plain(reason.as_ref()).into_owned();
+        Self { line, record: Err(Bad { line, reason }), odd: Vec::new() }
     }
 }
 
