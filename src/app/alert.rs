@@ -267,9 +267,15 @@ impl App {
             let Some(before) = locked.holders.get(holder) else { continue };
             work.report(before, alerts).await?;
         }
-        let by_id: HashMap<AlertId, Alert> =
-            tx.alerts_to_show(&sorted.order).await?.into_iter().map(|alert| (alert.id, alert)).collect();
-        let alerts: Vec<Alert> = sorted.order.iter().filter_map(|id| by_id.get(id).cloned()).collect();
+        let alerts: Vec<Alert> = match into {
+            // Nothing was done to them since.
+            Into::Nowhere => sorted.order.iter().filter_map(|id| locked.alerts.get(id).cloned()).collect(),
+            _ => {
+                let shown = tx.alerts_to_show(&sorted.order).await?;
+                let mut by_id: HashMap<AlertId, Alert> = shown.into_iter().map(|alert| (alert.id, alert)).collect();
+                sorted.order.iter().filter_map(|id| by_id.remove(id)).collect()
+            }
+        };
         let held: HashSet<AlertId> = alerts.iter().filter(|alert| alert.incident.is_some()).map(|it| it.id).collect();
         for (alert, _) in sorted.new.iter().filter(|(alert, _)| !held.contains(&alert.id)) {
             // What came into an incident at once is told by its log.
