@@ -1,5 +1,6 @@
 //! The one filter of incidents, and `matches()`: its reading in memory. `storage/filter.rs` is the same reading in SQL.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -170,6 +171,8 @@ pub struct IncidentFilter {
 pub struct Subject<'a> {
     /// The row.
     pub row: &'a QueueRow,
+    /// The keys of its tags, where they are at hand; else they are made of its tags.
+    pub tag_keys: Option<&'a [String]>,
     /// Its whole title, folded. May be empty where the filter has no text.
     pub title_folded: &'a str,
     /// Its whole description, folded. May be empty where the filter has no text.
@@ -250,7 +253,7 @@ fn digest(filter: &IncidentFilter) -> [u8; 8] {
 impl IncidentFilter {
     /// Whether an incident meets it, at this depth and below.
     pub fn matches(&self, subject: Subject<'_>) -> bool {
-        self.matches_row(subject.row)
+        self.matches_row(subject)
             && self.matches_alerts(subject)
             && self.text.as_ref().is_none_or(|needle| {
                 subject.title_folded.contains(needle.as_str()) || subject.description_folded.contains(needle.as_str())
@@ -281,13 +284,14 @@ impl IncidentFilter {
         echo
     }
 
-    fn matches_row(&self, row: &QueueRow) -> bool {
+    fn matches_row(&self, subject: Subject<'_>) -> bool {
+        let row = subject.row;
         let class = row.classification;
         let kind = class.map_or(ClassificationKind::NotSet, |class| class.kind());
         has(&self.status, Some(row.status))
             && has(&self.severity, Some(row.severity()))
             && self.owner.as_ref().is_none_or(|owner| owner.holds(row.owner.as_ref().map(|o| o.id)))
-            && self.tags.as_ref().is_none_or(|tags| tags.holds(row))
+            && self.tags.as_ref().is_none_or(|tags| tags.holds(subject))
             && has(&self.classification, Some(kind))
             && has(&self.threat, class.and_then(|class| class.threat()))
             && has(&self.activity, class.and_then(|class| class.activity()))
@@ -491,8 +495,12 @@ impl OwnerFilter {
 }
 
 impl TagFilter {
-    fn holds(&self, row: &QueueRow) -> bool {
-        let held: HashSet<String> = row.tags.iter().map(super::tag::Tag::key).collect();
+    fn holds(&self, subject: Subject<'_>) -> bool {
+        let row = subject.row;
+        let held: Cow<'_, [String]> = match subject.tag_keys {
+            Some(keys) => Cow::Borrowed(keys),
+            None => row.tags.iter().map(super::tag::Tag::key).collect(),
+        };
         self.any.as_ref().is_none_or(|names| names.iter().any(|name| held.contains(name)))
             && self.all.as_ref().is_none_or(|names| names.iter().all(|name| held.contains(name)))
             && self.none.as_ref().is_none_or(|names| !names.iter().any(|name| held.contains(name)))

@@ -470,6 +470,7 @@ impl Facts {
             .collect();
         let subject = Subject {
             row,
+            tag_keys: None,
             title_folded: &folded(TextField::Title, Some(&row.title))?,
             description_folded: &folded(TextField::Description, row.description.as_ref())?,
             entities: &entities,

@@ -115,6 +115,7 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
         let in_memory = |incident: &&Incident| {
             as_a_stream_holds_it.matches(Subject {
                 row: &rows[&incident.id],
+                tag_keys: None,
                 title_folded: &text::fold(&incident.title),
                 description_folded: &incident.description.as_deref().map(text::fold).unwrap_or_default(),
                 entities: &entities[&incident.id],
