@@ -33,7 +33,7 @@ use crate::server::{Desk, listen};
 use crate::storage::{Store, keep_private};
 
 /// The ring of a desk that nobody follows: an import.
-const NO_RING: RingLimits = RingLimits { changes: 1, bytes: 1 };
+const NO_RING: RingLimits = RingLimits { changes: 1, bytes: 1, incidents: 0 };
 
 /// Readers of the sample desk: one screen and a few curious people.
 const DEMO_CONNECTIONS: u32 = 8;

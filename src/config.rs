@@ -14,6 +14,7 @@ use crate::domain::policy::Policies;
 use crate::domain::{self, Error};
 use crate::graphql::Limits;
 use crate::realtime::RingLimits;
+use crate::realtime::board::BOARD_INCIDENTS_MAX;
 use crate::realtime::budget::StreamLimits;
 use crate::server::connections::{ConnectionSettings, network};
 use crate::server::origin::{Origin, Origins};
@@ -195,6 +196,10 @@ pub struct Serving {
     /// Newest changes kept in memory, for clients that come back: in bytes, as stored.
     #[arg(long, env = "WATCHFLOOR_RING_BYTES", default_value_t = 64 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MEMORY_MAX))]
     pub ring_bytes: usize,
+    /// Open incidents that the board holds in memory, about 1 KiB each: pages, counts and facets of open queues come from it. Where
+    /// more are open, they come from the database. 0 for no board.
+    #[arg(long, env = "WATCHFLOOR_BOARD_INCIDENTS_MAX", default_value_t = BOARD_INCIDENTS_MAX, value_parser = RangedU64ValueParser::<usize>::new().range(0..=MEMORY_MAX))]
+    pub board_incidents_max: usize,
     /// Largest request body, in bytes. It bounds the length of a title.
     #[arg(long, env = "WATCHFLOOR_BODY_BYTES_MAX", default_value_t = 2 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1_024..=MEMORY_MAX))]
     pub body_bytes_max: usize,
@@ -379,7 +384,7 @@ impl Serving {
 
     /// How much of the newest log is kept in memory.
     pub fn ring(&self) -> RingLimits {
-        RingLimits { changes: self.ring_changes, bytes: self.ring_bytes }
+        RingLimits { changes: self.ring_changes, bytes: self.ring_bytes, incidents: self.board_incidents_max }
     }
 
     /// How often a stream says that it lives.

@@ -15,6 +15,7 @@ pub mod key;
 mod link;
 pub mod merge;
 mod precondition;
+pub mod queue;
 pub mod report;
 mod reported;
 pub mod shown;

@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use super::call::Call;
 use super::loaders::Batch;
 use super::searches::Searches;
+use crate::app::queue::At;
 use crate::app::{App, Command};
 use crate::domain::account::Actor;
 use crate::domain::idempotency::IdempotencyKey;
@@ -184,6 +185,11 @@ impl View {
     pub async fn head(&self) -> Result<&Head> {
         let snapshot = self.snapshot().await?;
         snapshot.head.get_or_try_init(|| snapshot.batch.reader.head()).await
+    }
+
+    /// The snapshot and its position, as queues are read from.
+    pub async fn at(&self) -> Result<At<'_>> {
+        Ok(At { reader: self.reader().await?, position: self.head().await?.position() })
     }
 
     /// What belongs to a key, read together with what the rest of the list asks for.

@@ -331,28 +331,28 @@ impl Facets {
     /// By effective severity, the worst first.
     async fn severity(&self) -> Result<Vec<SeverityFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
-        let facets = self.view.reader().await?.facet_severity(&self.filter).await?;
+        let facets = self.view.app().facet_severity(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| SeverityFacet { value, count }).collect())
     }
 
     /// By owner, the busiest first.
     async fn owner(&self) -> Result<Vec<OwnerFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
-        let facets = self.view.reader().await?.facet_owner(&self.filter).await?;
+        let facets = self.view.app().facet_owner(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|f| OwnerFacet { value: f.value.map(Owner::from), count: f.count }).collect())
     }
 
     /// By tag, the most frequent 100.
     async fn tags(&self) -> Result<Vec<TagFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
-        let facets = self.view.reader().await?.facet_tags(&self.filter).await?;
+        let facets = self.view.app().facet_tags(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|f| TagFacet { value: f.value.into(), count: f.count }).collect())
     }
 
     /// By product, the most frequent first.
     async fn product(&self) -> Result<Vec<ProductFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
-        let facets = self.view.reader().await?.facet_product(&self.filter).await?;
+        let facets = self.view.app().facet_product(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| ProductFacet { value, count }).collect())
     }
 }
@@ -369,7 +369,7 @@ impl IncidentConnectionFields {
     /// How many incidents the queue has, exactly.
     async fn total_count(&self) -> Result<u64> {
         self.view.searches().spend(Search::Count, &self.filter)?;
-        self.view.reader().await?.queue_count(&self.filter).await
+        self.view.app().queue_count(self.view.at().await?, &self.filter).await
     }
 
     /// The position of the snapshot that rows, counts and facets were read from. Subscribe to `incidentQueue` with the
@@ -412,7 +412,7 @@ pub async fn queue(
     }
     let search = if request.is_indexed() { Search::Page } else { Search::SortedPage };
     view.searches().spend(search, &request.filter)?;
-    let found = view.reader().await?.queue_page(&request).await?;
+    let found = view.app().queue_page(view.at().await?, &request).await?;
     let (before, after) = ends_of(found.more);
     let fields = IncidentConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(before, after, fields);

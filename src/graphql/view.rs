@@ -128,7 +128,7 @@ impl SavedView {
         let reader = self.view.reader().await?;
         match self.last_visit().await? {
             Some(visit) => reader.unread_count(&queue, visit.offset).await,
-            None => reader.queue_count(&queue).await,
+            None => self.view.app().queue_count(self.view.at().await?, &queue).await,
         }
     }
 

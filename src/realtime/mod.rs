@@ -4,6 +4,7 @@
 //! A feed asks by offset; what the ring no longer has is in the database. What a stream needs to start from a position
 //! inside the ring is here as well, so that thousands who come back at once ask the database nothing.
 
+pub mod board;
 pub mod budget;
 pub mod feed;
 pub mod index;
@@ -17,11 +18,13 @@ mod wakeups;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
+use self::board::{Board, Rows};
 use self::index::{Attached, Index, Interest};
 use self::needles::{Found, STRETCH_BYTES};
 use crate::domain::alert_log::Logged;
@@ -35,6 +38,8 @@ pub struct RingLimits {
     pub changes: usize,
     /// At most so many bytes of them, as stored.
     pub bytes: usize,
+    /// Open incidents that the board holds: beyond, queues are read from the database. 0 for no board.
+    pub incidents: usize,
 }
 
 /// A place of the log: an offset, and the start of the log's hash there.
@@ -70,6 +75,10 @@ pub struct Known {
 /// a megabyte.
 const LONG_TEXTS_BYTES: u64 = 16 << 20;
 
+/// How long a read waits for the board to come to the position of its snapshot: as long as reading the log takes where other
+/// work goes on. The database answers what the board does not.
+pub const BOARD_WAIT: Duration = Duration::from_millis(20);
+
 /// The newest committed changes, and who waits for the next.
 #[derive(Debug)]
 pub struct Hub {
@@ -87,6 +96,8 @@ pub struct Hub {
     line_is_whole: AtomicBool,
     /// The long texts of the newest changes, folded.
     long_texts: Cache<TextKey, Arc<str>>,
+    /// The open incidents as of the newest change that this node has read.
+    board: Board,
 }
 
 impl Hub {
@@ -106,6 +117,7 @@ impl Hub {
                 .weigher(|_, text: &Arc<str>| u32::try_from(text.len()).unwrap_or(u32::MAX))
                 .max_capacity(LONG_TEXTS_BYTES)
                 .build(),
+            board: Board::new(limits.incidents),
         }
     }
 
@@ -232,6 +244,22 @@ impl Hub {
         }
     }
 
+    /// An answer from the board's rows as of exactly this position of the log. None where there is no board, where the board
+    /// does not come to the position within [`BOARD_WAIT`], or where it stands beyond it already.
+    pub async fn on_board<T>(&self, at: &Position, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
+        if !self.board.is_open() {
+            return None;
+        }
+        if self.head() < at.offset {
+            // Another node's commit may not have been told to this one yet.
+            self.wake();
+            let mut head = self.watch();
+            let reached = head.wait_for(|head| *head >= at.offset);
+            tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
+        }
+        self.board.read(at, answer)
+    }
+
     /// Whether a feed looks for a text, so that the texts of changes are worth a look.
     fn looks_for_texts(&self) -> bool {
         !self.read().feeds.needles().is_empty()
@@ -273,6 +301,7 @@ impl Hub {
     /// The same, each with the texts that were found in it.
     fn publish_looked(&self, changes: Vec<(Logged, Found)>) {
         let Some(last) = changes.last().map(|(change, _)| change.offset()) else { return };
+        let logged: Vec<Logged> = changes.iter().map(|(change, _)| change.clone()).collect();
         let mut ring = self.write();
         let looked = changes.iter().map(|(_, found)| found.upto()).min().unwrap_or_default();
         for (change, found) in changes {
@@ -288,7 +317,9 @@ impl Hub {
             ring.bytes -= oldest.bytes();
         }
         ring.feeds.forget_new(looked);
+        let end = ring.place(ring.end);
         drop(ring);
+        self.board.follow(&logged, end);
         self.head.send_replace(last);
     }
 

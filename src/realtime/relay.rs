@@ -53,6 +53,7 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     hub.keep_accounts(head.accounts);
     let changes = reader.log_after(&head, start.offset, newest).await?;
     hub.publish(changes.ok_or_else(|| Error::fault(BROKEN, GAP))?);
+    hub.board.load(&reader, head.position()).await?;
     Ok(head.offset)
 }
 

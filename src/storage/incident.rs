@@ -12,6 +12,8 @@ use crate::domain::classification::{
     Classification, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
 };
 use crate::domain::incident::{Incident, Resolution};
+use crate::domain::queue::QueueRow;
+use crate::domain::summary::OPEN;
 use crate::domain::tag::Tag;
 use crate::domain::{Error, GroupId, IncidentId, Instant, Result, UserId, text, title};
 
@@ -250,6 +252,21 @@ impl Reader {
         }
         let rows = shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
         self.complete(rows).await
+    }
+
+    /// The rows of open incidents beyond an id, by id, at most `limit`. A title that goes on has its first characters, and
+    /// descriptions are left out.
+    pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<QueueRow>> {
+        let mut query = shown()
+            .filter(Column::DeletedAt.is_null())
+            .filter(Column::Status.is_in(OPEN))
+            .order_by_asc(Column::Id)
+            .limit(limit);
+        if let Some(after) = after {
+            query = query.filter(Column::Id.gt(after.0));
+        }
+        let rows = query.all(self.conn()).await?.into_iter().map(|row| Model { description: None, ..row });
+        Ok(self.complete(rows.collect()).await?.iter().map(Incident::queue_row).collect())
     }
 
     /// The whole title of an incident, deleted or not.

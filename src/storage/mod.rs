@@ -75,11 +75,13 @@ pub use line::{Line, Word};
 pub use mutation_state::MutationState;
 pub use object::{Objects, Writing};
 pub use private::keep_private;
-pub use queue::{Cursor, Facet, Page, PageRequest, Span};
+pub use queue::{Cursor, FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, Page, PageRequest, Place, Span};
 pub use report::Applied;
 pub use sea_orm::Statement;
 pub use similar::{SharedEntity, SimilarIncident};
 pub use suggestion::{AssigneeSuggestion, TagSuggestion};
+pub use summary::OwnedPortion;
+pub use tag::tag_order;
 pub use text::TextKey;
 
 /// Is told of each statement, once it was answered.

@@ -14,16 +14,17 @@ use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
 use super::{Reader, alert, filter, tag};
 use crate::domain::account::{Owner, OwnerId};
-use crate::domain::filter::{IncidentOrder, IncidentOrderField, OrderDirection, QueueFilter};
+use crate::domain::filter::{IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX, OrderDirection, QueueFilter};
 use crate::domain::incident::{Incident, Severity, Status};
+use crate::domain::queue::QueueRow;
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{IncidentId, Instant, Result, title};
 
 /// The most tags that a facet lists (product §4).
-const FACET_TAGS_MAX: u64 = 100;
+pub const FACET_TAGS_MAX: u64 = 100;
 
 /// The most owners and products that a facet lists: more are no choice for a person.
-const FACET_VALUES_MAX: u64 = 1_000;
+pub const FACET_VALUES_MAX: u64 = 1_000;
 
 /// A stretch of an ordered list: beyond a key, before a key, from which end, how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +103,25 @@ impl std::fmt::Display for Cursor {
     }
 }
 
+/// A place in an ordered queue as numbers: places ascend as the list does, whatever its directions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    keys: [i64; ORDER_KEYS_MAX],
+    id: u128,
+}
+
+impl Place {
+    /// The place of an incident in the ascending order by one of its times.
+    pub fn by_time(at: Instant, id: IncidentId) -> Self {
+        Self { keys: [at.timestamp_micros(), 0, 0], id: id.0.as_u128() }
+    }
+
+    /// The same place in the same list from its other end, of a list by one key.
+    pub fn turned(self) -> Self {
+        Self { keys: [-self.keys[0], 0, 0], id: !self.id }
+    }
+}
+
 /// What to read of a queue.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
@@ -147,6 +167,42 @@ impl PageRequest {
         cursor.queue == self.queue()
             && cursor.keys.len() == self.order.len()
             && self.order.iter().zip(&cursor.keys).all(|(order, key)| key.is_of(order.field))
+    }
+
+    /// Where a row stands in this order; none in an order by title, of which a row may hold only the start.
+    pub fn place_of(&self, row: &QueueRow) -> Option<Place> {
+        self.place_by(|order| number_of(row, order), row.id)
+    }
+
+    /// Where a cursor of this order stands; none in an order by title.
+    pub fn place(&self, cursor: &Cursor) -> Option<Place> {
+        let keys = cursor.keys.iter().map(|key| match key {
+            Key::Small(value) => Some(i64::from(*value)),
+            Key::Number(value) => Some(*value),
+            Key::Time(at) => Some(at.timestamp_micros()),
+            Key::Text(_) => None,
+        });
+        let keys: Vec<i64> = keys.collect::<Option<_>>()?;
+        let mut keys = keys.into_iter();
+        self.place_by(|_| keys.next(), cursor.id)
+    }
+
+    fn place_by(&self, mut key: impl FnMut(IncidentOrder) -> Option<i64>, id: IncidentId) -> Option<Place> {
+        let mut keys = [0; ORDER_KEYS_MAX];
+        for (place, order) in keys.iter_mut().zip(&self.order) {
+            let key = key(*order)?;
+            *place = if order.direction == OrderDirection::Asc { key } else { key.checked_neg()? };
+        }
+        let id = id.0.as_u128();
+        Some(Place { keys, id: if self.last_direction() == OrderDirection::Asc { id } else { !id } })
+    }
+
+    /// A page of incidents that were found elsewhere, by their ids in the order of the list.
+    pub fn page_of(&self, ids: &[IncidentId], incidents: Vec<Incident>, more: bool) -> Page {
+        let mut found: HashMap<IncidentId, Incident> =
+            incidents.into_iter().map(|incident| (incident.id, incident)).collect();
+        let incidents = ids.iter().filter_map(|id| found.remove(id));
+        Page { incidents: incidents.map(|incident| (self.cursor(&incident), incident)).collect(), more }
     }
 
     fn cursor(&self, incident: &Incident) -> Cursor {
@@ -207,11 +263,30 @@ fn far_past() -> Instant {
     Instant::from_timestamp(-62_135_596_800, 0).unwrap_or_default()
 }
 
-fn key(incident: &Incident, order: IncidentOrder) -> Key {
-    let missing = match order.direction {
+/// What stands for a time that an incident does not have: it is last, in both directions.
+fn missing(order: IncidentOrder) -> Instant {
+    match order.direction {
         OrderDirection::Asc => far_future(),
         OrderDirection::Desc => far_past(),
-    };
+    }
+}
+
+/// The key of a row as a number; none where the row does not hold it whole.
+fn number_of(row: &QueueRow, order: IncidentOrder) -> Option<i64> {
+    Some(match order.field {
+        IncidentOrderField::UpdatedAt => row.updated_at.timestamp_micros(),
+        IncidentOrderField::CreatedAt => row.created_at.timestamp_micros(),
+        IncidentOrderField::FirstActivityAt => row.first_activity_at.unwrap_or(missing(order)).timestamp_micros(),
+        IncidentOrderField::LastActivityAt => row.last_activity_at.unwrap_or(missing(order)).timestamp_micros(),
+        IncidentOrderField::Severity => row.severity().to_value().into(),
+        IncidentOrderField::Number => row.number,
+        IncidentOrderField::Status => row.status.to_value().into(),
+        IncidentOrderField::Title => return None,
+    })
+}
+
+fn key(incident: &Incident, order: IncidentOrder) -> Key {
+    let missing = missing(order);
     match order.field {
         IncidentOrderField::UpdatedAt => Key::Time(incident.updated_at),
         IncidentOrderField::CreatedAt => Key::Time(incident.created_at),

@@ -15,6 +15,23 @@ use crate::domain::{IncidentId, Instant, Result};
 /// Status, severity, owner (user or group); how many, how many created and how many resolved since, the oldest.
 type Counted = (Status, Severity, Option<Uuid>, Option<Uuid>, i64, i64, i64, Instant);
 
+/// How many incidents of one status, severity and owner there are: a [`Portion`] whose owner has no name yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnedPortion {
+    /// Their status.
+    pub status: Status,
+    /// Their effective severity.
+    pub severity: Severity,
+    /// Their owner.
+    pub owner: Option<OwnerId>,
+    /// How many.
+    pub incidents: u64,
+    /// How many of them were created since.
+    pub created: u64,
+    /// How many of them are resolved, and were since.
+    pub resolved: u64,
+}
+
 impl Reader {
     /// The numbers of a wall, and the keys of the `keep` oldest open incidents, of this snapshot.
     pub async fn tally(&self, filter: &SummaryFilter, since: Instant, keep: usize) -> Result<Tally> {
@@ -43,21 +60,58 @@ impl Reader {
             .all(self.conn())
             .await?;
         let ids: Vec<Option<OwnerId>> = rows.iter().map(|row| owner_id(row.2, row.3)).collect();
-        let owners = self.owners(ids.iter().flatten().copied()).await?;
         let oldest = rows.iter().filter(|row| filter.open().contains(&row.0)).map(|row| row.7).min();
         let oldest = match oldest {
             Some(oldest) => self.oldest_open(filter, oldest, keep).await?,
             None => Vec::new(),
         };
-        let portions = rows.into_iter().zip(ids).map(|(row, owner)| Portion {
+        let portions = rows.into_iter().zip(ids).map(|(row, owner)| OwnedPortion {
             status: row.0,
             severity: row.1,
-            owner: owner.and_then(|id| owners.get(&id).cloned()),
+            owner,
             incidents: row.4 as u64,
             created: row.5 as u64,
             resolved: row.6 as u64,
         });
-        Ok(Tally::new(filter.clone(), since, portions.collect(), oldest))
+        let portions = self.named(portions.collect()).await?;
+        Ok(Tally::new(filter.clone(), since, portions, oldest))
+    }
+
+    /// The numbers of a wall, where those of the open incidents and the oldest of these are known already, as of this
+    /// snapshot: only what was closed is counted here.
+    pub async fn tally_beside(
+        &self,
+        filter: &SummaryFilter,
+        since: Instant,
+        open: Vec<OwnedPortion>,
+        oldest: Option<(Instant, IncidentId)>,
+    ) -> Result<Tally> {
+        let closed =
+            || Entity::find().filter(filter::queue(filter.any_status())).filter(Column::Status.is_not_in(OPEN));
+        let created = super::count(self, closed().filter(Column::CreatedAt.gte(since))).await?;
+        let resolved = closed()
+            .filter(Column::Status.eq(Status::Resolved))
+            .filter(Column::ResolvedAt.is_not_null())
+            .filter(Column::ResolvedAt.gte(since));
+        let resolved = super::count(self, resolved).await?;
+        let mut portions = self.named(open).await?;
+        let (status, severity) = (Status::Resolved, Severity::DEFAULT);
+        portions.push(Portion { status, severity, owner: None, incidents: 0, created, resolved });
+        Ok(Tally::new(filter.clone(), since, portions, oldest.into_iter().collect()))
+    }
+
+    /// Portions with the names of their owners.
+    async fn named(&self, portions: Vec<OwnedPortion>) -> Result<Vec<Portion>> {
+        let owners = self.owners(portions.iter().filter_map(|portion| portion.owner)).await?;
+        let named = portions.into_iter().map(|portion| Portion {
+            status: portion.status,
+            severity: portion.severity,
+            owner: portion.owner.and_then(|id| owners.get(&id).cloned()),
+            incidents: portion.incidents,
+            created: portion.created,
+            resolved: portion.resolved,
+        });
+        Ok(named.collect())
     }
 
     /// The first open incidents of a queue, by when they were made, from an instant that none is before: so that the index

@@ -3,9 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::Duration;
-use sea_orm::Set;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveEnum, Set};
 
 use super::{Reader, Tx};
 use crate::domain::tag::{Tag, TagKind};
@@ -53,6 +53,11 @@ pub(super) mod held {
 
 /// How stale `last_used_at` may be: suggestions ask for the last 14 days, and every writer of a tag takes its row's lock.
 const LAST_USED_GRAIN: Duration = Duration::hours(1);
+
+/// The order of tags that as many incidents have: by key, then by kind, as the database compares them.
+pub fn tag_order(tag: &Tag) -> (String, String) {
+    (tag.key(), tag.kind.to_value())
+}
 
 impl Reader {
     /// The tags of these incidents, each list by kind and key.

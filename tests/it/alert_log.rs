@@ -319,7 +319,7 @@ async fn begin(desk: &TestDesk) -> Value {
 async fn the_log_is_gone_on_with_from_any_place_exactly_once(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     // Another node holds next to nothing in memory: it reads what is past from the database.
-    let narrow = Options { ring: RingLimits { changes: 3, bytes: 1 << 20 }, ..Options::default() };
+    let narrow = Options { ring: RingLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
     let narrow = TestDesk::open_with(&database, narrow).await;
     let mut dice = Dice::of_this_run();
     let after = begin(&desk).await;
@@ -375,7 +375,11 @@ async fn the_log_is_gone_on_with_from_any_place_exactly_once(database: TestDatab
 async fn queues_and_their_numbers_pass_over_changes_of_alerts(database: TestDatabase) {
     let heartbeat = Duration::from_millis(50);
     let desk = TestDesk::open_with(&database, Options { heartbeat, ..Options::default() }).await;
-    let narrow = Options { heartbeat, ring: RingLimits { changes: 3, bytes: 1 << 20 }, ..Options::default() };
+    let narrow = Options {
+        heartbeat,
+        ring: RingLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 },
+        ..Options::default()
+    };
     let narrow = TestDesk::open_with(&database, narrow).await;
     // Every change of an incident concerns the first, as nothing in a row tells whether it names an entity.
     let filters = [json!({ "entity": [{ "value": "10.0.0.1" }] }), json!({ "severity": ["HIGH"] })];

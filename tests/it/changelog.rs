@@ -45,7 +45,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
     };
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
-    let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1 }));
+    let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1, incidents: 100_000 }));
     let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
     let app = App { store, hub, clock: Clock::manual(monday()), jobs, policies, objects, uploads: Uploads::default() };
     app.ensure_local_manager().await.expect("a caller");

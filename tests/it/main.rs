@@ -7,6 +7,7 @@ mod alert_log;
 mod architecture;
 mod asof;
 mod attachment;
+mod board;
 mod bookmark;
 mod bounds;
 mod budget;

@@ -76,7 +76,7 @@ async fn plan(pool: &DatabaseConnection, statement: &Statement, late: bool) -> S
 
 async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
     let sent = Sent::default();
-    let desk = sent.by_desk(&database).await;
+    let desk = sent.by_desk_without_board(&database).await;
     desk.incident("the first").await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;
@@ -94,7 +94,7 @@ async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
 /// The first of a summary's keys: from the oldest open incident on, so that what was closed before it is not walked through.
 async fn the_oldest_open_incidents_are_read_along_their_index(database: TestDatabase) {
     let sent = Sent::default();
-    let desk = sent.by_desk(&database).await;
+    let desk = sent.by_desk_without_board(&database).await;
     desk.incident("the first").await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;
@@ -116,7 +116,7 @@ async fn the_oldest_open_incidents_are_read_along_their_index(database: TestData
 /// What correlation asks for each entity: however many resolved incidents hold it, they are not walked through.
 async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: TestDatabase) {
     let sent = Sent::default();
-    let desk = sent.by_desk(&database).await;
+    let desk = sent.by_desk_without_board(&database).await;
     let alert = |key: &str, host: &str| json!({ "provider": "Sensor", "providerAlertId": key, "title": "Beacon", "entities": [{ "kind": "DEVICE", "value": host }] });
     let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert, into: { correlate: {} } }) {
         correlations { opened } } }";
@@ -150,7 +150,7 @@ async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: Tes
 /// Not by reading the log from the visit on: that may be long ago.
 async fn what_is_unread_is_looked_up_in_an_index_of_the_log(database: TestDatabase) {
     let sent = Sent::default();
-    let desk = sent.by_desk(&database).await;
+    let desk = sent.by_desk_without_board(&database).await;
     desk.incident("the first").await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;

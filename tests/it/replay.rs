@@ -137,7 +137,7 @@ async fn replay([operations, expected]: [&str; 2], kind: Kind) {
     let database = TestDatabase::fresh(kind).await;
     let options = Options {
         heartbeat: Duration::from_millis(500),
-        ring: RingLimits { changes: 20_000, bytes: 64 << 20 },
+        ring: RingLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 },
         ..Options::default()
     };
     let desk = Arc::new(TestDesk::open_with(&database, options).await);

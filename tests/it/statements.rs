@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
+use watchfloor::realtime::RingLimits;
 use watchfloor::storage::{Statement, Watch};
 
 use crate::support::database::{TestDatabase, each_database};
@@ -22,6 +23,13 @@ impl Sent {
     /// A desk whose statements are kept here.
     pub(crate) async fn by_desk(&self, database: &TestDatabase) -> TestDesk {
         TestDesk::open_with(database, Options { watch: Some(self.watch()), ..Options::default() }).await
+    }
+
+    /// The same of a desk that reads all queues from the database.
+    pub(crate) async fn by_desk_without_board(&self, database: &TestDatabase) -> TestDesk {
+        let usual = Options::default();
+        let ring = RingLimits { incidents: 0, ..usual.ring };
+        TestDesk::open_with(database, Options { watch: Some(self.watch()), ring, ..usual }).await
     }
 
     /// Keeps the statements of a desk here.

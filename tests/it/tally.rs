@@ -207,7 +207,13 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
     Stream { asked, delivered, born: desk.log_end().await }
 }
 
-async fn mutate(desk: &TestDesk, world: &World, dice: &mut Dice, ids: &mut Vec<IncidentId>, alerts: &mut Vec<AlertId>) {
+pub(crate) async fn mutate(
+    desk: &TestDesk,
+    world: &World,
+    dice: &mut Dice,
+    ids: &mut Vec<IncidentId>,
+    alerts: &mut Vec<AlertId>,
+) {
     let mut command = local(desk).await;
     if dice.chance(30) {
         command.actor = Some(world.actor.clone());

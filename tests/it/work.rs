@@ -128,9 +128,11 @@ async fn the_process_is_heard_while_everything_that_works_is_busy(database: Test
     let client = reqwest::Client::new();
     // So that its caller is known, and the thread hangs in the query.
     let ask = |query: &str| client.post(format!("{url}/graphql")).json(&json!({ "query": query })).send();
-    assert_eq!(ask("{ incidents { totalCount } }").await.expect("an answer").status(), 200);
+    // Resolved incidents are counted by the database.
+    const COUNTED: &str = "{ incidents(filter: { status: [RESOLVED] }) { totalCount } }";
+    assert_eq!(ask(COUNTED).await.expect("an answer").status(), 200);
     armed.store(true, std::sync::atomic::Ordering::Release);
-    let query = tokio::spawn(ask("{ incidents { totalCount } }"));
+    let query = tokio::spawn(ask(COUNTED));
     let counting = tokio::time::timeout(PATIENCE, counting.recv()).await.expect("a count in time");
     assert_ne!(counting.expect("a count"), here, "it works where connections live");
     for path in ["healthz", "wall"] {

@@ -56,7 +56,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            ring: RingLimits { changes: 1_000, bytes: 16 << 20 },
+            ring: RingLimits { changes: 1_000, bytes: 16 << 20, incidents: 100_000 },
             heartbeat: Duration::from_secs(10),
             settings: Settings::default(),
             limits: watchfloor::graphql::Limits::default(),

@@ -1,0 +1,216 @@
+//! The answers that the board gives: how many, which in which order, how many of each value. Each is the answer of
+//! `storage/queue.rs` and `storage/summary.rs` on the same rows.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Bound;
+
+use super::rows::{Candidates, Held, Rows};
+use crate::domain::account::OwnerId;
+use crate::domain::entity::EntityKey;
+use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
+use crate::domain::incident::{Severity, Status};
+use crate::domain::summary::SummaryFilter;
+use crate::domain::tag::Tag;
+use crate::domain::{IncidentId, Instant};
+use crate::storage::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, OwnedPortion, PageRequest, Place, tag_order};
+use ahash::AHashMap;
+
+impl Rows {
+    /// How many incidents a queue has.
+    pub fn count(&self, filter: &IncidentFilter) -> u64 {
+        // The default queue, which every desk asks for, is all there is.
+        let any_open = IncidentFilter { status: Some(super::statuses().into()), ..IncidentFilter::default() };
+        if *filter == any_open {
+            return self.len() as u64;
+        }
+        let mut count = 0;
+        self.each(filter, |_| count += 1);
+        count
+    }
+
+    /// A stretch of a queue: the ids in the order of the list, and whether more lie beyond the end that it was counted
+    /// towards. None where the order is by something that the rows do not say.
+    pub fn page(&self, request: &PageRequest) -> Option<(Vec<IncidentId>, bool)> {
+        let after = request.after.as_ref().map(|cursor| request.place(cursor));
+        let before = request.before.as_ref().map(|cursor| request.place(cursor));
+        let span = Stretch {
+            after: after.map_or(Some(None), |place| place.map(Some))?,
+            before: before.map_or(Some(None), |place| place.map(Some))?,
+            from_end: request.span.from_end,
+            limit: request.span.limit as usize,
+        };
+        let filter = request.filter.filter();
+        let mut ids = match (self.candidates(filter), request.order.as_slice()) {
+            (Candidates::All, [order]) if self.by(order.field).is_some() => self.walk(filter, *order, &span),
+            (Candidates::All, _) => sorted(request, self.all().filter(|held| matches(filter, held)), &span)?,
+            (Candidates::Among(rows), _) => {
+                sorted(request, rows.into_iter().filter(|held| matches(filter, held)), &span)?
+            }
+        };
+        let more = ids.len() > span.limit;
+        ids.truncate(span.limit);
+        if span.from_end {
+            ids.reverse();
+        }
+        Some((ids, more))
+    }
+
+    /// How many incidents a queue has by severity, the worst first. The condition on severities is the caller's to leave out.
+    pub fn by_severity(&self, filter: &IncidentFilter) -> Vec<Facet<Severity>> {
+        let mut counts: BTreeMap<Reverse<Severity>, u64> = BTreeMap::new();
+        self.each(filter, |held| *counts.entry(Reverse(held.row.severity())).or_default() += 1);
+        counts.into_iter().map(|(Reverse(value), count)| Facet { value, count }).collect()
+    }
+
+    /// How many incidents a queue has by owner, the busiest first.
+    pub fn by_owner(&self, filter: &IncidentFilter) -> Vec<Facet<Option<OwnerId>>> {
+        let mut counts: AHashMap<Option<OwnerId>, u64> = AHashMap::new();
+        self.each(filter, |held| *counts.entry(held.owner()).or_default() += 1);
+        // As two columns of which at least one is NULL: NULL comes first.
+        let columns = |owner: Option<OwnerId>| match owner {
+            None => (None, None),
+            Some(OwnerId::User(id)) => (Some(id), None),
+            Some(OwnerId::Group(id)) => (None, Some(id)),
+        };
+        most_frequent(counts, FACET_VALUES_MAX, |owner| columns(*owner))
+    }
+
+    /// How many incidents a queue has by tag, the most frequent first.
+    pub fn by_tag(&self, filter: &IncidentFilter) -> Vec<Facet<Tag>> {
+        let mut counts: AHashMap<&Tag, u64> = AHashMap::new();
+        self.each(filter, |held| held.row.tags.iter().for_each(|tag| *counts.entry(tag).or_default() += 1));
+        let facets = most_frequent(counts, FACET_TAGS_MAX, |tag| tag_order(tag));
+        facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
+    }
+
+    /// How many incidents a queue has by product, the most frequent first.
+    pub fn by_product(&self, filter: &IncidentFilter) -> Vec<Facet<String>> {
+        let mut counts: AHashMap<&String, u64> = AHashMap::new();
+        self.each(filter, |held| held.row.products.iter().for_each(|name| *counts.entry(name).or_default() += 1));
+        let facets = most_frequent(counts, FACET_VALUES_MAX, |name| *name);
+        facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
+    }
+
+    /// The open incidents of a summary by status, severity and owner, and when the oldest of those that it calls open was made.
+    pub fn portions(&self, filter: &SummaryFilter, since: Instant) -> Portions {
+        let mut portions: AHashMap<(Status, Severity, Option<OwnerId>), (u64, u64)> = AHashMap::new();
+        let mut oldest: Option<(Instant, IncidentId)> = None;
+        self.each(filter.any_status().filter(), |held| {
+            let row = &held.row;
+            let (incidents, created) = portions.entry((row.status, row.severity(), held.owner())).or_default();
+            *incidents += 1;
+            *created += u64::from(row.created_at >= since);
+            if filter.open().contains(&row.status) {
+                let key = (row.created_at, row.id);
+                oldest = Some(oldest.map_or(key, |oldest| oldest.min(key)));
+            }
+        });
+        let portions = portions.into_iter().map(|((status, severity, owner), (incidents, created))| OwnedPortion {
+            status,
+            severity,
+            owner,
+            incidents,
+            created,
+            resolved: 0,
+        });
+        Portions { portions: portions.collect(), oldest }
+    }
+
+    /// Calls with each row that meets a filter, in no order.
+    fn each<'a>(&'a self, filter: &IncidentFilter, mut take: impl FnMut(&'a Held)) {
+        match self.candidates(filter) {
+            Candidates::All => self.all().filter(|held| matches(filter, held)).for_each(&mut take),
+            Candidates::Among(rows) => rows.into_iter().filter(|held| matches(filter, held)).for_each(&mut take),
+        }
+    }
+
+    /// The ids of a stretch in an order that has an index, one more than its limit, from the end that it is counted from.
+    fn walk(&self, filter: &IncidentFilter, order: IncidentOrder, span: &Stretch) -> Vec<IncidentId> {
+        let Some(index) = self.by(order.field) else { return Vec::new() };
+        let is_ascending = order.direction == OrderDirection::Asc;
+        // The places of a descending order are those of the index turned round.
+        let turned = |place: Option<Place>| place.map(|place| if is_ascending { place } else { place.turned() });
+        let (low, high) = match is_ascending {
+            true => (turned(span.after), turned(span.before)),
+            false => (turned(span.before), turned(span.after)),
+        };
+        if low.zip(high).is_some_and(|(low, high)| low >= high) {
+            return Vec::new();
+        }
+        let bound = |place: Option<Place>| place.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = index.range((bound(low), bound(high)));
+        let found = |slot: &u32| self.at(*slot).filter(|held| matches(filter, held)).map(|held| held.row.id);
+        match is_ascending != span.from_end {
+            true => range.filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
+            false => range.rev().filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
+        }
+    }
+}
+
+/// The numbers of a summary that the board knows.
+#[derive(Clone, Debug)]
+pub struct Portions {
+    /// How many incidents there are of each status, severity and owner.
+    pub portions: Vec<OwnedPortion>,
+    /// The oldest open one.
+    pub oldest: Option<(Instant, IncidentId)>,
+}
+
+/// A stretch of an ordered list, by places: see [`crate::storage::Span`].
+struct Stretch {
+    after: Option<Place>,
+    before: Option<Place>,
+    from_end: bool,
+    limit: usize,
+}
+
+/// The ids of a stretch in any order, one more than its limit, from the end that it is counted from. None where a row has no
+/// place in this order.
+fn sorted<'a>(request: &PageRequest, rows: impl Iterator<Item = &'a Held>, span: &Stretch) -> Option<Vec<IncidentId>> {
+    let mut places: Vec<(Place, IncidentId)> = Vec::new();
+    for held in rows {
+        let place = request.place_of(&held.row)?;
+        if span.after.is_none_or(|after| place > after) && span.before.is_none_or(|before| place < before) {
+            places.push((place, held.row.id));
+        }
+    }
+    let wanted = span.limit + 1;
+    let order = |one: &(Place, IncidentId), other: &(Place, IncidentId)| match span.from_end {
+        true => other.cmp(one),
+        false => one.cmp(other),
+    };
+    // A page is a few rows of many: the others need no order among themselves.
+    if places.len() > wanted {
+        places.select_nth_unstable_by(wanted - 1, order);
+        places.truncate(wanted);
+    }
+    places.sort_unstable_by(order);
+    Some(places.into_iter().map(|(_, id)| id).collect())
+}
+
+/// The values that most rows have, the most frequent first; among equals those whose key is least.
+fn most_frequent<T, K: Ord>(counts: AHashMap<T, u64>, most: u64, key: impl Fn(&T) -> K) -> Vec<Facet<T>> {
+    let mut facets: Vec<Facet<T>> = counts.into_iter().map(|(value, count)| Facet { value, count }).collect();
+    facets.sort_by_cached_key(|facet| (Reverse(facet.count), key(&facet.value)));
+    facets.truncate(most as usize);
+    facets
+}
+
+impl Held {
+    fn owner(&self) -> Option<OwnerId> {
+        self.row.owner.as_ref().map(|owner| owner.id)
+    }
+}
+
+/// Whether a row meets a filter that asks for nothing that rows do not say.
+fn matches(filter: &IncidentFilter, held: &Held) -> bool {
+    static NONE: std::sync::LazyLock<HashSet<EntityKey>> = std::sync::LazyLock::new(HashSet::new);
+    filter.matches(Subject {
+        row: &held.row,
+        tag_keys: Some(&held.tag_keys),
+        title_folded: "",
+        description_folded: "",
+        entities: &NONE,
+    })
+}

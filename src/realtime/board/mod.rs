@@ -1,0 +1,131 @@
+//! The board: the rows of all open incidents in memory, as of one position of the log. Counts, facets and pages of open
+//! queues come from it, so that they cost the same however many incidents the desk has resolved.
+//!
+//! Invariant: the board is what the database holds at the board's position. It starts from one snapshot, and only the
+//! relay moves it on, with the same changes, in the same order, as it hands to the streams. A read uses the board only
+//! where it stands at exactly the position of the read's snapshot; every other read goes to the database.
+//!
+//! `rows.rs` holds the rows and their indexes, `answers.rs` reads them.
+
+mod answers;
+mod rows;
+
+use std::sync::{PoisonError, RwLock};
+
+use tracing::warn;
+
+pub use self::answers::Portions;
+pub use self::rows::Rows;
+use crate::domain::Result;
+use crate::domain::alert_log::Logged;
+use crate::domain::filter::IncidentFilter;
+use crate::domain::incident::Status;
+use crate::domain::position::Position;
+use crate::domain::summary::OPEN;
+use crate::storage::Reader;
+
+/// Open incidents that the board holds where its operator sets no bound. A row takes about 1 KiB: this is 200 MiB, and ten times
+/// the open incidents of a large SOC.
+pub const BOARD_INCIDENTS_MAX: usize = 200_000;
+
+/// How many rows are read at once while the board is filled.
+const LOAD_ROWS: u64 = 5_000;
+
+/// The open incidents at one position, or nothing where there are too many.
+#[derive(Debug)]
+pub(super) struct Board {
+    incidents_max: usize,
+    state: RwLock<Option<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    at: Position,
+    rows: Rows,
+}
+
+impl Board {
+    /// A board that holds nothing yet, and at most so many incidents; 0 for a desk without a board.
+    pub(super) fn new(incidents_max: usize) -> Self {
+        Self { incidents_max, state: RwLock::default() }
+    }
+
+    /// Fills the board from a snapshot whose log ends at `at`.
+    pub(super) async fn load(&self, reader: &Reader, at: Position) -> Result<()> {
+        let mut rows = Rows::default();
+        let mut after = None;
+        while self.incidents_max > 0 {
+            let read = reader.open_rows(after, LOAD_ROWS).await?;
+            after = read.last().map(|row| row.id);
+            read.into_iter().for_each(|row| rows.put(row));
+            if rows.len() > self.incidents_max {
+                self.close();
+                return Ok(());
+            }
+            if after.is_none() {
+                *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(State { at, rows });
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the board on by the next changes of the log, which end at `at`.
+    pub(super) fn follow(&self, changes: &[Logged], at: Position) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(board) = state.as_mut() else { return };
+        for change in changes.iter().filter(|change| change.offset() > board.at.offset) {
+            // A change of an alert that no incident holds changes no row.
+            if let Some(change) = change.of_incident() {
+                let row = &change.body.row;
+                match OPEN.contains(&row.status) && !row.deleted {
+                    true => board.rows.put(row.clone()),
+                    false => board.rows.remove(row.id),
+                }
+            }
+        }
+        board.at = at;
+        if board.rows.len() > self.incidents_max {
+            *state = None;
+            drop(state);
+            self.close();
+        }
+    }
+
+    fn close(&self) {
+        let bound = self.incidents_max;
+        warn!(
+            board.incidents_max = bound,
+            "more incidents are open than the board holds: queues are read from the database"
+        );
+    }
+
+    /// Whether there is a board.
+    pub(super) fn is_open(&self) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// An answer from the rows at exactly this position; none where the board stands elsewhere.
+    pub(super) fn read<T>(&self, at: &Position, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let board = state.as_ref()?;
+        let stands = (board.at.epoch, board.at.offset, board.at.check) == (at.epoch, at.offset, at.check);
+        stands.then(|| answer(&board.rows))
+    }
+}
+
+/// Whether the board holds all that a queue of this filter may have, and all that the filter asks for: open incidents only,
+/// no text of a title or description, no entity.
+pub fn covers(filter: &IncidentFilter) -> bool {
+    filter.status.as_ref().is_some_and(|statuses| statuses.iter().all(|status| OPEN.contains(status))) && knows(filter)
+}
+
+/// Whether the board's rows say all that a filter asks for.
+pub fn knows(filter: &IncidentFilter) -> bool {
+    filter.text_count() == 0 && filter.entity_count() == 0
+}
+
+/// The statuses of the incidents that the board holds.
+pub const fn statuses() -> [Status; 2] {
+    OPEN
+}

@@ -1,0 +1,139 @@
+//! The rows of the board and their indexes: by incident, by the times that queues are ordered by, by owner and by tag.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
+
+use ahash::AHashMap;
+
+use crate::domain::IncidentId;
+use crate::domain::account::OwnerId;
+use crate::domain::filter::{IncidentFilter, IncidentOrderField};
+use crate::domain::queue::QueueRow;
+use crate::domain::tag::Tag;
+use crate::storage::Place;
+
+/// Where a row lies in memory.
+type Slot = u32;
+
+/// A row, and the keys of its tags: filters compare keys.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) row: QueueRow,
+    pub(super) tag_keys: Vec<String>,
+}
+
+/// The rows of the open incidents.
+#[derive(Debug, Default)]
+pub struct Rows {
+    slots: Vec<Option<Held>>,
+    vacant: Vec<Slot>,
+    by_id: AHashMap<IncidentId, Slot>,
+    by_updated: BTreeMap<Place, Slot>,
+    by_created: BTreeMap<Place, Slot>,
+    by_owner: AHashMap<Option<OwnerId>, BTreeSet<Slot>>,
+    by_tag: AHashMap<String, BTreeSet<Slot>>,
+}
+
+/// The rows among which all rows of a queue are.
+pub(super) enum Candidates<'a> {
+    /// All rows of the board.
+    All,
+    /// Those of some owners, or with some tags. Each row comes once.
+    Among(Vec<&'a Held>),
+}
+
+impl Rows {
+    /// How many incidents are open.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// All rows, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Held> {
+        self.slots.iter().flatten()
+    }
+
+    /// All rows with their places in an order by one of the indexed times, ascending.
+    pub(super) fn by(&self, field: IncidentOrderField) -> Option<&BTreeMap<Place, u32>> {
+        match field {
+            IncidentOrderField::UpdatedAt => Some(&self.by_updated),
+            IncidentOrderField::CreatedAt => Some(&self.by_created),
+            _ => None,
+        }
+    }
+
+    /// The row in a slot.
+    pub(super) fn at(&self, slot: Slot) -> Option<&Held> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    /// The fewest rows that an index finds for a filter. The filter is still to be held against each of them.
+    pub(super) fn candidates(&self, filter: &IncidentFilter) -> Candidates<'_> {
+        let mut found: Vec<Vec<&BTreeSet<Slot>>> = Vec::new();
+        if let Some(owner) = &filter.owner {
+            let users = owner.users.iter().map(|id| Some(OwnerId::User(*id)));
+            let groups = owner.groups.iter().map(|id| Some(OwnerId::Group(*id)));
+            let nobody = owner.unassigned.then_some(None);
+            found.push(users.chain(groups).chain(nobody).filter_map(|owner| self.by_owner.get(&owner)).collect());
+        }
+        if let Some(tags) = &filter.tags {
+            let with = |key: &String| self.by_tag.get(key);
+            if let Some(any) = &tags.any {
+                found.push(any.iter().filter_map(with).collect());
+            }
+            for key in tags.all.iter().flatten() {
+                found.push(with(key).into_iter().collect());
+            }
+        }
+        let size = |sets: &Vec<&BTreeSet<Slot>>| sets.iter().map(|set| set.len()).sum::<usize>();
+        let Some(sets) = found.into_iter().min_by_key(size) else { return Candidates::All };
+        let slots: BTreeSet<Slot> = sets.into_iter().flatten().copied().collect();
+        Candidates::Among(slots.into_iter().filter_map(|slot| self.at(slot)).collect())
+    }
+
+    /// Puts a row in the place of the one that its incident had.
+    pub(super) fn put(&mut self, mut row: QueueRow) {
+        self.remove(row.id);
+        // No filter that the board answers asks for it.
+        row.description = None;
+        let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row };
+        let slot = self.vacant.pop().unwrap_or(self.slots.len() as Slot);
+        let (row, id) = (&held.row, held.row.id);
+        self.by_id.insert(id, slot);
+        self.by_updated.insert(Place::by_time(row.updated_at, id), slot);
+        self.by_created.insert(Place::by_time(row.created_at, id), slot);
+        self.by_owner.entry(owner(row)).or_default().insert(slot);
+        for key in &held.tag_keys {
+            self.by_tag.entry(key.clone()).or_default().insert(slot);
+        }
+        match self.slots.get_mut(slot as usize) {
+            Some(vacant) => *vacant = Some(held),
+            None => self.slots.push(Some(held)),
+        }
+    }
+
+    /// Takes away the row of an incident, if it is there.
+    pub(super) fn remove(&mut self, id: IncidentId) {
+        let Some(slot) = self.by_id.remove(&id) else { return };
+        let Some(Held { row, tag_keys }) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.by_updated.remove(&Place::by_time(row.updated_at, id));
+        self.by_created.remove(&Place::by_time(row.created_at, id));
+        leave(&mut self.by_owner, &owner(&row), slot);
+        for key in &tag_keys {
+            leave(&mut self.by_tag, key, slot);
+        }
+        self.vacant.push(slot);
+    }
+}
+
+fn owner(row: &QueueRow) -> Option<OwnerId> {
+    row.owner.as_ref().map(|owner| owner.id)
+}
+
+fn leave<K: Hash + Eq>(index: &mut AHashMap<K, BTreeSet<Slot>>, key: &K, slot: Slot) {
+    let Some(slots) = index.get_mut(key) else { return };
+    slots.remove(&slot);
+    if slots.is_empty() {
+        index.remove(key);
+    }
+}

@@ -1,0 +1,270 @@
+//! The board says what the database says: every page, count, facet and summary of open incidents, at every position, on every
+//! node, after every kind of change.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watchfloor::domain::filter::{IncidentFilter, IncidentOrder, IncidentOrderField, OrderDirection, QueueFilter};
+use watchfloor::domain::incident::Status;
+use watchfloor::domain::position::Position;
+use watchfloor::domain::summary::SummaryFilter;
+use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::board::{Rows, covers};
+use watchfloor::storage::{Cursor, PageRequest, Reader, Span};
+
+use super::filter::{any_filter, corpus, people};
+use super::tally::mutate;
+use crate::support::database::{TestDatabase, each_database};
+use crate::support::desk::{Options, TestDesk, monday};
+use crate::support::dice::Dice;
+use crate::support::stream::parsed;
+use crate::support::waiting::a_moment;
+
+each_database!(
+    the_board_and_the_database_give_the_same_answers,
+    what_one_answer_says_is_of_one_position_while_changes_go_on,
+    a_read_sees_what_another_node_has_just_committed,
+    a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_database,
+);
+
+/// An answer from the board at the end of a snapshot; the board is given the time that it needs to come there.
+async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&Rows) -> T) -> T {
+    tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            match desk.app.hub.on_board(at, &answer).await {
+                Some(answer) => return answer,
+                None => a_moment().await,
+            }
+        }
+    })
+    .await
+    .expect("the board at the position of the snapshot")
+}
+
+fn any_order(dice: &mut Dice) -> Vec<IncidentOrder> {
+    use IncidentOrderField as By;
+    let fields =
+        [By::UpdatedAt, By::CreatedAt, By::FirstActivityAt, By::LastActivityAt, By::Severity, By::Number, By::Status];
+    let key = |dice: &mut Dice| IncidentOrder {
+        field: *dice.pick(&fields),
+        direction: *dice.pick(&[OrderDirection::Asc, OrderDirection::Desc]),
+    };
+    let mut order: Vec<IncidentOrder> = Vec::new();
+    for _ in 0..1 + dice.below(3) {
+        let key = key(dice);
+        if order.iter().all(|former| former.field != key.field) {
+            order.push(key);
+        }
+    }
+    order
+}
+
+/// Reads a queue from one end to the other in pages of three, from the board and from the database.
+async fn pages(desk: &TestDesk, reader: &Reader, at: &Position, filter: &QueueFilter, dice: &mut Dice) -> usize {
+    let (order, from_end) = (any_order(dice), dice.chance(50));
+    let (mut reached, mut seen): (Option<Cursor>, _) = (None, 0);
+    loop {
+        let (after, before) = if from_end { (None, reached) } else { (reached, None) };
+        let span = Span { after: None, before: None, from_end, limit: 3 };
+        let request = PageRequest { filter: filter.clone(), order: order.clone(), span, after, before };
+        let (ids, more) = on_board(desk, at, |rows| rows.page(&request)).await.expect("no order by title");
+        let page = reader.queue_page(&request).await.expect("a page");
+        let expected: Vec<_> = page.incidents.iter().map(|(_, incident)| incident.id).collect();
+        assert_eq!((&ids, more), (&expected, page.more), "board left, database right: {request:#?}");
+        seen += ids.len();
+        let last = if from_end { page.incidents.first() } else { page.incidents.last() };
+        reached = last.map(|(cursor, _)| cursor.clone());
+        if !more {
+            return seen;
+        }
+    }
+}
+
+async fn compare(desk: &TestDesk, dice: &mut Dice, filters: &[QueueFilter], summaries: &[SummaryFilter]) {
+    let reader = desk.app.store.read().await.expect("a snapshot");
+    let at = reader.head().await.expect("a head").position();
+    for filter in filters {
+        let count = on_board(desk, &at, |rows| rows.count(filter.filter())).await;
+        assert_eq!(count, reader.queue_count(filter).await.expect("a count"), "{filter:#?}");
+        assert_eq!(pages(desk, &reader, &at, filter, dice).await as u64, count);
+        let without = |drop: fn(&mut IncidentFilter)| {
+            let mut rest = filter.filter().clone();
+            drop(&mut rest);
+            rest
+        };
+        let rest = without(|filter| filter.severity = None);
+        let severities = on_board(desk, &at, |rows| rows.by_severity(&rest)).await;
+        assert_eq!(severities, reader.facet_severity(filter).await.expect("facets"), "{filter:#?}");
+        let rest = without(|filter| filter.owner = None);
+        let owners = on_board(desk, &at, |rows| rows.by_owner(&rest)).await;
+        let owners: Vec<_> = owners.iter().map(|facet| (facet.value, facet.count)).collect();
+        let expected = reader.facet_owner(filter).await.expect("facets");
+        let expected: Vec<_> =
+            expected.iter().map(|facet| (facet.value.as_ref().map(|owner| owner.id), facet.count)).collect();
+        assert_eq!(owners, expected, "{filter:#?}");
+        let rest = without(|filter| filter.tags = None);
+        let tags = on_board(desk, &at, |rows| rows.by_tag(&rest)).await;
+        assert_eq!(tags, reader.facet_tags(filter).await.expect("facets"), "{filter:#?}");
+        let rest = without(|filter| filter.product = None);
+        let products = on_board(desk, &at, |rows| rows.by_product(&rest)).await;
+        assert_eq!(products, reader.facet_product(filter).await.expect("facets"), "{filter:#?}");
+    }
+    for filter in summaries {
+        let since = monday() + chrono::Duration::minutes(dice.below(90) as i64);
+        let open = on_board(desk, &at, |rows| rows.portions(filter, since)).await;
+        let told = reader.tally_beside(filter, since, open.portions, open.oldest).await.expect("a tally");
+        let counted = reader.tally(filter, since, 1).await.expect("a tally");
+        assert_eq!(told.summary(), counted.summary(), "since {since}: {filter:#?}");
+    }
+}
+
+async fn the_board_and_the_database_give_the_same_answers(database: TestDatabase) {
+    let mut dice = Dice::of_this_run();
+    let desk = TestDesk::open(&database).await;
+    let world = people(&desk).await;
+    corpus(&desk, &world, &mut dice).await;
+    // The one filled its board with the log; the other begins with a board of the rows that are there.
+    let other = Options { clock: desk.clock.clone(), ..Options::default() };
+    let other = TestDesk::open_with(&database, other).await;
+    let (mut filters, mut summaries) = (vec![IncidentFilter::default()], Vec::new());
+    while filters.len() < 60 {
+        let mut filter = any_filter(&mut dice, &world, 3, 90);
+        filter.status = Some(dice.pick(&[vec![Status::New, Status::Active], vec![Status::New], vec![]]).clone());
+        let is_met = QueueFilter::resolve(&filter, &world.actor).is_ok_and(|filter| covers(filter.filter()));
+        if is_met {
+            filters.push(filter);
+        }
+    }
+    for filter in &filters {
+        summaries.push(SummaryFilter::resolve(filter, &world.actor).expect("a filter"));
+    }
+    let filters: Vec<QueueFilter> =
+        filters.iter().map(|filter| QueueFilter::resolve(filter, &world.actor).expect("a filter")).collect();
+    for desk in [&desk, &other] {
+        compare(desk, &mut dice, &filters, &summaries).await;
+    }
+    let (mut ids, mut alerts) = (Vec::new(), Vec::new());
+    for _ in 0..12 {
+        for _ in 0..12 {
+            desk.clock.advance(chrono::Duration::microseconds(1 + dice.below(40_000_000) as i64));
+            let writer = if dice.chance(50) { &desk } else { &other };
+            mutate(writer, &world, &mut dice, &mut ids, &mut alerts).await;
+        }
+        let (from, reader) = (dice.below(50), if dice.chance(50) { &desk } else { &other });
+        compare(reader, &mut dice, &filters[from..from + 10], &summaries[from..from + 10]).await;
+    }
+}
+
+/// Everything of one answer that counts the same incidents.
+const ALIKE: &str = "query($filter: IncidentFilterInput) {
+    incidents(filter: $filter, first: 100) { totalCount position nodes { id version severity owner { id } }
+        facets { severity { count } owner { count } } }
+    queueSummary(filter: $filter) { position open byStatus { count } }
+    once: incidents(filter: $filter, last: 100, orderBy: [{ field: SEVERITY, direction: ASC }, { field: NUMBER, direction: ASC }]) {
+        nodes { id version } } }";
+
+async fn what_one_answer_says_is_of_one_position_while_changes_go_on(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let other = Options { clock: desk.clock.clone(), ..Options::default() };
+    let other = TestDesk::open_with(&database, other).await;
+    let mut dice = Dice::of_this_run();
+    let world = people(&desk).await;
+    let is_over = AtomicBool::new(false);
+    let writes = async {
+        let (mut ids, mut alerts) = (Vec::new(), Vec::new());
+        for step in 0..150 {
+            desk.clock.advance(chrono::Duration::seconds(1));
+            let writer = if step % 2 == 0 { &desk } else { &other };
+            mutate(writer, &world, &mut dice, &mut ids, &mut alerts).await;
+        }
+        is_over.store(true, Ordering::SeqCst);
+    };
+    let sum = |facets: &Value| -> u64 {
+        facets.as_array().expect("facets").iter().map(|facet| facet["count"].as_u64().expect("a count")).sum()
+    };
+    let reads = async {
+        let (mut newest, mut moves, mut number) = (0, 0, 0);
+        while !is_over.load(Ordering::SeqCst) {
+            number += 1;
+            let reader = if number % 2 == 0 { &desk } else { &other };
+            let filter = if number % 3 == 0 { json!({ "severity": ["HIGH", "MEDIUM"] }) } else { json!({}) };
+            let answer = reader.data(ALIKE, json!({ "filter": filter })).await;
+            let page = &answer["incidents"];
+            let nodes = page["nodes"].as_array().expect("rows");
+            let count = page["totalCount"].as_u64().expect("a count");
+            assert_eq!(nodes.len() as u64, count, "{answer:#}");
+            assert_eq!(answer["queueSummary"]["position"], page["position"]);
+            assert_eq!(answer["queueSummary"]["open"], count, "{answer:#}");
+            assert_eq!(sum(&answer["queueSummary"]["byStatus"]), count);
+            assert_eq!(sum(&page["facets"]["owner"]), count, "{answer:#}");
+            if number % 3 != 0 {
+                assert_eq!(sum(&page["facets"]["severity"]), count, "{answer:#}");
+            }
+            let versions = |nodes: &Value| {
+                let row = |node: &Value| (node["id"].to_string(), node["version"].to_string());
+                let mut rows: Vec<_> = nodes.as_array().expect("rows").iter().map(row).collect();
+                rows.sort();
+                rows
+            };
+            assert_eq!(versions(&page["nodes"]), versions(&answer["once"]["nodes"]));
+            let offset = parsed(&page["position"]).offset;
+            assert!(offset >= newest, "from {newest} back to {offset}");
+            moves += usize::from(offset > newest);
+            newest = offset;
+        }
+        assert!(moves >= 10, "nothing was tried: {moves} of {number} answers were of a new position");
+    };
+    tokio::join!(writes, reads);
+}
+
+async fn a_read_sees_what_another_node_has_just_committed(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let other = Options { clock: desk.clock.clone(), ..Options::default() };
+    let other = TestDesk::open_with(&database, other).await;
+    const COUNTED: &str = "{ incidents(first: 1) { totalCount nodes { title } } queueSummary { open } }";
+    for number in 1..=40 {
+        let (writer, reader) = if number % 2 == 0 { (&desk, &other) } else { (&other, &desk) };
+        desk.clock.advance(chrono::Duration::seconds(1));
+        let title = format!("Crane {number} does not answer");
+        writer.incident(&title).await;
+        let read = reader.data(COUNTED, json!({})).await;
+        let expected = json!({
+            "incidents": { "totalCount": number, "nodes": [{ "title": title }] }, "queueSummary": { "open": number },
+        });
+        assert_eq!(read, expected);
+    }
+}
+
+async fn a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_database(database: TestDatabase) {
+    let narrow = || RingLimits { changes: 1_000, bytes: 16 << 20, incidents: 2 };
+    let desk = TestDesk::open_with(&database, Options { ring: narrow(), ..Options::default() }).await;
+    let count = async |desk: &TestDesk| {
+        let read = desk.data("{ incidents(first: 10) { totalCount nodes { id } } }", json!({})).await;
+        assert_eq!(read["incidents"]["nodes"].as_array().expect("rows").len(), read["incidents"]["totalCount"]);
+        read["incidents"]["totalCount"].as_u64().expect("a count")
+    };
+    let is_on_board = async |desk: &TestDesk| {
+        let reader = desk.app.store.read().await.expect("a snapshot");
+        let at = reader.head().await.expect("a head").position();
+        // The relay may be on its way.
+        while desk.app.hub.head() < at.offset {
+            a_moment().await;
+        }
+        desk.app.hub.on_board(&at, |_| ()).await.is_some()
+    };
+    for number in 1..=4 {
+        let id = desk.incident("Lock open").await;
+        assert_eq!(count(&desk).await, number);
+        assert_eq!(is_on_board(&desk).await, number <= 2, "{number} open ones");
+        if number == 4 {
+            desk.act("deleteIncident", json!({ "incidentId": id })).await;
+        }
+    }
+    assert_eq!(count(&desk).await, 3);
+    // Neither does a node that starts then hold them; one that may hold more does.
+    let again = TestDesk::open_with(&database, Options { ring: narrow(), ..Options::default() }).await;
+    assert_eq!((count(&again).await, is_on_board(&again).await), (3, false));
+    let wide = TestDesk::open(&database).await;
+    assert_eq!((count(&wide).await, is_on_board(&wide).await), (3, true));
+}
