@@ -132,6 +132,15 @@ impl Actor {
 
     /// Whether the caller may see an incident: the one place that queries and live items ask.
     pub fn sees(&self, _row: &super::queue::QueueRow) -> bool {
+        self.sees_incidents()
+    }
+
+    /// The same of an incident, without making its row.
+    pub fn sees_incident(&self, _incident: &super::incident::Incident) -> bool {
+        self.sees_incidents()
+    }
+
+    fn sees_incidents(&self) -> bool {
         self.user.role >= Role::Reader
     }
 
@@ -139,7 +148,7 @@ impl Actor {
     pub fn reads(&self, incident: &super::incident::Incident) -> bool {
         match incident.deleted_at {
             Some(_) => self.user.role >= Role::Manager,
-            None => self.sees(&incident.queue_row()),
+            None => self.sees_incident(incident),
         }
     }
 

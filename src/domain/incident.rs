@@ -396,14 +396,20 @@ impl Incident {
         }
     }
 
-    /// The row that queues show of it.
+    /// The row that changes carry of it.
     pub fn queue_row(&self) -> QueueRow {
+        let description = self.description.as_ref().map(|text| Text::of(text, self.description_version));
+        QueueRow { description, ..self.row_to_show() }
+    }
+
+    /// The row as an answer shows it. Rows do not show the description, and hashing one costs as much as all the rest.
+    pub fn row_to_show(&self) -> QueueRow {
         QueueRow {
             id: self.id,
             number: self.number,
             version: self.version,
             title: Text::of(&self.title, self.title_version),
-            description: self.description.as_ref().map(|text| Text::of(text, self.description_version)),
+            description: None,
             severity_override: self.severity_override,
             computed_severity: self.computed_severity,
             status: self.status,

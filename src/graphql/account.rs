@@ -2,6 +2,7 @@
 
 use async_graphql::{Enum, ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
 
+use super::at_once::AtHand;
 use super::call::Call;
 use super::connection::read_id;
 use super::context::View;
@@ -43,6 +44,14 @@ impl From<DomainOwner> for Owner {
             OwnerId::Group(_) => OwnerKind::Group,
         };
         Self { id: owner.id.to_string().into(), kind, account: owner.account, name: owner.name }
+    }
+}
+
+impl AtHand for Owner {
+    type Fields = Self;
+
+    fn at_hand(&self) -> &Self {
+        self
     }
 }
 

@@ -166,6 +166,9 @@ fn shorten(value: &mut Value, path: &[Step], left: usize) {
     }
 }
 
+/// In the data of a schema whose answers are counted while they are made: each field is resolved by way of [`Counting`] there.
+pub struct IsCounted;
+
 /// Counts what is resolved against the [`Budget`] of its request.
 pub struct Counting;
 

@@ -217,7 +217,7 @@ impl View {
     /// The incident of this id, if the viewer may see it.
     pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         let found = self.load(id).await?;
-        Ok(found.filter(|incident| self.viewer.sees(&incident.queue_row())))
+        Ok(found.filter(|incident| self.viewer.sees_incident(incident)))
     }
 }
 

@@ -10,6 +10,7 @@ use async_graphql::{ID, Object, SimpleObject};
 use super::account::{Actor, Owner};
 use super::activity::{ActivityInput, Change, ChangeConnection};
 use super::alert::{AlertConnection, EntityGroup, IncidentEntity};
+use super::at_once::{AtHand, AtOnce};
 use super::attachment::Attachment;
 use super::bookmark::BookmarkConnection;
 use super::comment::Comment;
@@ -49,8 +50,16 @@ pub struct Incident {
 impl Incident {
     /// An incident read through a view.
     pub fn new(view: View, incident: DomainIncident) -> Self {
-        let fields = Box::new(Fields::new(incident.queue_row(), title::Shown::of(&incident.title)));
+        let fields = Box::new(Fields::new(incident.row_to_show(), title::Shown::of(&incident.title)));
         Self { view, incident: Box::new(incident), fields }
+    }
+}
+
+impl AtHand for Incident {
+    type Fields = Fields;
+
+    fn at_hand(&self) -> &Fields {
+        &self.fields
     }
 }
 
@@ -387,7 +396,7 @@ impl IncidentConnectionFields {
 }
 
 /// A page of a queue.
-pub type IncidentConnection = Connection<String, Incident, IncidentConnectionFields, EmptyFields>;
+pub type IncidentConnection = Connection<String, AtOnce<Incident>, IncidentConnectionFields, EmptyFields>;
 
 /// Reads a page of a queue.
 pub async fn queue(
@@ -417,12 +426,10 @@ pub async fn queue(
     let fields = IncidentConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(before, after, fields);
     let viewer = view.viewer();
+    let incidents = found.incidents.into_iter().filter(|(_, incident)| viewer.sees_incident(incident));
     page.edges.extend(
-        found
-            .incidents
-            .into_iter()
-            .filter(|(_, incident)| viewer.sees(&incident.queue_row()))
-            .map(|(cursor, incident)| Edge::new(cursor.to_string(), Incident::new(view.clone(), incident))),
+        incidents
+            .map(|(cursor, incident)| Edge::new(cursor.to_string(), AtOnce(Incident::new(view.clone(), incident)))),
     );
     Ok(page)
 }

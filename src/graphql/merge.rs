@@ -238,7 +238,7 @@ pub async fn preview(view: &View, source: &ID, target: &ID, keep_title: bool) ->
     let asked = asked(source, target, keep_title)?;
     let reader = view.reader().await?;
     let mut found = reader.incidents_to_show(&[asked.source, asked.target]).await?;
-    found.retain(|incident| incident.deleted_at.is_none() && view.viewer().sees(&incident.queue_row()));
+    found.retain(|incident| incident.deleted_at.is_none() && view.viewer().sees_incident(incident));
     let mut refusals: Vec<Error> = view.viewer().require(Role::Manager, "merge incidents").err().into_iter().collect();
     let mut outcome = None;
     match Sides::among(&found, &asked) {

@@ -6,6 +6,7 @@ mod alert;
 mod alert_delta;
 mod alert_log;
 mod as_of;
+mod at_once;
 mod attachment;
 mod bookmark;
 pub mod bounds;
@@ -129,9 +130,9 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
     };
     Api {
         plain: build(app.clone(), source.clone()).finish(),
-        counting: build(app, source).extension(budget::Counting).finish(),
+        counting: build(app, source).extension(budget::Counting).data(budget::IsCounted).finish(),
         plain_events: events().finish(),
-        counting_events: events().extension(budget::Counting).finish(),
+        counting_events: events().extension(budget::Counting).data(budget::IsCounted).finish(),
     }
 }
 

@@ -430,7 +430,7 @@ async fn find_incident(
         (Some(id), None) => super::incident::find(view, incident_id("id", &id)?).await,
         (None, Some(number)) => {
             let incident = view.reader().await?.incident_by_number(number).await?;
-            let seen = incident.filter(|incident| view.viewer().sees(&incident.queue_row()));
+            let seen = incident.filter(|incident| view.viewer().sees_incident(incident));
             let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")).at("number"))?;
             Ok(Incident::new(view.clone(), incident))
         }
@@ -473,8 +473,7 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let incidents = by_id(reader.incidents_to_show(&named).await?, |incident| incident.id);
     let users = by_id(reader.users(&parsed(ids, UserId::parse)).await?, |user| user.id);
     let groups = by_id(reader.groups(&parsed(ids, GroupId::parse)).await?, |group| group.id);
-    let seen =
-        |id| incidents.get(&id).filter(|found| found.deleted_at.is_none() && view.viewer().sees(&found.queue_row()));
+    let seen = |id| incidents.get(&id).filter(|found| found.deleted_at.is_none() && view.viewer().sees_incident(found));
     let incident = |id: &ID| {
         let found = seen(IncidentId::parse(id)?)?.clone();
         Some(Node::Incident(Incident::new(view.clone(), found)))

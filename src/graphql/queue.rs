@@ -6,6 +6,7 @@ use async_graphql::{Enum, ID, Interface, Json, Object, SimpleObject};
 use serde_json::Value;
 
 use super::account::Owner;
+use super::at_once::{AllAtOnce, AtHand, AtOnce};
 use crate::domain::Instant;
 use crate::domain::classification::{
     Classification as Pair, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
@@ -47,6 +48,22 @@ pub struct Tag {
 impl From<DomainTag> for Tag {
     fn from(tag: DomainTag) -> Self {
         Self { name: tag.name, kind: tag.kind }
+    }
+}
+
+impl AtHand for Classification {
+    type Fields = Self;
+
+    fn at_hand(&self) -> &Self {
+        self
+    }
+}
+
+impl AtHand for Tag {
+    type Fields = Self;
+
+    fn at_hand(&self) -> &Self {
+        self
     }
 }
 
@@ -117,18 +134,18 @@ impl Fields {
     }
 
     /// What it turned out to be; null where nobody has said.
-    pub(crate) async fn classification(&self) -> Option<Classification> {
-        self.row.classification.map(Classification::from)
+    pub(crate) async fn classification(&self) -> Option<AtOnce<Classification>> {
+        self.row.classification.map(|pair| AtOnce(pair.into()))
     }
 
     /// Its owner; null where it is unassigned.
-    pub(crate) async fn owner(&self) -> Option<Owner> {
-        self.row.owner.clone().map(Owner::from)
+    pub(crate) async fn owner(&self) -> Option<AtOnce<Owner>> {
+        self.row.owner.clone().map(|owner| AtOnce(owner.into()))
     }
 
     /// Its tags, custom ones first, then by name.
-    pub(crate) async fn tags(&self) -> Vec<Tag> {
-        self.row.tags.iter().cloned().map(Tag::from).collect()
+    pub(crate) async fn tags(&self) -> AllAtOnce<Tag> {
+        AllAtOnce(self.row.tags.iter().cloned().map(Tag::from).collect())
     }
 
     /// How many alerts it holds.
@@ -207,9 +224,9 @@ impl Fields {
     field(name = "computed_severity", ty = "Severity", desc = "The highest of the linked alerts, else `MEDIUM`."),
     field(name = "severity_override", ty = "Option<Severity>", desc = "What a person set."),
     field(name = "status", ty = "Status", desc = "Where it stands."),
-    field(name = "classification", ty = "Option<Classification>", desc = "What it turned out to be."),
-    field(name = "owner", ty = "Option<Owner>", desc = "Its owner; null where it is unassigned."),
-    field(name = "tags", ty = "Vec<Tag>", desc = "Its tags, custom ones first, then by name."),
+    field(name = "classification", ty = "Option<AtOnce<Classification>>", desc = "What it turned out to be."),
+    field(name = "owner", ty = "Option<AtOnce<Owner>>", desc = "Its owner; null where it is unassigned."),
+    field(name = "tags", ty = "AllAtOnce<Tag>", desc = "Its tags, custom ones first, then by name."),
     field(name = "alert_count", ty = "u64", desc = "How many alerts it holds."),
     field(name = "comment_count", ty = "u64", desc = "How many comments it has; deleted ones do not count."),
     field(name = "has_active_alerts", ty = "bool", desc = "Whether it holds an alert that is not resolved."),

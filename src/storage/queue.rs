@@ -201,13 +201,14 @@ impl PageRequest {
     pub fn page_of(&self, ids: &[IncidentId], incidents: Vec<Incident>, more: bool) -> Page {
         let mut found: HashMap<IncidentId, Incident> =
             incidents.into_iter().map(|incident| (incident.id, incident)).collect();
+        let queue = self.queue();
         let incidents = ids.iter().filter_map(|id| found.remove(id));
-        Page { incidents: incidents.map(|incident| (self.cursor(&incident), incident)).collect(), more }
+        Page { incidents: incidents.map(|incident| (self.cursor(&queue, &incident), incident)).collect(), more }
     }
 
-    fn cursor(&self, incident: &Incident) -> Cursor {
+    fn cursor(&self, queue: &str, incident: &Incident) -> Cursor {
         let keys = self.order.iter().map(|order| key(incident, *order)).collect();
-        Cursor { queue: self.queue(), keys, id: incident.id }
+        Cursor { queue: queue.to_owned(), keys, id: incident.id }
     }
 
     fn last_direction(&self) -> OrderDirection {
@@ -346,7 +347,8 @@ impl Reader {
             rows.reverse();
         }
         let incidents = self.complete(rows).await?;
-        let incidents = incidents.into_iter().map(|incident| (request.cursor(&incident), incident)).collect();
+        let queue = request.queue();
+        let incidents = incidents.into_iter().map(|incident| (request.cursor(&queue, &incident), incident)).collect();
         Ok(Page { incidents, more })
     }
 
