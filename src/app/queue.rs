@@ -1,42 +1,85 @@
-//! Queues: answered by the board where it stands at the position of the read's snapshot, else by the database. Both give the
-//! same answers; the board gives them without reading the table.
+//! Queues: answered by the board where it stands at the position of the read, else by the database. Both give the same
+//! answers; the board gives them without reading the table.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::App;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::filter::{IncidentFilter, QueueFilter};
-use crate::domain::incident::Severity;
+use crate::domain::incident::{Incident, Severity};
 use crate::domain::position::Position;
+use crate::domain::queue::QueueRow;
 use crate::domain::summary::{SummaryFilter, Tally};
 use crate::domain::tag::Tag;
-use crate::domain::{Instant, Result};
-use crate::realtime::board::{Rows, covers};
-use crate::storage::{Facet, Page, PageRequest, Reader};
+use crate::domain::title::Shown;
+use crate::domain::{Error, Instant, Result};
+use crate::realtime::board::{Portions, Rows, covers};
+use crate::storage::{Cursor, Facet, PageRequest, Reader};
 
-/// One snapshot and its position: the two that a queue is read from.
+/// How long a read that needs no snapshot waits to learn where the log ends. After that it takes a snapshot, which has bounds of
+/// its own.
+const HEAD_WAIT: Duration = Duration::from_millis(250);
+
+/// What a queue is read from.
 #[derive(Clone, Copy)]
-pub struct At<'a> {
-    /// The snapshot.
-    pub reader: &'a Reader,
-    /// The end of the log in it.
-    pub position: Position,
+pub enum At<'a> {
+    /// One snapshot, and the end of the log in it.
+    Snapshot(&'a Reader, Position),
+    /// The board alone, as it stands at this position.
+    Board(Position),
+}
+
+/// What a page shows of an incident.
+#[derive(Clone, Debug)]
+pub enum Listed {
+    /// All that an incident holds, read from the snapshot.
+    Whole(Box<Incident>),
+    /// Its row, from the board.
+    Row(Box<QueueRow>, Shown),
+}
+
+/// A stretch of a queue.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The incidents, each with its place.
+    pub incidents: Vec<(Cursor, Listed)>,
+    /// Whether more lie beyond the end that the page was counted towards.
+    pub more: bool,
 }
 
 impl App {
     /// A stretch of a queue.
-    pub async fn queue_page(&self, at: At<'_>, request: &PageRequest) -> Result<Page> {
-        match self.on_board(at, request.filter.filter(), |rows| rows.page(request)).await.flatten() {
-            Some((ids, more)) => Ok(request.page_of(&ids, at.reader.incidents_to_show(&ids).await?, more)),
-            None => at.reader.queue_page(request).await,
-        }
+    pub async fn queue_page(&self, at: At<'_>, request: &PageRequest) -> Result<Listing> {
+        let filter = request.filter.filter();
+        let reader = match at {
+            At::Snapshot(reader, _) => reader,
+            At::Board(position) => {
+                let listing = self.board_at(&position, filter, |rows, names| rows.listing(request, names)).flatten();
+                return listing
+                    .map(|(incidents, more)| Listing {
+                        incidents: incidents
+                            .into_iter()
+                            .map(|(cursor, row, title)| (cursor, Listed::Row(row.into(), title)))
+                            .collect(),
+                        more,
+                    })
+                    .ok_or_else(moved_on);
+            }
+        };
+        let page = match self.on_board(at, filter, |rows| rows.page(request)).await.flatten() {
+            Some((ids, more)) => request.page_of(&ids, reader.incidents_to_show(&ids).await?, more),
+            None => reader.queue_page(request).await?,
+        };
+        let incidents = page.incidents.into_iter().map(|(cursor, incident)| (cursor, Listed::Whole(incident.into())));
+        Ok(Listing { incidents: incidents.collect(), more: page.more })
     }
 
     /// How many incidents a queue has.
     pub async fn queue_count(&self, at: At<'_>, filter: &QueueFilter) -> Result<u64> {
         match self.on_board(at, filter.filter(), |rows| rows.count(filter.filter())).await {
             Some(count) => Ok(count),
-            None => at.reader.queue_count(filter).await,
+            None => at.reader()?.queue_count(filter).await,
         }
     }
 
@@ -45,19 +88,31 @@ impl App {
         let rest = IncidentFilter { severity: None, ..queue.filter().clone() };
         match self.on_board(at, &rest, |rows| rows.by_severity(&rest)).await {
             Some(facets) => Ok(facets),
-            None => at.reader.facet_severity(queue).await,
+            None => at.reader()?.facet_severity(queue).await,
         }
     }
 
     /// How many incidents a queue has by owner, the busiest first.
     pub async fn facet_owner(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Option<Owner>>>> {
         let rest = IncidentFilter { owner: None, ..queue.filter().clone() };
-        let Some(facets) = self.on_board(at, &rest, |rows| rows.by_owner(&rest)).await else {
-            return at.reader.facet_owner(queue).await;
+        let named = |facets: Vec<Facet<Option<OwnerId>>>, owners: &HashMap<OwnerId, Owner>| {
+            let name = |id: Option<OwnerId>| id.and_then(|id| owners.get(&id).cloned());
+            facets.into_iter().map(|Facet { value, count }| Facet { value: name(value), count }).collect()
         };
-        let owners: HashMap<OwnerId, Owner> = at.reader.owners(facets.iter().filter_map(|facet| facet.value)).await?;
-        let named = |id: Option<OwnerId>| id.and_then(|id| owners.get(&id).cloned());
-        Ok(facets.into_iter().map(|Facet { value, count }| Facet { value: named(value), count }).collect())
+        let reader = match at {
+            At::Snapshot(reader, _) => reader,
+            At::Board(position) => {
+                let facets = self.board_at(&position, &rest, |rows, names| named(rows.by_owner(&rest), names));
+                return facets.ok_or_else(moved_on);
+            }
+        };
+        match self.on_board(at, &rest, |rows| rows.by_owner(&rest)).await {
+            Some(facets) => {
+                let owners = reader.owners(facets.iter().filter_map(|facet| facet.value)).await?;
+                Ok(named(facets, &owners))
+            }
+            None => reader.facet_owner(queue).await,
+        }
     }
 
     /// How many incidents a queue has by tag, the most frequent first.
@@ -65,7 +120,7 @@ impl App {
         let rest = IncidentFilter { tags: None, ..queue.filter().clone() };
         match self.on_board(at, &rest, |rows| rows.by_tag(&rest)).await {
             Some(facets) => Ok(facets),
-            None => at.reader.facet_tags(queue).await,
+            None => at.reader()?.facet_tags(queue).await,
         }
     }
 
@@ -74,16 +129,45 @@ impl App {
         let rest = IncidentFilter { product: None, ..queue.filter().clone() };
         match self.on_board(at, &rest, |rows| rows.by_product(&rest)).await {
             Some(facets) => Ok(facets),
-            None => at.reader.facet_product(queue).await,
+            None => at.reader()?.facet_product(queue).await,
         }
     }
 
     /// The numbers of a wall.
+    ///
+    /// From the board alone they are those of the open incidents: what was created and resolved is not for such a read to ask.
     pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant) -> Result<Tally> {
+        let reader = match at {
+            At::Snapshot(reader, _) => reader,
+            At::Board(position) => {
+                let open = self.board_at(&position, filter.queue().filter(), |rows, names| {
+                    let Portions { portions, oldest } = rows.portions(filter, since);
+                    let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
+                    Tally::new(filter.clone(), since, portions, oldest.into_iter().collect())
+                });
+                return open.ok_or_else(moved_on);
+            }
+        };
         match self.on_board(at, filter.queue().filter(), |rows| rows.portions(filter, since)).await {
-            Some(open) => at.reader.tally_beside(filter, since, open.portions, open.oldest).await,
-            None => at.reader.tally(filter, since, 1).await,
+            Some(open) => reader.tally_beside(filter, since, open.portions, open.oldest).await,
+            None => reader.tally(filter, since, 1).await,
         }
+    }
+
+    /// Where the board stands by itself, if that is at the end of the log as of now or beyond. None where the board, or the
+    /// database, takes longer than the database's own answer would.
+    pub async fn board_now(&self) -> Option<Position> {
+        let head = tokio::time::timeout(HEAD_WAIT, self.store.head_now()).await.ok()?.ok()?;
+        self.hub.board_beyond(&head).await
+    }
+
+    fn board_at<T>(
+        &self,
+        at: &Position,
+        filter: &IncidentFilter,
+        answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
+    ) -> Option<T> {
+        covers(filter).then(|| self.hub.board_at(at, answer)).flatten()
     }
 
     /// An answer from the board, if its rows are all that a filter may select, at the position of the snapshot.
@@ -91,6 +175,32 @@ impl App {
         if !covers(filter) {
             return None;
         }
-        self.hub.on_board(&at.position, answer).await
+        match at {
+            At::Snapshot(_, position) => self.hub.on_board(&position, answer).await,
+            At::Board(position) => self.hub.board_at(&position, |rows, _| answer(rows)),
+        }
     }
+}
+
+impl<'a> At<'a> {
+    /// The snapshot.
+    fn reader(&self) -> Result<&'a Reader> {
+        match self {
+            At::Snapshot(reader, _) => Ok(reader),
+            At::Board(_) => Err(moved_on()),
+        }
+    }
+
+    /// The position of what is read.
+    pub fn position(&self) -> Position {
+        match self {
+            At::Snapshot(_, position) | At::Board(position) => *position,
+        }
+    }
+}
+
+/// The board does not stand at the position any more, or does not know what is asked for: the whole read has to be done on a
+/// snapshot.
+fn moved_on() -> Error {
+    Error::Busy
 }

@@ -19,6 +19,7 @@ use crate::app::{App, Command};
 use crate::domain::account::Actor;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
+use crate::domain::position::Position;
 use crate::domain::{Error, IncidentId, Instant, Result, text};
 use crate::realtime::budget::StreamLimits;
 use crate::storage::{Head, Reader};
@@ -54,10 +55,19 @@ pub struct View {
     shared: Arc<Shared>,
 }
 
+/// Given with a request that asks only for what the board may know, so that it need not take a snapshot. If the answer has
+/// errors then, the board did not know all of it at one position: the request is to be executed again without this.
+#[derive(Clone, Copy, Debug)]
+pub struct FromBoard;
+
 /// What clones of a view share.
 #[derive(Default)]
 struct Shared {
     snapshot: OnceCell<Snapshot>,
+    /// Whether the request asks only for what the board may know.
+    from_board: bool,
+    /// Where the board stood when it was first read; none where it could not be.
+    board: OnceCell<Option<Position>>,
     /// Those of the whole request, which may have several views.
     searches: Arc<Searches>,
 }
@@ -136,7 +146,11 @@ impl View {
     pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
         let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
-        Ok(view.0.get_or_init(|| Box::new(Self::new(app.clone(), viewer.clone(), limits))))
+        let from_board = ctx.data_opt::<FromBoard>().is_some();
+        Ok(view.0.get_or_init(|| {
+            let shared = Arc::new(Shared { from_board, ..Shared::default() });
+            Box::new(Self { shared, ..Self::new(app.clone(), viewer.clone(), limits) })
+        }))
     }
 
     /// A view of its own: for the answer of a mutation, which must show what it just did.
@@ -187,9 +201,14 @@ impl View {
         snapshot.head.get_or_try_init(|| snapshot.batch.reader.head()).await
     }
 
-    /// The snapshot and its position, as queues are read from.
+    /// What queues are read from: the board, where the request asks for nothing else and the board can answer; else the snapshot.
     pub async fn at(&self) -> Result<At<'_>> {
-        Ok(At { reader: self.reader().await?, position: self.head().await?.position() })
+        if self.shared.from_board
+            && let Some(position) = self.shared.board.get_or_init(|| self.app.board_now()).await
+        {
+            return Ok(At::Board(*position));
+        }
+        Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))
     }
 
     /// What belongs to a key, read together with what the rest of the list asks for.

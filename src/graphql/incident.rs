@@ -20,9 +20,11 @@ use super::loaders::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities};
 use super::queue::{Fields, Tag};
 use super::searches::Search;
 use super::similar::{SimilarIncident, similar};
+use crate::app::queue::Listed;
 use crate::domain::comment::CommentPlace;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
+use crate::domain::queue::QueueRow;
 use crate::domain::{Error, IncidentId, Instant, Result, title};
 use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, PageRequest, Span};
 
@@ -43,7 +45,9 @@ pub struct Resolution {
 /// The case an analyst works, as it stands.
 pub struct Incident {
     view: View,
-    incident: Box<DomainIncident>,
+    id: IncidentId,
+    /// None of a row of the board, of which nothing else is asked.
+    incident: Option<Box<DomainIncident>>,
     fields: Box<Fields>,
 }
 
@@ -51,7 +55,20 @@ impl Incident {
     /// An incident read through a view.
     pub fn new(view: View, incident: DomainIncident) -> Self {
         let fields = Box::new(Fields::new(incident.row_to_show(), title::Shown::of(&incident.title)));
-        Self { view, incident: Box::new(incident), fields }
+        Self { view, id: incident.id, incident: Some(Box::new(incident)), fields }
+    }
+
+    /// The row of an incident, read from the board: the request asks for nothing that rows do not show ([`FromBoard`]).
+    ///
+    /// [`FromBoard`]: super::context::FromBoard
+    fn of_row(view: View, row: QueueRow, title: title::Shown) -> Self {
+        Self { view, id: row.id, incident: None, fields: Box::new(Fields::new(row, title)) }
+    }
+
+    /// All of it; a fault of a row of the board.
+    fn whole(&self) -> Result<&DomainIncident> {
+        let whole = self.incident.as_deref();
+        whole.ok_or_else(|| Error::fault("reading an incident", "the board holds its row alone"))
     }
 }
 
@@ -81,30 +98,31 @@ impl Incident {
     }
 
     /// Details of the incident, at most 5,000 characters.
-    async fn description(&self) -> Option<&str> {
-        self.incident.description.as_deref()
+    async fn description(&self) -> Result<Option<&str>> {
+        Ok(self.whole()?.description.as_deref())
     }
 
     /// Its whole title. It may be as long as a request, so ask for it where `titleTruncated` says that `title` is not all of it.
     async fn full_title(&self) -> Result<Cow<'_, str>> {
-        if !title::may_go_on(&self.incident.title) {
-            return Ok(Cow::Borrowed(&self.incident.title));
+        let start = &self.whole()?.title;
+        if !title::may_go_on(start) {
+            return Ok(Cow::Borrowed(start));
         }
         // One at a time, not a page's together: a title may have two megabytes.
-        let whole = self.view.reader().await?.whole_title(self.incident.id).await?;
-        whole.map(Cow::Owned).ok_or_else(|| Error::not_found("incident", self.incident.id))
+        let whole = self.view.reader().await?.whole_title(self.id).await?;
+        whole.map(Cow::Owned).ok_or_else(|| Error::not_found("incident", self.id))
     }
 
     /// Whether the desk made the title from the alerts, and remakes it when they change. A title that a person wrote
     /// stays.
-    async fn title_generated(&self) -> bool {
-        self.incident.title_generated
+    async fn title_generated(&self) -> Result<bool> {
+        Ok(self.whole()?.title_generated)
     }
 
     /// How it was resolved, while it is.
-    async fn resolution(&self) -> Option<Resolution> {
-        let resolution = self.incident.resolution.clone()?;
-        Some(Resolution { note: resolution.note, at: resolution.at, by: resolution.by.into() })
+    async fn resolution(&self) -> Result<Option<Resolution>> {
+        let resolution = self.whole()?.resolution.clone();
+        Ok(resolution.map(|it| Resolution { note: it.note, at: it.at, by: it.by.into() }))
     }
 
     /// Its alerts, in the order they came in.
@@ -116,7 +134,7 @@ impl Incident {
         #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<AlertConnection> {
-        let filter = AlertFilter { incident: Some(self.incident.id), ..AlertFilter::default() };
+        let filter = AlertFilter { incident: Some(self.id), ..AlertFilter::default() };
         super::alert::page(&self.view, filter, PageArgs { first, after, last, before }).await
     }
 
@@ -130,7 +148,7 @@ impl Incident {
             let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
             return Err(Error::limit("first", message, ENTITIES_MAX as usize));
         }
-        let entities = self.view.load(Entities(self.incident.id, first as u64)).await?.unwrap_or_default();
+        let entities = self.view.load(Entities(self.id, first as u64)).await?.unwrap_or_default();
         let mut groups: BTreeMap<_, Vec<IncidentEntity>> = BTreeMap::new();
         for entity in entities {
             groups.entry(entity.kind).or_default().push(entity.into());
@@ -145,7 +163,7 @@ impl Incident {
         &self,
         #[graphql(default = 20, desc = "How many; at most 20.")] first: i32,
     ) -> Result<Vec<SimilarIncident>> {
-        similar(&self.view, self.incident.id, first).await
+        similar(&self.view, self.id, first).await
     }
 
     /// Its comments, oldest first; deleted ones are left out.
@@ -159,7 +177,7 @@ impl Incident {
     ) -> Result<Connection<String, Comment, CommentConnectionFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
         let (comments, ends) = self.comment_page(&args).await?;
-        let fields = CommentConnectionFields { total_count: self.incident.comment_count };
+        let fields = CommentConnectionFields { total_count: self.whole()?.comment_count };
         let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
         page.edges.extend(
             comments
@@ -172,7 +190,7 @@ impl Incident {
 
     /// The images that were uploaded to it, oldest first, whether or not a comment shows them.
     async fn attachments(&self) -> Result<Vec<Attachment>> {
-        let attachments = self.view.load(AttachmentsOf(self.incident.id)).await?.unwrap_or_default();
+        let attachments = self.view.load(AttachmentsOf(self.id)).await?.unwrap_or_default();
         let attachments = attachments.into_iter();
         Ok(attachments.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
     }
@@ -186,7 +204,7 @@ impl Incident {
         #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<BookmarkConnection> {
-        super::bookmark::page(&self.view, self.incident.id, &PageArgs { first, after, last, before }).await
+        super::bookmark::page(&self.view, self.id, &PageArgs { first, after, last, before }).await
     }
 
     /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of
@@ -202,7 +220,7 @@ impl Incident {
     ) -> Result<ChangeConnection> {
         let args = PageArgs { first, after, last, before };
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
-        activity(&self.view, self.incident.id, filter, &args).await
+        activity(&self.view, self.id, filter, &args).await
     }
 }
 
@@ -229,13 +247,13 @@ impl Incident {
     async fn comment_page(&self, args: &PageArgs) -> Result<(Vec<crate::domain::comment::Comment>, (bool, bool))> {
         if let Some(span) = args.at_end(self.view.page_items_max())? {
             // The first pages of several incidents in one list are read together.
-            let asked = CommentsAtEnd(self.incident.id, wider(span));
+            let asked = CommentsAtEnd(self.id, wider(span));
             let mut comments = self.view.load(asked).await?.unwrap_or_default();
             let more = cut(&mut comments, span.limit, span.from_end);
             return Ok((comments, ends(&span, more)));
         }
         let span = args.span(self.view.page_items_max(), CommentPlace::parse)?;
-        let mut comments = self.view.reader().await?.comments_page(self.incident.id, wider(span)).await?;
+        let mut comments = self.view.reader().await?.comments_page(self.id, wider(span)).await?;
         let more = cut(&mut comments, span.limit, span.from_end);
         Ok((comments, ends(&span, more)))
     }
@@ -385,8 +403,8 @@ impl IncidentConnectionFields {
     /// same filter and this as `after`: nothing is lost and nothing comes twice. For a set of several pages take the
     /// position of the first one.
     async fn position(&self) -> Result<String> {
-        let head = self.view.head().await?;
-        Ok(head.position().of_queue(self.filter.fingerprint()).to_string())
+        let position = self.view.at().await?.position();
+        Ok(position.of_queue(self.filter.fingerprint()).to_string())
     }
 
     /// The counts of the queue by field.
@@ -425,12 +443,15 @@ pub async fn queue(
     let (before, after) = ends_of(found.more);
     let fields = IncidentConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(before, after, fields);
-    let viewer = view.viewer();
-    let incidents = found.incidents.into_iter().filter(|(_, incident)| viewer.sees_incident(incident));
-    page.edges.extend(
-        incidents
-            .map(|(cursor, incident)| Edge::new(cursor.to_string(), AtOnce(Incident::new(view.clone(), incident)))),
-    );
+    page.edges.extend(found.incidents.into_iter().filter_map(|(cursor, listed)| {
+        let incident = match listed {
+            Listed::Whole(incident) => {
+                view.viewer().sees_incident(&incident).then(|| Incident::new(view.clone(), *incident))
+            }
+            Listed::Row(row, title) => view.viewer().sees(&row).then(|| Incident::of_row(view.clone(), *row, title)),
+        };
+        Some(Edge::new(cursor.to_string(), AtOnce(incident?)))
+    }));
     Ok(page)
 }
 

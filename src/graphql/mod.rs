@@ -62,7 +62,7 @@ use crate::realtime::feed::Source;
 use budget::Budget;
 use event::EventSchema;
 
-pub use context::{Limits, Viewer, admit_request};
+pub use context::{FromBoard, Limits, Viewer, admit_request};
 pub use mutation::Mutation;
 pub use query::Query;
 pub use subscription::{Subscription, resumes, scope};

@@ -81,8 +81,9 @@ pub fn window(since: Option<Instant>) -> Result<Window> {
 /// Reads the summary of a view's snapshot.
 pub async fn read(view: &View, filter: &SummaryFilter, since: Instant) -> Result<QueueSummary> {
     view.searches().spend(Search::Summary, filter.queue())?;
-    let tally = view.app().tally(view.at().await?, filter, since).await?;
+    let at = view.at().await?;
+    let tally = view.app().tally(at, filter, since).await?;
     let summary =
         tally.summary().ok_or_else(|| Error::fault("summing up a queue", "its oldest incident is missing"))?;
-    Ok(QueueSummary::new(view.head().await?.position(), summary, filter, &filter.queue().filter().echo()))
+    Ok(QueueSummary::new(at.position(), summary, filter, &filter.queue().filter().echo()))
 }

@@ -15,7 +15,7 @@ mod tail;
 pub mod track;
 mod wakeups;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -27,9 +27,10 @@ use uuid::Uuid;
 use self::board::{Board, Rows};
 use self::index::{Attached, Index, Interest};
 use self::needles::{Found, STRETCH_BYTES};
+use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert_log::Logged;
 use crate::domain::position::Position;
-use crate::storage::TextKey;
+use crate::storage::{Head, TextKey};
 
 /// How much of the newest log is kept in memory.
 #[derive(Clone, Copy, Debug)]
@@ -257,6 +258,27 @@ impl Hub {
             let reached = head.wait_for(|head| *head >= at.offset);
             tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
         }
+        self.board.read(at, |rows, _| answer(rows))
+    }
+
+    /// Where the board stands, once that is at the end of a log or beyond it; none where there is no board, or where it does not
+    /// come there within [`BOARD_WAIT`].
+    pub async fn board_beyond(&self, end: &Head) -> Option<Position> {
+        if !self.board.is_open() {
+            return None;
+        }
+        if let Some(position) = self.board.beyond(end) {
+            return Some(position);
+        }
+        self.wake();
+        let mut head = self.watch();
+        let reached = head.wait_for(|head| *head >= end.offset);
+        tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
+        self.board.beyond(end)
+    }
+
+    /// An answer from the board's rows and the names of their owners, if it stands at exactly this position.
+    pub fn board_at<T>(&self, at: &Position, answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T) -> Option<T> {
         self.board.read(at, answer)
     }
 

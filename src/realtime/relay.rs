@@ -53,7 +53,7 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     hub.keep_accounts(head.accounts);
     let changes = reader.log_after(&head, start.offset, newest).await?;
     hub.publish(changes.ok_or_else(|| Error::fault(BROKEN, GAP))?);
-    hub.board.load(&reader, head.position()).await?;
+    hub.board.load(&reader, &head).await?;
     Ok(head.offset)
 }
 
@@ -101,6 +101,7 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     hub.keep_floor(head.floor);
     hub.keep_accounts(head.accounts);
     if head.offset == last {
+        hub.board.name(&reader, &head).await?;
         return Ok(last);
     }
     let Some(changes) = reader.log_after(&head, last, BATCH).await? else {
@@ -113,6 +114,7 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
         true => look(hub, &reader, &changes).await?,
     };
     hub.publish_looked(changes.into_iter().zip(found).collect());
+    hub.board.name(&reader, &head).await?;
     Ok(read)
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
-use sea_orm::{QueryOrder, QuerySelect, QueryTrait, Set};
+use sea_orm::{DbBackend, FromQueryResult, QueryOrder, QueryResult, QuerySelect, QueryTrait, Set, Statement};
 
 use super::alert_log::{self, PendingAlert};
 use super::incident::to_json;
@@ -82,6 +82,16 @@ pub(super) mod row {
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub(in crate::storage) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The statement that reads the end of the log.
+pub(super) fn read_head(backend: DbBackend) -> Statement {
+    head::Entity::find_by_id(1_i16).build(backend)
+}
+
+/// What [`read_head`] has found.
+pub(super) fn found_head(row: &QueryResult) -> Result<Head> {
+    head::Model::from_query_result(row, "")?.try_into()
 }
 
 /// Rows per INSERT: eight columns each, and SQLite takes 32,766 parameters.

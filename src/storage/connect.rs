@@ -86,6 +86,7 @@ impl Store {
             watch: None,
             statement: OWN_WORK,
             mutation: None,
+            fresh: Arc::default(),
             gate: None,
         })
     }

@@ -254,9 +254,9 @@ impl Reader {
         self.complete(rows).await
     }
 
-    /// The rows of open incidents beyond an id, by id, at most `limit`. A title that goes on has its first characters, and
-    /// descriptions are left out.
-    pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<QueueRow>> {
+    /// The rows of open incidents beyond an id, by id, at most `limit`, each with what is shown of its title. Descriptions are
+    /// left out.
+    pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<(QueueRow, title::Shown)>> {
         let mut query = shown()
             .filter(Column::DeletedAt.is_null())
             .filter(Column::Status.is_in(OPEN))
@@ -266,7 +266,8 @@ impl Reader {
             query = query.filter(Column::Id.gt(after.0));
         }
         let rows = query.all(self.conn()).await?.into_iter().map(|row| Model { description: None, ..row });
-        Ok(self.complete(rows.collect()).await?.iter().map(Incident::queue_row).collect())
+        let incidents = self.complete(rows.collect()).await?;
+        Ok(incidents.iter().map(|incident| (incident.row_to_show(), title::Shown::of(&incident.title))).collect())
     }
 
     /// The whole title of an incident, deleted or not.

@@ -20,6 +20,7 @@ mod entity;
 mod evidence;
 mod fault;
 mod filter;
+mod fresh;
 mod idempotency;
 mod incident;
 mod interrupt;
@@ -55,6 +56,7 @@ use tracing::{debug, warn};
 
 use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
 use self::changelog::Pending;
+use self::fresh::Fresh;
 use self::idempotency::Keeping;
 use self::interrupt::{OWN_WORK, VERIFICATION};
 use self::outcome::{Outcome, Receipt};
@@ -121,6 +123,8 @@ pub struct Store {
     statement: Duration,
     /// Noted when the first transaction begins, for the one mutation that this store is used by.
     mutation: Option<MutationState>,
+    /// The reads of the log's end, shared.
+    fresh: Arc<Fresh>,
     /// Asked before each snapshot. A thin pointer: a view holds a store, and there are thousands of views.
     gate: Option<Arc<Box<dyn Gate>>>,
 }

@@ -68,6 +68,16 @@ impl Key {
         }
     }
 
+    /// The key as a number that orders alike; none for a text.
+    fn number(&self) -> Option<i64> {
+        match self {
+            Self::Small(value) => Some(i64::from(*value)),
+            Self::Number(value) => Some(*value),
+            Self::Time(at) => Some(at.timestamp_micros()),
+            Self::Text(_) => None,
+        }
+    }
+
     fn expr(&self) -> SimpleExpr {
         match self {
             Self::Small(value) => Expr::value(*value),
@@ -154,7 +164,7 @@ impl PageRequest {
     }
 
     /// Which order and filter its cursors belong to.
-    fn queue(&self) -> String {
+    pub fn queue(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.filter.fingerprint().filter);
         hash.update(self.filter.fingerprint().scope);
@@ -171,20 +181,13 @@ impl PageRequest {
 
     /// Where a row stands in this order; none in an order by title, of which a row may hold only the start.
     pub fn place_of(&self, row: &QueueRow) -> Option<Place> {
-        self.place_by(|order| number_of(row, order), row.id)
+        self.place_by(|order| key_of_row(row, order).as_ref().and_then(Key::number), row.id)
     }
 
     /// Where a cursor of this order stands; none in an order by title.
     pub fn place(&self, cursor: &Cursor) -> Option<Place> {
-        let keys = cursor.keys.iter().map(|key| match key {
-            Key::Small(value) => Some(i64::from(*value)),
-            Key::Number(value) => Some(*value),
-            Key::Time(at) => Some(at.timestamp_micros()),
-            Key::Text(_) => None,
-        });
-        let keys: Vec<i64> = keys.collect::<Option<_>>()?;
-        let mut keys = keys.into_iter();
-        self.place_by(|_| keys.next(), cursor.id)
+        let mut keys = cursor.keys.iter();
+        self.place_by(|_| keys.next().and_then(Key::number), cursor.id)
     }
 
     fn place_by(&self, mut key: impl FnMut(IncidentOrder) -> Option<i64>, id: IncidentId) -> Option<Place> {
@@ -204,6 +207,12 @@ impl PageRequest {
         let queue = self.queue();
         let incidents = ids.iter().filter_map(|id| found.remove(id));
         Page { incidents: incidents.map(|incident| (self.cursor(&queue, &incident), incident)).collect(), more }
+    }
+
+    /// The place of a row; none in an order by title.
+    pub fn cursor_of(&self, queue: &str, row: &QueueRow) -> Option<Cursor> {
+        let keys = self.order.iter().map(|order| key_of_row(row, *order)).collect::<Option<_>>()?;
+        Some(Cursor { queue: queue.to_owned(), keys, id: row.id })
     }
 
     fn cursor(&self, queue: &str, incident: &Incident) -> Cursor {
@@ -272,27 +281,26 @@ fn missing(order: IncidentOrder) -> Instant {
     }
 }
 
-/// The key of a row as a number; none where the row does not hold it whole.
-fn number_of(row: &QueueRow, order: IncidentOrder) -> Option<i64> {
+/// The key of a row; none where the row does not hold it whole.
+fn key_of_row(row: &QueueRow, order: IncidentOrder) -> Option<Key> {
     Some(match order.field {
-        IncidentOrderField::UpdatedAt => row.updated_at.timestamp_micros(),
-        IncidentOrderField::CreatedAt => row.created_at.timestamp_micros(),
-        IncidentOrderField::FirstActivityAt => row.first_activity_at.unwrap_or(missing(order)).timestamp_micros(),
-        IncidentOrderField::LastActivityAt => row.last_activity_at.unwrap_or(missing(order)).timestamp_micros(),
-        IncidentOrderField::Severity => row.severity().to_value().into(),
-        IncidentOrderField::Number => row.number,
-        IncidentOrderField::Status => row.status.to_value().into(),
+        IncidentOrderField::UpdatedAt => Key::Time(row.updated_at),
+        IncidentOrderField::CreatedAt => Key::Time(row.created_at),
+        IncidentOrderField::FirstActivityAt => Key::Time(row.first_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::LastActivityAt => Key::Time(row.last_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::Severity => Key::Small(row.severity().to_value()),
+        IncidentOrderField::Number => Key::Number(row.number),
+        IncidentOrderField::Status => Key::Small(row.status.to_value()),
         IncidentOrderField::Title => return None,
     })
 }
 
 fn key(incident: &Incident, order: IncidentOrder) -> Key {
-    let missing = missing(order);
     match order.field {
         IncidentOrderField::UpdatedAt => Key::Time(incident.updated_at),
         IncidentOrderField::CreatedAt => Key::Time(incident.created_at),
-        IncidentOrderField::FirstActivityAt => Key::Time(incident.first_activity_at.unwrap_or(missing)),
-        IncidentOrderField::LastActivityAt => Key::Time(incident.last_activity_at.unwrap_or(missing)),
+        IncidentOrderField::FirstActivityAt => Key::Time(incident.first_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::LastActivityAt => Key::Time(incident.last_activity_at.unwrap_or(missing(order))),
         IncidentOrderField::Severity => Key::Small(incident.severity().to_value()),
         IncidentOrderField::Number => Key::Number(incident.number),
         IncidentOrderField::Status => Key::Small(incident.status.to_value()),

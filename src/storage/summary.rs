@@ -1,5 +1,7 @@
 //! Summaries: the numbers of a wall, counted in one pass over a queue.
 
+use std::collections::HashMap;
+
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{CaseStatement, ExprTrait, Func, SimpleExpr};
 use sea_orm::{Condition, QueryOrder, QuerySelect};
@@ -7,7 +9,7 @@ use sea_orm::{Condition, QueryOrder, QuerySelect};
 use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
 use super::{Reader, filter};
-use crate::domain::account::OwnerId;
+use crate::domain::account::{Owner, OwnerId};
 use crate::domain::incident::{Severity, Status};
 use crate::domain::summary::{OPEN, Portion, SummaryFilter, Tally};
 use crate::domain::{IncidentId, Instant, Result};
@@ -30,6 +32,20 @@ pub struct OwnedPortion {
     pub created: u64,
     /// How many of them are resolved, and were since.
     pub resolved: u64,
+}
+
+impl OwnedPortion {
+    /// The portion with the name of its owner.
+    pub fn named(self, owners: &HashMap<OwnerId, Owner>) -> Portion {
+        Portion {
+            status: self.status,
+            severity: self.severity,
+            owner: self.owner.and_then(|id| owners.get(&id).cloned()),
+            incidents: self.incidents,
+            created: self.created,
+            resolved: self.resolved,
+        }
+    }
 }
 
 impl Reader {
@@ -103,15 +119,7 @@ impl Reader {
     /// Portions with the names of their owners.
     async fn named(&self, portions: Vec<OwnedPortion>) -> Result<Vec<Portion>> {
         let owners = self.owners(portions.iter().filter_map(|portion| portion.owner)).await?;
-        let named = portions.into_iter().map(|portion| Portion {
-            status: portion.status,
-            severity: portion.severity,
-            owner: portion.owner.and_then(|id| owners.get(&id).cloned()),
-            incidents: portion.incidents,
-            created: portion.created,
-            resolved: portion.resolved,
-        });
-        Ok(named.collect())
+        Ok(portions.into_iter().map(|portion| portion.named(&owners)).collect())
     }
 
     /// The first open incidents of a queue, by when they were made, from an instant that none is before: so that the index

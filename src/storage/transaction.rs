@@ -76,6 +76,18 @@ impl Pool {
         Ok(Begun { held, transaction })
     }
 
+    /// Asks one statement by itself: it is its own snapshot.
+    pub(super) async fn ask(&self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
+        let (conn, interrupt) = (Some(self.take().await?), Interrupt::new());
+        let mut held = Held { conn, standing: Standing::Asking, doubt: None, interrupt, too_long: false };
+        let interrupt = held.interrupt.clone();
+        let conn = held.conn()?;
+        conn.heed(interrupt).await.map_err(asked)?;
+        let answer = conn.one(statement).await?;
+        held.standing = Standing::Ended;
+        Ok(answer)
+    }
+
     /// Whether the database answers.
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
         match self.take().await? {

@@ -25,6 +25,8 @@ each_database!(
     the_board_and_the_database_give_the_same_answers,
     what_one_answer_says_is_of_one_position_while_changes_go_on,
     a_read_sees_what_another_node_has_just_committed,
+    an_answer_without_a_snapshot_is_that_of_a_snapshot,
+    a_page_of_the_board_opens_no_snapshot,
     a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_database,
 );
 
@@ -216,6 +218,91 @@ async fn what_one_answer_says_is_of_one_position_while_changes_go_on(database: T
         assert!(moves >= 10, "nothing was tried: {moves} of {number} answers were of a new position");
     };
     tokio::join!(writes, reads);
+}
+
+/// What the board may answer alone; with `MORE` in it, the database has to.
+const ROWS: &str = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!], $after: String) {
+    incidents(filter: $filter, orderBy: $order, first: 7, after: $after) {
+        totalCount position pageInfo { hasNextPage hasPreviousPage endCursor startCursor }
+        edges { cursor node { MORE ...all } } facets {
+            severity { value count } owner { value { id kind account name } count } tags { value { name kind } count }
+            product { value count } } } }
+    fragment all on QueueFields { id number reference version title titleTruncated severity computedSeverity severityOverride status
+        classification { kind threat activity reason } owner { id kind account name } tags { name kind } alertCount commentCount
+        hasActiveAlerts products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo }";
+
+async fn an_answer_without_a_snapshot_is_that_of_a_snapshot(database: TestDatabase) {
+    let mut dice = Dice::of_this_run();
+    let desk = TestDesk::open(&database).await;
+    let world = people(&desk).await;
+    corpus(&desk, &world, &mut dice).await;
+    let (mut ids, mut alerts) = (Vec::new(), Vec::new());
+    let (alone, beside) = (ROWS.replace("MORE", ""), ROWS.replace("MORE", "more: titleGenerated"));
+    for round in 0..30 {
+        desk.clock.advance(chrono::Duration::seconds(1));
+        match round % 5 {
+            // A name that no change of an incident tells.
+            0 => {
+                let named = json!({ "account": "ada", "name": format!("Ada the {round}th") });
+                desk.act("upsertUser", named).await;
+            }
+            // A title that no change carries whole.
+            1 => {
+                desk.incident(&format!("{round} {}", "Straße 🚨 ".repeat(if round % 2 == 0 { 40 } else { 400 }))).await;
+            }
+            _ => mutate(&desk, &world, &mut dice, &mut ids, &mut alerts).await,
+        }
+        let filter = match dice.below(4) {
+            0 => json!({ "tags": { "any": ["vip", "phishing"] } }),
+            1 => json!({ "owner": { "unassigned": true }, "text": "e" }),
+            2 => json!({ "status": ["NEW", "RESOLVED"] }),
+            _ => json!({}),
+        };
+        let field = *dice.pick(&["UPDATED_AT", "SEVERITY", "TITLE", "FIRST_ACTIVITY_AT"]);
+        let order = json!([{ "field": field, "direction": *dice.pick(&["ASC", "DESC"]) }]);
+        let mut after = Value::Null;
+        loop {
+            let asked = json!({ "filter": filter, "order": order, "after": after });
+            let alone = desk.data(&alone, asked.clone()).await;
+            let mut beside = desk.data(&beside, asked).await;
+            for edge in beside["incidents"]["edges"].as_array_mut().expect("edges") {
+                edge["node"].as_object_mut().expect("an incident").remove("more");
+            }
+            assert_eq!(alone, beside, "{filter} by {order}");
+            let info = &alone["incidents"]["pageInfo"];
+            if info["hasNextPage"] == false {
+                break;
+            }
+            after = info["endCursor"].clone();
+        }
+    }
+    let shown =
+        desk.data("{ incidents(first: 100) { nodes { title titleTruncated owner { name } } } }", json!({})).await;
+    let nodes = shown["incidents"]["nodes"].as_array().expect("rows");
+    assert!(nodes.iter().any(|row| row["titleTruncated"] == true), "no long title was there");
+    assert!(nodes.iter().any(|row| row["owner"]["name"] == "Ada the 25th"), "nothing was Ada's");
+}
+
+async fn a_page_of_the_board_opens_no_snapshot(database: TestDatabase) {
+    let sent = super::statements::Sent::default();
+    let desk = sent.by_desk(&database).await;
+    for number in 0..5 {
+        let id = desk.incident(&format!("Barrier {number} is down")).await;
+        desk.act("updateIncident", json!({ "incidentId": id, "owner": { "me": true }, "addTags": ["vip"] })).await;
+    }
+    // The relay has read all of it, and the caller is known.
+    let page =
+        "{ incidents { totalCount position nodes { title owner { name } tags { name } } facets { owner { count } } } }";
+    on_board(&desk, &desk.app.store.read().await.expect("a snapshot").head().await.expect("a head").position(), |_| ())
+        .await;
+    desk.data(page, json!({})).await;
+    sent.take();
+    let answer = desk.data(page, json!({})).await;
+    assert_eq!(answer["incidents"]["totalCount"], 5);
+    let statements = sent.take();
+    assert_eq!(statements.len(), 0, "the end of the log is read beside every transaction: {statements:#?}");
+    desk.data("{ incidents { totalCount nodes { description } } }", json!({})).await;
+    assert!(!sent.take().is_empty(), "statements are seen");
 }
 
 async fn a_read_sees_what_another_node_has_just_committed(database: TestDatabase) {

@@ -2,18 +2,20 @@
 //! `storage/queue.rs` and `storage/summary.rs` on the same rows.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::rows::{Candidates, Held, Rows};
-use crate::domain::account::OwnerId;
+use crate::domain::account::{Owner, OwnerId};
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
 use crate::domain::incident::{Severity, Status};
+use crate::domain::queue::QueueRow;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::tag::Tag;
+use crate::domain::title::Shown;
 use crate::domain::{IncidentId, Instant};
-use crate::storage::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, OwnedPortion, PageRequest, Place, tag_order};
+use crate::storage::{Cursor, FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, OwnedPortion, PageRequest, Place, tag_order};
 use ahash::AHashMap;
 
 impl Rows {
@@ -54,6 +56,25 @@ impl Rows {
             ids.reverse();
         }
         Some((ids, more))
+    }
+
+    /// The same stretch as it is shown: each row with its place, its owner named and its title. None where a title is not held.
+    pub fn listing(
+        &self,
+        request: &PageRequest,
+        names: &HashMap<OwnerId, Owner>,
+    ) -> Option<(Vec<(Cursor, QueueRow, Shown)>, bool)> {
+        let (ids, more) = self.page(request)?;
+        let queue = request.queue();
+        let shown = ids.into_iter().map(|id| {
+            let held = self.of(id)?;
+            let mut row = held.row.clone();
+            if let Some(owner) = &mut row.owner {
+                owner.clone_from(names.get(&owner.id)?);
+            }
+            Some((request.cursor_of(&queue, &row)?, row, held.title.clone()?))
+        });
+        Some((shown.collect::<Option<Vec<_>>>()?, more))
     }
 
     /// How many incidents a queue has by severity, the worst first. The condition on severities is the caller's to leave out.

@@ -10,6 +10,7 @@
 mod answers;
 mod rows;
 
+use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use tracing::warn;
@@ -17,12 +18,13 @@ use tracing::warn;
 pub use self::answers::Portions;
 pub use self::rows::Rows;
 use crate::domain::Result;
+use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert_log::Logged;
 use crate::domain::filter::IncidentFilter;
 use crate::domain::incident::Status;
 use crate::domain::position::Position;
 use crate::domain::summary::OPEN;
-use crate::storage::Reader;
+use crate::storage::{Head, Reader};
 
 /// Open incidents that the board holds where its operator sets no bound. A row takes about 1 KiB: this is 200 MiB, and ten times
 /// the open incidents of a large SOC.
@@ -42,6 +44,16 @@ pub(super) struct Board {
 struct State {
     at: Position,
     rows: Rows,
+    names: Names,
+}
+
+/// The owners of open incidents as one snapshot named them. Rows do not say that: each names its owner as of its change, and a
+/// user may have another name since.
+#[derive(Debug, Default)]
+struct Names {
+    owners: HashMap<OwnerId, Owner>,
+    /// How often users and groups had been changed in that snapshot; none before the first.
+    accounts: Option<u64>,
 }
 
 impl Board {
@@ -50,21 +62,22 @@ impl Board {
         Self { incidents_max, state: RwLock::default() }
     }
 
-    /// Fills the board from a snapshot whose log ends at `at`.
-    pub(super) async fn load(&self, reader: &Reader, at: Position) -> Result<()> {
+    /// Fills the board from a snapshot whose log ends at `head`.
+    pub(super) async fn load(&self, reader: &Reader, head: &Head) -> Result<()> {
         let mut rows = Rows::default();
         let mut after = None;
         while self.incidents_max > 0 {
             let read = reader.open_rows(after, LOAD_ROWS).await?;
-            after = read.last().map(|row| row.id);
-            read.into_iter().for_each(|row| rows.put(row));
+            after = read.last().map(|(row, _)| row.id);
+            read.into_iter().for_each(|(row, title)| rows.put(row, Some(title)));
             if rows.len() > self.incidents_max {
                 self.close();
                 return Ok(());
             }
             if after.is_none() {
-                *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(State { at, rows });
-                return Ok(());
+                let state = State { at: head.position(), rows, names: Names::default() };
+                *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
+                return self.name(reader, head).await;
             }
         }
         Ok(())
@@ -79,8 +92,8 @@ impl Board {
             if let Some(change) = change.of_incident() {
                 let row = &change.body.row;
                 match OPEN.contains(&row.status) && !row.deleted {
-                    true => board.rows.put(row.clone()),
-                    false => board.rows.remove(row.id),
+                    true => board.rows.put(row.clone(), None),
+                    false => drop(board.rows.remove(row.id)),
                 }
             }
         }
@@ -100,17 +113,49 @@ impl Board {
         );
     }
 
+    /// Names the owners as a snapshot does, if the names that are held may be others or are not all.
+    pub(super) async fn name(&self, reader: &Reader, head: &Head) -> Result<()> {
+        let owners: Vec<OwnerId> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(board) if !board.knows_names_of(head.accounts) => board.rows.owners().collect(),
+            _ => return Ok(()),
+        };
+        let owners = reader.owners(owners).await?;
+        if let Some(board) = self.state.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            board.names = Names { owners, accounts: Some(head.accounts) };
+        }
+        Ok(())
+    }
+
+    /// Where the board stands, if that is at the end of a log or beyond, and it names owners as they are named there.
+    pub(super) fn beyond(&self, head: &Head) -> Option<Position> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let board = state.as_ref()?;
+        let is_beyond = board.at.epoch == head.epoch && board.at.offset >= head.offset;
+        (is_beyond && board.knows_names_of(head.accounts)).then_some(board.at)
+    }
+
     /// Whether there is a board.
     pub(super) fn is_open(&self) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// An answer from the rows at exactly this position; none where the board stands elsewhere.
-    pub(super) fn read<T>(&self, at: &Position, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
+    /// An answer from the rows and the names of their owners at exactly this position; none where the board stands elsewhere.
+    pub(super) fn read<T>(
+        &self,
+        at: &Position,
+        answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
+    ) -> Option<T> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let board = state.as_ref()?;
         let stands = (board.at.epoch, board.at.offset, board.at.check) == (at.epoch, at.offset, at.check);
-        stands.then(|| answer(&board.rows))
+        stands.then(|| answer(&board.rows, &board.names.owners))
+    }
+}
+
+impl State {
+    /// Whether it has the name of every owner as of a snapshot in which users and groups had been changed so often.
+    fn knows_names_of(&self, accounts: u64) -> bool {
+        self.names.accounts == Some(accounts) && self.rows.owners().all(|owner| self.names.owners.contains_key(&owner))
     }
 }
 

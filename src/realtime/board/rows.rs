@@ -8,8 +8,9 @@ use ahash::AHashMap;
 use crate::domain::IncidentId;
 use crate::domain::account::OwnerId;
 use crate::domain::filter::{IncidentFilter, IncidentOrderField};
-use crate::domain::queue::QueueRow;
+use crate::domain::queue::{QueueRow, Text};
 use crate::domain::tag::Tag;
+use crate::domain::title::Shown;
 use crate::storage::Place;
 
 /// Where a row lies in memory.
@@ -20,6 +21,8 @@ type Slot = u32;
 pub(super) struct Held {
     pub(super) row: QueueRow,
     pub(super) tag_keys: Vec<String>,
+    /// As much of the title as is shown; none where a change has set a long one, which the change does not carry.
+    pub(super) title: Option<Shown>,
 }
 
 /// The rows of the open incidents.
@@ -67,6 +70,16 @@ impl Rows {
         self.slots.get(slot as usize)?.as_ref()
     }
 
+    /// The row of an incident.
+    pub(super) fn of(&self, id: IncidentId) -> Option<&Held> {
+        self.at(*self.by_id.get(&id)?)
+    }
+
+    /// The owners of open incidents, each once.
+    pub(super) fn owners(&self) -> impl Iterator<Item = OwnerId> {
+        self.by_owner.keys().flatten().copied()
+    }
+
     /// The fewest rows that an index finds for a filter. The filter is still to be held against each of them.
     pub(super) fn candidates(&self, filter: &IncidentFilter) -> Candidates<'_> {
         let mut found: Vec<Vec<&BTreeSet<Slot>>> = Vec::new();
@@ -91,12 +104,23 @@ impl Rows {
         Candidates::Among(slots.into_iter().filter_map(|slot| self.at(slot)).collect())
     }
 
-    /// Puts a row in the place of the one that its incident had.
-    pub(super) fn put(&mut self, mut row: QueueRow) {
-        self.remove(row.id);
+    /// Puts a row in the place of the one that its incident had; with what is shown of its title, where that is known.
+    pub(super) fn put(&mut self, mut row: QueueRow, title: Option<Shown>) {
+        let before = self.remove(row.id);
+        let title = match &row.title {
+            _ if title.is_some() => title,
+            Text::Inline(text) => Some(Shown::of(text)),
+            stored => before
+                .filter(|before| before.row.title.stored_version() == stored.stored_version())
+                .and_then(|before| before.title),
+        };
         // No filter that the board answers asks for it.
         row.description = None;
-        let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row };
+        if let Text::Inline(text) = &mut row.title {
+            // It is held once.
+            *text = String::new();
+        }
+        let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row, title };
         let slot = self.vacant.pop().unwrap_or(self.slots.len() as Slot);
         let (row, id) = (&held.row, held.row.id);
         self.by_id.insert(id, slot);
@@ -113,16 +137,18 @@ impl Rows {
     }
 
     /// Takes away the row of an incident, if it is there.
-    pub(super) fn remove(&mut self, id: IncidentId) {
-        let Some(slot) = self.by_id.remove(&id) else { return };
-        let Some(Held { row, tag_keys }) = self.slots.get_mut(slot as usize).and_then(Option::take) else { return };
+    pub(super) fn remove(&mut self, id: IncidentId) -> Option<Held> {
+        let slot = self.by_id.remove(&id)?;
+        let held = self.slots.get_mut(slot as usize).and_then(Option::take)?;
+        let Held { row, tag_keys, .. } = &held;
         self.by_updated.remove(&Place::by_time(row.updated_at, id));
         self.by_created.remove(&Place::by_time(row.created_at, id));
-        leave(&mut self.by_owner, &owner(&row), slot);
-        for key in &tag_keys {
+        leave(&mut self.by_owner, &owner(row), slot);
+        for key in tag_keys {
             leave(&mut self.by_tag, key, slot);
         }
         self.vacant.push(slot);
+        Some(held)
     }
 }
 

@@ -23,7 +23,7 @@ use super::limits::{Limits, measure};
 use super::sketch::{Sketch, Sketches};
 use super::spelling::{Named, Spelled, spell};
 use super::validate::{ListBounds, fault_at, validate};
-use super::{coerce, cost, effort, lists, lower, parser};
+use super::{board, coerce, cost, effort, lists, lower, parser};
 use crate::server::multiplied;
 use crate::server::turns::Effort;
 use crate::{
@@ -66,6 +66,8 @@ pub struct Canonical {
     work: effort::Work,
     /// Variables of a subscription that are asked for when it starts, and never again.
     starting: Vec<Name>,
+    /// Whether it asks for nothing but what the board may know.
+    pub(in crate::server) is_for_the_board: bool,
 }
 
 impl Canonical {
@@ -258,7 +260,21 @@ impl Operations {
             OperationType::Query | OperationType::Mutation => (root, Vec::new()),
         };
         let document = Arc::new(lower::document(ty, &root, declared.chain(of_position)));
-        Ok(Arc::new(Canonical { ty, root, named, document, digest, text_bytes, uses, position, cost, work, starting }))
+        let is_for_the_board = board::may_answer(ty, &root);
+        Ok(Arc::new(Canonical {
+            ty,
+            root,
+            named,
+            document,
+            digest,
+            text_bytes,
+            uses,
+            position,
+            cost,
+            work,
+            starting,
+            is_for_the_board,
+        }))
     }
 
     /// Writes a variable where a subscription names its position, so that those who differ in nothing else are one.
