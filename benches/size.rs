@@ -1,0 +1,341 @@
+//! The desk at 10,000 to 1,000,000 incidents beside hand-written SQL: for each operation the desk over HTTP and pgbench with
+//! prepared statements take turns, on one database, while 50 changes a second go on.
+//!
+//! `SIZES="10000 100000" ROUNDS=3 SECONDS_EACH=4 cargo bench --bench size` prints the table; docs/OPERATIONS.md keeps one. The
+//! statements of `benches/sql/` read what the desk answers, as a database administrator would write it.
+
+#![expect(clippy::print_stdout, reason = "tables for a person")]
+#![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
+#![expect(clippy::disallowed_methods, reason = "time is what is measured")]
+
+#[path = "../tests/it/support/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "the tests' own servers, of which this needs a few")]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use serde_json::{Value, json};
+use support::process::{Process, cpu_seconds};
+
+/// How many changes a second go on while the desk and the statements are measured.
+const CHANGES_A_SECOND: u32 = 50;
+
+/// An operation: what the desk is asked, and the file of the statement that does the same.
+struct Operation {
+    name: &'static str,
+    statement: &'static [&'static str],
+    query: &'static str,
+    /// The variables of the n-th request.
+    variables: fn(&World, usize) -> Value,
+}
+
+/// What the database holds, for variables.
+struct World {
+    filters: Vec<(String, String, String)>,
+    incidents: Vec<String>,
+    cursors: Vec<String>,
+    words: Vec<String>,
+}
+
+const ROW: &str = "id number version title severity status alertCount commentCount createdAt updatedAt owner { account name } tags { name }";
+
+fn operations() -> Vec<Operation> {
+    let query = |text: String| -> &'static str { text.leak() };
+    let none = |_: &World, _: usize| json!({});
+    let page = |more: &str| {
+        query(format!("{{ incidents(first: 50) {{ nodes {{ {ROW} }} pageInfo {{ endCursor }} {more} }} }}"))
+    };
+    vec![
+        Operation { name: "page of 50 of the default queue", statement: &["page"], query: page(""), variables: none },
+        Operation { name: "the same with totalCount", statement: &["page", "count"], query: page("totalCount"), variables: none },
+        Operation {
+            name: "the same with facets",
+            statement: &["page", "count", "facets"],
+            query: page("totalCount facets { severity { value count } owner { count } tags { value { name } count } product { value count } }"),
+            variables: none,
+        },
+        Operation {
+            name: "filtered page of open incidents",
+            statement: &["filtered"],
+            query: query(format!("query($f: IncidentFilterInput) {{ incidents(filter: $f, first: 50) {{ nodes {{ {ROW} }} }} }}")),
+            variables: |world, n| {
+                let (owner, severity, tag) = &world.filters[n % world.filters.len()];
+                json!({ "f": { "owner": { "users": [owner] }, "severity": [severity], "tags": { "any": [tag] } } })
+            },
+        },
+        Operation {
+            name: "deep page of all incidents by cursor",
+            statement: &["deep"],
+            query: query(format!("query($a: String) {{ incidents(filter: {{ status: [NEW, ACTIVE, RESOLVED] }}, first: 50, after: $a) {{ nodes {{ {ROW} }} }} }}")),
+            variables: |world, n| json!({ "a": world.cursors[n % world.cursors.len()] }),
+        },
+        Operation {
+            name: "one incident with 50 activities, alerts, comments",
+            statement: &["incident"],
+            query: query(format!("query($id: ID!) {{ incident(id: $id) {{ {ROW} description
+                activity(last: 50) {{ nodes {{ version at entries {{ kind }} }} }} alerts(first: 50) {{ nodes {{ id title severity status }} }}
+                comments(first: 50) {{ nodes {{ id body createdAt }} }} }} }}")),
+            variables: |world, n| json!({ "id": world.incidents[n % world.incidents.len()] }),
+        },
+        Operation {
+            name: "counters of the open queue",
+            statement: &["counters"],
+            query: "{ queueSummary { open bySeverity { value count } byStatus { value count } unassigned byOwner { count } oldest created resolved } }",
+            variables: none,
+        },
+        Operation {
+            name: "text in title or description",
+            statement: &["text"],
+            query: "query($t: String) { incidents(filter: { text: $t }, first: 50) { nodes { id number title updatedAt } } }",
+            variables: |world, n| json!({ "t": world.words[n % world.words.len()] }),
+        },
+    ]
+}
+
+async fn ask(client: &reqwest::Client, url: &str, query: &str, variables: Value) -> Value {
+    let answer = client.post(url).json(&json!({ "query": query, "variables": variables })).send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    assert!(answer.get("errors").is_none(), "{query}: {answer:#}");
+    answer
+}
+
+async fn texts(database: &DatabaseConnection, sql: &str) -> Vec<Vec<String>> {
+    let rows = database.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await.unwrap();
+    let row = |row: &sea_orm::QueryResult| {
+        (0..row.column_names().len()).map(|at| row.try_get_by_index(at).unwrap()).collect()
+    };
+    rows.iter().map(row).collect()
+}
+
+/// Chooses what is asked for, the same for the desk and for the statements.
+async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &str) -> World {
+    for sql in [
+        "CREATE TABLE bench_filter AS SELECT row_number() OVER ()::int AS k, * FROM (SELECT DISTINCT i.owner_user_id AS owner, i.severity, h.key AS tag
+            FROM incident i JOIN incident_tag h ON h.incident_id = i.id WHERE i.status IN (1, 2) AND i.owner_user_id IS NOT NULL LIMIT 1000) f",
+        "INSERT INTO bench_filter SELECT k + n.count, owner, severity, tag FROM bench_filter, (SELECT count(*)::int AS count FROM bench_filter) n
+            WHERE k + n.count <= 1000",
+        "ALTER TABLE bench_filter ADD PRIMARY KEY (k)",
+        "CREATE TABLE bench_incident AS SELECT row_number() OVER ()::int AS k, id, updated_at FROM (SELECT id, updated_at FROM incident
+            WHERE deleted_at IS NULL AND status < 4 ORDER BY md5(id::text) LIMIT 1000) f",
+        "ALTER TABLE bench_incident ADD PRIMARY KEY (k)",
+        "CREATE TABLE bench_word AS SELECT row_number() OVER ()::int AS k, word FROM (SELECT DISTINCT split_part(title_folded, ' ', 2) || ' ' ||
+            split_part(title_folded, ' ', 3) AS word FROM incident WHERE status IN (1, 2) AND length(split_part(title_folded, ' ', 3)) > 3 LIMIT 1000) w",
+        "INSERT INTO bench_word SELECT k + n.count * r, word FROM bench_word, (SELECT count(*)::int AS count FROM bench_word) n,
+            generate_series(1, 1000) r WHERE k + n.count * r <= 1000",
+        "ALTER TABLE bench_word ADD PRIMARY KEY (k)",
+        "ANALYZE",
+    ] {
+        database.execute_unprepared(sql).await.unwrap();
+    }
+    let severity =
+        |number: &str| ["", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH"][number.parse::<usize>().unwrap()].to_owned();
+    let filters =
+        texts(database, "SELECT 'user:' || owner::text, severity::text, tag FROM bench_filter ORDER BY k").await;
+    let incidents = texts(database, "SELECT 'incident:' || id::text FROM bench_incident ORDER BY k").await;
+    let words = texts(database, "SELECT word FROM bench_word ORDER BY k").await;
+    // Places deep in the list: the cursor of its first row, with the keys of others.
+    let page = "{ incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 1) { pageInfo { endCursor } } }";
+    let first = ask(client, url, page, json!({})).await["data"]["incidents"]["pageInfo"]["endCursor"].take();
+    let first: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(first.as_str().unwrap()).unwrap()).unwrap();
+    let moments = "SELECT to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), id::text FROM bench_incident ORDER BY k";
+    let cursor = |row: Vec<String>| {
+        let mut cursor = first.clone();
+        cursor["k"][0].as_object_mut().unwrap().values_mut().for_each(|time| *time = row[0].clone().into());
+        cursor["i"] = row[1].clone().into();
+        URL_SAFE_NO_PAD.encode(cursor.to_string())
+    };
+    let cursors = texts(database, moments).await.into_iter().map(cursor).collect();
+    World {
+        filters: filters.into_iter().map(|row| (row[0].clone(), severity(&row[1]), row[2].clone())).collect(),
+        incidents: incidents.into_iter().map(|mut row| row.remove(0)).collect(),
+        cursors,
+        words: words.into_iter().map(|mut row| row.remove(0)).collect(),
+    }
+}
+
+/// What was measured of one side: answers a second, and milliseconds.
+#[derive(Clone, Default)]
+struct Measured {
+    rate: Vec<f64>,
+    times: Vec<Duration>,
+    cpu: Vec<f64>,
+}
+
+impl Measured {
+    fn rate(&self) -> f64 {
+        median(&self.rate)
+    }
+
+    fn millis(&self, percent: usize) -> f64 {
+        let mut times = self.times.clone();
+        times.sort();
+        times.get(times.len().saturating_sub(1) * percent / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1_000.0)
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The desk, asked by `clients` at once for so long.
+async fn by_desk(
+    desk: &Process,
+    operation: &Operation,
+    world: &Arc<World>,
+    clients: usize,
+    time: Duration,
+    into: &mut Measured,
+) {
+    let url = format!("http://{}/graphql", desk.address);
+    let (next, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
+    let before = cpu_seconds(desk.id());
+    let mut tasks = Vec::new();
+    for _ in 0..clients {
+        let (url, world, next, query, variables) =
+            (url.clone(), world.clone(), next.clone(), operation.query, operation.variables);
+        tasks.push(tokio::spawn(async move {
+            let client = reqwest::Client::new();
+            let mut times = Vec::new();
+            while Instant::now() < end {
+                let n = next.fetch_add(1, Ordering::Relaxed) as usize;
+                let begun = Instant::now();
+                ask(&client, &url, query, variables(&world, n)).await;
+                times.push(begun.elapsed());
+            }
+            times
+        }));
+    }
+    let begun = Instant::now();
+    let mut answers = 0;
+    for task in tasks {
+        let times = task.await.unwrap();
+        answers += times.len();
+        into.times.extend(times);
+    }
+    into.rate.push(answers as f64 / begun.elapsed().as_secs_f64());
+    into.cpu.push((cpu_seconds(desk.id()) - before) * 1_000.0 / answers.max(1) as f64);
+}
+
+/// The statements, by pgbench.
+fn by_hand(pgbench: &Path, url: &str, statement: &[&str], clients: usize, time: Duration, into: &mut Measured) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.sql");
+    let read = |name: &&str| {
+        std::fs::read_to_string(format!("{}/benches/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    // One transaction of pgbench does all of them, as one answer of the desk does.
+    let mut lines: Vec<String> = Vec::new();
+    for text in statement.iter().map(read) {
+        for line in text.lines() {
+            // A variable of pgbench is set once.
+            if !(line.starts_with('\\') && lines.iter().any(|set| set == line)) {
+                lines.push(line.to_owned());
+            }
+        }
+    }
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let output = Command::new(pgbench)
+        .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--client", &clients.to_string()])
+        .args(["--time", &time.as_secs().max(1).to_string(), "--file"])
+        .args([file.as_os_str(), url.as_ref()])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let rate =
+        told.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse::<f64>().ok());
+    into.rate.push(rate.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&output.stderr))));
+}
+
+/// Changes that go on beside everything that is measured.
+async fn change(url: String, world: Arc<World>, stop: Arc<AtomicBool>) -> u64 {
+    let client = reqwest::Client::new();
+    let comment = "mutation($id: ID!) { addComment(input: { incidentId: $id, body: \"Called the site, nobody answers.\" }) { changed } }";
+    let mut pace = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
+    let mut made = 0;
+    while !stop.load(Ordering::Relaxed) {
+        pace.tick().await;
+        let id = world.incidents[made as usize % world.incidents.len()].clone();
+        ask(&client, &url, comment, json!({ "id": id })).await;
+        made += 1;
+    }
+    made
+}
+
+fn setting<T: std::str::FromStr>(name: &str, usual: T) -> T {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
+}
+
+fn pgbench() -> PathBuf {
+    let found = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> =
+        found.map(|entry| entry.path().join("bin/pgbench")).filter(|path| path.exists()).collect();
+    found.sort();
+    found.pop().unwrap_or_else(|| "pgbench".into())
+}
+
+async fn measure(cluster: &support::postgres::Cluster, incidents: usize) {
+    let url = cluster.fresh_database().await;
+    let begun = Instant::now();
+    let made = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
+        .args(["generate", "--incidents", &incidents.to_string(), "--database-url", &url])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let database = Database::connect(&url).await.unwrap();
+    database.execute_unprepared("VACUUM ANALYZE").await.unwrap();
+    println!("\n{incidents} incidents, generated in {:.0} s", begun.elapsed().as_secs_f64());
+    let desk = Process::serve_with(&url, "127.0.0.1:0", &[]).await;
+    let graphql = format!("http://{}/graphql", desk.address);
+    let world = Arc::new(world(&database, &reqwest::Client::new(), &graphql).await);
+    let (rounds, time) = (setting("ROUNDS", 3), Duration::from_secs(setting("SECONDS_EACH", 4)));
+    let clients = std::env::var("CLIENTS").unwrap_or_else(|_| "1 8 32".to_owned());
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let stop = Arc::new(AtomicBool::new(false));
+    let changes = tokio::spawn(change(graphql, world.clone(), stop.clone()));
+    println!("| operation | c | by hand, a second | the desk, a second | ratio | p50 ms | p99 ms | CPU ms |");
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for operation in operations().iter().filter(|operation| operation.name.contains(&only)) {
+        for clients in clients.split_whitespace().map(|count| count.parse::<usize>().unwrap()) {
+            let (mut ours, mut hand) = (Measured::default(), Measured::default());
+            for _ in 0..rounds {
+                let (pgbench, url) = (pgbench(), url.clone());
+                let statement = operation.statement;
+                hand = tokio::task::spawn_blocking(move || {
+                    by_hand(&pgbench, &url, statement, clients, time, &mut hand);
+                    hand
+                })
+                .await
+                .unwrap();
+                by_desk(&desk, operation, &world, clients, time, &mut ours).await;
+            }
+            let (ratio, cpu) = (ours.rate() / hand.rate(), median(&ours.cpu));
+            let (p50, p99) = (ours.millis(50), ours.millis(99));
+            println!(
+                "| {} | {clients} | {:.0} | {:.0} | {ratio:.2} | {p50:.1} | {p99:.1} | {cpu:.2} |",
+                operation.name,
+                hand.rate(),
+                ours.rate()
+            );
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    println!("{} changes went on meanwhile", changes.await.unwrap());
+}
+
+#[tokio::main]
+async fn main() {
+    let cluster = tokio::task::spawn_blocking(support::postgres::Cluster::start_private).await.unwrap();
+    let sizes = std::env::var("SIZES").unwrap_or_else(|_| "10000".to_owned());
+    for incidents in sizes.split_whitespace() {
+        measure(&cluster, incidents.parse().unwrap()).await;
+    }
+}
