@@ -246,9 +246,13 @@ async fn an_answer_without_a_snapshot_is_that_of_a_snapshot(database: TestDataba
                 let named = json!({ "account": "ada", "name": format!("Ada the {round}th") });
                 desk.act("upsertUser", named).await;
             }
-            // A title that no change carries whole.
+            // A title that no change carries whole, and another in its place.
             1 => {
-                desk.incident(&format!("{round} {}", "Straße 🚨 ".repeat(if round % 2 == 0 { 40 } else { 400 }))).await;
+                let long = |words: &str| format!("{round} {}", words.repeat(if round % 2 == 0 { 40 } else { 400 }));
+                let id = desk.incident(&long("Straße 🚨 ")).await;
+                if round % 3 == 0 {
+                    desk.act("updateIncident", json!({ "incidentId": id, "title": long("Kaimauer 🚨 ") })).await;
+                }
             }
             _ => mutate(&desk, &world, &mut dice, &mut ids, &mut alerts).await,
         }
