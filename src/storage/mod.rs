@@ -33,6 +33,7 @@ mod private;
 mod queue;
 mod report;
 mod response_times;
+mod search;
 mod similar;
 mod suggestion;
 mod summary;
@@ -41,6 +42,7 @@ mod text;
 mod transaction;
 mod trouble;
 mod view;
+mod way;
 
 use std::any::Any;
 use std::ops::Deref;
@@ -49,7 +51,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QuerySelect, Select, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, Select, Value};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
@@ -384,6 +386,10 @@ impl std::fmt::Debug for Store {
 impl Reader {
     fn conn(&self) -> &Transaction {
         &self.conn
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.conn.get_database_backend() == DbBackend::Postgres
     }
 }
 
