@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, UnionType};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use tracing::warn;
 
@@ -15,6 +15,10 @@ pub(super) const INCIDENTS: &str = "incident_search";
 /// SQLite's trigrams of the titles of alerts, and which row is which alert's.
 const ALERTS: &str = "alert_search";
 const ALERT_ROWS: &str = "alert_search_row";
+
+/// What SQLite has not indexed yet.
+const INCIDENTS_WAITING: &str = "incident_search_waiting";
+const ALERTS_WAITING: &str = "alert_search_waiting";
 
 /// The characters of a trigram: a shorter text has none.
 const TRIGRAM_CHARS: usize = 3;
@@ -37,23 +41,25 @@ pub(super) fn is_indexed(needle: &str) -> bool {
     needle.chars().nth(TRIGRAM_CHARS - 1).is_some()
 }
 
-/// The numbers of the incidents that may hold a text (SQLite): they have its trigrams, in either text.
+/// The numbers of the incidents that may hold a text (SQLite): they have its trigrams, in either text, or wait.
 pub(super) fn incidents_with(needle: &str) -> SelectStatement {
-    Query::select().column((INCIDENTS, "rowid")).from(INCIDENTS).and_where(matches(INCIDENTS, needle)).to_owned()
+    rows_with(INCIDENTS, INCIDENTS_WAITING, needle)
 }
 
 /// The ids of the alerts whose title may hold a text (SQLite).
 pub(super) fn alerts_with(needle: &str) -> SelectStatement {
+    let rows = rows_with(ALERTS, ALERTS_WAITING, needle);
     Query::select()
         .column((ALERT_ROWS, "alert_id"))
-        .from(ALERTS)
-        .inner_join(ALERT_ROWS, Expr::col((ALERT_ROWS, "number")).equals((ALERTS, "rowid")))
-        .and_where(matches(ALERTS, needle))
+        .from(ALERT_ROWS)
+        .and_where(Expr::col((ALERT_ROWS, "number")).in_subquery(rows))
         .to_owned()
 }
 
-fn matches(table: &'static str, needle: &str) -> Expr {
-    Expr::cust_with_values(format!("\"{table}\" MATCH ?"), [trigrams(needle)])
+fn rows_with(table: &'static str, waiting: &'static str, needle: &str) -> SelectStatement {
+    let waits = Query::select().column((waiting, "number")).from(waiting).to_owned();
+    let matches = Expr::cust_with_values(format!("\"{table}\" MATCH ?"), [trigrams(needle)]);
+    Query::select().column((table, "rowid")).from(table).and_where(matches).union(UnionType::All, waits).to_owned()
 }
 
 /// A query of FTS5: all of these trigrams, each in quotes, in which a quote is doubled.
