@@ -265,6 +265,7 @@ async fn import_file(options: Import) -> Result<ExitCode> {
     .await
     .with_context(|| format!("importing {}", options.file.display()))?;
     bar.finish_and_clear();
+    app.store.optimize().await.context("bringing the database's statistics up to date")?;
     close(&app, relay).await?;
     say(&print_summary(&summary))?;
     Ok(ExitCode::from(summary.verdict().exit_code()))

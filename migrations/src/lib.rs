@@ -19,6 +19,8 @@ mod m20261125_000007_open_entities;
 mod m20261129_000001_active_alerts;
 mod m20261129_000005_addresses;
 mod m20261129_000006_alert_log;
+mod m20261130_000001_open_incidents;
+mod m20261130_000002_search;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000001_active_alerts::Migration),
             Box::new(m20261129_000005_addresses::Migration),
             Box::new(m20261129_000006_alert_log::Migration),
+            Box::new(m20261130_000001_open_incidents::Migration),
+            Box::new(m20261130_000002_search::Migration),
         ]
     }
 }

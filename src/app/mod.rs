@@ -100,7 +100,7 @@ impl App {
         Ok(())
     }
 
-    /// Keeps the floor of the streams at `age` and forgets what is old, for ever.
+    /// Keeps the floor of the streams at `age`, forgets what is old and keeps the statistics up to date, for ever.
     pub async fn keep_tidy(self, age: chrono::Duration) {
         loop {
             if let Err(error) = self.move_floor(age).await {
@@ -108,6 +108,9 @@ impl App {
             }
             if let Err(error) = self.forget().await {
                 tracing::warn!(%error, "what is old is kept for longer");
+            }
+            if let Err(error) = self.store.optimize().await {
+                tracing::warn!(%error, "the database plans by older statistics");
             }
             tokio::time::sleep(TIDY_EVERY).await;
         }

@@ -10,7 +10,7 @@ use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::incident::{Incident, Severity};
 use crate::domain::position::Position;
 use crate::domain::queue::QueueRow;
-use crate::domain::summary::{SummaryFilter, Tally};
+use crate::domain::summary::{SummaryFilter, TakenFrom, Tally};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{Error, Instant, Result};
@@ -141,14 +141,14 @@ impl App {
             At::Snapshot(reader, _) => reader,
             At::Board(position) => {
                 let open = self.board_at(&position, filter.queue().filter(), |rows, names| {
-                    let Portions { portions, oldest } = rows.portions(filter, since);
+                    let Portions { portions, oldest } = rows.portions(filter);
                     let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
-                    Tally::new(filter.clone(), since, portions, oldest.into_iter().collect())
+                    Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created: 0, resolved: 0 })
                 });
                 return open.ok_or_else(moved_on);
             }
         };
-        match self.on_board(at, filter.queue().filter(), |rows| rows.portions(filter, since)).await {
+        match self.on_board(at, filter.queue().filter(), |rows| rows.portions(filter)).await {
             Some(open) => reader.tally_beside(filter, since, open.portions, open.oldest).await,
             None => reader.tally(filter, since, 1).await,
         }

@@ -89,9 +89,18 @@ pub struct Portion {
     pub owner: Option<Owner>,
     /// How many.
     pub incidents: u64,
-    /// How many of them were created since.
+}
+
+/// What a database counted, of which a tally begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TakenFrom {
+    /// The open incidents.
+    pub portions: Vec<Portion>,
+    /// The keys of the oldest open ones: all of them, or as many as were asked for.
+    pub oldest: Vec<(Instant, IncidentId)>,
+    /// Incidents of any status that were made since.
     pub created: u64,
-    /// How many of them are resolved, and were since.
+    /// Incidents that are resolved, and were since.
     pub resolved: u64,
 }
 
@@ -141,14 +150,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The tally of what a database counted, `oldest` being the keys of its oldest open incidents: all of them, or as many
-    /// as were asked for.
-    pub fn new(
-        filter: SummaryFilter,
-        since: Instant,
-        portions: Vec<Portion>,
-        oldest: Vec<(Instant, IncidentId)>,
-    ) -> Self {
+    /// The tally of what a database counted.
+    pub fn new(filter: SummaryFilter, since: Instant, taken: TakenFrom) -> Self {
         let mut tally = Self {
             since,
             by_severity: BTreeMap::new(),
@@ -156,13 +159,11 @@ impl Tally {
             unassigned: 0,
             by_owner: BTreeMap::new(),
             oldest: Oldest::default(),
-            created: 0,
-            resolved: 0,
+            created: taken.created,
+            resolved: taken.resolved,
             filter,
         };
-        for portion in portions {
-            tally.created += portion.created;
-            tally.resolved += portion.resolved;
+        for portion in taken.portions {
             if tally.filter.open.contains(&portion.status) {
                 *tally.by_severity.entry(portion.severity).or_default() += portion.incidents;
                 *tally.by_status.entry(portion.status).or_default() += portion.incidents;
@@ -172,7 +173,7 @@ impl Tally {
                 }
             }
         }
-        tally.oldest = Oldest::new(oldest, tally.open());
+        tally.oldest = Oldest::new(taken.oldest, tally.open());
         tally
     }
 

@@ -8,7 +8,8 @@ use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, S
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
-use super::{IDS_PER_STATEMENT, Reader, Statement, Tx, entity, places, statement};
+use super::way::Wanted;
+use super::{IDS_PER_STATEMENT, Reader, Statement, Tx, entity, places, search, statement};
 use crate::domain::account::OwnerId;
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::EntityKind;
@@ -210,7 +211,7 @@ impl Reader {
         span: Span<AlertId>,
         newest_first: bool,
     ) -> Result<Vec<Alert>> {
-        let mut query = shown().filter(condition(filter));
+        let mut query = shown().filter(self.alerts_met(filter, Wanted::Page).await?);
         let (low, high) = if newest_first { (span.before, span.after) } else { (span.after, span.before) };
         if let Some(low) = low {
             query = query.filter(Column::Id.gt(low.0));
@@ -231,7 +232,7 @@ impl Reader {
 
     /// How many alerts a filter meets.
     pub async fn alert_count(&self, filter: &AlertFilter) -> Result<u64> {
-        super::count(self, Entity::find().filter(condition(filter))).await
+        super::count(self, Entity::find().filter(self.alerts_met(filter, Wanted::All).await?)).await
     }
 
     /// How many alerts each of these incidents holds; none is told for none.
@@ -283,6 +284,17 @@ impl Reader {
             .map(|row| String::from_utf8(row.raw).map(|raw| (AlertId(row.alert_id), raw)))
             .collect::<Result<_, _>>()
             .map_err(|error| Error::fault("reading an alert's raw payload", error))
+    }
+
+    /// The condition of the alerts that a filter meets.
+    async fn alerts_met(&self, filter: &AlertFilter, wanted: Wanted) -> Result<Condition> {
+        let met = condition(filter);
+        let needle = filter.text.as_deref().map(text::fold).filter(|needle| search::is_indexed(needle));
+        // PostgreSQL's index is of the table itself.
+        let Some(needle) = needle.filter(|_| !self.is_postgres()) else { return Ok(met) };
+        let ids = search::alerts_with(&needle);
+        let listed = wanted == Wanted::All || self.is_short(ids.clone(), wanted).await?;
+        Ok(if listed { met.add(Column::Id.in_subquery(ids)) } else { met })
     }
 
     async fn complete_alerts(&self, rows: Vec<Model>) -> Result<Vec<Alert>> {

@@ -5,25 +5,83 @@
 use std::collections::BTreeMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LikeExpr, Query, SelectStatement, SimpleExpr};
+use sea_orm::sea_query::{ExprTrait, IntoIden, LikeExpr, Query, SelectStatement, SimpleExpr};
 use sea_orm::{ActiveEnum, Condition};
 
 use super::incident::row::{Column, Entity};
-use super::{alert, entity, tag};
+use super::{alert, entity, search, tag};
 use crate::domain::classification::ClassificationKind;
 use crate::domain::entity::EntityKind;
-use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, QueueFilter, TagFilter, TimeRange};
+use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, TagFilter, TimeRange};
+use crate::domain::incident::Status;
+use crate::domain::summary::OPEN;
 
-/// The incidents of a queue: not deleted, and met by the filter.
-pub(super) fn queue(filter: &QueueFilter) -> Condition {
-    Condition::all().add(Column::DeletedAt.is_null()).add(condition(filter.filter()))
+/// How the conditions of a filter's top level are written. What they select is the same in each way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ways {
+    pub(super) status: StatusWay,
+    pub(super) tags: Way,
+    pub(super) entities: Way,
+    /// Products and providers.
+    pub(super) alerts: Way,
+    pub(super) text: TextWay,
 }
 
-/// The same without the conditions that `drop` takes out of the filter's top level.
-pub(super) fn queue_without(filter: &QueueFilter, drop: impl FnOnce(&mut IncidentFilter)) -> Condition {
-    let mut rest = filter.filter().clone();
-    drop(&mut rest);
-    Condition::all().add(Column::DeletedAt.is_null()).add(condition(&rest))
+/// How a condition about another table of incidents is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// As a list, from which the database may begin.
+    Listed,
+    /// As a list that is asked whether it has an incident. PostgreSQL plans a list of a conjunction as a join, and a hundred joins
+    /// for minutes; it takes one that is asked whether it is true as it stands.
+    Asked,
+    /// As a question about each incident. SQLite begins from a list whenever it is given one, however long it is.
+    Each,
+}
+
+/// How a text is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TextWay {
+    /// In each incident.
+    Each,
+    /// In the table of what is searched, by PostgreSQL's trigrams.
+    Table,
+    /// In the incidents that SQLite's trigrams name.
+    Index,
+}
+
+/// How statuses are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StatusWay {
+    /// So that open ones are known to be open: the indexes of open incidents serve.
+    Known,
+    /// As a list: SQLite keeps to the index of an order.
+    Listed,
+}
+
+/// Below the top level.
+const BELOW: Ways =
+    Ways { status: StatusWay::Listed, tags: Way::Asked, entities: Way::Asked, alerts: Way::Asked, text: TextWay::Each };
+
+/// The incidents of a queue: not deleted, and met by the filter.
+pub(super) fn queue(filter: &IncidentFilter, ways: Ways) -> Condition {
+    Condition::all().add(Column::DeletedAt.is_null()).add(reading(filter, ways))
+}
+
+/// The incidents of one of these statuses. The words are literals: a database that plans a statement before it is told a
+/// parameter does not know whether an index with a condition of its own may serve. `OR`, since SQLite finds the condition of an
+/// index only as it was written.
+pub(super) fn of_status(list: &[Status], way: StatusWay) -> Condition {
+    let literal = |status: &Status| SimpleExpr::Constant(status.to_value().into());
+    let status = Expr::col((Entity, Column::Status));
+    if way == StatusWay::Known && !list.is_empty() && list.iter().all(|status| OPEN.contains(status)) {
+        return list.iter().fold(Condition::any(), |any, each| any.add(status.clone().eq(literal(each))));
+    }
+    match list {
+        // SQLite does not see that one of a list of one is that one.
+        [one] => Condition::all().add(status.eq(literal(one))),
+        _ => Condition::all().add(status.is_in(list.iter().map(literal))),
+    }
 }
 
 /// Whether a folded text holds a folded needle.
@@ -44,17 +102,18 @@ fn never() -> SimpleExpr {
     Expr::cust("1 = 0")
 }
 
-fn condition(filter: &IncidentFilter) -> Condition {
-    reading(filter, |ids| Column::Id.in_subquery(ids))
+fn held(way: Way, in_table: impl IntoIden, incident: impl IntoIden, mut ids: SelectStatement) -> SimpleExpr {
+    match way {
+        Way::Listed => Column::Id.in_subquery(ids),
+        Way::Asked => Column::Id.in_subquery(ids).is(SimpleExpr::Constant(true.into())),
+        Way::Each => {
+            let of_it = Expr::col((in_table.into_iden(), incident.into_iden())).equals((Entity, Column::Id));
+            Expr::exists(ids.and_where(of_it).to_owned())
+        }
+    }
 }
 
-/// The reading of a filter below another. PostgreSQL plans a subquery of a conjunction as a join, and a hundred joins
-/// for minutes; it takes one that is asked whether it is true as it stands.
-fn below(filter: &IncidentFilter) -> Condition {
-    reading(filter, |ids| Column::Id.in_subquery(ids).is(SimpleExpr::Constant(true.into())))
-}
-
-fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condition {
+fn reading(filter: &IncidentFilter, ways: Ways) -> Condition {
     let known_in = |column: Column, values: Vec<SimpleExpr>| {
         Condition::all().add(column.is_not_null()).add(Expr::col((Entity, column)).is_in(values))
     };
@@ -64,7 +123,7 @@ fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> 
     };
     let mut all =
         Condition::all()
-            .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
+            .add_option(filter.status.as_ref().map(|list| of_status(list, ways.status)))
             .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
             .add_option(filter.number.as_ref().map(|list| Column::Number.is_in(list.iter().copied())))
             .add_option(filter.has_active_alerts.map(|wanted| Column::HasActiveAlerts.eq(wanted)))
@@ -86,33 +145,34 @@ fn reading(filter: &IncidentFilter, held: fn(SelectStatement) -> SimpleExpr) -> 
             .add_option(filter.updated.as_ref().map(|range| within(Column::UpdatedAt, range)))
             .add_option(filter.first_activity.as_ref().map(|range| within(Column::FirstActivityAt, range)))
             .add_option(filter.last_activity.as_ref().map(|range| within(Column::LastActivityAt, range)))
-            .add_option(filter.text.as_ref().map(|needle| written(needle)));
+            .add_option(filter.text.as_ref().map(|needle| written(needle, ways.text)));
     if let Some(names) = &filter.product {
-        all = all.add(held(with_alert(alert::row::Column::Product, names)));
+        all = all.add(with_alert(alert::row::Column::Product, names, ways.alerts));
     }
     if let Some(names) = &filter.provider {
-        all = all.add(held(with_alert(alert::row::Column::Provider, names)));
+        all = all.add(with_alert(alert::row::Column::Provider, names, ways.alerts));
     }
     if let Some(entities) = &filter.entity {
-        all = all.add(held(holding(entities)));
+        all = all.add(held(ways.entities, entity::held::Entity, entity::held::Column::IncidentId, holding(entities)));
     }
     if let Some(tags) = &filter.tags {
-        all = all.add(tagged(tags, held));
+        all = all.add(tagged(tags, ways.tags));
     }
     for each in filter.and.iter().flatten() {
-        all = all.add(below(each));
+        all = all.add(reading(each, BELOW));
     }
     if let Some(any) = &filter.or {
-        all = all.add(any.iter().fold(Condition::any().add(never()), |any, each| any.add(below(each))));
+        all = all.add(any.iter().fold(Condition::any().add(never()), |any, each| any.add(reading(each, BELOW))));
     }
     if let Some(not) = &filter.not {
-        all = all.add(Condition::all().add(Expr::cust("1 = 1")).add(below(not)).not());
+        all = all.add(Condition::all().add(Expr::cust("1 = 1")).add(reading(not, BELOW)).not());
     }
     all
 }
 
+/// Without a part that is never met: SQLite looks an `OR` up only where each of its parts has an index.
 fn owner(filter: &OwnerFilter) -> Condition {
-    let mut any = Condition::any().add(never());
+    let mut any = Condition::any();
     if filter.unassigned {
         any = any.add(Column::OwnerUserId.is_null().and(Column::OwnerGroupId.is_null()));
     }
@@ -124,7 +184,7 @@ fn owner(filter: &OwnerFilter) -> Condition {
         let ids = filter.groups.iter().map(|id| id.0);
         any = any.add(Column::OwnerGroupId.is_not_null().and(Column::OwnerGroupId.is_in(ids)));
     }
-    any
+    if any.is_empty() { any.add(never()) } else { any }
 }
 
 fn classified(kinds: &[ClassificationKind]) -> Condition {
@@ -145,23 +205,41 @@ fn within(column: Column, range: &TimeRange) -> Condition {
         .add_option(range.to.map(|to| column.lt(to)))
 }
 
-fn written(needle: &str) -> Condition {
-    let description = Column::DescriptionFolded;
-    Condition::any()
-        .add(contains(Expr::col((Entity, Column::TitleFolded)), needle))
-        .add(description.is_not_null().and(contains(Expr::col((Entity, description)), needle)))
+/// An index of trigrams alone says where a text may stand; whether it does is asked of the text.
+fn written(needle: &str, way: TextWay) -> Condition {
+    let stands = |title: SimpleExpr, description: SimpleExpr| {
+        Condition::any()
+            .add(contains(title, needle))
+            .add(description.clone().is_not_null().and(contains(description, needle)))
+    };
+    let in_each = stands(Expr::col((Entity, Column::TitleFolded)), Expr::col((Entity, Column::DescriptionFolded)));
+    match way {
+        TextWay::Each => in_each,
+        TextWay::Table => {
+            let searched = |column: &'static str| Expr::col((search::INCIDENTS, column));
+            let found = Query::select()
+                .column((search::INCIDENTS, "incident_id"))
+                .from(search::INCIDENTS)
+                .cond_where(stands(searched("title_folded"), searched("description_folded")))
+                .to_owned();
+            Condition::all().add(Column::Id.in_subquery(found))
+        }
+        TextWay::Index => Condition::all().add(Column::Number.in_subquery(search::incidents_with(needle))).add(in_each),
+    }
 }
 
-fn with_alert(column: alert::row::Column, names: &[String]) -> SelectStatement {
-    Query::select()
+fn with_alert(column: alert::row::Column, names: &[String], way: Way) -> SimpleExpr {
+    let ids = Query::select()
         .column(alert::row::Column::IncidentId)
         .from(alert::row::Entity)
         .and_where(alert::row::Column::IncidentId.is_not_null())
         .and_where(column.is_in(names.iter().cloned()))
-        .to_owned()
+        .to_owned();
+    held(way, alert::row::Entity, alert::row::Column::IncidentId, ids)
 }
 
-fn holding(entities: &[EntityFilter]) -> SelectStatement {
+/// The incidents that hold one of these entities.
+pub(super) fn holding(entities: &[EntityFilter]) -> SelectStatement {
     use entity::held::Column;
     let named =
         any_of(entities.iter().map(|wanted| (wanted.kind, wanted.value.clone())), Column::Kind, Column::ValueKey);
@@ -192,14 +270,17 @@ pub(super) fn any_of<C: ColumnTrait>(
     })
 }
 
-fn tagged(filter: &TagFilter, held: fn(SelectStatement) -> SimpleExpr) -> Condition {
-    let having = |keys: &[String]| {
-        Query::select()
-            .column(tag::held::Column::IncidentId)
-            .from(tag::held::Entity)
-            .and_where(tag::held::Column::Key.is_in(keys.iter().cloned()))
-            .to_owned()
-    };
+/// The incidents that have a tag of one of these keys.
+pub(super) fn having(keys: &[String]) -> SelectStatement {
+    Query::select()
+        .column(tag::held::Column::IncidentId)
+        .from(tag::held::Entity)
+        .and_where(tag::held::Column::Key.is_in(keys.iter().cloned()))
+        .to_owned()
+}
+
+fn tagged(filter: &TagFilter, way: Way) -> Condition {
+    let held = |ids| held(way, tag::held::Entity, tag::held::Column::IncidentId, ids);
     let mut all = Condition::all();
     if let Some(keys) = &filter.any {
         all = all.add(held(having(keys)));

@@ -34,6 +34,7 @@ mod private;
 mod queue;
 mod report;
 mod response_times;
+mod search;
 mod similar;
 mod suggestion;
 mod summary;
@@ -42,6 +43,7 @@ mod text;
 mod transaction;
 mod trouble;
 mod view;
+mod way;
 
 use std::any::Any;
 use std::ops::Deref;
@@ -50,7 +52,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QuerySelect, Select, Value};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, Select, Value};
 use tokio::sync::Mutex;
 use tracing::{debug, warn};
 
@@ -390,6 +392,10 @@ impl std::fmt::Debug for Store {
 impl Reader {
     fn conn(&self) -> &Transaction {
         &self.conn
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.conn.get_database_backend() == DbBackend::Postgres
     }
 }
 

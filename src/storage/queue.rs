@@ -12,11 +12,15 @@ use sha2::{Digest, Sha256};
 
 use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
-use super::{Reader, alert, filter, tag};
+use super::way::Wanted;
+use super::{Reader, alert, tag};
 use crate::domain::account::{Owner, OwnerId};
-use crate::domain::filter::{IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX, OrderDirection, QueueFilter};
+use crate::domain::filter::{
+    IncidentFilter, IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX, OrderDirection, QueueFilter,
+};
 use crate::domain::incident::{Incident, Severity, Status};
 use crate::domain::queue::QueueRow;
+use crate::domain::summary::OPEN;
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{IncidentId, Instant, Result, title};
 
@@ -157,10 +161,26 @@ pub struct Page {
 }
 
 impl PageRequest {
-    /// Whether an index has the rows in this order, so that a page is read without the rest: each single key has one, and after
-    /// a number nothing is left to decide.
+    /// Whether an index has the rows in this order, so that a page is read without the rest: each single key has one, after a
+    /// number nothing is left to decide, and of the open incidents there are more.
     pub fn is_indexed(&self) -> bool {
-        self.order.len() <= 1 || self.order.first().is_some_and(|order| order.field == IncidentOrderField::Number)
+        self.order.len() <= 1
+            || self.order.first().is_some_and(|order| order.field == IncidentOrderField::Number)
+            || self.has_open_index()
+    }
+
+    /// Whether the open incidents have an index of their own in this order, and the filter asks for no others.
+    fn has_open_index(&self) -> bool {
+        use IncidentOrderField as By;
+        let status = self.filter.filter().status.as_ref();
+        let is_open = status.is_some_and(|list| list.iter().all(|status| OPEN.contains(status)));
+        let one_way = self.order.windows(2).all(|pair| pair[0].direction == pair[1].direction);
+        let fields: Vec<By> = self.order.iter().map(|order| order.field).collect();
+        let indexed = matches!(
+            fields.as_slice(),
+            [By::UpdatedAt] | [By::CreatedAt] | [By::Severity, By::UpdatedAt] | [By::Status, By::UpdatedAt]
+        );
+        is_open && one_way && indexed
     }
 
     /// Which order and filter its cursors belong to.
@@ -337,7 +357,9 @@ pub struct Facet<T> {
 impl Reader {
     /// A stretch of a queue.
     pub async fn queue_page(&self, request: &PageRequest) -> Result<Page> {
-        let mut query = super::incident::shown().filter(filter::queue(&request.filter));
+        let wanted = if request.has_open_index() { Wanted::OpenPage } else { Wanted::Page };
+        let met = self.met(request.filter.filter(), wanted).await?;
+        let mut query = super::incident::shown().filter(met);
         if let Some(after) = &request.after {
             query = query.filter(request.side(after, true));
         }
@@ -362,7 +384,7 @@ impl Reader {
 
     /// How many incidents a queue has.
     pub async fn queue_count(&self, filter: &QueueFilter) -> Result<u64> {
-        super::count(self, Entity::find().filter(filter::queue(filter))).await
+        super::count(self, Entity::find().filter(self.met(filter.filter(), Wanted::All).await?)).await
     }
 
     /// The ids of a queue's incidents, ascending, at most `limit`.
@@ -370,7 +392,7 @@ impl Reader {
         let ids: Vec<Uuid> = Entity::find()
             .select_only()
             .column(Column::Id)
-            .filter(filter::queue(filter))
+            .filter(self.met(filter.filter(), Wanted::All).await?)
             .order_by_asc(Column::Id)
             .limit(limit)
             .into_tuple()
@@ -381,29 +403,39 @@ impl Reader {
 
     /// How many incidents a queue has by status.
     pub async fn facet_status(&self, queue: &QueueFilter) -> Result<Vec<Facet<Status>>> {
-        self.facet_column(Column::Status, filter::queue_without(queue, |f| f.status = None)).await
+        // The index that has all that facets read is in the order of this column.
+        let status = Expr::col((Entity, Alias::new("status_order")));
+        self.facet_column(status, self.met_without(queue, |f| f.status = None).await?).await
     }
 
     /// How many incidents a queue has by severity, the worst first.
     pub async fn facet_severity(&self, queue: &QueueFilter) -> Result<Vec<Facet<Severity>>> {
+        let severity = Expr::col((Entity, Column::Severity));
         let mut facets: Vec<Facet<Severity>> =
-            self.facet_column(Column::Severity, filter::queue_without(queue, |f| f.severity = None)).await?;
+            self.facet_column(severity, self.met_without(queue, |f| f.severity = None).await?).await?;
         facets.reverse();
         Ok(facets)
     }
 
-    async fn facet_column<T>(&self, column: Column, condition: Condition) -> Result<Vec<Facet<T>>>
+    /// The condition of a queue without what `drop` takes out of the filter's top level.
+    async fn met_without(&self, queue: &QueueFilter, drop: impl FnOnce(&mut IncidentFilter)) -> Result<Condition> {
+        let mut rest = queue.filter().clone();
+        drop(&mut rest);
+        self.met(&rest, Wanted::All).await
+    }
+
+    async fn facet_column<T>(&self, column: SimpleExpr, condition: Condition) -> Result<Vec<Facet<T>>>
     where
         T: sea_orm::TryGetable + Send,
         (T, i64): sea_orm::TryGetableMany,
     {
         let rows: Vec<(T, i64)> = Entity::find()
             .select_only()
-            .column(column)
+            .expr_as(column.clone(), "value")
             .column_as(Column::Id.count(), "count")
             .filter(condition)
-            .group_by(column)
-            .order_by_asc(column)
+            .group_by(column.clone())
+            .order_by(column, Order::Asc)
             .into_tuple()
             .all(self.conn())
             .await?;
@@ -416,7 +448,7 @@ impl Reader {
             .select_only()
             .columns([Column::OwnerUserId, Column::OwnerGroupId])
             .column_as(Column::Id.count(), "count")
-            .filter(filter::queue_without(queue, |f| f.owner = None))
+            .filter(self.met_without(queue, |f| f.owner = None).await?)
             .group_by(Column::OwnerUserId)
             .group_by(Column::OwnerGroupId)
             .order_by_desc(Expr::cust("COUNT(*)"))
@@ -437,7 +469,7 @@ impl Reader {
 
     /// How many incidents a queue has by tag, the most frequent first.
     pub async fn facet_tags(&self, queue: &QueueFilter) -> Result<Vec<Facet<Tag>>> {
-        let members = members(filter::queue_without(queue, |f| f.tags = None));
+        let members = members(self.met_without(queue, |f| f.tags = None).await?);
         let rows: Vec<(TagKind, String, i64)> = tag::held::Entity::find()
             .select_only()
             .columns([tag::held::Column::Kind, tag::held::Column::Key])
@@ -469,7 +501,7 @@ impl Reader {
 
     /// How many incidents a queue has by product, the most frequent first.
     pub async fn facet_product(&self, queue: &QueueFilter) -> Result<Vec<Facet<String>>> {
-        let members = members(filter::queue_without(queue, |f| f.product = None));
+        let members = members(self.met_without(queue, |f| f.product = None).await?);
         let incidents = Expr::col((alert::row::Entity, alert::row::Column::IncidentId)).count_distinct();
         let rows: Vec<(String, i64)> = alert::row::Entity::find()
             .select_only()

@@ -8,7 +8,8 @@ use sea_orm::{Condition, QuerySelect, Set};
 
 use super::incident::row as incident;
 use super::incident::{json, to_json};
-use super::{Reader, Tx, filter};
+use super::way::Wanted;
+use super::{Reader, Tx};
 use crate::domain::filter::QueueFilter;
 use crate::domain::view::{SavedView, Slug, Visibility, Visit};
 use crate::domain::{Result, UserId, ViewId};
@@ -151,7 +152,8 @@ impl Reader {
             .and_where(Expr::col(("change", "version")).equals((incident::Entity, incident::Column::Version)))
             .and_where(Expr::col(("change", "position")).gt(since as i64))
             .to_owned();
-        let unread = incident::Entity::find().filter(filter::queue(queue)).filter(Expr::exists(newest));
+        let unread =
+            incident::Entity::find().filter(self.met(queue.filter(), Wanted::All).await?).filter(Expr::exists(newest));
         super::count(self, unread).await
     }
 

@@ -114,7 +114,7 @@ async fn compare(desk: &TestDesk, dice: &mut Dice, filters: &[QueueFilter], summ
     }
     for filter in summaries {
         let since = monday() + chrono::Duration::minutes(dice.below(90) as i64);
-        let open = on_board(desk, &at, |rows| rows.portions(filter, since)).await;
+        let open = on_board(desk, &at, |rows| rows.portions(filter)).await;
         let told = reader.tally_beside(filter, since, open.portions, open.oldest).await.expect("a tally");
         let counted = reader.tally(filter, since, 1).await.expect("a tally");
         assert_eq!(told.summary(), counted.summary(), "since {since}: {filter:#?}");

@@ -18,6 +18,64 @@ each_database!(
     addresses_of_old_desks_are_found_in_every_form,
 );
 
+/// A role that owns nothing but its schema may not create extensions.
+#[tokio::test]
+async fn a_desk_that_may_not_create_the_extension_searches_all_the_same() {
+    let database = TestDatabase::fresh(Kind::Postgres).await;
+    let admin = database.connect().await;
+    let url = url::Url::parse(&database.url).expect("an address");
+    let (name, role) = (url.path().trim_start_matches('/'), format!("guest_{}", url.path().trim_start_matches('/')));
+    for statement in [
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'guest'"),
+        format!("REVOKE CREATE ON DATABASE {name} FROM PUBLIC"),
+        format!("GRANT CREATE, USAGE ON SCHEMA public TO {role}"),
+    ] {
+        admin.execute_unprepared(&statement).await.expect("a role");
+    }
+    let mut as_guest = url.clone();
+    as_guest.set_username(&role).expect("a name");
+    as_guest.set_password(Some("guest")).expect("a password");
+    let found = async |desk: &TestDesk| {
+        let read = "query($text: String!) { incidents(filter: { text: $text }) { totalCount }
+            alerts(filter: { text: $text }) { totalCount } }";
+        let found = desk.data(read, json!({ "text": "spread" })).await;
+        (found["incidents"]["totalCount"].clone(), found["alerts"]["totalCount"].clone())
+    };
+    let indexes = async || {
+        let count =
+            "SELECT COUNT(*) FROM pg_indexes WHERE indexname IN ('incident_search_trigrams', 'alert_title_trigrams')";
+        let row =
+            admin.query_one_raw(Statement::from_string(admin.get_database_backend(), count)).await.expect("an answer");
+        row.expect("a row").try_get_by_index::<i64>(0).expect("a count")
+    };
+    {
+        let guest = TestDatabase::at(as_guest.to_string());
+        let desk = TestDesk::open(&guest).await;
+        desk.incident("Widespread sign-ins").await;
+        let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert }) { created } }";
+        let alert = json!({ "provider": "Sensor", "providerAlertId": "1", "title": "Spreading" });
+        desk.data(ingest, json!({ "alert": alert })).await;
+        assert_eq!(found(&desk).await, (json!(1), json!(1)));
+        assert_eq!(indexes().await, 0);
+    }
+    admin.execute_unprepared("CREATE SCHEMA tools").await.expect("a schema");
+    admin.execute_unprepared(&format!("GRANT USAGE ON SCHEMA tools TO {role}")).await.expect("a right");
+    admin.execute_unprepared("CREATE EXTENSION pg_trgm SCHEMA tools").await.expect("the extension");
+    {
+        let guest = TestDatabase::at(as_guest.to_string());
+        let desk = TestDesk::open(&guest).await;
+        assert_eq!(found(&desk).await, (json!(1), json!(1)));
+        assert_eq!(indexes().await, 2, "the extension has come, and the desk was started again");
+    }
+    for statement in [
+        format!("REASSIGN OWNED BY {role} TO CURRENT_USER"),
+        format!("DROP OWNED BY {role}"),
+        format!("DROP ROLE {role}"),
+    ] {
+        admin.execute_unprepared(&statement).await.expect("no role");
+    }
+}
+
 /// How many migrations there were before incidents could be merged.
 const BEFORE_MERGES: u32 = 6;
 

@@ -58,15 +58,20 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
 /// question is whether the index *can* give the order: with the other ways forbidden a sort remains only where it cannot.
 async fn plan(pool: &DatabaseConnection, statement: &Statement, late: bool) -> String {
     let session = pool.begin().await.expect("a session");
-    let (explain, column) = match pool.get_database_backend() {
-        sea_orm::DbBackend::Postgres => ("EXPLAIN", 0),
-        _ => ("EXPLAIN QUERY PLAN", 3),
-    };
     if late && pool.get_database_backend() == sea_orm::DbBackend::Postgres {
         for way in ["sort", "seqscan", "bitmapscan", "incremental_sort"] {
             session.execute_unprepared(&format!("SET LOCAL enable_{way} = off")).await.expect("a setting");
         }
     }
+    explain(&session, statement).await
+}
+
+/// What the database says that it would do.
+pub(crate) async fn explain(session: &impl ConnectionTrait, statement: &Statement) -> String {
+    let (explain, column) = match session.get_database_backend() {
+        sea_orm::DbBackend::Postgres => ("EXPLAIN", 0),
+        _ => ("EXPLAIN QUERY PLAN", 3),
+    };
     let mut asked = statement.clone();
     asked.sql = format!("{explain} {}", statement.sql);
     let rows = session.query_all_raw(asked).await.expect("a plan");
@@ -107,7 +112,7 @@ async fn the_oldest_open_incidents_are_read_along_their_index(database: TestData
     let statements = sent.take();
     let read = statements.iter().find(|statement| statement.sql.contains("ORDER BY \"incident\"")).expect("the oldest");
     let plan = plan(&pool, read, true).await;
-    assert!(plan.contains("incident_by_created"), "{}\n{plan}", read.sql);
+    assert!(plan.contains("incident_open"), "{}\n{plan}", read.sql);
     assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {plan}");
     let range = if database.kind == Kind::Postgres { "Index Cond" } else { "created_at>?" };
     assert!(plan.contains(range), "from the beginning of time: {plan}");
@@ -179,6 +184,8 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
         for (direction, index) in [("ASC", ascending), ("DESC", descending)] {
             let index = match field {
                 "NUMBER" => "incident_number".to_owned(),
+                // The open ones have indexes of their own, so that those resolved are not walked through.
+                "UPDATED_AT" if statuses.is_null() => "incident_open_by_updated".to_owned(),
                 _ => format!("incident_by_{index}"),
             };
             let order = json!([{ "field": field, "direction": direction }]);
@@ -198,7 +205,9 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
                     statements.iter().find(|statement| statement.sql.contains("FROM \"incident\"")).expect("a page");
                 let plan = plan(pool, read, page != "first").await;
                 let place = format!("{field} {direction}, {page} page, statuses {statuses}:\n{}\n{plan}", read.sql);
-                assert!(plan.contains(&index), "not along {index}: {place}");
+                // Without statistics SQLite may take either.
+                let open = field == "CREATED_AT" && statuses.is_null() && plan.contains("incident_open");
+                assert!(plan.contains(&index) || open, "not along {index}: {place}");
                 assert!(!plan.contains("TEMP B-TREE") && !plan.contains("Sort"), "sorted: {place}");
                 cursor = info[if page.contains("last") { "startCursor" } else { "endCursor" }].clone();
             }

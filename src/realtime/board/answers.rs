@@ -113,29 +113,24 @@ impl Rows {
         facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
     }
 
-    /// The open incidents of a summary by status, severity and owner, and when the oldest of those that it calls open was made.
-    pub fn portions(&self, filter: &SummaryFilter, since: Instant) -> Portions {
-        let mut portions: AHashMap<(Status, Severity, Option<OwnerId>), (u64, u64)> = AHashMap::new();
+    /// The open incidents of a summary by status, severity and owner, and the key of the oldest of them.
+    pub fn portions(&self, filter: &SummaryFilter) -> Portions {
+        let mut portions: AHashMap<(Status, Severity, Option<OwnerId>), u64> = AHashMap::new();
         let mut oldest: Option<(Instant, IncidentId)> = None;
-        self.each(filter.any_status().filter(), |held| {
+        let open = IncidentFilter { status: Some(filter.open().into()), ..filter.any_status().filter().clone() };
+        self.each(&open, |held| {
             let row = &held.row;
-            let (incidents, created) = portions.entry((row.status, row.severity(), held.owner())).or_default();
-            *incidents += 1;
-            *created += u64::from(row.created_at >= since);
-            if filter.open().contains(&row.status) {
-                let key = (row.created_at, row.id);
-                oldest = Some(oldest.map_or(key, |oldest| oldest.min(key)));
-            }
+            *portions.entry((row.status, row.severity(), held.owner())).or_default() += 1;
+            let key = (row.created_at, row.id);
+            oldest = Some(oldest.map_or(key, |oldest| oldest.min(key)));
         });
-        let portions = portions.into_iter().map(|((status, severity, owner), (incidents, created))| OwnedPortion {
+        let portions = portions.into_iter().map(|((status, severity, owner), incidents)| OwnedPortion {
             status,
             severity,
             owner,
             incidents,
-            created,
-            resolved: 0,
         });
-        Portions { portions: portions.collect(), oldest }
+        Portions { portions: portions.collect(), oldest: oldest.into_iter().collect() }
     }
 
     /// Calls with each row that meets a filter, in no order.
@@ -174,8 +169,8 @@ impl Rows {
 pub struct Portions {
     /// How many incidents there are of each status, severity and owner.
     pub portions: Vec<OwnedPortion>,
-    /// The oldest open one.
-    pub oldest: Option<(Instant, IncidentId)>,
+    /// The key of the oldest open one, if there is one.
+    pub oldest: Vec<(Instant, IncidentId)>,
 }
 
 /// A stretch of an ordered list, by places: see [`crate::storage::Span`].
