@@ -64,7 +64,7 @@ use crate::domain::error::Refusal;
 use crate::domain::{Code, Error, Result};
 
 pub use address::honoured_address;
-pub use alert::{AlertFilter, AlertState};
+pub use alert::AlertFilter;
 pub use attachment::{Upload, Uploadable};
 pub use changelog::{ActivityFilter, Head, Origin};
 pub use connect::StoreOptions;
