@@ -52,7 +52,7 @@ pub(super) mod held {
 }
 
 /// How stale `last_used_at` may be: suggestions ask for the last 14 days, and every writer of a tag takes its row's lock.
-const LAST_USED_GRAIN: Duration = Duration::hours(1);
+pub(super) const LAST_USED_GRAIN: Duration = Duration::hours(1);
 
 impl Reader {
     /// The tags of these incidents, each list by kind and key.
