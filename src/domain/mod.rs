@@ -34,6 +34,7 @@ pub mod signing;
 pub mod summary;
 pub mod tag;
 pub mod text;
+pub mod timeline;
 pub mod title;
 pub mod view;
 
