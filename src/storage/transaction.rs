@@ -38,6 +38,9 @@ const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
 /// Begins a transaction of PostgreSQL that sees one snapshot.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// Bytes of one message of a COPY: the driver keeps a copy of the message that it sends.
+const COPY_BYTES: usize = 256 << 10;
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -200,6 +203,14 @@ impl Transaction {
                 }
             }
         }
+    }
+
+    /// Copies rows into a table of PostgreSQL: `sql` is a COPY from the client. Where it fails its connection is closed: whether the
+    /// server still waits for rows on it is not known.
+    pub(super) async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<(), DbErr> {
+        let mut held = self.turn().await?;
+        bounded(&self.care, held.conn()?.copy_in(sql, data)).await?;
+        self.answered(&mut held, None, Ok(()))
     }
 
     /// Rolls back.
@@ -462,6 +473,17 @@ impl Conn {
             }
         }
         .map_err(asked)
+    }
+
+    async fn copy_in(&mut self, sql: &str, data: &[u8]) -> Result<(), DbErr> {
+        let Self::Postgres(conn) = self else {
+            return Err(DbErr::Custom("only PostgreSQL copies rows from its client".to_owned()));
+        };
+        let mut copy = conn.copy_in_raw(sql).await.map_err(asked)?;
+        for data in data.chunks(COPY_BYTES) {
+            copy.send(data).await.map_err(asked)?;
+        }
+        copy.finish().await.map(|_| ()).map_err(asked)
     }
 
     fn close_on_drop(&mut self) {
