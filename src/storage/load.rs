@@ -172,17 +172,17 @@ impl Load {
         let Rows { incidents, texts, tags, alerts, raws, named, held, comments, revisions, changes, alert_changes } =
             std::mem::take(&mut self.rows);
         let mut lot = Lot::default();
-        lot.add::<incident::row::Entity>(self.backend, incidents)?;
-        lot.add::<text::row::Entity>(self.backend, texts)?;
-        lot.add::<tag_held::Entity>(self.backend, tags)?;
-        lot.add::<alert::row::Entity>(self.backend, alerts)?;
-        lot.add::<alert::raw::Entity>(self.backend, raws)?;
-        lot.add::<entity::named::Entity>(self.backend, named)?;
-        lot.add::<entity::held::Entity>(self.backend, held)?;
-        lot.add::<comment::row::Entity>(self.backend, comments)?;
-        lot.add::<comment::revision::Entity>(self.backend, revisions)?;
-        lot.add::<changelog::row::Entity>(self.backend, changes)?;
-        lot.add::<alert_log::row::Entity>(self.backend, alert_changes)?;
+        lot.add::<incident::row::Entity>(self.backend, &incidents)?;
+        lot.add::<text::row::Entity>(self.backend, &texts)?;
+        lot.add::<tag_held::Entity>(self.backend, &tags)?;
+        lot.add::<alert::row::Entity>(self.backend, &alerts)?;
+        lot.add::<alert::raw::Entity>(self.backend, &raws)?;
+        lot.add::<entity::named::Entity>(self.backend, &named)?;
+        lot.add::<entity::held::Entity>(self.backend, &held)?;
+        lot.add::<comment::row::Entity>(self.backend, &comments)?;
+        lot.add::<comment::revision::Entity>(self.backend, &revisions)?;
+        lot.add::<changelog::row::Entity>(self.backend, &changes)?;
+        lot.add::<alert_log::row::Entity>(self.backend, &alert_changes)?;
         Ok(lot)
     }
 
@@ -204,7 +204,7 @@ impl Rows {
 }
 
 impl Lot {
-    fn add<E: EntityTrait>(&mut self, backend: DbBackend, models: Vec<E::Model>) -> Result<()> {
+    fn add<E: EntityTrait>(&mut self, backend: DbBackend, models: &[E::Model]) -> Result<()> {
         let columns: Vec<E::Column> = <E::Column as sea_orm::Iterable>::iter().collect();
         let names: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.as_str())).collect();
         let into = format!("\"{}\" ({})", E::default().table_name(), names.join(", "));
@@ -214,7 +214,7 @@ impl Lot {
         }
         if backend == DbBackend::Postgres {
             let mut data = String::new();
-            for model in &models {
+            for model in models {
                 copied(&mut data, &values(model))?;
             }
             self.0.push(Part::Copy(format!("COPY {into} FROM STDIN"), data.into_bytes()));

@@ -1,11 +1,12 @@
 //! `watchfloor generate`: a desk that nobody worked on is one that somebody could have worked on, the same for everybody.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use watchfloor::app::App;
 use watchfloor::app::load::{Loaded, load};
 use watchfloor::domain::Instant;
@@ -18,6 +19,7 @@ use watchfloor::storage::{Store, StoreOptions};
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::stream::logged;
+use crate::support::waiting::LONG_PATIENCE;
 
 each_database!(
     a_generated_desk_proves_its_log_and_holds_what_it_says,
@@ -211,7 +213,7 @@ async fn told(desk: &TestDesk) -> Vec<Value> {
     let (mut all, mut after) = (Vec::new(), Value::Null);
     loop {
         let mut page = desk.data(query, json!({ "after": after })).await["incidents"].take();
-        all.extend(page["nodes"].as_array_mut().expect("incidents").drain(..));
+        all.append(page["nodes"].as_array_mut().expect("incidents"));
         if page["pageInfo"]["hasNextPage"] == false {
             break;
         }
@@ -230,18 +232,45 @@ async fn an_import_of_its_records_gives_the_same_desk(database: TestDatabase) {
     let lines = desk.records().map(|record| serde_json::to_string(&record.expect("a record")).expect("JSON") + "\n");
     let file: String = lines.collect();
     let counts = generate(&database, plan).await.counts;
-    let (loaded, imported) = (TestDesk::open(&database).await, TestDatabase::fresh(database.kind).await);
-    let imported = TestDesk::open(&imported).await;
+    let (loaded, other) = (TestDesk::open(&database).await, TestDatabase::fresh(database.kind).await);
+    let imported = TestDesk::open(&other).await;
     let source = Source::reader(std::io::Cursor::new(file));
     let summary = import::import(&imported.app, source, Options::default(), |_| ()).await.expect("an import");
     assert_eq!((summary.bad, summary.odd_total), (Vec::new(), 0));
     assert_eq!(summary.counts.incidents_created, 120);
     assert_eq!(summary.counts.alerts_created, counts.alerts + counts.lone_alerts);
-    let (one, other) = (told(&loaded).await, told(&imported).await);
+    let (one, two) = (told(&loaded).await, told(&imported).await);
     assert_eq!(one.len(), 120);
-    for (loaded, imported) in one.iter().zip(&other) {
+    for (loaded, imported) in one.iter().zip(&two) {
         assert_eq!(loaded, imported);
     }
+    for (loaded, imported) in hidden(&database).await.iter().zip(&hidden(&other).await) {
+        assert_eq!(loaded, imported);
+    }
+}
+
+/// What the API does not show of the alerts, tags, entities and picks of a desk, by names that two desks share.
+const HIDDEN: [&str; 4] = [
+    "SELECT a.provider_alert_id || ' ' || i.number || ' ' || COALESCE(CAST(a.settled_version AS text), '-') || ' '
+        || COALESCE(CAST(a.settled_status AS text), '-') FROM alert a JOIN incident i ON i.id = a.incident_id",
+    "SELECT kind || ' ' || key || ' ' || name || ' ' || CAST(last_used_at AS text) FROM tag",
+    "SELECT a.provider_alert_id || ' ' || i.number || ' ' || h.kind || ' ' || h.value_key || ' ' || h.from_version || ' '
+        || COALESCE(CAST(h.to_version AS text), '-') || ' ' || CASE WHEN h.open THEN 'open' ELSE 'done' END
+     FROM incident_entity h JOIN alert a ON a.id = h.alert_id JOIN incident i ON i.id = h.incident_id",
+    "SELECT u.account || ' ' || COALESCE(o.account, g.account) || ' ' || CAST(p.picked_at AS text) FROM assignee_pick p
+     JOIN \"user\" u ON u.id = p.picked_by LEFT JOIN \"user\" o ON o.id = p.owner_id LEFT JOIN \"group\" g ON g.id = p.owner_id",
+];
+
+async fn hidden(database: &TestDatabase) -> Vec<Vec<String>> {
+    let raw = database.connect().await;
+    let mut all = Vec::new();
+    for sql in HIDDEN {
+        let mut rows = texts(&raw, sql).await;
+        rows.sort();
+        assert!(!rows.is_empty(), "{sql}");
+        all.push(rows);
+    }
+    all
 }
 
 fn watchfloor(arguments: &[&str]) -> Output {
@@ -277,16 +306,22 @@ fn a_desk_of_the_future_is_refused() {
     assert!(said.contains("--end") && said.contains("in the future"), "{said}");
 }
 
-/// A generate that is under way: a part of its rows has been sent to the database.
-async fn under_way(database: &TestDatabase) -> Child {
-    let arguments = ["generate", "--incidents", "100000", "--database-url", &database.url];
-    let child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
-        .args(arguments)
+/// Kills a generate once it has sent a part of its rows to the database.
+async fn kill_half_way(database: &TestDatabase) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
+        .args(["generate", "--incidents", "100000", "--database-url", &database.url])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
+    let begun = timeout(LONG_PATIENCE, begun_to_write(database)).await;
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    begun.expect("rows, in time");
+}
+
+async fn begun_to_write(database: &TestDatabase) {
     let raw = database.connect().await;
     let rows = match database.kind {
         Kind::Sqlite => "SELECT 'rows' FROM change LIMIT 1",
@@ -294,20 +329,15 @@ async fn under_way(database: &TestDatabase) -> Child {
             "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'"
         }
     };
-    loop {
-        let statement = Statement::from_string(raw.get_database_backend(), rows);
-        // There is no table before the first moment.
-        if raw.query_one_raw(statement).await.is_ok_and(|row| row.is_some()) {
-            return child;
-        }
+    let statement = Statement::from_string(raw.get_database_backend(), rows);
+    // There is no table before the first moment.
+    while raw.query_one_raw(statement.clone()).await.ok().flatten().is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 async fn a_generate_that_was_killed_leaves_no_desk_that_looks_whole(database: TestDatabase) {
-    let mut child = under_way(&database).await;
-    child.kill().expect("killed");
-    child.wait().expect("ended");
+    kill_half_way(&database).await;
     if database.kind == Kind::Postgres {
         // It was one transaction: nothing is there, and it can be done again.
         generate(&database, plan(20, 7)).await;

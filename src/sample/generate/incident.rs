@@ -178,7 +178,7 @@ impl<'a> Script<'a> {
             if dice.percent(7) {
                 by = self.hand_over(by, dice);
             }
-            if dice.roll() % LONG_STORY_IN == 0 {
+            if dice.roll().is_multiple_of(LONG_STORY_IN) {
                 self.long_story(dice);
             }
         }

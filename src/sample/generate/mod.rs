@@ -95,7 +95,8 @@ impl Generated {
     fn cases_at(&self, index: u64) -> impl Iterator<Item = Result<Case>> + use<> {
         let mut dice = Dice::new(Dice::new(self.plan.seed).roll() ^ Dice::new(index).roll());
         let opened = self.opening(index, &mut dice);
-        let lone = (dice.roll() % INCIDENTS_PER_LONE_ALERT == 0).then(|| self.lone_alert(index, opened, &mut dice));
+        let lone = dice.roll().is_multiple_of(INCIDENTS_PER_LONE_ALERT);
+        let lone = lone.then(|| self.lone_alert(index, opened, &mut dice));
         lone.into_iter().chain([self.incident(index, opened, &mut dice)])
     }
 
