@@ -27,7 +27,7 @@ use crate::domain::{Error, Instant, Result, UserId};
 /// the 32,766 parameters that SQLite takes.
 const ROWS_PER_INSERT: usize = 100;
 
-/// Memory for pages of SQLite while a desk is loaded, in KiB: the indexes of a large desk do not fit into the usual 2 MiB, and
+/// Memory for pages of SQLite in a process that loads a desk, in KiB: the indexes of a large desk do not fit into the usual 2 MiB, and
 /// each page that is written to the log of SQLite before the commit is written once more.
 const SQLITE_CACHE_KIB: u32 = 256 << 10;
 
@@ -302,18 +302,17 @@ impl Tx {
         let sql = "SELECT 1 FROM \"user\" WHERE account_key <> $1 LIMIT 1";
         let others = self.conn().query_one_raw(statement(self, sql, [LOCAL_MANAGER_ACCOUNT.into()])).await?;
         match (others, head.offset, number) {
-            (None, 0, 0) => Ok(head),
-            (Some(_), ..) => Err(not_empty("user")),
-            _ => Err(not_empty("change")),
+            (None, 0, 0) => {}
+            (Some(_), ..) => return Err(not_empty("user")),
+            _ => return Err(not_empty("change")),
         }
-    }
-
-    /// Makes room in memory for the indexes of a large desk, on SQLite: for this process's one connection that writes.
-    pub async fn make_room_for_load(&self) -> Result<()> {
-        if self.conn().get_database_backend() == DbBackend::Sqlite {
-            self.conn().execute_unprepared(&format!("PRAGMA cache_size = -{SQLITE_CACHE_KIB}")).await?;
-        }
-        Ok(())
+        let settings = match self.conn().get_database_backend() {
+            DbBackend::Sqlite => format!("PRAGMA cache_size = -{SQLITE_CACHE_KIB}"),
+            // Each reference is checked when its rows are there: until the commit each would take memory of the server.
+            _ => "SET CONSTRAINTS ALL IMMEDIATE".to_owned(),
+        };
+        self.conn().execute_unprepared(&settings).await?;
+        Ok(head)
     }
 
     /// Writes rows.

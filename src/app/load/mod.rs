@@ -178,7 +178,6 @@ async fn lot_by_lot(
                 store
                     .transact(|tx| async move {
                         if first {
-                            tx.make_room_for_load().await?;
                             write_accounts(&tx, accounts).await?;
                         }
                         tx.write_lot(lot).await
