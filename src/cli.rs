@@ -1,7 +1,7 @@
 //! The subcommands: what each opens, runs and prints.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,20 +13,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
 use crate::app::export::{Export, Named};
+use crate::app::load::{self, Counts, Loaded};
 use crate::app::shown::Shown;
 use crate::app::verify::{Outcome, Verified};
 use crate::app::{App, key, verify};
-use crate::config::{Action, Database, Demo, ExportLog, Import, Serve, Serving, Signing, Verify};
+use crate::config::{Action, Database, Demo, ExportLog, Generate, Import, Serve, Serving, Signing, Verify};
 use crate::domain::chain::hex;
 use crate::domain::clock::Clock;
 use crate::domain::export::{Checked, Checker};
+use crate::domain::instant;
 use crate::domain::position::Position;
 use crate::domain::signing::{DeskKey, PublicKey};
 use crate::graphql;
-use crate::import::{self, Options, Progress, Source as ImportSource, Summary, print_summary};
+use crate::import::{self, Options, Progress, Record, Source as ImportSource, Summary, print_summary};
 use crate::realtime::RingLimits;
 use crate::realtime::feed::Source;
 use crate::sample;
+use crate::sample::generate::{Generated, Plan};
 use crate::server::routes::Settings;
 use crate::server::work::WorkSettings;
 use crate::server::{Desk, listen};
@@ -62,6 +65,7 @@ pub fn run(action: Action) -> Result<ExitCode> {
             Action::Import(options) => return import_file(options).await,
             Action::Serve(options) => serve_desk(options).await,
             Action::Demo(options) => serve_demo(options).await,
+            Action::Generate(options) => generate(options).await,
             Action::Verify(options) => verify(options).await,
             Action::ExportLog(options) => export_log(options).await,
             Action::Migrate(database) => migrate(&database).await,
@@ -269,6 +273,51 @@ async fn import_file(options: Import) -> Result<ExitCode> {
     close(&app, relay).await?;
     say(&print_summary(&summary))?;
     Ok(ExitCode::from(summary.verdict().exit_code()))
+}
+
+async fn generate(options: Generate) -> Result<()> {
+    let end = instant::past("end", options.end, Clock::System.now()).context("--end")?;
+    let Generate { incidents, seed, open_percent, .. } = options;
+    let desk = Generated::of(Plan { incidents, seed, open_percent: u64::from(open_percent), end })?;
+    let bar = bar(Some(incidents), "{msg} {wide_bar} {pos}/{len} {eta}");
+    bar.set_message("generating incidents");
+    if let Some(file) = &options.ndjson {
+        write_records(&desk, file, &bar).with_context(|| format!("writing {}", file.display()))?;
+        bar.finish_and_clear();
+        return Ok(());
+    }
+    let store = connect(&options.database).await?;
+    store.migrate().await.context("migrating")?;
+    let written = |incidents| bar.set_position(incidents);
+    let loaded = load::load(&store, &desk.accounts(), || desk.cases(), &written).await;
+    let loaded = loaded.context("generating a desk")?;
+    bar.finish_and_clear();
+    store.close().await.context("closing the database")?;
+    let Loaded { counts, position } = loaded;
+    let Counts { new, active, resolved, alerts, lone_alerts, comments, changes } = counts;
+    say(&format!(
+        "{incidents} incidents ({new} new, {active} active, {resolved} resolved) with {alerts} alerts and {comments} comments, \
+         {lone_alerts} alerts of no incident, and {changes} changes in the log.\nIt ends at position {position}. \
+         `watchfloor verify` proves it.\n"
+    ))
+}
+
+/// Writes a desk as records, a line each.
+fn write_records(desk: &Generated, file: &Path, bar: &ProgressBar) -> Result<()> {
+    let out: Box<dyn Write> = match file.to_str() {
+        Some("-") => Box::new(std::io::stdout().lock()),
+        _ => Box::new(File::create(file)?),
+    };
+    let mut out = BufWriter::new(out);
+    for record in desk.records() {
+        let record = record?;
+        serde_json::to_writer(&mut out, &record)?;
+        out.write_all(b"\n")?;
+        if matches!(record, Record::Incident(_)) {
+            bar.inc(1);
+        }
+    }
+    Ok(out.flush()?)
 }
 
 async fn verify(options: Verify) -> Result<()> {

@@ -50,6 +50,11 @@ pub enum Action {
     /// Bad records are reported with their line and the others go in. The same file twice changes nothing. The formats are
     /// described in docs/IMPORT.md.
     Import(Import),
+    /// Generate a desk of any size: believable incidents with alerts, comments and the whole log, for tests under load.
+    ///
+    /// The same size, seed and end give the same desk. It is loaded in bulk into an empty database, or written as NDJSON that
+    /// `import` takes. No node may use the database meanwhile (docs/OPERATIONS.md, "A desk for a load test").
+    Generate(Generate),
     /// Prove that the log is what was written, and that the desk shows what it adds up to; or the same of an exported log.
     ///
     /// Reads one snapshot, changes nothing, and may run beside the desk. Ends with 1 at the first break, which it names. What that
@@ -425,6 +430,29 @@ pub struct Import {
     /// Stop at the first bad record.
     #[arg(long)]
     pub strict: bool,
+    /// Into which database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// `generate`.
+#[derive(Args, Clone, Debug)]
+pub struct Generate {
+    /// How many incidents.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub incidents: u64,
+    /// Which of the desks of that size: the same number gives the same one.
+    #[arg(long, default_value_t = 7)]
+    pub seed: u64,
+    /// How many percent of the incidents are open, new or active. The others are resolved.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub open_percent: u8,
+    /// When the desk stands as it does: all of it happened in the days before, 30 of them, or more from 60,000 incidents on.
+    #[arg(long, default_value = "2026-06-01T00:00:00Z", value_name = "INSTANT")]
+    pub end: domain::Instant,
+    /// Write the desk as NDJSON of our own shape into this file, - for standard output, and into no database.
+    #[arg(long, value_name = "FILE")]
+    pub ndjson: Option<PathBuf>,
     /// Into which database.
     #[command(flatten)]
     pub database: Database,

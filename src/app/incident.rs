@@ -1,6 +1,6 @@
 //! Commands on incidents: create, update (which every single action is a case of), delete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::idempotency::{Did, Repeatable};
 use super::link::{Links, Locked, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
-use crate::domain::alert::{Alert, AlertStatus};
+use crate::domain::alert::Alert;
 use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{Incident, Patch, Propagation};
@@ -478,34 +478,15 @@ impl Work<'_> {
         version: u64,
     ) -> Result<Vec<AlertDelta>> {
         let owner = incident.owner.as_ref().map(|owner| owner.id);
-        // A newly linked alert takes the incident's owner; an incident without one leaves the alert's.
         let adopt = owner.is_some() && !links.new.is_empty();
         if !(propagation.owner || propagation.resolve || propagation.reopen || adopt) {
             return Ok(Vec::new());
         }
         let at = self.command.at;
         let newly: BTreeSet<AlertId> = links.new.iter().copied().collect();
-        let states = self.tx.lock_alerts_of(incident.id).await?;
-        let mut deltas: BTreeMap<AlertId, AlertDelta> = BTreeMap::new();
-        let delta = |deltas: &mut BTreeMap<AlertId, AlertDelta>, id, change: &dyn Fn(&mut AlertDelta)| {
-            change(deltas.entry(id).or_insert_with(|| AlertDelta::of(id)));
-        };
-        let mut assigned = Vec::new();
-        for state in &states {
-            let takes = propagation.owner || (adopt && newly.contains(&state.id));
-            if takes && state.owner != owner {
-                assigned.push(state.id);
-                delta(&mut deltas, state.id, &|delta| delta.owner = Some((state.owner, owner)));
-            }
-            if propagation.resolve && state.status != AlertStatus::Resolved {
-                delta(&mut deltas, state.id, &|delta| delta.status = Some((state.status, AlertStatus::Resolved)));
-            }
-            if propagation.reopen
-                && let Some(settled) = state.settled
-            {
-                delta(&mut deltas, state.id, &|delta| delta.status = Some((state.status, settled.status)));
-            }
-        }
+        let deltas = propagation.deltas(owner, &newly, self.tx.lock_alerts_of(incident.id).await?);
+        let assigned = deltas.iter().filter(|delta| delta.owner.is_some()).map(|delta| delta.alert);
+        let assigned: Vec<AlertId> = assigned.collect();
         if !assigned.is_empty() {
             self.tx.assign_alerts(&assigned, owner, at).await?;
         }
@@ -515,7 +496,7 @@ impl Work<'_> {
         if propagation.reopen {
             self.tx.unsettle_alerts(incident.id, at).await?;
         }
-        Ok(deltas.into_values().collect())
+        Ok(deltas)
     }
 
     async fn comment(

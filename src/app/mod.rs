@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod incident;
 pub mod key;
 mod link;
+pub mod load;
 pub mod merge;
 mod precondition;
 pub mod queue;
@@ -118,8 +119,11 @@ impl App {
 
     /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. No policy is
     /// set. The relay runs until its handle is aborted or the process ends.
+    ///
+    /// Refused: a desk that `generate` left incomplete.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
+        load::refuse_incomplete(&store).await?;
         let hub = Arc::new(Hub::new(ring));
         let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
         let app = Self { store, hub, clock, jobs, policies, objects, uploads: Uploads::default() };

@@ -1,13 +1,16 @@
 //! Alerts: detections from products, each in at most one incident.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 
 use super::account::Owner;
 use super::classification::Classification;
-use super::entity::Entity;
-use super::incident::Severity;
+use super::entity::{Entity, EntityKind};
+use super::incident::{AlertSummary, Severity};
+use super::title::AlertDigest;
 use super::{AlertId, Error, IncidentId, Instant, Result, text, title};
 
 /// The most alerts in one call of `ingestAlerts`: a thousand make one transaction of well under a second.
@@ -153,6 +156,42 @@ impl Report {
     /// Which alert this report is about.
     pub fn key(&self) -> (&str, &str) {
         (&self.provider, &self.provider_alert_id)
+    }
+}
+
+impl AlertSummary {
+    /// What these alerts add up to: in memory what `storage/` asks the database for.
+    pub fn of(alerts: &[Alert]) -> Self {
+        let reports = || alerts.iter().map(|alert| &alert.report);
+        let by_time = |alert: &&Alert| (alert.report.first_activity_at.unwrap_or(alert.created_at), alert.id);
+        let first_title = alerts.iter().min_by_key(by_time).map_or("", |alert| &alert.report.title);
+        let mut categories: BTreeMap<&str, u64> = BTreeMap::new();
+        for category in reports().filter_map(|report| report.category.as_deref()) {
+            *categories.entry(category).or_default() += 1;
+        }
+        let mut categories: Vec<(&str, u64)> = categories.into_iter().collect();
+        // Stable: those of one count stay in the order of their names.
+        categories.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let named = |kind: EntityKind| {
+            let entities = reports().flat_map(|report| &report.entities).filter(|entity| entity.kind == kind);
+            entities.map(|entity| entity.key().value).collect::<BTreeSet<_>>().len() as u64
+        };
+        let texts = |texts: BTreeSet<&String>| texts.into_iter().cloned().collect();
+        Self {
+            digest: AlertDigest {
+                alerts: alerts.len() as u64,
+                first_title: first_title.to_owned(),
+                same_title: reports().all(|report| report.title == first_title),
+                categories: categories.into_iter().map(|(category, _)| category.to_owned()).collect(),
+                endpoints: named(EntityKind::Device),
+                users: named(EntityKind::User) + named(EntityKind::Mailbox),
+                products: texts(reports().filter_map(|report| report.product.as_ref()).collect()),
+            },
+            severity: reports().map(|report| report.severity).max(),
+            providers: texts(reports().map(|report| &report.provider).collect()),
+            first_activity_at: reports().filter_map(|report| report.first_activity_at).min(),
+            last_activity_at: reports().filter_map(|report| report.last_activity_at).max(),
+        }
     }
 }
 

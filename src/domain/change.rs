@@ -411,6 +411,21 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Whether an incident may hold other alerts after this, or alerts that stand otherwise.
+    pub fn moves_alerts(&self) -> bool {
+        matches!(
+            self.kind(),
+            EntryKind::Created
+                | EntryKind::Status
+                | EntryKind::AlertsLinked
+                | EntryKind::AlertsUnlinked
+                | EntryKind::AlertsChanged
+                | EntryKind::MergedInto
+        )
+    }
+}
+
 /// What is stored of a change, and hashed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {
@@ -470,6 +485,21 @@ impl<'a> TextSet<'a> {
 }
 
 impl Body {
+    /// The change from one state of an incident to another, which has its version and its time already; of no transaction yet.
+    pub fn between(
+        before: Option<&Incident>,
+        after: &Incident,
+        entries: Vec<Entry>,
+        actor: ActorImage,
+        cause: Cause,
+    ) -> Result<Self> {
+        let row = after.queue_row();
+        let former = before.map(|before| row.former_fields(&before.queue_row())).transpose();
+        let former = former.map_err(|error| Error::fault("writing a change", error))?;
+        let (transaction, at) = (TransactionId(uuid::Uuid::nil()), after.updated_at);
+        Ok(Self { transaction, last: false, at, actor, cause, client_mutation_id: None, entries, row, former })
+    }
+
     /// The texts that it sets and does not hold, in the order of its entries.
     pub fn texts_set(&self) -> Vec<TextSet<'_>> {
         self.entries

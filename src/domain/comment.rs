@@ -101,6 +101,14 @@ pub struct Comment {
     pub deleted_at: Option<Instant>,
 }
 
+impl Comment {
+    /// The text that it was written with, while it has no other.
+    pub fn first_text(&self) -> Revision {
+        let (body, by) = (self.body.clone(), self.author.clone());
+        Revision { incident: self.written_on, version: self.version, body, at: self.created_at, by }
+    }
+}
+
 /// One former or present text of a comment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revision {

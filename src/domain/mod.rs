@@ -26,6 +26,7 @@ pub mod merge;
 pub mod policy;
 pub mod position;
 pub mod precondition;
+pub mod propagation;
 pub mod queue;
 pub mod response_times;
 pub mod retold;
@@ -33,6 +34,7 @@ pub mod signing;
 pub mod summary;
 pub mod tag;
 pub mod text;
+pub mod timeline;
 pub mod title;
 pub mod view;
 

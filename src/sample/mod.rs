@@ -5,6 +5,7 @@
 
 pub mod dice;
 pub mod everyday;
+pub mod generate;
 pub mod intrusions;
 pub mod live;
 pub mod people;

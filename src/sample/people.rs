@@ -215,6 +215,11 @@ impl Cast {
         Self { words }
     }
 
+    /// A cast of these words, each with what stands for it.
+    pub(super) fn of(words: Vec<(&'static str, String)>) -> Self {
+        Self { words }
+    }
+
     /// A template with its words put in.
     pub fn fill(&self, template: &str) -> String {
         let mut text = template.to_owned();
@@ -227,7 +232,7 @@ impl Cast {
     }
 }
 
-fn address(name: &str) -> String {
+pub(super) fn address(name: &str) -> String {
     format!("{}@{DOMAIN}", name.to_lowercase().replace(' ', ".").replace('ö', "o"))
 }
 

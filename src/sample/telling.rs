@@ -39,7 +39,7 @@ pub struct Telling {
 }
 
 /// What people report on the phone, and what they say.
-const CALLS: [(&str, &str, Severity); 8] = [
+pub(super) const CALLS: [(&str, &str, Severity); 8] = [
     (
         "{name} reports a call from somebody who said to be the help desk",
         "The caller asked for the code of the second factor. {name} hung up.",
@@ -83,14 +83,14 @@ const CALLS: [(&str, &str, Severity); 8] = [
 ];
 
 /// What is written when an incident is handed on.
-const HANDOVERS: [&str; 3] = [
+pub(super) const HANDOVERS: [&str; 3] = [
     "Handing over to second line: this needs somebody who can look at memory.",
     "End of my shift. Open: *who else got it*, and the log of the proxy from last night.",
     "Escalating. Two hours on it and the first cause is still not clear.",
 ];
 
 /// What is written when an incident is taken up again.
-const REOPENINGS: [&str; 3] = [
+pub(super) const REOPENINGS: [&str; 3] = [
     "Seen again this morning on the same account, so this was not all.",
     "Reopened: the block had a typing error and never matched.",
     "Owner called back and remembers it differently. Looking again.",
@@ -334,6 +334,17 @@ fn alert(stage: &Stage, cast: &Cast, reported: Instant, dice: &mut Dice) -> Aler
     let last = reported - Duration::seconds(dice.between(20, 900) as i64);
     let first = last - Duration::seconds(dice.between(0, 2_400) as i64);
     let id = format!("{}-{:012x}", stage.product.prefix, dice.roll() >> 16);
+    detection(stage, cast, id, [first, last, reported], dice)
+}
+
+/// What a product reports of a stage under this id: when it began and ended, and when it was told.
+pub(super) fn detection(
+    stage: &Stage,
+    cast: &Cast,
+    id: String,
+    [first, last, reported]: [Instant; 3],
+    dice: &mut Dice,
+) -> AlertRecord {
     let entities = stage.entities.iter().map(|(kind, value, verdict)| EntityRecord {
         kind: *kind,
         value: cast.fill(value),

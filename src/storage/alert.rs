@@ -15,6 +15,7 @@ use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::EntityKind;
 use crate::domain::filter::EntityFilter;
 use crate::domain::incident::{AlertSummary, Severity};
+use crate::domain::propagation::AlertState;
 use crate::domain::title::AlertDigest;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, text};
 
@@ -61,20 +62,20 @@ pub(super) mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-mod raw {
+pub(super) mod raw {
     //! The provider's own bytes.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "alert_raw")]
-    pub(super) struct Model {
+    pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) alert_id: Uuid,
-        pub(super) raw: Vec<u8>,
+        pub(in crate::storage) alert_id: Uuid,
+        pub(in crate::storage) raw: Vec<u8>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
+    pub(in crate::storage) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
 
@@ -104,20 +105,7 @@ pub struct AlertFilter {
     pub text: Option<String>,
 }
 
-/// What propagation needs to know of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AlertState {
-    /// The alert.
-    pub id: AlertId,
-    /// Its status.
-    pub status: AlertStatus,
-    /// Its owner.
-    pub owner: Option<OwnerId>,
-    /// How its incident's resolution found it.
-    pub settled: Option<Settled>,
-}
-
-fn to_row(alert: &Alert) -> Result<Model> {
+pub(super) fn to_row(alert: &Alert) -> Result<Model> {
     let (class, determination) = classification_columns(alert.classification);
     let (owner_user_id, owner_group_id) = owner_columns(alert.owner.as_ref().map(|owner| owner.id));
     let report = &alert.report;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, SelectStatement};
-use sea_orm::{QueryOrder, QuerySelect, QueryTrait, Set};
+use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
 
 use super::changelog::{ActivityFilter, Head, Origin, ROWS_PER_INSERT, actor_id, hash_of, kinds_of, mask};
 use super::incident::to_json;
@@ -12,7 +12,7 @@ use super::queue::Span;
 use super::{IDS_PER_STATEMENT, Reader, Tx, places};
 use crate::domain::alert::Alert;
 use crate::domain::alert_log::{AlertBody, AlertChange, AlertStanding};
-use crate::domain::chain::{Link, Subject, check};
+use crate::domain::chain::{Subject, check};
 use crate::domain::change::Entry;
 use crate::domain::position::Position;
 use crate::domain::{AlertId, Error, Result, TransactionId};
@@ -188,6 +188,23 @@ impl Reader {
     }
 }
 
+impl Head {
+    /// Moves on by a change of an alert, whose body is stored as `json`; its row.
+    pub(super) fn append_alert_change(&mut self, change: &AlertBody, json: String) -> row::Model {
+        self.append(Subject::Alert(change.alert), change.version, &json);
+        row::Model {
+            position: self.offset as i64,
+            alert_id: change.alert.0,
+            version: change.version as i64,
+            kinds: kinds_of(&change.entries),
+            actor_id: actor_id(&change.actor),
+            at: change.at,
+            body: json,
+            hash: self.hash.to_vec(),
+        }
+    }
+}
+
 impl Tx {
     /// Records what happened to a locked or new alert that no incident holds, or none any more. `former` is how it stood, where
     /// no incident held it then. The change gets its version and its position when the transaction commits.
@@ -240,19 +257,7 @@ impl Tx {
     pub(super) async fn append_alert_changes(&self, changes: Vec<Numbered>, head: &mut Head) -> Result<()> {
         let mut rows = Vec::with_capacity(changes.len());
         for Numbered { body, json } in changes {
-            head.offset += 1;
-            let (position, of, version) = (head.offset, Subject::Alert(body.alert), body.version);
-            head.hash = Link { position, of, version, body: &json }.hash(&head.hash);
-            rows.push(row::ActiveModel {
-                position: Set(position as i64),
-                alert_id: Set(body.alert.0),
-                version: Set(version as i64),
-                kinds: Set(kinds_of(&body.entries)),
-                actor_id: Set(actor_id(&body.actor)),
-                at: Set(body.at),
-                body: Set(json),
-                hash: Set(head.hash.to_vec()),
-            });
+            rows.push(head.append_alert_change(&body, json).into_active_model().reset_all());
         }
         for chunk in rows.chunks(ROWS_PER_INSERT) {
             Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;

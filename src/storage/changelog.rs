@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
-use sea_orm::{DbBackend, FromQueryResult, QueryOrder, QueryResult, QuerySelect, QueryTrait, Set, Statement};
+use sea_orm::{
+    DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, QueryTrait, Set, Statement,
+};
 
 use super::alert_log::{self, PendingAlert};
 use super::incident::to_json;
@@ -117,12 +119,34 @@ impl Head {
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, offset: self.offset, check: check(&self.hash), queue: None }
     }
+
+    /// Moves on by one change of this body, as it is stored.
+    pub(super) fn append(&mut self, of: Subject, version: u64, body: &str) {
+        self.offset += 1;
+        self.hash = Link { position: self.offset, of, version, body }.hash(&self.hash);
+    }
+
+    /// Moves on by a change of an incident; its row.
+    pub(super) fn append_change(&mut self, change: &Body) -> Result<row::Model> {
+        let (body, incident, version) = (to_json(change)?, change.row.id, change.row.version);
+        self.append(Subject::Incident(incident), version, &body);
+        Ok(row::Model {
+            position: self.offset as i64,
+            incident_id: incident.0,
+            version: version as i64,
+            kinds: kinds_of(&change.entries),
+            actor_id: actor_id(&change.actor),
+            at: change.at,
+            body,
+            hash: self.hash.to_vec(),
+        })
+    }
 }
 
 /// The changes of a transaction on their way into the log: they have no positions before the last moment.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    incidents: Vec<PendingChange>,
+    incidents: Vec<Body>,
     pub(super) alerts: Vec<PendingAlert>,
 }
 
@@ -141,15 +165,6 @@ impl Pending {
         self.incidents.truncate(incidents);
         self.alerts.truncate(alerts);
     }
-}
-
-/// A change of an incident.
-#[derive(Clone, Debug)]
-struct PendingChange {
-    incident: IncidentId,
-    version: u64,
-    kinds: i64,
-    body: Body,
 }
 
 /// What brings a change about: the same for every change of a transaction.
@@ -270,6 +285,14 @@ impl Reader {
         let row = head::Entity::find_by_id(1_i16).one(self.conn()).await?;
         row.ok_or_else(|| Error::fault("reading the head of the log", "it is missing; run `watchfloor migrate`"))?
             .try_into()
+    }
+
+    /// Whether there are changes beyond the head, as a load leaves them that was broken off: its last act is to write the head.
+    pub async fn goes_beyond(&self, head: &Head) -> Result<bool> {
+        let of_incident = row::Entity::find().filter(row::Column::Position.gt(head.offset as i64));
+        let found: Option<i64> =
+            of_incident.select_only().column(row::Column::Position).limit(1).into_tuple().one(self.conn()).await?;
+        Ok(found.is_some())
     }
 
     /// The end of the log, if the log holds this place: it reaches that far, in the same life, by the same changes. One that
@@ -491,31 +514,15 @@ impl Tx {
         }
         after.version = before.map_or(0, |before| before.version) + 1;
         after.updated_at = Self::advance(before, origin.at);
-        if entries.iter().any(moves_alerts) {
+        if entries.iter().any(Entry::moves_alerts) {
             after.has_active_alerts = self.has_active_alerts(after.id).await?;
         }
         self.save_incident(before, after, created_input).await?;
-        let row = after.queue_row();
-        let former = match before {
-            None => None,
-            Some(before) => {
-                Some(row.former_fields(&before.queue_row()).map_err(|error| Error::fault("writing a change", error))?)
-            }
-        };
         let body = Body {
-            transaction: TransactionId(Uuid::nil()),
-            last: false,
-            at: after.updated_at,
-            actor: origin.actor.clone(),
-            cause: origin.cause.clone(),
             client_mutation_id: origin.client_mutation_id.clone(),
-            entries,
-            row,
-            former,
+            ..Body::between(before, after, entries, origin.actor.clone(), origin.cause.clone())?
         };
-        let kinds = kinds_of(&body.entries);
-        let pending = PendingChange { incident: after.id, version: after.version, kinds, body };
-        self.pending.lock().await.incidents.push(pending);
+        self.pending.lock().await.incidents.push(body);
         Ok(true)
     }
 
@@ -526,49 +533,42 @@ impl Tx {
         if pending.is_empty() && alerts.is_empty() {
             return self.head().await;
         }
-        pending.sort_by_key(|change| change.incident);
+        pending.sort_by_key(|body| body.row.id);
         let transaction = TransactionId(crate::domain::clock::Clock::System.fresh_id());
         let alerts = self.number_alert_changes(alerts, transaction, pending.is_empty()).await?;
-        let locked = head::Entity::find_by_id(1_i16).lock(LockType::Update).one(self.conn()).await?;
-        let mut head: Head =
-            locked.ok_or_else(|| Error::fault("locking the head of the log", "it is missing"))?.try_into()?;
+        let mut head = self.lock_head().await?;
         // Before those of incidents: what follows from an alert's leaving or coming is told after it.
         self.append_alert_changes(alerts, &mut head).await?;
         let count = pending.len();
         let mut rows = Vec::with_capacity(count);
-        for (index, mut change) in pending.into_iter().enumerate() {
-            change.body.transaction = transaction;
-            change.body.last = index + 1 == count;
-            let body = to_json(&change.body)?;
-            head.offset += 1;
-            let (position, incident, version) = (head.offset, change.incident, change.version);
-            head.hash = Link { position, of: Subject::Incident(incident), version, body: &body }.hash(&head.hash);
-            rows.push(stored(&head, &change, body));
+        for (index, mut body) in pending.into_iter().enumerate() {
+            body.transaction = transaction;
+            body.last = index + 1 == count;
+            rows.push(head.append_change(&body)?.into_active_model().reset_all());
         }
         for chunk in rows.chunks(ROWS_PER_INSERT) {
             row::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
         }
+        self.move_head(&head).await?;
+        Ok(head)
+    }
+
+    /// Locks the head of the log until the commit: nobody else appends to it.
+    pub(super) async fn lock_head(&self) -> Result<Head> {
+        let locked = head::Entity::find_by_id(1_i16).lock(LockType::Update).one(self.conn()).await?;
+        locked.ok_or_else(|| Error::fault("locking the head of the log", "it is missing"))?.try_into()
+    }
+
+    /// Writes where the log ends now.
+    pub(super) async fn move_head(&self, head: &Head) -> Result<()> {
         head::Entity::update_many()
             .col_expr(head::Column::Position, Expr::value(head.offset as i64))
             .col_expr(head::Column::Hash, Expr::value(head.hash.to_vec()))
             .filter(head::Column::Id.eq(1))
             .exec(self.conn())
             .await?;
-        Ok(head)
+        Ok(())
     }
-}
-
-/// Whether an incident may hold other alerts after this, or alerts that stand otherwise.
-fn moves_alerts(entry: &Entry) -> bool {
-    matches!(
-        entry.kind(),
-        EntryKind::Created
-            | EntryKind::Status
-            | EntryKind::AlertsLinked
-            | EntryKind::AlertsUnlinked
-            | EntryKind::AlertsChanged
-            | EntryKind::MergedInto
-    )
 }
 
 /// The column of whoever brought a change about.
@@ -576,18 +576,5 @@ pub(super) fn actor_id(actor: &ActorImage) -> Option<Uuid> {
     match actor {
         ActorImage::User { id, .. } => Some(id.0),
         ActorImage::System => None,
-    }
-}
-
-fn stored(head: &Head, change: &PendingChange, body: String) -> row::ActiveModel {
-    row::ActiveModel {
-        position: Set(head.offset as i64),
-        incident_id: Set(change.incident.0),
-        version: Set(change.version as i64),
-        kinds: Set(change.kinds),
-        actor_id: Set(actor_id(&change.body.actor)),
-        at: Set(change.body.at),
-        body: Set(body),
-        hash: Set(head.hash.to_vec()),
     }
 }

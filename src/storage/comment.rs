@@ -4,60 +4,60 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, SimpleExpr};
-use sea_orm::{Order, QueryOrder, QuerySelect, Set, UpdateMany};
+use sea_orm::{IntoActiveModel, Order, QueryOrder, QuerySelect, UpdateMany};
 
+use super::changelog::actor_id;
 use super::incident::{json, to_json};
 use super::queue::Span;
 use super::{IDS_PER_STATEMENT, Reader, Tx, places, statement};
-use crate::domain::account::ActorImage;
 use crate::domain::comment::{Comment, CommentPlace, Revision, TextSetBy};
 use crate::domain::{CommentId, IncidentId, Result};
 
-mod row {
+pub(super) mod row {
     //! The row of a comment.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "comment")]
-    pub(super) struct Model {
+    pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) id: Uuid,
-        pub(super) incident_id: Uuid,
-        pub(super) written_on: Option<Uuid>,
-        pub(super) version: i64,
-        pub(super) body: String,
-        pub(super) author_id: Option<Uuid>,
-        pub(super) author: String,
-        pub(super) created_at: DateTimeUtc,
-        pub(super) edited_at: Option<DateTimeUtc>,
-        pub(super) deleted_at: Option<DateTimeUtc>,
+        pub(in crate::storage) id: Uuid,
+        pub(in crate::storage) incident_id: Uuid,
+        pub(in crate::storage) written_on: Option<Uuid>,
+        pub(in crate::storage) version: i64,
+        pub(in crate::storage) body: String,
+        pub(in crate::storage) author_id: Option<Uuid>,
+        pub(in crate::storage) author: String,
+        pub(in crate::storage) created_at: DateTimeUtc,
+        pub(in crate::storage) edited_at: Option<DateTimeUtc>,
+        pub(in crate::storage) deleted_at: Option<DateTimeUtc>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
+    pub(in crate::storage) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-mod revision {
+pub(super) mod revision {
     //! One text of a comment.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "comment_revision")]
-    pub(super) struct Model {
+    pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) comment_id: Uuid,
+        pub(in crate::storage) comment_id: Uuid,
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) ordinal: i64,
-        pub(super) incident_id: Uuid,
-        pub(super) version: i64,
-        pub(super) body: String,
-        pub(super) at: DateTimeUtc,
-        pub(super) by_actor: String,
+        pub(in crate::storage) ordinal: i64,
+        pub(in crate::storage) incident_id: Uuid,
+        pub(in crate::storage) version: i64,
+        pub(in crate::storage) body: String,
+        pub(in crate::storage) at: DateTimeUtc,
+        pub(in crate::storage) by_actor: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
+    pub(in crate::storage) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
 
@@ -86,6 +86,35 @@ impl TryFrom<row::Model> for Comment {
             deleted_at: row.deleted_at,
         })
     }
+}
+
+pub(super) fn to_row(comment: &Comment) -> Result<row::Model> {
+    let written_on = (comment.written_on != comment.incident).then_some(comment.written_on.0);
+    Ok(row::Model {
+        id: comment.id.0,
+        incident_id: comment.incident.0,
+        written_on,
+        version: comment.version as i64,
+        body: comment.body.clone(),
+        author_id: actor_id(&comment.author),
+        author: to_json(&comment.author)?,
+        created_at: comment.created_at,
+        edited_at: comment.edited_at,
+        deleted_at: comment.deleted_at,
+    })
+}
+
+/// A text of a comment, at its place among the texts that the comment has had.
+pub(super) fn to_revision(comment: CommentId, ordinal: i64, text: &Revision) -> Result<revision::Model> {
+    Ok(revision::Model {
+        comment_id: comment.0,
+        ordinal,
+        incident_id: text.incident.0,
+        version: text.version as i64,
+        body: text.body.clone(),
+        at: text.at,
+        by_actor: to_json(&text.by)?,
+    })
 }
 
 impl Reader {
@@ -234,31 +263,9 @@ impl Tx {
 
     /// Writes a new comment and its first text.
     pub async fn insert_comment(&self, comment: &Comment) -> Result<()> {
-        let author_id = match &comment.author {
-            ActorImage::User { id, .. } => Some(id.0),
-            ActorImage::System => None,
-        };
-        let row = row::ActiveModel {
-            id: Set(comment.id.0),
-            incident_id: Set(comment.incident.0),
-            written_on: Set(None),
-            version: Set(comment.version as i64),
-            body: Set(comment.body.clone()),
-            author_id: Set(author_id),
-            author: Set(to_json(&comment.author)?),
-            created_at: Set(comment.created_at),
-            edited_at: Set(comment.edited_at),
-            deleted_at: Set(comment.deleted_at),
-        };
+        let row = to_row(comment)?.into_active_model().reset_all();
         row::Entity::insert(row).exec_without_returning(self.conn()).await?;
-        let first = Revision {
-            incident: comment.incident,
-            version: comment.version,
-            body: comment.body.clone(),
-            at: comment.created_at,
-            by: comment.author.clone(),
-        };
-        self.insert_revision(comment.id, &first).await
+        self.insert_revision(comment.id, &comment.first_text()).await
     }
 
     /// Writes a comment's present text and times over its former ones; with a revision where the text is new.
@@ -303,15 +310,7 @@ impl Tx {
             .into_tuple()
             .one(self.conn())
             .await?;
-        let row = revision::ActiveModel {
-            comment_id: Set(comment.0),
-            ordinal: Set(newest.flatten().unwrap_or(0) + 1),
-            incident_id: Set(revision.incident.0),
-            version: Set(revision.version as i64),
-            body: Set(revision.body.clone()),
-            at: Set(revision.at),
-            by_actor: Set(to_json(&revision.by)?),
-        };
+        let row = to_revision(comment, newest.flatten().unwrap_or(0) + 1, revision)?.into_active_model().reset_all();
         revision::Entity::insert(row).exec_without_returning(self.conn()).await?;
         Ok(())
     }

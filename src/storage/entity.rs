@@ -1,10 +1,10 @@
 //! Entities: what each alert names, and which incident held what between which of its versions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Query;
-use sea_orm::{ActiveEnum, QueryOrder, Set, UpdateMany};
+use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, UpdateMany};
 
 use super::incident::row as incident;
 use super::{IDS_PER_STATEMENT, Reader, Tx, statement};
@@ -109,6 +109,33 @@ fn identity() -> String {
         list(&ONE_FORM),
         list(&CASELESS)
     )
+}
+
+/// What an alert names, in the provider's order.
+pub(super) fn to_rows(alert: &Alert) -> impl Iterator<Item = named::Model> {
+    alert.report.entities.iter().enumerate().map(|(ordinal, entity)| named::Model {
+        alert_id: alert.id.0,
+        ordinal: ordinal as i32,
+        kind: entity.kind,
+        value: entity.value.clone(),
+        value_key: key(&entity.value),
+        verdict: entity.verdict,
+    })
+}
+
+/// What an incident holds through one of its alerts from this version of it. An alert may name several that are compared alike.
+pub(super) fn holding(incident: &Incident, alert: &Alert, from_version: u64) -> impl Iterator<Item = held::Model> {
+    let keys: BTreeSet<EntityKey> = alert.report.entities.iter().map(NamedEntity::key).collect();
+    let (incident_id, alert_id, open) = (incident.id.0, alert.id.0, incident.is_open());
+    keys.into_iter().map(move |EntityKey { kind, value }| held::Model {
+        incident_id,
+        alert_id,
+        kind,
+        value_key: value,
+        from_version: from_version as i64,
+        to_version: None,
+        open,
+    })
 }
 
 impl Reader {
@@ -220,19 +247,8 @@ impl Tx {
             let ids = alerts.iter().map(|alert| alert.id.0);
             named::Entity::delete_many().filter(named::Column::AlertId.is_in(ids)).exec(self.conn()).await?;
         }
-        let rows: Vec<named::ActiveModel> = alerts
-            .iter()
-            .flat_map(|alert| {
-                alert.report.entities.iter().enumerate().map(|(ordinal, entity)| named::ActiveModel {
-                    alert_id: Set(alert.id.0),
-                    ordinal: Set(ordinal as i32),
-                    kind: Set(entity.kind),
-                    value: Set(entity.value.clone()),
-                    value_key: Set(key(&entity.value)),
-                    verdict: Set(entity.verdict),
-                })
-            })
-            .collect();
+        let rows: Vec<named::ActiveModel> =
+            alerts.iter().flat_map(|alert| to_rows(alert)).map(|row| row.into_active_model().reset_all()).collect();
         for chunk in rows.chunks(ROWS_PER_INSERT) {
             named::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
         }

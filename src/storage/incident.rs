@@ -185,7 +185,7 @@ fn to_domain(row: Model, owner: Option<Owner>, tags: Vec<Tag>) -> Result<Inciden
     })
 }
 
-fn to_row(incident: &Incident, created_input: Option<Vec<u8>>) -> Result<Model> {
+pub(super) fn to_row(incident: &Incident, created_input: Option<Vec<u8>>) -> Result<Model> {
     let (classification, determination) = classification_columns(incident.classification);
     let (owner_user_id, owner_group_id) = owner_columns(incident.owner.as_ref().map(|owner| owner.id));
     let resolution = incident.resolution.as_ref();
@@ -402,6 +402,22 @@ impl Tx {
             .exec_with_returning(self.conn())
             .await?;
         rows.pop().map(|row| row.value).ok_or_else(|| Error::fault("numbering an incident", "its counter is missing"))
+    }
+
+    /// Locks the counter of incidents until the commit; the number that it gave last.
+    pub(super) async fn lock_incident_number(&self) -> Result<i64> {
+        let row = counter::Entity::find_by_id("incident_number").lock(LockType::Update).one(self.conn()).await?;
+        row.map(|row| row.value).ok_or_else(|| Error::fault("numbering an incident", "its counter is missing"))
+    }
+
+    /// Writes which number was given last.
+    pub(super) async fn save_incident_number(&self, last: i64) -> Result<()> {
+        counter::Entity::update_many()
+            .col_expr(counter::Column::Value, Expr::value(last))
+            .filter(counter::Column::Name.eq("incident_number"))
+            .exec(self.conn())
+            .await?;
+        Ok(())
     }
 
     /// Writes an incident, given its state when it was locked (none where it is new): only the columns that differ.

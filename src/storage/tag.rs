@@ -52,7 +52,7 @@ pub(super) mod held {
 }
 
 /// How stale `last_used_at` may be: suggestions ask for the last 14 days, and every writer of a tag takes its row's lock.
-const LAST_USED_GRAIN: Duration = Duration::hours(1);
+pub(super) const LAST_USED_GRAIN: Duration = Duration::hours(1);
 
 /// The order of tags that as many incidents have: by key, then by kind, as the database compares them.
 pub fn tag_order(tag: &Tag) -> (String, String) {

@@ -11,24 +11,24 @@ use crate::domain::incident::{Incident, TextField};
 use crate::domain::title::START_CHARS;
 use crate::domain::{IncidentId, Result};
 
-mod row {
+pub(super) mod row {
     //! One text.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "incident_text")]
-    pub(super) struct Model {
+    pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) incident_id: Uuid,
+        pub(in crate::storage) incident_id: Uuid,
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) field: crate::domain::incident::TextField,
+        pub(in crate::storage) field: crate::domain::incident::TextField,
         #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) version: i64,
-        pub(super) text: String,
+        pub(in crate::storage) version: i64,
+        pub(in crate::storage) text: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
+    pub(in crate::storage) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
 

@@ -41,6 +41,9 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// All tables (`0x10000`), also those that this connection has not read; with a limit (`0x10`); analysed where that may help (`0x2`).
 const OPTIMIZE: &str = "PRAGMA optimize = 0x10012";
 
+/// Bytes of one message of a COPY: the driver keeps a copy of the message that it sends.
+const COPY_BYTES: usize = 256 << 10;
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -227,6 +230,14 @@ impl Transaction {
                 }
             }
         }
+    }
+
+    /// Copies rows into a table of PostgreSQL: `sql` is a COPY from the client. Where it fails its connection is closed: whether the
+    /// server still waits for rows on it is not known.
+    pub(super) async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<(), DbErr> {
+        let mut held = self.turn().await?;
+        bounded(&self.care, held.conn()?.copy_in(sql, data)).await?;
+        self.answered(&mut held, None, Ok(()))
     }
 
     /// Rolls back.
@@ -489,6 +500,17 @@ impl Conn {
             }
         }
         .map_err(asked)
+    }
+
+    async fn copy_in(&mut self, sql: &str, data: &[u8]) -> Result<(), DbErr> {
+        let Self::Postgres(conn) = self else {
+            return Err(DbErr::Custom("only PostgreSQL copies rows from its client".to_owned()));
+        };
+        let mut copy = conn.copy_in_raw(sql).await.map_err(asked)?;
+        for data in data.chunks(COPY_BYTES) {
+            copy.send(data).await.map_err(asked)?;
+        }
+        copy.finish().await.map(|_| ()).map_err(asked)
     }
 
     fn close_on_drop(&mut self) {

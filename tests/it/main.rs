@@ -27,6 +27,7 @@ mod examples;
 mod faults;
 mod filter;
 mod flood;
+mod generate;
 mod hardship;
 mod headers;
 mod idempotency;

@@ -45,6 +45,7 @@ use crate::{
     domain,
     graphql::{
         FromBoard,
+        budget::weight,
         error::{is_request_error, present},
     },
     storage::MutationState,
@@ -53,6 +54,10 @@ use crate::{
 /// Where several operations share a socket or a stream the client chooses their ids, and they come back in each message.
 /// Clients use numbers or UUIDs.
 pub(crate) const OPERATION_ID_BYTES: usize = 256;
+
+/// Variables of a query that is tried on the board alone, in bytes of JSON: they are kept for a second execution. A filter with
+/// a hundred owners and tags takes 8 KiB.
+const BOARD_VARIABLES_BYTES: usize = 16 << 10;
 
 /// The parameters of a GraphQL request, in the shape that both protocols give them. What they do not know is ignored.
 #[derive(Debug, Default)]
@@ -124,7 +129,7 @@ pub(crate) async fn execute<E: Endpoint>(
     if canonical.is_empty() {
         return answer::empty();
     }
-    if canonical.is_for_the_board {
+    if canonical.is_for_the_board && variables.values().map(weight).sum::<usize>() <= BOARD_VARIABLES_BYTES {
         let asked = request(&canonical, variables.clone()).data(viewer.clone()).data(FromBoard);
         let response = endpoint.execute(asked, None).await;
         if response.errors.is_empty() {

@@ -1,0 +1,382 @@
+//! A whole desk, written in bulk into an empty database: rows by COPY on PostgreSQL, by long INSERTs on SQLite.
+//!
+//! The rows are those that commands write, made by the same functions. The head of the log is written last: a load that was
+//! broken off between two of its transactions leaves a log without a head ([`Reader::goes_beyond`]), which no desk opens.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{DbBackend, IdenStatic, IntoActiveModel, Statement, Value};
+use serde_json::json;
+
+use super::changelog::Head;
+use super::incident::to_json;
+use super::tag::{LAST_USED_GRAIN, held as tag_held, name as tag_name};
+use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, statement, text};
+use crate::domain::account::{ActorImage, LOCAL_MANAGER_ACCOUNT, OwnerId};
+use crate::domain::alert::Alert;
+use crate::domain::alert_log::AlertBody;
+use crate::domain::change::{Body, Entry};
+use crate::domain::comment::Comment;
+use crate::domain::incident::{Incident, TextField};
+use crate::domain::tag::{Tag, TagKind};
+use crate::domain::{Error, Instant, Result, UserId};
+
+/// Rows of one INSERT on SQLite: what a statement costs beside its rows is small by then, and the widest row has 38 columns of
+/// the 32,766 parameters that SQLite takes.
+const ROWS_PER_INSERT: usize = 100;
+
+/// Memory for pages of SQLite in a process that loads a desk, in KiB: the indexes of a large desk do not fit into the usual 2 MiB, and
+/// each page that is written to the log of SQLite before the commit is written once more.
+const SQLITE_CACHE_KIB: u32 = 256 << 10;
+
+/// Tables that have rows once a desk is in use. Of users there may be the local manager.
+const TABLES: [&str; 7] = ["incident", "alert", "change", "alert_change", "tag", "group", "saved_view"];
+
+/// An incident as it stands after its last change, and all that is on it.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// The incident.
+    pub incident: Incident,
+    /// Its alerts: each with its raw payload and the version of the incident that brought it.
+    pub alerts: Vec<(Alert, Option<String>, u64)>,
+    /// Its comments, as they were written.
+    pub comments: Vec<Comment>,
+    /// Each of its texts that is too long for a change, and the version that set it.
+    pub texts: Vec<(TextField, u64, String)>,
+}
+
+/// A desk on its way into a database: which rows wait to be written, and how far its log is.
+#[derive(Debug)]
+pub struct Load {
+    backend: DbBackend,
+    head: Head,
+    number: i64,
+    tags: BTreeMap<(TagKind, String), (String, Instant)>,
+    picks: BTreeMap<(UserId, OwnerId), Instant>,
+    rows: Rows,
+}
+
+/// Rows that wait.
+#[derive(Debug, Default)]
+struct Rows {
+    incidents: Vec<incident::row::Model>,
+    texts: Vec<text::row::Model>,
+    tags: Vec<tag_held::Model>,
+    alerts: Vec<alert::row::Model>,
+    raws: Vec<alert::raw::Model>,
+    named: Vec<entity::named::Model>,
+    held: Vec<entity::held::Model>,
+    comments: Vec<comment::row::Model>,
+    revisions: Vec<comment::revision::Model>,
+    changes: Vec<changelog::row::Model>,
+    alert_changes: Vec<alert_log::row::Model>,
+}
+
+/// Rows ready to be written, in an order in which each refers only to those before it.
+#[derive(Debug, Default)]
+pub struct Lot(Vec<Part>);
+
+#[derive(Debug)]
+enum Part {
+    /// A COPY, and what it copies.
+    Copy(String, Vec<u8>),
+    Insert(Statement),
+}
+
+/// What is written last.
+#[derive(Debug)]
+pub struct End {
+    head: Head,
+    number: i64,
+    tags: Vec<tag_name::Model>,
+    picks: BTreeMap<(UserId, OwnerId), Instant>,
+}
+
+impl Load {
+    /// Begins on a database whose log ends at this head.
+    pub fn onto(store: &Store, head: Head) -> Self {
+        let (backend, rows) = (store.reader.backend(), Rows::default());
+        Self { backend, head, number: 0, tags: BTreeMap::new(), picks: BTreeMap::new(), rows }
+    }
+
+    /// Takes in an incident. Its changes are taken in by themselves, this one's first not before this.
+    pub fn incident(&mut self, whole: Whole) -> Result<()> {
+        let Whole { incident, alerts, comments, texts } = whole;
+        self.number = self.number.max(incident.number);
+        let rows = &mut self.rows;
+        for (field, version, text) in texts {
+            rows.texts.push(text::row::Model { incident_id: incident.id.0, field, version: version as i64, text });
+        }
+        for tag in &incident.tags {
+            rows.tags.push(tag_held::Model { incident_id: incident.id.0, kind: tag.kind, key: tag.key() });
+        }
+        for (alert, raw, since) in alerts {
+            rows.held.extend(entity::holding(&incident, &alert, since));
+            rows.alert(&alert, raw)?;
+        }
+        for comment in comments {
+            rows.revisions.push(comment::to_revision(comment.id, 1, &comment.first_text())?);
+            rows.comments.push(comment::to_row(&comment)?);
+        }
+        rows.incidents.push(incident::to_row(&incident, None)?);
+        Ok(())
+    }
+
+    /// Takes in an alert that no incident holds.
+    pub fn alert(&mut self, alert: &Alert, raw: Option<String>) -> Result<()> {
+        self.rows.alert(alert, raw)
+    }
+
+    /// Takes in the next change of the log, of an incident.
+    pub fn change(&mut self, change: &Body) -> Result<()> {
+        for entry in &change.entries {
+            match entry {
+                Entry::Tags { added, .. } => added.iter().try_for_each(|tag| self.tag(tag, change.at))?,
+                Entry::Owner { after: Some(owner), .. } => {
+                    if let ActorImage::User { id, .. } = &change.actor {
+                        self.picks.insert((*id, owner.id), change.at);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let row = self.head.append_change(change)?;
+        self.rows.changes.push(row);
+        Ok(())
+    }
+
+    /// Takes in the next change of the log, of an alert that no incident holds.
+    pub fn alert_change(&mut self, change: &AlertBody) -> Result<()> {
+        let row = self.head.append_alert_change(change, to_json(change)?);
+        self.rows.alert_changes.push(row);
+        Ok(())
+    }
+
+    /// A tag is used: as a command notes it.
+    fn tag(&mut self, tag: &Tag, at: Instant) -> Result<()> {
+        let (name, last) = self.tags.entry((tag.kind, tag.key())).or_insert_with(|| (tag.name.clone(), at));
+        if *name != tag.name {
+            let both = format!("{name:?} and {:?} are one tag", tag.name);
+            return Err(Error::fault("loading a tag, which has the name that it was first given", both));
+        }
+        if *last < at - LAST_USED_GRAIN {
+            *last = at;
+        }
+        Ok(())
+    }
+
+    /// The rows that wait, ready to be written.
+    pub fn lot(&mut self) -> Result<Lot> {
+        let Rows { incidents, texts, tags, alerts, raws, named, held, comments, revisions, changes, alert_changes } =
+            std::mem::take(&mut self.rows);
+        let mut lot = Lot::default();
+        lot.add::<incident::row::Entity>(self.backend, &incidents)?;
+        lot.add::<text::row::Entity>(self.backend, &texts)?;
+        lot.add::<tag_held::Entity>(self.backend, &tags)?;
+        lot.add::<alert::row::Entity>(self.backend, &alerts)?;
+        lot.add::<alert::raw::Entity>(self.backend, &raws)?;
+        lot.add::<entity::named::Entity>(self.backend, &named)?;
+        lot.add::<entity::held::Entity>(self.backend, &held)?;
+        lot.add::<comment::row::Entity>(self.backend, &comments)?;
+        lot.add::<comment::revision::Entity>(self.backend, &revisions)?;
+        lot.add::<changelog::row::Entity>(self.backend, &changes)?;
+        lot.add::<alert_log::row::Entity>(self.backend, &alert_changes)?;
+        Ok(lot)
+    }
+
+    /// What is written after the last lot.
+    pub fn end(self) -> End {
+        let Self { head, number, tags, picks, .. } = self;
+        let tag = |((kind, key), (name, last_used_at))| tag_name::Model { kind, key, name, last_used_at };
+        End { head, number, tags: tags.into_iter().map(tag).collect(), picks }
+    }
+}
+
+impl Rows {
+    fn alert(&mut self, alert: &Alert, raw: Option<String>) -> Result<()> {
+        self.named.extend(entity::to_rows(alert));
+        self.raws.extend(raw.map(|raw| alert::raw::Model { alert_id: alert.id.0, raw: raw.into_bytes() }));
+        self.alerts.push(alert::to_row(alert)?);
+        Ok(())
+    }
+}
+
+impl Lot {
+    fn add<E: EntityTrait>(&mut self, backend: DbBackend, models: &[E::Model]) -> Result<()> {
+        let columns: Vec<E::Column> = <E::Column as sea_orm::Iterable>::iter().collect();
+        let names: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.as_str())).collect();
+        let into = format!("\"{}\" ({})", E::default().table_name(), names.join(", "));
+        let values = |model: &E::Model| columns.iter().map(|column| model.get(*column)).collect::<Vec<Value>>();
+        if models.is_empty() {
+            return Ok(());
+        }
+        if backend == DbBackend::Postgres {
+            let mut data = String::new();
+            for model in models {
+                copied(&mut data, &values(model))?;
+            }
+            self.0.push(Part::Copy(format!("COPY {into} FROM STDIN"), data.into_bytes()));
+            return Ok(());
+        }
+        let row = format!("({})", vec!["?"; columns.len()].join(", "));
+        for models in models.chunks(ROWS_PER_INSERT) {
+            let sql = format!("INSERT INTO {into} VALUES {}", vec![row.as_str(); models.len()].join(", "));
+            let values = models.iter().flat_map(values);
+            self.0.push(Part::Insert(Statement::from_sql_and_values(backend, sql, values)));
+        }
+        Ok(())
+    }
+}
+
+/// One row in the text format of COPY.
+fn copied(data: &mut String, values: &[Value]) -> Result<()> {
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            data.push('\t');
+        }
+        // Writing to a text never fails.
+        let written = match value {
+            Value::Bool(Some(truth)) => write!(data, "{truth}"),
+            Value::SmallInt(Some(number)) => write!(data, "{number}"),
+            Value::Int(Some(number)) => write!(data, "{number}"),
+            Value::BigInt(Some(number)) => write!(data, "{number}"),
+            Value::Uuid(Some(id)) => write!(data, "{id}"),
+            Value::ChronoDateTimeUtc(Some(at)) => write!(data, "{}", at.format("%Y-%m-%d %H:%M:%S%.6f+00")),
+            Value::Bytes(Some(bytes)) => write!(data, "\\\\x{}", crate::domain::chain::hex(bytes)),
+            Value::String(Some(text)) => {
+                escaped(data, text);
+                Ok(())
+            }
+            Value::Bool(None)
+            | Value::SmallInt(None)
+            | Value::Int(None)
+            | Value::BigInt(None)
+            | Value::Uuid(None)
+            | Value::ChronoDateTimeUtc(None)
+            | Value::Bytes(None)
+            | Value::String(None) => write!(data, "\\N"),
+            other => return Err(Error::fault("writing a row for COPY", format!("it holds {other:?}"))),
+        };
+        written.map_err(|error| Error::fault("writing a row for COPY", error))?;
+    }
+    data.push('\n');
+    Ok(())
+}
+
+fn escaped(data: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\\' => data.push_str("\\\\"),
+            '\n' => data.push_str("\\n"),
+            '\r' => data.push_str("\\r"),
+            '\t' => data.push_str("\\t"),
+            c => data.push(c),
+        }
+    }
+}
+
+impl Store {
+    /// Whether one transaction takes a whole desk. SQLite's log of writes would become as large as the desk.
+    pub fn loads_at_once(&self) -> bool {
+        self.is_postgres()
+    }
+}
+
+impl Tx {
+    /// Begins a load: nobody else makes an incident or appends to the log until the commit. Refused: a desk that is in use, and
+    /// one that an earlier load left incomplete.
+    pub async fn begin_load(&self) -> Result<Head> {
+        let number = self.lock_incident_number().await?;
+        let head = self.lock_head().await?;
+        if self.goes_beyond(&head).await? {
+            return Err(incomplete());
+        }
+        for table in TABLES {
+            let sql = format!("SELECT 1 FROM \"{table}\" LIMIT 1");
+            if self.conn().query_one_raw(statement(self, &sql, [])).await?.is_some() {
+                return Err(not_empty(table));
+            }
+        }
+        let sql = "SELECT 1 FROM \"user\" WHERE account_key <> $1 LIMIT 1";
+        let others = self.conn().query_one_raw(statement(self, sql, [LOCAL_MANAGER_ACCOUNT.into()])).await?;
+        match (others, head.offset, number) {
+            (None, 0, 0) => {}
+            (Some(_), ..) => return Err(not_empty("user")),
+            _ => return Err(not_empty("change")),
+        }
+        let settings = match self.conn().get_database_backend() {
+            DbBackend::Sqlite => format!("PRAGMA cache_size = -{SQLITE_CACHE_KIB}"),
+            // Each reference is checked when its rows are there: until the commit each would take memory of the server.
+            _ => "SET CONSTRAINTS ALL IMMEDIATE".to_owned(),
+        };
+        self.conn().execute_unprepared(&settings).await?;
+        Ok(head)
+    }
+
+    /// Writes rows.
+    pub async fn write_lot(&self, lot: &Lot) -> Result<()> {
+        for part in &lot.0 {
+            match part {
+                Part::Copy(sql, data) => self.conn().copy_in(sql, data).await?,
+                Part::Insert(statement) => self.conn().execute_raw(statement.clone()).await.map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a load: which tags there are, who picked whom, the last number, and at last where the log ends.
+    pub async fn end_load(&self, end: &End) -> Result<()> {
+        for tags in end.tags.chunks(ROWS_PER_INSERT) {
+            let rows = tags.iter().map(|row| row.clone().into_active_model().reset_all());
+            tag_name::Entity::insert_many(rows).exec_without_returning(self.conn()).await?;
+        }
+        for ((by, owner), at) in &end.picks {
+            self.note_pick(*by, *owner, *at).await?;
+        }
+        self.save_incident_number(end.number).await?;
+        if self.conn().get_database_backend() == DbBackend::Postgres {
+            // Plans are made by what is known of the tables, and nothing is until PostgreSQL comes to look by itself.
+            self.conn().execute_unprepared("ANALYZE").await?;
+        }
+        if self.lock_head().await?.offset != 0 {
+            return Err(not_empty("change"));
+        }
+        self.move_head(&end.head).await
+    }
+}
+
+impl End {
+    /// Where the log ends.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
+fn not_empty(table: &str) -> Error {
+    let now = json!({ "table": table });
+    let message =
+        format!("the desk is not empty, there are rows in its table {table}: a desk is generated into an empty one");
+    Error::conflict(message, now)
+}
+
+/// What is said of a desk whose load was broken off.
+pub fn incomplete() -> Error {
+    let message = "the desk is incomplete: `watchfloor generate` was broken off before its end. Delete the database, and \
+                   generate it once more";
+    Error::conflict(message, json!({}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_copied_as_it_is() {
+        let mut data = String::new();
+        let text = "a\tb\\c\nd\re\u{8}✓ \\N \\.".to_owned();
+        copied(&mut data, &[Value::String(Some(text)), Value::String(None), Value::Bytes(Some(vec![0, 255]))]).unwrap();
+        assert_eq!(data, "a\\tb\\\\c\\nd\\re\u{8}✓ \\\\N \\\\.\t\\N\t\\\\x00ff\n");
+    }
+}
