@@ -26,8 +26,8 @@ const HEAD_WAIT: Duration = Duration::from_millis(250);
 pub enum At<'a> {
     /// One snapshot, and the end of the log in it.
     Snapshot(&'a Reader, Position),
-    /// The board alone, as it stands at this position.
-    Board(Position),
+    /// The board alone, as it stands at this position and names owners since users and groups were changed so often.
+    Board(Position, u64),
 }
 
 /// What a page shows of an incident.
@@ -54,8 +54,11 @@ impl App {
         let filter = request.filter.filter();
         let reader = match at {
             At::Snapshot(reader, _) => reader,
-            At::Board(position) => {
-                let listing = self.board_at(&position, filter, |rows, names| rows.listing(request, names)).flatten();
+            At::Board(position, accounts) => {
+                let listing = self
+                    .board_at(&position, accounts, filter, |rows, names| rows.listing(request, names))
+                    .await
+                    .flatten();
                 return listing
                     .map(|(incidents, more)| Listing {
                         incidents: incidents
@@ -101,9 +104,10 @@ impl App {
         };
         let reader = match at {
             At::Snapshot(reader, _) => reader,
-            At::Board(position) => {
-                let facets = self.board_at(&position, &rest, |rows, names| named(rows.by_owner(&rest), names));
-                return facets.ok_or_else(moved_on);
+            At::Board(position, accounts) => {
+                let facets =
+                    self.board_at(&position, accounts, &rest, |rows, names| named(rows.by_owner(&rest), names));
+                return facets.await.ok_or_else(moved_on);
             }
         };
         match self.on_board(at, &rest, |rows| rows.by_owner(&rest)).await {
@@ -139,13 +143,13 @@ impl App {
     pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant) -> Result<Tally> {
         let reader = match at {
             At::Snapshot(reader, _) => reader,
-            At::Board(position) => {
-                let open = self.board_at(&position, filter.queue().filter(), |rows, names| {
+            At::Board(position, accounts) => {
+                let open = self.board_at(&position, accounts, filter.queue().filter(), |rows, names| {
                     let Portions { portions, oldest } = rows.portions(filter);
                     let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
                     Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created: 0, resolved: 0 })
                 });
-                return open.ok_or_else(moved_on);
+                return open.await.ok_or_else(moved_on);
             }
         };
         match self.on_board(at, filter.queue().filter(), |rows| rows.portions(filter)).await {
@@ -156,28 +160,40 @@ impl App {
 
     /// Where the board stands by itself, if that is at the end of the log as of now or beyond. None where the board, or the
     /// database, takes longer than the database's own answer would.
-    pub async fn board_now(&self) -> Option<Position> {
+    pub async fn board_now(&self) -> Option<(Position, u64)> {
+        if !self.hub.has_board() {
+            return None;
+        }
         let head = tokio::time::timeout(HEAD_WAIT, self.store.head_now()).await.ok()?.ok()?;
-        self.hub.board_beyond(&head).await
+        Some((self.hub.board_beyond(&head).await?, head.accounts))
     }
 
-    fn board_at<T>(
+    async fn board_at<T>(
         &self,
         at: &Position,
+        accounts: u64,
         filter: &IncidentFilter,
         answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
     ) -> Option<T> {
-        covers(filter).then(|| self.hub.board_at(at, answer)).flatten()
+        if !covers(filter) {
+            return None;
+        }
+        let answer = self.hub.board_at(at, accounts, |rows, names| rows.bears(filter).then(|| answer(rows, names)));
+        // Nothing else in a read of the board lets others have the thread.
+        tokio::task::yield_now().await;
+        answer.flatten()
     }
 
     /// An answer from the board, if its rows are all that a filter may select, at the position of the snapshot.
     async fn on_board<T>(&self, at: At<'_>, filter: &IncidentFilter, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
-        if !covers(filter) {
-            return None;
-        }
         match at {
-            At::Snapshot(_, position) => self.hub.on_board(&position, answer).await,
-            At::Board(position) => self.hub.board_at(&position, |rows, _| answer(rows)),
+            At::Snapshot(_, position) if covers(filter) => {
+                let answer = self.hub.on_board(&position, |rows| rows.bears(filter).then(|| answer(rows))).await;
+                tokio::task::yield_now().await;
+                answer.flatten()
+            }
+            At::Snapshot(..) => None,
+            At::Board(position, accounts) => self.board_at(&position, accounts, filter, |rows, _| answer(rows)).await,
         }
     }
 }
@@ -187,14 +203,14 @@ impl<'a> At<'a> {
     fn reader(&self) -> Result<&'a Reader> {
         match self {
             At::Snapshot(reader, _) => Ok(reader),
-            At::Board(_) => Err(moved_on()),
+            At::Board(..) => Err(moved_on()),
         }
     }
 
     /// The position of what is read.
     pub fn position(&self) -> Position {
         match self {
-            At::Snapshot(_, position) | At::Board(position) => *position,
+            At::Snapshot(_, position) | At::Board(position, _) => *position,
         }
     }
 }

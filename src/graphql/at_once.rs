@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{Field, Selection};
 use async_graphql::registry::Registry;
-use async_graphql::resolver_utils::{ContainerType, resolve_container};
+use async_graphql::resolver_utils::{ContainerType, resolve_container, resolve_list};
 use async_graphql::{ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -63,7 +63,10 @@ impl<T: AtHand> OutputType for AllAtOnce<T> {
         Vec::<T>::create_type_info(registry)
     }
 
-    async fn resolve(&self, ctx: &ContextSelectionSet<'_>, _field: &Positioned<Field>) -> ServerResult<Value> {
+    async fn resolve(&self, ctx: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
+        if ctx.data_opt::<IsCounted>().is_some() {
+            return resolve_list(ctx, field, &self.0, Some(self.0.len())).await;
+        }
         let mut list = Vec::with_capacity(self.0.len());
         for (index, object) in self.0.iter().enumerate() {
             let ctx = ctx.with_index(index);

@@ -5,6 +5,7 @@
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_graphql::dataloader::Loader;
@@ -56,18 +57,26 @@ pub struct View {
 }
 
 /// Given with a request that asks only for what the board may know, so that it need not take a snapshot. If the answer has
-/// errors then, the board did not know all of it at one position: the request is to be executed again without this.
-#[derive(Clone, Copy, Debug)]
-pub struct FromBoard;
+/// errors although the board was used, the board did not know all of it at one position: the request is to be executed again
+/// without this.
+#[derive(Clone, Debug, Default)]
+pub struct FromBoard(Arc<AtomicBool>);
+
+impl FromBoard {
+    /// Whether anything was read from the board alone.
+    pub fn was_used(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// What clones of a view share.
 #[derive(Default)]
 struct Shared {
     snapshot: OnceCell<Snapshot>,
-    /// Whether the request asks only for what the board may know.
-    from_board: bool,
-    /// Where the board stood when it was first read; none where it could not be.
-    board: OnceCell<Option<Position>>,
+    /// Where the request asks only for what the board may know.
+    from_board: Option<FromBoard>,
+    /// Where the board stood when it was first read, and whose names it had; none where it could not be read.
+    board: OnceCell<Option<(Position, u64)>>,
     /// Those of the whole request, which may have several views.
     searches: Arc<Searches>,
 }
@@ -146,7 +155,7 @@ impl View {
     pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
         let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
-        let from_board = ctx.data_opt::<FromBoard>().is_some();
+        let from_board = ctx.data_opt::<FromBoard>().cloned();
         Ok(view.0.get_or_init(|| {
             let shared = Arc::new(Shared { from_board, ..Shared::default() });
             Box::new(Self { shared, ..Self::new(app.clone(), viewer.clone(), limits) })
@@ -203,10 +212,11 @@ impl View {
 
     /// What queues are read from: the board, where the request asks for nothing else and the board can answer; else the snapshot.
     pub async fn at(&self) -> Result<At<'_>> {
-        if self.shared.from_board
-            && let Some(position) = self.shared.board.get_or_init(|| self.app.board_now()).await
+        if let Some(from_board) = &self.shared.from_board
+            && let Some((position, accounts)) = self.shared.board.get_or_init(|| self.app.board_now()).await
         {
-            return Ok(At::Board(*position));
+            from_board.0.store(true, Ordering::Relaxed);
+            return Ok(At::Board(*position, *accounts));
         }
         Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))
     }

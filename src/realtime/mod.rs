@@ -258,7 +258,7 @@ impl Hub {
             let reached = head.wait_for(|head| *head >= at.offset);
             tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
         }
-        self.board.read(at, |rows, _| answer(rows))
+        self.board.read(at, None, |rows, _| answer(rows))
     }
 
     /// Where the board stands, once that is at the end of a log or beyond it; none where there is no board, or where it does not
@@ -267,19 +267,34 @@ impl Hub {
         if !self.board.is_open() {
             return None;
         }
-        if let Some(position) = self.board.beyond(end) {
-            return Some(position);
+        if self.head() < end.offset {
+            self.wake();
+            let mut head = self.watch();
+            let reached = head.wait_for(|head| *head >= end.offset);
+            tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
         }
-        self.wake();
-        let mut head = self.watch();
-        let reached = head.wait_for(|head| *head >= end.offset);
-        tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
+        // A log that was restored, or that went over to a standby without its end, is another.
+        if self.place(end.offset).is_none_or(|place| place.check != end.position().check) {
+            self.wake();
+            return None;
+        }
         self.board.beyond(end)
     }
 
-    /// An answer from the board's rows and the names of their owners, if it stands at exactly this position.
-    pub fn board_at<T>(&self, at: &Position, answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T) -> Option<T> {
-        self.board.read(at, answer)
+    /// An answer from the board's rows and the names of their owners, if it stands at exactly this position, and the names are those
+    /// of when users and groups had been changed so often.
+    pub fn board_at<T>(
+        &self,
+        at: &Position,
+        accounts: u64,
+        answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
+    ) -> Option<T> {
+        self.board.read(at, Some(accounts), answer)
+    }
+
+    /// Whether there is a board.
+    pub fn has_board(&self) -> bool {
+        self.board.is_open()
     }
 
     /// Whether a feed looks for a text, so that the texts of changes are worth a look.
@@ -321,7 +336,10 @@ impl Hub {
     }
 
     /// The same, each with the texts that were found in it.
-    fn publish_looked(&self, changes: Vec<(Logged, Found)>) {
+    fn publish_looked(&self, mut changes: Vec<(Logged, Found)>) {
+        // A change that is there is not published again, whatever the relay does after a fault.
+        let end = self.read().end.offset;
+        changes.retain(|(change, _)| change.offset() > end);
         let Some(last) = changes.last().map(|(change, _)| change.offset()) else { return };
         let logged: Vec<Logged> = changes.iter().map(|(change, _)| change.clone()).collect();
         let mut ring = self.write();

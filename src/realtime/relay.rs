@@ -19,7 +19,7 @@ use crate::domain::change::Change;
 use crate::domain::incident::TextField;
 use crate::domain::queue::Text;
 use crate::domain::{Error, Result, text};
-use crate::storage::{Reader, Store, TextKey};
+use crate::storage::{Head, Reader, Store, TextKey};
 
 /// How long a commit of another process may go unnoticed while nobody tells this node of it: ten small queries a second
 /// are less than a wall that lags for everyone to see.
@@ -101,7 +101,7 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     hub.keep_floor(head.floor);
     hub.keep_accounts(head.accounts);
     if head.offset == last {
-        hub.board.name(&reader, &head).await?;
+        complete_board(hub, &reader, &head).await;
         return Ok(last);
     }
     let Some(changes) = reader.log_after(&head, last, BATCH).await? else {
@@ -114,8 +114,16 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
         true => look(hub, &reader, &changes).await?,
     };
     hub.publish_looked(changes.into_iter().zip(found).collect());
-    hub.board.name(&reader, &head).await?;
+    complete_board(hub, &reader, &head).await;
     Ok(read)
+}
+
+/// Lets the board read what changes do not carry. The changes are published by now, and may not be read again: where this fails, the
+/// board answers less until the next time.
+async fn complete_board(hub: &Hub, reader: &Reader, head: &Head) {
+    if let Err(error) = hub.board.complete(reader, head).await {
+        warn!(error = %error, "the board could not read names and titles, queues are read from the database meanwhile");
+    }
 }
 
 /// What feeds look for in the titles and descriptions of some changes. Each is folded once, however many feeds need it.

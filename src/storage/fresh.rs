@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use super::bounded::ANSWER;
 use super::changelog::{self, Head};
@@ -23,13 +23,29 @@ pub(super) struct Fresh {
 
 impl Store {
     /// The end of the log, not older than this call. One statement by itself, without a transaction.
+    ///
+    /// A caller may give up waiting: a read that has begun goes on, as its connection would have to be closed else.
     pub async fn head_now(&self) -> Result<Head> {
         let before = self.fresh.begun.load(Ordering::Acquire);
+        let (answer, answered) = oneshot::channel();
+        let store = self.clone();
+        tokio::spawn(async move {
+            let head = store.head_since(before, &answer).await;
+            // The caller may have gone.
+            drop(answer.send(head));
+        });
+        answered.await.unwrap_or_else(|_| Err(unread()))
+    }
+
+    async fn head_since(&self, before: u64, caller: &oneshot::Sender<Result<Head>>) -> Result<Head> {
         let mut newest = self.fresh.newest.lock().await;
         if let Some((read, head)) = &*newest
             && *read > before
         {
             return Ok(head.clone());
+        }
+        if caller.is_closed() {
+            return Err(unread());
         }
         let read = self.fresh.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let head = self.read_head().await?;
@@ -53,6 +69,10 @@ impl Store {
                 Err(error) => return Err(Error::from(error)),
             }
         }
-        Err(Error::unavailable("the log's end could not be read, try again"))
+        Err(unread())
     }
+}
+
+fn unread() -> Error {
+    Error::unavailable("the log's end could not be read, try again")
 }

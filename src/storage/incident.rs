@@ -6,6 +6,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType};
 use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, QuerySelect, Select, Set};
 
+use super::filter::{self, StatusWay};
 use super::{Reader, Tx, statement};
 use crate::domain::account::{ActorImage, Owner, OwnerId};
 use crate::domain::classification::{
@@ -259,7 +260,7 @@ impl Reader {
     pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<(QueueRow, title::Shown)>> {
         let mut query = shown()
             .filter(Column::DeletedAt.is_null())
-            .filter(Column::Status.is_in(OPEN))
+            .filter(filter::of_status(&OPEN, StatusWay::Known))
             .order_by_asc(Column::Id)
             .limit(limit);
         if let Some(after) = after {

@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::filter::{IncidentFilter, IncidentOrder, IncidentOrderField, OrderDirection, QueueFilter};
 use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
@@ -18,7 +20,7 @@ use super::tally::mutate;
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk, monday};
 use crate::support::dice::Dice;
-use crate::support::stream::parsed;
+use crate::support::stream::{grow, newest, parsed};
 use crate::support::waiting::a_moment;
 
 each_database!(
@@ -27,6 +29,7 @@ each_database!(
     a_read_sees_what_another_node_has_just_committed,
     an_answer_without_a_snapshot_is_that_of_a_snapshot,
     a_page_of_the_board_opens_no_snapshot,
+    a_look_for_names_that_fails_publishes_nothing_twice,
     a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_database,
 );
 
@@ -309,6 +312,39 @@ async fn a_page_of_the_board_opens_no_snapshot(database: TestDatabase) {
     assert!(!sent.take().is_empty(), "statements are seen");
 }
 
+async fn a_look_for_names_that_fails_publishes_nothing_twice(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let bob = desk.app.actor(people(&desk).await.users[1]).await.expect("bob").user;
+    desk.incident("Pump house flooded").await;
+    let (mut change, hash) = newest(&desk).await;
+    let start = change.offset;
+    let mut stream = desk.follow("subscription { incidentQueue { __typename position } }", json!({})).await;
+    assert_eq!(stream.item().await["__typename"], "Live");
+    // Nothing open was his, so his name has to be read; and for now it cannot be.
+    change.body.row.owner = Some(Owner { id: OwnerId::User(bob.id), account: bob.account, name: bob.name });
+    let raw = database.connect().await;
+    raw.execute_unprepared("ALTER TABLE \"user\" RENAME TO user_away").await.expect("a table");
+    grow(&database, &change, hash, 3).await;
+    let mut positions = Vec::new();
+    for _ in 0..3 {
+        positions.push(parsed(&stream.change().await["position"]).offset - start);
+    }
+    // Time for the relay to try again.
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let ring = desk.app.hub.after(start, 100).expect("all of it is in memory");
+    assert_eq!(ring.iter().map(|change| change.offset() - start).collect::<Vec<_>>(), [1, 2, 3]);
+    raw.execute_unprepared("ALTER TABLE user_away RENAME TO \"user\"").await.expect("a table");
+    grow_on(&database, &desk, 1).await;
+    positions.push(parsed(&stream.change().await["position"]).offset - start);
+    assert_eq!(positions, [1, 2, 3, 4]);
+}
+
+/// Appends so many changes more to the newest one.
+async fn grow_on(database: &TestDatabase, desk: &TestDesk, count: u64) {
+    let (change, hash) = newest(desk).await;
+    grow(database, &change, hash, count).await;
+}
+
 async fn a_read_sees_what_another_node_has_just_committed(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let other = Options { clock: desk.clock.clone(), ..Options::default() };
@@ -353,6 +389,15 @@ async fn a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_dat
         }
     }
     assert_eq!(count(&desk).await, 3);
+    let wordy = RingLimits { changes: 1_000, bytes: 16 << 20, incidents: 3 };
+    let wordy = TestDesk::open_with(&database, Options { ring: wordy, ..Options::default() }).await;
+    assert_eq!((count(&wordy).await, is_on_board(&wordy).await), (3, true));
+    let tags: Vec<String> = (0..20).map(|n| format!("{n} {}", "seen at the quay ".repeat(10))).collect();
+    let id =
+        wordy.data("{ incidents(first: 1) { nodes { id } } }", json!({})).await["incidents"]["nodes"][0]["id"].take();
+    wordy.act("updateIncident", json!({ "incidentId": id, "addTags": tags })).await;
+    assert_eq!((count(&wordy).await, is_on_board(&wordy).await), (3, false), "its rows may take 6 KiB");
+    wordy.act("updateIncident", json!({ "incidentId": id, "removeTags": tags })).await;
     // Neither does a node that starts then hold them; one that may hold more does.
     let again = TestDesk::open_with(&database, Options { ring: narrow(), ..Options::default() }).await;
     assert_eq!((count(&again).await, is_on_board(&again).await), (3, false));

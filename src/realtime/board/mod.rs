@@ -24,11 +24,18 @@ use crate::domain::filter::IncidentFilter;
 use crate::domain::incident::Status;
 use crate::domain::position::Position;
 use crate::domain::summary::OPEN;
-use crate::storage::{Head, Reader};
+use crate::storage::{Head, Reader, TextKey};
 
 /// Open incidents that the board holds where its operator sets no bound. A row takes about 1 KiB: this is 200 MiB, and ten times
 /// the open incidents of a large SOC.
 pub const BOARD_INCIDENTS_MAX: usize = 200_000;
+
+/// Memory that a row may take on average, in bytes. Most rows take half of it; one with a hundred long tags takes forty times as
+/// much.
+const ROW_BYTES: usize = 2 << 10;
+
+/// How many long titles are read after each look at the log. They are the few that changes have set since.
+const TITLES_READ: usize = 1_000;
 
 /// How many rows are read at once while the board is filled.
 const LOAD_ROWS: u64 = 5_000;
@@ -70,14 +77,14 @@ impl Board {
             let read = reader.open_rows(after, LOAD_ROWS).await?;
             after = read.last().map(|(row, _)| row.id);
             read.into_iter().for_each(|(row, title)| rows.put(row, Some(title)));
-            if rows.len() > self.incidents_max {
+            if self.is_beyond_bounds(&rows) {
                 self.close();
                 return Ok(());
             }
             if after.is_none() {
                 let state = State { at: head.position(), rows, names: Names::default() };
                 *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
-                return self.name(reader, head).await;
+                return self.complete(reader, head).await;
             }
         }
         Ok(())
@@ -98,23 +105,41 @@ impl Board {
             }
         }
         board.at = at;
-        if board.rows.len() > self.incidents_max {
+        if self.is_beyond_bounds(&board.rows) {
             *state = None;
             drop(state);
             self.close();
         }
     }
 
-    fn close(&self) {
-        let bound = self.incidents_max;
-        warn!(
-            board.incidents_max = bound,
-            "more incidents are open than the board holds: queues are read from the database"
-        );
+    fn is_beyond_bounds(&self, rows: &Rows) -> bool {
+        rows.len() > self.incidents_max || rows.bytes() > self.incidents_max.saturating_mul(ROW_BYTES)
     }
 
-    /// Names the owners as a snapshot does, if the names that are held may be others or are not all.
-    pub(super) async fn name(&self, reader: &Reader, head: &Head) -> Result<()> {
+    fn close(&self) {
+        let bound = self.incidents_max;
+        warn!(board.incidents_max = bound, "more is open than the board may hold: queues are read from the database");
+    }
+
+    /// Reads what changes do not carry, as far as it is missing: how owners are named in a snapshot, and the long titles that were
+    /// set since the board was filled.
+    pub(super) async fn complete(&self, reader: &Reader, head: &Head) -> Result<()> {
+        self.name(reader, head).await?;
+        let untitled: Vec<TextKey> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(board) => board.rows.untitled(TITLES_READ),
+            None => return Ok(()),
+        };
+        if untitled.is_empty() {
+            return Ok(());
+        }
+        let starts = reader.long_text_starts(&untitled).await?;
+        if let Some(board) = self.state.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            starts.iter().for_each(|((incident, _, version), start)| board.rows.give_title(*incident, *version, start));
+        }
+        Ok(())
+    }
+
+    async fn name(&self, reader: &Reader, head: &Head) -> Result<()> {
         let owners: Vec<OwnerId> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(board) if !board.knows_names_of(head.accounts) => board.rows.owners().collect(),
             _ => return Ok(()),
@@ -139,16 +164,19 @@ impl Board {
         self.state.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// An answer from the rows and the names of their owners at exactly this position; none where the board stands elsewhere.
+    /// An answer from the rows and the names of their owners at exactly this position; none where the board stands elsewhere, or
+    /// has other names than those of `accounts`.
     pub(super) fn read<T>(
         &self,
         at: &Position,
+        accounts: Option<u64>,
         answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
     ) -> Option<T> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let board = state.as_ref()?;
         let stands = (board.at.epoch, board.at.offset, board.at.check) == (at.epoch, at.offset, at.check);
-        stands.then(|| answer(&board.rows, &board.names.owners))
+        let names = accounts.is_none_or(|accounts| board.names.accounts == Some(accounts));
+        (stands && names).then(|| answer(&board.rows, &board.names.owners))
     }
 }
 

@@ -8,13 +8,17 @@ use ahash::AHashMap;
 use crate::domain::IncidentId;
 use crate::domain::account::OwnerId;
 use crate::domain::filter::{IncidentFilter, IncidentOrderField};
+use crate::domain::incident::TextField;
 use crate::domain::queue::{QueueRow, Text};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
-use crate::storage::Place;
+use crate::storage::{Place, TextKey};
 
 /// Where a row lies in memory.
 type Slot = u32;
+
+/// An index is of use for a filter while it finds no more than this part of the rows.
+const CANDIDATES_PART: usize = 8;
 
 /// A row, and the keys of its tags: filters compare keys.
 #[derive(Debug)]
@@ -35,6 +39,10 @@ pub struct Rows {
     by_created: BTreeMap<Place, Slot>,
     by_owner: AHashMap<Option<OwnerId>, BTreeSet<Slot>>,
     by_tag: AHashMap<String, BTreeSet<Slot>>,
+    /// Incidents whose title is not known.
+    untitled: BTreeSet<IncidentId>,
+    /// Memory of the rows, about.
+    bytes: usize,
 }
 
 /// The rows among which all rows of a queue are.
@@ -49,6 +57,27 @@ impl Rows {
     /// How many incidents are open.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Memory of the rows, about, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Titles that are not known, at most so many.
+    pub(super) fn untitled(&self, most: usize) -> Vec<TextKey> {
+        let key = |id: &IncidentId| Some((*id, TextField::Title, self.of(*id)?.row.title.stored_version()?));
+        self.untitled.iter().take(most).filter_map(key).collect()
+    }
+
+    /// Gives an incident the start of its title, if the title is still the one of that version.
+    pub(super) fn give_title(&mut self, id: IncidentId, version: u64, start: &str) {
+        let Some(slot) = self.by_id.get(&id) else { return };
+        let Some(held) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else { return };
+        if held.row.title.stored_version() == Some(version) {
+            held.title = Some(Shown::of(start));
+            self.untitled.remove(&id);
+        }
     }
 
     /// All rows, in no order.
@@ -100,6 +129,10 @@ impl Rows {
         }
         let size = |sets: &Vec<&BTreeSet<Slot>>| sets.iter().map(|set| set.len()).sum::<usize>();
         let Some(sets) = found.into_iter().min_by_key(size) else { return Candidates::All };
+        // To gather many of the rows costs more than to look at all of them, in the order of an index.
+        if size(&sets) > self.len() / CANDIDATES_PART {
+            return Candidates::All;
+        }
         let slots: BTreeSet<Slot> = sets.into_iter().flatten().copied().collect();
         Candidates::Among(slots.into_iter().filter_map(|slot| self.at(slot)).collect())
     }
@@ -121,6 +154,10 @@ impl Rows {
             *text = String::new();
         }
         let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row, title };
+        self.bytes += weight(&held);
+        if held.title.is_none() {
+            self.untitled.insert(held.row.id);
+        }
         let slot = self.vacant.pop().unwrap_or(self.slots.len() as Slot);
         let (row, id) = (&held.row, held.row.id);
         self.by_id.insert(id, slot);
@@ -140,6 +177,8 @@ impl Rows {
     pub(super) fn remove(&mut self, id: IncidentId) -> Option<Held> {
         let slot = self.by_id.remove(&id)?;
         let held = self.slots.get_mut(slot as usize).and_then(Option::take)?;
+        self.bytes = self.bytes.saturating_sub(weight(&held));
+        self.untitled.remove(&id);
         let Held { row, tag_keys, .. } = &held;
         self.by_updated.remove(&Place::by_time(row.updated_at, id));
         self.by_created.remove(&Place::by_time(row.created_at, id));
@@ -150,6 +189,14 @@ impl Rows {
         self.vacant.push(slot);
         Some(held)
     }
+}
+
+/// Memory of a row, about: itself, its places in the indexes, and its texts. What is shown of a title is left out, as it may come
+/// later; it has a bound of its own.
+fn weight(held: &Held) -> usize {
+    let tags = held.row.tags.iter().map(|tag| tag.name.len() * 2 + 200).sum::<usize>();
+    let names = held.row.products.iter().chain(&held.row.providers).map(|name| name.len() + 24).sum::<usize>();
+    size_of::<Held>() + 400 + tags + names
 }
 
 fn owner(row: &QueueRow) -> Option<OwnerId> {

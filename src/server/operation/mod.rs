@@ -130,9 +130,10 @@ pub(crate) async fn execute<E: Endpoint>(
         return answer::empty();
     }
     if canonical.is_for_the_board && variables.values().map(weight).sum::<usize>() <= BOARD_VARIABLES_BYTES {
-        let asked = request(&canonical, variables.clone()).data(viewer.clone()).data(FromBoard);
+        let from_board = FromBoard::default();
+        let asked = request(&canonical, variables.clone()).data(viewer.clone()).data(from_board.clone());
         let response = endpoint.execute(asked, None).await;
-        if response.errors.is_empty() {
+        if response.errors.is_empty() || !from_board.was_used() {
             return present(settled(&canonical, response));
         }
         // The board moved on in between, or does not know what the filter asks for. A refusal is found again.
