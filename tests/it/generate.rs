@@ -19,7 +19,6 @@ use watchfloor::storage::{Store, StoreOptions};
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::stream::logged;
-use crate::support::waiting::LONG_PATIENCE;
 
 each_database!(
     a_generated_desk_proves_its_log_and_holds_what_it_says,
@@ -307,6 +306,9 @@ fn a_desk_of_the_future_is_refused() {
 }
 
 /// Kills a generate once it has sent a part of its rows to the database.
+/// Until the first lot is written: four thousand incidents are made before, which takes a busy machine and a build for tests long.
+const UNTIL_IT_WRITES: Duration = Duration::from_secs(300);
+
 async fn kill_half_way(database: &TestDatabase) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
         .args(["generate", "--incidents", "100000", "--database-url", &database.url])
@@ -315,7 +317,7 @@ async fn kill_half_way(database: &TestDatabase) {
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
-    let begun = timeout(LONG_PATIENCE, begun_to_write(database)).await;
+    let begun = timeout(UNTIL_IT_WRITES, begun_to_write(database)).await;
     child.kill().expect("killed");
     child.wait().expect("ended");
     begun.expect("rows, in time");
