@@ -14,7 +14,7 @@ use crate::domain::summary::{SummaryFilter, TakenFrom, Tally};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::board::{Portions, Rows, covers};
+use crate::realtime::board::{ListedRow, Portions, Rows, covers};
 use crate::storage::{Cursor, Facet, PageRequest, Reader};
 
 /// How long a read that needs no snapshot waits to learn where the log ends. After that it takes a snapshot, which has bounds of
@@ -59,15 +59,9 @@ impl App {
                     .board_at(&position, accounts, filter, |rows, names| rows.listing(request, names))
                     .await
                     .flatten();
-                return listing
-                    .map(|(incidents, more)| Listing {
-                        incidents: incidents
-                            .into_iter()
-                            .map(|(cursor, row, title)| (cursor, Listed::Row(row.into(), title)))
-                            .collect(),
-                        more,
-                    })
-                    .ok_or_else(moved_on);
+                let (rows, more) = listing.ok_or_else(moved_on)?;
+                let listed = |ListedRow { cursor, row, title }| (cursor, Listed::Row(Box::new(row), title));
+                return Ok(Listing { incidents: rows.into_iter().map(listed).collect(), more });
             }
         };
         let page = match self.on_board(at, filter, |rows| rows.page(request)).await.flatten() {

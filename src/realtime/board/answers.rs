@@ -68,11 +68,7 @@ impl Rows {
     }
 
     /// The same stretch as it is shown: each row with its place, its owner named and its title. None where a title is not held.
-    pub fn listing(
-        &self,
-        request: &PageRequest,
-        names: &HashMap<OwnerId, Owner>,
-    ) -> Option<(Vec<(Cursor, QueueRow, Shown)>, bool)> {
+    pub fn listing(&self, request: &PageRequest, names: &HashMap<OwnerId, Owner>) -> Option<(Vec<ListedRow>, bool)> {
         let (ids, more) = self.page(request)?;
         let queue = request.queue();
         let shown = ids.into_iter().map(|id| {
@@ -81,7 +77,7 @@ impl Rows {
             if let Some(owner) = &mut row.owner {
                 owner.clone_from(names.get(&owner.id)?);
             }
-            Some((request.cursor_of(&queue, &row)?, row, held.title.clone()?))
+            Some(ListedRow { cursor: request.cursor_of(&queue, &row)?, row, title: held.title.clone()? })
         });
         Some((shown.collect::<Option<Vec<_>>>()?, more))
     }
@@ -171,6 +167,17 @@ impl Rows {
             false => range.rev().filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
         }
     }
+}
+
+/// A row of a page.
+#[derive(Clone, Debug)]
+pub struct ListedRow {
+    /// Its place.
+    pub cursor: Cursor,
+    /// The row, its owner named as now.
+    pub row: QueueRow,
+    /// What is shown of its title.
+    pub title: Shown,
 }
 
 /// The numbers of a summary that the board knows.

@@ -15,7 +15,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tracing::warn;
 
-pub use self::answers::Portions;
+pub use self::answers::{ListedRow, Portions};
 pub use self::rows::Rows;
 use crate::domain::Result;
 use crate::domain::account::{Owner, OwnerId};
@@ -71,9 +71,12 @@ impl Board {
 
     /// Fills the board from a snapshot whose log ends at `head`.
     pub(super) async fn load(&self, reader: &Reader, head: &Head) -> Result<()> {
+        if self.incidents_max == 0 {
+            return Ok(());
+        }
         let mut rows = Rows::default();
         let mut after = None;
-        while self.incidents_max > 0 {
+        loop {
             let read = reader.open_rows(after, LOAD_ROWS).await?;
             after = read.last().map(|(row, _)| row.id);
             read.into_iter().for_each(|(row, title)| rows.put(row, Some(title)));
@@ -87,7 +90,6 @@ impl Board {
                 return self.complete(reader, head).await;
             }
         }
-        Ok(())
     }
 
     /// Moves the board on by the next changes of the log, which end at `at`.
