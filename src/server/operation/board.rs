@@ -126,7 +126,7 @@ mod tests {
             "{ queueSummary { open byOwner { value { name } count } byStatus { count } oldest } }"
         ));
         assert!(!is_for_the_board("{ queueSummary { open created } }"), "resolved incidents were created as well");
-        assert!(!is_for_the_board("{ incidents { totalCount } me { user { name } } }"));
+        assert!(!is_for_the_board("{ incidents { totalCount } users { name } }"));
         assert!(!is_for_the_board("subscription { incidentQueue { position } }"));
     }
 }
