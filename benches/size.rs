@@ -6,7 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "tables for a person")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
-#![expect(clippy::disallowed_methods, reason = "time is what is measured")]
+#![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 #[path = "../tests/it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests' own servers, of which this needs a few")]
@@ -114,7 +114,7 @@ async fn texts(database: &DatabaseConnection, sql: &str) -> Vec<Vec<String>> {
     rows.iter().map(row).collect()
 }
 
-/// Chooses what is asked for, the same for the desk and for the statements.
+/// Chooses the filters, incidents, places and words of the requests. The desk and the statements get the same ones.
 async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &str) -> World {
     for sql in [
         "CREATE TABLE bench_filter AS SELECT row_number() OVER ()::int AS k, * FROM (SELECT DISTINCT i.owner_user_id AS owner, i.severity, h.key AS tag

@@ -1,4 +1,5 @@
-//! Indexes for what is asked at a million incidents: the open ones, an owner's, those resolved or assigned since.
+//! Indexes for a million incidents: open incidents, incidents of one owner, incidents resolved since a time, incidents assigned
+//! since a time.
 
 use sea_orm_migration::prelude::*;
 

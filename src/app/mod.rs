@@ -101,7 +101,8 @@ impl App {
         Ok(())
     }
 
-    /// Keeps the floor of the streams at `age`, forgets what is old and keeps the statistics up to date, for ever.
+    /// Tidies up every hour, for ever: moves the floor of the streams to `age`, deletes old outcomes and jobs, and updates the
+    /// statistics of SQLite.
     pub async fn keep_tidy(self, age: chrono::Duration) {
         loop {
             if let Err(error) = self.move_floor(age).await {

@@ -7,7 +7,7 @@ use crate::support::database::{TestDatabase, each_database};
 each_database!(an_import_of_nothing_says_nothing_of_the_log);
 
 /// Runs the binary to its end, in a folder of its own.
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     Command::new(env!("CARGO_BIN_EXE_watchfloor"))
         .args(arguments)

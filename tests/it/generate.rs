@@ -1,7 +1,7 @@
 //! `watchfloor generate`: a desk that nobody worked on is one that somebody could have worked on, the same for everybody.
 
 use std::collections::BTreeMap;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
@@ -16,6 +16,7 @@ use watchfloor::realtime::RingLimits;
 use watchfloor::sample::generate::{Generated, Plan};
 use watchfloor::storage::{Store, StoreOptions};
 
+use crate::cli::run;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::stream::logged;
@@ -166,7 +167,7 @@ async fn a_desk_in_use_is_refused_and_stays_as_it_is(database: TestDatabase) {
     assert!(error.contains("the desk is not empty"), "{error}");
     desk.verified().await;
     drop(desk);
-    let output = watchfloor(&["generate", "--incidents", "20", "--database-url", &database.url]);
+    let output = run(&["generate", "--incidents", "20", "--database-url", &database.url]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("generating a desk: the desk is not empty"), "{said}");
@@ -272,20 +273,10 @@ async fn hidden(database: &TestDatabase) -> Vec<Vec<String>> {
     all
 }
 
-fn watchfloor(arguments: &[&str]) -> Output {
-    let folder = tempfile::tempdir().expect("a folder");
-    Command::new(env!("CARGO_BIN_EXE_watchfloor"))
-        .args(arguments)
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .output()
-        .expect("the binary runs")
-}
-
 #[test]
 fn the_same_seed_gives_the_same_records() {
     let records = |arguments: &[&str]| {
-        let output = watchfloor(&[&["generate", "--incidents", "80", "--ndjson", "-"], arguments].concat());
+        let output = run(&[&["generate", "--incidents", "80", "--ndjson", "-"], arguments].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     };
@@ -299,7 +290,7 @@ fn the_same_seed_gives_the_same_records() {
 
 #[test]
 fn a_desk_of_the_future_is_refused() {
-    let output = watchfloor(&["generate", "--incidents", "1", "--end", "9000-01-01T00:00:00Z"]);
+    let output = run(&["generate", "--incidents", "1", "--end", "9000-01-01T00:00:00Z"]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("--end") && said.contains("in the future"), "{said}");
@@ -353,7 +344,7 @@ async fn a_generate_that_was_killed_leaves_no_desk_that_looks_whole(database: Te
     assert!(error.contains("the desk is incomplete"), "{error}");
     let error = try_generate(&database, plan(20, 7)).await.expect_err("a refusal").to_string();
     assert!(error.contains("the desk is incomplete"), "{error}");
-    let output = watchfloor(&["verify", "--database-url", &database.url]);
+    let output = run(&["verify", "--database-url", &database.url]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(!output.status.success() && said.contains("the log is broken at position 1"), "{said}");
 }

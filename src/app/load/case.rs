@@ -20,7 +20,7 @@ use crate::storage::Whole;
 /// Something that happens on a desk from its beginning to its end.
 #[derive(Clone, Debug)]
 pub enum Case {
-    /// An incident: what made it, then what was done to it. Times ascend.
+    /// An incident and its commands: the first command creates the incident. The times of the commands ascend.
     Incident(IncidentId, Vec<Deed>),
     /// An alert that no incident holds.
     Alert(Box<LoneAlert>),
@@ -29,7 +29,7 @@ pub enum Case {
 /// A command on an incident.
 #[derive(Clone, Debug)]
 pub struct Deed {
-    /// By whom, when, and what it is called.
+    /// The command: its actor, its time and its name.
     pub command: Command,
     /// The transaction.
     pub transaction: TransactionId,
@@ -42,7 +42,7 @@ pub struct Deed {
 /// An alert that no incident holds.
 #[derive(Clone, Debug)]
 pub struct LoneAlert {
-    /// By whom, when, and what it is called.
+    /// The command: its actor, its time and its name.
     pub command: Command,
     /// The transaction.
     pub transaction: TransactionId,

@@ -11,7 +11,7 @@ use crate::domain::entity::EntityKey;
 use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::QueueRow;
-use crate::domain::summary::SummaryFilter;
+use crate::domain::summary::{OPEN, SummaryFilter};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{IncidentId, Instant};
@@ -31,7 +31,7 @@ impl Rows {
     /// How many incidents a queue has.
     pub fn count(&self, filter: &IncidentFilter) -> u64 {
         // The default queue, which every desk asks for, is all there is.
-        let any_open = IncidentFilter { status: Some(super::statuses().into()), ..IncidentFilter::default() };
+        let any_open = IncidentFilter { status: Some(OPEN.into()), ..IncidentFilter::default() };
         if *filter == any_open {
             return self.len() as u64;
         }

@@ -2,8 +2,9 @@
 //! queues come from it, so that they cost the same however many incidents the desk has resolved.
 //!
 //! Invariant: the board is what the database holds at the board's position. It starts from one snapshot, and only the
-//! relay moves it on, with the same changes, in the same order, as it hands to the streams. A read uses the board only
-//! where it stands at exactly the position of the read's snapshot; every other read goes to the database.
+//! relay moves it on, with the same changes, in the same order, as it hands to the streams. A read beside a snapshot uses
+//! the board only at exactly the position of the snapshot. A read without a snapshot takes one position of the board, which
+//! is not before the end of the log at the read's arrival. Every other read goes to the database.
 //!
 //! `rows.rs` holds the rows and their indexes, `answers.rs` reads them.
 
@@ -21,7 +22,6 @@ use crate::domain::Result;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert_log::Logged;
 use crate::domain::filter::IncidentFilter;
-use crate::domain::incident::Status;
 use crate::domain::position::Position;
 use crate::domain::summary::OPEN;
 use crate::storage::{Head, Reader, TextKey};
@@ -192,15 +192,11 @@ impl State {
 /// Whether the board holds all that a queue of this filter may have, and all that the filter asks for: open incidents only,
 /// no text of a title or description, no entity.
 pub fn covers(filter: &IncidentFilter) -> bool {
-    filter.status.as_ref().is_some_and(|statuses| statuses.iter().all(|status| OPEN.contains(status))) && knows(filter)
+    filter.status.as_ref().is_some_and(|statuses| statuses.iter().all(|status| OPEN.contains(status)))
+        && says_all(filter)
 }
 
 /// Whether the board's rows say all that a filter asks for.
-pub fn knows(filter: &IncidentFilter) -> bool {
+fn says_all(filter: &IncidentFilter) -> bool {
     filter.text_count() == 0 && filter.entity_count() == 0
-}
-
-/// The statuses of the incidents that the board holds.
-pub const fn statuses() -> [Status; 2] {
-    OPEN
 }
