@@ -5,7 +5,6 @@
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_graphql::dataloader::Loader;
@@ -60,12 +59,12 @@ pub struct View {
 /// errors although the board was used, the board did not know all of it at one position: the request is to be executed again
 /// without this.
 #[derive(Clone, Debug, Default)]
-pub struct FromBoard(Arc<AtomicBool>);
+pub struct FromBoard(Arc<OnceLock<(Position, u64)>>);
 
 impl FromBoard {
-    /// Whether anything was read from the board alone.
-    pub fn was_used(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// Where the board stood, and how often users and groups had been changed, if anything was read from the board alone.
+    pub fn at(&self) -> Option<(Position, u64)> {
+        self.0.get().copied()
     }
 }
 
@@ -215,7 +214,7 @@ impl View {
         if let Some(from_board) = &self.shared.from_board
             && let Some((position, accounts)) = self.shared.board.get_or_init(|| self.app.board_now()).await
         {
-            from_board.0.store(true, Ordering::Relaxed);
+            let _ = from_board.0.set((*position, *accounts));
             return Ok(At::Board(*position, *accounts));
         }
         Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))

@@ -65,7 +65,7 @@ use event::EventSchema;
 pub use context::{FromBoard, Limits, Viewer, admit_request};
 pub use mutation::Mutation;
 pub use query::Query;
-pub use subscription::{Subscription, resumes, scope};
+pub use subscription::{Subscription, resumes, scope, sight};
 
 /// The desk's schema.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;

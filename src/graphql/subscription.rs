@@ -60,11 +60,16 @@ pub fn scope(
         }
         _ => false,
     };
-    let mut scope = format!("{:?}", viewer.sight());
+    shared.then(|| sight(viewer, gives))
+}
+
+/// What of a viewer the rows of a queue depend on: what it may see, and who it is where the filter says so.
+pub fn sight(viewer: &Viewer, gives: &dyn Fn(&str) -> bool) -> Vec<u8> {
+    let mut sight = format!("{:?}", viewer.sight());
     if gives("me") || gives("meAndMyGroups") {
-        scope.push_str(&format!(" {} {:?}", viewer.user.id, viewer.groups));
+        sight.push_str(&format!(" {} {:?}", viewer.user.id, viewer.groups));
     }
-    shared.then(|| scope.into_bytes())
+    sight.into_bytes()
 }
 
 /// Whether the stream of this name can be gone on with: it takes `after`, and its items have positions.

@@ -21,6 +21,11 @@ pub(super) enum Media {
 }
 
 impl Media {
+    /// Whether an answer is one JSON text.
+    pub(super) fn is_one_json(self) -> bool {
+        matches!(self, Self::GraphQl | Self::Json)
+    }
+
     pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::GraphQl => "application/graphql-response+json; charset=utf-8",

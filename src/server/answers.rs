@@ -5,6 +5,7 @@
 //! done. Small answers have a room of their own, which large ones cannot fill; and one caller has half of the large one.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -30,11 +31,13 @@ pub struct AnswerSettings {
     pub total_bytes: usize,
     /// How long an operation waits for room. Answers are made in milliseconds, and a desk that stops has 10 s.
     pub wait: Duration,
+    /// Counts the answers that were given to another request before, for whoever wants to know.
+    pub given_again: Arc<AtomicU64>,
 }
 
 impl Default for AnswerSettings {
     fn default() -> Self {
-        Self { bytes: 8 << 20, total_bytes: 128 << 20, wait: Duration::from_secs(5) }
+        Self { bytes: 8 << 20, total_bytes: 128 << 20, wait: Duration::from_secs(5), given_again: Arc::default() }
     }
 }
 

@@ -16,9 +16,40 @@ use crate::domain::position::Position;
 use crate::graphql::packed::pack;
 use crate::realtime::budget::Written;
 
-/// What the bytes of a stream depend on: the operation, its variables without the position, and the viewer's scope.
+/// What the bytes of an answer or of a stream depend on: the operation, its variables without the position, and the viewer's
+/// scope. For a query, the position of the answer comes in addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
+
+impl Key {
+    /// The key of an operation in a scope; `given` finds the value of a variable.
+    fn of<'v>(canonical: &Canonical, scope: &[u8], given: impl Fn(&Name) -> Option<&'v Value>) -> Self {
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        };
+        add(&canonical.digest);
+        add(scope);
+        for (name, _) in canonical.uses() {
+            match given(name) {
+                Some(Value::Binary(packed)) => add(packed),
+                value => add(serde_json::to_string(&value).unwrap_or_default().as_bytes()),
+            }
+        }
+        Self(hash.finalize().into())
+    }
+
+    /// The key of a query.
+    pub(crate) fn of_query<V>(ready: &Ready<V>, scope: &[u8]) -> Self {
+        Self::of(&ready.canonical, scope, |name| ready.variables.get(name))
+    }
+
+    /// The key as bytes.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 /// A subscription that can be executed from any position. Those of one key differ in nothing but places in their texts.
 #[derive(Clone, Debug)]
@@ -45,7 +76,7 @@ pub(crate) enum Start {
     Unreadable,
 }
 
-/// What a subscription names, for the endpoint to decide what its bytes depend on.
+/// What an operation names, for the endpoint to decide what its bytes depend on.
 #[derive(Debug)]
 pub struct Words {
     canonical: Arc<Canonical>,
@@ -69,7 +100,8 @@ impl Words {
         self.canonical.named.inputs.contains(input) || self.given.iter().any(|given| given == input)
     }
 
-    fn of(canonical: Arc<Canonical>, variables: &Variables) -> Self {
+    /// What an operation and its variables name.
+    pub(crate) fn of(canonical: Arc<Canonical>, variables: &Variables) -> Self {
         let mut given = HashSet::new();
         variables.values().for_each(|value| gather(value, &mut given));
         Self { canonical, given: given.into_iter().collect() }
@@ -151,20 +183,8 @@ impl Asked {
 
     /// The key of those who ask for it in this scope.
     pub(crate) fn key(&self, scope: &[u8]) -> Key {
-        let mut hash = Sha256::new();
-        let mut add = |part: &[u8]| {
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        };
-        add(&self.canonical.digest);
-        add(scope);
-        for (name, _) in self.canonical.uses() {
-            match self.variables.iter().find(|(given, _)| given == name).map(|(_, value)| value) {
-                Some(Value::Binary(packed)) => add(packed),
-                value => add(serde_json::to_string(&value).unwrap_or_default().as_bytes()),
-            }
-        }
-        Key(hash.finalize().into())
+        let given = |name: &Name| self.variables.iter().find(|(given, _)| given == name).map(|(_, value)| value);
+        Key::of(&self.canonical, scope, given)
     }
 
     /// How much text it was asked for with.

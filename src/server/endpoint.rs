@@ -40,6 +40,18 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
         None
     }
 
+    /// What of a viewer the answer to a query for the board depends on, beside its document and variables: those for whom it is
+    /// equal are given the same bytes. None where nobody may share; that is so unless the endpoint says more.
+    fn sight(&self, _viewer: &Self::Viewer, _words: &Words) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Where the board stands, at the end of the log as of now or beyond, and how often users and groups had been changed; none
+    /// where there is no board, or where it takes too long to come there.
+    fn standing(&self) -> impl Future<Output = Option<(Position, u64)>> + Send {
+        std::future::ready(None)
+    }
+
     /// Moves whenever what callers may see or mean has changed; none where it never does. Who shares the bytes of others is
     /// let in again then, and goes on alone if its scope is another.
     fn changes_of_callers(&self) -> Option<watch::Receiver<u64>> {

@@ -15,7 +15,7 @@ use axum::{
     extract::{Request, State},
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, VARY},
+        header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY},
         request::Parts,
     },
     response::{IntoResponse, Response},
@@ -23,15 +23,18 @@ use axum::{
 
 use super::{
     accept::{Accept, Media, is_utf8},
+    asked::Key,
     connections,
     crowd::Admission,
     endpoint::Endpoint,
     following::Following,
+    headers::REVALIDATE,
     inflate::{self, Coding, Unread},
     multipart::{self, Mixed},
     operation::{Body, Parameters, Ready, caught, prepare, refused},
     reserved,
     routes::{ACTOR, Served},
+    shared_answers::{self, Made, SharedAnswer},
     sse::{self, Events},
     streaming::{Event, Keeping, response, said},
 };
@@ -150,10 +153,32 @@ impl<'r, E: Endpoint> Call<'r, E> {
             }
             (_, Some(media)) => {
                 let room = served.answers.room(&served.endpoint, &ready).await?;
-                let answer = served.work.execute(&served.endpoint, ready).await;
-                Ok(room.kept_by(labelled(media, &answer)).await)
+                let key = media.is_one_json().then(|| shared_answers::key(&served.endpoint, &ready)).flatten();
+                let response = match key {
+                    Some(key) => self.shared(media, ready, key).await,
+                    None => labelled(media, &served.work.execute(&served.endpoint, ready).await),
+                };
+                Ok(room.kept_by(response).await)
             }
             (_, None) => Err(not_acceptable()),
+        }
+    }
+
+    /// Answers a query whose answer may be that of others.
+    async fn shared(&self, media: Media, ready: Ready<E::Viewer>, key: Key) -> Response {
+        let Served { shared, work, endpoint, .. } = self.served;
+        // GET alone has conditions of this kind.
+        let held = (self.method == Method::Get && self.headers.contains_key(IF_NONE_MATCH)).then_some(self.headers);
+        match shared.answer(work, endpoint, ready, key, held).await {
+            Ok(Made::Own(answer)) => labelled(media, &answer),
+            Ok(Made::Shared(SharedAnswer { json, tag })) => {
+                let tag = (self.method == Method::Get).then_some(tag);
+                written(StatusCode::OK, media, json.into_response(), tag)
+            }
+            Ok(Made::Unchanged(tag)) => {
+                written(StatusCode::NOT_MODIFIED, media, HttpBody::empty().into_response(), Some(tag))
+            }
+            Err(error) => labelled(media, &refuse(error)),
         }
     }
 
@@ -303,10 +328,23 @@ fn labelled(media: Media, answer: &Answer) -> Response {
 }
 
 fn write(status: StatusCode, media: Media, answer: &Answer) -> Response {
-    let mut response = (status, Json(Body(answer))).into_response();
+    written(status, media, Json(Body(answer)).into_response(), None)
+}
+
+/// A response with this body. One with a tag is asked for anew each time, and is not sent again while it is the same.
+fn written(status: StatusCode, media: Media, mut response: Response, tag: Option<HeaderValue>) -> Response {
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, media.content_type());
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    match tag {
+        Some(tag) => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static(REVALIDATE));
+            headers.insert(ETAG, tag);
+        }
+        None => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+    }
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers.insert(ALLOW, HeaderValue::from_static("POST"));

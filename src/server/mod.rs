@@ -28,6 +28,7 @@ mod parameters;
 mod reserved;
 pub mod routes;
 pub mod scan;
+mod shared_answers;
 mod sse;
 pub mod streaming;
 mod transport_legacy;
@@ -147,6 +148,14 @@ impl Endpoint for Desk {
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
         graphql::scope(viewer, words.root(), &|field| words.selects(field), &|input| words.gives(input))
+    }
+
+    fn sight(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
+        Some(graphql::sight(viewer, &|input| words.gives(input)))
+    }
+
+    async fn standing(&self) -> Option<(Position, u64)> {
+        self.app.board_now().await
     }
 
     fn changes_of_callers(&self) -> Option<watch::Receiver<u64>> {

@@ -23,6 +23,7 @@ use super::{
     operation::{limits::Limits, operations::Operations},
     origin::Origins,
     reserved::{self, Reservations},
+    shared_answers::SharedAnswers,
     streaming::StreamSettings,
     work::{self, Work, WorkSettings},
     ws::{self, SocketSettings},
@@ -71,7 +72,9 @@ pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Sh
     let answers = Answers::new(settings.answers.clone());
     let (crowd, reservations, settings) = (Crowd::default(), Reservations::default(), Arc::new(settings));
     let operations = Arc::new(Operations::new(endpoint.catalogue(), settings.limits.clone()));
-    let served = Served { endpoint, operations, settings, groups, crowd, reservations, work, answers, shutdown };
+    let shared = SharedAnswers::new(&settings.answers);
+    let served =
+        Served { endpoint, operations, settings, groups, crowd, reservations, work, answers, shared, shutdown };
     let methods = routing::get(socket_or_get).post(http::post).put(reserved::put).delete(reserved::delete);
     let methods = methods.fallback(http::other_method);
     let elsewhere = middleware::from_fn_with_state(Handle::current(), work::on);
@@ -89,6 +92,7 @@ pub(super) struct Served<E> {
     pub(super) reservations: Reservations,
     pub(super) work: Work,
     pub(super) answers: Answers,
+    pub(super) shared: SharedAnswers,
     pub(super) shutdown: Shutdown,
 }
 

@@ -72,14 +72,14 @@ impl Default for WorkSettings {
 pub(super) struct Work {
     reads: Turns,
     writes: Turns,
-    query: Duration,
+    query_time: Duration,
     shutdown: Shutdown,
 }
 
 impl Work {
     pub(super) fn new(settings: &WorkSettings, shutdown: Shutdown) -> Self {
         let WorkSettings { reads, writes, query, .. } = settings.clone();
-        Self { reads: Turns::new(reads), writes: Turns::new(writes), query, shutdown }
+        Self { reads: Turns::new(reads), writes: Turns::new(writes), query_time: query, shutdown }
     }
 
     /// The way to the database for a stream of this principal.
@@ -97,19 +97,29 @@ impl Work {
     }
 
     async fn read<E: Endpoint>(&self, endpoint: &E, ready: Ready<E::Viewer>) -> Result<Answer> {
-        let principal = endpoint.principal(&ready.viewer);
-        let _turn = self.reads.take(principal, ready.effort, Waiter::Operation).await?;
+        let (principal, effort) = (endpoint.principal(&ready.viewer), ready.effort);
+        self.query(principal, effort, async { execute(endpoint, ready, None).await.answer }).await
+    }
+
+    /// Does the work of a query in its turn, within the time that a query has.
+    pub(super) async fn query<T>(
+        &self,
+        principal: Vec<u8>,
+        effort: Effort,
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        let _turn = self.reads.take(principal, effort, Waiter::Operation).await?;
         let mut shutdown = self.shutdown.clone();
         let stopped = async {
             stopped(&mut shutdown).await;
             tokio::time::sleep(QUERIES_END).await;
         };
         tokio::select! {
-            answer = execute(endpoint, ready, None) => Ok(answer),
-            () = tokio::time::sleep(self.query) => {
-                let seconds = self.query.as_secs();
+            answer = work => Ok(answer),
+            () = tokio::time::sleep(self.query_time) => {
+                let seconds = self.query_time.as_secs();
                 let message = format!("this query takes longer than {seconds} s: ask for less at once");
-                Err(Error::limit("query", message, self.query.as_secs() as usize))
+                Err(Error::limit("query", message, seconds as usize))
             }
             () = stopped => Err(Error::unavailable("the desk restarts, try again")),
         }
@@ -123,7 +133,7 @@ impl Work {
         let (endpoint, shutdown, mine) = (endpoint.clone(), self.shutdown.clone(), state.clone());
         let task = tokio::spawn(async move {
             let _held = (turn, shutdown);
-            caught(execute(&endpoint, ready, Some(mine))).await
+            caught(execute(&endpoint, ready, Some(mine))).await.map(|executed| executed.answer)
         });
         let _client = Client { state, task: task.abort_handle() };
         task.await.unwrap_or_else(|error| Err(Error::fault("running a mutation", error)))

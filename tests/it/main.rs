@@ -65,6 +65,7 @@ mod restart;
 mod resume;
 mod schema;
 mod search;
+mod shared_answers;
 mod sharing;
 mod similar;
 mod specification;

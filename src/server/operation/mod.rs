@@ -42,7 +42,7 @@ use self::given::Given;
 use self::operations::{Canonical, Operations, Prepared};
 use super::{endpoint::Endpoint, turns::Effort};
 use crate::{
-    domain,
+    domain::{self, position::Position},
     graphql::{
         FromBoard,
         budget::weight,
@@ -90,6 +90,13 @@ pub(crate) struct Ready<V> {
     pub(crate) viewer: V,
 }
 
+impl<V> Ready<V> {
+    /// Whether it is tried on the board alone.
+    pub(crate) fn is_for_the_board(&self) -> bool {
+        self.canonical.is_for_the_board && self.variables.values().map(weight).sum::<usize>() <= BOARD_VARIABLES_BYTES
+    }
+}
+
 /// Judges the request and makes what is executed of it.
 pub(crate) fn prepare<V>(
     parameters: Parameters,
@@ -119,27 +126,38 @@ pub(crate) fn settled(canonical: &Canonical, response: Response) -> Response {
     answer::settle(&canonical.root, response)
 }
 
+/// What came of a query or a mutation.
+pub(crate) struct Executed {
+    /// The answer, in the form of the specification.
+    pub(crate) answer: Response,
+    /// Where the board stood, and how often users and groups had been changed, if the board gave all of the answer and there is
+    /// no error in it.
+    pub(crate) from_board: Option<(Position, u64)>,
+}
+
 /// Runs a query or a mutation.
 pub(crate) async fn execute<E: Endpoint>(
     endpoint: &E,
     ready: Ready<E::Viewer>,
     mutation: Option<MutationState>,
-) -> Response {
+) -> Executed {
+    let for_the_board = ready.is_for_the_board();
     let Ready { canonical, variables, viewer, .. } = ready;
     if canonical.is_empty() {
-        return answer::empty();
+        return Executed { answer: answer::empty(), from_board: None };
     }
-    if canonical.is_for_the_board && variables.values().map(weight).sum::<usize>() <= BOARD_VARIABLES_BYTES {
-        let from_board = FromBoard::default();
-        let asked = request(&canonical, variables.clone()).data(viewer.clone()).data(from_board.clone());
+    if for_the_board {
+        let board = FromBoard::default();
+        let asked = request(&canonical, variables.clone()).data(viewer.clone()).data(board.clone());
         let response = endpoint.execute(asked, None).await;
-        if response.errors.is_empty() || !from_board.was_used() {
-            return present(settled(&canonical, response));
+        let from_board = board.at().filter(|_| response.errors.is_empty());
+        if response.errors.is_empty() || board.at().is_none() {
+            return Executed { answer: present(settled(&canonical, response)), from_board };
         }
         // The board moved on in between, or does not know what the filter asks for. A refusal is found again.
     }
     let response = endpoint.execute(request(&canonical, variables).data(viewer), mutation).await;
-    present(settled(&canonical, response))
+    Executed { answer: present(settled(&canonical, response)), from_board: None }
 }
 
 /// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.

@@ -145,6 +145,18 @@ impl TestDesk {
         (response.status().as_u16(), response.text().await.expect("a whole body"))
     }
 
+    /// Asks a query by GET, on the condition that the client does not hold the answer that a tag names; its status, the tag and
+    /// the body.
+    pub(crate) async fn get_unless_held(&self, query: &str, held: Option<&str>) -> (u16, Option<String>, String) {
+        let mut request = self.http.get(format!("{}/graphql", self.url)).query(&[("query", query)]);
+        if let Some(held) = held {
+            request = request.header("If-None-Match", held);
+        }
+        let response = request.send().await.expect("an answer");
+        let tag = response.headers().get("etag").map(|tag| tag.to_str().expect("a tag").to_owned());
+        (response.status().as_u16(), tag, response.text().await.expect("a whole body"))
+    }
+
     /// Runs an operation as an account; the whole response.
     pub(crate) async fn graphql_as(&self, account: Option<&str>, query: &str, variables: Value) -> Value {
         let mut request =
