@@ -191,8 +191,10 @@ async fn a_cheap_operation_is_answered_while_its_account_has_many_dear_ones(data
         // So that as many of them run as may.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let began = Instant::now();
-        for _ in 0..10 {
-            assert_eq!(desk.data(COUNT, json!({})).await["incidents"]["totalCount"], 1);
+        for first in 1..=10 {
+            // Another page each time, as what was answered once takes no turn.
+            let page = format!("{{ incidents(first: {first}) {{ totalCount }} }}");
+            assert_eq!(desk.data(&page, json!({})).await["incidents"]["totalCount"], 1);
         }
         began.elapsed()
     };
