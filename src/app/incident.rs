@@ -15,7 +15,7 @@ use crate::domain::account::{Owner, OwnerId, Role};
 use crate::domain::alert::Alert;
 use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
-use crate::domain::incident::{Incident, Patch, Propagation};
+use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation};
 use crate::domain::position::Position;
 use crate::domain::precondition::FIELDS;
 use crate::domain::queue::sha256_hex;
@@ -416,7 +416,12 @@ impl Work<'_> {
             || edit.patch.first_activity_at.is_some()
             || edit.patch.last_activity_at.is_some();
         if summed {
-            incident.summarise(&self.tx.alert_summary(incident.id, incident.title_generated).await?);
+            // A new incident that was given no alert has none: nothing is read.
+            let summary = match before.is_none() && !reported && links.new.is_empty() {
+                true => AlertSummary::default(),
+                false => self.tx.alert_summary(incident.id, incident.title_generated).await?,
+            };
+            incident.summarise(&summary);
         }
         if incident.title.is_empty() {
             return Err(Error::invalid("title", "an incident without alerts needs a title"));

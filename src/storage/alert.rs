@@ -359,31 +359,20 @@ impl Reader {
     /// What the alerts of several incidents add up to, as if one held them all.
     pub async fn alert_summary_of(&self, incidents: &[IncidentId], with_title: bool) -> Result<AlertSummary> {
         let of_these = OfIncidents { reader: self, incidents };
-        let sums = self
-            .conn()
-            .query_one_raw(of_these.statement(
-                "SELECT COUNT(*), MAX(severity), MIN(first_activity_at), MAX(last_activity_at) FROM alert
-                 WHERE incident_id IN ({incidents})",
-            ))
-            .await?;
-        let Some(sums) = sums else { return Ok(AlertSummary::default()) };
-        let mut summary = AlertSummary {
-            digest: AlertDigest { alerts: sums.try_get_by_index::<i64>(0)? as u64, ..AlertDigest::default() },
-            severity: sums.try_get_by_index(1)?,
-            providers: Vec::new(),
-            first_activity_at: sums.try_get_by_index(2)?,
-            last_activity_at: sums.try_get_by_index(3)?,
-        };
-        let sources = self
-            .conn()
-            .query_all_raw(
-                of_these.statement("SELECT DISTINCT provider, product FROM alert WHERE incident_id IN ({incidents})"),
-            )
-            .await?;
+        let by_source = of_these.statement(
+            "SELECT provider, product, COUNT(*), MAX(severity), MIN(first_activity_at), MAX(last_activity_at) FROM alert
+             WHERE incident_id IN ({incidents}) GROUP BY provider, product",
+        );
+        let mut summary = AlertSummary::default();
         let (mut providers, mut products) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
-        for source in sources {
+        for source in self.conn().query_all_raw(by_source).await? {
             providers.insert(source.try_get_by_index(0)?);
             products.extend(source.try_get_by_index::<Option<String>>(1)?);
+            summary.digest.alerts += source.try_get_by_index::<i64>(2)? as u64;
+            summary.severity = summary.severity.max(source.try_get_by_index(3)?);
+            let first: Option<Instant> = source.try_get_by_index(4)?;
+            summary.first_activity_at = summary.first_activity_at.into_iter().chain(first).min();
+            summary.last_activity_at = summary.last_activity_at.max(source.try_get_by_index(5)?);
         }
         summary.providers = providers.into_iter().collect();
         summary.digest.products = products.into_iter().collect();

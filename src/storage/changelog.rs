@@ -515,7 +515,7 @@ impl Tx {
         after.version = before.map_or(0, |before| before.version) + 1;
         after.updated_at = Self::advance(before, origin.at);
         if entries.iter().any(Entry::moves_alerts) {
-            after.has_active_alerts = self.has_active_alerts(after.id).await?;
+            after.has_active_alerts = after.alert_count > 0 && self.has_active_alerts(after.id).await?;
         }
         self.save_incident(before, after, created_input).await?;
         let body = Body {

@@ -265,7 +265,7 @@ impl Tx {
     pub async fn insert_comment(&self, comment: &Comment) -> Result<()> {
         let row = to_row(comment)?.into_active_model().reset_all();
         row::Entity::insert(row).exec_without_returning(self.conn()).await?;
-        self.insert_revision(comment.id, &comment.first_text()).await
+        self.insert_revision(comment.id, 1, &comment.first_text()).await
     }
 
     /// Writes a comment's present text and times over its former ones; with a revision where the text is new.
@@ -278,7 +278,7 @@ impl Tx {
             .exec(self.conn())
             .await?;
         match revision {
-            Some(revision) => self.insert_revision(comment.id, revision).await,
+            Some(revision) => self.insert_revision(comment.id, self.newest_text(comment.id).await? + 1, revision).await,
             None => Ok(()),
         }
     }
@@ -301,8 +301,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes a text of a locked comment behind those that it had.
-    async fn insert_revision(&self, comment: CommentId, revision: &Revision) -> Result<()> {
+    /// The number of the newest text of a locked comment.
+    async fn newest_text(&self, comment: CommentId) -> Result<i64> {
         let newest: Option<Option<i64>> = revision::Entity::find()
             .select_only()
             .column_as(revision::Column::Ordinal.max(), "newest")
@@ -310,7 +310,12 @@ impl Tx {
             .into_tuple()
             .one(self.conn())
             .await?;
-        let row = to_revision(comment, newest.flatten().unwrap_or(0) + 1, revision)?.into_active_model().reset_all();
+        Ok(newest.flatten().unwrap_or(0))
+    }
+
+    /// Writes a text of a locked comment, the so manieth that it has.
+    async fn insert_revision(&self, comment: CommentId, ordinal: i64, revision: &Revision) -> Result<()> {
+        let row = to_revision(comment, ordinal, revision)?.into_active_model().reset_all();
         revision::Entity::insert(row).exec_without_returning(self.conn()).await?;
         Ok(())
     }
