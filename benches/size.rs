@@ -23,6 +23,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use serde_json::{Value, json};
 use support::process::{Process, cpu_seconds};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// How many changes a second go on while the desk and the statements are measured.
 const CHANGES_A_SECOND: u32 = 50;
@@ -36,6 +38,8 @@ struct Operation {
     variables: fn(&World, usize) -> Value,
 }
 
+const COMMENT: &str = "mutation($id: ID!) { addComment(input: { incidentId: $id, body: \"Called the site, nobody answers.\" }) { changed } }";
+
 /// What the database holds, for variables.
 struct World {
     filters: Vec<(String, String, String)>,
@@ -46,21 +50,37 @@ struct World {
 
 const ROW: &str = "id number version title severity status alertCount commentCount createdAt updatedAt owner { account name } tags { name }";
 
+/// A filter that no request before had, and that selects all open incidents.
+fn another_filter(_: &World, n: usize) -> Value {
+    let from = chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(n as i64);
+    json!({ "f": { "created": { "from": from } } })
+}
+
 fn operations() -> Vec<Operation> {
     let query = |text: String| -> &'static str { text.leak() };
-    let none = |_: &World, _: usize| json!({});
     let page = |more: &str| {
-        query(format!("{{ incidents(first: 50) {{ nodes {{ {ROW} }} pageInfo {{ endCursor }} {more} }} }}"))
+        query(format!(
+            "query($f: IncidentFilterInput) {{
+                incidents(filter: $f, first: 50) {{ nodes {{ {ROW} }} pageInfo {{ endCursor }} {more} }} }}"
+        ))
     };
-    vec![
-        Operation { name: "page of 50 of the default queue", statement: &["page"], query: page(""), variables: none },
-        Operation { name: "the same with totalCount", statement: &["page", "count"], query: page("totalCount"), variables: none },
-        Operation {
-            name: "the same with facets",
-            statement: &["page", "count", "facets"],
-            query: page("totalCount facets { severity { value count } owner { count } tags { value { name } count } product { value count } }"),
-            variables: none,
-        },
+    let facets = "totalCount facets { severity { value count } owner { count } tags { value { name } count }
+        product { value count } }";
+    let counters = "query($f: IncidentFilterInput) { queueSummary(filter: $f) {
+        open bySeverity { value count } byStatus { value count } unassigned byOwner { count } oldest created resolved } }";
+    let of_the_queue: [(&str, &'static [&'static str], &'static str); 4] = [
+        ("page of 50 of the default queue", &["page"], page("")),
+        ("page with totalCount", &["page", "count"], page("totalCount")),
+        ("page with facets", &["page", "count", "facets"], page(facets)),
+        ("counters of the open queue", &["counters"], query(counters.to_owned())),
+    ];
+    let mut operations = Vec::new();
+    for (name, statement, query) in of_the_queue {
+        operations.push(Operation { name, statement, query, variables: |_, _| json!({}) });
+        let name = format!("{name}, each request another").leak();
+        operations.push(Operation { name, statement, query, variables: another_filter });
+    }
+    operations.extend([
         Operation {
             name: "filtered page of open incidents",
             statement: &["filtered"],
@@ -85,18 +105,74 @@ fn operations() -> Vec<Operation> {
             variables: |world, n| json!({ "id": world.incidents[n % world.incidents.len()] }),
         },
         Operation {
-            name: "counters of the open queue",
-            statement: &["counters"],
-            query: "{ queueSummary { open bySeverity { value count } byStatus { value count } unassigned byOwner { count } oldest created resolved } }",
-            variables: none,
-        },
-        Operation {
             name: "text in title or description",
             statement: &["text"],
             query: "query($t: String) { incidents(filter: { text: $t }, first: 50) { nodes { id number title updatedAt } } }",
             variables: |world, n| json!({ "t": world.words[n % world.words.len()] }),
         },
-    ]
+        // Writes come last: those by hand give no word to the desk. They write the same rows, in no order.
+        Operation {
+            name: "create",
+            statement: &["create"],
+            query: "mutation { createIncident(input: { title: \"Gate valve of line two leaks\" }) { incident { id } } }",
+            variables: |_, _| json!({}),
+        },
+        Operation {
+            name: "comment",
+            statement: &["comment"],
+            query: COMMENT,
+            variables: |world, n| json!({ "id": world.incidents[n % world.incidents.len()] }),
+        },
+        Operation {
+            name: "assign",
+            statement: &["assign"],
+            query: "mutation($id: ID!, $owner: OwnerInput) { assignIncident(input: { incidentId: $id, owner: $owner }) { changed } }",
+            variables: |world, n| {
+                let (round, at) = (n / world.incidents.len(), n % world.incidents.len());
+                let owner = if round % 2 == 0 { json!({ "me": true }) } else { Value::Null };
+                json!({ "id": world.incidents[at], "owner": owner })
+            },
+        },
+    ]);
+    operations
+}
+
+/// One connection that is asked again and again. It reads an answer and looks at its start, no more: what the client takes of
+/// the processor is not the desk's.
+struct Connection {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Connection {
+    async fn to(desk: &Process) -> Self {
+        let stream = TcpStream::connect(&desk.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, read: Vec::new() }
+    }
+
+    async fn ask(&mut self, body: &str) {
+        let head = format!(
+            "POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.stream.write_all((head + body).as_bytes()).await.unwrap();
+        self.read.clear();
+        let mut whole = None;
+        while whole.is_none_or(|whole| self.read.len() < whole) {
+            assert_ne!(self.stream.read_buf(&mut self.read).await.unwrap(), 0, "the desk closed the connection");
+            if whole.is_none()
+                && let Some(end) = self.read.windows(4).position(|bytes| bytes == b"\r\n\r\n")
+            {
+                let head = std::str::from_utf8(&self.read[..end]).unwrap().to_ascii_lowercase();
+                let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+                let start = end + 4;
+                whole = Some(start + length.trim().parse::<usize>().unwrap());
+            }
+        }
+        let text = String::from_utf8_lossy(&self.read);
+        assert!(text.contains("\r\n\r\n{\"data\":"), "{body}: {text}");
+    }
 }
 
 async fn ask(client: &reqwest::Client, url: &str, query: &str, variables: Value) -> Value {
@@ -130,6 +206,10 @@ async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &st
         "INSERT INTO bench_word SELECT k + n.count * r, word FROM bench_word, (SELECT count(*)::int AS count FROM bench_word) n,
             generate_series(1, 1000) r WHERE k + n.count * r <= 1000",
         "ALTER TABLE bench_word ADD PRIMARY KEY (k)",
+        // What writes by hand need: keys that rise, and the body of a change.
+        "CREATE SEQUENCE bench_row CACHE 100",
+        "CREATE TABLE bench_body AS SELECT body, '{\"user\":{\"id\":\"01a22c53-96a4-7697-81ef-6a80f95611a3\",\"account\":\"bench\"}}' AS actor
+            FROM change WHERE length(body) > 900 ORDER BY position LIMIT 1",
         "ANALYZE",
     ] {
         database.execute_unprepared(sql).await.unwrap();
@@ -195,20 +275,18 @@ async fn by_desk(
     time: Duration,
     into: &mut Measured,
 ) {
-    let url = format!("http://{}/graphql", desk.address);
     let (next, end) = (Arc::new(AtomicU64::new(0)), Instant::now() + time);
     let before = cpu_seconds(desk.id());
     let mut tasks = Vec::new();
     for _ in 0..clients {
-        let (url, world, next, query, variables) =
-            (url.clone(), world.clone(), next.clone(), operation.query, operation.variables);
+        let (world, next, query, variables) = (world.clone(), next.clone(), operation.query, operation.variables);
+        let mut connection = Connection::to(desk).await;
         tasks.push(tokio::spawn(async move {
-            let client = reqwest::Client::new();
             let mut times = Vec::new();
             while Instant::now() < end {
                 let n = next.fetch_add(1, Ordering::Relaxed) as usize;
                 let begun = Instant::now();
-                ask(&client, &url, query, variables(&world, n)).await;
+                connection.ask(&json!({ "query": query, "variables": variables(&world, n) }).to_string()).await;
                 times.push(begun.elapsed());
             }
             times
@@ -258,13 +336,12 @@ fn by_hand(pgbench: &Path, url: &str, statement: &[&str], clients: usize, time: 
 /// Changes that go on beside everything that is measured.
 async fn change(url: String, world: Arc<World>, stop: Arc<AtomicBool>) -> u64 {
     let client = reqwest::Client::new();
-    let comment = "mutation($id: ID!) { addComment(input: { incidentId: $id, body: \"Called the site, nobody answers.\" }) { changed } }";
     let mut pace = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);
     let mut made = 0;
     while !stop.load(Ordering::Relaxed) {
         pace.tick().await;
         let id = world.incidents[made as usize % world.incidents.len()].clone();
-        ask(&client, &url, comment, json!({ "id": id })).await;
+        ask(&client, &url, COMMENT, json!({ "id": id })).await;
         made += 1;
     }
     made
