@@ -126,11 +126,12 @@ fn operations() -> Vec<Operation> {
         Operation {
             name: "assign",
             statement: &["assign"],
-            query: "mutation($id: ID!, $owner: OwnerInput) { assignIncident(input: { incidentId: $id, owner: $owner }) { changed } }",
+            query: "mutation($id: ID!, $owner: OwnerInput!) { assignIncident(input: { incidentId: $id, owner: $owner }) { changed } }",
+            // The next round gives each incident to another owner.
             variables: |world, n| {
                 let (round, at) = (n / world.incidents.len(), n % world.incidents.len());
-                let owner = if round % 2 == 0 { json!({ "me": true }) } else { Value::Null };
-                json!({ "id": world.incidents[at], "owner": owner })
+                let (owner, ..) = &world.filters[(at + round) % world.filters.len()];
+                json!({ "id": world.incidents[at], "owner": { "user": owner } })
             },
         },
     ]);

@@ -65,8 +65,8 @@ fn alerts(first: usize) -> Vec<Value> {
             "title": format!("Encryption of shared folders on ws-{:04}", wave * 8 + number % 8),
             "severity": if number.is_multiple_of(9) { "HIGH" } else { "MEDIUM" }, "techniques": ["T1486"],
             "entities": [
-                { "kind": "HOST", "value": format!("ws-{:04}", wave * 8 + number % 8) },
-                { "kind": "ACCOUNT", "value": format!("svc-backup-{:03}", wave * 2 + number % 2) },
+                { "kind": "DEVICE", "value": format!("ws-{:04}", wave * 8 + number % 8) },
+                { "kind": "USER", "value": format!("svc-backup-{:03}", wave * 2 + number % 2) },
             ],
         })
     };
