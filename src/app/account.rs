@@ -45,7 +45,7 @@ impl App {
                     if let Some(known) = tx.lock_user(&draft.account).await? {
                         let user = known.with(draft)?;
                         tx.update_user(&user).await?;
-                        tx.note_accounts().await?;
+                        tx.note_accounts().await;
                         return Ok(user);
                     }
                     let user = User::new(id, draft, command.at);
@@ -68,7 +68,7 @@ impl App {
                     if let Some(known) = tx.lock_group(&draft.account).await? {
                         let group = known.with(draft);
                         tx.update_group(&group).await?;
-                        tx.note_accounts().await?;
+                        tx.note_accounts().await;
                         return Ok(group);
                     }
                     let group = Group::new(id, draft, command.at);
@@ -116,7 +116,7 @@ impl App {
                     } else {
                         tx.remove_members(id, &users).await?;
                     }
-                    tx.note_accounts().await?;
+                    tx.note_accounts().await;
                     Ok(group)
                 })
             })

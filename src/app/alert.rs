@@ -1,6 +1,7 @@
 //! Commands on alerts: ingest, and update by hand. Linking is an edit of the incident.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,6 +22,9 @@ use crate::domain::position::Position;
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{Origin, Reader, Tx};
+
+/// Alerts of an ingest that may share its transaction with other commands: a larger one would keep them waiting.
+const ALERTS_TOGETHER_MAX: usize = 20;
 
 /// Where the alerts of an ingest go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,12 +224,14 @@ impl App {
         }
         let new_incident = IncidentId(self.clock.fresh_id());
         let command = command.ingesting();
-        let Did { done, position, replayed, head } = self
-            .once(&command, |tx| {
-                let (ingest, command) = (ingest.clone(), command.clone());
-                Box::pin(async move { Box::pin(self.ingest(&tx, &command, ingest, new_incident)).await })
-            })
-            .await?;
+        let work = |tx: Arc<Tx>| {
+            let (ingest, command) = (ingest.clone(), command.clone());
+            Box::pin(async move { Box::pin(self.ingest(&tx, &command, ingest, new_incident)).await })
+        };
+        let Did { done, position, replayed, head } = match ingest.alerts.len() {
+            ..=ALERTS_TOGETHER_MAX => self.once(&command, work).await?,
+            _ => self.once_alone(&command, work).await?,
+        };
         self.hub.committed(head.offset);
         Ok(done.at(position, replayed))
     }

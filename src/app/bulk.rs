@@ -107,7 +107,7 @@ impl App {
         let edit = edit.checked()?;
         let id = BulkJobId(self.clock.fresh_id());
         let did = self
-            .once(command, |tx| {
+            .once_alone(command, |tx| {
                 let (target, edit) = (target.clone(), edit.clone());
                 Box::pin(async move {
                     if let Some(Some(owner)) = edit.owner {

@@ -55,38 +55,30 @@ enum Came<T> {
 }
 
 impl App {
-    /// Runs one transaction, once for all calls under the same key. Faults are not kept: the next call tries anew.
+    /// Runs one command, once for all calls under the same key: it may share its transaction with others. Faults are not kept: the
+    /// next call tries anew.
     pub(super) async fn once<T, F, Fut>(&self, command: &Command, work: F) -> Result<Did<T>>
     where
         T: Repeatable,
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let (came, head) = self
-            .store
-            .transact(|tx| {
-                let work = work(tx.clone());
-                async move {
-                    let (Some(key), Some(actor)) = (&command.idempotency_key, &command.actor) else {
-                        return Ok(Came::Done(work.await?));
-                    };
-                    let actor = actor.user.id;
-                    if let Some(kept) = tx.claim(actor, key, command.at).await? {
-                        return Ok(Came::Kept(kept));
-                    }
-                    let (came, kept) = match tx.part(work).await? {
-                        Ok(done) => {
-                            let receipt = serde_json::to_value(done.receipt());
-                            let receipt = receipt.map_err(|error| Error::fault("keeping an outcome", error))?;
-                            (Came::Done(done), Kept::Done(receipt))
-                        }
-                        Err(refusal) => (Came::Refused(refusal.clone()), Kept::Refused(*refusal)),
-                    };
-                    tx.keep(actor, key, kept).await;
-                    Ok(came)
-                }
-            })
-            .await?;
+        let done = self.store.transact_together(|tx| keyed(command, tx.clone(), work(tx))).await?;
+        self.did(done).await
+    }
+
+    /// The same for a command that may be large, in a transaction of its own: others would wait for it.
+    pub(super) async fn once_alone<T, F, Fut>(&self, command: &Command, work: F) -> Result<Did<T>>
+    where
+        T: Repeatable,
+        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+    {
+        let done = self.store.transact(|tx| keyed(command, tx.clone(), work(tx))).await?;
+        self.did(done).await
+    }
+
+    async fn did<T: Repeatable>(&self, (came, head): (Came<T>, Head)) -> Result<Did<T>> {
         match came {
             Came::Done(done) => Ok(Did { done, position: head.position(), replayed: false, head }),
             Came::Refused(refusal) => Err(refusal.into()),
@@ -99,4 +91,29 @@ impl App {
             }
         }
     }
+}
+
+/// Claims the command's key, does its work where the key was free, and keeps what comes of it.
+async fn keyed<T: Repeatable>(
+    command: &Command,
+    tx: Arc<Tx>,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<Came<T>> {
+    let (Some(key), Some(actor)) = (&command.idempotency_key, &command.actor) else {
+        return Ok(Came::Done(work.await?));
+    };
+    let actor = actor.user.id;
+    if let Some(kept) = tx.claim(actor, key, command.at).await? {
+        return Ok(Came::Kept(kept));
+    }
+    let (came, kept) = match tx.part(work).await? {
+        Ok(done) => {
+            let receipt = serde_json::to_value(done.receipt());
+            let receipt = receipt.map_err(|error| Error::fault("keeping an outcome", error))?;
+            (Came::Done(done), Kept::Done(receipt))
+        }
+        Err(refusal) => (Came::Refused(refusal.clone()), Kept::Refused(*refusal)),
+    };
+    tx.keep(actor, key, kept).await;
+    Ok(came)
 }

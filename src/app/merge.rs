@@ -134,7 +134,7 @@ impl App {
         Fut: Future<Output = Result<(Sides, Vec<AlertId>)>> + Send,
     {
         let Did { done: Joined { sides, alerts }, position, replayed, head } = self
-            .once(command, |tx| {
+            .once_alone(command, |tx| {
                 let work = work(tx.clone());
                 Box::pin(async move {
                     let (sides, moved) = work.await?;

@@ -25,6 +25,9 @@ use crate::domain::{Error, Result};
 /// The highest level that is not dear: operations above are estimated at a quarter of a second and more.
 const DEAR: u8 = 8;
 
+/// Mutations at once, for each connection: with the default of eight connections as many as one full batch takes, and two more.
+const WRITES_PER_CONNECTION: usize = 4;
+
 /// Each so manieth turn of a principal is its oldest operation's.
 const OLDEST_EVERY: u8 = 4;
 
@@ -74,12 +77,12 @@ impl TurnSettings {
         Self::of((all, each, each.div_ceil(2)), wait)
     }
 
-    /// Turns for mutations, over so many connections. Mutations are short and commit one after the other, so a principal has
-    /// three quarters of the turns: what matters is whose comes next. A third of those for large ones, which hold the end of the
-    /// log, or all of SQLite, for long.
+    /// Turns for mutations, over so many connections. Mutations are short, and those that run at once share transactions, so there are
+    /// more turns than connections. A principal has three quarters of the turns: what matters is whose comes next. Large ones hold a
+    /// connection of their own, and the end of the log, or all of SQLite, for long: a quarter of the connections is for those.
     pub fn of_writes(connections: usize, wait: Duration) -> Self {
-        let each = (connections * 3 / 4).max(1);
-        Self::of((connections.max(1), each, each.div_ceil(3)), wait)
+        let all = connections.max(1) * WRITES_PER_CONNECTION;
+        Self::of((all, all * 3 / 4, (connections * 3 / 4).max(1).div_ceil(3)), wait)
     }
 
     fn of((all, each, dear): (usize, usize, usize), wait: Duration) -> Self {

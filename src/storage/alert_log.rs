@@ -48,10 +48,18 @@ pub(super) struct PendingAlert {
     body: AlertBody,
 }
 
-/// The same with its version, as it will be stored.
+/// The changes of alerts of one command.
+pub(super) struct Unnumbered {
+    pub(super) changes: Vec<PendingAlert>,
+    pub(super) transaction: TransactionId,
+    /// Whether no change of an incident comes after them.
+    pub(super) last: bool,
+}
+
+/// A change with its version, as it will be stored.
 pub(super) struct Numbered {
-    body: AlertBody,
-    json: String,
+    pub(super) body: AlertBody,
+    pub(super) json: String,
 }
 
 /// Selects the row at a place, if it is the one that the place was taken from.
@@ -226,39 +234,35 @@ impl Tx {
         self.pending.lock().await.alerts.push(PendingAlert { body });
     }
 
-    /// Gives each change the next version of its alert's own log. Nobody else changes these alerts until the commit: they are
-    /// locked, or new. `last` is whether no change of an incident comes after them.
-    pub(super) async fn number_alert_changes(
-        &self,
-        mut pending: Vec<PendingAlert>,
-        transaction: TransactionId,
-        last: bool,
-    ) -> Result<Vec<Numbered>> {
-        pending.sort_by_key(|change| change.body.alert);
+    /// Gives each change of these commands, in their order, the next version of its alert's own log. Nobody else changes these
+    /// alerts until the commit: they are locked, or new.
+    pub(super) async fn number_alert_changes(&self, commands: Vec<Unnumbered>) -> Result<Vec<Vec<Numbered>>> {
         let reported = |body: &AlertBody| body.entries.iter().any(|entry| matches!(entry, Entry::AlertReported { .. }));
-        let known = pending.iter().map(|change| &change.body).filter(|body| !reported(body));
+        let pending = commands.iter().flat_map(|command| &command.changes);
+        let known = pending.map(|change| &change.body).filter(|body| !reported(body));
         let mut known: Vec<AlertId> = known.map(|body| body.alert).collect();
         known.sort();
         known.dedup();
         let mut versions = self.alert_versions(&known).await?;
-        let count = pending.len();
-        let numbered = pending.into_iter().enumerate().map(|(index, PendingAlert { mut body })| {
-            let version = versions.entry(body.alert).or_default();
-            *version += 1;
-            (body.version, body.transaction) = (*version, transaction);
-            body.last = last && index + 1 == count;
-            let json = to_json(&body)?;
-            Ok(Numbered { body, json })
+        let numbered = commands.into_iter().map(|Unnumbered { mut changes, transaction, last }| {
+            changes.sort_by_key(|change| change.body.alert);
+            let count = changes.len();
+            let numbered = changes.into_iter().enumerate().map(|(index, PendingAlert { mut body })| {
+                let version = versions.entry(body.alert).or_default();
+                *version += 1;
+                (body.version, body.transaction) = (*version, transaction);
+                body.last = last && index + 1 == count;
+                let json = to_json(&body)?;
+                Ok(Numbered { body, json })
+            });
+            numbered.collect()
         });
         numbered.collect()
     }
 
-    /// Appends changes of alerts after the head, which is locked, and moves it on.
-    pub(super) async fn append_alert_changes(&self, changes: Vec<Numbered>, head: &mut Head) -> Result<()> {
-        let mut rows = Vec::with_capacity(changes.len());
-        for Numbered { body, json } in changes {
-            rows.push(head.append_alert_change(&body, json).into_active_model().reset_all());
-        }
+    /// Writes the rows of changes of alerts.
+    pub(super) async fn insert_alert_changes(&self, rows: Vec<row::Model>) -> Result<()> {
+        let rows: Vec<_> = rows.into_iter().map(|row| row.into_active_model().reset_all()).collect();
         for chunk in rows.chunks(ROWS_PER_INSERT) {
             Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
         }

@@ -14,7 +14,7 @@ use sea_orm::{
     DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, QueryTrait, Set, Statement,
 };
 
-use super::alert_log::{self, PendingAlert};
+use super::alert_log::{self, Numbered, PendingAlert, Unnumbered};
 use super::incident::to_json;
 use super::{Reader, Tx};
 use crate::domain::account::ActorImage;
@@ -143,11 +143,13 @@ impl Head {
     }
 }
 
-/// The changes of a transaction on their way into the log: they have no positions before the last moment.
+/// The changes of a command on their way into the log: they have no positions before the last moment.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     incidents: Vec<Body>,
     pub(super) alerts: Vec<PendingAlert>,
+    /// How often users, groups or members were changed.
+    accounts: u64,
 }
 
 impl Pending {
@@ -156,14 +158,25 @@ impl Pending {
     }
 
     /// How many there are, of each kind.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.incidents.len(), self.alerts.len())
+    pub(super) fn counts(&self) -> (usize, usize, u64) {
+        (self.incidents.len(), self.alerts.len(), self.accounts)
+    }
+
+    /// How many changes of the log there are.
+    pub(super) fn len(&self) -> usize {
+        self.incidents.len() + self.alerts.len()
+    }
+
+    /// The incidents that they are of.
+    pub(super) fn incidents(&self) -> impl Iterator<Item = IncidentId> {
+        self.incidents.iter().map(|body| body.row.id)
     }
 
     /// Forgets those that came since there were so many.
-    pub(super) fn truncate(&mut self, (incidents, alerts): (usize, usize)) {
+    pub(super) fn truncate(&mut self, (incidents, alerts, accounts): (usize, usize, u64)) {
         self.incidents.truncate(incidents);
         self.alerts.truncate(alerts);
+        self.accounts = accounts;
     }
 }
 
@@ -485,10 +498,15 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes note that users, groups or members are others now, for every node to see.
-    pub async fn note_accounts(&self) -> Result<()> {
+    /// Takes note that users, groups or members are others now, for every node to see. Written with the head, as its row stays locked
+    /// until the commit.
+    pub async fn note_accounts(&self) {
+        self.pending.lock().await.accounts += 1;
+    }
+
+    async fn count_accounts(&self, more: u64) -> Result<()> {
         head::Entity::update_many()
-            .col_expr(head::Column::Accounts, Expr::col(head::Column::Accounts).add(1))
+            .col_expr(head::Column::Accounts, Expr::col(head::Column::Accounts).add(more as i64))
             .filter(head::Column::Id.eq(1))
             .exec(self.conn())
             .await?;
@@ -526,31 +544,46 @@ impl Tx {
         Ok(true)
     }
 
-    /// Appends the transaction's changes at the end of the log: its last act, so that the head is held for one insert,
-    /// one update and the commit, and no longer.
-    pub(super) async fn append_pending(&self) -> Result<Head> {
-        let Pending { incidents: mut pending, alerts } = std::mem::take(&mut *self.pending.lock().await);
-        if pending.is_empty() && alerts.is_empty() {
-            return self.head().await;
+    /// Appends the changes of these commands at the end of the log, in their order: the transaction's last act, so that the head is
+    /// held for one insert, one update and the commit, and no longer. In the log each command is a transaction of its own. The end of
+    /// the log after each.
+    pub(super) async fn append_pending(&self, commands: Vec<Pending>) -> Result<Vec<Head>> {
+        let (count, accounts) = (commands.len(), commands.iter().map(|command| command.accounts).sum());
+        if accounts > 0 {
+            self.count_accounts(accounts).await?;
         }
-        pending.sort_by_key(|body| body.row.id);
-        let transaction = TransactionId(crate::domain::clock::Clock::System.fresh_id());
-        let alerts = self.number_alert_changes(alerts, transaction, pending.is_empty()).await?;
+        if commands.iter().all(Pending::is_empty) {
+            return Ok(vec![self.head().await?; count]);
+        }
+        let (mut of_incidents, mut of_alerts) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        for Pending { mut incidents, alerts, .. } in commands {
+            incidents.sort_by_key(|body| body.row.id);
+            let transaction = TransactionId(crate::domain::clock::Clock::System.fresh_id());
+            of_alerts.push(Unnumbered { changes: alerts, transaction, last: incidents.is_empty() });
+            of_incidents.push((transaction, incidents));
+        }
+        let of_alerts = self.number_alert_changes(of_alerts).await?;
         let mut head = self.lock_head().await?;
-        // Before those of incidents: what follows from an alert's leaving or coming is told after it.
-        self.append_alert_changes(alerts, &mut head).await?;
-        let count = pending.len();
-        let mut rows = Vec::with_capacity(count);
-        for (index, mut body) in pending.into_iter().enumerate() {
-            body.transaction = transaction;
-            body.last = index + 1 == count;
-            rows.push(head.append_change(&body)?.into_active_model().reset_all());
+        let (mut heads, mut rows, mut alert_rows) = (Vec::with_capacity(count), Vec::new(), Vec::new());
+        for ((transaction, incidents), alerts) in of_incidents.into_iter().zip(of_alerts) {
+            // Before those of incidents: what follows from an alert's leaving or coming is told after it.
+            for Numbered { body, json } in alerts {
+                alert_rows.push(head.append_alert_change(&body, json));
+            }
+            let last = incidents.len();
+            for (index, mut body) in incidents.into_iter().enumerate() {
+                body.transaction = transaction;
+                body.last = index + 1 == last;
+                rows.push(head.append_change(&body)?.into_active_model().reset_all());
+            }
+            heads.push(head.clone());
         }
+        self.insert_alert_changes(alert_rows).await?;
         for chunk in rows.chunks(ROWS_PER_INSERT) {
             row::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
         }
         self.move_head(&head).await?;
-        Ok(head)
+        Ok(heads)
     }
 
     /// Locks the head of the log until the commit: nobody else appends to it.

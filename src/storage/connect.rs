@@ -16,6 +16,7 @@ use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
 use super::bounded::{self, Doubt};
+use super::combiner::Combiner;
 use super::interrupt::{MIGRATION, OWN_WORK};
 use super::transaction::Pool;
 use super::trouble::Trouble;
@@ -84,6 +85,7 @@ impl Store {
             };
             (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
         };
+        let combiner = Combiner::new(matches!(writer, Pool::Postgres(_)));
         let (options, trouble) = (Arc::new(options), Trouble::default());
         Ok(Self {
             writer,
@@ -91,6 +93,7 @@ impl Store {
             options,
             doubt,
             trouble,
+            combiner,
             watch: None,
             statement: OWN_WORK,
             mutation: None,

@@ -9,6 +9,9 @@ use crate::domain::Error;
 /// What a caller reads whose request met a database that went away. Nothing was changed.
 pub(super) const CONNECTION_LOST: &str = "the desk lost its database, try again";
 
+/// What a caller reads who has waited long enough for a connection or a transaction.
+pub(super) const DESK_BUSY: &str = "the desk is busy, try again";
+
 /// What a caller reads whose change was being committed at that moment, where the database cannot say what became of it.
 pub(super) const COMMIT_UNKNOWN: &str =
     "the desk lost its database while it saved this: it may be done or not, look before you try again";

@@ -1,12 +1,11 @@
 //! Outcomes of mutations, kept under the keys of their clients.
 
-use sea_orm::Set;
+use sea_orm::{ConnectionTrait, Set, Value};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, OnConflict};
 
-use super::changelog::Head;
 use super::incident::{json, to_json};
-use super::{Reader, Tx};
+use super::{Reader, Tx, statement};
 use crate::domain::error::Refusal;
 use crate::domain::idempotency::{IdempotencyKey, Kept, KeptOutcome, OUTCOME_KEPT_HOURS};
 use crate::domain::position::Position;
@@ -35,11 +34,18 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// What a transaction leaves for a retry, until its position is known.
+/// What a command leaves for a retry, until its position is known.
 pub(super) struct Keeping {
     actor: UserId,
     key: String,
     kept: Kept,
+}
+
+impl Keeping {
+    /// Whose key it is, and which.
+    pub(super) fn key(&self) -> (UserId, String) {
+        (self.actor, self.key.clone())
+    }
 }
 
 impl Reader {
@@ -65,8 +71,12 @@ impl Tx {
     /// Claims a key for this transaction, or tells what an earlier one left under it. A twin that is at work is waited for.
     /// Refused: a key that was used with other input.
     ///
-    /// It comes before every other lock, and a transaction has one key at most, so twins never wait in a circle.
+    /// It comes before every other lock, and whoever waits for one has claimed no other, so twins never wait in a circle. A key that
+    /// an earlier command of the same transaction has claimed has no outcome yet: the command tries anew.
     pub async fn claim(&self, actor: UserId, key: &IdempotencyKey, at: Instant) -> Result<Option<KeptOutcome>> {
+        if self.earlier.has_claimed(actor, &key.key) {
+            return Err(Error::Busy);
+        }
         let new = row::ActiveModel {
             actor_id: Set(actor.0),
             key: Set(key.key.clone()),
@@ -95,16 +105,25 @@ impl Tx {
         *self.keeping.lock().await = Some(Keeping { actor, key: key.key.clone(), kept });
     }
 
-    /// Writes what is to be kept.
-    pub(super) async fn write_kept(&self, head: &Head) -> Result<()> {
-        let Some(Keeping { actor, key, kept }) = self.keeping.lock().await.take() else { return Ok(()) };
-        row::Entity::update_many()
-            .col_expr(row::Column::Outcome, Expr::value(to_json(&kept)?))
-            .col_expr(row::Column::Position, Expr::value(head.position().to_string()))
-            .filter(row::Column::ActorId.eq(actor.0))
-            .filter(row::Column::Key.eq(key))
-            .exec(self.conn())
-            .await?;
+    /// Writes what is to be kept, each with the end of the log after its command: one statement for all of it.
+    pub(super) async fn write_kept(&self, keeping: Vec<(Keeping, Position)>) -> Result<()> {
+        if keeping.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<String> = (0..keeping.len())
+            .map(|at| format!("(${}, ${}, ${}, ${})", 4 * at + 1, 4 * at + 2, 4 * at + 3, 4 * at + 4))
+            .collect();
+        let sql = format!(
+            "WITH kept (actor_id, key, outcome, position) AS (VALUES {})
+             UPDATE idempotency SET outcome = kept.outcome, position = kept.position FROM kept
+             WHERE idempotency.actor_id = kept.actor_id AND idempotency.key = kept.key",
+            rows.join(", ")
+        );
+        let mut values: Vec<Value> = Vec::with_capacity(4 * keeping.len());
+        for (Keeping { actor, key, kept }, position) in keeping {
+            values.extend([actor.0.into(), key.into(), to_json(&kept)?.into(), position.to_string().into()]);
+        }
+        self.conn().execute_raw(statement(self, &sql, values)).await?;
         Ok(())
     }
 

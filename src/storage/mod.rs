@@ -8,11 +8,13 @@ mod address;
 mod alert;
 mod alert_log;
 mod attachment;
+mod batch;
 mod bookmark;
 mod bounded;
 mod bulk;
 mod cautions;
 mod changelog;
+mod combiner;
 mod comment;
 mod connect;
 mod correlation;
@@ -55,18 +57,20 @@ use futures_util::future::BoxFuture;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, Select, Value};
 use tokio::sync::Mutex;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
+use self::batch::Earlier;
 use self::changelog::Pending;
+use self::combiner::Combiner;
 use self::fresh::Fresh;
 use self::idempotency::Keeping;
 use self::interrupt::{OWN_WORK, VERIFICATION};
-use self::outcome::{Outcome, Receipt};
-use self::transaction::{Begun, Care, Pool, Purpose, Transaction, Unsaved};
+use self::transaction::{Begun, Care, Pool, Purpose, Transaction};
 use self::trouble::Trouble;
+use crate::domain::change::Change;
 use crate::domain::error::Refusal;
-use crate::domain::{Code, Error, Result};
+use crate::domain::{Code, Error, IncidentId, Result};
 
 pub use address::honoured_address;
 pub use alert::AlertFilter;
@@ -122,6 +126,8 @@ pub struct Store {
     options: Arc<StoreOptions>,
     doubt: Doubt,
     trouble: Trouble,
+    /// Commands that share transactions.
+    combiner: Combiner,
     watch: Option<Watch>,
     /// How long a statement may take.
     statement: Duration,
@@ -146,6 +152,8 @@ pub struct Tx {
     reader: Reader,
     pending: Mutex<Pending>,
     keeping: Mutex<Option<Keeping>>,
+    /// What earlier commands of the same transaction have written.
+    earlier: Arc<Earlier>,
 }
 
 impl Deref for Tx {
@@ -176,13 +184,18 @@ impl Tx {
         Ok(outcome)
     }
 
-    /// The last acts of a transaction, which need its place in the log; and by what its commit is found again.
-    async fn append_all(&self) -> Result<(Head, Receipt)> {
-        let records = !self.pending.lock().await.is_empty();
-        let head = self.append_pending().await?;
-        self.write_kept(&head).await?;
-        let receipt = Receipt { id: self.conn().id(), head: records.then(|| head.clone()) };
-        Ok((head, receipt))
+    /// As [`Reader::activity`]. An earlier command of the same transaction may have changed the incident, and its change is in no table
+    /// yet: then the command tries anew, in another one.
+    pub async fn activity(
+        &self,
+        incident: IncidentId,
+        filter: &ActivityFilter,
+        page: Span<u64>,
+    ) -> Result<Vec<Change>> {
+        match self.earlier.has_changed(incident) {
+            true => Err(Error::Busy),
+            false => self.reader.activity(incident, filter, page).await,
+        }
     }
 }
 
@@ -234,7 +247,7 @@ impl Store {
         self.doubt.raise();
     }
 
-    /// The one door to a write: runs `work`, appends its changes to the log last, commits.
+    /// The door to a write, with [`Store::transact_together`]: runs `work`, appends its changes to the log last, commits.
     ///
     /// `work` may run more than once (a busy database, a serialisation failure, a deadlock), so it must have no effect
     /// but through its transaction. Refusals and faults roll back.
@@ -244,10 +257,19 @@ impl Store {
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
+        self.alone(&work).await
+    }
+
+    async fn alone<T, F, Fut>(&self, work: &F) -> Result<(T, Head)>
+    where
+        T: Send,
+        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+    {
         Box::pin(self.make_room_if_due()).await;
         let mut pause = TRANSACT_PAUSE;
         for attempt in 1.. {
-            match self.attempt(&work).await {
+            match self.attempt(work).await {
                 Err(Error::Busy) if attempt < TRANSACT_TRIES_MAX => {
                     debug!(attempt, "transaction broken off, trying again");
                     tokio::time::sleep(pause).await;
@@ -265,28 +287,15 @@ impl Store {
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let conn = self.begin(Purpose::Write, ANSWER).await.map_err(|error| match error {
-            // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
-            Error::Busy => Error::unavailable("the desk is busy, try again"),
-            fault => fault,
-        })?;
-        self.mutation.as_ref().map_or(Ok(()), MutationState::begin)?;
-        let conn = Arc::new(conn);
-        let tx = Arc::new(Tx {
-            reader: Reader { conn: conn.clone(), _pass: None },
-            pending: Mutex::default(),
-            keeping: Mutex::default(),
-        });
-        let outcome = match work(tx.clone()).await {
-            Ok(value) => tx.append_all().await.map(|(head, receipt)| (value, head, receipt)),
-            Err(error) => Err(error),
-        };
-        drop(tx);
-        let Some(conn) = Arc::into_inner(conn) else {
-            return Err(Error::fault("ending a transaction", "something still holds its connection"));
-        };
+        let conn = Arc::new(self.begin_write().await?);
+        let (outcome, written) = batch::run(conn.clone(), Arc::default(), work).await;
+        let Some(conn) = Arc::into_inner(conn) else { return Err(batch::held()) };
         match outcome {
-            Ok((value, head, receipt)) => Box::pin(self.save(conn, receipt)).await.map(|()| (value, head)),
+            Ok(value) => {
+                let mut heads = Box::pin(self.end(conn, vec![written])).await?;
+                let head = heads.pop().ok_or_else(|| Error::fault("ending a transaction", "it has no place"))?;
+                Ok((value, head))
+            }
             Err(error) => {
                 Box::pin(conn.rollback()).await;
                 Err(error)
@@ -294,25 +303,15 @@ impl Store {
         }
     }
 
-    /// Commits, and returns success only where the commit is proved. Where its answer is missing the database is asked what
-    /// became of it.
-    async fn save(&self, conn: Transaction, receipt: Receipt) -> Result<()> {
-        let error = match conn.commit().await {
-            Ok(()) => return Ok(()),
-            Err(Unsaved::Nothing(error)) => return Err(Error::from(error)),
-            Err(Unsaved::TakenBack) => {
-                warn!("the database answered a COMMIT by rolling back");
-                return Err(Error::unavailable(fault::TAKEN_BACK));
-            }
-            Err(Unsaved::Unknown(error)) => error,
-        };
-        debug!(%error, "a commit was not answered, so the database is asked what became of it");
-        match self.outcome(receipt).await {
-            Outcome::Committed => Ok(()),
-            Outcome::RolledBack => Err(Error::from(error)),
-            // Done again it might be done twice: only the caller can look whether it was.
-            Outcome::Unknown => Err(Error::unavailable(fault::COMMIT_UNKNOWN)),
-        }
+    /// Begins a transaction that writes, for a mutation that was not given up.
+    async fn begin_write(&self) -> Result<Transaction> {
+        let conn = self.begin(Purpose::Write, ANSWER).await.map_err(|error| match error {
+            // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
+            Error::Busy => Error::unavailable(fault::DESK_BUSY),
+            fault => fault,
+        })?;
+        self.mutation.as_ref().map_or(Ok(()), MutationState::begin)?;
+        Ok(conn)
     }
 
     /// Begins a transaction whose statements have a bound. A connection that broke off while it lay in the pool (the database
@@ -363,7 +362,6 @@ impl Store {
         // The database ends what takes too long by itself: what is not answered a moment later is gone.
         let bound = if bound == ANSWER { bound.max(self.statement + PING) } else { bound };
         let care = Care {
-            statement: self.statement,
             writes: purpose == Purpose::Write,
             bound: self.is_postgres().then(|| (bound, self.doubt.clone())),
             watch: self.watch.clone(),

@@ -41,6 +41,15 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// All tables (`0x10000`), also those that this connection has not read; with a limit (`0x10`); analysed where that may help (`0x2`).
 const OPTIMIZE: &str = "PRAGMA optimize = 0x10012";
 
+/// The savepoint of a command that shares its transaction with others.
+const SAVEPOINT: &str = "SAVEPOINT command";
+const RELEASE: &str = "RELEASE SAVEPOINT command";
+const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT command";
+
+/// How long a command that shares its transaction may wait for a lock of PostgreSQL. The transaction may hold locks that the holder
+/// waits for, so it must not wait; a millisecond is the shortest bound that PostgreSQL has.
+const LOCK_WAIT: &str = "1ms";
+
 /// Bytes of one message of a COPY: the driver keeps a copy of the message that it sends.
 const COPY_BYTES: usize = 256 << 10;
 
@@ -72,8 +81,7 @@ impl Pool {
     /// Takes a connection and begins on it. Dropped before its end, it leaves no connection behind that stands in a transaction.
     /// PostgreSQL is told how long a statement of it may take.
     pub(super) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
-        let (conn, interrupt) = (Some(self.take().await?), Interrupt::new());
-        let mut held = Held { conn, standing: Standing::Asking, doubt: None, interrupt, too_long: false };
+        let mut held = Held::new(self.take().await?, statement);
         let interrupt = held.interrupt.clone();
         let conn = held.conn()?;
         conn.heed(interrupt).await.map_err(asked)?;
@@ -84,8 +92,7 @@ impl Pool {
 
     /// Asks one statement by itself: it is its own snapshot.
     pub(super) async fn ask(&self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
-        let (conn, interrupt) = (Some(self.take().await?), Interrupt::new());
-        let mut held = Held { conn, standing: Standing::Asking, doubt: None, interrupt, too_long: false };
+        let mut held = Held::new(self.take().await?, Duration::ZERO);
         let interrupt = held.interrupt.clone();
         let conn = held.conn()?;
         conn.heed(interrupt).await.map_err(asked)?;
@@ -159,8 +166,6 @@ pub(super) struct Begun {
 /// How a transaction is watched over.
 #[derive(Clone, Default)]
 pub(super) struct Care {
-    /// How long a statement may take.
-    pub(super) statement: Duration,
     /// Whether the transaction writes.
     pub(super) writes: bool,
     /// How long each answer may take (PostgreSQL); on SQLite there is nothing to be cut off from.
@@ -240,6 +245,52 @@ impl Transaction {
         self.answered(&mut held, None, Ok(()))
     }
 
+    /// Begins the part of one more command, whose statements may take so long each. What an earlier one did is kept; from here on no
+    /// statement waits for a lock (PostgreSQL).
+    pub(super) async fn begin_command(&self, statement: Duration) -> Result<(), DbErr> {
+        let mut held = self.turn().await?;
+        held.statement = statement;
+        let release = if held.savepoint { format!("{RELEASE}; ") } else { String::new() };
+        let settings = match self.backend {
+            DbBackend::Postgres => format!("; {}; SET LOCAL lock_timeout = '{LOCK_WAIT}'", statement_timeout(statement)),
+            _ => String::new(),
+        };
+        self.run_in(&mut held, &format!("{release}{SAVEPOINT}{settings}")).await?;
+        held.savepoint = true;
+        Ok(())
+    }
+
+    /// Takes back the part of a command, also after one of its statements has failed: what the earlier ones did is kept.
+    pub(super) async fn take_back_command(&self) -> Result<(), DbErr> {
+        let mut held = self.held.lock().await;
+        if !held.savepoint || !matches!(held.standing, Standing::Open | Standing::Failed) {
+            return Err(broken());
+        }
+        held.standing = Standing::Asking;
+        held.too_long = false;
+        self.run_in(&mut held, TAKE_BACK).await
+    }
+
+    /// No command comes any more: what is left to do may wait for locks, and take so long a statement.
+    pub(super) async fn end_commands(&self, statement: Duration) -> Result<(), DbErr> {
+        let mut held = self.turn().await?;
+        held.statement = statement;
+        let sql = match self.backend {
+            DbBackend::Postgres => {
+                format!("{RELEASE}; {}; SET LOCAL lock_timeout TO DEFAULT", statement_timeout(statement))
+            }
+            _ => RELEASE.to_owned(),
+        };
+        self.run_in(&mut held, &sql).await?;
+        held.savepoint = false;
+        Ok(())
+    }
+
+    async fn run_in(&self, held: &mut Held, sql: &str) -> Result<(), DbErr> {
+        let answer = bounded(&self.care, held.conn()?.run(sql)).await;
+        self.answered(held, None, answer).map(drop)
+    }
+
     /// Rolls back.
     pub(super) async fn rollback(self) {
         self.held.into_inner().rollback().await;
@@ -249,18 +300,18 @@ impl Transaction {
     async fn turn(&self) -> Result<MutexGuard<'_, Held>, DbErr> {
         let mut held = self.held.lock().await;
         if held.too_long {
-            return Err(self.too_long());
+            return Err(self.too_long(&held));
         }
         if held.standing != Standing::Open {
             return Err(broken());
         }
         held.standing = Standing::Asking;
-        held.interrupt.after(self.care.statement);
+        held.interrupt.after(held.statement);
         Ok(held)
     }
 
-    fn too_long(&self) -> DbErr {
-        TooLong { time: self.care.statement, writes: self.care.writes }.into()
+    fn too_long(&self, held: &Held) -> DbErr {
+        TooLong { time: held.statement, writes: self.care.writes }.into()
     }
 
     fn answered<T>(
@@ -285,7 +336,7 @@ impl Transaction {
             Err(error) if fault::is_interrupted(&error) => {
                 debug!(%error, "a statement took too long");
                 held.too_long = true;
-                Err(self.too_long())
+                Err(self.too_long(held))
             }
             answer => answer,
         }
@@ -343,11 +394,27 @@ struct Held {
     doubt: Option<Doubt>,
     /// Ends what runs on it (SQLite).
     interrupt: Interrupt,
+    /// How long a statement may take.
+    statement: Duration,
+    /// Whether the savepoint of a command stands.
+    savepoint: bool,
     /// Whether a statement of it took too long: then that is the answer to each further one.
     too_long: bool,
 }
 
 impl Held {
+    fn new(conn: Conn, statement: Duration) -> Self {
+        Self {
+            conn: Some(conn),
+            standing: Standing::Asking,
+            doubt: None,
+            interrupt: Interrupt::new(),
+            statement,
+            savepoint: false,
+            too_long: false,
+        }
+    }
+
     fn conn(&mut self) -> Result<&mut Conn, DbErr> {
         self.conn.as_mut().ok_or_else(broken)
     }
@@ -384,13 +451,8 @@ impl Drop for Held {
             (Standing::Ended, _) => {}
             (Standing::Open | Standing::Failed, Ok(runtime)) => {
                 // A runtime that ends drops the task at once: the connection is closed then, not given to yet another task.
-                let held = Self {
-                    conn: Some(conn),
-                    standing: Standing::Asking,
-                    doubt: self.doubt.take(),
-                    interrupt: self.interrupt.clone(),
-                    too_long: self.too_long,
-                };
+                let mut held = Self::new(conn, self.statement);
+                (held.doubt, held.interrupt) = (self.doubt.take(), self.interrupt.clone());
                 runtime.spawn(held.end());
             }
             _ => conn.close_on_drop(),
@@ -519,6 +581,11 @@ impl Conn {
             Self::Postgres(conn) => conn.close_on_drop(),
         }
     }
+}
+
+/// Has PostgreSQL end each statement of this transaction that takes longer. 0 would be no bound.
+fn statement_timeout(statement: Duration) -> String {
+    format!("SET LOCAL statement_timeout = {}", statement.as_millis().max(1))
 }
 
 async fn bounded<T>(care: &Care, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {

@@ -116,7 +116,11 @@ fn only_app_transacts(path: &str, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let allowed_definition = if folder(path) == "storage" { "fn" } else { "" };
-    calls(text, "transact", allowed_definition).map(|call| format!("{call}; commands do that, in app/")).collect()
+    ["transact", "transact_together"]
+        .into_iter()
+        .flat_map(|name| calls(text, name, allowed_definition))
+        .map(|call| format!("{call}; commands do that, in app/"))
+        .collect()
 }
 
 fn only_the_relay_publishes(path: &str, text: &str) -> Vec<String> {
@@ -439,6 +443,7 @@ mod tests {
     #[test]
     fn a_second_writer_is_found() {
         bites(only_app_transacts, "graphql/mutation.rs", "store.transact(|tx| async { Ok(()) }).await");
+        bites(only_app_transacts, "graphql/mutation.rs", "store.transact_together(|tx| async { Ok(()) }).await");
         bites(only_app_transacts, "storage/mod.rs", "fn f(s: Store) { s.transact::<()>(|_| ()) }");
         bites(only_app_transacts, "server/mod.rs", "pub async fn transact<T>() {}");
         passes(only_app_transacts, "storage/mod.rs", "pub async fn transact<T>(&self) {}");

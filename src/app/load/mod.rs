@@ -275,7 +275,8 @@ async fn write_accounts(tx: &Tx, accounts: &Accounts) -> Result<()> {
         tx.insert_group(group).await?;
         tx.add_members(group.id, members).await?;
     }
-    tx.note_accounts().await
+    tx.note_accounts().await;
+    Ok(())
 }
 
 /// Refuses a desk of which only a part was loaded.
