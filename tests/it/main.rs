@@ -16,6 +16,7 @@ mod caller;
 mod changelog;
 mod chaos;
 mod cli;
+mod combiner;
 mod comment;
 mod connections;
 mod correlate;
