@@ -78,11 +78,12 @@ impl TurnSettings {
     }
 
     /// Turns for mutations, over so many connections. Mutations are short, and those that run at once share transactions, so there are
-    /// more turns than connections. A principal has three quarters of the turns: what matters is whose comes next. Large ones hold a
-    /// connection of their own, and the end of the log, or all of SQLite, for long: a quarter of the connections is for those.
+    /// more turns than connections. A principal has three eighths of them, twelve by default: fewer than threads that work, and enough
+    /// for a batch whose commit costs each of its commands little. Large ones hold a connection of their own, and the end of the log,
+    /// or all of SQLite, for long: a principal has a quarter of the connections for those.
     pub fn of_writes(connections: usize, wait: Duration) -> Self {
         let all = connections.max(1) * WRITES_PER_CONNECTION;
-        Self::of((all, all * 3 / 4, (connections * 3 / 4).max(1).div_ceil(3)), wait)
+        Self::of((all, all * 3 / 8, connections.div_ceil(4).max(1)), wait)
     }
 
     fn of((all, each, dear): (usize, usize, usize), wait: Duration) -> Self {
