@@ -94,7 +94,7 @@ pub(super) struct Batch {
     /// No other batch has this number.
     pub(super) number: u64,
     /// Held until the commit begins.
-    lane: Lane,
+    pub(super) lane: Option<Lane>,
     conn: Arc<Transaction>,
     commands: Vec<Written>,
     answers: Answers,
@@ -108,10 +108,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new(number: u64, lane: Lane, conn: Transaction, statement: Duration) -> Self {
+    pub(super) fn new(number: u64, conn: Transaction, statement: Duration) -> Self {
         Self {
             number,
-            lane,
+            lane: None,
             conn: Arc::new(conn),
             commands: Vec::new(),
             answers: Answers(Vec::new()),
@@ -190,7 +190,9 @@ impl Batch {
         };
         drop(committing);
         match ended {
-            Ok(heads) => answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, Answer::Committed(head))),
+            Ok(heads) => {
+                answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, Answer::Committed(head)));
+            }
             Err(Unended::Nothing(error)) if answers.len() > 1 => {
                 debug!(%error, commands = answers.len(), "a shared transaction was not committed: its commands run alone");
                 drop(Answers(answers));
@@ -201,7 +203,7 @@ impl Batch {
                 }
             }
             Err(Unended::Unknown) => {
-                answers.into_iter().for_each(|answer| tell(answer, Answer::Failed(Unended::Unknown.into())))
+                answers.into_iter().for_each(|answer| tell(answer, Answer::Failed(Unended::Unknown.into())));
             }
         }
     }
@@ -226,11 +228,7 @@ pub(super) fn held() -> Error {
 }
 
 /// Runs one command; what came of it, and what it has written.
-pub(super) async fn run<T, F, Fut>(
-    conn: Arc<Transaction>,
-    earlier: Arc<Earlier>,
-    work: &F,
-) -> (Result<T>, Written)
+pub(super) async fn run<T, F, Fut>(conn: Arc<Transaction>, earlier: Arc<Earlier>, work: &F) -> (Result<T>, Written)
 where
     T: Send,
     F: Fn(Arc<Tx>) -> Fut + Send + Sync,

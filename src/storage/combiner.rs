@@ -12,10 +12,12 @@
 //! - whoever holds a transaction and goes leaves the others their turn.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
 use super::batch::{Answer, Batch, Unended};
@@ -28,15 +30,30 @@ const LANES_SQLITE: usize = 1;
 /// among smaller batches.
 const LANES_POSTGRES: usize = 2;
 
+/// How long the first command of a batch may take until another batch may gather beside it: it waits for a lock, which a large command may
+/// hold for long. A command and a commit take less, also on a busy machine.
+const STALLED: Duration = Duration::from_millis(250);
+
 /// Commands of a node that wait for a batch. A batch takes 30, so the last one waits for some thirty commits.
 const WAITING_MAX: usize = 1_024;
 
 /// How often a command is put off for a lock, or for what an earlier command of its batch has not written yet, before it runs alone.
 const DEFERRALS_MAX: u32 = 3;
 
+/// How long a command that was put off waits at first for a batch of this node to end; each time twice as long. What it waits for may
+/// belong to another node.
+const PUT_OFF: Duration = Duration::from_millis(10);
+
 /// The batches of a node.
 #[derive(Clone, Debug)]
-pub(super) struct Combiner(Arc<Mutex<State>>);
+pub(super) struct Combiner(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// How many batches have ended.
+    ended: watch::Sender<u64>,
+}
 
 struct State {
     /// Batches that may gather at once.
@@ -104,11 +121,12 @@ impl Combiner {
     pub(super) fn new(postgres: bool) -> Self {
         let lanes = if postgres { LANES_POSTGRES } else { LANES_SQLITE };
         let (ready, waiting) = (VecDeque::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(State { lanes, open: 0, committing: false, ready, waiting, numbers: 0 })))
+        let state = Mutex::new(State { lanes, open: 0, committing: false, ready, waiting, numbers: 0 });
+        Self(Arc::new(Shared { state, ended: watch::Sender::new(0) }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,6 +173,7 @@ impl Drop for Place {
 
 impl Drop for Committing {
     fn drop(&mut self) {
+        self.0.combiner.0.ended.send_modify(|ended| *ended += 1);
         let mut state = self.0.combiner.state();
         state.committing = false;
         let Some(batch) = state.ready.pop_front() else { return };
@@ -222,7 +241,9 @@ impl Store {
         let (mut tries, mut deferrals, mut not_in) = (1, 0, None);
         let mut pause = TRANSACT_PAUSE;
         loop {
-            let ended = match self.turn(not_in).await? {
+            let turn = self.turn(not_in).await?;
+            let mut others = self.combiner.0.ended.subscribe();
+            let ended = match turn {
                 Turn::Lead(lane) => self.lead(lane, &work).await,
                 Turn::Join(baton) => self.join(baton, &work).await,
             };
@@ -234,7 +255,12 @@ impl Store {
                     tokio::time::sleep(pause).await;
                     (tries, pause) = (tries + 1, pause * 2);
                 }
-                Ended::PutOff(batch) if deferrals < DEFERRALS_MAX => (deferrals, not_in) = (deferrals + 1, Some(batch)),
+                Ended::PutOff(batch) if deferrals < DEFERRALS_MAX => {
+                    debug!(deferrals, "put off to a later batch");
+                    // Whether one has ended or the time is over, it is tried again.
+                    tokio::time::timeout(PUT_OFF * (1 << deferrals), others.changed()).await.ok();
+                    (deferrals, not_in) = (deferrals + 1, Some(batch));
+                }
                 Ended::PutOff(_) | Ended::Again => return self.alone(&work).await,
             }
         }
@@ -275,8 +301,20 @@ impl Store {
             Err(error) => return Ended::Done(Err(error)),
         };
         let number = self.combiner.state().number();
-        let mut batch = Box::new(Batch::new(number, lane, conn, self.statement));
-        match batch.run(work).await {
+        let (mut batch, mut lane) = (Box::new(Batch::new(number, conn, self.statement)), Some(lane));
+        let outcome = {
+            let mut run = pin!(batch.run(work));
+            tokio::select! {
+                biased;
+                outcome = &mut run => outcome,
+                () = tokio::time::sleep(STALLED) => {
+                    drop(lane.take());
+                    run.await
+                }
+            }
+        };
+        batch.lane = lane;
+        match outcome {
             Ok(value) => {
                 let answered = batch.await_answer();
                 pass_on(self, batch);

@@ -1,8 +1,8 @@
 //! Outcomes of mutations, kept under the keys of their clients.
 
-use sea_orm::{ConnectionTrait, Set, Value};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, OnConflict};
+use sea_orm::{ConnectionTrait, Set, Value};
 
 use super::incident::{json, to_json};
 use super::{Reader, Tx, statement};

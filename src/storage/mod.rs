@@ -59,8 +59,8 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, Selec
 use tokio::sync::Mutex;
 use tracing::debug;
 
-use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
 use self::batch::Earlier;
+use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
 use self::changelog::Pending;
 use self::combiner::Combiner;
 use self::fresh::Fresh;

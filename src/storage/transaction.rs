@@ -47,8 +47,9 @@ const RELEASE: &str = "RELEASE SAVEPOINT command";
 const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT command";
 
 /// How long a command that shares its transaction may wait for a lock of PostgreSQL. The transaction may hold locks that the holder
-/// waits for, so it must not wait; a millisecond is the shortest bound that PostgreSQL has.
-const LOCK_WAIT: &str = "1ms";
+/// waits for, so it must not wait for long. Not the least bound, 1 ms: the lock under which a table's file grows is one of them, and its
+/// holder may be without a processor for that long.
+const LOCK_WAIT: &str = "5ms";
 
 /// Bytes of one message of a COPY: the driver keeps a copy of the message that it sends.
 const COPY_BYTES: usize = 256 << 10;
@@ -252,7 +253,9 @@ impl Transaction {
         held.statement = statement;
         let release = if held.savepoint { format!("{RELEASE}; ") } else { String::new() };
         let settings = match self.backend {
-            DbBackend::Postgres => format!("; {}; SET LOCAL lock_timeout = '{LOCK_WAIT}'", statement_timeout(statement)),
+            DbBackend::Postgres => {
+                format!("; {}; SET LOCAL lock_timeout = '{LOCK_WAIT}'", statement_timeout(statement))
+            }
             _ => String::new(),
         };
         self.run_in(&mut held, &format!("{release}{SAVEPOINT}{settings}")).await?;

@@ -315,7 +315,7 @@ async fn gathered<T>(database: &TestDatabase, commands: impl IntoIterator<Item =
 async fn commands_that_come_together_share_commits(database: TestDatabase) {
     const COMMANDS: usize = 60;
     let desk = TestDesk::open(&database).await;
-    let matter = matter(&desk.app, 12).await;
+    let matter = matter(&desk.app, COMMANDS).await;
     count_commits(&database).await;
     let comments = (0..COMMANDS).map(|n| one_of_many(&desk.app, &matter, n * 10 + 1));
     let told = gathered(&database, comments.collect::<Vec<_>>()).await;
@@ -431,7 +431,10 @@ async fn two_nodes_that_lock_in_opposite_orders_wait_for_nobody(database: TestDa
                 };
                 let outcome = outcome.unwrap_or_else(|error| panic!("{word}: {error:?}"));
                 let (position, logged, replayed) = (outcome.position, outcome.changed, outcome.replayed);
-                told.push(Told { word, answer: Ok(Said { position, incident: Some(outcome.incident), replayed, logged }) });
+                told.push(Told {
+                    word,
+                    answer: Ok(Said { position, incident: Some(outcome.incident), replayed, logged }),
+                });
             }
             told
         })
@@ -461,7 +464,8 @@ async fn survives(desk: &TestDesk, fail: impl Fn(usize), mend: impl Fn() -> bool
             async move {
                 let word = format!("word-{place}-{n}");
                 // The caller is read before, as a desk that fails does not know it.
-                let command = Command { client_mutation_id: Some(word.clone()), ..Command::system(app.clock.now(), cause()) };
+                let command =
+                    Command { client_mutation_id: Some(word.clone()), ..Command::system(app.clock.now(), cause()) };
                 let outcome = match n % 3 {
                     0 => app.create_incident(&command, None, titled(word.clone())).await,
                     _ => app.update_incident(&command, id, comment(word.clone())).await,
