@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::App;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::filter::{IncidentFilter, QueueFilter};
-use crate::domain::incident::{Incident, Severity};
+use crate::domain::incident::{Incident, Severity, Status};
 use crate::domain::position::Position;
 use crate::domain::queue::QueueRow;
-use crate::domain::summary::{SummaryFilter, TakenFrom, Tally};
+use crate::domain::summary::{Numbers, SummaryFilter, TakenFrom, Tally};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::board::{ListedRow, Portions, Rows, covers};
+use crate::realtime::board::{ListedRow, Portions, Rows, covers, may_count};
 use crate::storage::{Cursor, Facet, PageRequest, Reader};
 
 /// How long a read that needs no snapshot waits to learn where the log ends. After that it takes a snapshot, which has bounds of
@@ -74,16 +74,33 @@ impl App {
 
     /// How many incidents a queue has.
     pub async fn queue_count(&self, at: At<'_>, filter: &QueueFilter) -> Result<u64> {
-        match self.on_board(at, filter.filter(), |rows| rows.count(filter.filter())).await {
+        match self.if_known(at, filter.filter(), |rows| rows.count_if_known(filter.filter())).await {
             Some(count) => Ok(count),
             None => at.reader()?.queue_count(filter).await,
+        }
+    }
+
+    /// How many incidents of a queue have changed since the log had so many changes.
+    pub async fn unread_count(&self, at: At<'_>, filter: &QueueFilter, since: u64) -> Result<u64> {
+        match self.on_board(at, filter.filter(), |rows| rows.unread(filter.filter(), since)).await {
+            Some(count) => Ok(count),
+            None => at.reader()?.unread_count(filter, since).await,
+        }
+    }
+
+    /// How many incidents a queue has by status.
+    pub async fn facet_status(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Status>>> {
+        let rest = IncidentFilter { status: None, ..queue.filter().clone() };
+        match self.if_known(at, &rest, |rows| rows.by_status(&rest)).await {
+            Some(facets) => Ok(facets),
+            None => at.reader()?.facet_status(queue).await,
         }
     }
 
     /// How many incidents a queue has by severity, the worst first.
     pub async fn facet_severity(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Severity>>> {
         let rest = IncidentFilter { severity: None, ..queue.filter().clone() };
-        match self.on_board(at, &rest, |rows| rows.by_severity(&rest)).await {
+        match self.if_known(at, &rest, |rows| rows.by_severity_if_known(&rest)).await {
             Some(facets) => Ok(facets),
             None => at.reader()?.facet_severity(queue).await,
         }
@@ -131,35 +148,42 @@ impl App {
         }
     }
 
-    /// The numbers of a wall.
-    ///
-    /// From the board alone they are those of the open incidents: what was created and resolved is not for such a read to ask.
-    pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant) -> Result<Tally> {
+    /// The numbers of a wall. What was created and resolved is 0 where it is not asked for.
+    pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<Tally> {
+        let queue = filter.queue().filter();
+        let flow = |rows: &Rows| match numbers {
+            Numbers::All => rows.created_and_resolved(filter, since),
+            Numbers::Open => Some((0, 0)),
+        };
         let reader = match at {
             At::Snapshot(reader, _) => reader,
             At::Board(position, accounts) => {
-                let open = self.board_at(&position, accounts, filter.queue().filter(), |rows, names| {
+                let tally = self.board_at(&position, accounts, queue, |rows, names| {
+                    let (created, resolved) = flow(rows)?;
                     let Portions { portions, oldest } = rows.portions(filter);
                     let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
-                    Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created: 0, resolved: 0 })
+                    Some(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
                 });
-                return open.await.ok_or_else(moved_on);
+                return tally.await.flatten().ok_or_else(moved_on);
             }
         };
-        match self.on_board(at, filter.queue().filter(), |rows| rows.portions(filter)).await {
-            Some(open) => reader.tally_beside(filter, since, open.portions, open.oldest).await,
-            None => reader.tally(filter, since, 1).await,
-        }
+        let (Portions { portions, oldest }, flow) =
+            match self.on_board(at, queue, |rows| (rows.portions(filter), flow(rows))).await {
+                Some(known) => known,
+                None => return reader.tally(filter, since, 1).await,
+            };
+        let Some((created, resolved)) = flow else {
+            return reader.tally_beside(filter, since, portions, oldest).await;
+        };
+        let owners = reader.owners(portions.iter().filter_map(|portion| portion.owner)).await?;
+        let portions = portions.into_iter().map(|portion| portion.named(&owners)).collect();
+        Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
     }
 
     /// Where the board stands by itself, if that is at the end of the log as of now or beyond. None where the board, or the
     /// database, takes longer than the database's own answer would.
     pub async fn board_now(&self) -> Option<(Position, u64)> {
-        if !self.hub.has_board() {
-            return None;
-        }
-        let head = tokio::time::timeout(HEAD_WAIT, self.store.head_now()).await.ok()?.ok()?;
-        Some((self.hub.board_beyond(&head).await?, head.accounts))
+        self.hub.board_now(&self.store, HEAD_WAIT).await
     }
 
     async fn board_at<T>(
@@ -189,6 +213,25 @@ impl App {
             At::Snapshot(..) => None,
             At::Board(position, accounts) => self.board_at(&position, accounts, filter, |rows, _| answer(rows)).await,
         }
+    }
+
+    /// A number from the board, if that knows it at the position of the read, of incidents of whatever status.
+    async fn if_known<T>(
+        &self,
+        at: At<'_>,
+        filter: &IncidentFilter,
+        answer: impl FnOnce(&Rows) -> Option<T>,
+    ) -> Option<T> {
+        if !may_count(filter) {
+            return None;
+        }
+        let answer = match at {
+            At::Snapshot(_, position) => self.hub.on_board(&position, answer).await,
+            At::Board(position, accounts) => self.hub.board_at(&position, accounts, |rows, _| answer(rows)),
+        };
+        // Nothing else in a read of the board lets others have the thread.
+        tokio::task::yield_now().await;
+        answer.flatten()
     }
 }
 

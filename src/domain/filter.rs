@@ -258,9 +258,42 @@ impl IncidentFilter {
             && self.text.as_ref().is_none_or(|needle| {
                 subject.title_folded.contains(needle.as_str()) || subject.description_folded.contains(needle.as_str())
             })
-            && self.and.as_ref().is_none_or(|all| all.iter().all(|f| f.matches(subject)))
-            && self.or.as_ref().is_none_or(|any| any.iter().any(|f| f.matches(subject)))
-            && self.not.as_ref().is_none_or(|f| !f.matches(subject))
+            && self.below(|f| f.matches(subject))
+    }
+
+    /// Whether all incidents of this status, severity and owner meet it, where it asks for nothing else
+    /// ([`IncidentFilter::asks_for_portions`]); else whether they meet these of its conditions.
+    pub fn matches_portion(&self, status: Status, severity: Severity, owner: Option<OwnerId>) -> bool {
+        has(&self.status, Some(status))
+            && has(&self.severity, Some(severity))
+            && self.owner.as_ref().is_none_or(|wanted| wanted.holds(owner))
+            && self.below(|f| f.matches_portion(status, severity, owner))
+    }
+
+    /// Whether it asks for nothing but statuses, severities and owners, at any depth.
+    pub fn asks_for_portions(&self) -> bool {
+        let rest = Self { status: None, severity: None, owner: None, and: None, or: None, not: None, ..self.clone() };
+        rest == Self::default() && self.children().all(Self::asks_for_portions)
+    }
+
+    /// Whether it asks for an owner, at any depth.
+    pub fn names_owner(&self) -> bool {
+        self.any(&|f| f.owner.is_some())
+    }
+
+    /// Whether its conditions on statuses, at any depth, let nothing but these through.
+    pub fn is_only_of(&self, statuses: &[Status]) -> bool {
+        let is_only = |f: &Self| f.is_only_of(statuses);
+        self.status.as_ref().is_some_and(|list| list.iter().all(|status| statuses.contains(status)))
+            || self.and.iter().flatten().any(is_only)
+            || self.or.as_ref().is_some_and(|any| any.iter().all(is_only))
+    }
+
+    /// Whether what lies below it is met, each filter of it as `meets` says.
+    fn below(&self, meets: impl Fn(&Self) -> bool) -> bool {
+        self.and.as_ref().is_none_or(|all| all.iter().all(&meets))
+            && self.or.as_ref().is_none_or(|any| any.iter().any(&meets))
+            && self.not.as_ref().is_none_or(|f| !meets(f))
     }
 
     /// The filter in the one form that equal filters share, the caller left as it was asked: `me` is whoever reads it.

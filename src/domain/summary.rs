@@ -78,6 +78,15 @@ impl Window {
     }
 }
 
+/// Which numbers of a summary are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// All of them.
+    All,
+    /// Those of the open incidents: not how many were created and resolved.
+    Open,
+}
+
 /// How many incidents of one status, severity and owner there are, as a database counts them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Portion {
@@ -140,6 +149,7 @@ struct Part {
 pub struct Tally {
     filter: SummaryFilter,
     since: Instant,
+    numbers: Numbers,
     by_severity: BTreeMap<Severity, u64>,
     by_status: BTreeMap<Status, u64>,
     unassigned: u64,
@@ -154,6 +164,7 @@ impl Tally {
     pub fn new(filter: SummaryFilter, since: Instant, taken: TakenFrom) -> Self {
         let mut tally = Self {
             since,
+            numbers: Numbers::All,
             by_severity: BTreeMap::new(),
             by_status: BTreeMap::new(),
             unassigned: 0,
@@ -175,6 +186,17 @@ impl Tally {
         }
         tally.oldest = Oldest::new(taken.oldest, tally.open());
         tally
+    }
+
+    /// The tally of what was counted of the open incidents. It never counts what was created and resolved.
+    pub fn of_open(
+        filter: SummaryFilter,
+        since: Instant,
+        portions: Vec<Portion>,
+        oldest: Vec<(Instant, IncidentId)>,
+    ) -> Self {
+        let taken = TakenFrom { portions, oldest, created: 0, resolved: 0 };
+        Self { numbers: Numbers::Open, ..Self::new(filter, since, taken) }
     }
 
     /// Since when creations and resolutions are counted.
@@ -228,10 +250,12 @@ impl Tally {
 
     fn part(&self, row: &QueueRow) -> Part {
         let open = self.filter.open.contains(&row.status);
+        let all = self.numbers == Numbers::All;
+        let is_resolved = row.status == Status::Resolved && row.resolved_at.is_some_and(|at| at >= self.since);
         Part {
             open: open.then(|| (row.status, row.severity(), row.owner.clone(), row.created_at)),
-            created: row.created_at >= self.since,
-            resolved: row.status == Status::Resolved && row.resolved_at.is_some_and(|at| at >= self.since),
+            created: all && row.created_at >= self.since,
+            resolved: all && is_resolved,
         }
     }
 

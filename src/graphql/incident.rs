@@ -351,7 +351,7 @@ impl Facets {
     /// By status.
     async fn status(&self) -> Result<Vec<StatusFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
-        let facets = self.view.reader().await?.facet_status(&self.filter).await?;
+        let facets = self.view.app().facet_status(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| StatusFacet { value, count }).collect())
     }
 

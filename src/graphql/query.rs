@@ -21,7 +21,7 @@ use super::input::incident_id;
 use super::merge::MergePreview;
 use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
-use super::summary::{QueueSummary, window};
+use super::summary::{QueueSummary, numbers, window};
 use super::view::SavedView;
 use crate::app::export::Named;
 use crate::domain::alert::AlertStatus;
@@ -193,7 +193,8 @@ impl Query {
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
         view.searches().look_for(&filter)?;
         let filter = SummaryFilter::resolve(&filter, view.viewer())?;
-        super::summary::read(view, &filter, window(since)?.start(view.app().clock.now())).await.map(Some)
+        let numbers = numbers(|field| ctx.look_ahead().field(field).exists());
+        super::summary::read(view, &filter, window(since)?.start(view.app().clock.now()), numbers).await.map(Some)
     }
 
     /// How long incidents waited for an owner and for their resolution: mean and percentiles over the last days, as of a

@@ -8,7 +8,7 @@ use super::incident::{OwnerFacet, SeverityFacet, StatusFacet};
 use super::searches::Search;
 use crate::domain::instant::parse as instant;
 use crate::domain::position::Position;
-use crate::domain::summary::{Summary, SummaryFilter, Window};
+use crate::domain::summary::{Numbers, Summary, SummaryFilter, Window};
 use crate::domain::{Error, Instant, Result};
 
 /// The numbers of a wall, all as of one position.
@@ -78,11 +78,19 @@ pub fn window(since: Option<Instant>) -> Result<Window> {
     since.map_or(Ok(Window::Today), |at| instant("since", at).map(Window::Since))
 }
 
+/// Which numbers a document asks for that selects the fields for which this is true.
+pub fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
+    match selects("created") || selects("resolved") {
+        true => Numbers::All,
+        false => Numbers::Open,
+    }
+}
+
 /// Reads the summary of a view's snapshot.
-pub async fn read(view: &View, filter: &SummaryFilter, since: Instant) -> Result<QueueSummary> {
+pub async fn read(view: &View, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<QueueSummary> {
     view.searches().spend(Search::Summary, filter.queue())?;
     let at = view.at().await?;
-    let tally = view.app().tally(at, filter, since).await?;
+    let tally = view.app().tally(at, filter, since, numbers).await?;
     let summary =
         tally.summary().ok_or_else(|| Error::fault("summing up a queue", "its oldest incident is missing"))?;
     Ok(QueueSummary::new(at.position(), summary, filter, &filter.queue().filter().echo()))

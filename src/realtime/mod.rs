@@ -30,7 +30,7 @@ use self::needles::{Found, STRETCH_BYTES};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert_log::Logged;
 use crate::domain::position::Position;
-use crate::storage::{Head, TextKey};
+use crate::storage::{Head, Store, TextKey};
 
 /// How much of the newest log is kept in memory.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +79,10 @@ const LONG_TEXTS_BYTES: u64 = 16 << 20;
 /// How long a read waits for the board to come to the position of its snapshot: as long as reading the log takes where other
 /// work goes on. The database answers what the board does not.
 pub const BOARD_WAIT: Duration = Duration::from_millis(20);
+
+/// How long a stream that begins waits to learn where the log ends. A snapshot, which it takes else, costs the database more, and a
+/// thousand of them much more.
+const START_WAIT: Duration = Duration::from_secs(2);
 
 /// The newest committed changes, and who waits for the next.
 #[derive(Debug)]
@@ -251,12 +255,8 @@ impl Hub {
         if !self.board.is_open() {
             return None;
         }
-        if self.head() < at.offset {
-            // Another node's commit may not have been told to this one yet.
-            self.wake();
-            let mut head = self.watch();
-            let reached = head.wait_for(|head| *head >= at.offset);
-            tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
+        if !self.comes_to(at.offset).await {
+            return None;
         }
         self.board.read(at, None, |rows, _| answer(rows))
     }
@@ -264,21 +264,51 @@ impl Hub {
     /// Where the board stands, once that is at the end of a log or beyond it; none where there is no board, or where it does not
     /// come there within [`BOARD_WAIT`].
     pub async fn board_beyond(&self, end: &Head) -> Option<Position> {
-        if !self.board.is_open() {
-            return None;
-        }
-        if self.head() < end.offset {
-            self.wake();
-            let mut head = self.watch();
-            let reached = head.wait_for(|head| *head >= end.offset);
-            tokio::time::timeout(BOARD_WAIT, reached).await.ok()?.ok()?;
-        }
-        // A log that was restored, or that went over to a standby without its end, is another.
-        if self.place(end.offset).is_none_or(|place| place.check != end.position().check) {
-            self.wake();
+        if !self.board.is_open() || !self.has_read(end).await {
             return None;
         }
         self.board.beyond(end)
+    }
+
+    /// Whether this node has read a log to its end, or does so within [`BOARD_WAIT`], and the ring still holds that place.
+    async fn has_read(&self, end: &Head) -> bool {
+        if !self.comes_to(end.offset).await {
+            return false;
+        }
+        // A log that was restored, or that went over to a standby without its end, is another.
+        let is_the_same = self.place(end.offset).is_some_and(|place| place == end.position());
+        if !is_the_same {
+            self.wake();
+        }
+        is_the_same
+    }
+
+    /// Whether this node has read the log up to an offset, or does so within [`BOARD_WAIT`].
+    async fn comes_to(&self, offset: u64) -> bool {
+        if self.head() >= offset {
+            return true;
+        }
+        // Another node's commit may not have been told to this one yet.
+        self.wake();
+        let mut head = self.watch();
+        let reached = head.wait_for(|head| *head >= offset);
+        tokio::time::timeout(BOARD_WAIT, reached).await.is_ok_and(|reached| reached.is_ok())
+    }
+
+    /// The end of the log as of now, where this node has read that far: a stream that starts there asks the database nothing more.
+    async fn present_end(&self, store: &Store) -> Option<Position> {
+        let end = end_now(store, START_WAIT).await?;
+        self.has_read(&end).await.then(|| end.position())
+    }
+
+    /// Where the board stands by itself, if that is at the end of the log as of now or beyond, and how often users and groups had
+    /// been changed then. None where the database does not say in time where the log ends, or the board is behind.
+    pub async fn board_now(&self, store: &Store, wait: Duration) -> Option<(Position, u64)> {
+        if !self.has_board() {
+            return None;
+        }
+        let end = end_now(store, wait).await?;
+        Some((self.board_beyond(&end).await?, end.accounts))
     }
 
     /// An answer from the board's rows and the names of their owners, if it stands at exactly this position, and the names are those
@@ -370,6 +400,11 @@ impl Hub {
     fn write(&self) -> RwLockWriteGuard<'_, Ring> {
         self.ring.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The end of the log as of now, if the database says it in time. One question is shared by all who ask at once.
+async fn end_now(store: &Store, wait: Duration) -> Option<Head> {
+    tokio::time::timeout(wait, store.head_now()).await.ok()?.ok()
 }
 
 impl Ring {

@@ -54,6 +54,10 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     let changes = reader.log_after(&head, start.offset, newest).await?;
     hub.publish(changes.ok_or_else(|| Error::fault(BROKEN, GAP))?);
     hub.board.load(&reader, &head).await?;
+    // Last, as a statement that fails ends the snapshot.
+    if let Err(error) = hub.board.count(&reader).await {
+        warn!(%error, "the incidents could not be counted: counts of closed ones are read from the database");
+    }
     Ok(head.offset)
 }
 

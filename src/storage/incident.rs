@@ -244,6 +244,21 @@ pub(super) fn shown() -> Select<Entity> {
         .expr_as(Expr::cust("NULL"), "description_folded")
 }
 
+/// The offset of an incident's newest change: its version's, by a unique key. A look into the index for each incident.
+const NEWEST_CHANGE: &str = "(SELECT position FROM change
+    WHERE change.incident_id = incident.id AND change.version = incident.version)";
+
+/// An open incident as the board begins with it.
+#[derive(Clone, Debug)]
+pub struct OpenRow {
+    /// Its row, without its description.
+    pub row: QueueRow,
+    /// What is shown of its title.
+    pub title: title::Shown,
+    /// The offset of its newest change.
+    pub changed: u64,
+}
+
 impl Reader {
     /// The incidents of these ids as answers show them, deleted ones included, in no order. A title that goes on has its first
     /// [`START_CHARS`](title::START_CHARS) characters.
@@ -255,20 +270,34 @@ impl Reader {
         self.complete(rows).await
     }
 
-    /// The rows of open incidents beyond an id, by id, at most `limit`, each with what is shown of its title. Descriptions are
-    /// left out.
-    pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<(QueueRow, title::Shown)>> {
-        let mut query = shown()
-            .filter(Column::DeletedAt.is_null())
-            .filter(filter::of_status(&OPEN, StatusWay::Known))
-            .order_by_asc(Column::Id)
-            .limit(limit);
-        if let Some(after) = after {
-            query = query.filter(Column::Id.gt(after.0));
-        }
-        let rows = query.all(self.conn()).await?.into_iter().map(|row| Model { description: None, ..row });
+    /// The rows of open incidents beyond an id, by id, at most `limit`. Descriptions are left out.
+    pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<OpenRow>> {
+        let open = |query: Select<Entity>| {
+            let query = query
+                .filter(Column::DeletedAt.is_null())
+                .filter(filter::of_status(&OPEN, StatusWay::Known))
+                .order_by_asc(Column::Id)
+                .limit(limit);
+            match after {
+                Some(after) => query.filter(Column::Id.gt(after.0)),
+                None => query,
+            }
+        };
+        let changed: Vec<(Uuid, Option<i64>)> = open(Entity::find().select_only().column(Column::Id))
+            .expr(Expr::cust(NEWEST_CHANGE))
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        let changed: HashMap<Uuid, u64> =
+            changed.into_iter().map(|(id, offset)| (id, offset.unwrap_or_default() as u64)).collect();
+        let rows = open(shown()).all(self.conn()).await?.into_iter().map(|row| Model { description: None, ..row });
         let incidents = self.complete(rows.collect()).await?;
-        Ok(incidents.iter().map(|incident| (incident.row_to_show(), title::Shown::of(&incident.title))).collect())
+        let open = incidents.iter().map(|incident| OpenRow {
+            row: incident.row_to_show(),
+            title: title::Shown::of(&incident.title),
+            changed: changed.get(&incident.id.0).copied().unwrap_or_default(),
+        });
+        Ok(open.collect())
     }
 
     /// The whole title of an incident, deleted or not.

@@ -77,15 +77,17 @@ impl Reader {
     ) -> Result<Tally> {
         let owners = self.owners(open.iter().filter_map(|portion| portion.owner)).await?;
         let portions = open.into_iter().map(|portion| portion.named(&owners)).collect();
+        let (created, resolved) = self.created_and_resolved(filter, since).await?;
+        Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
+    }
+
+    /// How many incidents of a summary were created, and how many resolved, since an instant.
+    async fn created_and_resolved(&self, filter: &SummaryFilter, since: Instant) -> Result<(u64, u64)> {
         let any_status = self.met(filter.any_status().filter(), Wanted::All).await?;
-        let created = Condition::all().add(Column::CreatedAt.gte(since));
-        let resolved = Condition::all()
-            .add(filter::of_status(&[Status::Resolved], StatusWay::Known))
-            .add(Column::ResolvedAt.is_not_null())
-            .add(Column::ResolvedAt.gte(since));
+        let (created, resolved) = (created_since(since), resolved_since(since));
         let created = super::count(self, Entity::find().filter(any_status.clone()).filter(created)).await?;
         let resolved = super::count(self, Entity::find().filter(any_status).filter(resolved)).await?;
-        Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
+        Ok((created, resolved))
     }
 
     async fn open_by_portion(&self, filter: &SummaryFilter) -> Result<Vec<Counted>> {
@@ -126,6 +128,19 @@ impl Reader {
             .await?;
         Ok(rows.into_iter().map(|(at, id)| (at, IncidentId(id))).collect())
     }
+}
+
+/// The incidents that were made since an instant.
+pub(super) fn created_since(since: Instant) -> Condition {
+    Condition::all().add(Column::CreatedAt.gte(since))
+}
+
+/// The resolved incidents that were resolved since an instant, as the index of these is written.
+pub(super) fn resolved_since(since: Instant) -> Condition {
+    Condition::all()
+        .add(filter::of_status(&[Status::Resolved], StatusWay::Known))
+        .add(Column::ResolvedAt.is_not_null())
+        .add(Column::ResolvedAt.gte(since))
 }
 
 /// The open incidents of a summary, as a filter.

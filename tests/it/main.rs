@@ -13,6 +13,7 @@ mod bounds;
 mod budget;
 mod bulk;
 mod caller;
+mod census;
 mod changelog;
 mod chaos;
 mod cli;

@@ -2,9 +2,10 @@
 //! `storage/queue.rs` and `storage/summary.rs` on the same rows.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::ops::Bound;
 
+use super::covers;
 use super::rows::{Candidates, Held, Rows};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::entity::EntityKey;
@@ -20,7 +21,7 @@ use ahash::AHashMap;
 
 /// The most that one answer holds against rows: conditions and listed values of its filter times rows, about 20 to 100 ns each. The
 /// relay waits for as long, and so do the streams of this node.
-const STEPS_MAX: usize = 1_000_000;
+pub(super) const STEPS_MAX: usize = 1_000_000;
 
 impl Rows {
     /// Whether a filter may be held against all rows at once; else the database has to, which others need not wait for.
@@ -38,6 +39,56 @@ impl Rows {
         let mut count = 0;
         self.each(filter, |_| count += 1);
         count
+    }
+
+    /// How many incidents a queue has, of whatever status; none where that is not known here.
+    pub fn count_if_known(&self, filter: &IncidentFilter) -> Option<u64> {
+        match self.portions_of(filter) {
+            Some(portions) => Some(portions.map(|(.., count)| count).sum()),
+            None => (covers(filter) && self.bears(filter)).then(|| self.count(filter)),
+        }
+    }
+
+    /// How many incidents of whatever status a queue has by status; none where that is not known here. The condition on statuses is
+    /// the caller's to leave out.
+    pub fn by_status(&self, filter: &IncidentFilter) -> Option<Vec<Facet<Status>>> {
+        let mut counts: BTreeMap<i16, Facet<Status>> = BTreeMap::new();
+        let mut add = |value: Status, more: u64| {
+            counts.entry(value as i16).or_insert(Facet { value, count: 0 }).count += more;
+        };
+        match self.portions_of(filter) {
+            Some(portions) => portions.for_each(|(status, _, count)| add(status, count)),
+            None if covers(filter) && self.bears(filter) => self.each(filter, |held| add(held.row.status, 1)),
+            None => return None,
+        }
+        Some(counts.into_values().collect())
+    }
+
+    /// [`Rows::by_severity`] of a queue of whatever status; none where that is not known here.
+    pub fn by_severity_if_known(&self, filter: &IncidentFilter) -> Option<Vec<Facet<Severity>>> {
+        let Some(portions) = self.portions_of(filter) else {
+            return (covers(filter) && self.bears(filter)).then(|| self.by_severity(filter));
+        };
+        let mut counts: BTreeMap<Reverse<Severity>, u64> = BTreeMap::new();
+        portions.for_each(|(_, severity, count)| *counts.entry(Reverse(severity)).or_default() += count);
+        Some(counts.into_iter().map(|(Reverse(value), count)| Facet { value, count }).collect())
+    }
+
+    /// How many incidents of a summary, of whatever status, were created, and how many resolved, since an instant; none where that
+    /// is not known here.
+    pub fn created_and_resolved(&self, filter: &SummaryFilter, since: Instant) -> Option<(u64, u64)> {
+        self.census.as_ref()?.since(filter.any_status().filter(), since)
+    }
+
+    /// How many incidents of a queue have changed since the log had so many changes.
+    pub fn unread(&self, filter: &IncidentFilter, since: u64) -> u64 {
+        let mut count = 0;
+        self.each(filter, |held| count += u64::from(held.changed > since));
+        count
+    }
+
+    fn portions_of(&self, filter: &IncidentFilter) -> Option<impl Iterator<Item = (Status, Severity, u64)>> {
+        self.census.as_ref()?.portions(filter)
     }
 
     /// A stretch of a queue: the ids in the order of the list, and whether more lie beyond the end that it was counted
@@ -120,14 +171,26 @@ impl Rows {
 
     /// The open incidents of a summary by status, severity and owner, and the key of the oldest of them.
     pub fn portions(&self, filter: &SummaryFilter) -> Portions {
+        self.portions_and_oldest(filter, 1)
+    }
+
+    /// The same with the keys of so many of the oldest, of which there is one at least.
+    pub fn portions_and_oldest(&self, filter: &SummaryFilter, keep: usize) -> Portions {
         let mut portions: AHashMap<(Status, Severity, Option<OwnerId>), u64> = AHashMap::new();
-        let mut oldest: Option<(Instant, IncidentId)> = None;
+        // The newest of those that are kept is on top.
+        let mut oldest: BinaryHeap<(Instant, IncidentId)> = BinaryHeap::new();
         let open = IncidentFilter { status: Some(filter.open().into()), ..filter.any_status().filter().clone() };
         self.each(&open, |held| {
             let row = &held.row;
             *portions.entry((row.status, row.severity(), held.owner())).or_default() += 1;
             let key = (row.created_at, row.id);
-            oldest = Some(oldest.map_or(key, |oldest| oldest.min(key)));
+            if oldest.len() < keep {
+                oldest.push(key);
+            } else if let Some(mut newest) = oldest.peek_mut()
+                && key < *newest
+            {
+                *newest = key;
+            }
         });
         let portions = portions.into_iter().map(|((status, severity, owner), incidents)| OwnedPortion {
             status,
@@ -135,7 +198,7 @@ impl Rows {
             owner,
             incidents,
         });
-        Portions { portions: portions.collect(), oldest: oldest.into_iter().collect() }
+        Portions { portions: portions.collect(), oldest: oldest.into_sorted_vec() }
     }
 
     /// Calls with each row that meets a filter, in no order.
@@ -185,7 +248,7 @@ pub struct ListedRow {
 pub struct Portions {
     /// How many incidents there are of each status, severity and owner.
     pub portions: Vec<OwnedPortion>,
-    /// The key of the oldest open one, if there is one.
+    /// The keys of the oldest open ones, as many as were asked for.
     pub oldest: Vec<(Instant, IncidentId)>,
 }
 

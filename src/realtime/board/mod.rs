@@ -6,9 +6,10 @@
 //! the board only at exactly the position of the snapshot. A read without a snapshot takes one position of the board, which
 //! is not before the end of the log at the read's arrival. Every other read goes to the database.
 //!
-//! `rows.rs` holds the rows and their indexes, `answers.rs` reads them.
+//! `rows.rs` holds the rows and their indexes, `census.rs` the numbers of all incidents, `answers.rs` reads both.
 
 mod answers;
+mod census;
 mod rows;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use std::sync::{PoisonError, RwLock};
 use tracing::warn;
 
 pub use self::answers::{ListedRow, Portions};
+use self::census::Census;
 pub use self::rows::Rows;
 use crate::domain::Result;
 use crate::domain::account::{Owner, OwnerId};
@@ -78,8 +80,8 @@ impl Board {
         let mut after = None;
         loop {
             let read = reader.open_rows(after, LOAD_ROWS).await?;
-            after = read.last().map(|(row, _)| row.id);
-            read.into_iter().for_each(|(row, title)| rows.put(row, Some(title)));
+            after = read.last().map(|open| open.row.id);
+            read.into_iter().for_each(|open| rows.put(open.row, Some(open.title), open.changed));
             if self.is_beyond_bounds(&rows) {
                 self.close();
                 return Ok(());
@@ -92,6 +94,18 @@ impl Board {
         }
     }
 
+    /// Counts all incidents of the snapshot that the board was filled from, before anything moves the board on.
+    pub(super) async fn count(&self, reader: &Reader) -> Result<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        let census = Census::new(reader.count_all().await?, reader.count_newest_day().await?);
+        if let Some(board) = self.state.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            board.rows.census = Some(census);
+        }
+        Ok(())
+    }
+
     /// Moves the board on by the next changes of the log, which end at `at`.
     pub(super) fn follow(&self, changes: &[Logged], at: Position) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -99,11 +113,7 @@ impl Board {
         for change in changes.iter().filter(|change| change.offset() > board.at.offset) {
             // A change of an alert that no incident holds changes no row.
             if let Some(change) = change.of_incident() {
-                let row = &change.body.row;
-                match OPEN.contains(&row.status) && !row.deleted {
-                    true => board.rows.put(row.clone(), None),
-                    false => drop(board.rows.remove(row.id)),
-                }
+                board.rows.follow(change);
             }
         }
         board.at = at;
@@ -192,8 +202,12 @@ impl State {
 /// Whether the board holds all that a queue of this filter may have, and all that the filter asks for: open incidents only,
 /// no text of a title or description, no entity.
 pub fn covers(filter: &IncidentFilter) -> bool {
-    filter.status.as_ref().is_some_and(|statuses| statuses.iter().all(|status| OPEN.contains(status)))
-        && says_all(filter)
+    filter.is_only_of(&OPEN) && says_all(filter)
+}
+
+/// Whether the board may know how many incidents meet a filter: it covers the queue, or counts the portions that it asks for.
+pub fn may_count(filter: &IncidentFilter) -> bool {
+    covers(filter) || filter.asks_for_portions()
 }
 
 /// Whether the board's rows say all that a filter asks for.

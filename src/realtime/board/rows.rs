@@ -4,12 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use ahash::AHashMap;
+use tracing::warn;
 
+use super::census::Census;
 use crate::domain::IncidentId;
 use crate::domain::account::OwnerId;
+use crate::domain::change::Change;
 use crate::domain::filter::{IncidentFilter, IncidentOrderField};
 use crate::domain::incident::TextField;
 use crate::domain::queue::{QueueRow, Text};
+use crate::domain::summary::OPEN;
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::storage::{Place, TextKey};
@@ -27,6 +31,8 @@ pub(super) struct Held {
     pub(super) tag_keys: Vec<String>,
     /// As much of the title as is shown; none where a change has set a long one, which the change does not carry.
     pub(super) title: Option<Shown>,
+    /// The offset of its newest change.
+    pub(super) changed: u64,
 }
 
 /// The rows of the open incidents.
@@ -43,6 +49,8 @@ pub struct Rows {
     untitled: BTreeSet<IncidentId>,
     /// Memory of the rows, about.
     bytes: usize,
+    /// How many incidents there are, the closed ones among them; none where that could not be counted.
+    pub(super) census: Option<Census>,
 }
 
 /// The rows among which all rows of a queue are.
@@ -137,8 +145,9 @@ impl Rows {
         Candidates::Among(slots.into_iter().filter_map(|slot| self.at(slot)).collect())
     }
 
-    /// Puts a row in the place of the one that its incident had; with what is shown of its title, where that is known.
-    pub(super) fn put(&mut self, mut row: QueueRow, title: Option<Shown>) {
+    /// Puts a row in the place of the one that its incident had, as of the change at an offset; with what is shown of its title,
+    /// where that is known.
+    pub(super) fn put(&mut self, mut row: QueueRow, title: Option<Shown>, changed: u64) {
         let before = self.remove(row.id);
         let title = match &row.title {
             _ if title.is_some() => title,
@@ -153,7 +162,7 @@ impl Rows {
             // It is held once.
             *text = String::new();
         }
-        let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row, title };
+        let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row, title, changed };
         self.bytes += weight(&held);
         if held.title.is_none() {
             self.untitled.insert(held.row.id);
@@ -170,6 +179,21 @@ impl Rows {
         match self.slots.get_mut(slot as usize) {
             Some(vacant) => *vacant = Some(held),
             None => self.slots.push(Some(held)),
+        }
+    }
+
+    /// Moves on by the next change: the row of its incident, and the numbers of all.
+    pub(super) fn follow(&mut self, change: &Change) {
+        let row = &change.body.row;
+        match OPEN.contains(&row.status) && !row.deleted {
+            true => self.put(row.clone(), None, change.offset),
+            false => drop(self.remove(row.id)),
+        }
+        if let Some(census) = &mut self.census
+            && census.follow(change).is_none()
+        {
+            warn!(change.offset, "all incidents cannot be counted any more: such counts are read from the database");
+            self.census = None;
         }
     }
 
