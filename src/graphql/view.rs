@@ -125,10 +125,10 @@ impl SavedView {
     async fn unread_count(&self) -> Result<u64> {
         let queue = self.queue()?;
         self.view.searches().spend(Search::Count, &queue)?;
-        let reader = self.view.reader().await?;
-        match self.last_visit().await? {
-            Some(visit) => reader.unread_count(&queue, visit.offset).await,
-            None => self.view.app().queue_count(self.view.at().await?, &queue).await,
+        let (app, visit) = (self.view.app(), self.last_visit().await?);
+        match visit {
+            Some(visit) => app.unread_count(self.view.at().await?, &queue, visit.offset).await,
+            None => app.queue_count(self.view.at().await?, &queue).await,
         }
     }
 
