@@ -13,7 +13,7 @@ use super::packed::Packed;
 use super::queue::QueueItem;
 use super::searches::Searches;
 use super::selected::Selected;
-use super::summary::{QueueSummary, window};
+use super::summary::{QueueSummary, numbers, window};
 use crate::domain::account::Role;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::position::Position;
@@ -166,7 +166,10 @@ impl Subscription {
         let reserved = reserve(ctx, weight)?;
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
         let track = track(ctx);
-        let states = summary::follow(source(ctx)?, app(ctx)?.clock.clone(), asked, track.clone());
+        let selected = ctx.data_opt::<Selected>();
+        let numbers = numbers(|field| selected.is_none_or(|selected| selected.selects(field)));
+        let clock = app(ctx)?.clock.clone();
+        let states = summary::follow_these(source(ctx)?, clock, asked, numbers, track.clone());
         let items = move |state: Result<_>| {
             let (position, summary) = state?;
             track.mark(Place { position, kind: Kind::State });

@@ -1,7 +1,7 @@
 //! The stream of a queue's summary: its state now, then the newest state whenever numbers moved.
 //!
-//! A tally is taken from one snapshot, and kept from the rows before and after each later change, which are held against
-//! the filter as a queue's feed does it. It is taken anew, from a newer snapshot, in two cases: when the day that it counts
+//! A tally is taken from the board, or from one snapshot where the board does not know all of it, and kept from the rows before and after each later change, which are held against
+//! the filter as a queue's feed does it. It is taken anew, at a later position, in two cases: when the day that it counts
 //! is over, and when so many of the oldest incidents have left that the oldest is not known. Both only move it forward.
 //! States that nobody could read in time are left out; the last one never is.
 
@@ -12,6 +12,8 @@ use async_stream::try_stream;
 use futures_util::Stream;
 use tokio::time::{Instant as Deadline, sleep_until};
 
+use super::START_WAIT;
+use super::board::{Portions, Rows, covers};
 use super::feed::{Event, Source, is_another, verdicts};
 use super::index::Interest;
 use super::tail::{Begin, Step, Tail};
@@ -21,8 +23,8 @@ use crate::domain::alert_log::Logged;
 use crate::domain::clock::Clock;
 use crate::domain::held_filter::HeldFilter;
 use crate::domain::position::Position;
-use crate::domain::summary::{OLDEST_MAX, Summary, SummaryFilter, Tally, Window};
-use crate::domain::{Error, Result};
+use crate::domain::summary::{Numbers, OLDEST_MAX, Summary, SummaryFilter, TakenFrom, Tally, Window};
+use crate::domain::{Error, Instant, Result};
 
 /// The most states of one stream in a second (product §7): faster than that nobody reads numbers.
 pub const STATES_PER_SECOND_MAX: u32 = 4;
@@ -54,19 +56,30 @@ pub fn follow(
     asked: Asked,
     track: Track,
 ) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
+    follow_these(source, clock, asked, Numbers::All, track)
+}
+
+/// The same of these numbers alone: what was created and resolved stays 0 where it is not asked for.
+pub fn follow_these(
+    source: Source,
+    clock: Clock,
+    asked: Asked,
+    numbers: Numbers,
+    track: Track,
+) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
     try_stream! {
         // Each read on the heap while it lasts: mostly a stream waits.
-        let mut kept = Box::pin(Kept::take(Arc::new(source), &clock, &asked, &track)).await?;
+        let mut kept = Box::pin(Kept::take(Arc::new(source), &clock, &asked, numbers, &track)).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
-                kept = Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, &track)).await?;
+                kept = Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await?;
                 continue;
             };
             yield (kept.tail.position, summary);
             let due = Deadline::now() + PAUSE;
             let is_out_of_date = Box::pin(kept.next(&clock, &asked, due)).await?;
             if is_out_of_date {
-                match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, &track)).await {
+                match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
                     Ok(anew) => kept = anew,
                     // Midnight is the same for every stream. What is kept is exact for the day that it names, and the next
                     // step asks again.
@@ -90,11 +103,18 @@ struct Kept {
 
 impl Kept {
     /// Takes the tally of the present.
-    async fn take(source: Arc<Source>, clock: &Clock, asked: &Asked, track: &Track) -> Result<Box<Self>> {
-        let reader = source.store.read().await?;
-        let position = reader.head().await?.position();
-        let tally = reader.tally(&asked.filter, asked.window.start(clock.now()), OLDEST_MAX).await?;
-        drop(reader);
+    async fn take(
+        source: Arc<Source>,
+        clock: &Clock,
+        asked: &Asked,
+        numbers: Numbers,
+        track: &Track,
+    ) -> Result<Box<Self>> {
+        let since = asked.window.start(clock.now());
+        let (position, tally) = match from_board(&source, &asked.filter, since, numbers).await {
+            Some(taken) => taken,
+            None => from_database(&source, &asked.filter, since).await?,
+        };
         let interest = Interest::of(asked.filter.any_status());
         let begin = Begin { after: Some(position), queue: None, interest, track: track.clone() };
         match Tail::start(source, begin).await? {
@@ -162,4 +182,56 @@ impl Kept {
             }
         }
     }
+}
+
+/// The tally of the present from the board, at its position; none where the board does not know all of it.
+async fn from_board(
+    source: &Source,
+    filter: &SummaryFilter,
+    since: Instant,
+    numbers: Numbers,
+) -> Option<(Position, Tally)> {
+    if !covers(filter.queue().filter()) {
+        return None;
+    }
+    let (position, accounts) = source.hub.board_now(&source.store, START_WAIT).await?;
+    let taken = source.hub.board_at(&position, accounts, |rows, names| {
+        if !rows.bears(filter.queue().filter()) {
+            return None;
+        }
+        let flow = match numbers {
+            Numbers::All => Some(rows.created_and_resolved(filter, since)?),
+            Numbers::Open => None,
+        };
+        let Portions { portions, oldest } = rows.portions_and_oldest(filter, OLDEST_MAX);
+        let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
+        Some(match flow {
+            Some((created, resolved)) => {
+                Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved })
+            }
+            None => Tally::of_open(filter.clone(), since, portions, oldest),
+        })
+    });
+    // Others may be waiting for the thread.
+    tokio::task::yield_now().await;
+    Some((position, taken.flatten()?))
+}
+
+/// The same of a snapshot. Where the board stands at exactly its position, only what was created and resolved is counted there.
+async fn from_database(source: &Source, filter: &SummaryFilter, since: Instant) -> Result<(Position, Tally)> {
+    let reader = source.store.read().await?;
+    let position = reader.head().await?.position();
+    let queue = filter.queue().filter();
+    let open = match covers(queue) {
+        true => {
+            let portions = |rows: &Rows| rows.bears(queue).then(|| rows.portions_and_oldest(filter, OLDEST_MAX));
+            source.hub.on_board(&position, portions).await.flatten()
+        }
+        false => None,
+    };
+    let tally = match open {
+        Some(open) => reader.tally_beside(filter, since, open.portions, open.oldest).await?,
+        None => reader.tally(filter, since, OLDEST_MAX).await?,
+    };
+    Ok((position, tally))
 }

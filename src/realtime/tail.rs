@@ -61,7 +61,7 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Starts at a position that a client holds, if the stream can go on from there; else says why not. Inside the ring
-    /// this asks the database nothing.
+    /// this asks the database nothing; at the present it asks where the log ends, once for all who start at the same time.
     pub(super) async fn start(
         source: Arc<Source>,
         begin: Begin,
@@ -72,7 +72,15 @@ impl Tail {
         if track.vouched().is_some_and(|vouched| vouched != known) {
             accounts.mark_changed();
         }
-        let start = match after.and_then(|held| from_ring(&source, held, queue)) {
+        let start = match after {
+            Some(held) => {
+                // The client may have read it on a node that was further.
+                source.hub.comes_to(held.offset).await;
+                from_ring(&source, held, queue)
+            }
+            None => source.hub.present_end(&source.store).await.map(|end| Ok((end, end.offset))),
+        };
+        let start = match start {
             Some(start) => start,
             None => from_database(&source, after, queue).await?,
         };

@@ -46,6 +46,7 @@ mod multipart;
 mod names;
 mod network;
 mod nodes;
+mod opening;
 mod pages;
 mod plans;
 mod plans_at_size;
