@@ -15,6 +15,9 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::summary::SEVERITIES;
 use crate::domain::{Instant, Result};
 
+/// Status, severity, owner (user or group); how many.
+type PortionRow = (Status, Severity, Option<Uuid>, Option<Uuid>, i64);
+
 /// How many incidents of one status and severity there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Counted {
@@ -98,7 +101,7 @@ impl Reader {
         for column in columns {
             query = query.group_by(column);
         }
-        let rows: Vec<(Status, Severity, Option<Uuid>, Option<Uuid>, i64)> =
+        let rows: Vec<PortionRow> =
             query.filter(Column::DeletedAt.is_null()).filter(condition).into_tuple().all(self.conn()).await?;
         let portions = rows.into_iter().map(|(status, severity, user, group, count)| OwnedPortion {
             status,

@@ -272,26 +272,26 @@ impl Reader {
 
     /// The rows of open incidents beyond an id, by id, at most `limit`. Descriptions are left out.
     pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<OpenRow>> {
-        let open = |query: Select<Entity>| {
-            let query = query
-                .filter(Column::DeletedAt.is_null())
-                .filter(filter::of_status(&OPEN, StatusWay::Known))
-                .order_by_asc(Column::Id)
-                .limit(limit);
-            match after {
-                Some(after) => query.filter(Column::Id.gt(after.0)),
-                None => query,
-            }
-        };
-        let changed: Vec<(Uuid, Option<i64>)> = open(Entity::find().select_only().column(Column::Id))
+        let mut query = shown()
+            .filter(Column::DeletedAt.is_null())
+            .filter(filter::of_status(&OPEN, StatusWay::Known))
+            .order_by_asc(Column::Id)
+            .limit(limit);
+        if let Some(after) = after {
+            query = query.filter(Column::Id.gt(after.0));
+        }
+        let rows = query.all(self.conn()).await?.into_iter().map(|row| Model { description: None, ..row });
+        let incidents = self.complete(rows.collect()).await?;
+        let changed: Vec<(Uuid, Option<i64>)> = Entity::find()
+            .select_only()
+            .column(Column::Id)
             .expr(Expr::cust(NEWEST_CHANGE))
+            .filter(Column::Id.is_in(incidents.iter().map(|incident| incident.id.0)))
             .into_tuple()
             .all(self.conn())
             .await?;
         let changed: HashMap<Uuid, u64> =
             changed.into_iter().map(|(id, offset)| (id, offset.unwrap_or_default() as u64)).collect();
-        let rows = open(shown()).all(self.conn()).await?.into_iter().map(|row| Model { description: None, ..row });
-        let incidents = self.complete(rows.collect()).await?;
         let open = incidents.iter().map(|incident| OpenRow {
             row: incident.row_to_show(),
             title: title::Shown::of(&incident.title),

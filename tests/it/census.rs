@@ -79,10 +79,10 @@ struct Known {
 }
 
 impl Known {
-    fn check<T: PartialEq + std::fmt::Debug>(&mut self, told: Option<T>, counted: T, must: bool, of: &IncidentFilter) {
+    fn check<T: PartialEq + std::fmt::Debug>(&mut self, told: Option<T>, counted: &T, must: bool, of: &IncidentFilter) {
         match told {
             Some(told) => {
-                assert_eq!(told, counted, "board left, database right: {of:#?}");
+                assert_eq!(told, *counted, "board left, database right: {of:#?}");
                 self.yes += 1;
             }
             None => {
@@ -101,14 +101,14 @@ async fn compare(desk: &TestDesk, filter: &IncidentFilter, world: &World, dice: 
     let is_counted = |filter: &IncidentFilter| filter.asks_for_portions() && !filter.names_owner();
     let told = on_board(desk, &at, |rows| rows.count_if_known(queue.filter())).await;
     let counted = reader.queue_count(&queue).await.expect("a count");
-    known.check(told, counted, is_counted(queue.filter()) || covers(queue.filter()), queue.filter());
+    known.check(told, &counted, is_counted(queue.filter()) || covers(queue.filter()), queue.filter());
     let rest = IncidentFilter { status: None, ..queue.filter().clone() };
     let told = on_board(desk, &at, |rows| rows.by_status(&rest)).await;
-    known.check(told, reader.facet_status(&queue).await.expect("facets"), is_counted(&rest), &rest);
+    known.check(told, &reader.facet_status(&queue).await.expect("facets"), is_counted(&rest), &rest);
     let rest = IncidentFilter { severity: None, ..queue.filter().clone() };
     let told = on_board(desk, &at, |rows| rows.by_severity_if_known(&rest)).await;
     let counted = reader.facet_severity(&queue).await.expect("facets");
-    known.check(told, counted, is_counted(&rest) || covers(&rest), &rest);
+    known.check(told, &counted, is_counted(&rest) || covers(&rest), &rest);
     if covers(queue.filter()) {
         let since = dice.below(end.offset as usize + 2) as u64;
         let told = on_board(desk, &at, |rows| rows.unread(queue.filter(), since)).await;
@@ -132,7 +132,7 @@ async fn created_and_resolved(
         let counted = reader.tally(filter, since, 1).await.expect("a tally").summary().expect("numbers");
         // The day of the newest incident is counted from the start, and may be yesterday.
         let is_known = days == 0 && filter.any_status().filter().asks_for_portions();
-        known.check(told, (counted.created, counted.resolved), is_known, filter.any_status().filter());
+        known.check(told, &(counted.created, counted.resolved), is_known, filter.any_status().filter());
     }
     let ragged = midnight + chrono::Duration::seconds(1);
     assert_eq!(on_board(desk, at, |rows| rows.created_and_resolved(filter, ragged)).await, None);

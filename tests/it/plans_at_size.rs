@@ -200,6 +200,32 @@ async fn a_large_desk_is_read_along_its_indexes(database: TestDatabase) {
             each_is_read_along_its_index(&desk, &sent, &pool, &reads(database.kind, &owner, 29)).await;
         }
     }
+    a_board_begins_along_indexes(&desk, &sent, &pool).await;
+}
+
+/// What a node reads of all incidents before it is ready.
+async fn a_board_begins_along_indexes(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection) {
+    let reader = desk.app.store.read().await.expect("a snapshot");
+    sent.take();
+    let begun = std::time::Instant::now();
+    let all = reader.count_all().await.expect("counts");
+    println!("{INCIDENTS} incidents were counted in {:?}", begun.elapsed());
+    assert_eq!(all.iter().map(|counted| counted.incidents).sum::<u64>(), u64::from(INCIDENTS));
+    let newest = reader.count_newest_day().await.expect("counts");
+    assert_eq!(newest.created.len(), 1, "the first, which was made on the day of the tests");
+    let statements = sent.take();
+    assert_eq!(statements.len(), 5, "{statements:#?}");
+    for (statement, index) in statements.iter().zip([
+        "incident_by_status",
+        "incident_by_created",
+        "incident_by_resolved",
+        "incident_by_created",
+        "incident_by_resolved",
+    ]) {
+        let plan = explain(pool, statement).await;
+        assert!(plan.contains(index), "not along {index}: {}\n{plan}", statement.sql);
+        assert!(!reads_a_table_whole(&plan), "a table whole: {}\n{plan}", statement.sql);
+    }
 }
 
 async fn each_is_read_along_its_index(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, reads: &[Read]) {
