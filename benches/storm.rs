@@ -236,7 +236,8 @@ async fn main() {
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let desk = Process::serve_as_usual(&url, &[]).await;
+    let desk =
+        Process::serve_with(&url, "127.0.0.1:0", &["--ring-changes", "20000", "--heartbeat-seconds", "10"]).await;
     let storm = Arc::new(Storm {
         address: desk.address.clone(),
         client: reqwest::Client::new(),

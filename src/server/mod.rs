@@ -59,7 +59,7 @@ use self::callers::Callers;
 use self::endpoint::{Catalogue, Endpoint, Words};
 use self::routes::{Settings, Shutdown, graphql_routes};
 use crate::app::App;
-use crate::domain::{self, Error, position::Position, signing::DeskKey};
+use crate::domain::{self, Error, position::Position, signing::DeskKey, summary::Window};
 use crate::graphql::budget::{self, Budget};
 use crate::graphql::{self, Api, Viewer, admit_request};
 use crate::storage::{Gate, MutationState};
@@ -151,7 +151,12 @@ impl Endpoint for Desk {
     }
 
     fn sight(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
-        Some(graphql::sight(viewer, &|input| words.gives(input)))
+        let mut sight = graphql::sight(viewer, &|input| words.gives(input));
+        // Of a summary, where its client gives no start. The window ends with the day.
+        if ["since", "created", "resolved"].into_iter().any(|field| words.selects(field)) {
+            sight.extend(Window::Today.start(self.app.clock.now()).timestamp().to_be_bytes());
+        }
+        Some(sight)
     }
 
     async fn standing(&self) -> Option<(Position, u64)> {

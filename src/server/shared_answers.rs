@@ -1,7 +1,8 @@
 //! Answers that are made once for everybody who asks for the same: queries that the board answers.
 //!
-//! The answer to such a query is a function of the operation, its variables, what the caller may see, the position of the log
-//! and how often users and groups have been changed. All five are in the key, so an answer never has to be taken back: when
+//! The answer to such a query is a function of the operation, its variables, what the caller may see, the day where it says what
+//! was created and resolved since midnight, the position of the log and how often users and groups have been changed. All of
+//! these are in the key, so an answer never has to be taken back: when
 //! the log moves on, the next request has another key. Before an answer is given, the end of the log is read, as for every
 //! read of the board: no answer is older than the log was when its request came.
 //!
@@ -33,9 +34,6 @@ const ANSWER_BYTES: usize = 512 << 10;
 
 /// Memory of a kept answer beside its bytes, about.
 const ENTRY_BYTES: usize = 256;
-
-/// The field whose value is a function of the time of day, where the caller does not give it.
-const OF_THE_CLOCK: &str = "since";
 
 /// Where the board stands, and how often users and groups had been changed.
 type Standing = (Position, u64);
@@ -75,7 +73,7 @@ pub(super) enum Made {
 
 /// The key of a query that may be answered by what another was answered; none where it may not.
 pub(super) fn key<E: Endpoint>(endpoint: &E, ready: &Ready<E::Viewer>) -> Option<Key> {
-    if !ready.is_for_the_board() || ready.canonical.named.fields.contains(OF_THE_CLOCK) {
+    if !ready.is_for_the_board() {
         return None;
     }
     let words = Words::of(ready.canonical.clone(), &ready.variables);

@@ -1,7 +1,7 @@
 //! Commands in one transaction: what each has written, their part of the log, and the one commit that all of them wait for.
 //!
 //! A command that runs alone is a batch of one. What must hold:
-//! - a command is answered only after the commit is proved;
+//! - a command is answered only after the commit is proved; so is one that was refused after others had run;
 //! - in the log each command is a transaction of its own: its id, its `last` mark, consecutive positions;
 //! - what a command keeps in memory ([`Written`]) is its own, and is dropped with it where it is refused.
 
@@ -98,6 +98,8 @@ pub(super) struct Batch {
     conn: Arc<Transaction>,
     commands: Vec<Written>,
     answers: Answers,
+    /// Refused commands, which wait to know whether what they were refused for is committed. Dropped, it is not known to be.
+    refused: Vec<oneshot::Sender<()>>,
     earlier: Arc<Earlier>,
     changes: usize,
     began: Instant,
@@ -115,6 +117,7 @@ impl Batch {
             conn: Arc::new(conn),
             commands: Vec::new(),
             answers: Answers(Vec::new()),
+            refused: Vec::new(),
             earlier: Arc::default(),
             changes: 0,
             began: Instant::now(),
@@ -167,6 +170,13 @@ impl Batch {
         answered
     }
 
+    /// A command that was refused waits here until the batch is committed: it may have been refused for what an earlier command did.
+    pub(super) fn await_commit(&mut self) -> oneshot::Receiver<()> {
+        let (committed, told) = oneshot::channel();
+        self.refused.push(committed);
+        told
+    }
+
     /// Rolls back: the commands that have run are to run again.
     pub(super) async fn break_off(self) {
         let Self { lane, conn, answers, .. } = self;
@@ -179,7 +189,7 @@ impl Batch {
 
     /// Commits, and answers all commands. `committing` is held for as long as the next batch has to wait.
     pub(super) async fn commit(self, store: &Store, committing: impl Send) {
-        let Self { lane, conn, commands, mut answers, statement, shared, .. } = self;
+        let Self { lane, conn, commands, mut answers, refused, statement, shared, .. } = self;
         // Dropped from here on, nobody knows what became of it.
         let answers = std::mem::take(&mut answers.0);
         // Another batch may begin.
@@ -192,6 +202,10 @@ impl Batch {
         match ended {
             Ok(heads) => {
                 answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, Answer::Committed(head)));
+                // A caller that has gone needs no answer.
+                for refused in refused {
+                    let _ = refused.send(());
+                }
             }
             Err(Unended::Nothing(error)) if answers.len() > 1 => {
                 debug!(%error, commands = answers.len(), "a shared transaction was not committed: its commands run alone");

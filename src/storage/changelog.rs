@@ -579,11 +579,38 @@ impl Tx {
             heads.push(head.clone());
         }
         self.insert_alert_changes(alert_rows).await?;
-        for chunk in rows.chunks(ROWS_PER_INSERT) {
-            row::Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
+        let mut chunks = rows.chunks(ROWS_PER_INSERT).map(<[_]>::to_vec).map(row::Entity::insert_many);
+        let last = chunks.next_back();
+        for chunk in chunks {
+            chunk.exec_without_returning(self.conn()).await?;
         }
-        self.move_head(&head).await?;
+        match last {
+            // While this transaction holds the head, each answer of the server is waited for by all who write.
+            Some(last) if self.conn().get_database_backend() == DbBackend::Postgres => {
+                self.insert_and_move_head(last.build(DbBackend::Postgres), &head).await?;
+            }
+            Some(last) => {
+                last.exec_without_returning(self.conn()).await?;
+                self.move_head(&head).await?;
+            }
+            None => self.move_head(&head).await?,
+        }
         Ok(heads)
+    }
+
+    /// Inserts changes and writes where the log ends then, in one statement of PostgreSQL.
+    async fn insert_and_move_head(&self, insert: Statement, head: &Head) -> Result<()> {
+        let mut values = insert.values.map(|values| values.0).unwrap_or_default();
+        let count = values.len();
+        values.extend([(head.offset as i64).into(), head.hash.to_vec().into()]);
+        let sql = format!(
+            "WITH appended AS ({}) UPDATE log_head SET position = ${}, hash = ${} WHERE id = 1",
+            insert.sql,
+            count + 1,
+            count + 2
+        );
+        self.conn().execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
+        Ok(())
     }
 
     /// Locks the head of the log until the commit: nobody else appends to it.

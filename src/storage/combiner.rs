@@ -358,15 +358,22 @@ impl Store {
             }
             Err(error) => {
                 let is_whole = batch.take_back_command().await.is_ok();
-                let ended = match error {
-                    Error::Busy => Ended::PutOff(number),
-                    error => Ended::Done(Err(error)),
-                };
-                if !is_whole {
-                    return baton.break_off(ended).await;
+                let committed = batch.await_commit();
+                if is_whole {
+                    baton.at_work = false;
+                    drop(baton);
+                } else {
+                    baton.break_off(()).await;
                 }
-                baton.at_work = false;
-                ended
+                match error {
+                    Error::Busy => Ended::PutOff(number),
+                    // It may have seen what an earlier command did: where that is not committed, nothing is known to forbid it.
+                    Error::Refused(refusal) => match committed.await {
+                        Ok(()) => Ended::Done(Err(refusal.into())),
+                        Err(_) => Ended::Again,
+                    },
+                    fault => Ended::Done(Err(fault)),
+                }
             }
         }
     }

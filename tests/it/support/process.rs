@@ -47,23 +47,12 @@ impl Process {
         Self::started(shell, database_url, "127.0.0.1:0", &[]).await
     }
 
-    /// The same with the usual settings, but for those given.
-    pub(crate) async fn serve_as_usual(database_url: &str, settings: &[&str]) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_watchfloor"));
-        program.args(["serve", "--listen", "127.0.0.1:0", "--database-url", database_url]).args(settings);
-        Self::spawned(program).await
-    }
-
     async fn started(mut program: Command, database_url: &str, listen: &str, settings: &[&str]) -> Self {
-        program
-            .args(["serve", "--listen", listen, "--heartbeat-seconds", "1", "--ring-changes", "40"])
-            .args(["--database-url", database_url])
-            .args(settings);
-        Self::spawned(program).await
-    }
-
-    async fn spawned(mut program: Command) -> Self {
         let mut child = program
+            .env("WATCHFLOOR_HEARTBEAT_SECONDS", "1")
+            .env("WATCHFLOOR_RING_CHANGES", "40")
+            .args(["serve", "--listen", listen, "--database-url", database_url])
+            .args(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
