@@ -63,6 +63,11 @@ async fn named(app: &App, word: &str, name: &str) -> Command {
     Command { client_mutation_id: Some(word.to_owned()), ..Command::new(caller, app.clock.now(), name) }
 }
 
+/// Whether the n-th command of a crowd has an idempotency key.
+fn is_keyed(n: usize) -> bool {
+    (n / 10).is_multiple_of(2)
+}
+
 fn keyed(command: Command) -> Command {
     let word = command.client_mutation_id.clone().expect("a word");
     let key = IdempotencyKey { key: word, mutation: command.cause.name.clone(), input: [7; 32] };
@@ -117,7 +122,7 @@ async fn matter(app: &App, incidents: usize) -> Matter {
 async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
     let word = format!("word-{n}");
     let command = named(app, &word, "updateIncident").await;
-    let command = if n / 10 % 2 == 0 { keyed(command) } else { command };
+    let command = if is_keyed(n) { keyed(command) } else { command };
     let id = matter.incidents[n / 10 % matter.incidents.len()];
     let update = async |edit: IncidentEdit| app.update_incident(&command, id, edit).await;
     let outcome = match n % 10 {
@@ -252,7 +257,7 @@ async fn two_hundred_commands_at_once_are_each_a_transaction_of_the_log(database
     desk.verified().await;
     // Under its key each has the same answer again, and does nothing.
     let end = desk.log_end().await;
-    let keyed: Vec<usize> = (0..COMMANDS).filter(|n| n / 10 % 2 == 0).collect();
+    let keyed: Vec<usize> = (0..COMMANDS).filter(|n| is_keyed(*n)).collect();
     let again = join_all(keyed.iter().map(|n| one_of_many(&desk.app, &matter, *n))).await;
     for (again, n) in again.iter().zip(keyed) {
         match (&again.answer, &told[n].answer) {
@@ -525,8 +530,8 @@ async fn what_a_failing_network_acknowledges_to_a_crowd_is_there() {
     let mut dice = Dice::of_this_run();
     let places: Vec<usize> = (0..30).map(|_| 1 + dice.below(90)).collect();
     let fail = |place: usize| match place / 100 % 3 {
-        0 => proxy.break_at_commit(if place % 2 == 0 { Break::Before } else { Break::After }),
-        _ => proxy.break_at(place % 100, if place % 2 == 0 { Break::Before } else { Break::After }),
+        0 => proxy.break_at_commit(if place.is_multiple_of(2) { Break::Before } else { Break::After }),
+        _ => proxy.break_at(place % 100, if place.is_multiple_of(2) { Break::Before } else { Break::After }),
     };
     survives(&desk, fail, || proxy.mend(), places.into_iter().enumerate().map(|(at, place)| at * 100 + place)).await;
 }
