@@ -14,8 +14,10 @@ use crate::domain::summary::{Numbers, SummaryFilter, TakenFrom, Tally};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::board::{ListedRow, Portions, Rows, covers, may_count};
-use crate::storage::{Cursor, Facet, PageRequest, Reader};
+use crate::realtime::board::{ListedRow, Portions, Rows, may_count};
+use crate::storage::{Cursor, Facet, Page, PageRequest, Reader};
+
+pub use crate::realtime::board::covers;
 
 /// How long a read that needs no snapshot waits to learn where the log ends. After that it takes a snapshot, which has bounds of
 /// its own.
@@ -48,6 +50,18 @@ pub struct Listing {
     pub more: bool,
 }
 
+impl From<Page> for Listing {
+    fn from(page: Page) -> Self {
+        let whole = |(cursor, incident): (Cursor, Incident)| (cursor, Listed::Whole(incident.into()));
+        Self { incidents: page.incidents.into_iter().map(whole).collect(), more: page.more }
+    }
+}
+
+/// A stretch of a queue from the database, for what the board does not hold: where the log ends does not matter to it.
+pub async fn stored_page(reader: &Reader, request: &PageRequest) -> Result<Listing> {
+    reader.queue_page(request).await.map(Listing::from)
+}
+
 impl App {
     /// A stretch of a queue.
     pub async fn queue_page(&self, at: At<'_>, request: &PageRequest) -> Result<Listing> {
@@ -66,10 +80,9 @@ impl App {
         };
         let page = match self.on_board(at, filter, |rows| rows.page(request)).await.flatten() {
             Some((ids, more)) => request.page_of(&ids, reader.incidents_to_show(&ids).await?, more),
-            None => reader.queue_page(request).await?,
+            None => return stored_page(reader, request).await,
         };
-        let incidents = page.incidents.into_iter().map(|(cursor, incident)| (cursor, Listed::Whole(incident.into())));
-        Ok(Listing { incidents: incidents.collect(), more: page.more })
+        Ok(page.into())
     }
 
     /// How many incidents a queue has.

@@ -1,6 +1,7 @@
 //! The words of a SOC desk: nouns, rules and limits, with no I/O and no async; time comes in as a value.
 
 pub mod account;
+pub mod activity;
 pub mod alert;
 pub mod alert_log;
 pub mod attachment;

@@ -1,7 +1,5 @@
 //! The activity log: changes and their typed entries, each field before and after.
 
-use std::sync::Arc;
-
 use async_graphql::connection::{Connection, EmptyFields};
 use async_graphql::{Enum, ID, InputObject, Interface, Object, SimpleObject};
 use uuid::Uuid;
@@ -14,8 +12,8 @@ use super::incident::Incident;
 use super::loaders::{ChangeCount, StartOf};
 use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
 use super::queue::{Classification, Heartbeat, Live, Resync, Tag};
+use crate::domain::activity::Told;
 use crate::domain::alert_log::Logged;
-use crate::domain::change::Change as DomainChange;
 use crate::domain::change::{BookmarkAction, Cause as DomainCause, CauseKind, CommentAction, Entry, EntryKind};
 use crate::domain::incident::{Severity, Status, TextField};
 use crate::domain::position::Position;
@@ -105,19 +103,15 @@ impl From<&DomainCause> for Cause {
 /// The net effect of one transaction on one incident: when, who, why, and what, field by field.
 pub struct Change {
     view: View,
-    epoch: Uuid,
-    change: Arc<DomainChange>,
+    /// The life of the log, where it was given with the change; else it is that of the view.
+    epoch: Option<Uuid>,
+    change: Box<Told>,
 }
 
 impl Change {
     /// A change read through a view.
-    pub fn new(view: View, epoch: Uuid, change: Arc<DomainChange>) -> Self {
-        Self { view, epoch, change }
-    }
-
-    fn place(&self) -> String {
-        let (offset, check) = (self.change.offset, self.change.check);
-        Position { epoch: self.epoch, offset, check, queue: None }.to_string()
+    pub fn new(view: View, change: Told) -> Self {
+        Self { view, epoch: None, change: Box::new(change) }
     }
 }
 
@@ -125,13 +119,18 @@ impl Change {
 #[Object]
 impl Change {
     /// Its place in the log: give it to `activityLog` as `after` to go on from here.
-    async fn position(&self) -> String {
-        self.place()
+    async fn position(&self) -> Result<String> {
+        let epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => self.view.head().await?.epoch,
+        };
+        let (offset, check) = (self.change.offset, self.change.check);
+        Ok(Position { epoch, offset, check, queue: None }.to_string())
     }
 
     /// The incident's version after it.
     async fn version(&self) -> u64 {
-        self.change.version()
+        self.change.version
     }
 
     /// When.
@@ -166,7 +165,7 @@ impl Change {
 
     /// The incident that changed.
     async fn incident_id(&self) -> ID {
-        super::incident::global_id(self.change.incident())
+        super::incident::global_id(self.change.incident)
     }
 
     /// The number of the incident that changed.
@@ -176,13 +175,13 @@ impl Change {
 
     /// The incident as it stands now; null once it is deleted.
     async fn incident(&self) -> Result<Option<Incident>> {
-        let incident = self.view.incident(self.change.incident()).await?;
+        let incident = self.view.incident(self.change.incident).await?;
         Ok(incident.map(|incident| Incident::new(self.view.clone(), incident)))
     }
 
     /// What changed.
     async fn entries(&self) -> Vec<ChangeEntry> {
-        let of = TextOf { view: self.view.clone(), incident: Some(self.change.incident()) };
+        let of = TextOf { view: self.view.clone(), incident: Some(self.change.incident) };
         self.change.body.entries.iter().map(|entry| ChangeEntry::new(&of, entry)).collect()
     }
 }
@@ -668,7 +667,8 @@ impl ActivityItem {
                 Self::ActivityAlertChange(ActivityAlertChange { position, alert_change })
             }
             Event::Item(Logged::Incident(change)) => {
-                let change = Change::new(view, placed.position.epoch, change);
+                let (epoch, change) = (Some(placed.position.epoch), Box::new(Told::from(&*change)));
+                let change = Change { view, epoch, change };
                 Self::ActivityChange(ActivityChange { position, change })
             }
         }

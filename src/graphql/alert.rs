@@ -14,7 +14,7 @@ use super::context::View;
 use super::correlation::CorrelateInput;
 use super::incident::Incident;
 use super::input::incident_id;
-use super::loaders::{AlertCount, AlertsAtEnd, RawOf};
+use super::loaders::{AlertCount, AlertsAtEnd, EntitiesOf, RawOf};
 use super::queue::Classification;
 use super::searches::Search;
 use super::tag::TagInput;
@@ -78,13 +78,20 @@ pub struct Alert {
     view: View,
     alert: Box<DomainAlert>,
     title: Shown,
+    /// Whether what it names was read with it.
+    has_entities: bool,
 }
 
 impl Alert {
     /// An alert read through a view.
     pub fn new(view: View, alert: DomainAlert) -> Self {
         let title = Shown::of(&alert.report.title);
-        Self { view, alert: Box::new(alert), title }
+        Self { view, alert: Box::new(alert), title, has_entities: true }
+    }
+
+    /// An alert of a list, read through a view without what it names: that is read for the whole list where it is asked for.
+    fn listed(view: View, alert: DomainAlert) -> Self {
+        Self { has_entities: false, ..Self::new(view, alert) }
     }
 }
 
@@ -172,8 +179,12 @@ impl Alert {
     }
 
     /// The things it names, in the provider's order.
-    async fn entities(&self) -> Vec<Entity> {
-        self.alert.report.entities.iter().cloned().map(Entity::from).collect()
+    async fn entities(&self) -> Result<Vec<Entity>> {
+        let entities = match self.has_entities {
+            true => self.alert.report.entities.clone(),
+            false => self.view.load(EntitiesOf(self.alert.id)).await?.unwrap_or_default(),
+        };
+        Ok(entities.into_iter().map(Entity::from).collect())
     }
 
     /// When the activity began.
@@ -285,7 +296,7 @@ fn of_one_incident(filter: &AlertFilter) -> Option<crate::domain::IncidentId> {
 fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: (bool, bool)) -> AlertConnection {
     let fields = AlertConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(ends.0, ends.1, fields);
-    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert::new(view.clone(), alert))));
+    page.edges.extend(alerts.into_iter().map(|alert| Edge::new(cursor(alert.id), Alert::listed(view.clone(), alert))));
     page
 }
 

@@ -12,17 +12,18 @@ use async_graphql::{Context, Request};
 use tokio::sync::OnceCell;
 
 use super::call::Call;
-use super::loaders::Batch;
+use super::loaders::{AlertsAtEnd, Batch, ChangesAtEnd, CommentsAtEnd};
 use super::searches::Searches;
-use crate::app::queue::At;
+use crate::app::queue::{At, covers};
 use crate::app::{App, Command};
 use crate::domain::account::Actor;
+use crate::domain::filter::IncidentFilter;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
 use crate::domain::position::Position;
 use crate::domain::{Error, IncidentId, Instant, Result, text};
 use crate::realtime::budget::StreamLimits;
-use crate::storage::{Head, Reader};
+use crate::storage::{ActivityFilter, Head, Lists, Reader, WithLists};
 
 /// Who calls, as the transport let it in.
 pub type Viewer = Arc<Actor>;
@@ -78,6 +79,16 @@ struct Shared {
     board: OnceCell<Option<(Position, u64)>>,
     /// Those of the whole request, which may have several views.
     searches: Arc<Searches>,
+    /// What one statement has read of all that the request asks for, by the type of its key.
+    at_once: OnceLock<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
+}
+
+impl Shared {
+    /// What belongs to a key, if it was read at once with everything else.
+    fn read_at_once<K: Eq + 'static, V: Clone + 'static>(&self, key: &K) -> Option<V> {
+        let (of, value) = self.at_once.get()?.get(&TypeId::of::<K>())?.downcast_ref::<(K, V)>()?;
+        (of == key).then(|| value.clone())
+    }
 }
 
 struct Snapshot {
@@ -189,6 +200,9 @@ impl View {
     }
 
     async fn snapshot(&self) -> Result<&Snapshot> {
+        if self.shared.at_once.get().is_some() {
+            return Err(Error::fault("reading at once", "a field asks for more than the one statement has read"));
+        }
         self.shared
             .snapshot
             .get_or_try_init(async || {
@@ -220,12 +234,27 @@ impl View {
         Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))
     }
 
+    /// The snapshot, where the board does not hold what a filter asks for. Then the whole request is read from the snapshot: on the
+    /// board it would have to begin anew, as it does where the board was read already.
+    pub async fn beside_board(&self, filter: &IncidentFilter) -> Result<Option<&Reader>> {
+        let on_board = self.shared.from_board.is_some()
+            && !covers(filter)
+            && self.shared.board.get_or_init(async || None).await.is_some();
+        if covers(filter) || on_board {
+            return Ok(None);
+        }
+        self.reader().await.map(Some)
+    }
+
     /// What belongs to a key, read together with what the rest of the list asks for.
     pub async fn load<K>(&self, key: K) -> Result<Option<<Batch as Loader<K>>::Value>>
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Batch: Loader<K, Error = Arc<Error>>,
     {
+        if let Some(value) = self.shared.read_at_once(&key) {
+            return Ok(Some(value));
+        }
         let snapshot = self.snapshot().await?;
         let round = snapshot.join(key.clone());
         round.settle().await;
@@ -240,6 +269,28 @@ impl View {
             Ok(found) => Ok(found.get(&key).cloned()),
             Err(error) => Err(shared(error.clone())),
         }
+    }
+
+    /// The incident of this id, if the viewer may see it, of a request that asks for it and the ends of these lists and for nothing
+    /// else: one statement.
+    pub async fn incident_at_once(&self, id: IncidentId, lists: Lists) -> Result<Option<Incident>> {
+        let Some(found) = self.app.store.incident_with_lists(id, lists).await? else { return self.incident(id).await };
+        let Some(WithLists { incident, activity, alerts, comments }) = found else { return Ok(None) };
+        let mut read: HashMap<TypeId, Box<dyn Any + Send + Sync>> = HashMap::new();
+        if let Some(span) = lists.activity {
+            let key = ChangesAtEnd(id, (ActivityFilter::default(), span));
+            read.insert(TypeId::of::<ChangesAtEnd>(), Box::new((key, activity)));
+        }
+        if let Some(span) = lists.alerts {
+            read.insert(TypeId::of::<AlertsAtEnd>(), Box::new((AlertsAtEnd(id, span), alerts)));
+        }
+        if let Some(span) = lists.comments {
+            read.insert(TypeId::of::<CommentsAtEnd>(), Box::new((CommentsAtEnd(id, span), comments)));
+        }
+        // The request has one root field, which reads once.
+        self.shared.at_once.set(read).ok();
+        let standing = incident.deleted_at.is_none() && self.viewer.sees_incident(&incident);
+        Ok(standing.then_some(incident))
     }
 
     /// The incident of this id, if the viewer may see it.

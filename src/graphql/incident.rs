@@ -20,13 +20,15 @@ use super::loaders::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities};
 use super::queue::{Fields, Tag};
 use super::searches::Search;
 use super::similar::{SimilarIncident, similar};
+use crate::app;
 use crate::app::queue::Listed;
+use crate::domain::activity::Told;
 use crate::domain::comment::CommentPlace;
 use crate::domain::filter::{IncidentOrder, QueueFilter};
 use crate::domain::incident::{Incident as DomainIncident, Severity, Status};
 use crate::domain::queue::QueueRow;
 use crate::domain::{Error, IncidentId, Instant, Result, title};
-use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, PageRequest, Span};
+use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, Lists, PageRequest, Span};
 
 /// The most entities that an incident shows at once.
 const ENTITIES_MAX: i32 = 1_000;
@@ -279,16 +281,14 @@ pub async fn activity(
     let mut changes = match args.at_end(view.page_items_max())? {
         // The newest changes of several incidents in one list are read together.
         Some(end) => view.load(ChangesAtEnd(incident, (filter.clone(), wider(end)))).await?.unwrap_or_default(),
-        None => view.reader().await?.activity(incident, &filter, wider(span)).await?,
+        None => view.reader().await?.activity_told(incident, &filter, wider(span)).await?,
     };
     let more = cut(&mut changes, span.limit, span.from_end);
     let (before, after) = ends(&span, more);
     let fields = super::activity::ChangeConnectionFields::new(view.clone(), incident, filter);
     let mut page = Connection::with_additional_fields(before, after, fields);
-    let epoch = view.head().await?.epoch;
-    page.edges.extend(changes.into_iter().map(|change| {
-        Edge::new(change.version().to_string(), Change::new(view.clone(), epoch, std::sync::Arc::new(change)))
-    }));
+    let edge = |change: Told| Edge::new(change.version.to_string(), Change::new(view.clone(), change));
+    page.edges.extend(changes.into_iter().map(edge));
     Ok(page)
 }
 
@@ -439,7 +439,10 @@ pub async fn queue(
     }
     let search = if request.is_indexed() { Search::Page } else { Search::SortedPage };
     view.searches().spend(search, &request.filter)?;
-    let found = view.app().queue_page(view.at().await?, &request).await?;
+    let found = match view.beside_board(request.filter.filter()).await? {
+        Some(reader) => app::queue::stored_page(reader, &request).await?,
+        None => view.app().queue_page(view.at().await?, &request).await?,
+    };
     let (before, after) = ends_of(found.more);
     let fields = IncidentConnectionFields { view: view.clone(), filter };
     let mut page = Connection::with_additional_fields(before, after, fields);
@@ -455,9 +458,13 @@ pub async fn queue(
     Ok(page)
 }
 
-/// The incident of this id, or a refusal.
-pub async fn find(view: &View, id: IncidentId) -> Result<Incident> {
-    let incident = view.incident(id).await?.ok_or_else(|| Error::not_found("incident", id).at("id"))?;
+/// The incident of this id, or a refusal; `lists` where the request asks for these lists of it and for nothing else.
+pub async fn find(view: &View, id: IncidentId, lists: Option<Lists>) -> Result<Incident> {
+    let incident = match lists {
+        Some(lists) => view.incident_at_once(id, lists).await?,
+        None => view.incident(id).await?,
+    };
+    let incident = incident.ok_or_else(|| Error::not_found("incident", id).at("id"))?;
     Ok(Incident::new(view.clone(), incident))
 }
 

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use async_graphql::dataloader::Loader;
 
 use crate::domain::account::User;
+use crate::domain::activity::Told;
 use crate::domain::alert::Alert;
 use crate::domain::attachment::Attachment;
 use crate::domain::bookmark::Bookmark;
-use crate::domain::change::Change;
 use crate::domain::comment::{Comment, Revision};
+use crate::domain::entity::Entity;
 use crate::domain::incident::Incident;
 use crate::domain::view::Visit;
 use crate::domain::{AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, UserId, ViewId};
@@ -35,6 +36,10 @@ pub struct AlertsAtEnd(pub IncidentId, pub Span<()>);
 /// How many alerts an incident holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AlertCount(pub IncidentId);
+
+/// What an alert names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EntitiesOf(pub AlertId);
 
 /// The raw payload of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,6 +160,17 @@ impl Loader<AlertCount> for Batch {
         let incidents: Vec<IncidentId> = keys.iter().map(|key| key.0).collect();
         let counts = self.reader.alert_counts(&incidents).await.map_err(Arc::new)?;
         Ok(counts.into_iter().map(|(incident, count)| (AlertCount(incident), count)).collect())
+    }
+}
+
+impl Loader<EntitiesOf> for Batch {
+    type Value = Vec<Entity>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[EntitiesOf]) -> Result<HashMap<EntitiesOf, Vec<Entity>>, Arc<Error>> {
+        let alerts: Vec<AlertId> = keys.iter().map(|key| key.0).collect();
+        let entities = self.reader.alert_entities(&alerts).await.map_err(Arc::new)?;
+        Ok(entities.into_iter().map(|(alert, entities)| (EntitiesOf(alert), entities)).collect())
     }
 }
 
@@ -300,10 +316,10 @@ impl Loader<VisitOf> for Batch {
 }
 
 impl Loader<ChangesAtEnd> for Batch {
-    type Value = Vec<Change>;
+    type Value = Vec<Told>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[ChangesAtEnd]) -> Result<HashMap<ChangesAtEnd, Vec<Change>>, Arc<Error>> {
+    async fn load(&self, keys: &[ChangesAtEnd]) -> Result<HashMap<ChangesAtEnd, Vec<Told>>, Arc<Error>> {
         let mut found = HashMap::new();
         for (asked, incidents) in grouped(keys.iter().map(|key| (key.0, key.1.clone()))) {
             let changes = self.reader.changes_at_end(&incidents, &asked.0, asked.1).await.map_err(Arc::new)?;

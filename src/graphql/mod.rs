@@ -17,6 +17,7 @@ mod comment;
 mod connection;
 mod context;
 mod correlation;
+mod detail;
 pub mod error;
 mod event;
 mod filter;

@@ -424,11 +424,12 @@ async fn find_incident(
     min_position: Option<String>,
 ) -> Result<Incident> {
     let view = View::of_request(ctx)?;
+    let at_once = if min_position.is_none() { super::detail::lists(ctx, view.page_items_max()) } else { None };
     if let Some(text) = min_position {
         reached(view, "minPosition", &text).await?;
     }
     match (id, number) {
-        (Some(id), None) => super::incident::find(view, incident_id("id", &id)?).await,
+        (Some(id), None) => super::incident::find(view, incident_id("id", &id)?, at_once).await,
         (None, Some(number)) => {
             let incident = view.reader().await?.incident_by_number(number).await?;
             let seen = incident.filter(|incident| view.viewer().sees_incident(incident));

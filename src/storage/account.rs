@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{LockType, OnConflict};
-use sea_orm::{ActiveEnum, QueryOrder, QuerySelect, Set};
+use sea_orm::sea_query::{LockType, OnConflict, SimpleExpr};
+use sea_orm::{ActiveEnum, DbBackend, QueryOrder, QuerySelect, Set};
 use uuid::Uuid;
 
+use super::incident::json;
 use super::{Reader, Tx};
 use crate::domain::account::{Actor, Group, Owner, OwnerId, Role, User};
 use crate::domain::{GroupId, Instant, Result, UserId, text};
@@ -102,6 +103,31 @@ impl From<group::Model> for Owner {
     fn from(row: group::Model) -> Self {
         Self { id: OwnerId::Group(GroupId(row.id)), account: row.account, name: row.name }
     }
+}
+
+/// Who owns a row of this table, as a text that [`owner_told`] reads: so rows and the names of their owners are one statement.
+pub(super) fn owner_of(table: &str, backend: DbBackend) -> SimpleExpr {
+    Expr::cust(owner_in(table, backend))
+}
+
+/// [`owner_of`] in a statement of our own.
+pub(super) fn owner_in(table: &str, backend: DbBackend) -> String {
+    let list = match backend {
+        DbBackend::Postgres => "json_build_array(o.account, o.name)::text",
+        // Joined to a text, it is a text inside of other JSON too, as PostgreSQL's is.
+        _ => "json_array(o.account, o.name) || ''",
+    };
+    let of = |accounts: &str, column: &str| {
+        format!("(SELECT {list} FROM \"{accounts}\" o WHERE o.id = \"{table}\".\"{column}\")")
+    };
+    format!("COALESCE({}, {})", of("user", "owner_user_id"), of("group", "owner_group_id"))
+}
+
+/// Reads what [`owner_of`] says of the owner of this id; none where nobody has it.
+pub(super) fn owner_told(id: Option<OwnerId>, told: Option<&str>) -> Result<Option<Owner>> {
+    let (Some(id), Some(told)) = (id, told) else { return Ok(None) };
+    let (account, name) = json(told)?;
+    Ok(Some(Owner { id, account, name }))
 }
 
 impl Reader {

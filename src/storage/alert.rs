@@ -4,15 +4,19 @@ use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{LockType, Query};
-use sea_orm::{ActiveEnum, Condition, IntoActiveModel, QueryOrder, QuerySelect, Select, Set, UpdateMany};
+use sea_orm::{
+    ActiveEnum, Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select, Set,
+    UpdateMany,
+};
+use serde::Deserialize;
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
 use super::way::Wanted;
-use super::{IDS_PER_STATEMENT, Reader, Statement, Tx, entity, places, search, statement};
-use crate::domain::account::OwnerId;
+use super::{IDS_PER_STATEMENT, Reader, Statement, Tx, account, entity, places, search, statement};
+use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
-use crate::domain::entity::EntityKind;
+use crate::domain::entity::{Entity as NamedEntity, EntityKind};
 use crate::domain::filter::EntityFilter;
 use crate::domain::incident::{AlertSummary, Severity};
 use crate::domain::propagation::AlertState;
@@ -22,12 +26,14 @@ use crate::domain::{AlertId, Error, IncidentId, Instant, Result, text};
 pub(super) mod row {
     //! The row of an alert.
     use sea_orm::entity::prelude::*;
+    use serde::Deserialize;
 
     use crate::domain::alert::AlertStatus;
     use crate::domain::classification::ClassificationKind;
     use crate::domain::incident::Severity;
+    use crate::storage::told::{some_value, value};
 
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Deserialize)]
     #[sea_orm(table_name = "alert")]
     pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -38,9 +44,13 @@ pub(super) mod row {
         pub(in crate::storage) title: String,
         pub(in crate::storage) title_folded: String,
         pub(in crate::storage) description: Option<String>,
+        #[serde(deserialize_with = "value")]
         pub(in crate::storage) severity: Severity,
+        #[serde(deserialize_with = "value")]
         pub(in crate::storage) status: AlertStatus,
+        #[serde(deserialize_with = "some_value")]
         pub(in crate::storage) reported_status: Option<AlertStatus>,
+        #[serde(deserialize_with = "some_value")]
         pub(in crate::storage) classification: Option<ClassificationKind>,
         pub(in crate::storage) determination: Option<String>,
         pub(in crate::storage) category: Option<String>,
@@ -54,6 +64,7 @@ pub(super) mod row {
         pub(in crate::storage) updated_at: DateTimeUtc,
         pub(in crate::storage) resolved_at: Option<DateTimeUtc>,
         pub(in crate::storage) settled_version: Option<i64>,
+        #[serde(deserialize_with = "some_value")]
         pub(in crate::storage) settled_status: Option<AlertStatus>,
     }
 
@@ -137,6 +148,35 @@ pub(super) fn to_row(alert: &Alert) -> Result<Model> {
     })
 }
 
+fn to_domain(row: Model, owner: Option<Owner>, entities: Vec<NamedEntity>) -> Result<Alert> {
+    let settled = settled(&row);
+    Ok(Alert {
+        id: AlertId(row.id),
+        status: row.status,
+        reported_status: row.reported_status,
+        classification: classification(row.classification, row.determination.as_deref())?,
+        owner,
+        incident: row.incident_id.map(IncidentId),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        resolved_at: row.resolved_at,
+        settled,
+        report: Report {
+            provider: row.provider,
+            provider_alert_id: row.provider_alert_id,
+            product: row.product,
+            title: row.title,
+            description: row.description,
+            severity: row.severity,
+            category: row.category,
+            techniques: json(&row.techniques)?,
+            first_activity_at: row.first_activity_at,
+            last_activity_at: row.last_activity_at,
+            entities,
+        },
+    })
+}
+
 fn settled(row: &Model) -> Option<Settled> {
     Some(Settled { version: row.settled_version? as u64, status: row.settled_status? })
 }
@@ -151,25 +191,73 @@ fn shown() -> Select<Entity> {
         .expr_as(Expr::cust("''"), "title_folded")
 }
 
+/// A row with the name of its owner.
+#[derive(Deserialize)]
+pub(super) struct ShownRow {
+    #[serde(flatten)]
+    row: Model,
+    owner: Option<String>,
+}
+
+impl TryFrom<ShownRow> for Alert {
+    type Error = Error;
+
+    /// Without what it names.
+    fn try_from(shown: ShownRow) -> Result<Self> {
+        let ShownRow { row, owner } = shown;
+        let owner = account::owner_told(owner_id(row.owner_user_id, row.owner_group_id), owner.as_deref())?;
+        to_domain(row, owner, Vec::new())
+    }
+}
+
+impl FromQueryResult for ShownRow {
+    fn from_query_result(found: &QueryResult, pre: &str) -> Result<Self, DbErr> {
+        Ok(Self { row: Model::from_query_result(found, pre)?, owner: found.try_get(pre, "owner")? })
+    }
+}
+
 impl Reader {
     /// The alerts of these ids, whole, in no order.
     pub async fn alerts(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
-        Box::pin(self.alerts_of(Entity::find(), ids)).await
+        let mut rows = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            let of_these = Column::Id.is_in(ids.iter().map(|id| id.0));
+            rows.extend(Entity::find().filter(of_these).all(self.conn()).await?);
+        }
+        Box::pin(self.complete_alerts(rows)).await
     }
 
     /// The alerts of these ids as answers show them, in no order. A title that goes on has its first
     /// [`START_CHARS`](crate::domain::title::START_CHARS) characters.
     pub async fn alerts_to_show(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
-        Box::pin(self.alerts_of(shown(), ids)).await
+        let mut alerts = Box::pin(self.alerts_listed(ids)).await?;
+        let mut entities = Box::pin(self.alert_entities(ids)).await?;
+        for alert in &mut alerts {
+            alert.report.entities = entities.remove(&alert.id).unwrap_or_default();
+        }
+        Ok(alerts)
     }
 
-    async fn alerts_of(&self, read: Select<Entity>, ids: &[AlertId]) -> Result<Vec<Alert>> {
-        let mut rows = Vec::with_capacity(ids.len());
+    /// The same without what they name, which lists are seldom asked for.
+    async fn alerts_listed(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
+        let mut alerts = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
-            let of_these = Column::Id.is_in(ids.iter().map(|id| id.0));
-            rows.extend(read.clone().filter(of_these).all(self.conn()).await?);
+            alerts.extend(self.list(shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0)))).await?);
         }
-        self.complete_alerts(rows).await
+        Ok(alerts)
+    }
+
+    /// The alerts that a query of [`shown`] rows finds, in its order, with their owners and without what they name: one statement.
+    async fn list(&self, query: Select<Entity>) -> Result<Vec<Alert>> {
+        let owner = account::owner_of("alert", self.conn().get_database_backend());
+        let rows = query.expr_as(owner, "owner").into_model::<ShownRow>().all(self.conn()).await?;
+        rows.into_iter().map(Alert::try_from).collect()
+    }
+
+    /// What each of these alerts names, in the provider's order.
+    pub async fn alert_entities(&self, ids: &[AlertId]) -> Result<HashMap<AlertId, Vec<NamedEntity>>> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        Ok(self.named_entities(&ids).await?.into_iter().map(|(id, entities)| (AlertId(id), entities)).collect())
     }
 
     /// The whole title of an alert.
@@ -192,7 +280,8 @@ impl Reader {
         self.complete_alerts(rows).await
     }
 
-    /// A page of the alerts that a filter meets, as answers show them, by id: in the order they came in.
+    /// A page of the alerts that a filter meets, as answers show them, by id: in the order they came in. What they name is left
+    /// out ([`Reader::alert_entities`]).
     pub async fn alerts_page(
         &self,
         filter: &AlertFilter,
@@ -211,11 +300,11 @@ impl Reader {
             true => query.order_by_desc(Column::Id),
             false => query.order_by_asc(Column::Id),
         };
-        let mut rows = query.limit(span.limit).all(self.conn()).await?;
+        let mut alerts = self.list(query.limit(span.limit)).await?;
         if span.from_end {
-            rows.reverse();
+            alerts.reverse();
         }
-        self.complete_alerts(rows).await
+        Ok(alerts)
     }
 
     /// How many alerts a filter meets.
@@ -237,12 +326,17 @@ impl Reader {
         Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
     }
 
-    /// The alerts at one end of each of these incidents, in the order they came in: one statement for all of them.
+    /// The alerts at one end of each of these incidents, in the order they came in, without what they name: one statement for one
+    /// incident, two for several.
     pub async fn alerts_at_end(
         &self,
         incidents: &[IncidentId],
         span: Span<()>,
     ) -> Result<HashMap<IncidentId, Vec<Alert>>> {
+        if let [incident] = incidents {
+            let of_it = AlertFilter { incident: Some(*incident), ..AlertFilter::default() };
+            return Ok(HashMap::from([(*incident, self.alerts_page(&of_it, span.from_the_end(), false).await?)]));
+        }
         let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(
             "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id ORDER BY id {way}) AS place FROM alert
@@ -250,7 +344,7 @@ impl Reader {
         );
         let found = self.conn().query_all_raw(statement(self, &sql, incidents.iter().map(|id| id.0.into()))).await?;
         let ids = found.iter().map(|row| row.try_get_by_index(0).map(AlertId)).collect::<Result<Vec<_>, _>>()?;
-        let mut alerts = self.alerts_to_show(&ids).await?;
+        let mut alerts = self.alerts_listed(&ids).await?;
         alerts.sort_by_key(|alert| alert.id);
         let mut by_incident: HashMap<IncidentId, Vec<Alert>> = HashMap::new();
         for alert in alerts {
@@ -294,32 +388,9 @@ impl Reader {
         let owners = self.owners(rows.iter().filter_map(|row| owner_id(row.owner_user_id, row.owner_group_id))).await?;
         rows.into_iter()
             .map(|row| {
-                let settled = settled(&row);
-                Ok(Alert {
-                    id: AlertId(row.id),
-                    status: row.status,
-                    reported_status: row.reported_status,
-                    classification: classification(row.classification, row.determination.as_deref())?,
-                    owner: owner_id(row.owner_user_id, row.owner_group_id).and_then(|id| owners.get(&id).cloned()),
-                    incident: row.incident_id.map(IncidentId),
-                    created_at: row.created_at,
-                    updated_at: row.updated_at,
-                    resolved_at: row.resolved_at,
-                    settled,
-                    report: Report {
-                        provider: row.provider,
-                        provider_alert_id: row.provider_alert_id,
-                        product: row.product,
-                        title: row.title,
-                        description: row.description,
-                        severity: row.severity,
-                        category: row.category,
-                        techniques: json(&row.techniques)?,
-                        first_activity_at: row.first_activity_at,
-                        last_activity_at: row.last_activity_at,
-                        entities: entities.remove(&row.id).unwrap_or_default(),
-                    },
-                })
+                let owner = owner_id(row.owner_user_id, row.owner_group_id).and_then(|id| owners.get(&id).cloned());
+                let entities = entities.remove(&row.id).unwrap_or_default();
+                to_domain(row, owner, entities)
             })
             .collect()
     }

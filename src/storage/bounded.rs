@@ -114,10 +114,10 @@ pub(super) fn watchful(options: Options, doubt: &Doubt) -> Options {
                 Ok(meta.idle_for < IDLE_TRUSTED || answers(conn, &doubt).await)
             })
         })
-        .after_release(move |conn, meta| {
-            let doubt = returned.clone();
-            // The pool asks it as well, but would wait for ever.
-            Box::pin(async move { Ok(!doubt.covers(meta.age) && answers(conn, &doubt).await) })
+        .after_release(move |_, meta| {
+            // Whether it lives is asked by the pool, for as long as `Conn::give_back` lets it.
+            let in_doubt = returned.covers(meta.age);
+            Box::pin(async move { Ok(!in_doubt) })
         })
 }
 

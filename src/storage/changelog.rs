@@ -16,8 +16,10 @@ use sea_orm::{
 
 use super::alert_log::{self, Numbered, PendingAlert, Unnumbered};
 use super::incident::to_json;
+use super::queue::Span;
 use super::{Reader, Tx};
 use crate::domain::account::ActorImage;
+use crate::domain::activity::Told;
 use crate::domain::alert_log::Logged;
 use crate::domain::chain::{Hash, Link, Subject, check, genesis};
 use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
@@ -66,8 +68,9 @@ mod mark {
 pub(super) mod row {
     //! A change as it is stored.
     use sea_orm::entity::prelude::*;
+    use serde::Deserialize;
 
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Deserialize)]
     #[sea_orm(table_name = "change")]
     pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -78,6 +81,7 @@ pub(super) mod row {
         pub(in crate::storage) actor_id: Option<Uuid>,
         pub(in crate::storage) at: DateTimeUtc,
         pub(in crate::storage) body: String,
+        #[serde(deserialize_with = "crate::storage::told::hex")]
         pub(in crate::storage) hash: Vec<u8>,
     }
 
@@ -292,6 +296,15 @@ impl TryFrom<row::Model> for Change {
     }
 }
 
+impl TryFrom<row::Model> for Told {
+    type Error = Error;
+
+    fn try_from(row: row::Model) -> Result<Self> {
+        let place = (row.position as u64, check(&hash_of(&row.hash)?));
+        Self::read(place, IncidentId(row.incident_id), row.version as u64, &row.body)
+    }
+}
+
 impl Reader {
     /// The end of the log.
     pub async fn head(&self) -> Result<Head> {
@@ -365,8 +378,27 @@ impl Reader {
         &self,
         incident: IncidentId,
         filter: &ActivityFilter,
-        page: super::queue::Span<u64>,
+        page: Span<u64>,
     ) -> Result<Vec<Change>> {
+        self.activity_rows(incident, filter, page).await?.into_iter().map(Change::try_from).collect()
+    }
+
+    /// The same, of each change only what an activity log shows.
+    pub async fn activity_told(
+        &self,
+        incident: IncidentId,
+        filter: &ActivityFilter,
+        page: Span<u64>,
+    ) -> Result<Vec<Told>> {
+        self.activity_rows(incident, filter, page).await?.into_iter().map(Told::try_from).collect()
+    }
+
+    async fn activity_rows(
+        &self,
+        incident: IncidentId,
+        filter: &ActivityFilter,
+        page: Span<u64>,
+    ) -> Result<Vec<row::Model>> {
         let mut query = filtered(row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)), filter);
         if let Some(version) = page.after {
             query = query.filter(row::Column::Version.gt(version as i64));
@@ -383,16 +415,19 @@ impl Reader {
         if page.from_end {
             rows.reverse();
         }
-        rows.into_iter().map(Change::try_from).collect()
+        Ok(rows)
     }
 
-    /// The changes at one end of each of these incidents' logs, oldest first: one statement for all of them.
+    /// The changes at one end of each of these incidents' logs, oldest first: one statement for one incident, two for several.
     pub async fn changes_at_end(
         &self,
         incidents: &[IncidentId],
         filter: &ActivityFilter,
-        span: super::queue::Span<()>,
-    ) -> Result<HashMap<IncidentId, Vec<Change>>> {
+        span: Span<()>,
+    ) -> Result<HashMap<IncidentId, Vec<Told>>> {
+        if let [incident] = incidents {
+            return Ok(HashMap::from([(*incident, self.activity_told(*incident, filter, span.from_the_end()).await?)]));
+        }
         let (places, way, limit) = (super::places(incidents.len()), span.sql_direction(), span.limit);
         let mut values: Vec<sea_orm::Value> = incidents.iter().map(|id| id.0.into()).collect();
         let mut met = String::new();
@@ -417,10 +452,9 @@ impl Reader {
             .order_by_asc(row::Column::Position)
             .all(self.conn())
             .await?;
-        let mut changes: HashMap<IncidentId, Vec<Change>> = HashMap::new();
+        let mut changes: HashMap<IncidentId, Vec<Told>> = HashMap::new();
         for row in rows {
-            let change = Change::try_from(row)?;
-            changes.entry(change.incident()).or_default().push(change);
+            changes.entry(IncidentId(row.incident_id)).or_default().push(row.try_into()?);
         }
         Ok(changes)
     }

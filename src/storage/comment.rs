@@ -16,8 +16,9 @@ use crate::domain::{CommentId, IncidentId, Result};
 pub(super) mod row {
     //! The row of a comment.
     use sea_orm::entity::prelude::*;
+    use serde::Deserialize;
 
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Deserialize)]
     #[sea_orm(table_name = "comment")]
     pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -148,12 +149,15 @@ impl Reader {
         rows.into_iter().map(Comment::try_from).collect()
     }
 
-    /// The comments at one end of each of these incidents, oldest first: one statement for all of them.
+    /// The comments at one end of each of these incidents, oldest first: one statement for one incident, two for several.
     pub async fn comments_at_end(
         &self,
         incidents: &[IncidentId],
         span: Span<()>,
     ) -> Result<HashMap<IncidentId, Vec<Comment>>> {
+        if let [incident] = incidents {
+            return Ok(HashMap::from([(*incident, self.comments_page(*incident, span.from_the_end()).await?)]));
+        }
         let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(
             "SELECT id FROM (SELECT id, ROW_NUMBER() OVER (PARTITION BY incident_id

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType};
-use sea_orm::{ActiveEnum, IntoActiveModel, QueryOrder, QuerySelect, Select, Set};
+use sea_orm::{
+    ActiveEnum, DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select, Set,
+};
 
 use super::filter::{self, StatusWay};
-use super::{Reader, Tx, statement};
+use super::{Reader, Tx, account, statement, tag};
 use crate::domain::account::{ActorImage, Owner, OwnerId};
 use crate::domain::classification::{
     Classification, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
@@ -259,15 +261,57 @@ pub struct OpenRow {
     pub changed: u64,
 }
 
+/// [`shown`] rows with what answers show of other tables: their owners and tags.
+pub(super) fn shown_with_others(backend: DbBackend) -> Select<Entity> {
+    with_others(shown(), backend)
+}
+
+fn with_others(query: Select<Entity>, backend: DbBackend) -> Select<Entity> {
+    query.expr_as(account::owner_of("incident", backend), "owner").expr_as(tag::tags_of(backend), "tags")
+}
+
+/// A row with what answers show of other tables.
+pub(super) struct ShownRow {
+    row: Model,
+    owner: Option<String>,
+    tags: Option<String>,
+}
+
+impl FromQueryResult for ShownRow {
+    fn from_query_result(found: &QueryResult, pre: &str) -> Result<Self, DbErr> {
+        Ok(Self {
+            row: Model::from_query_result(found, pre)?,
+            owner: found.try_get(pre, "owner")?,
+            tags: found.try_get(pre, "tags")?,
+        })
+    }
+}
+
+impl TryFrom<ShownRow> for Incident {
+    type Error = Error;
+
+    fn try_from(shown: ShownRow) -> Result<Self> {
+        let ShownRow { row, owner, tags } = shown;
+        let owner = account::owner_told(owner_id(row.owner_user_id, row.owner_group_id), owner.as_deref())?;
+        to_domain(row, owner, tag::tags_told(tags.as_deref())?)
+    }
+}
+
 impl Reader {
+    /// The incidents that a query of [`shown`] rows finds, in its order, with their owners and tags: one statement.
+    pub(super) async fn show(&self, query: Select<Entity>) -> Result<Vec<Incident>> {
+        let query = with_others(query, self.conn().get_database_backend());
+        let rows = query.into_model::<ShownRow>().all(self.conn()).await?;
+        rows.into_iter().map(Incident::try_from).collect()
+    }
+
     /// The incidents of these ids as answers show them, deleted ones included, in no order. A title that goes on has its first
     /// [`START_CHARS`](title::START_CHARS) characters.
     pub async fn incidents_to_show(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
-        self.complete(rows).await
+        self.show(shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0)))).await
     }
 
     /// The rows of open incidents beyond an id, by id, at most `limit`. Descriptions are left out.

@@ -44,6 +44,7 @@ mod suggestion;
 mod summary;
 mod tag;
 mod text;
+mod told;
 mod transaction;
 mod trouble;
 mod view;
@@ -96,6 +97,7 @@ pub use suggestion::{AssigneeSuggestion, TagSuggestion};
 pub use summary::OwnedPortion;
 pub use tag::tag_order;
 pub use text::TextKey;
+pub use told::{Lists, WithLists};
 
 /// Is told of each statement, once it was answered.
 pub type Watch = Arc<dyn Fn(&Statement) + Send + Sync>;
@@ -245,6 +247,18 @@ impl Store {
         Ok(Reader { conn: Arc::new(conn), _pass: pass })
     }
 
+    /// Opens what reads one statement and no more: it is its own snapshot. Nothing is begun and ended around it, which takes longer
+    /// than to read a few rows. None where a gate has to be passed.
+    ///
+    /// PostgreSQL is not told how long it may take, so it has to read few rows by their keys: what takes long is cut off.
+    async fn read_one(&self) -> Result<Option<Reader>> {
+        if self.gate.is_some() {
+            return Ok(None);
+        }
+        let conn = self.begin(Purpose::Ask, PING).await?;
+        Ok(Some(Reader { conn: Arc::new(conn), _pass: None }))
+    }
+
     /// Takes note that the database did not answer: connections that are older than this are replaced, not waited for.
     pub fn doubt(&self) {
         self.doubt.raise();
@@ -356,7 +370,7 @@ impl Store {
 
     fn pool(&self, purpose: Purpose) -> &Pool {
         match purpose {
-            Purpose::Read => &self.reader,
+            Purpose::Read | Purpose::Ask => &self.reader,
             Purpose::Write => &self.writer,
         }
     }

@@ -44,6 +44,11 @@ pub struct Span<K> {
 }
 
 impl<K> Span<K> {
+    /// The same stretch of a list whose places have other keys, from where it begins or ends.
+    pub(super) fn from_the_end<P>(&self) -> Span<P> {
+        Span { after: None, before: None, from_end: self.from_end, limit: self.limit }
+    }
+
     /// The direction in which the database walks an ascending list.
     pub(super) fn sql_direction(&self) -> &'static str {
         if self.from_end { "DESC" } else { "ASC" }
@@ -370,13 +375,12 @@ impl Reader {
             let ascending = (direction == OrderDirection::Asc) != request.span.from_end;
             query = query.order_by(column, if ascending { Order::Asc } else { Order::Desc });
         }
-        let mut rows = query.limit(request.span.limit + 1).all(self.conn()).await?;
-        let more = rows.len() as u64 > request.span.limit;
-        rows.truncate(request.span.limit as usize);
+        let mut incidents = self.show(query.limit(request.span.limit + 1)).await?;
+        let more = incidents.len() as u64 > request.span.limit;
+        incidents.truncate(request.span.limit as usize);
         if request.span.from_end {
-            rows.reverse();
+            incidents.reverse();
         }
-        let incidents = self.complete(rows).await?;
         let queue = request.queue();
         let incidents = incidents.into_iter().map(|incident| (request.cursor(&queue, &incident), incident)).collect();
         Ok(Page { incidents, more })

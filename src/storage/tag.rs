@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::Duration;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveEnum, Set};
+use sea_orm::sea_query::{OnConflict, SimpleExpr};
+use sea_orm::{ActiveEnum, DbBackend, Set};
 
+use super::incident::json;
 use super::{Reader, Tx};
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{IncidentId, Instant, Result};
@@ -57,6 +58,26 @@ pub(super) const LAST_USED_GRAIN: Duration = Duration::hours(1);
 /// The order of tags that as many incidents have: by key, then by kind, as the database compares them.
 pub fn tag_order(tag: &Tag) -> (String, String) {
     (tag.key(), tag.kind.to_value())
+}
+
+/// The tags of an incident, as a text that [`tags_told`] reads: so rows and their tags are one statement.
+pub(super) fn tags_of(backend: DbBackend) -> SimpleExpr {
+    let list = match backend {
+        DbBackend::Postgres => "json_agg(json_build_array(h.kind, h.key, t.name))::text",
+        _ => "json_group_array(json_array(h.kind, h.key, t.name))",
+    };
+    Expr::cust(format!(
+        "(SELECT {list} FROM incident_tag h LEFT JOIN tag t ON t.kind = h.kind AND t.key = h.key
+          WHERE h.incident_id = \"incident\".\"id\")"
+    ))
+}
+
+/// Reads what [`tags_of`] says: the tags, by kind and key.
+pub(super) fn tags_told(told: Option<&str>) -> Result<Vec<Tag>> {
+    let Some(told) = told else { return Ok(Vec::new()) };
+    let mut tags: Vec<(TagKind, String, Option<String>)> = json(told)?;
+    tags.sort();
+    Ok(tags.into_iter().map(|(kind, key, name)| Tag { kind, name: name.unwrap_or(key) }).collect())
 }
 
 impl Reader {

@@ -38,7 +38,12 @@ pub type TextKey = (IncidentId, TextField, u64);
 /// The start of a title in a column of this table, as much of it as is ever shown: a title may have two million characters,
 /// and a page a hundred of them. Both databases count characters.
 pub(super) fn start_of(table: &str, column: &str) -> SimpleExpr {
-    Expr::cust(format!("substr(\"{table}\".\"{column}\", 1, {START_CHARS})"))
+    Expr::cust(start_in(table, column))
+}
+
+/// [`start_of`] in a statement of our own.
+pub(super) fn start_in(table: &str, column: &str) -> String {
+    format!("substr(\"{table}\".\"{column}\", 1, {START_CHARS})")
 }
 
 impl Reader {

@@ -19,6 +19,7 @@ use sea_orm::{ConnAcquireErr, ConnectionTrait, DbBackend, DbErr, ExecResult, Que
 use sea_query_sqlx::SqlxValues;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::Watch;
@@ -59,6 +60,8 @@ const COPY_BYTES: usize = 256 << 10;
 pub(super) enum Purpose {
     /// One snapshot.
     Read,
+    /// One statement, which is its own snapshot: nothing begins, and nothing has to be ended.
+    Ask,
     /// Writes; on SQLite it holds the write lock from its start, as a transaction that reads first may find that it cannot write
     /// any more.
     Write,
@@ -83,6 +86,7 @@ impl Pool {
     /// PostgreSQL is told how long a statement of it may take.
     pub(super) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
         let mut held = Held::new(self.take().await?, statement);
+        held.once = purpose == Purpose::Ask;
         let interrupt = held.interrupt.clone();
         let conn = held.conn()?;
         conn.heed(interrupt).await.map_err(asked)?;
@@ -94,6 +98,7 @@ impl Pool {
     /// Asks one statement by itself: it is its own snapshot.
     pub(super) async fn ask(&self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut held = Held::new(self.take().await?, Duration::ZERO);
+        held.once = true;
         let interrupt = held.interrupt.clone();
         let conn = held.conn()?;
         conn.heed(interrupt).await.map_err(asked)?;
@@ -104,10 +109,13 @@ impl Pool {
 
     /// Whether the database answers.
     pub(super) async fn ping(&self) -> Result<(), DbErr> {
-        match self.take().await? {
-            Conn::Sqlite(mut conn) => sqlx::Connection::ping(&mut *conn).await.map_err(asked),
-            Conn::Postgres(mut conn) => sqlx::Connection::ping(&mut *conn).await.map_err(asked),
-        }
+        let mut conn = self.take().await?;
+        let answer = match &mut conn {
+            Conn::Sqlite(conn) => sqlx::Connection::ping(&mut **conn).await.map_err(asked),
+            Conn::Postgres(conn) => sqlx::Connection::ping(&mut **conn).await.map_err(asked),
+        };
+        conn.give_back(None);
+        answer
     }
 
     /// Has SQLite count what its planner weighs, where tables have grown or shrunk tenfold since it last did. It reads a bounded part
@@ -325,6 +333,7 @@ impl Transaction {
     ) -> Result<T, DbErr> {
         held.interrupt.never();
         held.standing = match &answer {
+            Ok(_) if held.once => Standing::Ended,
             Ok(_) => Standing::Open,
             Err(error) if fault::leaves_transaction(error) => Standing::Failed,
             Err(_) => Standing::Asking,
@@ -403,6 +412,8 @@ struct Held {
     savepoint: bool,
     /// Whether a statement of it took too long: then that is the answer to each further one.
     too_long: bool,
+    /// Whether it is for one statement, outside of a transaction.
+    once: bool,
 }
 
 impl Held {
@@ -415,6 +426,7 @@ impl Held {
             statement,
             savepoint: false,
             too_long: false,
+            once: false,
         }
     }
 
@@ -451,11 +463,12 @@ impl Drop for Held {
             self.interrupt.now();
         }
         match (self.standing, Handle::try_current()) {
-            (Standing::Ended, _) => {}
+            (Standing::Ended, _) => conn.give_back(self.doubt.take()),
+            (Standing::Open, _) if self.once => conn.give_back(self.doubt.take()),
             (Standing::Open | Standing::Failed, Ok(runtime)) => {
                 // A runtime that ends drops the task at once: the connection is closed then, not given to yet another task.
                 let mut held = Self::new(conn, self.statement);
-                (held.doubt, held.interrupt) = (self.doubt.take(), self.interrupt.clone());
+                (held.doubt, held.interrupt, held.once) = (self.doubt.take(), self.interrupt.clone(), self.once);
                 runtime.spawn(held.end());
             }
             _ => conn.close_on_drop(),
@@ -481,6 +494,7 @@ impl Conn {
         // 0 would be no bound.
         let time = statement.as_millis().max(1);
         match (self, purpose) {
+            (_, Purpose::Ask) => Ok(None),
             (Self::Sqlite(conn), Purpose::Read) => {
                 sqlx::raw_sql("BEGIN DEFERRED").execute(&mut **conn).await.map(|_| None)
             }
@@ -576,6 +590,19 @@ impl Conn {
             copy.send(data).await.map_err(asked)?;
         }
         copy.finish().await.map(|_| ()).map_err(asked)
+    }
+
+    /// Gives the connection back to its pool. That asks it first whether it lives, and would wait for ever for one that was cut off.
+    fn give_back(self, doubt: Option<Doubt>) {
+        let (Self::Postgres(mut conn), Ok(runtime)) = (self, Handle::try_current()) else { return };
+        let returned = conn.return_to_pool();
+        runtime.spawn(async move {
+            if timeout(PING, returned).await.is_err()
+                && let Some(doubt) = doubt
+            {
+                doubt.raise();
+            }
+        });
     }
 
     fn close_on_drop(&mut self) {

@@ -89,7 +89,9 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
         assert_eq!(reader.alert_count(&filter).await.expect("a count"), rows[id].alert_count);
         let all = Span { after: None, before: None, limit: 1_000, from_end: false };
         let alerts = reader.alerts_page(&filter, all, false).await.expect("alerts");
-        entities.insert(*id, alerts.iter().flat_map(|a| a.report.entities.iter().map(Entity::key)).collect());
+        let ids: Vec<_> = alerts.iter().map(|alert| alert.id).collect();
+        let named = reader.alert_entities(&ids).await.expect("entities");
+        entities.insert(*id, named.values().flatten().map(Entity::key).collect());
     }
     let spans = reader.entity_spans(&VALUES.map(watchfloor::domain::entity::key), &ids).await.expect("spans");
     for incident in &incidents {

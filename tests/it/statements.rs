@@ -9,7 +9,11 @@ use watchfloor::storage::{Statement, Watch};
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
 
-each_database!(no_read_asks_once_for_each_row, no_batch_asks_once_for_each_provider);
+each_database!(
+    no_read_asks_once_for_each_row,
+    no_batch_asks_once_for_each_provider,
+    a_read_is_one_statement_for_each_of_its_lists
+);
 
 /// How often a read is tried for its true cost: what is split once is whole the next time, and what asks for each row does so
 /// every time.
@@ -67,7 +71,7 @@ impl Sent {
 }
 
 /// An incident with all that one can have.
-async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
+pub(crate) async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
     let free = json!({ "provider": "p", "providerAlertId": format!("{n} free"), "title": "t" });
     let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert }) { created } }";
     desk.data(ingest, json!({ "alert": free })).await;
@@ -198,6 +202,47 @@ async fn no_read_asks_once_for_each_row(database: TestDatabase) {
         counts.push(sent.fewest(&desk, read, &json!({ "ids": ids(count) })).await.len());
     }
     assert_eq!(counts[0], counts[1]);
+}
+
+async fn a_read_is_one_statement_for_each_of_its_lists(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let owner = json!({ "user": desk.user("ann", "RESPONDER").await });
+    for n in 0..3 {
+        full_incident(&desk, n, &owner).await;
+    }
+    let id =
+        desk.data("{ incidents(first: 1) { nodes { id } } }", json!({})).await["incidents"]["nodes"][0]["id"].take();
+    let row = "id number title severity status alertCount updatedAt owner { account name } tags { name }";
+    let all = "filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 50";
+    for (read, statements) in [
+        (
+            format!(
+                "query($id: ID!) {{ incident(id: $id) {{ {row} description
+                    activity(last: 50) {{ nodes {{ version at actor {{ name }} entries {{ kind }} }} }}
+                    alerts(first: 50) {{ nodes {{ id title owner {{ name }} }} }}
+                    comments(first: 50) {{ nodes {{ id body author {{ name }} }} }} }} }}"
+            ),
+            1,
+        ),
+        // What is read of each alert is one statement for all of them.
+        (
+            format!(
+                "query($id: ID!) {{ incident(id: $id) {{ {row} activity(last: 50) {{ nodes {{ version entries {{ kind }} }} }}
+                    alerts(first: 50) {{ nodes {{ id entities {{ value }} }} }} comments(last: 50) {{ nodes {{ id body }} }} }} }}"
+            ),
+            5,
+        ),
+        (format!("{{ incidents({all}) {{ nodes {{ {row} }} pageInfo {{ endCursor }} }} }}"), 1),
+        (format!("{{ incidents({all}) {{ nodes {{ {row} }} totalCount }} }}"), 3),
+        ("{ alerts(first: 50) { nodes { id title owner { name } } } }".to_owned(), 1),
+        ("{ alerts(first: 50) { nodes { id title entities { value } } } }".to_owned(), 2),
+    ] {
+        let variables = if read.contains("$id") { json!({ "id": id }) } else { json!({}) };
+        let sent = sent.fewest(&desk, &read, &variables).await;
+        let texts: Vec<&str> = sent.iter().map(|statement| statement.sql.as_str()).collect();
+        assert!(texts.len() <= statements, "{} statements for {read}\n{texts:#?}", texts.len());
+    }
 }
 
 async fn no_batch_asks_once_for_each_provider(database: TestDatabase) {

@@ -1,0 +1,177 @@
+//! The page of one incident: what a document asks of it, where one statement reads it all.
+//!
+//! A field is allowed where it is listed here, on its own type: those that read nothing more. Where a document asks for another
+//! field, or for another stretch of a list than its start or end, everything is read as it is for lists of incidents.
+
+use async_graphql::parser::types::Selection;
+use async_graphql::{Context, SelectionField, Value};
+
+use super::connection::{PageArgs, wider};
+use crate::storage::{Lists, Span};
+
+/// Fields of an incident that hand out what its row says.
+const INCIDENT: &[&str] = &[
+    "__typename",
+    "alertCount",
+    "classification",
+    "commentCount",
+    "computedSeverity",
+    "createdAt",
+    "description",
+    "firstActivityAt",
+    "firstAssignedAt",
+    "hasActiveAlerts",
+    "id",
+    "lastActivityAt",
+    "number",
+    "owner",
+    "products",
+    "providers",
+    "redirectedTo",
+    "reference",
+    "resolution",
+    "resolvedAt",
+    "severity",
+    "severityOverride",
+    "status",
+    "tags",
+    "title",
+    "titleGenerated",
+    "titleTruncated",
+    "updatedAt",
+    "version",
+];
+
+const CHANGE: &[&str] = &[
+    "__typename",
+    "actor",
+    "at",
+    "cause",
+    "clientMutationId",
+    "incidentId",
+    "incidentNumber",
+    "last",
+    "transactionId",
+    "version",
+];
+
+/// Of the entries of a change: those that read a text, a comment or a bookmark are left out.
+const ENTRY: &[&str] = &[
+    "__typename",
+    "action",
+    "added",
+    "alertIds",
+    "bookmarkAction",
+    "bookmarkId",
+    "bookmarkTitle",
+    "classificationAfter",
+    "classificationBefore",
+    "commentId",
+    "firstActivityAfter",
+    "firstActivityBefore",
+    "generated",
+    "kind",
+    "lastActivityAfter",
+    "lastActivityBefore",
+    "movedFrom",
+    "movedTo",
+    "overrideAfter",
+    "overrideBefore",
+    "ownerAfter",
+    "ownerBefore",
+    "removed",
+    "severityAfter",
+    "severityBefore",
+    "sha256",
+    "statusAfter",
+    "statusBefore",
+];
+
+const ALERT: &[&str] = &[
+    "__typename",
+    "category",
+    "classification",
+    "createdAt",
+    "description",
+    "firstActivityAt",
+    "id",
+    "lastActivityAt",
+    "owner",
+    "product",
+    "provider",
+    "providerAlertId",
+    "resolvedAt",
+    "severity",
+    "status",
+    "techniques",
+    "title",
+    "titleTruncated",
+    "updatedAt",
+];
+
+const COMMENT: &[&str] =
+    &["__typename", "author", "body", "createdAt", "deletedAt", "editedAt", "html", "id", "writtenOn"];
+
+/// The lists that are read with the incident of this field; none where one statement does not read all that the document asks for.
+pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<Lists> {
+    let [root] = ctx.query_env.operation.node.selection_set.node.items.as_slice() else { return None };
+    if !matches!(root.node, Selection::Field(_)) {
+        return None;
+    }
+    let mut lists = Lists::default();
+    for field in ctx.field().selection_set() {
+        let (list, items, counted) = match field.name() {
+            "activity" => (&mut lists.activity, CHANGE, false),
+            "alerts" => (&mut lists.alerts, ALERT, false),
+            // How many there are stands in the incident's row.
+            "comments" => (&mut lists.comments, COMMENT, true),
+            name if INCIDENT.contains(&name) => continue,
+            _ => return None,
+        };
+        let span = end(&field, page_items_max)?;
+        // Under several names a list may be asked for twice.
+        let same = list.is_none_or(|before| before == span);
+        if !same || !is_plain(&field, items, counted) {
+            return None;
+        }
+        *list = Some(span);
+    }
+    Some(lists)
+}
+
+/// The start or end of a list that a field asks for. A page that is refused is refused by its field.
+fn end(field: &SelectionField<'_>, page_items_max: i32) -> Option<Span<()>> {
+    let mut args = PageArgs::default();
+    for (name, value) in field.arguments().ok()? {
+        let size = match value {
+            Value::Null => continue,
+            Value::Number(size) => i32::try_from(size.as_i64()?).ok()?,
+            _ => return None,
+        };
+        match name.as_str() {
+            "first" => args.first = Some(size),
+            "last" => args.last = Some(size),
+            _ => return None,
+        }
+    }
+    args.at_end(page_items_max).ok().flatten().map(wider)
+}
+
+fn is_plain(list: &SelectionField<'_>, items: &[&str], counted: bool) -> bool {
+    list.selection_set().all(|part| match part.name() {
+        "nodes" => are_plain(&part, items),
+        "edges" => part.selection_set().all(|of_edge| match of_edge.name() {
+            "node" => are_plain(&of_edge, items),
+            name => matches!(name, "__typename" | "cursor"),
+        }),
+        "totalCount" => counted,
+        name => matches!(name, "__typename" | "pageInfo"),
+    })
+}
+
+fn are_plain(item: &SelectionField<'_>, plain: &[&str]) -> bool {
+    item.selection_set().all(|field| match field.name() {
+        "entries" => are_plain(&field, ENTRY),
+        name => plain.contains(&name),
+    })
+}
