@@ -335,7 +335,7 @@ impl Reader {
     ) -> Result<HashMap<IncidentId, Vec<Alert>>> {
         if let [incident] = incidents {
             let of_it = AlertFilter { incident: Some(*incident), ..AlertFilter::default() };
-            return Ok(HashMap::from([(*incident, self.alerts_page(&of_it, span.from_the_end(), false).await?)]));
+            return Ok(HashMap::from([(*incident, self.alerts_page(&of_it, span.of_other_keys(), false).await?)]));
         }
         let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(

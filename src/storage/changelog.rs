@@ -426,7 +426,10 @@ impl Reader {
         span: Span<()>,
     ) -> Result<HashMap<IncidentId, Vec<Told>>> {
         if let [incident] = incidents {
-            return Ok(HashMap::from([(*incident, self.activity_told(*incident, filter, span.from_the_end()).await?)]));
+            return Ok(HashMap::from([(
+                *incident,
+                self.activity_told(*incident, filter, span.of_other_keys()).await?,
+            )]));
         }
         let (places, way, limit) = (super::places(incidents.len()), span.sql_direction(), span.limit);
         let mut values: Vec<sea_orm::Value> = incidents.iter().map(|id| id.0.into()).collect();

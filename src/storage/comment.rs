@@ -156,7 +156,7 @@ impl Reader {
         span: Span<()>,
     ) -> Result<HashMap<IncidentId, Vec<Comment>>> {
         if let [incident] = incidents {
-            return Ok(HashMap::from([(*incident, self.comments_page(*incident, span.from_the_end()).await?)]));
+            return Ok(HashMap::from([(*incident, self.comments_page(*incident, span.of_other_keys()).await?)]));
         }
         let (places, way, limit) = (places(incidents.len()), span.sql_direction(), span.limit);
         let sql = format!(

@@ -45,7 +45,7 @@ pub struct Span<K> {
 
 impl<K> Span<K> {
     /// The same stretch of a list whose places have other keys, from where it begins or ends.
-    pub(super) fn from_the_end<P>(&self) -> Span<P> {
+    pub(super) fn of_other_keys<P>(&self) -> Span<P> {
         Span { after: None, before: None, from_end: self.from_end, limit: self.limit }
     }
 

@@ -3,8 +3,6 @@
 //! Each statement costs the desk and the database a hand-over, which is more than to read a page of a few rows. What is read here
 //! is what the statements of the lists read, and becomes the same.
 
-use std::fmt::Write;
-
 use sea_orm::entity::prelude::*;
 use sea_orm::{ActiveEnum, ColumnTrait, ColumnType, DbBackend, FromQueryResult, QueryResult, QuerySelect};
 use serde::Deserialize;
@@ -110,30 +108,30 @@ fn rows<T: DeserializeOwned>(list: Option<String>) -> Result<Vec<T>> {
 }
 
 fn activity(backend: DbBackend, span: &Span<()>) -> String {
-    use changelog::row::{Column, Entity};
     let order = format!("version {}", span.sql_direction());
-    list::<Entity>(backend, "change", columns::<Column>(backend), "", &order, span.limit)
+    let columns = columns::<changelog::row::Column>(backend);
+    Listed { table: "change", columns, more: "", order, limit: span.limit }.sql(backend)
 }
 
 fn alerts(backend: DbBackend, span: &Span<()>) -> String {
-    use alert::row::{Column, Entity};
-    let mut columns = columns::<Column>(backend);
+    let mut columns = columns::<alert::row::Column>(backend);
     for (name, value) in &mut columns {
         match name.as_str() {
             "title" => *value = text::start_in("x", "title"),
-            "title_folded" => *value = "''".to_owned(),
+            "title_folded" => "''".clone_into(value),
             _ => {}
         }
     }
     columns.push(("owner".to_owned(), account::owner_in("x", backend)));
-    list::<Entity>(backend, "alert", columns, "", &format!("id {}", span.sql_direction()), span.limit)
+    let order = format!("id {}", span.sql_direction());
+    Listed { table: "alert", columns, more: "", order, limit: span.limit }.sql(backend)
 }
 
 fn comments(backend: DbBackend, span: &Span<()>) -> String {
-    use comment::row::{Column, Entity};
     let way = span.sql_direction();
     let order = format!("created_at {way}, version {way}, id {way}");
-    list::<Entity>(backend, "comment", columns::<Column>(backend), "AND deleted_at IS NULL", &order, span.limit)
+    let columns = columns::<comment::row::Column>(backend);
+    Listed { table: "comment", columns, more: "AND deleted_at IS NULL", order, limit: span.limit }.sql(backend)
 }
 
 /// The columns of a table, each with what its value is in JSON: bytes and ids are texts there.
@@ -141,15 +139,12 @@ fn columns<C: ColumnTrait + sea_orm::Iterable>(backend: DbBackend) -> Vec<(Strin
     let of = |column: C| {
         let name = column.as_str().to_owned();
         let definition = column.def();
-        let value = match (definition.get_column_type(), backend) {
-            (ColumnType::VarBinary(_) | ColumnType::Blob | ColumnType::Binary(_), DbBackend::Postgres) => {
-                format!("encode(x.\"{name}\", 'hex')")
-            }
-            (
-                ColumnType::VarBinary(_) | ColumnType::Blob | ColumnType::Binary(_) | ColumnType::Uuid,
-                DbBackend::Sqlite,
-            ) => {
-                // The hex of NULL is an empty text.
+        let ty = definition.get_column_type();
+        let bytes = matches!(ty, ColumnType::VarBinary(_) | ColumnType::Blob | ColumnType::Binary(_));
+        let value = match backend {
+            DbBackend::Postgres if bytes => format!("encode(x.\"{name}\", 'hex')"),
+            // The hex of NULL is an empty text.
+            DbBackend::Sqlite if bytes || *ty == ColumnType::Uuid => {
                 format!("CASE WHEN x.\"{name}\" IS NOT NULL THEN hex(x.\"{name}\") END")
             }
             _ => format!("x.\"{name}\""),
@@ -159,28 +154,32 @@ fn columns<C: ColumnTrait + sea_orm::Iterable>(backend: DbBackend) -> Vec<(Strin
     C::iter().map(of).collect()
 }
 
-/// The rows of a table that are of the incident, from one end of an order, as a text of JSON.
-fn list<E: EntityTrait>(
-    backend: DbBackend,
-    table: &str,
+/// The rows of a table that are of the incident, from one end of an order.
+struct Listed {
+    table: &'static str,
+    /// By name, what their values are in JSON.
     columns: Vec<(String, String)>,
-    more: &str,
-    order: &str,
+    /// What else is true of the rows.
+    more: &'static str,
+    order: String,
     limit: u64,
-) -> String {
-    let mut object = String::new();
-    for (at, (name, value)) in columns.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        let _ = write!(object, "{comma}'{name}', {value}");
+}
+
+impl Listed {
+    /// As a text of JSON.
+    fn sql(&self, backend: DbBackend) -> String {
+        let Self { table, columns, more, order, limit } = self;
+        let members: Vec<String> = columns.iter().map(|(name, value)| format!("'{name}', {value}")).collect();
+        let object = members.join(", ");
+        let list = match backend {
+            DbBackend::Postgres => format!("json_agg(json_build_object({object}))::text"),
+            _ => format!("json_group_array(json_object({object}))"),
+        };
+        format!(
+            "(SELECT {list} FROM (SELECT * FROM \"{table}\" WHERE incident_id = \"incident\".\"id\" {more}
+              ORDER BY {order} LIMIT {limit}) AS x)"
+        )
     }
-    let list = match backend {
-        DbBackend::Postgres => format!("json_agg(json_build_object({object}))::text"),
-        _ => format!("json_group_array(json_object({object}))"),
-    };
-    format!(
-        "(SELECT {list} FROM (SELECT * FROM \"{table}\" WHERE incident_id = \"incident\".\"id\" {more}
-          ORDER BY {order} LIMIT {limit}) AS x)"
-    )
 }
 
 /// Reads a value of an enum as the database holds it.

@@ -86,6 +86,11 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
         }
     }
 
+    let named = "query($id: ID!) { incident(id: $id) { alerts { nodes { entities { value } } } } }";
+    let named = desk.data(named, json!({ "id": first["id"] })).await["incident"]["alerts"]["nodes"].take();
+    let of_alerts = named.as_array().expect("alerts").iter().map(|alert| alert["entities"].as_array().map(Vec::len));
+    assert_eq!(of_alerts.collect::<Vec<_>>(), [Some(1); 3], "{named:#}");
+
     // What asks for more, or for another stretch, is answered as ever.
     for more in [
         "fullTitle",
