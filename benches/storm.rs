@@ -296,7 +296,7 @@ async fn main() {
     for (number, shown) in shown {
         match shown.folded {
             None => {
-                assert_eq!(*of_all.get_or_insert(shown.items), shown.items, "screen {number} was shown other items")
+                assert_eq!(*of_all.get_or_insert(shown.items), shown.items, "screen {number} was shown other items");
             }
             Some(changed) => {
                 let mut folded = before.clone();

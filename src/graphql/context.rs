@@ -228,7 +228,7 @@ impl View {
         if let Some(from_board) = &self.shared.from_board
             && let Some((position, accounts)) = self.shared.board.get_or_init(|| self.app.board_now()).await
         {
-            let _ = from_board.0.set((*position, *accounts));
+            from_board.0.get_or_init(|| (*position, *accounts));
             return Ok(At::Board(*position, *accounts));
         }
         Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))

@@ -203,9 +203,7 @@ impl Batch {
             Ok(heads) => {
                 answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, Answer::Committed(head)));
                 // A caller that has gone needs no answer.
-                for refused in refused {
-                    let _ = refused.send(());
-                }
+                refused.into_iter().for_each(|refused| refused.send(()).unwrap_or_default());
             }
             Err(Unended::Nothing(error)) if answers.len() > 1 => {
                 debug!(%error, commands = answers.len(), "a shared transaction was not committed: its commands run alone");
