@@ -1,6 +1,7 @@
 //! Commands that come at the same time: they share transactions and commits, and each is one by itself in all that can be seen.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -8,15 +9,16 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait}
 use watchfloor::app::alert::{AlertEdit, Ingest, Into};
 use watchfloor::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use watchfloor::app::{App, Command};
-use watchfloor::domain::account::UserDraft;
+use watchfloor::domain::account::{ActorImage, UserDraft};
 use watchfloor::domain::alert::{AlertDraft, AlertStatus, Report};
 use watchfloor::domain::alert_log::Logged;
+use watchfloor::domain::comment::Comment;
 use watchfloor::domain::idempotency::IdempotencyKey;
 use watchfloor::domain::incident::{Incident, Patch, Severity};
 use watchfloor::domain::position::Position;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::view::{Slug, ViewDraft, Visibility};
-use watchfloor::domain::{AlertId, Error, IncidentId, Result, TransactionId};
+use watchfloor::domain::{AlertId, CommentId, Error, IncidentId, Result, TransactionId};
 use watchfloor_faults::{Disk, Fault, Span};
 
 use crate::support::database::{Kind, TestDatabase, each_database};
@@ -31,6 +33,7 @@ each_database!(
     a_refused_command_amid_others_leaves_nothing,
     edits_of_one_version_at_once_conflict_as_one_after_the_other,
     twins_at_once_have_one_effect,
+    a_refusal_stands_only_if_what_it_saw_is_committed,
     two_nodes_that_lock_in_opposite_orders_wait_for_nobody,
 );
 
@@ -408,6 +411,52 @@ async fn twins_at_once_have_one_effect(database: TestDatabase) {
     let words = log(&desk.app).await.iter().filter(|change| marks(change).0 == Some("word-21")).count();
     assert_eq!(words, 1);
     desk.verified().await;
+}
+
+async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let store = &desk.app.store;
+    let at = desk.app.clock.now();
+    let orphan = Comment {
+        id: CommentId(desk.app.clock.fresh_id()),
+        incident: IncidentId(desk.app.clock.fresh_id()),
+        written_on: IncidentId(desk.app.clock.fresh_id()),
+        version: 1,
+        body: "Of no incident.".into(),
+        author: ActorImage::System,
+        created_at: at,
+        edited_at: None,
+        deleted_at: None,
+    };
+    // Its commit is refused: there is no such incident.
+    let writes = store.transact_together(|tx| {
+        let orphan = &orphan;
+        async move {
+            // The others come meanwhile.
+            tx.insert_comment(orphan).await
+        }
+    });
+    let seen = AtomicUsize::new(0);
+    let looks = (0..5).map(|_| {
+        store.transact_together(|tx| {
+            let (id, seen) = (orphan.id, &seen);
+            async move {
+                if tx.comments(&[id]).await?.is_empty() {
+                    return Ok(());
+                }
+                seen.fetch_add(1, Ordering::Relaxed);
+                Err(Error::forbidden("there is a comment"))
+            }
+        })
+    });
+    let (written, looked) = tokio::join!(writes, join_all(looks));
+    assert!(written.is_err(), "a comment of no incident");
+    for look in looked {
+        assert!(look.is_ok(), "there never was such a comment: {:?}", look.err());
+    }
+    if database.kind == Kind::Sqlite {
+        assert!(seen.load(Ordering::Relaxed) > 0, "nobody saw it");
+    }
 }
 
 async fn two_nodes_that_lock_in_opposite_orders_wait_for_nobody(database: TestDatabase) {
