@@ -232,8 +232,10 @@ impl<E: Endpoint> Following<E> {
     }
 
     fn standing(&self) -> Standing {
-        let backlog_end = (!self.live).then(|| self.served.endpoint.present());
-        Standing { at: self.at, backlog_end }
+        match self.live {
+            true => Standing { at: self.at, backlog_end: None },
+            false => Standing::before_live(self.at, self.served.endpoint.present()),
+        }
     }
 
     async fn start(&mut self) {

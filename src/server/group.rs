@@ -596,6 +596,13 @@ impl Member {
 }
 
 impl Standing {
+    /// Of one who waits for `live` at the present of this node; or at its own place, where that is further: it may have read more of
+    /// the log from another node, or from the database.
+    pub(crate) fn before_live(at: Option<Position>, present: u64) -> Self {
+        let end = at.map_or(present, |at| present.max(at.offset));
+        Self { at, backlog_end: Some(end) }
+    }
+
     /// Whether a frame of the group is for one who stands here; it stands there then.
     fn admits(&mut self, place: Option<Place>) -> bool {
         let Some(Place { position, kind }) = place else { return true };
@@ -669,5 +676,14 @@ mod tests {
         state.add(frame(Kind::Heartbeat, 1_001), &settings);
         assert_eq!(state.frames.len(), 4, "what comes between two is kept, and so are both");
         assert_eq!(state.number_at(1_001), 1_001);
+    }
+
+    #[test]
+    fn a_live_never_leads_back() {
+        let at = |kind, offset| frame(kind, offset).place;
+        // This node has read the log up to 25, and its client has read more of it from the database.
+        let mut standing = Standing::before_live(at(Kind::Item, 27).map(|place| place.position), 25);
+        assert!(!standing.admits(at(Kind::Live, 25)) && !standing.admits(at(Kind::Item, 27)));
+        assert!(standing.admits(at(Kind::Item, 28)) && standing.admits(at(Kind::Live, 28)));
     }
 }

@@ -26,6 +26,9 @@ const VIEWS: &str = "{ views { slug } }";
 /// It takes a turn each time: what the board answers may be what another was answered.
 const COUNT: &str = "{ incidents { totalCount } policies { __typename } }";
 
+/// A stream that the board alone cannot begin: it starts at another time than midnight.
+const COUNTED_SINCE: &str = "subscription { queueSummary(since: \"2026-11-22T00:00:01Z\") { created } }";
+
 /// A desk whose statements have a long time; those that read this table take for ever.
 async fn endless(database: &TestDatabase, table: &str, reads: Option<TurnSettings>) -> TestDesk {
     let mut options = Options::default();
@@ -60,9 +63,9 @@ async fn streams_that_start_leave_turns_to_others_and_give_theirs_back(database:
     let mut socket = Socket::open(&ws(&desk)).await;
     socket.init(json!({ "Watchfloor-Actor": "eve" })).await;
     for stream in 0..30 {
-        // Each of its own, and the incident is in all of them.
+        // Each of its own, and the incident is in all of them. The board does not know what was made since another time than midnight.
         let since = format!("2026-11-22T00:00:{stream:02}Z");
-        let query = format!("subscription {{ queueSummary(since: \"{since}\") {{ position }} }}");
+        let query = format!("subscription {{ queueSummary(since: \"{since}\") {{ created }} }}");
         socket.subscribe(&stream.to_string(), &query).await;
     }
     let all_taken = async { while is_answered(&desk, "eve", VIEWS).await {} };
@@ -114,14 +117,14 @@ async fn a_stream_that_finds_no_turn_is_refused_as_a_query_is(database: TestData
         };
         assert_eq!(refusal["extensions"]["code"], "UNAVAILABLE");
         let mut socket = Socket::ready(&ws(&desk)).await;
-        socket.subscribe("1", "subscription { queueSummary { position } }").await;
+        socket.subscribe("1", COUNTED_SINCE).await;
         let Frame::Json(answer) = socket.frame().await else { panic!("the socket stays open") };
         assert_eq!((&answer["type"], &answer["id"]), (&json!("error"), &json!("1")), "{answer}");
         let said = |error: &Value| (error["message"].clone(), error["extensions"].clone());
         assert_eq!(said(&answer["payload"][0]), said(&refusal), "{answer}");
         // The same over a response that goes on.
         let request = reqwest::Client::new().post(format!("{}/graphql", desk.url));
-        let query = json!({ "query": "subscription { queueSummary { position } }" });
+        let query = json!({ "query": COUNTED_SINCE });
         let mut events = Going::of(request.header("accept", "text/event-stream").json(&query)).await;
         let (_, event) = events.event().await;
         assert_eq!(said(&event["errors"][0]), said(&refusal), "{event}");
