@@ -195,26 +195,33 @@ impl Drop for Baton {
 }
 
 /// Gives a batch to the next command, or commits it where there is none.
-fn pass_on(store: &Store, mut batch: Box<Batch>) {
+fn pass_on(store: &Store, batch: Box<Batch>) {
+    if let Some(batch) = offer(store, batch) {
+        commit(store, batch);
+    }
+}
+
+/// Gives a batch to the next command. Where there is none the caller has to commit it: the right to it is taken.
+fn offer(store: &Store, mut batch: Box<Batch>) -> Option<Box<Batch>> {
     loop {
         let mut state = store.combiner.state();
         let Some(next) = state.next_for(&batch) else {
             if state.committing {
-                return state.ready.push_back(batch);
+                state.ready.push_back(batch);
+                return None;
             }
             state.committing = true;
-            break;
+            return Some(batch);
         };
         drop(state);
         match next.give.send(Turn::Join(Baton { store: store.clone(), batch: Some(batch), at_work: false })) {
             Err(Turn::Join(mut refused)) => match refused.batch.take() {
                 Some(back) => batch = back,
-                None => return,
+                None => return None,
             },
-            _ => return,
+            _ => return None,
         }
     }
-    commit(store, batch);
 }
 
 /// Commits a batch in a task of its own, which nobody drops half-way. The right to it has been taken.
@@ -317,7 +324,10 @@ impl Store {
         match outcome {
             Ok(value) => {
                 let answered = batch.await_answer();
-                pass_on(self, batch);
+                if let Some(alone) = offer(self, batch) {
+                    // No other command waits for it, so it needs no task that nobody drops.
+                    Box::pin(alone.commit(self, Committing(self.clone()))).await;
+                }
                 ended(value, answered).await
             }
             Err(error) => {
