@@ -143,7 +143,8 @@ impl App {
     pub async fn visit_view(&self, command: &Command, id: ViewId) -> Result<Did<SavedView>> {
         let actor = keeper(command)?;
         let did = self
-            .once(command, |tx| {
+            // It reads where the log ends, which a command that shares its transaction with others cannot know yet.
+            .once_alone(command, |tx| {
                 Box::pin(async move {
                     let view = seen(&tx, id, actor).await?;
                     let visit = Visit { offset: tx.head().await?.offset, at: command.at };

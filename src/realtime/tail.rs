@@ -75,7 +75,9 @@ impl Tail {
         let start = match after {
             Some(held) => {
                 // The client may have read it on a node that was further.
-                source.hub.comes_to(held.offset).await;
+                if held.epoch == source.hub.known().end.epoch {
+                    source.hub.comes_to(held.offset).await;
+                }
                 from_ring(&source, held, queue)
             }
             None => source.hub.present_end(&source.store).await.map(|end| Ok((end, end.offset))),
@@ -236,8 +238,9 @@ type Start = Result<(Position, u64), (Position, Resync)>;
 
 /// From what this node holds in memory; none where that does not reach.
 fn from_ring(source: &Source, held: Position, queue: Option<Fingerprint>) -> Option<Start> {
-    let known = source.hub.known();
+    // The place first: the end only grows, so it is not before a place that was there.
     let here = source.hub.place(held.offset)?;
+    let known = source.hub.known();
     Some(match refusal(held, queue, known.end, known.floor, Some(here)) {
         None => Ok((Position { queue: None, ..held }, source.hub.present())),
         Some(reason) => Err((held, reason)),

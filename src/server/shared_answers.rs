@@ -160,6 +160,8 @@ impl SharedAnswers {
 /// A weak tag: the answers of two media types have one body.
 fn tag(key: &Key, (position, accounts): &Standing) -> HeaderValue {
     let mut hash = Sha256::new();
+    // Another version may write the same answer in other bytes.
+    hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(key.bytes());
     hash.update(position.to_string());
     hash.update(accounts.to_be_bytes());

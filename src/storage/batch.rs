@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, warn};
 
 use super::changelog::{Head, Pending};
-use super::combiner::Lane;
+use super::combiner::{Lane, unless_stalled};
 use super::idempotency::Keeping;
 use super::outcome::{Outcome, Receipt};
 use super::transaction::{Transaction, Unsaved};
@@ -187,15 +187,20 @@ impl Batch {
         drop(answers);
     }
 
-    /// Commits, and answers all commands. `committing` is held for as long as the next batch has to wait.
+    /// Commits, and answers all commands. `committing` is held for as long as the next batch has to wait: until the commit is answered,
+    /// or for long enough. Without it the next batch waits for the head of the log, as every writer does.
     pub(super) async fn commit(self, store: &Store, committing: impl Send) {
         let Self { lane, conn, commands, mut answers, refused, statement, shared, .. } = self;
         // Dropped from here on, nobody knows what became of it.
         let answers = std::mem::take(&mut answers.0);
         // Another batch may begin.
         drop(lane);
+        let mut committing = Some(committing);
         let ended = match Arc::into_inner(conn) {
-            Some(conn) => store.end_shared(conn, commands, shared.then_some(statement)).await,
+            Some(conn) => {
+                let end = store.end_shared(conn, commands, shared.then_some(statement));
+                unless_stalled(&mut committing, end).await
+            }
             None => Err(Unended::Nothing(held())),
         };
         drop(committing);

@@ -22,6 +22,7 @@ use tracing::debug;
 
 use super::batch::{Answer, Batch, Unended};
 use super::{Error, Head, MutationState, Result, Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Tx, fault};
+use crate::domain::Code;
 
 /// Batches of a node that gather commands at once: SQLite has one writer.
 const LANES_SQLITE: usize = 1;
@@ -30,8 +31,8 @@ const LANES_SQLITE: usize = 1;
 /// among smaller batches.
 const LANES_POSTGRES: usize = 2;
 
-/// How long the first command of a batch may take until another batch may gather beside it: it waits for a lock, which a large command may
-/// hold for long. A command and a commit take less, also on a busy machine.
+/// How long a command of a batch, or a commit, may take until others need not wait for it: it waits for a lock, which a large command
+/// may hold for long, has much to do, or is not answered by the database. Most take less.
 const STALLED: Duration = Duration::from_millis(250);
 
 /// Commands of a node that wait for a batch. A batch takes 30, so the last one waits for some thirty commits.
@@ -303,23 +304,14 @@ impl Store {
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<T>> + Send,
     {
-        let conn = match self.begin_write().await {
+        let mut lane = Some(lane);
+        let conn = match unless_stalled(&mut lane, self.begin_write()).await {
             Ok(conn) => conn,
             Err(error) => return Ended::Done(Err(error)),
         };
         let number = self.combiner.state().number();
-        let (mut batch, mut lane) = (Box::new(Batch::new(number, conn, self.statement)), Some(lane));
-        let outcome = {
-            let mut run = pin!(batch.run(work));
-            tokio::select! {
-                biased;
-                outcome = &mut run => outcome,
-                () = tokio::time::sleep(STALLED) => {
-                    drop(lane.take());
-                    run.await
-                }
-            }
-        };
+        let mut batch = Box::new(Batch::new(number, conn, self.statement));
+        let outcome = unless_stalled(&mut lane, batch.run(work)).await;
         batch.lane = lane;
         match outcome {
             Ok(value) => {
@@ -352,13 +344,16 @@ impl Store {
         baton.at_work = true;
         let Some(batch) = &mut baton.batch else { return Ended::Again };
         let number = batch.number;
-        let outcome = match batch.begin_command(self.statement).await {
-            Ok(()) => batch.run(work).await,
+        let mut lane = batch.lane.take();
+        let begun = unless_stalled(&mut lane, batch.begin_command(self.statement)).await;
+        let outcome = match begun {
+            Ok(()) => unless_stalled(&mut lane, batch.run(work)).await,
             Err(error) => {
                 debug!(%error, "a shared transaction has broken off");
                 return baton.break_off(Ended::Again).await;
             }
         };
+        batch.lane = lane;
         match outcome {
             Ok(value) => {
                 let answered = batch.await_answer();
@@ -377,6 +372,8 @@ impl Store {
                 }
                 match error {
                     Error::Busy => Ended::PutOff(number),
+                    // It took too long, or the disk is full: that is not for what others did, and again it would be no better.
+                    Error::Refused(refusal) if refusal.code == Code::Unavailable => Ended::Done(Err(refusal.into())),
                     // It may have seen what an earlier command did: where that is not committed, nothing is known to forbid it.
                     Error::Refused(refusal) => match committed.await {
                         Ok(()) => Ended::Done(Err(refusal.into())),
@@ -385,6 +382,19 @@ impl Store {
                     fault => Ended::Done(Err(fault)),
                 }
             }
+        }
+    }
+}
+
+/// Does some work, and gives a right up where the work takes longer than [`STALLED`].
+pub(super) async fn unless_stalled<R, T>(right: &mut Option<R>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        outcome = &mut work => outcome,
+        () = tokio::time::sleep(STALLED) => {
+            drop(right.take());
+            work.await
         }
     }
 }
