@@ -80,6 +80,7 @@ async fn an_answer_is_given_to_nobody_else(database: TestDatabase) {
     assert_eq!(given_again.load(Ordering::Relaxed), 2, "each was given its own answer again");
     // Another name of an owner is no change of the log.
     desk.act("upsertUser", json!({ "account": "ada", "name": "Ada Lovelace" })).await;
+    settled(&desk).await;
     let answer = desk.data_as(Some("ada"), QUEUE, mine.clone()).await;
     assert_eq!(answer["incidents"]["nodes"][0]["owner"]["name"], "Ada Lovelace");
     // Another filter, another page, another role.
