@@ -44,6 +44,8 @@ where
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
+        // Its words go to stderr as well, by a macro that panics where nobody reads there: a desk that stops would hang.
+        .log_internal_errors(false)
         .with_ansi(ansi)
         .with_target(false)
         .map_event_format(|format| Seldom { format, quiet, kinds: Mutex::default() })
