@@ -31,7 +31,7 @@ const BATCH: usize = 50;
 /// Connectors that send at the same time.
 const CONNECTORS: usize = 4;
 
-/// One screen of so many has a filter that no other has, and folds what it is given.
+/// Every tenth screen has a filter of its own. It folds its stream into a queue, which is compared with a query at the end.
 const OWN_FILTER_EVERY: usize = 10;
 
 /// Incidents of the desk before the storm, 1 in 20 open.

@@ -1,5 +1,5 @@
-//! What an activity log shows of a change: all but the incident's row, before it and after it. The rows are most of what is
-//! stored of a change, and only streams hold filters against them.
+//! A change as an activity log shows it. The incident's row before the change and its row after the change are left out: these two rows
+//! are most of a stored change, and only streams need them, for their filters.
 
 use serde::Deserialize;
 

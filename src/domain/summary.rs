@@ -188,7 +188,7 @@ impl Tally {
         tally
     }
 
-    /// The tally of what was counted of the open incidents. It never counts what was created and resolved.
+    /// A tally of open incidents alone: its numbers of created and resolved incidents stay 0.
     pub fn of_open(
         filter: SummaryFilter,
         since: Instant,

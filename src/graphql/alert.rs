@@ -78,7 +78,7 @@ pub struct Alert {
     view: View,
     alert: Box<DomainAlert>,
     title: Shown,
-    /// Whether what it names was read with it.
+    /// Whether the entities of the alert were read together with the alert.
     has_entities: bool,
 }
 
@@ -89,7 +89,7 @@ impl Alert {
         Self { view, alert: Box::new(alert), title, has_entities: true }
     }
 
-    /// An alert of a list, read through a view without what it names: that is read for the whole list where it is asked for.
+    /// An alert of a list, read without its entities. Where a document selects entities, they are read for the whole list at once.
     fn listed(view: View, alert: DomainAlert) -> Self {
         Self { has_entities: false, ..Self::new(view, alert) }
     }

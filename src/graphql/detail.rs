@@ -112,7 +112,8 @@ const ALERT: &[&str] = &[
 const COMMENT: &[&str] =
     &["__typename", "author", "body", "createdAt", "deletedAt", "editedAt", "html", "id", "writtenOn"];
 
-/// The lists that are read with the incident of this field; none where one statement does not read all that the document asks for.
+/// The lists that one statement reads together with the incident of this field. `None` where the document asks for more than that
+/// statement reads.
 pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<Lists> {
     let [root] = ctx.query_env.operation.node.selection_set.node.items.as_slice() else { return None };
     if !matches!(root.node, Selection::Field(_)) {

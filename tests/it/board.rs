@@ -36,7 +36,7 @@ each_database!(
 );
 
 /// An answer from the board at the end of a snapshot; the board is given the time that it needs to come there.
-async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&Rows) -> T) -> T {
+pub(crate) async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&Rows) -> T) -> T {
     tokio::time::timeout(Duration::from_secs(20), async {
         loop {
             match desk.app.hub.on_board(at, &answer).await {

@@ -1,24 +1,22 @@
 //! The board counts closed incidents as well: by status, by severity, by the day on which they were created and resolved. Each
 //! number is the database's, at every position, on a node that counted at its start and on one that counted nothing yet.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use watchfloor::domain::filter::{IncidentFilter, QueueFilter};
 use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
 use watchfloor::domain::summary::{SummaryFilter, Window};
 use watchfloor::realtime::RingLimits;
-use watchfloor::realtime::board::{Rows, covers};
+use watchfloor::realtime::board::covers;
 use watchfloor::storage::Reader;
 
+use super::board::on_board;
 use super::filter::{SEVERITIES, World, any_filter, people};
 use super::statements::Sent;
 use super::tally::mutate;
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
 use crate::support::dice::Dice;
-use crate::support::waiting::a_moment;
 
 each_database!(
     numbers_of_closed_incidents_are_those_of_the_database,
@@ -28,20 +26,6 @@ each_database!(
 );
 
 const STATUSES: [Status; 4] = [Status::New, Status::Active, Status::Resolved, Status::Redirected];
-
-/// An answer from the board at the end of a snapshot; the board is given the time that it needs to come there.
-async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&Rows) -> T) -> T {
-    tokio::time::timeout(Duration::from_secs(20), async {
-        loop {
-            match desk.app.hub.on_board(at, &answer).await {
-                Some(answer) => return answer,
-                None => a_moment().await,
-            }
-        }
-    })
-    .await
-    .expect("the board at the position of the snapshot")
-}
 
 /// A filter by status, severity and, sometimes, owner, at any depth.
 fn any_portions(dice: &mut Dice, world: &World, depth: usize) -> IncidentFilter {
