@@ -1,31 +1,28 @@
 //! Commands that come at the same time: they share transactions and commits, and each is one by itself in all that can be seen.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait};
-use watchfloor::app::alert::{AlertEdit, Ingest, Into};
-use watchfloor::app::incident::{IncidentEdit, NewComment, OwnerChoice};
+use sea_orm::ConnectionTrait;
+use tokio::sync::Semaphore;
+use watchfloor::app::incident::IncidentEdit;
 use watchfloor::app::{App, Command};
-use watchfloor::domain::account::{ActorImage, UserDraft};
-use watchfloor::domain::alert::{AlertDraft, AlertStatus, Report};
-use watchfloor::domain::alert_log::Logged;
+use watchfloor::domain::account::ActorImage;
 use watchfloor::domain::comment::Comment;
-use watchfloor::domain::idempotency::IdempotencyKey;
-use watchfloor::domain::incident::{Incident, Patch, Severity};
-use watchfloor::domain::position::Position;
-use watchfloor::domain::tag::{Tag, TagKind};
-use watchfloor::domain::view::{Slug, ViewDraft, Visibility};
-use watchfloor::domain::{AlertId, CommentId, Error, IncidentId, Result, TransactionId};
+use watchfloor::domain::{CommentId, Error, IncidentId, Result};
 use watchfloor_faults::{Disk, Fault, Span};
 
+use crate::support::crowd::{
+    Said, Told, comment, gathered, hold, is_keyed, log, marks, matter, named, number, numbers_are_dense, one_of_many,
+    tagged, titled, view,
+};
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::dice::Dice;
 use crate::support::proxy::{Break, Proxy};
-use crate::support::waiting::a_moment;
+use crate::support::waiting::{PATIENCE, a_moment};
 
 each_database!(
     two_hundred_commands_at_once_are_each_a_transaction_of_the_log,
@@ -34,213 +31,10 @@ each_database!(
     edits_of_one_version_at_once_conflict_as_one_after_the_other,
     twins_at_once_have_one_effect,
     a_refusal_stands_only_if_what_it_saw_is_committed,
+    a_command_that_took_too_long_is_not_done_again,
+    a_visit_is_noted_where_its_answer_stands,
     two_nodes_that_lock_in_opposite_orders_wait_for_nobody,
 );
-
-/// What a command that was asked for was told.
-struct Told {
-    /// What it called itself.
-    word: String,
-    answer: Result<Said>,
-}
-
-/// What an answer says.
-struct Said {
-    position: Position,
-    incident: Option<Incident>,
-    replayed: bool,
-    /// Whether it changed what the log tells.
-    logged: bool,
-}
-
-/// What the commands are about.
-struct Matter {
-    incidents: Vec<IncidentId>,
-    free: Vec<AlertId>,
-    /// An alert that an incident holds.
-    held: AlertId,
-}
-
-async fn named(app: &App, word: &str, name: &str) -> Command {
-    let caller = app.local_caller(None).await.expect("a caller");
-    Command { client_mutation_id: Some(word.to_owned()), ..Command::new(caller, app.clock.now(), name) }
-}
-
-/// Whether the n-th command of a crowd has an idempotency key.
-fn is_keyed(n: usize) -> bool {
-    (n / 10).is_multiple_of(2)
-}
-
-fn keyed(command: Command) -> Command {
-    let word = command.client_mutation_id.clone().expect("a word");
-    let key = IdempotencyKey { key: word, mutation: command.cause.name.clone(), input: [7; 32] };
-    Command { idempotency_key: Some(key), ..command }
-}
-
-fn draft(key: &str) -> AlertDraft {
-    let report = Report {
-        provider: "Suricata".into(),
-        provider_alert_id: key.into(),
-        product: Some("Suricata".into()),
-        title: format!("Alert {key}"),
-        description: None,
-        severity: Severity::High,
-        category: None,
-        techniques: Vec::new(),
-        first_activity_at: None,
-        last_activity_at: None,
-        entities: Vec::new(),
-    };
-    AlertDraft { report: report.checked().expect("a report"), status: None, classification: None, raw: None }
-}
-
-fn titled(title: String) -> IncidentEdit {
-    Patch { title: Some(title), ..Patch::default() }.into()
-}
-
-fn comment(body: String) -> IncidentEdit {
-    IncidentEdit { comment: Some(NewComment { id: None, body }), ..IncidentEdit::default() }
-}
-
-fn tagged(name: &str) -> IncidentEdit {
-    let tag = Tag::parse("tags", TagKind::Custom, name).expect("a tag");
-    Patch { add_tags: vec![tag], ..Patch::default() }.into()
-}
-
-async fn matter(app: &App, incidents: usize) -> Matter {
-    let command = named(app, "before", "createIncident").await;
-    let mut ids = Vec::new();
-    for n in 0..incidents {
-        let made = app.create_incident(&command, None, titled(format!("Incident {n}"))).await.expect("an incident");
-        ids.push(made.incident.id);
-    }
-    let alerts = (0..30).map(|n| draft(&format!("free-{n}"))).collect();
-    let taken = app.ingest_alerts(&command, Ingest::new(alerts, Into::Nowhere)).await.expect("alerts");
-    let one = Ingest::new(vec![draft("held")], Into::Incident(ids[0]));
-    let held = app.ingest_alerts(&command, one).await.expect("an alert").alerts[0].id;
-    Matter { incidents: ids, free: taken.alerts.iter().map(|alert| alert.id).collect(), held }
-}
-
-/// The n-th command of a mixed crowd.
-async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
-    let word = format!("word-{n}");
-    let command = named(app, &word, "updateIncident").await;
-    let command = if is_keyed(n) { keyed(command) } else { command };
-    let id = matter.incidents[n / 10 % matter.incidents.len()];
-    let update = async |edit: IncidentEdit| app.update_incident(&command, id, edit).await;
-    let outcome = match n % 10 {
-        0 => app.create_incident(&command, None, titled(format!("Made at once {n}"))).await,
-        1 => update(comment(format!("A remark {n}"))).await,
-        2 => update(tagged(&format!("tag-{n}"))).await,
-        3 => update(IncidentEdit { owner: Some(Some(OwnerChoice::Me)), ..tagged(&format!("mine-{n}")) }).await,
-        4 => {
-            let alerts = vec![draft(&format!("a-{n}")), draft(&format!("b-{n}"))];
-            let taken = app.ingest_alerts(&command, Ingest::new(alerts, Into::Nowhere)).await;
-            let said = |position, replayed| Said { position, incident: None, replayed, logged: true };
-            return Told { word, answer: taken.map(|taken| said(taken.position, taken.replayed)) };
-        }
-        5 => {
-            let edit = AlertEdit {
-                status: Some(AlertStatus::Active),
-                classification: None,
-                owner: Some(Some(OwnerChoice::Me)),
-                expected_version: None,
-            };
-            let done = app.update_alert(&command, matter.free[n / 10 % matter.free.len()], edit).await;
-            let said = |position, replayed| Said { position, incident: None, replayed, logged: true };
-            return Told { word, answer: done.map(|done| said(done.position, done.replayed)) };
-        }
-        6 => {
-            let draft = UserDraft::parse(&format!("clerk-{}", n / 20), None, None, None).expect("a user");
-            let done = app.upsert_user(&command, draft).await;
-            let said = |position, replayed| Said { position, incident: None, replayed, logged: false };
-            return Told { word, answer: done.map(|done| said(done.position, done.replayed)) };
-        }
-        7 => {
-            let draft = ViewDraft {
-                name: format!("View {n}"),
-                slug: Slug::parse("slug", &format!("view-{n}")).expect("a slug"),
-                visibility: Visibility::Private,
-                filter: Default::default(),
-                order: Vec::new(),
-            };
-            let done = app.create_view(&command, draft).await;
-            let said = |position, replayed| Said { position, incident: None, replayed, logged: false };
-            return Told { word, answer: done.map(|done| said(done.position, done.replayed)) };
-        }
-        8 => app.update_incident(&command, IncidentId(app.clock.fresh_id()), tagged("nowhere")).await,
-        // Refused after it has taken a number.
-        _ => {
-            let edit = IncidentEdit { link: vec![matter.held], ..tagged(&format!("refused-{n}")) };
-            app.create_incident(&command, None, edit).await
-        }
-    };
-    let answer = outcome.map(|outcome| Said {
-        position: outcome.position,
-        logged: outcome.changed,
-        replayed: outcome.replayed,
-        incident: Some(outcome.incident),
-    });
-    Told { word, answer }
-}
-
-/// The log, each change by what its command called itself.
-async fn log(app: &App) -> Vec<Logged> {
-    let reader = app.store.read().await.expect("a snapshot");
-    let head = reader.head().await.expect("a head");
-    reader.log_after(&head, 0, u64::MAX >> 1).await.expect("the log").expect("dense positions")
-}
-
-fn marks(change: &Logged) -> (Option<&str>, TransactionId, bool) {
-    match change {
-        Logged::Incident(change) => {
-            (change.body.client_mutation_id.as_deref(), change.body.transaction, change.body.last)
-        }
-        Logged::Alert(change) => (change.body.client_mutation_id.as_deref(), change.body.transaction, change.body.last),
-    }
-}
-
-/// What was told, held against the log.
-fn hold(told: &[Told], log: &[Logged]) {
-    let mut by_word: HashMap<&str, Vec<&Logged>> = HashMap::new();
-    for change in log {
-        by_word.entry(marks(change).0.expect("a word")).or_default().push(change);
-    }
-    let mut transactions = HashSet::new();
-    for Told { word, answer } in told {
-        let changes = by_word.remove(word.as_str()).unwrap_or_default();
-        let logged = answer.as_ref().is_ok_and(|said| said.logged);
-        assert_eq!(!changes.is_empty(), logged, "{word}: {:?}", answer.as_ref().err());
-        let Some(end) = changes.last() else { continue };
-        let said = answer.as_ref().expect("an answer");
-        let first = changes[0].offset();
-        assert_eq!((said.position.offset, said.position.check), (end.offset(), end.check()), "{word}");
-        let places: Vec<u64> = changes.iter().map(|change| change.offset()).collect();
-        assert_eq!(places, (first..first + changes.len() as u64).collect::<Vec<_>>(), "{word}");
-        let (_, transaction, _) = marks(end);
-        assert!(transactions.insert(transaction), "{word}: another command has this transaction");
-        for change in &changes {
-            let (_, of, last) = marks(change);
-            assert_eq!((of, last), (transaction, change.offset() == end.offset()), "{word}");
-        }
-        if let Some(incident) = &said.incident {
-            let row = changes.iter().filter_map(|it| it.of_incident()).find(|it| it.incident() == incident.id);
-            let row = &row.expect("its change").body.row;
-            assert_eq!((row.version, row.number), (incident.version, incident.number), "{word}");
-        }
-    }
-}
-
-/// Numbers are given without a gap.
-async fn numbers_are_dense(database: &TestDatabase) {
-    let conn = database.connect().await;
-    let sql = "SELECT COUNT(*) AS made, MAX(number) AS last FROM incident";
-    let row = conn.query_one_raw(Statement::from_string(conn.get_database_backend(), sql)).await;
-    let row = row.expect("an answer").expect("a row");
-    let (made, last): (i64, i64) = (row.try_get("", "made").expect("made"), row.try_get("", "last").expect("last"));
-    let first = 1;
-    assert_eq!(made, last - first + 1, "a refused command has kept its number");
-}
 
 async fn two_hundred_commands_at_once_are_each_a_transaction_of_the_log(database: TestDatabase) {
     const COMMANDS: usize = 200;
@@ -293,31 +87,6 @@ async fn count_commits(database: &TestDatabase) {
 
 async fn commits(database: &TestDatabase) -> i64 {
     number(database, "SELECT COUNT(*) AS number FROM moved").await
-}
-
-async fn number(database: &TestDatabase, sql: &str) -> i64 {
-    let conn = database.connect().await;
-    let row = conn.query_one_raw(Statement::from_string(conn.get_database_backend(), sql)).await;
-    row.expect("an answer").expect("a row").try_get("", "number").expect("a number")
-}
-
-/// While it is held nobody commits, so that what comes meanwhile gathers.
-async fn holding(database: &TestDatabase) -> DatabaseTransaction {
-    let held = database.connect().await.begin().await.expect("a transaction");
-    held.execute_unprepared("UPDATE log_head SET floor = floor").await.expect("the head");
-    held
-}
-
-/// Runs commands that all come while nobody commits.
-async fn gathered<T>(database: &TestDatabase, commands: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let held = holding(database).await;
-    let release = async {
-        for _ in 0..20 {
-            a_moment().await;
-        }
-        held.rollback().await.expect("an end");
-    };
-    tokio::join!(join_all(commands), release).0
 }
 
 async fn commands_that_come_together_share_commits(database: TestDatabase) {
@@ -413,22 +182,25 @@ async fn twins_at_once_have_one_effect(database: TestDatabase) {
     desk.verified().await;
 }
 
-async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabase) {
-    let desk = TestDesk::open(&database).await;
-    let store = &desk.app.store;
-    let at = desk.app.clock.now();
-    let orphan = Comment {
-        id: CommentId(desk.app.clock.fresh_id()),
-        incident: IncidentId(desk.app.clock.fresh_id()),
-        written_on: IncidentId(desk.app.clock.fresh_id()),
+/// A comment on an incident that there is not: its commit is refused.
+fn orphan(app: &App) -> Comment {
+    Comment {
+        id: CommentId(app.clock.fresh_id()),
+        incident: IncidentId(app.clock.fresh_id()),
+        written_on: IncidentId(app.clock.fresh_id()),
         version: 1,
         body: "Of no incident.".into(),
         author: ActorImage::System,
-        created_at: at,
+        created_at: app.clock.now(),
         edited_at: None,
         deleted_at: None,
-    };
-    // Its commit is refused: there is no such incident.
+    }
+}
+
+async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let store = &desk.app.store;
+    let orphan = orphan(&desk.app);
     let writes = store.transact_together(|tx| {
         let orphan = &orphan;
         async move {
@@ -457,6 +229,114 @@ async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabas
     if database.kind == Kind::Sqlite {
         assert!(seen.load(Ordering::Relaxed) > 0, "nobody saw it");
     }
+}
+
+async fn a_command_that_took_too_long_is_not_done_again(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let store = &desk.app.store;
+    let orphan = orphan(&desk.app);
+    let writes = store.transact_together(|tx| {
+        let orphan = &orphan;
+        async move { tx.insert_comment(orphan).await }
+    });
+    let runs = AtomicUsize::new(0);
+    let late = (0..5).map(|_| {
+        store.transact_together(|_| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            async { Err::<(), _>(Error::unavailable("it took too long")) }
+        })
+    });
+    let (written, late) = tokio::join!(writes, join_all(late));
+    assert!(written.is_err() && late.iter().all(Result::is_err));
+    assert_eq!(runs.load(Ordering::Relaxed), 5);
+}
+
+/// Its view counts what came after the visit as unread, so the visit may not be before the changes that its answer tells of.
+async fn a_visit_is_noted_where_its_answer_stands(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let matter = matter(&desk.app, 4).await;
+    let command = named(&desk.app, "view", "createView").await;
+    let view = desk.app.create_view(&command, view(7)).await.expect("a view").done.id;
+    for round in 1..=5 {
+        let comments = (0..8).map(|n| one_of_many(&desk.app, &matter, (round * 8 + n) * 10 + 1));
+        let visit = async {
+            let command = named(&desk.app, "visit", "visitView").await;
+            desk.app.visit_view(&command, view).await.expect("a visit").position.offset
+        };
+        let both = async { tokio::join!(join_all(comments), visit).1 };
+        let told = gathered(&database, [both]).await[0];
+        let noted = number(&database, "SELECT position AS number FROM view_visit").await;
+        assert_eq!(noted as u64, told);
+    }
+}
+
+/// Waits until something has been met so often.
+async fn met(counted: &AtomicUsize, times: usize) {
+    while counted.load(Ordering::Relaxed) < times {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// On PostgreSQL two batches gather at once. SQLite has one writer in any case.
+#[tokio::test]
+async fn commands_that_stall_in_batches_stop_no_other() {
+    let database = TestDatabase::fresh(Kind::Postgres).await;
+    let desk = TestDesk::open(&database).await;
+    let store = &desk.app.store;
+    let (leading, stalled) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let gate = Semaphore::new(0);
+    let leads = join_all((0..2).map(|_| {
+        store.transact_together(|_| async {
+            leading.fetch_add(1, Ordering::Relaxed);
+            gate.acquire().await.map(|pass| pass.forget()).map_err(|_| Error::unavailable("closed"))
+        })
+    }));
+    let joins = async {
+        met(&leading, 2).await;
+        let stall = || async {
+            stalled.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<()>>().await
+        };
+        join_all((0..2).map(|_| store.transact_together(|_| stall()))).await
+    };
+    let other = async {
+        met(&leading, 2).await;
+        a_moment().await;
+        gate.add_permits(2);
+        met(&stalled, 2).await;
+        let command = named(&desk.app, "other", "createIncident").await;
+        desk.app.create_incident(&command, None, titled("Not stopped".into())).await
+    };
+    tokio::select! {
+        _ = async { tokio::join!(leads, joins) } => panic!("a stalled command has ended"),
+        made = tokio::time::timeout(PATIENCE, other) => made.expect("in time").map(drop).expect("an incident"),
+    }
+}
+
+#[tokio::test]
+async fn a_commit_without_an_answer_stops_no_other() {
+    let behind = TestDatabase::fresh(Kind::Postgres).await;
+    let proxy = Proxy::to(&behind.url).await;
+    let desk = TestDesk::open(&TestDatabase::at(proxy.url(&behind.url))).await;
+    let create = async |word: &str| {
+        let command = named(&desk.app, word, "createIncident").await;
+        desk.app.create_incident(&command, None, titled(word.to_owned())).await
+    };
+    proxy.break_at_commit(Break::Mute);
+    let others = async {
+        while !proxy.has_broken() {
+            a_moment().await;
+        }
+        for word in ["second", "third", "fourth"] {
+            create(word).await.expect("an incident");
+        }
+    };
+    tokio::select! {
+        _ = create("first") => panic!("nobody has answered its commit"),
+        done = tokio::time::timeout(PATIENCE, others) => done.expect("in time"),
+    }
+    proxy.mend();
+    assert_eq!(number(&behind, "SELECT COUNT(*) AS number FROM incident").await, 4, "the first one is there as well");
 }
 
 async fn two_nodes_that_lock_in_opposite_orders_wait_for_nobody(database: TestDatabase) {
@@ -583,62 +463,4 @@ async fn what_a_failing_network_acknowledges_to_a_crowd_is_there() {
         _ => proxy.break_at(place % 100, if place.is_multiple_of(2) { Break::Before } else { Break::After }),
     };
     survives(&desk, fail, || proxy.mend(), places.into_iter().enumerate().map(|(at, place)| at * 100 + place)).await;
-}
-
-/// `cargo test --test it -- --ignored --nocapture combiner::writes_a_second`: how many commands are done in a second by so many
-/// clients at once.
-async fn writes_a_second(database: TestDatabase) {
-    const WINDOW: Duration = Duration::from_secs(4);
-    let desk = TestDesk::open(&database).await;
-    let matter = matter(&desk.app, 64).await;
-    for kind in ["create", "comment"] {
-        for clients in [1, 8, 32] {
-            let began = Instant::now();
-            let app = &desk.app;
-            let ids = &matter.incidents;
-            let waits = join_all((0..clients).map(|client| {
-                let app = app.clone();
-                let id = ids[client % ids.len()];
-                let command = async move { (named(&app, "bench", kind).await, app) };
-                async move {
-                    let (command, app) = command.await;
-                    let mut waits = Vec::new();
-                    while began.elapsed() < WINDOW {
-                        let at = Instant::now();
-                        let done = match kind {
-                            "create" => app.create_incident(&command, None, titled("Bench".into())).await,
-                            _ => app.update_incident(&command, id, comment("Bench".into())).await,
-                        };
-                        done.expect("a write");
-                        waits.push(at.elapsed());
-                    }
-                    waits
-                }
-            }))
-            .await;
-            let took = began.elapsed();
-            let mut waits: Vec<Duration> = waits.into_iter().flatten().collect();
-            waits.sort();
-            let of = |share: f64| waits[((waits.len() - 1) as f64 * share) as usize].as_secs_f64() * 1_000.0;
-            println!(
-                "{:?} {kind} c={clients}: {:.0}/s, p50 {:.1} ms, p99 {:.1} ms",
-                database.kind,
-                waits.len() as f64 / took.as_secs_f64(),
-                of(0.5),
-                of(0.99)
-            );
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn writes_a_second_sqlite() {
-    writes_a_second(TestDatabase::fresh(Kind::Sqlite).await).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures"]
-async fn writes_a_second_postgres() {
-    writes_a_second(TestDatabase::fresh(Kind::Postgres).await).await;
 }

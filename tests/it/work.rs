@@ -25,6 +25,7 @@ each_database!(
     a_mutation_whose_client_goes_before_it_begins_is_not_done,
     the_process_is_heard_while_everything_that_works_is_busy,
     a_desk_that_is_told_to_stop_ends_whatever_runs,
+    a_desk_whose_log_nobody_reads_ends_when_told,
 );
 
 const CREATE: &str = "mutation { createIncident(input: { title: \"Nobody waits for it\" }) { changed } }";
@@ -174,4 +175,13 @@ async fn a_desk_that_is_told_to_stop_ends_whatever_runs(database: TestDatabase) 
     assert!(told.elapsed() < STOP_WAIT, "it took {:?}", told.elapsed());
     let desk = TestDesk::open(&database).await;
     assert_eq!(desk.data("{ incidents { totalCount } }", json!({})).await["incidents"]["totalCount"], 1);
+}
+
+/// A supervisor may end before its desk, or close the pipe: what the desk writes then is an error to it, and no panic.
+async fn a_desk_whose_log_nobody_reads_ends_when_told(database: TestDatabase) {
+    let server = Process::serve_unread(&database.url).await;
+    let told = Instant::now();
+    server.terminate();
+    assert_eq!(server.end().await, Some(0));
+    assert!(told.elapsed() < STOP_WAIT, "it took {:?}", told.elapsed());
 }

@@ -1,5 +1,6 @@
 //! What the tests stand on: a database of their own, on SQLite and on PostgreSQL, and clients of the real server.
 
+pub(crate) mod crowd;
 pub(crate) mod database;
 pub(crate) mod desk;
 pub(crate) mod dice;

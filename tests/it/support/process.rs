@@ -14,6 +14,15 @@ pub(crate) fn cpu_seconds(process: u32) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// What becomes of the log of a server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Log {
+    /// It is read to the end.
+    Read,
+    /// Its pipe is closed once the server listens.
+    Closed,
+}
+
 /// A server process of one's own. It is killed when this value is dropped.
 pub(crate) struct Process {
     child: Child,
@@ -36,7 +45,14 @@ impl Process {
 
     /// The same with more settings.
     pub(crate) async fn serve_with(database_url: &str, listen: &str, settings: &[&str]) -> Self {
-        Self::started(Command::new(env!("CARGO_BIN_EXE_watchfloor")), database_url, listen, settings).await
+        let program = Command::new(env!("CARGO_BIN_EXE_watchfloor"));
+        Self::started(program, database_url, listen, settings, Log::Read).await
+    }
+
+    /// The same, and from its start on nobody reads its log.
+    pub(crate) async fn serve_unread(database_url: &str) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_watchfloor"));
+        Self::started(program, database_url, "127.0.0.1:0", &[], Log::Closed).await
     }
 
     /// The same, in a process that may open so many files.
@@ -44,10 +60,10 @@ impl Process {
         let mut shell = Command::new("sh");
         let run = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
         shell.args(["-c", &run, env!("CARGO_BIN_EXE_watchfloor")]);
-        Self::started(shell, database_url, "127.0.0.1:0", &[]).await
+        Self::started(shell, database_url, "127.0.0.1:0", &[], Log::Read).await
     }
 
-    async fn started(mut program: Command, database_url: &str, listen: &str, settings: &[&str]) -> Self {
+    async fn started(mut program: Command, database_url: &str, listen: &str, settings: &[&str], reader: Log) -> Self {
         let mut child = program
             .env("WATCHFLOOR_HEARTBEAT_SECONDS", "1")
             .env("WATCHFLOOR_RING_CHANGES", "40")
@@ -67,11 +83,18 @@ impl Process {
             // A loss of power, which is what fsync is for, is no part of any test.
             let is_news = |line: &str| !line.contains("fsync or full_page_writes is off");
             let mut told = Some(told);
-            for line in log.lines().map_while(Result::ok) {
+            let mut log = log.lines();
+            while let Some(Ok(line)) = log.next() {
                 written.lock().expect("whole").push(line.clone());
                 if let (Some(at), Some(_)) = (line.find("listen="), &told) {
                     let address = line[at + 7..].split_whitespace().next().expect("an address").to_owned();
-                    told.take().expect("not told yet").send(address).ok();
+                    let told = told.take().expect("not told yet");
+                    if reader == Log::Closed {
+                        drop(log);
+                        told.send(address).ok();
+                        return;
+                    }
+                    told.send(address).ok();
                 } else if (line.contains(" WARN ") || line.contains(" ERROR ") || told.is_some()) && is_news(&line) {
                     println!("server: {line}");
                 }

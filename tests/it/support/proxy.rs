@@ -71,10 +71,14 @@ impl Proxy {
         *self.plan.lock().expect("a plan") = wire::Plan { left: 1, how, only_commits: true };
     }
 
+    /// Whether it has met the message.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.plan.lock().expect("a plan").has_broken()
+    }
+
     /// Breaks at no message any more; whether it did.
     pub(crate) fn mend(&self) -> bool {
-        let plan = std::mem::take(&mut *self.plan.lock().expect("a plan"));
-        plan.left == 0 && plan.how != Break::Nothing
+        std::mem::take(&mut *self.plan.lock().expect("a plan")).has_broken()
     }
 
     /// Leads new connections to the server of this address; those to another one are cut.
@@ -141,11 +145,14 @@ async fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan) ->
                     match how {
                         Break::Nothing => server.write_all(&frame).await?,
                         Break::Before => return Ok(()),
-                        Break::After => {
+                        Break::After | Break::Mute => {
                             server.write_all(&frame).await?;
                             // Only these are answered; the answer is kept back, so the server has done it.
                             if matches!(frame[0], b'Q' | b'S') {
                                 until_ready(server).await?;
+                            }
+                            if how == Break::Mute {
+                                std::future::pending::<()>().await;
                             }
                             return Ok(());
                         }

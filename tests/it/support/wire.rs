@@ -9,6 +9,8 @@ pub(crate) enum Break {
     Before,
     /// The server has done what the message says, and it is closed before the answer passes.
     After,
+    /// The server has done what the message says, and nothing passes any more. The connection stays open.
+    Mute,
     /// It stays, but the server's transaction was aborted before the message, and the desk has not heard of it. At any message but
     /// COMMIT it would be told.
     Abort,
@@ -25,6 +27,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    pub(crate) fn has_broken(&self) -> bool {
+        self.left == 0 && self.how != Break::Nothing
+    }
+
     /// What becomes of a message.
     pub(crate) fn meet(&mut self, frames: &mut Frames, frame: &[u8]) -> Break {
         let begins = says(frame, b"BEGIN ISOLATION LEVEL READ COMMITTED");
