@@ -180,6 +180,9 @@ async fn a_desk_that_is_told_to_stop_ends_whatever_runs(database: TestDatabase) 
 /// A supervisor may end before its desk, or close the pipe: what the desk writes then is an error to it, and no panic.
 async fn a_desk_whose_log_nobody_reads_ends_when_told(database: TestDatabase) {
     let server = Process::serve_unread(&database.url).await;
+    // Once it answers, it hears the signal.
+    let alive = reqwest::get(format!("http://{}/healthz", server.address)).await.expect("an answer");
+    assert_eq!(alive.status(), 200);
     let told = Instant::now();
     server.terminate();
     assert_eq!(server.end().await, Some(0));
