@@ -137,7 +137,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let ids = ids.iter().map(|id| id.0);
-        let rows = user::Entity::find().filter(user::Column::Id.is_in(ids)).all(self.conn()).await?;
+        let rows = user::Entity::find().filter(user::Column::Id.is_in(ids)).all(&self.apart()).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 
@@ -147,7 +147,7 @@ impl Reader {
             return Ok(Vec::new());
         }
         let ids = ids.iter().map(|id| id.0);
-        let rows = group::Entity::find().filter(group::Column::Id.is_in(ids)).all(self.conn()).await?;
+        let rows = group::Entity::find().filter(group::Column::Id.is_in(ids)).all(&self.apart()).await?;
         Ok(rows.into_iter().map(Group::from).collect())
     }
 
@@ -217,13 +217,13 @@ impl Reader {
         if !users.is_empty() {
             users.sort();
             users.dedup();
-            let rows = user::Entity::find().filter(user::Column::Id.is_in(users)).all(self.conn()).await?;
+            let rows = user::Entity::find().filter(user::Column::Id.is_in(users)).all(&self.apart()).await?;
             owners.extend(rows.into_iter().map(Owner::from).map(|owner| (owner.id, owner)));
         }
         if !groups.is_empty() {
             groups.sort();
             groups.dedup();
-            let rows = group::Entity::find().filter(group::Column::Id.is_in(groups)).all(self.conn()).await?;
+            let rows = group::Entity::find().filter(group::Column::Id.is_in(groups)).all(&self.apart()).await?;
             owners.extend(rows.into_iter().map(Owner::from).map(|owner| (owner.id, owner)));
         }
         Ok(owners)

@@ -271,6 +271,8 @@ impl Tx {
         let records = commands.iter().any(|command| !command.pending.is_empty());
         let (pending, keeping): (Vec<_>, Vec<_>) =
             commands.into_iter().map(|command| (command.pending, command.keeping)).unzip();
+        // The rows that wait go first: so the head is locked for a short time.
+        self.store_incident_number().await?;
         let heads = self.append_pending(pending).await?;
         let kept = keeping.into_iter().zip(&heads).filter_map(|(keeping, head)| Some((keeping?, head.position())));
         self.write_kept(kept.collect()).await?;

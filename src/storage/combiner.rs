@@ -1,7 +1,7 @@
 //! Commands that come at the same time share a transaction and its commit.
 //!
 //! A command that finds a free lane leads: it begins a transaction and runs as if it were alone. Whoever has come meanwhile joins it,
-//! one after the other, each behind a savepoint. Once nobody waits, or the batch is full, it is committed; while one batch is being
+//! one after the other; its rows wait ([`super::deferred`]), or a savepoint stands before them. Once nobody waits, or the batch is full, it is committed; while one batch is being
 //! committed the next one gathers. Each command runs in its own caller's task: the transaction goes from hand to hand.
 //!
 //! What must hold:
@@ -362,18 +362,18 @@ impl Store {
                 ended(value, answered).await
             }
             Err(error) => {
-                let is_whole = batch.take_back_command().await.is_ok();
-                let committed = batch.await_commit();
-                if is_whole {
-                    baton.at_work = false;
-                    drop(baton);
-                } else {
-                    baton.break_off(()).await;
+                if batch.take_back_command().await.is_err() {
+                    // The fault may be of what an earlier command has written.
+                    let ended = if is_unavailable(&error) { Ended::Done(Err(error)) } else { Ended::Again };
+                    return baton.break_off(ended).await;
                 }
+                let committed = batch.await_commit();
+                baton.at_work = false;
+                drop(baton);
                 match error {
                     Error::Busy => Ended::PutOff(number),
                     // It took too long, or the disk is full: that is not for what others did, and again it would be no better.
-                    Error::Refused(refusal) if refusal.code == Code::Unavailable => Ended::Done(Err(refusal.into())),
+                    error if is_unavailable(&error) => Ended::Done(Err(error)),
                     // It may have seen what an earlier command did: where that is not committed, nothing is known to forbid it.
                     Error::Refused(refusal) => match committed.await {
                         Ok(()) => Ended::Done(Err(refusal.into())),
@@ -384,6 +384,10 @@ impl Store {
             }
         }
     }
+}
+
+fn is_unavailable(error: &Error) -> bool {
+    matches!(error, Error::Refused(refusal) if refusal.code == Code::Unavailable)
 }
 
 /// Does some work, and gives a right up where the work takes longer than [`STALLED`].

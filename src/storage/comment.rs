@@ -7,6 +7,7 @@ use sea_orm::sea_query::{ExprTrait, LockType, SimpleExpr};
 use sea_orm::{IntoActiveModel, Order, QueryOrder, QuerySelect, UpdateMany};
 
 use super::changelog::actor_id;
+use super::deferred::{NewRow, Table};
 use super::incident::{json, to_json};
 use super::queue::Span;
 use super::{IDS_PER_STATEMENT, Reader, Tx, places, statement};
@@ -265,11 +266,11 @@ impl Tx {
         row.map(Comment::try_from).transpose()
     }
 
-    /// Writes a new comment and its first text.
+    /// Writes a new comment and its first text, later.
     pub async fn insert_comment(&self, comment: &Comment) -> Result<()> {
-        let row = to_row(comment)?.into_active_model().reset_all();
-        row::Entity::insert(row).exec_without_returning(self.conn()).await?;
-        self.insert_revision(comment.id, 1, &comment.first_text()).await
+        self.conn().insert_later(NewRow::of::<row::Entity>(Table::Comment, &to_row(comment)?)).await?;
+        let text = to_revision(comment.id, 1, &comment.first_text())?;
+        Ok(self.conn().insert_later(NewRow::of::<revision::Entity>(Table::CommentRevision, &text)).await?)
     }
 
     /// Writes a comment's present text and times over its former ones; with a revision where the text is new.

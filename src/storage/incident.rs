@@ -1,13 +1,12 @@
 //! Incidents: the row, its conversions, loads, locks and saves.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LockType};
-use sea_orm::{
-    ActiveEnum, DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select, Set,
-};
+use sea_orm::sea_query::{ExprTrait, LockBehavior, LockType};
+use sea_orm::{ActiveEnum, DbBackend, FromQueryResult, IdenStatic, QueryOrder, QueryResult, QuerySelect, Select};
 
+use super::deferred::{ChangedRow, NewRow, Table};
 use super::filter::{self, StatusWay};
 use super::{Reader, Tx, account, statement, tag};
 use crate::domain::account::{ActorImage, Owner, OwnerId};
@@ -94,6 +93,12 @@ mod counter {
     pub(super) enum Relation {}
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+/// The row of the counter.
+const INCIDENT_NUMBER: &str = "incident_number";
+
+const NUMBERING: &str = "numbering an incident";
+const COUNTER_MISSING: &str = "its counter is missing";
 
 /// The two columns that a classification takes.
 pub(super) fn classification_columns(class: Option<Classification>) -> (Option<ClassificationKind>, Option<String>) {
@@ -453,12 +458,20 @@ impl Tx {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = Entity::find()
-            .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
-            .order_by_asc(Column::Id)
-            .lock(LockType::Update)
-            .all(self.conn())
-            .await?;
+        let ids: BTreeSet<Uuid> = ids.iter().map(|id| id.0).collect();
+        let found = || Entity::find().filter(Column::Id.is_in(ids.iter().copied())).order_by_asc(Column::Id);
+        if !self.conn().defers_any(&ids.iter().copied().collect::<Vec<_>>()) {
+            let free = match self.conn().is_joined() {
+                true => found().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
+                false => found().lock(LockType::Update),
+            };
+            let rows = free.all(&self.apart()).await?;
+            if rows.len() == ids.len() || !self.conn().is_joined() {
+                return self.complete(rows).await;
+            }
+            // Another transaction holds one of them, or it is not there.
+        }
+        let rows = found().lock(LockType::Update).all(self.conn()).await?;
         self.complete(rows).await
     }
 
@@ -470,31 +483,53 @@ impl Tx {
 
     /// The next number of an incident; its row stays locked until the commit, so a rolled back number is given again.
     pub async fn next_incident_number(&self) -> Result<i64> {
+        if let Some(number) = self.conn().next_number() {
+            return Ok(number);
+        }
+        let counter = counter::Entity::find_by_id(INCIDENT_NUMBER);
+        if self.conn().is_joined() {
+            let free =
+                counter.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).one(&self.apart()).await?;
+            self.conn().lock_numbers(free.ok_or(Error::Busy)?.value);
+            return self.conn().next_number().ok_or(Error::Busy);
+        }
         let mut rows = counter::Entity::update_many()
             .col_expr(counter::Column::Value, Expr::col(counter::Column::Value).add(1))
-            .filter(counter::Column::Name.eq("incident_number"))
-            .exec_with_returning(self.conn())
+            .filter(counter::Column::Name.eq(INCIDENT_NUMBER))
+            .exec_with_returning(&self.apart())
             .await?;
-        rows.pop().map(|row| row.value).ok_or_else(|| Error::fault("numbering an incident", "its counter is missing"))
+        let number = rows.pop().map(|row| row.value).ok_or_else(|| Error::fault(NUMBERING, COUNTER_MISSING))?;
+        self.conn().lock_numbers(number);
+        Ok(number)
+    }
+
+    /// Stores the number that was given last, where the counter does not hold it yet.
+    pub(super) async fn store_incident_number(&self) -> Result<()> {
+        match self.conn().take_number() {
+            Some(last) => self.save_incident_number(last).await,
+            None => Ok(()),
+        }
     }
 
     /// Locks the counter of incidents until the commit; the number that it gave last.
     pub(super) async fn lock_incident_number(&self) -> Result<i64> {
-        let row = counter::Entity::find_by_id("incident_number").lock(LockType::Update).one(self.conn()).await?;
-        row.map(|row| row.value).ok_or_else(|| Error::fault("numbering an incident", "its counter is missing"))
+        self.store_incident_number().await?;
+        let row = counter::Entity::find_by_id(INCIDENT_NUMBER).lock(LockType::Update).one(self.conn()).await?;
+        row.map(|row| row.value).ok_or_else(|| Error::fault(NUMBERING, COUNTER_MISSING))
     }
 
     /// Writes which number was given last.
     pub(super) async fn save_incident_number(&self, last: i64) -> Result<()> {
         counter::Entity::update_many()
             .col_expr(counter::Column::Value, Expr::value(last))
-            .filter(counter::Column::Name.eq("incident_number"))
+            .filter(counter::Column::Name.eq(INCIDENT_NUMBER))
             .exec(self.conn())
             .await?;
+        self.conn().lock_numbers(last);
         Ok(())
     }
 
-    /// Writes an incident, given its state when it was locked (none where it is new): only the columns that differ.
+    /// Writes an incident, given its state when it was locked (none where it is new): only the columns that differ. Its row is sent later.
     pub(super) async fn save_incident(
         &self,
         before: Option<&Incident>,
@@ -503,21 +538,14 @@ impl Tx {
     ) -> Result<()> {
         let row = to_row(after, created_input)?;
         match before {
-            None => {
-                let mut new = row.into_active_model();
-                new.id = Set(after.id.0);
-                Entity::insert(new.reset_all()).exec_without_returning(self.conn()).await?;
-            }
+            None => self.conn().insert_later(NewRow::of::<Entity>(Table::Incident, &row)).await?,
             Some(before) => {
                 let was = to_row(before, None)?;
-                let mut changed = was.clone().into_active_model();
-                for column in <Column as sea_orm::Iterable>::iter() {
-                    let value = row.get(column);
-                    if !matches!(column, Column::CreatedInput) && was.get(column) != value {
-                        changed.set(column, value);
-                    }
-                }
-                Entity::update_many().set(changed).filter(Column::Id.eq(after.id.0)).exec(self.conn()).await?;
+                let has_changed =
+                    |column: &Column| !matches!(column, Column::CreatedInput) && was.get(*column) != row.get(*column);
+                let changed: Vec<Column> = <Column as sea_orm::Iterable>::iter().filter(has_changed).collect();
+                let (names, values) = changed.iter().map(|column| (column.as_str(), row.get(*column))).unzip();
+                self.conn().change_later(ChangedRow::new(after.id.0, names, values)).await?;
                 if before.is_open() != after.is_open() {
                     self.note_open(after).await?;
                 }

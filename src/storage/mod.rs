@@ -19,6 +19,7 @@ mod combiner;
 mod comment;
 mod connect;
 mod correlation;
+mod deferred;
 mod entity;
 mod evidence;
 mod fault;
@@ -68,7 +69,7 @@ use self::combiner::Combiner;
 use self::fresh::Fresh;
 use self::idempotency::Keeping;
 use self::interrupt::{OWN_WORK, VERIFICATION};
-use self::transaction::{Begun, Care, Pool, Purpose, Transaction};
+use self::transaction::{Apart, Begun, Care, Pool, Purpose, Transaction};
 use self::trouble::Trouble;
 use crate::domain::change::Change;
 use crate::domain::error::Refusal;
@@ -175,17 +176,19 @@ impl Tx {
         let conn = self.conn();
         let recorded = self.pending.lock().await.counts();
         conn.execute_unprepared("SAVEPOINT part").await?;
+        let numbers = conn.numbers();
         let outcome = match work.await {
             Ok(done) => Ok(done),
             // The database went away, and the transaction with it.
             Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
+                conn.take_back_part(numbers);
                 conn.execute_unprepared("ROLLBACK TO SAVEPOINT part").await?;
                 self.pending.lock().await.truncate(recorded);
                 Err(refusal)
             }
             Err(fault) => return Err(fault),
         };
-        conn.execute_unprepared("RELEASE SAVEPOINT part").await?;
+        self.apart().execute_unprepared("RELEASE SAVEPOINT part").await?;
         Ok(outcome)
     }
 
@@ -409,6 +412,12 @@ impl std::fmt::Debug for Store {
 impl Reader {
     fn conn(&self) -> &Transaction {
         &self.conn
+    }
+
+    /// For a statement that has nothing to do with the tables whose rows may wait ([`deferred::Table`]): it need not be sent after
+    /// them. It may not wait for a lock, nor fail for want of one.
+    fn apart(&self) -> Apart<'_> {
+        Apart(&self.conn)
     }
 
     fn is_postgres(&self) -> bool {

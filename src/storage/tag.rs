@@ -85,7 +85,7 @@ impl Reader {
     pub(super) async fn tags(&self, incidents: &[Uuid]) -> Result<HashMap<Uuid, Vec<Tag>>> {
         let held = held::Entity::find()
             .filter(held::Column::IncidentId.is_in(incidents.iter().copied()))
-            .all(self.conn())
+            .all(&self.apart())
             .await?;
         let keys: HashSet<String> = held.iter().map(|row| row.key.clone()).collect();
         let names = self.tag_names(keys).await?;
@@ -102,7 +102,7 @@ impl Reader {
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = name::Entity::find().filter(name::Column::Key.is_in(keys)).all(self.conn()).await?;
+        let rows = name::Entity::find().filter(name::Column::Key.is_in(keys)).all(&self.apart()).await?;
         Ok(rows.into_iter().map(|row| ((row.kind, row.key), row.name)).collect())
     }
 }

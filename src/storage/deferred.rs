@@ -1,0 +1,342 @@
+//! Deferred writes: rows that the commands of a transaction have written and no statement has sent yet.
+//!
+//! Rows of one table are sent together, so that thirty commands of a batch need few statements. A command whose writes are all
+//! deferred needs no savepoint either: where it is refused, its rows are forgotten. What must hold:
+//! - a statement that may read these tables, or write to them, is sent after the rows; a transaction sees to that by itself, and only
+//!   a statement that has nothing to do with these tables goes by [`Apart`](super::transaction::Apart);
+//! - the rows of a refused command are never sent, or they are taken back with its savepoint;
+//! - a row is sent after the rows that it refers to.
+
+use std::collections::BTreeMap;
+
+use sea_orm::prelude::Uuid;
+use sea_orm::{DbBackend, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, Statement, Value};
+
+/// Rows that wait at most; beyond, they are sent. A batch has fewer: this bounds the memory of a transaction of many commands.
+const ROWS_MAX: usize = 256;
+
+/// Rows of one statement at most. A statement takes 16, 8, 4, 2 or 1 rows, so that a connection keeps five prepared statements a table
+/// and not one for each number of rows.
+const ROWS_PER_STATEMENT: usize = 16;
+
+/// The rows that wait in one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Deferred {
+    /// Those of commands that have ended.
+    earlier: Rows,
+    /// Those of the command that is at work.
+    own: Rows,
+    /// The numbers of new incidents, where their counter is locked.
+    numbers: Option<Numbers>,
+    /// The same as it was when the command began.
+    numbers_before: Option<Numbers>,
+    /// Whether the command that is at work has joined others.
+    joined: bool,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    new: Vec<NewRow>,
+    changed: Vec<ChangedRow>,
+}
+
+/// A row to be inserted.
+#[derive(Debug)]
+pub(super) struct NewRow {
+    table: Table,
+    /// A value for each column, in their order.
+    values: Vec<Value>,
+}
+
+/// The columns of an incident that are to have other values.
+#[derive(Debug)]
+pub(super) struct ChangedRow {
+    incident: Uuid,
+    columns: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+/// A table whose rows may wait. Tables are sent in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Table {
+    Incident,
+    Comment,
+    CommentRevision,
+}
+
+/// A locked counter: the number that was given last, and the number that its row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbers {
+    last: i64,
+    stored: i64,
+}
+
+impl NewRow {
+    pub(super) fn of<E>(table: Table, model: &E::Model) -> Self
+    where
+        E: EntityTrait,
+    {
+        Self { table, values: E::Column::iter().map(|column| model.get(column)).collect() }
+    }
+}
+
+impl ChangedRow {
+    pub(super) fn new(incident: Uuid, columns: Vec<&'static str>, values: Vec<Value>) -> Self {
+        Self { incident, columns, values }
+    }
+
+    pub(super) fn incident(&self) -> Uuid {
+        self.incident
+    }
+}
+
+impl Table {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Incident => super::incident::row::Entity.table_name(),
+            Self::Comment => super::comment::row::Entity.table_name(),
+            Self::CommentRevision => super::comment::revision::Entity.table_name(),
+        }
+    }
+
+    fn columns(self) -> Vec<&'static str> {
+        fn names<C: IdenStatic + Iterable>() -> Vec<&'static str> {
+            C::iter().map(|column| column.as_str()).collect()
+        }
+        match self {
+            Self::Incident => names::<super::incident::row::Column>(),
+            Self::Comment => names::<super::comment::row::Column>(),
+            Self::CommentRevision => names::<super::comment::revision::Column>(),
+        }
+    }
+}
+
+impl Deferred {
+    pub(super) fn insert(&mut self, row: NewRow) {
+        self.own.new.push(row);
+    }
+
+    pub(super) fn change(&mut self, row: ChangedRow) {
+        self.own.changed.push(row);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.earlier.is_empty() && self.own.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.earlier.len() + self.own.len() >= ROWS_MAX
+    }
+
+    /// Whether rows of one of these incidents wait.
+    pub(super) fn holds_any(&self, incidents: &[Uuid]) -> bool {
+        [&self.earlier, &self.own].into_iter().any(|rows| rows.holds_any(incidents))
+    }
+
+    /// The next number, where the counter is locked.
+    pub(super) fn next_number(&mut self) -> Option<i64> {
+        let numbers = self.numbers.as_mut()?;
+        numbers.last += 1;
+        Some(numbers.last)
+    }
+
+    /// The counter was locked, and its row holds this number.
+    pub(super) fn lock_numbers(&mut self, stored: i64) {
+        self.numbers = Some(Numbers { last: stored, stored });
+    }
+
+    /// Where the numbers stand, to which [`Self::take_back`] returns.
+    pub(super) fn numbers(&self) -> Option<Numbers> {
+        self.numbers
+    }
+
+    /// The number to be stored, where others were given than the counter's row holds. It counts as stored from now on.
+    pub(super) fn take_number(&mut self) -> Option<i64> {
+        let numbers = self.numbers.as_mut().filter(|numbers| numbers.last != numbers.stored)?;
+        numbers.stored = numbers.last;
+        Some(numbers.last)
+    }
+
+    /// Another command begins: what waits is of those before it.
+    pub(super) fn begin_command(&mut self) {
+        self.joined = true;
+        self.end_command();
+    }
+
+    /// No command comes any more.
+    pub(super) fn end_commands(&mut self) {
+        self.joined = false;
+        self.end_command();
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined
+    }
+
+    fn end_command(&mut self) {
+        let own = std::mem::take(&mut self.own);
+        self.earlier.new.extend(own.new);
+        self.earlier.changed.extend(own.changed);
+        self.numbers_before = self.numbers;
+    }
+
+    /// Forgets the rows of the command that is at work. Where the lock of the counter is kept (`locked`), so are the numbers of others.
+    pub(super) fn take_back_command(&mut self, locked: bool) {
+        let before = match (self.numbers_before, self.numbers) {
+            (None, Some(numbers)) if locked => Some(Numbers { last: numbers.stored, ..numbers }),
+            (before, _) => before,
+        };
+        self.take_back(before);
+    }
+
+    /// Forgets the rows that the command has written since it sent a statement last.
+    pub(super) fn take_back(&mut self, numbers: Option<Numbers>) {
+        self.own = Rows::default();
+        self.numbers = numbers;
+    }
+
+    /// The statements that write the rows of earlier commands. The rows no longer wait.
+    pub(super) fn take_earlier(&mut self, backend: DbBackend) -> Vec<Statement> {
+        std::mem::take(&mut self.earlier).statements(backend)
+    }
+
+    /// The same of the command that is at work.
+    pub(super) fn take_own(&mut self, backend: DbBackend) -> Vec<Statement> {
+        std::mem::take(&mut self.own).statements(backend)
+    }
+}
+
+impl Rows {
+    fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.changed.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        self.new.len() + self.changed.len()
+    }
+
+    fn holds_any(&self, incidents: &[Uuid]) -> bool {
+        let is_one_of = |id: &Uuid| incidents.contains(id);
+        let new = self.new.iter().filter(|row| row.table == Table::Incident);
+        // Its id is the first column.
+        let mut new = new.filter_map(|row| match row.values.first() {
+            Some(Value::Uuid(id)) => id.as_ref(),
+            _ => None,
+        });
+        new.any(is_one_of) || self.changed.iter().any(|row| is_one_of(&row.incident))
+    }
+
+    fn statements(self, backend: DbBackend) -> Vec<Statement> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut tables: BTreeMap<Table, Vec<Vec<Value>>> = BTreeMap::new();
+        for NewRow { table, values } in self.new {
+            tables.entry(table).or_default().push(values);
+        }
+        let mut statements = Vec::new();
+        for (table, rows) in tables {
+            lots(rows, ROWS_PER_STATEMENT, |rows| statements.push(insert(backend, table, rows)));
+        }
+        let mut changes: BTreeMap<Vec<&'static str>, Vec<Vec<Value>>> = BTreeMap::new();
+        for ChangedRow { incident, columns, mut values } in self.changed {
+            values.insert(0, incident.into());
+            changes.entry(columns).or_default().push(values);
+        }
+        // A statement of SQLite needs no message, so each row has its own.
+        let rows_max = if backend == DbBackend::Postgres { ROWS_PER_STATEMENT } else { 1 };
+        for (columns, rows) in changes {
+            lots(rows, rows_max, |rows| statements.push(update(backend, &columns, rows)));
+        }
+        statements
+    }
+}
+
+/// Divides rows into lots of a power of two each.
+fn lots<T>(mut rows: Vec<T>, mut size: usize, mut each: impl FnMut(Vec<T>)) {
+    while !rows.is_empty() {
+        while size > rows.len() {
+            size /= 2;
+        }
+        let rest = rows.split_off(size);
+        each(std::mem::replace(&mut rows, rest));
+    }
+}
+
+fn insert(backend: DbBackend, table: Table, rows: Vec<Vec<Value>>) -> Statement {
+    let columns: Vec<String> = table.columns().iter().map(|column| format!("\"{column}\"")).collect();
+    let sql = format!("INSERT INTO \"{}\" ({}) VALUES {}", table.name(), columns.join(", "), tuples(&rows));
+    Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
+}
+
+/// Sets columns of incidents. The first value of a row is the incident's id.
+fn update(backend: DbBackend, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Statement {
+    let sql = match rows.len() {
+        1 => {
+            let sets: Vec<_> = (2..).zip(columns).map(|(place, column)| format!("\"{column}\" = ${place}")).collect();
+            format!("UPDATE \"incident\" SET {} WHERE \"incident\".\"id\" = $1", sets.join(", "))
+        }
+        _ => {
+            let sets: Vec<_> = (2..).zip(columns).map(|(n, column)| format!("\"{column}\" = new.column{n}")).collect();
+            let (sets, tuples) = (sets.join(", "), tuples(&rows));
+            format!(
+                "UPDATE \"incident\" SET {sets} FROM (VALUES {tuples}) AS new WHERE \"incident\".\"id\" = new.column1"
+            )
+        }
+    };
+    Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
+}
+
+/// `($1, $2), ($3, $4), …`
+fn tuples(rows: &[Vec<Value>]) -> String {
+    let mut place = 0;
+    let tuples = rows.iter().map(|row| {
+        let places = row.iter().map(|_| {
+            place += 1;
+            format!("${place}")
+        });
+        format!("({})", places.collect::<Vec<_>>().join(", "))
+    });
+    tuples.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lots_are_powers_of_two() {
+        let mut sizes = Vec::new();
+        lots((0..47).collect(), 16, |rows: Vec<i32>| sizes.push(rows.len()));
+        assert_eq!(sizes, [16, 16, 8, 4, 2, 1]);
+    }
+
+    #[test]
+    fn numbers_of_a_refused_command_are_given_again() {
+        let mut deferred = Deferred::default();
+        assert_eq!(deferred.next_number(), None, "the counter is not locked");
+        deferred.begin_command();
+        deferred.lock_numbers(7);
+        assert_eq!(deferred.next_number(), Some(8));
+        deferred.take_back_command(true);
+        assert_eq!(deferred.next_number(), Some(8));
+        deferred.begin_command();
+        assert_eq!((deferred.next_number(), deferred.next_number()), (Some(9), Some(10)));
+        deferred.take_back_command(false);
+        assert_eq!(deferred.next_number(), Some(9), "an earlier command has locked it");
+        assert_eq!((deferred.take_number(), deferred.take_number()), (Some(9), None));
+        deferred.begin_command();
+        deferred.take_back_command(false);
+        assert_eq!(deferred.take_number(), None);
+    }
+
+    #[test]
+    fn a_counter_that_a_savepoint_has_let_go_is_locked_again() {
+        let mut deferred = Deferred::default();
+        deferred.begin_command();
+        deferred.lock_numbers(7);
+        assert_eq!(deferred.next_number(), Some(8));
+        deferred.take_back_command(false);
+        assert_eq!(deferred.next_number(), None);
+    }
+}
