@@ -19,7 +19,7 @@ use crate::domain::change::Change;
 use crate::domain::incident::TextField;
 use crate::domain::queue::Text;
 use crate::domain::{Error, Result, text};
-use crate::storage::{Head, Reader, Store, TextKey};
+use crate::storage::{Beyond, Head, Store, TextKey};
 
 /// How long a commit of another process may go unnoticed while nobody tells this node of it: ten small queries a second
 /// are less than a wall that lags for everyone to see.
@@ -97,41 +97,46 @@ const BROKEN: &str = "relaying the log";
 const GAP: &str = "a position is missing before its end";
 
 async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
-    let reader = store.read_within(ANSWER).await?;
-    let Some(head) = reader.head_from(&hub.known().end).await? else {
+    let Some(Beyond { head, changes }) = store.log_beyond(&hub.known().end, BATCH, ANSWER).await? else {
         // Restored or rewound behind our back: what the ring holds and what streams were told is of another life.
         return Err(Error::fault(BROKEN, format!("it does not hold position {last} as it was read")));
     };
     hub.keep_floor(head.floor);
     hub.keep_accounts(head.accounts);
-    if head.offset == last {
-        complete_board(hub, &reader, &head).await;
-        return Ok(last);
-    }
-    let Some(changes) = reader.log_after(&head, last, BATCH).await? else {
+    let Some(changes) = changes else {
         return Err(Error::fault(BROKEN, format!("{GAP}, after {last}")));
     };
     let read = last + changes.len() as u64;
-    let found = match hub.looks_for_texts() {
-        // One who comes between this and the end of the changes is handed all of them.
-        false => vec![Found::default(); changes.len()],
-        true => look(hub, &reader, &changes).await?,
-    };
-    hub.publish_looked(changes.into_iter().zip(found).collect());
-    complete_board(hub, &reader, &head).await;
+    if !changes.is_empty() {
+        let found = match hub.looks_for_texts() {
+            // One who comes between this and the end of the changes is handed all of them.
+            false => vec![Found::default(); changes.len()],
+            true => look(hub, store, &changes).await?,
+        };
+        hub.publish_looked(changes.into_iter().zip(found).collect());
+    }
+    complete_board(hub, store, &head).await;
     Ok(read)
 }
 
 /// Lets the board read what changes do not carry. The changes are published by now, and may not be read again: where this fails, the
 /// board answers less until the next time.
-async fn complete_board(hub: &Hub, reader: &Reader, head: &Head) {
-    if let Err(error) = hub.board.complete(reader, head).await {
+async fn complete_board(hub: &Hub, store: &Store, head: &Head) {
+    if hub.board.is_complete(head) {
+        return;
+    }
+    let completed = async {
+        let reader = store.read_within(ANSWER).await?;
+        let head = reader.head().await?;
+        hub.board.complete(&reader, &head).await
+    };
+    if let Err(error) = completed.await {
         warn!(error = %error, "the board could not read names and titles, queues are read from the database meanwhile");
     }
 }
 
 /// What feeds look for in the titles and descriptions of some changes. Each is folded once, however many feeds need it.
-async fn look(hub: &Hub, reader: &Reader, changes: &[Logged]) -> Result<Vec<Found>> {
+async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>> {
     let of_incidents = changes.iter().filter_map(Logged::of_incident);
     let stored =
         of_incidents.flat_map(|change| texts_of(change)).filter_map(|(key, text)| text.stored_version().map(|_| key));
@@ -139,10 +144,13 @@ async fn look(hub: &Hub, reader: &Reader, changes: &[Logged]) -> Result<Vec<Foun
     missing.sort_by_key(|(incident, field, version)| (*incident, *field as u8, *version));
     missing.dedup();
     let mut long: HashMap<TextKey, Arc<str>> = HashMap::new();
-    for (key, text) in reader.long_texts(&missing).await? {
-        let folded = Arc::from(text::fold(&text));
-        hub.keep_long_text(key, &folded);
-        long.insert(key, folded);
+    if !missing.is_empty() {
+        // A long text is of one version and never changes: any later snapshot has it.
+        for (key, text) in store.read_within(ANSWER).await?.long_texts(&missing).await? {
+            let folded = Arc::from(text::fold(&text));
+            hub.keep_long_text(key, &folded);
+            long.insert(key, folded);
+        }
     }
     let mut all = Vec::with_capacity(changes.len());
     for change in changes {

@@ -97,7 +97,12 @@ pub(super) fn read_head(backend: DbBackend) -> Statement {
 
 /// What [`read_head`] has found.
 pub(super) fn found_head(row: &QueryResult) -> Result<Head> {
-    head::Model::from_query_result(row, "")?.try_into()
+    found_head_in(row, "")
+}
+
+/// The same from a row whose columns of the head have names that begin so.
+pub(super) fn found_head_in(row: &QueryResult, prefix: &str) -> Result<Head> {
+    head::Model::from_query_result(row, prefix)?.try_into()
 }
 
 /// Rows per INSERT: eight columns each, and SQLite takes 32,766 parameters.

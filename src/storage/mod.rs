@@ -9,6 +9,7 @@ mod alert;
 mod alert_log;
 mod attachment;
 mod batch;
+mod beyond;
 mod bookmark;
 mod bounded;
 mod bulk;
@@ -78,6 +79,7 @@ use crate::domain::{Code, Error, IncidentId, Result};
 pub use address::honoured_address;
 pub use alert::AlertFilter;
 pub use attachment::{Upload, Uploadable};
+pub use beyond::Beyond;
 pub use census::{Counted, CountedSince};
 pub use changelog::{ActivityFilter, Head, Origin};
 pub use connect::StoreOptions;
@@ -373,7 +375,7 @@ impl Store {
 
     fn pool(&self, purpose: Purpose) -> &Pool {
         match purpose {
-            Purpose::Read | Purpose::Ask => &self.reader,
+            Purpose::Read | Purpose::Ask | Purpose::Follow => &self.reader,
             Purpose::Write => &self.writer,
         }
     }

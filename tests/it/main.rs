@@ -23,6 +23,7 @@ mod connections;
 mod correlate;
 mod cost;
 mod deadline;
+mod deferred;
 mod detail;
 mod evidence;
 mod exactness;

@@ -151,6 +151,14 @@ impl Board {
         Ok(())
     }
 
+    /// Whether [`Self::complete`] has nothing to read.
+    pub(super) fn is_complete(&self, head: &Head) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state
+            .as_ref()
+            .is_none_or(|board| board.knows_names_of(head.accounts) && board.rows.untitled(TITLES_READ).is_empty())
+    }
+
     async fn name(&self, reader: &Reader, head: &Head) -> Result<()> {
         let owners: Vec<OwnerId> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
             Some(board) if !board.knows_names_of(head.accounts) => board.rows.owners().collect(),

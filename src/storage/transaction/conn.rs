@@ -47,7 +47,7 @@ impl Conn {
         // 0 would be no bound.
         let time = statement.as_millis().max(1);
         match (self, purpose) {
-            (_, Purpose::Ask) => Ok(None),
+            (_, Purpose::Ask | Purpose::Follow) => Ok(None),
             (Self::Sqlite(conn), Purpose::Read) => {
                 sqlx::raw_sql("BEGIN DEFERRED").execute(&mut **conn).await.map(|_| None)
             }

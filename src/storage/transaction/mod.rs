@@ -38,6 +38,8 @@ pub(super) enum Purpose {
     Read,
     /// One statement, which is its own snapshot: nothing begins, and nothing has to be ended.
     Ask,
+    /// The same for the desk's own reads of few rows, which nobody interrupts: on SQLite, to be interrupted takes a message more.
+    Follow,
     /// Writes; on SQLite it holds the write lock from its start, as a transaction that reads first may find that it cannot write
     /// any more.
     Write,

@@ -30,10 +30,12 @@ impl Pool {
     /// PostgreSQL is told how long a statement of it may take.
     pub(in crate::storage) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
         let mut held = Held::new(self.take().await?, statement);
-        held.once = purpose == Purpose::Ask;
+        held.once = matches!(purpose, Purpose::Ask | Purpose::Follow);
         let interrupt = held.interrupt.clone();
         let conn = held.conn()?;
-        conn.heed(interrupt).await.map_err(asked)?;
+        if purpose != Purpose::Follow {
+            conn.heed(interrupt).await.map_err(asked)?;
+        }
         let transaction = conn.begin(purpose, statement).await.map_err(asked)?;
         held.standing = Standing::Open;
         Ok(Begun { held, transaction })
@@ -43,10 +45,7 @@ impl Pool {
     pub(in crate::storage) async fn ask(&self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut held = Held::new(self.take().await?, Duration::ZERO);
         held.once = true;
-        let interrupt = held.interrupt.clone();
-        let conn = held.conn()?;
-        conn.heed(interrupt).await.map_err(asked)?;
-        let answer = conn.one(statement).await?;
+        let answer = held.conn()?.one(statement).await?;
         held.standing = Standing::Ended;
         Ok(answer)
     }
