@@ -88,8 +88,13 @@ stop() {
 }
 
 # The postmaster alone: its processes end by themselves when they notice, as they do after a real one.
+# All its processes at one moment, as a power cut ends them: one that outlives the postmaster shows commits that no standby has
+# confirmed.
 kill_primary() {
-    kill -9 "$(head -n 1 "$folder/data/postmaster.pid")"
+    postmaster=$(head -n 1 "$folder/data/postmaster.pid")
+    kill -STOP "$postmaster"
+    # shellcheck disable=SC2046 # a list of processes
+    kill -9 $(pgrep -P "$postmaster") "$postmaster"
 }
 
 # A copy that follows. What the primary requires of it, if anything, is for the test to set.

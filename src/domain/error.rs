@@ -80,7 +80,15 @@ pub struct Refusal {
     pub path: Option<String>,
     /// What is true now (for conflicts), or the bound (for limits).
     pub now: Option<Value>,
+    /// The seconds after which the same request may succeed. It is absent where the request would be no better then, or may have been
+    /// done already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u32>,
 }
+
+/// The seconds after which a client may try again what was `UNAVAILABLE`: the work that waits in front of it takes milliseconds to a
+/// second, and a database that is away is looked for anew each time.
+pub const RETRY_AFTER: u32 = 1;
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
@@ -90,7 +98,7 @@ impl From<Refusal> for Error {
 
 impl Error {
     fn refused(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal { code, message: message.into(), path: None, now: None }
+        Refusal { code, message: message.into(), path: None, now: None, retry_after: None }
     }
 
     /// The input field `path` breaks a rule.
@@ -126,8 +134,14 @@ impl Error {
         Self::Refused(Box::new(Self::refused(Code::Unauthenticated, message)))
     }
 
-    /// The desk cannot answer at this moment.
+    /// The desk cannot answer at this moment. Nothing was changed, so the same request may be sent again.
     pub fn unavailable(message: impl Into<String>) -> Self {
+        let refusal = Refusal { retry_after: Some(RETRY_AFTER), ..Self::refused(Code::Unavailable, message) };
+        Self::Refused(Box::new(refusal))
+    }
+
+    /// The same where the request may have been done, or would be no better in a moment: nobody is to send it again without a look.
+    pub fn unavailable_for_long(message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Self::refused(Code::Unavailable, message)))
     }
 

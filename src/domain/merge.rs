@@ -196,7 +196,13 @@ fn closed_to_merge(path: &str, incident: &Incident) -> Option<Error> {
         }
         (None, _) => return None,
     };
-    Some(Error::Refused(Box::new(Refusal { code: Code::Conflict, message, path: Some(path.into()), now: Some(now) })))
+    Some(Error::Refused(Box::new(Refusal {
+        code: Code::Conflict,
+        message,
+        path: Some(path.into()),
+        now: Some(now),
+        retry_after: None,
+    })))
 }
 
 /// The refusal of an undo, because of what was done to either side since its merge: at least one change, oldest first.

@@ -76,6 +76,7 @@ impl Policies {
 }
 
 fn refused(code: Code, path: &str, message: &str, now: serde_json::Value) -> Error {
-    let refusal = Refusal { code, message: message.to_owned(), path: Some(path.to_owned()), now: Some(now) };
+    let refusal =
+        Refusal { code, message: message.to_owned(), path: Some(path.to_owned()), now: Some(now), retry_after: None };
     Error::Refused(Box::new(refusal))
 }

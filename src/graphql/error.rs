@@ -13,7 +13,10 @@ use std::{
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 
-use crate::domain::{self, Code, error::Refusal};
+use crate::domain::{
+    self, Code,
+    error::{RETRY_AFTER, Refusal},
+};
 
 /// The response as clients may see it. The transports call it on every response; a second time changes nothing.
 #[must_use]
@@ -73,7 +76,7 @@ fn present_error(error: &mut ServerError) {
         Some(domain::Error::Refused(refusal)) => show(error, refusal),
         Some(busy @ domain::Error::Busy) => {
             error.message = busy.to_string();
-            extend(error, busy.code());
+            extend(error, busy.code()).set("retryAfter", RETRY_AFTER);
         }
         Some(fault @ domain::Error::Fault { .. }) => mask(error, &chain(fault)),
         None => {
@@ -112,6 +115,9 @@ fn show(error: &mut ServerError, refusal: &Refusal) {
     let extensions = extend(error, refusal.code);
     if let Some(path) = &refusal.path {
         extensions.set("path", path.as_str());
+    }
+    if let Some(seconds) = refusal.retry_after {
+        extensions.set("retryAfter", seconds);
     }
     if let Some(now) = refusal.now.clone().and_then(|now| Value::from_json(now).ok()) {
         extensions.set("now", now);

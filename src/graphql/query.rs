@@ -134,8 +134,8 @@ pub struct TagSuggestions {
 /// An error carries one of these words as `extensions.code`, and in `extensions.path` the input field that it is about:
 /// `NOT_FOUND` (the id, number or account names nothing that the caller may see), `INVALID` (the input breaks a rule),
 /// `CONFLICT` (what is true now forbids it; `extensions.now` says what), `FORBIDDEN`, `UNAUTHENTICATED` (the caller is not
-/// known), `LIMIT` (a bound is passed; `extensions.now.limit` is its size), `UNAVAILABLE` (the same may succeed later),
-/// `INTERNAL` (a fault of the desk; `extensions.reference` finds it in its log).
+/// known), `LIMIT` (a bound is passed; `extensions.now.limit` is its size), `UNAVAILABLE` (the same may succeed later; where
+/// nothing was changed, `extensions.retryAfter` says in how many seconds), `INTERNAL` (a fault of the desk; `extensions.reference` finds it in its log).
 #[Object]
 impl Query {
     /// Who calls, and what it may do.

@@ -3,10 +3,14 @@
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, REFERRER_POLICY, RETRY_AFTER as RETRY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
+
+use crate::domain::error::RETRY_AFTER;
 
 /// Set on every answer.
 const ALWAYS: [(HeaderName, &str); 2] = [
@@ -43,12 +47,16 @@ pub(super) fn on_every_answer(router: Router) -> Router {
 }
 
 fn guarded(mut answer: Response) -> Response {
+    let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = answer.headers_mut();
     for (name, value) in ALWAYS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     for (name, value) in UNLESS_SET {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    if unavailable {
+        headers.entry(RETRY).or_insert(HeaderValue::from(RETRY_AFTER));
     }
     let caching = if headers.contains_key(ETAG) { REVALIDATE } else { NEVER };
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static(caching));

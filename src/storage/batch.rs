@@ -84,7 +84,7 @@ impl From<Unended> for Error {
         match unended {
             Unended::Nothing(error) => error,
             // Done again it might be done twice: only the caller can look whether it was.
-            Unended::Unknown => Self::unavailable(fault::COMMIT_UNKNOWN),
+            Unended::Unknown => Self::unavailable_for_long(fault::COMMIT_UNKNOWN),
         }
     }
 }

@@ -83,13 +83,14 @@ impl TooLong {
     pub(super) fn refusal(self) -> Error {
         let seconds = self.time.as_secs_f64();
         if self.writes {
-            return Error::unavailable(format!(
+            return Error::unavailable_for_long(format!(
                 "this took longer than {seconds} s, so nothing was changed: try again, with less at once"
             ));
         }
         let message =
             format!("this takes longer than {seconds} s: narrow the filter, or ask for fewer texts and counts at once");
-        Refusal { code: Code::Limit, message, path: None, now: Some(json!({ "limit": seconds })) }.into()
+        Refusal { code: Code::Limit, message, path: None, now: Some(json!({ "limit": seconds })), retry_after: None }
+            .into()
     }
 }
 

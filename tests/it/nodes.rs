@@ -13,7 +13,7 @@ use crate::support::postgres::Cluster;
 use crate::support::process::Process;
 use crate::support::proxy::Proxy;
 use crate::support::stream::{QUEUE, offset, present, short};
-use crate::support::waiting::{PATIENCE, a_moment};
+use crate::support::waiting::{LONG_PATIENCE, PATIENCE, a_moment};
 
 /// Until the line of a desk is, or is not, whole.
 async fn until_line_is(desk: &TestDesk, whole: bool) {
@@ -248,11 +248,15 @@ async fn a_failover_to_a_synchronous_standby_loses_and_repeats_nothing() {
         acknowledged = acknowledged.max(if position.is_string() { offset(position) } else { 0 });
     }
     // No standby is left, and none is asked for: else every commit would wait for one.
-    let after = loop {
-        if let Some(done) = pair.create(&pair.nodes[1].address, "After").await {
-            break offset(&done["position"]);
+    let after = async {
+        loop {
+            if let Some(done) = pair.create(&pair.nodes[1].address, "After").await {
+                break offset(&done["position"]);
+            }
+            a_moment().await;
         }
     };
+    let after = tokio::time::timeout(LONG_PATIENCE, after).await.expect("the node goes on");
     assert!(after > acknowledged, "{after}: {acknowledged} was acknowledged before");
     for stream in &mut streams {
         let seen = next_changes(stream, after as usize).await;
