@@ -26,6 +26,7 @@ use futures_util::task::AtomicWaker;
 use http_body::{Frame, SizeHint};
 use ipnet::IpNet;
 
+use super::headers::guarded;
 use super::http::refusal;
 use crate::domain::Error;
 
@@ -368,7 +369,8 @@ async fn count(mut request: Request, next: Next) -> Response {
 
 fn crowded() -> Response {
     let message = "the desk serves no more connections at once; try again";
-    refusal(StatusCode::SERVICE_UNAVAILABLE, Error::unavailable(message))
+    // No route gives this answer, so it has not yet the headers that every answer has.
+    guarded(refusal(StatusCode::SERVICE_UNAVAILABLE, Error::unavailable(message)))
 }
 
 /// The body of an answer; its request is in flight until it is dropped.

@@ -46,7 +46,8 @@ pub(super) fn on_every_answer(router: Router) -> Router {
     router.layer(from_fn(async |request: Request, next: Next| guarded(next.run(request).await)))
 }
 
-fn guarded(mut answer: Response) -> Response {
+/// An answer with the headers that every answer has.
+pub(super) fn guarded(mut answer: Response) -> Response {
     let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = answer.headers_mut();
     for (name, value) in ALWAYS {

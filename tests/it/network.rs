@@ -234,6 +234,7 @@ async fn an_address_has_its_share_of_connections() {
     let sockets = [Socket::open(&server.ws).await, Socket::open(&server.ws).await];
     let answer = asked(&server, "127.0.0.1").await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("UNAVAILABLE"), "{answer}");
+    assert!(answer.contains("\r\nx-content-type-options: nosniff\r\n"), "{answer}");
     assert!(answer.contains("\r\nretry-after: 1\r\n") && answer.contains("\"retryAfter\":1"), "{answer}");
     assert!(asked(&server, "127.0.0.2").await.starts_with("HTTP/1.1 200 "), "another address has its own");
     drop(sockets);
