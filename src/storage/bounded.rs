@@ -30,7 +30,7 @@ pub(super) const PING: Duration = Duration::from_secs(5);
 pub(super) const CONNECTED: Duration = Duration::from_secs(6);
 
 /// A connection that lay idle for less is not asked whether it lives: it just has answered.
-const IDLE_TRUSTED: Duration = Duration::from_secs(1);
+pub(super) const IDLE_TRUSTED: Duration = Duration::from_secs(1);
 
 /// When the database last failed to answer.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Doubt {
     }
 
     /// Whether a connection of this age is in doubt.
-    fn covers(&self, age: Duration) -> bool {
+    pub(super) fn covers(&self, age: Duration) -> bool {
         self.0.borrow().is_some_and(|raised| raised.elapsed() < age)
     }
 
@@ -115,7 +115,7 @@ pub(super) fn watchful(options: Options, doubt: &Doubt) -> Options {
             })
         })
         .after_release(move |_, meta| {
-            // Whether it lives is asked by the pool, for as long as `Conn::give_back` lets it.
+            // Whether it lives is asked by the pool, for as long as `kept.rs` lets it.
             let in_doubt = returned.covers(meta.age);
             Box::pin(async move { Ok(!in_doubt) })
         })

@@ -18,6 +18,7 @@ use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 use super::bounded::{self, Doubt};
 use super::combiner::Combiner;
 use super::interrupt::{MIGRATION, OWN_WORK};
+use super::kept::Kept;
 use super::transaction::Pool;
 use super::trouble::Trouble;
 use super::{Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Watch, fault, search};
@@ -76,13 +77,16 @@ impl Store {
     pub async fn connect(options: StoreOptions) -> Result<Self> {
         let doubt = Doubt::default();
         let (writer, reader) = if options.url.starts_with("sqlite:") {
-            let writer = open_sqlite(&options, Role::Writer).await?;
-            (Pool::Sqlite(writer), Pool::Sqlite(open_sqlite(&options, Role::Readers).await?))
+            let (writer, readers) =
+                (open_sqlite(&options, Role::Writer).await?, open_sqlite(&options, Role::Readers).await?);
+            let kept = |pool| Pool::Sqlite(Kept::new(pool, doubt.clone()));
+            (kept(writer), kept(readers))
         } else {
             let pool = match open_postgres(&options, &doubt, options.connections).await {
                 Ok(pool) => pool,
                 Err(error) => return Err(why_not(&options.url).await.unwrap_or_else(|| Error::from(error))),
             };
+            let pool = Kept::new(pool, doubt.clone());
             (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
         };
         let combiner = Combiner::new(matches!(writer, Pool::Postgres(_)));

@@ -29,6 +29,7 @@ mod fresh;
 mod idempotency;
 mod incident;
 mod interrupt;
+mod kept;
 mod line;
 mod load;
 mod merge;
@@ -254,13 +255,11 @@ impl Store {
 
     /// Opens what reads one statement and no more: it is its own snapshot. Nothing is begun and ended around it, which takes longer
     /// than to read a few rows. None where a gate has to be passed.
-    ///
-    /// PostgreSQL is not told how long it may take, so it has to read few rows by their keys: what takes long is cut off.
     async fn read_one(&self) -> Result<Option<Reader>> {
         if self.gate.is_some() {
             return Ok(None);
         }
-        let conn = self.begin(Purpose::Ask, PING).await?;
+        let conn = self.begin(Purpose::Ask, ANSWER).await?;
         Ok(Some(Reader { conn: Arc::new(conn), _pass: None }))
     }
 

@@ -1,6 +1,7 @@
 //! A database that goes away: its restart costs no request, and what it took along is told honestly.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait;
@@ -19,7 +20,11 @@ use crate::support::waiting::{PATIENCE, a_moment};
 each_database!(
     a_transaction_that_overlooks_a_failed_statement_is_not_committed,
     a_write_that_is_dropped_half_way_leaves_nothing,
+    many_requests_share_few_connections,
 );
+
+/// Longer than a connection may lie idle without being asked whether it lives.
+const IDLE: Duration = Duration::from_millis(1_100);
 
 const COUNT: &str = "{ incidents { totalCount } }";
 
@@ -46,6 +51,33 @@ async fn a_restart_of_postgres_costs_no_request() {
             assert_eq!(desk.data(COUNT, json!({})).await["incidents"]["totalCount"], 2);
         }
     }
+}
+
+/// Whoever gives a connection back leaves it to the next one, who may wait for it already.
+async fn many_requests_share_few_connections(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let id = desk.incident("The same for all").await;
+    let read = "query($id: ID!) { incident(id: $id) { title } users { account } }";
+    for _ in 0..3 {
+        let all = join_all((0..40).map(|_| desk.data(read, json!({ "id": id }))));
+        let all = tokio::time::timeout(PATIENCE, all).await.expect("each of them in its turn");
+        assert!(all.iter().all(|found| found["incident"]["title"] == "The same for all"));
+        desk.act("addComment", json!({ "incidentId": id, "body": "and a write between" })).await;
+    }
+    // Some that lay idle for too long are taken for nothing.
+    tokio::time::sleep(IDLE).await;
+    join_all((0..40).map(|_| desk.data(read, json!({ "id": id })))).await;
+    desk.app.store.ready().await.expect("a desk that works");
+    if database.kind == Kind::Postgres {
+        let raw = database.connect().await;
+        let open = "SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'watchfloor'";
+        let most = 7;
+        let count = number(&raw, open).await;
+        assert!(count <= most, "{count} sessions: six of the desk, and its line to other nodes");
+    }
+    tokio::time::timeout(PATIENCE, desk.app.store.close()).await.expect("each is closed").expect("an end");
+    assert!(desk.app.store.read().await.is_err(), "nothing is read from a closed store");
 }
 
 #[tokio::test]

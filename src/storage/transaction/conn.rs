@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use sea_orm::sea_query::Values;
-use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, AssertSqlSafe, Postgres, Row, Sqlite};
 use sea_orm::{DbErr, ExecResult, QueryResult, Statement};
 use sea_query_sqlx::SqlxValues;
-use tokio::runtime::Handle;
-use tokio::time::timeout;
 
-use super::super::bounded::{Doubt, PING};
 use super::super::interrupt::{Interrupt, STEPS};
+use super::super::kept::Taken;
 use super::{Purpose, asked};
 
 /// Begins a transaction of PostgreSQL that writes, and answers with its id, by which [`Conn::commit`] asks for its outcome.
@@ -30,24 +27,37 @@ const COPY_BYTES: usize = 256 << 10;
 
 /// A connection of either database, and the messages that are sent on it.
 pub(super) enum Conn {
-    Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Sqlite(Taken<Sqlite>),
+    Postgres(Taken<Postgres>),
 }
 
 impl Conn {
-    /// From now on SQLite asks whether what runs is to go on; PostgreSQL looks at its clock and its client.
-    pub(super) async fn heed(&mut self, interrupt: Interrupt) -> Result<(), sqlx::Error> {
-        if let Self::Sqlite(conn) = self {
-            conn.lock_handle().await?.set_progress_handler(STEPS, move || interrupt.goes_on());
+    /// From now on SQLite asks whether what runs is to go on; PostgreSQL looks at its clock and its client. Returns what SQLite asks.
+    pub(super) async fn heed(&mut self, interrupt: Interrupt) -> Result<Interrupt, sqlx::Error> {
+        let Self::Sqlite(conn) = self else { return Ok(interrupt) };
+        if let Some(heeded) = &conn.session().interrupt {
+            return Ok(heeded.clone());
         }
-        Ok(())
+        let heeded = interrupt.clone();
+        conn.lock_handle().await?.set_progress_handler(STEPS, move || heeded.goes_on());
+        conn.session().interrupt = Some(interrupt.clone());
+        Ok(interrupt)
     }
 
     pub(super) async fn begin(&mut self, purpose: Purpose, statement: Duration) -> Result<Option<String>, sqlx::Error> {
         // 0 would be no bound.
         let time = statement.as_millis().max(1);
         match (self, purpose) {
-            (_, Purpose::Ask | Purpose::Follow) => Ok(None),
+            (_, Purpose::Follow) | (Self::Sqlite(_), Purpose::Ask) => Ok(None),
+            (Self::Postgres(conn), Purpose::Ask) => {
+                // There is no transaction whose time it could be, so it is the session's. Each transaction has its own.
+                if conn.session().statement != Some(statement) {
+                    let sql = format!("SET statement_timeout = {time}");
+                    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **conn).await?;
+                    conn.session().statement = Some(statement);
+                }
+                Ok(None)
+            }
             (Self::Sqlite(conn), Purpose::Read) => {
                 sqlx::raw_sql("BEGIN DEFERRED").execute(&mut **conn).await.map(|_| None)
             }
@@ -145,17 +155,11 @@ impl Conn {
         copy.finish().await.map(|_| ()).map_err(asked)
     }
 
-    /// Gives the connection back to its pool. That asks it first whether it lives, and would wait for ever for one that was cut off.
-    pub(super) fn give_back(self, doubt: Option<Doubt>) {
-        let (Self::Postgres(mut conn), Ok(runtime)) = (self, Handle::try_current()) else { return };
-        let returned = conn.return_to_pool();
-        runtime.spawn(async move {
-            if timeout(PING, returned).await.is_err()
-                && let Some(doubt) = doubt
-            {
-                doubt.raise();
-            }
-        });
+    pub(super) fn lay_down(self) {
+        match self {
+            Self::Sqlite(conn) => conn.lay_down(),
+            Self::Postgres(conn) => conn.lay_down(),
+        }
     }
 
     pub(super) fn close_on_drop(&mut self) {

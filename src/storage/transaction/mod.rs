@@ -1,8 +1,7 @@
-//! One transaction on one connection, from BEGIN to its end. The only file that takes connections from a pool and gives
-//! them back.
+//! One transaction on one connection, from BEGIN to its end. The only folder that takes connections and gives them back.
 //!
 //! What holds here, on both databases:
-//! - A connection goes back to its pool only when the database has answered COMMIT or ROLLBACK with success: then it stands in
+//! - A connection is given to others only when the database has answered COMMIT or ROLLBACK with success: then it stands in
 //!   no transaction. Any other connection is closed: a BEGIN, COMMIT or ROLLBACK that failed, a statement that was left in the
 //!   middle, an error at which SQLite rolls back by itself.
 //! - BEGIN is sent as it is written, never a savepoint in its place: both databases refuse or report it inside of a transaction.
@@ -329,6 +328,12 @@ impl Held {
         self.conn.as_mut().ok_or_else(broken)
     }
 
+    async fn heed(&mut self) -> Result<(), DbErr> {
+        let interrupt = self.interrupt.clone();
+        self.interrupt = self.conn()?.heed(interrupt).await.map_err(asked)?;
+        Ok(())
+    }
+
     async fn rollback(mut self) {
         if !matches!(self.standing, Standing::Open | Standing::Failed) {
             return;
@@ -358,8 +363,8 @@ impl Drop for Held {
             self.interrupt.now();
         }
         match (self.standing, Handle::try_current()) {
-            (Standing::Ended, _) => conn.give_back(self.doubt.take()),
-            (Standing::Open, _) if self.once => conn.give_back(self.doubt.take()),
+            (Standing::Ended, _) => conn.lay_down(),
+            (Standing::Open, _) if self.once => conn.lay_down(),
             (Standing::Open | Standing::Failed, Ok(runtime)) => {
                 // A runtime that ends drops the task at once: the connection is closed then, not given to yet another task.
                 let mut held = Self::new(conn, self.statement);

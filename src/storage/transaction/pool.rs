@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sea_orm::sqlx::{self, PgPool, SqlitePool};
+use sea_orm::sqlx::{self, Postgres, Sqlite};
 use sea_orm::{ConnAcquireErr, DbBackend, DbErr, QueryResult, RuntimeErr, Statement};
 
+use super::super::kept::Kept;
 use super::conn::Conn;
 use super::{Begun, Held, Purpose, Standing, asked};
 
@@ -14,15 +15,15 @@ const OPTIMIZE: &str = "PRAGMA optimize = 0x10012";
 /// The connections to one database.
 #[derive(Clone, Debug)]
 pub(in crate::storage) enum Pool {
-    Sqlite(SqlitePool),
-    Postgres(PgPool),
+    Sqlite(Kept<Sqlite>),
+    Postgres(Kept<Postgres>),
 }
 
 impl Pool {
     async fn take(&self) -> Result<Conn, DbErr> {
         match self {
-            Self::Sqlite(pool) => pool.acquire().await.map(Conn::Sqlite).map_err(not_taken),
-            Self::Postgres(pool) => pool.acquire().await.map(Conn::Postgres).map_err(not_taken),
+            Self::Sqlite(pool) => pool.take().await.map(Conn::Sqlite).map_err(not_taken),
+            Self::Postgres(pool) => pool.take().await.map(Conn::Postgres).map_err(not_taken),
         }
     }
 
@@ -31,11 +32,8 @@ impl Pool {
     pub(in crate::storage) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
         let mut held = Held::new(self.take().await?, statement);
         held.once = matches!(purpose, Purpose::Ask | Purpose::Follow);
-        let interrupt = held.interrupt.clone();
+        held.heed().await?;
         let conn = held.conn()?;
-        if purpose != Purpose::Follow {
-            conn.heed(interrupt).await.map_err(asked)?;
-        }
         let transaction = conn.begin(purpose, statement).await.map_err(asked)?;
         held.standing = Standing::Open;
         Ok(Begun { held, transaction })
@@ -45,6 +43,7 @@ impl Pool {
     pub(in crate::storage) async fn ask(&self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut held = Held::new(self.take().await?, Duration::ZERO);
         held.once = true;
+        held.heed().await?;
         let answer = held.conn()?.one(statement).await?;
         held.standing = Standing::Ended;
         Ok(answer)
@@ -57,30 +56,33 @@ impl Pool {
             Conn::Sqlite(conn) => sqlx::Connection::ping(&mut **conn).await.map_err(asked),
             Conn::Postgres(conn) => sqlx::Connection::ping(&mut **conn).await.map_err(asked),
         };
-        conn.give_back(None);
+        match &answer {
+            Ok(()) => conn.lay_down(),
+            Err(_) => conn.close_on_drop(),
+        }
         answer
     }
 
     /// Has SQLite count what its planner weighs, where tables have grown or shrunk tenfold since it last did. It reads a bounded part
     /// of each index, so the write lock is held for a moment.
     pub(in crate::storage) async fn optimize(&self) -> Result<(), DbErr> {
-        let Self::Sqlite(pool) = self else { return Ok(()) };
-        let mut conn = pool.acquire().await.map_err(not_taken)?;
-        let outcome = sqlx::raw_sql(OPTIMIZE).execute(&mut *conn).await;
-        if outcome.is_err() {
-            conn.close_on_drop();
-        }
-        outcome.map(|_| ()).map_err(asked)
+        self.beside(OPTIMIZE).await
     }
 
     /// Copies what SQLite's write-ahead log holds into the file, as far as nobody must be waited for: the next writer may then use
     /// the log's room from its start.
     pub(in crate::storage) async fn checkpoint(&self) -> Result<(), DbErr> {
+        self.beside("PRAGMA wal_checkpoint(PASSIVE)").await
+    }
+
+    /// Has SQLite do something outside of a transaction.
+    async fn beside(&self, sql: &'static str) -> Result<(), DbErr> {
         let Self::Sqlite(pool) = self else { return Ok(()) };
-        let mut conn = pool.acquire().await.map_err(not_taken)?;
-        let outcome = sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut *conn).await;
-        if outcome.is_err() {
-            conn.close_on_drop();
+        let mut conn = pool.take().await.map_err(not_taken)?;
+        let outcome = sqlx::raw_sql(sql).execute(&mut *conn).await;
+        match &outcome {
+            Ok(_) => conn.lay_down(),
+            Err(_) => conn.close_on_drop(),
         }
         outcome.map(|_| ()).map_err(asked)
     }
@@ -104,7 +106,7 @@ impl Pool {
     pub(in crate::storage) fn has_place(&self) -> bool {
         match self {
             Self::Sqlite(_) => true,
-            Self::Postgres(pool) => pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections(),
+            Self::Postgres(pool) => pool.has_place(),
         }
     }
 }
