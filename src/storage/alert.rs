@@ -8,7 +8,6 @@ use sea_orm::{
     ActiveEnum, Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select, Set,
     UpdateMany,
 };
-use serde::Deserialize;
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
@@ -192,11 +191,9 @@ fn shown() -> Select<Entity> {
 }
 
 /// A row with the name of its owner.
-#[derive(Deserialize)]
 pub(super) struct ShownRow {
-    #[serde(flatten)]
-    row: Model,
-    owner: Option<String>,
+    pub(super) row: Model,
+    pub(super) owner: Option<String>,
 }
 
 impl TryFrom<ShownRow> for Alert {

@@ -68,9 +68,8 @@ mod mark {
 pub(super) mod row {
     //! A change as it is stored.
     use sea_orm::entity::prelude::*;
-    use serde::Deserialize;
 
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
     #[sea_orm(table_name = "change")]
     pub(in crate::storage) struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -81,7 +80,6 @@ pub(super) mod row {
         pub(in crate::storage) actor_id: Option<Uuid>,
         pub(in crate::storage) at: DateTimeUtc,
         pub(in crate::storage) body: String,
-        #[serde(deserialize_with = "crate::storage::told::hex")]
         pub(in crate::storage) hash: Vec<u8>,
     }
 

@@ -3,14 +3,20 @@
 //! Each statement costs the desk and the database a hand-over, which is more than to read a page of a few rows. What is read here
 //! is what the statements of the lists read, and becomes the same.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
 use sea_orm::entity::prelude::*;
-use sea_orm::{ActiveEnum, ColumnTrait, ColumnType, DbBackend, FromQueryResult, QueryResult, QuerySelect};
+use sea_orm::{
+    ActiveEnum, ColumnTrait, ColumnType, DbBackend, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Statement,
+    Value,
+};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
 use super::incident::{self, ShownRow, json};
 use super::queue::Span;
-use super::{Reader, Store, account, alert, changelog, comment, fault, text};
+use super::{Reader, Store, account, alert, comment, fault, text};
 use crate::domain::activity::Told;
 use crate::domain::alert::Alert;
 use crate::domain::comment::{Comment, CommentPlace};
@@ -72,16 +78,17 @@ impl Store {
 impl Reader {
     async fn row_with_lists(&self, id: IncidentId, lists: Lists) -> Result<Option<Row>, DbErr> {
         let backend = self.conn().get_database_backend();
-        let list = |span: Option<Span<()>>, sql: fn(DbBackend, &Span<()>) -> String| match span {
-            Some(span) => Expr::cust(sql(backend, &span)),
-            None => Expr::cust("NULL"),
-        };
-        let query = incident::shown_with_others(backend)
-            .expr_as(list(lists.activity, activity), "told_activity")
-            .expr_as(list(lists.alerts, alerts), "told_alerts")
-            .expr_as(list(lists.comments, comments), "told_comments")
-            .filter(incident::row::Column::Id.eq(id.0));
-        Ok(query.into_model::<Row>().all(self.conn()).await?.pop())
+        let limits = lists.spans().into_iter().flatten().map(|span| Value::from(span.limit as i64));
+        let values = std::iter::once(Value::from(id.0)).chain(limits);
+        let statement = Statement::from_sql_and_values(backend, &*text_of(backend, lists), values);
+        let found = self.conn().query_one_raw(statement).await?;
+        found.map(|found| Row::from_query_result(&found, "")).transpose()
+    }
+}
+
+impl Lists {
+    fn spans(&self) -> [Option<Span<()>>; 3] {
+        [self.activity, self.alerts, self.comments]
     }
 }
 
@@ -89,17 +96,37 @@ impl TryFrom<Row> for WithLists {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self> {
+        let incident = Incident::try_from(row.incident)?;
         let [activity, alerts, comments] = row.lists;
-        let activity = rows::<changelog::row::Model>(activity)?.into_iter().map(Told::try_from);
+        let activity = rows::<StoredChange>(activity)?.into_iter().map(|change| change.told(incident.id));
         let mut activity: Vec<Told> = activity.collect::<Result<_>>()?;
         activity.sort_by_key(|change| change.version);
-        let alerts = rows::<alert::ShownRow>(alerts)?.into_iter().map(Alert::try_from);
+        let alerts = rows::<(alert::row::Model, Option<String>)>(alerts)?.into_iter();
+        let alerts = alerts.map(|(row, owner)| Alert::try_from(alert::ShownRow { row, owner }));
         let mut alerts: Vec<Alert> = alerts.collect::<Result<_>>()?;
         alerts.sort_by_key(|alert| alert.id);
         let comments = rows::<comment::row::Model>(comments)?.into_iter().map(Comment::try_from);
         let mut comments: Vec<Comment> = comments.collect::<Result<_>>()?;
         comments.sort_by_key(CommentPlace::of);
-        Ok(Self { incident: row.incident.try_into()?, activity, alerts, comments })
+        Ok(Self { incident, activity, alerts, comments })
+    }
+}
+
+/// What an activity log shows of a row of the log.
+#[derive(Deserialize)]
+struct StoredChange {
+    position: i64,
+    version: i64,
+    body: String,
+    #[serde(deserialize_with = "hex")]
+    check: Vec<u8>,
+}
+
+impl StoredChange {
+    fn told(self, incident: IncidentId) -> Result<Told> {
+        let check =
+            self.check.try_into().map_err(|_| Error::fault("reading the log's hash", "its start is too short"))?;
+        Told::read((self.position as u64, check), incident, self.version as u64, &self.body)
     }
 }
 
@@ -107,77 +134,111 @@ fn rows<T: DeserializeOwned>(list: Option<String>) -> Result<Vec<T>> {
     list.map_or(Ok(Vec::new()), |list| json(&list))
 }
 
-fn activity(backend: DbBackend, span: &Span<()>) -> String {
-    let order = format!("version {}", span.sql_direction());
-    let columns = columns::<changelog::row::Column>(backend);
-    Listed { table: "change", columns, more: "", order, limit: span.limit }.sql(backend)
+/// Whether it is for PostgreSQL; of each list, whether it is read from its end, if it is read.
+type Form = (bool, [Option<bool>; 3]);
+
+/// The texts of the statement, one for each form. To write one takes longer than to read an answer.
+static TEXTS: LazyLock<Mutex<HashMap<Form, Arc<str>>>> = LazyLock::new(Mutex::default);
+
+/// The text of the statement, whose first value is the id; the others are how much of each list is read.
+fn text_of(backend: DbBackend, lists: Lists) -> Arc<str> {
+    let ends = lists.spans().map(|span| span.map(|span| span.from_end));
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    texts.entry((backend == DbBackend::Postgres, ends)).or_insert_with(|| write(backend, lists).into()).clone()
 }
 
-fn alerts(backend: DbBackend, span: &Span<()>) -> String {
-    let mut columns = columns::<alert::row::Column>(backend);
-    for (name, value) in &mut columns {
-        match name.as_str() {
-            "title" => *value = text::start_in("x", "title"),
-            "title_folded" => "''".clone_into(value),
-            _ => {}
+fn write(backend: DbBackend, lists: Lists) -> String {
+    let mut values = 1;
+    let mut list = |span: Option<Span<()>>, listed: fn(DbBackend, &Span<()>) -> Listed| match span {
+        Some(span) => {
+            values += 1;
+            Expr::cust(listed(backend, &span).sql(backend, values))
         }
-    }
-    columns.push(("owner".to_owned(), account::owner_in("x", backend)));
-    let order = format!("id {}", span.sql_direction());
-    Listed { table: "alert", columns, more: "", order, limit: span.limit }.sql(backend)
+        None => Expr::cust("NULL"),
+    };
+    incident::shown_with_others(backend)
+        .expr_as(list(lists.activity, activity), "told_activity")
+        .expr_as(list(lists.alerts, alerts), "told_alerts")
+        .expr_as(list(lists.comments, comments), "told_comments")
+        .filter(Expr::cust("\"incident\".\"id\" = $1"))
+        .build(backend)
+        .sql
 }
 
-fn comments(backend: DbBackend, span: &Span<()>) -> String {
+/// The columns of [`StoredChange`].
+fn activity(backend: DbBackend, span: &Span<()>) -> Listed {
+    let check = match backend {
+        DbBackend::Postgres => "encode(substr(x.hash, 1, 8), 'hex')",
+        _ => "hex(substr(x.hash, 1, 8))",
+    };
+    let order = format!("version {}", span.sql_direction());
+    let item = array(backend, &["x.position", "x.version", "x.body", check]);
+    Listed { table: "change", item, more: "", order }
+}
+
+fn alerts(backend: DbBackend, span: &Span<()>) -> Listed {
+    let columns = columns::<alert::row::Column>(backend, |name| match name {
+        "title" => Some(text::start_in("x", "title")),
+        "title_folded" => Some("''".to_owned()),
+        _ => None,
+    });
+    let item = array(backend, &[array(backend, &columns), account::owner_in("x", backend)]);
+    Listed { table: "alert", item, more: "", order: format!("id {}", span.sql_direction()) }
+}
+
+fn comments(backend: DbBackend, span: &Span<()>) -> Listed {
     let way = span.sql_direction();
+    let item = array(backend, &columns::<comment::row::Column>(backend, |_| None));
     let order = format!("created_at {way}, version {way}, id {way}");
-    let columns = columns::<comment::row::Column>(backend);
-    Listed { table: "comment", columns, more: "AND deleted_at IS NULL", order, limit: span.limit }.sql(backend)
+    Listed { table: "comment", item, more: "AND deleted_at IS NULL", order }
 }
 
-/// The columns of a table, each with what its value is in JSON: bytes and ids are texts there.
-fn columns<C: ColumnTrait + sea_orm::Iterable>(backend: DbBackend) -> Vec<(String, String)> {
+/// The columns of a table, in the order of its row, each as what its value is in JSON: bytes and ids are texts there. `other` is what is
+/// read in the place of a column.
+fn columns<C: ColumnTrait + sea_orm::Iterable>(
+    backend: DbBackend,
+    other: impl Fn(&str) -> Option<String>,
+) -> Vec<String> {
     let of = |column: C| {
-        let name = column.as_str().to_owned();
-        let definition = column.def();
-        let ty = definition.get_column_type();
-        let bytes = matches!(ty, ColumnType::VarBinary(_) | ColumnType::Blob | ColumnType::Binary(_));
-        let value = match backend {
-            DbBackend::Postgres if bytes => format!("encode(x.\"{name}\", 'hex')"),
+        let name = column.as_str();
+        let is_id = *column.def().get_column_type() == ColumnType::Uuid;
+        other(name).unwrap_or_else(|| match backend {
             // The hex of NULL is an empty text.
-            DbBackend::Sqlite if bytes || *ty == ColumnType::Uuid => {
-                format!("CASE WHEN x.\"{name}\" IS NOT NULL THEN hex(x.\"{name}\") END")
-            }
+            DbBackend::Sqlite if is_id => format!("CASE WHEN x.\"{name}\" IS NOT NULL THEN hex(x.\"{name}\") END"),
             _ => format!("x.\"{name}\""),
-        };
-        (name, value)
+        })
     };
     C::iter().map(of).collect()
+}
+
+/// An array of JSON, as a row is: its columns have their places, and no names.
+fn array(backend: DbBackend, values: &[impl AsRef<str>]) -> String {
+    let function = if backend == DbBackend::Postgres { "json_build_array" } else { "json_array" };
+    let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+    format!("{function}({})", values.join(", "))
 }
 
 /// The rows of a table that are of the incident, from one end of an order.
 struct Listed {
     table: &'static str,
-    /// By name, what their values are in JSON.
-    columns: Vec<(String, String)>,
+    /// A row in JSON.
+    item: String,
     /// What else is true of the rows.
     more: &'static str,
     order: String,
-    limit: u64,
 }
 
 impl Listed {
-    /// As a text of JSON.
-    fn sql(&self, backend: DbBackend) -> String {
-        let Self { table, columns, more, order, limit } = self;
-        let members: Vec<String> = columns.iter().map(|(name, value)| format!("'{name}', {value}")).collect();
-        let object = members.join(", ");
+    /// As a text of JSON. How many rows at most is the value of this number.
+    fn sql(&self, backend: DbBackend, limit: usize) -> String {
+        let Self { table, item, more, order } = self;
         let list = match backend {
-            DbBackend::Postgres => format!("json_agg(json_build_object({object}))::text"),
-            _ => format!("json_group_array(json_object({object}))"),
+            DbBackend::Postgres => format!("json_agg({item})::text"),
+            _ => format!("json_group_array({item})"),
         };
         format!(
             "(SELECT {list} FROM (SELECT * FROM \"{table}\" WHERE incident_id = \"incident\".\"id\" {more}
-              ORDER BY {order} LIMIT {limit}) AS x)"
+              ORDER BY {order} LIMIT ${limit}) AS x)"
         )
     }
 }
@@ -204,7 +265,7 @@ where
 }
 
 /// Reads bytes that stand as hexadecimal digits.
-pub(super) fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let digits = String::deserialize(deserializer)?;
     let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
     digits.as_bytes().chunks(2).map(byte).collect::<Option<_>>().ok_or_else(|| D::Error::custom("these are no bytes"))
