@@ -276,6 +276,17 @@ impl IncidentFilter {
         rest == Self::default() && self.children().all(Self::asks_for_portions)
     }
 
+    /// The filter without its condition on when incidents were created, and from when on that lets them through, if it ends nowhere.
+    /// Without such a condition, that is from ever.
+    pub fn without_creation(&self) -> Option<(Self, Option<Instant>)> {
+        let from = match &self.created {
+            None => None,
+            Some(TimeRange { from: Some(from), to: None }) => Some(*from),
+            Some(_) => return None,
+        };
+        Some((Self { created: None, ..self.clone() }, from))
+    }
+
     /// Whether it asks for an owner, at any depth.
     pub fn names_owner(&self) -> bool {
         self.any(&|f| f.owner.is_some())

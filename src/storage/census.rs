@@ -1,6 +1,8 @@
 //! What the board counts of all incidents when it begins: how many there are of each status and severity, and what was created
 //! and resolved on the newest day.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Alias, Expr};
@@ -17,6 +19,9 @@ use crate::domain::{Instant, Result};
 
 /// Status, severity, owner (user or group); how many.
 type PortionRow = (Status, Severity, Option<Uuid>, Option<Uuid>, i64);
+
+/// When one was created; status, severity, owner (user or group).
+type CreationRow = (Instant, Status, Severity, Option<Uuid>, Option<Uuid>);
 
 /// How many incidents of one status and severity there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +43,12 @@ pub struct CountedSince {
     pub created: Vec<OwnedPortion>,
     /// The resolved ones among all that were resolved since.
     pub resolved: Vec<OwnedPortion>,
+    /// The same by when they were created; none where they are too many.
+    pub resolved_by_creation: Option<Vec<(Instant, OwnedPortion)>>,
 }
+
+/// Incidents whose creation is counted by itself: each takes some 100 bytes.
+const CREATIONS_MAX: usize = 20_000;
 
 impl Reader {
     /// How many incidents there are of each status and severity.
@@ -78,6 +88,7 @@ impl Reader {
             day,
             created: self.count_portions(created_since(start)).await?,
             resolved: self.count_portions(resolved_since(start)).await?,
+            resolved_by_creation: self.count_creations(resolved_since(start)).await?,
         })
     }
 
@@ -93,6 +104,30 @@ impl Reader {
             .one(self.conn())
             .await?;
         Ok(newest)
+    }
+
+    async fn count_creations(&self, condition: Condition) -> Result<Option<Vec<(Instant, OwnedPortion)>>> {
+        let columns = [Column::CreatedAt, Column::Status, Column::Severity, Column::OwnerUserId, Column::OwnerGroupId];
+        let rows: Vec<CreationRow> = Entity::find()
+            .select_only()
+            .columns(columns)
+            .filter(Column::DeletedAt.is_null())
+            .filter(condition)
+            .limit(CREATIONS_MAX as u64 + 1)
+            .into_tuple()
+            .all(self.conn())
+            .await?;
+        if rows.len() > CREATIONS_MAX {
+            return Ok(None);
+        }
+        let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+        for (created, status, severity, user, group) in rows {
+            *counts.entry((created, status, severity, owner_id(user, group))).or_default() += 1;
+        }
+        let portion = |((created, status, severity, owner), incidents)| {
+            (created, OwnedPortion { status, severity, owner, incidents })
+        };
+        Ok(Some(counts.into_iter().map(portion).collect()))
     }
 
     async fn count_portions(&self, condition: Condition) -> Result<Vec<OwnedPortion>> {

@@ -1,8 +1,8 @@
 //! How many incidents there are, the closed ones among them: by status and severity, and by the day on which they were created
 //! and resolved. It is counted once, when the board begins, and kept from the rows before and after each change.
 //!
-//! It knows filters that ask for nothing but status and severity; for what was created and resolved since a midnight, owners as
-//! well. Of each filter and time it knows the exact number or none.
+//! It knows filters that ask for nothing but status and severity; for what was created and resolved since a midnight, owners and the
+//! start of a time of creation as well. Of each filter and time it knows the exact number or none.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +36,8 @@ struct Counts(AHashMap<Portion, u64>);
 struct Day {
     created: Counts,
     resolved: Counts,
+    /// The resolved ones by when they were created; none where they are too many.
+    resolved_by_creation: Option<BTreeMap<(Instant, Portion), u64>>,
 }
 
 /// The counts of all incidents that are not deleted.
@@ -54,7 +56,10 @@ impl Census {
         let of = |portions: Vec<OwnedPortion>| {
             Counts(portions.into_iter().map(|it| ((it.status, it.severity, it.owner), it.incidents)).collect())
         };
-        let day = Day { created: of(newest.created), resolved: of(newest.resolved) };
+        let by_creation = newest.resolved_by_creation.map(|all| {
+            all.into_iter().map(|(at, it)| ((at, (it.status, it.severity, it.owner)), it.incidents)).collect()
+        });
+        let day = Day { created: of(newest.created), resolved: of(newest.resolved), resolved_by_creation: by_creation };
         Self { all: Counts(all.collect()), first: newest.day, days: [(newest.day, day)].into() }
     }
 
@@ -70,6 +75,7 @@ impl Census {
             }
             if let Some(day) = resolved.and_then(|day| self.day(day)) {
                 day.resolved.subtract(portion(row))?;
+                day.forget_resolved(row);
             }
         }
         if let Some(row) = after {
@@ -80,6 +86,7 @@ impl Census {
             }
             if let Some(day) = resolved.and_then(|day| self.day(day)) {
                 day.resolved.add(portion(row));
+                day.note_resolved(row);
             }
         }
         self.forget_days();
@@ -97,30 +104,73 @@ impl Census {
     /// instant that is not a midnight in UTC, or lies before the days that are kept, it is not known.
     pub(super) fn since(&self, filter: &IncidentFilter, since: Instant) -> Option<(u64, u64)> {
         let day = since.date_naive();
-        if since.time() != NaiveTime::MIN || day < self.first || !filter.asks_for_portions() {
+        let (filter, from) = filter.without_creation()?;
+        // Of what was created since, all was created after `from`.
+        let is_known = filter.asks_for_portions() && from.is_none_or(|from| from <= since);
+        if since.time() != NaiveTime::MIN || day < self.first || !is_known {
             return None;
         }
-        let portions = self.days.range(day..).map(|(_, day)| day.created.0.len() + day.resolved.0.len()).sum::<usize>();
+        let portions = self.days.range(day..).map(|(_, day)| day.len(from.is_some())).sum::<usize>();
         if filter.term_count().saturating_mul(portions) > STEPS_MAX {
             return None;
         }
         let (mut created, mut resolved) = (0, 0);
         for (_, day) in self.days.range(day..) {
-            created += day.created.count(filter);
-            resolved += day.resolved.count(filter);
+            created += day.created.count(&filter);
+            resolved += day.resolved_of(&filter, from)?;
         }
         Some((created, resolved))
     }
 
     /// What is kept of a day; none of a day before the first.
     fn day(&mut self, day: NaiveDate) -> Option<&mut Day> {
-        (day >= self.first).then(|| self.days.entry(day).or_default())
+        (day >= self.first).then(|| self.days.entry(day).or_insert_with(Day::empty))
     }
 
     fn forget_days(&mut self) {
         while self.days.len() > DAYS_MAX {
             self.days.pop_first();
             self.first = self.days.keys().next().copied().unwrap_or(NaiveDate::MAX);
+        }
+    }
+}
+
+impl Day {
+    /// A day on which nothing was yet.
+    fn empty() -> Self {
+        Self { resolved_by_creation: Some(BTreeMap::new()), ..Self::default() }
+    }
+
+    /// What a count looks at; `from` is whether it asks when the resolved ones were created.
+    fn len(&self, from: bool) -> usize {
+        let resolved = self.resolved_by_creation.as_ref().filter(|_| from).map_or(self.resolved.0.len(), BTreeMap::len);
+        self.created.0.len() + resolved
+    }
+
+    /// How many of the resolved ones that were created from an instant on meet a filter; none where that is not known.
+    fn resolved_of(&self, filter: &IncidentFilter, from: Option<Instant>) -> Option<u64> {
+        let Some(from) = from else { return Some(self.resolved.count(filter)) };
+        let met = self.resolved_by_creation.as_ref()?.iter().rev().take_while(|((created, _), _)| *created >= from);
+        let met = met.filter(|((_, (status, severity, owner)), _)| filter.matches_portion(*status, *severity, *owner));
+        Some(met.map(|(_, count)| count).sum())
+    }
+
+    fn note_resolved(&mut self, row: &QueueRow) {
+        let Some(all) = &mut self.resolved_by_creation else { return };
+        *all.entry((row.created_at, portion(row))).or_default() += 1;
+        if all.len() > PORTIONS_MAX {
+            self.resolved_by_creation = None;
+        }
+    }
+
+    fn forget_resolved(&mut self, row: &QueueRow) {
+        let Some(all) = &mut self.resolved_by_creation else { return };
+        let key = (row.created_at, portion(row));
+        match all.get_mut(&key) {
+            Some(1) => drop(all.remove(&key)),
+            Some(count) => *count -= 1,
+            // It was never counted: these counts are of no use any more.
+            None => self.resolved_by_creation = None,
         }
     }
 }
