@@ -14,8 +14,8 @@ use crate::domain::summary::{Numbers, SummaryFilter, TakenFrom, Tally};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::board::{ListedRow, Portions, Rows, may_count};
-use crate::storage::{Cursor, Facet, Page, PageRequest, Reader};
+use crate::realtime::board::{Portions, Rows, may_count};
+use crate::storage::{Cursor, Facet, ListedRow, Page, PageRequest, Parts, Reader};
 
 pub use crate::realtime::board::covers;
 
@@ -37,7 +37,7 @@ pub enum At<'a> {
 pub enum Listed {
     /// All that an incident holds, read from the snapshot.
     Whole(Box<Incident>),
-    /// Its row, from the board.
+    /// Its row, where nothing else is asked for.
     Row(Box<QueueRow>, Shown),
 }
 
@@ -57,14 +57,25 @@ impl From<Page> for Listing {
     }
 }
 
-/// A stretch of a queue from the database, for what the board does not hold: where the log ends does not matter to it.
-pub async fn stored_page(reader: &Reader, request: &PageRequest) -> Result<Listing> {
-    reader.queue_page(request).await.map(Listing::from)
+impl From<(Vec<ListedRow>, bool)> for Listing {
+    fn from((rows, more): (Vec<ListedRow>, bool)) -> Self {
+        let listed = |ListedRow { cursor, row, title }| (cursor, Listed::Row(Box::new(row), title));
+        Self { incidents: rows.into_iter().map(listed).collect(), more }
+    }
+}
+
+/// A stretch of a queue from the database, for what the board does not hold: where the log ends does not matter to it. `rows` are the
+/// parts of rows to read, where nothing else is asked for.
+pub async fn stored_page(reader: &Reader, request: &PageRequest, rows: Option<Parts>) -> Result<Listing> {
+    match rows {
+        Some(parts) => reader.listed_page(request, parts).await.map(Listing::from),
+        None => reader.queue_page(request).await.map(Listing::from),
+    }
 }
 
 impl App {
-    /// A stretch of a queue.
-    pub async fn queue_page(&self, at: At<'_>, request: &PageRequest) -> Result<Listing> {
+    /// A stretch of a queue; `rows` as for [`stored_page`].
+    pub async fn queue_page(&self, at: At<'_>, request: &PageRequest, rows: Option<Parts>) -> Result<Listing> {
         let filter = request.filter.filter();
         let reader = match at {
             At::Snapshot(reader, _) => reader,
@@ -73,14 +84,12 @@ impl App {
                     .board_at(&position, accounts, filter, |rows, names| rows.listing(request, names))
                     .await
                     .flatten();
-                let (rows, more) = listing.ok_or_else(moved_on)?;
-                let listed = |ListedRow { cursor, row, title }| (cursor, Listed::Row(Box::new(row), title));
-                return Ok(Listing { incidents: rows.into_iter().map(listed).collect(), more });
+                return listing.map(Listing::from).ok_or_else(moved_on);
             }
         };
         let page = match self.on_board(at, filter, |rows| rows.page(request)).await.flatten() {
             Some((ids, more)) => request.page_of(&ids, reader.incidents_to_show(&ids).await?, more),
-            None => return stored_page(reader, request).await,
+            None => return stored_page(reader, request, rows).await,
         };
         Ok(page.into())
     }

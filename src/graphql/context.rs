@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use super::call::Call;
 use super::loaders::{AlertsAtEnd, Batch, ChangesAtEnd, CommentsAtEnd};
 use super::searches::Searches;
-use crate::app::queue::{At, covers};
+use crate::app::queue::{At, Listing, covers};
 use crate::app::{App, Command};
 use crate::domain::account::Actor;
 use crate::domain::filter::IncidentFilter;
@@ -23,7 +23,7 @@ use crate::domain::incident::Incident;
 use crate::domain::position::Position;
 use crate::domain::{Error, IncidentId, Instant, Result, text};
 use crate::realtime::budget::StreamLimits;
-use crate::storage::{ActivityFilter, Head, Lists, Reader, WithLists};
+use crate::storage::{ActivityFilter, Head, Lists, PageRequest, Parts, Reader, WithLists};
 
 /// Who calls, as the transport let it in.
 pub type Viewer = Arc<Actor>;
@@ -50,7 +50,8 @@ impl Default for Limits {
 /// One snapshot of the desk, seen by one viewer. Clones share both.
 #[derive(Clone)]
 pub struct View {
-    app: App,
+    /// Behind a pointer: each object of an answer has a view.
+    app: Arc<App>,
     viewer: Viewer,
     page_items_max: i32,
     shared: Arc<Shared>,
@@ -158,7 +159,7 @@ pub fn admit_request(request: Request) -> Request {
 impl View {
     /// A view of the present for this viewer; its snapshot is taken when it is first read.
     pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
-        Self { app, viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
+        Self { app: Arc::new(app), viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
     }
 
     /// The view that all queries of one request share: one read, one snapshot.
@@ -232,6 +233,23 @@ impl View {
             return Ok(At::Board(*position, *accounts));
         }
         Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))
+    }
+
+    /// Whether the request asks for nothing of incidents that their rows do not show.
+    pub fn shows_rows_alone(&self) -> bool {
+        self.shared.from_board.is_some()
+    }
+
+    /// A page that the board does not hold, of a request that asks for its rows and for nothing else: one statement. None where the
+    /// page has to be read another way.
+    pub async fn page_alone(&self, request: &PageRequest, parts: Parts) -> Result<Option<Listing>> {
+        if covers(request.filter.filter()) {
+            return Ok(None);
+        }
+        let Some(page) = self.app.store.page_alone(request, parts).await? else { return Ok(None) };
+        // The request has one root field, which reads once.
+        self.shared.at_once.set(HashMap::new()).ok();
+        Ok(Some(page.into()))
     }
 
     /// The snapshot, where the board does not hold what a filter asks for. Then the whole request is read from the snapshot: on the

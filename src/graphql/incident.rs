@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
-use async_graphql::connection::{Connection, Edge, EmptyFields};
+use async_graphql::connection::{Connection, CursorType, Edge, EmptyFields};
 use async_graphql::{ID, Object, SimpleObject};
 
 use super::account::{Actor, Owner};
@@ -17,6 +17,7 @@ use super::comment::Comment;
 use super::connection::{PageArgs, cut, wider};
 use super::context::View;
 use super::loaders::{AttachmentsOf, ChangesAtEnd, CommentsAtEnd, Entities};
+use super::page::Asked;
 use super::queue::{Fields, Tag};
 use super::searches::Search;
 use super::similar::{SimilarIncident, similar};
@@ -48,7 +49,7 @@ pub struct Resolution {
 pub struct Incident {
     view: View,
     id: IncidentId,
-    /// None of a row of the board, of which nothing else is asked.
+    /// None where nothing but the row is asked for.
     incident: Option<Box<DomainIncident>>,
     fields: Box<Fields>,
 }
@@ -60,17 +61,17 @@ impl Incident {
         Self { view, id: incident.id, incident: Some(Box::new(incident)), fields }
     }
 
-    /// The row of an incident, read from the board: the request asks for nothing that rows do not show ([`FromBoard`]).
+    /// The row of an incident: the request asks for nothing that rows do not show ([`FromBoard`]).
     ///
     /// [`FromBoard`]: super::context::FromBoard
     fn of_row(view: View, row: QueueRow, title: title::Shown) -> Self {
         Self { view, id: row.id, incident: None, fields: Box::new(Fields::new(row, title)) }
     }
 
-    /// All of it; a fault of a row of the board.
+    /// All of it; a fault where only the row was read.
     fn whole(&self) -> Result<&DomainIncident> {
         let whole = self.incident.as_deref();
-        whole.ok_or_else(|| Error::fault("reading an incident", "the board holds its row alone"))
+        whole.ok_or_else(|| Error::fault("reading an incident", "its row alone was read"))
     }
 }
 
@@ -414,14 +415,27 @@ impl IncidentConnectionFields {
 }
 
 /// A page of a queue.
-pub type IncidentConnection = Connection<String, AtOnce<Incident>, IncidentConnectionFields, EmptyFields>;
+pub type IncidentConnection = Connection<Cursor, AtOnce<Incident>, IncidentConnectionFields, EmptyFields>;
 
-/// Reads a page of a queue.
+impl CursorType for Cursor {
+    type Error = &'static str;
+
+    fn decode_cursor(text: &str) -> Result<Self, &'static str> {
+        Self::parse(text).ok_or("this is not a cursor of a queue")
+    }
+
+    fn encode_cursor(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Reads a page of a queue; `asked` is what is asked of it.
 pub async fn queue(
     view: &View,
     filter: QueueFilter,
     order: Vec<IncidentOrder>,
     args: PageArgs,
+    asked: Asked,
 ) -> Result<IncidentConnection> {
     let span = args.span(view.page_items_max(), Cursor::parse)?;
     let ends_of = |more| ends(&span, more);
@@ -439,9 +453,17 @@ pub async fn queue(
     }
     let search = if request.is_indexed() { Search::Page } else { Search::SortedPage };
     view.searches().spend(search, &request.filter)?;
-    let found = match view.beside_board(request.filter.filter()).await? {
-        Some(reader) => app::queue::stored_page(reader, &request).await?,
-        None => view.app().queue_page(view.at().await?, &request).await?,
+    let rows = view.shows_rows_alone().then_some(asked.parts);
+    let alone = match rows.filter(|_| asked.alone) {
+        Some(parts) => view.page_alone(&request, parts).await?,
+        None => None,
+    };
+    let found = match alone {
+        Some(found) => found,
+        None => match view.beside_board(request.filter.filter()).await? {
+            Some(reader) => app::queue::stored_page(reader, &request, rows).await?,
+            None => view.app().queue_page(view.at().await?, &request, rows).await?,
+        },
     };
     let (before, after) = ends_of(found.more);
     let fields = IncidentConnectionFields { view: view.clone(), filter };
@@ -453,7 +475,7 @@ pub async fn queue(
             }
             Listed::Row(row, title) => view.viewer().sees(&row).then(|| Incident::of_row(view.clone(), *row, title)),
         };
-        Some(Edge::new(cursor.to_string(), AtOnce(incident?)))
+        Some(Edge::new(cursor, AtOnce(incident?)))
     }));
     Ok(page)
 }

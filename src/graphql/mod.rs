@@ -28,6 +28,7 @@ mod markdown;
 mod merge;
 mod mutation;
 pub mod packed;
+mod page;
 mod payload;
 mod policy;
 mod query;

@@ -19,6 +19,7 @@ use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, 
 use super::incident::{Incident, IncidentConnection};
 use super::input::incident_id;
 use super::merge::MergePreview;
+use super::page::Asked;
 use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, numbers, window};
@@ -172,7 +173,8 @@ impl Query {
         };
         view.searches().look_for(&filter)?;
         let filter = QueueFilter::resolve(&filter, view.viewer())?;
-        super::incident::queue(view, filter, order(order_by)?, PageArgs { first, after, last, before }).await.map(Some)
+        let args = PageArgs { first, after, last, before };
+        super::incident::queue(view, filter, order(order_by)?, args, Asked::of(ctx)).await.map(Some)
     }
 
     /// The numbers of a wall, exact at their position: how many incidents of a queue are open, by severity, status and

@@ -12,6 +12,7 @@ use super::context::View;
 use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::IncidentConnection;
 use super::loaders::VisitOf;
+use super::page::Asked;
 use super::searches::Search;
 use crate::app::idempotency::Did;
 use crate::domain::filter::{
@@ -118,7 +119,7 @@ impl SavedView {
         #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
     ) -> Result<IncidentConnection> {
         let args = PageArgs { first, after, last, before };
-        super::incident::queue(&self.view, self.queue()?, self.saved.order.clone(), args).await
+        super::incident::queue(&self.view, self.queue()?, self.saved.order.clone(), args, Asked::ALL).await
     }
 
     /// How many incidents of its queue have changed since the caller's last visit, exactly; all of them before the first.

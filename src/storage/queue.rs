@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Alias, ExprTrait, IntoColumnRef, NullOrdering, Order, Query, SimpleExpr};
-use sea_orm::{ActiveEnum, Condition, QueryOrder, QuerySelect};
+use sea_orm::{ActiveEnum, Condition, QueryOrder, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +22,7 @@ use crate::domain::incident::{Incident, Severity, Status};
 use crate::domain::queue::QueueRow;
 use crate::domain::summary::OPEN;
 use crate::domain::tag::{Tag, TagKind};
+use crate::domain::title::Shown;
 use crate::domain::{IncidentId, Instant, Result, title};
 
 /// The most tags that a facet lists (product §4).
@@ -165,6 +166,17 @@ pub struct Page {
     pub more: bool,
 }
 
+/// A row of a page.
+#[derive(Clone, Debug)]
+pub struct ListedRow {
+    /// Its place.
+    pub cursor: Cursor,
+    /// The row, its owner named as now.
+    pub row: QueueRow,
+    /// What is shown of its title.
+    pub title: Shown,
+}
+
 impl PageRequest {
     /// Whether an index has the rows in this order, so that a page is read without the rest: each single key has one, after a
     /// number nothing is left to decide, and of the open incidents there are more.
@@ -234,10 +246,29 @@ impl PageRequest {
         Page { incidents: incidents.map(|incident| (self.cursor(&queue, &incident), incident)).collect(), more }
     }
 
-    /// The place of a row; none in an order by title.
-    pub fn cursor_of(&self, queue: &str, row: &QueueRow) -> Option<Cursor> {
-        let keys = self.order.iter().map(|order| key_of_row(row, *order)).collect::<Option<_>>()?;
-        Some(Cursor { queue: queue.to_owned(), keys, id: row.id })
+    /// How many rows are read for a page: one more than it has tells whether there are more.
+    pub(super) fn rows(&self) -> u64 {
+        self.span.limit + 1
+    }
+
+    /// The rows that were read for a page as the page has them, and whether there are more.
+    pub(super) fn cut<T>(&self, mut rows: Vec<T>) -> (Vec<T>, bool) {
+        let more = rows.len() as u64 > self.span.limit;
+        rows.truncate(self.span.limit as usize);
+        if self.span.from_end {
+            rows.reverse();
+        }
+        (rows, more)
+    }
+
+    /// A row at its place. `queue` is [`PageRequest::queue`].
+    pub fn listed(&self, queue: &str, row: QueueRow, title: Shown) -> ListedRow {
+        // Of a title the order looks at less than is shown of it.
+        let key = |order: &IncidentOrder| {
+            key_of_row(&row, *order).unwrap_or_else(|| Key::Text(title::order_key(&title.text)))
+        };
+        let keys = self.order.iter().map(key).collect();
+        ListedRow { cursor: Cursor { queue: queue.to_owned(), keys, id: row.id }, row, title }
     }
 
     fn cursor(&self, queue: &str, incident: &Incident) -> Cursor {
@@ -362,9 +393,17 @@ pub struct Facet<T> {
 impl Reader {
     /// A stretch of a queue.
     pub async fn queue_page(&self, request: &PageRequest) -> Result<Page> {
+        let stretch = self.stretch(super::incident::shown(), request).await?.limit(request.rows());
+        let (incidents, more) = request.cut(self.show(stretch).await?);
+        let queue = request.queue();
+        let incidents = incidents.into_iter().map(|incident| (request.cursor(&queue, &incident), incident)).collect();
+        Ok(Page { incidents, more })
+    }
+
+    /// A query of incidents, of those that a page begins with: it has [`PageRequest::rows`] of them.
+    pub(super) async fn stretch(&self, query: Select<Entity>, request: &PageRequest) -> Result<Select<Entity>> {
         let wanted = if request.has_open_index() { Wanted::OpenPage } else { Wanted::Page };
-        let met = self.met(request.filter.filter(), wanted).await?;
-        let mut query = super::incident::shown().filter(met);
+        let mut query = query.filter(self.met(request.filter.filter(), wanted).await?);
         if let Some(after) = &request.after {
             query = query.filter(request.side(after, true));
         }
@@ -375,15 +414,7 @@ impl Reader {
             let ascending = (direction == OrderDirection::Asc) != request.span.from_end;
             query = query.order_by(column, if ascending { Order::Asc } else { Order::Desc });
         }
-        let mut incidents = self.show(query.limit(request.span.limit + 1)).await?;
-        let more = incidents.len() as u64 > request.span.limit;
-        incidents.truncate(request.span.limit as usize);
-        if request.span.from_end {
-            incidents.reverse();
-        }
-        let queue = request.queue();
-        let incidents = incidents.into_iter().map(|incident| (request.cursor(&queue, &incident), incident)).collect();
-        Ok(Page { incidents, more })
+        Ok(query)
     }
 
     /// How many incidents a queue has.

@@ -72,6 +72,12 @@ pub(super) fn tags_of(backend: DbBackend) -> SimpleExpr {
     ))
 }
 
+/// The same of all incidents of a `page` (PostgreSQL).
+pub(super) const TAGS_OF_PAGE: &str =
+    "SELECT h.incident_id, json_agg(json_build_array(h.kind, h.key, t.name))::text AS tags
+    FROM page JOIN incident_tag h ON h.incident_id = page.id LEFT JOIN tag t ON t.kind = h.kind AND t.key = h.key
+    GROUP BY h.incident_id";
+
 /// Reads what [`tags_of`] says: the tags, by kind and key.
 pub(super) fn tags_told(told: Option<&str>) -> Result<Vec<Tag>> {
     let Some(told) = told else { return Ok(Vec::new()) };

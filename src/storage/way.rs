@@ -43,6 +43,11 @@ impl Wanted {
     }
 }
 
+/// Whether nothing is asked of the database before the statement itself.
+pub(super) fn is_plain(filter: &IncidentFilter) -> bool {
+    filter.text.is_none() && filter.tags.is_none() && filter.entity.is_none()
+}
+
 impl Reader {
     /// The condition of a queue: not deleted, and met by the filter.
     pub(super) async fn met(&self, filter: &IncidentFilter, wanted: Wanted) -> Result<Condition> {

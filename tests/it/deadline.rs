@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use watchfloor::domain::IncidentId;
 
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
@@ -14,6 +15,7 @@ use crate::support::waiting::PATIENCE;
 
 each_database!(
     a_statement_that_takes_too_long_is_refused_and_the_desk_goes_on,
+    a_page_that_takes_too_long_is_refused_and_its_time_is_its_own,
     a_mutation_that_takes_too_long_changes_nothing,
     a_query_whose_client_goes_takes_no_more_time,
     a_query_is_answered_while_another_account_has_many_long_ones,
@@ -62,6 +64,37 @@ async fn a_statement_that_takes_too_long_is_refused_and_the_desk_goes_on(databas
     }
     assert_eq!(desk.log_end().await, end, "nothing was changed");
     desk.incident("The day goes on").await;
+}
+
+/// A page that is one statement has no transaction whose time it could have.
+async fn a_page_that_takes_too_long_is_refused_and_its_time_is_its_own(database: TestDatabase) {
+    let mut options = Options::default();
+    options.settings.work = options.settings.work.with_statement(Duration::from_secs(1));
+    let desk = TestDesk::open_with(&database, options).await;
+    let id = desk.incident("A quiet day").await;
+    desk.act("updateIncident", json!({ "incidentId": id, "addTags": ["quiet"] })).await;
+    desk.act("resolveIncident", json!({ "incidentId": id })).await;
+    let page = |fields: &str| format!("{{ incidents(filter: {{ status: [RESOLVED] }}) {{ nodes {{ {fields} }} }} }}");
+    endless::read_of(&database, "incident_tag").await;
+    let began = Instant::now();
+    // More than there are connections.
+    let tagged = page("tags { name }");
+    let refusals = join_all((0..8).map(|_| desk.refused(&tagged, json!({})))).await;
+    for refusal in refusals {
+        assert_eq!((refusal.code.as_str(), &refusal.now), ("LIMIT", &json!({ "limit": 1.0 })));
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    for _ in 0..8 {
+        let found = desk.data(&page("title"), json!({})).await;
+        assert_eq!(found["incidents"]["nodes"][0]["title"], "A quiet day");
+    }
+    // The next transaction on the same connection has as long as ever.
+    let id = IncidentId::parse(&id).expect("an id");
+    for _ in 0..8 {
+        let reader = desk.app.store.read().await.expect("a snapshot");
+        let own = tokio::time::timeout(Duration::from_millis(1_500), reader.incidents_to_show(&[id])).await;
+        assert!(own.is_err(), "it goes on where a request's would have been refused");
+    }
 }
 
 async fn a_mutation_that_takes_too_long_changes_nothing(database: TestDatabase) {

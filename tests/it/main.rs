@@ -43,6 +43,7 @@ mod incident;
 mod index;
 mod invariants;
 mod limits;
+mod listed;
 mod log;
 mod merge;
 mod migrations;

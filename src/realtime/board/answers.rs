@@ -11,12 +11,10 @@ use crate::domain::account::{Owner, OwnerId};
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
 use crate::domain::incident::{Severity, Status};
-use crate::domain::queue::QueueRow;
 use crate::domain::summary::{OPEN, SummaryFilter};
 use crate::domain::tag::Tag;
-use crate::domain::title::Shown;
 use crate::domain::{IncidentId, Instant};
-use crate::storage::{Cursor, FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, OwnedPortion, PageRequest, Place, tag_order};
+use crate::storage::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, ListedRow, OwnedPortion, PageRequest, Place, tag_order};
 use ahash::AHashMap;
 
 /// The most that one answer holds against rows: conditions and listed values of its filter times rows, about 20 to 100 ns each. The
@@ -128,7 +126,7 @@ impl Rows {
             if let Some(owner) = &mut row.owner {
                 owner.clone_from(names.get(&owner.id)?);
             }
-            Some(ListedRow { cursor: request.cursor_of(&queue, &row)?, row, title: held.title.clone()? })
+            Some(request.listed(&queue, row, held.title.clone()?))
         });
         Some((shown.collect::<Option<Vec<_>>>()?, more))
     }
@@ -230,17 +228,6 @@ impl Rows {
             false => range.rev().filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
         }
     }
-}
-
-/// A row of a page.
-#[derive(Clone, Debug)]
-pub struct ListedRow {
-    /// Its place.
-    pub cursor: Cursor,
-    /// The row, its owner named as now.
-    pub row: QueueRow,
-    /// What is shown of its title.
-    pub title: Shown,
 }
 
 /// The numbers of a summary that the board knows.

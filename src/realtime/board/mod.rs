@@ -17,7 +17,7 @@ use std::sync::{PoisonError, RwLock};
 
 use tracing::warn;
 
-pub use self::answers::{ListedRow, Portions};
+pub use self::answers::Portions;
 use self::census::Census;
 pub use self::rows::Rows;
 use crate::domain::Result;

@@ -1,0 +1,234 @@
+//! Rows of a queue as a page lists them: what a row shows and no more, in one statement.
+//!
+//! An incident is wider than its row: its description, its folded texts and what it was made from are most of it. To read a column
+//! by its name takes several times as long as by its place, so the columns stand here in the order in which they are read.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{DbBackend, QueryResult, QuerySelect, QueryTrait, Select, Statement, TryGetable};
+
+use super::incident::row::{Column, Entity};
+use super::incident::{classification, json, owner_id};
+use super::queue::{ListedRow, PageRequest};
+use super::{Reader, Store, account, fault, tag, text, way};
+use crate::domain::account::Owner;
+use crate::domain::queue::{QueueRow, Text};
+use crate::domain::title::Shown;
+use crate::domain::{IncidentId, Result};
+
+/// What a page shows of its rows beside what each row has in its own columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// Their owners.
+    pub owner: bool,
+    /// Their tags.
+    pub tags: bool,
+    /// The products and providers of their alerts.
+    pub sources: bool,
+}
+
+impl Parts {
+    /// All of them.
+    pub const ALL: Self = Self { owner: true, tags: true, sources: true };
+}
+
+impl Store {
+    /// The page of [`Reader::listed_page`], by one statement that is its own snapshot. None where it has to be read another way: a gate
+    /// has to be passed, the connection was lost, or the filter takes more than one statement.
+    pub async fn page_alone(&self, request: &PageRequest, parts: Parts) -> Result<Option<(Vec<ListedRow>, bool)>> {
+        if !way::is_plain(request.filter.filter()) {
+            return Ok(None);
+        }
+        let Some(reader) = self.read_one().await? else { return Ok(None) };
+        let statement = reader.listed_statement(request, parts).await?;
+        match reader.conn().query_all_raw(statement).await {
+            Ok(found) => page(&found, request, parts).map(Some),
+            Err(error) if fault::is_lost(&error) || fault::is_unclean(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Reader {
+    /// A stretch of a queue, of what rows show alone. A part that is not read is empty.
+    pub async fn listed_page(&self, request: &PageRequest, parts: Parts) -> Result<(Vec<ListedRow>, bool)> {
+        let statement = self.listed_statement(request, parts).await?;
+        page(&self.conn().query_all_raw(statement).await?, request, parts)
+    }
+
+    async fn listed_statement(&self, request: &PageRequest, parts: Parts) -> Result<Statement> {
+        Ok(match self.conn().get_database_backend() {
+            DbBackend::Postgres => {
+                let page = self.stretch(own(parts), request).await?.build(DbBackend::Postgres);
+                with_others(page, request.rows(), parts)
+            }
+            other => {
+                self.stretch(each_with_others(own(parts), parts), request).await?.limit(request.rows()).build(other)
+            }
+        })
+    }
+}
+
+fn page(found: &[QueryResult], request: &PageRequest, parts: Parts) -> Result<(Vec<ListedRow>, bool)> {
+    let queue = request.queue();
+    let listed = |found| {
+        let (place, row, title) = read(found, parts)?;
+        Ok((place, request.listed(&queue, row, title)))
+    };
+    let mut rows = found.iter().map(listed).collect::<Result<Vec<_>>>()?;
+    // Those of SQLite are in order, and all have the same place.
+    rows.sort_by_key(|(place, _)| *place);
+    Ok(request.cut(rows.into_iter().map(|(_, row)| row).collect()))
+}
+
+/// The columns of a row, in the order in which they are read.
+const OWN: [Column; 18] = [
+    Column::Number,
+    Column::Version,
+    Column::TitleVersion,
+    Column::SeverityOverride,
+    Column::ComputedSeverity,
+    Column::Status,
+    Column::Classification,
+    Column::Determination,
+    Column::AlertCount,
+    Column::CommentCount,
+    Column::HasActiveAlerts,
+    Column::CreatedAt,
+    Column::UpdatedAt,
+    Column::FirstActivityAt,
+    Column::LastActivityAt,
+    Column::FirstAssignedAt,
+    Column::ResolvedAt,
+    Column::RedirectedTo,
+];
+
+fn own(parts: Parts) -> Select<Entity> {
+    let title = text::start_of("incident", "title");
+    let mut query = Entity::find().select_only().column(Column::Id).columns(OWN).expr_as(title, "title");
+    if parts.owner {
+        query = query.columns([Column::OwnerUserId, Column::OwnerGroupId]);
+    }
+    if parts.sources {
+        query = query.columns([Column::Products, Column::Providers]);
+    }
+    query
+}
+
+/// Asks SQLite about each row what stands in other tables. The rows come in order.
+fn each_with_others(query: Select<Entity>, parts: Parts) -> Select<Entity> {
+    let (owner, tags) = (account::owner_of("incident", DbBackend::Sqlite), tag::tags_of(DbBackend::Sqlite));
+    let query = query.expr_as(Expr::cust("0"), "place");
+    let query = if parts.owner { query.expr_as(owner, "owner") } else { query };
+    if parts.tags { query.expr_as(tags, "tags") } else { query }
+}
+
+/// Asks PostgreSQL what stands in other tables once for all rows: a question about each row is begun and ended for each, which takes
+/// two to three times as long as all the rest. The rows come in no order, each with its place.
+///
+/// How many rows stands in the text: PostgreSQL takes an unknown number for a tenth of the table, finds the plan for any number too dear,
+/// and plans anew each time, which takes as long as to execute.
+fn with_others(page: Statement, rows: u64, parts: Parts) -> Statement {
+    let (mut columns, mut tables) = ("placed.*".to_owned(), String::new());
+    if parts.owner {
+        columns.push_str(", COALESCE(u.account, g.account), COALESCE(u.name, g.name)");
+        tables.push_str(
+            " LEFT JOIN \"user\" u ON u.id = placed.owner_user_id LEFT JOIN \"group\" g ON g.id = placed.owner_group_id",
+        );
+    }
+    if parts.tags {
+        columns.push_str(", tagged.tags");
+        tables.push_str(&format!(" LEFT JOIN ({}) tagged ON tagged.incident_id = placed.id", tag::TAGS_OF_PAGE));
+    }
+    let sql = format!(
+        "WITH page AS MATERIALIZED ({} LIMIT {rows}), placed AS (SELECT page.*, ROW_NUMBER() OVER () AS place FROM page)
+         SELECT {columns} FROM placed{tables}",
+        page.sql
+    );
+    Statement { sql, ..page }
+}
+
+fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, Shown)> {
+    let mut found = Columns { row: found, at: 0 };
+    let id = IncidentId(found.value()?);
+    let (number, version, title_version) = (found.value()?, found.count()?, found.count()?);
+    let (severity_override, computed_severity, status) = (found.value()?, found.value()?, found.value()?);
+    let (kind, determination): (_, Option<String>) = (found.value()?, found.value()?);
+    let classification = classification(kind, determination.as_deref())?;
+    let (alert_count, comment_count, has_active_alerts) = (found.count()?, found.count()?, found.value()?);
+    let (created_at, updated_at) = (found.value()?, found.value()?);
+    let (first_activity_at, last_activity_at, first_assigned_at, resolved_at) =
+        (found.value()?, found.value()?, found.value()?, found.value()?);
+    let redirected_to: Option<Uuid> = found.value()?;
+    let title: String = found.value()?;
+    let owner = match parts.owner {
+        true => owner_id(found.value()?, found.value()?),
+        false => None,
+    };
+    let (products, providers) = match parts.sources {
+        true => (json(&found.value::<String>()?)?, json(&found.value::<String>()?)?),
+        false => (Vec::new(), Vec::new()),
+    };
+    let place: i64 = found.value()?;
+    let owner = match parts.owner {
+        true if found.is_postgres() => {
+            let named = owner.zip(found.value()?).zip(found.value()?);
+            named.map(|((id, account), name)| Owner { id, account, name })
+        }
+        true => account::owner_told(owner, found.value::<Option<String>>()?.as_deref())?,
+        false => None,
+    };
+    let tags = match parts.tags {
+        true => tag::tags_told(found.value::<Option<String>>()?.as_deref())?,
+        false => Vec::new(),
+    };
+    let row = QueueRow {
+        id,
+        number,
+        version,
+        title: Text::of(&title, title_version),
+        description: None,
+        severity_override,
+        computed_severity,
+        status,
+        classification,
+        owner,
+        tags,
+        alert_count,
+        comment_count,
+        has_active_alerts,
+        products,
+        providers,
+        created_at,
+        updated_at,
+        first_activity_at,
+        last_activity_at,
+        first_assigned_at,
+        resolved_at,
+        redirected_to: redirected_to.map(IncidentId),
+        // Queues have no others.
+        deleted: false,
+    };
+    Ok((place, row, Shown::of(&title)))
+}
+
+/// The columns of a row, one after the other.
+struct Columns<'r> {
+    row: &'r QueryResult,
+    at: usize,
+}
+
+impl Columns<'_> {
+    fn is_postgres(&self) -> bool {
+        self.row.try_as_pg_row().is_some()
+    }
+
+    fn value<T: TryGetable>(&mut self) -> Result<T, DbErr> {
+        let value = self.row.try_get_by_index(self.at);
+        self.at += 1;
+        value
+    }
+
+    fn count(&mut self) -> Result<u64, DbErr> {
+        self.value::<i64>().map(|count| count as u64)
+    }
+}
