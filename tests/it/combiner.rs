@@ -264,7 +264,7 @@ async fn a_visit_is_noted_where_its_answer_stands(database: TestDatabase) {
             desk.app.visit_view(&command, view).await.expect("a visit").position.offset
         };
         let both = async { tokio::join!(join_all(comments), visit).1 };
-        let told = gathered(&database, [both]).await[0];
+        let told = Box::pin(gathered(&database, [both])).await[0];
         let noted = number(&database, "SELECT position AS number FROM view_visit").await;
         assert_eq!(noted as u64, told);
     }
