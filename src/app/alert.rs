@@ -20,7 +20,7 @@ use crate::domain::correlation::Correlation;
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::position::Position;
 use crate::domain::tag::Tag;
-use crate::domain::{AlertId, Error, IncidentId, Result};
+use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
 
 /// Alerts of an ingest that may share its transaction with other commands: a larger one would keep them waiting.
@@ -58,12 +58,14 @@ pub struct Ingest {
     pub into: Into,
     /// System tags for each incident that alerts go into.
     pub system_tags: Vec<Tag>,
+    /// When each alert came in, in their order, where an import tells it; else all come in when the command does.
+    pub came_at: Vec<Instant>,
 }
 
 impl Ingest {
     /// Alerts that bring no tags.
     pub fn new(alerts: Vec<AlertDraft>, into: Into) -> Self {
-        Self { alerts, into, system_tags: Vec::new() }
+        Self { alerts, into, system_tags: Vec::new(), came_at: Vec::new() }
     }
 }
 
@@ -136,6 +138,11 @@ pub(super) struct TakenReceipt {
 }
 
 impl Taken {
+    /// How many are new, say something else, and say the same.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        (self.created, self.updated, self.unchanged)
+    }
+
     pub(super) fn at(self, position: Position, replayed: bool) -> Ingested {
         let Self { alerts, created, updated, unchanged, incident, correlations } = self;
         Ingested { alerts, created, updated, unchanged, incident, correlations, position, replayed }
@@ -243,7 +250,7 @@ impl App {
         ingest: Ingest,
         new_incident: IncidentId,
     ) -> Result<Taken> {
-        let Ingest { alerts: drafts, into, system_tags: tags } = ingest;
+        let Ingest { alerts: drafts, into, system_tags: tags, came_at } = ingest;
         let plan = match &into {
             Into::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
             _ => Plan::default(),
@@ -255,6 +262,8 @@ impl App {
         let mut locked = self.lock_known(tx, &keys, &into, &plan).await?;
         let targets: BTreeSet<IncidentId> = plan.incidents().chain(into.incident()).collect();
         let command = &command.not_before(targets.iter().filter_map(|id| locked.holders.get(id)), []);
+        let at = |index: usize| came_at.get(index).copied().unwrap_or(command.at);
+        let drafts = drafts.into_iter().enumerate().map(|(index, draft)| (at(index), draft)).collect();
         let sorted = self.sort(tx, command, drafts, &locked).await?;
         tx.insert_alerts(&sorted.new).await?;
         let (created, unchanged) = (sorted.new.len(), sorted.unchanged);
@@ -285,7 +294,8 @@ impl App {
         let held: HashSet<AlertId> = alerts.iter().filter(|alert| alert.incident.is_some()).map(|it| it.id).collect();
         for (alert, _) in sorted.new.iter().filter(|(alert, _)| !held.contains(&alert.id)) {
             // What came into an incident at once is told by its log.
-            tx.record_alert(None, alert, reported(alert), &command.origin()).await;
+            let origin = Origin { at: alert.created_at, ..command.origin() };
+            tx.record_alert(None, alert, reported(alert), &origin).await;
         }
         let correlations = tell(tx, &into, &alerts, &gathered).await?;
         let incident = target.or_else(|| the_one(&correlations));
@@ -328,7 +338,13 @@ impl App {
 
     /// Holds each draft against the known alerts and writes what known ones say now. A key twice in one batch: the later
     /// draft is an update of the earlier.
-    async fn sort(&self, tx: &Tx, command: &Command, drafts: Vec<AlertDraft>, locked: &Locked) -> Result<Sorted> {
+    async fn sort(
+        &self,
+        tx: &Tx,
+        command: &Command,
+        drafts: Vec<(Instant, AlertDraft)>,
+        locked: &Locked,
+    ) -> Result<Sorted> {
         let mut by_key: HashMap<(String, String), AlertId> = locked
             .alerts
             .values()
@@ -336,24 +352,24 @@ impl App {
             .collect();
         let mut standing: HashMap<AlertId, (Alert, Option<String>)> = HashMap::new();
         let mut order = Vec::new();
-        for draft in drafts {
+        for (at, draft) in drafts {
             let key = (draft.report.provider.clone(), draft.report.provider_alert_id.clone());
             let id = *by_key.entry(key).or_insert_with(|| AlertId(self.clock.fresh_id()));
             let raw = draft.raw.clone();
             match (standing.get_mut(&id), locked.alerts.get(&id)) {
                 (Some((alert, kept)), _) => {
-                    alert.report_again(draft, alert.updated_at.max(command.at));
+                    alert.report_again(draft, alert.updated_at.max(at));
                     *kept = raw.or_else(|| kept.take());
                     continue;
                 }
                 (None, Some(known)) => {
                     let mut alert = known.clone();
                     let holder = known.incident.and_then(|holder| locked.holders.get(&holder));
-                    alert.report_again(draft, command.not_before(holder, [known]).at);
+                    alert.report_again(draft, Command { at, ..command.clone() }.not_before(holder, [known]).at);
                     standing.insert(id, (alert, raw));
                 }
                 (None, None) => {
-                    standing.insert(id, (Alert::new(id, draft, command.at), raw));
+                    standing.insert(id, (Alert::new(id, draft, at), raw));
                 }
             }
             order.push(id);

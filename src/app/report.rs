@@ -23,8 +23,8 @@ pub struct Told {
 }
 
 impl App {
-    /// Takes in alerts that a file tells, in its order: one transaction, at the time of the latest of them. Those that were
-    /// applied before count as unchanged.
+    /// Takes in alerts that a file tells, in its order: one transaction, and each comes in at its own time. Those that were applied
+    /// before count as unchanged.
     pub async fn ingest_told(&self, command: &Command, told: Vec<Told>) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.clock.fresh_id());
@@ -39,13 +39,20 @@ impl App {
         Ok(taken.at(head.position(), false))
     }
 
-    async fn apply_told(&self, tx: &Tx, command: Command, told: Vec<Told>, new_incident: IncidentId) -> Result<Taken> {
+    pub(super) async fn apply_told(
+        &self,
+        tx: &Tx,
+        command: Command,
+        told: Vec<Told>,
+        new_incident: IncidentId,
+    ) -> Result<Taken> {
         let total = told.len();
         let news = news(tx, told).await?;
         let passed_over = total - news.len();
         let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
-        let ingest = Ingest::new(drafts, Into::Nowhere);
+        let came_at = news.iter().map(|told| told.at).collect();
+        let ingest = Ingest { came_at, ..Ingest::new(drafts, Into::Nowhere) };
         let mut taken = Box::pin(self.ingest(tx, &Command { at, ..command }, ingest, new_incident)).await?;
         taken.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =

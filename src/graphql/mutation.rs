@@ -619,7 +619,8 @@ impl Mutation {
 }
 
 fn taken_in(drafts: Result<Vec<AlertDraft>>, into: Option<&IngestTarget>, tags: &[TagInput]) -> Result<Ingest> {
-    Ok(Ingest { alerts: drafts?, into: ingest_target(into)?, system_tags: system_tags("systemTags", tags)? })
+    let system_tags = system_tags("systemTags", tags)?;
+    Ok(Ingest { system_tags, ..Ingest::new(drafts?, ingest_target(into)?) })
 }
 
 async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, call: Call) -> Result<IngestPayload> {
