@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::attachment::refuse_foreign_images;
 use super::idempotency::{Did, Repeatable};
-use super::link::{Links, Locked, lock};
+use super::link::{Links, Locked, Reopening, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
 use crate::domain::alert::Alert;
@@ -299,7 +299,7 @@ impl Command {
 }
 
 /// What tells one input from another: whom the caller means by itself is part of it, the order of its tags is not.
-fn digest(edit: &IncidentEdit, command: &Command) -> Result<Vec<u8>> {
+pub(super) fn digest(edit: &IncidentEdit, command: &Command) -> Result<Vec<u8>> {
     let mut edit = edit.clone();
     if let (Some(Some(owner @ OwnerChoice::Me)), Some(actor)) = (&mut edit.owner, &command.actor) {
         *owner = OwnerChoice::Id(OwnerId::User(actor.user.id));
@@ -401,7 +401,8 @@ impl Work<'_> {
         let reported = !facts.is_empty();
         let unlinked = self.unlink(&incident, &edit.unlink, &mut locked, &mut facts).await?;
         let links = Links::choose(&incident, &edit, &locked)?;
-        propagation = self.reopen_for(&mut incident, &links, &edit, propagation, &locked)?;
+        let coming = links.new.iter().filter_map(|id| locked.alerts.get(id));
+        propagation = self.command.reopen_for(&mut incident, coming, Reopening::from(&edit), propagation)?;
         self.obey_policies(before.as_ref(), &incident, &edit)?;
         self.tx.place_alerts(&links.new, Some(incident.id), at).await?;
         if !links.new.is_empty() {
@@ -445,7 +446,12 @@ impl Work<'_> {
 
     /// Refuses what the desk's policies do not allow. An import is exempt: it tells how other people's cases ended, and a record
     /// that lacks what is asked for here would be lost, not mended.
-    fn obey_policies(&self, before: Option<&Incident>, incident: &Incident, edit: &IncidentEdit) -> Result<()> {
+    pub(super) fn obey_policies(
+        &self,
+        before: Option<&Incident>,
+        incident: &Incident,
+        edit: &IncidentEdit,
+    ) -> Result<()> {
         if self.command.cause.kind == CauseKind::Import {
             return Ok(());
         }

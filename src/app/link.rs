@@ -82,6 +82,19 @@ impl Links {
     }
 }
 
+/// Whether an active alert may reopen the resolved incident that it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reopening {
+    Allowed,
+    Refused,
+}
+
+impl From<&IncidentEdit> for Reopening {
+    fn from(edit: &IncidentEdit) -> Self {
+        if edit.reopen { Self::Allowed } else { Self::Refused }
+    }
+}
+
 impl Work<'_> {
     /// Takes alerts out of an incident; says which.
     pub(super) async fn unlink(
@@ -112,29 +125,6 @@ impl Work<'_> {
         Ok(gone)
     }
 
-    /// Reopens a resolved incident that gets an active alert, if the caller allowed it; else refuses.
-    pub(super) fn reopen_for(
-        &self,
-        incident: &mut Incident,
-        links: &Links,
-        edit: &IncidentEdit,
-        mut propagation: Propagation,
-        locked: &Locked,
-    ) -> Result<Propagation> {
-        let open = |id: &AlertId| locked.alerts.get(id).is_some_and(|alert| alert.status != AlertStatus::Resolved);
-        if incident.status != Status::Resolved || propagation.resolve || !links.new.iter().any(open) {
-            return Ok(propagation);
-        }
-        if !edit.reopen {
-            let message =
-                format!("INC-{} is resolved, and does not take an active alert unless it is reopened", incident.number);
-            return Err(Error::conflict(message, json!({ "status": "RESOLVED" })));
-        }
-        let patch = Patch { status: Some(Status::Active), ..Patch::default() };
-        propagation.reopen = incident.apply(patch, &self.command.actor_image(), self.command.at)?.reopen;
-        Ok(propagation)
-    }
-
     /// Records what the incidents lost that held the moved alerts.
     pub(super) async fn take_from_holders(&self, incident: &Incident, links: &Links, locked: Locked) -> Result<()> {
         for (holder, alerts) in &links.by_holder {
@@ -150,6 +140,28 @@ impl Work<'_> {
 }
 
 impl Command {
+    /// Reopens a resolved incident that gets an active alert, if the caller allowed it; else refuses.
+    pub(super) fn reopen_for<'a>(
+        &self,
+        incident: &mut Incident,
+        mut alerts: impl Iterator<Item = &'a Alert>,
+        edit_reopens: Reopening,
+        mut propagation: Propagation,
+    ) -> Result<Propagation> {
+        let open = |alert: &'a Alert| alert.status != AlertStatus::Resolved;
+        if incident.status != Status::Resolved || propagation.resolve || !alerts.any(open) {
+            return Ok(propagation);
+        }
+        if edit_reopens == Reopening::Refused {
+            let message =
+                format!("INC-{} is resolved, and does not take an active alert unless it is reopened", incident.number);
+            return Err(Error::conflict(message, json!({ "status": "RESOLVED" })));
+        }
+        let patch = Patch { status: Some(Status::Active), ..Patch::default() };
+        propagation.reopen = incident.apply(patch, &self.actor_image(), self.at)?.reopen;
+        Ok(propagation)
+    }
+
     fn moving(&self) -> Origin {
         Origin { cause: Cause { kind: CauseKind::Move, ..self.cause.clone() }, ..self.origin() }
     }

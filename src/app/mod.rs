@@ -6,6 +6,7 @@ mod alert_log;
 pub mod attachment;
 pub mod bookmark;
 pub mod bulk;
+mod carry;
 pub mod comment;
 pub mod correlation;
 pub mod export;

@@ -1,19 +1,18 @@
-//! One incident carried out in memory, from its first alert to its last change: its state, its rows and its log. A command on
-//! a desk does the same in its transaction (`app/incident.rs`), and both ask the domain.
+//! One incident of a desk that is loaded, from its first alert to its last change: its state, its rows and its log. It is carried out in
+//! memory (`app/carry.rs`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use crate::app::Command;
+use crate::app::carry::{Act, Carried};
 use crate::app::incident::{IncidentEdit, OwnerChoice};
+use crate::app::link::Reopening;
 use crate::app::reported::reported;
 use crate::domain::account::{Owner, OwnerId};
-use crate::domain::alert::{Alert, AlertDraft, AlertStatus, Settled};
+use crate::domain::alert::{Alert, AlertDraft};
 use crate::domain::alert_log::{AlertBody, AlertStanding};
-use crate::domain::change::{AlertDelta, AlertImage, Body, CommentAction, Entry, entries_between};
-use crate::domain::comment::Comment;
-use crate::domain::incident::{AlertSummary, Incident, TextField};
-use crate::domain::propagation::AlertState;
-use crate::domain::queue::sha256_hex;
+use crate::domain::change::Body;
+use crate::domain::incident::Incident;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, TransactionId};
 use crate::storage::Whole;
 
@@ -118,87 +117,39 @@ impl LoneAlert {
 
 /// An incident on its way through its deeds.
 struct Run<'a> {
-    incident: Incident,
+    carried: Carried,
     owners: &'a HashMap<OwnerId, Owner>,
-    /// Ascending by id.
-    alerts: Vec<Alert>,
-    /// The raw payload of each alert, and the version that brought it.
-    brought: HashMap<AlertId, (Option<String>, u64)>,
-    comments: Vec<Comment>,
-    texts: Vec<(TextField, u64, String)>,
+    /// The raw payload of each alert.
+    raws: HashMap<AlertId, Option<String>>,
     told: Vec<Body>,
 }
 
 impl<'a> Run<'a> {
     fn of(incident: Incident, owners: &'a HashMap<OwnerId, Owner>) -> Self {
-        let (alerts, brought) = (Vec::new(), HashMap::new());
-        Self { incident, owners, alerts, brought, comments: Vec::new(), texts: Vec::new(), told: Vec::new() }
+        Self { carried: Carried::of(incident, Vec::new()), owners, raws: HashMap::new(), told: Vec::new() }
     }
 
-    /// One command, one change: the same steps in the same order as in a transaction of the desk.
     fn carry_out(&mut self, deed: Deed) -> Result<()> {
         let Deed { command, transaction, alerts, edit } = deed;
-        let (actor, at) = (command.actor_image(), command.at.max(self.incident.updated_at));
-        let before = (self.incident.version > 0).then(|| self.incident.clone());
-        let next = self.incident.version + 1;
-        let stated = edit.patch.first_activity_at.is_some() || edit.patch.last_activity_at.is_some();
-        let mut propagation = self.incident.apply(edit.patch, &actor, at)?;
-        if let Some(choice) = edit.owner {
-            let owner = choice.map(|choice| self.owner(choice, &command)).transpose()?;
-            self.incident.assign(owner, at);
-            propagation.owner = true;
+        let owner = match edit.owner {
+            Some(choice) => Some(choice.map(|choice| self.owner(choice, &command)).transpose()?),
+            None => None,
+        };
+        let command = if alerts.is_empty() { command } else { command.ingesting() };
+        let at = command.at.max(self.carried.incident.updated_at);
+        let mut link = Vec::with_capacity(alerts.len());
+        for (id, draft) in alerts {
+            self.raws.insert(id, draft.raw.clone());
+            link.push(Alert::new(id, draft, at));
         }
-        let mut facts = Vec::new();
-        let brings = !alerts.is_empty();
-        let cause = if brings { command.ingesting().cause } else { command.cause };
-        let newly = self.bring(alerts, next, at);
-        if brings {
-            let new = self.alerts.iter().filter(|alert| newly.contains(&alert.id));
-            let states = new.map(AlertImage::from).collect();
-            facts.push(Entry::AlertsLinked { alerts: newly.iter().copied().collect(), from: Vec::new(), states });
-        }
-        let owner = self.incident.owner.as_ref().map(|owner| owner.id);
-        let deltas = propagation.deltas(owner, &newly, self.alerts.iter().map(state));
-        self.follow(&deltas, next, at);
-        if before.is_none() || brings || stated {
-            self.incident.summarise(&AlertSummary::of(&self.alerts));
-        }
-        if self.incident.title.is_empty() {
-            return Err(Error::invalid("title", "an incident without alerts needs a title"));
-        }
-        if !deltas.is_empty() {
-            facts.push(Entry::AlertsChanged { alerts: deltas });
-        }
-        if let Some(new) = edit.comment {
-            let id = new.id.ok_or_else(|| Error::invalid("comment", "a comment that is loaded has an id"))?;
-            let sha256 = Some(sha256_hex(&new.body));
-            facts.push(Entry::Comment { action: CommentAction::Added, comment: id, sha256, at: None });
-            self.incident.comment_count += 1;
-            self.comments.push(Comment {
-                id,
-                incident: self.incident.id,
-                written_on: self.incident.id,
-                version: next,
-                body: new.body,
-                author: actor.clone(),
-                created_at: at,
-                edited_at: None,
-                deleted_at: None,
-            });
-        }
-        let mut entries = entries_between(before.as_ref(), &self.incident);
-        entries.extend(facts);
-        if entries.is_empty() {
-            return Ok(());
-        }
-        (self.incident.version, self.incident.updated_at) = (next, at);
-        if entries.iter().any(Entry::moves_alerts) {
-            self.incident.has_active_alerts = self.alerts.iter().any(|alert| alert.status != AlertStatus::Resolved);
-        }
-        let long = self.incident.long_texts(next).into_iter();
-        self.texts.extend(long.map(|(field, text)| (field, next, text.to_owned())));
-        let body = Body::between(before.as_ref(), &self.incident, entries, actor, cause)?;
-        self.told.push(Body { transaction, last: true, ..body });
+        let comment = edit.comment.map(|new| match new.id {
+            Some(id) => Ok((id, new.body)),
+            None => Err(Error::invalid("comment", "a comment that is loaded has an id")),
+        });
+        let (comment, reopening) = (comment.transpose()?, Reopening::Refused);
+        let act = Act { command, patch: edit.patch, owner, link, reopening, comment };
+        let body = self.carried.carry_out(act, &|_, _| Ok(()))?;
+        self.told.extend(body.map(|body| Body { transaction, last: true, ..body }));
         Ok(())
     }
 
@@ -211,51 +162,16 @@ impl<'a> Run<'a> {
         self.owners.get(&id).cloned().ok_or_else(|| Error::not_found("user or group", id))
     }
 
-    /// Alerts come in, and into the incident.
-    fn bring(&mut self, alerts: Vec<(AlertId, AlertDraft)>, version: u64, at: Instant) -> BTreeSet<AlertId> {
-        let mut newly = BTreeSet::new();
-        for (id, draft) in alerts {
-            self.brought.insert(id, (draft.raw.clone(), version));
-            let alert = Alert { incident: Some(self.incident.id), ..Alert::new(id, draft, at) };
-            self.alerts.push(alert);
-            newly.insert(id);
-        }
-        self.alerts.sort_by_key(|alert| alert.id);
-        newly
-    }
-
-    /// Alerts follow their incident.
-    fn follow(&mut self, deltas: &[AlertDelta], version: u64, at: Instant) {
-        let deltas: HashMap<AlertId, &AlertDelta> = deltas.iter().map(|delta| (delta.alert, delta)).collect();
-        for alert in &mut self.alerts {
-            let Some(delta) = deltas.get(&alert.id) else { continue };
-            if delta.owner.is_some() {
-                alert.owner.clone_from(&self.incident.owner);
-            }
-            if let Some((before, after)) = delta.status {
-                let resolves = after == AlertStatus::Resolved;
-                alert.status = after;
-                alert.resolved_at = resolves.then_some(at);
-                alert.settled = resolves.then_some(Settled { version, status: before });
-            }
-            alert.updated_at = at;
-        }
-    }
-
-    fn steps(mut self) -> Vec<Step> {
-        let alerts = self.alerts.into_iter().map(|alert| {
-            let (raw, since) = self.brought.remove(&alert.id).unwrap_or_default();
+    fn steps(self) -> Vec<Step> {
+        let Self { carried, mut raws, told, .. } = self;
+        let Carried { incident, alerts, linked, comments, texts } = carried;
+        let since: HashMap<AlertId, u64> = linked.into_iter().collect();
+        let alerts = alerts.into_iter().map(|alert| {
+            let (raw, since) = (raws.remove(&alert.id).flatten(), since.get(&alert.id).copied().unwrap_or_default());
             (alert, raw, since)
         });
-        let alerts = alerts.collect();
-        let whole = Whole { incident: self.incident, alerts, comments: self.comments, texts: self.texts };
-        let mut whole = Some(Box::new(whole));
+        let mut whole = Some(Box::new(Whole { incident, alerts: alerts.collect(), comments, texts }));
         let step = |body| Step { told: Told::Incident(Box::new(body)), whole: whole.take(), alert: None };
-        self.told.into_iter().map(step).collect()
+        told.into_iter().map(step).collect()
     }
-}
-
-fn state(alert: &Alert) -> AlertState {
-    let owner = alert.owner.as_ref().map(|owner| owner.id);
-    AlertState { id: alert.id, status: alert.status, owner, settled: alert.settled }
 }
