@@ -38,6 +38,13 @@ pub(super) struct Written {
     pub(super) keeping: Option<Keeping>,
 }
 
+impl Written {
+    /// What a command without an idempotency key has written.
+    pub(super) fn of(pending: Pending) -> Self {
+        Self { pending, keeping: None }
+    }
+}
+
 /// What the earlier commands of a transaction have written that is in no table yet.
 #[derive(Clone, Default)]
 pub(super) struct Earlier {
@@ -260,7 +267,7 @@ where
 }
 
 impl Tx {
-    fn on(conn: Arc<Transaction>, earlier: Arc<Earlier>) -> Self {
+    pub(super) fn on(conn: Arc<Transaction>, earlier: Arc<Earlier>) -> Self {
         let reader = Reader { conn, _pass: None };
         Self { reader, pending: Mutex::default(), keeping: Mutex::default(), earlier }
     }

@@ -174,6 +174,11 @@ impl Pending {
         self.incidents.len() + self.alerts.len()
     }
 
+    /// Takes in a change of an incident.
+    pub(super) fn push(&mut self, body: Body) {
+        self.incidents.push(body);
+    }
+
     /// The incidents that they are of.
     pub(super) fn incidents(&self) -> impl Iterator<Item = IncidentId> {
         self.incidents.iter().map(|body| body.row.id)

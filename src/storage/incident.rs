@@ -512,14 +512,14 @@ impl Tx {
     }
 
     /// Locks the counter of incidents until the commit; the number that it gave last.
-    pub(super) async fn lock_incident_number(&self) -> Result<i64> {
+    pub async fn lock_incident_number(&self) -> Result<i64> {
         self.store_incident_number().await?;
         let row = counter::Entity::find_by_id(INCIDENT_NUMBER).lock(LockType::Update).one(self.conn()).await?;
         row.map(|row| row.value).ok_or_else(|| Error::fault(NUMBERING, COUNTER_MISSING))
     }
 
     /// Writes which number was given last.
-    pub(super) async fn save_incident_number(&self, last: i64) -> Result<()> {
+    pub async fn save_incident_number(&self, last: i64) -> Result<()> {
         counter::Entity::update_many()
             .col_expr(counter::Column::Value, Expr::value(last))
             .filter(counter::Column::Name.eq(INCIDENT_NUMBER))

@@ -204,7 +204,7 @@ impl Rows {
 }
 
 impl Lot {
-    fn add<E: EntityTrait>(&mut self, backend: DbBackend, models: &[E::Model]) -> Result<()> {
+    pub(super) fn add<E: EntityTrait>(&mut self, backend: DbBackend, models: &[E::Model]) -> Result<()> {
         let columns: Vec<E::Column> = <E::Column as sea_orm::Iterable>::iter().collect();
         let names: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.as_str())).collect();
         let into = format!("\"{}\" ({})", E::default().table_name(), names.join(", "));
@@ -315,7 +315,7 @@ impl Tx {
         Ok(head)
     }
 
-    /// Writes rows.
+    /// Writes rows that are new.
     pub async fn write_lot(&self, lot: &Lot) -> Result<()> {
         for part in &lot.0 {
             match part {

@@ -37,6 +37,9 @@ mod pick {
 /// How recent a tag's use must be to stand first (Microsoft, "Create your own incidents", step 4: the prior two weeks).
 const RECENT_TAGS: Duration = Duration::days(14);
 
+/// Rows per INSERT: four columns each, and SQLite takes 32,766 parameters.
+const ROWS_PER_INSERT: usize = 1_000;
+
 /// How many recent picks are looked at.
 const RECENT_PICKS_MAX: u64 = 20;
 
@@ -153,20 +156,30 @@ impl Reader {
 impl Tx {
     /// Notes that a user picked an owner, so that it is suggested first next time.
     pub async fn note_pick(&self, by: UserId, owner: OwnerId, now: Instant) -> Result<()> {
-        let (owner_id, is_group) = match owner {
-            OwnerId::User(id) => (id.0, false),
-            OwnerId::Group(id) => (id.0, true),
-        };
-        let row = pick::ActiveModel {
-            picked_by: Set(by.0),
-            owner_id: Set(owner_id),
-            is_group: Set(is_group),
-            picked_at: Set(now),
-        };
-        let again = OnConflict::columns([pick::Column::PickedBy, pick::Column::OwnerId])
-            .update_column(pick::Column::PickedAt)
-            .to_owned();
-        pick::Entity::insert(row).on_conflict(again).exec_without_returning(self.conn()).await?;
+        self.note_picks([((by, owner), now)]).await
+    }
+
+    /// The same of many, each pair once.
+    pub async fn note_picks(&self, picks: impl IntoIterator<Item = ((UserId, OwnerId), Instant)> + Send) -> Result<()> {
+        let rows = picks.into_iter().map(|((by, owner), at)| {
+            let (owner_id, is_group) = match owner {
+                OwnerId::User(id) => (id.0, false),
+                OwnerId::Group(id) => (id.0, true),
+            };
+            pick::ActiveModel {
+                picked_by: Set(by.0),
+                owner_id: Set(owner_id),
+                is_group: Set(is_group),
+                picked_at: Set(at),
+            }
+        });
+        let rows: Vec<_> = rows.collect();
+        for rows in rows.chunks(ROWS_PER_INSERT) {
+            let again = OnConflict::columns([pick::Column::PickedBy, pick::Column::OwnerId])
+                .update_column(pick::Column::PickedAt)
+                .to_owned();
+            pick::Entity::insert_many(rows.to_vec()).on_conflict(again).exec_without_returning(self.conn()).await?;
+        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::Duration;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{OnConflict, SimpleExpr};
+use sea_orm::sea_query::{ExprTrait, OnConflict, SimpleExpr};
 use sea_orm::{ActiveEnum, DbBackend, Set};
 
 use super::incident::json;
@@ -55,6 +55,9 @@ pub(super) mod held {
 /// How stale `last_used_at` may be: suggestions ask for the last 14 days, and every writer of a tag takes its row's lock.
 pub(super) const LAST_USED_GRAIN: Duration = Duration::hours(1);
 
+/// Rows per INSERT: four columns each, and SQLite takes 32,766 parameters.
+const ROWS_PER_INSERT: usize = 1_000;
+
 /// The order of tags that as many incidents have: by key, then by kind, as the database compares them.
 pub fn tag_order(tag: &Tag) -> (String, String) {
     (tag.key(), tag.kind.to_value())
@@ -86,7 +89,45 @@ pub(super) fn tags_told(told: Option<&str>) -> Result<Vec<Tag>> {
     Ok(tags.into_iter().map(|(kind, key, name)| Tag { kind, name: name.unwrap_or(key) }).collect())
 }
 
+/// A tag as it was first written, and when it was last used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownTag {
+    /// Its name.
+    pub name: String,
+    /// Within an hour.
+    pub last_used_at: Instant,
+}
+
+impl KnownTag {
+    /// A tag that nobody has written before.
+    pub fn new(tag: &Tag, at: Instant) -> Self {
+        Self { name: tag.name.clone(), last_used_at: at }
+    }
+
+    /// Notes that it was used; whether that is to be written.
+    pub fn used(&mut self, at: Instant) -> bool {
+        let is_stale = self.last_used_at < at - LAST_USED_GRAIN;
+        if is_stale {
+            self.last_used_at = at;
+        }
+        is_stale
+    }
+}
+
 impl Reader {
+    /// Those of these tags that were written before.
+    pub async fn known_tags(&self, keys: &HashSet<(TagKind, String)>) -> Result<HashMap<(TagKind, String), KnownTag>> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let of_these = name::Column::Key.is_in(keys.iter().map(|(_, key)| key.clone()));
+        let rows = name::Entity::find().filter(of_these).all(self.conn()).await?;
+        let known = rows
+            .into_iter()
+            .map(|row| ((row.kind, row.key), KnownTag { name: row.name, last_used_at: row.last_used_at }));
+        Ok(known.filter(|(key, _)| keys.contains(key)).collect())
+    }
+
     /// The tags of these incidents, each list by kind and key.
     pub(super) async fn tags(&self, incidents: &[Uuid]) -> Result<HashMap<Uuid, Vec<Tag>>> {
         let held = held::Entity::find()
@@ -148,6 +189,30 @@ impl Tx {
                 None => tag,
             })
             .collect())
+    }
+
+    /// Writes tags, ascending by kind and key, that are new or were used again. Somebody may have written one of them first
+    /// meanwhile, in another spelling: then the command tries anew.
+    pub async fn save_known_tags(&self, tags: &[((TagKind, String), KnownTag)]) -> Result<()> {
+        for tags in tags.chunks(ROWS_PER_INSERT) {
+            let rows = tags.iter().map(|((kind, key), tag)| name::ActiveModel {
+                kind: Set(*kind),
+                key: Set(key.clone()),
+                name: Set(tag.name.clone()),
+                last_used_at: Set(tag.last_used_at),
+            });
+            let newer = Expr::cust("excluded.last_used_at").gt(Expr::col((name::Entity, name::Column::LastUsedAt)));
+            let later = OnConflict::columns([name::Column::Kind, name::Column::Key])
+                .update_column(name::Column::LastUsedAt)
+                .action_and_where(newer)
+                .to_owned();
+            name::Entity::insert_many(rows).on_conflict(later).exec_without_returning(self.conn()).await?;
+            let names = self.tag_names(tags.iter().map(|((_, key), _)| key.clone()).collect()).await?;
+            if tags.iter().any(|(key, tag)| names.get(key) != Some(&tag.name)) {
+                return Err(crate::domain::Error::Busy);
+            }
+        }
+        Ok(())
     }
 
     /// Writes which tags an incident has, given those it had.

@@ -116,7 +116,7 @@ fn only_app_transacts(path: &str, text: &str) -> Vec<String> {
         return Vec::new();
     }
     let allowed_definition = if folder(path) == "storage" { "fn" } else { "" };
-    ["transact", "transact_together"]
+    ["transact", "transact_together", "begin_series"]
         .into_iter()
         .flat_map(|name| calls(text, name, allowed_definition))
         .map(|call| format!("{call}; commands do that, in app/"))
@@ -446,6 +446,7 @@ mod tests {
         bites(only_app_transacts, "graphql/mutation.rs", "store.transact_together(|tx| async { Ok(()) }).await");
         bites(only_app_transacts, "storage/mod.rs", "fn f(s: Store) { s.transact::<()>(|_| ()) }");
         bites(only_app_transacts, "server/mod.rs", "pub async fn transact<T>() {}");
+        bites(only_app_transacts, "import/batches.rs", "app.store.begin_series().await");
         passes(only_app_transacts, "storage/mod.rs", "pub async fn transact<T>(&self) {}");
         passes(only_app_transacts, "app/tag.rs", "self.store.transact(|tx| ())");
         passes(only_app_transacts, "storage/mod.rs", "#[cfg(test)]\nmod tests { fn f() { s.transact(|_| ()) } }");

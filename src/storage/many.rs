@@ -1,0 +1,218 @@
+//! Many incidents written at once, as commands have left them in memory: the rows that commands write one by one, by a few
+//! statements for all. New rows go by COPY on PostgreSQL and by long INSERTs on SQLite, as those of a load do.
+
+use std::collections::HashSet;
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ConnectionTrait, IdenStatic, Iterable, Statement};
+
+use super::load::Lot;
+use super::tag::held as tag_held;
+use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, entity, incident, statement, text};
+use crate::domain::alert::Alert;
+use crate::domain::change::Body;
+use crate::domain::comment::Comment;
+use crate::domain::incident::{Incident, TextField};
+use crate::domain::tag::{Tag, TagKind};
+use crate::domain::{AlertId, IncidentId, Result};
+
+/// Rows of one UPDATE: the widest row has 38 columns of the 32,766 parameters that SQLite takes.
+const ROWS_PER_UPDATE: usize = 100;
+
+/// Rows of one statement that names each by three values.
+const ROWS_PER_DELETE: usize = 1_000;
+
+/// An incident as commands have left it, and all of what is to be written of it.
+#[derive(Debug)]
+pub struct Altered {
+    /// As it was locked; none where it is new.
+    pub before: Option<Incident>,
+    /// As it is now.
+    pub after: Incident,
+    /// The digest of the input that made it.
+    pub created_input: Option<Vec<u8>>,
+    /// Its alerts that are others now: as each was locked, and as it is.
+    pub alerts: Vec<(Alert, Alert)>,
+    /// The alerts that came to it, each with the version that brought it.
+    pub linked: Vec<(Alert, u64)>,
+    /// Its new comments.
+    pub comments: Vec<Comment>,
+    /// Each of its texts that is too long for a change, and the version that set it.
+    pub texts: Vec<(TextField, u64, String)>,
+}
+
+impl Reader {
+    /// The ids of the alerts of these keys (provider, the provider's id), and of those of these incidents.
+    pub async fn alert_ids_of(&self, keys: &[(String, String)], incidents: &[IncidentId]) -> Result<Vec<AlertId>> {
+        let mut ids = HashSet::new();
+        for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
+            let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
+            let sql =
+                format!("SELECT id FROM alert WHERE (provider, provider_alert_id) IN (VALUES {})", pairs.join(", "));
+            let values = keys.iter().flat_map(|(provider, id)| [provider.as_str().into(), id.as_str().into()]);
+            for row in self.conn().query_all_raw(statement(self, &sql, values)).await? {
+                ids.insert(AlertId(row.try_get_by_index(0)?));
+            }
+        }
+        for incidents in incidents.chunks(IDS_PER_STATEMENT) {
+            let sql = format!("SELECT id FROM alert WHERE incident_id IN ({})", super::places(incidents.len()));
+            let values = incidents.iter().map(|id| id.0.into());
+            for row in self.conn().query_all_raw(statement(self, &sql, values)).await? {
+                ids.insert(AlertId(row.try_get_by_index(0)?));
+            }
+        }
+        Ok(ids.into_iter().collect())
+    }
+}
+
+impl Tx {
+    /// Tells the log of a change whose rows are written by [`Tx::save_many`].
+    pub async fn tell(&self, change: Body) {
+        self.pending.lock().await.push(change);
+    }
+
+    /// Writes incidents, each once.
+    pub async fn save_many(&self, altered: &[Altered]) -> Result<()> {
+        let backend = self.conn().get_database_backend();
+        let (mut lot, mut incidents, mut known) = (Lot::default(), Vec::new(), Vec::new());
+        for one in altered {
+            match &one.before {
+                Some(before) => known.push((incident::to_row(before, None)?, incident::to_row(&one.after, None)?)),
+                None => incidents.push(incident::to_row(&one.after, one.created_input.clone())?),
+            }
+        }
+        let alerts: Vec<_> = altered.iter().flat_map(|one| &one.alerts).collect();
+        let alerts: Vec<_> = alerts
+            .into_iter()
+            .map(|(before, after)| Ok((alert::to_row(before)?, alert::to_row(after)?)))
+            .collect::<Result<_>>()?;
+        let held: Vec<_> = altered
+            .iter()
+            .flat_map(|one| one.linked.iter().flat_map(|(alert, since)| entity::holding(&one.after, alert, *since)))
+            .collect();
+        let comments: Vec<_> =
+            altered.iter().flat_map(|one| &one.comments).map(comment::to_row).collect::<Result<_>>()?;
+        let revisions: Vec<_> = altered
+            .iter()
+            .flat_map(|one| &one.comments)
+            .map(|comment| comment::to_revision(comment.id, 1, &comment.first_text()))
+            .collect::<Result<_>>()?;
+        let texts: Vec<_> = altered.iter().flat_map(texts_of).collect();
+        let tags: Vec<_> = altered.iter().flat_map(tags_added).collect();
+        lot.add::<incident::row::Entity>(backend, &incidents)?;
+        lot.add::<text::row::Entity>(backend, &texts)?;
+        lot.add::<tag_held::Entity>(backend, &tags)?;
+        lot.add::<entity::held::Entity>(backend, &held)?;
+        lot.add::<comment::row::Entity>(backend, &comments)?;
+        lot.add::<comment::revision::Entity>(backend, &revisions)?;
+        self.execute_all(updates::<incident::row::Entity>(self, &known)).await?;
+        self.delete_tags(altered).await?;
+        self.note_many_open(altered).await?;
+        self.write_lot(&lot).await?;
+        self.execute_all(updates::<alert::row::Entity>(self, &alerts)).await
+    }
+
+    async fn execute_all(&self, statements: Vec<Statement>) -> Result<()> {
+        for statement in statements {
+            self.conn().execute_raw(statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_tags(&self, altered: &[Altered]) -> Result<()> {
+        let gone: Vec<(IncidentId, TagKind, String)> = altered.iter().flat_map(tags_removed).collect();
+        for gone in gone.chunks(ROWS_PER_DELETE) {
+            let rows: Vec<String> =
+                (0..gone.len()).map(|at| format!("(${}, ${}, ${})", 3 * at + 1, 3 * at + 2, 3 * at + 3)).collect();
+            let sql =
+                format!("DELETE FROM incident_tag WHERE (incident_id, kind, key) IN (VALUES {})", rows.join(", "));
+            let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * gone.len());
+            for (id, kind, key) in gone {
+                values.extend([id.0.into(), (*kind).into(), key.as_str().into()]);
+            }
+            self.conn().execute_raw(statement(self, &sql, values)).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes of what incidents held before whether they are open now.
+    async fn note_many_open(&self, altered: &[Altered]) -> Result<()> {
+        for open in [true, false] {
+            let turned = altered.iter().filter(|one| {
+                one.after.is_open() == open && one.before.as_ref().is_some_and(|before| before.is_open() != open)
+            });
+            let ids: Vec<Uuid> = turned.map(|one| one.after.id.0).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            entity::held::Entity::update_many()
+                .col_expr(entity::held::Column::Open, Expr::value(open))
+                .filter(entity::held::Column::IncidentId.is_in(ids))
+                .filter(entity::held::Column::ToVersion.is_null())
+                .exec(self.conn())
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes rows over what they were, by their column `id`: those columns that differ in one of them.
+fn updates<E: EntityTrait>(reader: &Reader, rows: &[(E::Model, E::Model)]) -> Vec<Statement> {
+    let differs = |column: &E::Column| rows.iter().any(|(was, is)| was.get(*column) != is.get(*column));
+    let columns: Vec<E::Column> = E::Column::iter().filter(differs).collect();
+    let Some(id) = E::Column::iter().find(|column| column.as_str() == "id") else { return Vec::new() };
+    if columns.is_empty() {
+        return Vec::new();
+    }
+    // Both databases call the columns of VALUES so.
+    let set = |(at, column): (usize, &E::Column)| format!("\"{}\" = v.column{}", column.as_str(), at + 2);
+    let sets: Vec<String> = columns.iter().enumerate().map(set).collect();
+    let (table, width) = (E::default().table_name().to_owned(), columns.len() + 1);
+    let update = |rows: &[(E::Model, E::Model)]| {
+        let places: Vec<String> = (0..rows.len())
+            .map(|row| {
+                let places: Vec<String> = (1..=width).map(|at| format!("${}", row * width + at)).collect();
+                format!("({})", places.join(", "))
+            })
+            .collect();
+        let sql = format!(
+            "UPDATE \"{table}\" SET {} FROM (VALUES {}) AS v WHERE \"{table}\".\"id\" = v.column1",
+            sets.join(", "),
+            places.join(", ")
+        );
+        let values = rows
+            .iter()
+            .flat_map(|(_, row)| std::iter::once(row.get(id)).chain(columns.iter().map(|column| row.get(*column))));
+        statement(reader, &sql, values)
+    };
+    rows.chunks(ROWS_PER_UPDATE).map(update).collect()
+}
+
+fn keys(tags: &[Tag]) -> HashSet<(TagKind, String)> {
+    tags.iter().map(|tag| (tag.kind, tag.key())).collect()
+}
+
+fn had(one: &Altered) -> HashSet<(TagKind, String)> {
+    one.before.as_ref().map(|before| keys(&before.tags)).unwrap_or_default()
+}
+
+fn tags_added(one: &Altered) -> Vec<tag_held::Model> {
+    let had = had(one);
+    let added = keys(&one.after.tags).into_iter().filter(|tag| !had.contains(tag));
+    added.map(|(kind, key)| tag_held::Model { incident_id: one.after.id.0, kind, key }).collect()
+}
+
+fn tags_removed(one: &Altered) -> Vec<(IncidentId, TagKind, String)> {
+    let has = keys(&one.after.tags);
+    had(one).into_iter().filter(|tag| !has.contains(tag)).map(|(kind, key)| (one.after.id, kind, key)).collect()
+}
+
+fn texts_of(one: &Altered) -> impl Iterator<Item = text::row::Model> {
+    one.texts.iter().map(|(field, version, text)| text::row::Model {
+        incident_id: one.after.id.0,
+        field: *field,
+        version: *version as i64,
+        text: text.clone(),
+    })
+}
