@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::idempotency::{Did, Repeatable};
 use super::incident::{IncidentEdit, OwnerChoice, Work};
 use super::link::lock;
+use super::many::{Many, Needs};
 use super::{App, Command};
 use crate::domain::account::{OwnerId, Role};
 use crate::domain::bulk::{
@@ -22,7 +23,7 @@ use crate::domain::bulk::{
 };
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::filter::QueueFilter;
-use crate::domain::{BulkJobId, Error, IncidentId, Result};
+use crate::domain::{BulkJobId, Code, Error, IncidentId, Result};
 use crate::storage::{Reader, Tx};
 
 /// How often a node looks for work that nobody told it of: a job whose node has died.
@@ -241,17 +242,7 @@ impl App {
                     let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
                     let command = self.command_of(&tx, &job).await?;
                     let waiting = tx.waiting_bulk_items(job.id, size).await?;
-                    // The incidents first, as everybody does: alerts come after them, in whatever order.
-                    tx.lock_incidents(&waiting.iter().map(|item| item.incident).collect::<Vec<_>>()).await?;
-                    let mut results = Vec::with_capacity(waiting.len());
-                    for BulkItem { ordinal, incident, .. } in waiting {
-                        let result =
-                            match Box::pin(tx.part(self.change_one(&tx, &command, incident, &job.edit))).await? {
-                                Ok(changed) => BulkResult::done(changed),
-                                Err(refusal) => BulkResult::refused(&refusal),
-                            };
-                        results.push((ordinal, result));
-                    }
+                    let results = Box::pin(self.change_many(&tx, &command, waiting, &job.edit)).await?;
                     tx.settle_bulk_items(job.id, &results).await?;
                     let before = job.changed;
                     job.count(results.iter().map(|(_, result)| result), command.at);
@@ -266,14 +257,52 @@ impl App {
         Ok(turn)
     }
 
-    async fn change_one(&self, tx: &Tx, command: &Command, id: IncidentId, edit: &BulkEdit) -> Result<bool> {
-        command.require(Role::Responder, "change incidents in bulk")?;
+    /// Changes incidents by one edit, each by itself; what came of each, by its place.
+    async fn change_many(
+        &self,
+        tx: &Tx,
+        command: &Command,
+        items: Vec<BulkItem>,
+        edit: &BulkEdit,
+    ) -> Result<Vec<(u64, BulkResult)>> {
         let owner = edit.owner.map(|owner| owner.map(OwnerChoice::Id));
-        let edit = IncidentEdit { owner, ..edit.patch().into() };
-        let mut locked = lock(tx, &edit, Some(id)).await?;
+        let whole = IncidentEdit { owner, ..edit.patch().into() };
+        let needs = Needs {
+            incidents: items.iter().map(|item| item.incident).collect(),
+            tags: whole.patch.add_tags.clone(),
+            owners: edit.owner.flatten().into_iter().collect(),
+            held_alerts: whole.owner.is_some() || whole.patch.status.is_some(),
+            ..Needs::default()
+        };
+        // The incidents first, as everybody does: alerts come after them.
+        let mut many = Many::find(tx, &needs).await?;
+        let work = Work { tx, app: self, command };
+        let mut results = Vec::with_capacity(items.len());
+        for BulkItem { ordinal, incident, .. } in items {
+            let together = match command.require(Role::Responder, "change incidents in bulk") {
+                Ok(()) => Box::pin(many.update(&work, incident, whole.clone())).await,
+                Err(error) => Err(error),
+            };
+            let result = match together {
+                Ok(Some(done)) => BulkResult::done(done.changed),
+                Ok(None) => match Box::pin(tx.part(self.change_one(&work, incident, whole.clone()))).await? {
+                    Ok(changed) => BulkResult::done(changed),
+                    Err(refusal) => BulkResult::refused(&refusal),
+                },
+                Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => BulkResult::refused(&refusal),
+                Err(fault) => return Err(fault),
+            };
+            results.push((ordinal, result));
+        }
+        many.write(tx).await?;
+        Ok(results)
+    }
+
+    /// Changes an incident that takes more than is done in memory: it is not there, or holds very many alerts.
+    async fn change_one(&self, work: &Work<'_>, id: IncidentId, edit: IncidentEdit) -> Result<bool> {
+        let mut locked = lock(work.tx, &edit, Some(id)).await?;
         let incident = locked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
         let incident = incident.ok_or_else(|| Error::not_found("incident", id))?;
-        let work = Work { tx, app: self, command };
         Ok(work.write(Some(incident.clone()), incident, edit, locked, None).await?.changed)
     }
 

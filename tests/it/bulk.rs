@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::statements::Sent;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::dice::Dice;
@@ -26,6 +27,8 @@ each_database!(
     a_mutation_beside_a_job_waits_for_one_chunk_at_most,
     a_job_goes_on_after_kill_9_and_changes_each_once,
     two_nodes_share_the_work_of_jobs,
+    a_chunk_of_a_job_takes_few_statements,
+    a_job_does_to_each_what_an_update_of_it_does,
 );
 
 const JOB: &str = "id state total settled changed unchanged refused actor { account } createdAt finishedAt";
@@ -389,4 +392,108 @@ async fn two_nodes_share_the_work_of_jobs(database: TestDatabase) {
     let nodes_of_one = if database.kind == Kind::Sqlite { "one file" } else { "one database" };
     let log = nodes[0].log_end().await;
     assert_eq!(log, 150 + 4 * 150, "each incident once for each job, by two nodes on {nodes_of_one}");
+}
+
+async fn a_chunk_of_a_job_takes_few_statements(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let mut alerts = 0;
+    for n in 0..50 {
+        if n % 5 == 0 {
+            desk.ingest(vec![report(&n.to_string(), json!({}))], json!({ "newIncident": true })).await;
+            alerts += 1;
+        } else {
+            desk.incident(&format!("Scan of host {n}")).await;
+        }
+    }
+    sent.take();
+    let edit = json!({ "status": "RESOLVED", "addTags": ["scan"], "owner": { "me": true } });
+    let id = desk.bulk(json!({ "filter": {} }), edit).await;
+    let writes = |statement: &watchfloor::storage::Statement| !statement.sql.starts_with("SELECT");
+    let mut statements = Vec::new();
+    while desk.job(&id).await["state"] == "RUNNING" {
+        a_moment().await;
+    }
+    statements.extend(sent.take().into_iter().filter(writes));
+    assert_eq!((desk.tagged("scan").await, alerts), (json!(50), 10));
+    assert!(
+        statements.len() < 25,
+        "{}: {:#?}",
+        statements.len(),
+        statements.iter().map(|it| &it.sql).collect::<Vec<_>>()
+    );
+    desk.verified().await;
+}
+
+/// The same edits by a job on one desk and by updates on another, in all states that an incident can have.
+async fn a_job_does_to_each_what_an_update_of_it_does(database: TestDatabase) {
+    let other = TestDatabase::fresh(database.kind).await;
+    let (one, two) = (TestDesk::open(&database).await, TestDesk::open(&other).await);
+    let ids = [several(&one).await, several(&two).await];
+    let edits = [
+        json!({ "addTags": ["b", "A"], "removeTags": ["old"] }),
+        json!({ "status": "RESOLVED", "note": "n".repeat(900), "owner": { "me": true } }),
+        json!({ "addTags": ["b"] }),
+        json!({ "status": "ACTIVE", "severity": "HIGH" }),
+        json!({ "owner": null, "note": "not resolved" }),
+        json!({ "owner": null, "classification": { "falsePositive": "OTHER" } }),
+    ];
+    for edit in edits {
+        let job = one.ended(&one.bulk(json!({ "ids": ids[0] }), edit.clone()).await).await;
+        let outcomes: Vec<String> =
+            each(&job["items"]["nodes"], "outcome").iter().map(|outcome| outcome.to_string()).collect();
+        let mut expected = Vec::new();
+        let mut by_id = ids[1].clone();
+        by_id.sort();
+        for id in &by_id {
+            let mut input = edit.clone();
+            input["incidentId"] = json!(id);
+            let query = "mutation($input: UpdateIncidentInput!) { updateIncident(input: $input) { changed } }";
+            let answer = two.graphql_as(None, query, json!({ "input": input })).await;
+            expected.push(match answer["data"]["updateIncident"]["changed"].as_bool() {
+                Some(true) => "CHANGED",
+                Some(false) => "UNCHANGED",
+                None => "REFUSED",
+            });
+        }
+        let sorted = |mut outcomes: Vec<String>| {
+            outcomes.sort();
+            outcomes
+        };
+        let expected = expected.into_iter().map(|outcome| format!("{outcome:?}")).collect();
+        assert_eq!(sorted(outcomes), sorted(expected), "{edit}");
+    }
+    assert_eq!(shown(&one).await, shown(&two).await);
+    one.verified().await;
+    two.verified().await;
+}
+
+/// Incidents of every kind: with and without alerts, with very many, resolved, merged, deleted.
+async fn several(desk: &TestDesk) -> Vec<String> {
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        ids.push(desk.create(json!({ "title": format!("Plain {n}"), "tags": ["old"] })).await["id"].clone());
+    }
+    for n in 0..4 {
+        let alerts = (0..3).map(|k| report(&format!("{n}-{k}"), json!({}))).collect();
+        ids.push(desk.ingest(alerts, json!({ "newIncident": true })).await["incident"]["id"].clone());
+    }
+    let many = (0..210).map(|k| report(&format!("many-{k}"), json!({}))).collect();
+    ids.push(desk.ingest(many, json!({ "newIncident": true })).await["incident"]["id"].clone());
+    let ids: Vec<String> = ids.iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
+    desk.update(&ids[1], json!({ "status": "RESOLVED" })).await;
+    desk.update(&ids[7], json!({ "status": "RESOLVED", "note": "Before." })).await;
+    desk.act("mergeIncidents", json!({ "targetId": ids[2], "sourceId": ids[3] })).await;
+    desk.act("deleteIncident", json!({ "incidentId": ids[4] })).await;
+    ids
+}
+
+/// All incidents as they stand, by number, without what each desk names by itself.
+async fn shown(desk: &TestDesk) -> Value {
+    let query = "{ incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 50) { nodes { number version status severity title
+        owner { account } tags { name } classification { kind } resolution { note by { account } } alertCount
+        alerts(first: 5) { nodes { status owner { account } } } } } }";
+    let mut shown = desk.data(query, json!({})).await["incidents"]["nodes"].take();
+    shown.as_array_mut().expect("incidents").sort_by_key(|incident| incident["number"].as_i64());
+    shown
 }
