@@ -9,6 +9,7 @@ use std::hash::Hash;
 
 use sha2::{Digest, Sha256};
 
+use super::batches::Room;
 use super::odd::Became;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, GroupName, GroupRecord, IncidentRecord, Party, Person, Record, Remark,
@@ -16,9 +17,10 @@ use super::record::{
 };
 use super::{Bad, Counts, Format, Odd};
 use crate::app::account::MEMBERS_PER_CALL_MAX;
-use crate::app::alert::{AlertEdit, Ingest, Into as Destination};
+use crate::app::alert::AlertEdit;
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::app::report::Told;
+use crate::app::together::Together;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, GroupDraft, OwnerId, Role, UserDraft};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
@@ -29,160 +31,117 @@ use crate::domain::tag::Tag;
 use crate::domain::text::visible;
 use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
 
-/// The most alerts in one transaction: well under a second of it.
-pub const ALERTS_PER_TRANSACTION: usize = 1_000;
-
-/// How far the times of alerts in one transaction may lie apart: they all get the time of the latest as the time when
-/// they came in.
-const BATCH_SPAN: chrono::Duration = chrono::Duration::minutes(15);
-
-/// The most people, groups, incidents and alerts remembered, so that a large import does not ask for each again.
+/// The most people and groups remembered, so that a large import does not ask for each again.
 const REMEMBERED_MAX: usize = 10_000;
 
 /// How many merges are followed from an incident to the one that holds its alerts and comments now.
 const REDIRECTS_MAX: usize = 16;
 
-/// What came of a record, and of those that waited for it.
+/// What came of records.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// The records that the desk refused.
+    /// How many were applied or refused.
+    pub records: usize,
+    /// Those that were refused.
     pub refused: Vec<Bad>,
-    /// What was odd in those that it took.
+    /// What was odd in those that the desk took.
     pub odd: Vec<Odd>,
 }
 
 impl Applied {
     /// A record that was refused.
     pub fn refused(bad: Bad) -> Self {
-        Self { refused: vec![bad], odd: Vec::new() }
+        Self { records: 1, refused: vec![bad], odd: Vec::new() }
     }
 
-    fn add(&mut self, mut other: Self) {
+    fn done(odd: Vec<Odd>) -> Self {
+        Self { records: 1, refused: Vec::new(), odd }
+    }
+
+    pub(super) fn add(&mut self, mut other: Self) {
+        self.records += other.records;
         self.refused.append(&mut other.refused);
         self.odd.append(&mut other.odd);
     }
 }
 
-/// Applies records one after the other; alerts that follow each other go in together.
+/// Applies records one after the other. `batches.rs` says which of them share a transaction.
 pub struct Applier<'a> {
-    app: &'a App,
-    format: Format,
-    counts: Counts,
-    /// Alerts that wait for their transaction, each with its line.
-    waiting: Vec<(u64, Told)>,
-    actors: HashMap<String, Actor>,
-    owners: HashMap<String, OwnerId>,
-    /// Incidents that this import wrote, as it left them: nearly every record speaks of one of them.
-    written: HashMap<IncidentId, Incident>,
-    /// Alerts that this import took in, by key.
-    taken_in: HashMap<(String, String), AlertId>,
+    pub(super) app: &'a App,
+    pub(super) format: Format,
+    pub(super) counts: Counts,
+    /// The transaction that the commands go into; where there is none, each has one of its own.
+    pub(super) open: Option<Together>,
+    pub(super) actors: HashMap<String, Actor>,
+    pub(super) owners: HashMap<String, OwnerId>,
     /// The time of the last update, and whom this import updated at that very time: a second update of the same
     /// instant is new, while one from an earlier run is not.
-    instant: (Instant, HashSet<IncidentId>),
+    pub(super) instant: (Instant, HashSet<IncidentId>),
     /// What was odd in the record that is being applied.
-    odd: Vec<Odd>,
+    pub(super) odd: Vec<Odd>,
+    /// Whether the first record that is refused ends the import.
+    pub(super) strict: bool,
+    /// What the next batch may hold.
+    pub(super) room: Room,
 }
 
 impl<'a> Applier<'a> {
-    /// Applies to `app`; the cause of every change is an import of this format.
-    pub fn new(app: &'a App, format: Format) -> Self {
+    /// Applies to `app`; the cause of every change is an import of this format. With `strict` it goes up to the first record that is
+    /// refused.
+    pub fn new(app: &'a App, format: Format, strict: bool) -> Self {
         Self {
             app,
             format,
             counts: Counts::default(),
-            waiting: Vec::new(),
+            open: None,
             actors: HashMap::new(),
             owners: HashMap::new(),
-            written: HashMap::new(),
-            taken_in: HashMap::new(),
             instant: (Instant::default(), HashSet::new()),
             odd: Vec::new(),
+            strict,
+            room: Room::default(),
         }
     }
 
-    /// What was done so far; alerts that still wait are not in it.
+    /// What was done so far.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Applies the next record. The records that the desk refused are returned, with their lines: this one, or alerts
-    /// that waited. An error is a fault, and ends the import.
-    pub async fn apply(&mut self, line: u64, record: Record) -> Result<Applied> {
-        if let Err(error) = record.check(self.app.clock.now()) {
-            return refusal(line, Err(error));
-        }
-        if let Record::Alert(alert) = record {
-            return self.wait(line, &alert).await;
-        }
-        let mut refused = self.flush().await?;
-        let outcome = match record {
-            Record::User(user) => self.user(user).await,
-            Record::Group(group) => self.group(group).await,
-            Record::Incident(incident) => Box::pin(self.incident(*incident)).await,
-            Record::Comment(comment) => Box::pin(self.comment(*comment)).await,
-            Record::Update(update) => Box::pin(self.update(*update)).await,
-            Record::Alert(_) => Ok(()),
+    /// Applies one record. An error is a fault, and ends the import; inside of a batch it ends the batch.
+    pub(super) async fn apply_one(&mut self, line: u64, record: &Record) -> Result<Applied> {
+        self.odd.clear();
+        let outcome = match record.check(self.app.clock.now()) {
+            Err(error) => Err(error),
+            Ok(()) => match record {
+                Record::User(user) => self.user(user).await,
+                Record::Group(group) => self.group(group).await,
+                Record::Alert(alert) => self.alert(alert).await,
+                Record::Incident(incident) => Box::pin(self.incident(incident)).await,
+                Record::Comment(comment) => Box::pin(self.comment(comment)).await,
+                Record::Update(update) => Box::pin(self.update(update)).await,
+            },
         };
-        refused.add(refusal(line, outcome)?);
-        for odd in &mut self.odd {
-            odd.line = line;
-        }
-        refused.odd.append(&mut self.odd);
-        Ok(refused)
+        refusal(line, outcome, std::mem::take(&mut self.odd))
     }
 
-    /// Sends the alerts that wait. To be called after the last record.
-    pub async fn flush(&mut self) -> Result<Applied> {
-        let waiting = std::mem::take(&mut self.waiting);
-        if waiting.is_empty() {
-            return Ok(Applied::default());
-        }
-        match self.ingest(waiting.iter().map(|(_, told)| told.clone()).collect()).await {
-            Err(Error::Refused(refusal)) if waiting.len() > 1 && refusal.code != Code::Unavailable => {}
-            outcome => return refusal(waiting.first().map_or(0, |(line, ..)| *line), outcome),
-        }
-        // Something in it is refused: one by one, so that the others go in and the line is known.
-        let mut refused = Applied::default();
-        for (line, told) in waiting {
-            let outcome = self.ingest(vec![told]).await;
-            refused.add(refusal(line, outcome)?);
-        }
-        Ok(refused)
+    async fn alert(&mut self, alert: &AlertRecord) -> Result<()> {
+        let told = self.told(alert)?;
+        let ingested = self.app.ingest_told(&self.system(self.app.clock.now()), vec![told]).await?;
+        self.counts.alerts_created += ingested.created as u64;
+        self.counts.alerts_updated += ingested.updated as u64;
+        self.counts.alerts_unchanged += ingested.unchanged as u64;
+        Ok(())
     }
 
-    async fn wait(&mut self, line: u64, alert: &AlertRecord) -> Result<Applied> {
-        let told = match self.told(alert) {
-            Ok(told) => told,
-            Err(error) => return refusal(line, Err(error)),
-        };
-        let apart = |(_, other): &(u64, Told)| (other.at - told.at).abs() > BATCH_SPAN;
-        let full = self.waiting.len() >= ALERTS_PER_TRANSACTION || self.waiting.first().is_some_and(apart);
-        let refused = if full { self.flush().await? } else { Applied::default() };
-        self.waiting.push((line, told));
-        Ok(refused)
-    }
-
-    fn told(&self, alert: &AlertRecord) -> Result<Told> {
+    pub(super) fn told(&self, alert: &AlertRecord) -> Result<Told> {
         let draft = alert.draft()?;
         let all = serde_json::to_vec(alert).map_err(|error| Error::fault("digesting a report", error))?;
         let at = self.time(alert.when());
         Ok(Told { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(kept), at })
     }
 
-    async fn ingest(&mut self, told: Vec<Told>) -> Result<()> {
-        let command = self.system(self.app.clock.now());
-        let ingested = self.app.ingest_told(&command, told).await?;
-        self.counts.alerts_created += ingested.created as u64;
-        self.counts.alerts_updated += ingested.updated as u64;
-        self.counts.alerts_unchanged += ingested.unchanged as u64;
-        for alert in ingested.alerts {
-            let key = (alert.report.provider, alert.report.provider_alert_id);
-            remember(&mut self.taken_in, key, alert.id);
-        }
-        Ok(())
-    }
-
-    async fn user(&mut self, user: UserRecord) -> Result<()> {
+    async fn user(&mut self, user: &UserRecord) -> Result<()> {
         let command = self.system(self.time(user.at));
         let (name, email) = (user.name.as_deref().map(visible), user.email.as_deref().map(visible));
         let account = visible(&user.account);
@@ -193,7 +152,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    async fn group(&mut self, group: GroupRecord) -> Result<()> {
+    async fn group(&mut self, group: &GroupRecord) -> Result<()> {
         let at = self.time(group.at);
         let command = self.system(at);
         let name = group.name.as_deref().map(visible);
@@ -213,10 +172,10 @@ impl<'a> Applier<'a> {
 
     /// Makes an incident as its record tells it, step by step: made, commented, brought to where it stands. One that
     /// is there stays as it is, unless it was only opened by something that spoke of it, or its telling was cut off.
-    async fn incident(&mut self, record: IncidentRecord) -> Result<()> {
+    async fn incident(&mut self, record: &IncidentRecord) -> Result<()> {
         let id = incident_id(&record.source, &record.external_id);
-        let mut steps = self.steps(&record).await?;
-        let existing = self.app.find_incident(id).await?;
+        let mut steps = self.steps(record).await?;
+        let existing = self.find_incident(id).await?;
         let mut skip = 0;
         if let Some(existing) = &existing {
             let is_stub = existing.title == stub_title(&record.source, &record.external_id);
@@ -231,11 +190,10 @@ impl<'a> Applier<'a> {
         for (command, mut edit) in steps.drain(skip..) {
             edit.link.retain(|alert| !elsewhere.contains(alert));
             let commented = u64::from(edit.comment.is_some());
-            let outcome = match is_there {
-                true => self.app.update_incident(&command, id, edit).await?,
-                false => self.app.create_incident(&command, Some(id), edit).await?,
+            match is_there {
+                true => self.update_incident(&command, id, edit).await?,
+                false => self.create_incident(&command, id, edit).await?,
             };
-            remember(&mut self.written, id, outcome.incident);
             self.counts.comments += commented;
             is_there = true;
         }
@@ -298,16 +256,15 @@ impl<'a> Applier<'a> {
         Ok(steps)
     }
 
-    async fn comment(&mut self, record: CommentRecord) -> Result<()> {
+    async fn comment(&mut self, record: &CommentRecord) -> Result<()> {
         let at = self.time(record.at);
-        let remark = Remark { id: record.id, body: record.body, at: record.at, by: record.by };
+        let remark = remark_of_comment(record);
         let edit = remark_edit(&remark, &record.source, &record.external_id)?;
         let Some(incident) = self.spoken_of(&record.source, &record.external_id, at).await? else {
             return Err(unknown_incident(&record.source, &record.external_id));
         };
         let command = self.command(remark.by.as_ref(), at).await?;
-        let outcome = self.app.update_incident(&command, incident.id, edit).await?;
-        remember(&mut self.written, incident.id, outcome.incident);
+        let outcome = self.update_incident(&command, incident.id, edit).await?;
         match outcome.changed {
             true => self.counts.comments += 1,
             false => self.counts.comments_present += 1,
@@ -316,7 +273,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    async fn update(&mut self, record: UpdateRecord) -> Result<()> {
+    async fn update(&mut self, record: &UpdateRecord) -> Result<()> {
         let at = self.time(record.at);
         let Some(incident) = self.spoken_of(&record.source, &record.external_id, at).await? else {
             return Err(unknown_incident(&record.source, &record.external_id));
@@ -328,7 +285,7 @@ impl<'a> Applier<'a> {
             source: record.source.clone(),
             external_id: record.external_id.clone(),
             ..UpdateRecord::default()
-        } == record;
+        } == *record;
         if !only_adds && record.at.is_none() {
             return Err(Error::invalid(
                 "at",
@@ -343,7 +300,7 @@ impl<'a> Applier<'a> {
             self.counts.updates_present += 1;
             return Ok(());
         }
-        let mut edit = self.edit(&record, at).await?;
+        let mut edit = self.edit(record, at).await?;
         if only_adds {
             edit.link = self.not_in(&incident, &record.link, &edit.link).await?;
         } else if !own {
@@ -355,8 +312,7 @@ impl<'a> Applier<'a> {
         if incident.status == Status::Resolved && self.format != Format::Watchfloor {
             self.settle(&command, &edit.link).await?;
         }
-        let outcome = self.app.update_incident(&command, incident.id, edit).await?;
-        remember(&mut self.written, incident.id, outcome.incident);
+        let outcome = self.update_incident(&command, incident.id, edit).await?;
         match outcome.changed {
             true => self.counts.updates += 1,
             false => self.counts.updates_present += 1,
@@ -366,12 +322,9 @@ impl<'a> Applier<'a> {
     }
 
     async fn edit(&mut self, record: &UpdateRecord, at: Instant) -> Result<IncidentEdit> {
-        let remark = record.comment.as_ref().map(|remark| Remark {
-            at: remark.at.or(record.at),
-            by: remark.by.clone().or_else(|| record.by.clone()),
-            ..remark.clone()
-        });
-        let remark = remark.map(|remark| remark_edit(&remark, &record.source, &record.external_id)).transpose()?;
+        let remark = remark_of_update(record)
+            .map(|remark| remark_edit(&remark, &record.source, &record.external_id))
+            .transpose()?;
         let patch = Patch {
             title: record.title.clone().map(|text| title::parse("title", text)).transpose()?,
             description: record
@@ -406,7 +359,7 @@ impl<'a> Applier<'a> {
         if refs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut held = self.app.find_alerts(&keys(refs)).await?;
+        let mut held = self.find_alerts(&keys(refs)).await?;
         held.retain(|alert| alert.incident.is_some_and(|holder| holder != id));
         for alert in &held {
             let (provider, provider_alert_id) = alert.report.key();
@@ -419,7 +372,7 @@ impl<'a> Applier<'a> {
     /// The alerts that a link still has to bring: those that this incident holds are there, and those that somebody
     /// has moved to another one since stay there.
     async fn not_in(&self, incident: &Incident, refs: &[AlertRef], ids: &[AlertId]) -> Result<Vec<AlertId>> {
-        let held = self.app.find_alerts(&keys(refs)).await?;
+        let held = self.find_alerts(&keys(refs)).await?;
         let free = |id: &&AlertId| !held.iter().any(|alert| alert.id == **id && alert.incident.is_some());
         let foreign = held.iter().find(|alert| alert.incident.is_some_and(|holder| holder != incident.id));
         let own = self.format == Format::Watchfloor;
@@ -435,6 +388,9 @@ impl<'a> Applier<'a> {
     /// Resolves alerts that another product lists for an incident which is resolved already: they belong to what is
     /// done with, and are no reason to open it again.
     async fn settle(&self, command: &Command, ids: &[AlertId]) -> Result<()> {
+        if self.open.is_some() && !ids.is_empty() {
+            return Err(Error::Busy);
+        }
         for id in ids {
             let edit = AlertEdit { status: Some(AlertStatus::Resolved), ..AlertEdit::default() };
             self.app.update_alert(command, *id, edit).await?;
@@ -459,19 +415,16 @@ impl<'a> Applier<'a> {
     /// opened where it is not known, under a title that says so, until the incident itself comes.
     async fn spoken_of(&mut self, source: &str, external_id: &str, at: Instant) -> Result<Option<Incident>> {
         let id = incident_id(source, external_id);
-        if let Some(written) = self.written.get(&id) {
-            return Ok(Some(written.clone()));
-        }
-        let mut known = self.app.find_incident(id).await?;
+        let mut known = self.find_incident(id).await?;
         for _ in 0..REDIRECTS_MAX {
             let Some(target) = known.as_ref().and_then(|incident| incident.redirected_to) else { break };
-            known = self.app.find_incident(target).await?;
+            known = self.find_incident(target).await?;
         }
         if known.is_some() || self.format == Format::Watchfloor {
             return Ok(known.filter(|incident| incident.deleted_at.is_none()));
         }
         let edit = Patch { title: Some(stub_title(source, external_id)), ..Patch::default() };
-        let outcome = self.app.create_incident(&self.system(at), Some(id), edit.into()).await?;
+        let outcome = self.create_incident(&self.system(at), id, edit.into()).await?;
         self.counts.incidents_created += 1;
         self.touched(id, at);
         Ok(Some(outcome.incident))
@@ -483,10 +436,7 @@ impl<'a> Applier<'a> {
             return Ok(Vec::new());
         }
         let wanted = keys(refs);
-        if let Some(known) = wanted.iter().map(|key| self.taken_in.get(key).copied()).collect() {
-            return Ok(known);
-        }
-        let mut found = self.app.find_alerts(&wanted).await?;
+        let mut found = self.find_alerts(&wanted).await?;
         let held: HashSet<(&str, &str)> = found.iter().map(|alert| alert.report.key()).collect();
         let missing: Vec<&AlertRef> =
             refs.iter().filter(|name| !held.contains(&(name.provider.trim(), name.provider_alert_id.trim()))).collect();
@@ -507,10 +457,7 @@ impl<'a> Applier<'a> {
                 }
             }
             if !drafts.is_empty() {
-                let ingest = Ingest::new(drafts, Destination::Nowhere);
-                let ingested = self.app.ingest_alerts(&self.system(at), ingest).await?;
-                self.counts.alerts_created += ingested.created as u64;
-                found.extend(ingested.alerts);
+                found.extend(self.make_alerts(drafts, at).await?);
             }
         }
         Ok(found.into_iter().map(|alert| alert.id).collect())
@@ -521,13 +468,14 @@ impl<'a> Applier<'a> {
         self.odd.push(Odd { line: 0, field: field.to_owned(), reason, became, raw: raw.to_owned() });
     }
 
-    async fn owner(&mut self, party: &Party, at: Instant) -> Result<OwnerId> {
+    pub(super) async fn owner(&mut self, party: &Party, at: Instant) -> Result<OwnerId> {
         match party {
             Party::User(person) => Ok(OwnerId::User(self.actor(person, at).await?.user.id)),
             Party::Group(GroupName { group, name }) => {
                 if let Some(known) = self.owners.get(&key(group)) {
                     return Ok(*known);
                 }
+                self.only_alone()?;
                 let (group, name) = (&visible(group), name.as_deref().map(visible));
                 let id = match self.app.find_group(group).await? {
                     Some(group) => group.id,
@@ -545,10 +493,11 @@ impl<'a> Applier<'a> {
 
     /// The person as a caller, made on first sight. An import writes down what was done: what its people may do on
     /// this desk today is not asked.
-    async fn actor(&mut self, person: &Person, at: Instant) -> Result<Actor> {
+    pub(super) async fn actor(&mut self, person: &Person, at: Instant) -> Result<Actor> {
         if let Some(known) = self.actors.get(&key(&person.account)) {
             return Ok(known.clone());
         }
+        self.only_alone()?;
         let account = visible(&person.account);
         let user = match self.app.find_user(&account).await? {
             Some(user) => user,
@@ -573,31 +522,32 @@ impl<'a> Applier<'a> {
         Ok(Command { actor, ..self.system(at) })
     }
 
-    fn system(&self, at: Instant) -> Command {
+    pub(super) fn system(&self, at: Instant) -> Command {
         Command::system(at, Cause { kind: CauseKind::Import, name: self.format.as_str().to_owned(), job: None })
     }
 
-    fn time(&self, at: Option<Instant>) -> Instant {
+    pub(super) fn time(&self, at: Option<Instant>) -> Instant {
         at.map_or_else(|| self.app.clock.now(), kept)
     }
 }
 
 /// A refusal is a bad record; a fault is passed on, and so is a desk that cannot answer: that is no fault of the record.
-fn refusal(line: u64, outcome: Result<()>) -> Result<Applied> {
+pub(super) fn refusal(line: u64, outcome: Result<()>, mut odd: Vec<Odd>) -> Result<Applied> {
+    odd.iter_mut().for_each(|odd| odd.line = line);
     match outcome {
-        Ok(()) => Ok(Applied::default()),
+        Ok(()) => Ok(Applied::done(odd)),
         Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
             let reason = match &refusal.path {
                 Some(path) => format!("{path}: {}", refusal.message),
                 None => refusal.message.clone(),
             };
-            Ok(Applied::refused(Bad { line, reason }))
+            Ok(Applied { odd, ..Applied::refused(Bad { line, reason }) })
         }
         Err(fault) => Err(fault),
     }
 }
 
-fn key(account: &str) -> String {
+pub(super) fn key(account: &str) -> String {
     account.trim().to_lowercase()
 }
 
@@ -608,11 +558,11 @@ fn remember<K: Eq + Hash, T>(map: &mut HashMap<K, T>, key: K, value: T) {
     map.insert(key, value);
 }
 
-fn keys(refs: &[AlertRef]) -> Vec<(String, String)> {
-    refs.iter().map(|name| (name.provider.trim().to_owned(), name.provider_alert_id.trim().to_owned())).collect()
+pub(super) fn keys(refs: &[AlertRef]) -> Vec<(String, String)> {
+    refs.iter().map(AlertRef::key).collect()
 }
 
-fn tags(records: &[TagRecord]) -> Result<Vec<Tag>> {
+pub(super) fn tags(records: &[TagRecord]) -> Result<Vec<Tag>> {
     records.iter().map(TagRecord::tag).collect()
 }
 
@@ -620,6 +570,21 @@ fn join(first: &mut IncidentEdit, state: IncidentEdit) {
     let Patch { status, classification, note, .. } = state.patch;
     first.owner = state.owner;
     (first.patch.status, first.patch.classification, first.patch.note) = (status, classification, note);
+}
+
+/// The comment that a record is.
+pub(super) fn remark_of_comment(record: &CommentRecord) -> Remark {
+    let CommentRecord { id, body, at, by, .. } = record.clone();
+    Remark { id, body, at, by }
+}
+
+/// The comment of an update: by the same person at the same time, unless it says otherwise.
+pub(super) fn remark_of_update(record: &UpdateRecord) -> Option<Remark> {
+    record.comment.as_ref().map(|remark| Remark {
+        at: remark.at.or(record.at),
+        by: remark.by.clone().or_else(|| record.by.clone()),
+        ..remark.clone()
+    })
 }
 
 fn remark_edit(remark: &Remark, source: &str, external_id: &str) -> Result<IncidentEdit> {

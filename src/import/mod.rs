@@ -4,6 +4,7 @@
 //! touches the desk. The same file twice changes nothing.
 
 pub mod apply;
+mod batches;
 pub mod csv_records;
 pub mod decode;
 pub mod detect;
@@ -28,12 +29,13 @@ pub mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 pub use odd::Odd;
 pub use record::Record;
 pub use summary::{Counts, NAMED_MAX, Summary, Verdict, print_summary};
 
-use self::apply::{Applied, Applier};
+use self::apply::Applier;
 use self::lines::Tally;
 use crate::app::App;
 
@@ -114,14 +116,23 @@ pub struct Options {
     pub strict: bool,
 }
 
+/// The most records that are read before they are applied: as many as share a transaction.
+const READ_RECORDS: usize = batches::RECORDS_MAX;
+
+/// The same in bytes of the file: a record may have megabytes.
+const READ_BYTES: u64 = 8 << 20;
+
+/// The same in time: what comes slowly is applied as it comes.
+const READ_TIME: Duration = Duration::from_millis(50);
+
 /// How far an import is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes read so far.
+    /// Bytes of the file that hold those records.
     pub bytes: u64,
     /// Bytes of the whole file, where that is known.
     pub bytes_total: Option<u64>,
-    /// Records read so far, bad ones included.
+    /// Records that are done so far: committed, or bad.
     pub records: u64,
     /// Bad ones among them.
     pub bad: u64,
@@ -155,6 +166,7 @@ impl Source {
 
 /// Imports a file. A bad record is told by its line and the others go in; with `strict` the first one ends it.
 ///
+/// Records that follow each other share transactions. No transaction is open while the file is read, as it may be a pipe that pauses.
 /// Reading is blocking: run it where that hurts nobody, as the command line does.
 pub async fn import(
     app: &App,
@@ -163,37 +175,55 @@ pub async fn import(
     mut progress: impl FnMut(Progress),
 ) -> crate::domain::Result<Summary> {
     let tally = Arc::new(Tally::default());
-    let (format, items) = detect::items(source.reader, options.format, &tally)?;
-    let mut applier = Applier::new(app, format);
+    let (format, mut items) = detect::items(source.reader, options.format, &tally)?;
+    let mut applier = Applier::new(app, format, options.strict);
     let mut summary = Summary::of(format);
-    for item in items {
-        let Item { line, record, odd } = item?;
-        summary.records += 1;
-        summary.note_odd(odd);
-        match record {
-            Ok(record) => summary.note(applier.apply(line, record).await?),
-            // What waits comes before it in the file.
-            Err(bad) if options.strict => {
-                summary.note(applier.flush().await?);
-                summary.note(Applied::refused(bad));
-            }
-            Err(bad) => summary.note(Applied::refused(bad)),
-        }
+    let mut goes_on = true;
+    while goes_on && !summary.stopped {
+        let (read, end) = read_some(&mut items, &tally);
+        apply_all(&mut applier, read, &mut summary).await?;
+        summary.stopped = options.strict && summary.bad_total > 0;
         let (records, bad, bytes) = (summary.records, summary.bad_total, tally.bytes.load(Ordering::Relaxed));
         progress(Progress { bytes, bytes_total: source.bytes_total, records, bad });
-        if options.strict && bad > 0 {
-            summary.stopped = true;
-            break;
-        }
+        goes_on = if summary.stopped { false } else { end? };
     }
-    summary.note(applier.flush().await?);
-    summary.stopped |= options.strict && summary.bad_total > 0;
     summary.counts = applier.counts().clone();
     summary.blank_lines = tally.blank.load(Ordering::Relaxed);
     summary.skipped_lines = tally.skipped.load(Ordering::Relaxed);
     summary.bad.sort_by_key(|bad| bad.line);
     summary.odd.sort_by_key(|odd| odd.line);
     Ok(summary)
+}
+
+/// The next records, and whether there are more: an error of the file itself comes after the records before it.
+fn read_some(items: &mut Items, tally: &Tally) -> (Vec<Item>, crate::domain::Result<bool>) {
+    let (begun, start) = (Instant::now(), tally.bytes.load(Ordering::Relaxed));
+    let mut read = Vec::new();
+    for item in items {
+        match item {
+            Ok(item) => read.push(item),
+            Err(error) => return (read, Err(error)),
+        }
+        let bytes = tally.bytes.load(Ordering::Relaxed) - start;
+        if read.len() >= READ_RECORDS || bytes >= READ_BYTES || begun.elapsed() >= READ_TIME {
+            return (read, Ok(true));
+        }
+    }
+    (read, Ok(false))
+}
+
+/// Applies records, and notes what came of them; with `strict` up to the first bad one.
+async fn apply_all(
+    applier: &mut Applier<'_>,
+    mut items: Vec<Item>,
+    summary: &mut Summary,
+) -> crate::domain::Result<()> {
+    let odd: Vec<Vec<Odd>> = items.iter_mut().map(|item| std::mem::take(&mut item.odd)).collect();
+    let applied = Box::pin(applier.apply(&items)).await?;
+    summary.records += applied.records as u64;
+    odd.into_iter().take(applied.records).for_each(|odd| summary.note_odd(odd));
+    summary.note(applied);
+    Ok(())
 }
 
 /// Applies records that are in memory already, as the sample desk is: an import of our own shape without a file. Each
@@ -204,14 +234,18 @@ pub async fn apply_records(
     mut progress: impl FnMut(Progress),
 ) -> crate::domain::Result<Summary> {
     let format = Format::Watchfloor;
-    let mut applier = Applier::new(app, format);
+    let mut applier = Applier::new(app, format, false);
     let mut summary = Summary::of(format);
-    for record in records {
-        summary.records += 1;
-        summary.note(applier.apply(summary.records, record).await?);
+    let mut items = records
+        .into_iter()
+        .zip(1..)
+        .map(|(record, line)| Item { line, record: Ok(record), odd: Vec::new() })
+        .peekable();
+    while items.peek().is_some() {
+        let some = items.by_ref().take(READ_RECORDS).collect();
+        apply_all(&mut applier, some, &mut summary).await?;
         progress(Progress { records: summary.records, bad: summary.bad_total, ..Progress::default() });
     }
-    summary.note(applier.flush().await?);
     summary.counts = applier.counts().clone();
     Ok(summary)
 }

@@ -356,6 +356,13 @@ pub struct AlertRef {
     pub title: Option<String>,
 }
 
+impl AlertRef {
+    /// The key of the alert.
+    pub fn key(&self) -> (String, String) {
+        (self.provider.trim().to_owned(), self.provider_alert_id.trim().to_owned())
+    }
+}
+
 /// A tag: a bare text is a custom one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "TagForm", into = "TagForm")]

@@ -38,6 +38,7 @@ mod hardship;
 mod headers;
 mod idempotency;
 mod import;
+mod import_batch;
 mod import_odd;
 mod incident;
 mod index;
