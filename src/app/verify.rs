@@ -12,13 +12,16 @@ use crate::domain::comment::{Revision, TextSetBy};
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Result};
-use crate::storage::{Head, Reader, Store, Stored, StoredAlertChange, StoredChange};
+use crate::storage::{Head, Reader, Store, Stored, StoredAlertChange, StoredChange, TextKey};
 
 /// Changes read at once. One that links 5,000 alerts takes half a megabyte.
 const CHANGES_PER_BATCH: u64 = 200;
 
 /// Comments read at once. One takes up to 120 KiB.
 const ROWS_PER_BATCH: u64 = 100;
+
+/// Bytes of long texts that are read at once. A title may be as long as a request.
+const TEXT_BYTES_AT_ONCE: u64 = 4 << 20;
 
 /// A log that is whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,6 +190,8 @@ type Step<T = ()> = Result<T, Stop>;
 struct Beside {
     formers: HashMap<(IncidentId, u64), StoredChange>,
     comments: HashMap<(CommentId, TextSetBy), Revision>,
+    /// The SHA-256 of each long text, in hexadecimal.
+    long_texts: HashMap<TextKey, String>,
 }
 
 impl Walk<'_> {
@@ -220,12 +225,49 @@ impl Walk<'_> {
         let rows: Vec<&StoredChange> = rows.iter().filter_map(Stored::of_incident).collect();
         let formers: Vec<_> =
             rows.iter().filter(|row| row.version > 1).map(|row| (row.incident, row.version - 1)).collect();
-        let bodies = rows.iter().filter_map(|row| serde_json::from_str::<Body>(&row.body).ok());
-        let comments: Vec<_> = bodies.flat_map(|body| comments_set(&body)).collect();
+        let (mut comments, mut long_texts) = (Vec::new(), Vec::new());
+        for row in rows {
+            let Ok(body) = serde_json::from_str::<Body>(&row.body) else { continue };
+            for set in body.texts_set() {
+                match set {
+                    TextSet::Comment(comment, _) => {
+                        let by = TextSetBy { incident: body.row.id, version: body.row.version };
+                        comments.push((comment, by));
+                    }
+                    TextSet::Long(field, _) => long_texts.push((row.incident, field, row.version)),
+                }
+            }
+        }
         Ok(Beside {
             formers: self.reader.stored_by_version(&formers).await?,
             comments: self.reader.comment_texts(&comments).await?,
+            long_texts: self.long_texts(long_texts).await?,
         })
+    }
+
+    /// The SHA-256 of each of these texts that is there. They are read in parts of a bounded size.
+    async fn long_texts(&self, keys: Vec<TextKey>) -> Step<HashMap<TextKey, String>> {
+        let sizes = self.reader.long_text_sizes(&keys).await?;
+        let (mut hashes, mut part, mut bytes) = (HashMap::new(), Vec::new(), 0);
+        for key in keys {
+            let Some(size) = sizes.get(&key) else { continue };
+            if bytes + size > TEXT_BYTES_AT_ONCE {
+                self.hash_texts(&std::mem::take(&mut part), &mut hashes).await?;
+                bytes = 0;
+            }
+            part.push(key);
+            bytes += size;
+        }
+        self.hash_texts(&part, &mut hashes).await?;
+        Ok(hashes)
+    }
+
+    async fn hash_texts(&self, keys: &[TextKey], hashes: &mut HashMap<TextKey, String>) -> Step {
+        if !keys.is_empty() {
+            let texts = self.reader.long_texts(keys).await?;
+            hashes.extend(texts.into_iter().map(|(key, text)| (key, sha256_hex(&text))));
+        }
+        Ok(())
     }
 
     async fn row(&mut self, row: &Stored, beside: &Beside) -> Step {
@@ -285,11 +327,9 @@ impl Walk<'_> {
 
     async fn text(&mut self, row: &StoredChange, set: TextSet<'_>, beside: &Beside) -> Step {
         let (name, sha256) = match set {
-            // One at a time: a title may be as long as a request.
             TextSet::Long(field, _) => {
-                let key = (row.incident, field, row.version);
-                let text = self.reader.long_texts(&[key]).await?.remove(&key);
-                (format!("{field:?}").to_lowercase(), text.map(|text| sha256_hex(&text)))
+                let sha256 = beside.long_texts.get(&(row.incident, field, row.version)).cloned();
+                (format!("{field:?}").to_lowercase(), sha256)
             }
             TextSet::Comment(comment, _) => {
                 let text = beside.comments.get(&(comment, TextSetBy { incident: row.incident, version: row.version }));
@@ -399,14 +439,4 @@ fn alert_change(row: &StoredAlertChange, hash: Hash) -> Step {
         Some(column) => broken(format!("its column {column} says something else than its body")),
         None => Ok(()),
     }
-}
-
-fn comments_set(body: &Body) -> Vec<(CommentId, TextSetBy)> {
-    let by = TextSetBy { incident: body.row.id, version: body.row.version };
-    let set = body.texts_set().into_iter();
-    set.filter_map(|set| match set {
-        TextSet::Comment(comment, _) => Some((comment, by)),
-        TextSet::Long(..) => None,
-    })
-    .collect()
 }

@@ -57,22 +57,34 @@ impl Reader {
         self.texts(keys, start_of("incident_text", "text")).await
     }
 
+    /// How many bytes each of these long texts has, of those that are there.
+    pub async fn long_text_sizes(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, u64>> {
+        let mut sizes = HashMap::new();
+        for keys in keys.chunks(super::ALTERNATIVES_MAX) {
+            let rows: Vec<(Uuid, TextField, i64, i64)> = row::Entity::find()
+                .select_only()
+                .columns([row::Column::IncidentId, row::Column::Field, row::Column::Version])
+                .expr(Expr::cust("CAST(octet_length(text) AS bigint)"))
+                .filter(any_of(keys))
+                .into_tuple()
+                .all(self.conn())
+                .await?;
+            let keyed = rows
+                .into_iter()
+                .map(|(incident, field, version, size)| ((IncidentId(incident), field, version as u64), size as u64));
+            sizes.extend(keyed);
+        }
+        Ok(sizes)
+    }
+
     async fn texts(&self, keys: &[TextKey], read: SimpleExpr) -> Result<HashMap<TextKey, String>> {
         let mut texts = HashMap::new();
         for keys in keys.chunks(super::ALTERNATIVES_MAX) {
-            let any = keys.iter().fold(Condition::any(), |any, (incident, field, version)| {
-                any.add(
-                    row::Column::IncidentId
-                        .eq(incident.0)
-                        .and(row::Column::Field.eq(*field))
-                        .and(row::Column::Version.eq(*version as i64)),
-                )
-            });
             let rows = row::Entity::find()
                 .select_only()
                 .columns([row::Column::IncidentId, row::Column::Field, row::Column::Version])
                 .expr_as(read.clone(), "text")
-                .filter(any)
+                .filter(any_of(keys))
                 .all(self.conn())
                 .await?;
             let keyed =
@@ -81,6 +93,17 @@ impl Reader {
         }
         Ok(texts)
     }
+}
+
+fn any_of(keys: &[TextKey]) -> Condition {
+    keys.iter().fold(Condition::any(), |any, (incident, field, version)| {
+        any.add(
+            row::Column::IncidentId
+                .eq(incident.0)
+                .and(row::Column::Field.eq(*field))
+                .and(row::Column::Version.eq(*version as i64)),
+        )
+    })
 }
 
 impl Tx {

@@ -3,8 +3,11 @@
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use watchfloor::app::Command;
 use watchfloor::app::verify::{Outcome, verify};
+use watchfloor::domain::incident::Patch;
 
+use crate::statements::Sent;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 use crate::support::triage::{each, report};
@@ -14,6 +17,7 @@ each_database!(
     an_incident_that_was_deleted_from_the_tables_is_missed,
     an_incident_that_the_log_does_not_name_is_found,
     what_is_not_proved_is_said,
+    long_texts_are_read_many_at_a_time_and_not_all,
 );
 
 /// A desk with something of each kind on `INC-1`: two alerts, a comment, a bookmark, tags, an owner, a long note.
@@ -214,4 +218,27 @@ async fn what_is_not_proved_is_said(database: TestDatabase) {
     assert!(proved.contains("2 alerts of no incident stand as their own log says"), "{said}");
     assert!(!not_proved.contains("alerts are in no incident"), "{said}");
     assert!(not_proved.contains("raw payloads"), "{said}");
+}
+
+/// Forty texts of a usual length, and three titles of which two can be read at once.
+async fn long_texts_are_read_many_at_a_time_and_not_all(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    for n in 0..40 {
+        let description = format!("{n} {}", "the host answers again. ".repeat(40));
+        desk.create(json!({ "title": format!("Host {n}"), "description": description })).await;
+    }
+    let caller = desk.app.local_caller(None).await.expect("a caller");
+    let command = Command::new(caller, desk.app.clock.now(), "createIncident");
+    for n in 0..3 {
+        let title = format!("{n} {}", "long ".repeat(300_000));
+        let edit = Patch { title: Some(title), ..Patch::default() }.into();
+        desk.app.create_incident(&command, None, edit).await.expect("an incident");
+    }
+    sent.take();
+    assert_eq!(desk.verified().await.texts, 43);
+    let sent = sent.take().into_iter().map(|statement| statement.sql);
+    let of_texts: Vec<String> = sent.filter(|sql| sql.contains("FROM \"incident_text\"")).collect();
+    // Their sizes, and two parts; the board may read the last one by itself.
+    assert!((3..=4).contains(&of_texts.len()), "{} statements", of_texts.len());
 }
