@@ -252,8 +252,8 @@ impl Rows {
     }
 }
 
-/// Divides rows into lots of a power of two each.
-fn lots<T>(mut rows: Vec<T>, mut size: usize, mut each: impl FnMut(Vec<T>)) {
+/// Divides rows into lots of `size`, then of half of it, and so on.
+pub(super) fn lots<T>(mut rows: Vec<T>, mut size: usize, mut each: impl FnMut(Vec<T>)) {
     while !rows.is_empty() {
         while size > rows.len() {
             size /= 2;
@@ -288,7 +288,7 @@ fn update(backend: DbBackend, columns: &[&'static str], rows: Vec<Vec<Value>>) -
 }
 
 /// `($1, $2), ($3, $4), …`
-fn tuples(rows: &[Vec<Value>]) -> String {
+pub(super) fn tuples(rows: &[Vec<Value>]) -> String {
     let mut place = 0;
     let tuples = rows.iter().map(|row| {
         let places = row.iter().map(|_| {

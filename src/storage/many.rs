@@ -1,5 +1,5 @@
 //! Many incidents written at once, as commands have left them in memory: the rows that commands write one by one, by a few
-//! statements for all. New rows go by COPY on PostgreSQL and by long INSERTs on SQLite, as those of a load do.
+//! statements for all.
 
 use std::collections::HashSet;
 
@@ -100,12 +100,12 @@ impl Tx {
             .collect::<Result<_>>()?;
         let texts: Vec<_> = altered.iter().flat_map(texts_of).collect();
         let tags: Vec<_> = altered.iter().flat_map(tags_added).collect();
-        lot.add::<incident::row::Entity>(backend, &incidents)?;
-        lot.add::<text::row::Entity>(backend, &texts)?;
-        lot.add::<tag_held::Entity>(backend, &tags)?;
-        lot.add::<entity::held::Entity>(backend, &held)?;
-        lot.add::<comment::row::Entity>(backend, &comments)?;
-        lot.add::<comment::revision::Entity>(backend, &revisions)?;
+        lot.insert::<incident::row::Entity>(backend, &incidents);
+        lot.insert::<text::row::Entity>(backend, &texts);
+        lot.insert::<tag_held::Entity>(backend, &tags);
+        lot.insert::<entity::held::Entity>(backend, &held);
+        lot.insert::<comment::row::Entity>(backend, &comments);
+        lot.insert::<comment::revision::Entity>(backend, &revisions);
         self.execute_all(updates::<incident::row::Entity>(self, &known)).await?;
         self.delete_tags(altered).await?;
         self.note_many_open(altered).await?;
