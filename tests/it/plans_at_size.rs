@@ -214,12 +214,13 @@ async fn a_board_begins_along_indexes(desk: &TestDesk, sent: &Sent, pool: &Datab
     let newest = reader.count_newest_day().await.expect("counts");
     assert_eq!(newest.created.len(), 1, "the first, which was made on the day of the tests");
     let statements = sent.take();
-    assert_eq!(statements.len(), 5, "{statements:#?}");
+    assert_eq!(statements.len(), 6, "{statements:#?}");
     for (statement, index) in statements.iter().zip([
         "incident_by_status",
         "incident_by_created",
         "incident_by_resolved",
         "incident_by_created",
+        "incident_by_resolved",
         "incident_by_resolved",
     ]) {
         let plan = explain(pool, statement).await;
