@@ -49,7 +49,8 @@ impl Carried {
         Self { incident, alerts, linked: Vec::new(), comments: Vec::new(), texts: Vec::new() }
     }
 
-    /// One command, one change; none where it changes nothing. After an error the state is of no use.
+    /// Carries one command out; returns its change, or `None` if the command changes nothing. Refused as the domain refuses (`INVALID`,
+    /// `CONFLICT`). After an error this value is half changed, so the caller drops it.
     pub(super) fn carry_out(&mut self, act: Act, rule: Rule<'_>) -> Result<Option<Body>> {
         let Act { command, patch, owner, link, reopening, comment } = act;
         let asked_at = command.at;

@@ -1,5 +1,5 @@
-//! Commands on many incidents of one transaction: what they need is found and locked by a few statements for all, they are carried
-//! out in memory one after the other, and what they come to is written by a few statements.
+//! Commands on many incidents in one transaction. A few statements find and lock what all the commands need. The commands then run in
+//! memory, one after the other. A few statements write what has changed.
 //!
 //! What holds here:
 //! - a refused command leaves nothing: it works on a copy;

@@ -388,8 +388,8 @@ impl<'a> Applier<'a> {
     /// Resolves alerts that another product lists for an incident which is resolved already: they belong to what is
     /// done with, and are no reason to open it again.
     async fn settle(&self, command: &Command, ids: &[AlertId]) -> Result<()> {
-        if self.open.is_some() && !ids.is_empty() {
-            return Err(Error::Busy);
+        if !ids.is_empty() {
+            self.only_alone()?;
         }
         for id in ids {
             let edit = AlertEdit { status: Some(AlertStatus::Resolved), ..AlertEdit::default() };

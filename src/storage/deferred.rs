@@ -246,7 +246,7 @@ impl Rows {
         // A statement of SQLite needs no message, so each row has its own.
         let rows_max = if backend == DbBackend::Postgres { ROWS_PER_STATEMENT } else { 1 };
         for (columns, rows) in changes {
-            lots(rows, rows_max, |rows| statements.push(update(backend, &columns, rows)));
+            lots(rows, rows_max, |rows| statements.push(update(backend, Table::Incident.name(), &columns, rows)));
         }
         statements
     }
@@ -269,18 +269,18 @@ fn insert(backend: DbBackend, table: Table, rows: Vec<Vec<Value>>) -> Statement 
     Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
 }
 
-/// Sets columns of incidents. The first value of a row is the incident's id.
-fn update(backend: DbBackend, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Statement {
+/// Sets columns of the rows of a table. The first value of a row is its id.
+pub(super) fn update(backend: DbBackend, table: &str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Statement {
     let sql = match rows.len() {
         1 => {
             let sets: Vec<_> = (2..).zip(columns).map(|(place, column)| format!("\"{column}\" = ${place}")).collect();
-            format!("UPDATE \"incident\" SET {} WHERE \"incident\".\"id\" = $1", sets.join(", "))
+            format!("UPDATE \"{table}\" SET {} WHERE \"{table}\".\"id\" = $1", sets.join(", "))
         }
         _ => {
             let sets: Vec<_> = (2..).zip(columns).map(|(n, column)| format!("\"{column}\" = new.column{n}")).collect();
             let (sets, tuples) = (sets.join(", "), tuples(&rows));
             format!(
-                "UPDATE \"incident\" SET {sets} FROM (VALUES {tuples}) AS new WHERE \"incident\".\"id\" = new.column1"
+                "UPDATE \"{table}\" SET {sets} FROM (VALUES {tuples}) AS new WHERE \"{table}\".\"id\" = new.column1"
             )
         }
     };

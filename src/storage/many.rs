@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, IdenStatic, Iterable, Statement};
 
 use super::load::Lot;
 use super::tag::held as tag_held;
-use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, entity, incident, statement, text};
+use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, deferred, entity, incident, statement, text};
 use crate::domain::alert::Alert;
 use crate::domain::change::Body;
 use crate::domain::comment::Comment;
@@ -165,26 +165,13 @@ fn updates<E: EntityTrait>(reader: &Reader, rows: &[(E::Model, E::Model)]) -> Ve
     if columns.is_empty() {
         return Vec::new();
     }
-    // Both databases call the columns of VALUES so.
-    let set = |(at, column): (usize, &E::Column)| format!("\"{}\" = v.column{}", column.as_str(), at + 2);
-    let sets: Vec<String> = columns.iter().enumerate().map(set).collect();
-    let (table, width) = (E::default().table_name().to_owned(), columns.len() + 1);
+    let names: Vec<&'static str> = columns.iter().map(|column| column.as_str()).collect();
+    let values = |(_, row): &(E::Model, E::Model)| {
+        std::iter::once(row.get(id)).chain(columns.iter().map(|column| row.get(*column))).collect()
+    };
+    let backend = reader.conn().get_database_backend();
     let update = |rows: &[(E::Model, E::Model)]| {
-        let places: Vec<String> = (0..rows.len())
-            .map(|row| {
-                let places: Vec<String> = (1..=width).map(|at| format!("${}", row * width + at)).collect();
-                format!("({})", places.join(", "))
-            })
-            .collect();
-        let sql = format!(
-            "UPDATE \"{table}\" SET {} FROM (VALUES {}) AS v WHERE \"{table}\".\"id\" = v.column1",
-            sets.join(", "),
-            places.join(", ")
-        );
-        let values = rows
-            .iter()
-            .flat_map(|(_, row)| std::iter::once(row.get(id)).chain(columns.iter().map(|column| row.get(*column))));
-        statement(reader, &sql, values)
+        deferred::update(backend, E::default().table_name(), &names, rows.iter().map(values).collect())
     };
     rows.chunks(ROWS_PER_UPDATE).map(update).collect()
 }
