@@ -178,11 +178,15 @@ async fn page(bench: &Bench) {
     row("queue page of 50 over HTTP / one SELECT", bench.name, &mut ours, &mut hand);
 }
 
-/// Alerts taken in, one a request and a thousand a request, against the same rows by INSERT.
+/// Alerts taken in, one a request and a thousand a request, against the same rows by INSERT: each alert, its change in the log, and once
+/// a transaction the end of the log.
 async fn ingest(bench: &Bench) {
     let mutation = "mutation($alerts: [AlertInput!]!) { ingestAlerts(input: { alerts: $alerts }) { created } }";
-    let table = "CREATE TABLE alert_by_hand AS SELECT * FROM alert WHERE 1 = 0";
-    bench.hand.execute_unprepared(table).await.unwrap();
+    for table in ["alert", "alert_change", "log_head"] {
+        let sql = format!("CREATE TABLE {table}_by_hand AS SELECT * FROM {table} WHERE 1 = 0");
+        bench.hand.execute_unprepared(&sql).await.unwrap();
+    }
+    bench.hand.execute_unprepared("INSERT INTO log_head_by_hand SELECT * FROM log_head").await.unwrap();
     let mut next = 0_i64;
     for (size, rounds) in [(1_usize, 200), (1_000, 5)] {
         let (mut ours, mut hand) = (Vec::new(), Vec::new());
@@ -201,9 +205,16 @@ async fn ingest(bench: &Bench) {
             for n in 0..size {
                 let sql = "INSERT INTO alert_by_hand (id, provider, provider_alert_id, product, title, title_folded,
                     severity, status, techniques) VALUES ($1, 'p', $2, 'Suricata', 'Beaconing', 'beaconing', 3, 1, '[]')";
-                let values = vec![uuid::Uuid::now_v7().into(), n.to_string().into()];
+                let id = uuid::Uuid::now_v7();
+                tx.execute_raw(bench.statement(sql, vec![id.into(), n.to_string().into()])).await.unwrap();
+                let sql = "INSERT INTO alert_change_by_hand (position, alert_id, version, kinds, at, body, hash)
+                    VALUES ($1, $2, 1, 1, $3, $4, $5)";
+                let (at, body, hash) = (chrono::Utc::now(), "x".repeat(700), vec![7_u8; 32]);
+                let values = vec![next.into(), id.into(), at.into(), body.into(), hash.into()];
                 tx.execute_raw(bench.statement(sql, values)).await.unwrap();
             }
+            let sql = "UPDATE log_head_by_hand SET position = $1, hash = $2 WHERE id = 1";
+            tx.execute_raw(bench.statement(sql, vec![next.into(), vec![7_u8; 32].into()])).await.unwrap();
             tx.commit().await.unwrap();
             hand.push(begun.elapsed());
         }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, SelectStatement};
-use sea_orm::{IntoActiveModel, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{QueryOrder, QuerySelect, QueryTrait};
 
-use super::changelog::{ActivityFilter, Head, Origin, ROWS_PER_INSERT, actor_id, hash_of, kinds_of, mask};
+use super::changelog::{ActivityFilter, Head, Origin, actor_id, hash_of, kinds_of, mask};
 use super::incident::to_json;
 use super::queue::Span;
 use super::{IDS_PER_STATEMENT, Reader, Tx, places};
@@ -258,14 +258,5 @@ impl Tx {
             numbered.collect()
         });
         numbered.collect()
-    }
-
-    /// Writes the rows of changes of alerts.
-    pub(super) async fn insert_alert_changes(&self, rows: Vec<row::Model>) -> Result<()> {
-        let rows: Vec<_> = rows.into_iter().map(|row| row.into_active_model().reset_all()).collect();
-        for chunk in rows.chunks(ROWS_PER_INSERT) {
-            Entity::insert_many(chunk.to_vec()).exec_without_returning(self.conn()).await?;
-        }
-        Ok(())
     }
 }

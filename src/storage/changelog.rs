@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LockType, OnConflict};
+use sea_orm::sea_query::{ExprTrait, LockType, OnConflict, Values};
 use sea_orm::{
     DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, QueryTrait, Set, Statement,
 };
 
-use super::alert_log::{self, Numbered, PendingAlert, Unnumbered};
+use super::alert_log::{self, Numbered, PendingAlert, Unnumbered, row as alert_row};
 use super::incident::to_json;
 use super::queue::Span;
 use super::{Reader, Tx};
@@ -613,7 +613,7 @@ impl Tx {
         for ((transaction, incidents), alerts) in of_incidents.into_iter().zip(of_alerts) {
             // Before those of incidents: what follows from an alert's leaving or coming is told after it.
             for Numbered { body, json } in alerts {
-                alert_rows.push(head.append_alert_change(&body, json));
+                alert_rows.push(head.append_alert_change(&body, json).into_active_model().reset_all());
             }
             let last = incidents.len();
             for (index, mut body) in incidents.into_iter().enumerate() {
@@ -623,38 +623,25 @@ impl Tx {
             }
             heads.push(head.clone());
         }
-        self.insert_alert_changes(alert_rows).await?;
-        let mut chunks = rows.chunks(ROWS_PER_INSERT).map(<[_]>::to_vec).map(row::Entity::insert_many);
-        let last = chunks.next_back();
-        for chunk in chunks {
-            chunk.exec_without_returning(self.conn()).await?;
-        }
-        match last {
-            // While this transaction holds the head, each answer of the server is waited for by all who write.
-            Some(last) if self.conn().get_database_backend() == DbBackend::Postgres => {
-                self.insert_and_move_head(last.build(DbBackend::Postgres), &head).await?;
-            }
-            Some(last) => {
-                last.exec_without_returning(self.conn()).await?;
-                self.move_head(&head).await?;
-            }
-            None => self.move_head(&head).await?,
-        }
+        self.write_changes(alert_rows, rows, &head).await?;
         Ok(heads)
     }
 
-    /// Inserts changes and writes where the log ends then, in one statement of PostgreSQL.
-    async fn insert_and_move_head(&self, insert: Statement, head: &Head) -> Result<()> {
-        let mut values = insert.values.map(|values| values.0).unwrap_or_default();
-        let count = values.len();
-        values.extend([(head.offset as i64).into(), head.hash.to_vec().into()]);
-        let sql = format!(
-            "WITH appended AS ({}) UPDATE log_head SET position = ${}, hash = ${} WHERE id = 1",
-            insert.sql,
-            count + 1,
-            count + 2
-        );
-        self.conn().execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, sql, values)).await?;
+    /// Writes the rows of changes and where the log ends then. The last INSERT and the head are one message: while this transaction holds
+    /// the head, each answer of the database is waited for by all who write.
+    async fn write_changes(
+        &self,
+        of_alerts: Vec<alert_row::ActiveModel>,
+        of_incidents: Vec<row::ActiveModel>,
+        head: &Head,
+    ) -> Result<()> {
+        let backend = self.conn().get_database_backend();
+        let mut statements = inserts(backend, of_alerts);
+        statements.extend(inserts(backend, of_incidents));
+        statements.last_mut().into_iter().for_each(|last| and_move_head(last, head));
+        for statement in statements {
+            self.conn().execute_raw(statement).await?;
+        }
         Ok(())
     }
 
@@ -674,6 +661,22 @@ impl Tx {
             .await?;
         Ok(())
     }
+}
+
+fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: Vec<A>) -> Vec<Statement> {
+    rows.chunks(ROWS_PER_INSERT).map(|rows| A::Entity::insert_many(rows.to_vec()).build(backend)).collect()
+}
+
+/// Has the same statement write where the log ends after it: one statement of PostgreSQL, one message of two to SQLite.
+fn and_move_head(insert: &mut Statement, head: &Head) {
+    let values = &mut insert.values.get_or_insert_with(|| Values(Vec::new())).0;
+    let (position, hash) = (values.len() + 1, values.len() + 2);
+    values.extend([(head.offset as i64).into(), head.hash.to_vec().into()]);
+    let moved = format!("UPDATE log_head SET position = ${position}, hash = ${hash} WHERE id = 1");
+    insert.sql = match insert.db_backend {
+        DbBackend::Postgres => format!("WITH appended AS ({}) {moved}", insert.sql),
+        _ => format!("{}; {moved}", insert.sql),
+    };
 }
 
 /// The column of whoever brought a change about.
