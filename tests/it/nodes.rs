@@ -174,6 +174,25 @@ async fn a_node_outlives_a_network_that_is_cut() {
     a_node_outlives(Fault::Cut).await;
 }
 
+#[tokio::test]
+async fn a_request_that_waits_for_a_silent_server_reaches_the_next_one() {
+    let database = TestDatabase::fresh(Kind::Postgres).await;
+    let network = Proxy::to(&database.url).await;
+    let desk = TestDesk::open(&TestDatabase::at(network.url(&database.url))).await;
+    until_line_is(&desk, true).await;
+    network.fall_silent();
+    until_line_is(&desk, false).await;
+    // The connections that the desk had are in doubt now, so the request waits for a new one, for a minute if need be.
+    let asked = desk.graphql_as(None, "{ incidents { nodes { id comments { nodes { id } } } } }", json!({}));
+    let mended = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        network.lead_to(&database.url);
+    };
+    let (answer, ()) =
+        tokio::join!(async { tokio::time::timeout(Duration::from_secs(30), asked).await.expect("an answer") }, mended);
+    assert_eq!(answer, json!({ "data": { "incidents": { "nodes": [] } } }));
+}
+
 /// Two servers of which one follows, a network that leads to either, and two nodes behind it.
 struct Pair {
     cluster: Cluster,
