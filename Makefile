@@ -50,7 +50,7 @@ fuzz: web ## compare documents of chance with the reference implementation, and 
 	@exec scripts/fuzz.sh
 
 mutants: web ## break the source on purpose, and demand that a test notices each time
-	@exec scripts/mutants.sh
+	@exec scripts/postgres.sh run scripts/mutants.sh
 
 schema: web ## export the API to schema.graphql
 	@mkdir -p target
