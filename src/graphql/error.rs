@@ -25,6 +25,27 @@ pub fn present(mut response: Response) -> Response {
     response
 }
 
+/// The response to a mutation as clients may see it; `fields` is the number of root fields of the document.
+///
+/// An error below a root field concerns the answer alone: the command of that field was carried out. So it does not carry
+/// `retryAfter`, which says that nothing was changed. The same holds if another root field may have changed something.
+#[must_use]
+pub fn present_mutation(response: Response, fields: usize) -> Response {
+    let mut response = present(response);
+    for error in &mut response.errors {
+        let concerns_answer = error.path.len() > 1;
+        if concerns_answer {
+            error.message = format!("the change was made, but this part of the answer is missing: {}", error.message);
+        }
+        if (concerns_answer || fields > 1)
+            && let Some(extensions) = &mut error.extensions
+        {
+            extensions.unset("retryAfter");
+        }
+    }
+    response
+}
+
 /// The response to a request that is turned down before it is executed.
 #[must_use]
 pub fn refuse(error: domain::Error) -> Response {
@@ -181,6 +202,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use async_graphql::PathSegment;
+
     use super::*;
 
     fn from_resolver(error: domain::Error) -> serde_json::Value {
@@ -225,6 +248,27 @@ mod tests {
     #[test]
     fn a_busy_desk_says_that_it_may_be_asked_again() {
         assert_eq!(from_resolver(domain::Error::Busy)["extensions"]["code"], "UNAVAILABLE");
+    }
+
+    #[test]
+    fn an_answer_to_a_mutation_says_that_nothing_was_changed_only_if_that_is_so() {
+        let busy = |path: &[&str]| {
+            let error: async_graphql::Error = domain::Error::unavailable("the desk is busy").into();
+            let error = error.into_server_error(async_graphql::Pos::default());
+            let path = path.iter().map(|name| PathSegment::Field((*name).to_owned())).collect();
+            Response::from_errors(vec![ServerError { path, ..error }])
+        };
+        let shown = |path: &[&str], fields: usize| {
+            let response = present_mutation(busy(path), fields);
+            serde_json::to_value(&response.errors[0]).expect("an error is JSON")
+        };
+        let refused = shown(&["createIncident"], 1);
+        assert_eq!(refused["extensions"], serde_json::json!({ "code": "UNAVAILABLE", "retryAfter": 1 }));
+        assert_eq!(shown(&["b"], 2)["extensions"], serde_json::json!({ "code": "UNAVAILABLE" }));
+        let unread = shown(&["createIncident", "incident", "comments"], 1);
+        assert_eq!(unread["extensions"], serde_json::json!({ "code": "UNAVAILABLE" }));
+        let message = "the change was made, but this part of the answer is missing: the desk is busy";
+        assert_eq!(unread["message"], message);
     }
 
     #[test]

@@ -46,7 +46,7 @@ use crate::{
     graphql::{
         FromBoard,
         budget::weight,
-        error::{is_request_error, present},
+        error::{is_request_error, present, present_mutation},
     },
     storage::MutationState,
 };
@@ -156,8 +156,13 @@ pub(crate) async fn execute<E: Endpoint>(
         }
         // The board moved on in between, or does not know what the filter asks for. A refusal is found again.
     }
-    let response = endpoint.execute(request(&canonical, variables).data(viewer), mutation).await;
-    Executed { answer: present(settled(&canonical, response)), from_board: None }
+    let fields = mutation.is_some().then(|| canonical.root.fields_of_object().len());
+    let response = settled(&canonical, endpoint.execute(request(&canonical, variables).data(viewer), mutation).await);
+    let answer = match fields {
+        Some(fields) => present_mutation(response, fields),
+        None => present(response),
+    };
+    Executed { answer, from_board: None }
 }
 
 /// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.
