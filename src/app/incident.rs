@@ -12,7 +12,6 @@ use super::idempotency::{Did, Repeatable};
 use super::link::{Links, Locked, Reopening, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
-use crate::domain::alert::Alert;
 use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation};
@@ -80,8 +79,8 @@ pub struct Outcome {
     pub position: Position,
     /// Whether anything changed.
     pub changed: bool,
-    /// The alerts that it changed, ascending by id.
-    pub alerts: Vec<Alert>,
+    /// The alerts that it changed, ascending by id. They are read where an answer shows them, without the locks of the command.
+    pub alerts: Vec<AlertId>,
     /// The comment that it wrote or touched.
     pub comment: Option<Comment>,
     /// The bookmark that it pinned or took away.
@@ -172,7 +171,7 @@ impl App {
                 let work = Work { tx: &tx, app: self, command: &command };
                 work.expect_fields(&before, expected, &FIELDS).await?;
                 let mut incident = before.clone();
-                let alerts: Vec<AlertId> = tx.lock_alerts_of(id).await?.iter().map(|state| state.id).collect();
+                let alerts: Vec<AlertId> = tx.lock_alerts_of(id, None).await?.iter().map(|state| state.id).collect();
                 tx.free_alerts(id, at).await?;
                 for ids in alerts.chunks(ALERTS_FREED_AT_ONCE) {
                     for alert in tx.alerts(ids).await? {
@@ -209,8 +208,8 @@ impl App {
                 let work = work(tx.clone());
                 Box::pin(async move {
                     let Done { incident, changed, alerts, comment, bookmark } = work.await?;
-                    let alerts = tx.alerts_to_show(&alerts.into_iter().collect::<Vec<_>>()).await?;
-                    Ok(Shown { bookmark, ..Shown::of(incident, changed, alerts, comment) })
+                    let alerts = alerts.into_iter().collect();
+                    Ok(Shown { incident, changed, alerts, comment, bookmark })
                 })
             })
             .await?;
@@ -226,7 +225,7 @@ impl App {
 pub(super) struct Shown {
     incident: Incident,
     changed: bool,
-    alerts: Vec<Alert>,
+    alerts: Vec<AlertId>,
     comment: Option<Comment>,
     bookmark: Option<BookmarkId>,
 }
@@ -242,13 +241,6 @@ pub(super) struct ShownReceipt {
     bookmark: Option<BookmarkId>,
 }
 
-impl Shown {
-    fn of(incident: Incident, changed: bool, mut alerts: Vec<Alert>, comment: Option<Comment>) -> Self {
-        alerts.sort_by_key(|alert| alert.id);
-        Self { incident, changed, alerts, comment, bookmark: None }
-    }
-}
-
 impl Repeatable for Shown {
     type Receipt = ShownReceipt;
 
@@ -257,7 +249,7 @@ impl Repeatable for Shown {
             incident: self.incident.id,
             deleted: self.incident.deleted_at.is_some(),
             changed: self.changed,
-            alerts: self.alerts.iter().map(|alert| alert.id).collect(),
+            alerts: self.alerts.clone(),
             comment: self.comment.as_ref().map(|comment| comment.id),
             bookmark: self.bookmark,
         }
@@ -268,12 +260,12 @@ impl Repeatable for Shown {
         // One that was deleted since is no more there for a retry than for anybody.
         let found = found.filter(|incident| receipt.deleted || incident.deleted_at.is_none());
         let incident = found.ok_or_else(|| Error::not_found("incident", receipt.incident))?;
-        let alerts = reader.alerts_to_show(&receipt.alerts).await?;
         let comment = match receipt.comment {
             Some(id) => reader.comments(&[id]).await?.pop(),
             None => None,
         };
-        Ok(Self { bookmark: receipt.bookmark, ..Self::of(incident, receipt.changed, alerts, comment) })
+        let ShownReceipt { changed, alerts, bookmark, .. } = receipt;
+        Ok(Self { incident, changed, alerts, comment, bookmark })
     }
 }
 
@@ -475,7 +467,7 @@ impl Work<'_> {
         };
         let owner = self.tx.owner(id).await?.ok_or_else(|| Error::not_found(noun, id).at(path))?;
         if let Some(actor) = actor {
-            self.tx.note_pick(actor.user.id, id, self.command.at).await?;
+            self.tx.note_pick(actor.user.id, id, self.command.at).await;
         }
         Ok(owner)
     }
@@ -490,16 +482,22 @@ impl Work<'_> {
     ) -> Result<Vec<AlertDelta>> {
         let owner = incident.owner.as_ref().map(|owner| owner.id);
         let adopt = owner.is_some() && !links.new.is_empty();
+        // Alerts come to an incident and leave it only while it is locked.
+        if incident.alert_count == 0 && links.new.is_empty() {
+            return Ok(Vec::new());
+        }
         if !(propagation.owner || propagation.resolve || propagation.reopen || adopt) {
             return Ok(Vec::new());
         }
         let at = self.command.at;
         let newly: BTreeSet<AlertId> = links.new.iter().copied().collect();
-        let deltas = propagation.deltas(owner, &newly, self.tx.lock_alerts_of(incident.id).await?);
+        // What came a moment ago is not counted yet.
+        let count = newly.is_empty().then_some(incident.alert_count);
+        let deltas = propagation.deltas(owner, &newly, self.tx.lock_alerts_of(incident.id, count).await?);
         let assigned = deltas.iter().filter(|delta| delta.owner.is_some()).map(|delta| delta.alert);
         let assigned: Vec<AlertId> = assigned.collect();
         if !assigned.is_empty() {
-            self.tx.assign_alerts(&assigned, owner, at).await?;
+            self.tx.assign_alerts_of(incident.id, &assigned, owner, at).await?;
         }
         if propagation.resolve {
             self.tx.settle_alerts(incident.id, version, at).await?;

@@ -328,7 +328,10 @@ impl Many {
         if !altered.is_empty() {
             tx.save_many(&altered).await?;
         }
-        tx.note_picks(picks).await
+        for ((by, owner), at) in picks {
+            tx.note_pick(by, owner, at).await;
+        }
+        Ok(())
     }
 }
 

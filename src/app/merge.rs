@@ -229,7 +229,7 @@ async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, 
         return Err(changed_since(&since));
     }
     let former = &done.former;
-    tx.lock_alerts_of(target.id).await?;
+    tx.lock_alerts_of(target.id, None).await?;
     let states = images(tx, &former.alerts).await?;
     tx.place_alerts(&former.alerts, Some(source.id), command.at).await?;
     let mut by_owner: BTreeMap<Option<OwnerId>, Vec<AlertId>> = BTreeMap::new();
@@ -318,7 +318,7 @@ impl Work<'_> {
         self.expect_fields(source, known.source, &FIELDS).await.map_err(|error| error.reworded(&SOURCE))?;
         let title = if asked.keep_title { &[][..] } else { &[EntryKind::Title] };
         self.expect_fields(target, known.target, title).await.map_err(|error| error.reworded(&TARGET))?;
-        tx.lock_alerts_of(source.id).await?;
+        tx.lock_alerts_of(source.id, None).await?;
         let moving = tx.moving(&before, asked.keep_title).await?;
         let Plan { mut after, tags, owners } = before.merged(&moving, asked.keep_title);
         let alerts: Vec<AlertId> = moving.alerts.iter().map(|(alert, _)| *alert).collect();

@@ -90,7 +90,7 @@ impl Alert {
     }
 
     /// An alert of a list, read without its entities. Where a document selects entities, they are read for the whole list at once.
-    fn listed(view: View, alert: DomainAlert) -> Self {
+    pub fn listed(view: View, alert: DomainAlert) -> Self {
         Self { has_entities: false, ..Self::new(view, alert) }
     }
 }

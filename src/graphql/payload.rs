@@ -1,6 +1,6 @@
 //! The answers of mutations: what was done, where the log ends after it, and what the client called it.
 
-use async_graphql::{Context, SimpleObject};
+use async_graphql::{ComplexObject, Context, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
@@ -13,17 +13,18 @@ use crate::app::alert::{AlertOutcome, Ingested};
 use crate::app::idempotency::Did;
 use crate::app::incident::Outcome;
 use crate::domain::account::{Group as DomainGroup, User as DomainUser};
-use crate::domain::{Error, Result};
+use crate::domain::{AlertId, Error, Result};
 
 /// What a mutation on an incident did.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct IncidentPayload {
     /// The incident after it.
     incident: Incident,
     /// Whether anything changed: what already holds makes no change.
     changed: bool,
-    /// The alerts that it changed, its propagation included.
-    alerts: Vec<Alert>,
+    #[graphql(skip)]
+    alerts: ChangedAlerts,
     /// The comment that it wrote.
     comment: Option<Comment>,
     /// The end of the log after it: a read with this `minPosition` shows it.
@@ -36,11 +37,12 @@ pub struct IncidentPayload {
 
 /// What deleting an incident did.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct DeleteIncidentPayload {
     /// The incident that is gone.
     deleted_id: async_graphql::ID,
-    /// The alerts that belong to no incident now.
-    alerts: Vec<Alert>,
+    #[graphql(skip)]
+    alerts: ChangedAlerts,
     /// The end of the log after it.
     position: String,
     /// What the client called it.
@@ -124,6 +126,40 @@ pub struct GroupPayload {
     replayed: bool,
 }
 
+/// The alerts that a command on an incident changed. They are read if the document asks for them, after the commit.
+struct ChangedAlerts {
+    view: View,
+    ids: Vec<AlertId>,
+}
+
+impl ChangedAlerts {
+    async fn read(&self) -> Result<Vec<Alert>> {
+        if self.ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut alerts = self.view.reader().await?.alerts_listed(&self.ids).await?;
+        alerts.sort_by_key(|alert| alert.id);
+        Ok(alerts.into_iter().map(|alert| Alert::listed(self.view.clone(), alert)).collect())
+    }
+}
+
+#[ComplexObject]
+impl IncidentPayload {
+    /// The alerts that the command changed, as they stand when the answer is made: those that came, those that left, and those that
+    /// got the owner or the status of the incident. Ascending by id.
+    async fn alerts(&self) -> Result<Vec<Alert>> {
+        self.alerts.read().await
+    }
+}
+
+#[ComplexObject]
+impl DeleteIncidentPayload {
+    /// The alerts that belong to no incident now, as they stand when the answer is made. Ascending by id.
+    async fn alerts(&self) -> Result<Vec<Alert>> {
+        self.alerts.read().await
+    }
+}
+
 impl IncidentPayload {
     /// What the command answers.
     pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
@@ -131,7 +167,7 @@ impl IncidentPayload {
         Ok(Self {
             incident: Incident::new(view.clone(), outcome.incident),
             changed: outcome.changed,
-            alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
+            alerts: ChangedAlerts { view: view.clone(), ids: outcome.alerts },
             comment: outcome.comment.map(|comment| Comment { view: view.clone(), comment }),
             position: outcome.position.to_string(),
             client_mutation_id: call.client_mutation_id,
@@ -170,7 +206,7 @@ impl DeleteIncidentPayload {
         let view = View::fresh(ctx)?;
         Ok(Self {
             deleted_id: global_id(outcome.incident.id),
-            alerts: outcome.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
+            alerts: ChangedAlerts { view, ids: outcome.alerts },
             position: outcome.position.to_string(),
             client_mutation_id: call.client_mutation_id,
             replayed: outcome.replayed,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{LockType, Query};
+use sea_orm::sea_query::{LockBehavior, LockType, Query};
 use sea_orm::{
-    ActiveEnum, Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select, Set,
-    UpdateMany,
+    ActiveEnum, Condition, DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select,
+    Set, UpdateMany,
 };
 
+use super::deferred::ChangedRow;
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
 use super::way::Wanted;
@@ -93,6 +94,9 @@ use row::{Column, Entity, Model};
 
 /// Rows per INSERT: 23 columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
+
+/// Alerts of one incident whose changed rows are sent later, with those of other commands. More of them are one statement.
+const ASSIGNED_LATER: usize = 16;
 
 /// Which alerts. All given conditions hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -236,7 +240,7 @@ impl Reader {
     }
 
     /// The same without what they name, which lists are seldom asked for.
-    async fn alerts_listed(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
+    pub async fn alerts_listed(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
         let mut alerts = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
             alerts.extend(self.list(shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0)))).await?);
@@ -542,14 +546,26 @@ impl Tx {
         self.complete_alerts(rows).await
     }
 
-    /// Locks every alert of a locked incident in ascending order of id: what propagation needs to know of each.
-    pub async fn lock_alerts_of(&self, incident: IncidentId) -> Result<Vec<AlertState>> {
-        let rows = Entity::find()
-            .filter(Column::IncidentId.eq(incident.0))
-            .order_by_asc(Column::Id)
-            .lock(LockType::Update)
-            .all(self.conn())
-            .await?;
+    /// Locks every alert of a locked incident in ascending order of id: what propagation needs to know of each. If the caller knows how
+    /// many there are, a command that shares its transaction does not wait for them before it has a savepoint.
+    pub async fn lock_alerts_of(&self, incident: IncidentId, count: Option<u64>) -> Result<Vec<AlertState>> {
+        let of_incident = || Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id);
+        let rows = match count {
+            Some(count) if !self.conn().defers_alerts_of(incident.0) => {
+                let free = match self.conn().is_joined() {
+                    true => of_incident().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
+                    false => of_incident().lock(LockType::Update),
+                };
+                let rows = free.all(&self.apart()).await?;
+                // If some are missing, another transaction holds them.
+                (rows.len() as u64 == count).then_some(rows)
+            }
+            _ => None,
+        };
+        let rows = match rows {
+            Some(rows) => rows,
+            None => of_incident().lock(LockType::Update).all(self.conn()).await?,
+        };
         Ok(rows
             .into_iter()
             .map(|row| AlertState {
@@ -636,6 +652,31 @@ impl Tx {
             .filter(Column::SettledVersion.is_not_null())
             .exec(self.conn())
             .await?;
+        Ok(())
+    }
+
+    /// Sets the owner of these locked alerts, which this incident holds. The rows of a few alerts are sent later.
+    pub async fn assign_alerts_of(
+        &self,
+        incident: IncidentId,
+        ids: &[AlertId],
+        owner: Option<OwnerId>,
+        now: Instant,
+    ) -> Result<()> {
+        let later = match self.conn().get_database_backend() {
+            DbBackend::Postgres => ASSIGNED_LATER,
+            // Each row is a statement of its own there.
+            _ => 1,
+        };
+        if ids.len() > later {
+            return self.assign_alerts(ids, owner, now).await;
+        }
+        let columns = [Column::OwnerUserId, Column::OwnerGroupId, Column::UpdatedAt].map(|column| column.as_str());
+        let (user, group) = owner_columns(owner);
+        for id in ids {
+            let values = vec![user.into(), group.into(), now.into()];
+            self.conn().change_later(ChangedRow::of_alert(id.0, incident.0, columns.to_vec(), values)).await?;
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! held until it: whoever sees position n also sees every position before it. A sequence would not do: it gives its
 //! numbers before the commit, so a reader that has seen 6 may never learn of a 5 that commits later.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
@@ -18,7 +18,7 @@ use super::alert_log::{self, Numbered, PendingAlert, Unnumbered, row as alert_ro
 use super::incident::to_json;
 use super::queue::Span;
 use super::{Reader, Tx};
-use crate::domain::account::ActorImage;
+use crate::domain::account::{ActorImage, OwnerId};
 use crate::domain::activity::Told;
 use crate::domain::alert_log::Logged;
 use crate::domain::chain::{Hash, Link, Subject, check, genesis};
@@ -150,13 +150,25 @@ impl Head {
     }
 }
 
-/// The changes of a command on their way into the log: they have no positions before the last moment.
+/// What a command writes last: its changes, which have no positions before, and rows that other commands often write as well, so that
+/// their locks are held for a short time.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     incidents: Vec<Body>,
     pub(super) alerts: Vec<PendingAlert>,
     /// How often users, groups or members were changed.
     accounts: u64,
+    /// Which owners were picked by whom, and when.
+    pub(super) picks: Vec<((UserId, OwnerId), Instant)>,
+}
+
+/// How much of each kind is pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PendingCounts {
+    incidents: usize,
+    alerts: usize,
+    accounts: u64,
+    picks: usize,
 }
 
 impl Pending {
@@ -164,9 +176,10 @@ impl Pending {
         self.incidents.is_empty() && self.alerts.is_empty()
     }
 
-    /// How many there are, of each kind.
-    pub(super) fn counts(&self) -> (usize, usize, u64) {
-        (self.incidents.len(), self.alerts.len(), self.accounts)
+    /// How much of each kind there is.
+    pub(super) fn counts(&self) -> PendingCounts {
+        let Self { incidents, alerts, accounts, picks } = self;
+        PendingCounts { incidents: incidents.len(), alerts: alerts.len(), accounts: *accounts, picks: picks.len() }
     }
 
     /// How many changes of the log there are.
@@ -184,11 +197,12 @@ impl Pending {
         self.incidents.iter().map(|body| body.row.id)
     }
 
-    /// Forgets those that came since there were so many.
-    pub(super) fn truncate(&mut self, (incidents, alerts, accounts): (usize, usize, u64)) {
-        self.incidents.truncate(incidents);
-        self.alerts.truncate(alerts);
-        self.accounts = accounts;
+    /// Forgets what came since there was so much.
+    pub(super) fn truncate(&mut self, counts: PendingCounts) {
+        self.incidents.truncate(counts.incidents);
+        self.alerts.truncate(counts.alerts);
+        self.accounts = counts.accounts;
+        self.picks.truncate(counts.picks);
     }
 }
 
@@ -594,6 +608,9 @@ impl Tx {
     /// the log after each.
     pub(super) async fn append_pending(&self, commands: Vec<Pending>) -> Result<Vec<Head>> {
         let (count, accounts) = (commands.len(), commands.iter().map(|command| command.accounts).sum());
+        // All nodes lock these rows in the same order.
+        let picks: BTreeMap<_, _> = commands.iter().flat_map(|command| command.picks.iter().copied()).collect();
+        self.write_picks(picks).await?;
         if accounts > 0 {
             self.count_accounts(accounts).await?;
         }

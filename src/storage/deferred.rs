@@ -48,9 +48,12 @@ pub(super) struct NewRow {
     values: Vec<Value>,
 }
 
-/// The columns of an incident that are to have other values.
+/// The columns of a locked row that are to have other values.
 #[derive(Debug)]
 pub(super) struct ChangedRow {
+    table: Table,
+    id: Uuid,
+    /// The incident that the row is of, or that holds the alert.
     incident: Uuid,
     columns: Vec<&'static str>,
     values: Vec<Value>,
@@ -60,6 +63,7 @@ pub(super) struct ChangedRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
     Incident,
+    Alert,
     Comment,
     CommentRevision,
 }
@@ -81,12 +85,16 @@ impl NewRow {
 }
 
 impl ChangedRow {
-    pub(super) fn new(incident: Uuid, columns: Vec<&'static str>, values: Vec<Value>) -> Self {
-        Self { incident, columns, values }
+    pub(super) fn of_incident(id: Uuid, columns: Vec<&'static str>, values: Vec<Value>) -> Self {
+        Self { table: Table::Incident, id, incident: id, columns, values }
     }
 
-    pub(super) fn incident(&self) -> Uuid {
-        self.incident
+    pub(super) fn of_alert(id: Uuid, incident: Uuid, columns: Vec<&'static str>, values: Vec<Value>) -> Self {
+        Self { table: Table::Alert, id, incident, columns, values }
+    }
+
+    pub(super) fn row(&self) -> (Table, Uuid) {
+        (self.table, self.id)
     }
 }
 
@@ -94,6 +102,7 @@ impl Table {
     fn name(self) -> &'static str {
         match self {
             Self::Incident => super::incident::row::Entity.table_name(),
+            Self::Alert => super::alert::row::Entity.table_name(),
             Self::Comment => super::comment::row::Entity.table_name(),
             Self::CommentRevision => super::comment::revision::Entity.table_name(),
         }
@@ -105,6 +114,7 @@ impl Table {
         }
         match self {
             Self::Incident => names::<super::incident::row::Column>(),
+            Self::Alert => names::<super::alert::row::Column>(),
             Self::Comment => names::<super::comment::row::Column>(),
             Self::CommentRevision => names::<super::comment::revision::Column>(),
         }
@@ -128,9 +138,23 @@ impl Deferred {
         self.earlier.len() + self.own.len() >= ROWS_MAX
     }
 
-    /// Whether rows of one of these incidents wait.
+    /// Whether the row of one of these incidents waits.
     pub(super) fn holds_any(&self, incidents: &[Uuid]) -> bool {
-        [&self.earlier, &self.own].into_iter().any(|rows| rows.holds_any(incidents))
+        self.rows().any(|rows| incidents.iter().any(|id| rows.holds((Table::Incident, *id))))
+    }
+
+    /// Whether this row waits.
+    pub(super) fn holds(&self, row: (Table, Uuid)) -> bool {
+        self.rows().any(|rows| rows.holds(row))
+    }
+
+    /// Whether the row of an alert of this incident waits.
+    pub(super) fn holds_alerts_of(&self, incident: Uuid) -> bool {
+        self.rows().flat_map(|rows| &rows.changed).any(|row| row.table == Table::Alert && row.incident == incident)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Rows> {
+        [&self.earlier, &self.own].into_iter()
     }
 
     /// The next number, where the counter is locked.
@@ -215,15 +239,14 @@ impl Rows {
         self.new.len() + self.changed.len()
     }
 
-    fn holds_any(&self, incidents: &[Uuid]) -> bool {
-        let is_one_of = |id: &Uuid| incidents.contains(id);
-        let new = self.new.iter().filter(|row| row.table == Table::Incident);
+    fn holds(&self, row: (Table, Uuid)) -> bool {
+        let new = self.new.iter().filter(|new| new.table == row.0);
         // Its id is the first column.
-        let mut new = new.filter_map(|row| match row.values.first() {
+        let mut new = new.filter_map(|new| match new.values.first() {
             Some(Value::Uuid(id)) => id.as_ref(),
             _ => None,
         });
-        new.any(is_one_of) || self.changed.iter().any(|row| is_one_of(&row.incident))
+        new.any(|id| *id == row.1) || self.changed.iter().any(|changed| changed.row() == row)
     }
 
     fn statements(self, backend: DbBackend) -> Vec<Statement> {
@@ -238,15 +261,15 @@ impl Rows {
         for (table, rows) in tables {
             lots(rows, ROWS_PER_STATEMENT, |rows| statements.push(insert(backend, table, rows)));
         }
-        let mut changes: BTreeMap<Vec<&'static str>, Vec<Vec<Value>>> = BTreeMap::new();
-        for ChangedRow { incident, columns, mut values } in self.changed {
-            values.insert(0, incident.into());
-            changes.entry(columns).or_default().push(values);
+        let mut changes: BTreeMap<(Table, Vec<&'static str>), Vec<Vec<Value>>> = BTreeMap::new();
+        for ChangedRow { table, id, columns, mut values, .. } in self.changed {
+            values.insert(0, id.into());
+            changes.entry((table, columns)).or_default().push(values);
         }
         // A statement of SQLite needs no message, so each row has its own.
         let rows_max = if backend == DbBackend::Postgres { ROWS_PER_STATEMENT } else { 1 };
-        for (columns, rows) in changes {
-            lots(rows, rows_max, |rows| statements.push(update(backend, Table::Incident.name(), &columns, rows)));
+        for ((table, columns), rows) in changes {
+            lots(rows, rows_max, |rows| statements.push(update(backend, table.name(), &columns, rows)));
         }
         statements
     }

@@ -545,7 +545,7 @@ impl Tx {
                     |column: &Column| !matches!(column, Column::CreatedInput) && was.get(*column) != row.get(*column);
                 let changed: Vec<Column> = <Column as sea_orm::Iterable>::iter().filter(has_changed).collect();
                 let (names, values) = changed.iter().map(|column| (column.as_str(), row.get(*column))).unzip();
-                self.conn().change_later(ChangedRow::new(after.id.0, names, values)).await?;
+                self.conn().change_later(ChangedRow::of_incident(after.id.0, names, values)).await?;
                 if before.is_open() != after.is_open() {
                     self.note_open(after).await?;
                 }

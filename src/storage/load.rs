@@ -346,9 +346,7 @@ impl Tx {
             let rows = tags.iter().map(|row| row.clone().into_active_model().reset_all());
             tag_name::Entity::insert_many(rows).exec_without_returning(self.conn()).await?;
         }
-        for ((by, owner), at) in &end.picks {
-            self.note_pick(*by, *owner, *at).await?;
-        }
+        self.write_picks(end.picks.clone()).await?;
         self.save_incident_number(end.number).await?;
         if self.conn().get_database_backend() == DbBackend::Postgres {
             // Plans are made by what is known of the tables, and nothing is until PostgreSQL comes to look by itself.

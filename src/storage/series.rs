@@ -13,7 +13,7 @@ use std::time::Duration;
 use sea_orm::ConnectionTrait;
 
 use super::batch::{self, Written};
-use super::changelog::{Head, Pending};
+use super::changelog::{Head, Pending, PendingCounts};
 use super::{Result, Store, Tx};
 use crate::domain::Error;
 
@@ -57,7 +57,7 @@ impl Series {
     /// A command has ended: what was recorded since the one before it is its part of the log.
     pub async fn end_command(&mut self) {
         let pending = std::mem::take(&mut *self.tx.pending.lock().await);
-        if pending.counts() != (0, 0, 0) {
+        if pending.counts() != PendingCounts::default() {
             self.done.push(pending);
         }
     }

@@ -1,6 +1,6 @@
 //! Suggestions while a person types: assignees and tags.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::Duration;
 use sea_orm::entity::prelude::*;
@@ -155,12 +155,12 @@ impl Reader {
 
 impl Tx {
     /// Notes that a user picked an owner, so that it is suggested first next time.
-    pub async fn note_pick(&self, by: UserId, owner: OwnerId, now: Instant) -> Result<()> {
-        self.note_picks([((by, owner), now)]).await
+    pub async fn note_pick(&self, by: UserId, owner: OwnerId, now: Instant) {
+        self.pending.lock().await.picks.push(((by, owner), now));
     }
 
-    /// The same of many, each pair once.
-    pub async fn note_picks(&self, picks: impl IntoIterator<Item = ((UserId, OwnerId), Instant)> + Send) -> Result<()> {
+    /// Writes which owners were picked by whom, and when.
+    pub(super) async fn write_picks(&self, picks: BTreeMap<(UserId, OwnerId), Instant>) -> Result<()> {
         let rows = picks.into_iter().map(|((by, owner), at)| {
             let (owner_id, is_group) = match owner {
                 OwnerId::User(id) => (id.0, false),

@@ -5,16 +5,18 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use watchfloor::app::Command;
-use watchfloor::domain::account::ActorImage;
+use watchfloor::app::alert::{Ingest, Into};
+use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
+use watchfloor::domain::account::{ActorImage, OwnerId, UserDraft};
 use watchfloor::domain::change::{Cause, CauseKind};
 use watchfloor::domain::comment::Comment;
 use watchfloor::domain::{CommentId, Error, IncidentId};
 
 use crate::statements::Sent;
 use crate::support::crowd::{
-    comment, gathered, hold, log, matter, named, number, numbers_are_dense, one_of_many, titled,
+    comment, draft, gathered, hold, log, matter, named, number, numbers_are_dense, one_of_many, titled,
 };
-use crate::support::database::{TestDatabase, each_database};
+use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
 
 each_database!(
@@ -23,6 +25,7 @@ each_database!(
     numbers_of_refused_commands_are_given_again,
     commands_of_a_batch_share_statements,
     changes_of_one_incident_in_a_batch_build_on_each_other,
+    alerts_follow_the_assignments_of_a_batch,
 );
 
 fn written(desk: &TestDesk, incident: IncidentId) -> Comment {
@@ -127,7 +130,7 @@ async fn commands_of_a_batch_share_statements(database: TestDatabase) {
     let of = |start: &str| statements.iter().filter(|statement| statement.sql.starts_with(start)).count();
     let (comments, texts) = (of("INSERT INTO \"comment\" "), of("INSERT INTO \"comment_revision\" "));
     assert!(comments <= COMMANDS / 3 && texts <= COMMANDS / 3, "{comments} and {texts} statements");
-    if database.kind == crate::support::database::Kind::Postgres {
+    if database.kind == Kind::Postgres {
         let incidents = of("UPDATE \"incident\" ");
         assert!(incidents <= COMMANDS / 3, "{incidents} statements");
     }
@@ -161,5 +164,52 @@ async fn changes_of_one_incident_in_a_batch_build_on_each_other(database: TestDa
     assert_eq!(versions, (2..2 + CHANGES as u64).collect::<Vec<_>>());
     let incident = desk.app.find_incident(id).await.expect("a look").expect("an incident");
     assert_eq!((incident.version, incident.comment_count), (1 + CHANGES as u64, CHANGES as u64));
+    desk.verified().await;
+}
+
+async fn alerts_follow_the_assignments_of_a_batch(database: TestDatabase) {
+    const INCIDENTS: usize = 20;
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let incidents = matter(&desk.app, INCIDENTS).await.incidents;
+    let command = named(&desk.app, "before", "ingestAlerts").await;
+    for (n, id) in incidents.iter().enumerate() {
+        // One more alert in some than what waits of one incident.
+        let alerts = (0..if n == 7 { 20 } else { 2 }).map(|alert| draft(&format!("{n}-{alert}"))).collect();
+        desk.app.ingest_alerts(&command, Ingest::new(alerts, Into::Incident(*id))).await.expect("alerts");
+    }
+    let mut users = Vec::new();
+    for name in ["ada", "bo", "cem"] {
+        let draft = UserDraft::parse(name, None, None, None).expect("a user");
+        users.push(OwnerId::User(desk.app.upsert_user(&command, draft).await.expect("a user").done.id));
+    }
+    let assigned = |n: usize, owner: OwnerId| {
+        let (app, id) = (&desk.app, incidents[n % INCIDENTS]);
+        async move {
+            let command = named(app, &format!("assigned-{n}"), "assignIncident").await;
+            let edit = IncidentEdit { owner: Some(Some(OwnerChoice::Id(owner))), ..IncidentEdit::default() };
+            app.update_incident(&command, id, edit).await
+        }
+    };
+    sent.take();
+    let once = (0..INCIDENTS).map(|n| assigned(n, users[0])).collect::<Vec<_>>();
+    for done in gathered(&database, once).await {
+        let done = done.expect("an owner");
+        assert!(done.changed && done.alerts.len() >= 2, "{done:?}");
+    }
+    let statements = sent.take();
+    let of = |start: &str| statements.iter().filter(|statement| statement.sql.starts_with(start)).count();
+    assert!(of("INSERT INTO \"assignee_pick\" ") <= INCIDENTS / 3, "{statements:#?}");
+    if database.kind == Kind::Postgres {
+        assert!(of("UPDATE \"alert\" ") <= INCIDENTS / 3, "{statements:#?}");
+    }
+    // Each incident gets another owner twice within the same batches.
+    let again = (0..2 * INCIDENTS).map(|n| assigned(n, users[1 + n / INCIDENTS])).collect::<Vec<_>>();
+    assert!(gathered(&database, again).await.iter().all(Result::is_ok));
+    let astray = "SELECT COUNT(*) AS number FROM alert JOIN incident ON incident.id = alert.incident_id
+        WHERE alert.owner_user_id IS NULL OR alert.owner_user_id <> incident.owner_user_id";
+    assert_eq!(number(&database, astray).await, 0);
+    let picks = number(&database, "SELECT COUNT(*) AS number FROM assignee_pick").await;
+    assert_eq!(picks, 3, "the local manager picked each of three users");
     desk.verified().await;
 }

@@ -137,7 +137,7 @@ impl Transaction {
     /// Changes a row that is locked, likewise.
     pub(in crate::storage) async fn change_later(&self, row: ChangedRow) -> Result<(), DbErr> {
         // In one statement a row is changed once, and a new row is not there yet.
-        if self.defers_any(&[row.incident()]) {
+        if self.deferred().holds(row.row()) {
             self.send_deferred().await?;
         }
         let is_full = {
@@ -148,7 +148,12 @@ impl Transaction {
         if is_full { self.send_deferred().await } else { Ok(()) }
     }
 
-    /// Whether rows of one of these incidents wait.
+    /// Whether the row of an alert of this incident waits.
+    pub(in crate::storage) fn defers_alerts_of(&self, incident: sea_orm::prelude::Uuid) -> bool {
+        self.deferred().holds_alerts_of(incident)
+    }
+
+    /// Whether the row of one of these incidents waits.
     pub(in crate::storage) fn defers_any(&self, incidents: &[sea_orm::prelude::Uuid]) -> bool {
         self.deferred().holds_any(incidents)
     }
