@@ -1,27 +1,27 @@
-//! What a client wants to be answered in: the one place that reads `Accept`.
+//! Chooses the media type of an answer: the only place that reads `Accept`.
 //!
-//! The most specific range that names a type says how welcome it is. Of welcome types the weight decides, then how
-//! specifically they are named, then the order in which they stand. A type that streams must be named: `*/*` is what
-//! clients send that cannot read one.
+//! The most specific range that names a type gives its weight. Of the accepted types the highest weight decides, then
+//! the most specific range, then the earlier range. A streaming type must be named, because clients that cannot read a
+//! stream send `*/*`.
 
 use async_graphql::parser::types::OperationType;
 use axum::http::{HeaderMap, HeaderValue, header::ACCEPT};
 
-/// What an answer is labelled as.
+/// The media type of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
-    /// Its status says how the request fared.
+    /// `application/graphql-response+json`: its status says whether the request succeeded.
     GraphQl,
-    /// Its status is 200 for everything that was a request at all.
+    /// `application/json`: its status is 200 for everything that is a request at all.
     Json,
-    /// graphql-sse: events, of queries and mutations too.
+    /// `text/event-stream` of graphql-sse, for queries and mutations too.
     EventStream,
-    /// Apollo's parts, of subscriptions only.
+    /// `multipart/mixed` of Apollo, for subscriptions only.
     Multipart,
 }
 
 impl Media {
-    /// Whether an answer is one JSON text.
+    /// Returns whether an answer of this type is one JSON text.
     pub(super) fn is_one_json(self) -> bool {
         matches!(self, Self::GraphQl | Self::Json)
     }
@@ -62,7 +62,7 @@ struct Range {
     parameters: Vec<(String, String)>,
 }
 
-/// How welcome a type is; the greatest is taken.
+/// How much the client prefers a type: weight, specificity, position and the default. The greatest rank wins.
 type Rank = (u16, u8, usize, bool);
 
 impl Accept {
@@ -71,7 +71,7 @@ impl Accept {
         Self(lines.flat_map(|line| split(line, ',')).filter_map(Range::read).collect())
     }
 
-    /// In what to answer an operation; none where nothing that it can be answered in is welcome.
+    /// Returns the type of the answer to an operation; `None` if the client accepts no possible type.
     pub(super) fn of_operation(&self, operation: OperationType) -> Option<Media> {
         match operation {
             OperationType::Subscription => self.best(&[Media::EventStream, Media::Multipart]),
@@ -79,8 +79,8 @@ impl Accept {
         }
     }
 
-    /// In what to say what is wrong with a request whose operation is not known: JSON wherever that is welcome, since one
-    /// who reads it learns more from a status.
+    /// Returns the type of a refusal before the operation is known. JSON is preferred to a stream, because it comes
+    /// with a status that says more.
     pub(super) fn of_refusal(&self) -> Option<Media> {
         self.best(&[Media::Json, Media::GraphQl]).or_else(|| self.best(&[Media::EventStream, Media::Multipart]))
     }
@@ -92,7 +92,7 @@ impl Accept {
 
     fn rank(&self, media: Media) -> Option<Rank> {
         if self.0.is_empty() {
-            // Clients older than the draft say nothing, and expect JSON.
+            // Clients older than the draft send no `Accept`, and expect JSON.
             return (!media.streams()).then_some((1_000, 0, 0, media == Media::Json));
         }
         let matching = self.0.iter().enumerate().filter_map(|(at, range)| {
@@ -118,7 +118,7 @@ impl Range {
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().trim_matches('"').to_owned());
             match name.as_str() {
-                // A float from text saturates into the range, and what is no number counts for nothing.
+                // A float saturates into the range. A text that is not a number counts as 0.
                 "q" => range.weight = (value.parse::<f32>().unwrap_or_default().clamp(0.0, 1.0) * 1_000.0) as u16,
                 _ => range.parameters.push((name, value)),
             }
@@ -126,7 +126,7 @@ impl Range {
         Some(range)
     }
 
-    /// How specifically the range names a type, if it does.
+    /// Returns how specifically the range names a type; `None` if it does not.
     fn names(&self, media: Media) -> Option<u8> {
         let (kind, subtype) = media.name();
         let specific = match (self.kind.as_str(), self.subtype.as_str()) {
@@ -137,7 +137,8 @@ impl Range {
         };
         let fits = |(name, value): &(String, String)| match name.as_str() {
             "charset" => is_utf8(value),
-            // Another protocol inside the same type. The boundary is ours to choose, whatever is written there.
+            // Another value names another protocol in the same type. The server chooses the boundary, whatever is
+            // written here.
             "subscriptionspec" => value == "1.0",
             "deferspec" | "incrementalspec" => media != Media::Multipart || self.speaks_of_subscriptions(),
             _ => true,
@@ -154,7 +155,7 @@ pub(super) fn is_utf8(charset: &str) -> bool {
     charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("utf8")
 }
 
-/// Takes a list apart where the separator stands outside quotes; empty parts are none.
+/// Splits a list at separators outside quotes, and leaves out empty parts.
 fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     let parts = text.split(move |letter| {

@@ -1,8 +1,9 @@
-//! Answers on their way: how many bytes of them there may be at once, and how slowly a client may take one.
+//! Bounds the bytes of all answers in memory, and the time that a client may take to read an answer.
 //!
-//! Room is taken before an operation is executed, as much as its answer may need, and given back when the answer is on the
-//! wire: so what all requests of a moment ask for fits, or waits a little, or is refused with `UNAVAILABLE` before anything is
-//! done. Small answers have a room of their own, which large ones cannot fill; and one caller has half of the large one.
+//! An operation takes room before it is executed, as much as its answer may need. The room is given back when the
+//! answer is sent. So the answers to all current requests fit into memory: an operation that finds no room waits a
+//! little, or is refused with `UNAVAILABLE` before anything is done. Small answers have a room of their own, which
+//! large answers cannot fill. One caller may take half of the room for large answers.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -21,17 +22,17 @@ use super::operation::Ready;
 use crate::domain::{Error, Result};
 use crate::graphql::budget::is_small;
 
-/// The bounds of answers.
+/// The limits of answers.
 #[derive(Clone, Debug)]
 pub struct AnswerSettings {
-    /// Of one answer, in bytes of JSON. A page of 100 rows with everything that a row holds has 200 KB; a log of 100 changes
-    /// with long notes a few megabytes.
+    /// The most bytes of JSON in one answer. A page of 100 rows with all their fields has 200 KB. A log of 100 changes
+    /// with long notes has a few megabytes.
     pub bytes: usize,
-    /// Of all answers that are made or written at once: bytes of memory while an answer is made, of JSON while it is written.
+    /// The most bytes of all answers at once: bytes of memory while an answer is made, bytes of JSON while it is sent.
     pub total_bytes: usize,
-    /// How long an operation waits for room. Answers are made in milliseconds, and a desk that stops has 10 s.
+    /// How long an operation waits for room. Answers take milliseconds to make, and a desk that stops has 10 s.
     pub wait: Duration,
-    /// Counts the answers that were given to another request before, for whoever wants to know.
+    /// Counts the requests that received an answer made for another request, for callers that want to read the count.
     pub given_again: Arc<AtomicU64>,
 }
 
@@ -41,33 +42,33 @@ impl Default for AnswerSettings {
     }
 }
 
-/// Permits are of this many bytes: a semaphore counts with 32 bits.
+/// The bytes of one permit: a semaphore counts with 32 bits.
 const UNIT_BYTES: usize = 1_024;
 
-/// The memory that one field of an answer takes while it is made: its value, its future, its part of the rows that were read.
-/// Measured: 0.7 to 2 KiB, for answers of 5,000 to 40,000 fields. Its JSON is 25 bytes.
+/// The memory of one field of an answer while it is made: its value, its future and its part of the rows. Measured: 0.7
+/// to 2 KiB, for answers of 5,000 to 40,000 fields. Its JSON is 25 bytes.
 const FIELD_BYTES: usize = 2 << 10;
 
-/// What a small answer takes: a page of 100 ordinary rows.
+/// The memory of a small answer: a page of 100 ordinary rows.
 const SMALL_BYTES: usize = 256 << 10;
 
-/// The part of the room that is for small answers.
+/// One part in this number of the room is for small answers.
 const SMALL_SHARE: usize = 4;
 
-/// Pieces in which an answer is handed to its connection, which asks for the next when it has room.
+/// The size of the pieces in which a connection takes a large answer. It asks for the next piece when it has space.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The slowest that a client may take a large answer, in bytes a second, after a while to begin with: a mobile line. One that
-/// takes a byte now and then would keep room for ever.
+/// The slowest that a client may take a large answer, in bytes a second: a mobile line. It applies after
+/// [`BEGIN_WITHIN`]. A client that takes a byte now and then would keep its room for ever.
 const LEAST_BYTES_PER_SECOND: usize = 128 << 10;
 
-/// The while to begin with.
+/// The time that a client has in addition, at the beginning.
 const BEGIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Callers whose share is remembered before those who hold none are forgotten.
+/// The most callers whose share is remembered. Beyond it, callers that hold no room are forgotten.
 const CALLERS_KEPT: usize = 1_024;
 
-/// The room of a server. Clones share it.
+/// The room for the answers of a server. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Answers(Arc<Rooms>);
 
@@ -91,7 +92,7 @@ impl Answers {
         let small = (total / SMALL_SHARE).max(units(SMALL_BYTES));
         let rooms = Rooms {
             small: Arc::new(Semaphore::new(small)),
-            // One answer has to fit, whatever else is set.
+            // One answer has to fit, whatever the settings are.
             large: Arc::new(Semaphore::new((total - total / SMALL_SHARE).max(units(settings.bytes)))),
             callers: Mutex::default(),
             settings,
@@ -99,7 +100,7 @@ impl Answers {
         Self(Arc::new(rooms))
     }
 
-    /// Room for the answer to an operation, waited for.
+    /// Waits for room for the answer to an operation. Refuses with `UNAVAILABLE` after [`AnswerSettings::wait`].
     pub(crate) async fn room<E: Endpoint>(&self, endpoint: &E, ready: &Ready<E::Viewer>) -> Result<Room> {
         let rooms = &self.0;
         let wanted = async {
@@ -127,13 +128,13 @@ fn permits(bytes: usize) -> u32 {
 }
 
 impl Rooms {
-    /// What an answer of so many fields may take while it is made. One that may take more than a caller's share waits until
-    /// that share is free: its lists are seldom as long as they may be.
+    /// Returns the memory that an answer of this many fields may take while it is made. An answer that may take more
+    /// than the caller's share waits until the whole share is free: lists are seldom as long as they may be.
     fn large_bytes(&self, fields: usize) -> usize {
         fields.saturating_mul(FIELD_BYTES).min(self.caller_bytes()).max(self.settings.bytes)
     }
 
-    /// The share of one caller: half of the room, and room for one answer whatever is set.
+    /// Returns the share of one caller: half of the room, and at least the room of one answer.
     fn caller_bytes(&self) -> usize {
         (self.settings.total_bytes / 2).max(self.settings.bytes)
     }
@@ -149,7 +150,7 @@ impl Rooms {
 }
 
 impl Room {
-    /// Gives back what the answer turned out not to need.
+    /// Gives back the room that the answer did not need.
     pub(crate) fn fit(&mut self, bytes: usize) {
         for permit in &mut self.0 {
             let spare = permit.num_permits().saturating_sub(units(bytes));
@@ -157,10 +158,11 @@ impl Room {
         }
     }
 
-    /// The same answer, which keeps its room until its client has nearly all of it; one that takes it too slowly is cut.
+    /// Makes an answer keep its room until its client has nearly all of it. An answer that its client takes too slowly
+    /// is cut.
     pub(crate) async fn kept_by(mut self, response: Response) -> Response {
         let (mut head, body) = response.into_parts();
-        // It is whole and in memory.
+        // The body is complete and in memory.
         let Ok(bytes) = to_bytes(body, usize::MAX).await else { return Response::from_parts(head, HttpBody::empty()) };
         self.fit(bytes.len());
         if bytes.len() <= PIECE_BYTES {
@@ -186,7 +188,7 @@ impl Room {
     }
 }
 
-/// A client takes its answer so slowly that others wait for the room.
+/// The client takes its answer so slowly that others wait for the room.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer was not taken in time")]
 struct TooSlow;

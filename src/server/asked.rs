@@ -1,7 +1,8 @@
-//! A subscription that a client asked for: what makes two of them one, and the position that tells them apart.
+//! The request of a subscription: the key by which two requests are equal, and the position in which they may differ.
 //!
-//! The position is the argument `after` of the root field. It is no part of the key, whether it is written in the document or is a
-//! variable, so clients at different positions ask for the same; so do those who spell one operation differently.
+//! The position is the argument `after` of the root field. It is no part of the key, whether the document writes it or
+//! a variable holds it, so clients at different positions have one key. Different spellings of one operation also have
+//! one key.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use crate::domain::position::Position;
 use crate::graphql::packed::pack;
 use crate::realtime::budget::Written;
 
-/// What the bytes of an answer or of a stream depend on: the operation, its variables without the position, and the viewer's
-/// scope. For a query, the position of the answer comes in addition.
+/// A digest of all that the bytes of an answer or of a stream depend on: the operation, its variables without the
+/// position, and the viewer's scope. For a query, the position of the answer comes in addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
 impl Key {
-    /// The key of an operation in a scope; `given` finds the value of a variable.
+    /// Returns the key of an operation in a scope; `given` finds the value of a variable.
     fn of<'v>(canonical: &Canonical, scope: &[u8], given: impl Fn(&Name) -> Option<&'v Value>) -> Self {
         let mut hash = Sha256::new();
         let mut add = |part: &[u8]| {
@@ -40,67 +41,67 @@ impl Key {
         Self(hash.finalize().into())
     }
 
-    /// The key of a query.
+    /// Returns the key of a query for a viewer's scope.
     pub(crate) fn of_query<V>(ready: &Ready<V>, scope: &[u8]) -> Self {
         Self::of(&ready.canonical, scope, |name| ready.variables.get(name))
     }
 
-    /// The key as bytes.
+    /// Returns the 32 bytes of the key.
     pub(crate) fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// A subscription that can be executed from any position. Those of one key differ in nothing but places in their texts.
+/// A subscription that can be executed from any position. Requests of one key differ only in places in their texts.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     canonical: Arc<Canonical>,
-    /// Those that are asked for at the start alone are packed.
+    /// The values of variables. A variable that is read only at the start is stored packed.
     variables: Box<[(Name, Value)]>,
-    /// Bytes of text that it was asked for with.
+    /// The length of the request in bytes of text: the operation and its variables.
     written: usize,
-    /// What the client names as its position, where that is no position.
+    /// The client's position argument, if it cannot be read as a position.
     unreadable: Option<Value>,
     effort: Effort,
     words: Arc<Words>,
 }
 
-/// Where the client wants to begin.
+/// The position where the client wants to begin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Start {
-    /// At the present.
+    /// At the present end of the log.
     Present,
     /// After this position.
     After(Position),
-    /// After something that is no position: the schema says what is wrong with it.
+    /// After a value that is no position: the schema says what is wrong with it.
     Unreadable,
 }
 
-/// What an operation names, for the endpoint to decide what its bytes depend on.
+/// The names in an operation, from which the endpoint decides what its bytes depend on.
 #[derive(Debug)]
 pub struct Words {
     canonical: Arc<Canonical>,
-    /// Fields of inputs in the variables.
+    /// Names of input fields in the values of variables.
     given: Box<[Name]>,
 }
 
 impl Words {
-    /// The name of the root field.
+    /// Returns the name of the root field.
     pub fn root(&self) -> &str {
         &self.canonical.named.root
     }
 
-    /// Whether a field of this name is selected anywhere.
+    /// Returns whether the operation selects a field of this name at any depth.
     pub fn selects(&self, field: &str) -> bool {
         self.canonical.named.fields.contains(field)
     }
 
-    /// Whether an argument, or a field of an input, of this name is given anywhere: in the document or in the variables.
+    /// Returns whether an argument or an input field of this name is given, in the document or in the variables.
     pub fn gives(&self, input: &str) -> bool {
         self.canonical.named.inputs.contains(input) || self.given.iter().any(|given| given == input)
     }
 
-    /// What an operation and its variables name.
+    /// Collects the names in an operation and its variables.
     pub(crate) fn of(canonical: Arc<Canonical>, variables: &Variables) -> Self {
         let mut given = HashSet::new();
         variables.values().for_each(|value| gather(value, &mut given));
@@ -121,25 +122,25 @@ fn gather(value: &Value, names: &mut HashSet<Name>) {
     }
 }
 
-/// A subscription as it was asked for.
+/// A subscription request, taken apart.
 pub(crate) struct Reading<V> {
-    /// What is to be executed.
+    /// The operation to execute.
     pub(crate) asked: Asked,
-    /// For whom.
+    /// The caller.
     pub(crate) viewer: V,
-    /// From where.
+    /// The position where the client wants to begin.
     pub(crate) start: Start,
-    /// With whom it may be shared; none where it may not.
+    /// The key under which the stream may be shared; `None` if it may not.
     pub(crate) key: Option<Key>,
 }
 
-/// The name of a subscription's root field.
+/// Returns the name of a subscription's root field.
 pub(crate) fn root<V>(ready: &Ready<V>) -> &str {
     &ready.canonical.named.root
 }
 
-/// Reads a subscription. `last` is what the transport says of where the client is: it takes the place of the root field's
-/// `after`. `scope` says what else its bytes depend on.
+/// Takes a subscription request apart. `last` is the client's position as the transport knows it, and replaces the
+/// argument `after`. `scope` says what else the bytes depend on.
 pub(crate) fn read<V>(
     ready: Ready<V>,
     last: Option<&str>,
@@ -171,28 +172,28 @@ pub(crate) fn read<V>(
 }
 
 impl Asked {
-    /// What it names.
+    /// Returns the names in the operation and its variables.
     pub(crate) fn words(&self) -> &Words {
         &self.words
     }
 
-    /// How much work its reads of the database are likely to be.
+    /// Returns how much work the reads of this subscription are likely to be.
     pub(crate) fn effort(&self) -> Effort {
         self.effort
     }
 
-    /// The key of those who ask for it in this scope.
+    /// Returns the key of this request for callers of this scope.
     pub(crate) fn key(&self, scope: &[u8]) -> Key {
         let given = |name: &Name| self.variables.iter().find(|(given, _)| given == name).map(|(_, value)| value);
         Key::of(&self.canonical, scope, given)
     }
 
-    /// How much text it was asked for with.
+    /// Returns the length of the request's text.
     pub(crate) fn written(&self) -> Written {
         Written(self.written)
     }
 
-    /// The request that goes on from a position; without one, as the client asked.
+    /// Makes the request that goes on from a position; `None` begins where the client asked.
     pub(crate) fn request(&self, at: Option<Position>) -> Request {
         let mut variables: Variables = Variables::default();
         variables.extend(self.variables.iter().cloned());
@@ -203,17 +204,17 @@ impl Asked {
         self.canonical.starting_with(variables)
     }
 
-    /// A response of its stream, in the form of the specification.
+    /// Puts a response of the stream into the form of the specification.
     pub(crate) fn settled(&self, response: Response) -> Response {
         operation::settled(&self.canonical, response)
     }
 
-    /// Whether both are of one text, so that errors stand at the same places.
+    /// Returns whether both requests have one text, so that their errors stand at equal places.
     pub(crate) fn is_spelled_like(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.canonical, &other.canonical)
     }
 
-    /// Where the client's text asks for the field at the end of a path.
+    /// Returns the place in the client's text of the field at the end of a path.
     pub(crate) fn place(&self, path: &[PathSegment]) -> Option<Pos> {
         self.canonical.place(path)
     }

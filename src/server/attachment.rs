@@ -1,7 +1,7 @@
-//! `/attachments/<id>`: `PUT` takes an image's bytes in, `GET` hands them out.
+//! `/attachments/<id>`: `PUT` uploads the bytes of an image, `GET` downloads them.
 //!
-//! The bytes came from a stranger and are shown in the browsers of analysts. So they go out under the type that was
-//! found in them and no other, and a document that was made of them all the same could load and do nothing.
+//! The bytes come from an untrusted sender, and browsers of analysts show them. So they are served only under the type
+//! that was found in them. If a browser makes a document of them all the same, that document can load and do nothing.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -29,14 +29,13 @@ use crate::app::attachment::Sending;
 use crate::domain::attachment::{ATTACHMENT_BYTES_MAX, Attachment, url};
 use crate::domain::{AttachmentId, Code, Error, Result};
 
-/// No script, no form, no origin of its own, and nothing to load: for a document of any kind that a browser sees in the
-/// bytes.
+/// No script, no form, no origin of its own and nothing to load, for any document that a browser sees in the bytes.
 const POLICY: &str = "sandbox; default-src 'none'";
 
-/// How long the sender of an upload that was refused may take to send the rest of it.
+/// How long the sender of a refused upload may take to send the rest of it.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// The routes of attachments.
+/// Makes the routes of attachments.
 pub(super) fn routes(desk: Desk) -> Router {
     let methods = routing::get(get).put(put).fallback(other_method);
     Router::new().route("/attachments/{id}", methods).with_state(desk)
@@ -67,14 +66,14 @@ async fn get(State(desk): State<Desk>, uri: Uri, headers: HeaderMap) -> Response
 
 async fn put(State(desk): State<Desk>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    // To the end, even if the sender is gone in the middle: what is broken off has to be cleared away.
+    // The upload goes on to the end even if its sender disconnects: a broken upload has to be cleared away.
     let upload = tokio::spawn(async move {
         let mut bytes = body
             .into_data_stream()
             .map(|piece| piece.map_err(|error| Error::invalid("body", format!("the upload broke off: {error}"))));
         let stored = async {
             let id = named(&head.uri)?;
-            // Who names nobody acts by the token alone, for the account that it was given to.
+            // A request without an account acts by the token alone, for the account that received the token.
             let caller = match actor(&head.headers)? {
                 None => None,
                 account => Some(desk.admit(account).await?.user.id),
@@ -97,14 +96,14 @@ async fn put(State(desk): State<Desk>, request: Request) -> Response {
     }))
 }
 
-/// The attachment of an address.
+/// Returns the id of the attachment in a URL.
 fn named(uri: &Uri) -> Result<AttachmentId> {
     let id = uri.path().rsplit('/').next().unwrap_or_default();
     uuid::Uuid::try_parse(id).map(AttachmentId).map_err(|_| Error::not_found("attachment", id))
 }
 
-/// Most clients read no answer before all that they send is taken. No more than an attachment may have is; who sends more
-/// is cut off.
+/// Reads the rest of an upload: most clients read no answer before they have sent everything. Reads no more than the
+/// largest attachment; a client that sends more is cut off.
 async fn drain(bytes: &mut (impl Stream<Item = Result<Bytes>> + Unpin)) {
     let mut left = ATTACHMENT_BYTES_MAX;
     while let Some(Ok(piece)) = bytes.next().await {
@@ -135,31 +134,31 @@ fn status(error: &Error) -> StatusCode {
     }
 }
 
-/// Half of the SHA-256 of the bytes: 128 bits tell any from any other.
+/// Returns half of the SHA-256 of the bytes: 128 bits tell all versions apart.
 fn etag(attachment: &Attachment) -> String {
     let digest = attachment.stored.iter().flat_map(|stored| stored.sha256.iter().take(16));
     format!("\"{}\"", digest.map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
-/// The headers of every answer about an attachment that is there.
+/// Returns the headers of every answer about an existing attachment.
 fn described(attachment: &Attachment) -> [(HeaderName, String); 5] {
     [
         (ETAG, etag(attachment)),
         (CACHE_CONTROL, REVALIDATE.to_owned()),
-        // Another account may not read it.
+        // Another account may not be allowed to read it.
         (VARY, ACTOR.to_owned()),
         (CONTENT_SECURITY_POLICY, POLICY.to_owned()),
         (CONTENT_DISPOSITION, format!("inline; filename*=UTF-8''{}", percent_encoded(&attachment.name))),
     ]
 }
 
-/// A name as `filename*` holds it (RFC 8187): what is not plain is written in bytes.
+/// Encodes a name for `filename*` (RFC 8187): all but plain characters become escaped bytes.
 fn percent_encoded(name: &str) -> String {
     let mut encoded = String::with_capacity(name.len());
     for byte in name.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            // Writing into a text does not fail.
+            // Writing into a string does not fail.
             _ => write!(encoded, "%{byte:02X}").unwrap_or_default(),
         }
     }

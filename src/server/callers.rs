@@ -1,6 +1,6 @@
-//! Who called a moment ago: so that thousands who come back at once are not thousands of reads of one account.
+//! A cache of recent callers: a thousand clients that reconnect at once do not read one account a thousand times.
 //!
-//! A change of users, groups or members on this node is seen by the next caller; one of another node within
+//! The next caller sees a change of users, groups or members on this node at once, and a change on another node within
 //! [`KNOWN_FOR`]. Refusals are not kept.
 
 use std::collections::HashMap;
@@ -13,25 +13,25 @@ use crate::app::App;
 use crate::domain::Result;
 use crate::graphql::Viewer;
 
-/// How long a caller is taken for what it was. A socket keeps its viewer far longer.
+/// How long a caller stays in the cache. A socket keeps its viewer far longer.
 const KNOWN_FOR: Duration = Duration::from_secs(1);
 
-/// Callers that are kept; beyond, all of them are read again.
+/// The most callers in the cache. Beyond it the cache is cleared.
 const CALLERS_MAX: usize = 1_000;
 
-/// The callers of the last moment. Clones share them.
+/// The recent callers. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Callers(Arc<Mutex<HashMap<Option<String>, Known>>>);
 
 struct Known {
     viewer: Viewer,
     since: Instant,
-    /// How often accounts had changed before it was read.
+    /// The number of changes to accounts before the caller was read.
     accounts: u64,
 }
 
 impl Callers {
-    /// Whom a request names.
+    /// Returns the viewer of the account that a request names, from the cache or from the database.
     pub(super) async fn named(&self, app: &App, account: Option<String>) -> Result<Viewer> {
         let (since, accounts) = (Instant::now(), app.hub.accounts());
         if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&account)

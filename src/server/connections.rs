@@ -1,9 +1,9 @@
-//! How many connections there are, in all and from each address, and which of them are busy.
+//! Counts connections, in all and from each address, and knows which of them are busy.
 //!
-//! Connections are counted when they are accepted, below HTTP: each takes one of the files that the process may open, whether
-//! a request comes on it or not. A connection without a request in flight may be closed at any time, so where one too many comes
-//! in, the longest idle ones are closed to make room for it, half-open ones before others. Where all are busy, a few more are
-//! let in for health alone.
+//! Connections are counted below HTTP, when they are accepted: each takes one of the files that the process may open,
+//! with or without a request. A connection without a request in flight may be closed at any time. If there are too many
+//! connections, the longest idle ones are closed to make room, those without a complete request head first. If all are
+//! busy, a few more are accepted for health checks alone.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -30,41 +30,43 @@ use super::headers::guarded;
 use super::http::refusal;
 use crate::domain::Error;
 
-/// Connections that are let in beyond all others, for health alone: as many probes may ask at once.
+/// Connections beyond all limits, for health checks alone: as many probes may ask at once.
 const SPARE: usize = 16;
 
-/// How long one of them has for its request: a probe sends it at once.
+/// How long a spare connection may take to send its request: a probe sends it at once.
 pub(super) const SPARE_WAIT: Duration = Duration::from_secs(2);
 
-/// Where room is made, it is made for so many at once: to look through all connections for each one that comes in would be dear.
+/// The most connections closed at once to make room. A search through all connections for each new one would be
+/// expensive.
 const ROOM_MAX: usize = 64;
 
-/// Files that connections leave to the database, to attachments and to all else: the least, and this part of all of them.
+/// Files that connections leave to the database, to attachments and to all else: this minimum, or this part of all
+/// files.
 const FILES_KEPT_MIN: u64 = 96;
 const FILES_KEPT_PART: u64 = 8;
 
 /// Connections that are served however few files there are.
 const CONNECTIONS_MIN: usize = 16;
 
-/// Of so many connections one is left to requests that are no sockets and no streams.
+/// Of this number of connections one is kept for requests that are neither sockets nor streams.
 const REQUESTS_PART: usize = 16;
 
-/// The bits of an IPv6 address that one customer of a provider gets: addresses that share them count as one.
+/// The length of the IPv6 prefix that a provider gives to one customer: addresses that share it count as one address.
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// The bounds of connections.
+/// The limits of connections.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
-    /// In all. Fewer are served where the process may open fewer files.
+    /// The most connections. There are fewer if the process may open fewer files.
     pub connections: usize,
-    /// From one address, or from one /64 network of IPv6.
+    /// The most connections from one address, or from one /64 network of IPv6.
     pub per_address: usize,
-    /// How long a connection may take to send the head of a request, its first byte on a new connection included.
+    /// How long a connection may take to send the head of a request. On a new connection the time starts at once.
     pub head_wait: Duration,
-    /// How long a connection may lie idle between two requests. Load balancers keep theirs for 60 s; a connection that they
-    /// find closed when they use it fails a request.
+    /// How long a connection may be idle between two requests. Load balancers keep idle connections for 60 s, and a
+    /// request fails if the load balancer sends it on a connection that is already closed.
     pub idle_wait: Duration,
-    /// Networks of proxies that speak for many clients: bounds per address are not for them.
+    /// Networks of proxies that speak for many clients: the limits per address do not apply to them.
     pub trusted_proxies: Vec<IpNet>,
 }
 
@@ -81,7 +83,7 @@ impl Default for ConnectionSettings {
 }
 
 impl ConnectionSettings {
-    /// The same, for a process that may open so many files.
+    /// Lowers the number of connections to fit a process that may open this many files.
     #[must_use]
     pub fn within_files(self, files: u64) -> Self {
         let kept = FILES_KEPT_MIN.max(files / FILES_KEPT_PART);
@@ -89,13 +91,13 @@ impl ConnectionSettings {
         Self { connections: self.connections.min(left.saturating_sub(SPARE).max(CONNECTIONS_MIN)), ..self }
     }
 
-    /// How many of the connections may be sockets and streams, which stay for long: some are left to other requests.
+    /// Returns how many connections may be sockets and streams, which stay long: the rest is for other requests.
     pub fn sockets_max(&self) -> usize {
         self.connections - self.connections.div_ceil(REQUESTS_PART)
     }
 }
 
-/// Reads a network (10.0.0.0/8) or one address.
+/// Reads a network (10.0.0.0/8) or a single address.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let address = || IpAddr::from_str(text).map(IpNet::from);
     text.parse()
@@ -108,7 +110,7 @@ pub fn network(text: &str) -> Result<IpNet, String> {
 pub(super) struct Connections {
     settings: Arc<ConnectionSettings>,
     present: Arc<Mutex<Present>>,
-    /// Instants are counted from here, in microseconds.
+    /// The origin of `quiet_since`, which is in microseconds.
     start: Instant,
 }
 
@@ -117,32 +119,32 @@ struct Present {
     in_all: usize,
     spare: usize,
     by_address: HashMap<IpAddr, usize>,
-    /// Those that may be closed to make room, by number.
+    /// Connections that may be closed to make room, by number.
     all: HashMap<u64, Arc<Activity>>,
-    /// How many there ever were.
+    /// Counts all connections that there ever were.
     number: u64,
 }
 
-/// What a connection is doing. Its HTTP side and its reading side share it.
+/// The activity of a connection. Its HTTP side and its reading side share it.
 pub(super) struct Activity {
-    /// None where bounds per address are not for it.
+    /// `None` if the limits per address do not apply to it.
     address: Option<IpAddr>,
-    /// For health alone.
+    /// Whether it is for health checks alone.
     spare: bool,
     /// Requests that are not answered yet, sockets and streams among them.
     in_flight: AtomicUsize,
-    /// Waits for the rest of a request's head, or for the first one; else it lies idle.
+    /// Whether it waits for the rest of a request head, or for the first head; otherwise it is idle.
     in_head: AtomicBool,
-    /// Since when nothing is in flight.
+    /// When the last request was answered, in microseconds since `start`.
     quiet_since: AtomicU64,
-    /// To be closed, to make room.
+    /// Whether it has to be closed to make room.
     cut: AtomicBool,
-    /// Wakes the reading side when one of these has changed.
+    /// Wakes the reading side when one of these fields has changed.
     reader: AtomicWaker,
     start: Instant,
 }
 
-/// The place of one connection, given back when it is dropped.
+/// The slot of one connection, given back when it is dropped.
 pub(super) struct Place {
     pub(super) activity: Arc<Activity>,
     connections: Connections,
@@ -154,7 +156,7 @@ impl Connections {
         Self { settings: Arc::new(settings), present: Arc::default(), start: Instant::now() }
     }
 
-    /// A place for a connection from this address; none where there is no room, and none can be made.
+    /// Returns a slot for a connection from this address; `None` if there is no room and none can be made.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Place> {
         let trusted = self.settings.trusted_proxies.iter().any(|network| network.contains(&address.to_canonical()));
         let address = Some(client(address)).filter(|_| !trusted);
@@ -184,7 +186,7 @@ impl Connections {
         Some(Place { activity, connections: self.clone(), number })
     }
 
-    /// Closes some idle connections; whether there were any.
+    /// Closes some idle connections; returns whether there were any.
     pub(super) fn make_room(&self) -> bool {
         let mut present = self.present();
         let in_all = present.in_all;
@@ -192,7 +194,7 @@ impl Connections {
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
-        // Nothing is called while it is held but wakers, and a poisoned count is a whole one.
+        // Only wakers are called while the lock is held, so a poisoned count is consistent.
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -229,7 +231,8 @@ impl Present {
         }
     }
 
-    /// Closes the longest idle of `count` connections that fit, half-open ones first; whether there were any.
+    /// Closes the longest idle of `count` matching connections, those in a request head first; returns whether there
+    /// were any.
     fn make_room(&mut self, count: usize, fits: impl Fn(&Activity) -> bool) -> bool {
         let idle = self.all.iter().filter(|(_, it)| fits(it) && !it.is_busy());
         let mut idle: Vec<_> = idle.map(|(number, it)| (it.rank(), *number)).collect();
@@ -243,7 +246,7 @@ impl Present {
                 activity.cut.store(true, Ordering::Release);
                 activity.reader.wake();
             }
-            // Its files are given back a moment later.
+            // The files of the connection are given back a moment later.
             self.leave(*number);
         }
         true
@@ -275,28 +278,28 @@ impl Activity {
         self.spare
     }
 
-    /// Whether it waits for the rest of a head.
+    /// Returns whether the connection waits for the rest of a request head.
     pub(super) fn is_in_head(&self) -> bool {
         self.in_head.load(Ordering::Acquire)
     }
 
-    /// The head of a request has begun to come in.
+    /// Notes that the head of a request has begun to arrive.
     pub(super) fn head_begins(&self) {
         self.in_head.store(true, Ordering::Release);
     }
 
-    /// Wakes this reader when something changes.
+    /// Registers this reader to be woken when something changes.
     pub(super) fn watch(&self, cx: &Context<'_>) {
         self.reader.register(cx.waker());
     }
 
-    /// Who is closed first.
+    /// Returns the order in which connections are closed, lowest first.
     fn rank(&self) -> (bool, u64) {
         (!self.is_in_head(), self.quiet_since.load(Ordering::Relaxed))
     }
 }
 
-/// A request that is not answered yet; clones are of the same one. While one is held, its connection is busy.
+/// A request that is not answered yet. Clones are the same request. While one is held, its connection is busy.
 #[derive(Clone)]
 pub(super) struct Busy {
     _request: Arc<InFlight>,
@@ -325,16 +328,16 @@ fn micros_since(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone)]
 pub struct Peer(pub(super) Arc<Activity>);
 
-/// The address that a request is counted for; none where it is not known, or where bounds per address are not for it.
+/// Returns the address that a request is counted for; `None` if it is unknown, or if limits per address do not apply.
 pub(super) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ConnectInfo<Peer>>()?.0.0.address
 }
 
-/// What stands for an address in counts: an IPv4 address in one form, and the network of an IPv6 address.
+/// Returns the address used in counts: an IPv4 address in one form, or the network of an IPv6 address.
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -345,7 +348,8 @@ fn client(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A router for connections of a [`Paced`](super::paced::Paced) listener, which learns from it which of them are busy.
+/// Wraps a router for the connections of a [`Paced`](super::paced::Paced) listener, and tells the listener which are
+/// busy.
 pub fn counted(router: Router) -> IntoMakeServiceWithConnectInfo<Router, Peer> {
     router.layer(from_fn(count)).into_make_service_with_connect_info::<Peer>()
 }
@@ -369,11 +373,11 @@ async fn count(mut request: Request, next: Next) -> Response {
 
 fn crowded() -> Response {
     let message = "the desk serves no more connections at once; try again";
-    // No route gives this answer, so it has not yet the headers that every answer has.
+    // No route gives this answer, so it lacks the headers that every answer has.
     guarded(refusal(StatusCode::SERVICE_UNAVAILABLE, Error::unavailable(message)))
 }
 
-/// The body of an answer; its request is in flight until it is dropped.
+/// The body of an answer. Its request is in flight until the body is dropped.
 struct Answer {
     body: Body,
     _busy: Busy,

@@ -1,5 +1,5 @@
-//! How many sockets and streams there are, in all, from each address and of each account: bounded, so that one client cannot
-//! take what all others need.
+//! Counts sockets and streams, in all, from each address and of each account. Limits keep one client from taking what
+//! all others need.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Error, Result};
 
-/// The most sockets at once.
+/// The most sockets and streams at once.
 #[derive(Clone, Copy, Debug)]
 pub struct CrowdSettings {
-    /// In all. A socket with one subscription takes some 16 KiB, and each takes a file of the process.
+    /// The limit in all. A socket with one subscription takes some 16 KiB, and each takes a file of the process.
     pub sockets: usize,
-    /// From one address: behind a proxy, or behind one office's router, that may be everybody.
+    /// The limit for one address. Behind a proxy, or behind an office's router, one address may be everybody.
     pub sockets_per_address: usize,
-    /// Of one account. Half of all, as the screens of a whole site may hang on one; whoever names no account is the same
-    /// local manager.
+    /// The limit for one account: half of all, because the screens of a whole site may share one account. All callers
+    /// that name no account are the same local manager.
     pub sockets_per_principal: usize,
 }
 
@@ -26,7 +26,7 @@ impl Default for CrowdSettings {
     }
 }
 
-/// The sockets of a server. Clones share the count.
+/// The counts of a server. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Crowd(Arc<Mutex<Present>>);
 
@@ -37,7 +37,7 @@ struct Present {
     by_principal: HashMap<Arc<[u8]>, usize>,
 }
 
-/// The place of one socket or stream, given back when it is dropped.
+/// The slot of one socket or stream, given back when it is dropped.
 pub(super) struct Admission {
     crowd: Crowd,
     bounds: CrowdSettings,
@@ -46,7 +46,7 @@ pub(super) struct Admission {
 }
 
 impl Crowd {
-    /// A place for one from this address; none is known where the server was not told who connects.
+    /// Takes a slot for a socket from this address; `None` if the server does not know the address.
     pub(super) fn admit(&self, address: Option<IpAddr>, bounds: &CrowdSettings) -> Result<Admission> {
         let mut present = self.present();
         if present.in_all >= bounds.sockets {
@@ -61,13 +61,14 @@ impl Crowd {
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
-        // Nothing is called while it is held, so a poisoned count is a whole one.
+        // No code is called while the lock is held, so a poisoned count is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Admission {
-    /// Counts it for who it turned out to be; once. Refused, it keeps its place until it is dropped.
+    /// Counts the socket for the principal of its caller, and no longer for a former principal. After a refusal the
+    /// socket keeps its slot until it is dropped.
     pub(super) fn belongs_to(&mut self, principal: Vec<u8>) -> Result<()> {
         let principal: Arc<[u8]> = principal.into();
         let mut present = self.crowd.present();
@@ -100,7 +101,7 @@ fn enter<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K, bound: usize, who
     Ok(())
 }
 
-/// Counts one less; what nobody holds any more is forgotten.
+/// Counts one less, and removes a key whose count is zero.
 pub(super) fn leave<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(here) = counts.get_mut(key) {
         *here -= 1;

@@ -1,7 +1,7 @@
-//! The subprotocols of the socket: one vocabulary for both, and the rules in which they differ.
+//! The subprotocols of the socket: one set of messages for both, and the rules in which they differ.
 //!
-//! The reader and the writer of a socket speak through this and know no message by its name. Only what is in here may
-//! depend on the dialect.
+//! The reader and the writer of a socket use this interface, and know no message by its name. Only this file may depend
+//! on the dialect.
 
 use async_graphql::{Response, ServerError};
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use super::{transport_legacy as legacy, transport_ws as current};
 use crate::domain::{Error, Result};
 use crate::graphql::error::server_error;
 
-/// How the two ends of a socket speak; chosen at the upgrade.
+/// The subprotocol that both ends of a socket speak, chosen at the upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// `graphql-transport-ws`, of graphql-ws.
@@ -20,26 +20,26 @@ pub(super) enum Dialect {
     Legacy,
 }
 
-/// What a client wants.
+/// A message of the client.
 pub(super) enum Incoming {
     Init(Option<Map<String, Value>>),
-    /// An operation; the error says that its request is too large.
+    /// An operation. The error says that its request exceeds a limit.
     Subscribe(String, Result<Parameters>),
     Complete(String),
-    /// To be told this, and nothing else.
+    /// A message that needs only this answer.
     Answer(String),
     Nothing,
-    /// To be let go.
+    /// The client wants the socket closed.
     Terminate,
 }
 
 impl Dialect {
-    /// The dialect of a subprotocol that was chosen.
+    /// Returns the dialect of this subprotocol; `None` if it is unknown.
     pub(super) fn named(subprotocol: &[u8]) -> Option<Self> {
         [Self::Current, Self::Legacy].into_iter().find(|dialect| dialect.name().as_bytes() == subprotocol)
     }
 
-    /// Its subprotocol.
+    /// Returns the name of its subprotocol.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Current => current::SUBPROTOCOL,
@@ -47,7 +47,7 @@ impl Dialect {
         }
     }
 
-    /// Reads a message; the error is the reason to close with.
+    /// Reads a message; the error is the reason to close the socket.
     pub(super) fn read(self, text: &str) -> std::result::Result<Incoming, String> {
         match self {
             Self::Current => current::read(text),
@@ -55,7 +55,7 @@ impl Dialect {
         }
     }
 
-    /// One of several results, up to its payload; the payload and a brace complete it.
+    /// Returns the beginning of a result message. The payload and a brace complete it.
     pub(super) fn envelope(self, id: &str) -> String {
         let kind = match self {
             Self::Current => "next",
@@ -64,7 +64,7 @@ impl Dialect {
         format!(r#"{{"type":"{kind}","id":{},"payload":"#, Value::from(id))
     }
 
-    /// A result.
+    /// Writes a result.
     pub(super) fn next(self, id: &str, answer: &Response) -> Result<String> {
         match self {
             Self::Current => current::next(id, answer),
@@ -72,7 +72,7 @@ impl Dialect {
         }
     }
 
-    /// Why an operation has no result: its last message.
+    /// Writes why an operation has no result: its last message.
     pub(super) fn error(self, id: &str, errors: &[ServerError]) -> Result<String> {
         match self {
             Self::Current => current::error(id, errors),
@@ -80,7 +80,7 @@ impl Dialect {
         }
     }
 
-    /// That an operation is over: its last message.
+    /// Writes that an operation is complete: its last message.
     pub(super) fn complete(self, id: &str) -> Result<String> {
         match self {
             Self::Current => current::complete(id),
@@ -88,18 +88,18 @@ impl Dialect {
         }
     }
 
-    /// That the client is let in.
+    /// Returns the message that the client is admitted.
     pub(super) fn ack(self) -> &'static str {
-        // The same on both.
+        // Both dialects have this message.
         r#"{"type":"connection_ack"}"#
     }
 
-    /// What a client waits for that takes a connection without it for dead.
+    /// Returns the keep-alive message, if a client of this dialect takes a connection without it for dead.
     pub(super) fn keep_alive(self) -> Option<&'static str> {
         (self == Self::Legacy).then_some(legacy::KEEP_ALIVE)
     }
 
-    /// What is said to a client that is not let in, before the close.
+    /// Writes the message before the close that refuses a client, if there is one.
     pub(super) fn turned_away(self, errors: &[ServerError]) -> Option<String> {
         match self {
             Self::Current => None,
@@ -107,7 +107,7 @@ impl Dialect {
         }
     }
 
-    /// What is said when a client has ended an operation by itself.
+    /// Writes the confirmation that a client has ended an operation, if there is one.
     pub(super) fn confirmed(self, id: &str) -> Option<String> {
         match self {
             Self::Current => None,
@@ -115,7 +115,7 @@ impl Dialect {
         }
     }
 
-    /// What an operation is told that comes before any init; silence is the end of the socket.
+    /// Writes the answer to an operation before `connection_init`; `None` means that the socket closes.
     pub(super) fn too_early(self, id: &str) -> Option<String> {
         match self {
             Self::Current => None,
@@ -126,12 +126,12 @@ impl Dialect {
         }
     }
 
-    /// Whether a client may go on before it is let in: what it says then waits, unread, for the decision.
+    /// Returns whether a client may send operations before it is admitted. They wait, unread, for the decision.
     pub(super) fn runs_ahead(self) -> bool {
         self == Self::Legacy
     }
 
-    /// Whether a further operation takes the place of one of the same id.
+    /// Returns whether a new operation replaces an open operation of the same id.
     pub(super) fn replaces(self) -> bool {
         self == Self::Legacy
     }

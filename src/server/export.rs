@@ -1,4 +1,4 @@
-//! `/incidents/…/log.ndjson`: the log of one incident, signed; and the key that it is signed with.
+//! `/incidents/…/log.ndjson`: the signed log of one incident, and the public key for its signature.
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -13,12 +13,12 @@ use crate::app::export::{Export, Named};
 use crate::domain::signing::DeskKey;
 use crate::domain::{Code, Error, Result};
 
-/// `GET`: the log of the incident that the path names, by global id or number, for whoever may read it.
+/// `GET`: exports the log of the incident in the path, named by global id or number, to a caller that may read it.
 pub(super) async fn log(State(desk): State<Desk>, Path(incident): Path<String>, headers: HeaderMap) -> Response {
     match begin(&desk, &incident, &headers).await {
         Ok(export) => {
             let attachment = format!("attachment; filename=\"{}\"", export.file_name());
-            // A response that breaks off has no signature, and says so to whoever checks it.
+            // A response that breaks off has no signature, so a check of the file fails.
             let lines = export.lines().inspect_err(|error| tracing::warn!(%error, "an export broke off"));
             let headers = [
                 (header::CONTENT_TYPE, "application/x-ndjson".to_owned()),

@@ -1,8 +1,9 @@
-//! One client's subscription, from the request to its end: alone where it has to be, in a group wherever it can.
+//! The subscription of one client, from the request to its end: as a member of a group if possible, otherwise alone.
 //!
-//! However often it changes between the two, the client sees one stream: items ascend by position, none is left out, none
-//! comes twice, and `live` comes once. Alone means a stream of its own, from the place where the client stands. A stream of
-//! its own sees to its caller's rights itself; a member's are looked at here, as the group knows one caller only.
+//! The client sees one stream, however often the subscription changes between the two. Items ascend by position. No
+//! item is left out, and no item comes twice. `live` comes once. A subscription that follows alone has a stream of its
+//! own, from the position of its client. Such a stream checks the rights of its caller itself. A group knows the caller
+//! of its leader only, so this file checks the caller of each member.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,34 +24,34 @@ use crate::domain::{Code, Result};
 use crate::graphql::error::{code_of, present, refuse};
 use crate::realtime::track::{Kind, Track};
 
-/// The time between two looks at a caller that could not be looked at.
+/// The time between two attempts to check a caller if the database does not answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// So many frames of backlog make a founder give up: others should not wait for its past.
+/// After this many frames of backlog a leader gives its claim back: other clients should not wait for its backlog.
 const FOUNDING_FRAMES: usize = 64;
 
-/// A subscription on its way to one client.
+/// The subscription of one client.
 pub(crate) struct Following<E: Endpoint> {
     served: Arc<Served<E>>,
     asked: Arc<Asked>,
-    /// Whom the request named.
+    /// The account that the request named.
     account: Option<String>,
     viewer: E::Viewer,
     callers: Option<watch::Receiver<u64>>,
-    /// Whether callers have changed since this one was last looked at.
+    /// Whether users, groups or members have changed since this caller was last checked.
     stale: bool,
     key: Option<Key>,
-    /// The client has everything up to here; none where it begins at the present.
+    /// The client has every item up to this position; `None` if it begins at the present.
     at: Option<Position>,
-    /// Whether `at` is the client's own claim, which nobody has held against the log yet.
+    /// Whether `at` comes from the client and has not been compared with the log yet.
     claimed: bool,
-    /// Whether the client has had its `live`.
+    /// Whether the client has received its `live`.
     live: bool,
-    /// Whether the client has had anything: from then on nothing is refused any more.
+    /// Whether the client has received anything. After that the subscription is not refused any more.
     spoken: bool,
-    /// Whether each item is all there is to know: there is no place to go on from then.
+    /// Whether each item is a whole state. Then there is no position to go on from.
     is_of_states: bool,
-    /// Whether the caller is another by now than the one that the stream was asked for.
+    /// Whether the caller is suspect: unknown by now, or with other rights than when the stream was asked for.
     doubted: bool,
     way: Way,
 }
@@ -59,31 +60,31 @@ enum Way {
     Start,
     Alone(Box<Alone>),
     Member(Box<Member>),
-    /// It cannot go on, and its client is to come back.
+    /// The subscription cannot go on, and its client has to reconnect.
     Broken,
     Ended,
 }
 
-/// A stream of its own.
+/// A stream for this client alone.
 struct Alone {
     source: Source,
     gate: StreamGate,
-    /// The right to make a group of it, with what it has said so far.
+    /// The right to start a group with this stream, and the frames that the stream has yielded so far.
     claim: Option<(Claim, VecDeque<Frame>)>,
-    /// Where it began, if not at the present.
+    /// The offset where the stream began; `None` if it began at the present.
     from: Option<u64>,
-    /// Whether this stream has said for itself that its backlog is done, which its client may have heard long ago from
-    /// another.
+    /// Whether this stream has reached the end of its backlog. The client may have received its `live` earlier, from
+    /// another stream.
     live: bool,
 }
 
 impl<E: Endpoint> Following<E> {
-    /// Starts nothing yet. `account` is whom the request names, `ready` what it asks for.
+    /// Prepares a subscription and starts nothing yet. `account` is the account that the request names.
     pub(crate) fn new(served: &Arc<Served<E>>, account: Option<String>, ready: Ready<E::Viewer>) -> Self {
         Self::after(served, account, ready, None)
     }
 
-    /// The same from where the transport says that the client is, whatever the document says.
+    /// Like [`Self::new`], but goes on after the position that the transport names, whatever the document says.
     pub(crate) fn after(
         served: &Arc<Served<E>>,
         account: Option<String>,
@@ -99,7 +100,7 @@ impl<E: Endpoint> Following<E> {
             Start::Present | Start::Unreadable => None,
         };
         let callers = endpoint.changes_of_callers();
-        // What changed since the caller was let in would go unseen otherwise.
+        // Otherwise a change since the caller was admitted would be missed.
         let stale = callers.is_some();
         Self {
             served: served.clone(),
@@ -119,14 +120,14 @@ impl<E: Endpoint> Following<E> {
         }
     }
 
-    /// The next item; after a refusal and after the end there is none.
+    /// Returns the next item; `None` after a refusal and after the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Item>> {
         loop {
             match &mut self.way {
                 Way::Start => self.start().await,
                 Way::Member(member) => {
                     let turn = tokio::select! {
-                        // Before what is there to be given: it may be no longer for this caller.
+                        // This comes first: the next item may no longer be for this caller.
                         biased;
                         () = changed(&mut self.callers) => None,
                         turn = member.turn() => Some(turn),
@@ -174,7 +175,7 @@ impl<E: Endpoint> Following<E> {
         }
     }
 
-    /// Where the client stands with the item that it was given last; none, while it has none of a log.
+    /// Returns the position of the client after its last item; `None` while it has no position in the log.
     pub(crate) fn position(&self) -> Option<Position> {
         match &self.way {
             Way::Member(member) if !self.is_of_states => member.standing().at,
@@ -182,7 +183,7 @@ impl<E: Endpoint> Following<E> {
         }
     }
 
-    /// The member of a group that this is at present, for one who takes its frames from there directly.
+    /// Takes the member, if this subscription is one now, for a caller that reads the frames from the group directly.
     pub(crate) fn take_member(&mut self) -> Option<Box<Member>> {
         match std::mem::replace(&mut self.way, Way::Ended) {
             Way::Member(member) => Some(member),
@@ -193,28 +194,28 @@ impl<E: Endpoint> Following<E> {
         }
     }
 
-    /// Goes on where a member stood that its group has left behind, or that has left its group.
+    /// Goes on from the place of a member that fell behind the tail of its group, or that left its group.
     pub(crate) fn go_on_from(&mut self, standing: Standing) {
         self.way = Way::Start;
         match self.is_of_states {
-            // From the next state.
+            // The stream begins again with its next state.
             true => self.live = false,
             false => (self.at, self.live, self.claimed) = (standing.at, standing.backlog_end.is_none(), false),
         }
     }
 
-    /// Resolves when a member is to leave its group, for its caller to be looked at before it is given anything more.
+    /// Resolves when a member has to leave its group, so that its caller is checked before the next item.
     pub(crate) async fn callers_changed(&mut self) {
         changed(&mut self.callers).await;
         self.stale = true;
     }
 
-    /// Finds out whether the caller may still share what it asked for. One who does not wait for the answer leaves it stale.
+    /// Checks whether the caller may still share the stream. If the future is dropped, the caller stays unchecked.
     async fn look_at_caller(&mut self) {
         match self.served.endpoint.admit(self.account.clone()).await {
             Ok(viewer) => {
                 self.stale = false;
-                // What could not be shared then is not to be shared now.
+                // A subscription that could not be shared at first is not shared later.
                 let scope = self.key.and_then(|_| self.served.endpoint.scope(&viewer, self.asked.words()));
                 let key = scope.map(|scope| self.asked.key(&scope));
                 match self.spoken {
@@ -223,7 +224,7 @@ impl<E: Endpoint> Following<E> {
                 }
             }
             Err(error) if error.code() == Code::Unauthenticated => self.doubted = true,
-            // A database that does not answer says nothing about the caller: it is asked again.
+            // A database that does not answer says nothing about the caller: the check is repeated.
             Err(error) => {
                 tracing::warn!(%error, "a caller could not be looked at, trying again");
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -244,17 +245,18 @@ impl<E: Endpoint> Following<E> {
         {
             self.stale = true;
         }
-        // Before the look, so that a change during it counts as one after it.
+        // Read before the check, so that a change during the check counts as a change after it.
         let accounts = self.callers.as_mut().map(|callers| *callers.borrow_and_update());
         while self.stale && !self.doubted {
             self.look_at_caller().await;
-            // One who has had nothing yet is refused, if it is to be, by a stream of its own.
+            // If nothing was sent yet, a stream of its own decides whether to refuse this caller.
             if !self.spoken {
                 break;
             }
         }
         if self.doubted && self.is_of_states {
-            // It has had a state of what it may no longer ask for, and there is no place to say so at.
+            // The client has received a state that it may no longer ask for. A state stream has no position to resync
+            // at.
             self.way = Way::Broken;
             return;
         }
@@ -270,7 +272,7 @@ impl<E: Endpoint> Following<E> {
                     Entry::Member(member) => return self.become_member(member),
                     Entry::Claimed(mut decided) if !waited => {
                         waited = true;
-                        // The claim's end is the decision, so there is never a change to see.
+                        // The channel closes with the decision and never reports a change.
                         if timeout(FOUNDING_WAIT, decided.changed()).await.is_err() {
                             tracing::debug!("the founder of a group takes long, following alone");
                         }
@@ -306,19 +308,19 @@ impl<E: Endpoint> Following<E> {
         self.spoken = true;
         self.is_of_states = member.is_of_states();
         match self.asked.is_spelled_like(member.asked()) {
-            // One in memory for all.
+            // All members keep one copy of the request in memory.
             true => self.asked = member.asked().clone(),
             false => member.reads_places_of(self.asked.clone()),
         }
         self.way = Way::Member(Box::new(member));
     }
 
-    /// Takes what the stream of its own says; tells what of it is for the client.
+    /// Handles an event of the stream that follows alone; returns the item, if it is for the client.
     fn hear(&mut self, said: Said) -> Result<Option<Item>> {
         let Way::Alone(mut alone) = std::mem::replace(&mut self.way, Way::Ended) else { return Ok(None) };
         let response = match said {
             Said::Response(response) => response,
-            // async-graphql yields a subscription that it refuses as its first item.
+            // async-graphql yields the refusal of a subscription as its first item.
             Said::Broken(response) => {
                 let errors = present(response).errors;
                 let may_pass = errors.first().and_then(code_of) == Some(Code::Unavailable.as_str());
@@ -332,7 +334,7 @@ impl<E: Endpoint> Following<E> {
         let item = frame.item.clone();
         let place = match frame.place {
             Some(place) if place.kind != Kind::Resync => place,
-            // Nothing comes after a resync; and what has no place cannot be shared.
+            // A resync is the last item. An item without a place cannot be shared.
             _ => {
                 alone.claim = None;
                 self.key = None;
@@ -351,7 +353,7 @@ impl<E: Endpoint> Following<E> {
         Ok((!is_second_live).then_some(item))
     }
 
-    /// Goes on in a group, where there is one that reaches here, or where this stream can be made one.
+    /// Joins a group that reaches this position, or starts a group with this stream, if possible.
     fn share(&mut self, mut alone: Box<Alone>, frame: Frame, offset: u64) {
         let Some(key) = self.key else {
             self.way = Way::Alone(alone);
@@ -362,7 +364,7 @@ impl<E: Endpoint> Following<E> {
             None => match self.served.groups.enter(key, self.standing()) {
                 Entry::Member(member) => return self.become_member(member),
                 Entry::Vacant(claim) if alone.live => {
-                    // What it said before has gone.
+                    // The frames from before are gone.
                     alone.from = Some(offset);
                     (claim, VecDeque::new())
                 }
@@ -373,7 +375,7 @@ impl<E: Endpoint> Following<E> {
             },
         };
         said.push_back(frame);
-        // Others who come at the present would have to wait for the rest of the backlog.
+        // Until `live`, clients that begin at the present would have to wait for the rest of the backlog.
         if alone.live {
             let from = alone.from.unwrap_or(offset);
             let Alone { source, gate, .. } = *alone;
@@ -393,7 +395,7 @@ impl<E: Endpoint> Following<E> {
     }
 }
 
-/// Resolves at the next change of callers, one that nobody has looked at yet included.
+/// Resolves at the next change of callers. A change that has not been seen yet counts.
 async fn changed(callers: &mut Option<watch::Receiver<u64>>) {
     let known = match callers {
         Some(callers) => callers.changed().await.is_ok(),

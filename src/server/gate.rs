@@ -1,12 +1,13 @@
-//! A stream's way to the database: each snapshot that it reads takes a turn of the account's, and gives it back when it is
-//! closed. So a stream that waits for changes holds none, and one that comes back from far is in nobody's way between two
+//! The gate of a stream: each snapshot that the stream reads takes a turn of its account until the snapshot closes.
+//!
+//! So a stream that waits for changes holds no turn, and a stream with a long backlog lets others in between two
 //! batches.
 //!
-//! A stream that has not said anything yet is turned away where it waits too long, as a query is. One that has begun waits as long
-//! as its client stays, and loses nothing.
+//! A stream that has sent nothing yet is refused if it waits too long, like a query. A stream that has begun waits as
+//! long as its client stays, and loses nothing.
 //!
-//! A response over HTTP/2 whose client opens no window is not polled. So a turn is a lease: it ends by itself, wherever the stream
-//! stands by then.
+//! A response over HTTP/2 is not polled while its client opens no window. So a turn is a lease that ends by itself, at
+//! whatever point the stream is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,10 +22,10 @@ use super::turns::{Effort, Principal, Turn, Turns, Waiter};
 use crate::domain::{Error, Result};
 use crate::storage::{Gate, Pass};
 
-/// How long a snapshot of a stream counts against its account. Its statements have 5 s each, and a whole query has as long as this.
+/// How long a snapshot of a stream counts against its account: as long as a query may take. A statement has 5 s.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// The gate of one stream. Clones are the same one.
+/// The gate of one stream. Clones share its state.
 #[derive(Clone)]
 pub(super) struct StreamGate(Arc<Inner>);
 
@@ -32,7 +33,7 @@ struct Inner {
     turns: Turns,
     principal: Principal,
     effort: Effort,
-    /// Whether the stream has said something.
+    /// Whether the stream has sent anything.
     has_begun: AtomicBool,
     refusal: Mutex<Option<Error>>,
     refused: Notify,
@@ -45,12 +46,12 @@ impl StreamGate {
         Self(Arc::new(Inner { turns, principal: principal.into(), effort, has_begun, refusal, refused }))
     }
 
-    /// Takes note that the stream has said something.
+    /// Notes that the stream has sent something.
     pub(super) fn begin(&self) {
         self.0.has_begun.store(true, Ordering::Relaxed);
     }
 
-    /// Resolves when the stream was turned away before it said anything; tells why.
+    /// Resolves with the reason when the stream is refused before it has sent anything.
     pub(super) async fn turned_away(&self) -> Error {
         loop {
             self.0.refused.notified().await;
@@ -71,7 +72,7 @@ impl Gate for StreamGate {
                 Err(error) => {
                     *refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     refused.notify_one();
-                    // Whoever reads is dropped with the stream.
+                    // The reader is dropped with the stream.
                     std::future::pending().await
                 }
             }

@@ -1,16 +1,18 @@
-//! Groups: one execution and one serialisation of each frame for everybody who asked for the same.
+//! Groups: the server executes and serialises each frame once for all clients that ask for the same subscription.
 //!
-//! A group follows one stream and keeps the bytes of its newest frames, by count and by bytes. A member is a cursor in
-//! them: it takes each frame when its socket has room, so there is no queue for each member, and a slow one delays nobody.
-//! What must hold:
-//! - a member is given every item after the place where it joined, in order, once; of the markers it is given one `live`,
-//!   at its own backlog's end, and then the heartbeats;
-//! - a member that the tail has left behind is told so, and follows alone until the tail reaches it again;
-//! - where each frame is a whole state, a member is given the newest one, and those before it are left out;
-//! - of heartbeats in a row the newest is kept, so that a quiet group does not grow;
-//! - a group is founded by a stream that went well as far as `live`, or its first state, and ends with its last member or
-//!   with its stream;
-//! - a group's stream that ends before its time, or for a reason of its founder's, is not the end of any member's.
+//! A group follows one stream and keeps the bytes of its newest frames in a buffer, the tail. A count and a number of
+//! bytes bound the tail. A member is a cursor in the tail. It takes each frame when its socket has room, so a member
+//! needs no queue, and a slow member delays no other. Invariants:
+//! - A member receives every item after the position where it joined, in order and once. Of the markers it receives one
+//!   `live`, at the end of its own backlog, and then the heartbeats.
+//! - If the tail no longer holds a member's next frame, the member is told so. It follows alone until it can join
+//!   again.
+//! - If each frame is a whole state, a member receives the newest frame and skips the frames before it.
+//! - Of consecutive heartbeats the tail keeps the newest, so that a quiet group does not grow.
+//! - A group begins with a stream that reached `live`, or its first state, without a failure. It ends with its last
+//!   member or with its stream.
+//! - A group's stream may break off, or end for a reason of its leader (the subscription that started the group). That
+//!   ends no member's subscription.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -33,21 +35,21 @@ use crate::domain::{Error, Result};
 use crate::graphql::error::present;
 use crate::realtime::track::{Kind, Place, Track};
 
-/// How long one who asked waits for another who founds the group: that takes one read of the database, if any. Who takes
-/// longer has lost its right to found it.
+/// The time that a subscription waits for the leader that is starting its group: one read of the database at most. A
+/// leader that takes longer loses its right to start the group to the next subscription that comes.
 pub(crate) const FOUNDING_WAIT: Duration = Duration::from_secs(1);
 
-/// So many frames a tail has room for exactly: most streams are quiet, and hold their `live` and a heartbeat.
+/// Up to this length a tail grows by one frame: most streams are quiet and hold only their `live` and a heartbeat.
 const QUIET_FRAMES: usize = 4;
 
-/// What groups may hold, and what they did.
+/// The limits of a group's tail, and the counters of all groups.
 #[derive(Clone, Debug)]
 pub struct GroupSettings {
-    /// Newest frames that a group keeps for members that are behind, and for those who come back.
+    /// The newest frames that a group keeps for members that are behind and for clients that reconnect.
     pub tail_frames: usize,
-    /// Bytes of them. The newest frame is kept whatever its size.
+    /// The bytes of the frames that a group keeps. It keeps the newest frame whatever its size.
     pub tail_bytes: usize,
-    /// What was done, for whoever wants to know.
+    /// The counters of all groups, for callers that want to read them.
     pub counters: Arc<Counters>,
 }
 
@@ -57,7 +59,7 @@ impl Default for GroupSettings {
     }
 }
 
-/// What groups did since the server started.
+/// Counts what groups have done since the server started.
 #[derive(Debug, Default)]
 pub struct Counters {
     executed: AtomicU64,
@@ -68,27 +70,27 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Frames that were executed and serialised, in groups or for one client alone.
+    /// Counts the frames that the server executed and serialised, for groups or for one client alone.
     pub fn executed(&self) -> u64 {
         self.executed.load(Ordering::Relaxed)
     }
 
-    /// Frames that members were given.
+    /// Counts the frames that members received.
     pub fn shared(&self) -> u64 {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// Streams that were started for one client alone, founders of groups among them.
+    /// Counts the streams that were started for one client alone, leaders of groups included.
     pub fn alone(&self) -> u64 {
         self.alone.load(Ordering::Relaxed)
     }
 
-    /// Groups at present.
+    /// Counts the groups that exist now.
     pub fn open(&self) -> u64 {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Members of groups at present.
+    /// Counts the members that all groups have now.
     pub fn members(&self) -> u64 {
         self.members.load(Ordering::Relaxed)
     }
@@ -98,14 +100,14 @@ impl Counters {
     }
 }
 
-/// What a transport sends of a subscription.
+/// An item that a transport sends to the client of a subscription.
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
     /// A response, as JSON.
     Next(Utf8Bytes),
-    /// Why there is no stream; the last item.
+    /// The errors that say why there is no stream; the last item.
     Refused(Arc<[ServerError]>),
-    /// The stream broke off through no fault of the client, which comes back; the last item.
+    /// The stream broke off through no fault of the client, which reconnects; the last item.
     Broken,
 }
 
@@ -113,26 +115,26 @@ impl Item {
     fn of(response: &Response) -> Result<Self> {
         let mut json =
             serde_json::to_string(&Body(response)).map_err(|error| Error::fault("writing a response", error))?;
-        // A tail keeps it.
+        // The tail of a group keeps this text.
         json.shrink_to_fit();
         Ok(Self::Next(json.into()))
     }
 }
 
-/// An item and where it stands; without a place it belongs to no position, like an error.
+/// An item and its place in the log. An item without a place, like an error, belongs to no position.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) place: Option<Place>,
     pub(crate) item: Item,
-    /// What the item was written from, where something in it failed: its errors name places in the text of one client.
+    /// The response, kept if something in it failed: its errors name places in the text of one client's document.
     pub(crate) failed: Option<Arc<Response>>,
 }
 
 impl Frame {
-    /// The frame of a response that a stream has yielded, its place taken from the track.
+    /// Makes the frame of a response that a stream has yielded. The track says the place of the frame.
     pub(crate) fn of(response: Response, track: &Track, counters: &Counters) -> Result<Self> {
         counters.executed.fetch_add(1, Ordering::Relaxed);
-        // The note beside the stream is of the last response that went well.
+        // The track holds the place of the last response that succeeded.
         let place = if has_failed(&response) { None } else { track.take() };
         let response = present(response);
         let item = Item::of(&response)?;
@@ -152,18 +154,18 @@ impl Frame {
     }
 }
 
-/// A stream and the note beside it.
+/// A stream, and the track that tells the place of each of its frames in the log.
 pub(crate) struct Source {
     pub(crate) stream: BoxStream<'static, Said>,
     pub(crate) track: Track,
 }
 
-/// Where somebody who wants to join stands.
+/// The place in the log of a subscription that wants to join a group, or that is a member.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
-    /// It has everything up to here; none for one who begins at the present.
+    /// The client has every item up to this position; `None` if it begins at the present.
     pub(crate) at: Option<Position>,
-    /// It waits for `live` at or after this offset; none where it has had its `live`.
+    /// The client waits for a `live` at or after this offset; `None` if it has received its `live`.
     pub(crate) backlog_end: Option<u64>,
 }
 
@@ -178,25 +180,25 @@ struct Registry {
 }
 
 enum Seat {
-    /// Somebody tries since then whether the operation is one; closed when it is decided.
+    /// Since this instant a leader finds out whether the operation can be shared. The channel closes with the decision.
     Claimed(watch::Receiver<()>, Instant),
     Open(Arc<Group>),
 }
 
-/// What is to be done by one who asked.
+/// The answer to a subscription that asks for the group of its key.
 pub(crate) enum Entry {
-    /// Take what the group has.
+    /// The subscription is now a member of the group.
     Member(Member),
-    /// There is a group, but what it keeps does not reach back.
+    /// The group exists, but its tail does not reach back to the subscription's position.
     Unreached,
-    /// Somebody founds the group just now.
+    /// Another subscription, the leader, is starting the group. The channel closes when that is decided.
     Claimed(watch::Receiver<()>),
-    /// Found it.
+    /// There is no group: the subscription becomes the leader and may start it.
     Vacant(Claim),
 }
 
-/// The right to found a group; given back when it is dropped, and lost to the next who comes when it is kept for too long:
-/// one whose client does not read might keep it for ever.
+/// The right of a leader to start a group (single-flight). Dropping the claim gives the right back. A leader whose
+/// client does not read might keep it for ever: after [`FOUNDING_WAIT`] the next subscription takes it over.
 pub(crate) struct Claim {
     groups: Groups,
     key: Key,
@@ -216,7 +218,8 @@ impl Groups {
         self.0.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Joins the group of a key, if there is one that reaches back to where the caller stands.
+    /// Joins the group of a key if its tail reaches back to `standing`; makes the caller the leader if there is no
+    /// group.
     pub(crate) fn enter(&self, key: Key, standing: Standing) -> Entry {
         let mut seats = self.seats();
         match seats.get(&key) {
@@ -244,8 +247,8 @@ impl Groups {
 }
 
 impl Claim {
-    /// Founds the group with a live stream: the founder is its first member, what the stream has said since `from` is its
-    /// tail, and the last of it is where the founder stands.
+    /// Starts the group with a live stream. The frames that the stream has yielded since the offset `from` become the
+    /// tail. The leader becomes the first member and stands at the last of these frames.
     pub(crate) fn found(self, asked: Arc<Asked>, source: Source, from: u64, said: VecDeque<Frame>) -> Founded {
         let Some(last) = said.back().and_then(|frame| frame.place) else { return Err(Box::new(source)) };
         let groups = self.groups.clone();
@@ -270,19 +273,19 @@ impl Claim {
         groups.counters().open.fetch_add(1, Ordering::Relaxed);
         drop(seats);
         let driver = tokio::spawn(drive(groups.clone(), group.clone(), source));
-        // The founder is a member until the caller drops it, so nobody needs the handle earlier.
+        // The leader is a member until the caller drops it, so nothing needs the handle earlier.
         group.driver.get_or_init(|| driver.abort_handle());
         Ok(founder)
     }
 
-    /// Whether nobody else has come in its place.
+    /// Returns whether this claim still holds the seat: another subscription may have taken it over.
     fn holds(&self, seats: &HashMap<Key, Seat>) -> bool {
         let same = |undecided: &watch::Receiver<()>| undecided.same_channel(&self.decided.subscribe());
         matches!(seats.get(&self.key), Some(Seat::Claimed(undecided, _)) if same(undecided))
     }
 }
 
-/// The founder, or its stream where that cannot be shared.
+/// The leader as a member of the new group, or its stream if that cannot be shared.
 type Founded = std::result::Result<Member, Box<Source>>;
 
 impl Drop for Claim {
@@ -296,11 +299,11 @@ impl Drop for Claim {
 
 struct Group {
     key: Key,
-    /// What all its positions have in common.
+    /// The epoch of the log and the fingerprint of the queue: all positions of the stream have them in common.
     identity: (uuid::Uuid, Option<Fingerprint>),
-    /// Whether each frame is all there is to know.
+    /// Whether each frame is a whole state, which replaces the frames before it.
     is_of_states: bool,
-    /// What to execute for a member that follows alone.
+    /// The request to execute for a member that follows alone.
     asked: Arc<Asked>,
     track: Track,
     state: Mutex<State>,
@@ -321,14 +324,14 @@ struct State {
     /// The newest `live`: its number and its offset.
     live: Option<(u64, u64)>,
     ended: bool,
-    /// It ended before its time.
+    /// Whether the stream broke off, so that each member goes on alone.
     broken: bool,
     members: usize,
     sleepers: Vec<Sleeper>,
     vacant: Vec<usize>,
 }
 
-/// Whom to wake, and for what.
+/// The waker of a member that waits, and the kind of frame that it waits for.
 #[derive(Default)]
 struct Sleeper {
     waker: Option<Waker>,
@@ -342,7 +345,7 @@ impl Group {
 }
 
 impl State {
-    /// The first frame from this number on.
+    /// Returns the first frame whose number is not below `number`.
     fn at(&self, number: u64) -> Option<&(u64, Frame)> {
         self.frames.get(self.frames.partition_point(|(of_frame, _)| *of_frame < number))
     }
@@ -352,11 +355,11 @@ impl State {
             self.live = Some((self.next, position.offset));
         }
         if frame.is(Kind::State) {
-            // Nobody wants an older one.
+            // No member wants an older state.
             (self.first, self.bytes, self.from) = (self.next, 0, 0);
             self.frames.clear();
         }
-        // Of heartbeats in a row the newest says it all: a quiet stream must not grow for as long as it is there.
+        // The newest of consecutive heartbeats replaces the others: a quiet stream must not grow.
         if frame.is(Kind::Heartbeat)
             && let Some((_, former)) = self.frames.pop_back_if(|(_, last)| last.is(Kind::Heartbeat))
         {
@@ -376,35 +379,35 @@ impl State {
         }
     }
 
-    /// The number of the first frame that stands at or after an offset.
+    /// Returns the number of the first frame at or after an offset.
     fn number_at(&self, offset: u64) -> u64 {
         let before = |(_, frame): &(u64, Frame)| frame.place.is_some_and(|place| place.position.offset < offset);
         self.frames.get(self.frames.partition_point(before)).map_or(self.next, |(number, _)| *number)
     }
 
-    /// Whom a new frame concerns: a `live` only those who wait for it.
+    /// Takes the wakers of the members that a new frame concerns: a `live` concerns only members that wait for it.
     fn rouse(&mut self, live_only: bool) -> Vec<Waker> {
         let concerned = self.sleepers.iter_mut().filter(|sleeper| sleeper.wants_live || !live_only);
         concerned.filter_map(|sleeper| sleeper.waker.take()).collect()
     }
 }
 
-/// What a stream says.
+/// An event of a stream.
 pub(crate) enum Said {
-    /// A response, of which one may have failed while the stream goes on.
+    /// A response. It may be a failed response if the stream goes on after it.
     Response(Response),
-    /// A failed response after which there was no other: why there is no stream, or why it broke off.
+    /// A failed response after which the stream ended: it says why there is no stream, or why the stream broke off.
     Broken(Response),
 }
 
-/// A stream of responses, its end understood.
+/// Turns responses into events: a failed response is an event of its own if the stream ends with it.
 pub(crate) fn understood(responses: BoxStream<'static, Response>) -> BoxStream<'static, Said> {
     Understood { responses, kept: None }.boxed()
 }
 
 struct Understood {
     responses: BoxStream<'static, Response>,
-    /// A failed response, until it is known whether another comes; or the one that came.
+    /// A failed response, until it is known whether another response follows; or that other response.
     kept: Option<Box<Response>>,
 }
 
@@ -435,7 +438,7 @@ fn has_failed(response: &Response) -> bool {
     response.is_err() && response.data == Value::Null
 }
 
-/// Follows the group's stream to its end; aborted with the last member.
+/// Follows the group's stream to its end. The last member aborts this task.
 async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
     loop {
         let frame = match caught(source.stream.next()).await {
@@ -445,13 +448,13 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
             Err(fault) => Err(fault),
         };
         let frame = match frame {
-            // What ends the stream of the one who founded the group need not end those of the others.
+            // A resync may concern the leader alone, so it need not end the other members' streams.
             Ok(frame) if frame.is(Kind::Resync) => {
                 group.state().broken = true;
                 break;
             }
             Ok(frame) => frame,
-            // Each member goes on alone from where it stands, and is told there what is wrong, if it still is.
+            // Each member goes on alone from its place. It learns there what is wrong, if that persists.
             Err(fault) => {
                 tracing::warn!(error = %fault, "the stream of a group broke off");
                 group.state().broken = true;
@@ -471,24 +474,24 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// What a member is told.
+/// The next event of a member.
 pub(crate) enum Turn {
-    /// The next item, and where the member stands now.
+    /// The next item. The member now stands at it.
     Item(Item),
-    /// The tail no longer holds what comes next.
+    /// The tail no longer holds the member's next item.
     Behind,
     /// The stream is over.
     Ended,
 }
 
-/// A cursor in the frames of a group.
+/// The subscription of one client as a cursor in the frames of a group.
 pub(crate) struct Member {
     groups: Groups,
     group: Arc<Group>,
     sleeper: usize,
     next: u64,
     standing: Standing,
-    /// What this member asked for, where it spells it otherwise than the group.
+    /// The member's own request, if its text differs from the text of the group's request.
     spelled: Option<Arc<Asked>>,
 }
 
@@ -501,9 +504,9 @@ impl Member {
         let next = match (standing.at, standing.backlog_end) {
             (Some(at), _) if (at.epoch, at.queue) != group.identity || at.offset < state.from => return None,
             (Some(at), None) => state.number_at(at.offset + 1),
-            // A `live` at the same offset will do.
+            // A `live` at the member's own offset is enough.
             (Some(at), Some(_)) => state.number_at(at.offset),
-            // One who begins at the present wants nothing from before its `live`.
+            // A member that begins at the present wants no item from before its `live`.
             (None, Some(end)) => state.live.filter(|live| live.1 >= end).map_or(state.next, |live| live.0),
             (None, None) => return None,
         };
@@ -526,27 +529,27 @@ impl Member {
         Some(Self { groups: groups.clone(), group: group.clone(), sleeper, next, standing, spelled: None })
     }
 
-    /// Where it stands.
+    /// Returns the place in the log up to which the member has everything.
     pub(crate) fn standing(&self) -> Standing {
         self.standing
     }
 
-    /// Whether each frame is all there is to know, so that there is no place to go on from.
+    /// Returns whether each frame is a whole state, so that there is no position to go on from.
     pub(crate) fn is_of_states(&self) -> bool {
         self.group.is_of_states
     }
 
-    /// What the group executes: the same as this member asked for.
+    /// Returns the request that the group executes: it is equal to the member's, but may be spelled differently.
     pub(crate) fn asked(&self) -> &Arc<Asked> {
         &self.group.asked
     }
 
-    /// Tells it places in the text of its own client from now on.
+    /// Makes the errors of this member name places in the text of its own client.
     pub(crate) fn reads_places_of(&mut self, asked: Arc<Asked>) {
         self.spelled = Some(asked);
     }
 
-    /// The item of a frame, as this member's client reads it.
+    /// Returns the item of a frame, as this member's client reads it.
     fn item(&self, frame: &Frame) -> Item {
         let (Some(asked), Some(failed)) = (&self.spelled, &frame.failed) else { return frame.item.clone() };
         let mut response = Response::new(failed.data.clone());
@@ -557,7 +560,7 @@ impl Member {
         Item::of(&response).unwrap_or_else(|_| frame.item.clone())
     }
 
-    /// The next item that is for this member.
+    /// Polls for the next item of this member.
     pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let mut state = self.group.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -589,21 +592,22 @@ impl Member {
         }
     }
 
-    /// The next item that is for this member.
+    /// Waits for the next item of this member.
     pub(crate) async fn turn(&mut self) -> Turn {
         std::future::poll_fn(|cx| self.poll_turn(cx)).await
     }
 }
 
 impl Standing {
-    /// Of one who waits for `live` at the present of this node; or at its own place, where that is further: it may have read more of
-    /// the log from another node, or from the database.
+    /// The standing of a subscription that waits for `live`. Its backlog ends at the present of this node, or at its
+    /// own position if that is further: the client may have read more of the log from another node or from the
+    /// database.
     pub(crate) fn before_live(at: Option<Position>, present: u64) -> Self {
         let end = at.map_or(present, |at| present.max(at.offset));
         Self { at, backlog_end: Some(end) }
     }
 
-    /// Whether a frame of the group is for one who stands here; it stands there then.
+    /// Returns whether a frame of the group is for a member that stands here. If so, the standing moves to the frame.
     fn admits(&mut self, place: Option<Place>) -> bool {
         let Some(Place { position, kind }) = place else { return true };
         let beyond = |at: Option<Position>| at.map(|at| position.offset > at.offset);
@@ -614,7 +618,7 @@ impl Standing {
             (Kind::Live, None) => false,
             (Kind::Item, Some(_)) => beyond(self.at) == Some(true),
             (Kind::Item, None) => beyond(self.at) != Some(false),
-            // The backlog of a member is done at once; its `live` moves the position on.
+            // The backlog of a member is complete at once; its `live` moves the position on.
             (Kind::Heartbeat, Some(_)) => false,
             (Kind::Heartbeat, None) => self.at.is_none_or(|at| position.offset >= at.offset),
         };
@@ -681,7 +685,7 @@ mod tests {
     #[test]
     fn a_live_never_leads_back() {
         let at = |kind, offset| frame(kind, offset).place;
-        // This node has read the log up to 25, and its client has read more of it from the database.
+        // This node has read the log up to 25. The client has read more of it from the database.
         let mut standing = Standing::before_live(at(Kind::Item, 27).map(|place| place.position), 25);
         assert!(!standing.admits(at(Kind::Live, 25)) && !standing.admits(at(Kind::Item, 27)));
         assert!(standing.admits(at(Kind::Item, 28)) && standing.admits(at(Kind::Live, 28)));

@@ -1,33 +1,34 @@
-//! Heads over HTTP/2: whether a connection is in the middle of one.
+//! Request heads over HTTP/2: tells whether a connection is in the middle of a head.
 //!
-//! The frames of a head follow each other, and nothing else may come between them (RFC 9113, 4.3). So who leaves one unfinished
-//! asks for nothing more on that connection, however many requests are in flight on it. The library has no deadline for that.
+//! The frames of a head are contiguous: no other frame may come between them (RFC 9113, 4.3). So a client that leaves a
+//! head unfinished can send no other request on that connection, whatever is in flight. The library has no deadline for
+//! a head.
 
-/// What the client says first.
+/// The length of the connection preface, which the client sends first.
 const PREFACE_BYTES: usize = 24;
 
-/// The head of a frame: length, type, flags and stream.
+/// The length of a frame header: length, type, flags and stream.
 const FRAME_HEAD_BYTES: usize = 9;
 
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-/// What a client has sent of its frames.
+/// The state of the frames that a client sends.
 #[derive(Debug, Default)]
 pub(super) struct HeadFrames {
     preface: usize,
-    /// The head of the frame that comes in, and how much of it is there.
+    /// The header of the incoming frame, and how many bytes of it have arrived.
     frame: [u8; FRAME_HEAD_BYTES],
     there: usize,
-    /// What is missing of the frame behind its head.
+    /// The bytes of the frame that are missing after its header.
     missing: usize,
     /// Whether the frames of a head have begun and not ended.
     in_head: bool,
 }
 
 impl HeadFrames {
-    /// Takes note of what came in, from the first byte of the connection on; whether a head ended in it.
+    /// Reads bytes from the client, from the first byte of the connection on. Returns whether a head ended in them.
     pub(super) fn sent(&mut self, mut bytes: &[u8]) -> bool {
         let mut has_ended = false;
         let of_preface = bytes.len().min(PREFACE_BYTES - self.preface);
@@ -63,7 +64,7 @@ impl HeadFrames {
         has_ended
     }
 
-    /// Whether the rest of a head is missing.
+    /// Returns whether the rest of a head is missing.
     pub(super) fn in_head(&self) -> bool {
         self.in_head
     }

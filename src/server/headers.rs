@@ -1,5 +1,5 @@
-//! The headers of every answer, whatever route it is of and whether it is an error: what a browser may do with it, and whether
-//! it may be kept.
+//! The headers of every answer of every route, errors included: how a browser may use the answer, and whether a cache
+//! may keep it.
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,41 +12,42 @@ use axum::response::Response;
 
 use crate::domain::error::RETRY_AFTER;
 
-/// Set on every answer.
+/// Headers that are set on every answer.
 const ALWAYS: [(HeaderName, &str); 2] = [
-    // An answer is what its type says: nobody runs a log export as a script.
+    // An answer is only the type that it names: no browser runs a log export as a script.
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // Pages of other origins cannot load it as an image, a script or a style, even where they could send the request.
+    // A page of another origin cannot load it as an image, a script or a style, even if it could send the request.
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Set where the route says nothing else. Pages and attachments have policies of their own.
+/// Headers that are set if the route did not set them. Pages and attachments have policies of their own.
 const UNLESS_SET: [(HeaderName, &str); 2] = [
-    // Shown in a browser, an answer of the API loads nothing, runs nothing and cannot be framed.
+    // If a browser shows an answer of the API, the answer loads nothing, runs nothing and cannot be framed.
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     // `no-referrer` would make some browsers send `Origin: null` with a POST, and the server checks the origin.
     (REFERRER_POLICY, "same-origin"),
 ];
 
-/// What has a tag is asked for anew each time and answered with 304 while it is the same; shared caches do not keep it.
+/// Caching of an answer with a tag: a client revalidates it each time, and gets 304 if it is unchanged. Shared caches
+/// do not keep it.
 pub(super) const REVALIDATE: &str = "private, no-cache";
 
-/// Everything else is kept by nobody.
+/// Caching of all other answers: no cache keeps them.
 const NEVER: &str = "no-store";
 
-/// The same for an answer that no route gives, as lines of its head.
+/// Returns these headers as lines of a head, for an answer that no route gives.
 pub(super) fn lines() -> String {
     let caching = [(CACHE_CONTROL, NEVER)];
     let all = ALWAYS.into_iter().chain(UNLESS_SET).chain(caching);
     all.map(|(name, value)| format!("{name}: {value}\r\n")).collect()
 }
 
-/// A router whose every answer has these headers.
+/// Makes a router add these headers to every answer.
 pub(super) fn on_every_answer(router: Router) -> Router {
     router.layer(from_fn(async |request: Request, next: Next| guarded(next.run(request).await)))
 }
 
-/// An answer with the headers that every answer has.
+/// Adds the headers that every answer has.
 pub(super) fn guarded(mut answer: Response) -> Response {
     let unavailable = answer.status() == StatusCode::SERVICE_UNAVAILABLE;
     let headers = answer.headers_mut();

@@ -1,8 +1,8 @@
-//! GraphQL over HTTP: one operation a request, as the working group's draft and its audits of 2025 have it.
+//! GraphQL over HTTP: one operation per request, according to the working group's draft and its audits of 2025.
 //!
-//! Every body is a GraphQL response, whose errors carry a code. POST takes `application/json` and nothing that a foreign
-//! page can send without being asked first; GET changes nothing. A subscription is answered in a type that streams, where the
-//! client names one.
+//! Every body is a GraphQL response, and its errors carry a code. POST takes only `application/json`, which a page of
+//! another origin cannot send without a preflight request. GET changes nothing. A subscription is answered in a
+//! streaming media type if the client names one.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,15 +43,15 @@ use crate::{
     graphql::error::{code_of, is_request_error, refuse},
 };
 
-/// The bounds of one HTTP request.
+/// The limits of one HTTP request.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// Length of a body. 2 MiB holds the longest text that a field takes, written as JSON escapes.
+    /// The most bytes of a body. 2 MiB holds the longest text that a field takes, written in JSON escapes.
     pub body_bytes: usize,
-    /// How long a body may take to come in: a client that dribbles holds a connection, no more.
+    /// How long a body may take to arrive: a slow client holds a connection and nothing else.
     pub body_wait: Duration,
-    /// How long a client may take nothing of what is written to it before its connection is cut, whatever it is used for.
-    /// Longer than a WebSocket waits, which says why before it ends.
+    /// How long a client may take nothing before its connection is cut, whatever it is used for. It is longer than the
+    /// deadline of a WebSocket, which sends the reason before it ends.
     pub write_deadline: Duration,
 }
 
@@ -65,7 +65,7 @@ impl Default for HttpSettings {
     }
 }
 
-/// A request, as far as it is the same for all that it may ask.
+/// The part of a request that does not depend on its operation.
 pub(super) struct Call<'r, E> {
     pub(super) served: &'r Served<E>,
     pub(super) headers: &'r HeaderMap,
@@ -109,7 +109,7 @@ pub(super) async fn get<E: Endpoint>(served: &Served<E>, head: &Parts) -> Respon
     .await
 }
 
-/// For the methods that GraphQL has no use for.
+/// Refuses the methods that GraphQL does not use.
 pub(super) async fn other_method() -> Response {
     let words = "send GET or POST; PUT and DELETE are for streams of several operations";
     let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, Error::invalid("method", words));
@@ -164,10 +164,10 @@ impl<'r, E: Endpoint> Call<'r, E> {
         }
     }
 
-    /// Answers a query whose answer may be that of others.
+    /// Answers a query whose answer may be shared with other requests.
     async fn shared(&self, media: Media, ready: Ready<E::Viewer>, key: Key) -> Response {
         let Served { shared, work, endpoint, .. } = self.served;
-        // GET alone has conditions of this kind.
+        // Only GET has a condition of this kind.
         let held = (self.method == Method::Get && self.headers.contains_key(IF_NONE_MATCH)).then_some(self.headers);
         match shared.answer(work, endpoint, ready, key, held).await {
             Ok(Made::Own(answer)) => labelled(media, &answer),
@@ -197,13 +197,13 @@ impl<'r, E: Endpoint> Call<'r, E> {
         })
     }
 
-    /// What a response that goes on holds on to.
+    /// Collects the resources and settings of a streaming response.
     pub(super) fn keeping(&self, admission: Admission, opening: Event, heartbeat: Event) -> Keeping {
         let (shutdown, settings) = (self.served.shutdown.clone(), self.served.settings.streams.clone());
         Keeping { admission, shutdown, settings, opening, heartbeat }
     }
 
-    /// A place among the sockets, for this caller.
+    /// Takes a slot among the sockets for this caller.
     pub(super) fn admission(&self, viewer: &E::Viewer) -> Result<Admission, Refused> {
         let admission = self.served.crowd.admit(self.address, &self.served.settings.crowd);
         let admission = admission.and_then(|mut admission| {
@@ -213,12 +213,12 @@ impl<'r, E: Endpoint> Call<'r, E> {
         admission.map_err(|error| Refused { status: StatusCode::SERVICE_UNAVAILABLE, error })
     }
 
-    /// What is wrong with the request.
+    /// Writes an answer that says what is wrong with the request.
     pub(super) fn labelled(&self, answer: &Answer) -> Response {
         labelled(self.accept.of_refusal().unwrap_or(Media::Json), answer)
     }
 
-    /// Whether the client reads a stream of events.
+    /// Returns whether the client accepts an event stream.
     pub(super) fn reads_events(&self) -> bool {
         self.accept.of_operation(OperationType::Subscription) == Some(Media::EventStream)
     }
@@ -229,7 +229,7 @@ fn not_acceptable() -> Refused {
     Refused { status: StatusCode::NOT_ACCEPTABLE, error: Error::invalid("Accept", message) }
 }
 
-/// The account that the caller names, unless it leaves that open.
+/// Returns the account that the caller names; `None` if it names no account.
 pub(super) fn actor(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let mut values = headers.get_all(ACTOR).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -242,8 +242,8 @@ pub(super) fn actor(headers: &HeaderMap) -> Result<Option<String>, Error> {
     }
 }
 
-/// The account that a caller names, without the blanks around it. An empty name is a mistake of a script, which is not to act as
-/// the local manager for it.
+/// Checks the name of an account, and removes the blanks around it. An empty name is a mistake of a script. Such a
+/// script must not act as the local manager.
 pub(super) fn named_account(account: &str) -> Result<String, Error> {
     match account.trim() {
         "" => Err(Error::invalid(ACTOR, format!("{ACTOR} names nobody: name an account, or leave it out"))),
@@ -251,7 +251,7 @@ pub(super) fn named_account(account: &str) -> Result<String, Error> {
     }
 }
 
-/// Only this type: a form or a plain text is what a foreign page may post without asking first.
+/// Accepts only JSON: a page of another origin may post a form or a plain text without a preflight request.
 fn json_content(headers: &HeaderMap) -> Result<(), Refused> {
     let mut parts = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default().split(';');
     let json = parts.next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
@@ -275,7 +275,7 @@ async fn read(headers: &HeaderMap, body: HttpBody, bounds: &HttpSettings) -> Res
         let error = Error::limit("body", message, bounds.body_bytes);
         Refused { status: StatusCode::PAYLOAD_TOO_LARGE, error }
     };
-    // Compressed or not: what is as large as that compressed is larger when it is plain.
+    // For a compressed body too: its plain text is at least as long.
     let announced = headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > bounds.body_bytes) {
         return Err(too_large());
@@ -294,7 +294,7 @@ async fn read(headers: &HeaderMap, body: HttpBody, bounds: &HttpSettings) -> Res
     }
 }
 
-/// A parameter of an address; an empty one counts as absent.
+/// Returns a parameter of the URL; an empty parameter counts as absent.
 pub(super) fn url_parameter(uri: &Uri, name: &str) -> Result<Option<String>, Error> {
     let pairs = form_pairs(uri.query().unwrap_or_default())?;
     let mut values = pairs.into_iter().filter(|(given, _)| given == name).map(|(_, value)| value);
@@ -309,7 +309,7 @@ fn form_pairs(query: &str) -> Result<Vec<(String, String)>, Error> {
     }
 }
 
-/// An answer to what was a request: the media type decides whether the status tells of its errors.
+/// Writes an answer. The media type decides whether the status tells of its errors.
 fn labelled(media: Media, answer: &Answer) -> Response {
     let once = match media {
         Media::EventStream => sse::once(answer),
@@ -331,7 +331,8 @@ fn write(status: StatusCode, media: Media, answer: &Answer) -> Response {
     written(status, media, Json(Body(answer)).into_response(), None)
 }
 
-/// A response with this body. One with a tag is asked for anew each time, and is not sent again while it is the same.
+/// Writes a response with this body. A client revalidates a response with a tag each time, and gets 304 if it is
+/// unchanged.
 fn written(status: StatusCode, media: Media, mut response: Response, tag: Option<HeaderValue>) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -352,7 +353,7 @@ fn written(status: StatusCode, media: Media, mut response: Response, tag: Option
     response
 }
 
-/// A request that did not get as far as the schema.
+/// A request that was refused before it reached the schema.
 pub(super) struct Refused {
     pub(super) status: StatusCode,
     pub(super) error: Error,
@@ -360,12 +361,12 @@ pub(super) struct Refused {
 
 impl Refused {
     pub(super) fn labelled(self, media: Media) -> Response {
-        // Apollo's clients for Android and iOS read no answer of another status, and would not send the document then.
+        // Apollo's clients for Android and iOS ignore an answer with another status, and then do not send the document.
         let without_document = self.error.code() == Code::PersistedQueryNotSupported && media == Media::Json;
         let (status, answer) = (if without_document { StatusCode::OK } else { self.status }, refuse(self.error));
         match media {
             Media::Json | Media::GraphQl => write(status, media, &answer),
-            // A browser's EventSource tells its page nothing of a response with another status, not even that.
+            // A browser's EventSource hides a response with another status from its page, and even that status.
             _ if status == StatusCode::BAD_REQUEST => labelled(media, &answer),
             _ => write(status, Media::Json, &answer),
         }
@@ -387,7 +388,7 @@ impl From<Error> for Refused {
     }
 }
 
-/// A refusal in the shape of every other answer; other routes of the server may use it too.
+/// Makes a refusal in the form of every other answer. Other routes of the server use it too.
 pub fn refusal(status: StatusCode, error: Error) -> Response {
     write(status, Media::Json, &refuse(error))
 }

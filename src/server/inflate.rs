@@ -1,5 +1,5 @@
-//! Request bodies, as they come in: plain or compressed by gzip. What is bounded is their size once it is plain, so a small body
-//! that would become a large one costs no more than a large one.
+//! Reads request bodies, plain or compressed by gzip. The limit applies to the plain size, so a small body that
+//! inflates to a large one costs no more than a large body.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -9,11 +9,11 @@ use axum::http::header::{CONTENT_ENCODING, HeaderMap};
 use flate2::write::MultiGzDecoder;
 use futures_util::StreamExt;
 
-/// Compressed bytes that are read at a time: they become at most some 16 MiB, and mostly tenths of that, before others have
-/// their turn.
+/// Compressed bytes that are read before other tasks have their turn. They inflate to at most some 16 MiB, and mostly
+/// to tenths of that.
 const STEP_BYTES: usize = 16 << 10;
 
-/// How a body is written.
+/// The content coding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Plain,
@@ -21,7 +21,7 @@ pub(super) enum Coding {
 }
 
 impl Coding {
-    /// What the headers say; none where that is a coding that is not read here.
+    /// Returns the coding that the headers name; `None` if it is not supported.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let lines = headers.get_all(CONTENT_ENCODING).iter().map(|line| line.to_str().unwrap_or("?"));
         let mut codings = lines.flat_map(|line| line.split(',')).map(str::trim).filter(|coding| !coding.is_empty());
@@ -35,18 +35,18 @@ impl Coding {
     }
 }
 
-/// Why there is no body.
+/// The reason why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It is larger than the bound.
+    /// The body is larger than the limit.
     TooLarge,
-    /// It broke off.
+    /// The connection broke off.
     Broken,
-    /// It is not gzip, or not all of it.
+    /// The body is not gzip, or not complete.
     NotGzip,
 }
 
-/// Reads a body to its end.
+/// Reads a body to its end; the plain size is at most `bytes_max`.
 pub(super) async fn read(body: Body, coding: Coding, bytes_max: usize) -> Result<Bytes, Unread> {
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 && coding == Coding::Plain {
@@ -73,8 +73,8 @@ enum Plain {
 }
 
 impl Plain {
-    /// Takes the room for all that was announced at once: a body that grows takes its room twice. Room takes no memory before it is
-    /// written to.
+    /// Reserves the announced length at once, because a buffer that grows is in memory twice. Reserved memory costs
+    /// nothing before it is written to.
     fn new(coding: Coding, announced: usize, bytes_max: usize) -> Self {
         let bytes = Vec::with_capacity(announced.min(bytes_max));
         let bounded = Bounded { bytes, bytes_max, full: ControlFlow::Continue(()) };
@@ -109,7 +109,7 @@ fn why(plain: &Bounded) -> Unread {
     if plain.full.is_break() { Unread::TooLarge } else { Unread::NotGzip }
 }
 
-/// Bytes up to a bound.
+/// A buffer that takes bytes up to a limit.
 struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,

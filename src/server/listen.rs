@@ -1,7 +1,8 @@
-//! The listener: from the first connection to the last goodbye.
+//! The listener: from the first connection to the orderly stop.
 //!
-//! Connections live on a runtime of their own, which does little: it accepts, reads heads, writes, and answers whether the
-//! process lives. What the desk is asked for runs elsewhere (`work.rs`), so that no request keeps others from being heard.
+//! Connections live on a runtime of their own, which does little: it accepts, reads heads, writes, and answers the
+//! liveness check. Requests to the desk run on another runtime (`work.rs`), so that no request delays the connections
+//! of others.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -19,36 +20,36 @@ use super::routes::{Settings, stopped};
 use super::{Desk, router};
 use crate::domain::{Error, Result};
 
-/// Threads that connections live on: beside the one that writes a large answer another accepts.
+/// Threads for connections: while one writes a large answer, the other accepts.
 const THREADS: usize = 2;
 
-/// How long requests may take to end after the signal to stop. Queries end earlier (`work.rs`).
+/// How long requests may run after the signal to stop. Queries end earlier (`work.rs`).
 const REQUESTS_END: Duration = Duration::from_secs(6);
 
-/// How long sockets, and mutations whose client is gone, may take to end after it.
+/// How long sockets, and mutations without a client, may run after the signal to stop.
 const SOCKETS_END: Duration = Duration::from_secs(7);
 
-/// How long the process may take to end after it, whatever it is at: below the 10 s after which supervisors kill.
+/// How long the process may run after the signal to stop, whatever it does. Supervisors kill it after 10 s.
 const PROCESS_END: Duration = Duration::from_secs(9);
 
-/// Listens on an address; one that is taken, or not ours, is refused.
+/// Listens on an address. Refuses an address that is taken or does not belong to this machine.
 pub async fn bind(address: SocketAddr) -> Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.map_err(|error| Error::invalid("listen", format!("{address} cannot be listened on ({error})")))
 }
 
-/// Serves a desk until the process is told to stop: sockets are closed with 1012 and streams break off, which clients answer
-/// by coming back, and requests may finish. What is not finished in time is broken off, and the process ends within
-/// 9 s of the signal even where something in it hangs.
+/// Serves a desk until the process receives the signal to stop. Then sockets are closed with 1012 and streams break
+/// off, after which clients reconnect. Requests may finish in time; later they are broken off. The process ends within
+/// 9 s of the signal even if a part of it hangs.
 pub async fn serve(listener: TcpListener, desk: Desk, settings: Settings) -> Result<()> {
     let edge = runtime::Builder::new_multi_thread().worker_threads(THREADS).thread_name("edge").enable_all().build();
     let edge = edge.map_err(|error| Error::fault("starting the runtime of connections", error))?;
     let (stop, shutdown) = watch::channel(false);
     let settings = within_files(settings);
     let bounds = settings.clone();
-    // Here, as requests are answered where it is made.
+    // The router is made here, because requests run on the runtime that makes it.
     let router = router(desk, settings, shutdown);
-    // The runtime that hears of its connections is the one that it is taken over by.
+    // The listener belongs to the runtime that takes it over with `from_std`.
     let listener = listener.into_std().map_err(|error| Error::fault("handing over the listener", error))?;
     let served = edge.spawn(async move {
         let listener = TcpListener::from_std(listener).map_err(|error| Error::fault("serving", error))?;
@@ -65,7 +66,7 @@ async fn until_stopped(
     router: Router,
     stop: watch::Sender<bool>,
 ) -> Result<()> {
-    // Not `stop`, which is held by what is still open.
+    // Not `stop`: open sockets and streams hold receivers of it.
     let (stop_waiting, stopping) = watch::channel(false);
     let listener = Paced::new(listener, bounds, stopping);
     let router = counted(router);
@@ -103,8 +104,7 @@ async fn until_stopped(
     }
 }
 
-/// Ends the process in time, whatever its runtimes are at. Nothing acknowledged is lost by that: what was acknowledged was
-/// committed.
+/// Ends the process in time, whatever its runtimes do. No acknowledged change is lost, because it was committed before.
 fn end_in_time() {
     let end = || {
         std::thread::sleep(PROCESS_END);
@@ -119,8 +119,8 @@ fn end_in_time() {
     }
 }
 
-/// The same settings, with no more connections than this process may open files for. It may open as many as its hard limit says:
-/// the soft one is for programs that cannot count beyond 1,024.
+/// Limits the connections to the number of files that this process may open. Raises the soft limit of files to the hard
+/// limit first: the soft limit is for programs that cannot handle file numbers beyond 1,024.
 fn within_files(mut settings: Settings) -> Settings {
     let mut files = getrlimit(Resource::Nofile);
     if files.current != files.maximum {

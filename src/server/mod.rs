@@ -1,4 +1,4 @@
-//! The edge: HTTP, WebSocket, and what a request must be before the schema sees it. This file is the table of contents.
+//! The edge: HTTP, WebSocket, and the checks of a request before the schema sees it. This file lists the modules.
 
 mod accept;
 pub mod answers;
@@ -64,8 +64,8 @@ use crate::graphql::budget::{self, Budget};
 use crate::graphql::{self, Api, Viewer, admit_request};
 use crate::storage::{Gate, MutationState};
 
-/// The tables of the schema, which is the same for every desk. A text that cannot be read would be a fault of the library that
-/// wrote it; then no document is valid, and each says so.
+/// The tables of the schema, which is the same for every desk. An unreadable text would be a fault of the library that
+/// wrote it. Then no document is valid, and each error says so.
 static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| {
     let read = Catalogue::read(&graphql::sdl(), graphql::scalar_objection);
     Arc::new(read.unwrap_or_else(|error| {
@@ -85,29 +85,29 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk and its schema.
+    /// Makes a desk of an application and its schema. It signs no exports yet.
     pub fn new(app: App, schema: Api) -> Self {
         Self { app, schema, answer_bytes: AnswerSettings::default().bytes, callers: Callers::default(), key: None }
     }
 
-    /// The same desk, signing what it exports with this key; without one it exports nothing.
+    /// Signs the desk's exports with this key; without a key the desk exports nothing.
     pub fn signing(self, key: Option<DeskKey>) -> Self {
         Self { key, ..self }
     }
 
-    /// The same desk, whose answers have at most so many bytes of JSON.
+    /// Limits the answers of the desk to this many bytes of JSON.
     fn weighing(self, settings: &AnswerSettings) -> Self {
         Self { answer_bytes: settings.bytes, ..self }
     }
 
-    /// A request with the budget of its answer, and whether that is counted while it is made.
+    /// Adds the budget of its answer to a request; returns whether the answer is counted while it is made.
     fn weighed(&self, mut request: Request) -> (Request, Arc<Budget>, bool) {
         let (operation, counts) = budget::read(&mut request);
         let budget = Arc::new(Budget::new(operation, self.answer_bytes));
         (request.data(budget.clone()), budget, counts)
     }
 
-    /// The same desk, a statement of a request taking at most so long.
+    /// Limits the time of each statement of a request.
     fn within(mut self, statement: Duration) -> Self {
         self.app.store = self.app.store.for_requests(statement);
         self
@@ -134,7 +134,7 @@ impl Endpoint for Desk {
         if let Some(mutation) = mutation {
             app.store = app.store.for_mutation(mutation);
         }
-        // In the place of the schema's own, whose statements have more time.
+        // This application replaces the schema's own, whose statements have more time.
         let (request, budget, counts) = self.weighed(request.data(app));
         budget.settle(self.schema.counting(counts).execute(admit_request(request)).await)
     }
@@ -152,7 +152,7 @@ impl Endpoint for Desk {
 
     fn sight(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
         let mut sight = graphql::sight(viewer, &|input| words.gives(input));
-        // Of a summary, where its client gives no start. The window ends with the day.
+        // A summary without a start begins with the day, so its answer depends on the day.
         if ["since", "created", "resolved"].into_iter().any(|field| words.selects(field)) {
             sight.extend(Window::Today.start(self.app.clock.now()).timestamp().to_be_bytes());
         }
@@ -183,11 +183,11 @@ impl Endpoint for Desk {
     }
 }
 
-/// Every route of the server. While no identity is configured all of them answer loopback only (product §9), and all but the
-/// pages answer the desk's own origin and allowed ones only.
+/// Every route of the server. While no identity is configured (product §9), all routes answer only loopback hosts and
+/// the hosts of allowed origins, and all routes except the pages answer only the desk's own origin and allowed origins.
 ///
-/// What asks the desk is answered on the runtime that this is called on, whatever the one that connections live on; whether
-/// the process lives, and the pages, are answered there.
+/// Requests to the desk run on the runtime that calls this function, whatever runtime holds the connections. The pages
+/// and the liveness check `/healthz` run on the runtime of the connections.
 pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     let desk = desk.within(settings.work.statement);
     let origins = settings.origins.clone();
@@ -206,7 +206,8 @@ pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
     headers::on_every_answer(origin::own_host_only(routes, &origins))
 }
 
-/// Whether the desk can do its work: the database answers, and takes writes. The reason why not is product text.
+/// Answers whether the desk can work: the database answers and takes writes. A failure states its reason as product
+/// text.
 async fn ready(State(desk): State<Desk>) -> impl IntoResponse {
     match desk.app.store.ready().await {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),

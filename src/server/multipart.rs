@@ -1,7 +1,7 @@
 //! Subscriptions over multipart HTTP, as Apollo's clients and router speak it (`subscriptionSpec=1.0`).
 //!
-//! Clients hand a part on when they see the delimiter behind it, so each part is written with that delimiter at once: one
-//! that waited for the next part would keep every item back until there is another.
+//! A client hands a part on when it sees the delimiter behind the part. So each part is written together with that
+//! delimiter; otherwise a client would see each item only when the next one comes.
 
 use async_graphql::{Response as Answer, ServerError};
 use axum::body::{Body as HttpBody, Bytes};
@@ -16,16 +16,16 @@ use crate::domain::position::Position;
 /// The first delimiter. The line break before it belongs to it, and some clients look for it.
 const OPENING: &str = "\r\n--graphql";
 
-/// A part that says nothing.
+/// An empty part.
 const HEARTBEAT: &str = "\r\ncontent-type: application/json\r\n\r\n{}\r\n--graphql";
 
 const BEFORE_PAYLOAD: &str = "\r\ncontent-type: application/json\r\n\r\n{\"payload\":";
 const BEHIND_PAYLOAD: &str = "}\r\n--graphql";
 
-/// What makes the delimiter before it the last one.
+/// The end of the last delimiter.
 const CLOSING: &str = "--\r\n";
 
-/// The parts of a subscription.
+/// Writes the parts of a subscription.
 pub(super) struct Mixed;
 
 impl Mixed {
@@ -48,7 +48,7 @@ impl Form for Mixed {
         Event::fixed(CLOSING)
     }
 
-    /// What the protocol calls an error of the transport: beside the payload, which there is none of.
+    /// Writes an error of the transport, as the protocol calls it: `errors` stand beside the payload, which is null.
     fn fault(&self, errors: &[ServerError]) -> Result<Event> {
         let part = json(&json!({ "payload": null, "errors": errors }))?;
         let text = ["\r\ncontent-type: application/json\r\n\r\n".as_bytes(), &part, b"\r\n--graphql"].concat();
@@ -56,7 +56,7 @@ impl Form for Mixed {
     }
 }
 
-/// The whole response to a request that did not get as far as a stream.
+/// Makes the whole response to a request that was refused before it became a stream.
 pub(super) fn once(answer: &Answer) -> Result<Response> {
     let body = Mixed::opening().and(of_answer(answer, &Mixed)?);
     Ok(whole(Media::Multipart, HttpBody::from(body.into_bytes())))

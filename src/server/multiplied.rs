@@ -1,17 +1,17 @@
-//! What variables multiply: the executor copies the value of a variable at each of its uses, so a list of 10,000 that is used a
-//! hundred times becomes a million values.
+//! Bounds what variables multiply: the executor copies the value of a variable at each of its uses. A list of 10,000
+//! values that is used a hundred times becomes a million values.
 //!
-//! The first use is the value itself, which `scan.rs` has bounded. Every further one counts as many values as it holds.
+//! The first use is free, because `scan.rs` has bounded the value itself. Each further use counts all values in it.
 
 use async_graphql::{Name, Value};
 
 use crate::domain::{Error, Result};
 
-/// The most values that variables add up to beyond their first use: as many as a request may hold.
+/// The most values that variables may add beyond their first use: as many as a request may hold.
 pub const MULTIPLIED_MAX: usize = 20_000;
 
-/// Refuses variables that are used too often for their size. `uses` says how often the executor reads each variable, and `size` how
-/// many values it is.
+/// Refuses variables that are used too often for their size, with `LIMIT`. `uses` says how often the executor reads
+/// each variable, and `size` how many values it holds.
 pub(crate) fn judge<'n>(
     uses: impl IntoIterator<Item = (&'n Name, usize)>,
     size: impl Fn(&Name) -> Option<usize>,
@@ -32,7 +32,7 @@ pub(crate) fn judge<'n>(
     Ok(())
 }
 
-/// How many values a value is, itself included.
+/// Counts the values in a value, itself included.
 pub(crate) fn size(value: &Value) -> usize {
     match value {
         Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),

@@ -1,10 +1,11 @@
-//! Which host names and which web pages this desk answers while no identity is configured.
+//! Checks which host names and web pages this desk answers while no identity is configured.
 //!
-//! Any page in the user's browser can send requests to a loopback port, and a name of the attacker's can be made to resolve to
-//! it. So every request must name a loopback host (`Host`). On the routes of the API the page that sends the request must also
-//! be the desk's own (`Origin`, `Sec-Fetch-Site`), whatever the method: a GET runs a query too, and the upgrade to a WebSocket
-//! is not subject to the browser's same-origin policy. Another server on this machine is another origin. Pages and their files
-//! hold no data, so links from other sites to them work.
+//! Any page in the user's browser can send requests to a loopback port, and an attacker can make a name of its own
+//! resolve to it. So every request must name a loopback host or the host of an allowed origin (`Host`). On the routes
+//! of the API the page that sends the request must also be the desk's own (`Origin`, `Sec-Fetch-Site`), whatever the
+//! method: a GET runs a query too, and the upgrade to a WebSocket is not subject to the browser's same-origin policy.
+//! Another server on this machine is another origin. Pages and their files hold no data, so links from other sites to
+//! them work.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -60,14 +61,14 @@ impl FromStr for Origin {
 }
 
 impl Origin {
-    /// Whether pages of this origin come from the host that a request names. A proxy in front of the desk may have ended TLS,
-    /// so the scheme is not compared; it decides the port that a host without one means.
+    /// Returns whether pages of this origin come from the host that a request names. The scheme is not compared,
+    /// because a proxy in front of the desk may have ended TLS. The scheme decides the port of a host without a port.
     fn is_of(&self, host: &Authority) -> bool {
         let default_port = if self.scheme == "https" { 443 } else { 80 };
         host.host().eq_ignore_ascii_case(&self.host) && host.port_u16().unwrap_or(default_port) == self.port
     }
 
-    /// As `Origin` has it: the default port is left out.
+    /// Returns the origin as `Origin` holds it: the default port is left out.
     fn header(&self) -> Option<HeaderValue> {
         let Self { scheme, host, port } = self;
         let text = match (scheme.as_str(), port) {
@@ -83,7 +84,7 @@ impl Origin {
 pub struct Origins(Arc<[Origin]>);
 
 impl Origins {
-    /// These, and the desk's own.
+    /// Allows these origins besides the desk's own.
     pub fn allowing(origins: &[Origin]) -> Self {
         Self(origins.into())
     }
@@ -93,13 +94,13 @@ impl Origins {
     }
 }
 
-/// A router that answers only requests to a loopback host, or to the host of an allowed origin; for all routes.
+/// Makes a router answer only requests to a loopback host or to the host of an allowed origin. It is for all routes.
 pub fn own_host_only(router: Router, origins: &Origins) -> Router {
     router.layer(from_fn_with_state(origins.clone(), check_host))
 }
 
-/// A router that answers only pages of the desk's own origin and of allowed ones, and clients that are no pages; for the routes
-/// of the API. Pages of allowed origins may read the answers (CORS).
+/// Makes a router answer only pages of the desk's own origin and of allowed origins, and clients that are not pages. It
+/// is for the routes of the API. Pages of allowed origins may read the answers (CORS).
 pub fn own_origin_only(router: Router, origins: &Origins) -> Router {
     let router = router.layer(from_fn_with_state(origins.clone(), check_origin));
     let allowed: Vec<HeaderValue> = origins.0.iter().filter_map(Origin::header).collect();
@@ -136,9 +137,9 @@ async fn check_origin(State(origins): State<Origins>, request: Request, next: Ne
     }
 }
 
-/// Whether a page of another origin sends the request. Browsers name the page's origin where the answer could be read by it or
-/// where something may change, and say for every request whether the page is of another site (`cross-site`), of another port
-/// or subdomain (`same-site`), or of the same origin.
+/// Returns whether a page of another origin sends the request. Browsers name the page's origin if the page could read
+/// the answer or if something may change. For every request they say whether the page is of another site
+/// (`cross-site`), of another port or subdomain (`same-site`), or of the same origin.
 fn is_foreign(request: &Request, origins: &Origins) -> bool {
     let headers = request.headers();
     let mut allowed = false;
@@ -155,7 +156,7 @@ fn is_foreign(request: &Request, origins: &Origins) -> bool {
     !allowed && !headers.get_all("sec-fetch-site").iter().all(of_own_origin)
 }
 
-/// The hosts that a request names; none where one of them cannot be read.
+/// Returns the hosts that a request names; `None` if one of them cannot be read.
 fn named_hosts(request: &Request) -> Option<Vec<Authority>> {
     // HTTP/2, and HTTP/1.1 towards a proxy, name the host in the request line.
     let mut names: Vec<Authority> = request.uri().authority().cloned().into_iter().collect();
@@ -169,7 +170,7 @@ fn forbidden(message: &str) -> Response {
     refusal(StatusCode::FORBIDDEN, Error::forbidden(message))
 }
 
-/// Names of this machine. Not `*.localhost`: some of those are other people's pages.
+/// Names of this machine. Not `*.localhost`: pages of other owners may have such a name.
 fn is_loopback(host: &str) -> bool {
     if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());

@@ -1,5 +1,5 @@
-//! What waits to be written to one socket: messages of its operations, bounded by count, bytes and age; and the members
-//! of groups that were handed to its writer, which have no queue at all, as their frames wait in the group.
+//! The outbox of one socket: the messages of its operations, bounded by count, bytes and age. Members of groups that
+//! were handed to the socket's writer need no queue, because their frames wait in the group.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,13 +17,13 @@ use super::dialect::Dialect;
 use super::group::{Item, Member, Standing, Turn};
 use crate::domain::Result;
 
-/// One use of an id. The client may use the same id again for another.
+/// One use of an operation's id. The client may use the same id again for another operation.
 pub(super) struct Operation {
     pub(super) id: String,
     dialect: Dialect,
-    /// A result up to its payload; the payload and a brace complete it.
+    /// The beginning of a result message. The payload and a brace complete it.
     envelope: String,
-    /// The client wants nothing more of it.
+    /// Whether the client has completed the operation.
     completed: AtomicBool,
 }
 
@@ -33,7 +33,7 @@ impl Operation {
         Self { id, dialect, envelope, completed: AtomicBool::new(false) }
     }
 
-    /// The client wants nothing more of it.
+    /// Notes that the client has completed the operation.
     pub(super) fn complete(&self) {
         self.completed.store(true, Ordering::Relaxed);
     }
@@ -42,7 +42,7 @@ impl Operation {
         self.completed.load(Ordering::Relaxed)
     }
 
-    /// A payload that is JSON already, and shared: it is copied once, into the message.
+    /// Writes a payload that is already JSON, and shared: it is copied once, into the message.
     fn next_of(&self, payload: &str) -> String {
         let mut text = String::with_capacity(self.envelope.len() + payload.len() + 1);
         text.push_str(&self.envelope);
@@ -52,23 +52,23 @@ impl Operation {
     }
 }
 
-/// Where the operations of a socket put their messages.
+/// The sender of a socket's messages, shared by its operations.
 #[derive(Clone)]
 pub(super) struct Outbox {
-    // Boxed: a channel holds room for 32 from its start, and most sockets never need it.
+    // Boxed: a channel allocates room for 32 messages at its start, and most sockets never need it.
     messages: mpsc::Sender<Box<Queued>>,
     bytes: Arc<Semaphore>,
     capacity: usize,
 }
 
-/// What an operation put into the outbox.
+/// A message of an operation in the outbox.
 pub(super) struct Queued {
     pub(super) operation: Arc<Operation>,
     pub(super) content: Content,
     pub(super) since: Instant,
-    /// Its share of the outbox; returned when the writer takes it.
+    /// The message's permits of the outbox's bytes, returned when the writer takes the message.
     _bytes: Option<OwnedSemaphorePermit>,
-    /// Its room among all answers on their way.
+    /// The answer's room among the answers of all requests.
     _room: Option<Room>,
 }
 
@@ -79,23 +79,23 @@ pub(super) enum Content {
     Last(String),
     /// From here on the writer takes the frames from the group.
     Member(Handover),
-    /// The writer gives the member back.
+    /// The writer has to give the member back.
     Recall,
 }
 
-/// A member, and who waits for it to come back.
+/// A member, and the channel on which it returns.
 pub(super) struct Handover {
     member: Box<Member>,
     back: oneshot::Sender<Returned>,
 }
 
-/// How a member comes back from the writer.
+/// How a member returns from the writer.
 pub(super) enum Returned {
-    /// The group's tail has left it behind, or it was called back; it stands here.
+    /// The member fell behind the tail of its group, or was recalled; it stands here.
     Behind(Standing),
-    /// The stream has failed.
+    /// The stream was refused with these errors.
     Refused(Arc<[ServerError]>),
-    /// The stream is over.
+    /// The stream is complete.
     Ended,
 }
 
@@ -105,20 +105,20 @@ impl Outbox {
         (Self { messages, bytes: Arc::new(Semaphore::new(capacity)), capacity }, queue)
     }
 
-    /// The outbox as one operation sees it.
+    /// Returns the outbox for one operation.
     pub(super) fn of(&self, operation: Arc<Operation>) -> OperationOutbox {
         OperationOutbox { operation, outbox: self.clone() }
     }
 }
 
-/// The outbox as one operation sees it.
+/// The outbox of a socket, for one operation.
 pub(super) struct OperationOutbox {
     operation: Arc<Operation>,
     outbox: Outbox,
 }
 
 impl OperationOutbox {
-    /// The one answer of an operation, which keeps its room until it is written.
+    /// Queues the single answer of an operation. The answer keeps its room until it is written.
     pub(super) async fn answer(&self, answer: &Response, mut room: Room) -> Result<()> {
         let Operation { dialect, id, .. } = &*self.operation;
         let text = dialect.next(id, answer)?;
@@ -127,7 +127,7 @@ impl OperationOutbox {
         Ok(())
     }
 
-    /// A payload that is JSON already.
+    /// Queues a payload that is already JSON.
     pub(super) async fn next_of(&self, payload: &str) {
         self.put(Content::Next(self.operation.next_of(payload))).await;
     }
@@ -144,15 +144,15 @@ impl OperationOutbox {
         Ok(())
     }
 
-    /// Lets the writer take the frames of the group itself, behind everything that was put here before, until `recall`
-    /// resolves.
+    /// Hands the member to the writer, which takes the frames from the group after everything that was queued before.
+    /// Ends when the member returns; once `recall` resolves, the writer has to return it.
     pub(super) fn hand_over<'a>(
         &'a self,
         member: Box<Member>,
         mut recall: Pin<Box<impl Future<Output = ()> + Send + 'a>>,
     ) -> impl Future<Output = Returned> + Send + 'a {
         let (back, mut returned) = oneshot::channel();
-        // On the heap while it lasts: this task waits here for days, and what it could hold elsewhere is part of it.
+        // On the heap while it lasts: this task waits here for days, and its size would include the future otherwise.
         let put = self.put(Content::Member(Handover { member, back })).boxed();
         async move {
             put.await;
@@ -163,12 +163,12 @@ impl OperationOutbox {
                     returned.await
                 }
             };
-            // The writer drops it only with its socket, which ends this task as well.
+            // The writer drops the member only with its socket, which ends this task as well.
             came_back.unwrap_or(Returned::Ended)
         }
     }
 
-    /// Waits for room. A socket that is gone takes nothing, and this task with it.
+    /// Waits for room in the outbox (back-pressure). If the socket is gone, this does nothing, and the task ends too.
     async fn put(&self, content: Content) {
         self.put_with(content, None).await;
     }
@@ -186,7 +186,7 @@ impl OperationOutbox {
     }
 }
 
-/// The members that the writer of a socket serves, in turn.
+/// The members that the writer of a socket serves, in rotation.
 #[derive(Default)]
 pub(super) struct Handed(VecDeque<(Arc<Operation>, Handover)>);
 
@@ -203,7 +203,7 @@ impl Handed {
         }
     }
 
-    /// The next message of any of them; never, while none has one.
+    /// Waits for the next message of any member.
     pub(super) async fn next(&mut self) -> String {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
@@ -211,7 +211,7 @@ impl Handed {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<String> {
         for _ in 0..self.0.len() {
             let Some((operation, mut handover)) = self.0.pop_front() else { break };
-            // The operation's task is gone: the client has completed it.
+            // The client has completed the operation, and its task is gone.
             if operation.is_completed() || handover.back.poll_closed(cx).is_ready() {
                 continue;
             }
@@ -230,7 +230,7 @@ impl Handed {
                 Poll::Ready(Turn::Behind) => Returned::Behind(handover.member.standing()),
                 Poll::Ready(Turn::Ended) => Returned::Ended,
             };
-            // A task that is gone wants nothing.
+            // A task that is gone needs no answer.
             handover.back.send(returned).unwrap_or_default();
         }
         Poll::Pending

@@ -1,10 +1,9 @@
-//! Connections that are alive: one whose peer takes nothing of what is written to it, sends half a request, or asks for nothing
-//! is cut after a while.
+//! Cuts connections whose peer takes none of the bytes written to it, sends half a request, or asks for nothing.
 //!
-//! Nothing above a connection can do that. While its buffers are full it asks nobody for more, so a response that goes on
-//! would wait with it for ever, and the client would believe that nothing happens. Before a request is whole there is nobody to
-//! count it. A connection with a request in flight is never idle, and sockets and streams are requests in flight: they have
-//! pings and heartbeats of their own.
+//! Code above a connection cannot do that. While the buffers of a connection are full, hyper asks for no more data, so
+//! a stream would wait with the connection for ever, and its client would believe that nothing happens. Before a
+//! request is whole, no route counts it. A connection with a request in flight is never idle. Sockets and streams are
+//! requests in flight: they have pings and heartbeats of their own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,35 +25,35 @@ use super::head_frames::HeadFrames;
 use super::routes::{Settings, Shutdown, stopped};
 use super::unasked;
 
-/// How long a peer has that takes nothing when the server goes down: requests of others should not wait for it.
+/// How long a peer that takes nothing has left when the server stops: other requests should not wait for it.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a machine that acknowledges nothing is believed to be there: as long as proxies wait. Without this the kernel tries
-/// for a quarter of an hour.
+/// How long a peer that acknowledges nothing counts as present: as long as proxies wait. The kernel's default is a
+/// quarter of an hour.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
-/// The pause before the next try where a connection could not be accepted: the process has no file left, mostly.
+/// The pause before the next attempt after a failed accept: mostly the process has no free file.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-/// How a connection of HTTP/2 begins; no method of HTTP/1.1 does.
+/// The first bytes of an HTTP/2 connection. No method of HTTP/1.1 begins with them.
 const PREFACE: &[u8; 3] = b"PRI";
 
-/// What a connection hears for which there is no room, before it is closed.
+/// The answer to a connection for which there is no room, before it is closed.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json; charset=utf-8\r\n\
     cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: 117\r\n\r\n\
     {\"errors\":[{\"message\":\"the desk serves no more connections at once; try again\",\"extensions\":{\"code\":\"UNAVAILABLE\"}}]}";
 
-/// A listener for connections that are cut where their peer is not there.
+/// A listener that cuts connections whose peer has gone.
 pub struct Paced {
     listener: TcpListener,
     connections: Connections,
     deadline: Duration,
-    /// Turns true when the server goes down.
+    /// Turns true when the server stops.
     stopping: Shutdown,
 }
 
 impl Paced {
-    /// Listens on, within the bounds of the settings; a peer may take nothing for as long as they say, or a second once
+    /// Takes the limits from the settings. A peer may take nothing for as long as they say, or for a second once
     /// `stopping` is true.
     pub fn new(listener: TcpListener, settings: &Settings, stopping: Shutdown) -> Self {
         let connections = Connections::new(settings.connections.clone());
@@ -77,7 +76,7 @@ impl Listener for Paced {
             };
             let Some(place) = self.connections.admit(address.ip()) else {
                 tracing::warn!("a connection found no room: all that there may be are busy");
-                // At best: what is not taken at once is not waited for.
+                // Best effort: the server does not wait for a peer that does not take this at once.
                 stream.try_write(NO_ROOM).ok();
                 continue;
             };
@@ -101,8 +100,8 @@ impl Connected<IncomingStream<'_, Paced>> for Peer {
     }
 }
 
-/// After a connection that could not be accepted. One that is gone again is no news. Where the process has no files left, those
-/// of idle connections are given back.
+/// Handles a failed accept. A connection that is already gone is ignored. Otherwise idle connections are closed, in
+/// case the process has no free file.
 async fn recover(error: &io::Error, connections: &Connections) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
@@ -114,7 +113,7 @@ async fn recover(error: &io::Error, connections: &Connections) {
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
-    // A frame must not wait for the peer's acknowledgement of the one before it.
+    // A frame must not wait for the peer's acknowledgement of the frame before it.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     #[cfg(target_os = "linux")]
@@ -122,21 +121,21 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(UNACKNOWLEDGED_MAX).with_interval(UNACKNOWLEDGED_MAX / 4))
 }
 
-/// A connection that is cut where its peer is not there.
+/// A connection that is cut if its peer has gone.
 pub struct Connection {
     stream: TcpStream,
     deadline: Duration,
     stopping: Shutdown,
-    /// Ends when the peer has had its time; only while it takes nothing.
+    /// The deadline of the peer, set only while it takes nothing.
     stall: Option<BoxFuture<'static, ()>>,
     patience: Patience,
-    /// What is written in the place of an answer of hyper's own, and how much of it was.
+    /// The answer that replaces hyper's own, and how many bytes of it are written.
     instead: Option<Box<(Vec<u8>, usize)>>,
 }
 
 impl Connection {
-    /// Writes an answer of hyper's own as every answer is to be; nothing where the bytes are none. They are taken once all that
-    /// is written in their place is.
+    /// Replaces an answer of hyper's own by an answer with the usual headers; `None` if `bytes` are no such answer.
+    /// Reports `bytes` as written once the whole replacement is written.
     fn poll_write_instead(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Option<Poll<io::Result<usize>>> {
         if self.instead.is_none() && !self.patience.place.activity.is_busy() {
             self.instead = unasked::guarded(bytes).map(|answer| Box::new((answer, 0)));
@@ -152,7 +151,7 @@ impl Connection {
         Some(Poll::Ready(Ok(bytes.len())))
     }
 
-    /// What a write means for the peer's time: it has more of it as soon as it takes anything.
+    /// Applies the deadline to the result of a write: any byte taken gives the peer new time.
     fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stall = None;
@@ -179,14 +178,14 @@ impl Connection {
     }
 }
 
-/// How long a connection may go on without a request.
+/// The timeouts of a connection without a request.
 struct Patience {
     place: Place,
-    /// Ends when a connection without a request has had its time, and whether that is the time of a head.
+    /// The deadline of a connection without a request, and whether it is the deadline of a request head.
     quiet: Option<(Pin<Box<Sleep>>, bool)>,
-    /// How the connection began, as far as it is known.
+    /// The first bytes of the connection, at most the length of the preface.
     first: Vec<u8>,
-    /// The heads of HTTP/2, and when one that is not whole has had its time.
+    /// The heads over HTTP/2, and the deadline of an unfinished one.
     frames: HeadFrames,
     head: Option<Pin<Box<Sleep>>>,
 }
@@ -196,14 +195,14 @@ impl Patience {
         Self { place, quiet: None, first: Vec::new(), frames: HeadFrames::default(), head: None }
     }
 
-    /// The peer sent bytes. Those of HTTP/2 may be about anything; those of HTTP/1.1 outside a request begin the next one.
+    /// Notes bytes from the peer. In HTTP/1.1, bytes outside a request begin the next request; in HTTP/2 they need not.
     fn sent(&mut self, bytes: &[u8]) {
         let missing = PREFACE.len() - self.first.len();
         self.first.extend(bytes.iter().take(missing));
-        // What does not begin so is no HTTP/2, and is not looked at any more.
+        // A connection without the preface is not HTTP/2, and its frames are not read.
         if PREFACE.starts_with(&self.first) {
             let has_ended = self.frames.sent(bytes);
-            // The next head has a time of its own, also where it begins in the same bytes.
+            // The next head has a deadline of its own, even if it begins in the same bytes.
             if has_ended || !self.frames.in_head() {
                 self.head = None;
             }
@@ -216,23 +215,23 @@ impl Patience {
         }
     }
 
-    /// The peer took bytes.
+    /// Notes that the peer took bytes.
     fn taken(&mut self) {
         let idle_wait = self.place.settings().idle_wait;
-        // Set anew and not dropped: HTTP/2 may write after its last look at what there is to read.
+        // Reset and not dropped: HTTP/2 may write after its last poll for incoming data.
         if let Some((quiet, false)) = &mut self.quiet {
             quiet.as_mut().reset(Instant::now() + idle_wait);
         }
     }
 
-    /// Whether the connection is to be closed; if not, the reader is woken when that may have changed.
+    /// Returns whether to close the connection. Otherwise the reader is woken when that may have changed.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let activity = &self.place.activity;
         activity.watch(cx);
         if activity.is_cut() {
             return !activity.is_busy();
         }
-        // Whatever else is in flight on it: nothing more can be asked on this connection.
+        // Other requests in flight do not matter: an unfinished head blocks every further request on this connection.
         if self.frames.in_head() && self.first == PREFACE {
             let wait = self.place.settings().head_wait;
             let head = self.head.get_or_insert_with(|| Box::pin(sleep(wait)));

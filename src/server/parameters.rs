@@ -1,6 +1,6 @@
-//! The parameters of a request, out of the JSON or the address that a client sends; the same on every transport.
+//! The parameters of a request, from the JSON or the URL that a client sends. They are equal on every transport.
 //!
-//! Their text is measured first ([`scan`]), and each part is parsed once, into what it is used as.
+//! Their text is measured first ([`scan`]). Then each part is parsed once, directly into its final form.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use super::operation::given::Given;
 use super::scan::{self, ASIDE_VALUES_MAX, BATCH_VALUES_MAX, VALUES_MAX};
 use crate::domain::{Error, Result};
 
-/// A JSON object with the parameters, each as it was written.
+/// A JSON object with the parameters, each part as its JSON text.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written<'t> {
@@ -37,10 +37,10 @@ struct Extensions<'t> {
 }
 
 impl Parameters {
-    /// Takes them out of a JSON object. `path` is what the text is called where it is none.
+    /// Reads the parameters from a JSON object. `path` names the text in errors.
     ///
-    /// Refused with `INVALID`: a text that is not a JSON object, parameters of another type than theirs. With `LIMIT`: more
-    /// values or deeper nesting than `scan` has room for.
+    /// `INVALID` if the text is not a JSON object, or if a parameter has another type. `LIMIT` if there are more values
+    /// or deeper nesting than `scan` allows.
     pub(crate) fn read(path: &str, text: &str) -> Result<Self> {
         let amount = scan::within(path, text, BATCH_VALUES_MAX)?;
         let written: Written<'_> = match text.trim_ascii_start().as_bytes().first() {
@@ -61,7 +61,7 @@ impl Parameters {
             Some(name) if name.starts_with('"') => Some(string(path, name)?).filter(|name| !name.is_empty()),
             Some(_) => return Err(must("operationName", "a string or null")),
         };
-        // Before anything is made of them: only a batch may have more.
+        // Checked before anything is parsed further: only a batch may have more values.
         if amount.values > VALUES_MAX && !scan::is_batch(&query, operation_name.as_deref()) {
             scan::within(path, text, VALUES_MAX)?;
         }
@@ -76,7 +76,7 @@ impl Parameters {
         Ok(Self { query, operation_name, variables, operation_id: operation_id.flatten() })
     }
 
-    /// Takes them out of an address; an empty one counts as absent.
+    /// Reads the parameters from a URL; an empty parameter counts as absent.
     pub(crate) fn of_address(pairs: Vec<(String, String)>) -> Result<Self> {
         let mut parameters = Self::default();
         let (mut has_query, mut is_persisted_only) = (false, false);
@@ -125,7 +125,7 @@ fn read_extensions(path: &str, text: &str) -> Result<Option<Value>> {
     id.transpose().map_err(|error| not_json(path, &error))
 }
 
-/// Whether the document is named by its hash, which clients follow by the document itself when it is not known.
+/// Returns whether the document is named by its hash. If the server refuses that, clients send the document itself.
 fn is_persisted(extensions: Option<&RawValue>) -> bool {
     let extensions = extensions.map(|text| serde_json::from_str::<Extensions<'_>>(text.get()));
     extensions.is_some_and(|extensions| extensions.is_ok_and(|extensions| extensions.persisted_query.is_some()))

@@ -1,9 +1,9 @@
-//! GraphQL over Server-Sent Events with many operations on one stream: graphql-sse's single connection mode.
+//! GraphQL over Server-Sent Events with several operations on one stream: the single connection mode of graphql-sse.
 //!
-//! A browser gives an origin six connections over HTTP/1.1, and one stream takes one. So PUT reserves a stream and answers
-//! with its token; GET with the token opens it, POST with the token puts an operation on it, DELETE takes one off. The token
-//! is as good as the account that reserved it, so it cannot be guessed, and one who names another account has no use of it.
-//! A reservation ends with its stream, or after a moment in which nobody opened it.
+//! A browser opens six connections to an origin over HTTP/1.1, and each stream takes one. In this mode PUT reserves a
+//! stream and answers with its token. GET with the token opens the stream, POST with the token adds an operation, and
+//! DELETE removes one. The token stands for the account that reserved the stream, so it must not be guessable. A caller
+//! that names another account cannot use it. A reservation ends with its stream, or if it is not opened in time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -37,13 +37,13 @@ use super::streaming::{Said, StreamSettings, no_stream, of_answer, response, sai
 use crate::domain::{Error, Result};
 use crate::graphql::error::is_request_error;
 
-/// The header that names a stream; an address names it by the parameter `token`.
+/// The header that names a stream. In an address the parameter `token` names it.
 const TOKEN: &str = "X-GraphQL-Event-Stream-Token";
 
-/// 256 bits of the system's randomness: nobody finds one by trying.
+/// 256 bits of the system's randomness, so that a token cannot be guessed.
 const TOKEN_BYTES: usize = 32;
 
-/// Operations whose first words wait for the stream to take them up. The requests behind them wait.
+/// Operations that wait for the stream to take them up. The requests behind them wait.
 const OPERATIONS_QUEUED: usize = 16;
 
 /// The reserved streams of a server, by their token. Clones share them.
@@ -53,7 +53,7 @@ pub(super) struct Reservations {
     waiting: Arc<Mutex<Counts>>,
 }
 
-/// How many wait to be opened, in all and by each who reserved them.
+/// Counts the streams that wait to be opened, in all, by account and by address.
 #[derive(Default)]
 struct Counts {
     in_all: usize,
@@ -64,7 +64,7 @@ struct Counts {
 struct Reservation {
     account: Option<String>,
     operations: mpsc::Sender<BoxStream<'static, Said>>,
-    /// For the one who opens the stream; none once it is open.
+    /// Taken by the request that opens the stream; `None` once it is open.
     queue: Mutex<Option<Queue>>,
     active: Mutex<Active>,
 }
@@ -74,7 +74,7 @@ struct Queue {
     _waiting: Waiting,
 }
 
-/// One that waits to be opened, counted until it is dropped.
+/// A stream that waits to be opened. It counts until this value is dropped.
 struct Waiting {
     counts: Arc<Mutex<Counts>>,
     principal: Vec<u8>,
@@ -83,7 +83,7 @@ struct Waiting {
 
 #[derive(Default)]
 struct Active {
-    /// How many there were: an id may be used again, and its former use must not be taken for it.
+    /// The number of uses of ids so far. It tells two uses of one id apart.
     uses: u64,
     by_id: HashMap<String, (u64, watch::Sender<()>)>,
 }
@@ -93,11 +93,11 @@ struct Use {
     reservation: Arc<Reservation>,
     id: String,
     number: u64,
-    /// Closed when the client wants nothing more of it.
+    /// Closed when the client removes the operation.
     wanted: watch::Receiver<()>,
 }
 
-/// The stream of a reservation is open; dropped, it is gone, and the reservation with it.
+/// An open stream. Dropping this value removes the reservation.
 struct Opened {
     reservations: Reservations,
     token: String,
@@ -123,7 +123,7 @@ pub(super) async fn put<E: Endpoint>(State(served): State<Served<E>>, request: R
     }
 }
 
-/// `DELETE`: takes an operation off a stream.
+/// `DELETE`: removes an operation from a stream.
 pub(super) async fn delete<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
     let ended = || {
         let Some(token) = token(request.uri(), request.headers())? else {
@@ -142,7 +142,7 @@ pub(super) async fn delete<E: Endpoint>(State(served): State<Served<E>>, request
     }
 }
 
-/// The token that a request names, if it names one.
+/// Returns the token that a request names, if it names one.
 pub(super) fn token(uri: &Uri, headers: &HeaderMap) -> Result<Option<String>> {
     match headers.get(TOKEN) {
         Some(token) => Ok(Some(token.to_str().unwrap_or_default().to_owned())),
@@ -179,7 +179,7 @@ pub(super) async fn open<E: Endpoint>(call: &Call<'_, E>, token: String) -> std:
     Ok(response(Media::EventStream, events, keeping))
 }
 
-/// `POST` with a token: puts an operation on the stream. What is wrong with the request is said in the answer to it.
+/// `POST` with a token: adds an operation to the stream. The answer to the request says what is wrong with it.
 pub(super) async fn operate<E: Endpoint>(
     call: &Call<'_, E>,
     token: &str,
@@ -199,7 +199,7 @@ pub(super) async fn operate<E: Endpoint>(
     let accepted = |status: StatusCode| (status, [(header::CACHE_CONTROL, "no-store")]).into_response();
     let spoken = tokio::select! {
         spoken = speak(served, reservation.account.clone(), ready, &id) => spoken?,
-        // The client has taken it off again.
+        // The client has removed the operation again.
         _ = wanted.changed() => return Ok(accepted(StatusCode::NO_CONTENT)),
     };
     let events = match spoken {
@@ -221,7 +221,7 @@ pub(super) async fn operate<E: Endpoint>(
 
 enum Spoken {
     Events(BoxStream<'static, Said>),
-    /// The schema does not take the request.
+    /// The schema refuses the request.
     Wrong(Box<Answer>),
 }
 
@@ -247,7 +247,7 @@ async fn speak<E: Endpoint>(
         return Ok(Spoken::Events(futures_util::stream::once(once).boxed()));
     }
     let mut following = Following::new(&Arc::new(served.clone()), account, ready);
-    // A document that the schema refuses is refused before anything is waited for.
+    // A document that the schema refuses is refused before any wait.
     let first = match caught(following.next()).now_or_never() {
         Some(first) => match first.and_then(|first| first)? {
             Some(Item::Refused(errors)) => return Ok(Spoken::Wrong(Box::new(no_stream(&errors)))),
@@ -277,7 +277,7 @@ impl Reservations {
         lock(&self.by_token)
     }
 
-    /// Counts one more that waits to be opened.
+    /// Counts a stream that waits to be opened; refuses it beyond the limits.
     fn wait(
         &self,
         principal: Vec<u8>,
@@ -330,13 +330,13 @@ impl Reservations {
             if waiting.is_some() {
                 streams.remove(&reserved);
             }
-            // What was put on it ends here, and that frees ids.
+            // The operations of the stream end here, which frees their ids.
             drop((streams, waiting));
         });
         Ok(token)
     }
 
-    /// The reservation of a token, for one who does not name another account than the one that reserved it.
+    /// Finds the reservation of a token. The caller may not name another account than the one that reserved it.
     fn find(&self, token: &str, headers: &HeaderMap) -> std::result::Result<Arc<Reservation>, Refused> {
         let named = actor(headers)?;
         let found = self.streams().get(token).cloned();
@@ -372,7 +372,7 @@ impl Reservation {
 }
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is awaited or called while it is held, so what is poisoned is whole.
+    // No code is awaited or called while the lock is held, so a poisoned value is consistent.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

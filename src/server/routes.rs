@@ -1,4 +1,4 @@
-//! `/graphql`: which transport a request is for, and the bounds of all of them.
+//! `/graphql`: chooses the transport of a request, and holds the limits of all transports.
 
 use std::sync::Arc;
 
@@ -29,43 +29,43 @@ use super::{
     ws::{self, SocketSettings},
 };
 
-/// The header, and the field of `connection_init`, that names the account on whose behalf a caller acts.
+/// The header, and the field of `connection_init`, that names the account for which a caller acts.
 pub const ACTOR: &str = "Watchfloor-Actor";
 
-/// The bounds of the transports.
+/// The limits of the transports.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// What a document may cost.
+    /// The limits of a document.
     pub limits: Limits,
-    /// One HTTP request.
+    /// The limits of an HTTP request.
     pub http: HttpSettings,
-    /// One WebSocket.
+    /// The limits of a WebSocket.
     pub socket: SocketSettings,
-    /// Responses that go on.
+    /// The limits of streaming responses.
     pub streams: StreamSettings,
-    /// What subscriptions share.
+    /// The limits of groups, in which subscriptions share their frames.
     pub groups: GroupSettings,
-    /// How many sockets.
+    /// The most sockets and streams.
     pub crowd: CrowdSettings,
-    /// Connections below HTTP.
+    /// The limits of connections below HTTP.
     pub connections: ConnectionSettings,
-    /// Pages of which other origins may use the API.
+    /// Other origins whose pages may use the API.
     pub origins: Origins,
-    /// How many operations at once.
+    /// The most operations at once, and their time.
     pub work: WorkSettings,
-    /// How large answers.
+    /// The limits of answers.
     pub answers: AnswerSettings,
 }
 
-/// Turns true when the server goes down: every socket is then closed with 1012, and every stream of events or parts breaks
-/// off, which clients answer by coming back.
+/// Turns true when the server stops. Then every socket is closed with 1012, and every streaming response breaks off,
+/// after which clients reconnect.
 ///
-/// Each socket and stream holds a receiver until it is closed, and so does the router. The one who holds the sender therefore
-/// waits for them with `sender.closed()`, once the listener is done.
+/// Each socket and stream holds a receiver until it is closed, and so does the router. The holder of the sender
+/// therefore waits for them with `sender.closed()`, after the listener has ended.
 pub type Shutdown = watch::Receiver<bool>;
 
-/// `GET` and `POST` for operations, `GET` with an upgrade for the socket, `PUT` and `DELETE` for streams of several
-/// operations. All of them are answered on the runtime that this is called on.
+/// Makes the routes of `/graphql`: `GET` and `POST` for operations, `GET` with an upgrade for the socket, `PUT` and
+/// `DELETE` for streams of several operations. All requests are answered on the runtime that calls this function.
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
     let groups = Groups::new(settings.groups.clone());
     let work = Work::new(&settings.work, shutdown.clone());
@@ -81,7 +81,7 @@ pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Sh
     Router::new().route("/graphql", methods).with_state(served).layer(elsewhere)
 }
 
-/// What each request is answered with.
+/// The state that each request is answered with.
 #[derive(Clone)]
 pub(super) struct Served<E> {
     pub(super) endpoint: E,
@@ -96,7 +96,7 @@ pub(super) struct Served<E> {
     pub(super) shutdown: Shutdown,
 }
 
-/// Resolves when the server goes down; never, if nobody is left who could say so.
+/// Resolves when the server stops. Never resolves if the sender is gone.
 pub(super) async fn stopped(shutdown: &mut Shutdown) {
     if shutdown.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;

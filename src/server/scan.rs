@@ -1,44 +1,44 @@
-//! A look at a JSON text before anything is made of it: how many values it holds, how deep they
-//! nest.
+//! Measures a JSON text before it is parsed: how many values it holds, and how deep they nest.
 //!
-//! A parsed value takes up to fifty times the bytes of its text, so that a body of 2 MiB could become 100 MiB before any
-//! rule looks at it. This is one pass over the bytes that allocates nothing and recurses nowhere. It is no parser: of a text
-//! that is not JSON it counts at least as many values as a parser meets before it stops.
+//! A parsed value takes up to fifty times the bytes of its text, so a body of 2 MiB could become 100 MiB before any
+//! rule applies. The measure is one pass over the bytes, without allocation and recursion. It is no parser. If a text
+//! is not JSON, it counts at least as many values as a parser meets before it stops.
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{DocumentOperations, OperationType, Selection};
 
 use crate::domain::{Error, Result};
 
-/// The most values of a request: texts, numbers, words, lists and objects, names of fields not counted. A filter has at
-/// most 500 terms, a bookmark 1,000 rows; 20,000 values are parsed in 2 ms and take at most 8 MiB.
+/// The most values of a request: strings, numbers, words, lists and objects, but not names of fields. A filter has at
+/// most 500 terms, a bookmark 1,000 rows. 20,000 values are parsed in 2 ms and take at most 8 MiB.
 pub const VALUES_MAX: usize = 20_000;
 
-/// The most values of a request that is nothing but [`BATCHES`]: 5,000 alerts of twenty values each.
+/// The most values of a request that asks for nothing but [`BATCHES`]: 5,000 alerts of twenty values each.
 pub const BATCH_VALUES_MAX: usize = 100_000;
 
-/// The root fields that take long lists by their nature.
+/// The root fields that take long lists by design.
 pub const BATCHES: [&str; 2] = ["bulkUpdateIncidents", "ingestAlerts"];
 
-/// The most values of what is no operation: the payload of `connection_init`, `extensions`.
+/// The most values outside an operation: in the payload of `connection_init`, and in `extensions`.
 pub const ASIDE_VALUES_MAX: usize = 1_000;
 
-/// Lists and objects inside each other. A filter nests 8 deep, which is 20 brackets; the parser, which recurses, goes to 128.
+/// The most lists and objects inside each other. A filter nests 8 deep, which is 20 brackets. The recursive parser
+/// reaches 128.
 pub const NESTING_MAX: usize = 64;
 
-/// The longest document that is looked at for being a batch, and the most brackets in it, as the parser recurses.
+/// The most bytes and brackets of a document that is checked for a batch, because the parser recurses.
 const BATCH_DOCUMENT: (usize, usize) = (16 * 1024, 100);
 
-/// How much a JSON text holds.
+/// The amount of values in a JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Texts, numbers, words, lists and objects; names of fields are none.
+    /// Counts strings, numbers, words, lists and objects, but not names of fields.
     pub values: usize,
     /// The most lists and objects that are open at once.
     pub nesting: usize,
 }
 
-/// Counts what a JSON text holds, and stops where there are more than `values` values or [`NESTING_MAX`] brackets open.
+/// Measures a JSON text. Stops at more than `values` values or more than [`NESTING_MAX`] open brackets.
 pub fn measure(text: &[u8], values: usize) -> Amount {
     let (mut amount, mut open, mut at) = (Amount::default(), 0_usize, 0_usize);
     while let Some(&byte) = text.get(at) {
@@ -68,7 +68,7 @@ pub fn measure(text: &[u8], values: usize) -> Amount {
     amount
 }
 
-/// Refuses more than `values` values, and too deep nesting. `path` names the part of the request.
+/// Refuses more than `values` values, and too deep nesting, with `LIMIT`. `path` names the part of the request.
 pub fn within(path: &str, text: &str, values: usize) -> Result<Amount> {
     let amount = measure(text.as_bytes(), values);
     if amount.values > values {
@@ -81,8 +81,8 @@ pub fn within(path: &str, text: &str, values: usize) -> Result<Amount> {
     Ok(amount)
 }
 
-/// Whether a document asks for nothing but [`BATCHES`], so that its variables may hold more. It is parsed for that only
-/// where there are more than [`VALUES_MAX`] of them.
+/// Returns whether a document asks for nothing but [`BATCHES`], so that its variables may hold more than [`VALUES_MAX`]
+/// values. Parses the document, so call it only for such a request.
 pub fn is_batch(query: &str, operation_name: Option<&str>) -> bool {
     let brackets = query.bytes().filter(|byte| matches!(byte, b'{' | b'(' | b'[')).count();
     if query.len() > BATCH_DOCUMENT.0 || brackets > BATCH_DOCUMENT.1 {
@@ -105,7 +105,7 @@ pub fn is_batch(query: &str, operation_name: Option<&str>) -> bool {
         && operation.node.selection_set.node.items.iter().all(|selection| is_one(&selection.node))
 }
 
-/// The length of a string's content, from behind its first quote.
+/// Returns the length of a string's content, given the text after its first quote.
 pub(super) fn string(rest: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = rest.get(at) {
@@ -118,12 +118,12 @@ pub(super) fn string(rest: &[u8]) -> usize {
     rest.len()
 }
 
-/// Whether a colon comes next: what stands before it is the name of a field.
+/// Returns whether a colon comes next, so that the string before it is the name of a field.
 fn is_name(rest: &[u8]) -> bool {
     rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
-/// What is left of a number or a word.
+/// Returns the length of the rest of a number or a word.
 pub(super) fn word(rest: &[u8]) -> usize {
     let ends = |byte: &u8| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']' | b',' | b':') || byte.is_ascii_whitespace();
     rest.iter().position(ends).unwrap_or(rest.len())

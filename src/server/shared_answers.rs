@@ -1,12 +1,13 @@
-//! Answers that are made once for everybody who asks for the same: queries that the board answers.
+//! Shares answers: a query that the board answers is executed once for all clients that ask for the same at one
+//! position.
 //!
-//! The answer to such a query is a function of the operation, its variables, what the caller may see, the day where it says what
-//! was created and resolved since midnight, the position of the log and how often users and groups have been changed. All of
-//! these are in the key, so an answer never has to be taken back: when
-//! the log moves on, the next request has another key. Before an answer is given, the end of the log is read, as for every
-//! read of the board: no answer is older than the log was when its request came.
+//! The answer to such a query depends on the operation, its variables, what the caller may see, the position of the
+//! log, and the number of changes to users and groups. It also depends on the day, if it counts what was created and
+//! resolved since midnight. The key and the [`Standing`] hold all of these, so no answer has to be invalidated: when
+//! the log moves on, the next request finds no answer. As for every read of the board, the end of the log is read
+//! before an answer is given: no answer is older than the log was when the request came.
 //!
-//! An answer with an error is never shared, nor is one that needed a snapshot of the database.
+//! An answer with an error is never shared. An answer that needed a snapshot of the database is never shared either.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,20 +26,20 @@ use super::work::Work;
 use crate::domain::position::Position;
 use crate::domain::{Error, Result};
 
-/// Bytes of answers that are kept. A page of 50 rows has 20 KB: these are the pages of 1,600 different filters, more than a
-/// desk is asked for between two changes.
+/// The most bytes of kept answers. A page of 50 rows has 20 KB, so this holds 1,600 such pages: more than a desk is
+/// asked for between two changes.
 const KEPT_BYTES: usize = 32 << 20;
 
-/// Bytes of one answer that is kept: a page of 100 rows with all that a row holds has 200 KB.
+/// The most bytes of a kept answer: a page of 100 rows with all their fields has 200 KB.
 const ANSWER_BYTES: usize = 512 << 10;
 
-/// Memory of a kept answer beside its bytes, about.
+/// The approximate memory of a kept answer besides its bytes.
 const ENTRY_BYTES: usize = 256;
 
-/// Where the board stands, and how often users and groups had been changed.
+/// The position of the board, and the number of changes to users and groups.
 type Standing = (Position, u64);
 
-/// The answers of one position of the log. Clones share them.
+/// The kept answers of one position of the log. Clones share them.
 #[derive(Clone)]
 pub(super) struct SharedAnswers {
     kept: Arc<Mutex<Kept>>,
@@ -57,21 +58,21 @@ struct Kept {
 pub(super) struct SharedAnswer {
     /// The body of the response.
     pub(super) json: Bytes,
-    /// Equal for equal answers.
+    /// The entity tag, equal for equal answers.
     pub(super) tag: HeaderValue,
 }
 
-/// An answer to a query.
+/// The answer to a query, by how it was found.
 pub(super) enum Made {
-    /// Of this request alone.
+    /// An answer for this request alone.
     Own(Answer),
-    /// Of all who ask for the same.
+    /// An answer that other requests may receive too.
     Shared(SharedAnswer),
-    /// The client holds it.
+    /// The client already holds the answer with this tag.
     Unchanged(HeaderValue),
 }
 
-/// The key of a query that may be answered by what another was answered; none where it may not.
+/// Returns the key of a query whose answer may be shared; `None` if it may not.
 pub(super) fn key<E: Endpoint>(endpoint: &E, ready: &Ready<E::Viewer>) -> Option<Key> {
     if !ready.is_for_the_board() {
         return None;
@@ -85,8 +86,8 @@ impl SharedAnswers {
         Self { kept: Arc::default(), given_again: settings.given_again.clone() }
     }
 
-    /// Answers a query: as another was answered at the same position, or by running it in its turn. `held` is what the client
-    /// says that it holds.
+    /// Answers a query from a kept answer of the present position, or by executing it in its turn. `held` is set if the
+    /// client says which answers it holds.
     pub(super) async fn answer<E: Endpoint>(
         &self,
         work: &Work,
@@ -100,7 +101,7 @@ impl SharedAnswers {
         }
         let (principal, effort) = (endpoint.principal(&ready.viewer), ready.effort);
         let run = async {
-            // Those who waited for their turn together ask for the same more often than not.
+            // Queries that waited for their turn together are often equal.
             if let Some(made) = self.find(endpoint, &key, held).await {
                 return Ok(made);
             }
@@ -112,7 +113,8 @@ impl SharedAnswers {
         work.query(principal, effort, run).await?
     }
 
-    /// What is kept for this key at the end of the log as of now. The end is read only where that may be something.
+    /// Finds the answer kept for this key at the end of the log. Reads the end of the log only if there may be such an
+    /// answer.
     async fn find<E: Endpoint>(&self, endpoint: &E, key: &Key, held: Option<&HeaderMap>) -> Option<Made> {
         if held.is_none() && !self.kept().answers.contains_key(key) {
             return None;
@@ -128,14 +130,14 @@ impl SharedAnswers {
         Some(Made::Shared(answer.clone()))
     }
 
-    /// Keeps an answer for the next who asks, where it is of the newest position.
+    /// Keeps an answer for later requests, if it is of the newest position.
     fn keep(&self, key: Key, at: Standing, answer: &Answer) -> Result<SharedAnswer> {
         let json = serde_json::to_vec(&Body(answer)).map_err(|error| Error::fault("writing an answer", error))?;
         let answer = SharedAnswer { json: json.into(), tag: tag(&key, &at) };
         let bytes = answer.json.len() + ENTRY_BYTES;
         let mut kept = self.kept();
         if kept.at != Some(at) {
-            // An answer of another life of the log comes after a restore: the newest to come is kept then.
+            // After a restore, answers have another epoch: then the answer that came last is kept.
             if kept.at.is_some_and(|(newest, accounts)| {
                 newest.epoch == at.0.epoch && (newest.offset, accounts) > (at.0.offset, at.1)
             }) {
@@ -157,10 +159,10 @@ impl SharedAnswers {
     }
 }
 
-/// A weak tag: the answers of two media types have one body.
+/// Returns a weak tag: the answers of two media types have one body.
 fn tag(key: &Key, (position, accounts): &Standing) -> HeaderValue {
     let mut hash = Sha256::new();
-    // Another version may write the same answer in other bytes.
+    // Another version may write an equal answer in other bytes.
     hash.update(env!("CARGO_PKG_VERSION"));
     hash.update(key.bytes());
     hash.update(position.to_string());
@@ -169,7 +171,7 @@ fn tag(key: &Key, (position, accounts): &Standing) -> HeaderValue {
     HeaderValue::try_from(format!("W/\"{digest}\"")).unwrap_or(HeaderValue::from_static("W/\"\""))
 }
 
-/// Whether a client says that it holds what this tag names. `*` names nothing that this server could know of.
+/// Returns whether the client says that it holds the answer with this tag. The server cannot know what `*` means here.
 fn holds(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let given = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     given.flat_map(|list| list.split(',')).any(|given| given.trim().as_bytes() == tag.as_bytes())

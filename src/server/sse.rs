@@ -1,8 +1,8 @@
 //! GraphQL over Server-Sent Events, as graphql-sse speaks it: the events, and one stream for each operation.
 //!
-//! Each `next` of a stream with positions carries the position as its `id`. A browser that lost its connection sends the
-//! last one back as `Last-Event-ID`, and the stream goes on behind it. Several operations on one stream are in
-//! `reserved.rs`.
+//! In a stream with positions, each `next` carries its position as its `id`. A browser that lost its connection sends
+//! the last `id` back as `Last-Event-ID`, and the stream goes on after it. `reserved.rs` puts several operations on one
+//! stream.
 
 use async_graphql::{Response as Answer, ServerError};
 use axum::body::{Body as HttpBody, Bytes};
@@ -15,31 +15,31 @@ use super::streaming::{Event, Form, no_stream, of_answer, whole};
 use crate::domain::Result;
 use crate::domain::position::Position;
 
-/// Where a client says what it has: the `id` of the last event that reached it.
+/// The header in which a client names the `id` of the last event that reached it.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
 
-/// A comment: clients do not see it, but proxies do.
+/// A comment: clients ignore it, but proxies see it.
 const COMMENT: &str = ":\n\n";
 
 const BEFORE_PAYLOAD: &[u8] = b"event: next\ndata: ";
 const BEHIND_PAYLOAD: &[u8] = b"\n\n";
 
-/// The empty line of data is for EventSource, which hands an event without data to nobody.
+/// The empty line of data is for EventSource, which ignores an event without data.
 const COMPLETE: &str = "event: complete\ndata:\n\n";
 
-/// What is said at once, and when nothing else was for a while.
+/// Returns the event that is sent at once, and after silence.
 pub(super) fn comment() -> Event {
     Event::fixed(COMMENT)
 }
 
-/// The position to go on from, as a client says it that comes back by itself; an empty one is none.
+/// Returns the position from which a reconnecting client wants to go on; an empty header counts as absent.
 pub(super) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
-    // What is no text is no position either, and refused as such.
+    // A header that is not text is no position either, and is refused as such.
     let last = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or("?"));
     last.filter(|last| !last.is_empty())
 }
 
-/// The events of the one operation of a stream.
+/// Writes the events of a stream with one operation.
 pub(super) struct Events;
 
 impl Form for Events {
@@ -61,14 +61,14 @@ impl Form for Events {
     }
 }
 
-/// The events of one operation among those of a stream.
+/// Writes the events of one operation among several on a stream.
 pub(super) struct EventsOf {
     before: Bytes,
     complete: Bytes,
 }
 
 impl EventsOf {
-    /// Of the operation that the client calls so.
+    /// Makes the format for the operation with this id.
     pub(super) fn operation(id: &str) -> Self {
         let id = Value::from(id);
         let before = format!("event: next\ndata: {{\"id\":{id},\"payload\":").into();
@@ -77,7 +77,7 @@ impl EventsOf {
 }
 
 impl Form for EventsOf {
-    /// Without a position: the next event may be of another operation, and a client has one `Last-Event-ID` only.
+    /// Writes no `id`: the next event may belong to another operation, and a client has only one `Last-Event-ID`.
     fn next(&self, payload: Bytes, _position: Option<Position>) -> Event {
         Event::around(self.before.clone(), payload, Bytes::from_static(b"}\n\n"))
     }
@@ -91,7 +91,7 @@ impl Form for EventsOf {
     }
 }
 
-/// The whole response of a query or a mutation, or of a request that was refused.
+/// Makes the whole response to a query, a mutation or a refused request.
 pub(super) fn once(answer: &Answer) -> Result<Response> {
     Ok(whole(Media::EventStream, HttpBody::from(of_answer(answer, &Events)?.into_bytes())))
 }

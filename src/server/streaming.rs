@@ -1,8 +1,8 @@
-//! A response that goes on: what event streams and multipart responses have in common.
+//! Streaming responses: the common part of event streams and multipart responses.
 //!
-//! The connection's own task takes each event when it has room for it, from the group's shared bytes: there is no task, no
-//! queue and no copy for a client. A stream that is not over ends by breaking its response off, so that the client sees
-//! that something is missing and comes back; only one that is over says so.
+//! The connection's own task takes each event from the group's shared bytes when it has space for it. A client needs no
+//! task, no queue and no copy. If a stream has to end early, the response breaks off without a closing event, so the
+//! client sees that something is missing and reconnects. Only a stream that is complete says so.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -26,19 +26,20 @@ use crate::domain::position::Position;
 use crate::domain::{Error, Result};
 use crate::graphql::error::refuse;
 
-/// The bounds of responses that go on.
+/// The limits of streaming responses.
 #[derive(Clone, Debug)]
 pub struct StreamSettings {
-    /// How long one may be silent before it says that it lives. Proxies cut connections that are silent for 60 s; as in
-    /// graphql-sse.
+    /// How long a response may be silent before it sends a heartbeat, as in graphql-sse. Proxies cut connections that
+    /// are silent for 60 s.
     pub keep_alive: Duration,
-    /// How long a reserved stream waits to be opened. A client opens it at once; this is for slow networks.
+    /// How long a reserved stream waits to be opened. A client opens it at once; this leaves time for slow networks.
     pub reservation_wait: Duration,
-    /// Reserved streams that wait at once: so many open theirs in a moment when everybody comes back after a restart.
+    /// The most reserved streams that wait to be opened. After a restart, this many clients open theirs at the same
+    /// time.
     pub reservations: usize,
-    /// Those of one account: the screens of a whole site may hang on one, and others have room beside it.
+    /// The most of them for one account. The screens of a whole site may share an account, and others need room too.
     pub reservations_per_principal: usize,
-    /// Those from one address.
+    /// The most of them from one address.
     pub reservations_per_address: usize,
 }
 
@@ -55,63 +56,63 @@ impl Default for StreamSettings {
     }
 }
 
-/// Bytes that belong together: nothing else comes in between.
+/// Bytes that are sent together: no other event comes in between.
 #[derive(Clone, Debug)]
 pub(super) struct Event([Bytes; 3]);
 
 impl Event {
-    /// A payload, which is shared, between its wrappings.
+    /// Makes an event of a shared payload and the bytes around it.
     pub(super) fn around(before: Bytes, payload: Bytes, behind: Bytes) -> Self {
         Self([before, payload, behind])
     }
 
-    /// An event of one piece.
+    /// Makes an event of one piece.
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         Self([bytes.into(), Bytes::new(), Bytes::new()])
     }
 
-    /// An event of one piece that never changes.
+    /// Makes an event of a constant text.
     pub(super) fn fixed(text: &'static str) -> Self {
         Self::whole(Bytes::from_static(text.as_bytes()))
     }
 
-    /// This one and right behind it another.
+    /// Joins this event and the event that follows it directly.
     pub(super) fn and(self, other: Self) -> Self {
         Self::whole([self.into_bytes(), other.into_bytes()].concat())
     }
 
-    /// How many bytes it has.
+    /// Returns the length in bytes.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
     }
 
-    /// Its bytes in one piece.
+    /// Returns the bytes in one piece.
     pub(super) fn into_bytes(self) -> Bytes {
         self.0.concat().into()
     }
 }
 
-/// The stream is not over, and cannot go on.
+/// The stream is not complete, and cannot go on.
 #[derive(Debug, thiserror::Error)]
 #[error("the stream breaks off")]
 pub(super) struct Broken;
 
-/// What a response is made of.
+/// An event of a response, or its break.
 pub(super) type Said = std::result::Result<Event, Broken>;
 
-/// How a protocol writes what an operation says.
+/// The format in which a protocol writes the events of an operation.
 pub(super) trait Form: Send + 'static {
-    /// A response, and where its client stands with it.
+    /// Writes a response. `position` is the client's position after it.
     fn next(&self, payload: Bytes, position: Option<Position>) -> Event;
 
-    /// Nothing more of this operation.
+    /// Writes that the operation is complete.
     fn complete(&self) -> Event;
 
-    /// A fault of ours, after which nothing more comes.
+    /// Writes a fault of the server, after which the operation sends nothing more.
     fn fault(&self, errors: &[ServerError]) -> Result<Event>;
 }
 
-/// What a subscription says to its end; `first` was taken from it before.
+/// Writes all events of a subscription to its end; `first` is an item that was already taken from it.
 pub(super) fn said<E: Endpoint, F: Form>(
     mut following: Following<E>,
     mut first: Option<Item>,
@@ -146,35 +147,35 @@ pub(super) fn said<E: Endpoint, F: Form>(
     }
 }
 
-/// The answer to a request for a stream that there is none for. It names no field: nothing was executed.
+/// The answer to a request for a stream that is refused. Its errors name no field, because nothing was executed.
 pub(super) fn no_stream(errors: &[ServerError]) -> Answer {
     Answer::from_errors(errors.iter().map(|error| ServerError { path: Vec::new(), ..error.clone() }).collect())
 }
 
-/// The one response of an operation, and its end.
+/// Writes the single response of an operation, and its end.
 pub(super) fn of_answer(answer: &Answer, form: &impl Form) -> Result<Event> {
     Ok(form.next(json(&Body(answer))?, None).and(form.complete()))
 }
 
-/// On one line, as nothing in here is written for the eye: an event stream ends a line at each line break.
+/// Writes JSON on one line: an event stream ends a line at each line break.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<Bytes> {
     let text = serde_json::to_string(value).map_err(|error| Error::fault("writing a response", error))?;
     Ok(text.into())
 }
 
-/// What a response holds on to, and how it is kept.
+/// The resources and settings of a streaming response.
 pub(super) struct Keeping {
-    /// Its place among the sockets.
+    /// The slot among the sockets.
     pub(super) admission: Admission,
     pub(super) shutdown: Shutdown,
     pub(super) settings: StreamSettings,
-    /// What is said at once: some clients do not believe in a response before its first byte.
+    /// The event that is sent at once: some clients wait for the first byte of a response.
     pub(super) opening: Event,
-    /// What is said when nothing else was for a while.
+    /// The event that is sent after silence.
     pub(super) heartbeat: Event,
 }
 
-/// The response that goes on for as long as `events` do, the client reads, and the server stays.
+/// Makes the response that lasts until `events` end, the client stops reading, or the server stops.
 pub(super) fn response(media: Media, events: impl Stream<Item = Said> + Send + 'static, keeping: Keeping) -> Response {
     let body = stream! {
         let Keeping { admission: _admission, mut shutdown, settings, opening, heartbeat } = keeping;
@@ -190,7 +191,7 @@ pub(super) fn response(media: Media, events: impl Stream<Item = Said> + Send + '
                     }
                 },
                 Err(broken) => {
-                    // What was said before it goes out first: a connection forgets what it holds when a body fails.
+                    // The events before go out first: a connection drops its buffer when a body fails.
                     tokio::task::yield_now().await;
                     yield Err(broken);
                     return;
@@ -211,7 +212,7 @@ pub(super) fn response(media: Media, events: impl Stream<Item = Said> + Send + '
     whole(media, HttpBody::from_stream(body))
 }
 
-/// A response in a media type that streams.
+/// Makes a response in a media type that streams.
 pub(super) fn whole(media: Media, body: HttpBody) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
@@ -220,10 +221,10 @@ pub(super) fn whole(media: Media, body: HttpBody) -> Response {
     response
 }
 
-/// Neither a cache nor a proxy's buffer may hold what is live.
+/// Forbids caches to store a live response, and proxies to buffer it.
 fn kept_by_nobody(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    // nginx, and what is configured like it, passes each piece on at once.
+    // nginx, and proxies that follow its header, then pass each piece on at once.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }

@@ -1,7 +1,7 @@
-//! The messages of the subprotocol `graphql-ws`, both ways: that of subscriptions-transport-ws, which is archived, and which
-//! many clients still speak.
+//! The messages of the subprotocol `graphql-ws`, both ways. It belongs to subscriptions-transport-ws, which is archived
+//! and which many clients still speak.
 //!
-//! Where its text is silent, its last server (0.11) decides: what cannot be read is answered, and the socket stays.
+//! Where its text is silent, its last server (0.11) decides: an unreadable message is answered, and the socket stays.
 
 use async_graphql::{Response, ServerError};
 use serde::Serialize;
@@ -12,10 +12,10 @@ use super::transport_ws::{Message, text};
 use crate::domain::{Error, Result};
 use crate::graphql::error::server_error;
 
-/// The subprotocol's name: that of a library which does not speak it.
+/// The subprotocol's name. The library of this name does not speak it.
 pub(super) const SUBPROTOCOL: &str = "graphql-ws";
 
-/// A client that has seen one closes a connection on which there is none for 30 s; before 0.9.11, for 10 s.
+/// A client that has seen one closes a connection after 30 s without another; before 0.9.11, after 10 s.
 pub(super) const KEEP_ALIVE: &str = r#"{"type":"ka"}"#;
 
 #[derive(Serialize)]
@@ -55,7 +55,7 @@ pub(super) fn connection_error(errors: &[ServerError]) -> Result<String> {
     text(&Outgoing::ConnectionError { payload: errors.first() })
 }
 
-/// Reads a message; what is none is answered and costs nothing else.
+/// Reads a message. An unreadable message is answered and has no other effect.
 pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
     let Some(message) = Message::read(text) else {
         return answer(connection_error(&invalid("the message is not a JSON object")));

@@ -45,12 +45,12 @@ pub(super) fn complete(id: &str) -> Result<String> {
     text(&Outgoing::Complete { id })
 }
 
-/// A message as it is sent.
+/// Writes a message as JSON.
 pub(super) fn text(message: &impl Serialize) -> Result<String> {
     serde_json::to_string(message).map_err(|error| Error::fault("writing a message", error))
 }
 
-/// A message, each part as it was written: of the whole nothing is made but this.
+/// A message whose parts keep their JSON text: nothing else of the message is parsed.
 #[derive(Deserialize)]
 pub(super) struct Message<'t> {
     #[serde(borrow, default, rename = "type")]
@@ -61,7 +61,7 @@ pub(super) struct Message<'t> {
     payload: Option<&'t RawValue>,
 }
 
-/// Reads a message; the error is the reason to close with.
+/// Reads a message. The error is the reason to close the socket.
 pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
     let Some(message) = Message::read(text) else {
         return Err("Invalid message received: not a JSON object".into());
@@ -82,13 +82,13 @@ pub(super) fn read(text: &str) -> std::result::Result<Incoming, String> {
     }
 }
 
-/// What the client gave comes back.
+/// Returns the client's payload to it.
 fn pong(payload: Option<&RawValue>) -> std::result::Result<Incoming, String> {
     text(&Outgoing::Pong { payload }).map(Incoming::Answer).map_err(|error| error.to_string())
 }
 
 impl<'t> Message<'t> {
-    /// The parts of a JSON object; none of what is no object.
+    /// Takes a JSON object apart; `None` if the text is no object.
     pub(super) fn read(text: &'t str) -> Option<Self> {
         let is_object = text.trim_ascii_start().starts_with('{');
         is_object.then(|| serde_json::from_str(text).ok()).flatten()
@@ -98,7 +98,7 @@ impl<'t> Message<'t> {
         serde_json::from_str(self.kind?.get()).ok()
     }
 
-    /// The id as far as it is a string.
+    /// Returns the id, if it is a string.
     pub(super) fn any_id(&self) -> Option<String> {
         serde_json::from_str(self.id?.get()).ok()
     }
@@ -117,7 +117,7 @@ impl<'t> Message<'t> {
         }
     }
 
-    /// The payload of `connection_init`.
+    /// Reads the payload of `connection_init`.
     pub(super) fn init(&self) -> std::result::Result<Option<Map<String, Value>>, String> {
         let Some(payload) = self.payload()? else { return Ok(None) };
         let invalid = |error: String| format!("Invalid message received: {error}");
@@ -125,7 +125,7 @@ impl<'t> Message<'t> {
         serde_json::from_str(payload.get()).map(Some).map_err(|error| invalid(error.to_string()))
     }
 
-    /// What an operation asks for; one that is too large is answered, and the socket stays.
+    /// Reads the parameters of an operation. If they exceed a limit, that is answered, and the socket stays.
     pub(super) fn parameters(&self) -> std::result::Result<Result<Parameters>, String> {
         let payload = self.payload()?.ok_or("Invalid message received: 'payload' must be an object")?;
         match Parameters::read("payload", payload.get()) {

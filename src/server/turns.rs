@@ -1,18 +1,19 @@
-//! Turns: how many operations run at once, and whose comes next.
+//! Turns: permits to run operations. They bound how many operations run at once, and decide which comes next.
 //!
-//! An operation that reads holds one connection to the database, so there are as many turns as connections to give. What
-//! must hold:
-//! - a principal has a bounded number of turns at once; its further operations wait behind each other;
-//! - the next turn goes to each waiting principal in rotation, not to the oldest operation;
-//! - the last turns are for principals that have none: a new principal does not wait behind two that are busy;
-//! - of one principal's operations the least goes first, by its [`Effort`]; those of one level go in the order in which they
-//!   came, and every fourth turn is the oldest operation's, so that none starves;
-//! - dear operations have a part of a principal's turns, so that a cheap one does not wait until a dear one has ended;
-//! - the number of waiting operations is bounded, for each principal and in all, and so is the time they wait.
+//! An operation that reads holds one connection to the database, so there are as many turns as connections for
+//! requests. Invariants:
+//! - A principal has a bounded number of turns at once. Its further operations wait in a queue of its own.
+//! - The next turn goes to the waiting principals in rotation, not to the oldest operation.
+//! - The last turns are for principals without a turn: a new principal does not wait behind two busy ones.
+//! - Of one principal's operations the cheapest goes first, by its [`Effort`]. Operations of one level go in the order
+//!   in which they came. Every fourth turn goes to the oldest operation, so that no operation starves.
+//! - Expensive operations have a part of a principal's turns, so that a cheap operation does not wait for one to end.
+//! - The number of waiting operations is bounded, for each principal and in all, and so is the time that they wait.
 //!
-//! A principal's operations are therefore not executed in the order in which they were sent. Who sends the second one after the
-//! answer to the first has the two in this order; who sends both at once has no promise, as several run at once anyway. The
-//! mutations of one request are one operation, and keep the order of the document.
+//! A principal's operations are therefore not executed in the order in which they were sent. A client that waits for
+//! the first answer before it sends the second operation has them in this order. A client that sends both at once has
+//! no promise, because several run at once anyway. The mutations of one request are one operation, and keep their order
+//! in the document.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,65 +23,68 @@ use tokio::sync::oneshot;
 
 use crate::domain::{Error, Result};
 
-/// The highest level that is not dear: operations above are estimated at a quarter of a second and more.
+/// The highest level that is not expensive: operations above it are estimated at a quarter of a second and more.
 const DEAR: u8 = 8;
 
-/// Mutations at once, for each connection: with the default of eight connections as many as one full batch takes, and two more.
+/// Mutations at once for each connection. The default of eight connections gives as many as one full batch takes, and
+/// two more.
 const WRITES_PER_CONNECTION: usize = 4;
 
-/// Each so manieth turn of a principal is its oldest operation's.
+/// One turn in this number goes to the principal's oldest operation.
 const OLDEST_EVERY: u8 = 4;
 
-/// How much work an operation is likely to be, in levels: each is twice the one before, and the lowest is under a millisecond.
+/// The estimated work of an operation, in levels: each level is twice the level below, and the lowest is under 1 ms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Effort(u8);
 
 impl Effort {
-    /// The level of so many microseconds on a desk of ten thousand open incidents.
+    /// Returns the level of an estimate in microseconds, on a desk of ten thousand open incidents.
     pub fn of_micros(micros: usize) -> Self {
         let millis = micros / 1_000;
         Self(millis.checked_ilog2().map_or(0, |level| level as u8 + 1))
     }
 
-    /// Whether operations of this level have a part of the turns only.
+    /// Returns whether the operation is expensive: such operations have only a part of a principal's turns.
     pub fn is_dear(self) -> bool {
         self.0 > DEAR
     }
 }
 
-/// The bounds of one kind of turns.
+/// The limits of one kind of turns.
 #[derive(Clone, Debug)]
 pub struct TurnSettings {
-    /// Turns at once, of all principals together; at least one.
+    /// The most turns at once, of all principals together; at least one.
     pub all: usize,
-    /// Turns at once of one principal; at least one.
+    /// The most turns at once of one principal; at least one.
     pub each: usize,
-    /// Turns at once of one principal for operations that are dear; at least one.
+    /// The most turns at once of one principal for expensive operations; at least one.
     pub dear: usize,
-    /// Turns of `all` that only a principal without a turn is given.
+    /// Turns of `all` that only a principal without a turn receives.
     pub spare: usize,
-    /// Operations of one principal that wait. A page that is opened on every screen of a site at once asks a few hundred.
+    /// The most waiting operations of one principal. A page that is opened on every screen of a site sends a few
+    /// hundred.
     pub waiting_each: usize,
-    /// Operations that wait, of all principals together. Each may hold a request of the largest size.
+    /// The most waiting operations of all principals. Each may hold a request of the largest size.
     pub waiting_all: usize,
-    /// How long an operation waits for its turn.
+    /// How long an operation waits for its turn before it is refused.
     pub wait: Duration,
 }
 
 impl TurnSettings {
-    /// Turns for operations that read, over so many connections. One connection is left to the desk's own work: its log
-    /// and its jobs. A principal has half of the turns, so that two of them are needed to use all; half of those for what is
-    /// dear.
+    /// Turns for operations that read, over this many connections. One connection is left to the desk's own work: its
+    /// log and its jobs. A principal has half of the turns, so that two principals are needed to use all. Half of a
+    /// principal's turns are for expensive operations.
     pub fn of_reads(connections: usize, wait: Duration) -> Self {
         let all = connections.saturating_sub(1).max(1);
         let each = all.div_ceil(2);
         Self::of((all, each, each.div_ceil(2)), wait)
     }
 
-    /// Turns for mutations, over so many connections. Mutations are short, and those that run at once share transactions, so there are
-    /// more turns than connections. A principal has three eighths of them, twelve by default: fewer than threads that work, and enough
-    /// for a batch whose commit costs each of its commands little. Large ones hold a connection of their own, and the end of the log,
-    /// or all of SQLite, for long: a principal has a quarter of the connections for those.
+    /// Turns for mutations, over this many connections. Mutations are short, and concurrent mutations share
+    /// transactions, so there are more turns than connections. A principal has three eighths of them, twelve by
+    /// default. That is fewer than the worker threads, and enough for a batch in which one commit serves many commands.
+    /// A large mutation holds a connection of its own for long, and also the end of the log, or all of SQLite. So a
+    /// principal's large mutations get a quarter of the connections.
     pub fn of_writes(connections: usize, wait: Duration) -> Self {
         let all = connections.max(1) * WRITES_PER_CONNECTION;
         Self::of((all, all * 3 / 8, connections.div_ceil(4).max(1)), wait)
@@ -104,61 +108,61 @@ struct Inner {
 struct State {
     running: usize,
     waiting: usize,
-    /// How many operations ever waited: the number of the next one.
+    /// The number of operations that have ever waited: the number of the newest one.
     numbers: u64,
-    /// Principals whose operations wait, the next one first.
+    /// Principals with waiting operations, the next principal first.
     order: VecDeque<Principal>,
     /// Principals that have a turn, or wait for one.
     present: HashMap<Principal, Present>,
 }
 
-/// Whose turns are counted together.
+/// The identity whose turns are counted together.
 pub(super) type Principal = Arc<[u8]>;
 
 #[derive(Default)]
 struct Present {
     running: usize,
-    /// Those of them that are dear.
+    /// The part of `running` that is expensive.
     dear: usize,
     waiting: Line,
 }
 
-/// The operations of one principal that wait.
+/// The waiting operations of one principal.
 #[derive(Default)]
 struct Line {
-    /// By level, each in the order in which they came.
+    /// By level, each in the order in which the operations came.
     levels: BTreeMap<Effort, VecDeque<Waiting>>,
     count: usize,
-    /// Turns that were given since the oldest operation's.
+    /// Turns given since the last turn of the oldest operation.
     since_oldest: u8,
 }
 
 struct Waiting {
     number: u64,
     give: oneshot::Sender<Turn>,
-    /// Whether it counts against the bounds of waiting operations.
+    /// Whether the operation counts against the limits of waiting operations.
     counted: bool,
 }
 
-/// What waits for a turn.
+/// The kind of a caller that waits for a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Waiter {
-    /// An operation, of which a bounded number waits.
+    /// An operation. A bounded number of operations waits.
     Operation,
-    /// A stream that has said nothing yet: how many there are is bounded by what streams may take (`realtime/budget.rs`).
+    /// A stream that has sent nothing yet. The limits of streams bound their number (`realtime/budget.rs`).
     Stream,
-    /// A stream that has said something. It waits as long as its client stays: an item that it has begun cannot be refused.
+    /// A stream that has sent something. It waits as long as its client stays: an item cannot be refused midway.
     Begun,
 }
 
-/// A turn, until it is dropped.
+/// A permit to run one operation, given back when it is dropped.
 pub(super) struct Turn {
     turns: Turns,
     principal: Principal,
     effort: Effort,
 }
 
-/// A place in the queue, until it is dropped.
+/// A place in the queue, given up when it is dropped.
 struct Place {
     turns: Turns,
     principal: Principal,
@@ -175,8 +179,8 @@ impl Turns {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a turn. `UNAVAILABLE` where too many operations wait already, or where the wait was too long. A stream that has
-    /// begun waits until it has a turn.
+    /// Waits for a turn. `UNAVAILABLE` if too many operations wait already, or if the wait was too long. A stream that
+    /// has begun waits without a time limit.
     pub(super) async fn take(&self, principal: impl Into<Principal>, effort: Effort, waiter: Waiter) -> Result<Turn> {
         let principal = principal.into();
         let settings = &self.0.settings;
@@ -205,14 +209,14 @@ impl Turns {
         }
     }
 
-    /// Gives turns to operations that wait, as many as there are. `state` is held from the change that freed a turn to the first
-    /// look, so that nobody who comes meanwhile goes before those who wait.
+    /// Gives the free turns to waiting operations. The caller holds `state` since it freed a turn, so that no new
+    /// operation goes before those that wait.
     fn hand_out<'s>(&'s self, mut state: MutexGuard<'s, State>) {
         loop {
             let next = state.next(&self.0.settings);
             drop(state);
             let Some((principal, effort, give)) = next else { return };
-            // One that no longer waits gives its turn back, and the next one is looked for there.
+            // An operation that no longer waits drops the turn, and that drop looks for the next operation.
             drop(give.send(Turn { turns: self.clone(), principal, effort }));
             state = self.state();
         }
@@ -225,7 +229,7 @@ impl Line {
         self.levels.entry(effort).or_default().push_back(waiting);
     }
 
-    /// The level of the operation that is next, of those that may begin.
+    /// Returns the level of the next operation, of those that may begin.
     fn next(&self, may_begin: impl Fn(Effort) -> bool) -> Option<Effort> {
         let mut levels = self.levels.iter().filter(|(effort, _)| may_begin(**effort));
         let oldest = self.since_oldest + 1 >= OLDEST_EVERY;
@@ -247,7 +251,7 @@ impl Line {
         Some(taken)
     }
 
-    /// Takes out an operation that waits no longer, if it is still here.
+    /// Removes an operation that no longer waits, if it is still in the queue.
     fn leave(&mut self, effort: Effort, number: u64) -> Option<Waiting> {
         let level = self.levels.get_mut(&effort)?;
         let left = level.iter().position(|waiting| waiting.number == number).and_then(|at| level.remove(at));
@@ -278,7 +282,7 @@ impl State {
         present.dear += usize::from(effort.is_dear());
     }
 
-    /// Refuses one operation too many.
+    /// Refuses an operation if too many wait already.
     fn has_room(&self, principal: &Principal, settings: &TurnSettings) -> Result<()> {
         let waiting = self.present.get(principal).map_or(0, |present| present.waiting.count);
         if waiting >= settings.waiting_each {
@@ -307,7 +311,7 @@ impl State {
         self.numbers
     }
 
-    /// The next operation that may begin; its turn is counted already.
+    /// Removes and returns the next operation that may begin; its turn is already counted.
     fn next(&mut self, settings: &TurnSettings) -> Option<(Principal, Effort, oneshot::Sender<Turn>)> {
         let next_of = |principal: &Principal| {
             let line = &self.present.get(principal)?.waiting;
@@ -444,7 +448,7 @@ mod tests {
         assert_eq!(turns.state().waiting, 0);
     }
 
-    /// Which of these operations are given turns, in order, on the one turn that there is.
+    /// Returns the indices of these operations in the order in which they receive the only turn.
     async fn given(efforts: &[u8]) -> Vec<usize> {
         let turns = turns(1, 1, 0);
         let busy = turns.next(b"a").await.expect("a turn");

@@ -1,19 +1,19 @@
-//! Answers that hyper gives by itself, before there is a request: 400 to what is no head, 431 to one that is too large. They never
-//! pass a route, so what every answer says (`headers.rs`) is put into them here, on their way out.
+//! Answers that hyper gives by itself, before there is a request: 400 to an unreadable head, 431 to too large a head.
+//! They pass no route, so this file adds the headers that every answer has (`headers.rs`) when they are written.
 //!
-//! Such an answer is one head without a body, written in one piece, after which the connection ends. Over HTTP/2 there is none:
-//! what is wrong with a stream or with the connection is said in frames, and a head that is too large is answered by the library
-//! in a frame of its own.
+//! Such an answer is one head without a body, in one piece, and the connection ends after it. HTTP/2 has no such
+//! answers: a fault of a stream or connection is said in frames, and hyper answers too large a head in a frame of its
+//! own.
 
 use super::headers;
 
-/// How the heads of such answers begin.
+/// The beginnings of such answers.
 const BEGINNINGS: [&[u8]; 3] = [b"HTTP/1.1 400 ", b"HTTP/1.1 431 ", b"HTTP/1.1 414 "];
 
-/// How every answer of a route is told from one of hyper's.
+/// The header by which an answer of a route is recognised.
 const OF_A_ROUTE: &[u8] = b"x-content-type-options:";
 
-/// What is to be written in the place of these bytes, where they are an answer of hyper's own.
+/// Returns the bytes to write instead, if these bytes are an answer of hyper's own.
 pub(super) fn guarded(bytes: &[u8]) -> Option<Vec<u8>> {
     let is_one = BEGINNINGS.iter().any(|beginning| bytes.starts_with(beginning)) && bytes.ends_with(b"\r\n\r\n");
     if !is_one || bytes.windows(OF_A_ROUTE.len()).any(|at| at.eq_ignore_ascii_case(OF_A_ROUTE)) {

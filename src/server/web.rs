@@ -1,8 +1,8 @@
-//! The pages inside the binary: `/`, GraphiQL, the wall, and the files they load.
+//! The pages inside the binary: `/`, GraphiQL, the wall, and the files that they load.
 //!
-//! They are built by `make web` from `web/` into `web/dist`, and embedded when this crate is compiled. A binary that was
-//! compiled without them works; the pages then say how to get them. Every answer forbids the browser to load or
-//! send anything outside this origin.
+//! `make web` builds them from `web/` into `web/dist`, and the compiler embeds them in this crate. A binary that was
+//! compiled without them works, and its pages say how to get them. The headers of every answer forbid the browser to
+//! load or send anything outside this origin.
 
 use axum::{
     Router,
@@ -28,18 +28,19 @@ use super::headers::REVALIDATE;
 #[allow_missing = true]
 struct Dist;
 
-/// `'self'` covers the WebSocket of the same origin too. Monaco writes its colours into style elements, hence
-/// `'unsafe-inline'` for styles alone, and carries its icons and cursors as `data:`.
+/// `'self'` covers the WebSocket of this origin too. Monaco writes its colours into style elements, so styles need
+/// `'unsafe-inline'`, and carries its icons and cursors as `data:`.
 const POLICY: &str = "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
     font-src 'self' data:; worker-src 'self'; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// The name of an asset carries the hash of its content: it is never another. One year is the longest that caches honour.
+/// The name of an asset carries the hash of its content, so it never changes. Caches honour one year at most.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 
 const NOT_BUILT: &str = "the pages are not in this binary: run `make web`, then build it again\n";
 
-/// The routes of the pages: `/`, `/graphiql`, `/wall`, `/licenses` and `/assets/…`. Reads need no state, no identity and no rights.
+/// Makes the routes of the pages: `/`, `/graphiql`, `/wall`, `/licenses` and `/assets/…`. They need no identity and no
+/// rights.
 pub fn routes() -> Router {
     Router::new()
         .route("/", get(async |headers: HeaderMap| page("index.html", &headers)))
@@ -49,7 +50,7 @@ pub fn routes() -> Router {
         .route("/assets/{*name}", get(asset))
 }
 
-/// The answer for an address that nothing serves.
+/// Answers an address without a route.
 pub async fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "there is nothing here\n")
 }
@@ -80,7 +81,7 @@ fn serve(name: &str, caching: &'static str, asked: &HeaderMap) -> Option<Respons
     Some((guarded(caching), [(ETAG, etag), (VARY, ACCEPT_ENCODING.to_string())], answer).into_response())
 }
 
-/// The file, or its smaller twin that the build put beside it, where the browser reads gzip.
+/// Returns the file, or its smaller gzip twin from the build if the browser reads gzip.
 fn choose(name: &str, asked: &HeaderMap) -> Option<(EmbeddedFile, Option<&'static str>)> {
     let twin = reads_gzip(asked).then(|| Dist::get(&format!("{name}.gz"))).flatten();
     match twin {
@@ -89,7 +90,7 @@ fn choose(name: &str, asked: &HeaderMap) -> Option<(EmbeddedFile, Option<&'stati
     }
 }
 
-/// Whether `Accept-Encoding` names gzip. One that names it to refuse it (`gzip;q=0`) gets the plain file.
+/// Returns whether `Accept-Encoding` accepts gzip. A client that refuses it (`gzip;q=0`) gets the plain file.
 fn reads_gzip(asked: &HeaderMap) -> bool {
     listed(asked.get_all(ACCEPT_ENCODING)).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
@@ -97,17 +98,17 @@ fn reads_gzip(asked: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the browser holds the version with this tag already.
+/// Returns whether the browser already holds the version with this tag.
 pub(super) fn holds(asked: &HeaderMap, etag: &str) -> bool {
     listed(asked.get_all(IF_NONE_MATCH)).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }
 
-/// The entries of a comma-separated header, over all its lines.
+/// Splits a comma-separated header into its entries, over all its lines.
 fn listed<'a>(lines: impl IntoIterator<Item = &'a axum::http::HeaderValue>) -> impl Iterator<Item = &'a str> {
     lines.into_iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
 }
 
-/// Half of the file's SHA-256: 128 bits tell every version apart.
+/// Returns half of the file's SHA-256: 128 bits tell all versions apart.
 fn etag(file: &EmbeddedFile) -> String {
     let hash: String = file.metadata.sha256_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     format!("\"{hash}\"")
@@ -131,7 +132,7 @@ fn text(status: StatusCode, words: &'static str) -> Response {
     (status, guarded("no-store"), words).into_response()
 }
 
-/// The headers of every answer from here.
+/// Returns the headers of every answer from here.
 fn guarded(caching: &'static str) -> [(axum::http::HeaderName, &'static str); 4] {
     [
         (CACHE_CONTROL, caching),

@@ -1,9 +1,9 @@
-//! Where operations run: off the runtime that accepts connections, in turns, and a mutation to its end whatever becomes of
-//! its client.
+//! Where operations run: on another runtime than the one that accepts connections, and in turns.
 //!
-//! A query ends with the request that asked for it: when its client goes, it is dropped, and its statement is interrupted. A
-//! mutation is a task of its own: when its client goes before it has begun, nothing of it is done; after that it runs to its
-//! end. When the server goes down, queries have a moment to end, and mutations as long as the server stays.
+//! A query ends with its request: when its client goes, the query is dropped, and its statement is interrupted. A
+//! mutation is a task of its own. If its client goes before the mutation has begun, nothing of it is done; after that
+//! it runs to its end. When the server stops, queries have a moment to end, and mutations have as long as the server
+//! stays.
 
 use std::time::Duration;
 
@@ -26,28 +26,29 @@ use crate::domain::{Error, Result};
 use crate::graphql::error::refuse;
 use crate::storage::MutationState;
 
-/// How long queries may go on after the signal to stop: most take milliseconds, and a client asks again elsewhere.
+/// How long queries may run after the signal to stop: most take milliseconds, and a client asks again elsewhere.
 const QUERIES_END: Duration = Duration::from_secs(2);
 
-/// A query may take so many times as long as a statement: most have one that is long, if any.
+/// The time of a query, in times of a statement: most queries have at most one long statement.
 const STATEMENTS: u32 = 3;
 
 /// How many operations run at once, and how long they may take.
 #[derive(Clone, Debug)]
 pub struct WorkSettings {
-    /// Queries.
+    /// The turns of queries.
     pub reads: TurnSettings,
-    /// Mutations.
+    /// The turns of mutations.
     pub writes: TurnSettings,
-    /// How long one statement of a request may take. Nothing that a page or a wall asks takes a second; what takes longer is
-    /// refused.
+    /// How long one statement of a request may take before it is refused. No statement of a page or a wall takes a
+    /// second.
     pub statement: Duration,
-    /// How long all of a query may take, from its turn on.
+    /// How long a whole query may take, from its turn on.
     pub query: Duration,
 }
 
 impl WorkSettings {
-    /// As many as so many connections to the database carry; an operation waits as long for its turn as for a connection.
+    /// The settings for this many connections to the database. An operation waits as long for a turn as for a
+    /// connection.
     pub fn over(connections: u32, wait: Duration) -> Self {
         let connections = connections as usize;
         let (reads, writes) = (TurnSettings::of_reads(connections, wait), TurnSettings::of_writes(connections, wait));
@@ -55,7 +56,7 @@ impl WorkSettings {
         Self { reads, writes, statement, query: statement * STATEMENTS }
     }
 
-    /// The same with another time for a statement.
+    /// Sets the time of a statement, and the time of a query with it.
     pub fn with_statement(self, statement: Duration) -> Self {
         Self { statement, query: statement * STATEMENTS, ..self }
     }
@@ -67,7 +68,7 @@ impl Default for WorkSettings {
     }
 }
 
-/// What runs operations. Clones share the turns.
+/// Runs operations. Clones share the turns.
 #[derive(Clone)]
 pub(super) struct Work {
     reads: Turns,
@@ -82,12 +83,12 @@ impl Work {
         Self { reads: Turns::new(reads), writes: Turns::new(writes), query_time: query, shutdown }
     }
 
-    /// The way to the database for a stream of this principal.
+    /// Makes the gate to the database for a stream of this principal.
     pub(super) fn gate(&self, principal: Vec<u8>, effort: Effort, has_begun: bool) -> StreamGate {
         StreamGate::new(self.reads.clone(), principal, effort, has_begun)
     }
 
-    /// Runs a query or a mutation, in its turn.
+    /// Runs a query or a mutation in its turn.
     pub(super) async fn execute<E: Endpoint>(&self, endpoint: &E, ready: Ready<E::Viewer>) -> Answer {
         let answer = match ready.operation {
             OperationType::Mutation => self.mutate(endpoint, ready).await,
@@ -101,7 +102,7 @@ impl Work {
         self.query(principal, effort, async { execute(endpoint, ready, None).await.answer }).await
     }
 
-    /// Does the work of a query in its turn, within the time that a query has.
+    /// Does the work of a query in its turn, within the time of a query.
     pub(super) async fn query<T>(
         &self,
         principal: Vec<u8>,
@@ -129,7 +130,7 @@ impl Work {
         let principal = endpoint.principal(&ready.viewer);
         let turn = self.writes.take(principal, ready.effort, Waiter::Operation).await?;
         let state = MutationState::default();
-        // The server waits for whoever holds a receiver before it ends.
+        // Before it ends, the server waits until all receivers of `shutdown` are dropped.
         let (endpoint, shutdown, mine) = (endpoint.clone(), self.shutdown.clone(), state.clone());
         let task = tokio::spawn(async move {
             let _held = (turn, shutdown);
@@ -140,7 +141,7 @@ impl Work {
     }
 }
 
-/// The client of a mutation, until it goes.
+/// The client of a mutation; dropped when it goes.
 struct Client {
     state: MutationState,
     task: AbortHandle,
@@ -154,7 +155,7 @@ impl Drop for Client {
     }
 }
 
-/// A task that ends when this is dropped.
+/// A task that ends when this value is dropped.
 struct Asked(AbortHandle);
 
 impl Drop for Asked {
@@ -163,8 +164,8 @@ impl Drop for Asked {
     }
 }
 
-/// Answers a request on this runtime, whatever the one that the connection lives on: a large request or a large answer takes
-/// milliseconds of a worker, during which nobody is accepted there. The request's work ends with its connection.
+/// Answers a request on this runtime, whatever runtime its connection lives on. A large request or answer takes
+/// milliseconds of a worker, which then accepts no connection. The work ends with the connection.
 pub(super) async fn on(State(runtime): State<Handle>, request: Request, next: Next) -> Response {
     let task = runtime.spawn(next.run(request));
     let _asked = Asked(task.abort_handle());

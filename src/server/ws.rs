@@ -1,11 +1,11 @@
-//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`, as the reference server of graphql-ws speaks it, and its
-//! predecessor `graphql-ws`. Where the two differ, `dialect.rs` says how.
+//! GraphQL over WebSocket: the subprotocol `graphql-transport-ws`, as the reference server of graphql-ws speaks it, and
+//! its predecessor `graphql-ws`. `dialect.rs` holds the differences between the two.
 //!
-//! One task holds a socket: it reads and it writes, neither waiting for the other. Each operation is a task of its own
-//! that puts its messages, in its own order, into the one bounded outbox; when that is full it waits, so a slow client
-//! slows its own streams and nothing else. A client that takes nothing for [`SocketSettings::write_deadline`] is closed
-//! with 1013, which clients answer by coming back. What an operation left in the outbox is not sent once the client
-//! completed it.
+//! One task holds a socket. It reads and writes, and neither waits for the other. Each operation is a task of its own
+//! that puts its messages, in order, into one bounded outbox. A full outbox makes the operation wait (back-pressure),
+//! so a slow client slows its own streams and nothing else. A client that takes nothing for
+//! [`SocketSettings::write_deadline`] is closed with 1013, after which clients reconnect. When a client has completed
+//! an operation, the messages that the operation left in the outbox are not sent.
 
 use std::{
     collections::HashMap,
@@ -51,52 +51,53 @@ use crate::{
     graphql::error::refuse,
 };
 
-/// Allocated for each socket as long as it lives. tungstenite's own choice is 128 KiB, which idle walls of thousands of
-/// sockets would pay for; messages of clients are small, and larger ones are read in several goes.
+/// The read buffer of each socket, allocated for the life of the socket. The default of tungstenite is 128 KiB, which
+/// thousands of idle sockets would pay for. Messages of clients are small; a larger message takes several reads.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
 
-/// Messages that answer the client directly (acknowledgement, pongs, refusals) and wait for the writer. While so many wait
-/// the client is not read.
+/// Direct answers to the client (acknowledgement, pongs, refusals) that may wait for the writer. While this many wait,
+/// the reader reads nothing from the client.
 const CONTROL_MESSAGES: usize = 64;
 
-/// Bytes of them, in messages of the largest size: a pong echoes what the ping brought. A client that asks for more without
-/// reading gets closed.
+/// The bytes of waiting direct answers, in messages of the largest size: a pong echoes the payload of its ping. A
+/// client that asks for more without reading is closed.
 const CONTROL_LARGEST: usize = 2;
 
-/// The most that a close frame can hold besides its code (RFC 6455, 5.5).
+/// The most bytes of a reason that a close frame can hold (RFC 6455, 5.5).
 const CLOSE_REASON_BYTES: usize = 123;
 
-/// The most that a setting in bytes can mean: a semaphore hands out shares of 32 bits, and holds fewer on small machines.
+/// The upper limit of a setting in bytes: a semaphore grants permits in numbers of 32 bits, and holds fewer on small
+/// machines.
 const MOST_BYTES: usize = (u32::MAX >> 3) as usize;
 
-/// Pings that may go unanswered before the peer is taken for gone.
+/// Pings that may stay unanswered before the peer counts as gone.
 const MISSED_PINGS: u32 = 2;
 
-/// The bounds of one socket.
+/// The limits of one socket.
 #[derive(Clone, Debug)]
 pub struct SocketSettings {
-    /// Whether the predecessor of the subprotocol is spoken too: dashboards of years ago know nothing else.
+    /// Whether the predecessor of the subprotocol is spoken too: old dashboards know no other.
     pub legacy: bool,
-    /// How long a socket may take to say `connection_init`; as in graphql-ws.
+    /// How long a client may take to send `connection_init`; as in graphql-ws.
     pub init_wait: Duration,
-    /// How often a silent peer is pinged; as in graphql-ws. Proxies cut connections that are idle for 60 s.
+    /// How often a peer is pinged; as in graphql-ws. Proxies cut connections that are idle for 60 s.
     pub ping_every: Duration,
-    /// How often a client of the predecessor hears `ka`. The oldest of them close a connection without one for 10 s, so one
-    /// may be late.
+    /// How often a client of the predecessor receives `ka`. The oldest of these clients close a connection after 10 s
+    /// without `ka`, so one `ka` may be late.
     pub keep_alive_every: Duration,
-    /// Length of one message. 2 MiB, as over HTTP, since mutations travel here as well.
+    /// The most bytes of one message. 2 MiB, as over HTTP, because mutations travel here as well.
     pub message_bytes: usize,
-    /// Operations at once.
+    /// The most operations that are open at once.
     pub subscriptions: usize,
-    /// Messages of operations that wait to be written.
+    /// The most messages of operations that wait to be written.
     pub outbox_messages: usize,
-    /// Bytes of them. 1 MiB is 20 to 50 pages of a queue; one larger message may travel alone.
+    /// The most bytes of these messages. 1 MiB is 20 to 50 pages of a queue. A single larger message may travel alone.
     pub outbox_bytes: usize,
-    /// How long one of them may wait. With its bytes this is the slowest that a client may read: 35 KB a second.
+    /// How long one message may wait. With `outbox_bytes` this is the slowest that a client may read: 35 KB/s.
     pub outbox_age: Duration,
     /// How long the peer may take to accept one message.
     pub write_deadline: Duration,
-    /// How long a closed socket waits for the peer to say goodbye, so that it reads why.
+    /// How long a closed socket waits for the peer's close frame, so that the peer reads the reason.
     pub close_wait: Duration,
 }
 
@@ -118,8 +119,8 @@ impl Default for SocketSettings {
     }
 }
 
-/// Answers the upgrade; a request that is none, or that does not speak the subprotocol, gets a coded 400, and one too many a
-/// coded 503.
+/// Answers the upgrade request. A request that is no upgrade, or that offers no known subprotocol, is answered with a
+/// coded 400, and a socket beyond the limits with a coded 503.
 pub(super) fn upgrade<E: Endpoint>(
     served: Served<E>,
     headers: &HeaderMap,
@@ -142,7 +143,7 @@ pub(super) fn upgrade<E: Endpoint>(
         return refusal(StatusCode::BAD_REQUEST, Error::invalid("Sec-WebSocket-Protocol", message));
     };
     let upgrade = upgrade
-        // What is echoed is what is spoken.
+        // The server speaks the subprotocol that it echoes.
         .protocols([dialect.name()])
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -156,21 +157,22 @@ pub(super) fn upgrade<E: Endpoint>(
     upgrade.on_upgrade(async move |socket| serve(socket, served, peer).await)
 }
 
-/// The subprotocols of ours that a client offers, in its own order: that is the order of its preference (RFC 6455, 4.1), and
-/// one that cannot read our choice (gql of Python looks for the header by the case of its letters) goes by its first.
+/// Returns the known subprotocols that a client offers, in the client's order, which is the order of preference (RFC
+/// 6455, 4.1). A client that does not find the server's choice (gql of Python compares the case of the header) uses its
+/// first.
 fn offered(headers: &HeaderMap) -> impl Iterator<Item = Dialect> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     names.filter_map(|name| Dialect::named(name.trim_ascii()))
 }
 
-/// Who is at the other end, as far as the upgrade told.
+/// The peer, as far as the upgrade request describes it.
 struct Peer {
     dialect: Dialect,
-    /// Whom the header names.
+    /// The account that the header names.
     account: Option<String>,
     place: Admission,
-    /// Its connection is in use, for as long as this is held.
+    /// Marks the connection as in use while it is held.
     _busy: Option<Busy>,
 }
 
@@ -206,22 +208,22 @@ async fn serve<E: Endpoint>(socket: WebSocket, served: Served<E>, peer: Peer) {
                 () = stopped(&mut shutdown) => Ending::close(1012, "the desk restarts, come back"),
             }
         };
-        // A set of one, for the waker of its own that it gives to what is in it: what wakes the writer, a frame for everybody
-        // above all, costs no look at the reader.
+        // A set with one future, because the set gives it a waker of its own. A frame for all members wakes the writer
+        // and does not poll the reader.
         let mut listening: FuturesUnordered<_> = std::iter::once(listening).collect();
-        // In either order: what one of them does in a turn of the task counts against the other, and a writer that always
-        // had something to write would leave the reader none.
+        // Unbiased: the two share the budget of this task. A writer that always has something to write would starve the
+        // reader.
         tokio::select! {
             ending = writer.run(&mut sink) => ending,
             Some(ending) = listening.next() => ending,
         }
     };
-    // Ends the operations and leaves the groups, before the peer is given time to say goodbye.
+    // This ends the operations and leaves the groups before the wait for the peer's close frame.
     drop((reader, writer));
     ending.say(&mut sink, &mut stream, settings.close_wait).await;
 }
 
-/// What the reader and the writer of one socket both know.
+/// The state that the reader and the writer of one socket share.
 #[derive(Default)]
 struct Socket {
     active: Mutex<HashMap<String, Active>>,
@@ -230,7 +232,7 @@ struct Socket {
 
 impl Socket {
     fn active(&self) -> MutexGuard<'_, HashMap<String, Active>> {
-        // Nothing is awaited or called while it is held, so a poisoned map is a whole one.
+        // No code is awaited or called while the lock is held, so a poisoned map is consistent.
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -240,12 +242,12 @@ struct Active {
     task: AbortHandle,
 }
 
-/// How a socket ends.
+/// The end of a socket.
 struct Ending {
-    /// What is said before.
+    /// The message to send before the close frame.
     last_words: Option<String>,
     close: Option<CloseFrame>,
-    /// The stream cannot be read any further, so the peer's goodbye will not be seen.
+    /// Whether reading has failed, so that the peer's close frame will not be seen.
     unreadable: bool,
 }
 
@@ -256,7 +258,7 @@ impl Ending {
         Self { last_words: None, close: Some(CloseFrame { code, reason: reason.into() }), unreadable: false }
     }
 
-    /// The peer has left, or said that it will.
+    /// The peer has closed the connection, or has sent its close frame.
     fn gone() -> Self {
         Self { last_words: None, close: None, unreadable: false }
     }
@@ -269,8 +271,9 @@ impl Ending {
     ) {
         let goodbye = async {
             let Some(frame) = self.close else { return sink.close().await.unwrap_or_default() };
-            // Read on while writing, up to the peer's own close: it may be stuck in what it sends, and a connection
-            // dropped with unread bytes is reset, after which not every system shows the peer what came before.
+            // Keep reading while writing, until the peer's close frame: the peer may be stuck in its own writes. A
+            // connection that is dropped with unread bytes is reset, and on some systems the peer then loses what was
+            // sent before.
             let drain = async {
                 loop {
                     match stream.next().await {
@@ -299,12 +302,12 @@ struct Reader<'s, E: Endpoint> {
     place: &'s mut Admission,
     served: Arc<Served<E>>,
     dialect: Dialect,
-    /// Whom the header of the upgrade names, or `connection_init` after it.
+    /// The account that the header of the upgrade names, or `connection_init` after it.
     account: Option<String>,
     admitted: bool,
     admission: Option<BoxFuture<'static, Result<E::Viewer>>>,
     init_received: bool,
-    /// What is under way; one that breaks off takes the socket with it.
+    /// The tasks of the open operations. An operation that breaks off ends the socket.
     operations: JoinSet<Option<Broken>>,
     controls: mpsc::Sender<Box<Control>>,
     control_bytes: Arc<Semaphore>,
@@ -313,7 +316,8 @@ struct Reader<'s, E: Endpoint> {
 
 impl<E: Endpoint> Reader<'_, E> {
     async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Ending {
-        // Until the init it is the time that the client has for it, from then on that to the next sign of life.
+        // Until `connection_init` this is the client's deadline for it, afterwards the time of the next keep-alive
+        // message.
         let mut alarm = std::pin::pin!(sleep(self.served.settings.socket.init_wait));
         loop {
             let may_read = self.admission.is_none() || !self.dialect.runs_ahead();
@@ -372,7 +376,7 @@ impl<E: Endpoint> Reader<'_, E> {
         }
     }
 
-    /// Ends an operation as the client wants it; whether there was one.
+    /// Ends an operation at the client's request; returns whether it was open.
     fn end(&self, id: &str) -> bool {
         let ended = self.socket.active().remove(id);
         if let Some(Active { operation, task }) = &ended {
@@ -394,7 +398,7 @@ impl<E: Endpoint> Reader<'_, E> {
     }
 
     fn admit(&mut self, payload: Option<Map<String, Value>>) -> std::result::Result<(), Ending> {
-        // As a header's, its name is the same in capitals and in small letters.
+        // Like the name of a header, this name is not case-sensitive.
         let mut named = payload.into_iter().flatten().filter(|(name, _)| name.eq_ignore_ascii_case(ACTOR));
         let account = match (named.next().map(|(_, account)| account), named.next()) {
             (_, Some(_)) => return Err(Ending::close(4400, format!("{ACTOR} comes twice"))),
@@ -423,13 +427,14 @@ impl<E: Endpoint> Reader<'_, E> {
                 let reason = refusal.message.clone();
                 return refused(4403, &reason, &refuse(Error::Refused(refusal)).errors);
             }
-            // Not the client's doing: it may come back.
+            // The client is not at fault: it may reconnect.
             Err(fault) => {
                 let errors = refuse(fault).errors;
                 return refused(1013, errors.first().map_or("", |error| &error.message), &errors);
             }
         };
-        // Like a busy desk, and not like a wrong name: the client comes back later, and finds a place when another has left.
+        // The close code is that of a busy desk, not of a wrong name: the client may retry when another client has
+        // left.
         if let Err(error) = self.place.belongs_to(self.served.endpoint.principal(&viewer)) {
             return refused(1013, &error.to_string(), &refuse(error).errors);
         }
@@ -474,7 +479,7 @@ impl<E: Endpoint> Reader<'_, E> {
         Ok(())
     }
 
-    /// Answers at once: the reader waits for the writer between frames only.
+    /// Queues a direct answer at once: the reader waits for the writer only between frames.
     fn say(&self, text: String) -> std::result::Result<(), Ending> {
         let share = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let bytes = self.control_bytes.clone().try_acquire_many_owned(share).ok();
@@ -483,11 +488,11 @@ impl<E: Endpoint> Reader<'_, E> {
     }
 }
 
-/// Answers that one frame and one alarm may need.
+/// The most direct answers that one frame and one alarm need.
 const ANSWERS_OF_A_STEP: usize = 2;
 
-/// The next frame, once there is room for the answer to it: many that come at once are answered as the writer gets to it. A
-/// client that does not read what it asked for is not waited for by the writer either.
+/// Returns the next frame, once there is room for its answers. So the writer sets the pace for many frames at once, and
+/// a client that does not read its answers does not make the writer wait.
 async fn next_frame(
     controls: &mpsc::Sender<Box<Control>>,
     stream: &mut SplitStream<WebSocket>,
@@ -512,21 +517,21 @@ struct Control {
 struct Writer<'s> {
     socket: &'s Socket,
     settings: &'s SocketSettings,
-    /// What is said besides the frames of groups; a set of one, for the waker of its own: a frame for everybody costs no look
-    /// at what is seldom there.
+    /// All messages besides the frames of groups. The set holds one stream, because the set gives it a waker of its
+    /// own: a frame for all members does not poll this stream.
     own: SelectAll<BoxStream<'s, Own>>,
     /// Members of groups, whose frames are written without a queue.
     handed: Handed,
 }
 
-/// What is written besides the frames of groups.
+/// A message besides the frames of groups.
 enum Own {
     Control(Box<Control>),
     Ping,
     Queued(Box<Queued>),
 }
 
-/// All that is written besides the frames of groups. What keeps the connection alive goes before what fills it.
+/// Merges the messages besides the frames of groups. Keep-alive messages go before queued messages.
 fn own_messages(
     ping_every: Duration,
     controls: mpsc::Receiver<Box<Control>>,
@@ -546,7 +551,8 @@ fn own_messages(
 }
 
 impl Writer<'_> {
-    /// What of a queued message is to be written. With the last of an operation its id is free again.
+    /// Returns the text of a queued message, if it has one. After the last message of an operation its id is free
+    /// again.
     fn take(&mut self, queued: Queued) -> std::result::Result<Option<String>, Ending> {
         let Queued { operation, content, since, .. } = queued;
         if operation.is_completed() {
@@ -574,7 +580,7 @@ impl Writer<'_> {
 
     async fn run(&mut self, sink: &mut SplitSink<WebSocket, Message>) -> Ending {
         loop {
-            // In either order: neither may keep the other back for as long as it has something to say.
+            // Unbiased: neither source may starve the other while it has messages.
             let message = tokio::select! {
                 Some(own) = self.own.next() => match own {
                     Own::Control(control) => Message::Text(control.text.into()),
@@ -593,7 +599,7 @@ impl Writer<'_> {
                 text = self.handed.next() => Message::Text(text.into()),
             };
             let mut sending = sink.send(message);
-            // Nearly always the peer takes it at once, and no clock has to be set.
+            // The peer nearly always takes the message at once, and then no timer is needed.
             let sent = match poll_immediate(&mut sending).await {
                 Some(sent) => Ok(sent),
                 None => timeout(self.settings.write_deadline, sending).await,

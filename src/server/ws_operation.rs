@@ -1,7 +1,8 @@
-//! One operation of a socket, from the request to its last word.
+//! One operation of a socket, from the request to its last message.
 //!
-//! It is a task of its own. It waits where the outbox has no room, so that a slow client slows its own streams only; once it
-//! is a member of a group the socket's writer takes the frames from there, and it waits for the member to come back.
+//! It is a task of its own. It waits if the outbox has no room, so that a slow client slows its own streams only. Once
+//! it is a member of a group, the socket's writer takes the frames from the group, and the task waits until the member
+//! returns.
 
 use std::sync::Arc;
 
@@ -16,11 +17,11 @@ use super::routes::Served;
 use crate::domain::Result;
 use crate::graphql::error::{is_request_error, refuse};
 
-/// A subscription broke off that the client believes to be open: its socket is to be closed, so that it comes back.
-/// `complete` would say that nothing more will come, and no client comes back after that.
+/// A subscription that the client believes to be open broke off: its socket has to be closed, so that the client
+/// reconnects. After `complete` no client would reconnect, because it means that nothing more comes.
 pub(super) struct Broken;
 
-/// Runs an operation to its end. All that it says goes through the outbox; what is left is whether it broke off.
+/// Runs an operation to its end, with all messages through the outbox. Returns [`Broken`] if the operation broke off.
 pub(super) async fn operate<E: Endpoint>(
     served: Arc<Served<E>>,
     account: Option<String>,
@@ -43,8 +44,8 @@ async fn run<E: Endpoint>(
     parameters: Box<Parameters>,
     outbox: &OperationOutbox,
 ) -> Result<Option<Broken>> {
-    // Each part on the heap while it lasts: what a task may ever hold it holds for ever, and there are as many tasks as
-    // subscriptions, nearly all of which are members of groups and hold next to nothing.
+    // Each part is on the heap while it lasts, because a task keeps the memory for its largest state for ever. There is
+    // a task for each subscription. Nearly all are members of groups and need next to nothing.
     let Some(mut following) = Box::pin(begin(served, account, parameters, outbox)).await? else {
         return Ok(None);
     };
@@ -70,14 +71,14 @@ async fn run<E: Endpoint>(
     Ok(None)
 }
 
-/// Answers a query or a mutation; a subscription is for the caller to follow.
+/// Answers a query or a mutation. Returns a subscription for the caller to follow.
 async fn begin<E: Endpoint>(
     served: &Arc<Served<E>>,
     account: Option<String>,
     parameters: Box<Parameters>,
     outbox: &OperationOutbox,
 ) -> Result<Option<Box<Following<E>>>> {
-    // Asked for each operation: a socket lives for days, and rights change meanwhile.
+    // Checked for each operation: a socket lives for days, and rights change meanwhile.
     let viewer = served.endpoint.admit(account.clone()).await?;
     let ready = match prepare(*parameters, viewer, &served.operations) {
         Ok(ready) => ready,

@@ -1,4 +1,4 @@
-//! Users and groups: rows, lookups, upserts.
+//! Users, groups and members: rows, lookups and writes.
 
 use std::collections::HashMap;
 
@@ -57,7 +57,7 @@ pub(super) mod group {
 }
 
 mod member {
-    //! Who is in which group.
+    //! The membership of a user in a group.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -105,16 +105,17 @@ impl From<group::Model> for Owner {
     }
 }
 
-/// Who owns a row of this table, as a text that [`owner_told`] reads: so rows and the names of their owners are one statement.
+/// Returns an expression for the owner of a row, as text for [`owner_told`], so that rows and owners take one
+/// statement.
 pub(super) fn owner_of(table: &str, backend: DbBackend) -> SimpleExpr {
     Expr::cust(owner_in(table, backend))
 }
 
-/// [`owner_of`] in a statement of our own.
+/// Returns the expression of [`owner_of`] as SQL text.
 pub(super) fn owner_in(table: &str, backend: DbBackend) -> String {
     let list = match backend {
         DbBackend::Postgres => "json_build_array(o.account, o.name)::text",
-        // Joined to a text, it is a text inside of other JSON too, as PostgreSQL's is.
+        // Concatenation makes it text, as on PostgreSQL, even inside other JSON.
         _ => "json_array(o.account, o.name) || ''",
     };
     let of = |accounts: &str, column: &str| {
@@ -123,7 +124,7 @@ pub(super) fn owner_in(table: &str, backend: DbBackend) -> String {
     format!("COALESCE({}, {})", of("user", "owner_user_id"), of("group", "owner_group_id"))
 }
 
-/// Reads what [`owner_of`] says of the owner of this id; none where nobody has it.
+/// Parses the text of [`owner_of`] for the owner with this id. Returns none if the row has no owner.
 pub(super) fn owner_told(id: Option<OwnerId>, told: Option<&str>) -> Result<Option<Owner>> {
     let (Some(id), Some(told)) = (id, told) else { return Ok(None) };
     let (account, name) = json(told)?;
@@ -131,7 +132,7 @@ pub(super) fn owner_told(id: Option<OwnerId>, told: Option<&str>) -> Result<Opti
 }
 
 impl Reader {
-    /// The users of these ids, in no order.
+    /// Reads the users with these ids, in no order.
     pub async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -141,7 +142,7 @@ impl Reader {
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// The groups of these ids, in no order.
+    /// Reads the groups with these ids, in no order.
     pub async fn groups(&self, ids: &[GroupId]) -> Result<Vec<Group>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -151,21 +152,21 @@ impl Reader {
         Ok(rows.into_iter().map(Group::from).collect())
     }
 
-    /// The user of an account id, compared without case.
+    /// Reads the user with this account id, regardless of case.
     pub async fn user_by_account(&self, account: &str) -> Result<Option<User>> {
         let key = text::caseless(account);
         let row = user::Entity::find().filter(user::Column::AccountKey.eq(key)).one(self.conn()).await?;
         Ok(row.map(User::from))
     }
 
-    /// The group of an account id, compared without case.
+    /// Reads the group with this account id, regardless of case.
     pub async fn group_by_account(&self, account: &str) -> Result<Option<Group>> {
         let key = text::caseless(account);
         let row = group::Entity::find().filter(group::Column::AccountKey.eq(key)).one(self.conn()).await?;
         Ok(row.map(Group::from))
     }
 
-    /// A user as the caller of a request: with its groups.
+    /// Reads a user's groups, and returns the user as the caller of a request.
     pub async fn actor(&self, user: User) -> Result<Actor> {
         let rows = member::Entity::find()
             .filter(member::Column::UserId.eq(user.id.0))
@@ -175,7 +176,7 @@ impl Reader {
         Ok(Actor { user, groups: rows.into_iter().map(|row| GroupId(row.group_id)).collect() })
     }
 
-    /// The members of these groups, by name.
+    /// Reads the members of these groups, by name.
     pub async fn members(&self, groups: &[GroupId]) -> Result<HashMap<GroupId, Vec<User>>> {
         let rows = member::Entity::find()
             .filter(member::Column::GroupId.is_in(groups.iter().map(|id| id.0)))
@@ -192,19 +193,19 @@ impl Reader {
         Ok(members)
     }
 
-    /// Every user, by account.
+    /// Reads every user, by account.
     pub async fn all_users(&self) -> Result<Vec<User>> {
         let rows = user::Entity::find().order_by_asc(user::Column::AccountKey).all(self.conn()).await?;
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// Every group, by account.
+    /// Reads every group, by account.
     pub async fn all_groups(&self) -> Result<Vec<Group>> {
         let rows = group::Entity::find().order_by_asc(group::Column::AccountKey).all(self.conn()).await?;
         Ok(rows.into_iter().map(Group::from).collect())
     }
 
-    /// These owners, named as now.
+    /// Reads these owners with their present names.
     pub async fn owners(&self, ids: impl IntoIterator<Item = OwnerId>) -> Result<HashMap<OwnerId, Owner>> {
         let (mut users, mut groups): (Vec<Uuid>, Vec<Uuid>) = (Vec::new(), Vec::new());
         for id in ids {
@@ -229,20 +230,20 @@ impl Reader {
         Ok(owners)
     }
 
-    /// This owner, named as now; none where nobody has the id.
+    /// Reads an owner with its present name, or none if the id is unknown.
     pub async fn owner(&self, id: OwnerId) -> Result<Option<Owner>> {
         Ok(self.owners([id]).await?.remove(&id))
     }
 }
 
 impl Tx {
-    /// Locks the user of an account, compared without case, then reads it: nobody else changes it until the commit.
+    /// Locks and reads the user with this account id, regardless of case. Nobody else changes it until the commit.
     pub async fn lock_user(&self, account: &str) -> Result<Option<User>> {
         let of_key = user::Entity::find().filter(user::Column::AccountKey.eq(text::caseless(account)));
         Ok(of_key.lock(LockType::Update).one(self.conn()).await?.map(User::from))
     }
 
-    /// Writes a new user; returns whether it did: somebody else may have taken its account meanwhile.
+    /// Inserts a new user. Returns false if another user has taken the account meanwhile.
     pub async fn insert_user(&self, user: &User) -> Result<bool> {
         let row = user::ActiveModel {
             id: Set(user.id.0),
@@ -259,7 +260,7 @@ impl Tx {
         Ok(written == 1)
     }
 
-    /// Writes a locked user over what it was.
+    /// Writes a locked user.
     pub async fn update_user(&self, user: &User) -> Result<()> {
         user::Entity::update_many()
             .col_expr(user::Column::Name, Expr::value(user.name.clone()))
@@ -272,13 +273,13 @@ impl Tx {
         Ok(())
     }
 
-    /// Locks the group of an account, compared without case, then reads it: nobody else changes it until the commit.
+    /// Locks and reads the group with this account id, regardless of case. Nobody else changes it until the commit.
     pub async fn lock_group(&self, account: &str) -> Result<Option<Group>> {
         let of_key = group::Entity::find().filter(group::Column::AccountKey.eq(text::caseless(account)));
         Ok(of_key.lock(LockType::Update).one(self.conn()).await?.map(Group::from))
     }
 
-    /// Writes a new group; returns whether it did: somebody else may have taken its account meanwhile.
+    /// Inserts a new group. Returns false if another group has taken the account meanwhile.
     pub async fn insert_group(&self, group: &Group) -> Result<bool> {
         let row = group::ActiveModel {
             id: Set(group.id.0),
@@ -293,7 +294,7 @@ impl Tx {
         Ok(written == 1)
     }
 
-    /// Writes a locked group over what it was.
+    /// Writes a locked group.
     pub async fn update_group(&self, group: &Group) -> Result<()> {
         group::Entity::update_many()
             .col_expr(group::Column::Name, Expr::value(group.name.clone()))
@@ -304,7 +305,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds users to a group; those who are in it already stay.
+    /// Adds users to a group. Present members stay.
     pub async fn add_members(&self, group: GroupId, users: &[UserId]) -> Result<()> {
         if users.is_empty() {
             return Ok(());
@@ -315,7 +316,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes users out of a group.
+    /// Removes users from a group.
     pub async fn remove_members(&self, group: GroupId, users: &[UserId]) -> Result<()> {
         member::Entity::delete_many()
             .filter(member::Column::GroupId.eq(group.0))
@@ -325,7 +326,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes a manager of this account, unless somebody has it.
+    /// Creates a manager with this account, unless a user has it.
     pub async fn ensure_manager(&self, account: &str, name: &str, id: UserId, now: Instant) -> Result<()> {
         let user = User {
             id,

@@ -1,5 +1,5 @@
-//! What the address of a PostgreSQL may say: each parameter is honoured, or refused by its name. One that is passed over in
-//! silence is a desk in another schema, or on a connection that is less safe than its operator believes.
+//! Checks the parameters in the address of a PostgreSQL: each is honoured or refused by name. An ignored parameter
+//! could mean another schema, or a connection that is less safe than its operator believes.
 
 use std::net::Ipv6Addr;
 
@@ -8,7 +8,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::domain::{Error, Result};
 
-/// What the driver reads by itself.
+/// Parameters that the driver reads by itself.
 const OF_THE_DRIVER: [&str; 16] = [
     "dbname",
     "host",
@@ -28,22 +28,22 @@ const OF_THE_DRIVER: [&str; 16] = [
     "user",
 ];
 
-/// The schemas of a session. The driver does not know it; the server takes it among the options of a session.
+/// The schemas of a session. The driver does not know this parameter; the server takes it as an option of the session.
 const SEARCH_PATH: &str = "search_path";
 
-/// What asks for no more than the desk does anyway.
+/// Parameters with values that the desk fulfils anyway. They are dropped.
 const SATISFIED: [(&str, &[&str]); 6] = [
     ("application_name", &["watchfloor"]),
-    // The driver knows no channel binding and no GSSAPI, and tries neither.
+    // The driver supports neither channel binding nor GSSAPI, and tries neither.
     ("channel_binding", &["disable", "prefer"]),
     ("gssencmode", &["disable", "prefer"]),
-    // The desk never stays with a server that only follows another.
+    // The desk never uses a standby.
     ("target_session_attrs", &["primary", "read-write"]),
     ("client_encoding", &["UTF8", "UTF-8", "utf8", "utf-8"]),
     ("sslcompression", &["0"]),
 ];
 
-/// What to do instead of what is refused; of anything else, [`USUALLY`].
+/// The advice in a refusal, by parameter. Other parameters get [`USUALLY`].
 const INSTEAD: [(&str, &str); 7] = [
     ("application_name", "it is always watchfloor"),
     ("channel_binding", "the driver knows none"),
@@ -56,18 +56,18 @@ const INSTEAD: [(&str, &str); 7] = [
 
 const USUALLY: &str = "settings of the server are given as options=-c%20name=value";
 
-/// The address of a database as the driver is to read it. One of SQLite stays as it is.
+/// Returns the address of a database for the driver. An address of SQLite stays unchanged.
 ///
-/// Refused with `INVALID`: an address that cannot be read, and a parameter that is not honoured.
+/// Refuses with `INVALID` an address that cannot be parsed, and a parameter that is not honoured.
 pub fn honoured_address(address: &str) -> Result<String> {
     if address.starts_with("sqlite:") {
         return Ok(address.to_owned());
     }
     let invalid = |message: String| Error::invalid("database-url", message);
-    // Not what the address says: it holds a password.
+    // The message omits the address, because it contains a password.
     let mut url = Url::parse(address).map_err(|error| invalid(format!("the database URL cannot be read ({error})")))?;
     let mut parameters = Serializer::new(String::new());
-    // The driver would look such a host up by its name, brackets and all.
+    // The driver would take an IPv6 address in brackets for a host name, brackets included.
     let bare = url.host_str().and_then(|host| host.strip_prefix('[')?.strip_suffix(']')).map(str::to_owned);
     if let Some(host) = bare.filter(|host| host.parse::<Ipv6Addr>().is_ok()) {
         parameters.append_pair("host", &host);
@@ -75,7 +75,7 @@ pub fn honoured_address(address: &str) -> Result<String> {
     for (name, value) in url.query_pairs() {
         let satisfied = SATISFIED.iter().any(|(known, values)| *known == name && values.contains(&&*value));
         if name == SEARCH_PATH {
-            // A blank ends the value, unless a backslash stands before it.
+            // A space ends the value, unless a backslash precedes it.
             let path = value.replace('\\', "\\\\").replace(' ', "\\ ");
             parameters.append_pair("options", &format!("-c search_path={path}"));
         } else if OF_THE_DRIVER.contains(&&*name) || name.starts_with("options[") {

@@ -1,4 +1,4 @@
-//! Alerts: the row, loads, locks, ingest, what the alerts of an incident add up to.
+//! Alerts: the row, reads, locks, ingest, and the summary of an incident's alerts.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -74,7 +74,7 @@ pub(super) mod row {
 }
 
 pub(super) mod raw {
-    //! The provider's own bytes.
+    //! The provider's raw payload of an alert.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -92,30 +92,30 @@ pub(super) mod raw {
 
 use row::{Column, Entity, Model};
 
-/// Rows per INSERT: 23 columns each, and SQLite takes 32,766 parameters.
+/// Rows per INSERT: 24 columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
 
-/// Alerts of one incident whose changed rows are sent later, with those of other commands. More of them are one statement.
+/// The largest number of alerts of one incident whose changed rows are deferred. More alerts are changed by one statement.
 const ASSIGNED_LATER: usize = 16;
 
-/// Which alerts. All given conditions hold.
+/// A filter on alerts. All given conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlertFilter {
-    /// Of this incident.
+    /// Alerts that this incident holds.
     pub incident: Option<IncidentId>,
-    /// In an incident, or in none.
+    /// Alerts that an incident holds (true), or that no incident holds (false).
     pub linked: Option<bool>,
-    /// One of these.
+    /// Alerts with one of these statuses.
     pub status: Option<Vec<AlertStatus>>,
-    /// One of these.
+    /// Alerts with one of these severities.
     pub severity: Option<Vec<Severity>>,
-    /// One of these.
+    /// Alerts of one of these products.
     pub product: Option<Vec<String>>,
-    /// One of these.
+    /// Alerts of one of these providers.
     pub provider: Option<Vec<String>>,
-    /// Naming one of these.
+    /// Alerts that name one of these entities.
     pub entity: Option<Vec<EntityFilter>>,
-    /// In the title, without case and marks.
+    /// Alerts whose title contains this text, regardless of case and diacritics.
     pub text: Option<String>,
 }
 
@@ -184,7 +184,7 @@ fn settled(row: &Model) -> Option<Settled> {
     Some(Settled { version: row.settled_version? as u64, status: row.settled_status? })
 }
 
-/// Alerts as answers show them: of each title no more than its start. They are never to be saved.
+/// Selects alerts as answers show them: of a title only its start. Such rows must never be saved.
 fn shown() -> Select<Entity> {
     let read = |column: &Column| !matches!(column, Column::Title | Column::TitleFolded);
     Entity::find()
@@ -194,7 +194,7 @@ fn shown() -> Select<Entity> {
         .expr_as(Expr::cust("''"), "title_folded")
 }
 
-/// A row with the name of its owner.
+/// The row of an alert with the name of its owner.
 pub(super) struct ShownRow {
     pub(super) row: Model,
     pub(super) owner: Option<String>,
@@ -203,7 +203,7 @@ pub(super) struct ShownRow {
 impl TryFrom<ShownRow> for Alert {
     type Error = Error;
 
-    /// Without what it names.
+    /// Leaves out the entities that the alert names.
     fn try_from(shown: ShownRow) -> Result<Self> {
         let ShownRow { row, owner } = shown;
         let owner = account::owner_told(owner_id(row.owner_user_id, row.owner_group_id), owner.as_deref())?;
@@ -218,7 +218,7 @@ impl FromQueryResult for ShownRow {
 }
 
 impl Reader {
-    /// The alerts of these ids, whole, in no order.
+    /// Reads the alerts with these ids, whole, in no order.
     pub async fn alerts(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
         let mut rows = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
@@ -228,7 +228,7 @@ impl Reader {
         Box::pin(self.complete_alerts(rows)).await
     }
 
-    /// The alerts of these ids as answers show them, in no order. A title that goes on has its first
+    /// Reads the alerts with these ids as answers show them, in no order. A longer title is cut to its first
     /// [`START_CHARS`](crate::domain::title::START_CHARS) characters.
     pub async fn alerts_to_show(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
         let mut alerts = Box::pin(self.alerts_listed(ids)).await?;
@@ -239,7 +239,7 @@ impl Reader {
         Ok(alerts)
     }
 
-    /// The same without what they name, which lists are seldom asked for.
+    /// Reads alerts as [`Self::alerts_to_show`] does, without their entities, which lists seldom need.
     pub async fn alerts_listed(&self, ids: &[AlertId]) -> Result<Vec<Alert>> {
         let mut alerts = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_PER_STATEMENT) {
@@ -248,29 +248,30 @@ impl Reader {
         Ok(alerts)
     }
 
-    /// The alerts that a query of [`shown`] rows finds, in its order, with their owners and without what they name: one statement.
+    /// Runs a query of [`shown`] rows in one statement. The alerts keep its order, have owners, and lack their
+    /// entities.
     async fn list(&self, query: Select<Entity>) -> Result<Vec<Alert>> {
         let owner = account::owner_of("alert", self.conn().get_database_backend());
         let rows = query.expr_as(owner, "owner").into_model::<ShownRow>().all(self.conn()).await?;
         rows.into_iter().map(Alert::try_from).collect()
     }
 
-    /// What each of these alerts names, in the provider's order.
+    /// Reads the entities that each alert names, in the provider's order.
     pub async fn alert_entities(&self, ids: &[AlertId]) -> Result<HashMap<AlertId, Vec<NamedEntity>>> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
         Ok(self.named_entities(&ids).await?.into_iter().map(|(id, entities)| (AlertId(id), entities)).collect())
     }
 
-    /// The whole title of an alert.
+    /// Reads the whole title of an alert.
     pub async fn whole_alert_title(&self, id: AlertId) -> Result<Option<String>> {
         let title = Entity::find().select_only().column(Column::Title).filter(Column::Id.eq(id.0));
         Ok(title.into_tuple().one(self.conn()).await?)
     }
 
-    /// The alerts of these keys (provider, the provider's id), in no order.
+    /// Reads the alerts with these keys (provider, the provider's id), in no order.
     pub async fn alerts_by_key(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
         let mut rows = Vec::new();
-        // Two parameters for each.
+        // Each key takes two parameters.
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
             let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
             let sql =
@@ -281,8 +282,8 @@ impl Reader {
         self.complete_alerts(rows).await
     }
 
-    /// A page of the alerts that a filter meets, as answers show them, by id: in the order they came in. What they name is left
-    /// out ([`Reader::alert_entities`]).
+    /// Reads a page of the alerts that meet a filter, as answers show them, by id, which is their order of arrival.
+    /// Their entities are left out ([`Reader::alert_entities`]).
     pub async fn alerts_page(
         &self,
         filter: &AlertFilter,
@@ -308,12 +309,12 @@ impl Reader {
         Ok(alerts)
     }
 
-    /// How many alerts a filter meets.
+    /// Counts the alerts that meet a filter.
     pub async fn alert_count(&self, filter: &AlertFilter) -> Result<u64> {
         super::count(self, Entity::find().filter(self.alerts_met(filter, Wanted::All).await?)).await
     }
 
-    /// How many alerts each of these incidents holds; none is told for none.
+    /// Counts the alerts of each incident. An incident without alerts has no count.
     pub async fn alert_counts(&self, incidents: &[IncidentId]) -> Result<HashMap<IncidentId, u64>> {
         let rows: Vec<(Uuid, i64)> = Entity::find()
             .select_only()
@@ -327,8 +328,8 @@ impl Reader {
         Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
     }
 
-    /// The alerts at one end of each of these incidents, in the order they came in, without what they name: one statement for one
-    /// incident, two for several.
+    /// Reads the alerts at one end of each incident's list, in order of arrival, without their entities: one statement
+    /// for one incident, otherwise two.
     pub async fn alerts_at_end(
         &self,
         incidents: &[IncidentId],
@@ -356,7 +357,7 @@ impl Reader {
         Ok(by_incident)
     }
 
-    /// The providers' raw payloads of these alerts, of those that have one.
+    /// Reads the raw payloads of these alerts, for each alert that has one.
     pub async fn alerts_raw(&self, ids: &[AlertId]) -> Result<HashMap<AlertId, String>> {
         let mut rows = Vec::new();
         for ids in ids.chunks(IDS_PER_STATEMENT) {
@@ -369,11 +370,11 @@ impl Reader {
             .map_err(|error| Error::fault("reading an alert's raw payload", error))
     }
 
-    /// The condition of the alerts that a filter meets.
+    /// Returns the condition of the alerts that meet a filter.
     async fn alerts_met(&self, filter: &AlertFilter, wanted: Wanted) -> Result<Condition> {
         let met = condition(filter);
         let needle = filter.text.as_deref().map(text::fold).filter(|needle| search::is_indexed(needle));
-        // PostgreSQL's index is of the table itself.
+        // PostgreSQL's trigram index is on the table itself.
         let Some(needle) = needle.filter(|_| !self.is_postgres()) else { return Ok(met) };
         let ids = search::alerts_with(&needle);
         let listed = wanted == Wanted::All || self.is_short(ids.clone(), wanted).await?;
@@ -396,7 +397,7 @@ impl Reader {
             .collect()
     }
 
-    /// The alerts of an incident, ascending by id, and who owns each.
+    /// Returns the alerts of an incident with their owners, ascending by id.
     pub async fn alert_owners(&self, incident: IncidentId) -> Result<Vec<(AlertId, Option<OwnerId>)>> {
         let rows: Vec<(Uuid, Option<Uuid>, Option<Uuid>)> = Entity::find()
             .select_only()
@@ -423,12 +424,12 @@ impl Reader {
         Ok(found.is_some())
     }
 
-    /// What the alerts of an incident add up to.
+    /// Summarises the alerts of an incident.
     pub async fn alert_summary(&self, incident: IncidentId, with_title: bool) -> Result<AlertSummary> {
         self.alert_summary_of(&[incident], with_title).await
     }
 
-    /// What the alerts of several incidents add up to, as if one held them all.
+    /// Summarises the alerts of several incidents, as if one incident held them all.
     pub async fn alert_summary_of(&self, incidents: &[IncidentId], with_title: bool) -> Result<AlertSummary> {
         let of_these = OfIncidents { reader: self, incidents };
         let by_source = of_these.statement(
@@ -455,7 +456,7 @@ impl Reader {
     }
 }
 
-/// The alerts of some incidents, as statements of our own ask for them.
+/// The alerts of some incidents, for handwritten statements.
 struct OfIncidents<'a> {
     reader: &'a Reader,
     incidents: &'a [IncidentId],
@@ -546,8 +547,10 @@ impl Tx {
         self.complete_alerts(rows).await
     }
 
-    /// Locks every alert of a locked incident in ascending order of id: what propagation needs to know of each. If the caller knows how
-    /// many there are, a command that shares its transaction does not wait for them before it has a savepoint.
+    /// Locks every alert of a locked incident in ascending order of id, and returns the states that propagation needs.
+    ///
+    /// `count` is the number of alerts, if the caller knows it: then a command that shares its transaction locks the alerts
+    /// without a savepoint, unless another transaction holds an alert.
     pub async fn lock_alerts_of(&self, incident: IncidentId, count: Option<u64>) -> Result<Vec<AlertState>> {
         let of_incident = || Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id);
         let rows = match count {
@@ -557,7 +560,7 @@ impl Tx {
                     false => of_incident().lock(LockType::Update),
                 };
                 let rows = free.all(&self.apart()).await?;
-                // If some are missing, another transaction holds them.
+                // Another transaction holds an alert that is missing.
                 (rows.len() as u64 == count).then_some(rows)
             }
             _ => None,
@@ -577,7 +580,7 @@ impl Tx {
             .collect())
     }
 
-    /// Writes new alerts with what they name and their raw payloads, a few statements for all.
+    /// Inserts new alerts with their entities and raw payloads, in a few statements.
     pub async fn insert_alerts(&self, alerts: &[(Alert, Option<String>)]) -> Result<()> {
         let rows: Vec<_> = alerts
             .iter()
@@ -599,7 +602,7 @@ impl Tx {
         self.save_named_entities(&alerts.iter().map(|(alert, _)| alert).collect::<Vec<_>>(), false).await
     }
 
-    /// Writes an alert over its state when it was locked: only the columns that differ.
+    /// Saves an alert: writes the columns that differ from its locked state `before`.
     pub async fn save_alert(&self, before: &Alert, after: &Alert) -> Result<()> {
         let (was, row) = (to_row(before)?, to_row(after)?);
         let mut changed = was.clone().into_active_model();
@@ -616,7 +619,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes an alert's raw payload over the one it had.
+    /// Replaces an alert's raw payload.
     pub async fn save_raw(&self, id: AlertId, raw: &str) -> Result<()> {
         raw::Entity::delete_by_id(id.0).exec(self.conn()).await?;
         let row = raw::ActiveModel { alert_id: Set(id.0), raw: Set(raw.as_bytes().to_vec()) };
@@ -624,8 +627,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Resolves every alert of an incident that is not, remembering how it stood: the effect of the incident's
-    /// resolution by this version.
+    /// Resolves every active alert of an incident, and keeps its former status: the effect of the incident's resolution
+    /// by this version.
     pub async fn settle_alerts(&self, incident: IncidentId, version: u64, now: Instant) -> Result<()> {
         Entity::update_many()
             .col_expr(Column::SettledVersion, Expr::value(version as i64))
@@ -640,7 +643,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Returns the alerts that the incident's resolution settled to their former status.
+    /// Gives the alerts that the incident's resolution resolved their former status again.
     pub async fn unsettle_alerts(&self, incident: IncidentId, now: Instant) -> Result<()> {
         Entity::update_many()
             .col_expr(Column::Status, Expr::col(Column::SettledStatus))
@@ -655,7 +658,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Sets the owner of these locked alerts, which this incident holds. The rows of a few alerts are sent later.
+    /// Sets the owner of these locked alerts of an incident. The changed rows of a few alerts are deferred.
     pub async fn assign_alerts_of(
         &self,
         incident: IncidentId,
@@ -665,7 +668,7 @@ impl Tx {
     ) -> Result<()> {
         let later = match self.conn().get_database_backend() {
             DbBackend::Postgres => ASSIGNED_LATER,
-            // Each row is a statement of its own there.
+            // On SQLite each deferred row is a statement.
             _ => 1,
         };
         if ids.len() > later {
@@ -695,7 +698,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Puts these alerts into an incident, or into none; how a resolution found them is forgotten.
+    /// Moves these alerts into an incident, or out of any, and forgets the status that a resolution kept for them.
     pub async fn place_alerts(&self, ids: &[AlertId], incident: Option<IncidentId>, now: Instant) -> Result<()> {
         for ids in ids.chunks(IDS_PER_STATEMENT) {
             placing(incident, now).filter(Column::Id.is_in(ids.iter().map(|id| id.0))).exec(self.conn()).await?;
@@ -703,7 +706,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Puts every alert of an incident into none.
+    /// Moves every alert of an incident out of it.
     pub async fn free_alerts(&self, incident: IncidentId, now: Instant) -> Result<()> {
         placing(None, now).filter(Column::IncidentId.eq(incident.0)).exec(self.conn()).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The own logs of alerts: the row of a change, append, pages, and the newest state of each.
+//! The alerts' own logs: the row of a change, appending, pages, counts and versions.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ use crate::domain::position::Position;
 use crate::domain::{AlertId, Error, Result, TransactionId};
 
 pub(super) mod row {
-    //! A change of an alert as it is stored.
+    //! The stored row of a change of an alert.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -42,27 +42,27 @@ pub(super) mod row {
 
 use row::{Column, Entity};
 
-/// A change of an alert on its way into the log.
+/// A change of an alert before it is in the log.
 #[derive(Clone, Debug)]
 pub(super) struct PendingAlert {
     body: AlertBody,
 }
 
-/// The changes of alerts of one command.
+/// The changes of alerts of one command, before they have versions.
 pub(super) struct Unnumbered {
     pub(super) changes: Vec<PendingAlert>,
     pub(super) transaction: TransactionId,
-    /// Whether no change of an incident comes after them.
+    /// Whether no change of an incident follows them in the transaction.
     pub(super) last: bool,
 }
 
-/// A change with its version, as it will be stored.
+/// A change with its version and its stored body.
 pub(super) struct Numbered {
     pub(super) body: AlertBody,
     pub(super) json: String,
 }
 
-/// Selects the row at a place, if it is the one that the place was taken from.
+/// Selects the row at a position if it has the position's hash.
 pub(super) fn at(place: &Position) -> SelectStatement {
     Entity::find_by_id(place.offset as i64)
         .filter(Expr::cust("substr(hash, 1, 8)").eq(place.check.to_vec()))
@@ -91,7 +91,7 @@ fn filtered(query: Select<Entity>, filter: &ActivityFilter) -> Select<Entity> {
 }
 
 impl Reader {
-    /// The changes of alerts between two offsets, the first left out, ascending.
+    /// Reads the changes of alerts after one offset, up to and including another, ascending.
     pub(super) async fn alert_changes_between(&self, after: u64, up_to: u64) -> Result<Vec<AlertChange>> {
         let rows = Entity::find()
             .filter(Column::Position.gt(after as i64))
@@ -102,7 +102,7 @@ impl Reader {
         rows.into_iter().map(AlertChange::try_from).collect()
     }
 
-    /// The changes of one alert's own log by version, from one end, beyond a version where one is given.
+    /// Reads changes of an alert's own log by version: a slice between two versions, from either end.
     pub async fn alert_log(
         &self,
         alert: AlertId,
@@ -127,7 +127,7 @@ impl Reader {
         rows.into_iter().map(AlertChange::try_from).collect()
     }
 
-    /// The changes at one end of the own log of each of these alerts, oldest first: two statements for all of them.
+    /// Reads the changes at one end of each alert's own log, oldest first, in two statements.
     pub async fn alert_logs_at_end(
         &self,
         alerts: &[AlertId],
@@ -163,7 +163,7 @@ impl Reader {
         Ok(changes)
     }
 
-    /// How many changes of the own log of each of these alerts a filter meets; none is told for none.
+    /// Counts the changes of each alert's own log that meet a filter. An alert without a match has no count.
     pub async fn alert_log_counts(&self, alerts: &[AlertId], filter: &ActivityFilter) -> Result<HashMap<AlertId, u64>> {
         let of_these = Entity::find().filter(Column::AlertId.is_in(alerts.iter().map(|id| id.0)));
         let rows: Vec<(Uuid, i64)> = filtered(of_these, filter)
@@ -177,7 +177,7 @@ impl Reader {
         Ok(rows.into_iter().map(|(alert, count)| (AlertId(alert), count as u64)).collect())
     }
 
-    /// The newest version of the own log of each of these alerts that has one.
+    /// Returns the newest version of each alert's own log, if the alert has a log.
     async fn alert_versions(&self, alerts: &[AlertId]) -> Result<HashMap<AlertId, u64>> {
         let mut versions = HashMap::new();
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
@@ -197,7 +197,7 @@ impl Reader {
 }
 
 impl Head {
-    /// Moves on by a change of an alert, whose body is stored as `json`; its row.
+    /// Advances by a change of an alert with the stored body `json`, and returns its row.
     pub(super) fn append_alert_change(&mut self, change: &AlertBody, json: String) -> row::Model {
         self.append(Subject::Alert(change.alert), change.version, &json);
         row::Model {
@@ -214,13 +214,14 @@ impl Head {
 }
 
 impl Tx {
-    /// Records what happened to a locked or new alert that no incident holds, or none any more. `former` is how it stood, where
-    /// no incident held it then. The change gets its version and its position when the transaction commits.
+    /// Records what happened to a locked or new alert that no incident holds, or that has just left its incident.
+    /// `former` is its earlier state, if no incident held it then. The change gets its version and position when the
+    /// transaction commits.
     pub async fn record_alert(&self, former: Option<&Alert>, alert: &Alert, entry: Entry, origin: &Origin) {
         let body = AlertBody {
             transaction: TransactionId(Uuid::nil()),
             last: false,
-            // An import may tell it of before; the log does not go back.
+            // An import may report an earlier time, but the log never goes back.
             at: former.map_or(origin.at, |former| std::cmp::max(former.updated_at, origin.at)),
             actor: origin.actor.clone(),
             cause: origin.cause.clone(),
@@ -234,8 +235,8 @@ impl Tx {
         self.pending.lock().await.alerts.push(PendingAlert { body });
     }
 
-    /// Gives each change of these commands, in their order, the next version of its alert's own log. Nobody else changes these
-    /// alerts until the commit: they are locked, or new.
+    /// Gives each change of these commands, in their order, the next version of its alert's own log. The alerts are
+    /// locked or new, so nobody else changes them until the commit.
     pub(super) async fn number_alert_changes(&self, commands: Vec<Unnumbered>) -> Result<Vec<Vec<Numbered>>> {
         let reported = |body: &AlertBody| body.entries.iter().any(|entry| matches!(entry, Entry::AlertReported { .. }));
         let pending = commands.iter().flat_map(|command| &command.changes);

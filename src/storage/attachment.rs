@@ -1,4 +1,4 @@
-//! Attachments: what is known of each. Their bytes are in `object.rs`.
+//! Attachments: the row, without the bytes, which are in `object.rs`.
 
 use std::collections::HashMap;
 
@@ -41,23 +41,23 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// An attachment and how it may be uploaded.
+/// An attachment with the state of its upload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Uploadable {
-    /// What was announced.
+    /// The announced attachment.
     pub attachment: Attachment,
-    /// Who may send the bytes.
+    /// The ticket that permits the upload.
     pub ticket: Ticket,
-    /// The upload that is under way, or that was broken off before it could say so.
+    /// The running upload, or an upload that was broken off without notice.
     pub upload: Option<Upload>,
 }
 
-/// One upload: nobody else begins one of the same attachment meanwhile.
+/// An upload. Meanwhile no other upload of the attachment may begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upload {
-    /// Its name.
+    /// The id of the upload.
     pub id: Uuid,
-    /// When it is over, whatever became of it.
+    /// The time when the upload ends, whatever its result.
     pub until: Instant,
 }
 
@@ -79,7 +79,7 @@ impl TryFrom<row::Model> for Attachment {
 }
 
 impl Reader {
-    /// The attachments of these ids, in no order.
+    /// Reads the attachments with these ids, in no order.
     pub async fn attachments(&self, ids: &[AttachmentId]) -> Result<Vec<Attachment>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -89,12 +89,12 @@ impl Reader {
         rows.into_iter().map(Attachment::try_from).collect()
     }
 
-    /// The attachments of each of these incidents whose bytes are there, oldest first.
+    /// Reads the attachments of each incident whose bytes are stored, oldest first.
     pub async fn attachments_of(&self, incidents: &[IncidentId]) -> Result<HashMap<IncidentId, Vec<Attachment>>> {
         let rows = row::Entity::find()
             .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
             .filter(row::Column::StoredAt.is_not_null())
-            // An id begins with the time of its making.
+            // An id begins with its time of creation.
             .order_by_asc(row::Column::Id)
             .all(self.conn())
             .await?;
@@ -105,12 +105,12 @@ impl Reader {
         Ok(by_incident)
     }
 
-    /// How many attachments an incident has, announced ones among them.
+    /// Counts the attachments of an incident, including announced attachments.
     pub async fn attachment_count(&self, incident: IncidentId) -> Result<u64> {
         count(self, row::Entity::find().filter(row::Column::IncidentId.eq(incident.0))).await
     }
 
-    /// So many of those that were announced and never came: their tickets expired before this instant.
+    /// Returns at most `limit` announced attachments without bytes whose tickets expired before this instant.
     pub async fn attachments_never_uploaded(&self, before: Instant, limit: u64) -> Result<Vec<AttachmentId>> {
         let ids: Vec<Uuid> = row::Entity::find()
             .select_only()
@@ -137,7 +137,7 @@ impl Tx {
         Ok(Some(Uploadable { attachment: row.try_into()?, ticket, upload }))
     }
 
-    /// Writes a new attachment, whose bytes are to come.
+    /// Inserts an announced attachment.
     pub async fn insert_attachment(&self, attachment: &Attachment, ticket: &Ticket) -> Result<()> {
         let row = row::ActiveModel {
             id: Set(attachment.id.0),
@@ -158,7 +158,7 @@ impl Tx {
         Ok(())
     }
 
-    /// From now on this ticket admits to the upload, and no other.
+    /// Replaces the ticket of an attachment. The former ticket no longer permits the upload.
     pub async fn save_ticket(&self, id: AttachmentId, ticket: &Ticket) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::Ticket, Expr::value(ticket.digest.clone()))
@@ -169,7 +169,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes which upload of an attachment is under way, if any.
+    /// Sets or clears the running upload of an attachment.
     pub async fn save_upload(&self, id: AttachmentId, upload: Option<Upload>) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::Upload, Expr::value(upload.map(|upload| upload.id)))
@@ -180,7 +180,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that the bytes of an attachment are there.
+    /// Records that the bytes of an attachment are stored.
     pub async fn save_stored(&self, id: AttachmentId, stored: &Stored) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::StoredAt, Expr::value(stored.at))
@@ -191,7 +191,7 @@ impl Tx {
         self.save_upload(id, None).await
     }
 
-    /// Puts the attachments of an incident on another; says which, ascending.
+    /// Moves the attachments of an incident to another incident. Returns their ids, ascending.
     pub async fn move_attachments(&self, from: IncidentId, to: IncidentId) -> Result<Vec<AttachmentId>> {
         let moved: Vec<Uuid> = row::Entity::find()
             .select_only()
@@ -206,7 +206,7 @@ impl Tx {
         Ok(moved)
     }
 
-    /// Puts these attachments on an incident.
+    /// Moves these attachments to an incident.
     pub async fn place_attachments(&self, ids: &[AttachmentId], incident: IncidentId) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::IncidentId, Expr::value(incident.0))
@@ -216,7 +216,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes away those of these attachments whose bytes never came.
+    /// Deletes the attachments among these whose bytes were never stored.
     pub async fn delete_never_uploaded(&self, ids: &[AttachmentId]) -> Result<()> {
         row::Entity::delete_many()
             .filter(row::Column::Id.is_in(ids.iter().map(|id| id.0)))

@@ -1,9 +1,9 @@
-//! Commands in one transaction: what each has written, their part of the log, and the one commit that all of them wait for.
+//! Commands in one transaction: the writes of each command, its part of the log, and the commit that they share.
 //!
-//! A command that runs alone is a batch of one. What must hold:
-//! - a command is answered only after the commit is proved; so is one that was refused after others had run;
-//! - in the log each command is a transaction of its own: its id, its `last` mark, consecutive positions;
-//! - what a command keeps in memory ([`Written`]) is its own, and is dropped with it where it is refused.
+//! A command that runs alone is a batch of one command. The rules:
+//! - A command gets its answer only after the commit is proved, even if it was refused after other commands had run.
+//! - In the log each command is a separate transaction: its own id, its own `last` mark, consecutive positions.
+//! - The writes that a command keeps in memory ([`Written`]) are its own. They are dropped if the command is refused.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,18 +20,19 @@ use super::transaction::{Transaction, Unsaved};
 use super::{Error, Reader, Result, Store, Tx, fault};
 use crate::domain::{IncidentId, UserId};
 
-/// Commands of one batch. PostgreSQL keeps the ids of 64 savepoints of a transaction at hand, and a command under an idempotency key
-/// has two; with more, every reader of the database slows down.
+/// The most commands of a batch. PostgreSQL keeps the ids of 64 savepoints of a transaction in memory, and a command
+/// with an idempotency key has two savepoints. With more, every reader of the database slows down.
 const COMMANDS_MAX: usize = 30;
 
-/// Changes of one batch: a command of few changes waits for no more than so many of others, and those of the last one.
+/// The changes at which a batch is full. The last command may exceed it, so it bounds how long a small command waits
+/// for others.
 const CHANGES_MAX: usize = 200;
 
-/// How long a batch takes further commands in where it could be committed. While another one is being committed it would have to
-/// wait in any case.
+/// How long a batch takes further commands if it could be committed. While another batch commits it has to wait in any
+/// case, and takes commands for as long.
 const GATHERING: Duration = Duration::from_millis(25);
 
-/// What a command has written that is in no table before its transaction ends.
+/// Writes of a command that no table has before the transaction ends.
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) pending: Pending,
@@ -39,13 +40,13 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// What a command without an idempotency key has written.
+    /// Returns the writes of a command without an idempotency key.
     pub(super) fn of(pending: Pending) -> Self {
         Self { pending, keeping: None }
     }
 }
 
-/// What the earlier commands of a transaction have written that is in no table yet.
+/// Writes of earlier commands of the transaction that no table has yet.
 #[derive(Clone, Default)]
 pub(super) struct Earlier {
     incidents: HashSet<IncidentId>,
@@ -58,7 +59,7 @@ impl Earlier {
         self.keys.extend(written.keeping.as_ref().map(Keeping::key));
     }
 
-    /// Whether the log of an incident lacks a change that has been made.
+    /// Whether an earlier command has changed the incident: the log does not have that change yet.
     pub(super) fn has_changed(&self, incident: IncidentId) -> bool {
         self.incidents.contains(&incident)
     }
@@ -68,21 +69,21 @@ impl Earlier {
     }
 }
 
-/// What is told to a command that has done its work.
+/// The answer to a command that has run.
 pub(super) enum Answer {
-    /// It is committed; the end of the log after it.
+    /// The command is committed; with the end of the log after it.
     Committed(Head),
-    /// Its transaction was not committed, by no fault of this command: it is to run again, alone.
+    /// The transaction was not committed, and this command is not the cause: it must run again, alone.
     Again,
-    /// It is not committed, or nobody knows.
+    /// The command is not committed, or its outcome is unknown.
     Failed(Error),
 }
 
-/// Why a transaction did not end well.
+/// The reason why a transaction did not commit, or may not have committed.
 pub(super) enum Unended {
     /// Nothing was changed.
     Nothing(Error),
-    /// Nobody knows whether it was committed.
+    /// The outcome of the commit is unknown.
     Unknown,
 }
 
@@ -90,27 +91,28 @@ impl From<Unended> for Error {
     fn from(unended: Unended) -> Self {
         match unended {
             Unended::Nothing(error) => error,
-            // Done again it might be done twice: only the caller can look whether it was.
+            // A retry might apply the change twice. Only the caller can check whether it was applied.
             Unended::Unknown => Self::unavailable_for_long(fault::COMMIT_UNKNOWN),
         }
     }
 }
 
-/// A transaction that takes commands in, one after the other.
+/// A transaction that takes commands, one after the other.
 pub(super) struct Batch {
-    /// No other batch has this number.
+    /// The unique number of the batch.
     pub(super) number: u64,
-    /// Held until the commit begins.
+    /// The gather permit, held until the commit begins.
     pub(super) lane: Option<Lane>,
     conn: Arc<Transaction>,
     commands: Vec<Written>,
     answers: Answers,
-    /// Refused commands, which wait to know whether what they were refused for is committed. Dropped, it is not known to be.
+    /// Refused commands. Each waits until the changes that it was refused for are committed; a drop means that this is
+    /// not known.
     refused: Vec<oneshot::Sender<()>>,
     earlier: Arc<Earlier>,
     changes: usize,
     began: Instant,
-    /// The longest time that a statement of one of its commands may take.
+    /// The longest statement timeout of its commands.
     statement: Duration,
     /// Whether a command came after the first.
     shared: bool,
@@ -133,13 +135,13 @@ impl Batch {
         }
     }
 
-    /// Whether one more command may come in. `waits` is whether another batch is being committed.
+    /// Whether a further command may join. `waits` tells whether another batch is being committed.
     pub(super) fn takes_more(&self, waits: bool) -> bool {
         let has_room = self.commands.len() < COMMANDS_MAX && self.changes < CHANGES_MAX;
         has_room && (waits || self.began.elapsed() < GATHERING)
     }
 
-    /// Runs a command, and keeps what it has written if it succeeds.
+    /// Runs a command, and keeps its writes if it succeeds.
     pub(super) async fn run<T, F, Fut>(&mut self, work: &F) -> Result<T>
     where
         T: Send,
@@ -157,7 +159,7 @@ impl Batch {
         Ok(value)
     }
 
-    /// Begins the part of one more command.
+    /// Begins the part of a further command.
     pub(super) async fn begin_command(&mut self, statement: Duration) -> Result<()> {
         self.conn.begin_command(statement).await?;
         self.shared = true;
@@ -170,21 +172,22 @@ impl Batch {
         self.conn.take_back_command().await.map_err(Error::from)
     }
 
-    /// The command that has just run waits here for what becomes of it.
+    /// Returns a receiver for the answer to the command that has just run.
     pub(super) fn await_answer(&mut self) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
         self.answers.0.push(answer);
         answered
     }
 
-    /// A command that was refused waits here until the batch is committed: it may have been refused for what an earlier command did.
+    /// Returns a receiver for the commit, for a refused command: the refusal may rest on the changes of an earlier
+    /// command.
     pub(super) fn await_commit(&mut self) -> oneshot::Receiver<()> {
         let (committed, told) = oneshot::channel();
         self.refused.push(committed);
         told
     }
 
-    /// Rolls back: the commands that have run are to run again.
+    /// Rolls back. The commands that have run get the answer to run again.
     pub(super) async fn break_off(self) {
         let Self { lane, conn, answers, .. } = self;
         if let Some(conn) = Arc::into_inner(conn) {
@@ -194,13 +197,13 @@ impl Batch {
         drop(answers);
     }
 
-    /// Commits, and answers all commands. `committing` is held for as long as the next batch has to wait: until the commit is answered,
-    /// or for long enough. Without it the next batch waits for the head of the log, as every writer does.
+    /// Commits, and answers all commands. `committing` is the permit to commit. It is dropped when the commit is
+    /// answered or has stalled. The next batch then waits for the lock on the head of the log, as every writer does.
     pub(super) async fn commit(self, store: &Store, committing: impl Send) {
         let Self { lane, conn, commands, mut answers, refused, statement, shared, .. } = self;
-        // Dropped from here on, nobody knows what became of it.
+        // If this future is dropped from here on, the outcome is unknown.
         let answers = std::mem::take(&mut answers.0);
-        // Another batch may begin.
+        // Another batch may begin now.
         drop(lane);
         let mut committing = Some(committing);
         let ended = match Arc::into_inner(conn) {
@@ -214,7 +217,7 @@ impl Batch {
         match ended {
             Ok(heads) => {
                 answers.into_iter().zip(heads).for_each(|(answer, head)| tell(answer, Answer::Committed(head)));
-                // A caller that has gone needs no answer.
+                // A caller that has gone away needs no answer.
                 refused.into_iter().for_each(|refused| refused.send(()).unwrap_or_default());
             }
             Err(Unended::Nothing(error)) if answers.len() > 1 => {
@@ -233,12 +236,12 @@ impl Batch {
     }
 }
 
-/// A caller that has gone needs no answer.
+/// Sends an answer. A caller that has gone away needs none.
 fn tell(to: oneshot::Sender<Answer>, answer: Answer) {
     drop(to.send(answer));
 }
 
-/// The commands that have run. Dropped before the commit begins, they are to run again.
+/// The answers to the commands that have run. Dropping them before the commit begins tells each command to run again.
 struct Answers(Vec<oneshot::Sender<Answer>>);
 
 impl Drop for Answers {
@@ -251,7 +254,7 @@ pub(super) fn held() -> Error {
     Error::fault("ending a transaction", "something still holds its connection")
 }
 
-/// Runs one command; what came of it, and what it has written.
+/// Runs a command, and returns its result and its writes.
 pub(super) async fn run<T, F, Fut>(conn: Arc<Transaction>, earlier: Arc<Earlier>, work: &F) -> (Result<T>, Written)
 where
     T: Send,
@@ -272,13 +275,13 @@ impl Tx {
         Self { reader, pending: Mutex::default(), keeping: Mutex::default(), earlier }
     }
 
-    /// The last acts of a transaction, which need its place in the log: the end of the log after each command, and by what the
-    /// commit is found again.
+    /// Writes the data that depends on the position in the log. Returns the end of the log after each command, and the
+    /// receipt by which the commit can be found.
     async fn append_all(&self, commands: Vec<Written>) -> Result<(Vec<Head>, Receipt)> {
         let records = commands.iter().any(|command| !command.pending.is_empty());
         let (pending, keeping): (Vec<_>, Vec<_>) =
             commands.into_iter().map(|command| (command.pending, command.keeping)).unzip();
-        // The rows that wait go first: so the head is locked for a short time.
+        // The deferred rows are sent first, so that the head is locked only for a short time.
         self.store_incident_number().await?;
         let heads = self.append_pending(pending).await?;
         let kept = keeping.into_iter().zip(&heads).filter_map(|(keeping, head)| Some((keeping?, head.position())));
@@ -289,12 +292,14 @@ impl Tx {
 }
 
 impl Store {
-    /// Ends a transaction of these commands: appends their changes, and commits. The end of the log after each command.
+    /// Ends a transaction of these commands: appends their changes and commits. Returns the end of the log after each
+    /// command.
     pub(super) async fn end(&self, conn: Transaction, commands: Vec<Written>) -> Result<Vec<Head>, Unended> {
         self.end_shared(conn, commands, None).await
     }
 
-    /// The same where commands shared the transaction: what is left to do may take as long as the longest of them.
+    /// Ends a transaction that commands shared. The remaining statements have the longest timeout of the commands
+    /// (`statement`).
     async fn end_shared(
         &self,
         conn: Transaction,
@@ -319,8 +324,8 @@ impl Store {
         }
     }
 
-    /// Commits, and returns success only where the commit is proved. Where its answer is missing the database is asked what
-    /// became of it.
+    /// Commits, and succeeds only if the commit is proved. If the answer is missing, the database is asked for the
+    /// outcome.
     async fn save(&self, conn: Transaction, receipt: Receipt) -> Result<(), Unended> {
         let error = match conn.commit().await {
             Ok(()) => return Ok(()),

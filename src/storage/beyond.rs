@@ -1,7 +1,7 @@
-//! What the log holds beyond a place: its end and the next changes, in one statement.
+//! The end of the log and the changes after a position, in one statement.
 //!
-//! The relay reads it after each commit, so each message to the database is time until a client has its frame. One statement sees one
-//! snapshot; no transaction is begun around it, and none has to be ended.
+//! The relay reads it after each commit, and each message to the database delays the frame of a client. One statement
+//! sees one snapshot, so no transaction has to be begun or ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,26 +17,26 @@ use crate::domain::change::Change;
 use crate::domain::position::Position;
 use crate::domain::{Error, Result};
 
-/// What a log holds beyond a place.
+/// The part of a log after a position.
 #[derive(Clone, Debug)]
 pub struct Beyond {
     /// The end of the log.
     pub head: Head,
-    /// The next changes, ascending. `None` where one of them is missing, as positions are dense.
+    /// The next changes, ascending. `None` if a change is missing, because positions are dense.
     pub changes: Option<Vec<Logged>>,
 }
 
 impl Store {
-    /// The end of the log and the changes after a place, at most `limit`; none where the log does not hold this place: it does not
-    /// reach that far, or it was restored, or it went over to a standby which had not received its end.
+    /// Reads the end of the log and the changes after a position, at most `limit`. Returns none if the log does not
+    /// contain the position: it is shorter, it was restored, or it is on a standby that had not received its end.
     ///
-    /// On PostgreSQL the answer comes within `bound`, or every connection is in doubt.
+    /// On PostgreSQL an answer that misses the deadline `bound` makes every connection suspect.
     pub async fn log_beyond(&self, place: &Position, limit: u64, bound: Duration) -> Result<Option<Beyond>> {
         let conn = self.begin(Purpose::Follow, bound).await?;
         let reader = Reader { conn: Arc::new(conn), _pass: None };
         match reader.rows_beyond(place, limit).await {
             Ok(rows) => beyond(place, limit, &rows),
-            // The connection broke off while it lay in the pool. A transaction tries the others.
+            // The connection broke off while it was idle in the pool. A transaction tries the other connections.
             Err(error) if fault::is_lost(&error) || fault::is_unclean(&error) => {
                 drop(reader);
                 let reader = self.read_within(bound).await?;
@@ -56,7 +56,7 @@ impl Reader {
                  ) AS next_{of_alert}"
             )
         };
-        // At its start a log has no change to be known by.
+        // The start of the log has no change whose hash could be compared.
         let known = match place.offset {
             0 => "$3 = $3".to_owned(),
             _ => {
@@ -86,7 +86,7 @@ fn beyond(place: &Position, limit: u64, rows: &[QueryResult]) -> Result<Option<B
     let head = found_head_in(first, "head_")?;
     let end = std::cmp::min(head.offset, place.offset.saturating_add(limit));
     let changes = rows.iter().filter_map(|row| change(row).transpose());
-    // Of both tables as many rows were read: what is beyond may have gaps.
+    // Up to `limit` rows of each table were read, so rows beyond the end may have gaps.
     let changes: Vec<Logged> = changes
         .take_while(|change| change.as_ref().map_or(true, |change| change.offset() <= end))
         .collect::<Result<_>>()?;
@@ -94,7 +94,7 @@ fn beyond(place: &Position, limit: u64, rows: &[QueryResult]) -> Result<Option<B
     Ok(Some(Beyond { head, changes: dense.then_some(changes) }))
 }
 
-/// The change of a row; none where the log ends at the place.
+/// Returns the change of a row, or none if the log ends at the position.
 fn change(row: &QueryResult) -> Result<Option<Logged>> {
     let get = |error: DbErr| Error::from(error);
     let Some(position) = row.try_get::<Option<i64>>("", "position").map_err(get)? else { return Ok(None) };

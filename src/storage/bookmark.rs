@@ -38,7 +38,7 @@ mod row {
 }
 
 mod result {
-    //! What a bookmark's query has found.
+    //! The result rows of a bookmark's query.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -77,7 +77,7 @@ impl TryFrom<row::Model> for Bookmark {
 }
 
 impl Reader {
-    /// The bookmarks of these ids, removed ones included, in no order.
+    /// Reads the bookmarks with these ids, including removed bookmarks, in no order.
     pub async fn bookmarks(&self, ids: &[BookmarkId]) -> Result<Vec<Bookmark>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -87,7 +87,7 @@ impl Reader {
         rows.into_iter().map(Bookmark::try_from).collect()
     }
 
-    /// The bookmarks that stand on these incidents, removed ones left out, in no order.
+    /// Reads the bookmarks on these incidents, without removed bookmarks, in no order.
     pub async fn bookmarks_shown(&self, incidents: &[IncidentId]) -> Result<Vec<Bookmark>> {
         let rows = row::Entity::find()
             .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
@@ -95,7 +95,7 @@ impl Reader {
         rows.all(self.conn()).await?.into_iter().map(Bookmark::try_from).collect()
     }
 
-    /// A page of an incident's bookmarks in the order of their making, removed ones left out.
+    /// Reads a page of an incident's bookmarks in order of creation, without removed bookmarks.
     pub async fn bookmarks_page(&self, incident: IncidentId, span: Span<BookmarkId>) -> Result<Vec<Bookmark>> {
         let mut query =
             row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)).filter(row::Column::RemovedAt.is_null());
@@ -116,7 +116,7 @@ impl Reader {
         rows.into_iter().map(Bookmark::try_from).collect()
     }
 
-    /// The bookmarks at one end of each of these incidents, in the order of their making: one statement for all of them.
+    /// Reads the bookmarks at one end of each incident, in order of creation, in two statements.
     pub async fn bookmarks_at_end(
         &self,
         incidents: &[IncidentId],
@@ -138,7 +138,7 @@ impl Reader {
         Ok(by_incident)
     }
 
-    /// How many bookmarks stand on each of these incidents; none is told for none.
+    /// Counts the bookmarks of each incident. An incident without bookmarks has no count.
     pub async fn bookmark_counts(&self, incidents: &[IncidentId]) -> Result<HashMap<IncidentId, u64>> {
         let rows: Vec<(Uuid, i64)> = row::Entity::find()
             .select_only()
@@ -153,7 +153,7 @@ impl Reader {
         Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
     }
 
-    /// The result rows of these bookmarks, as they were given.
+    /// Reads the result rows of these bookmarks, as the client gave them.
     pub async fn bookmark_rows(&self, ids: &[BookmarkId]) -> Result<HashMap<BookmarkId, String>> {
         let of_these = result::Column::BookmarkId.is_in(ids.iter().map(|id| id.0));
         let rows = result::Entity::find().filter(of_these).all(self.conn()).await?;
@@ -168,7 +168,7 @@ impl Tx {
         row.map(Bookmark::try_from).transpose()
     }
 
-    /// Writes a new bookmark and its rows.
+    /// Inserts a new bookmark and its result rows.
     pub async fn insert_bookmark(&self, bookmark: &Bookmark, rows: &Rows) -> Result<()> {
         let finding = &bookmark.finding;
         let row = row::ActiveModel {
@@ -189,7 +189,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that a locked bookmark was taken away.
+    /// Marks a locked bookmark as removed.
     pub async fn remove_bookmark(&self, id: BookmarkId, at: Instant) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::RemovedAt, Expr::value(at))
@@ -199,8 +199,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Moves the bookmarks that stand on an incident to another, both locked; returns which, ascending. Removed ones stay
-    /// with the log that tells of them.
+    /// Moves the bookmarks of a locked incident to another locked incident. Returns their ids, ascending. Removed
+    /// bookmarks stay with the incident whose log mentions them.
     pub async fn move_bookmarks(&self, from: IncidentId, to: IncidentId) -> Result<Vec<BookmarkId>> {
         let moved = row::Entity::update_many()
             .col_expr(row::Column::IncidentId, Expr::value(to.0))
@@ -213,7 +213,7 @@ impl Tx {
         Ok(ids)
     }
 
-    /// Puts these bookmarks on an incident.
+    /// Moves these bookmarks to an incident.
     pub async fn place_bookmarks(&self, ids: &[BookmarkId], incident: IncidentId) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::IncidentId, Expr::value(incident.0))

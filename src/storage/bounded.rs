@@ -1,8 +1,8 @@
-//! An end for answers that never come: whoever is cut off without a word (a firewall that forgot the connection, a machine
-//! without power) gets no error, and the driver of PostgreSQL knows no timeout.
+//! Deadlines for answers that never come. A connection that is cut off silently (a firewall forgot it, a machine lost
+//! power) gives no error, and the driver of PostgreSQL has no timeout.
 //!
-//! Every statement and every commit has a bound. Once one was not answered, every connection that is older is in doubt, and
-//! is replaced when it is asked for, not tried: a pool of dead connections costs one wait, not one each.
+//! Every statement and commit has a deadline. After a missed deadline every older connection is suspect. A suspect
+//! connection is replaced before use, without a ping: a pool of dead connections costs one wait, not one wait for each.
 
 use std::io;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use tracing::debug;
 
 use super::interrupt::CLIENT_LOOK;
 
-/// A little longer than PostgreSQL itself lets a statement run: past this it is not slow, it is gone.
+/// The usual deadline, a little over PostgreSQL's own statement timeout. After it the connection is not slow but dead.
 pub(super) const ANSWER: Duration = Duration::from_secs(65);
 
-/// How long a statement may go on whose connection is in doubt: it may be a slow one on a busy server.
+/// How long a statement on a suspect connection may still take, because it may be a slow statement on a busy server.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long the least question may take, one that touches no row.
+/// The deadline of the smallest question, which reads no row.
 pub(super) const PING: Duration = Duration::from_secs(5);
 
-/// How long it may take to be given a connection where nobody else waits for one, and to begin on it: longer than [`PING`],
-/// so that a dead one that lay in the pool is found out, and puts the others in doubt.
+/// The deadline for getting a connection and beginning on it while no other request waits for a connection. It exceeds
+/// [`PING`], so that a ping finds a dead connection of the pool first, and makes the others suspect.
 pub(super) const CONNECTED: Duration = Duration::from_secs(6);
 
-/// A connection that lay idle for less is not asked whether it lives: it just has answered.
+/// A connection that was idle for less is not pinged, because it has just answered.
 pub(super) const IDLE_TRUSTED: Duration = Duration::from_secs(1);
 
-/// When the database last failed to answer.
+/// The suspicion that connections are dead: the time of the last missed deadline, if any. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Doubt(Arc<watch::Sender<Option<Instant>>>);
 
@@ -43,23 +43,23 @@ impl Default for Doubt {
 }
 
 impl Doubt {
-    /// Something was not answered: whatever connections there are may be dead.
+    /// Records a missed deadline: every present connection may be dead.
     pub(super) fn raise(&self) {
         self.0.send_replace(Some(Instant::now()));
     }
 
-    /// Whether a connection of this age is in doubt.
+    /// Whether a connection of this age is suspect.
     pub(super) fn covers(&self, age: Duration) -> bool {
         self.0.borrow().is_some_and(|raised| raised.elapsed() < age)
     }
 
-    /// Resolves when doubt is raised from now on.
+    /// Waits until a doubt is raised after this call.
     pub(super) async fn raised(&self) {
         // The sender lives as long as `self`, so the wait has no other end.
         self.0.subscribe().changed().await.ok();
     }
 
-    /// What comes of a question that has so long to be answered.
+    /// Waits for an answer up to a deadline. Raises the doubt if the deadline is missed.
     pub(super) async fn bound<T>(
         &self,
         bound: Duration,
@@ -69,14 +69,14 @@ impl Doubt {
             biased;
             answer = answer => return answer,
             () = sleep(bound) => self.raise(),
-            // Somebody else's doubt: to raise it once more would cover connections that are new since.
+            // Another task raised the doubt. Raising it again would make newer connections suspect.
             () = async { self.raised().await; sleep(GRACE).await } => {}
         }
         Err(unanswered())
     }
 }
 
-/// What a caller is told who waited long enough; it reads as a connection that broke off.
+/// Returns the error of a missed deadline. It looks like a lost connection.
 pub(super) fn unanswered() -> DbErr {
     let error = io::Error::new(io::ErrorKind::TimedOut, "the database does not answer");
     DbErr::Conn(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(error))))
@@ -84,8 +84,8 @@ pub(super) fn unanswered() -> DbErr {
 
 type Options = sqlx::pool::PoolOptions<sqlx::Postgres>;
 
-/// A pool of PostgreSQL that waits for no dead connection, and takes none to a server that only follows another: there the
-/// log may end before what this node has seen.
+/// Sets up a pool of PostgreSQL that uses no suspect connection, and no connection to a standby: the log of a standby
+/// may end before changes that this node has seen.
 pub(super) fn watchful(options: Options, doubt: &Doubt) -> Options {
     let (taken, returned) = (doubt.clone(), doubt.clone());
     options
@@ -115,13 +115,13 @@ pub(super) fn watchful(options: Options, doubt: &Doubt) -> Options {
             })
         })
         .after_release(move |_, meta| {
-            // Whether it lives is asked by the pool, for as long as `kept.rs` lets it.
+            // The pool pings it next, with the timeout of `kept.rs`.
             let in_doubt = returned.covers(meta.age);
             Box::pin(async move { Ok(!in_doubt) })
         })
 }
 
-/// Whether the server follows another one.
+/// Whether the server is a standby.
 pub(super) async fn is_standby(conn: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(conn).await
 }

@@ -42,7 +42,7 @@ mod job {
 }
 
 mod item {
-    //! One incident of a job.
+    //! An incident of a job.
     use sea_orm::entity::prelude::*;
 
     use crate::domain::bulk::BulkOutcome;
@@ -98,18 +98,18 @@ impl From<item::Model> for BulkItem {
 }
 
 impl Reader {
-    /// Whether there is a job that is not done.
+    /// Whether a job is still running.
     pub async fn has_bulk_work(&self) -> Result<bool> {
         let running = job::Entity::find().filter(job::Column::State.eq(BulkState::Running));
         Ok(running.limit(1).one(self.conn()).await?.is_some())
     }
 
-    /// The job of this id.
+    /// Reads the job with this id.
     pub async fn bulk_job(&self, id: BulkJobId) -> Result<Option<BulkJob>> {
         job::Entity::find_by_id(id.0).one(self.conn()).await?.map(BulkJob::try_from).transpose()
     }
 
-    /// A stretch of a job's incidents by their place, those with this outcome where one is given.
+    /// Reads a slice of a job's incidents by their ordinal, with this outcome if an outcome is given.
     pub async fn bulk_items(
         &self,
         job: BulkJobId,
@@ -139,7 +139,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Makes a job of these incidents, in this order.
+    /// Creates a job for these incidents, in this order.
     pub async fn insert_bulk_job(&self, new: &BulkJob, incidents: &[IncidentId]) -> Result<()> {
         let row = job::ActiveModel {
             id: Set(new.id.0),
@@ -170,7 +170,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Locks the oldest job that is not done and that nobody works on at this moment.
+    /// Locks the oldest running job that no transaction has locked.
     pub async fn lock_next_bulk_job(&self) -> Result<Option<BulkJob>> {
         let row = job::Entity::find()
             .filter(job::Column::State.eq(BulkState::Running))
@@ -188,7 +188,7 @@ impl Tx {
         row.map(BulkJob::try_from).transpose()
     }
 
-    /// The next incidents of a job that wait, in its order.
+    /// Reads the next waiting incidents of a job, in its order.
     pub async fn waiting_bulk_items(&self, job: BulkJobId, limit: usize) -> Result<Vec<BulkItem>> {
         let rows = item::Entity::find()
             .filter(item::Column::JobId.eq(job.0))
@@ -200,7 +200,7 @@ impl Tx {
         Ok(rows.into_iter().map(BulkItem::from).collect())
     }
 
-    /// Writes what came of some incidents of a job, by their places: one statement for each kind of result.
+    /// Writes results of a job's incidents by their ordinals, in one statement for each distinct result.
     pub async fn settle_bulk_items(&self, job: BulkJobId, results: &[(u64, BulkResult)]) -> Result<()> {
         let mut alike: HashMap<&BulkResult, Vec<i64>> = HashMap::new();
         for (ordinal, result) in results {
@@ -239,7 +239,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets jobs that ended long enough ago; what they changed stays in the log.
+    /// Deletes jobs that ended long enough ago. Their changes stay in the log.
     pub async fn forget_bulk_jobs(&self, now: Instant) -> Result<()> {
         let ended: Vec<Uuid> = job::Entity::find()
             .select_only()

@@ -1,4 +1,4 @@
-//! What of a PostgreSQL's settings weakens the promise that an acknowledged mutation stays: read once, to be said at start.
+//! Finds settings of PostgreSQL that weaken the promise that an acknowledged mutation stays, for the log at the start.
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tracing::info;
@@ -9,13 +9,13 @@ use crate::domain::Result;
 const SETTINGS: &str = "SELECT current_setting('synchronous_commit'), current_setting('fsync'),
     current_setting('full_page_writes')";
 
-/// Backups that are being taken are no standbys. Without the right to see more, a row has nulls but for its process.
+/// Running backups are no standbys. A role without the right to see more gets nulls, except for the process id.
 const STANDBYS: &str = "SELECT count(*), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')),
     count(*) FILTER (WHERE sync_state IS NULL), current_setting('synchronous_standby_names') <> ''
     FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup'";
 
 impl Store {
-    /// What an operator should know before trusting this database: a sentence each, none on SQLite.
+    /// Returns a sentence for each weakness that an operator should know. It is empty on SQLite.
     pub async fn cautions(&self) -> Result<Vec<&'static str>> {
         let mut cautions = Vec::new();
         if !self.is_postgres() {
@@ -24,7 +24,7 @@ impl Store {
         let (commit, fsync, pages): (String, String, String) = self
             .ask(SETTINGS, |row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?)))
             .await?;
-        // `off` is no caution: the desk's own transactions do not follow it.
+        // `off` is no weakness, because the desk's own transactions override it.
         if commit == "local" {
             cautions.push(
                 "synchronous_commit is local: a failover may lose mutations that were acknowledged, even to a synchronous \

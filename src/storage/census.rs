@@ -1,4 +1,4 @@
-//! What the board counts of all incidents when it begins: how many there are of each status and severity, and what was created
+//! The counts with which the board begins: all incidents by status and severity, and the incidents that were created
 //! and resolved on the newest day.
 
 use std::collections::BTreeMap;
@@ -17,44 +17,44 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::summary::SEVERITIES;
 use crate::domain::{Instant, Result};
 
-/// Status, severity, owner (user or group); how many.
+/// Status, severity, owner (user or group), count.
 type PortionRow = (Status, Severity, Option<Uuid>, Option<Uuid>, i64);
 
-/// When one was created; status, severity, owner (user or group).
+/// Time of creation, status, severity, owner (user or group).
 type CreationRow = (Instant, Status, Severity, Option<Uuid>, Option<Uuid>);
 
-/// How many incidents of one status and severity there are.
+/// The number of incidents with one status and severity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Counted {
     /// Their status.
     pub status: Status,
     /// Their effective severity.
     pub severity: Severity,
-    /// How many.
+    /// The number of incidents.
     pub incidents: u64,
 }
 
-/// What was created and resolved from the beginning of a day on. Nothing was on a later day.
+/// The incidents created and resolved since the start of a day. Nothing was created or resolved on a later day.
 #[derive(Clone, Debug, Default)]
 pub struct CountedSince {
     /// The day, in UTC.
     pub day: NaiveDate,
-    /// The incidents that were made since, as they stand now.
+    /// The incidents created since then, by their present state.
     pub created: Vec<OwnedPortion>,
-    /// The resolved ones among all that were resolved since.
+    /// The incidents that were resolved since then and are resolved now.
     pub resolved: Vec<OwnedPortion>,
-    /// The same by when they were created; none where they are too many.
+    /// The resolved incidents by time of creation. `None` if there are too many.
     pub resolved_by_creation: Option<Vec<(Instant, OwnedPortion)>>,
 }
 
-/// Incidents whose creation is counted by itself: each takes some 100 bytes.
+/// The most incidents that are counted by time of creation. Each takes some 100 bytes.
 const CREATIONS_MAX: usize = 20_000;
 
 impl Reader {
-    /// How many incidents there are of each status and severity.
+    /// Counts the incidents by status and severity.
     ///
-    /// One walk through the index that has these columns, in its order. To group by both columns would sort a million rows on
-    /// SQLite, which takes ten times as long.
+    /// It reads the index with these columns once, in the order of the index. Grouping by both columns would make
+    /// SQLite sort a million rows, which takes ten times as long.
     pub async fn count_all(&self) -> Result<Vec<Counted>> {
         let status = Expr::col((Entity, Alias::new("status_order")));
         let mut query = Entity::find().select_only().expr_as(status.clone(), "status");
@@ -76,7 +76,7 @@ impl Reader {
         Ok(counted.filter(|counted| counted.incidents > 0).collect())
     }
 
-    /// What was created and resolved on the newest day on which an incident was.
+    /// Counts the incidents created and resolved on the newest day on which an incident was created or resolved.
     pub async fn count_newest_day(&self) -> Result<CountedSince> {
         let created = self.newest(Column::CreatedAt, Condition::all()).await?;
         let is_resolved = of_status(&[Status::Resolved], StatusWay::Known).add(Column::ResolvedAt.is_not_null());

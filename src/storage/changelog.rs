@@ -1,9 +1,10 @@
-//! The log of changes: append (assigns the positions), head, after a position, of an incident. Changes of alerts that no
-//! incident holds are rows of a table of their own (`alert_log.rs`) with positions and hashes of the same row.
+//! The log of changes: its head, appending (which assigns positions), changes after a position, changes of an incident.
+//! Changes of alerts that no incident holds are in a table of their own (`alert_log.rs`), in the same sequence of
+//! positions and hashes.
 //!
-//! Positions are dense and in commit order because the one row of `log_head` is locked just before the commit and
-//! held until it: whoever sees position n also sees every position before it. A sequence would not do: it gives its
-//! numbers before the commit, so a reader that has seen 6 may never learn of a 5 that commits later.
+//! Positions are dense and in commit order, because the one row of `log_head` is locked just before the commit and
+//! until its end: a reader that sees position n also sees every position before it. A database sequence gives its
+//! numbers before the commit, so a reader that has seen 6 might never learn of a 5 that commits later.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::domain::position::Position;
 use crate::domain::{Error, IncidentId, Instant, Result, TransactionId, UserId};
 
 mod head {
-    //! The one row that names the end of the log.
+    //! The one row with the end of the log.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -49,7 +50,7 @@ mod head {
 }
 
 mod mark {
-    //! How long the log was at a time.
+    //! The length of the log at a time.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -66,7 +67,7 @@ mod mark {
 }
 
 pub(super) mod row {
-    //! A change as it is stored.
+    //! The stored row of a change.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -88,17 +89,17 @@ pub(super) mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The statement that reads the end of the log.
+/// Builds the statement that reads the end of the log.
 pub(super) fn read_head(backend: DbBackend) -> Statement {
     head::Entity::find_by_id(1_i16).build(backend)
 }
 
-/// What [`read_head`] has found.
+/// Reads the row that [`read_head`] has found.
 pub(super) fn found_head(row: &QueryResult) -> Result<Head> {
     found_head_in(row, "")
 }
 
-/// The same from a row whose columns of the head have names that begin so.
+/// Reads the head from a row in which the names of its columns have this prefix.
 pub(super) fn found_head_in(row: &QueryResult, prefix: &str) -> Result<Head> {
     head::Model::from_query_result(row, prefix)?.try_into()
 }
@@ -106,34 +107,34 @@ pub(super) fn found_head_in(row: &QueryResult, prefix: &str) -> Result<Head> {
 /// Rows per INSERT: eight columns each, and SQLite takes 32,766 parameters.
 pub(super) const ROWS_PER_INSERT: usize = 2_000;
 
-/// The end of the log, as one snapshot sees it.
+/// The end of the log in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The life of the log.
+    /// The epoch: the identity of the log.
     pub epoch: Uuid,
-    /// How many changes it has.
+    /// The number of changes in the log.
     pub offset: u64,
-    /// Its hash there.
+    /// The hash of the log at its end.
     pub hash: Hash,
-    /// The oldest offset that a stream may go on from.
+    /// The oldest offset from which a stream may resume.
     pub floor: u64,
     /// How often users, groups or members were changed.
     pub accounts: u64,
 }
 
 impl Head {
-    /// The place after the last change.
+    /// Returns the position after the last change.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, offset: self.offset, check: check(&self.hash), queue: None }
     }
 
-    /// Moves on by one change of this body, as it is stored.
+    /// Advances by a change with this stored body.
     pub(super) fn append(&mut self, of: Subject, version: u64, body: &str) {
         self.offset += 1;
         self.hash = Link { position: self.offset, of, version, body }.hash(&self.hash);
     }
 
-    /// Moves on by a change of an incident; its row.
+    /// Advances by a change of an incident, and returns its row.
     pub(super) fn append_change(&mut self, change: &Body) -> Result<row::Model> {
         let (body, incident, version) = (to_json(change)?, change.row.id, change.row.version);
         self.append(Subject::Incident(incident), version, &body);
@@ -150,19 +151,19 @@ impl Head {
     }
 }
 
-/// What a command writes last: its changes, which have no positions before, and rows that other commands often write as well, so that
-/// their locks are held for a short time.
+/// What a command writes at the end of its transaction: its changes, which get their positions then, and rows that many
+/// commands write, so that the locks of these rows are short.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     incidents: Vec<Body>,
     pub(super) alerts: Vec<PendingAlert>,
     /// How often users, groups or members were changed.
     accounts: u64,
-    /// Which owners were picked by whom, and when.
+    /// The owners that users picked: user, owner, time.
     pub(super) picks: Vec<((UserId, OwnerId), Instant)>,
 }
 
-/// How much of each kind is pending.
+/// The number of pending entries of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct PendingCounts {
     incidents: usize,
@@ -176,28 +177,28 @@ impl Pending {
         self.incidents.is_empty() && self.alerts.is_empty()
     }
 
-    /// How much of each kind there is.
+    /// Returns how many entries of each kind there are.
     pub(super) fn counts(&self) -> PendingCounts {
         let Self { incidents, alerts, accounts, picks } = self;
         PendingCounts { incidents: incidents.len(), alerts: alerts.len(), accounts: *accounts, picks: picks.len() }
     }
 
-    /// How many changes of the log there are.
+    /// Returns the number of changes that the log will have.
     pub(super) fn len(&self) -> usize {
         self.incidents.len() + self.alerts.len()
     }
 
-    /// Takes in a change of an incident.
+    /// Adds a change of an incident.
     pub(super) fn push(&mut self, body: Body) {
         self.incidents.push(body);
     }
 
-    /// The incidents that they are of.
+    /// Returns the incidents of the changes.
     pub(super) fn incidents(&self) -> impl Iterator<Item = IncidentId> {
         self.incidents.iter().map(|body| body.row.id)
     }
 
-    /// Forgets what came since there was so much.
+    /// Drops the entries that were added after [`Self::counts`] returned these numbers.
     pub(super) fn truncate(&mut self, counts: PendingCounts) {
         self.incidents.truncate(counts.incidents);
         self.alerts.truncate(counts.alerts);
@@ -206,32 +207,32 @@ impl Pending {
     }
 }
 
-/// What brings a change about: the same for every change of a transaction.
+/// The origin of the changes of a transaction.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// When.
+    /// The time of the changes.
     pub at: Instant,
-    /// Who.
+    /// The user who makes the changes, or the system.
     pub actor: ActorImage,
-    /// Why.
+    /// The cause of the changes.
     pub cause: Cause,
-    /// What the client called its mutation.
+    /// The client's id for its mutation.
     pub client_mutation_id: Option<String>,
 }
 
-/// Which changes of an activity log.
+/// A filter on the changes of an activity log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ActivityFilter {
-    /// With an entry of one of these kinds; any where none is given.
+    /// Changes with an entry of one of these kinds. `None` means every kind.
     pub kinds: Option<Vec<EntryKind>>,
-    /// By this user.
+    /// Changes by this user.
     pub actor: Option<UserId>,
-    /// Up to this version of the incident.
+    /// Changes up to this version of the incident.
     pub up_to: Option<u64>,
 }
 
 impl ActivityFilter {
-    /// The same reading in memory, of kinds and actor.
+    /// Whether a change meets the filter, by kinds and actor only.
     pub fn matches(&self, change: &Logged) -> bool {
         let by = match change.actor() {
             ActorImage::User { id, .. } => Some(*id),
@@ -242,7 +243,7 @@ impl ActivityFilter {
     }
 }
 
-/// The bit of an entry's kind in the column `kinds`: append-only, like the kinds.
+/// Returns the bit of an entry's kind in the column `kinds`. Bits are append-only, like kinds.
 fn bit(kind: EntryKind) -> i64 {
     1 << match kind {
         EntryKind::Created => 0,
@@ -269,7 +270,7 @@ fn bit(kind: EntryKind) -> i64 {
     }
 }
 
-/// The kinds of a change's entries, as a column holds them.
+/// Returns the kinds of a change's entries as the bits of the column `kinds`.
 pub(super) fn kinds_of(entries: &[Entry]) -> i64 {
     entries.iter().fold(0, |mask, entry| mask | bit(entry.kind()))
 }
@@ -279,7 +280,7 @@ pub(super) fn hash_of(bytes: &[u8]) -> Result<Hash> {
 }
 
 impl Tx {
-    /// Makes the head of a new log; a log that has one keeps it.
+    /// Creates the head of a new log. An existing head stays.
     pub(super) async fn ensure_head(&self) -> Result<()> {
         let epoch = crate::domain::clock::Clock::System.fresh_id();
         let new = head::ActiveModel {
@@ -328,14 +329,15 @@ impl TryFrom<row::Model> for Told {
 }
 
 impl Reader {
-    /// The end of the log.
+    /// Reads the end of the log.
     pub async fn head(&self) -> Result<Head> {
         let row = head::Entity::find_by_id(1_i16).one(self.conn()).await?;
         row.ok_or_else(|| Error::fault("reading the head of the log", "it is missing; run `watchfloor migrate`"))?
             .try_into()
     }
 
-    /// Whether there are changes beyond the head, as a load leaves them that was broken off: its last act is to write the head.
+    /// Whether there are changes beyond the head. A load that was broken off leaves them, because it writes the head
+    /// last.
     pub async fn goes_beyond(&self, head: &Head) -> Result<bool> {
         let of_incident = row::Entity::find().filter(row::Column::Position.gt(head.offset as i64));
         let found: Option<i64> =
@@ -343,8 +345,8 @@ impl Reader {
         Ok(found.is_some())
     }
 
-    /// The end of the log, if the log holds this place: it reaches that far, in the same life, by the same changes. One that
-    /// was restored, or that went over to a standby which had not received its end, may be longer by now, and another.
+    /// Returns the end of the log if the log contains this position: its epoch, its offset and its hash there. A log
+    /// that was restored, or is on a standby that had not received its end, may have other changes at this offset.
     pub async fn head_from(&self, place: &Position) -> Result<Option<Head>> {
         let mut query = head::Entity::find_by_id(1_i16)
             .filter(head::Column::Position.gte(place.offset as i64))
@@ -360,7 +362,7 @@ impl Reader {
         query.one(self.conn()).await?.map(Head::try_from).transpose()
     }
 
-    /// The place after the change of this offset; none where the log does not reach it.
+    /// Returns the position after the change at this offset, or none if the log does not reach the offset.
     pub async fn position_at(&self, head: &Head, offset: u64) -> Result<Option<Position>> {
         let hash = match offset {
             0 => Some(genesis(head.epoch)),
@@ -370,10 +372,11 @@ impl Reader {
         Ok(hash.map(|hash| Position { epoch: head.epoch, offset, check: check(&hash), queue: None }))
     }
 
-    /// The changes after an offset, ascending, at most `limit`, of a log that ends as `head` says; none where one of them is
-    /// missing, as positions are dense.
+    /// Reads the changes after an offset, ascending, at most `limit`, of a log that ends at `head`. Returns none if a
+    /// change is missing, because positions are dense.
     ///
-    /// One statement as long as all of them are of incidents: as many rows as places leave none for changes of alerts.
+    /// It takes one statement if all of them are changes of incidents: as many rows as positions leave no change of an
+    /// alert.
     pub async fn log_after(&self, head: &Head, offset: u64, limit: u64) -> Result<Option<Vec<Logged>>> {
         let end = std::cmp::min(head.offset, offset.saturating_add(limit));
         let Some(count) = end.checked_sub(offset).filter(|count| *count > 0) else { return Ok(Some(Vec::new())) };
@@ -395,7 +398,7 @@ impl Reader {
         Ok(dense.then_some(changes))
     }
 
-    /// The changes of one incident by version, from one end, beyond a version where one is given.
+    /// Reads changes of an incident by version: a slice between two versions, from either end.
     pub async fn activity(
         &self,
         incident: IncidentId,
@@ -405,7 +408,7 @@ impl Reader {
         self.activity_rows(incident, filter, page).await?.into_iter().map(Change::try_from).collect()
     }
 
-    /// The same, of each change only what an activity log shows.
+    /// Reads like [`Self::activity`], but only the parts of each change that an activity log shows.
     pub async fn activity_told(
         &self,
         incident: IncidentId,
@@ -440,7 +443,8 @@ impl Reader {
         Ok(rows)
     }
 
-    /// The changes at one end of each of these incidents' logs, oldest first: one statement for one incident, two for several.
+    /// Reads the changes at one end of the log of each incident, oldest first: one statement for one incident,
+    /// otherwise two.
     pub async fn changes_at_end(
         &self,
         incidents: &[IncidentId],
@@ -484,7 +488,7 @@ impl Reader {
         Ok(changes)
     }
 
-    /// How many changes of each of these incidents a filter meets; none is told for none.
+    /// Counts the changes of each incident that meet a filter. An incident without a match has no count.
     pub async fn activity_counts(
         &self,
         incidents: &[IncidentId],
@@ -502,7 +506,7 @@ impl Reader {
         Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
     }
 
-    /// The changes of these incidents and versions.
+    /// Reads the changes with these pairs of incident and version.
     pub async fn changes_of(&self, keys: &[(IncidentId, u64)]) -> Result<HashMap<(IncidentId, u64), Change>> {
         let mut changes = HashMap::new();
         for keys in keys.chunks(super::ALTERNATIVES_MAX) {
@@ -536,10 +540,11 @@ fn filtered(query: Select<row::Entity>, filter: &ActivityFilter) -> Select<row::
 }
 
 impl Tx {
-    /// Notes how long the log is now, and moves the floor of the streams up to where it ended before `oldest`.
+    /// Records the present length of the log, and moves the floor of the streams up to the log's recorded end as of
+    /// `oldest`.
     ///
-    /// By these notes and not by the changes' own times: an import writes changes of last year today, and a client that
-    /// holds a position from before it must not find it below the floor.
+    /// The records decide, not the times of the changes: an import writes changes of last year today, and a client that
+    /// holds a position from before the import must not find it below the floor.
     pub async fn move_floor(&self, now: Instant, oldest: Instant) -> Result<()> {
         let head = self.head().await?;
         let note = mark::ActiveModel { at: Set(now), position: Set(head.offset as i64) };
@@ -557,8 +562,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes note that users, groups or members are others now, for every node to see. Written with the head, as its row stays locked
-    /// until the commit.
+    /// Records that users, groups or members changed, for every node to see. It is written at the end of the
+    /// transaction, because it locks the head's row until the commit.
     pub async fn note_accounts(&self) {
         self.pending.lock().await.accounts += 1;
     }
@@ -572,10 +577,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes an incident's new state and its change, if the transaction altered anything; returns whether it did.
+    /// Writes an incident's new state and its change, if anything changed. Returns whether anything changed.
     ///
-    /// `before` is the state that was locked, none for a new incident; `facts` are the entries that the two states do
-    /// not show. The change gets its position when the transaction commits.
+    /// `before` is the locked state, or none for a new incident. `facts` are entries that the two states do not show.
+    /// The change gets its position when the transaction commits.
     pub async fn record(
         &self,
         before: Option<&Incident>,
@@ -603,12 +608,12 @@ impl Tx {
         Ok(true)
     }
 
-    /// Appends the changes of these commands at the end of the log, in their order: the transaction's last act, so that the head is
-    /// held for one insert, one update and the commit, and no longer. In the log each command is a transaction of its own. The end of
-    /// the log after each.
+    /// Appends the changes of these commands to the log, in their order, each command as a separate transaction of the
+    /// log. It is the transaction's last act, so the head is locked only for an insert, an update and the commit.
+    /// Returns the end of the log after each command.
     pub(super) async fn append_pending(&self, commands: Vec<Pending>) -> Result<Vec<Head>> {
         let (count, accounts) = (commands.len(), commands.iter().map(|command| command.accounts).sum());
-        // All nodes lock these rows in the same order.
+        // All nodes lock the rows of picks in the same order.
         let picks: BTreeMap<_, _> = commands.iter().flat_map(|command| command.picks.iter().copied()).collect();
         self.write_picks(picks).await?;
         if accounts > 0 {
@@ -628,7 +633,7 @@ impl Tx {
         let mut head = self.lock_head().await?;
         let (mut heads, mut rows, mut alert_rows) = (Vec::with_capacity(count), Vec::new(), Vec::new());
         for ((transaction, incidents), alerts) in of_incidents.into_iter().zip(of_alerts) {
-            // Before those of incidents: what follows from an alert's leaving or coming is told after it.
+            // Changes of alerts precede changes of incidents, which follow from an alert's link or unlink.
             for Numbered { body, json } in alerts {
                 alert_rows.push(head.append_alert_change(&body, json).into_active_model().reset_all());
             }
@@ -644,8 +649,8 @@ impl Tx {
         Ok(heads)
     }
 
-    /// Writes the rows of changes and where the log ends then. The last INSERT and the head are one message: while this transaction holds
-    /// the head, each answer of the database is waited for by all who write.
+    /// Writes the rows of changes and the new head. The last INSERT and the head are one message, because every writer
+    /// waits for each answer while this transaction locks the head.
     async fn write_changes(
         &self,
         of_alerts: Vec<alert_row::ActiveModel>,
@@ -662,13 +667,13 @@ impl Tx {
         Ok(())
     }
 
-    /// Locks the head of the log until the commit: nobody else appends to it.
+    /// Locks the head of the log until the commit. Nobody else can append meanwhile.
     pub(super) async fn lock_head(&self) -> Result<Head> {
         let locked = head::Entity::find_by_id(1_i16).lock(LockType::Update).one(self.conn()).await?;
         locked.ok_or_else(|| Error::fault("locking the head of the log", "it is missing"))?.try_into()
     }
 
-    /// Writes where the log ends now.
+    /// Writes the new end of the log.
     pub(super) async fn move_head(&self, head: &Head) -> Result<()> {
         head::Entity::update_many()
             .col_expr(head::Column::Position, Expr::value(head.offset as i64))
@@ -684,7 +689,7 @@ fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: Vec<A>) -> Vec<Stateme
     rows.chunks(ROWS_PER_INSERT).map(|rows| A::Entity::insert_many(rows.to_vec()).build(backend)).collect()
 }
 
-/// Has the same statement write where the log ends after it: one statement of PostgreSQL, one message of two to SQLite.
+/// Adds the update of the head to an INSERT: one statement on PostgreSQL, one message of two statements on SQLite.
 fn and_move_head(insert: &mut Statement, head: &Head) {
     let values = &mut insert.values.get_or_insert_with(|| Values(Vec::new())).0;
     let (position, hash) = (values.len() + 1, values.len() + 2);
@@ -696,7 +701,7 @@ fn and_move_head(insert: &mut Statement, head: &Head) {
     };
 }
 
-/// The column of whoever brought a change about.
+/// Returns the value of the column `actor_id`: none for the system.
 pub(super) fn actor_id(actor: &ActorImage) -> Option<Uuid> {
     match actor {
         ActorImage::User { id, .. } => Some(id.0),

@@ -1,15 +1,16 @@
-//! Commands that come at the same time share a transaction and its commit.
+//! Lets concurrent commands share a transaction and its commit (a batch).
 //!
-//! A command that finds a free lane leads: it begins a transaction and runs as if it were alone. Whoever has come meanwhile joins it,
-//! one after the other; its rows wait ([`super::deferred`]), or a savepoint stands before them. Once nobody waits, or the batch is full, it is committed; while one batch is being
-//! committed the next one gathers. Each command runs in its own caller's task: the transaction goes from hand to hand.
+//! A command that gets a free gather permit (a lane) leads: it begins a transaction and runs in it. Commands that came
+//! meanwhile join, one after the other; their rows are deferred ([`super::deferred`]), or they set a savepoint. The
+//! batch commits when no command waits or the batch is full. While a batch commits, the next batch gathers. Each
+//! command runs in its caller's task: the ownership of the batch moves from task to task.
 //!
-//! What must hold:
-//! - a command that joins never waits for a lock: the transaction may hold what the other one waits for. It is taken back to its
-//!   savepoint and comes again with a later batch; after a few times it runs alone, and waits;
-//! - a refusal takes back its own command, and no other;
-//! - where the transaction breaks off, the commands that have run in it run again, each alone;
-//! - whoever holds a transaction and goes leaves the others their turn.
+//! The rules:
+//! - A command that joins never waits for long for a lock, because the transaction may hold what the lock's holder
+//!   waits for. It is taken back, and runs again in a later batch. After a few times it runs alone, and waits.
+//! - A refusal takes back only its own command.
+//! - If the transaction breaks off, the commands that have run in it run again, each alone.
+//! - A task that drops its batch or its turn passes it on to the others.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -24,49 +25,50 @@ use super::batch::{Answer, Batch, Unended};
 use super::{Error, Head, MutationState, Result, Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Tx, fault};
 use crate::domain::Code;
 
-/// Batches of a node that gather commands at once: SQLite has one writer.
+/// How many batches of a node gather at once on SQLite, which has one writer.
 const LANES_SQLITE: usize = 1;
 
-/// On PostgreSQL a second batch works while the first one waits for an answer of the server. More would divide the same commands
-/// among smaller batches.
+/// On PostgreSQL a second batch works while the first waits for the server. With more, batches would only be smaller.
 const LANES_POSTGRES: usize = 2;
 
-/// How long a command of a batch, or a commit, may take until others need not wait for it: it waits for a lock, which a large command
-/// may hold for long, has much to do, or is not answered by the database. Most take less.
+/// The time after which others no longer wait for a command of a batch or for a commit, which may wait for the lock of
+/// a large command, have much work, or get no answer. Most take less.
 const STALLED: Duration = Duration::from_millis(250);
 
-/// Commands of a node that wait for a batch. A batch takes 30, so the last one waits for some thirty commits.
+/// The most commands of a node that wait for a batch. A batch takes 30, so the last command waits for some thirty
+/// commits.
 const WAITING_MAX: usize = 1_024;
 
-/// How often a command is put off for a lock, or for what an earlier command of its batch has not written yet, before it runs alone.
+/// How often a command is put off (by a lock, or by unwritten changes of an earlier command of its batch) before it
+/// runs alone.
 const DEFERRALS_MAX: u32 = 3;
 
-/// How long a command that was put off waits at first for a batch of this node to end; each time twice as long. What it waits for may
-/// belong to another node.
+/// How long a command that was put off first waits for the end of a batch of this node; each further wait is twice as
+/// long. The lock may belong to another node.
 const PUT_OFF: Duration = Duration::from_millis(10);
 
-/// The batches of a node.
+/// The batches of a node. Clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Combiner(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// How many batches have ended.
+    /// The number of batches that have ended.
     ended: watch::Sender<u64>,
 }
 
 struct State {
-    /// Batches that may gather at once.
+    /// The most batches that may gather at once.
     lanes: usize,
-    /// Batches that gather.
+    /// The number of batches that gather now.
     open: usize,
     /// Whether a batch is being committed.
     committing: bool,
-    /// Batches that are ready, and wait for that.
+    /// Batches that are ready to commit, and wait for the commit of another batch.
     ready: VecDeque<Box<Batch>>,
     waiting: VecDeque<Waiting>,
-    /// How many batches and waiting commands there ever were: the number of the next one.
+    /// The last number that was given to a batch or to a waiting command.
     numbers: u64,
 }
 
@@ -78,43 +80,44 @@ impl std::fmt::Debug for State {
 
 struct Waiting {
     number: u64,
-    /// The batch that it was put off by.
+    /// The number of the batch that put the command off; the command does not join this batch again.
     not_in: Option<u64>,
     give: oneshot::Sender<Turn>,
 }
 
-/// What a command waits for.
+/// The turn of a waiting command.
 enum Turn {
-    /// To begin a batch.
+    /// The command begins a batch.
     Lead(Lane),
-    /// To come into one.
+    /// The command joins a batch.
     Join(Baton),
 }
 
-/// The right to gather commands; given on when it is dropped.
+/// The permit to gather commands in a batch. Dropping it gives it to the next command that waits.
 pub(super) struct Lane(Combiner);
 
-/// The right to commit; the next batch that is ready is committed when it is dropped.
+/// The permit to commit. Dropping it begins the commit of the next batch that is ready.
 struct Committing(Store);
 
-/// A batch in the hands of one command. Dropped, it goes on to the next one, or breaks off in the middle of the command's work.
+/// The ownership of a batch by one command. Dropping it passes the batch on, or breaks it off if the command is
+/// running.
 struct Baton {
     store: Store,
     batch: Option<Box<Batch>>,
     at_work: bool,
 }
 
-/// A command in the queue; dropped, it is out of it.
+/// The place of a command in the queue. Dropping it removes the command.
 struct Place(Combiner, u64);
 
-/// What became of a command in a batch.
+/// The result of a command in a batch.
 enum Ended<T> {
     Done(Result<(T, Head)>),
-    /// It was in the way of another transaction while it led.
+    /// The leading command conflicted with another transaction.
     Busy,
-    /// It is to come with another batch than this.
+    /// The command must run in another batch than this.
     PutOff(u64),
-    /// It is to run again, alone.
+    /// The command must run again, alone.
     Again,
 }
 
@@ -137,13 +140,13 @@ impl State {
         self.numbers
     }
 
-    /// A batch that is ready to be committed, has to wait, and has room.
+    /// Takes a batch that waits for another commit and has room for a further command.
     fn take_ready(&mut self, not_in: Option<u64>) -> Option<Box<Batch>> {
         let at = self.ready.iter().position(|batch| batch.takes_more(true) && Some(batch.number) != not_in)?;
         self.ready.remove(at)
     }
 
-    /// The command that is next in a batch.
+    /// Takes the next waiting command that may join the batch.
     fn next_for(&mut self, batch: &Batch) -> Option<Waiting> {
         if !batch.takes_more(self.committing) {
             return None;
@@ -161,7 +164,7 @@ impl Drop for Lane {
             return;
         };
         drop(state);
-        // One that no longer waits drops it at once, and so gives it on.
+        // A receiver that has gone away drops the lane at once, which passes it on.
         drop(next.give.send(Turn::Lead(Lane(self.0.clone()))));
     }
 }
@@ -187,7 +190,7 @@ impl Drop for Committing {
 impl Drop for Baton {
     fn drop(&mut self) {
         match self.batch.take() {
-            // Dropped, its transaction is rolled back, and its commands run again.
+            // The drop rolls the transaction back, and the commands of the batch run again.
             Some(broken) if self.at_work => drop(broken),
             Some(batch) => pass_on(&self.store, batch),
             None => {}
@@ -195,14 +198,14 @@ impl Drop for Baton {
     }
 }
 
-/// Gives a batch to the next command, or commits it where there is none.
+/// Gives a batch to the next command. If no command waits, commits the batch.
 fn pass_on(store: &Store, batch: Box<Batch>) {
     if let Some(batch) = offer(store, batch) {
         commit(store, batch);
     }
 }
 
-/// Gives a batch to the next command. Where there is none the caller has to commit it: the right to it is taken.
+/// Gives a batch to the next command. If it returns the batch, the caller must commit it, and has the permit to commit.
 fn offer(store: &Store, mut batch: Box<Batch>) -> Option<Box<Batch>> {
     loop {
         let mut state = store.combiner.state();
@@ -225,20 +228,20 @@ fn offer(store: &Store, mut batch: Box<Batch>) -> Option<Box<Batch>> {
     }
 }
 
-/// Commits a batch in a task of its own, which nobody drops half-way. The right to it has been taken.
+/// Commits a batch in a task of its own, which is never dropped early. The caller has taken the permit to commit.
 fn commit(store: &Store, batch: Box<Batch>) {
     let committing = Committing(store.clone());
-    // A runtime that ends takes the batch with it: nothing was committed.
+    // A runtime that shuts down drops the batch: nothing was committed.
     let Ok(runtime) = Handle::try_current() else { return };
     let store = store.clone();
     runtime.spawn(async move { batch.commit(&store, committing).await });
 }
 
 impl Store {
-    /// As [`Store::transact`], for commands of few changes: those that come at the same time share a transaction and its commit. In
-    /// the log, and to each other, they are transactions of their own, one after the other.
+    /// Runs a command of few changes as [`Store::transact`] does, in a transaction and a commit that it shares with
+    /// concurrent commands. In the log and to each other the commands are separate transactions, one after the other.
     ///
-    /// `UNAVAILABLE` where too many wait already.
+    /// Returns `UNAVAILABLE` if too many commands wait already.
     pub async fn transact_together<T, F, Fut>(&self, work: F) -> Result<(T, Head)>
     where
         T: Send,
@@ -265,7 +268,7 @@ impl Store {
                 }
                 Ended::PutOff(batch) if deferrals < DEFERRALS_MAX => {
                     debug!(deferrals, "put off to a later batch");
-                    // Whether one has ended or the time is over, it is tried again.
+                    // Tries again when a batch has ended, or after the timeout.
                     tokio::time::timeout(PUT_OFF * (1 << deferrals), others.changed()).await.ok();
                     (deferrals, not_in) = (deferrals + 1, Some(batch));
                 }
@@ -274,7 +277,8 @@ impl Store {
         }
     }
 
-    /// Waits for a turn in a batch. Dropped, or out of time, it leaves the turn to others.
+    /// Waits for a turn in a batch, up to the acquire timeout. A wait that is dropped or timed out leaves its turn to
+    /// others.
     async fn turn(&self, not_in: Option<u64>) -> Result<Turn> {
         let (given, _place) = {
             let mut state = self.combiner.state();
@@ -317,7 +321,7 @@ impl Store {
             Ok(value) => {
                 let answered = batch.await_answer();
                 if let Some(alone) = offer(self, batch) {
-                    // No other command waits for it, so it needs no task that nobody drops.
+                    // No other command depends on this batch, so its commit may run in this task, which may be dropped.
                     Box::pin(alone.commit(self, Committing(self.clone()))).await;
                 }
                 ended(value, answered).await
@@ -363,7 +367,7 @@ impl Store {
             }
             Err(error) => {
                 if batch.take_back_command().await.is_err() {
-                    // The fault may be of what an earlier command has written.
+                    // The error may come from rows of an earlier command.
                     let ended = if is_unavailable(&error) { Ended::Done(Err(error)) } else { Ended::Again };
                     return baton.break_off(ended).await;
                 }
@@ -372,9 +376,10 @@ impl Store {
                 drop(baton);
                 match error {
                     Error::Busy => Ended::PutOff(number),
-                    // It took too long, or the disk is full: that is not for what others did, and again it would be no better.
+                    // A timeout or a full disk: other commands are not the cause, and another try would not help.
                     error if is_unavailable(&error) => Ended::Done(Err(error)),
-                    // It may have seen what an earlier command did: where that is not committed, nothing is known to forbid it.
+                    // The refusal may rest on changes of an earlier command. If they are not committed, nothing
+                    // justifies the refusal.
                     Error::Refused(refusal) => match committed.await {
                         Ok(()) => Ended::Done(Err(refusal.into())),
                         Err(_) => Ended::Again,
@@ -390,7 +395,7 @@ fn is_unavailable(error: &Error) -> bool {
     matches!(error, Error::Refused(refusal) if refusal.code == Code::Unavailable)
 }
 
-/// Does some work, and gives a right up where the work takes longer than [`STALLED`].
+/// Runs some work, and drops a permit if the work takes longer than [`STALLED`].
 pub(super) async fn unless_stalled<R, T>(right: &mut Option<R>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     tokio::select! {
@@ -412,7 +417,8 @@ impl Baton {
     }
 }
 
-/// What is told to a command that has done its work. Where nobody tells it anything its transaction was dropped, or its commit.
+/// Waits for the answer to a command that has run. If none comes, the commit's task was dropped: the outcome is
+/// unknown.
 async fn ended<T>(value: T, answered: oneshot::Receiver<Answer>) -> Ended<T> {
     match answered.await {
         Ok(Answer::Committed(head)) => Ended::Done(Ok((value, head))),

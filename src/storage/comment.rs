@@ -41,7 +41,7 @@ pub(super) mod row {
 }
 
 pub(super) mod revision {
-    //! One text of a comment.
+    //! A text that a comment has or had.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -63,8 +63,8 @@ pub(super) mod revision {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// What comments are ordered by. Versions decide between those of one instant; those of two incidents that were merged
-/// are versions of either, so the id has the last word.
+/// The order of comments. The version decides between comments of one instant. After a merge, versions of two incidents
+/// may be equal, so the id decides last.
 const PLACE: [row::Column; 3] = [row::Column::CreatedAt, row::Column::Version, row::Column::Id];
 
 fn tuple(place: CommentPlace) -> SimpleExpr {
@@ -106,7 +106,7 @@ pub(super) fn to_row(comment: &Comment) -> Result<row::Model> {
     })
 }
 
-/// A text of a comment, at its place among the texts that the comment has had.
+/// Builds the row of a comment's text. `ordinal` counts the texts of the comment, from 1.
 pub(super) fn to_revision(comment: CommentId, ordinal: i64, text: &Revision) -> Result<revision::Model> {
     Ok(revision::Model {
         comment_id: comment.0,
@@ -120,7 +120,7 @@ pub(super) fn to_revision(comment: CommentId, ordinal: i64, text: &Revision) -> 
 }
 
 impl Reader {
-    /// The comments of these ids, deleted ones included, in no order.
+    /// Reads the comments with these ids, including deleted comments, in no order.
     pub async fn comments(&self, ids: &[CommentId]) -> Result<Vec<Comment>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -130,7 +130,7 @@ impl Reader {
         rows.into_iter().map(Comment::try_from).collect()
     }
 
-    /// A page of an incident's comments, oldest first, deleted ones left out.
+    /// Reads a page of an incident's comments, oldest first, without deleted comments.
     pub async fn comments_page(&self, incident: IncidentId, span: Span<CommentPlace>) -> Result<Vec<Comment>> {
         let mut query =
             row::Entity::find().filter(row::Column::IncidentId.eq(incident.0)).filter(row::Column::DeletedAt.is_null());
@@ -150,7 +150,7 @@ impl Reader {
         rows.into_iter().map(Comment::try_from).collect()
     }
 
-    /// The comments at one end of each of these incidents, oldest first: one statement for one incident, two for several.
+    /// Reads the comments at one end of each incident, oldest first: one statement for one incident, otherwise two.
     pub async fn comments_at_end(
         &self,
         incidents: &[IncidentId],
@@ -176,7 +176,7 @@ impl Reader {
         Ok(by_incident)
     }
 
-    /// Every text that each of these comments has had, oldest first.
+    /// Reads every text that each comment has had, oldest first.
     pub async fn comment_histories(&self, comments: &[CommentId]) -> Result<HashMap<CommentId, Vec<Revision>>> {
         let rows = revision::Entity::find()
             .filter(revision::Column::CommentId.is_in(comments.iter().map(|id| id.0)))
@@ -196,7 +196,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// The comments that stand on these incidents, deleted ones left out, in no order.
+    /// Reads the comments on these incidents, without deleted comments, in no order.
     pub async fn comments_shown(&self, incidents: &[IncidentId]) -> Result<Vec<Comment>> {
         let rows = row::Entity::find()
             .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
@@ -204,7 +204,7 @@ impl Reader {
         rows.all(self.conn()).await?.into_iter().map(Comment::try_from).collect()
     }
 
-    /// The comments beyond an id, deleted ones included, ascending, at most `limit`.
+    /// Reads the comments after an id, including deleted comments, ascending, at most `limit`.
     pub async fn comments_after(&self, id: Option<CommentId>, limit: u64) -> Result<Vec<Comment>> {
         let mut query = row::Entity::find().order_by_asc(row::Column::Id).limit(limit);
         if let Some(id) = id {
@@ -213,12 +213,12 @@ impl Reader {
         query.all(self.conn()).await?.into_iter().map(Comment::try_from).collect()
     }
 
-    /// How many comments there are, deleted ones included.
+    /// Counts all comments, including deleted comments.
     pub async fn comment_total(&self) -> Result<u64> {
         super::count(self, row::Entity::find()).await
     }
 
-    /// The texts of these comments that these versions of incidents set.
+    /// Reads the texts of comments that these versions of incidents set.
     pub async fn comment_texts(
         &self,
         keys: &[(CommentId, TextSetBy)],
@@ -242,7 +242,7 @@ impl Reader {
         Ok(texts)
     }
 
-    /// What set the newest text of each of these comments.
+    /// Returns the version of an incident that set the newest text of each comment.
     pub async fn newest_texts(&self, comments: &[CommentId]) -> Result<HashMap<CommentId, TextSetBy>> {
         let rows: Vec<(Uuid, Uuid, i64)> = revision::Entity::find()
             .select_only()
@@ -254,7 +254,7 @@ impl Reader {
             .all(self.conn())
             .await?;
         let by = |incident, version| TextSetBy { incident: IncidentId(incident), version };
-        // The last of each stays.
+        // Later rows replace earlier rows, so the newest text stays.
         Ok(rows.into_iter().map(|(id, incident, version)| (CommentId(id), by(incident, version as u64))).collect())
     }
 }
@@ -266,14 +266,14 @@ impl Tx {
         row.map(Comment::try_from).transpose()
     }
 
-    /// Writes a new comment and its first text, later.
+    /// Defers the insert of a new comment and its first text.
     pub async fn insert_comment(&self, comment: &Comment) -> Result<()> {
         self.conn().insert_later(NewRow::of::<row::Entity>(Table::Comment, &to_row(comment)?)).await?;
         let text = to_revision(comment.id, 1, &comment.first_text())?;
         Ok(self.conn().insert_later(NewRow::of::<revision::Entity>(Table::CommentRevision, &text)).await?)
     }
 
-    /// Writes a comment's present text and times over its former ones; with a revision where the text is new.
+    /// Writes a comment's present text and times. `revision` is given if the text is new.
     pub async fn save_comment(&self, comment: &Comment, revision: Option<&Revision>) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::Body, Expr::value(comment.body.clone()))
@@ -288,7 +288,8 @@ impl Tx {
         }
     }
 
-    /// Puts the comments of an incident, deleted ones too, on another; says which, oldest first.
+    /// Moves all comments of an incident, including deleted comments, to another incident. Returns their ids, oldest
+    /// first.
     pub async fn move_comments(&self, from: IncidentId, to: IncidentId) -> Result<Vec<CommentId>> {
         let of_it = row::Column::IncidentId.eq(from.0);
         let mut query = row::Entity::find().select_only().column(row::Column::Id).filter(of_it.clone());
@@ -298,7 +299,7 @@ impl Tx {
         Ok(moved.into_iter().map(CommentId).collect())
     }
 
-    /// Puts these comments on an incident.
+    /// Moves these comments to an incident.
     pub async fn place_comments(&self, ids: &[CommentId], incident: IncidentId) -> Result<()> {
         for ids in ids.chunks(IDS_PER_STATEMENT) {
             placing(incident).filter(row::Column::Id.is_in(ids.iter().map(|id| id.0))).exec(self.conn()).await?;
@@ -306,7 +307,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The number of the newest text of a locked comment.
+    /// Returns the ordinal of the newest text of a locked comment.
     async fn newest_text(&self, comment: CommentId) -> Result<i64> {
         let newest: Option<Option<i64>> = revision::Entity::find()
             .select_only()
@@ -318,7 +319,7 @@ impl Tx {
         Ok(newest.flatten().unwrap_or(0))
     }
 
-    /// Writes a text of a locked comment, the so manieth that it has.
+    /// Inserts a text of a locked comment with this ordinal.
     async fn insert_revision(&self, comment: CommentId, ordinal: i64, revision: &Revision) -> Result<()> {
         let row = to_revision(comment, ordinal, revision)?.into_active_model().reset_all();
         revision::Entity::insert(row).exec_without_returning(self.conn()).await?;
@@ -326,7 +327,7 @@ impl Tx {
     }
 }
 
-/// Where a comment was written first stays known, however often it moves.
+/// A move keeps the incident on which the comment was first written.
 fn placing(incident: IncidentId) -> UpdateMany<row::Entity> {
     row::Entity::update_many()
         .col_expr(row::Column::WrittenOn, Expr::cust("COALESCE(written_on, incident_id)"))

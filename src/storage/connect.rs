@@ -1,4 +1,4 @@
-//! Opening the database, and bringing its schema up to date.
+//! Opens the database and migrates its schema.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,56 +24,56 @@ use super::trouble::Trouble;
 use super::{Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Watch, fault, search};
 use crate::domain::{Error, Result};
 
-/// How long PostgreSQL has to say why it lets nobody in.
+/// How long the probe waits for PostgreSQL to say why it refuses connections.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a statement may wait for SQLite's write lock, held by another process on the same file.
+/// How long a statement waits for SQLite's write lock while another process holds it on the same file.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Prepared statements kept per connection: the desk has fewer texts than this, filters aside.
+/// Prepared statements cached for each connection. The desk has fewer statement texts than this, except for filters.
 const STATEMENT_CACHE: usize = 500;
 
-/// What a connection to SQLite keeps of the file, in KiB. The open incidents of a large desk and the upper levels of its indexes
-/// take some 10 MiB; SQLite's own default of 2 MB holds neither, and the system's cache costs a call for each page. Nine
-/// connections may hold 144 MiB, half of the memory that a desk is to live in.
+/// SQLite's page cache for each connection, in KiB. The open incidents of a large desk and the upper levels of its
+/// indexes take some 10 MiB. SQLite's default of 2 MB does not hold them, and a page from the system's cache costs a
+/// call. Nine connections may hold 144 MiB, half of the memory that a desk is to use.
 ///
-/// The file is not mapped into memory (`mmap_size`): where the disk fails, or another process cuts the file, reading mapped memory
-/// ends the process by a signal, and reading the file is an error like any other.
+/// The file is not mapped into memory (`mmap_size`). If the disk fails or another process truncates the file, reading
+/// mapped memory ends the process by a signal, while reading the file returns an ordinary error.
 const SQLITE_CACHE_KIB: u32 = 16 * 1024;
 
-/// For what is asked outside of a transaction; each transaction has a time of its own.
+/// The timeout of statements outside a transaction. Each transaction sets its own.
 const STATEMENT_TIMEOUT: &str = "60s";
 
-/// Between two statements of a transaction the desk never does for a second; a node that vanished without a word while it
-/// held the head of the log keeps everybody waiting as long as this.
+/// How long a transaction may be idle between two statements; the desk's transactions are never idle for a second. If a
+/// node vanishes while it holds the head of the log, every writer waits for so long.
 const IDLE_IN_TRANSACTION: &str = "20s";
 
-/// A number of our own for PostgreSQL's advisory locks: two nodes must not migrate at once ("WATC" in ASCII).
+/// The number of the migration's advisory lock in PostgreSQL ("WATC" in ASCII). Two nodes must not migrate at once.
 const MIGRATION_LOCK: i64 = 0x5741_5443;
 
-/// How to reach the database, and how many connections to hold.
+/// The database's address and the number of connections.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// `sqlite://path` or `postgres://…`.
     pub url: String,
-    /// Connections that read (SQLite) or read and write (PostgreSQL).
+    /// Connections that read (SQLite), or that read and write (PostgreSQL).
     pub connections: u32,
-    /// How long a request waits for a connection.
+    /// The longest wait of a request for a connection.
     pub acquire_timeout: Duration,
     /// Whether nodes on one PostgreSQL wake each other by NOTIFY.
     pub notify: bool,
 }
 
-/// Which connections to SQLite a pool holds.
+/// The kind of connections to SQLite that a pool holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// One: SQLite has one writer anyway, and a queue in the pool is fair where its lock is not.
+    /// One connection. SQLite has only one writer, and the pool's queue is fair while SQLite's lock is not.
     Writer,
     Readers,
 }
 
 impl Store {
-    /// Connects, without migrating.
+    /// Connects to the database, without migrating it.
     pub async fn connect(options: StoreOptions) -> Result<Self> {
         let doubt = Doubt::default();
         let (writer, reader) = if options.url.starts_with("sqlite:") {
@@ -106,15 +106,15 @@ impl Store {
         })
     }
 
-    /// Connects as [`Store::connect`] does, and lets `watch` see each statement.
+    /// Connects as [`Store::connect`] does, and passes each statement to `watch`.
     pub async fn connect_watched(options: StoreOptions, watch: Watch) -> Result<Self> {
         Ok(Self { watch: Some(watch), ..Self::connect(options).await? })
     }
 
-    /// Brings the schema up to date and makes the head of the log. Two nodes that start at once take turns.
+    /// Migrates the schema and creates the head of the log. Two nodes that start at once take turns.
     ///
-    /// It has a connection of its own, which is closed whatever comes of it: nothing that a broken migration leaves behind meets
-    /// a request.
+    /// It uses a connection of its own and always closes it, so a request never gets a connection that a failed
+    /// migration has used.
     pub async fn migrate(&self) -> Result<()> {
         if self.is_postgres() {
             let alone = open_postgres(&self.options, &self.doubt, 1).await?;
@@ -122,7 +122,8 @@ impl Store {
             let outcome = async {
                 let time = MIGRATION.as_secs();
                 conn.execute_unprepared(&format!("SET statement_timeout = '{time}s'")).await?;
-                // Session locks belong to a connection: this pool holds one, and closing it frees the lock.
+                // An advisory session lock belongs to its connection. This pool has one connection, and closing it
+                // frees the lock.
                 conn.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
                 Migrator::up(&conn, None).await?;
                 all_applied(&conn).await?;
@@ -134,7 +135,7 @@ impl Store {
         } else {
             let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, Role::Writer).await?);
             let outcome = async {
-                // The write lock is held from the first look at what has been applied to the last statement.
+                // The write lock is held from the check of applied migrations to the last statement.
                 let tx = conn.begin_with_options(immediate()).await?;
                 Migrator::up(&tx, None).await?;
                 tx.commit().await
@@ -151,13 +152,13 @@ impl Store {
         self.optimize().await
     }
 
-    /// Brings SQLite's statistics up to date; PostgreSQL does so by itself. To be called after much was written.
+    /// Updates SQLite's planner statistics. PostgreSQL updates its own. It should be called after large writes.
     pub async fn optimize(&self) -> Result<()> {
         self.writer.optimize().await.map_err(Error::from)
     }
 }
 
-/// A commit that the database has taken back would leave the schema as it was.
+/// Checks that every migration is applied, because the database may have rolled back a commit.
 async fn all_applied(conn: &DatabaseConnection) -> Result<(), DbErr> {
     match Migrator::get_pending_migrations(conn).await?.len() {
         0 => Ok(()),
@@ -165,7 +166,8 @@ async fn all_applied(conn: &DatabaseConnection) -> Result<(), DbErr> {
     }
 }
 
-/// A transaction of SQLite that writes from its start: one that reads first may find that it cannot write any more.
+/// A transaction of SQLite that takes the write lock at its start. A transaction that first reads may be unable to
+/// write later.
 fn immediate() -> TransactionOptions {
     TransactionOptions {
         isolation_level: None,
@@ -174,8 +176,8 @@ fn immediate() -> TransactionOptions {
     }
 }
 
-/// Opens a file that others may be opening for the first time too: who finds them turning it over to a write-ahead log is told
-/// at once that it is busy, whatever time it would wait for a lock.
+/// Opens a file that other processes may be opening for the first time as well. While one of them switches the file to
+/// a write-ahead log, the others get a busy error at once, whatever their busy timeout is. So this retries.
 async fn open_sqlite(options: &StoreOptions, role: Role) -> Result<SqlitePool, DbErr> {
     let connect = sqlite(options, role)?;
     let connections = match role {
@@ -227,7 +229,7 @@ pub(super) async fn open_postgres(options: &StoreOptions, doubt: &Doubt, connect
     bounded::watchful(pool, doubt).connect_with(postgres(options)?).await.map_err(unreached)
 }
 
-/// How a session of PostgreSQL is opened.
+/// Returns the settings of a PostgreSQL session.
 pub(super) fn postgres(options: &StoreOptions) -> Result<PgConnectOptions, DbErr> {
     let connect = PgConnectOptions::from_str(&options.url).map_err(unreached)?;
     Ok(connect
@@ -251,7 +253,8 @@ fn pool_of<DB: Database>(
         .test_before_acquire(false)
 }
 
-/// Why PostgreSQL cannot be reached: a pool says only that it waited, one connection says for what.
+/// Finds out why PostgreSQL cannot be reached. A pool only reports a timeout, while a single connection reports the
+/// cause.
 async fn why_not(url: &str) -> Option<Error> {
     let options = PgConnectOptions::from_str(url);
     let cause = match options {

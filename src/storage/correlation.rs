@@ -1,4 +1,4 @@
-//! Correlation: who decides about these entities at this moment, and which open incidents hold them.
+//! Correlation: locks on entities while a command decides about them, and the open incidents that hold entities.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -10,26 +10,26 @@ use crate::domain::correlation::Activity;
 use crate::domain::entity::EntityKey;
 use crate::domain::{IncidentId, Instant, Result};
 
-/// A number of our own for PostgreSQL's advisory locks ("WATE" in ASCII).
+/// The number of this lock in PostgreSQL's advisory locks ("WATE" in ASCII).
 const ENTITY_LOCKS: i32 = 0x5741_5445;
 
-/// So many locks stand for all entities: a batch of thousands must not fill the table of locks, which every transaction of
-/// the database shares (6,400 by default). Two entities of one lock only wait for each other.
+/// The number of locks for all entities. A batch of thousands must not fill the table of locks, which every transaction
+/// of the database shares (6,400 by default). Entities with one lock in common only wait for each other.
 const LOCKS: u16 = 512;
 
-/// Wanted entities that one statement names: two parameters for each.
+/// The most entities that one statement names. Each takes two parameters.
 const KEYS_PER_STATEMENT: usize = IDS_PER_STATEMENT / 2;
 
-/// An open incident, as far as correlation asks.
+/// An open incident with the data that correlation needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenIncident {
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
-    /// From the first to the last of what it holds; an alert that tells no time counts when it came in.
+    /// The time from the first to the last activity. An alert without times counts by its arrival.
     pub activity: Activity,
 }
 
-/// Which of the locks stands for an entity. Every node and every version must say the same, so it is no hasher's.
+/// Returns the lock of an entity. A SHA-256 decides, because every node and every version must choose the same lock.
 fn lock_of(key: &EntityKey) -> u16 {
     let mut hash = Sha256::new();
     hash.update(key.value.as_bytes());
@@ -38,11 +38,11 @@ fn lock_of(key: &EntityKey) -> u16 {
 }
 
 impl Tx {
-    /// Until the commit nobody else decides about these entities: two alerts that name one of them come one after the other,
-    /// and the second one sees what the first one did.
+    /// Locks these entities until the commit (PostgreSQL). Of two alerts that name an entity, the second then sees what
+    /// the first has done.
     ///
-    /// To be called before anything else is locked, and the locks are taken in ascending order: so nobody who holds one waits
-    /// for somebody who wants one. SQLite has one writer at a time anyway.
+    /// It must precede every other lock, and takes its locks in ascending order, so that no circle of waits arises.
+    /// SQLite has only one writer anyway.
     pub async fn lock_entities<'a>(&self, keys: impl Iterator<Item = &'a EntityKey>) -> Result<()> {
         let locks: BTreeSet<u16> = keys.map(lock_of).collect();
         if locks.is_empty() || self.conn().get_database_backend() != DbBackend::Postgres {
@@ -55,11 +55,11 @@ impl Tx {
     }
 }
 
-/// `value_key` and `kind` as the index has them, of an open incident.
+/// The condition for an entity of an open incident, in the form of the index's columns.
 const HELD: &str = "h.value_key = w.value_key AND h.kind = w.kind AND h.open = true AND h.to_version IS NULL";
 
 impl Reader {
-    /// Those of these entities that more than `bound` open incidents hold. No more than `bound` + 1 of each are looked at.
+    /// Returns the entities that more than `bound` open incidents hold. At most `bound` + 1 holders of each are read.
     pub async fn held_by_more(&self, keys: &[EntityKey], bound: u64) -> Result<HashSet<EntityKey>> {
         let ask = format!(
             "SELECT w.kind, w.value_key FROM wanted w WHERE (SELECT COUNT(*) FROM
@@ -75,7 +75,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// Which open incidents hold which of these entities.
+    /// Returns the pairs of open incident and entity that it holds.
     pub async fn open_holders(&self, keys: &[EntityKey]) -> Result<Vec<(IncidentId, EntityKey)>> {
         let ask = format!(
             "SELECT DISTINCT h.incident_id, w.kind, w.value_key FROM wanted w JOIN incident_entity h ON {HELD}"
@@ -90,7 +90,7 @@ impl Reader {
         Ok(found)
     }
 
-    /// Those of these incidents that are open, each with the time that its alerts span.
+    /// Returns the open incidents among these, each with the time that its alerts span.
     pub async fn open_incidents(&self, ids: &[IncidentId]) -> Result<HashMap<IncidentId, OpenIncident>> {
         let mut found = HashMap::new();
         for ids in ids.chunks(IDS_PER_STATEMENT) {
@@ -117,7 +117,7 @@ impl Reader {
     }
 }
 
-/// A statement about the entities of `wanted`.
+/// Builds a statement that reads the entities as the table `wanted`.
 fn about(reader: &Reader, keys: &[EntityKey], ask: &str) -> super::Statement {
     let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
     let sql = format!("WITH wanted (kind, value_key) AS (VALUES {}) {ask}", pairs.join(", "));

@@ -1,36 +1,37 @@
-//! Deferred writes: rows that the commands of a transaction have written and no statement has sent yet.
+//! Deferred writes: rows that commands of a transaction have written and that no statement has sent yet.
 //!
-//! Rows of one table are sent together, so that thirty commands of a batch need few statements. A command whose writes are all
-//! deferred needs no savepoint either: where it is refused, its rows are forgotten. What must hold:
-//! - a statement that may read these tables, or write to them, is sent after the rows; a transaction sees to that by itself, and only
-//!   a statement that has nothing to do with these tables goes by [`Apart`](super::transaction::Apart);
-//! - the rows of a refused command are never sent, or they are taken back with its savepoint;
-//! - a row is sent after the rows that it refers to.
+//! The rows of a table are sent together, so thirty commands of a batch need few statements. A command that defers all
+//! its writes needs no savepoint: if it is refused, its rows are forgotten. The rules:
+//! - A statement that may read or write these tables is sent after the rows. The transaction takes care of it. Only a
+//!   statement that does not use these tables may go by [`Apart`](super::transaction::Apart).
+//! - The rows of a refused command are never sent, or they are rolled back to the command's savepoint.
+//! - A row is sent after the rows that it refers to.
 
 use std::collections::BTreeMap;
 
 use sea_orm::prelude::Uuid;
 use sea_orm::{DbBackend, EntityName, EntityTrait, IdenStatic, Iterable, ModelTrait, Statement, Value};
 
-/// Rows that wait at most; beyond, they are sent. A batch has fewer: this bounds the memory of a transaction of many commands.
+/// The most deferred rows; at this number they are sent. It bounds the memory of a transaction, and a batch has fewer
+/// rows.
 const ROWS_MAX: usize = 256;
 
-/// Rows of one statement at most. A statement takes 16, 8, 4, 2 or 1 rows, so that a connection keeps five prepared statements a table
-/// and not one for each number of rows.
+/// The most rows of one statement. A statement takes 16, 8, 4, 2 or 1 rows, so a connection keeps five prepared
+/// statements for each table, not one for each number of rows.
 const ROWS_PER_STATEMENT: usize = 16;
 
-/// The rows that wait in one transaction.
+/// The deferred rows of a transaction.
 #[derive(Debug, Default)]
 pub(super) struct Deferred {
-    /// Those of commands that have ended.
+    /// The rows of commands that have ended.
     earlier: Rows,
-    /// Those of the command that is at work.
+    /// The rows of the current command.
     own: Rows,
-    /// The numbers of new incidents, where their counter is locked.
+    /// The counter of incident numbers, if this transaction has locked it.
     numbers: Option<Numbers>,
-    /// The same as it was when the command began.
+    /// The counter when the current command began.
     numbers_before: Option<Numbers>,
-    /// Whether the command that is at work has joined others.
+    /// Whether the current command joined a transaction that another command had begun.
     joined: bool,
 }
 
@@ -40,26 +41,26 @@ struct Rows {
     changed: Vec<ChangedRow>,
 }
 
-/// A row to be inserted.
+/// A row to insert.
 #[derive(Debug)]
 pub(super) struct NewRow {
     table: Table,
-    /// A value for each column, in their order.
+    /// The values of the columns, in the order of the columns.
     values: Vec<Value>,
 }
 
-/// The columns of a locked row that are to have other values.
+/// New values for columns of a locked row.
 #[derive(Debug)]
 pub(super) struct ChangedRow {
     table: Table,
     id: Uuid,
-    /// The incident that the row is of, or that holds the alert.
+    /// The incident of the row, or the incident that holds the alert.
     incident: Uuid,
     columns: Vec<&'static str>,
     values: Vec<Value>,
 }
 
-/// A table whose rows may wait. Tables are sent in this order.
+/// A table whose rows may be deferred. Tables are sent in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Table {
     Incident,
@@ -68,7 +69,7 @@ pub(super) enum Table {
     CommentRevision,
 }
 
-/// A locked counter: the number that was given last, and the number that its row holds.
+/// The locked counter: the last number that was given, and the number that its row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbers {
     last: i64,
@@ -138,17 +139,17 @@ impl Deferred {
         self.earlier.len() + self.own.len() >= ROWS_MAX
     }
 
-    /// Whether the row of one of these incidents waits.
+    /// Whether the row of one of these incidents is deferred.
     pub(super) fn holds_any(&self, incidents: &[Uuid]) -> bool {
         self.rows().any(|rows| incidents.iter().any(|id| rows.holds((Table::Incident, *id))))
     }
 
-    /// Whether this row waits.
+    /// Whether this row is deferred.
     pub(super) fn holds(&self, row: (Table, Uuid)) -> bool {
         self.rows().any(|rows| rows.holds(row))
     }
 
-    /// Whether the row of an alert of this incident waits.
+    /// Whether the row of an alert of this incident is deferred.
     pub(super) fn holds_alerts_of(&self, incident: Uuid) -> bool {
         self.rows().flat_map(|rows| &rows.changed).any(|row| row.table == Table::Alert && row.incident == incident)
     }
@@ -157,37 +158,37 @@ impl Deferred {
         [&self.earlier, &self.own].into_iter()
     }
 
-    /// The next number, where the counter is locked.
+    /// Returns the next number if the counter is locked.
     pub(super) fn next_number(&mut self) -> Option<i64> {
         let numbers = self.numbers.as_mut()?;
         numbers.last += 1;
         Some(numbers.last)
     }
 
-    /// The counter was locked, and its row holds this number.
+    /// Notes that the counter is locked, and the number in its row.
     pub(super) fn lock_numbers(&mut self, stored: i64) {
         self.numbers = Some(Numbers { last: stored, stored });
     }
 
-    /// Where the numbers stand, to which [`Self::take_back`] returns.
+    /// Returns the counter's state, to which [`Self::take_back`] returns.
     pub(super) fn numbers(&self) -> Option<Numbers> {
         self.numbers
     }
 
-    /// The number to be stored, where others were given than the counter's row holds. It counts as stored from now on.
+    /// Returns the number to store if it differs from the counter's row, and counts it as stored from now on.
     pub(super) fn take_number(&mut self) -> Option<i64> {
         let numbers = self.numbers.as_mut().filter(|numbers| numbers.last != numbers.stored)?;
         numbers.stored = numbers.last;
         Some(numbers.last)
     }
 
-    /// Another command begins: what waits is of those before it.
+    /// Begins a further command: the rows so far belong to earlier commands.
     pub(super) fn begin_command(&mut self) {
         self.joined = true;
         self.end_command();
     }
 
-    /// No command comes any more.
+    /// Ends the last command.
     pub(super) fn end_commands(&mut self) {
         self.joined = false;
         self.end_command();
@@ -204,7 +205,8 @@ impl Deferred {
         self.numbers_before = self.numbers;
     }
 
-    /// Forgets the rows of the command that is at work. Where the lock of the counter is kept (`locked`), so are the numbers of others.
+    /// Forgets the current command's rows and numbers. If the command took the counter's lock and keeps it (`locked`),
+    /// the counter stays usable from its stored number.
     pub(super) fn take_back_command(&mut self, locked: bool) {
         let before = match (self.numbers_before, self.numbers) {
             (None, Some(numbers)) if locked => Some(Numbers { last: numbers.stored, ..numbers }),
@@ -213,18 +215,18 @@ impl Deferred {
         self.take_back(before);
     }
 
-    /// Forgets the rows that the command has written since it sent a statement last.
+    /// Forgets the current command's rows that no statement has sent, and returns the counter to `numbers`.
     pub(super) fn take_back(&mut self, numbers: Option<Numbers>) {
         self.own = Rows::default();
         self.numbers = numbers;
     }
 
-    /// The statements that write the rows of earlier commands. The rows no longer wait.
+    /// Returns the statements that write the rows of earlier commands, and forgets the rows.
     pub(super) fn take_earlier(&mut self, backend: DbBackend) -> Vec<Statement> {
         std::mem::take(&mut self.earlier).statements(backend)
     }
 
-    /// The same of the command that is at work.
+    /// Returns the statements that write the rows of the current command, and forgets the rows.
     pub(super) fn take_own(&mut self, backend: DbBackend) -> Vec<Statement> {
         std::mem::take(&mut self.own).statements(backend)
     }
@@ -241,7 +243,7 @@ impl Rows {
 
     fn holds(&self, row: (Table, Uuid)) -> bool {
         let new = self.new.iter().filter(|new| new.table == row.0);
-        // Its id is the first column.
+        // The first column is the id.
         let mut new = new.filter_map(|new| match new.values.first() {
             Some(Value::Uuid(id)) => id.as_ref(),
             _ => None,
@@ -266,7 +268,7 @@ impl Rows {
             values.insert(0, id.into());
             changes.entry((table, columns)).or_default().push(values);
         }
-        // A statement of SQLite needs no message, so each row has its own.
+        // SQLite needs no message for a statement, so each row has its own statement.
         let rows_max = if backend == DbBackend::Postgres { ROWS_PER_STATEMENT } else { 1 };
         for ((table, columns), rows) in changes {
             lots(rows, rows_max, |rows| statements.push(update(backend, table.name(), &columns, rows)));
@@ -275,7 +277,7 @@ impl Rows {
     }
 }
 
-/// Divides rows into lots of `size`, then of half of it, and so on.
+/// Divides rows into groups of `size`, then of half of `size`, and so on.
 pub(super) fn lots<T>(mut rows: Vec<T>, mut size: usize, mut each: impl FnMut(Vec<T>)) {
     while !rows.is_empty() {
         while size > rows.len() {
@@ -292,7 +294,7 @@ fn insert(backend: DbBackend, table: Table, rows: Vec<Vec<Value>>) -> Statement 
     Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
 }
 
-/// Sets columns of the rows of a table. The first value of a row is its id.
+/// Builds the UPDATE of columns of several rows. The first value of each row is its id.
 pub(super) fn update(backend: DbBackend, table: &str, columns: &[&'static str], rows: Vec<Vec<Value>>) -> Statement {
     let sql = match rows.len() {
         1 => {
@@ -310,7 +312,7 @@ pub(super) fn update(backend: DbBackend, table: &str, columns: &[&'static str], 
     Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten())
 }
 
-/// `($1, $2), ($3, $4), …`
+/// Returns the placeholders of the rows: `($1, $2), ($3, $4), …`.
 pub(super) fn tuples(rows: &[Vec<Value>]) -> String {
     let mut place = 0;
     let tuples = rows.iter().map(|row| {

@@ -1,4 +1,4 @@
-//! Entities: what each alert names, and which incident held what between which of its versions.
+//! Entities: the entities that each alert names, and the versions of an incident in which it held each entity.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ use crate::domain::summary::OPEN;
 use crate::domain::{AlertId, IncidentId, Result};
 
 pub(super) mod named {
-    //! An entity as one alert names it.
+    //! An entity that an alert names.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -37,8 +37,8 @@ pub(super) mod named {
 }
 
 pub(super) mod held {
-    //! An entity that an incident holds through an alert, from one of its versions until before another; `open` says of one
-    //! that is held now whether the incident is open.
+    //! An entity that an incident holds through an alert, from `from_version` until before `to_version`. While it is
+    //! held, `open` tells whether the incident is open.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -66,41 +66,41 @@ pub(super) mod held {
 /// Rows per INSERT: six columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 4_000;
 
-/// An entity as an incident shows it: through all of its alerts.
+/// An entity of an incident, summarised over the incident's alerts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IncidentEntity {
-    /// What kind of thing.
+    /// The kind of entity.
     pub kind: EntityKind,
-    /// Its value, as one of the alerts writes it.
+    /// Its value, as an alert writes it.
     pub value: String,
-    /// The strongest verdict that an alert gives it.
+    /// The strongest verdict on it by an alert.
     pub verdict: Option<Verdict>,
-    /// How many of the incident's alerts name it.
+    /// The number of the incident's alerts that name it.
     pub alerts: u64,
 }
 
-/// That an incident held an entity from one version until before another.
+/// The versions of an incident in which it held an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntitySpan {
-    /// The incident.
+    /// The incident that held the entity.
     pub incident: IncidentId,
-    /// What it held.
+    /// The entity that it held.
     pub entity: EntityKey,
-    /// The version that brought it.
+    /// The first version with the entity.
     pub from_version: u64,
-    /// The version that took it away.
+    /// The first version without the entity, or none while it is held.
     pub to_version: Option<u64>,
 }
 
 impl EntitySpan {
-    /// Whether the incident held it as of a version.
+    /// Whether the incident held the entity in a version.
     pub fn covers(&self, version: u64) -> bool {
         self.from_version <= version && self.to_version.is_none_or(|to| version < to)
     }
 }
 
-/// What alerts of one incident name together: `e` is what one of them names. It says in SQL what [`NamedEntity::identity`] says:
-/// `lower` minds ASCII's letters only, on PostgreSQL by the column's collation.
+/// Returns SQL for [`NamedEntity::identity`], by which the entities of an incident's alerts are grouped; `e` is an
+/// alert's entity. `lower` changes only ASCII letters, on PostgreSQL by the column's collation.
 fn identity() -> String {
     let list =
         |kinds: &[EntityKind]| kinds.iter().map(|kind| format!("'{}'", kind.to_value())).collect::<Vec<_>>().join(", ");
@@ -111,7 +111,7 @@ fn identity() -> String {
     )
 }
 
-/// What an alert names, in the provider's order.
+/// Builds the rows of the entities that an alert names, in the provider's order.
 pub(super) fn to_rows(alert: &Alert) -> impl Iterator<Item = named::Model> {
     alert.report.entities.iter().enumerate().map(|(ordinal, entity)| named::Model {
         alert_id: alert.id.0,
@@ -123,7 +123,8 @@ pub(super) fn to_rows(alert: &Alert) -> impl Iterator<Item = named::Model> {
     })
 }
 
-/// What an incident holds through one of its alerts from this version of it. An alert may name several that are compared alike.
+/// Builds the rows of the entities that an incident holds through an alert from this version on. Equal keys give one
+/// row.
 pub(super) fn holding(incident: &Incident, alert: &Alert, from_version: u64) -> impl Iterator<Item = held::Model> {
     let keys: BTreeSet<EntityKey> = alert.report.entities.iter().map(NamedEntity::key).collect();
     let (incident_id, alert_id, open) = (incident.id.0, alert.id.0, incident.is_open());
@@ -139,7 +140,7 @@ pub(super) fn holding(incident: &Incident, alert: &Alert, from_version: u64) -> 
 }
 
 impl Reader {
-    /// The entities of these alerts, each list in the provider's order.
+    /// Reads the entities of these alerts, each list in the provider's order.
     pub(super) async fn named_entities(&self, alerts: &[Uuid]) -> Result<HashMap<Uuid, Vec<NamedEntity>>> {
         let mut entities: HashMap<Uuid, Vec<NamedEntity>> = HashMap::new();
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
@@ -157,8 +158,8 @@ impl Reader {
         Ok(entities)
     }
 
-    /// The entities of each of these incidents, worst verdict first, then those that most alerts name; at most `limit`
-    /// of each incident.
+    /// Reads at most `limit` entities of each incident: the worst verdict first, then the entities that most alerts
+    /// name.
     pub async fn incident_entities(
         &self,
         incidents: &[IncidentId],
@@ -192,8 +193,8 @@ impl Reader {
         Ok(entities)
     }
 
-    /// The entities that an incident held as of one of its versions, those that most of its alerts named first; at most
-    /// `limit`. Their verdicts are not kept, nor is how alerts wrote them once they write something else.
+    /// Reads at most `limit` entities that an incident held in a version, ordered by the number of alerts that named
+    /// them. Former verdicts are not stored. A value has the present spelling of an alert, or else its folded form.
     pub async fn entities_as_of(&self, incident: IncidentId, version: u64, limit: u64) -> Result<Vec<IncidentEntity>> {
         let sql = format!(
             "SELECT h.kind, COALESCE(MIN(e.value), h.value_key), COUNT(DISTINCT h.alert_id)
@@ -218,7 +219,7 @@ impl Reader {
             .collect()
     }
 
-    /// When these incidents held entities of these folded values.
+    /// Reads the versions in which these incidents held entities with these folded values.
     pub async fn entity_spans(&self, values: &[String], incidents: &[IncidentId]) -> Result<Vec<EntitySpan>> {
         if values.is_empty() || incidents.is_empty() {
             return Ok(Vec::new());
@@ -241,7 +242,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Writes what these alerts name, over what they named.
+    /// Writes the entities that these alerts name. `replace` deletes their former entities first.
     pub(super) async fn save_named_entities(&self, alerts: &[&Alert], replace: bool) -> Result<()> {
         if replace {
             let ids = alerts.iter().map(|alert| alert.id.0);
@@ -255,7 +256,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that an incident holds the entities of these alerts from this version of it.
+    /// Records that an incident holds the entities of these alerts from this version on.
     pub async fn hold_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
         let open = Query::select()
             .expr(Expr::value(1))
@@ -265,7 +266,7 @@ impl Tx {
             .and_where(incident::Column::DeletedAt.is_null())
             .to_owned();
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
-            // An alert may name several that are compared alike.
+            // An alert may name several entities with one key.
             let copied = Query::select()
                 .distinct()
                 .expr(Expr::value(incident.0))
@@ -294,7 +295,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes whether the incident that holds these entities is open, after a change of that.
+    /// Updates `open` on the entities that an incident holds, after the incident was opened or closed.
     pub(super) async fn note_open(&self, incident: &Incident) -> Result<()> {
         held::Entity::update_many()
             .col_expr(held::Column::Open, Expr::value(incident.is_open()))
@@ -305,7 +306,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that an incident no longer holds the entities of these alerts as of this version of it.
+    /// Records that an incident no longer holds the entities of these alerts from this version on.
     pub async fn release_entities(&self, incident: IncidentId, version: u64, alerts: &[AlertId]) -> Result<()> {
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
             releasing(incident, version)
@@ -316,7 +317,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that an incident holds no entity any more as of this version of it.
+    /// Records that an incident holds no entity from this version on.
     pub async fn release_all_entities(&self, incident: IncidentId, version: u64) -> Result<()> {
         releasing(incident, version).exec(self.conn()).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Evidence: the log and what it covers as they are stored, before anything of it is believed.
+//! Evidence for verification: the log, and the tables that it covers, as they are stored and not yet trusted.
 
 use std::collections::HashMap;
 
@@ -18,18 +18,18 @@ use crate::domain::classification::Classification;
 use crate::domain::incident::Incident;
 use crate::domain::{AlertId, IncidentId, Instant, Result};
 
-/// A change as its row has it.
+/// The stored row of a change.
 #[derive(Clone, Debug)]
 pub struct StoredChange {
-    /// Its place in the log.
+    /// The offset of the change in the log.
     pub position: u64,
-    /// The incident.
+    /// The incident that changed.
     pub incident: IncidentId,
-    /// The incident's version after it.
+    /// The incident's version after the change.
     pub version: u64,
-    /// Its body.
+    /// The stored body of the change.
     pub body: String,
-    /// Its hash, of whatever length.
+    /// The stored hash, which may have any length.
     pub hash: Vec<u8>,
     kinds: i64,
     actor: Option<Uuid>,
@@ -52,14 +52,14 @@ impl From<row::Model> for StoredChange {
 }
 
 impl StoredChange {
-    /// What the chain covers of it.
+    /// Returns the part of the row that the hash chain covers.
     pub fn link(&self) -> Link<'_> {
         let of = Subject::Incident(self.incident);
         Link { position: self.position, of, version: self.version, body: &self.body }
     }
 
-    /// The column that says something else than the body, if one does: filters and pages go by the columns, the chain covers
-    /// the body.
+    /// Returns the name of a column that contradicts the body, if there is one. Filters and pages use the columns, but
+    /// the hash chain covers only the body.
     pub fn column_at_odds(&self, body: &Body) -> Option<&'static str> {
         [
             ("incident_id", self.incident == body.row.id),
@@ -73,18 +73,18 @@ impl StoredChange {
     }
 }
 
-/// A change of an alert as its row has it.
+/// The stored row of a change of an alert.
 #[derive(Clone, Debug)]
 pub struct StoredAlertChange {
-    /// Its place in the log.
+    /// The offset of the change in the log.
     pub position: u64,
-    /// The alert.
+    /// The alert that changed.
     pub alert: AlertId,
-    /// The version of the alert's own log.
+    /// The version of the alert's own log after the change.
     pub version: u64,
-    /// Its body.
+    /// The stored body of the change.
     pub body: String,
-    /// Its hash, of whatever length.
+    /// The stored hash, which may have any length.
     pub hash: Vec<u8>,
     kinds: i64,
     actor: Option<Uuid>,
@@ -107,12 +107,12 @@ impl From<alert_log::row::Model> for StoredAlertChange {
 }
 
 impl StoredAlertChange {
-    /// What the chain covers of it.
+    /// Returns the part of the row that the hash chain covers.
     pub fn link(&self) -> Link<'_> {
         Link { position: self.position, of: Subject::Alert(self.alert), version: self.version, body: &self.body }
     }
 
-    /// The column that says something else than the body, if one does.
+    /// Returns the name of a column that contradicts the body, if there is one.
     pub fn column_at_odds(&self, body: &AlertBody) -> Option<&'static str> {
         [
             ("alert_id", self.alert == body.alert),
@@ -126,17 +126,17 @@ impl StoredAlertChange {
     }
 }
 
-/// A change of either kind as its row has it.
+/// The stored row of a change of either kind.
 #[derive(Clone, Debug)]
 pub enum Stored {
-    /// Of an incident.
+    /// A change of an incident.
     Incident(StoredChange),
-    /// Of an alert.
+    /// A change of an alert.
     Alert(StoredAlertChange),
 }
 
 impl Stored {
-    /// Its place in the log.
+    /// Returns the offset of the change in the log.
     pub fn position(&self) -> u64 {
         match self {
             Self::Incident(row) => row.position,
@@ -144,7 +144,7 @@ impl Stored {
         }
     }
 
-    /// What the chain covers of it.
+    /// Returns the part of the row that the hash chain covers.
     pub fn link(&self) -> Link<'_> {
         match self {
             Self::Incident(row) => row.link(),
@@ -152,7 +152,7 @@ impl Stored {
         }
     }
 
-    /// Its hash, of whatever length.
+    /// Returns the stored hash, which may have any length.
     pub fn hash(&self) -> &[u8] {
         match self {
             Self::Incident(row) => &row.hash,
@@ -160,7 +160,7 @@ impl Stored {
         }
     }
 
-    /// The change of an incident; none where it is one of an alert.
+    /// Returns the change if it is a change of an incident.
     pub fn of_incident(&self) -> Option<&StoredChange> {
         match self {
             Self::Incident(row) => Some(row),
@@ -169,32 +169,32 @@ impl Stored {
     }
 }
 
-/// How an alert stands by the tables.
+/// The state of an alert in the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertShown {
-    /// The incident that holds it.
+    /// The incident that holds the alert.
     pub incident: Option<IncidentId>,
-    /// The alert.
+    /// The id of the alert.
     pub id: AlertId,
-    /// Its status.
+    /// The alert's status.
     pub status: AlertStatus,
-    /// Its owner.
+    /// The alert's owner.
     pub owner: Option<OwnerId>,
-    /// Its classification.
+    /// The alert's classification.
     pub classification: Option<Classification>,
 }
 
-/// What changes of an incident are read for.
+/// A moment for which changes of an incident are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// As of a place in the log.
+    /// The state at an offset of the log.
     Offset(u64),
-    /// As of a time that the changes carry.
+    /// The state at a time, by the times of the changes.
     Time(Instant),
 }
 
 impl Reader {
-    /// The rows of the log after an offset, ascending, at most `limit`.
+    /// Reads rows of the log after an offset, ascending, at most `limit`.
     pub async fn stored_after(&self, offset: u64, limit: u64) -> Result<Vec<Stored>> {
         let of_incidents = row::Entity::find()
             .filter(row::Column::Position.gt(offset as i64))
@@ -212,13 +212,13 @@ impl Reader {
         let mut rows: Vec<Stored> =
             of_incidents.chain(of_alerts.into_iter().map(|row| Stored::Alert(row.into()))).collect();
         rows.sort_by_key(Stored::position);
-        // Of one table there may be more before the last ones of the other.
+        // Each table gave up to `limit` rows, so rows of one table may be missing behind the first `limit` rows.
         rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(rows)
     }
 
-    /// The rows of the alerts' own logs by alert and version, beyond one of these, at most `limit`: whole logs, one after
-    /// another.
+    /// Reads rows of the alerts' own logs by alert and version, after this pair, at most `limit`: whole logs, one after
+    /// the other.
     pub async fn stored_by_alert(&self, after: Option<(AlertId, u64)>, limit: u64) -> Result<Vec<StoredAlertChange>> {
         use alert_log::row::{Column, Entity};
         let mut query = Entity::find().order_by_asc(Column::AlertId).order_by_asc(Column::Version).limit(limit);
@@ -229,7 +229,7 @@ impl Reader {
         Ok(query.all(self.conn()).await?.into_iter().map(StoredAlertChange::from).collect())
     }
 
-    /// The rows of one incident's log between two of its versions, the first left out, ascending, at most `limit`.
+    /// Reads rows of an incident's log after one version, up to and including another, ascending, at most `limit`.
     pub async fn stored_of(
         &self,
         incident: IncidentId,
@@ -248,7 +248,7 @@ impl Reader {
         Ok(rows.into_iter().map(StoredChange::from).collect())
     }
 
-    /// The rows of these incidents and versions.
+    /// Reads the rows with these pairs of incident and version.
     pub async fn stored_by_version(
         &self,
         keys: &[(IncidentId, u64)],
@@ -264,7 +264,7 @@ impl Reader {
         Ok(rows)
     }
 
-    /// The newest version that the log has of each of these incidents.
+    /// Returns the newest version of each incident in the log.
     pub async fn newest_versions(&self, incidents: &[IncidentId]) -> Result<HashMap<IncidentId, u64>> {
         let rows: Vec<(Uuid, i64)> = row::Entity::find()
             .select_only()
@@ -278,7 +278,8 @@ impl Reader {
         Ok(rows.into_iter().map(|(incident, version)| (IncidentId(incident), version as u64)).collect())
     }
 
-    /// The rows of the log by incident and version, beyond one of these, at most `limit`: whole incidents, one after another.
+    /// Reads rows of the log by incident and version, after this pair, at most `limit`: whole incidents, one after the
+    /// other.
     pub async fn stored_by_incident(&self, after: Option<(IncidentId, u64)>, limit: u64) -> Result<Vec<StoredChange>> {
         let mut query =
             row::Entity::find().order_by_asc(row::Column::IncidentId).order_by_asc(row::Column::Version).limit(limit);
@@ -289,7 +290,7 @@ impl Reader {
         Ok(query.all(self.conn()).await?.into_iter().map(StoredChange::from).collect())
     }
 
-    /// How the alerts stand that the tables put into these incidents, in no order.
+    /// Returns the state of each alert that the tables put into these incidents, in no order.
     pub async fn alerts_shown(&self, incidents: &[IncidentId]) -> Result<Vec<AlertShown>> {
         use super::alert::row::{Column, Entity};
         let rows = Entity::find().filter(Column::IncidentId.is_in(incidents.iter().map(|id| id.0)));
@@ -305,7 +306,7 @@ impl Reader {
         rows.all(self.conn()).await?.into_iter().map(shown).collect()
     }
 
-    /// An incident of the tables that the log does not name, if there is one.
+    /// Finds an incident in the tables that the log does not contain.
     pub async fn unnamed_incident(&self) -> Result<Option<Incident>> {
         use super::incident::row::{Column, Entity};
         let sql =
@@ -317,14 +318,14 @@ impl Reader {
         Ok(self.complete(rows).await?.pop())
     }
 
-    /// How many alerts are in no incident. Those among them without a log of their own were there before the desk kept such
-    /// logs, and nothing has happened to them since.
+    /// Counts the alerts that no incident holds. An alert has no log of its own if it is older than these logs and
+    /// nothing has happened to it since.
     pub async fn free_alert_total(&self) -> Result<u64> {
         use super::alert::row::{Column, Entity};
         super::count(self, Entity::find().filter(Column::IncidentId.is_null())).await
     }
 
-    /// The hashes that stand at these places, of those that have one.
+    /// Returns the hashes at these offsets. An offset without a change has none.
     pub async fn hashes_at(&self, offsets: &[u64]) -> Result<HashMap<u64, Hash>> {
         let mut rows: Vec<(i64, Vec<u8>)> = row::Entity::find()
             .select_only()
@@ -349,15 +350,15 @@ impl Reader {
         Ok(rows.into_iter().filter_map(|(at, hash)| Some((at as u64, hash.try_into().ok()?))).collect())
     }
 
-    /// Whether the log holds the last change of this head.
+    /// Whether the log contains the last change of this head.
     pub(super) async fn holds(&self, head: &Head) -> Result<bool> {
         Ok(self.hashes_at(&[head.offset]).await?.get(&head.offset) == Some(&head.hash))
     }
 
-    /// The version of an incident as of a moment; none before it was made.
+    /// Returns the version of an incident at a moment, or none if it did not exist yet.
     pub async fn version_as_of(&self, incident: IncidentId, moment: Moment) -> Result<Option<u64>> {
         let of_it = row::Entity::find().filter(row::Column::IncidentId.eq(incident.0));
-        // Times of one incident never go back (`Tx::advance`).
+        // The times of an incident's changes never go back (`Tx::advance`).
         let by_then = match moment {
             Moment::Offset(offset) => of_it.filter(row::Column::Position.lte(offset as i64)),
             Moment::Time(at) => of_it.filter(row::Column::At.lte(at)),
@@ -373,19 +374,19 @@ impl Reader {
         Ok(version.map(|version| version as u64))
     }
 
-    /// How many incidents there are, deleted ones included.
+    /// Counts all incidents, including deleted incidents.
     pub async fn incident_total(&self) -> Result<u64> {
         super::count(self, super::incident::row::Entity::find()).await
     }
 
-    /// How many rows the log has after an offset.
+    /// Counts the rows of the log after an offset.
     pub async fn stored_total(&self, offset: u64) -> Result<u64> {
         let of_alerts = alert_log::row::Entity::find().filter(alert_log::row::Column::Position.gt(offset as i64));
         let of_alerts = super::count(self, of_alerts).await?;
         Ok(of_alerts + super::count(self, row::Entity::find().filter(row::Column::Position.gt(offset as i64))).await?)
     }
 
-    /// How many rows the alerts' own logs have.
+    /// Counts the rows of the alerts' own logs.
     pub async fn stored_of_alerts_total(&self) -> Result<u64> {
         super::count(self, alert_log::row::Entity::find()).await
     }

@@ -1,4 +1,4 @@
-//! What a driver's error means: for the caller, for the connection, and for what was being committed.
+//! Classifies a driver's error: for the caller, for the connection, and for the transaction that was being committed.
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tracing::{debug, warn};
@@ -6,34 +6,34 @@ use tracing::{debug, warn};
 use super::interrupt::TooLong;
 use crate::domain::Error;
 
-/// What a caller reads whose request met a database that went away. Nothing was changed.
+/// The message for a request that lost its database connection. Nothing was changed.
 pub(super) const CONNECTION_LOST: &str = "the desk lost its database, try again";
 
-/// What a caller reads who has waited long enough for a connection or a transaction.
+/// The message for a request that has waited too long for a connection or a transaction.
 pub(super) const DESK_BUSY: &str = "the desk is busy, try again";
 
-/// What a caller reads whose change was being committed at that moment, where the database cannot say what became of it.
+/// The message for a change whose commit has an unknown outcome.
 pub(super) const COMMIT_UNKNOWN: &str =
     "the desk lost its database while it saved this: it may be done or not, look before you try again";
 
-/// What a caller reads whose change the database rolled back when it was told to commit it.
+/// The message for a change that the database rolled back instead of committing it.
 pub(super) const TAKEN_BACK: &str = "the database did not keep this: nothing was changed, try again";
 
-/// Why a database takes no writes.
+/// The reason why a database takes no writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoWrites {
     /// Its disk is full.
     Full,
-    /// Its disk answers with errors.
+    /// Its disk returns errors.
     Broken,
-    /// It may only be read.
+    /// It is read-only.
     ReadOnly,
-    /// It is out of memory, connections or another resource.
+    /// It has no memory, connections or other resources left.
     Exhausted,
 }
 
 impl NoWrites {
-    /// In product words.
+    /// Returns the message for the caller, in product words.
     pub(super) fn message(self) -> &'static str {
         match self {
             Self::Full => "the disk of the database is full: nothing was changed, try again when there is room",
@@ -45,8 +45,8 @@ impl NoWrites {
 }
 
 impl From<DbErr> for Error {
-    /// What a driver says, as the desk says it: busy and broken-off transactions may be tried again, a lost connection and a
-    /// full disk are nobody's fault here, the rest are faults.
+    /// Maps a driver's error. Conflicts and broken-off transactions become `Busy` and may be retried; a lost
+    /// connection, a timeout and a database that takes no writes become refusals; the rest become faults.
     fn from(error: DbErr) -> Self {
         if is_transient(&error) {
             return Self::Busy;
@@ -59,7 +59,7 @@ impl From<DbErr> for Error {
             return too_long.refusal();
         }
         if let Some(why) = no_writes(&error) {
-            // A write's is told once, where it becomes the desk's trouble.
+            // A failed write is logged when the outage begins.
             debug!(%error, "the database refuses");
             return Self::unavailable(why.message());
         }
@@ -76,7 +76,7 @@ fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// Whether a statement was ended by its time, or because nobody waits for it: SQLite's INTERRUPT, PostgreSQL's
+/// Whether a statement was ended by its timeout or because nobody waits for it: SQLite's INTERRUPT, PostgreSQL's
 /// `query_canceled`.
 pub(super) fn is_interrupted(error: &DbErr) -> bool {
     sqlite_code(error) == Some(9) || code(error).as_deref() == Some("57014")
@@ -95,7 +95,7 @@ impl From<TooLong> for DbErr {
     }
 }
 
-/// The code of an answer. PostgreSQL's has five characters; SQLite's is a number of at most four digits.
+/// Returns the error code. PostgreSQL's code has five characters; SQLite's code is a number of at most four digits.
 fn code(error: &DbErr) -> Option<String> {
     match driver_error(error) {
         Some(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
@@ -103,7 +103,7 @@ fn code(error: &DbErr) -> Option<String> {
     }
 }
 
-/// SQLite's primary code: the lowest eight bits say the kind, the others its details.
+/// Returns SQLite's primary code: the lowest eight bits. The other bits hold details.
 fn sqlite_code(error: &DbErr) -> Option<u32> {
     let code = code(error).filter(|code| code.len() < 5)?;
     code.parse::<u32>().ok().map(|code| code & 0xff)
@@ -113,13 +113,13 @@ pub(super) fn is_transient(error: &DbErr) -> bool {
     if matches!(error, DbErr::ConnectionAcquire(_)) {
         return true;
     }
-    // PostgreSQL: serialisation failure, deadlock, lock timeout. SQLite: BUSY, LOCKED, BUSY_SNAPSHOT. And a key that
-    // another transaction took first (both): tried again, the command sees that row and decides anew.
+    // PostgreSQL: serialisation failure, deadlock, lock timeout. SQLite: BUSY, LOCKED, BUSY_SNAPSHOT. Both: a unique
+    // key that another transaction took first. In the next try the command sees the other row and decides anew.
     matches!(code(error).as_deref(), Some("40001" | "40P01" | "55P03" | "5" | "6" | "517" | "23505" | "1555" | "2067"))
 }
 
-/// Whether the connection is gone: broken off, or ended by PostgreSQL (class 08, connection exceptions; class 57P, it is
-/// being stopped, has crashed or starts; 25P03, it was left open in a transaction).
+/// Whether the connection is lost. PostgreSQL: class 08 (connection exceptions), class 57P (the server stops, has
+/// crashed or starts), 25P03 (the transaction was idle for too long).
 pub(super) fn is_lost(error: &DbErr) -> bool {
     match driver_error(error) {
         Some(sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed) => true,
@@ -129,14 +129,14 @@ pub(super) fn is_lost(error: &DbErr) -> bool {
     }
 }
 
-/// Whether a connection was given back in a transaction, and says so when the next one begins. (SQLite; PostgreSQL only warns,
-/// and begins nothing.) It cannot happen by this desk's own hand.
+/// Whether BEGIN failed because the connection was still in a transaction (SQLite; PostgreSQL only warns, and begins
+/// nothing). The desk's own code cannot cause it.
 pub(super) fn is_unclean(error: &DbErr) -> bool {
     sqlite_code(error) == Some(1)
 }
 
-/// Why the database takes no writes, if the error says so. PostgreSQL: disk full, the rest of class 53 (resources), and a
-/// transaction that may only read. SQLite: FULL; IOERR and CANTOPEN; READONLY and PERM; NOMEM.
+/// Returns the reason why the database takes no writes, if the error gives one. PostgreSQL: disk full, I/O error, the
+/// rest of class 53 (resources), read-only transaction. SQLite: FULL; IOERR and CANTOPEN; READONLY and PERM; NOMEM.
 pub(super) fn no_writes(error: &DbErr) -> Option<NoWrites> {
     match (code(error)?.as_str(), sqlite_code(error)) {
         ("53100", _) | (_, Some(13)) => Some(NoWrites::Full),
@@ -148,8 +148,8 @@ pub(super) fn no_writes(error: &DbErr) -> Option<NoWrites> {
     }
 }
 
-/// Whether a transaction is still there after the error, so that it can be rolled back. PostgreSQL keeps it, aborted. SQLite
-/// keeps it unless the error is one of those at which it may roll back by itself: NOMEM, INTERRUPT, IOERR, CORRUPT, FULL.
+/// Whether the transaction still exists after the error and can be rolled back. PostgreSQL keeps it, aborted. SQLite
+/// keeps it except after errors at which it may roll back by itself: NOMEM, INTERRUPT, IOERR, CORRUPT, FULL.
 pub(super) fn leaves_transaction(error: &DbErr) -> bool {
     match sqlite_code(error) {
         Some(code) => !matches!(code, 7 | 9 | 10 | 11 | 13),
@@ -157,10 +157,10 @@ pub(super) fn leaves_transaction(error: &DbErr) -> bool {
     }
 }
 
-/// Whether an answer to COMMIT says that nothing was committed. Only SQLite's BUSY and LOCKED (the transaction goes on), its
-/// refusal of what breaks a constraint, and FULL (a frame of the write-ahead log was not written, and the last one makes the
-/// commit) are that clear. After any other error the log's last frame may be whole on the disk, though SQLite does not
-/// count it; PostgreSQL is asked for the status in any case.
+/// Whether an answer to COMMIT proves that nothing was committed. Only SQLite's BUSY and LOCKED (the transaction goes
+/// on), a violated constraint and FULL (a frame of the write-ahead log was not written, and the last frame makes the
+/// commit) prove it. After any other error the last frame may be whole on the disk, though SQLite does not count it.
+/// PostgreSQL is asked for the status in any case.
 pub(super) fn is_refused_commit(error: &DbErr) -> bool {
     matches!(sqlite_code(error), Some(5 | 6 | 13 | 19))
 }

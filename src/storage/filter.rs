@@ -1,6 +1,6 @@
-//! The reading of an incident filter in SQL: `domain/filter.rs` is the same reading in memory.
+//! Incident filters in SQL. `domain/filter.rs` applies the same filters in memory.
 //!
-//! Every condition here is true or false, never unknown: `NOT` of an unknown would drop rows that `matches()` keeps.
+//! Every condition here is true or false, never unknown (NULL): `NOT` of an unknown drops rows that `matches()` keeps.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, TagFilter
 use crate::domain::incident::Status;
 use crate::domain::summary::OPEN;
 
-/// How the conditions of a filter's top level are written. What they select is the same in each way.
+/// How each condition of a filter's top level is written. Every way selects the same incidents.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ways {
     pub(super) status: StatusWay,
@@ -27,50 +27,50 @@ pub(super) struct Ways {
     pub(super) text: TextWay,
 }
 
-/// How a condition about another table of incidents is written.
+/// How a condition on another table is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// As a list, from which the database may begin.
+    /// As `IN` a list, from which the database may start.
     Listed,
-    /// As a list that is asked whether it has an incident. PostgreSQL plans a list of a conjunction as a join, and a hundred joins
-    /// for minutes; it takes one that is asked whether it is true as it stands.
+    /// As `(IN a list) IS TRUE`. PostgreSQL plans a list in a conjunction as a join, and would plan a hundred joins for
+    /// minutes. It does not turn this form into a join.
     Asked,
-    /// As a question about each incident. SQLite begins from a list whenever it is given one, however long it is.
+    /// As `EXISTS` for each incident. SQLite starts from a list whenever it gets one, however long the list is.
     Each,
 }
 
-/// How a text is looked for.
+/// How a text is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TextWay {
-    /// In each incident.
+    /// In the columns of each incident.
     Each,
-    /// In the table of what is searched, by PostgreSQL's trigrams.
+    /// In the table of searchable texts, by PostgreSQL's trigrams.
     Table,
-    /// In the incidents that SQLite's trigrams name.
+    /// In the incidents that SQLite's trigram index finds.
     Index,
 }
 
 /// How statuses are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatusWay {
-    /// So that open ones are known to be open: the indexes of open incidents serve.
+    /// So that the database sees that they are open, and can use the indexes of open incidents.
     Known,
-    /// As a list: SQLite keeps to the index of an order.
+    /// As a list, so that SQLite keeps to the index of an order.
     Listed,
 }
 
-/// Below the top level.
+/// The ways below the top level of a filter.
 const BELOW: Ways =
     Ways { status: StatusWay::Listed, tags: Way::Asked, entities: Way::Asked, alerts: Way::Asked, text: TextWay::Each };
 
-/// The incidents of a queue: not deleted, and met by the filter.
+/// Returns the condition of a queue: not deleted, and meeting the filter.
 pub(super) fn queue(filter: &IncidentFilter, ways: Ways) -> Condition {
     Condition::all().add(Column::DeletedAt.is_null()).add(reading(filter, ways))
 }
 
-/// The incidents of one of these statuses. The words are literals: a database that plans a statement before it is told a
-/// parameter does not know whether an index with a condition of its own may serve. `OR`, since SQLite finds the condition of an
-/// index only as it was written.
+/// Selects the incidents with one of these statuses. The values are literals, because a database that plans before it
+/// knows the parameters cannot tell whether a partial index serves. They are joined by `OR`, because SQLite recognises
+/// the condition of a partial index only in the form in which it was written.
 pub(super) fn of_status(list: &[Status], way: StatusWay) -> Condition {
     let literal = |status: &Status| SimpleExpr::Constant(status.to_value().into());
     let status = Expr::col((Entity, Column::Status));
@@ -78,13 +78,13 @@ pub(super) fn of_status(list: &[Status], way: StatusWay) -> Condition {
         return list.iter().fold(Condition::any(), |any, each| any.add(status.clone().eq(literal(each))));
     }
     match list {
-        // SQLite does not see that one of a list of one is that one.
+        // SQLite does not see that `IN` a list of one value is an equality.
         [one] => Condition::all().add(status.eq(literal(one))),
         _ => Condition::all().add(status.is_in(list.iter().map(literal))),
     }
 }
 
-/// Whether a folded text holds a folded needle.
+/// Whether a folded text contains a folded needle.
 pub(super) fn contains(folded: impl ExprTrait, needle: &str) -> SimpleExpr {
     let mut pattern = String::with_capacity(needle.len() + 2);
     pattern.push('%');
@@ -170,7 +170,7 @@ fn reading(filter: &IncidentFilter, ways: Ways) -> Condition {
     all
 }
 
-/// Without a part that is never met: SQLite looks an `OR` up only where each of its parts has an index.
+/// Omits parts that are never true: SQLite uses indexes for an `OR` only if each part has an index.
 fn owner(filter: &OwnerFilter) -> Condition {
     let mut any = Condition::any();
     if filter.unassigned {
@@ -205,7 +205,7 @@ fn within(column: Column, range: &TimeRange) -> Condition {
         .add_option(range.to.map(|to| column.lt(to)))
 }
 
-/// An index of trigrams alone says where a text may stand; whether it does is asked of the text.
+/// A trigram index only names candidates, so the text itself is checked as well.
 fn written(needle: &str, way: TextWay) -> Condition {
     let stands = |title: SimpleExpr, description: SimpleExpr| {
         Condition::any()
@@ -238,7 +238,7 @@ fn with_alert(column: alert::row::Column, names: &[String], way: Way) -> SimpleE
     held(way, alert::row::Entity, alert::row::Column::IncidentId, ids)
 }
 
-/// The incidents that hold one of these entities.
+/// Selects the incidents that hold one of these entities.
 pub(super) fn holding(entities: &[EntityFilter]) -> SelectStatement {
     use entity::held::Column;
     let named =
@@ -250,8 +250,8 @@ pub(super) fn holding(entities: &[EntityFilter]) -> SelectStatement {
         .to_owned()
 }
 
-/// Entities by kind, where one is given, and folded value: a list for each kind, because SQLite nests no deeper than a
-/// thousand and counts each `OR`.
+/// Selects entities by folded value, and by kind if a kind is given. Values are listed by kind, because SQLite counts
+/// each `OR` as a level and takes a thousand levels.
 pub(super) fn any_of<C: ColumnTrait>(
     entities: impl Iterator<Item = (Option<EntityKind>, String)>,
     kind: C,
@@ -270,7 +270,7 @@ pub(super) fn any_of<C: ColumnTrait>(
     })
 }
 
-/// The incidents that have a tag of one of these keys.
+/// Selects the incidents that have a tag with one of these keys.
 pub(super) fn having(keys: &[String]) -> SelectStatement {
     Query::select()
         .column(tag::held::Column::IncidentId)
@@ -286,7 +286,8 @@ fn tagged(filter: &TagFilter, way: Way) -> Condition {
         all = all.add(held(having(keys)));
     }
     if let Some(keys) = filter.all.as_ref().filter(|keys| !keys.is_empty()) {
-        // One look for all of them: as many as a filter may name, each by itself, keep PostgreSQL planning for a minute.
+        // One subquery for all keys: a subquery for each of the keys that a filter may name keeps PostgreSQL planning
+        // for a minute.
         let distinct = Expr::col(tag::held::Column::Key).count_distinct();
         let every = having(keys)
             .group_by_col(tag::held::Column::IncidentId)

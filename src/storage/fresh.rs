@@ -1,7 +1,7 @@
-//! The end of the log as of now, read once for all who ask at the same time.
+//! The end of the log as of now. Concurrent callers share one read (single-flight).
 //!
-//! Who asks gets a read that began after it asked: an older one might not have seen a commit that the caller knows of. So whoever
-//! comes while a read is under way waits for the next one, together with all others who came meanwhile.
+//! A caller gets a read that began after its call, because an older read might miss a commit that the caller knows of.
+//! So callers that come during a read wait for the next read, which they share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,26 +12,26 @@ use super::changelog::{self, Head};
 use super::{Store, fault};
 use crate::domain::{Error, Result};
 
-/// The reads of the log's end, one at a time.
+/// The shared reads of the log's end, one at a time.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
-    /// How many reads have begun.
+    /// The number of reads that have begun.
     begun: AtomicU64,
-    /// The newest answer, and which read gave it. Who reads holds it.
+    /// The newest answer and the number of its read. The leader of a read holds this lock.
     newest: Mutex<Option<(u64, Head)>>,
 }
 
 impl Store {
-    /// The end of the log, not older than this call. One statement by itself, without a transaction.
+    /// Returns the end of the log, not older than this call, by one statement without a transaction.
     ///
-    /// A caller may give up waiting: a read that has begun goes on, as its connection would have to be closed else.
+    /// A caller may drop the call. A read that has begun goes on, because dropping it would close its connection.
     pub async fn head_now(&self) -> Result<Head> {
         let before = self.fresh.begun.load(Ordering::Acquire);
         let (answer, answered) = oneshot::channel();
         let store = self.clone();
         tokio::spawn(async move {
             let head = store.head_since(before, &answer).await;
-            // The caller may have gone.
+            // The caller may have gone away.
             drop(answer.send(head));
         });
         answered.await.unwrap_or_else(|_| Err(unread()))
@@ -55,11 +55,11 @@ impl Store {
 
     async fn read_head(&self) -> Result<Head> {
         let statement = changelog::read_head(self.reader.backend());
-        // As many connections as the pool has may be stale.
+        // Every connection of the pool may be stale.
         for _ in 0..self.options.connections {
             let asked = self.reader.ask(&statement);
             let answer = match self.is_postgres() {
-                // It takes a millisecond: what takes much longer was cut off, and puts the other connections in doubt.
+                // It takes a millisecond. A missed deadline means a dead connection, and makes the others suspect.
                 true => self.doubt.bound(PING, asked).await,
                 false => asked.await,
             };

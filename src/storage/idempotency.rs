@@ -1,4 +1,4 @@
-//! Outcomes of mutations, kept under the keys of their clients.
+//! Outcomes of mutations, stored under the idempotency keys of their clients.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, OnConflict};
@@ -12,7 +12,7 @@ use crate::domain::position::Position;
 use crate::domain::{Error, Instant, Result, UserId};
 
 mod row {
-    //! An outcome; null while its transaction is at work.
+    //! The outcome of a mutation. It is null until the transaction ends.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -34,7 +34,7 @@ mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// What a command leaves for a retry, until its position is known.
+/// An outcome that a command stores for retries, before its position is known.
 pub(super) struct Keeping {
     actor: UserId,
     key: String,
@@ -42,7 +42,7 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// Whose key it is, and which.
+    /// Returns the user of the key, and the key.
     pub(super) fn key(&self) -> (UserId, String) {
         (self.actor, self.key.clone())
     }
@@ -51,7 +51,7 @@ impl Keeping {
 impl Reader {
     async fn kept(&self, actor: UserId, key: &IdempotencyKey) -> Result<KeptOutcome> {
         let row = row::Entity::find_by_id((actor.0, key.key.clone())).one(self.conn()).await?;
-        // Forgotten between the two looks: tried anew, the key is free.
+        // The row was deleted after the insert met it. In the next try the key is free.
         let row = row.ok_or(Error::Busy)?;
         if (row.mutation.as_str(), row.input.as_slice()) != (key.mutation.as_str(), key.input.as_slice()) {
             let now = serde_json::json!({ "mutation": row.mutation, "at": row.at });
@@ -68,11 +68,11 @@ impl Reader {
 }
 
 impl Tx {
-    /// Claims a key for this transaction, or tells what an earlier one left under it. A twin that is at work is waited for.
-    /// Refused: a key that was used with other input.
+    /// Claims a key for this transaction, or returns the outcome that an earlier transaction stored under it. Waits for
+    /// a concurrent transaction with the same key. Refuses a key that was used with other input.
     ///
-    /// It comes before every other lock, and whoever waits for one has claimed no other, so twins never wait in a circle. A key that
-    /// an earlier command of the same transaction has claimed has no outcome yet: the command tries anew.
+    /// The claim precedes every other lock of its command, so commands never wait for each other in a circle. Returns
+    /// `Busy` if an earlier command of the same transaction claimed the key, because its outcome is not stored yet.
     pub async fn claim(&self, actor: UserId, key: &IdempotencyKey, at: Instant) -> Result<Option<KeptOutcome>> {
         if self.earlier.has_claimed(actor, &key.key) {
             return Err(Error::Busy);
@@ -87,7 +87,7 @@ impl Tx {
             at: Set(at),
         };
         let columns = [row::Column::Mutation, row::Column::Input, row::Column::Outcome, row::Column::Position];
-        // One that nobody has swept yet is free all the same.
+        // An expired key that no sweep has deleted yet is free as well.
         let forgotten = Expr::col((row::Entity, row::Column::At)).lte(at - kept_for());
         let over_forgotten = OnConflict::columns([row::Column::ActorId, row::Column::Key])
             .update_columns(columns)
@@ -100,12 +100,13 @@ impl Tx {
         }
     }
 
-    /// Keeps what came of a key that this transaction has claimed; written with the position, as the transaction's last act.
+    /// Stores the outcome for a key that this transaction has claimed. It is written with the position, at the
+    /// transaction's end.
     pub async fn keep(&self, actor: UserId, key: &IdempotencyKey, kept: Kept) {
         *self.keeping.lock().await = Some(Keeping { actor, key: key.key.clone(), kept });
     }
 
-    /// Writes what is to be kept, each with the end of the log after its command: one statement for all of it.
+    /// Writes outcomes, each with the end of the log after its command, in one statement.
     pub(super) async fn write_kept(&self, keeping: Vec<(Keeping, Position)>) -> Result<()> {
         if keeping.is_empty() {
             return Ok(());
@@ -127,7 +128,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets the outcomes that have been kept for long enough.
+    /// Deletes the outcomes that have expired.
     pub async fn forget_outcomes(&self, now: Instant) -> Result<()> {
         row::Entity::delete_many().filter(row::Column::At.lte(now - kept_for())).exec(self.conn()).await?;
         Ok(())

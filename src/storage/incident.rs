@@ -77,7 +77,7 @@ pub(super) mod row {
 
 use row::{Column, Entity, Model};
 
-/// The next number of an incident.
+/// The counter that holds the last incident number that was given.
 mod counter {
     use sea_orm::entity::prelude::*;
 
@@ -94,13 +94,13 @@ mod counter {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// The row of the counter.
+/// The name of the counter's row.
 const INCIDENT_NUMBER: &str = "incident_number";
 
 const NUMBERING: &str = "numbering an incident";
 const COUNTER_MISSING: &str = "its counter is missing";
 
-/// The two columns that a classification takes.
+/// Returns the two columns of a classification.
 pub(super) fn classification_columns(class: Option<Classification>) -> (Option<ClassificationKind>, Option<String>) {
     let determination = class.map(|class| match class {
         Classification::TruePositive(threat) => threat.to_value(),
@@ -110,7 +110,7 @@ pub(super) fn classification_columns(class: Option<Classification>) -> (Option<C
     (class.map(Classification::kind), determination)
 }
 
-/// The classification of two columns.
+/// Reads a classification from its two columns.
 pub(super) fn classification(kind: Option<ClassificationKind>, word: Option<&str>) -> Result<Option<Classification>> {
     let (Some(kind), Some(word)) = (kind, word) else { return Ok(None) };
     let word = word.to_owned();
@@ -126,12 +126,12 @@ pub(super) fn classification(kind: Option<ClassificationKind>, word: Option<&str
     })
 }
 
-/// The owner of two columns.
+/// Reads an owner from its two columns.
 pub(super) fn owner_id(user: Option<Uuid>, group: Option<Uuid>) -> Option<OwnerId> {
     user.map(|id| OwnerId::User(UserId(id))).or(group.map(|id| OwnerId::Group(GroupId(id))))
 }
 
-/// The two columns of an owner.
+/// Returns the two columns of an owner.
 pub(super) fn owner_columns(owner: Option<OwnerId>) -> (Option<Uuid>, Option<Uuid>) {
     match owner {
         None => (None, None),
@@ -140,12 +140,12 @@ pub(super) fn owner_columns(owner: Option<OwnerId>) -> (Option<Uuid>, Option<Uui
     }
 }
 
-/// Reads a column that holds JSON of our own making.
+/// Reads a column with JSON that this service wrote.
 pub(super) fn json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::fault("reading stored JSON", error))
 }
 
-/// Writes a column that holds JSON.
+/// Writes a value as a column with JSON.
 pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::fault("writing JSON", error))
 }
@@ -239,8 +239,8 @@ pub(super) fn to_row(incident: &Incident, created_input: Option<Vec<u8>>) -> Res
     })
 }
 
-/// Incidents as answers show them: of each title no more than its start, and nothing of what only filters read. They are
-/// never to be saved.
+/// Selects incidents as answers show them: of a title only its start, and no columns that only filters use. Such rows
+/// must never be saved.
 pub(super) fn shown() -> Select<Entity> {
     let read = |column: &Column| !matches!(column, Column::Title | Column::TitleFolded | Column::DescriptionFolded);
     Entity::find()
@@ -251,22 +251,23 @@ pub(super) fn shown() -> Select<Entity> {
         .expr_as(Expr::cust("NULL"), "description_folded")
 }
 
-/// The offset of an incident's newest change: its version's, by a unique key. A look into the index for each incident.
+/// The offset of an incident's newest change, by the unique key of incident and version: one index lookup for each
+/// incident.
 const NEWEST_CHANGE: &str = "(SELECT position FROM change
     WHERE change.incident_id = incident.id AND change.version = incident.version)";
 
 /// An open incident as the board begins with it.
 #[derive(Clone, Debug)]
 pub struct OpenRow {
-    /// Its row, without its description.
+    /// The row, without the description.
     pub row: QueueRow,
-    /// What is shown of its title.
+    /// The shown part of the title.
     pub title: title::Shown,
-    /// The offset of its newest change.
+    /// The offset of the newest change.
     pub changed: u64,
 }
 
-/// [`shown`] rows with what answers show of other tables: their owners and tags.
+/// Selects [`shown`] rows with owners and tags, which are in other tables.
 pub(super) fn shown_with_others(backend: DbBackend) -> Select<Entity> {
     with_others(shown(), backend)
 }
@@ -275,7 +276,7 @@ fn with_others(query: Select<Entity>, backend: DbBackend) -> Select<Entity> {
     query.expr_as(account::owner_of("incident", backend), "owner").expr_as(tag::tags_of(backend), "tags")
 }
 
-/// A row with what answers show of other tables.
+/// A [`shown`] row with owner and tags.
 pub(super) struct ShownRow {
     row: Model,
     owner: Option<String>,
@@ -303,15 +304,15 @@ impl TryFrom<ShownRow> for Incident {
 }
 
 impl Reader {
-    /// The incidents that a query of [`shown`] rows finds, in its order, with their owners and tags: one statement.
+    /// Runs a query of [`shown`] rows in one statement. The incidents keep its order, and have owners and tags.
     pub(super) async fn show(&self, query: Select<Entity>) -> Result<Vec<Incident>> {
         let query = with_others(query, self.conn().get_database_backend());
         let rows = query.into_model::<ShownRow>().all(self.conn()).await?;
         rows.into_iter().map(Incident::try_from).collect()
     }
 
-    /// The incidents of these ids as answers show them, deleted ones included, in no order. A title that goes on has its first
-    /// [`START_CHARS`](title::START_CHARS) characters.
+    /// Reads the incidents with these ids as answers show them, including deleted incidents, in no order. A longer
+    /// title is cut to its first [`START_CHARS`](title::START_CHARS) characters.
     pub async fn incidents_to_show(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -319,7 +320,7 @@ impl Reader {
         self.show(shown().filter(Column::Id.is_in(ids.iter().map(|id| id.0)))).await
     }
 
-    /// The rows of open incidents beyond an id, by id, at most `limit`. Descriptions are left out.
+    /// Reads open incidents after an id, ordered by id, at most `limit`, without descriptions.
     pub async fn open_rows(&self, after: Option<IncidentId>, limit: u64) -> Result<Vec<OpenRow>> {
         let mut query = shown()
             .filter(Column::DeletedAt.is_null())
@@ -349,13 +350,13 @@ impl Reader {
         Ok(open.collect())
     }
 
-    /// The whole title of an incident, deleted or not.
+    /// Reads the whole title of an incident, deleted or not.
     pub async fn whole_title(&self, id: IncidentId) -> Result<Option<String>> {
         let title = Entity::find().select_only().column(Column::Title).filter(Column::Id.eq(id.0));
         Ok(title.into_tuple().one(self.conn()).await?)
     }
 
-    /// The incidents of these ids, whole, deleted ones included, in no order.
+    /// Reads the incidents with these ids, whole, including deleted incidents, in no order.
     pub async fn incidents(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -364,7 +365,7 @@ impl Reader {
         self.complete(rows).await
     }
 
-    /// Those of these incidents that were deleted.
+    /// Returns the deleted incidents among these.
     pub async fn deleted_among(&self, ids: &[IncidentId]) -> Result<HashSet<IncidentId>> {
         let rows: Vec<Uuid> = Entity::find()
             .select_only()
@@ -377,16 +378,16 @@ impl Reader {
         Ok(rows.into_iter().map(IncidentId).collect())
     }
 
-    /// The incident of this id; a deleted one is none.
+    /// Reads the incident with this id. A deleted incident counts as missing.
     pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         let found = self.incidents(&[id]).await?.pop();
         Ok(found.filter(|incident| incident.deleted_at.is_none()))
     }
 
-    /// The incident that this number leads to, as answers show it: of one that was merged, the one that holds now what it held. A deleted one
-    /// is none; where that is the end of a row of merges, the number leads to the last one before it.
+    /// Reads the incident that a number leads to, as answers show it. A number of a merged incident leads along the
+    /// redirects to the last incident that is not deleted. A number of a deleted incident leads to none.
     pub async fn incident_by_number(&self, number: i64) -> Result<Option<Incident>> {
-        // No circle: who is merged into another takes no other in.
+        // Redirects form no circle: an incident that was merged into another takes no other incident in.
         let sql = "WITH RECURSIVE merged (id, redirected_to, place) AS (
                 SELECT id, redirected_to, 0 FROM incident WHERE number = $1 AND deleted_at IS NULL
                 UNION ALL
@@ -398,13 +399,13 @@ impl Reader {
         Ok(self.incidents_to_show(&[IncidentId(found.try_get_by_index(0)?)]).await?.pop())
     }
 
-    /// The incident of this number, deleted or not.
+    /// Reads the incident with this number, deleted or not.
     pub async fn any_incident_by_number(&self, number: i64) -> Result<Option<Incident>> {
         let row = Entity::find().filter(Column::Number.eq(number)).one(self.conn()).await?;
         Ok(self.complete(row.into_iter().collect()).await?.pop())
     }
 
-    /// The digest of the input that made an incident, if it was made with an id of the client's choice.
+    /// Returns the digest of the input that created an incident, if the client chose its id.
     pub async fn created_input(&self, id: IncidentId) -> Result<Option<Vec<u8>>> {
         let row: Option<Option<Vec<u8>>> = Entity::find()
             .select_only()
@@ -416,7 +417,8 @@ impl Reader {
         Ok(row.flatten())
     }
 
-    /// Of these incidents, those with a column that repeats others (for filters and orders) and says something else; which.
+    /// Returns the incidents with a derived column (for filters and orders) that contradicts its source, and the
+    /// column's name.
     pub async fn derived_at_odds(&self, ids: &[IncidentId]) -> Result<HashMap<IncidentId, &'static str>> {
         let rows = Entity::find().filter(Column::Id.is_in(ids.iter().map(|id| id.0))).all(self.conn()).await?;
         let at_odds = |row: &Model| {
@@ -433,7 +435,7 @@ impl Reader {
         Ok(rows.iter().filter_map(|row| Some((IncidentId(row.id), at_odds(row)?))).collect())
     }
 
-    /// Rows with their owners and tags, in the same order: two or three statements, however many rows.
+    /// Adds owners and tags to rows, in the same order, in two or three statements however many rows there are.
     pub(super) async fn complete(&self, rows: Vec<Model>) -> Result<Vec<Incident>> {
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -453,7 +455,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Locks these incidents in ascending order of id, then reads them: nobody else changes them until the commit.
+    /// Locks these incidents in ascending order of id, and reads them. Nobody else changes them until the commit.
     pub async fn lock_incidents(&self, ids: &[IncidentId]) -> Result<Vec<Incident>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -469,19 +471,20 @@ impl Tx {
             if rows.len() == ids.len() || !self.conn().is_joined() {
                 return self.complete(rows).await;
             }
-            // Another transaction holds one of them, or it is not there.
+            // Another transaction has locked an incident, or an incident is missing.
         }
         let rows = found().lock(LockType::Update).all(self.conn()).await?;
         self.complete(rows).await
     }
 
-    /// Locks and reads one incident; one that is not there, or was deleted, is refused.
+    /// Locks and reads an incident. Refuses an incident that is missing or deleted.
     pub async fn lock_incident(&self, id: IncidentId) -> Result<Incident> {
         let found = self.lock_incidents(&[id]).await?.pop();
         found.filter(|incident| incident.deleted_at.is_none()).ok_or_else(|| Error::not_found("incident", id))
     }
 
-    /// The next number of an incident; its row stays locked until the commit, so a rolled back number is given again.
+    /// Returns the next incident number. The counter stays locked until the commit, so a number that is rolled back is
+    /// given again.
     pub async fn next_incident_number(&self) -> Result<i64> {
         if let Some(number) = self.conn().next_number() {
             return Ok(number);
@@ -503,7 +506,7 @@ impl Tx {
         Ok(number)
     }
 
-    /// Stores the number that was given last, where the counter does not hold it yet.
+    /// Stores the last number that was given, if the counter does not hold it yet.
     pub(super) async fn store_incident_number(&self) -> Result<()> {
         match self.conn().take_number() {
             Some(last) => self.save_incident_number(last).await,
@@ -511,14 +514,14 @@ impl Tx {
         }
     }
 
-    /// Locks the counter of incidents until the commit; the number that it gave last.
+    /// Locks the counter of incident numbers until the commit. Returns the last number that was given.
     pub async fn lock_incident_number(&self) -> Result<i64> {
         self.store_incident_number().await?;
         let row = counter::Entity::find_by_id(INCIDENT_NUMBER).lock(LockType::Update).one(self.conn()).await?;
         row.map(|row| row.value).ok_or_else(|| Error::fault(NUMBERING, COUNTER_MISSING))
     }
 
-    /// Writes which number was given last.
+    /// Stores the last number that was given.
     pub async fn save_incident_number(&self, last: i64) -> Result<()> {
         counter::Entity::update_many()
             .col_expr(counter::Column::Value, Expr::value(last))
@@ -529,7 +532,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes an incident, given its state when it was locked (none where it is new): only the columns that differ. Its row is sent later.
+    /// Saves an incident: inserts it, or writes the columns that differ from its locked state `before`. The row is
+    /// deferred.
     pub(super) async fn save_incident(
         &self,
         before: Option<&Incident>,
@@ -555,7 +559,7 @@ impl Tx {
         self.save_long_texts(after).await
     }
 
-    /// When the incident last changed must not go back, whatever the clocks of two nodes say.
+    /// Returns the new time of the last change. It must not go back, whatever the clocks of two nodes say.
     pub(super) fn advance(before: Option<&Incident>, at: Instant) -> Instant {
         before.map_or(at, |before| std::cmp::max(before.updated_at, at))
     }

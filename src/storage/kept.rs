@@ -1,11 +1,12 @@
-//! Connections at hand: what has just answered is given to the next one who asks, without a word to the database.
+//! A cache of connections that have just answered. The next request gets such a connection without a message to the
+//! database.
 //!
-//! The driver's pool asks a connection whether it lives each time that it is given back: a round trip, which costs as much as to
-//! read a few rows. Here a connection lies between two uses instead. It goes back to the pool, which asks it, once it has lain
-//! idle, was out for long, or is in doubt.
+//! The driver's pool pings a connection each time it is returned: a round trip, as expensive as reading a few rows.
+//! This cache keeps it between two uses instead. A connection returns to the pool, which pings it, after it was idle or
+//! away for too long, or when it is suspect.
 //!
-//! There are as many places as the pool has connections. Whoever asks takes a place first, and asks the pool only while nothing
-//! lies here: so what lies here never keeps anybody waiting.
+//! There are as many permits as the pool has connections. A request takes a permit first, and asks the pool only if the
+//! cache is empty. So a cached connection never makes a request wait.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,10 +21,10 @@ use tokio::time::timeout;
 use super::bounded::{Doubt, IDLE_TRUSTED, PING};
 use super::interrupt::Interrupt;
 
-/// How long a connection stays away from the pool, which ends those that are old.
+/// How long a connection may stay away from the pool, which ends old connections.
 const AWAY: Duration = Duration::from_secs(60);
 
-/// The connections of one pool. Clones share them.
+/// The connections of one pool, with the cache in front. Clones share them.
 #[derive(Debug)]
 pub(super) struct Kept<DB: Database>(Arc<Inner<DB>>);
 
@@ -31,10 +32,10 @@ pub(super) struct Kept<DB: Database>(Arc<Inner<DB>>);
 struct Inner<DB: Database> {
     pool: sqlx::Pool<DB>,
     places: Arc<Semaphore>,
-    /// The one that was used last is the last.
+    /// Cached connections; the last was used most recently.
     at_hand: Mutex<Vec<Idle<DB>>>,
     doubt: Doubt,
-    /// Where connections are given back.
+    /// The runtime whose tasks return connections to the pool.
     runtime: Handle,
 }
 
@@ -44,7 +45,7 @@ struct Idle<DB: Database> {
     since: Instant,
 }
 
-/// A connection of the pool that is not there.
+/// A connection that is out of the pool.
 #[derive(Debug)]
 struct Out<DB: Database> {
     conn: PoolConnection<DB>,
@@ -52,12 +53,12 @@ struct Out<DB: Database> {
     session: Session,
 }
 
-/// What a connection was told that holds beyond one use of it.
+/// Settings of a session that outlast one use of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Session {
-    /// How long a statement outside of a transaction may take (PostgreSQL).
+    /// The statement timeout outside a transaction (PostgreSQL).
     pub(super) statement: Option<Duration>,
-    /// What it asks whether a statement is to go on (SQLite).
+    /// The interrupt that its progress handler checks (SQLite).
     pub(super) interrupt: Option<Interrupt>,
 }
 
@@ -68,13 +69,13 @@ impl<DB: Database> Clone for Kept<DB> {
 }
 
 impl<DB: Database> Kept<DB> {
-    /// In front of this pool. Where a connection does not answer when it is given back, `doubt` is raised.
+    /// Wraps a pool. If a connection does not answer while it is returned, `doubt` is raised.
     pub(super) fn new(pool: sqlx::Pool<DB>, doubt: Doubt) -> Self {
         let places = Arc::new(Semaphore::new(pool.options().get_max_connections() as usize));
         Self(Arc::new(Inner { pool, places, at_hand: Mutex::default(), doubt, runtime: Handle::current() }))
     }
 
-    /// Takes a connection; waits for a place as long as the pool lets one wait for a connection.
+    /// Takes a connection. Waits for a permit up to the pool's acquire timeout.
     pub(super) async fn take(&self) -> Result<Taken<DB>, sqlx::Error> {
         let inner = &self.0;
         let wait = inner.pool.options().get_acquire_timeout();
@@ -90,7 +91,7 @@ impl<DB: Database> Kept<DB> {
         Ok(Taken { out, kept: self.clone(), place })
     }
 
-    /// Whether a connection can be had without waiting for another request to give one back.
+    /// Whether a connection is available without waiting for another request to return one.
     pub(super) fn has_place(&self) -> bool {
         let Inner { pool, places, .. } = &*self.0;
         let in_pool = || pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections();
@@ -99,7 +100,7 @@ impl<DB: Database> Kept<DB> {
 
     /// Closes every connection.
     pub(super) async fn close(&self) {
-        // From here on nothing is laid down any more.
+        // From here on no connection is cached.
         let closed = self.0.pool.close();
         let all = std::mem::take(&mut *self.0.at_hand());
         all.into_iter().for_each(|idle| self.0.give_back(idle.out));
@@ -112,7 +113,7 @@ impl<DB: Database> Inner<DB> {
         self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection that was used last. The one that was used first goes back to the pool if it is not wanted.
+    /// Takes the most recently used connection. The least recently used returns to the pool if it is no longer trusted.
     fn last(&self) -> Option<Out<DB>> {
         let (last, first) = {
             let mut at_hand = self.at_hand();
@@ -147,7 +148,7 @@ impl<DB: Database> Inner<DB> {
         }
     }
 
-    /// Gives a connection back to the pool. That asks it first whether it lives, and would wait for ever for one that was cut off.
+    /// Returns a connection to the pool, which pings it first and would wait for ever for a dead connection.
     fn give_back(&self, mut out: Out<DB>) {
         let _entered = self.runtime.enter();
         let (returned, doubt) = (out.conn.return_to_pool(), self.doubt.clone());
@@ -161,35 +162,35 @@ impl<DB: Database> Inner<DB> {
 
 impl<DB: Database> Drop for Inner<DB> {
     fn drop(&mut self) {
-        // A connection of the pool is given back by a task, wherever it is dropped.
+        // A task returns a dropped connection to the pool, on whatever thread it is dropped.
         let _entered = self.runtime.enter();
         self.at_hand().clear();
     }
 }
 
-/// A connection that somebody uses. Dropped, it goes back to the pool, or is closed if it was told to be.
+/// A connection in use. Dropping it returns it to the pool, or closes it if [`Self::close_on_drop`] was called.
 #[derive(Debug)]
 pub(super) struct Taken<DB: Database> {
     out: Out<DB>,
     kept: Kept<DB>,
-    /// Given up after the connection.
+    /// The permit, which is dropped after the connection.
     place: OwnedSemaphorePermit,
 }
 
 impl<DB: Database> Taken<DB> {
-    /// What the connection was told.
+    /// Returns the settings of the session.
     pub(super) fn session(&mut self) -> &mut Session {
         &mut self.out.session
     }
 
-    /// Lays the connection down for the next one who asks. It has to stand in no transaction, and must have answered just now.
+    /// Puts the connection into the cache. It must be in no transaction, and must have answered just now.
     pub(super) fn lay_down(self) {
         let Self { out, kept, place } = self;
         kept.0.lay_down(out);
         drop(place);
     }
 
-    /// Closes it as soon as it is dropped.
+    /// Makes the drop of the connection close it.
     pub(super) fn close_on_drop(&mut self) {
         self.out.conn.close_on_drop();
     }

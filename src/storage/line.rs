@@ -1,7 +1,7 @@
-//! The line between the nodes of one PostgreSQL: LISTEN and NOTIFY, on one connection of its own, for nothing but "look".
+//! LISTEN and NOTIFY between the nodes on one PostgreSQL. Each node has one connection for it that does nothing else.
 //!
-//! What is said is never more than a hint: the log is the truth, and whoever missed a word finds it there. Nothing is said
-//! inside a transaction that writes: PostgreSQL lets all those that do commit one after the other, in the whole cluster.
+//! A message is only a hint to look at the log, so a node that missed it loses nothing. No message is sent in a
+//! transaction that writes, because PostgreSQL commits such transactions one after the other in the whole cluster.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use super::bounded::{self, Doubt, PING};
 use super::connect::postgres;
 use crate::domain::{Error, Result};
 
-/// How long the line may take to be opened.
+/// The timeout for opening the LISTEN connection.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// What a node says: how far the log reached when it spoke.
+/// A NOTIFY message: how far the log reached when the node sent it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Word {
     /// The offset of the newest change.
@@ -27,28 +27,28 @@ pub struct Word {
     pub accounts: u64,
 }
 
-/// The line, open. Whoever speaks hears it too.
+/// An open LISTEN connection. A node also receives its own messages.
 pub struct Line {
     listener: PgListener,
     channel: String,
 }
 
 impl Store {
-    /// Whether nodes may share this database, and wake each other.
+    /// Whether nodes may share this database and wake each other.
     pub fn has_line(&self) -> bool {
         self.options.notify && self.is_postgres()
     }
 
-    /// Opens the line of a log. Its name is the log's, so that two desks in two schemas of one database, or in two
-    /// databases, do not wake each other.
+    /// Opens the LISTEN connection of a log. The channel carries the log's epoch, so two desks in two schemas of one
+    /// database, or in two databases, do not wake each other.
     pub async fn open_line(&self, epoch: Uuid) -> Result<Line> {
         let opening = async {
-            // No doubt of other connections ends this one, which is asked for by itself.
+            // Suspicion of other connections must not end this one.
             let alone = bounded::watchful(PgPoolOptions::new(), &Doubt::default());
             let alone = alone.max_connections(1).acquire_timeout(OPENING).test_before_acquire(false);
             let pool = alone.connect_with(postgres(&self.options)?).await.map_err(lost)?;
             let mut listener = PgListener::connect_with(&pool).await.map_err(lost)?;
-            // One that is lost is told, not replaced behind our back: what was said meanwhile must be looked for.
+            // The driver must not reconnect silently, because messages sent meanwhile would be missed.
             listener.eager_reconnect(false);
             listener.ignore_pool_close_event(true);
             let channel = format!("watchfloor_{}", epoch.simple());
@@ -64,7 +64,7 @@ impl Store {
 }
 
 impl Line {
-    /// Says a word to every node, this one as well.
+    /// Sends a message to every node, this node included.
     pub async fn say(&mut self, word: Word) -> Result<()> {
         let text = format!("{} {}", word.offset, word.accounts);
         let said = sqlx::query("SELECT pg_notify($1, $2)").bind(&self.channel).bind(text).execute(&mut self.listener);
@@ -72,12 +72,13 @@ impl Line {
         Ok(())
     }
 
-    /// The next word that is said; dropped before there is one, it loses none. The end of the line is an error.
+    /// Returns the next message. A wait that is dropped loses no message. A lost connection is an error.
     ///
-    /// Dropped, a line says `UNLISTEN` on its way out; if nobody answers, TCP gives that up after a quarter of an hour.
+    /// A dropped `Line` sends `UNLISTEN`. If the server does not answer, TCP closes the connection after a quarter of
+    /// an hour.
     pub async fn hear(&mut self) -> Result<Word> {
         let heard = self.listener.try_recv().await.map_err(lost)?.ok_or_else(|| lost("the connection broke off"))?;
-        // A later version may say more than this one understands: then it is a sign of life.
+        // A later version may send text that this version cannot read: it is only a sign of life.
         Ok(read(heard.payload()).unwrap_or_default())
     }
 }

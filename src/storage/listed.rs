@@ -1,7 +1,8 @@
-//! Rows of a queue as a page lists them: what a row shows and no more, in one statement.
+//! Rows of a queue as a page lists them: only the fields that a row shows, in one statement.
 //!
-//! An incident is wider than its row: its description, its folded texts and what it was made from are most of it. To read a column
-//! by its name takes several times as long as by its place, so the columns stand here in the order in which they are read.
+//! Most of an incident (description, folded texts, the input that created it) is not read. A column is read by its
+//! index, because reading by name takes several times as long. So the columns stand here in the order in which they are
+//! read.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{DbBackend, QueryResult, QuerySelect, QueryTrait, Select, Statement, TryGetable};
@@ -15,25 +16,26 @@ use crate::domain::queue::{QueueRow, Text};
 use crate::domain::title::Shown;
 use crate::domain::{IncidentId, Result};
 
-/// What a page shows of its rows beside what each row has in its own columns.
+/// Parts of a page's rows that a request can leave out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parts {
-    /// Their owners.
+    /// The owners of the incidents.
     pub owner: bool,
-    /// Their tags.
+    /// The tags of the incidents.
     pub tags: bool,
-    /// The products and providers of their alerts.
+    /// The products and providers of the incidents' alerts.
     pub sources: bool,
 }
 
 impl Parts {
-    /// All of them.
+    /// Every part.
     pub const ALL: Self = Self { owner: true, tags: true, sources: true };
 }
 
 impl Store {
-    /// The page of [`Reader::listed_page`], by one statement that is its own snapshot. None where it has to be read another way: a gate
-    /// has to be passed, the connection was lost, or the filter takes more than one statement.
+    /// Reads the page of [`Reader::listed_page`] with one statement, which is its own snapshot. Returns `None` if the
+    /// page must be read another way: this store has a gate, the connection was lost, or the filter takes more than one
+    /// statement.
     pub async fn page_alone(&self, request: &PageRequest, parts: Parts) -> Result<Option<(Vec<ListedRow>, bool)>> {
         if !way::is_plain(request.filter.filter()) {
             return Ok(None);
@@ -49,7 +51,7 @@ impl Store {
 }
 
 impl Reader {
-    /// A stretch of a queue, of what rows show alone. A part that is not read is empty.
+    /// Reads a page of a queue, and whether more rows follow. A part that is not read is empty.
     pub async fn listed_page(&self, request: &PageRequest, parts: Parts) -> Result<(Vec<ListedRow>, bool)> {
         let statement = self.listed_statement(request, parts).await?;
         page(&self.conn().query_all_raw(statement).await?, request, parts)
@@ -75,7 +77,7 @@ fn page(found: &[QueryResult], request: &PageRequest, parts: Parts) -> Result<(V
         Ok((place, request.listed(&queue, row, title)))
     };
     let mut rows = found.iter().map(listed).collect::<Result<Vec<_>>>()?;
-    // Those of SQLite are in order, and all have the same place.
+    // The rows of SQLite are in order, and all have place 0: the sort is stable.
     rows.sort_by_key(|(place, _)| *place);
     Ok(request.cut(rows.into_iter().map(|(_, row)| row).collect()))
 }
@@ -114,7 +116,7 @@ fn own(parts: Parts) -> Select<Entity> {
     query
 }
 
-/// Asks SQLite about each row what stands in other tables. The rows come in order.
+/// Adds owner and tags as subqueries for each row (SQLite). The rows come in order.
 fn each_with_others(query: Select<Entity>, parts: Parts) -> Select<Entity> {
     let (owner, tags) = (account::owner_of("incident", DbBackend::Sqlite), tag::tags_of(DbBackend::Sqlite));
     let query = query.expr_as(Expr::cust("0"), "place");
@@ -122,11 +124,11 @@ fn each_with_others(query: Select<Entity>, parts: Parts) -> Select<Entity> {
     if parts.tags { query.expr_as(tags, "tags") } else { query }
 }
 
-/// Asks PostgreSQL what stands in other tables once for all rows: a question about each row is begun and ended for each, which takes
-/// two to three times as long as all the rest. The rows come in no order, each with its place.
+/// Adds owner and tags by joins over all rows (PostgreSQL): starting and ending a subquery for each row takes two to
+/// three times as long as all the rest. The rows come in no order, each with its place.
 ///
-/// How many rows stands in the text: PostgreSQL takes an unknown number for a tenth of the table, finds the plan for any number too dear,
-/// and plans anew each time, which takes as long as to execute.
+/// The limit stands in the text. For a limit in a parameter PostgreSQL assumes a tenth of the table, finds the generic
+/// plan too expensive, and plans anew each time, which takes as long as the execution.
 fn with_others(page: Statement, rows: u64, parts: Parts) -> Statement {
     let (mut columns, mut tables) = ("placed.*".to_owned(), String::new());
     if parts.owner {
@@ -205,13 +207,13 @@ fn read(found: &QueryResult, parts: Parts) -> Result<(i64, QueueRow, Shown)> {
         first_assigned_at,
         resolved_at,
         redirected_to: redirected_to.map(IncidentId),
-        // Queues have no others.
+        // Queues have no deleted incidents.
         deleted: false,
     };
     Ok((place, row, Shown::of(&title)))
 }
 
-/// The columns of a row, one after the other.
+/// A cursor over the columns of a row, from the first to the last.
 struct Columns<'r> {
     row: &'r QueryResult,
     at: usize,

@@ -1,7 +1,8 @@
-//! A whole desk, written in bulk into an empty database: rows by COPY on PostgreSQL, by long INSERTs on SQLite.
+//! Writes a whole desk in bulk into an empty database: rows by COPY on PostgreSQL, by long INSERTs on SQLite.
 //!
-//! The rows are those that commands write, made by the same functions. The head of the log is written last: a load that was
-//! broken off between two of its transactions leaves a log without a head ([`Reader::goes_beyond`]), which no desk opens.
+//! The rows are the rows that commands write, made by the same functions. The head of the log is written last: a load
+//! that stops between its transactions leaves changes beyond the head ([`Reader::goes_beyond`]), and no desk opens such
+//! a database.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,34 +25,35 @@ use crate::domain::incident::{Incident, TextField};
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{Error, Instant, Result, UserId};
 
-/// Rows of one INSERT on SQLite: what a statement costs beside its rows is small by then, and the widest row has 38 columns of
-/// the 32,766 parameters that SQLite takes.
+/// Rows of one INSERT on SQLite. The cost of the statement itself is small by then, and the widest row has 38 columns
+/// of the 32,766 parameters that SQLite takes.
 const ROWS_PER_INSERT: usize = 100;
 
-/// The same on PostgreSQL. A connection keeps a prepared statement for each number of rows, and there are few: 64, 32, 16, …
+/// Rows of one INSERT on PostgreSQL. A connection keeps a prepared statement for each size, so sizes are few: 64, 32,
+/// 16, …
 const ROWS_PER_INSERT_POSTGRES: usize = 64;
 
-/// Memory for pages of SQLite in a process that loads a desk, in KiB: the indexes of a large desk do not fit into the usual 2 MiB, and
-/// each page that is written to the log of SQLite before the commit is written once more.
+/// SQLite's page cache while a desk is loaded, in KiB. The indexes of a large desk do not fit into the usual 2 MiB, and
+/// each page that leaves the cache before the commit is written once more.
 const SQLITE_CACHE_KIB: u32 = 256 << 10;
 
-/// Tables that have rows once a desk is in use. Of users there may be the local manager.
+/// Tables that are empty in a new desk. The table of users may hold the local manager.
 const TABLES: [&str; 7] = ["incident", "alert", "change", "alert_change", "tag", "group", "saved_view"];
 
-/// An incident as it stands after its last change, and all that is on it.
+/// An incident after its last change, with everything on it.
 #[derive(Clone, Debug)]
 pub struct Whole {
-    /// The incident.
+    /// The state of the incident.
     pub incident: Incident,
-    /// Its alerts: each with its raw payload and the version of the incident that brought it.
+    /// Its alerts, each with its raw payload and the version of the incident that brought it.
     pub alerts: Vec<(Alert, Option<String>, u64)>,
     /// Its comments, as they were written.
     pub comments: Vec<Comment>,
-    /// Each of its texts that is too long for a change, and the version that set it.
+    /// Its texts that are too long for a change, each with the version that set it.
     pub texts: Vec<(TextField, u64, String)>,
 }
 
-/// A desk on its way into a database: which rows wait to be written, and how far its log is.
+/// A desk that is being loaded: the rows that are not written yet, and the head of its log.
 #[derive(Debug)]
 pub struct Load {
     backend: DbBackend,
@@ -62,7 +64,7 @@ pub struct Load {
     rows: Rows,
 }
 
-/// Rows that wait.
+/// Rows that are not written yet.
 #[derive(Debug, Default)]
 struct Rows {
     incidents: Vec<incident::row::Model>,
@@ -78,18 +80,18 @@ struct Rows {
     alert_changes: Vec<alert_log::row::Model>,
 }
 
-/// Rows ready to be written, in an order in which each refers only to those before it.
+/// Rows to write, in an order in which each row refers only to earlier rows.
 #[derive(Debug, Default)]
 pub struct Lot(Vec<Part>);
 
 #[derive(Debug)]
 enum Part {
-    /// A COPY, and what it copies.
+    /// A COPY statement and its data.
     Copy(String, Vec<u8>),
     Insert(Statement),
 }
 
-/// What is written last.
+/// The rows that are written last, with the head of the log.
 #[derive(Debug)]
 pub struct End {
     head: Head,
@@ -99,13 +101,13 @@ pub struct End {
 }
 
 impl Load {
-    /// Begins on a database whose log ends at this head.
+    /// Begins a load into a database whose log ends at this head.
     pub fn onto(store: &Store, head: Head) -> Self {
         let (backend, rows) = (store.reader.backend(), Rows::default());
         Self { backend, head, number: 0, tags: BTreeMap::new(), picks: BTreeMap::new(), rows }
     }
 
-    /// Takes in an incident. Its changes are taken in by themselves, this one's first not before this.
+    /// Adds an incident. Its changes are added separately, its first change not before the incident.
     pub fn incident(&mut self, whole: Whole) -> Result<()> {
         let Whole { incident, alerts, comments, texts } = whole;
         self.number = self.number.max(incident.number);
@@ -128,12 +130,12 @@ impl Load {
         Ok(())
     }
 
-    /// Takes in an alert that no incident holds.
+    /// Adds an alert that no incident holds.
     pub fn alert(&mut self, alert: &Alert, raw: Option<String>) -> Result<()> {
         self.rows.alert(alert, raw)
     }
 
-    /// Takes in the next change of the log, of an incident.
+    /// Adds the next change of the log, a change of an incident.
     pub fn change(&mut self, change: &Body) -> Result<()> {
         for entry in &change.entries {
             match entry {
@@ -151,14 +153,14 @@ impl Load {
         Ok(())
     }
 
-    /// Takes in the next change of the log, of an alert that no incident holds.
+    /// Adds the next change of the log, a change of an alert that no incident holds.
     pub fn alert_change(&mut self, change: &AlertBody) -> Result<()> {
         let row = self.head.append_alert_change(change, to_json(change)?);
         self.rows.alert_changes.push(row);
         Ok(())
     }
 
-    /// A tag is used: as a command notes it.
+    /// Notes a use of a tag, as a command notes it.
     fn tag(&mut self, tag: &Tag, at: Instant) -> Result<()> {
         let (name, last) = self.tags.entry((tag.kind, tag.key())).or_insert_with(|| (tag.name.clone(), at));
         if *name != tag.name {
@@ -171,7 +173,7 @@ impl Load {
         Ok(())
     }
 
-    /// The rows that wait, ready to be written.
+    /// Takes the rows that are not written yet.
     pub fn lot(&mut self) -> Result<Lot> {
         let Rows { incidents, texts, tags, alerts, raws, named, held, comments, revisions, changes, alert_changes } =
             std::mem::take(&mut self.rows);
@@ -190,7 +192,7 @@ impl Load {
         Ok(lot)
     }
 
-    /// What is written after the last lot.
+    /// Ends the load, and returns the data to write after the last lot.
     pub fn end(self) -> End {
         let Self { head, number, tags, picks, .. } = self;
         let tag = |((kind, key), (name, last_used_at))| tag_name::Model { kind, key, name, last_used_at };
@@ -228,8 +230,8 @@ impl Lot {
         Ok(())
     }
 
-    /// The same by INSERT on both databases: for lots of a few hundred rows. PostgreSQL answers a COPY of few rows after 40 ms, as its
-    /// messages wait for one another's acknowledgement.
+    /// Adds rows by INSERT on both databases, for lots of a few hundred rows. PostgreSQL answers a COPY of few rows
+    /// after 40 ms, because its messages wait for one another's acknowledgement.
     pub(super) fn insert<E: EntityTrait>(&mut self, backend: DbBackend, models: &[E::Model]) {
         let columns: Vec<E::Column> = <E::Column as sea_orm::Iterable>::iter().collect();
         let names: Vec<String> = columns.iter().map(|column| format!("\"{}\"", column.as_str())).collect();
@@ -244,13 +246,13 @@ impl Lot {
     }
 }
 
-/// One row in the text format of COPY.
+/// Writes a row in the text format of COPY.
 fn copied(data: &mut String, values: &[Value]) -> Result<()> {
     for (index, value) in values.iter().enumerate() {
         if index > 0 {
             data.push('\t');
         }
-        // Writing to a text never fails.
+        // Writing to a string never fails.
         let written = match value {
             Value::Bool(Some(truth)) => write!(data, "{truth}"),
             Value::SmallInt(Some(number)) => write!(data, "{number}"),
@@ -292,15 +294,15 @@ fn escaped(data: &mut String, text: &str) {
 }
 
 impl Store {
-    /// Whether one transaction takes a whole desk. SQLite's log of writes would become as large as the desk.
+    /// Whether a whole desk is loaded in one transaction. SQLite's write-ahead log would become as large as the desk.
     pub fn loads_at_once(&self) -> bool {
         self.is_postgres()
     }
 }
 
 impl Tx {
-    /// Begins a load: nobody else makes an incident or appends to the log until the commit. Refused: a desk that is in use, and
-    /// one that an earlier load left incomplete.
+    /// Begins a load: nobody else creates an incident or appends to the log until the commit. Refuses a desk that is in
+    /// use, and a desk that an earlier load left incomplete.
     pub async fn begin_load(&self) -> Result<Head> {
         let number = self.lock_incident_number().await?;
         let head = self.lock_head().await?;
@@ -322,14 +324,15 @@ impl Tx {
         }
         let settings = match self.conn().get_database_backend() {
             DbBackend::Sqlite => format!("PRAGMA cache_size = -{SQLITE_CACHE_KIB}"),
-            // Each reference is checked when its rows are there: until the commit each would take memory of the server.
+            // Checks each reference when its row is written. Checks that wait for the commit would take memory of the
+            // server.
             _ => "SET CONSTRAINTS ALL IMMEDIATE".to_owned(),
         };
         self.conn().execute_unprepared(&settings).await?;
         Ok(head)
     }
 
-    /// Writes rows that are new.
+    /// Inserts the rows of a lot.
     pub async fn write_lot(&self, lot: &Lot) -> Result<()> {
         for part in &lot.0 {
             match part {
@@ -340,7 +343,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends a load: which tags there are, who picked whom, the last number, and at last where the log ends.
+    /// Ends a load: writes the tags, the owners that users picked, the last incident number and, last, the head of the
+    /// log.
     pub async fn end_load(&self, end: &End) -> Result<()> {
         for tags in end.tags.chunks(ROWS_PER_INSERT) {
             let rows = tags.iter().map(|row| row.clone().into_active_model().reset_all());
@@ -349,7 +353,7 @@ impl Tx {
         self.write_picks(end.picks.clone()).await?;
         self.save_incident_number(end.number).await?;
         if self.conn().get_database_backend() == DbBackend::Postgres {
-            // Plans are made by what is known of the tables, and nothing is until PostgreSQL comes to look by itself.
+            // Plans rest on statistics of the tables, and PostgreSQL has none until it collects them by itself.
             self.conn().execute_unprepared("ANALYZE").await?;
         }
         if self.lock_head().await?.offset != 0 {
@@ -360,7 +364,7 @@ impl Tx {
 }
 
 impl End {
-    /// Where the log ends.
+    /// Returns the end of the log.
     pub fn head(&self) -> &Head {
         &self.head
     }
@@ -373,7 +377,7 @@ fn not_empty(table: &str) -> Error {
     Error::conflict(message, now)
 }
 
-/// What is said of a desk whose load was broken off.
+/// Returns the error for a desk whose load was broken off.
 pub fn incomplete() -> Error {
     let message = "the desk is incomplete: `watchfloor generate` was broken off before its end. Delete the database, and \
                    generate it once more";

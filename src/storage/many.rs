@@ -1,5 +1,5 @@
-//! Many incidents written at once, as commands have left them in memory: the rows that commands write one by one, by a few
-//! statements for all.
+//! Writes many incidents at once, in their state after commands that ran in memory. The rows are the rows that single
+//! commands write, in a few statements for all.
 
 use std::collections::HashSet;
 
@@ -20,30 +20,31 @@ use crate::domain::{AlertId, IncidentId, Result};
 /// Rows of one UPDATE: the widest row has 38 columns of the 32,766 parameters that SQLite takes.
 const ROWS_PER_UPDATE: usize = 100;
 
-/// Rows of one statement that names each by three values.
+/// Rows of one statement that names each row by three values.
 const ROWS_PER_DELETE: usize = 1_000;
 
-/// An incident as commands have left it, and all of what is to be written of it.
+/// An incident after commands, with everything that must be written.
 #[derive(Debug)]
 pub struct Altered {
-    /// As it was locked; none where it is new.
+    /// The locked state before, or none for a new incident.
     pub before: Option<Incident>,
-    /// As it is now.
+    /// The present state.
     pub after: Incident,
-    /// The digest of the input that made it.
+    /// The digest of the input that created it.
     pub created_input: Option<Vec<u8>>,
-    /// Its alerts that are others now: as each was locked, and as it is.
+    /// Its changed alerts: the locked and the present state of each.
     pub alerts: Vec<(Alert, Alert)>,
-    /// The alerts that came to it, each with the version that brought it.
+    /// Alerts that it gained, each with the version that brought the alert.
     pub linked: Vec<(Alert, u64)>,
     /// Its new comments.
     pub comments: Vec<Comment>,
-    /// Each of its texts that is too long for a change, and the version that set it.
+    /// Its texts that are too long for a change, each with the version that set it.
     pub texts: Vec<(TextField, u64, String)>,
 }
 
 impl Reader {
-    /// The ids of the alerts of these keys (provider, the provider's id), and of those of these incidents.
+    /// Returns the ids of the alerts with these keys (provider, the provider's id) and of the alerts of these
+    /// incidents.
     pub async fn alert_ids_of(&self, keys: &[(String, String)], incidents: &[IncidentId]) -> Result<Vec<AlertId>> {
         let mut ids = HashSet::new();
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
@@ -67,12 +68,12 @@ impl Reader {
 }
 
 impl Tx {
-    /// Tells the log of a change whose rows are written by [`Tx::save_many`].
+    /// Adds a change to the log. [`Tx::save_many`] writes its rows.
     pub async fn tell(&self, change: Body) {
         self.pending.lock().await.push(change);
     }
 
-    /// Writes incidents, each once.
+    /// Writes incidents. Each incident occurs once.
     pub async fn save_many(&self, altered: &[Altered]) -> Result<()> {
         let backend = self.conn().get_database_backend();
         let (mut lot, mut incidents, mut known) = (Lot::default(), Vec::new(), Vec::new());
@@ -136,7 +137,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes of what incidents held before whether they are open now.
+    /// Updates `open` on entities that incidents held before, if an incident was opened or closed.
     async fn note_many_open(&self, altered: &[Altered]) -> Result<()> {
         for open in [true, false] {
             let turned = altered.iter().filter(|one| {
@@ -157,7 +158,7 @@ impl Tx {
     }
 }
 
-/// Writes rows over what they were, by their column `id`: those columns that differ in one of them.
+/// Builds updates of rows by their column `id`. They set every column that differs in at least one row.
 fn updates<E: EntityTrait>(reader: &Reader, rows: &[(E::Model, E::Model)]) -> Vec<Statement> {
     let differs = |column: &E::Column| rows.iter().any(|(was, is)| was.get(*column) != is.get(*column));
     let columns: Vec<E::Column> = E::Column::iter().filter(differs).collect();

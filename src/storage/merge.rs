@@ -1,4 +1,4 @@
-//! Merges: what each took away, until it is undone, and what a merge would move.
+//! Merges: the former state that an undo restores, and the preview of a merge.
 
 use sea_orm::Set;
 use sea_orm::entity::prelude::*;
@@ -34,15 +34,15 @@ mod row {
 use row::{Column, Entity};
 
 impl Reader {
-    /// What a merge of these two would move, and what it would add up to; with what a title is made from, unless the
-    /// target's is kept.
+    /// Returns the alerts that a merge of these two incidents would move, and the summary of all their alerts. Without
+    /// `keep_title` the summary includes the data from which a title is generated.
     pub async fn moving(&self, sides: &Sides, keep_title: bool) -> Result<Moving> {
         let alerts = self.alert_owners(sides.source.id).await?;
         let together = self.alert_summary_of(&[sides.source.id, sides.target.id], !keep_title).await?;
         Ok(Moving { alerts, together })
     }
 
-    /// The merge that an incident went by, if it was not undone.
+    /// Reads the merge of this source incident, unless it was undone.
     pub async fn merge_of(&self, source: IncidentId) -> Result<Option<Merge>> {
         let row = Entity::find()
             .filter(Column::SourceId.eq(source.0))
@@ -68,7 +68,7 @@ impl TryFrom<row::Model> for Merge {
 }
 
 impl Tx {
-    /// Takes note of a merge that was done.
+    /// Records a merge.
     pub async fn insert_merge(&self, merge: &Merge, at: Instant) -> Result<()> {
         let row = row::ActiveModel {
             source_id: Set(merge.source.0),
@@ -83,7 +83,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes note that a merge was undone.
+    /// Records that a merge was undone.
     pub async fn mark_undone(&self, merge: &Merge, at: Instant) -> Result<()> {
         Entity::update_many()
             .col_expr(Column::UndoneAt, Expr::value(at))
@@ -94,8 +94,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes note that an incident stands at `version` as it stood at version `as_of`: the merge into it that had left it
-    /// so can be undone from there.
+    /// Records that an incident at `version` is again in its state at version `as_of`. The merge that had led to
+    /// `as_of` can be undone from `version`.
     pub async fn stands_again(&self, incident: IncidentId, as_of: u64, version: u64) -> Result<()> {
         Entity::update_many()
             .col_expr(Column::TargetVersion, Expr::value(version as i64))

@@ -1,7 +1,7 @@
-//! Rows: the only folder that speaks to a database, and the one place where the two databases differ.
+//! Rows. Only this folder talks to a database, and only here do SQLite and PostgreSQL differ.
 //!
-//! `read()` opens one snapshot; `transact()` is the one door to a write. A noun's row, its conversions and its
-//! queries are in the file of its name.
+//! `read()` opens a snapshot. `transact()` and `transact_together()` write. The file named after a noun holds the
+//! noun's row, conversions and queries.
 
 mod account;
 mod address;
@@ -109,31 +109,33 @@ pub use tag::{KnownTag, tag_order};
 pub use text::TextKey;
 pub use told::{Lists, WithLists};
 
-/// Is told of each statement, once it was answered.
+/// A callback that gets each statement after the database has answered it.
 pub type Watch = Arc<dyn Fn(&Statement) + Send + Sync>;
 
-/// Who is asked before a snapshot is opened.
+/// A gate that every read passes before it opens a snapshot.
 pub trait Gate: Send + Sync {
-    /// Waits until a snapshot may be opened, or says why it may not.
+    /// Waits until the caller may open a snapshot. Returns an error if the caller may not open it.
     fn pass(&self) -> BoxFuture<'_, Result<Pass>>;
 }
 
-/// The right to have a snapshot open; given back when it is dropped.
+/// A permit to hold a snapshot open. Dropping it returns the permit to the gate.
 pub type Pass = Box<dyn Any + Send + Sync>;
 
-/// How often a transaction is tried before the caller is told that the desk is busy.
+/// How many times a transaction is tried before the caller gets the error that the desk is busy.
 const TRANSACT_TRIES_MAX: u32 = 6;
 
-/// The first pause between two tries; each further one is twice as long.
+/// The pause before the second try. Each further pause is twice as long.
 const TRANSACT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Ids that one statement names: SQLite takes 32,766 parameters, PostgreSQL 65,535, and an incident may hold more alerts.
+/// The most ids in one statement. SQLite takes 32,766 parameters, PostgreSQL 65,535, and an incident may hold more
+/// alerts.
 const IDS_PER_STATEMENT: usize = 10_000;
 
-/// Conditions that one statement joins by OR: SQLite takes an expression of at most 1,000 levels, one for each.
+/// The most conditions that one statement joins by OR. SQLite takes an expression of at most 1,000 levels, one a
+/// condition.
 const ALTERNATIVES_MAX: usize = 400;
 
-/// The database of a desk.
+/// The database of a desk. Clones share its connections.
 #[derive(Clone)]
 pub struct Store {
     writer: Pool,
@@ -141,33 +143,33 @@ pub struct Store {
     options: Arc<StoreOptions>,
     doubt: Doubt,
     trouble: Trouble,
-    /// Commands that share transactions.
+    /// Puts concurrent commands into shared transactions.
     combiner: Combiner,
     watch: Option<Watch>,
-    /// How long a statement may take.
+    /// The timeout of each statement.
     statement: Duration,
-    /// Noted when the first transaction begins, for the one mutation that this store is used by.
+    /// Set if this store serves one mutation: its first transaction that writes marks the mutation as begun.
     mutation: Option<MutationState>,
-    /// The reads of the log's end, shared.
+    /// Shares reads of the log's end between concurrent callers (single-flight).
     fresh: Arc<Fresh>,
-    /// Asked before each snapshot. A thin pointer: a view holds a store, and there are thousands of views.
+    /// The gate before each snapshot. A thin pointer, because each view holds a store and there are thousands of views.
     gate: Option<Arc<Box<dyn Gate>>>,
 }
 
-/// One snapshot of the database: whatever is read through it is true at one position.
+/// A snapshot of the database. Everything read through it is the state at one position of the log.
 #[derive(Clone)]
 pub struct Reader {
     conn: Arc<Transaction>,
-    /// Given back after the connection.
+    /// The permit of the gate. It is dropped after the connection.
     _pass: Option<Arc<Pass>>,
 }
 
-/// A transaction that writes. It reads as a [`Reader`] does, and sees its own writes.
+/// A transaction that writes. It reads as a [`Reader`] does, and its reads see its own writes.
 pub struct Tx {
     reader: Reader,
     pending: Mutex<Pending>,
     keeping: Mutex<Option<Keeping>>,
-    /// What earlier commands of the same transaction have written.
+    /// The pending writes of earlier commands in the same transaction, which no table has yet.
     earlier: Arc<Earlier>,
 }
 
@@ -180,7 +182,8 @@ impl Deref for Tx {
 }
 
 impl Tx {
-    /// Does a part of the transaction that may be refused: what it wrote is taken back then, and the rest goes on.
+    /// Runs a part that may be refused. A refusal takes back only this part's writes; `UNAVAILABLE` and faults end the
+    /// transaction.
     pub async fn part<T>(&self, work: impl Future<Output = Result<T>>) -> Result<Result<T, Box<Refusal>>> {
         let conn = self.conn();
         let recorded = self.pending.lock().await.counts();
@@ -188,7 +191,7 @@ impl Tx {
         let numbers = conn.numbers();
         let outcome = match work.await {
             Ok(done) => Ok(done),
-            // The database went away, and the transaction with it.
+            // The connection is lost, and the transaction with it.
             Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
                 conn.take_back_part(numbers);
                 conn.execute_unprepared("ROLLBACK TO SAVEPOINT part").await?;
@@ -201,8 +204,8 @@ impl Tx {
         Ok(outcome)
     }
 
-    /// As [`Reader::activity`]. An earlier command of the same transaction may have changed the incident, and its change is in no table
-    /// yet: then the command tries anew, in another one.
+    /// Reads as [`Reader::activity`] does. Returns `Busy` if an earlier command of the same transaction changed the
+    /// incident, because no table has that change yet: this command runs again in another transaction.
     pub async fn activity(
         &self,
         incident: IncidentId,
@@ -217,39 +220,40 @@ impl Tx {
 }
 
 impl Store {
-    /// The same store for what clients ask for: a statement may take so long. It is refused with `LIMIT` then if it reads, and
-    /// with `UNAVAILABLE` if it is of a transaction that writes; nothing is changed.
+    /// Returns the same store with this statement timeout, for the requests of clients. A statement that exceeds it
+    /// changes nothing: a read is refused with `LIMIT`, a transaction that writes with `UNAVAILABLE`.
     pub fn for_requests(&self, statement: Duration) -> Self {
         Self { statement, ..self.clone() }
     }
 
-    /// The same store for the desk's own work, exports among it: a statement may take a minute.
+    /// Returns the same store for the desk's own work, including exports. The statement timeout is one minute.
     pub fn for_own_work(&self) -> Self {
         Self { statement: OWN_WORK, ..self.clone() }
     }
 
-    /// The same store for statements that read whole tables: they may take half an hour.
+    /// Returns the same store for statements that read whole tables. The statement timeout is half an hour.
     pub fn for_verification(&self) -> Self {
         Self { statement: VERIFICATION, ..self.clone() }
     }
 
-    /// The same store for one mutation, which is not begun once it was given up.
+    /// Returns the same store for one mutation. After the mutation was cancelled it begins no transaction that writes.
     pub fn for_mutation(&self, mutation: MutationState) -> Self {
         Self { mutation: Some(mutation), ..self.clone() }
     }
 
-    /// The same store for one who waits at a gate before each snapshot, and holds its pass until the snapshot is closed.
+    /// Returns the same store behind a gate. A read waits at the gate, and holds the gate's permit until its snapshot
+    /// is closed.
     pub fn behind(&self, gate: Box<dyn Gate>) -> Self {
         Self { gate: Some(Arc::new(gate)), ..self.clone() }
     }
 
-    /// Opens one snapshot to read from.
+    /// Opens a snapshot.
     pub async fn read(&self) -> Result<Reader> {
         self.read_within(ANSWER).await
     }
 
-    /// Opens one snapshot to read little from, each time within a bound (on PostgreSQL). Who exceeds it was cut off from the
-    /// database, and says so for every other connection.
+    /// Opens a snapshot for a short read. On PostgreSQL each answer has the deadline `bound`. A missed deadline means
+    /// that the connection was cut off, and makes every other open connection suspect.
     pub async fn read_within(&self, bound: Duration) -> Result<Reader> {
         let pass = match &self.gate {
             Some(gate) => Some(Arc::new(gate.pass().await?)),
@@ -259,8 +263,8 @@ impl Store {
         Ok(Reader { conn: Arc::new(conn), _pass: pass })
     }
 
-    /// Opens what reads one statement and no more: it is its own snapshot. Nothing is begun and ended around it, which takes longer
-    /// than to read a few rows. None where a gate has to be passed.
+    /// Opens a reader for one statement, which is its own snapshot: a BEGIN and an end would take longer than reading a
+    /// few rows. Returns `None` if this store has a gate.
     async fn read_one(&self) -> Result<Option<Reader>> {
         if self.gate.is_some() {
             return Ok(None);
@@ -269,15 +273,15 @@ impl Store {
         Ok(Some(Reader { conn: Arc::new(conn), _pass: None }))
     }
 
-    /// Takes note that the database did not answer: connections that are older than this are replaced, not waited for.
+    /// Records that the database did not answer. Every connection older than this call is suspect and is replaced
+    /// before use.
     pub fn doubt(&self) {
         self.doubt.raise();
     }
 
-    /// The door to a write, with [`Store::transact_together`]: runs `work`, appends its changes to the log last, commits.
-    ///
-    /// `work` may run more than once (a busy database, a serialisation failure, a deadlock), so it must have no effect
-    /// but through its transaction. Refusals and faults roll back.
+    /// Runs `work` in a transaction of its own, appends its changes to the log last, and commits. The other way to
+    /// write is [`Store::transact_together`]. `work` may run more than once (a busy database, a serialisation failure,
+    /// a deadlock), so it must have no effect outside its transaction. Refusals and faults roll back.
     pub async fn transact<T, F, Fut>(&self, work: F) -> Result<(T, Head)>
     where
         T: Send,
@@ -330,10 +334,10 @@ impl Store {
         }
     }
 
-    /// Begins a transaction that writes, for a mutation that was not given up.
+    /// Begins a transaction that writes. Returns an error if the mutation of this store was cancelled.
     async fn begin_write(&self) -> Result<Transaction> {
         let conn = self.begin(Purpose::Write, ANSWER).await.map_err(|error| match error {
-            // It has waited for its turn as long as a request may; waiting again would only lengthen the queue.
+            // The caller has already waited as long as a request may. Another try would only lengthen the queue.
             Error::Busy => Error::unavailable(fault::DESK_BUSY),
             fault => fault,
         })?;
@@ -341,9 +345,10 @@ impl Store {
         Ok(conn)
     }
 
-    /// Begins a transaction whose statements have a bound. A connection that broke off while it lay in the pool (the database
-    /// was started again, a proxy closed it) shows that only now, and is closed: nothing was asked of it yet, so the next
-    /// one is tried. No more than the pool holds can be stale, and nobody tries for longer than one waits for a connection.
+    /// Begins a transaction whose answers have a deadline. A connection that broke off in the pool (the database
+    /// restarted, a proxy closed it) shows it only now. It is closed, and the next connection is tried, because no
+    /// statement was sent yet. This skips at most as many connections as the pool has, and stops after the acquire
+    /// timeout.
     async fn begin(&self, purpose: Purpose, bound: Duration) -> Result<Transaction> {
         let last_try = Instant::now() + self.options.acquire_timeout;
         for _ in 0..self.options.connections {
@@ -362,8 +367,8 @@ impl Store {
         if !self.is_postgres() {
             return pool.begin(purpose, self.statement).await;
         }
-        // Whoever finds a place waits for nobody but the server. A connection that is being made to one that fell silent says
-        // nothing about the others, and the next may reach a server that answers.
+        // With a free permit this request waits only for the server. A silent server then says nothing about the other
+        // connections, and the next connection may reach a server that answers.
         let place_is_free = pool.has_place();
         let bound = if place_is_free { CONNECTED } else { self.options.acquire_timeout + PING };
         tokio::select! {
@@ -386,7 +391,7 @@ impl Store {
     }
 
     fn watched(&self, begun: Begun, purpose: Purpose, bound: Duration) -> Transaction {
-        // The database ends what takes too long by itself: what is not answered a moment later is gone.
+        // The database ends a statement at its timeout. If no answer comes a moment later, the connection is dead.
         let bound = if bound == ANSWER { bound.max(self.statement + PING) } else { bound };
         let care = Care {
             writes: purpose == Purpose::Write,
@@ -397,12 +402,12 @@ impl Store {
         begun.under(self.reader.backend(), care)
     }
 
-    /// Whether the database answers.
+    /// Asks whether the database answers.
     pub async fn ping(&self) -> Result<()> {
         self.reader.ping().await.map_err(Error::from)
     }
 
-    /// Closes every connection.
+    /// Closes every connection to the database.
     pub async fn close(&self) -> Result<()> {
         self.reader.close().await;
         self.writer.close().await;
@@ -421,8 +426,8 @@ impl Reader {
         &self.conn
     }
 
-    /// For a statement that has nothing to do with the tables whose rows may wait ([`deferred::Table`]): it need not be sent after
-    /// them. It may not wait for a lock, nor fail for want of one.
+    /// Returns a connection for statements that use no table with deferred rows ([`deferred::Table`]), so those rows
+    /// need not be sent first. Such a statement must not wait for a lock, and must not fail for lack of a lock.
     fn apart(&self) -> Apart<'_> {
         Apart(&self.conn)
     }
@@ -432,18 +437,18 @@ impl Reader {
     }
 }
 
-/// A statement of ours, for what the query builder cannot say; `$1` reads alike on both databases.
+/// Builds a statement from SQL text, for queries that the query builder cannot express. Both databases read `$1` alike.
 fn statement(reader: &Reader, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
     Statement::from_sql_and_values(reader.conn.get_database_backend(), sql, values)
 }
 
-/// How many rows a query finds. SeaORM's own count wraps the query with all of its columns into another.
+/// Counts the rows of a query. SeaORM's own count wraps the query with all of its columns into another.
 async fn count<E: EntityTrait>(reader: &Reader, query: Select<E>) -> Result<u64> {
     let rows: Option<i64> = query.select_only().expr(Expr::cust("COUNT(*)")).into_tuple().one(reader.conn()).await?;
     Ok(rows.unwrap_or(0) as u64)
 }
 
-/// `$1, $2, …` for so many values.
+/// Returns `$1, $2, …` with `count` placeholders.
 fn places(count: usize) -> String {
     (1..=count).map(|place| format!("${place}")).collect::<Vec<_>>().join(", ")
 }

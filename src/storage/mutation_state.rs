@@ -1,5 +1,5 @@
-//! Whether a mutation has begun, which decides what becomes of it when its client goes: before, nothing of it is done;
-//! after, it runs to its end.
+//! Whether a mutation has begun when its client disconnects. A mutation that has not begun is cancelled; a mutation
+//! that has begun runs to its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -15,7 +15,7 @@ const GIVEN_UP: u8 = 2;
 pub struct MutationState(Arc<AtomicU8>);
 
 impl MutationState {
-    /// Begins, or goes on where it has begun. `UNAVAILABLE` where it was given up, of which nobody hears.
+    /// Marks the mutation as begun. Returns `UNAVAILABLE` if it was cancelled; nobody receives that error.
     pub(super) fn begin(&self) -> Result<()> {
         match self.0.compare_exchange(WAITING, BEGUN, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(BEGUN) => Ok(()),
@@ -23,7 +23,7 @@ impl MutationState {
         }
     }
 
-    /// Gives it up, for its client is gone; whether it had not begun, and never will.
+    /// Cancels the mutation, because its client is gone. Returns false if it has begun.
     pub fn give_up(&self) -> bool {
         !matches!(self.0.compare_exchange(WAITING, GIVEN_UP, Ordering::AcqRel, Ordering::Acquire), Err(BEGUN))
     }

@@ -1,7 +1,7 @@
-//! The bytes of attachments: in a folder, or in a bucket that speaks S3. The only file that knows the object store.
+//! The bytes of attachments, in a folder or in an S3 bucket. Only this file uses the object store.
 //!
-//! Each attachment has a place of its own, written by one upload at a time. What is in it counts only once the
-//! attachment's row says so; whatever else is found there was left by an upload that was broken off.
+//! Each attachment has a path of its own, written by one upload at a time. The bytes count only after the attachment's
+//! row says so. Any other bytes were left by an upload that was broken off.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -18,17 +18,17 @@ use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
 
 use crate::domain::{AttachmentId, Error, Result};
 
-/// What an upload holds in memory: 5 MiB, the least that S3 takes for a part of a larger object.
+/// The bytes of an upload that are held in memory: 5 MiB, the least that S3 takes for a part of a larger object.
 const PART_BYTES: usize = 5 << 20;
 
-/// How often a bucket that does not answer is asked again, and for how long in all: its callers wait.
+/// How often a request to a bucket is retried, and for how long in all, because callers wait.
 const BUCKET_RETRIES_MAX: usize = 3;
 const BUCKET_WAIT: Duration = Duration::from_secs(20);
 
-/// The name of the bytes in an attachment's place.
+/// The file name of the bytes under an attachment's path.
 const IMAGE: &str = "image";
 
-/// Where the bytes of attachments are kept. Clones share it.
+/// The store for the bytes of attachments. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Objects(Place);
 
@@ -36,21 +36,21 @@ pub struct Objects(Place);
 enum Place {
     #[default]
     Nowhere,
-    /// Made by the first upload.
+    /// A folder, which the first upload creates.
     Folder(PathBuf),
     Bucket(Arc<dyn ObjectStore>, Path),
 }
 
 impl Objects {
-    /// Keeps them in a folder of this machine.
+    /// Stores attachments in a folder of this machine.
     pub fn in_folder(folder: PathBuf) -> Self {
         Self(Place::Folder(folder))
     }
 
-    /// Keeps them in a bucket below a prefix; `settings` are AWS's own variables, by name.
+    /// Stores attachments in a bucket below a prefix. `settings` are AWS's own variables, by name.
     pub fn in_bucket(bucket: &str, prefix: &str, settings: &[(String, String)]) -> Result<Self> {
-        // Its client asks the process which cryptography to use. Ring's is what the database's driver uses; who set one before
-        // us had a reason.
+        // The client uses the process's default cryptography. Ring is also what the database's driver uses. A default
+        // that was set earlier stays.
         rustls::crypto::ring::default_provider().install_default().ok();
         let mut builder = AmazonS3Builder::new();
         for (name, value) in settings {
@@ -69,7 +69,7 @@ impl Objects {
         Ok(Self(Place::Bucket(Arc::new(store), prefix)))
     }
 
-    /// The folder, if they are kept in one.
+    /// Returns the folder, if attachments are stored in a folder.
     pub fn folder(&self) -> Option<&std::path::Path> {
         match &self.0 {
             Place::Folder(folder) => Some(folder),
@@ -77,7 +77,7 @@ impl Objects {
         }
     }
 
-    /// Begins to write the bytes of an attachment, over whatever an upload that was broken off has left.
+    /// Begins to write the bytes of an attachment, over the remains of an upload that was broken off.
     pub async fn write(&self, id: AttachmentId) -> Result<Writing> {
         if let Place::Folder(folder) = &self.0 {
             self.forget(id).await?;
@@ -87,7 +87,7 @@ impl Objects {
         Ok(Writing { store, path, waiting: BytesMut::new(), parts: None })
     }
 
-    /// The bytes of an attachment, as they are read.
+    /// Streams the bytes of an attachment.
     pub async fn read(&self, id: AttachmentId) -> Result<BoxStream<'static, Result<Bytes>>> {
         let (store, path) = self.place(id)?;
         let found = store.get(&path).await.map_err(|error| Error::fault("reading an attachment", error))?;
@@ -95,11 +95,12 @@ impl Objects {
         Ok(bytes.map(|piece| piece.map_err(|error| Error::fault("reading an attachment", error))).boxed())
     }
 
-    /// Takes away whatever there is of an attachment.
+    /// Deletes all bytes of an attachment.
     pub async fn forget(&self, id: AttachmentId) -> Result<()> {
         let gone = match &self.0 {
             Place::Nowhere => return Ok(()),
-            // Not by the object store, which does not see the files that it was writing when the process was killed.
+            // The object store does not see files that it was writing when the process was killed, so they are removed
+            // directly.
             Place::Folder(folder) => match tokio::fs::remove_dir_all(folder.join(id.0.to_string())).await {
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                 outcome => outcome.map_err(|error| error.to_string()),
@@ -130,7 +131,7 @@ impl Objects {
     }
 }
 
-/// Bytes on their way into the store. Dropped or given up, nothing of them can be read.
+/// An upload to the store. After a drop or [`Self::abandon`] none of its bytes can be read.
 pub struct Writing {
     store: Arc<dyn ObjectStore>,
     path: Path,
@@ -139,7 +140,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Adds bytes.
+    /// Adds bytes. Sends a part when enough bytes have gathered.
     pub async fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.waiting.extend_from_slice(bytes);
         if self.waiting.len() < PART_BYTES {
@@ -158,7 +159,7 @@ impl Writing {
         outcome.await.map_err(unwritten)
     }
 
-    /// Makes the bytes whole: they can be read from then on.
+    /// Completes the upload. The bytes can be read from then on.
     pub async fn finish(&mut self) -> Result<()> {
         let rest = self.waiting.split().freeze();
         let outcome = async {
@@ -175,7 +176,7 @@ impl Writing {
         outcome.await.map_err(unwritten)
     }
 
-    /// Gives the bytes up.
+    /// Cancels the upload.
     pub async fn abandon(self) {
         if let Some(mut parts) = self.parts
             && let Err(error) = parts.abort().await
@@ -185,7 +186,7 @@ impl Writing {
     }
 }
 
-/// What an upload is told whose bytes cannot be written: where the disk has no room for them, it may come again later.
+/// Returns the error for bytes that cannot be written: `UNAVAILABLE` if the disk has no room, otherwise a fault.
 fn unwritten(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     if has_no_room(&error) {
         tracing::warn!(%error, "the folder of attachments takes no writes");

@@ -1,10 +1,9 @@
-//! What became of a COMMIT whose answer is missing: the database is asked before the caller is answered.
+//! The outcome of a COMMIT whose answer is missing: the database is asked before the caller gets an answer.
 //!
-//! PostgreSQL keeps the status of each transaction by its id. A server that took over, or was set back, may know the id as
-//! another transaction's: so the log must hold the transaction's last change too, with its hash.
-//! SQLite has no such status: an error after the last frame of its write-ahead log was written leaves a commit that is not
-//! counted, but would be found by a recovery after a crash. So something else is written in its place first; then the log
-//! either holds the change or never will.
+//! PostgreSQL keeps the status of each transaction by its id. A server that took over, or was restored, may have given
+//! the id to another transaction. So the log must also hold the transaction's last change with its hash. SQLite keeps
+//! no status. After an error behind the last frame of its write-ahead log, the commit does not count, but a recovery
+//! after a crash would find it. So another write overwrites it first. Then the log holds the change, or never will.
 
 use std::time::{Duration, Instant};
 
@@ -15,26 +14,26 @@ use tracing::{debug, warn};
 use super::changelog::Head;
 use super::{Result, Store};
 
-/// How long the desk looks for a commit while its caller waits. A PostgreSQL that was killed is back within seconds; a disk of
-/// SQLite that does not take the least write is not.
+/// How long the desk asks while its caller waits. A killed PostgreSQL is back within seconds; a disk of SQLite that
+/// refuses the smallest write is not.
 const LOOKING_POSTGRES: Duration = Duration::from_secs(15);
 const LOOKING_SQLITE: Duration = Duration::from_millis(500);
 
-/// How long one look may take.
+/// The timeout of one check.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The pauses between two looks: from the first, each is twice as long, up to the last.
+/// The first pause between two checks, and the longest. Each pause is twice as long as the pause before it.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// By what a transaction is found again.
+/// The data by which a transaction is found after its commit.
 pub(super) struct Receipt {
-    /// PostgreSQL's id of it.
+    /// The transaction's id in PostgreSQL.
     pub(super) id: Option<String>,
-    /// The head of the log that it wrote; none if it recorded no change.
+    /// The head of the log that it wrote, or none if it recorded no change.
     pub(super) head: Option<Head>,
 }
 
-/// What became of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Committed,
@@ -43,7 +42,7 @@ pub(super) enum Outcome {
 }
 
 impl Store {
-    /// Finds out what became of a transaction. In a task of its own, which nobody drops half-way.
+    /// Finds out the outcome of a transaction, in a task of its own that is never dropped early.
     pub(super) async fn outcome(&self, receipt: Receipt) -> Outcome {
         let store = self.clone();
         let looked = tokio::spawn(async move { store.look_for(&receipt).await });
@@ -69,7 +68,7 @@ impl Store {
         }
     }
 
-    /// One look; none if it is too early to say.
+    /// Checks once. Returns none if the transaction is still in progress.
     async fn look(&self, receipt: &Receipt) -> Result<Option<Outcome>> {
         let Some(id) = &receipt.id else {
             Box::pin(self.write_nothing()).await?;
@@ -92,13 +91,13 @@ impl Store {
             (Some("aborted"), _) => Some(Outcome::RolledBack),
             (Some("committed"), None) => Some(self.kept().await?),
             (Some("committed"), Some(head)) if self.log_holds(head).await? => Some(self.kept().await?),
-            // Too long ago, or another life of the database.
+            // The transaction is too old, or the database has another history.
             _ => Some(Outcome::Unknown),
         })
     }
 
-    /// A commit that was cut off may be on this server alone, though it was to wait for a standby. A later one waits for the standby
-    /// to have all that comes before it.
+    /// Confirms a commit. A COMMIT that was cut off may be on this server alone, although it was to wait for a standby.
+    /// A later commit waits until the standby has everything before it.
     async fn kept(&self) -> Result<Outcome> {
         Box::pin(self.write_nothing()).await?;
         Ok(Outcome::Committed)

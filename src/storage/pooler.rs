@@ -1,6 +1,5 @@
-//! Whether PostgreSQL's sessions belong to the desk: a pooler in transaction mode gives each transaction another session.
-//!
-//! The desk needs sessions of its own. They hold prepared statements, listen to other nodes, and carry settings.
+//! Detects a pooler in transaction mode, which gives each transaction of a connection another session of PostgreSQL.
+//! The desk needs sessions of its own: they hold prepared statements and settings, and listen to other nodes.
 
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use tokio::time::timeout;
 use super::{StoreOptions, connect};
 use crate::domain::{Error, Result};
 
-/// How long the comparison may take. It asks four questions that touch no row.
+/// The timeout of the check. It sends a few statements that read no row.
 const COMPARISON: Duration = Duration::from_secs(5);
 
 impl StoreOptions {
-    /// Refuses a PostgreSQL that is reached through a pooler in transaction mode, before anything is asked of it.
+    /// Refuses a PostgreSQL behind a pooler in transaction mode, before the desk uses it.
     ///
-    /// A server that cannot be reached, or does not answer within 5 s, is no error here: [`super::Store::connect`] says why.
+    /// A server that cannot be reached, or does not answer within 5 s, is no error here: [`super::Store::connect`]
+    /// reports it.
     pub async fn refuse_transaction_pooling(&self) -> Result<()> {
         if self.url.starts_with("sqlite:") {
             return Ok(());
@@ -31,8 +31,8 @@ impl StoreOptions {
         }
     }
 
-    /// Whether a connection that is idle gives its session to another connection. Both signs are looked for: the second
-    /// connection's transaction has the first one's session, or the first one has another session afterwards.
+    /// Whether an idle connection loses its session to another connection. It does if the second connection's
+    /// transaction has the first connection's session, or if the first connection has another session afterwards.
     async fn shares_sessions(&self) -> std::result::Result<bool, sqlx::Error> {
         let options = connect::postgres(self).map_err(|error| sqlx::Error::Configuration(error.into()))?;
         let mut first = PgConnection::connect_with(&options).await?;
@@ -48,7 +48,8 @@ impl StoreOptions {
     }
 }
 
-/// The process of PostgreSQL that answers. No statement is prepared: a shared session may have one of the same name.
+/// Returns the process id of the session. No statement is prepared, because a shared session may have one of the same
+/// name.
 async fn session(conn: &mut PgConnection) -> std::result::Result<i32, sqlx::Error> {
     sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(conn).await?.try_get(0)
 }

@@ -1,4 +1,4 @@
-//! Files of the desk that were there before it kept them to itself.
+//! Makes files of the desk private that an earlier version left readable.
 
 use std::fs::{Permissions, metadata, set_permissions};
 use std::io::{self, ErrorKind};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use tracing::warn;
 
-/// All that others than the owner may do.
+/// The permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
 
-/// Takes a file or a folder away from everybody but its owner, if it is there. What this process makes is so anyway.
+/// Removes others' permissions on a file or folder, if it exists. Files that this process creates have none.
 pub fn keep_private(path: &Path) {
     match make_private(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -1,4 +1,4 @@
-//! Queues: pages by keyset, exact counts, facets, all of one snapshot.
+//! Queues: keyset pages, exact counts and facets, read from one snapshot.
 
 use std::collections::HashMap;
 
@@ -28,35 +28,35 @@ use crate::domain::{IncidentId, Instant, Result, title};
 /// The most tags that a facet lists (product §4).
 pub const FACET_TAGS_MAX: u64 = 100;
 
-/// The most owners and products that a facet lists: more are no choice for a person.
+/// The most owners and products that a facet lists. A person cannot choose from more.
 pub const FACET_VALUES_MAX: u64 = 1_000;
 
-/// A stretch of an ordered list: beyond a key, before a key, from which end, how many.
+/// A slice of an ordered list, by keyset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span<K> {
-    /// Beyond this key.
+    /// Only items after this key.
     pub after: Option<K>,
-    /// Before this key.
+    /// Only items before this key.
     pub before: Option<K>,
-    /// Counted from the end.
+    /// Whether the limit is counted from the end.
     pub from_end: bool,
-    /// At most so many.
+    /// The most items.
     pub limit: u64,
 }
 
 impl<K> Span<K> {
-    /// The same stretch of a list whose places have other keys, from where it begins or ends.
+    /// Returns a slice of a list with other keys: it keeps only the end and the limit.
     pub(super) fn of_other_keys<P>(&self) -> Span<P> {
         Span { after: None, before: None, from_end: self.from_end, limit: self.limit }
     }
 
-    /// The direction in which the database walks an ascending list.
+    /// Returns the SQL direction in which an ascending list is read.
     pub(super) fn sql_direction(&self) -> &'static str {
         if self.from_end { "DESC" } else { "ASC" }
     }
 }
 
-/// A value that incidents are ordered by.
+/// A value of one order key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Key {
@@ -67,7 +67,7 @@ enum Key {
 }
 
 impl Key {
-    /// Whether an incident can have it: a client may write a cursor by itself.
+    /// Whether this kind of value fits the order field. A client may have written the cursor by itself.
     fn is_of(&self, field: IncidentOrderField) -> bool {
         use IncidentOrderField as By;
         match self {
@@ -78,7 +78,7 @@ impl Key {
         }
     }
 
-    /// The key as a number that orders alike; none for a text.
+    /// Returns the key as a number that sorts alike, or none for a text.
     fn number(&self) -> Option<i64> {
         match self {
             Self::Small(value) => Some(i64::from(*value)),
@@ -98,10 +98,10 @@ impl Key {
     }
 }
 
-/// A place in an ordered queue: the keys of one incident. Opaque to clients, and bound to its order and filter.
+/// A cursor: the order keys of an incident. It is opaque to clients, and belongs to one order and filter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// Which order and filter it belongs to.
+    /// The digest of the order and filter that it belongs to.
     #[serde(rename = "q")]
     queue: String,
     #[serde(rename = "k")]
@@ -111,7 +111,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Reads what [`Cursor::fmt`] wrote; none for anything else.
+    /// Parses the text that [`Cursor::fmt`] wrote. Returns none for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
     }
@@ -123,7 +123,7 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-/// A place in an ordered queue as numbers: places ascend as the list does, whatever its directions are.
+/// A position in an ordered queue as numbers. Positions ascend along the list, whatever its directions are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     keys: [i64; ORDER_KEYS_MAX],
@@ -131,62 +131,62 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of an incident in the ascending order by one of its times.
+    /// Returns the position of an incident in the ascending order by one of its times.
     pub fn by_time(at: Instant, id: IncidentId) -> Self {
         Self { keys: [at.timestamp_micros(), 0, 0], id: id.0.as_u128() }
     }
 
-    /// The same place in the same list from its other end, of a list by one key.
+    /// Returns the position in the reversed list, for a list with one order key.
     pub fn turned(self) -> Self {
         Self { keys: [-self.keys[0], 0, 0], id: !self.id }
     }
 }
 
-/// What to read of a queue.
+/// A request for a page of a queue.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
-    /// The filter and the caller's reading of it.
+    /// The filter, bound to the caller.
     pub filter: QueueFilter,
-    /// Up to three keys; the id decides between equals, in the direction of the last key.
+    /// Up to three order keys. The id decides between equal keys, in the direction of the last key.
     pub order: Vec<IncidentOrder>,
-    /// Which stretch.
+    /// The end and the limit of the page.
     pub span: Span<()>,
-    /// Beyond this place.
+    /// Only incidents after this cursor.
     pub after: Option<Cursor>,
-    /// Before this place.
+    /// Only incidents before this cursor.
     pub before: Option<Cursor>,
 }
 
-/// A stretch of a queue.
+/// A page of a queue.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The incidents, each with its place.
+    /// The incidents, each with its cursor.
     pub incidents: Vec<(Cursor, Incident)>,
-    /// Whether more lie beyond the end that the page was counted towards.
+    /// Whether more incidents follow in the direction in which the page was read.
     pub more: bool,
 }
 
 /// A row of a page.
 #[derive(Clone, Debug)]
 pub struct ListedRow {
-    /// Its place.
+    /// The cursor of the row.
     pub cursor: Cursor,
-    /// The row, its owner named as now.
+    /// The row, with the present name of its owner.
     pub row: QueueRow,
-    /// What is shown of its title.
+    /// The shown part of its title.
     pub title: Shown,
 }
 
 impl PageRequest {
-    /// Whether an index has the rows in this order, so that a page is read without the rest: each single key has one, after a
-    /// number nothing is left to decide, and of the open incidents there are more.
+    /// Whether an index has this order, so that a page is read without the other rows. Every single key has an index; a
+    /// number decides alone, whatever keys follow it; open incidents have more indexes.
     pub fn is_indexed(&self) -> bool {
         self.order.len() <= 1
             || self.order.first().is_some_and(|order| order.field == IncidentOrderField::Number)
             || self.has_open_index()
     }
 
-    /// Whether the open incidents have an index of their own in this order, and the filter asks for no others.
+    /// Whether an index of open incidents has this order and the filter asks only for open incidents.
     fn has_open_index(&self) -> bool {
         use IncidentOrderField as By;
         let status = self.filter.filter().status.as_ref();
@@ -200,7 +200,7 @@ impl PageRequest {
         is_open && one_way && indexed
     }
 
-    /// Which order and filter its cursors belong to.
+    /// Returns the digest of the order and filter, to which its cursors belong.
     pub fn queue(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.filter.fingerprint().filter);
@@ -209,19 +209,19 @@ impl PageRequest {
         URL_SAFE_NO_PAD.encode(&hash.finalize()[..8])
     }
 
-    /// Whether a cursor was given by this order and filter.
+    /// Whether a cursor belongs to this order and filter.
     pub fn owns(&self, cursor: &Cursor) -> bool {
         cursor.queue == self.queue()
             && cursor.keys.len() == self.order.len()
             && self.order.iter().zip(&cursor.keys).all(|(order, key)| key.is_of(order.field))
     }
 
-    /// Where a row stands in this order; none in an order by title, of which a row may hold only the start.
+    /// Returns the position of a row, or none in an order by title, because a row may hold only the start of its title.
     pub fn place_of(&self, row: &QueueRow) -> Option<Place> {
         self.place_by(|order| key_of_row(row, order).as_ref().and_then(Key::number), row.id)
     }
 
-    /// Where a cursor of this order stands; none in an order by title.
+    /// Returns the position of a cursor of this order, or none in an order by title.
     pub fn place(&self, cursor: &Cursor) -> Option<Place> {
         let mut keys = cursor.keys.iter();
         self.place_by(|_| keys.next().and_then(Key::number), cursor.id)
@@ -237,7 +237,7 @@ impl PageRequest {
         Some(Place { keys, id: if self.last_direction() == OrderDirection::Asc { id } else { !id } })
     }
 
-    /// A page of incidents that were found elsewhere, by their ids in the order of the list.
+    /// Builds a page of incidents that were found elsewhere. `ids` has the order of the list.
     pub fn page_of(&self, ids: &[IncidentId], incidents: Vec<Incident>, more: bool) -> Page {
         let mut found: HashMap<IncidentId, Incident> =
             incidents.into_iter().map(|incident| (incident.id, incident)).collect();
@@ -246,12 +246,12 @@ impl PageRequest {
         Page { incidents: incidents.map(|incident| (self.cursor(&queue, &incident), incident)).collect(), more }
     }
 
-    /// How many rows are read for a page: one more than it has tells whether there are more.
+    /// Returns how many rows to read: one more than the limit tells whether more rows follow.
     pub(super) fn rows(&self) -> u64 {
         self.span.limit + 1
     }
 
-    /// The rows that were read for a page as the page has them, and whether there are more.
+    /// Turns the rows that were read into the rows of the page, and tells whether more rows follow.
     pub(super) fn cut<T>(&self, mut rows: Vec<T>) -> (Vec<T>, bool) {
         let more = rows.len() as u64 > self.span.limit;
         rows.truncate(self.span.limit as usize);
@@ -261,9 +261,9 @@ impl PageRequest {
         (rows, more)
     }
 
-    /// A row at its place. `queue` is [`PageRequest::queue`].
+    /// Builds a row with its cursor. `queue` is [`PageRequest::queue`].
     pub fn listed(&self, queue: &str, row: QueueRow, title: Shown) -> ListedRow {
-        // Of a title the order looks at less than is shown of it.
+        // The order key of a title is shorter than the shown part of the title.
         let key = |order: &IncidentOrder| {
             key_of_row(&row, *order).unwrap_or_else(|| Key::Text(title::order_key(&title.text)))
         };
@@ -280,7 +280,7 @@ impl PageRequest {
         self.order.last().map_or(OrderDirection::Desc, |order| order.direction)
     }
 
-    /// Every column of the order with its direction, the id last unless a number has decided before.
+    /// Returns every order column with its direction. The id comes last, unless a number decides before.
     fn columns(&self) -> Vec<(SimpleExpr, OrderDirection)> {
         let mut columns: Vec<_> = self.order.iter().map(|order| (Expr::col(column(*order)), order.direction)).collect();
         if !self.order.iter().any(|order| order.field == IncidentOrderField::Number) {
@@ -289,7 +289,8 @@ impl PageRequest {
         columns
     }
 
-    /// The rows on one side of a cursor: one range of one index where all keys have one direction.
+    /// Returns the condition for the rows on one side of a cursor: one range of one index if all keys have one
+    /// direction.
     fn side(&self, cursor: &Cursor, beyond: bool) -> SimpleExpr {
         let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(Key::expr).collect();
         values.push(Expr::value(cursor.id.0));
@@ -329,7 +330,7 @@ fn far_past() -> Instant {
     Instant::from_timestamp(-62_135_596_800, 0).unwrap_or_default()
 }
 
-/// What stands for a time that an incident does not have: it is last, in both directions.
+/// Returns a substitute for a missing time. It sorts last in both directions.
 fn missing(order: IncidentOrder) -> Instant {
     match order.direction {
         OrderDirection::Asc => far_future(),
@@ -337,7 +338,7 @@ fn missing(order: IncidentOrder) -> Instant {
     }
 }
 
-/// The key of a row; none where the row does not hold it whole.
+/// Returns the order key of a row, or none for a title, which the row may not hold whole.
 fn key_of_row(row: &QueueRow, order: IncidentOrder) -> Option<Key> {
     Some(match order.field {
         IncidentOrderField::UpdatedAt => Key::Time(row.updated_at),
@@ -381,17 +382,17 @@ fn column(order: IncidentOrder) -> sea_orm::sea_query::ColumnRef {
     }
 }
 
-/// How many incidents of a queue have one value.
+/// A value and the number of incidents of a queue that have it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facet<T> {
     /// The value.
     pub value: T,
-    /// How many.
+    /// The number of incidents.
     pub count: u64,
 }
 
 impl Reader {
-    /// A stretch of a queue.
+    /// Reads a page of a queue.
     pub async fn queue_page(&self, request: &PageRequest) -> Result<Page> {
         let stretch = self.stretch(super::incident::shown(), request).await?.limit(request.rows());
         let (incidents, more) = request.cut(self.show(stretch).await?);
@@ -400,7 +401,8 @@ impl Reader {
         Ok(Page { incidents, more })
     }
 
-    /// A query of incidents, of those that a page begins with: it has [`PageRequest::rows`] of them.
+    /// Adds filter, cursors and order of a page to a query of incidents. The caller sets the limit
+    /// ([`PageRequest::rows`]).
     pub(super) async fn stretch(&self, query: Select<Entity>, request: &PageRequest) -> Result<Select<Entity>> {
         let wanted = if request.has_open_index() { Wanted::OpenPage } else { Wanted::Page };
         let mut query = query.filter(self.met(request.filter.filter(), wanted).await?);
@@ -417,12 +419,12 @@ impl Reader {
         Ok(query)
     }
 
-    /// How many incidents a queue has.
+    /// Counts the incidents of a queue.
     pub async fn queue_count(&self, filter: &QueueFilter) -> Result<u64> {
         super::count(self, Entity::find().filter(self.met(filter.filter(), Wanted::All).await?)).await
     }
 
-    /// The ids of a queue's incidents, ascending, at most `limit`.
+    /// Returns the ids of a queue's incidents, ascending, at most `limit`.
     pub async fn queue_ids(&self, filter: &QueueFilter, limit: u64) -> Result<Vec<IncidentId>> {
         let ids: Vec<Uuid> = Entity::find()
             .select_only()
@@ -436,14 +438,14 @@ impl Reader {
         Ok(ids.into_iter().map(IncidentId).collect())
     }
 
-    /// How many incidents a queue has by status.
+    /// Counts the incidents of a queue by status.
     pub async fn facet_status(&self, queue: &QueueFilter) -> Result<Vec<Facet<Status>>> {
-        // The index that has all that facets read is in the order of this column.
+        // The index that holds every column of the facets has the order of this column.
         let status = Expr::col((Entity, Alias::new("status_order")));
         self.facet_column(status, self.met_without(queue, |f| f.status = None).await?).await
     }
 
-    /// How many incidents a queue has by severity, the worst first.
+    /// Counts the incidents of a queue by severity, the highest severity first.
     pub async fn facet_severity(&self, queue: &QueueFilter) -> Result<Vec<Facet<Severity>>> {
         let severity = Expr::col((Entity, Column::Severity));
         let mut facets: Vec<Facet<Severity>> =
@@ -452,7 +454,7 @@ impl Reader {
         Ok(facets)
     }
 
-    /// The condition of a queue without what `drop` takes out of the filter's top level.
+    /// Returns the condition of a queue without the part that `drop` removes from the top level of the filter.
     async fn met_without(&self, queue: &QueueFilter, drop: impl FnOnce(&mut IncidentFilter)) -> Result<Condition> {
         let mut rest = queue.filter().clone();
         drop(&mut rest);
@@ -477,7 +479,7 @@ impl Reader {
         Ok(rows.into_iter().map(|(value, count)| Facet { value, count: count as u64 }).collect())
     }
 
-    /// How many incidents a queue has by owner, the busiest first.
+    /// Counts the incidents of a queue by owner, the largest count first.
     pub async fn facet_owner(&self, queue: &QueueFilter) -> Result<Vec<Facet<Option<Owner>>>> {
         let rows: Vec<(Option<Uuid>, Option<Uuid>, i64)> = Entity::find()
             .select_only()
@@ -502,7 +504,7 @@ impl Reader {
             .collect())
     }
 
-    /// How many incidents a queue has by tag, the most frequent first.
+    /// Counts the incidents of a queue by tag, the largest count first.
     pub async fn facet_tags(&self, queue: &QueueFilter) -> Result<Vec<Facet<Tag>>> {
         let members = members(self.met_without(queue, |f| f.tags = None).await?);
         let rows: Vec<(TagKind, String, i64)> = tag::held::Entity::find()
@@ -534,7 +536,7 @@ impl Reader {
             .collect())
     }
 
-    /// How many incidents a queue has by product, the most frequent first.
+    /// Counts the incidents of a queue by product, the largest count first.
     pub async fn facet_product(&self, queue: &QueueFilter) -> Result<Vec<Facet<String>>> {
         let members = members(self.met_without(queue, |f| f.product = None).await?);
         let incidents = Expr::col((alert::row::Entity, alert::row::Column::IncidentId)).count_distinct();

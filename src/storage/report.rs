@@ -1,4 +1,4 @@
-//! Reports of alerts that imports have told: by digest, so that one told again is known.
+//! Alert reports that imports have applied, by digest, so that a repeated report is recognised.
 
 use std::collections::HashMap;
 
@@ -33,14 +33,14 @@ const ROWS_PER_INSERT: usize = 5_000;
 /// A report that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// The SHA-256 of what was told.
+    /// The SHA-256 of the report.
     pub digest: Vec<u8>,
-    /// When its provider told it, where that is known.
+    /// The time at which the provider reported it, if known.
     pub at: Option<Instant>,
 }
 
 impl Reader {
-    /// What imports have told of these alerts.
+    /// Returns the reports that were applied to these alerts.
     pub async fn applied_reports(&self, alerts: &[AlertId]) -> Result<HashMap<AlertId, Vec<Applied>>> {
         let mut applied: HashMap<AlertId, Vec<Applied>> = HashMap::new();
         for alerts in alerts.chunks(IDS_PER_STATEMENT) {
@@ -54,7 +54,7 @@ impl Reader {
 }
 
 impl Tx {
-    /// Notes that these reports were applied. Another import that notes one of them at the same time is tried again.
+    /// Records applied reports. If another import records the same report at the same time, one import is tried again.
     pub async fn note_reports(&self, reports: Vec<(AlertId, Applied)>) -> Result<()> {
         let rows: Vec<row::ActiveModel> = reports
             .into_iter()

@@ -1,4 +1,4 @@
-//! Response times: the milestones of the incidents that reached one in a window.
+//! Response times: the milestones of the incidents that were first assigned or resolved in a window.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, QuerySelect};
@@ -13,8 +13,8 @@ use crate::domain::summary::SummaryFilter;
 use crate::domain::{Instant, Result};
 
 impl Reader {
-    /// The milestones of the incidents that meet a filter in any status and were first assigned, or resolved, at or after
-    /// an instant.
+    /// Reads the milestones of incidents that meet a filter in any status and were first assigned or resolved since an
+    /// instant.
     pub async fn milestones(&self, filter: &SummaryFilter, since: Instant) -> Result<Vec<Milestones>> {
         let queue = self.met(filter.any_status().filter(), Wanted::All).await?;
         let resolved = Condition::all()
@@ -23,7 +23,7 @@ impl Reader {
             .add(Column::ResolvedAt.gte(since));
         let assigned =
             Condition::all().add(Column::FirstAssignedAt.is_not_null()).add(Column::FirstAssignedAt.gte(since));
-        // Each by its index: SQLite looks up no index with a condition of its own for a part of an OR.
+        // Two statements, each by its own index: SQLite uses no partial index for a part of an `OR`.
         let ended: Vec<(Instant, Option<Instant>, Option<Instant>)> = Entity::find()
             .select_only()
             .columns([Column::CreatedAt, Column::FirstAssignedAt, Column::ResolvedAt])

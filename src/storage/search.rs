@@ -1,7 +1,7 @@
-//! Where texts are looked for: indexes of the trigrams (each three characters in a row) of titles and descriptions.
+//! The text search: trigram indexes of titles and descriptions. A trigram is three consecutive characters.
 //!
-//! An index serves a text of three characters or more, and finds what reading every text finds. Both databases keep it by
-//! themselves, by triggers or as an index of a table, whoever writes.
+//! An index serves a text of three or more characters, and finds exactly the rows that reading every text finds. Both
+//! databases maintain it by themselves, by triggers or as an index of a table.
 
 use std::collections::BTreeSet;
 
@@ -9,25 +9,25 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, UnionType};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Statement};
 use tracing::warn;
 
-/// The table that is searched: of texts on PostgreSQL, of trigrams on SQLite.
+/// The table to search: of texts on PostgreSQL, of trigrams on SQLite.
 pub(super) const INCIDENTS: &str = "incident_search";
 
-/// SQLite's trigrams of the titles of alerts, and which row is which alert's.
+/// SQLite's trigrams of alert titles, and the table that maps its rows to alerts.
 const ALERTS: &str = "alert_search";
 const ALERT_ROWS: &str = "alert_search_row";
 
-/// What SQLite has not indexed yet.
+/// Rows that SQLite has not indexed yet.
 const INCIDENTS_WAITING: &str = "incident_search_waiting";
 const ALERTS_WAITING: &str = "alert_search_waiting";
 
-/// The characters of a trigram: a shorter text has none.
+/// The characters of a trigram. A shorter text has no trigram.
 const TRIGRAM_CHARS: usize = 3;
 
-/// The most trigrams of a text that SQLite is asked for. They only name the rows to look into, and few rows that have so many
-/// have not the text; a text may have a thousand, and each is read as far as the rarest goes.
+/// The most trigrams in a query of SQLite. They only select candidates, and few rows with so many of them lack the
+/// text. A text may have a thousand trigrams, and SQLite reads each trigram's list as far as the rarest trigram goes.
 const TRIGRAMS_MAX: usize = 24;
 
-/// The indexes of trigrams on PostgreSQL, by name. One index has both texts of an incident, so that there is one to write.
+/// PostgreSQL's trigram indexes by name. One index covers both texts of an incident, so that a write updates only one.
 const POSTGRES_INDEXES: [(&str, &str); 2] = [
     (
         "incident_search_trigrams",
@@ -36,17 +36,18 @@ const POSTGRES_INDEXES: [(&str, &str); 2] = [
     ("alert_title_trigrams", "ON alert USING gin (title_folded {schema}.gin_trgm_ops)"),
 ];
 
-/// Whether an index of trigrams can find a folded text.
+/// Whether a trigram index can find a folded text.
 pub(super) fn is_indexed(needle: &str) -> bool {
     needle.chars().nth(TRIGRAM_CHARS - 1).is_some()
 }
 
-/// The numbers of the incidents that may hold a text (SQLite): they have its trigrams, in either text, or wait.
+/// Selects the numbers of candidates for a text (SQLite): incidents with its trigrams in either text, or not indexed
+/// yet.
 pub(super) fn incidents_with(needle: &str) -> SelectStatement {
     rows_with(INCIDENTS, INCIDENTS_WAITING, needle)
 }
 
-/// The ids of the alerts whose title may hold a text (SQLite).
+/// Selects the ids of alerts whose title may contain a text (SQLite).
 pub(super) fn alerts_with(needle: &str) -> SelectStatement {
     let rows = rows_with(ALERTS, ALERTS_WAITING, needle);
     Query::select()
@@ -62,7 +63,7 @@ fn rows_with(table: &'static str, waiting: &'static str, needle: &str) -> Select
     Query::select().column((table, "rowid")).from(table).and_where(matches).union(UnionType::All, waits).to_owned()
 }
 
-/// A query of FTS5: all of these trigrams, each in quotes, in which a quote is doubled.
+/// Builds an FTS5 query: at most [`TRIGRAMS_MAX`] trigrams joined by AND, each in quotes, with quotes doubled.
 fn trigrams(needle: &str) -> String {
     let characters: Vec<char> = needle.chars().collect();
     let all: BTreeSet<&[char]> = characters.windows(TRIGRAM_CHARS).collect();
@@ -71,8 +72,8 @@ fn trigrams(needle: &str) -> String {
     all.into_iter().step_by(step).map(quoted).collect::<Vec<_>>().join(" AND ")
 }
 
-/// Makes PostgreSQL's indexes of trigrams where they are missing: they need an extension, which a role may not be allowed to
-/// create. Everything works without them, and searches read every text. At each start: the extension may have come since.
+/// Creates PostgreSQL's trigram indexes if they are missing. They need an extension that a role may not be allowed to
+/// create; without it searches read every text. This runs at each start, because the extension may have been added.
 pub(super) async fn ensure_indexes(conn: &DatabaseConnection) -> Result<(), DbErr> {
     let found = match schema_of_trigrams(conn).await? {
         Some(schema) => Some(schema),
@@ -90,7 +91,7 @@ pub(super) async fn ensure_indexes(conn: &DatabaseConnection) -> Result<(), DbEr
     };
     let Some(schema) = found else { return Ok(()) };
     for (name, of) in POSTGRES_INDEXES {
-        // Asked first: CREATE INDEX IF NOT EXISTS waits for all who write, also where there is nothing to do.
+        // `CREATE INDEX IF NOT EXISTS` waits for all writers even if the index exists, so this checks first.
         let is_there =
             Statement::from_string(conn.get_database_backend(), format!("SELECT to_regclass('{name}')::text"));
         let is_there =
@@ -102,7 +103,7 @@ pub(super) async fn ensure_indexes(conn: &DatabaseConnection) -> Result<(), DbEr
     Ok(())
 }
 
-/// Where the extension is, which need not be where names are looked for.
+/// Returns the schema of the extension, which may be outside the search path.
 async fn schema_of_trigrams(conn: &DatabaseConnection) -> Result<Option<String>, DbErr> {
     let sql = "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
         WHERE e.extname = 'pg_trgm'";

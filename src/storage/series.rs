@@ -1,10 +1,10 @@
 //! Many commands of one caller in one transaction, one after the other.
 //!
-//! What holds here:
-//! - in the log each command is a transaction of its own, as in a batch of the combiner: the changes are appended at the end, by the
-//!   same function, so the head of the log is held for one append and one commit;
-//! - nothing is committed but by [`Series::commit`], and success means that the commit is proved;
-//! - a series that waits for a lock gives way (PostgreSQL): it may hold what the other one waits for.
+//! The rules:
+//! - In the log each command is a separate transaction, as in a batch of the combiner. The changes are appended at the
+//!   end by the same function, so the head of the log is locked for one append and one commit.
+//! - Only [`Series::commit`] commits, and its success means that the commit is proved.
+//! - On PostgreSQL a wait for a lock is bounded, because the series may hold what the lock's holder waits for.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use super::changelog::{Head, Pending, PendingCounts};
 use super::{Result, Store, Tx};
 use crate::domain::Error;
 
-/// How long a series waits for a lock: well below the second after which PostgreSQL looks for a deadlock, and might end the
-/// transaction of somebody else.
+/// The lock timeout of a series. It is far below one second, after which PostgreSQL looks for a deadlock and might end
+/// another transaction.
 const LOCK_WAIT: &str = "250ms";
 
-/// How long a series rests after its commit on SQLite, whose lock is not fair: another process asks for it after 1, 2, 5, 10, … ms, and
-/// would always find it taken by the next series.
+/// The pause after a commit on SQLite, whose lock is not fair. Another process asks for the lock after 1, 2, 5, 10, …
+/// ms, and would always find it taken by the next series.
 const REST: Duration = Duration::from_millis(20);
 
-/// A transaction for many commands. It reads as a [`Tx`] does. Dropped, it is rolled back.
+/// A transaction for many commands. It reads as a [`Tx`] does. Dropping it rolls it back.
 pub struct Series {
     store: Store,
     tx: Tx,
@@ -42,7 +42,7 @@ impl Deref for Series {
 }
 
 impl Store {
-    /// Begins a transaction for many commands. Others wait for what it locks until it is committed, so it is to be short.
+    /// Begins a transaction for many commands. It must be short, because others wait for its locks until the commit.
     pub async fn begin_series(&self) -> Result<Series> {
         Box::pin(self.make_room_if_due()).await;
         let conn = self.begin_write().await?;
@@ -54,7 +54,7 @@ impl Store {
 }
 
 impl Series {
-    /// A command has ended: what was recorded since the one before it is its part of the log.
+    /// Ends a command. The changes since the end of the previous command are its part of the log.
     pub async fn end_command(&mut self) {
         let pending = std::mem::take(&mut *self.tx.pending.lock().await);
         if pending.counts() != PendingCounts::default() {
@@ -62,18 +62,18 @@ impl Series {
         }
     }
 
-    /// Whether the command that has not ended yet has changed an incident.
+    /// Whether the current command has changed an incident.
     pub async fn changes_incidents(&self) -> bool {
         self.tx.pending.lock().await.incidents().next().is_some()
     }
 
-    /// Gives the changes of all commands their places in the log, and commits. The end of the log after them.
+    /// Appends the changes of all commands to the log, and commits. Returns the end of the log.
     pub async fn commit(mut self) -> Result<Head> {
         self.end_command().await;
         let Self { store, tx, done } = self;
         let conn = Arc::into_inner(tx.reader.conn).ok_or_else(batch::held)?;
         if store.is_postgres() {
-            // Whoever holds the head of the log waits for nobody but its commit.
+            // The holder of the log's head waits only for its own commit.
             conn.execute_unprepared("SET LOCAL lock_timeout TO DEFAULT").await?;
         }
         let mut commands: Vec<Written> = done.into_iter().map(Written::of).collect();
@@ -87,7 +87,7 @@ impl Series {
         heads.pop().ok_or_else(|| Error::fault("ending a series of commands", "it has no place"))
     }
 
-    /// Rolls back.
+    /// Rolls the transaction back.
     pub async fn give_up(self) {
         if let Some(conn) = Arc::into_inner(self.tx.reader.conn) {
             Box::pin(conn.rollback()).await;

@@ -1,4 +1,4 @@
-//! Similar incidents: those that hold the same entities, and how much that says.
+//! Similar incidents: incidents that share entities, with a score.
 
 use std::collections::HashMap;
 
@@ -9,51 +9,52 @@ use crate::domain::IncidentId;
 use crate::domain::Result;
 use crate::domain::entity::{EntityKind, Verdict};
 
-/// Entities of an incident that are looked for elsewhere: those that it shows first. An incident of 5,000 alerts names ten
-/// times as many, and nobody reads them all.
+/// The most entities of an incident that are looked for elsewhere: the entities that it shows first. An incident of
+/// 5,000 alerts names ten times as many, too many to read.
 const ENTITIES_MAX: u32 = 100;
 
-/// An entity that more other incidents hold than these says nothing: everybody's mail gateway is in each of them.
+/// The most other incidents that may hold an entity. An entity of more (everybody's mail gateway) tells nothing.
 const HOLDERS_MAX: u32 = 100;
 
-/// What an entity counts that one other incident holds; one that `n` hold counts an `n`th of it, rounded down.
+/// The weight of an entity that one other incident holds. An entity that `n` other incidents hold weighs `1,000 / n`,
+/// rounded down.
 const WEIGHT: u32 = 1_000;
 
-/// Shared entities that one similar incident tells of: the rarest. The count says how many there are.
+/// The most shared entities that are returned for a similar incident, the rarest first. `shared` counts them all.
 const REASONS_MAX: u32 = 10;
 
 /// An incident that shares entities with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SimilarIncident {
-    /// Its id.
+    /// The id of the similar incident.
     pub incident: IncidentId,
-    /// How much what they share says.
+    /// The sum of the weights of the shared entities.
     pub score: u64,
-    /// How many entities they share.
+    /// The number of shared entities.
     pub shared: u64,
-    /// The rarest of them.
+    /// The rarest shared entities.
     pub reasons: Vec<SharedEntity>,
 }
 
 /// An entity that two incidents share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedEntity {
-    /// What kind of thing.
+    /// The kind of entity.
     pub kind: EntityKind,
-    /// Its value, as an alert of the incident that was asked about writes it.
+    /// Its value, as an alert of the given incident writes it.
     pub value: String,
-    /// The strongest verdict that an alert of that incident gives it.
+    /// The strongest verdict on it by an alert of the given incident.
     pub verdict: Option<Verdict>,
-    /// How many other incidents hold it.
+    /// The number of other incidents that hold it.
     pub others: u64,
 }
 
 impl Reader {
-    /// Other incidents that hold what these do, at most `limit` for each: the open ones first, then by score, then the newest.
-    /// Deleted ones hold nothing, merged ones neither.
+    /// Returns incidents that share entities with each of these, at most `limit` for each: open incidents first, then
+    /// by score, then the newest. Deleted and merged incidents are left out.
     ///
-    /// One statement. Each entity is looked up in one range of an index; one that too many hold is given up once that is known.
-    /// The division is of integers on both databases, so the scores are the same.
+    /// It takes one statement. Each entity is looked up in one range of an index, and the lookup stops once too many
+    /// incidents hold it. Both databases divide integers, so their scores are equal.
     pub async fn similar_incidents(
         &self,
         incidents: &[IncidentId],

@@ -15,7 +15,7 @@ use crate::domain::tag::{TagKind, key};
 use crate::domain::{GroupId, Instant, Result, UserId, text};
 
 mod pick {
-    //! Whom a user picked as an owner, and when last.
+    //! The owners that a user picked, each with the time of the last pick.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -34,36 +34,36 @@ mod pick {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// How recent a tag's use must be to stand first (Microsoft, "Create your own incidents", step 4: the prior two weeks).
+/// Tags used this recently come first (Microsoft, "Create your own incidents", step 4: the prior two weeks).
 const RECENT_TAGS: Duration = Duration::days(14);
 
 /// Rows per INSERT: four columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
 
-/// How many recent picks are looked at.
+/// The most recent picks that are considered.
 const RECENT_PICKS_MAX: u64 = 20;
 
-/// Somebody who may become the owner.
+/// A suggested owner.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AssigneeSuggestion {
-    /// Who.
+    /// The suggested user or group.
     pub owner: Owner,
-    /// Why.
+    /// The reason for the suggestion.
     pub reason: SuggestionReason,
 }
 
-/// A tag that may be meant.
+/// A suggested tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TagSuggestion {
-    /// As first written.
+    /// The name as first written.
     pub name: String,
-    /// When it was last added to an incident, to the hour.
+    /// The time when it was last added to an incident, accurate to an hour.
     pub last_used_at: Instant,
 }
 
 impl Reader {
-    /// Whom to suggest as an owner: the caller first, then its recent picks, then users and groups whose name or
-    /// account holds the search; each once, at most `limit`.
+    /// Suggests owners: the caller first, then the caller's recent picks, then users and groups whose name or account
+    /// contains the search. Each owner comes once, at most `limit`, and every suggestion contains the search.
     pub async fn assignee_suggestions(&self, me: UserId, search: &str, limit: u64) -> Result<Vec<AssigneeSuggestion>> {
         let needle = text::fold(search.trim());
         let holds =
@@ -124,7 +124,8 @@ impl Reader {
         Ok(owners)
     }
 
-    /// Custom tags that hold the search: those used in the last 14 days first, then older ones, each part by name.
+    /// Suggests custom tags that contain the search: tags used in the last 14 days first, then older tags, each part by
+    /// name.
     pub async fn tag_suggestions(&self, search: &str, now: Instant, limit: u64) -> Result<Vec<TagSuggestion>> {
         use tag::name::{Column, Entity};
         let since = now - RECENT_TAGS;
@@ -154,12 +155,13 @@ impl Reader {
 }
 
 impl Tx {
-    /// Notes that a user picked an owner, so that it is suggested first next time.
+    /// Records that a user picked an owner, so that the owner is suggested early next time. The row is written at the end of the
+    /// transaction.
     pub async fn note_pick(&self, by: UserId, owner: OwnerId, now: Instant) {
         self.pending.lock().await.picks.push(((by, owner), now));
     }
 
-    /// Writes which owners were picked by whom, and when.
+    /// Writes picks, in ascending order of user and owner.
     pub(super) async fn write_picks(&self, picks: BTreeMap<(UserId, OwnerId), Instant>) -> Result<()> {
         let rows = picks.into_iter().map(|((by, owner), at)| {
             let (owner_id, is_group) = match owner {

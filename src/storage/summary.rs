@@ -17,10 +17,10 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::summary::{Portion, SummaryFilter, TakenFrom, Tally};
 use crate::domain::{IncidentId, Instant, Result};
 
-/// Status, severity, owner (user or group); how many, the oldest.
+/// Status, severity, owner (user or group), count, the oldest creation.
 type Counted = (Status, Severity, Option<Uuid>, Option<Uuid>, i64, Instant);
 
-/// How many incidents of one status, severity and owner there are: a [`Portion`] whose owner has no name yet.
+/// The number of incidents with one status, severity and owner: a [`Portion`] whose owner has no name yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedPortion {
     /// Their status.
@@ -29,12 +29,12 @@ pub struct OwnedPortion {
     pub severity: Severity,
     /// Their owner.
     pub owner: Option<OwnerId>,
-    /// How many.
+    /// The number of incidents.
     pub incidents: u64,
 }
 
 impl OwnedPortion {
-    /// The portion with the name of its owner.
+    /// Returns the portion with the name of its owner.
     pub fn named(self, owners: &HashMap<OwnerId, Owner>) -> Portion {
         Portion {
             status: self.status,
@@ -46,10 +46,10 @@ impl OwnedPortion {
 }
 
 impl Reader {
-    /// The numbers of a wall, and the keys of the `keep` oldest open incidents, of this snapshot.
+    /// Counts the numbers of a wall, and reads the keys of the `keep` oldest open incidents, in this snapshot.
     ///
-    /// Each number by an index of its own: what is open, what was created, what was resolved. One statement for all of them would
-    /// read every incident that the desk ever had.
+    /// Each number has an index of its own: open, created, resolved. One statement for all numbers would read every
+    /// incident.
     pub async fn tally(&self, filter: &SummaryFilter, since: Instant, keep: usize) -> Result<Tally> {
         let rows = self.open_by_portion(filter).await?;
         let ids: Vec<Option<OwnerId>> = rows.iter().map(|row| owner_id(row.2, row.3)).collect();
@@ -66,8 +66,8 @@ impl Reader {
         self.tally_beside(filter, since, portions.collect(), oldest).await
     }
 
-    /// The numbers of a wall, where those of the open incidents and the oldest of these are known already, as of this
-    /// snapshot: only what was created and resolved is counted here.
+    /// Counts the numbers of a wall if the portions and the oldest of the open incidents in this snapshot are known
+    /// already. Only created and resolved incidents are counted.
     pub async fn tally_beside(
         &self,
         filter: &SummaryFilter,
@@ -81,7 +81,7 @@ impl Reader {
         Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
     }
 
-    /// How many incidents of a summary were created, and how many resolved, since an instant.
+    /// Counts the incidents of a summary that were created, and that were resolved, since an instant.
     async fn created_and_resolved(&self, filter: &SummaryFilter, since: Instant) -> Result<(u64, u64)> {
         let any_status = self.met(filter.any_status().filter(), Wanted::All).await?;
         let (created, resolved) = (created_since(since), resolved_since(since));
@@ -107,8 +107,8 @@ impl Reader {
         Ok(rows)
     }
 
-    /// The first open incidents of a queue, by when they were made, from an instant that none is before: so that the index
-    /// is not walked from the beginning of time.
+    /// Reads the oldest open incidents of a queue by creation. No open incident is older than `from`, so the index is
+    /// not read from its start.
     async fn oldest_open(
         &self,
         filter: &SummaryFilter,
@@ -130,12 +130,12 @@ impl Reader {
     }
 }
 
-/// The incidents that were made since an instant.
+/// Selects the incidents created since an instant.
 pub(super) fn created_since(since: Instant) -> Condition {
     Condition::all().add(Column::CreatedAt.gte(since))
 }
 
-/// The resolved incidents that were resolved since an instant, as the index of these is written.
+/// Selects resolved incidents that were resolved since an instant, in the form of the index's condition.
 pub(super) fn resolved_since(since: Instant) -> Condition {
     Condition::all()
         .add(filter::of_status(&[Status::Resolved], StatusWay::Known))
@@ -143,7 +143,7 @@ pub(super) fn resolved_since(since: Instant) -> Condition {
         .add(Column::ResolvedAt.gte(since))
 }
 
-/// The open incidents of a summary, as a filter.
+/// Returns a filter for the open incidents of a summary.
 fn open(filter: &SummaryFilter) -> IncidentFilter {
     IncidentFilter { status: Some(filter.open().to_vec()), ..filter.any_status().filter().clone() }
 }

@@ -1,4 +1,4 @@
-//! Tags: the names as first written, and which incident has which.
+//! Tags: their names as first written, and the tags of incidents.
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,7 +33,7 @@ pub(super) mod name {
 }
 
 pub(super) mod held {
-    //! Which incident has which tag.
+    //! A tag of an incident.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -52,18 +52,20 @@ pub(super) mod held {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// How stale `last_used_at` may be: suggestions ask for the last 14 days, and every writer of a tag takes its row's lock.
+/// How old `last_used_at` may be before a use updates it. Suggestions need only 14 days, and an update locks the tag's
+/// row.
 pub(super) const LAST_USED_GRAIN: Duration = Duration::hours(1);
 
 /// Rows per INSERT: four columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
 
-/// The order of tags that as many incidents have: by key, then by kind, as the database compares them.
+/// Orders tags with equal counts: by key, then by kind, as the database compares them.
 pub fn tag_order(tag: &Tag) -> (String, String) {
     (tag.key(), tag.kind.to_value())
 }
 
-/// The tags of an incident, as a text that [`tags_told`] reads: so rows and their tags are one statement.
+/// Returns an expression for the tags of an incident, as text for [`tags_told`], so that rows and tags take one
+/// statement.
 pub(super) fn tags_of(backend: DbBackend) -> SimpleExpr {
     let list = match backend {
         DbBackend::Postgres => "json_agg(json_build_array(h.kind, h.key, t.name))::text",
@@ -75,13 +77,13 @@ pub(super) fn tags_of(backend: DbBackend) -> SimpleExpr {
     ))
 }
 
-/// The same of all incidents of a `page` (PostgreSQL).
+/// The tags of all incidents of a `page` (PostgreSQL).
 pub(super) const TAGS_OF_PAGE: &str =
     "SELECT h.incident_id, json_agg(json_build_array(h.kind, h.key, t.name))::text AS tags
     FROM page JOIN incident_tag h ON h.incident_id = page.id LEFT JOIN tag t ON t.kind = h.kind AND t.key = h.key
     GROUP BY h.incident_id";
 
-/// Reads what [`tags_of`] says: the tags, by kind and key.
+/// Parses the text of [`tags_of`]: the tags, by kind and key.
 pub(super) fn tags_told(told: Option<&str>) -> Result<Vec<Tag>> {
     let Some(told) = told else { return Ok(Vec::new()) };
     let mut tags: Vec<(TagKind, String, Option<String>)> = json(told)?;
@@ -89,22 +91,22 @@ pub(super) fn tags_told(told: Option<&str>) -> Result<Vec<Tag>> {
     Ok(tags.into_iter().map(|(kind, key, name)| Tag { kind, name: name.unwrap_or(key) }).collect())
 }
 
-/// A tag as it was first written, and when it was last used.
+/// A tag as it was first written, with its last use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownTag {
-    /// Its name.
+    /// The name as first written.
     pub name: String,
-    /// Within an hour.
+    /// The time of its last use, accurate to an hour.
     pub last_used_at: Instant,
 }
 
 impl KnownTag {
-    /// A tag that nobody has written before.
+    /// Returns a tag that was never written before.
     pub fn new(tag: &Tag, at: Instant) -> Self {
         Self { name: tag.name.clone(), last_used_at: at }
     }
 
-    /// Notes that it was used; whether that is to be written.
+    /// Records a use. Returns whether the new time must be written.
     pub fn used(&mut self, at: Instant) -> bool {
         let is_stale = self.last_used_at < at - LAST_USED_GRAIN;
         if is_stale {
@@ -115,7 +117,7 @@ impl KnownTag {
 }
 
 impl Reader {
-    /// Those of these tags that were written before.
+    /// Reads the tags among these that were written before.
     pub async fn known_tags(&self, keys: &HashSet<(TagKind, String)>) -> Result<HashMap<(TagKind, String), KnownTag>> {
         if keys.is_empty() {
             return Ok(HashMap::new());
@@ -128,7 +130,7 @@ impl Reader {
         Ok(known.filter(|(key, _)| keys.contains(key)).collect())
     }
 
-    /// The tags of these incidents, each list by kind and key.
+    /// Reads the tags of these incidents, each list by kind and key.
     pub(super) async fn tags(&self, incidents: &[Uuid]) -> Result<HashMap<Uuid, Vec<Tag>>> {
         let held = held::Entity::find()
             .filter(held::Column::IncidentId.is_in(incidents.iter().copied()))
@@ -155,8 +157,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// These tags as first written on this desk; new ones are written now. In key order, so that two writers of the
-    /// same tags never wait for each other in a circle.
+    /// Returns these tags as they were first written on this desk, and inserts new tags. Rows are written in key order,
+    /// so that two writers of the same tags never wait for each other in a circle.
     pub async fn first_written(&self, mut tags: Vec<Tag>, now: Instant) -> Result<Vec<Tag>> {
         tags.sort_by_cached_key(|tag| (tag.kind, tag.key()));
         tags.dedup_by_key(|tag| (tag.kind, tag.key()));
@@ -191,8 +193,8 @@ impl Tx {
             .collect())
     }
 
-    /// Writes tags, ascending by kind and key, that are new or were used again. Somebody may have written one of them first
-    /// meanwhile, in another spelling: then the command tries anew.
+    /// Writes tags that are new or were used again, ascending by kind and key. Returns `Busy` if another transaction
+    /// was first to write a tag, in another spelling; the command then runs again.
     pub async fn save_known_tags(&self, tags: &[((TagKind, String), KnownTag)]) -> Result<()> {
         for tags in tags.chunks(ROWS_PER_INSERT) {
             let rows = tags.iter().map(|((kind, key), tag)| name::ActiveModel {
@@ -215,7 +217,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes which tags an incident has, given those it had.
+    /// Writes the difference between an incident's former and present tags.
     pub(super) async fn save_tags(&self, incident: IncidentId, before: &[Tag], after: &[Tag]) -> Result<()> {
         let keys = |tags: &[Tag]| tags.iter().map(|tag| (tag.kind, tag.key())).collect::<HashSet<_>>();
         let (had, has) = (keys(before), keys(after));

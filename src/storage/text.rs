@@ -1,4 +1,4 @@
-//! Long texts: stored once by the change that set them, found again by incident, field and version.
+//! Long texts. The change that sets a text stores it once, under incident, field and version.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::domain::title::START_CHARS;
 use crate::domain::{IncidentId, Result};
 
 pub(super) mod row {
-    //! One text.
+    //! A long text.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -32,32 +32,32 @@ pub(super) mod row {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Which long text: of whom, which, set by which version.
+/// The key of a long text: the incident, the field, and the version that set it.
 pub type TextKey = (IncidentId, TextField, u64);
 
-/// The start of a title in a column of this table, as much of it as is ever shown: a title may have two million characters,
-/// and a page a hundred of them. Both databases count characters.
+/// Selects the start of a title, as much as is ever shown. A title may have two million characters, and a page has a
+/// hundred titles. Both databases count characters.
 pub(super) fn start_of(table: &str, column: &str) -> SimpleExpr {
     Expr::cust(start_in(table, column))
 }
 
-/// [`start_of`] in a statement of our own.
+/// Returns the expression of [`start_of`] as SQL text.
 pub(super) fn start_in(table: &str, column: &str) -> String {
     format!("substr(\"{table}\".\"{column}\", 1, {START_CHARS})")
 }
 
 impl Reader {
-    /// These long texts, whole.
+    /// Reads these long texts, whole.
     pub async fn long_texts(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>> {
         self.texts(keys, Expr::col((row::Entity, row::Column::Text))).await
     }
 
-    /// The first characters of these long texts, one more than a title shows.
+    /// Reads the first characters of these long texts: one character more than a title shows.
     pub async fn long_text_starts(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, String>> {
         self.texts(keys, start_of("incident_text", "text")).await
     }
 
-    /// How many bytes each of these long texts has, of those that are there.
+    /// Returns the size of each of these long texts in bytes. A missing text has no entry.
     pub async fn long_text_sizes(&self, keys: &[TextKey]) -> Result<HashMap<TextKey, u64>> {
         let mut sizes = HashMap::new();
         for keys in keys.chunks(super::ALTERNATIVES_MAX) {

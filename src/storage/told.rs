@@ -1,7 +1,7 @@
-//! An incident with the first or last items of its lists, in one statement: the lists come as JSON in columns of its row.
+//! An incident with the first or last items of its lists, in one statement: the lists are JSON in columns of its row.
 //!
-//! Each statement costs the desk and the database a hand-over, which is more than to read a page of a few rows. What is read here
-//! is what the statements of the lists read, and becomes the same.
+//! Each statement costs a hand-over to the database and back, which takes longer than reading a page of a few rows. The
+//! lists here have the columns and the results of the lists' own statements.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -23,27 +23,27 @@ use crate::domain::comment::{Comment, CommentPlace};
 use crate::domain::incident::Incident;
 use crate::domain::{Error, IncidentId, Result};
 
-/// Which lists are read with an incident, and how much of each.
+/// Which lists are read with an incident, and which slice of each list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lists {
-    /// Of its log.
+    /// The slice of its activity log.
     pub activity: Option<Span<()>>,
-    /// Of its alerts.
+    /// The slice of its alerts.
     pub alerts: Option<Span<()>>,
-    /// Of its comments.
+    /// The slice of its comments.
     pub comments: Option<Span<()>>,
 }
 
-/// An incident with lists, each in its own order; those that were not asked for are empty.
+/// An incident with slices of its lists, each in the list's own order. A list that was not requested is empty.
 #[derive(Clone, Debug)]
 pub struct WithLists {
-    /// As answers show it, deleted or not.
+    /// The incident as answers show it, deleted or not.
     pub incident: Incident,
-    /// Of its log.
+    /// Changes of its activity log, by version.
     pub activity: Vec<Told>,
-    /// Of its alerts, without what they name.
+    /// Its alerts, without the entities that they name.
     pub alerts: Vec<Alert>,
-    /// Of its comments, deleted ones left out.
+    /// Its comments, without deleted comments.
     pub comments: Vec<Comment>,
 }
 
@@ -63,8 +63,9 @@ impl FromQueryResult for Row {
 }
 
 impl Store {
-    /// The incident of this id, deleted or not, with the ends of its lists: one statement. The outer none where it has to be read
-    /// another way: a gate has to be passed, or the connection was lost.
+    /// Reads an incident, deleted or not, and slices of its lists, in one statement. The outer `None` means that it
+    /// must be read another way (this store has a gate, or the connection was lost); the inner `None` that there is no
+    /// such incident.
     pub async fn incident_with_lists(&self, id: IncidentId, lists: Lists) -> Result<Option<Option<WithLists>>> {
         let Some(reader) = self.read_one().await? else { return Ok(None) };
         match reader.row_with_lists(id, lists).await {
@@ -112,7 +113,7 @@ impl TryFrom<Row> for WithLists {
     }
 }
 
-/// What an activity log shows of a row of the log.
+/// The columns of a change in the log that an activity log shows.
 #[derive(Deserialize)]
 struct StoredChange {
     position: i64,
@@ -134,13 +135,14 @@ fn rows<T: DeserializeOwned>(list: Option<String>) -> Result<Vec<T>> {
     list.map_or(Ok(Vec::new()), |list| json(&list))
 }
 
-/// Whether it is for PostgreSQL; of each list, whether it is read from its end, if it is read.
+/// Whether the statement is for PostgreSQL; for each list, whether it is read from its end, or `None` if it is not
+/// read.
 type Form = (bool, [Option<bool>; 3]);
 
-/// The texts of the statement, one for each form. To write one takes longer than to read an answer.
+/// The text of the statement for each form, because building a text takes longer than reading an answer.
 static TEXTS: LazyLock<Mutex<HashMap<Form, Arc<str>>>> = LazyLock::new(Mutex::default);
 
-/// The text of the statement, whose first value is the id; the others are how much of each list is read.
+/// Returns the text of the statement. Its first parameter is the id, the others are the limits of the lists.
 fn text_of(backend: DbBackend, lists: Lists) -> Arc<str> {
     let ends = lists.spans().map(|span| span.map(|span| span.from_end));
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -165,7 +167,7 @@ fn write(backend: DbBackend, lists: Lists) -> String {
         .sql
 }
 
-/// The columns of [`StoredChange`].
+/// Lists the activity log with the columns of [`StoredChange`].
 fn activity(backend: DbBackend, span: &Span<()>) -> Listed {
     let check = match backend {
         DbBackend::Postgres => "encode(substr(x.hash, 1, 8), 'hex')",
@@ -193,8 +195,8 @@ fn comments(backend: DbBackend, span: &Span<()>) -> Listed {
     Listed { table: "comment", item, more: "AND deleted_at IS NULL", order }
 }
 
-/// The columns of a table, in the order of its row, each as what its value is in JSON: bytes and ids are texts there. `other` is what is
-/// read in the place of a column.
+/// Lists the columns of a table in the order of its row, as expressions for JSON, where bytes and ids are texts.
+/// `other` may return an expression that replaces a column.
 fn columns<C: ColumnTrait + sea_orm::Iterable>(
     backend: DbBackend,
     other: impl Fn(&str) -> Option<String>,
@@ -211,25 +213,25 @@ fn columns<C: ColumnTrait + sea_orm::Iterable>(
     C::iter().map(of).collect()
 }
 
-/// An array of JSON, as a row is: its columns have their places, and no names.
+/// Builds a JSON array of the values. A row is an array too: its columns are found by index, not by name.
 fn array(backend: DbBackend, values: &[impl AsRef<str>]) -> String {
     let function = if backend == DbBackend::Postgres { "json_build_array" } else { "json_array" };
     let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
     format!("{function}({})", values.join(", "))
 }
 
-/// The rows of a table that are of the incident, from one end of an order.
+/// A list of the incident: rows of another table, from one end of an order.
 struct Listed {
     table: &'static str,
-    /// A row in JSON.
+    /// The JSON expression of a row.
     item: String,
-    /// What else is true of the rows.
+    /// A further condition on the rows, in SQL.
     more: &'static str,
     order: String,
 }
 
 impl Listed {
-    /// As a text of JSON. How many rows at most is the value of this number.
+    /// Builds the list as a subquery for JSON text. `limit` is the number of the parameter with the row limit.
     fn sql(&self, backend: DbBackend, limit: usize) -> String {
         let Self { table, item, more, order } = self;
         let list = match backend {
@@ -243,7 +245,7 @@ impl Listed {
     }
 }
 
-/// Reads a value of an enum as the database holds it.
+/// Reads the database's value of an enum.
 pub(super) fn value<'de, D, E>(deserializer: D) -> Result<E, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -253,7 +255,7 @@ where
     E::try_from_value(&E::Value::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// The same where there may be none.
+/// Reads the database's value of an enum, or none if it is NULL.
 pub(super) fn some_value<'de, D, E>(deserializer: D) -> Result<Option<E>, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -264,7 +266,7 @@ where
     value.map(|value| E::try_from_value(&value).map_err(D::Error::custom)).transpose()
 }
 
-/// Reads bytes that stand as hexadecimal digits.
+/// Reads bytes from hexadecimal digits.
 fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
     let digits = String::deserialize(deserializer)?;
     let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());

@@ -1,4 +1,4 @@
-//! What keeps the database from taking writes, as a write last met it; and the probe that finds out when it is over.
+//! A write outage: why the database takes no writes, and the probe that finds out when it takes writes again.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -13,10 +13,10 @@ use super::transaction::{Purpose, Unsaved};
 use super::{Result, Store};
 use crate::domain::Error;
 
-/// How often a database that took no writes is tried: whoever asks whether the desk is ready asks about as often.
+/// How often the probe may run during an outage. Readiness checks ask about as often.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// Shared by all transactions that write. A commit clears it.
+/// The current outage, shared by all transactions that write. A commit clears it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trouble(Arc<Mutex<Option<Seen>>>);
 
@@ -27,7 +27,7 @@ struct Seen {
 }
 
 impl Trouble {
-    /// A write was answered with this error.
+    /// Records the outage if this error of a write tells of an outage.
     pub(super) fn note(&self, error: &DbErr) {
         let Some(why) = fault::no_writes(error) else { return };
         let mut seen = self.lock();
@@ -38,7 +38,7 @@ impl Trouble {
         *seen = Some(Seen { why, probed });
     }
 
-    /// A write was committed.
+    /// Clears the outage, because a write was committed.
     pub(super) fn clear(&self) {
         if self.lock().take().is_some() {
             info!("the database takes writes again");
@@ -49,7 +49,7 @@ impl Trouble {
         self.lock().map(|seen| seen.why)
     }
 
-    /// Whether it is time to try whether the trouble is over; the next one who asks is told to wait.
+    /// Whether the probe is due. If so, it counts as run: callers within the next interval get `false`.
     fn is_due(&self) -> bool {
         let mut seen = self.lock();
         let Some(seen) = seen.as_mut() else { return false };
@@ -66,8 +66,8 @@ impl Trouble {
 }
 
 impl Store {
-    /// Whether the desk can do its work: the database answers, and takes writes. Where the last write met a full disk or the
-    /// like, a small one is tried, at most once a second, so that the desk goes on by itself.
+    /// Checks that the database answers and takes writes. During an outage (a full disk, for example) it tries a small
+    /// write, at most once a second, so the desk recovers by itself.
     pub async fn ready(&self) -> Result<()> {
         self.ping().await?;
         let Some(why) = self.trouble.seen() else { return Ok(()) };
@@ -81,7 +81,7 @@ impl Store {
         Err(Error::unavailable(why.message()))
     }
 
-    /// What may help a full disk: SQLite's write-ahead log is copied into its file before it must grow further.
+    /// During an outage copies SQLite's write-ahead log into the database file, which may free room on a full disk.
     pub(super) async fn make_room_if_due(&self) {
         if self.trouble.seen().is_some() && self.trouble.is_due() {
             self.make_room().await;
@@ -94,13 +94,13 @@ impl Store {
         }
     }
 
-    /// Commits the smallest write that changes nothing. On SQLite it takes the place, in the write-ahead log, of whatever a
-    /// failed commit left behind its end.
+    /// Commits the smallest write, which changes nothing. On SQLite it overwrites whatever a failed commit left behind
+    /// the end of the write-ahead log.
     pub(super) async fn write_nothing(&self) -> Result<()> {
         let conn = self.begin(Purpose::Write, ANSWER).await?;
         let sql = match conn.get_database_backend() {
-            // A row that is written as it was writes nothing there; the header's field for applications, which this desk leaves
-            // at zero, always is.
+            // SQLite writes nothing for a row with unchanged values. It always writes the header field for
+            // applications, which this desk leaves at zero.
             DbBackend::Sqlite => "PRAGMA user_version = 0",
             _ => "UPDATE log_head SET floor = floor",
         };

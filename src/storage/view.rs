@@ -1,4 +1,4 @@
-//! Saved views, which of them a user begins with, when each was visited, and what is unread in them since.
+//! Saved views, the users' default views, their visits, and the counts of unread incidents.
 
 use std::collections::HashMap;
 
@@ -41,7 +41,7 @@ mod row {
 }
 
 mod chosen {
-    //! The view that a user begins with.
+    //! A user's default view.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -96,7 +96,7 @@ impl TryFrom<row::Model> for SavedView {
 }
 
 impl Reader {
-    /// The views of these ids, whoever may see them, in no order.
+    /// Reads the views with these ids, in no order, whether or not the caller may see them.
     pub async fn views(&self, ids: &[ViewId]) -> Result<Vec<SavedView>> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -106,13 +106,14 @@ impl Reader {
         rows.into_iter().map(SavedView::try_from).collect()
     }
 
-    /// The view of this slug, whoever may see it.
+    /// Reads the view with this slug, whether or not the caller may see it.
     pub async fn view_by_slug(&self, slug: &str) -> Result<Option<SavedView>> {
         let row = row::Entity::find().filter(row::Column::Slug.eq(slug)).one(self.conn()).await?;
         row.map(SavedView::try_from).transpose()
     }
 
-    /// The views that a user may see: its own, and those that are shared. Their number is bounded where they are made.
+    /// Reads the views that a user may see: the user's own views and shared views. The creation of views bounds their
+    /// number.
     pub async fn views_for(&self, user: UserId) -> Result<Vec<SavedView>> {
         let seen =
             Condition::any().add(row::Column::OwnerId.eq(user.0)).add(row::Column::Visibility.eq(Visibility::Shared));
@@ -120,7 +121,7 @@ impl Reader {
         rows.into_iter().map(SavedView::try_from).collect()
     }
 
-    /// The view that a user begins with.
+    /// Reads a user's default view.
     pub async fn default_view(&self, user: UserId) -> Result<Option<SavedView>> {
         let chosen = chosen::Entity::find_by_id(user.0).one(self.conn()).await?;
         match chosen {
@@ -129,7 +130,7 @@ impl Reader {
         }
     }
 
-    /// When a user last visited each of these views; nothing is told of one that it never did.
+    /// Returns a user's last visit of each view. A view that the user never visited has no entry.
     pub async fn visits(&self, user: UserId, views: &[ViewId]) -> Result<HashMap<ViewId, Visit>> {
         let rows = visit::Entity::find()
             .filter(visit::Column::UserId.eq(user.0))
@@ -140,10 +141,10 @@ impl Reader {
         Ok(visits.map(|row| (ViewId(row.view_id), Visit { offset: row.position as u64, at: row.at })).collect())
     }
 
-    /// How many incidents of a queue have changed since the log had so many changes.
+    /// Counts the incidents of a queue that changed after an offset of the log.
     ///
-    /// The newest change of an incident is the one of its version, and both are a unique key: one look into an index for
-    /// each incident of the queue, however much has changed since.
+    /// The newest change of an incident is the change of its version, and incident and version are a unique key. So it
+    /// takes one index lookup for each incident of the queue, however many changes there were.
     pub async fn unread_count(&self, queue: &QueueFilter, since: u64) -> Result<u64> {
         let newest = Query::select()
             .expr(Expr::value(1))
@@ -157,12 +158,12 @@ impl Reader {
         super::count(self, unread).await
     }
 
-    /// How many views a user has.
+    /// Counts the views of a user.
     pub async fn count_views_of(&self, owner: UserId) -> Result<u64> {
         super::count(self, row::Entity::find().filter(row::Column::OwnerId.eq(owner.0))).await
     }
 
-    /// How many views are shared.
+    /// Counts the shared views.
     pub async fn count_shared_views(&self) -> Result<u64> {
         super::count(self, row::Entity::find().filter(row::Column::Visibility.eq(Visibility::Shared))).await
     }
@@ -192,7 +193,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Writes a locked view over what it was; one that is private now is nobody else's default any more.
+    /// Writes a locked view. A view that is private now is removed as the default of other users.
     pub async fn update_view(&self, view: &SavedView) -> Result<()> {
         row::Entity::update_many()
             .col_expr(row::Column::Name, Expr::value(view.name.clone()))
@@ -213,7 +214,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes a locked view: it is nobody's default any more, and its slug is free.
+    /// Deletes a locked view, and removes it as a default. Its slug becomes free.
     pub async fn delete_view(&self, id: ViewId) -> Result<()> {
         chosen::Entity::delete_many().filter(chosen::Column::ViewId.eq(id.0)).exec(self.conn()).await?;
         visit::Entity::delete_many().filter(visit::Column::ViewId.eq(id.0)).exec(self.conn()).await?;
@@ -221,7 +222,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes the view that a user begins with, locked; none clears it.
+    /// Sets a user's default view, which is locked. `None` clears it.
     pub async fn set_default_view(&self, user: UserId, view: Option<ViewId>) -> Result<()> {
         let Some(view) = view else {
             chosen::Entity::delete_by_id(user.0).exec(self.conn()).await?;
@@ -233,7 +234,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that a user visited a view, locked.
+    /// Records a user's visit of a locked view.
     pub async fn note_visit(&self, user: UserId, view: ViewId, visit: Visit) -> Result<()> {
         let row = visit::ActiveModel {
             user_id: Set(user.0),

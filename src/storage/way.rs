@@ -1,7 +1,7 @@
-//! Which way a statement takes to the incidents of a filter.
+//! Chooses the access path from a filter to its incidents.
 //!
-//! PostgreSQL weighs the ways by its statistics. SQLite has none about lists: it begins from any that it is given, however long.
-//! So it is asked first whether a list is short, in an index and no further than a bound.
+//! PostgreSQL chooses by its statistics. SQLite has no statistics about these lists, and starts from any list that the
+//! statement names, however long it is. So on SQLite the list's rows are counted in an index first, up to a bound.
 
 use sea_orm::sea_query::{Expr, Query, SelectStatement};
 use sea_orm::{Condition, ConnectionTrait};
@@ -12,25 +12,25 @@ use crate::domain::Result;
 use crate::domain::filter::{IncidentFilter, TagFilter};
 use crate::domain::summary::OPEN;
 
-/// How many incidents a page would rather be picked from than found on the way along its order: some 5 µs each, and then they are
-/// sorted.
+/// The longest list of incidents from which a page of SQLite is picked and sorted (some 5 µs for each incident). Beyond
+/// it the page is found along its order.
 const SHORT_FOR_PAGE: u64 = 1_000;
 
-/// The same for what reads all that a filter meets.
+/// The longest list for a statement that reads every incident that meets the filter.
 const SHORT_FOR_ALL: u64 = 10_000;
 
-/// How many open incidents PostgreSQL would rather read than find a text among all by its trigrams: less than 1 µs each. What it finds
-/// by trigrams costs some 7 µs each, and of all incidents with a text few are open.
+/// Up to so many open incidents PostgreSQL reads them all to find a text (less than 1 µs each), and does not use the
+/// trigram index. A match by trigrams costs some 7 µs, and few of all incidents with a text are open.
 const FEW_OPEN: i64 = 10_000;
 
-/// What a statement wants of the incidents that a filter meets.
+/// The incidents that a statement wants from a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// The first few in an order that the open ones have an index of.
+    /// The first few, in an order in which the open incidents have an index.
     OpenPage,
-    /// The first few in another order.
+    /// The first few, in another order.
     Page,
-    /// All of them.
+    /// Every incident that meets the filter.
     All,
 }
 
@@ -43,13 +43,13 @@ impl Wanted {
     }
 }
 
-/// Whether nothing is asked of the database before the statement itself.
+/// Whether the filter needs no other statement before the statement itself.
 pub(super) fn is_plain(filter: &IncidentFilter) -> bool {
     filter.text.is_none() && filter.tags.is_none() && filter.entity.is_none()
 }
 
 impl Reader {
-    /// The condition of a queue: not deleted, and met by the filter.
+    /// Returns the condition of a queue: not deleted, and meeting the filter.
     pub(super) async fn met(&self, filter: &IncidentFilter, wanted: Wanted) -> Result<Condition> {
         Ok(filter::queue(filter, self.ways(filter, wanted).await?))
     }
@@ -81,12 +81,12 @@ impl Reader {
             Some(needle) if self.is_short(search::incidents_with(needle), wanted).await? => TextWay::Index,
             _ => TextWay::Each,
         };
-        // No index leads from a product to its incidents: to list them is to read all alerts.
+        // No index leads from a product to its incidents, so listing them would read all alerts.
         let alerts = way(all_of_years);
         Ok(Ways { status, tags, entities, alerts, text })
     }
 
-    /// Whether PostgreSQL knows that few incidents are open: as many as its index of them had when it last counted.
+    /// Whether few incidents are open, by PostgreSQL's last count of the index of open incidents.
     async fn has_few_open(&self) -> Result<bool> {
         let sql = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('incident_open')";
         let found = self.conn().query_one_raw(super::statement(self, sql, [])).await?;
@@ -94,8 +94,8 @@ impl Reader {
         Ok((0..=FEW_OPEN).contains(&open))
     }
 
-    /// Has PostgreSQL plan the statements of this transaction for the values that they come with. Whether a text is frequent decides
-    /// which way is short, and a plan for any text takes each for a rare one.
+    /// Makes PostgreSQL plan each statement of this transaction for its actual values. The frequency of a text decides
+    /// the best plan, and a plan for any text assumes that each text is rare.
     async fn plan_by_values(&self) -> Result<()> {
         self.conn().execute_unprepared("SET LOCAL plan_cache_mode = force_custom_plan").await?;
         Ok(())
@@ -114,7 +114,7 @@ impl Reader {
     }
 }
 
-/// The keys that lead to the incidents with a tag: of all that are given together the first few will do.
+/// Returns the tag keys whose incidents are listed: the keys of `any`, otherwise the keys of `all` unless it is empty.
 fn keys(filter: &TagFilter) -> Option<&[String]> {
     filter.any.as_deref().or(filter.all.as_deref().filter(|all| !all.is_empty()))
 }

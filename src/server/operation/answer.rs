@@ -1,8 +1,8 @@
-//! The answer in the form of the specification: names in the order of the document (section 7.2.2), an object for each object
-//! even if nothing of it was asked for, and nulls where section 6.4.4 wants them.
+//! Puts an answer into the form of the specification. Names stand in the order of the document (section 7.2.2). An
+//! object is an object even if none of its fields was selected. Nulls stand where section 6.4.4 wants them.
 //!
-//! The library executes the fields of an object at the same time and puts them into the answer as they come. A field that failed
-//! and may not be null is missing there; the nearest object around it becomes null that may be.
+//! The library executes the fields of an object concurrently, and adds them to the answer as they finish. A failed
+//! field that may not be null is missing there; the nearest enclosing nullable object becomes null.
 
 use async_graphql::{
     Name, PathSegment, Response, ServerError, Value,
@@ -13,7 +13,7 @@ use async_graphql_value::indexmap::IndexMap;
 use super::canonical::{Field, Selection};
 use super::lower::TAG;
 
-/// Puts an answer into its form.
+/// Puts an answer into the form that `root` selects.
 #[must_use]
 pub(super) fn settle(root: &Selection, mut response: Response) -> Response {
     let mut settling = Settling { errors: &response.errors, path: Vec::new() };
@@ -30,14 +30,14 @@ pub(super) fn settle(root: &Selection, mut response: Response) -> Response {
     response
 }
 
-/// Whether a value stays, or must become null.
+/// Whether a value stays, or has to become null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Holds,
     Falls,
 }
 
-/// A step on the way to a value.
+/// A step on the path to a value.
 enum Step<'s> {
     Key(&'s str),
     Index(usize),
@@ -52,7 +52,7 @@ impl<'s> Settling<'s> {
     fn value(&mut self, value: &mut Value, ty: &Type, field: &'s Field) -> Standing {
         match (&ty.base, &mut *value) {
             (BaseType::Named(_), Value::Null) if field.selection.is_some() && self.fails_below() => {
-                // Every field of it failed, and some of them may be null.
+                // Every selected field failed, and some of them may be null.
                 *value = Value::Object(IndexMap::new());
             }
             (_, Value::Null) => return if ty.nullable { Standing::Holds } else { Standing::Falls },
@@ -97,7 +97,7 @@ impl<'s> Settling<'s> {
             }
         }
         for (field, (_, value)) in group.fields.iter().zip(object.iter_mut()) {
-            // A leaf that is there cannot fall.
+            // A leaf that is not null stays.
             if field.selection.is_none() && *value != Value::Null && !matches!(value, Value::List(_)) {
                 continue;
             }
@@ -114,7 +114,7 @@ impl<'s> Settling<'s> {
         Standing::Holds
     }
 
-    /// Whether something failed below here, so that there was an object.
+    /// Returns whether a field below this value failed, so that there was an object.
     fn fails_below(&self) -> bool {
         let same = |(step, segment): (&Step<'_>, &PathSegment)| match (step, segment) {
             (Step::Key(key), PathSegment::Field(field)) => key == field,
@@ -129,7 +129,7 @@ impl<'s> Settling<'s> {
     }
 }
 
-/// The answer to an operation of which nothing is left.
+/// The answer to an operation without fields.
 pub(super) fn empty() -> Response {
     Response::new(Value::Object(IndexMap::<Name, Value>::new()))
 }

@@ -1,6 +1,7 @@
-//! A document as its client wrote it: names, values and where each of them stands.
+//! The syntax tree of a document as its client wrote it: names, values and their places in the text.
 //!
-//! Strings are decoded and block strings are dedented; nothing else is changed, so that errors can point into the client's own text.
+//! Strings are decoded and block strings are dedented. All else is unchanged, so that errors point into the client's
+//! text.
 
 use async_graphql::{
     Name, Pos,
@@ -10,58 +11,58 @@ use async_graphql::{
 /// A document of operations and fragments, in the order of the text.
 #[derive(Debug)]
 pub struct Document {
-    /// At least one in a valid document.
+    /// All operations; a valid document has at least one.
     pub operations: Vec<Operation>,
-    /// The named fragments.
+    /// All named fragments.
     pub fragments: Vec<Fragment>,
-    /// Words and signs of the text.
+    /// The number of lexical tokens of the text.
     pub tokens: usize,
 }
 
-/// One operation.
+/// An operation of a document.
 #[derive(Debug)]
 pub struct Operation {
     /// Query, mutation or subscription.
     pub ty: OperationType,
-    /// Its name, if it has one.
+    /// The name; `None` for an anonymous operation.
     pub name: Option<Name>,
     /// The variables that it declares.
     pub variables: Vec<Variable>,
-    /// Directives of the operation itself.
+    /// The directives of the operation itself.
     pub directives: Vec<Directive>,
-    /// The fields of the root.
+    /// The selected root fields.
     pub selections: Vec<Selection>,
-    /// Where it begins.
+    /// The place where it begins.
     pub pos: Pos,
 }
 
 /// A variable that an operation declares.
 #[derive(Debug)]
 pub struct Variable {
-    /// Without the `$`.
+    /// The name without the `$`.
     pub name: Name,
-    /// What it may hold.
+    /// The type of its values.
     pub ty: Type,
-    /// What it holds where the request says nothing.
+    /// The value if the request gives none.
     pub default: Option<Value>,
-    /// Directives of the declaration.
+    /// The directives of the declaration.
     pub directives: Vec<Directive>,
-    /// Where it is declared.
+    /// The place of the declaration.
     pub pos: Pos,
 }
 
-/// A named fragment.
+/// The definition of a named fragment.
 #[derive(Debug)]
 pub struct Fragment {
-    /// Its name.
+    /// The name that spreads use.
     pub name: Name,
-    /// The type that it is made for.
+    /// The type to which it applies.
     pub on: Name,
-    /// Directives of the definition.
+    /// The directives of the definition.
     pub directives: Vec<Directive>,
-    /// What it selects.
+    /// The selected items.
     pub selections: Vec<Selection>,
-    /// Where it begins.
+    /// The place where it begins.
     pub pos: Pos,
 }
 
@@ -70,14 +71,14 @@ pub struct Fragment {
 pub enum Selection {
     /// A field.
     Field(Box<Field>),
-    /// A named fragment that is put here.
+    /// A spread of a named fragment.
     Spread(Spread),
-    /// A fragment without a name.
+    /// An inline fragment.
     Inline(Inline),
 }
 
 impl Selection {
-    /// The directives of the item.
+    /// Returns the directives of the item.
     pub fn directives(&self) -> &[Directive] {
         match self {
             Self::Field(field) => &field.directives,
@@ -87,82 +88,82 @@ impl Selection {
     }
 }
 
-/// A field and what is asked of it.
+/// A selected field.
 #[derive(Debug)]
 pub struct Field {
-    /// The name in the answer, where it is another one.
+    /// The alias, if it has one.
     pub alias: Option<Name>,
     /// The name in the schema.
     pub name: Name,
-    /// Its arguments, as written.
+    /// The arguments as written.
     pub arguments: Vec<Argument>,
-    /// Its directives.
+    /// The directives of the field.
     pub directives: Vec<Directive>,
-    /// What is selected of it; empty for a leaf, as the grammar has no empty braces.
+    /// The selected items of its value; empty for a leaf, because the grammar has no empty braces.
     pub selections: Vec<Selection>,
-    /// Where it begins.
+    /// The place where it begins.
     pub pos: Pos,
 }
 
 impl Field {
-    /// The name in the answer.
+    /// Returns the name in the answer: the alias or the name.
     pub fn key(&self) -> &Name {
         self.alias.as_ref().unwrap_or(&self.name)
     }
 }
 
-/// The place of a named fragment.
+/// A spread of a named fragment.
 #[derive(Debug)]
 pub struct Spread {
-    /// Which fragment.
+    /// The name of the fragment.
     pub name: Name,
-    /// Its directives.
+    /// The directives of the spread.
     pub directives: Vec<Directive>,
-    /// Where it stands.
+    /// The place in the text.
     pub pos: Pos,
 }
 
-/// A fragment without a name.
+/// An inline fragment.
 #[derive(Debug)]
 pub struct Inline {
-    /// The type that it is made for, where it says so.
+    /// The type to which it applies, if it names one.
     pub on: Option<Name>,
-    /// Its directives.
+    /// The directives of the fragment.
     pub directives: Vec<Directive>,
-    /// What it selects.
+    /// The selected items.
     pub selections: Vec<Selection>,
-    /// Where it stands.
+    /// The place in the text.
     pub pos: Pos,
 }
 
 /// A directive and its arguments.
 #[derive(Debug)]
 pub struct Directive {
-    /// Without the `@`.
+    /// The name without the `@`.
     pub name: Name,
-    /// Its arguments, as written.
+    /// The arguments as written.
     pub arguments: Vec<Argument>,
-    /// Where it stands.
+    /// The place in the text.
     pub pos: Pos,
 }
 
 /// An argument of a field or of a directive.
 #[derive(Debug)]
 pub struct Argument {
-    /// Its name.
+    /// The name in the schema.
     pub name: Name,
-    /// What is given.
+    /// The given value.
     pub value: Value,
-    /// Where it stands.
+    /// The place in the text.
     pub pos: Pos,
 }
 
-/// A value and where it stands.
+/// A value and its place in the text.
 #[derive(Debug)]
 pub struct Value {
-    /// The value.
+    /// The value itself.
     pub node: Literal,
-    /// Where it stands.
+    /// The place in the text.
     pub pos: Pos,
 }
 
@@ -171,17 +172,17 @@ pub struct Value {
 pub enum Literal {
     /// `$name`
     Variable(Name),
-    /// Digits as written: an `ID` may be longer than any number type.
+    /// The digits as written, because an `ID` may be longer than any number type.
     Int(String),
-    /// Digits as written.
+    /// The digits as written.
     Float(String),
-    /// The text that a string means.
+    /// The content of a string, decoded.
     String(String),
     /// `true` or `false`
     Boolean(bool),
     /// `null`
     Null,
-    /// A word.
+    /// A name without quotes.
     Enum(Name),
     /// `[…]`
     List(Vec<Value>),

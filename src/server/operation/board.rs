@@ -1,15 +1,15 @@
-//! Which queries ask for nothing but what the board may know: rows, counts and facets of queues. They need no snapshot.
+//! Finds the queries that need only the board (rows, counts and facets of queues), and no snapshot.
 //!
-//! A field is allowed where it is listed here, on its own type. Whether the board can answer depends on the filter and the order
-//! as well, which variables may hold; the query is executed again on a snapshot where it cannot.
+//! Such a query selects only the fields that are listed here, each on its own type. Whether the board can answer also
+//! depends on the filter and the order, which variables may hold. If not, the query runs again on a snapshot.
 
 use async_graphql::Name;
 use async_graphql::parser::types::OperationType;
 
 use super::canonical::Selection;
 
-/// By type, the fields whose values are functions of the board, the caller's sight and the names of owners. Every value of a type
-/// without fields listed is one.
+/// By type, the fields whose values depend only on the board, the caller's sight and the names of owners. A type with
+/// an empty list has only such fields.
 const FIELDS: [(&str, &[&str]); 10] = [
     ("Query", &["__typename", "incidents", "queueSummary"]),
     ("IncidentConnection", &["__typename", "edges", "nodes", "pageInfo", "totalCount", "position", "facets"]),
@@ -59,7 +59,7 @@ const VALUES: [&str; 5] = ["StatusFacet", "SeverityFacet", "OwnerFacet", "TagFac
 /// All fields of a type.
 const WHOLE: &[&str] = &[];
 
-/// Whether an operation asks for nothing else.
+/// Returns whether an operation is a query that selects only such fields.
 pub(super) fn may_answer(ty: OperationType, root: &Selection) -> bool {
     ty == OperationType::Query && asks_for_no_more(root)
 }

@@ -1,9 +1,9 @@
-//! The canonical operation: what a document and its variables ask for, in the one form that everything afterwards reads.
+//! The canonical operation: a document and its variables in the one form that all later steps read.
 //!
-//! Fragments are written out, fields of one name in the answer are one field, `@skip` and `@include` are decided, and arguments
-//! and input fields whose variable has no value are left out (sections 6.3.2 and 6.4.1 of the specification). The fields of an
-//! abstract type are given for each group of its possible types, so that they stand in the order of the specification.
-//! Variables stay variables, so that a large value is not multiplied. Each node keeps its place in the client's text.
+//! Fragments are written out. Fields of one name in the answer are one field. `@skip` and `@include` are decided.
+//! Arguments and input fields whose variable has no value are left out (sections 6.3.2 and 6.4.1 of the specification).
+//! The fields of an abstract type are listed for each group of its possible types, in the order of the specification.
+//! Variables stay variables, so that a large value is not copied. Each node keeps its place in the client's text.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,18 +21,18 @@ use super::limits::within;
 use super::literal::number;
 use super::sketch::{Sketch, Sketches};
 
-/// What is selected of an object, an interface or a union.
+/// The selection on an object, an interface or a union.
 #[derive(Debug)]
 pub struct Selection {
-    /// One group for each difference between the possible types; just one for an object.
+    /// The possible types in groups with equal fields; a single group for an object.
     pub(super) groups: Vec<Group>,
-    /// Whether the answer has to say of which type the object is, or that it is there though nothing of it is asked for.
+    /// Whether the answer has to name the type of the object, or to show that an object without selected fields exists.
     pub(super) is_tagged: bool,
-    /// Fields in here and below, written out.
+    /// The number of fields here and below, with fragments written out.
     fields: usize,
 }
 
-/// Possible types of which the same is asked.
+/// Possible types with equal fields.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) types: Vec<Name>,
@@ -42,40 +42,40 @@ pub(super) struct Group {
 /// A field of the answer.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name in the answer.
+    /// The name in the answer.
     pub(super) key: Name,
-    /// Its name in the schema.
+    /// The name in the schema.
     pub(super) name: Name,
     pub(super) ty: Type,
     /// Arguments that have a value, in the order of the schema.
     pub(super) arguments: Vec<(Name, Pos, Input)>,
-    /// Where the client first asks for it.
+    /// The place where the client first selects it.
     pub(super) pos: Pos,
-    /// What is asked of it, if it is no leaf.
+    /// What is selected of its value; `None` for a leaf.
     pub(super) selection: Option<Arc<Selection>>,
-    /// What it costs by itself, of the dearest type of its group.
+    /// The cost of the field itself, on the most expensive type of its group.
     pub(super) own_cost: usize,
-    /// How often what is asked of it is in the answer.
+    /// How often its selection is in the answer.
     pub(super) rows: Rows,
-    /// Whether every group of its selection asks for it alike, so that it can be asked of the abstract type.
+    /// Whether every group of the selection around it selects it equally, so that the abstract type can select it.
     pub(super) is_common: bool,
 }
 
 impl Field {
-    /// The value of an argument.
+    /// Returns the value of an argument, if it has one.
     pub(super) fn argument(&self, name: &str) -> Option<&Input> {
         self.arguments.iter().find(|(given, ..)| given == name).map(|(.., value)| value)
     }
 }
 
-/// What of the variables the form of an operation depends on.
+/// The part of the variables on which the form of an operation depends.
 pub(super) struct Circumstances<'v> {
-    /// Those that have a value.
+    /// The variables that have a value.
     pub(super) variables: &'v Sketches,
 }
 
 impl Circumstances<'_> {
-    /// Whether a selection is there, by its directives.
+    /// Returns whether a selection with these directives is included.
     fn includes(&self, directives: &[Directive]) -> bool {
         directives.iter().all(|directive| {
             let condition = directive.arguments.iter().find(|argument| argument.name == "if");
@@ -97,7 +97,7 @@ impl Circumstances<'_> {
     }
 }
 
-/// Makes the selection of an operation's root. The document is valid.
+/// Makes the selection of an operation's root. The document has to be valid.
 pub(super) fn root(
     document: &Document,
     catalogue: &Catalogue,
@@ -113,17 +113,17 @@ pub(super) fn root(
     }
 }
 
-/// A selection, as what tells it from another.
+/// The identity of a selection: its type and its sets.
 type Identity = (*const TypeInfo, Vec<*const ast::Selection>);
 
-/// Fields of one name, in the order of the answer.
+/// Fields by their name in the answer, in the order of the answer.
 type Collected<'d> = IndexMap<&'d Name, Vec<&'d ast::Field>>;
 
 struct Builder<'d, 'v> {
     catalogue: &'d Catalogue,
     fragments: HashMap<&'d Name, &'d Fragment>,
     circumstances: &'v Circumstances<'v>,
-    /// What was made before: fields of an interface are the same in each of its groups.
+    /// Selections that are already made: fields of an interface are equal in each of its groups.
     made: HashMap<Identity, Arc<Selection>>,
     fields_max: usize,
 }
@@ -167,7 +167,7 @@ impl<'d> Builder<'d, '_> {
         Ok(selection)
     }
 
-    /// The fields of each group of possible types that differ.
+    /// Collects the fields of each group of possible types that differ.
     fn groups(&self, on: &'d TypeInfo, sets: &[&'d [ast::Selection]]) -> Vec<(Vec<&'d TypeInfo>, Collected<'d>)> {
         let possible: Vec<&TypeInfo> = on.possible.iter().filter_map(|name| self.catalogue.get(name)).collect();
         let mut conditions = HashSet::new();
@@ -185,7 +185,7 @@ impl<'d> Builder<'d, '_> {
             let mut collected = Collected::new();
             let mut spread = HashSet::new();
             sets.iter().for_each(|set| self.collect(types[0], set, &mut collected, &mut spread));
-            // Types that differ in conditions alone may still be asked for the same.
+            // Types that meet different conditions may still have equal fields.
             match merged.iter_mut().find(|(_, known)| same_fields(known, &collected)) {
                 Some((known, _)) => known.extend(types),
                 None => merged.push((types, collected)),
@@ -194,7 +194,7 @@ impl<'d> Builder<'d, '_> {
         merged
     }
 
-    /// The types that fragments at this level are made for.
+    /// Collects the types to which fragments at this level apply.
     fn conditions(&self, set: &'d [ast::Selection], found: &mut Conditions<'d>, spread: &mut HashSet<&'d Name>) {
         for selection in set {
             let (on, inner) = match selection {
@@ -242,7 +242,7 @@ impl<'d> Builder<'d, '_> {
         }
     }
 
-    /// A field as it is selected on each of some objects that are asked for the same.
+    /// Makes a field that is selected on objects of one group.
     fn field(&mut self, types: &[&TypeInfo], nodes: &[&'d ast::Field], is_common: bool) -> Result<Field, ServerError> {
         let (first, on) = (nodes[0], types[0]);
         let Some(info) = self.catalogue.field(on, &first.name) else {
@@ -287,13 +287,13 @@ impl<'d> Builder<'d, '_> {
     }
 }
 
-/// A value that a document writes where no variable can stand, as its type has it.
+/// Returns a value in a document, at a place without variables, as a value of its type.
 pub(super) fn constant(catalogue: &Catalogue, ty: &Type, value: &ast::Value) -> Value {
     let made = input(catalogue, &|_| false, Some(ty), value);
     made.and_then(Input::into_const).unwrap_or_default()
 }
 
-/// A value that a document writes, as its type has it; nothing where it is a variable without a value.
+/// Returns a value in a document as a value of its type; `None` for a variable without a value.
 fn input(catalogue: &Catalogue, has: &impl Fn(&Name) -> bool, ty: Option<&Type>, value: &ast::Value) -> Option<Input> {
     match (&value.node, ty.map(|ty| &ty.base)) {
         (Literal::Variable(name), _) => {
@@ -301,7 +301,7 @@ fn input(catalogue: &Catalogue, has: &impl Fn(&Name) -> bool, ty: Option<&Type>,
         }
         (Literal::Null, _) => return Some(Input::Null),
         (Literal::List(_), Some(BaseType::List(_))) => {}
-        // One value stands for a list of it.
+        // A single value stands for a list of it.
         (_, Some(BaseType::List(of))) => {
             return Some(Input::List(vec![input(catalogue, has, Some(of), value).unwrap_or(Input::Null)]));
         }
@@ -343,7 +343,7 @@ fn input(catalogue: &Catalogue, has: &impl Fn(&Name) -> bool, ty: Option<&Type>,
     })
 }
 
-/// Types that stand for one another only if they have one name.
+/// Types that are compared by their name.
 type Conditions<'d> = HashSet<ByName<'d>>;
 
 #[derive(Clone, Copy)]
@@ -380,12 +380,12 @@ fn same_fields(one: &Collected<'_>, two: &Collected<'_>) -> bool {
 }
 
 impl Selection {
-    /// The fields of the one group of an object.
+    /// Returns the fields of an object, which has a single group.
     pub(super) fn fields_of_object(&self) -> &[Field] {
         self.groups.first().map_or(&[], |group| &group.fields)
     }
 
-    /// Fields in here and below, written out.
+    /// Returns the number of fields here and below, with fragments written out.
     pub(super) fn size(&self) -> usize {
         self.fields
     }

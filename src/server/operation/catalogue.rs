@@ -1,6 +1,6 @@
-//! The schema as tables: what validation, coercion and the canonical operation ask of it.
+//! The schema as tables for validation, coercion and the canonical operation.
 //!
-//! Read once from the exported text, which is what clients are shown too.
+//! The tables are read once from the exported text, which clients see too.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -17,7 +17,7 @@ use super::cost::{Price, price};
 use crate::domain::{Error, Result};
 use crate::graphql::bounds;
 
-/// What is wrong with a value that is given for a custom scalar; nothing where it is one.
+/// Returns the fault of a value for a custom scalar, or `None` if the value is valid.
 pub type ScalarCheck = fn(scalar: &str, value: &Value) -> Option<String>;
 
 /// The types that every schema has (section 4.2), as the library answers them.
@@ -46,7 +46,7 @@ enum __DirectiveLocation {
 type __Roots { __schema: __Schema! __type(name: String!): __Type __typename: String! }
 "#;
 
-/// Where the table above keeps the fields that stand in no type.
+/// The type above that holds the fields that belong to no type.
 const META: &str = "__Roots";
 
 /// The scalars of the specification.
@@ -66,16 +66,16 @@ impl fmt::Debug for Catalogue {
     }
 }
 
-/// A type.
+/// A type of the schema.
 #[derive(Debug)]
 pub(super) struct TypeInfo {
     pub(super) name: Name,
     pub(super) kind: Kind,
-    /// The objects that a value of an object, an interface or a union may be.
+    /// The object types that a value of an object, an interface or a union may have.
     pub(super) possible: Vec<Name>,
 }
 
-/// What a type is, and what belongs to it.
+/// The kind of a type, and the members of the type.
 #[derive(Debug)]
 pub(super) enum Kind {
     Scalar,
@@ -100,12 +100,12 @@ pub(super) struct InputInfo {
     pub(super) name: Name,
     pub(super) ty: Type,
     pub(super) has_default: bool,
-    /// The most values of the list that it takes.
+    /// The most values, if it takes a list.
     pub(super) bound: Option<usize>,
 }
 
 impl InputInfo {
-    /// Whether it has to be given.
+    /// Returns whether a value has to be given.
     pub(super) fn is_required(&self) -> bool {
         !self.ty.nullable && !self.has_default
     }
@@ -115,7 +115,7 @@ impl InputInfo {
 #[derive(Debug)]
 pub(super) struct DirectiveInfo {
     pub(super) arguments: Vec<InputInfo>,
-    /// Names of locations.
+    /// The names of the locations where it may stand.
     pub(super) locations: Vec<&'static str>,
     pub(super) repeatable: bool,
 }
@@ -137,19 +137,19 @@ impl TypeInfo {
         matches!(self.kind, Kind::Scalar) && !BUILT_IN_SCALARS.contains(&self.name.as_str())
     }
 
-    /// Whether it is a page of a list, whose items are its `nodes` and `edges`.
+    /// Returns whether it is a page of a list, whose items are its `nodes` and `edges`.
     pub(super) fn is_connection(&self) -> bool {
         matches!(&self.kind, Kind::Object(fields) if fields.contains_key("pageInfo"))
     }
 
-    /// Whether some object is of both types.
+    /// Returns whether an object can be of both types.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         self.possible.iter().any(|name| other.possible.contains(name))
     }
 }
 
 impl Catalogue {
-    /// Reads the text of a schema. `check` says what is wrong with a value of a custom scalar.
+    /// Reads the tables from the text of a schema. `check` returns the fault of a value for a custom scalar.
     pub fn read(sdl: &str, check: ScalarCheck) -> Result<Self> {
         let fault = |error| Error::fault("reading the exported schema", error);
         let definitions = parse_schema(sdl).map_err(fault)?.definitions;
@@ -213,7 +213,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The tables of no schema at all.
+    /// Makes the tables of an empty schema.
     pub fn empty() -> Self {
         Self { types: HashMap::new(), directives: HashMap::new(), roots: [None, None, None], check: |_, _| None }
     }
@@ -222,7 +222,7 @@ impl Catalogue {
         self.types.get(name).filter(|info| info.name != META)
     }
 
-    /// The type that lists and marks of non-null stand around.
+    /// Returns the named type inside lists and non-null marks.
     pub(super) fn base(&self, ty: &Type) -> Option<&TypeInfo> {
         self.get(base_name(ty))
     }
@@ -240,7 +240,7 @@ impl Catalogue {
         self.get(self.roots[at].as_ref()?)
     }
 
-    /// A field as it can be selected on a type, `__typename` and the roots of introspection included.
+    /// Returns a field that can be selected on a type, including `__typename` and the roots of introspection.
     pub(super) fn field<'c>(&'c self, on: &'c TypeInfo, name: &str) -> Option<&'c FieldInfo> {
         let meta = |name| match &self.types.get(META)?.kind {
             Kind::Object(fields) => fields.get(name),
@@ -256,13 +256,13 @@ impl Catalogue {
         }
     }
 
-    /// What is wrong with a value of a custom scalar.
+    /// Returns the fault of a value for a custom scalar, or `None` if the value is valid.
     pub(super) fn objection(&self, scalar: &TypeInfo, value: &Value) -> Option<String> {
         (self.check)(&scalar.name, value)
     }
 }
 
-/// The name that lists and marks of non-null stand around.
+/// Returns the name inside lists and non-null marks.
 pub(super) fn base_name(ty: &Type) -> &Name {
     match &ty.base {
         BaseType::Named(name) => name,
@@ -295,7 +295,7 @@ fn inputs(definitions: impl Iterator<Item = InputValueDefinition>, place: impl F
     definitions.map(info).collect()
 }
 
-/// The directives of the specification that an executable document may hold. The desk has none of its own.
+/// The directives of the specification that an executable document may use. The desk defines no other directives.
 fn specified_directives() -> HashMap<Name, DirectiveInfo> {
     let condition = || InputInfo {
         name: Name::new("if"),

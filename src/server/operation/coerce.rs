@@ -1,8 +1,9 @@
-//! The values of variables, as section 6.1.2 of the specification (September 2025) has them: of their types, defaults applied, one
-//! value for a list made a list, and those that are not given left out.
+//! Coerces the values of variables to their types (section 6.1.2 of the specification, September 2025). Defaults are
+//! applied, a single value for a list becomes a list, and variables without a value are left out.
 //!
-//! One function walks the given text twice. The first walk makes sketches, from which the request is accepted or refused; the
-//! second walk makes the values. Fields of inputs come out in the order of the schema, so that equal values are equal texts.
+//! One function walks the given text twice. The first walk makes sketches, from which the request is accepted or
+//! refused. The second walk makes the values. Input fields come out in the order of the schema, so that equal values
+//! have equal texts.
 
 use std::borrow::Cow;
 
@@ -19,25 +20,25 @@ use super::given::{Fields, Item, Json};
 use super::lists::{Path, Step};
 use crate::{domain, graphql::error::server_error};
 
-/// So many faults of one request's variables are told.
+/// The most faults in the variables of one request that a refusal lists.
 const FAULTS_TOLD: usize = 20;
 
 /// A refusal shows a list or an object that is given for a scalar, unless its text is longer.
 const SHOWN_BYTES_MAX: usize = 1_024;
 
-/// A refusal shows so much of the name of a field that is not there. No field of the schema has so long a name.
+/// A refusal shows at most this much of the name of an unknown field. No field of the schema has so long a name.
 const SHOWN_NAME_BYTES_MAX: usize = 256;
 
-/// What coercion makes of a value.
+/// The result of coercion: a value or a sketch.
 pub(super) trait Made: Sized {
-    /// A value that is there already.
+    /// Makes it from an existing value.
     fn of(value: Value) -> Self;
 
     fn text(text: impl FnOnce() -> String) -> Self;
 
     fn list(count: usize, items: impl Iterator<Item = Self>) -> Self;
 
-    /// Of fields of one name the last one counts.
+    /// If several fields have one name, the last one counts.
     fn object<N: FnOnce() -> Name>(count: usize, fields: impl Iterator<Item = (N, Self)>) -> Self;
 }
 
@@ -63,8 +64,8 @@ impl Made for Value {
     }
 }
 
-/// Coerces what a request gives to what an operation declares. `given` has, for each variable that the operation declares, what
-/// is given for it.
+/// Coerces the values of a request for the variables of an operation. `given` has an item for each variable that the
+/// operation declares.
 pub(super) fn variables<M: Made, C: FromIterator<(Name, M)>>(
     catalogue: &Catalogue,
     operation: &Operation,
@@ -82,8 +83,8 @@ pub(super) fn variables<M: Made, C: FromIterator<(Name, M)>>(
     }
 }
 
-/// What an object gives for the fields of its type, in the order of the text, each with the field's number. Of several values of
-/// one name the last one counts, in the place of the first.
+/// Returns the known fields of an object in the order of the text, each with the number of the field in its type. If a
+/// name comes several times, the last value counts, at the place of the first.
 pub(super) fn known<'g>(
     fields: &[InputInfo],
     given: Fields<'g>,
@@ -117,7 +118,7 @@ impl Coercion<'_> {
         }
     }
 
-    /// The value of a variable, if it has one.
+    /// Returns the value of a variable, if it has one.
     fn variable<M: Made>(&mut self, variable: &Variable, given: Option<Item<'_>>) -> Option<M> {
         let path = Path { parent: None, step: Step::Variable(&variable.name) };
         let missing = || format!("the variable ${} of type {} needs a value", variable.name, variable.ty);
@@ -138,7 +139,7 @@ impl Coercion<'_> {
         }
     }
 
-    /// The value as its type has it; a value that is refused is noted, and what comes back means nothing then.
+    /// Coerces a value to its type. If the value is refused, a fault is noted, and the result has no meaning.
     fn value<M: Made>(&mut self, ty: &Type, item: Item<'_>, path: &Path<'_>, variable: &Variable) -> M {
         match (&ty.base, item.read()) {
             (_, Json::Null) => {
@@ -196,7 +197,8 @@ impl Coercion<'_> {
         })
     }
 
-    /// What is wrong with a value of a custom scalar. One that takes no list takes none whatever it holds, and so with objects.
+    /// Returns the fault of a value for a custom scalar. A scalar that refuses an empty list refuses every list;
+    /// likewise with objects.
     fn objection(&self, info: &TypeInfo, item: Item<'_>, json: &Json<'_>) -> Option<String> {
         let empty = match json {
             Json::List(_) => Value::List(Vec::new()),
@@ -217,7 +219,7 @@ impl Coercion<'_> {
         path: &Path<'_>,
         variable: &Variable,
     ) -> M {
-        // Enough of them to be told, and to know that exactly one field is not what is given.
+        // As many as a refusal lists, and enough to see that exactly one field is not given.
         let mut unknown: Vec<Cow<'_, str>> = Vec::new();
         let known = known(fields, given, |name| {
             if unknown.len() < FAULTS_TOLD && !unknown.contains(&name) {
@@ -253,7 +255,7 @@ impl Coercion<'_> {
     }
 }
 
-/// As much of a name as a refusal shows.
+/// Returns as much of a name as a refusal shows.
 fn shown(name: &str) -> Cow<'_, str> {
     match name.len() <= SHOWN_NAME_BYTES_MAX {
         true => Cow::Borrowed(name),
@@ -261,7 +263,7 @@ fn shown(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// A value of no type that says more of it.
+/// Makes a value without a type to guide it.
 pub(super) fn untyped<M: Made>(item: Item<'_>) -> M {
     match item.read() {
         Json::Null => M::of(Value::Null),
@@ -275,7 +277,7 @@ pub(super) fn untyped<M: Made>(item: Item<'_>) -> M {
     }
 }
 
-/// A value of one of the specification's scalars. JSON has one kind of number: 1.0 is a whole one.
+/// Makes a value of a scalar of the specification. JSON has one kind of number, so 1.0 is a whole number.
 fn scalar<M: Made>(name: &str, json: Json<'_>) -> Result<M, String> {
     match (name, json) {
         ("Int", Json::Number(number)) => match whole(&number).and_then(|whole| i32::try_from(whole).ok()) {
@@ -294,7 +296,7 @@ fn scalar<M: Made>(name: &str, json: Json<'_>) -> Result<M, String> {
     }
 }
 
-/// The number, if it is whole. Floats are exact up to 2^53, beyond which digits would be invented.
+/// Returns the number, if it is whole. Floats are exact up to 2^53; beyond that their digits would be invented.
 fn whole(number: &Number) -> Option<i128> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
@@ -314,7 +316,7 @@ mod tests {
 
     const QUEUE: &str = "query($f: IncidentFilterInput) { incidents(filter: $f) { totalCount } }";
 
-    /// What a filter is refused with.
+    /// Returns the refusals of a filter.
     fn refusals(filter: &str) -> Vec<String> {
         let given = Given::read(&format!("{{\"f\":{filter}}}")).expect("an object");
         let prepared = Operations::new(CATALOGUE.clone(), Limits::default()).prepare(QUEUE, None, &given);

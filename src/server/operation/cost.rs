@@ -1,19 +1,20 @@
-//! How many fields an answer may hold, pages multiplied, before anything is executed.
+//! Computes how many fields an answer may hold, with pages multiplied, before the operation is executed.
 //!
-//! A field's price is its type's: `Facets.status` is a list, `Incident.status` a word. The canonical operation knows the types
-//! of each of its fields, and has their prices from the table below; pages are as long as their arguments say.
+//! A price belongs to a field of a type: `Facets.status` is a list, `Incident.status` is a word. The canonical
+//! operation knows the type of each field, and takes its price from the table below. The length of a page comes from
+//! its arguments.
 
 use async_graphql_value::Value as Input;
 
 use super::canonical::{Field, Selection};
 use super::sketch::{self, Sketch, Sketches};
 
-/// What a field costs.
+/// The price of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// The field itself, in fields: 1 unless it takes more work than others.
+    /// The cost of the field itself, counted in fields: 1 unless it takes more work than others.
     pub own: usize,
-    /// How long its list is taken to be where no argument says it; none of a field that is no list.
+    /// The assumed length of its list if no argument gives it; `None` if the field is no list.
     pub items: Option<usize>,
 }
 
@@ -25,13 +26,13 @@ const fn dear(own: usize) -> Price {
     Price { own, items: None }
 }
 
-/// The fields that are lists without pages, and those that take more work than others, by `Type.field` in the order of the
-/// names.
+/// The fields that are lists without pages, and the fields that take more work than others, by `Type.field` in the
+/// order of the names.
 ///
-/// A list is taken to be a few times as long as a busy desk has it, far below what the product allows, so that neither many
-/// rows of long lists pass nor the page of an ordinary incident fails. Dear is what renders Markdown, folds a log, gives a
-/// text of any length or the rows of a bookmark, counts what is unread over a whole queue, or looks at up to a hundred entities,
-/// under a millisecond each time on an ordinary incident.
+/// A list is assumed to be a few times as long as on a busy desk, far below the limit of the product. So many rows of
+/// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
+/// return a text of any length or the rows of a bookmark, count what is unread over a whole queue, or look at up to a
+/// hundred entities. Each takes under a millisecond on an ordinary incident.
 pub const PRICES: [(&str, Price); 72] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
@@ -83,7 +84,7 @@ pub const PRICES: [(&str, Price); 72] = [
     ("Query.groups", list(20)),
     ("Query.incidentAsOf", dear(1_000)),
     ("Query.nodes", list(100)),
-    // As many as its argument says, one level further down.
+    // The argument gives the number of tags, one level further down.
     ("Query.tagSuggestions", list(10)),
     ("Query.users", list(100)),
     ("Query.views", list(50)),
@@ -108,35 +109,35 @@ pub const PRICES: [(&str, Price); 72] = [
     ("Viewer.groups", list(20)),
 ];
 
-/// The price of a field: that of the table, or 1 for each value.
+/// Returns the price of a field: its entry in the table, or 1 for each value.
 pub fn price(of: &str, field: &str) -> Price {
     let is_it = |place: &str| place.split_once('.') == Some((of, field));
     PRICES.iter().find(|(place, _)| is_it(place)).map_or(Price { own: 1, items: None }, |(_, price)| *price)
 }
 
-/// How often what is asked of a field is in the answer.
+/// How often the selection of a field is in the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
     /// Once.
     One,
-    /// For each item of a list: so many where no argument says it.
+    /// For each item of a list; this is the assumed length if no argument gives one.
     List(usize),
-    /// Once, and its `nodes` and `edges` are as many as its arguments say.
+    /// Once. Its `nodes` and `edges` are as many as its arguments say.
     Page,
     /// For each item of the page that it belongs to.
     Items,
 }
 
-/// The arguments that say how many things a field answers with.
+/// The arguments that give the number of values of a field.
 const SIZES: [&str; 3] = ["first", "last", "ids"];
 
-/// Fields that the answer to a selection may hold. A thing is of one type: of what is asked for on several, the dearest is what
-/// it costs.
+/// Returns the number of fields that the answer to a selection may hold. Each object has one type, so the most
+/// expensive group of types counts.
 pub(super) fn cost(selection: &Selection, variables: &Sketches, page_rows: usize) -> usize {
     Reckoning { variables, page_rows }.selection(selection, page_rows)
 }
 
-/// Whether the cost depends on the variables.
+/// Returns whether the cost depends on the variables.
 pub(super) fn varies(selection: &Selection) -> bool {
     selection.groups.iter().flat_map(|group| &group.fields).any(|field| {
         let by_size = SIZES.iter().filter_map(|name| field.argument(name)).any(has_variable);
@@ -154,12 +155,12 @@ fn has_variable(value: &Input) -> bool {
 
 struct Reckoning<'v> {
     variables: &'v Sketches,
-    /// How many rows a page has that says no size.
+    /// The assumed rows of a page without a size.
     page_rows: usize,
 }
 
 impl Reckoning<'_> {
-    /// What a selection costs of which the items of a page, if it is one, are `page` many.
+    /// Returns the cost of a selection. If it is the selection of a page, `page` is the number of its items.
     fn selection(&self, selection: &Selection, page: usize) -> usize {
         let of_group =
             |fields: &[Field]| fields.iter().fold(0_usize, |sum, field| sum.saturating_add(self.field(field, page)));
@@ -182,7 +183,7 @@ impl Reckoning<'_> {
     }
 }
 
-/// The number that an argument gives, or how many things it lists.
+/// Returns the number that an argument gives, or the number of values that it lists.
 fn size(value: &Input, variables: &Sketches) -> Option<usize> {
     match value {
         Input::Number(number) => sketch::count(number),

@@ -1,7 +1,7 @@
-//! How much work an operation is likely to be, before it is executed: by its fields, by the passes over a queue that they take,
-//! by the texts that their filters look for, and by the values that a mutation brings.
+//! Estimates the work of an operation before it is executed: from its fields, the passes over a queue that they take,
+//! the texts in their filters, and the values that a mutation brings.
 //!
-//! An estimate, on which nothing but the order of turns depends: `searches.rs` of the schema refuses by what is really asked.
+//! Only the order of turns depends on the estimate: `searches.rs` of the schema refuses by the real work.
 
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Name, Value, Variables};
@@ -11,38 +11,38 @@ use super::canonical::{Field, Selection};
 use crate::server::multiplied::size;
 use crate::server::turns::Effort;
 
-/// One pass over a queue of ten thousand incidents, in microseconds. A field of an answer takes about one.
+/// The time of one pass over a queue of ten thousand incidents, in microseconds. A field of an answer takes about 1 µs.
 const PASS: usize = 15_000;
 
-/// One mutation, its commit included, in microseconds.
+/// The time of one mutation and its commit, in microseconds.
 const MUTATION: usize = 5_000;
 
-/// One value that a mutation brings, in microseconds: it is written, and told in the log.
+/// The time of one value in a mutation, in microseconds: it is stored, and written to the log.
 const VALUE: usize = 20;
 
-/// A read of a stream that goes on from a position, in microseconds: it begins, or has one batch of its backlog.
+/// The time of a read of a stream that goes on from a position, in microseconds: its start, or a batch of its backlog.
 const BACKLOG: usize = 2_000;
 
-/// Fields that are counts over a queue, and how many passes each takes beside the texts of its filter.
+/// Fields that count over a queue, and how many passes each takes besides the texts of its filter.
 const NUMBERS: [(&str, usize); 2] = [("queueSummary", 4), ("responseTimes", 4)];
 
-/// The name of the field of a filter that looks for a text.
+/// The field of a filter that searches for a text.
 const TEXT: &str = "text";
 
-/// What is known of the work of an operation whatever its variables are.
+/// The part of an operation's work that does not depend on the values of variables.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     micros: usize,
-    /// Variables in filters, and by how many searches each is used.
+    /// Variables in filters, and the number of searches that use each.
     filters: Vec<(Name, usize)>,
-    /// Variables that are the text of a filter, likewise.
+    /// Variables that are the text of a filter, and the number of searches that use each.
     texts: Vec<(Name, usize)>,
     /// Variables in the inputs of mutations.
     inputs: Vec<Name>,
 }
 
 impl Work {
-    /// The work of an operation.
+    /// Returns the work of an operation; `goes_on` is whether it goes on from a position.
     pub(super) fn of(ty: OperationType, root: &Selection, goes_on: bool) -> Self {
         let mut work = Self { micros: if goes_on { BACKLOG } else { 0 }, ..Self::default() };
         for field in root.fields_of_object() {
@@ -57,7 +57,7 @@ impl Work {
         work
     }
 
-    /// The level of the operation with these variables; `cost` is how many fields its answer may hold.
+    /// Returns the level of the operation with these variables; `cost` is how many fields its answer may hold.
     pub(super) fn effort(&self, cost: usize, variables: &Variables) -> Effort {
         let value = |name: &Name| variables.get(name);
         let filters = self.filters.iter().filter_map(|(name, times)| Some(texts(value(name)?) * times));
@@ -111,7 +111,7 @@ impl Work {
     }
 }
 
-/// The passes over a queue of which these fields are asked for, and how many searches by its filter they are.
+/// Returns the passes over a queue that these fields take, and how many of them search by the filter.
 fn queue(selection: &Selection) -> (usize, usize) {
     let (mut page, mut count, mut facets) = (0, 0, 0);
     for field in selection.groups.iter().flat_map(|group| &group.fields) {
@@ -125,7 +125,7 @@ fn queue(selection: &Selection) -> (usize, usize) {
     (page + count + 2 * facets, page + count + facets)
 }
 
-/// How many texts a filter looks for.
+/// Counts the texts that a filter searches for.
 fn texts(filter: &Value) -> usize {
     match filter {
         Value::List(items) => items.iter().map(texts).sum(),

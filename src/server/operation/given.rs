@@ -1,8 +1,8 @@
-//! The variables of a request as JSON text, with the place of each value in it.
+//! The variables of a request as JSON text, with an outline of the places of its values.
 //!
-//! A tree of values takes ten times the bytes of its text, and of short values forty times. The outline of a text takes four
-//! bytes for each value and each name, and four more for a list or an object. So a request is judged by the outline, and its
-//! values are made once nothing is left to refuse.
+//! A tree of values takes ten times the bytes of its text, and forty times for short values. The outline takes four
+//! bytes for each value and each name, and four more for a list or an object. So the outline serves to accept or refuse
+//! a request, and its values are made when nothing can be refused any more.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,21 +13,21 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use super::ast::Variable;
 use crate::server::scan::{NESTING_MAX, string, word};
 
-/// The text of an object in JSON; empty where the request has no variables.
+/// The JSON text of an object; empty if the request has no variables.
 #[derive(Debug, Default)]
 pub struct Given {
     text: String,
 }
 
 impl Given {
-    /// Takes the text of an object. It is parsed to its end, so that no later step meets what is not JSON.
+    /// Takes the text of an object. Parses it to its end, so that no later step meets text that is not JSON.
     pub fn read(text: &str) -> serde_json::Result<Self> {
         u32::try_from(text.len()).map_err(Error::custom)?;
         serde_json::from_str::<Whole>(text)?;
         Ok(Self { text: text.to_owned() })
     }
 
-    /// Where each value stands.
+    /// Finds the place of each value.
     pub(super) fn outline(&self) -> Outline<'_> {
         let mut count = 0;
         each_mark(self.text.as_bytes(), |mark, _| {
@@ -54,8 +54,8 @@ impl Given {
     }
 }
 
-/// A JSON text that is parsed and not kept. Unlike serde's `IgnoredAny` it refuses halves of surrogate pairs and numbers that are
-/// out of range.
+/// A JSON text that is parsed and not kept. Unlike serde's `IgnoredAny` it refuses halves of surrogate pairs and
+/// numbers that are out of range.
 struct Whole;
 
 impl<'de> Deserialize<'de> for Whole {
@@ -107,13 +107,13 @@ impl<'de> Visitor<'de> for Whole {
 }
 
 enum Mark {
-    /// A text, a number, a word, or the name of a field.
+    /// A string, a number, a word, or the name of a field.
     Leaf,
     Open,
     Close,
 }
 
-/// Calls `mark` for what begins in a JSON text, and for what ends. The text has been parsed.
+/// Calls `mark` for each value or name that begins, and for each list or object that ends. The text is valid JSON.
 fn each_mark(text: &[u8], mut mark: impl FnMut(Mark, usize)) {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -134,20 +134,20 @@ fn each_mark(text: &[u8], mut mark: impl FnMut(Mark, usize)) {
     }
 }
 
-/// `Given` takes no text that is longer.
+/// Narrows a place in the text; `Given` takes no longer text.
 fn narrow(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// For each value and each name, in the order of the text, where it begins. Behind a list or an object stands the number of the
-/// first mark after all that it holds.
+/// The place where each value and each name begins, in the order of the text. After the place of a list or an object
+/// comes the index of the first mark behind its content.
 pub(super) struct Outline<'g> {
     text: &'g str,
     marks: Vec<u32>,
 }
 
 impl Outline<'_> {
-    /// For each variable that an operation declares, what is given for it.
+    /// Finds the item that is given for each variable of an operation.
     pub(super) fn of(&self, variables: &[Variable]) -> Vec<Option<Item<'_>>> {
         let mut given = vec![None; variables.len()];
         let root = (!self.marks.is_empty()).then_some(Item { outline: self, at: 0 });
@@ -174,7 +174,7 @@ pub(super) struct Item<'g> {
     at: usize,
 }
 
-/// What a value is.
+/// The kind of a value, and access to its content.
 pub(super) enum Json<'g> {
     Null,
     Boolean(bool),
@@ -185,7 +185,7 @@ pub(super) enum Json<'g> {
 }
 
 impl<'g> Item<'g> {
-    /// What it is; nothing is made of it yet.
+    /// Reads the kind of the value, without making a value of its content.
     pub(super) fn read(self) -> Json<'g> {
         let text = self.text();
         match text.as_bytes().first() {
@@ -202,12 +202,12 @@ impl<'g> Item<'g> {
         }
     }
 
-    /// How much text it is, up to what comes next.
+    /// Returns the length of its text, up to the next value.
     pub(super) fn bytes(self) -> usize {
         self.outline.mark(self.next()) - self.outline.mark(self.at)
     }
 
-    /// The text from its beginning on.
+    /// Returns the text from its beginning on.
     fn text(self) -> &'g str {
         self.outline.text.get(self.outline.mark(self.at)..).unwrap_or_default()
     }
@@ -216,7 +216,7 @@ impl<'g> Item<'g> {
         matches!(self.text().as_bytes().first(), Some(b'{' | b'['))
     }
 
-    /// The first mark after it.
+    /// Returns the index of the first mark behind it.
     fn next(self) -> usize {
         if self.is_composite() { self.outline.mark(self.at + 1) } else { self.at + 1 }
     }
@@ -226,15 +226,15 @@ impl<'g> Item<'g> {
     }
 }
 
-/// A text, which may be long, and may hold escapes.
+/// A string, which may be long and may hold escapes.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'g> {
-    /// From its first quote on.
+    /// The text from the first quote on.
     from: &'g str,
 }
 
 impl<'g> Text<'g> {
-    /// What it says.
+    /// Decodes the string.
     pub(super) fn read(self) -> Cow<'g, str> {
         let length = string(&self.from.as_bytes()[1..]);
         let content = &self.from[1..=length];
@@ -245,7 +245,7 @@ impl<'g> Text<'g> {
     }
 }
 
-/// What is left of a list or an object.
+/// The rest of a list or an object.
 #[derive(Clone, Copy)]
 struct Inside<'g> {
     outline: &'g Outline<'g>,
@@ -281,7 +281,7 @@ impl<'g> Iterator for List<'g> {
     }
 }
 
-/// The fields of an object, in the order of the text. One name may come several times.
+/// The fields of an object, in the order of the text. A name may come several times.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'g> {
     inside: Inside<'g>,
@@ -307,7 +307,7 @@ mod tests {
     use crate::server::operation::coerce::{Made, untyped};
     use crate::server::operation::sketch::Sketch;
 
-    /// A text in JSON, with blanks, escapes, and names that come several times.
+    /// JSON text with blanks, escapes and repeated names.
     fn any_text() -> impl Strategy<Value = String> {
         let string = |text: String| {
             let written: String = text
@@ -358,7 +358,7 @@ mod tests {
             prop_assert_eq!(&read, &parsed);
             prop_assert_eq!(serde_json::to_string(&read).expect("JSON"), serde_json::to_string(&parsed).expect("JSON"));
             prop_assert_eq!(outline.marks.capacity(), outline.marks.len(), "no more room than marks");
-            // At most two for three bytes, `[],`, besides those that are open at once.
+            // At most two marks for three bytes, `[],`, besides the lists and objects that are open at once.
             prop_assert!(outline.marks.len() * 3 <= text.len() * 2 + 24, "{} marks", outline.marks.len());
         }
 

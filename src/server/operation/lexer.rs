@@ -1,10 +1,10 @@
-//! Words and signs of a document, as section 2.1 of the specification (September 2025) has them.
+//! Splits a document into lexical tokens (section 2.1 of the specification, September 2025).
 //!
-//! The library's own parser knows neither surrogate pairs (`\uD83D\uDE00`) nor `\u{1F600}`.
+//! The library's own parser does not know surrogate pairs (`\uD83D\uDE00`) and `\u{1F600}`.
 
 use async_graphql::Pos;
 
-/// A word or a sign.
+/// A lexical token.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token<'t> {
     /// One of `! $ & ( ) : = @ [ ] { | }`.
@@ -17,14 +17,14 @@ pub(super) enum Token<'t> {
     Int(&'t str),
     /// A number with a fraction or an exponent, as written.
     Float(&'t str),
-    /// The text that a string means.
+    /// The decoded content of a string.
     String(String),
     /// The end of the text.
     End,
 }
 
 impl Token<'_> {
-    /// What an error calls it.
+    /// Returns the token as an error names it.
     pub(super) fn shown(&self) -> String {
         match self {
             Self::Sign(sign) => format!("\"{}\"", char::from(*sign)),
@@ -37,7 +37,7 @@ impl Token<'_> {
     }
 }
 
-/// Why a text has no further token, and where.
+/// The reason why the text has no next token, and its place.
 pub(super) type Fault = (String, Pos);
 
 /// Reads one token after another.
@@ -46,7 +46,7 @@ pub(super) struct Lexer<'t> {
     at: usize,
     line: usize,
     line_start: usize,
-    /// Bytes since the start of the line that are no first byte of a character.
+    /// The bytes since the start of the line that do not begin a character.
     inner_bytes: usize,
 }
 
@@ -67,7 +67,7 @@ impl<'t> Lexer<'t> {
         Err((what.into(), self.pos()))
     }
 
-    /// Goes on by one byte, and counts lines and characters.
+    /// Moves on by one byte, and counts lines and characters.
     fn step(&mut self) {
         let bytes = self.text.as_bytes();
         let byte = bytes[self.at];
@@ -79,7 +79,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// The next token and where it begins.
+    /// Returns the next token and the place where it begins.
     pub(super) fn next(&mut self) -> Result<(Token<'t>, Pos), Fault> {
         self.skip_ignored();
         let pos = self.pos();
@@ -240,14 +240,14 @@ fn is_name_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_'
 }
 
-/// The character of `\uXXXX`, of a pair of them, or of `\u{…}`, and how many bytes it takes.
+/// Decodes `\uXXXX`, a pair of them, or `\u{…}`; returns the character and its length in bytes.
 fn unicode_escape(rest: &[u8]) -> Option<(char, usize)> {
     if let [b'\\', b'u', b'{', inner @ ..] = rest {
         let length = inner.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         if length == 0 || inner.get(length) != Some(&b'}') {
             return None;
         }
-        // Eight digits are enough for any character, zeros in front included.
+        // Eight digits are enough for any character, with leading zeros.
         let code = hex(&inner[..length]).filter(|_| length <= 8)?;
         return Some((char::from_u32(code)?, length + 4));
     }

@@ -1,9 +1,9 @@
-//! How large a document may be, measured before it is validated.
+//! Measures a document before it is validated, and refuses a document that is too large.
 //!
-//! A document of 800 bytes can be a million fields once its fragments are written out where they are spread. Here each fragment
-//! is measured once, from the leaves up, and every sum saturates, so that nothing behind this file meets such a document. Each
-//! node is looked at a bounded number of times (at most [`VISITS_PER_TOKEN`] for each token). Nothing recurses deeper than
-//! [`Limits::nesting`] brackets.
+//! A document of 800 bytes can be a million fields once each spread is replaced by its fragment (written out). Each
+//! fragment is measured once, after the fragments that it spreads, and every sum saturates. So no later step meets such
+//! a document. The work is bounded: it visits nodes at most [`VISITS_PER_TOKEN`] times for each token, and recurses no
+//! deeper than [`Limits::nesting`] brackets.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,38 +12,39 @@ use async_graphql::{Name, ServerError};
 use super::ast::{Document, Fragment, Selection};
 use crate::{domain, graphql::error::server_error};
 
-/// The most times that a node of the document is looked at here, for each token of it; a test holds this file to it.
+/// The most visits of nodes for each token of the document; a test checks this bound.
 pub const VISITS_PER_TOKEN: usize = 10;
 
-/// What one document may cost. Sums are those of the document with every fragment written out where it is spread.
+/// The limits of a document. Sums count every fragment written out at each of its spreads.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Length of the text. 16 KiB holds GraphiQL's introspection eight times over.
+    /// The most bytes of the text. 16 KiB holds GraphiQL's introspection eight times over.
     pub document_bytes: usize,
-    /// Words and signs of the text: what the parser has to look at.
+    /// The most lexical tokens of the text, all of which the parser reads.
     pub tokens: usize,
-    /// Brackets open at once: what the parser, which recurses, may need of the stack.
+    /// The most brackets that are open at once, because the parser recurses and needs stack for each.
     pub nesting: usize,
-    /// Fields below each other. The introspection that GraphiQL sends has 15.
+    /// The most fields below each other. The introspection that GraphiQL sends has 15.
     pub depth: usize,
-    /// Fields under another name, the usual way to ask the same thing many times.
+    /// The most aliases, the usual way to ask the same thing many times.
     pub aliases: usize,
-    /// Directives, written out.
+    /// The most directives, written out.
     pub directives: usize,
-    /// Fields and spreads, written out: what validation walks through, in operations and in each fragment. GraphiQL's
+    /// The most fields and spreads, written out, in operations and in each fragment: the work of validation. GraphiQL's
     /// introspection has under 500; 2,000 take a few milliseconds.
     pub selections: usize,
-    /// Operations, all of which are validated though only one is run.
+    /// The most operations: all of them are validated, although only one is run.
     pub operations: usize,
-    /// Fields that the answer may hold, pages multiplied. At 0.6 µs for each field this is 30 ms of one core, and a
-    /// page of 100 rows of 40 fields, each row with two nested pages of 20 rows of 10, still passes (44,000).
+    /// The most fields that the answer may hold, with pages multiplied. At 0.6 µs for each field this is 30 ms of one
+    /// core. A page of 100 rows of 40 fields, each row with two nested pages of 20 rows of 10 fields, still passes
+    /// (44,000).
     pub cost: usize,
-    /// How many rows a page is taken to have when the document asks for `nodes` or `edges` and gives no size.
+    /// The assumed rows of a page if the document selects `nodes` or `edges` and gives no size.
     pub page_rows: usize,
-    /// Fields of the canonical operation. A field that is selected on an abstract type stands there once for each group of
-    /// possible types that differ, so this is more than `selections`.
+    /// The most fields of the canonical operation. It has more than `selections`, because a field on an abstract type
+    /// stands in each group of possible types that differ.
     pub canonical_fields: usize,
-    /// Bytes of documents that are kept validated, and as much again of canonical operations. A thousand ordinary documents.
+    /// The bytes of cached valid documents, and as many bytes of canonical operations: a thousand ordinary documents.
     pub cache_bytes: u64,
 }
 
@@ -73,7 +74,7 @@ pub(super) fn within(what: &str, counted: usize, bound: usize) -> Result<(), Ser
     Err(server_error(domain::Error::limit("query", format!("the document has more than {bound} {what}"), bound)))
 }
 
-/// Measures a document; says how often a node was looked at.
+/// Measures a document against the limits; returns the number of visits of nodes.
 pub(super) fn measure(document: &Document, limits: &Limits) -> Result<usize, ServerError> {
     within("operations", document.operations.len(), limits.operations)?;
     let by_name: HashMap<&Name, &Fragment> = document.fragments.iter().map(|it| (&it.name, it)).collect();
@@ -87,8 +88,8 @@ pub(super) fn measure(document: &Document, limits: &Limits) -> Result<usize, Ser
         let size = meter.size(&operation.selections);
         whole = Size { directives: size.directives.saturating_add(operation.directives.len()), ..size }.beside(&whole);
     }
-    // Validation compares the fields of every selection set with its spreads written out: those in fragments as well, even in
-    // one that no operation spreads.
+    // Validation compares the fields of every selection set with its spreads written out. That includes the fragments,
+    // even a fragment without a spread.
     let walked = meter.fragments.values().fold(whole.selections, |sum, size| sum.saturating_add(size.selections));
     within("selections", walked, limits.selections)?;
     within("fields below each other", whole.depth, limits.depth)?;
@@ -97,7 +98,7 @@ pub(super) fn measure(document: &Document, limits: &Limits) -> Result<usize, Ser
     Ok(meter.visits)
 }
 
-/// What a selection set amounts to, with its fragments written out.
+/// The size of a selection set, with its fragments written out.
 #[derive(Clone, Copy, Debug, Default)]
 struct Size {
     selections: usize,
@@ -123,7 +124,7 @@ struct Meter<'d> {
 }
 
 impl<'d> Meter<'d> {
-    /// The fragments, each after all that it spreads; an own stack, since a chain of fragments can be long.
+    /// Orders the fragments, each after those that it spreads. It keeps its own stack, because a chain may be long.
     fn leaves_first(&mut self, fragments: &HashMap<&'d Name, &'d Fragment>) -> Result<Vec<&'d Fragment>, ServerError> {
         let mut spreads = HashMap::new();
         for (name, fragment) in fragments {
@@ -186,7 +187,7 @@ impl<'d> Meter<'d> {
     }
 }
 
-/// Gathers the names spread anywhere in `set`; says how many nodes it looked at.
+/// Gathers the names spread anywhere in `set`; returns the number of visits of nodes.
 fn spreads_in<'d>(set: &'d [Selection], found: &mut Vec<&'d Name>) -> usize {
     let mut visits = 0;
     for selection in set {
@@ -214,7 +215,7 @@ mod tests {
     use crate::graphql::error::{code_of, present};
     use crate::server::operation::parser::parse;
 
-    /// What GraphiQL 5 sends before it can help: `getIntrospectionQuery()` of graphql 16 with all its options on.
+    /// The first request of GraphiQL 5: `getIntrospectionQuery()` of graphql 16 with all its options on.
     const INTROSPECTION: &str = include_str!("../../../tests/it/fixtures/introspection.graphql");
 
     fn judge(text: &str, limits: &Limits) -> Result<(usize, usize), ServerError> {
@@ -236,7 +237,7 @@ mod tests {
         assert!(visits <= tokens * VISITS_PER_TOKEN, "{visits} visits of {tokens} tokens");
     }
 
-    /// Each fragment spreads the next one twice: the text grows by a line, the document doubles.
+    /// Each fragment spreads the next fragment twice: the text grows by a line, the document doubles.
     fn bomb(levels: usize) -> String {
         let mut text = String::from("{ ...F0 }");
         for level in 0..levels {
@@ -301,7 +302,7 @@ mod tests {
         refused(&through, "LIMIT", "15 fields");
     }
 
-    /// Text that looks like GraphQL: anything else is refused by the first token.
+    /// Text that looks like GraphQL: other text is refused at its first token.
     fn documents() -> impl Strategy<Value = String> {
         let pieces = "{ } ( ) [ ] ... : $ @ ! = \" \"\"\" \\ # , a b F G on query mutation subscription fragment first 10 -1.5e3 \
                       nodes skip null true \u{feff} é";
@@ -310,7 +311,7 @@ mod tests {
         prop::collection::vec(prop::sample::select(pieces), 0..120).prop_map(|pieces| pieces.join(" "))
     }
 
-    /// Selections of fields, inline fragments and spreads of `F0` to `F9`, some of which exist.
+    /// Selections of fields, inline fragments and spreads of `F0` to `F9`; some of these fragments exist.
     fn selections() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![Just("a".to_owned()), (0..10).prop_map(|n| format!("...F{n}")), Just("x: a".to_owned())];
         leaf.prop_recursive(6, 60, 6, |inner| {

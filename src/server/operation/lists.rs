@@ -1,8 +1,8 @@
-//! How many values the lists of a request hold, against their bounds (`graphql/bounds.rs`).
+//! Checks the lengths of the lists in a request against their bounds (`graphql/bounds.rs`).
 //!
-//! What a document writes is judged once, with the document (`literal.rs`). What variables hold is judged here for each
-//! request, on its text: before coercion looks at it. A variable that is a list itself has the smallest bound of the places where it
-//! is used.
+//! The lists that a document writes are checked once, with the document (`literal.rs`). The lists in variables are
+//! checked here for each request, on the text, before coercion. A variable that is itself a list has the smallest bound
+//! of the places where it is used.
 
 use std::fmt;
 
@@ -17,13 +17,13 @@ use super::coerce;
 use super::given::{Item, Json};
 use crate::{domain, graphql::error::server_error};
 
-/// Where a value stands, written out only when it is refused.
+/// The path of a value, written as text only in a refusal.
 pub(super) struct Path<'p> {
     pub(super) parent: Option<&'p Path<'p>>,
     pub(super) step: Step<'p>,
 }
 
-/// The last step to a value.
+/// The last step of a path.
 pub(super) enum Step<'p> {
     Variable(&'p str),
     Field(&'p str),
@@ -43,7 +43,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The refusal of a list of `count` values where `bound` may stand.
+/// Returns the refusal of a list of `count` values at a place for `bound` values.
 pub(super) fn too_long(path: &str, count: usize, bound: usize, pos: Pos) -> ServerError {
     let message = format!("this list has at most {bound} values, and {count} are given");
     let mut refusal = server_error(domain::Error::limit(path, message, bound));
@@ -51,8 +51,8 @@ pub(super) fn too_long(path: &str, count: usize, bound: usize, pos: Pos) -> Serv
     refusal
 }
 
-/// Judges the lists of a request's variables. `bounds` and `given` have, for each variable that the operation declares, the bound
-/// of the list that it is, and what is given for it.
+/// Checks the lists in a request's variables. For each variable that the operation declares, `bounds` has the bound of
+/// the list that it is, and `given` has its item.
 pub(super) fn judge(
     catalogue: &Catalogue,
     operation: &Operation,
@@ -69,7 +69,7 @@ pub(super) fn judge(
 
 struct Lists<'c> {
     catalogue: &'c Catalogue,
-    /// Where the variable is declared.
+    /// The place where the variable is declared.
     pos: Pos,
 }
 
@@ -88,11 +88,11 @@ impl Lists<'_> {
                     self.value(of, None, item, &Path { parent: Some(path), step: Step::Index(index) })
                 })
             }
-            // One value stands for a list of it.
+            // A single value stands for a list of it.
             (BaseType::List(of), Json::Object(_)) => self.value(of, None, item, path),
             (BaseType::Named(name), Json::Object(given)) => match self.catalogue.get(name).map(|info| &info.kind) {
                 Some(Kind::Input { fields, .. }) => {
-                    // A field that the input does not have is coercion's to tell.
+                    // Coercion refuses unknown fields.
                     coerce::known(fields, given, |_| ()).into_iter().try_for_each(|(field, item)| {
                         let info = &fields[field];
                         let path = Path { parent: Some(path), step: Step::Field(&info.name) };
@@ -133,18 +133,18 @@ mod tests {
     /// The inputs of the schema.
     #[derive(Default)]
     struct Inputs {
-        /// The fields of each input type: their name, their type, and whether they have to be given.
+        /// The fields of each input type: name, type, and whether a value is required.
         fields: BTreeMap<String, Vec<(String, Type, bool)>>,
-        /// Types of which exactly one field is given.
+        /// Input types that take exactly one field.
         one_of: BTreeSet<String>,
         /// The first word of each enumeration.
         words: BTreeMap<String, String>,
-        /// Arguments: the type and the field that they belong to, and as those of inputs.
+        /// Arguments: the type and the field that they belong to, then name, type and whether a value is required.
         arguments: Vec<(String, String, (String, Type, bool))>,
     }
 
     impl Inputs {
-        /// A value of a type, with what it needs.
+        /// Returns a value of a type, with the fields that it requires.
         fn sample(&self, ty: &Type) -> Given {
             if matches!(ty.base, BaseType::List(_)) {
                 return Given { literal: "[]".to_owned(), json: json!([]) };
@@ -158,7 +158,7 @@ mod tests {
             }
         }
 
-        /// An object of a type, with one field as it is given and those that it needs besides.
+        /// Returns an object of a type, with the given field and the fields that it requires.
         fn object(&self, base: &str, given: Option<(&str, Given)>) -> Given {
             let fields = self.fields.get(base).into_iter().flatten();
             let is_given = |field: &str| given.as_ref().is_some_and(|(name, _)| *name == field);
@@ -212,7 +212,7 @@ mod tests {
         inputs
     }
 
-    /// A value, as documents write it and as JSON.
+    /// A value, as a literal of a document and as JSON.
     #[derive(Clone)]
     struct Given {
         literal: String,
@@ -226,13 +226,14 @@ mod tests {
         }
     }
 
-    /// How a request comes to a place that takes a list: an argument of a root field, and the fields of inputs from there.
+    /// A path from a request to a place that takes a list: an argument of a root field, and fields of inputs from
+    /// there.
     #[derive(Clone)]
     struct Way {
         root: &'static str,
         field: String,
         argument: String,
-        /// What else the field needs.
+        /// The other arguments that the field requires.
         beside: String,
         ty: Type,
         steps: Vec<(String, Type)>,
@@ -248,7 +249,7 @@ mod tests {
             format!("{root}{variables} {{ {field}({name}: {argument} {beside}) {{ __typename }} }}")
         }
 
-        /// The argument that holds a value at the place, and the place's path below the argument.
+        /// Returns the argument that holds a value at the place, and the path of the place below the argument.
         fn around(&self, inputs: &Inputs, value: Given) -> (Given, String) {
             let (mut value, mut path) = (value, String::new());
             for (at, (field, _)) in self.steps.iter().enumerate().rev() {
@@ -264,7 +265,7 @@ mod tests {
         }
     }
 
-    /// The shortest way to each place of the schema that takes a list.
+    /// Returns the shortest path to each place of the schema that takes a list.
     fn ways(inputs: &Inputs) -> BTreeMap<String, Way> {
         let roots = [("Query", "query"), ("Mutation", "mutation"), ("Subscription", "subscription")];
         let mut open: VecDeque<(String, Way)> = VecDeque::new();
@@ -307,7 +308,7 @@ mod tests {
         given::Given::read(&json.to_string()).expect("an object")
     }
 
-    /// The path and the bound of the refusals for a bound that is passed.
+    /// Returns the path and the bound of each refusal with `LIMIT`.
     fn limits(operations: &Operations, text: &str, json: &Json) -> Vec<(String, u64)> {
         let refused = operations.prepare(text, None, &variables(json)).err().unwrap_or_default();
         let limit = |error: &ServerError| {
@@ -338,7 +339,7 @@ mod tests {
         for place in known {
             let ty = places.get(place).unwrap_or_else(|| panic!("the schema has no {place}"));
             assert!(is_list(ty) || base_name(ty) == "JSON", "{place} takes no list");
-            // The bound of a list says nothing of lists in it.
+            // The bound of a list does not apply to lists inside it.
             assert!(!matches!(&ty.base, BaseType::List(of) if is_list(of)), "{place} takes lists of lists");
         }
     }
@@ -389,13 +390,13 @@ mod tests {
         assert_eq!(limits(&operations, &order(4), &json!({})), [("variables.o".to_owned(), 3)]);
     }
 
-    /// The time that this thread has computed, where the system says it.
+    /// Returns the CPU time of this thread, if the system reports it.
     fn computed() -> Option<Duration> {
         let times = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         Some(Duration::from_nanos(times.split(' ').next()?.parse().ok()?))
     }
 
-    /// The least of five. A build without optimisation takes ten times as long.
+    /// Takes the least of five runs. A build without optimisation may take ten times as long.
     #[test]
     fn a_body_of_ten_megabytes_is_refused_quickly() {
         let operations = operations();

@@ -1,4 +1,4 @@
-//! Values that are written in a document: whether they are of the type of their place (sections 5.6 and 5.8 of the specification).
+//! Checks that values in a document have the type of their place (sections 5.6 and 5.8 of the specification).
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::catalogue::{InputInfo, Kind, TypeInfo};
 use super::lists::too_long;
 use super::validate::{Use, Walk, fault_at};
 
-/// Checks a value that has no other place than itself, like the default of a variable.
+/// Checks a value outside arguments and input fields, like the default of a variable.
 pub(super) fn check<'d>(walk: &mut Walk<'d>, ty: &'d Type, value: &'d Value, path: String) {
     Place { ty, has_default: false, in_one_of: false, bound: None }.check(walk, value, path);
 }
@@ -22,8 +22,8 @@ pub(super) fn check_input<'d>(walk: &mut Walk<'d>, info: &'d InputInfo, value: &
     Place { ty: &info.ty, has_default: info.has_default, in_one_of: false, bound: info.bound }.check(walk, value, path);
 }
 
-/// Looks at a value that is of no known type: notes its variables, and finds fields that are given several times. The path is that of
-/// the whole value, however deep a fault stands: what is inside is as long and as deep as its client likes.
+/// Walks a value of unknown type: notes its variables, and finds repeated fields. Every fault has the path of the whole
+/// value, because the client decides how long and deep the value is inside.
 pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
     match &value.node {
         Literal::Variable(name) => walk.notes.uses.push(Use {
@@ -47,14 +47,14 @@ pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
     }
 }
 
-/// A field of an object is given once.
+/// Refuses a field of an object that is given twice.
 fn once<'d>(walk: &mut Walk<'d>, seen: &mut HashSet<&'d Name>, field: &'d Name, value: &Value, path: &str) {
     if !seen.insert(field) {
         refuse(walk, path, format!("the field {field} is given several times"), value);
     }
 }
 
-/// What a value means; a variable in it is null here, since nothing is known of it yet.
+/// Returns the content of a literal. A variable in it becomes null, because its value is not known yet.
 pub(super) fn constant(value: &Value) -> Given {
     match &value.node {
         Literal::Variable(_) | Literal::Null => Given::Null,
@@ -69,7 +69,7 @@ pub(super) fn constant(value: &Value) -> Given {
     }
 }
 
-/// A number as JSON holds it. Beyond 64 bits it is the nearest one that a float holds; beyond a float it is none.
+/// Returns a number as JSON holds it. Beyond 64 bits it is the nearest float; beyond the range of floats it is `None`.
 pub(super) fn number(digits: &str) -> Option<Number> {
     let whole = digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from));
     whole.ok().or_else(|| Number::from_f64(digits.parse().ok()?))
@@ -79,7 +79,7 @@ struct Place<'d> {
     ty: &'d Type,
     has_default: bool,
     in_one_of: bool,
-    /// The most values of the list that stands here.
+    /// The most values of a list at this place.
     bound: Option<usize>,
 }
 
@@ -106,7 +106,7 @@ impl<'d> Place<'d> {
                         check(walk, of, item, format!("{path}.{index}"));
                     }
                 }
-                // One value stands for a list of it.
+                // A single value stands for a list of it.
                 (BaseType::List(of), _) => check(walk, of, value, path),
                 (BaseType::Named(name), _) => named(walk, name, value, &path),
             },
@@ -119,7 +119,7 @@ fn refuse(walk: &mut Walk<'_>, path: &str, message: String, value: &Value) {
 }
 
 fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: &str) {
-    // A type that is not there has been told of where it is named.
+    // An unknown type is refused where it is named.
     let Some(ty) = walk.catalogue.get(name) else { return };
     match &ty.kind {
         Kind::Scalar if ty.is_custom_scalar() => custom(walk, ty, value, path),
@@ -137,7 +137,7 @@ fn named<'d>(walk: &mut Walk<'d>, name: &Name, value: &'d Value, path: &str) {
             Literal::Object(given) => object(walk, (name, fields, *one_of), given, value, path),
             _ => refuse(walk, path, format!("this is not a {name}, which is an object"), value),
         },
-        // A place of such a type cannot be in a schema, and a variable of one has been told of.
+        // A schema has no place of such a type, and a variable of such a type is refused already.
         Kind::Object(_) | Kind::Interface(_) | Kind::Union => {}
     }
 }
@@ -149,7 +149,7 @@ fn custom<'d>(walk: &mut Walk<'d>, ty: &'d TypeInfo, value: &'d Value, path: &st
     }
 }
 
-/// What is wrong with a literal of a scalar of the specification.
+/// Returns the fault of a literal for a scalar of the specification.
 fn objection(scalar: &str, literal: &Literal) -> Option<String> {
     let fits = match (scalar, literal) {
         ("Int", Literal::Int(digits)) if digits.parse::<i32>().is_err() => {

@@ -1,7 +1,7 @@
-//! The canonical operation as the library executes it.
+//! Lowers the canonical operation to the document that the library executes.
 //!
-//! The library answers an object of which nothing is asked by `null`, and does not say of which type an object is. So such a
-//! selection asks for `__typename` under the name [`TAG`], which no client can write; `answer.rs` reads it and takes it away.
+//! The library answers `null` for an object without selected fields, and does not name the type of an object. So such
+//! selections ask for `__typename` as [`TAG`], a name that no client can write. `answer.rs` reads and removes it.
 
 use async_graphql::{
     Name, Pos, Positioned,
@@ -13,10 +13,10 @@ use async_graphql::{
 
 use super::canonical::{Field, Selection};
 
-/// The name in the answer of the type that was not asked for. The grammar has no empty name.
+/// The name in the answer of an added `__typename`. The grammar has no empty name.
 pub(super) const TAG: &str = "";
 
-/// The document that the library is given. `variables` are those that are used, with their types.
+/// Makes the document for the library. `variables` are the used variables with their types.
 pub(super) fn document(
     ty: OperationType,
     root: &Selection,
@@ -44,7 +44,7 @@ pub(super) fn document(
     }
 }
 
-/// The same document, of whose root fields nothing is selected.
+/// Copies a document without the selections below its root fields.
 pub(super) fn without_selections(document: &ExecutableDocument) -> ExecutableDocument {
     let bare = |item: &Positioned<Item>| match &item.node {
         Item::Field(field) => {
@@ -84,7 +84,7 @@ fn selection_set(selection: &Selection) -> SelectionSet {
     match &selection.groups[..] {
         [only] => items.extend(only.fields.iter().map(field)),
         several => {
-            // What is common is asked of the abstract type, once.
+            // The abstract type selects common fields, once.
             let common = several.first().into_iter().flat_map(|group| &group.fields).filter(|field| field.is_common);
             items.extend(common.map(field));
             for group in several {

@@ -1,8 +1,8 @@
-//! Fields of one name in the answer must be one field (section 5.3.2 of the specification): of the same name and arguments, and
-//! of types that look alike even where they stand on different objects.
+//! Checks that fields of one name in the answer can merge (section 5.3.2 of the specification): they must have one name
+//! and equal arguments, and types of one shape even if they stand on different objects.
 //!
-//! The sets of fields that meet are compared whole, and each set once for each question, so that the work stays in proportion
-//! to the document written out, which is bounded before.
+//! Whole sets of fields are compared, and each set once for each rule. So the work stays in proportion to the document
+//! with its fragments written out, whose size is bounded before.
 
 use std::collections::{HashMap, HashSet};
 
@@ -37,7 +37,7 @@ struct Placed<'d> {
     field: &'d Field,
 }
 
-/// A set of fields, as what tells it from another.
+/// The identity of a set of fields.
 type Set = Vec<(*const TypeInfo, *const Field)>;
 
 struct Merge<'d, 'f> {
@@ -52,7 +52,7 @@ fn identity(fields: &[Placed<'_>]) -> Set {
     fields.iter().map(|it| (std::ptr::from_ref(it.on), std::ptr::from_ref(it.field))).collect()
 }
 
-/// The fields by their names in the answer, in order.
+/// Groups the fields by their names in the answer, in order.
 fn by_key<'d>(fields: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
     let mut places: HashMap<&Name, usize> = HashMap::new();
     let mut groups: Vec<Vec<Placed<'d>>> = Vec::new();
@@ -67,7 +67,7 @@ fn by_key<'d>(fields: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
 }
 
 impl<'d> Merge<'d, '_> {
-    /// The fields of selection sets, with fragments written out.
+    /// Returns the fields of selection sets, with fragments written out.
     fn expand(&self, sets: &[(&'d TypeInfo, &'d [Selection])]) -> Vec<Placed<'d>> {
         let mut fields = Vec::new();
         let mut spread = HashSet::new();
@@ -91,7 +91,7 @@ impl<'d> Merge<'d, '_> {
         fields
     }
 
-    /// The fields that are selected of a group of fields.
+    /// Returns the fields that are selected below a group of fields.
     fn below(&self, group: &[Placed<'d>]) -> Vec<Placed<'d>> {
         let sets: Vec<_> = group
             .iter()
@@ -105,7 +105,7 @@ impl<'d> Merge<'d, '_> {
         self.catalogue.field(placed.on, &placed.field.name).map(|info| &info.ty)
     }
 
-    /// SameResponseShape: whatever objects they are of.
+    /// SameResponseShape, for fields on any objects.
     fn look_alike(&mut self, fields: &[Placed<'d>]) {
         if !self.alike.insert(identity(fields)) {
             return;
@@ -144,7 +144,7 @@ impl<'d> Merge<'d, '_> {
         }
     }
 
-    /// The rest of FieldsInSetCanMerge: fields that may be of one object are one field with the same arguments.
+    /// The rest of FieldsInSetCanMerge: fields that one object may have must have one name and equal arguments.
     fn are_the_same(&mut self, fields: &[Placed<'d>]) {
         if !self.same.insert(identity(fields)) {
             return;
@@ -166,7 +166,7 @@ impl<'d> Merge<'d, '_> {
     }
 }
 
-/// The fields of one name that may be of one object: those on each object type, with those on interfaces.
+/// Groups the fields of one name by the object that may have them: each object type, with the fields on interfaces.
 fn by_object<'d>(group: &[Placed<'d>]) -> Vec<Vec<Placed<'d>>> {
     let anywhere = |placed: &&Placed<'d>| !placed.on.is_object();
     let mut objects: Vec<&Name> = Vec::new();

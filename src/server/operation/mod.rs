@@ -1,10 +1,10 @@
-//! One operation, from the JSON a client sends to the JSON it gets; the same on every transport.
+//! One operation, from the JSON that a client sends to the JSON that it receives, on every transport.
 //!
-//! Nothing in here trusts the client: the shape is checked, the document is measured (`limits.rs`) and validated
-//! (`validate.rs`), its lists are held against their bounds (`lists.rs`), its variables are coerced (`coerce.rs`), and a panic
-//! costs this operation only. The values of variables are made (`given.rs`) once nothing is left to refuse. What is executed, and
-//! what everything after reads, is the canonical operation (`canonical.rs`), and its answer is put into the form of the
-//! specification (`answer.rs`).
+//! No client is trusted here. The form of the request is checked. The document is measured (`limits.rs`) and validated
+//! (`validate.rs`). Its lists are checked against their bounds (`lists.rs`), and its variables are coerced
+//! (`coerce.rs`). The values of variables are made (`given.rs`) when nothing can be refused any more. A panic costs
+//! only this operation. The canonical operation (`canonical.rs`) is executed, and all later steps read it. Its answer
+//! is put into the form of the specification (`answer.rs`).
 
 mod answer;
 mod ast;
@@ -51,53 +51,53 @@ use crate::{
     storage::MutationState,
 };
 
-/// Where several operations share a socket or a stream the client chooses their ids, and they come back in each message.
-/// Clients use numbers or UUIDs.
+/// The most bytes of an operation's id. If several operations share a socket or a stream, the client chooses the ids,
+/// and each message carries one. Clients use numbers or UUIDs.
 pub(crate) const OPERATION_ID_BYTES: usize = 256;
 
-/// Variables of a query that is tried on the board alone, in bytes of JSON: they are kept for a second execution. A filter with
-/// a hundred owners and tags takes 8 KiB.
+/// The most bytes of JSON in the variables of a query that is tried on the board: they are kept for a second execution.
+/// A filter with a hundred owners and tags takes 8 KiB.
 const BOARD_VARIABLES_BYTES: usize = 16 << 10;
 
-/// The parameters of a GraphQL request, in the shape that both protocols give them. What they do not know is ignored.
+/// The parameters of a GraphQL request, in the form of both protocols. Unknown parameters are ignored.
 #[derive(Debug, Default)]
 pub(crate) struct Parameters {
-    /// The document.
+    /// The text of the document.
     pub(crate) query: String,
-    /// Which of its operations to run; the empty name is none.
+    /// The name of the operation to run, if the client names one; an empty name counts as absent.
     pub(crate) operation_name: Option<String>,
-    /// What its variables stand for.
+    /// The values of the variables.
     pub(crate) variables: Given,
-    /// What the client calls the operation, where several share a stream.
+    /// The client's id of the operation, if several operations share a stream.
     pub(crate) operation_id: Option<Value>,
 }
 
 /// A request that may be executed.
 pub(crate) struct Ready<V> {
-    /// What is to be run.
+    /// Query, mutation or subscription.
     pub(crate) operation: OperationType,
-    /// The operation itself.
+    /// The operation to execute.
     pub(crate) canonical: Arc<Canonical>,
-    /// What the variables stand for that it uses.
+    /// The values of the variables that the operation uses.
     pub(crate) variables: Variables,
-    /// The position that a subscription names.
+    /// The position in a subscription's argument `after`.
     pub(crate) position: Option<Constant>,
-    /// How many fields its answer may hold.
+    /// The number of fields that its answer may hold.
     pub(crate) cost: usize,
-    /// How much work it is likely to be.
+    /// The estimated work.
     pub(crate) effort: Effort,
-    /// For whom.
+    /// The caller.
     pub(crate) viewer: V,
 }
 
 impl<V> Ready<V> {
-    /// Whether it is tried on the board alone.
+    /// Returns whether the query is tried on the board before a snapshot is opened.
     pub(crate) fn is_for_the_board(&self) -> bool {
         self.canonical.is_for_the_board && self.variables.values().map(weight).sum::<usize>() <= BOARD_VARIABLES_BYTES
     }
 }
 
-/// Judges the request and makes what is executed of it.
+/// Checks a request, and makes the operation to execute.
 pub(crate) fn prepare<V>(
     parameters: Parameters,
     viewer: V,
@@ -109,29 +109,29 @@ pub(crate) fn prepare<V>(
     Ok(Ready { operation: canonical.ty, canonical, variables, position, cost, effort, viewer })
 }
 
-/// The response to a request that is not executed.
+/// Returns the response to a request that is not executed.
 pub(crate) fn refused(errors: Vec<ServerError>) -> Response {
     present(Response::from_errors(errors))
 }
 
-/// The request that the schema is given.
+/// Makes the request that the schema executes.
 pub(crate) fn request(canonical: &Canonical, variables: Variables) -> Request {
     let mut request = Request::new(String::new()).variables(variables);
     request.set_parsed_query(ExecutableDocument::clone(&canonical.document));
     request
 }
 
-/// The answer of the schema, in the form of the specification.
+/// Puts an answer of the schema into the form of the specification.
 pub(crate) fn settled(canonical: &Canonical, response: Response) -> Response {
     answer::settle(&canonical.root, response)
 }
 
-/// What came of a query or a mutation.
+/// The result of a query or a mutation.
 pub(crate) struct Executed {
     /// The answer, in the form of the specification.
     pub(crate) answer: Response,
-    /// Where the board stood, and how often users and groups had been changed, if the board gave all of the answer and there is
-    /// no error in it.
+    /// The position of the board and the number of changes to users and groups. It is set if the board gave the whole
+    /// answer without an error.
     pub(crate) from_board: Option<(Position, u64)>,
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn execute<E: Endpoint>(
         if response.errors.is_empty() || board.at().is_none() {
             return Executed { answer: present(settled(&canonical, response)), from_board };
         }
-        // The board moved on in between, or does not know what the filter asks for. A refusal is found again.
+        // The board moved on meanwhile, or does not support the filter. A snapshot finds a refusal again.
     }
     let fields = mutation.is_some().then(|| canonical.root.fields_of_object().len());
     let response = settled(&canonical, endpoint.execute(request(&canonical, variables).data(viewer), mutation).await);
@@ -165,7 +165,7 @@ pub(crate) async fn execute<E: Endpoint>(
     Executed { answer, from_board: None }
 }
 
-/// Runs `work`; a panic in it is a fault of this one operation and not the end of the connection.
+/// Runs `work` and turns a panic into a fault of this operation, so that the connection goes on.
 pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = domain::Result<T>> {
     // An `async fn` would have room for the work twice: as it was given, and as it is awaited.
     AssertUnwindSafe(work).catch_unwind().map_err(|panic| {
@@ -174,7 +174,7 @@ pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = d
     })
 }
 
-/// A response as JSON: a request error has no `data` entry.
+/// Writes a response as JSON: a request error has no `data` entry.
 pub(crate) struct Body<'a>(pub(crate) &'a Response);
 
 impl Serialize for Body<'_> {

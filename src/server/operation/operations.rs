@@ -1,7 +1,7 @@
-//! From the text of a request to its canonical operation; what was seen before is looked up.
+//! Prepares the operation of a request: from its text to its canonical operation, with caches.
 //!
-//! Documents are kept by their text, once they are valid, and canonical operations by all that their form depends on. Both are
-//! bounded by the bytes that they take. A document that is refused is judged again each time.
+//! Valid documents are cached by their text, and canonical operations by all that their form depends on. A limit of
+//! bytes bounds each cache. A refused document is not cached.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,71 +34,71 @@ use crate::{
 /// The argument of a subscription's root field that names the position to go on from.
 const AFTER: &str = "after";
 
-/// The variable that holds the position, whatever the document writes there. The grammar has no empty name.
+/// The variable that holds the position, instead of the client's value. The grammar has no empty name.
 pub(in crate::server) const POSITION: &str = "";
 
-/// Memory of a token of a document, about: nodes, names and places.
+/// The approximate memory of a token of a document: nodes, names and places.
 const TOKEN_BYTES: usize = 128;
 
-/// Memory of a field of a canonical operation, about: itself and what the library is given of it.
+/// The approximate memory of a field of a canonical operation, with its part of the library's document.
 const FIELD_BYTES: usize = 1_024;
 
-/// An operation in the form that everything after reads.
+/// An operation in the form that all later steps read.
 #[derive(Debug)]
 pub struct Canonical {
     /// Query, mutation or subscription.
     pub ty: OperationType,
     pub(in crate::server) root: Arc<Selection>,
     pub(in crate::server) named: Named,
-    /// What the library is given.
+    /// The document that the library executes.
     pub(in crate::server) document: Arc<ExecutableDocument>,
-    /// Equal for all that ask for the same, whatever they call their variables.
+    /// Equal for equal operations, whatever the names of their variables.
     pub(in crate::server) digest: [u8; 32],
-    /// Length of the operation's text in its one spelling.
+    /// The length of the text that all spellings of the operation have in common.
     pub(in crate::server) text_bytes: usize,
     /// The variables in the order of their first use, and how often the library reads each of them.
     uses: Vec<(Name, usize)>,
-    /// What the document gives as the position, where the root field takes one.
+    /// The position in the document, if the root field takes a position.
     position: Option<Input>,
-    /// The cost, where it is the same for all variables.
+    /// The cost, if it does not depend on the variables.
     cost: Option<usize>,
-    /// What is known of its work whatever the variables are.
+    /// The part of the work that does not depend on the variables.
     work: effort::Work,
-    /// Variables of a subscription that are asked for when it starts, and never again.
+    /// Variables of a subscription that are read only when it starts.
     starting: Vec<Name>,
-    /// Whether it asks for nothing but what the board may know.
+    /// Whether the board may know all that the operation selects.
     pub(in crate::server) is_for_the_board: bool,
 }
 
 impl Canonical {
-    /// The variables that are used, in the order of their first use, and how often each of them is read when the operation is
-    /// executed once. A position to go on from counts for none.
+    /// Returns the variables in the order of their first use, and how often one execution reads each. The position of a
+    /// subscription is not among them.
     pub fn uses(&self) -> &[(Name, usize)] {
         &self.uses
     }
 
-    /// Fields that the answer may hold, pages multiplied.
+    /// Returns the number of fields that the answer may hold, with pages multiplied.
     pub(super) fn cost(&self, variables: &Sketches, page_rows: usize) -> usize {
         self.cost.unwrap_or_else(|| cost::cost(&self.root, variables, page_rows))
     }
 
-    /// Whether nothing is asked for: every root field was skipped.
+    /// Returns whether the operation selects nothing, because every root field was skipped.
     pub(in crate::server) fn is_empty(&self) -> bool {
         self.root.size() == 0
     }
 
-    /// Whether it goes on from a position: the variable [`POSITION`] holds it.
+    /// Returns whether it goes on from a position, which the variable [`POSITION`] holds.
     pub(in crate::server) fn has_position(&self) -> bool {
         self.position.is_some()
     }
 
-    /// Variables of a subscription that are asked for when it starts, and never again: those of the root field alone.
+    /// Returns the variables of a subscription that are read only when it starts: those of the root field alone.
     pub(in crate::server) fn starting(&self) -> &[Name] {
         &self.starting
     }
 
-    /// The request that starts a subscription. Its document holds the root field alone. What is selected of the items is
-    /// beside it, shared ([`Selected`]): the library would copy that.
+    /// Makes the request that starts a subscription. Its document holds only the root field. The selection of the items
+    /// is shared beside it ([`Selected`]), because the library would copy a selection in the document.
     pub(in crate::server) fn starting_with(&self, variables: Variables) -> Request {
         let of_items = variables.iter().filter(|(name, _)| !self.starting.contains(name) && *name != POSITION);
         let of_items = of_items.map(|(name, value)| (name.clone(), value.clone()));
@@ -108,7 +108,7 @@ impl Canonical {
         request.data(selected)
     }
 
-    /// Where the client's text asks for the field at the end of a path.
+    /// Returns the place in the client's text of the field at the end of a path.
     pub(in crate::server) fn place(&self, path: &[async_graphql::PathSegment]) -> Option<Pos> {
         let mut selection = Some(&self.root);
         let mut place = None;
@@ -124,33 +124,33 @@ impl Canonical {
 /// An operation and the values of its variables.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The operation.
+    /// The canonical operation.
     pub canonical: Arc<Canonical>,
     /// The coerced values of the variables that it uses.
     pub variables: Variables,
-    /// The position that the client names; null where it names none, nothing where the field takes none.
+    /// The position of the client: null if it names none, `None` if the field takes none.
     pub position: Option<Value>,
-    /// Fields that the answer may hold.
+    /// The number of fields that the answer may hold.
     pub cost: usize,
-    /// How much work it is likely to be.
+    /// The estimated work.
     pub effort: Effort,
 }
 
-/// A document that is valid.
+/// A valid document.
 struct Known {
     id: u64,
     document: Document,
-    /// For each operation, the variables that its form depends on.
+    /// For each operation, the variables on which its form depends.
     forms: Vec<Variability>,
-    /// For each operation, how long its variables may be that are lists.
+    /// For each operation, the longest lists that its variables may hold.
     bounds: Vec<ListBounds>,
 }
 
-/// The variables of one operation that its form depends on.
+/// The variables on which the form of an operation depends.
 struct Variability {
-    /// Those that `@skip` and `@include` ask.
+    /// Variables in the conditions of `@skip` and `@include`.
     conditions: Vec<Name>,
-    /// Those that may have no value.
+    /// Variables that may have no value.
     optional: Vec<Name>,
 }
 
@@ -162,7 +162,7 @@ struct Form {
     decided: Box<[bool]>,
 }
 
-/// The operations of a server.
+/// The operations of a server, with their caches.
 pub struct Operations {
     catalogue: Arc<Catalogue>,
     limits: Limits,
@@ -172,7 +172,7 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Operations on this schema, within these limits.
+    /// Makes the caches for this schema and these limits.
     pub fn new(catalogue: Arc<Catalogue>, limits: Limits) -> Self {
         let bytes = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
         let documents = Cache::builder()
@@ -186,7 +186,7 @@ impl Operations {
         Self { catalogue, limits, documents, forms, next_id: AtomicU64::new(0) }
     }
 
-    /// Judges a request and makes its canonical operation; `operation_name` chooses among several.
+    /// Checks a request, and makes its canonical operation. `operation_name` chooses among several operations.
     pub fn prepare(
         &self,
         text: &str,
@@ -218,7 +218,7 @@ impl Operations {
         multiplied::judge(uses, size).map_err(|error| vec![server_error(error)])?;
         let cost = canonical.cost(&sketches, self.limits.page_rows);
         within_cost(cost, self.limits.cost).map_err(|error| vec![error])?;
-        // Nothing is left that could be refused: the values are made.
+        // Nothing can be refused any more: the values are made.
         let mut variables = Variables::default();
         variables.extend(coerce::variables::<Value, Vec<_>>(&self.catalogue, operation, &given)?);
         let position = canonical.position.as_ref().map(|given| value(given, &variables));
@@ -277,7 +277,7 @@ impl Operations {
         }))
     }
 
-    /// Writes a variable where a subscription names its position, so that those who differ in nothing else are one.
+    /// Replaces the position of a subscription by a variable, so that requests that differ only in position are equal.
     fn with_position(&self, ty: OperationType, mut root: Arc<Selection>) -> (Arc<Selection>, Option<Input>) {
         if ty != OperationType::Subscription {
             return (root, None);
@@ -311,8 +311,8 @@ fn within_cost(cost: usize, bound: usize) -> Result<(), ServerError> {
     Err(server_error(domain::Error::limit("query", message, bound)))
 }
 
-/// A subscription whose root field has its arguments packed, and the variables that it alone uses. The field is asked once, when
-/// the stream starts; what it was asked with is kept as long as the stream is.
+/// Packs the arguments of a subscription's root field, and finds the variables that only this field uses. The field is
+/// resolved once, when the stream starts, and its arguments stay in memory as long as the stream.
 fn of_start(mut root: Arc<Selection>, uses: &[(Name, usize)]) -> (Arc<Selection>, Vec<Name>) {
     let mut of_root = Vec::new();
     let field = Arc::get_mut(&mut root).and_then(|root| root.groups.first_mut()?.fields.first_mut());
@@ -357,7 +357,7 @@ fn chosen(document: &Document, name: Option<&str>) -> Result<usize, ServerError>
     }
 }
 
-/// What an argument without further structure comes to.
+/// Returns the value of an argument, with variables replaced by their values.
 fn value(given: &Input, variables: &Variables) -> Value {
     let known = |name: Name| Ok::<_, std::convert::Infallible>(variables.get(&name).cloned().unwrap_or_default());
     given.clone().into_const_with(known).unwrap_or_default()
@@ -393,7 +393,7 @@ impl Variability {
         Self { conditions, optional: optional.map(|variable| variable.name.clone()).collect() }
     }
 
-    /// What the variables decide of the form.
+    /// Returns the decisions of the variables on the form.
     fn decide(&self, operation: &Operation, variables: &Sketches) -> Result<Box<[bool]>, ServerError> {
         let mut decided = Vec::with_capacity(self.conditions.len() + self.optional.len());
         for name in &self.conditions {

@@ -1,7 +1,7 @@
-//! From the text of a document to its nodes, as section 2 of the specification (September 2025) has them.
+//! Parses the text of a document into its syntax tree (section 2 of the specification, September 2025).
 //!
-//! The text is bounded before it is read and while it is read: length, tokens, and brackets open at once, which is as deep as
-//! the parser recurses.
+//! Limits apply before and during the parse: the length, the tokens, and the brackets open at once, which is the depth
+//! of the parser's recursion.
 
 use async_graphql::{
     Name, Pos, ServerError,
@@ -16,7 +16,7 @@ use super::limits::{Limits, within};
 
 type Parsed<T> = Result<T, ServerError>;
 
-/// Reads a document.
+/// Parses a document.
 pub(super) fn parse(text: &str, limits: &Limits) -> Parsed<Document> {
     within("bytes", text.len(), limits.document_bytes)?;
     let mut parser =
@@ -32,7 +32,7 @@ pub(super) fn parse(text: &str, limits: &Limits) -> Parsed<Document> {
     }
 }
 
-/// The error of a text that is no document.
+/// Returns the error of a text that is not a document.
 fn syntax(what: &str, pos: Pos) -> ServerError {
     ServerError::new(format!("syntax error: {what}"), Some(pos))
 }
@@ -47,7 +47,7 @@ struct Parser<'t> {
 }
 
 impl<'t> Parser<'t> {
-    /// Goes on to the next token; gives the one before.
+    /// Reads the next token, and returns the current token.
     fn advance(&mut self) -> Parsed<Token<'t>> {
         let (token, pos) = self.lexer.next().map_err(|(what, pos)| syntax(&what, pos))?;
         if token != Token::End {
@@ -93,7 +93,7 @@ impl<'t> Parser<'t> {
         Ok(Name::new(name))
     }
 
-    /// One or more items between two signs.
+    /// Parses one or more items between two signs.
     fn many<T>(&mut self, signs: (u8, u8), mut item: impl FnMut(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         self.demand(signs.0)?;
         let mut items = vec![item(self)?];
@@ -137,7 +137,7 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    /// A text that says what a definition is for; it has no effect.
+    /// Skips the description of a definition, which has no effect; returns whether there is one.
     fn description(&mut self) -> Parsed<bool> {
         let described = matches!(self.token, Token::String(_));
         if described {

@@ -1,14 +1,14 @@
-//! What is known of the variables of a request before their values are made: all that it can be refused by.
+//! Sketches of the variables of a request: all that can make the server refuse it, before the values are made.
 
 use async_graphql::{Name, Number, Value};
 
 use super::coerce::Made;
 use crate::server::multiplied::size;
 
-/// What is known of a value.
+/// The sketch of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sketch {
-    /// How many values it is, itself included.
+    /// The number of values in it, itself included.
     pub(super) values: usize,
     known: Known,
 }
@@ -16,13 +16,13 @@ pub(super) struct Sketch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Boolean(bool),
-    /// The number that it is, or how many values the list has.
+    /// The number, or the length of the list.
     Count(usize),
     Nothing,
 }
 
 impl Sketch {
-    /// The truth that it is.
+    /// Returns the value, if it is a boolean.
     pub(super) fn boolean(self) -> Option<bool> {
         match self.known {
             Known::Boolean(value) => Some(value),
@@ -30,7 +30,7 @@ impl Sketch {
         }
     }
 
-    /// The number that it is, or how many values it lists.
+    /// Returns the number, or the length of the list.
     pub(super) fn count(self) -> Option<usize> {
         match self.known {
             Known::Count(count) => Some(count),
@@ -39,7 +39,7 @@ impl Sketch {
     }
 }
 
-/// The number as a count of things, if it is one.
+/// Returns the number as a count of things; `None` if it is no unsigned integer.
 pub(super) fn count(number: &Number) -> Option<usize> {
     Some(usize::try_from(number.as_u64()?).unwrap_or(usize::MAX))
 }
@@ -69,7 +69,7 @@ impl Made for Sketch {
     }
 }
 
-/// What is known of each variable that has a value.
+/// The sketch of each variable that has a value.
 pub(super) struct Sketches(Vec<(Name, Sketch)>);
 
 impl Sketches {

@@ -1,4 +1,4 @@
-//! What a canonical operation names, and the one text of it that two spellings of it have in common.
+//! Spells a canonical operation: collects its names, and writes the text that all its spellings have in common.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -9,29 +9,29 @@ use sha2::{Digest, Sha256};
 
 use super::canonical::{Field, Selection};
 
-/// What an operation names.
+/// The names in an operation.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Named {
     /// The first root field.
     pub(in crate::server) root: String,
-    /// Fields that are selected anywhere.
+    /// All selected fields.
     pub(in crate::server) fields: HashSet<Name>,
-    /// Arguments, and fields of inputs, that are written in the operation.
+    /// Arguments and input fields that are written in the operation.
     pub(in crate::server) inputs: HashSet<Name>,
 }
 
-/// What is read of an operation once, when it is made.
+/// The result of reading an operation once, when it is made.
 pub(super) struct Spelled {
     pub(super) named: Named,
     /// The variables in the order of their first use, and how often the library reads each.
     pub(super) uses: Vec<(Name, usize)>,
     pub(super) digest: [u8; 32],
-    /// Length of the text.
+    /// The length of the text.
     pub(super) bytes: usize,
 }
 
-/// Reads an operation. Variables count by the order of their use, so that their names make no difference, and places in the
-/// text make none. An argument of the root that is `left_out` is none of the text.
+/// Spells an operation. Variables are numbered by their first use, so that their names make no difference. Places in
+/// the text make no difference either. The root argument `left_out` is not part of the text.
 pub(super) fn spell(ty: OperationType, root: &Selection, left_out: Option<&str>) -> Spelled {
     let mut speller = Speller { text: ty.to_string(), named: Named::default(), uses: Vec::new() };
     if let Some(first) = root.fields_of_object().first() {
@@ -55,7 +55,7 @@ impl Speller {
             if selection.groups.len() > 1 {
                 group.types.iter().for_each(|ty| self.word(ty));
             }
-            // A field that is common to all groups is asked for once, any other once for each type of its group.
+            // A field common to all groups is selected once, any other field once for each type of its group.
             for field in &group.fields {
                 let times = match (field.is_common || selection.groups.len() == 1, number) {
                     (true, 0) => times,

@@ -1,8 +1,8 @@
-//! Whether a document may be executed: the rules of section 5 of the specification (September 2025).
+//! Decides whether a document may be executed, by the rules of section 5 of the specification (September 2025).
 //!
-//! Each operation and each fragment is walked once, with the types known. What depends on who spreads a fragment (variables,
-//! fragments that are not used) is decided from what the walk has noted. Rules for values stand in `literal.rs`, the rule for
-//! fields of one name in `merge.rs`.
+//! Each operation and each fragment is walked once, with the types known. The rules for variables and for unused
+//! fragments depend on the operations that spread a fragment. They are checked afterwards, from the notes of the walk.
+//! Rules for values are in `literal.rs`, the rule for fields of one name is in `merge.rs`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,13 +17,13 @@ use super::lists::too_long;
 use super::{literal, merge};
 use crate::{domain, graphql::error::server_error};
 
-/// So many faults of one document are told; a client repairs them from the first on.
+/// The most faults of a document that a refusal lists; a client repairs them from the first on.
 const FAULTS_TOLD: usize = 20;
 
-/// For each variable that an operation declares, the most values of the list that it is: the smallest bound of its places.
+/// For each variable of an operation, the most values if it is a list: the smallest bound of the places that use it.
 pub(super) type ListBounds = Vec<Option<usize>>;
 
-/// Judges a document; every fault of it is told, up to a bound. Says the bounds of the variables of each operation.
+/// Validates a document. Returns the list bounds of each operation, or the faults up to a maximum number.
 pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<Vec<ListBounds>, Vec<ServerError>> {
     let fragments = document.fragments.iter().map(|fragment| (&fragment.name, fragment)).collect();
     let mut walk = Walk { catalogue, document, fragments, faults: Vec::new(), notes: Notes::default() };
@@ -40,12 +40,12 @@ pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<Vec
     Err(walk.faults)
 }
 
-/// A fault of the document itself.
+/// Makes a fault of the document itself.
 pub(super) fn fault(message: impl Into<String>, pos: Pos) -> ServerError {
     ServerError::new(message, Some(pos))
 }
 
-/// A fault of a value, which has a path.
+/// Makes a fault of a value, which has a path.
 pub(super) fn fault_at(path: &str, message: impl Into<String>, pos: Pos) -> ServerError {
     let mut fault = server_error(domain::Error::invalid(path, message));
     fault.locations = vec![pos];
@@ -56,19 +56,19 @@ pub(super) fn fault_at(path: &str, message: impl Into<String>, pos: Pos) -> Serv
 pub(super) struct Use<'d> {
     pub(super) name: &'d Name,
     pub(super) pos: Pos,
-    /// The type of the place; none inside a custom scalar, which takes anything.
+    /// The type of the place; `None` inside a custom scalar, which takes any value.
     pub(super) expected: Option<&'d Type>,
-    /// Whether the place has a value of its own where the variable has none.
+    /// Whether the place has a default for a variable without a value.
     pub(super) has_default: bool,
-    /// Whether it is the one field of an input of which exactly one is given.
+    /// Whether it is the field of an input that takes exactly one field.
     pub(super) in_one_of: bool,
-    /// The most values of the list that stands there.
+    /// The most values of a list at this place.
     pub(super) bound: Option<usize>,
-    /// The argument or the input field.
+    /// The path of the argument or the input field.
     pub(super) path: String,
 }
 
-/// What one operation or fragment holds by itself.
+/// The uses and spreads of one operation or fragment, without those of the fragments that it spreads.
 #[derive(Default)]
 pub(super) struct Notes<'d> {
     pub(super) uses: Vec<Use<'d>>,
@@ -120,7 +120,7 @@ impl<'d> Walk<'d> {
         bounds
     }
 
-    /// The bound of the places where a variable is used; what it holds where the request says nothing is within it.
+    /// Returns the bound of the places that use a variable. Refuses a default that is longer.
     fn list_bound(&mut self, variable: &'d Variable, used: &HashMap<&'d Name, Option<usize>>) -> Option<usize> {
         let Some(bound) = used.get(&variable.name) else {
             self.faults.push(fault(format!("the variable ${} is not used", variable.name), variable.pos));
@@ -158,7 +158,7 @@ impl<'d> Walk<'d> {
         self.selections(on, &fragment.selections);
     }
 
-    /// The type that a fragment is made for.
+    /// Returns the type to which a fragment applies.
     fn condition(&mut self, name: &Name, pos: Pos) -> Option<&'d TypeInfo> {
         match self.catalogue.get(name) {
             Some(on) if on.is_composite() => return Some(on),
@@ -207,7 +207,7 @@ impl<'d> Walk<'d> {
         }
     }
 
-    /// A subscription has one field, which is there whatever the variables are.
+    /// Checks that a subscription has one root field, which no directive can skip.
     fn single_root(&mut self, operation: &'d Operation) {
         let mut keys: Vec<&Name> = Vec::new();
         let mut spread = HashSet::new();
@@ -287,7 +287,7 @@ impl<'d> Walk<'d> {
 
     fn field(&mut self, on: Option<&'d TypeInfo>, field: &'d Field) {
         let Some(on) = on else {
-            // Its type has been told of already; what stands below is still looked at, for its variables and fragments.
+            // The unknown type is refused already. The parts below are still walked, for their variables and fragments.
             field.arguments.iter().for_each(|argument| literal::untyped(self, &argument.value, &argument.name));
             self.selections(None, &field.selections);
             return;
@@ -355,7 +355,7 @@ impl<'d> Walk<'d> {
         }
     }
 
-    /// Whether an operation declares what is used here, and of a type that serves.
+    /// Checks that an operation declares the variable of a use, with a fitting type.
     fn variable_use(&mut self, operation: &'d Operation, place: &Use<'d>, used: &mut HashMap<&'d Name, Option<usize>>) {
         let Some(variable) = operation.variables.iter().find(|variable| variable.name == *place.name) else {
             self.faults.push(fault(format!("the variable ${} is not declared", place.name), place.pos));
@@ -381,7 +381,7 @@ impl<'d> Walk<'d> {
     }
 }
 
-/// Whether every value of a variable's type is one of a place's type.
+/// Returns whether every value of a variable's type is a value of a place's type.
 fn holds(variable: &Type, place: &Type) -> bool {
     if variable.nullable && !place.nullable {
         return false;

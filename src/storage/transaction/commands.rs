@@ -1,8 +1,9 @@
-//! The commands of a transaction: where the part of each begins, what it writes later, and how its part is taken back.
+//! The commands of a transaction: where the part of each command begins, which rows it defers, and how its part is
+//! taken back.
 //!
-//! A command that joins others has a savepoint from its first statement on that writes or may fail to get a lock. Before it the rows of
-//! earlier commands are sent. A command that only locks what nobody else holds, and defers what it writes, needs no savepoint: where
-//! it is refused its rows are forgotten.
+//! A command that joins a shared transaction sets a savepoint before its first statement that writes or may fail to get
+//! a lock; earlier commands' deferred rows are sent before it. A command that only takes free locks and defers its rows
+//! needs no savepoint: if it is refused, its rows are forgotten.
 
 use super::*;
 use crate::storage::deferred::{ChangedRow, NewRow, Numbers};
@@ -12,9 +13,9 @@ const SAVEPOINT: &str = "SAVEPOINT command";
 const RELEASE: &str = "RELEASE SAVEPOINT command";
 const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT command";
 
-/// How long a command that shares its transaction may wait for a lock of PostgreSQL. The transaction may hold locks that the holder
-/// waits for, so it must not wait for long. Not the least bound, 1 ms: the lock under which a table's file grows is one of them, and its
-/// holder may be without a processor for that long.
+/// The lock timeout of a command in a shared transaction (PostgreSQL). It is short, because the lock's holder may wait
+/// for this transaction. It is more than the minimum, 1 ms, because the holder of the lock that extends a table's file
+/// may get no processor for that long.
 const LOCK_WAIT: &str = "5ms";
 
 impl Transaction {
@@ -22,8 +23,8 @@ impl Transaction {
         self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins the part of one more command, whose statements may take so long each. What an earlier one did is kept; from its savepoint
-    /// on no statement waits for a lock (PostgreSQL), and before it none may that could wait.
+    /// Begins the part of a further command, with this statement timeout; earlier work is kept. From its savepoint on
+    /// waits for locks are bounded (PostgreSQL). Before the savepoint no statement may wait for a lock.
     pub(in crate::storage) async fn begin_command(&self, statement: Duration) -> Result<(), DbErr> {
         let mut held = self.held.lock().await;
         if held.too_long || held.standing != Standing::Open {
@@ -34,16 +35,16 @@ impl Transaction {
         Ok(())
     }
 
-    /// Whether an earlier command has begun the transaction: then this one may not wait for locks.
+    /// Whether an earlier command began the transaction. If so, this command must not wait for locks.
     pub(in crate::storage) fn is_joined(&self) -> bool {
         self.deferred().is_joined()
     }
 
-    /// Takes back the part of a command, also after one of its statements has failed: what the earlier ones did is kept.
+    /// Takes back the part of the current command, even after a failed statement. The work of earlier commands is kept.
     pub(in crate::storage) async fn take_back_command(&self) -> Result<(), DbErr> {
         let mut held = self.held.lock().await;
         if held.savepoint_due {
-            // It has sent nothing but reads. After one of them has failed there is no way back.
+            // The command has only sent reads. After a failed read there is no savepoint to return to.
             if held.standing != Standing::Open {
                 return Err(broken());
             }
@@ -60,7 +61,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// No command comes any more: what is left to do may wait for locks, and take so long a statement.
+    /// Ends the last command. Remaining statements may wait for locks, with this timeout.
     pub(in crate::storage) async fn end_commands(&self, statement: Duration) -> Result<(), DbErr> {
         {
             let mut held = self.held.lock().await;
@@ -85,7 +86,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sends what the next statement is to find: the rows of earlier commands, the savepoint of this one where it is due, its rows.
+    /// Sends what must precede the next statement: earlier commands' rows, this command's savepoint if it is due, and
+    /// its rows.
     pub(super) async fn settle(&self, held: &mut Held) -> Result<(), DbErr> {
         if !held.savepoint_due && self.deferred().is_empty() {
             return Ok(());
@@ -116,7 +118,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Sends what waits, now.
+    /// Sends the deferred rows now.
     async fn send_deferred(&self) -> Result<(), DbErr> {
         let mut held = self.turn().await?;
         held.standing = Standing::Open;
@@ -124,7 +126,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Inserts a row before the next statement that is not [`Apart`], or before the commit.
+    /// Defers an insert until the next statement that is not [`Apart`], or until the commit.
     pub(in crate::storage) async fn insert_later(&self, row: NewRow) -> Result<(), DbErr> {
         let is_full = {
             let mut deferred = self.deferred();
@@ -134,9 +136,9 @@ impl Transaction {
         if is_full { self.send_deferred().await } else { Ok(()) }
     }
 
-    /// Changes a row that is locked, likewise.
+    /// Defers a change of a locked row, as [`Self::insert_later`] does.
     pub(in crate::storage) async fn change_later(&self, row: ChangedRow) -> Result<(), DbErr> {
-        // In one statement a row is changed once, and a new row is not there yet.
+        // One statement changes a row only once, and not a row that is still to be inserted.
         if self.deferred().holds(row.row()) {
             self.send_deferred().await?;
         }
@@ -148,43 +150,43 @@ impl Transaction {
         if is_full { self.send_deferred().await } else { Ok(()) }
     }
 
-    /// Whether the row of an alert of this incident waits.
+    /// Whether the row of an alert of this incident is deferred.
     pub(in crate::storage) fn defers_alerts_of(&self, incident: sea_orm::prelude::Uuid) -> bool {
         self.deferred().holds_alerts_of(incident)
     }
 
-    /// Whether the row of one of these incidents waits.
+    /// Whether the row of one of these incidents is deferred.
     pub(in crate::storage) fn defers_any(&self, incidents: &[sea_orm::prelude::Uuid]) -> bool {
         self.deferred().holds_any(incidents)
     }
 
-    /// The next number of an incident, where their counter is locked.
+    /// Returns the next incident number if this transaction has locked the counter.
     pub(in crate::storage) fn next_number(&self) -> Option<i64> {
         self.deferred().next_number()
     }
 
-    /// The counter of incidents was locked, and this is the number in its row.
+    /// Notes that the counter of incident numbers is locked, and the number in its row.
     pub(in crate::storage) fn lock_numbers(&self, stored: i64) {
         self.deferred().lock_numbers(stored);
     }
 
-    /// The number to be stored in the counter, where others were given.
+    /// Returns the number to store in the counter if numbers were given since the counter was stored.
     pub(in crate::storage) fn take_number(&self) -> Option<i64> {
         self.deferred().take_number()
     }
 
-    /// Where a part of a command begins, after its savepoint.
+    /// Returns the counter's state, to which [`Self::take_back_part`] returns.
     pub(in crate::storage) fn numbers(&self) -> Option<Numbers> {
         self.deferred().numbers()
     }
 
-    /// Forgets the rows that a part of a command has deferred, before its savepoint is returned to.
+    /// Forgets the rows that a part deferred, before the rollback to its savepoint.
     pub(in crate::storage) fn take_back_part(&self, numbers: Option<Numbers>) {
         self.deferred().take_back(numbers);
     }
 }
 
-/// Has PostgreSQL end each statement of this transaction that takes longer. 0 would be no bound.
+/// Sets PostgreSQL's statement timeout for this transaction. It is at least 1 ms, because 0 would mean no timeout.
 fn statement_timeout(statement: Duration) -> String {
     format!("SET LOCAL statement_timeout = {}", statement.as_millis().max(1))
 }

@@ -1,4 +1,4 @@
-//! What is sent on a connection: the one place where a statement leaves for either database.
+//! Sends messages on a connection. This is the only place where a statement leaves for either database.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::super::interrupt::{Interrupt, STEPS};
 use super::super::kept::Taken;
 use super::{Purpose, asked};
 
-/// Begins a transaction of PostgreSQL that writes, and answers with its id, by which [`Conn::commit`] asks for its outcome.
+/// Begins a transaction of PostgreSQL that writes, and returns its id, by which [`Conn::commit`] asks for its outcome.
 ///
-/// A server, database or role may be set to `synchronous_commit = off`, where a crash loses commits that were acknowledged.
-/// Such a transaction commits with `on`; every other setting (`local`, `remote_apply`, …) is the operator's choice and stays.
+/// With `synchronous_commit = off` (of a server, database or role) a crash loses acknowledged commits. Such a
+/// transaction commits with `on`. Every other setting (`local`, `remote_apply`, …) is the operator's choice and stays.
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
     SELECT pg_current_xact_id()::text, set_config('synchronous_commit',
         CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)";
@@ -22,17 +22,18 @@ const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
 /// Begins a transaction of PostgreSQL that sees one snapshot.
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Bytes of one message of a COPY: the driver keeps a copy of the message that it sends.
+/// The bytes of one COPY message. The driver holds a copy of it.
 const COPY_BYTES: usize = 256 << 10;
 
-/// A connection of either database, and the messages that are sent on it.
+/// A connection to either database.
 pub(super) enum Conn {
     Sqlite(Taken<Sqlite>),
     Postgres(Taken<Postgres>),
 }
 
 impl Conn {
-    /// From now on SQLite asks whether what runs is to go on; PostgreSQL looks at its clock and its client. Returns what SQLite asks.
+    /// Lets SQLite check the interrupt while a statement runs. PostgreSQL checks its own timeout and its client
+    /// instead. Returns the interrupt that SQLite checks.
     pub(super) async fn heed(&mut self, interrupt: Interrupt) -> Result<Interrupt, sqlx::Error> {
         let Self::Sqlite(conn) = self else { return Ok(interrupt) };
         if let Some(heeded) = &conn.session().interrupt {
@@ -45,12 +46,12 @@ impl Conn {
     }
 
     pub(super) async fn begin(&mut self, purpose: Purpose, statement: Duration) -> Result<Option<String>, sqlx::Error> {
-        // 0 would be no bound.
+        // 0 would mean no timeout.
         let time = statement.as_millis().max(1);
         match (self, purpose) {
             (_, Purpose::Follow) | (Self::Sqlite(_), Purpose::Ask) => Ok(None),
             (Self::Postgres(conn), Purpose::Ask) => {
-                // There is no transaction whose time it could be, so it is the session's. Each transaction has its own.
+                // There is no transaction, so the session gets the timeout. Each transaction sets its own.
                 if conn.session().statement != Some(statement) {
                     let sql = format!("SET statement_timeout = {time}");
                     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **conn).await?;
@@ -76,11 +77,11 @@ impl Conn {
         }
     }
 
-    /// Whether the transaction was committed.
+    /// Commits, and returns whether the transaction was committed.
     pub(super) async fn commit(&mut self, transaction: Option<&str>) -> Result<bool, DbErr> {
         match (self, transaction) {
             (Self::Postgres(conn), Some(transaction)) => {
-                // One message, so one round trip. The id is PostgreSQL's own, digits.
+                // One message, so one round trip. The id comes from PostgreSQL and has only digits.
                 let sql = format!("COMMIT; SELECT pg_xact_status('{transaction}'::xid8)");
                 let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(&mut **conn).await.map_err(asked)?;
                 let status: Option<String> = row.try_get(0).map_err(asked)?;

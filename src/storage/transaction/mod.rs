@@ -1,12 +1,13 @@
-//! One transaction on one connection, from BEGIN to its end. The only folder that takes connections and gives them back.
+//! A transaction on one connection, from BEGIN to its end. Only this folder takes connections and gives them back.
 //!
-//! What holds here, on both databases:
-//! - A connection is given to others only when the database has answered COMMIT or ROLLBACK with success: then it stands in
-//!   no transaction. Any other connection is closed: a BEGIN, COMMIT or ROLLBACK that failed, a statement that was left in the
-//!   middle, an error at which SQLite rolls back by itself.
-//! - BEGIN is sent as it is written, never a savepoint in its place: both databases refuse or report it inside of a transaction.
-//! - After a statement has failed, the transaction takes no other statement and is never committed. SQLite may have rolled
-//!   back, and would do each further statement for good, by itself.
+//! The rules, on both databases:
+//! - A connection is reused only after the database has answered COMMIT or ROLLBACK with success: then it is in no
+//!   transaction. Any other connection is closed: after a failed BEGIN, COMMIT or ROLLBACK, after a statement without
+//!   an answer, after an error at which SQLite rolls back by itself.
+//! - BEGIN is sent as written, never replaced by a savepoint: inside a transaction both databases refuse or report
+//!   BEGIN.
+//! - After a failed statement the transaction takes no further statement and never commits. SQLite may have rolled
+//!   back, and would then commit each further statement by itself.
 
 mod commands;
 mod conn;
@@ -30,36 +31,37 @@ use super::fault;
 use super::interrupt::{Interrupt, TooLong};
 use super::trouble::Trouble;
 
-/// What a transaction is for.
+/// The purpose of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// One snapshot.
+    /// Reads from one snapshot.
     Read,
-    /// One statement, which is its own snapshot: nothing begins, and nothing has to be ended.
+    /// Reads with one statement, which is its own snapshot: there is no BEGIN and no end.
     Ask,
-    /// The same for the desk's own reads of few rows, which nobody interrupts: on SQLite, to be interrupted takes a message more.
+    /// Reads like `Ask`, for the desk's own short reads. On PostgreSQL it keeps the session's statement timeout as it
+    /// is.
     Follow,
-    /// Writes; on SQLite it holds the write lock from its start, as a transaction that reads first may find that it cannot write
-    /// any more.
+    /// Writes. On SQLite it takes the write lock at its start, because a transaction that begins with a read may be
+    /// unable to write later.
     Write,
 }
 
-/// A transaction that has begun.
+/// A connection on which BEGIN has succeeded, and PostgreSQL's id of a transaction that writes.
 pub(super) struct Begun {
     held: Held,
     transaction: Option<String>,
 }
 
-/// How a transaction is watched over.
+/// The deadline and the observers of a transaction.
 #[derive(Clone, Default)]
 pub(super) struct Care {
     /// Whether the transaction writes.
     pub(super) writes: bool,
-    /// How long each answer may take (PostgreSQL); on SQLite there is nothing to be cut off from.
+    /// The deadline of each answer (PostgreSQL). SQLite has none, because its connection cannot be cut off.
     pub(super) bound: Option<(Duration, Doubt)>,
-    /// Is told of each statement.
+    /// Gets each statement after its answer.
     pub(super) watch: Option<Watch>,
-    /// Is told why writes fail; transactions that read have none.
+    /// Records why writes fail. Transactions that read have none.
     pub(super) trouble: Option<Trouble>,
 }
 
@@ -76,8 +78,8 @@ impl Begun {
     }
 }
 
-/// A transaction: statements take turns on its connection, and each is sent after the rows that wait ([`Deferred`]). Dropped, it is
-/// rolled back.
+/// A transaction. Its statements take turns on the connection, and each is sent after the deferred rows ([`Deferred`]).
+/// Dropping it rolls it back.
 pub(super) struct Transaction {
     held: Mutex<Held>,
     deferred: StdMutex<Deferred>,
@@ -86,28 +88,28 @@ pub(super) struct Transaction {
     care: Care,
 }
 
-/// Why a transaction was not committed, or may not have been.
+/// The reason why a transaction was not committed, or may not have been committed.
 pub(super) enum Unsaved {
     /// Nothing was changed.
     Nothing(DbErr),
-    /// Nothing was changed: COMMIT was answered without an error, and yet the transaction was rolled back.
+    /// Nothing was changed: the database answered COMMIT without an error, but rolled the transaction back.
     TakenBack,
-    /// The answer to COMMIT is missing, or says nothing of what became of it.
+    /// The commit may be done or not: its answer is missing, or does not tell.
     Unknown(DbErr),
 }
 
 impl Transaction {
-    /// PostgreSQL's id of a transaction that writes.
+    /// Returns PostgreSQL's id of a transaction that writes.
     pub(super) fn id(&self) -> Option<String> {
         self.transaction.clone()
     }
 
-    /// Commits. Success is proved: on SQLite only a COMMIT that ended this very transaction succeeds, on PostgreSQL the
-    /// transaction's own status says so, as a COMMIT of an aborted transaction is no error there.
+    /// Commits. Success is proved: on SQLite a COMMIT succeeds only if it ended this very transaction. On PostgreSQL
+    /// the status of the transaction is read, because a COMMIT of an aborted transaction is no error.
     pub(super) async fn commit(self) -> Result<(), Unsaved> {
         let mut held = self.held.into_inner();
         let deferred = self.deferred.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // Rows that still wait would be lost.
+        // Deferred rows would be lost.
         if held.standing != Standing::Open || !deferred.is_empty() {
             return Err(Unsaved::Nothing(broken()));
         }
@@ -134,8 +136,8 @@ impl Transaction {
         }
     }
 
-    /// Copies rows into a table of PostgreSQL: `sql` is a COPY from the client. Where it fails its connection is closed: whether the
-    /// server still waits for rows on it is not known.
+    /// Copies rows into a table of PostgreSQL; `sql` is a COPY from the client. After a failure the connection is
+    /// closed, because the server may still wait for rows.
     pub(super) async fn copy_in(&self, sql: &str, data: &[u8]) -> Result<(), DbErr> {
         let mut held = self.turn().await?;
         bounded(&self.care, held.conn()?.copy_in(sql, data)).await?;
@@ -167,15 +169,15 @@ impl Transaction {
         self.held.into_inner().rollback().await;
     }
 
-    /// A statement's turn, once the rows that wait are sent.
+    /// Waits for the connection, and sends the deferred rows before the caller's statement.
     async fn turn(&self) -> Result<MutexGuard<'_, Held>, DbErr> {
         let mut held = self.turn_apart().await?;
         self.settle(&mut held).await?;
         Ok(held)
     }
 
-    /// The turn of a statement that has nothing to do with the rows that wait: until [`Self::answered`] the connection's state is not
-    /// known.
+    /// Waits for the connection, for a statement that does not depend on deferred rows. The state of the connection is
+    /// unknown until [`Self::answered`].
     async fn turn_apart(&self) -> Result<MutexGuard<'_, Held>, DbErr> {
         let mut held = self.held.lock().await;
         if held.too_long {
@@ -245,7 +247,7 @@ impl ConnectionTrait for Transaction {
     }
 }
 
-/// A transaction for statements that have nothing to do with the tables whose rows may wait: they are sent at once, before such rows.
+/// A transaction for statements that use no table with deferred rows. They are sent at once, before the deferred rows.
 pub(super) struct Apart<'a>(pub(super) &'a Transaction);
 
 #[async_trait]
@@ -271,35 +273,36 @@ impl ConnectionTrait for Apart<'_> {
     }
 }
 
-/// What is known of a connection.
+/// The known state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// It stands in a transaction whose every statement succeeded.
+    /// The connection is in a transaction, and every statement of it succeeded.
     Open,
-    /// It was asked something, and has not answered; or answered so that its state is not known.
+    /// The connection has not answered yet, or its answer leaves its state unknown.
     Asking,
-    /// It stands in a transaction of which a statement failed: only ROLLBACK is left.
+    /// The connection is in a transaction with a failed statement: only ROLLBACK is possible.
     Failed,
-    /// It stands in no transaction.
+    /// The connection is in no transaction.
     Ended,
 }
 
-/// A connection, and what is known of it. Dropped, it is given back where its state is known, else closed.
+/// A connection and its known state. Dropping it gives the connection back if the state allows it, and closes it
+/// otherwise.
 struct Held {
     conn: Option<Conn>,
     standing: Standing,
     doubt: Option<Doubt>,
-    /// Ends what runs on it (SQLite).
+    /// Interrupts the running statement (SQLite).
     interrupt: Interrupt,
-    /// How long a statement may take.
+    /// The statement timeout.
     statement: Duration,
-    /// Whether the savepoint of a command stands.
+    /// Whether the savepoint of a command is set.
     savepoint: bool,
-    /// Whether the savepoint of the command that is at work is still to be set.
+    /// Whether the savepoint of the current command is still to be set.
     savepoint_due: bool,
-    /// Whether a statement of it took too long: then that is the answer to each further one.
+    /// Whether a statement exceeded its timeout. Every further statement then gets the same error.
     too_long: bool,
-    /// Whether it is for one statement, outside of a transaction.
+    /// Whether the connection serves one statement outside a transaction.
     once: bool,
 }
 
@@ -318,7 +321,7 @@ impl Held {
         }
     }
 
-    /// A statement is sent from here on.
+    /// Marks the connection as busy, and starts the timeout of the statement.
     fn ask(&mut self) {
         self.standing = Standing::Asking;
         self.interrupt.after(self.statement);
@@ -366,7 +369,8 @@ impl Drop for Held {
             (Standing::Ended, _) => conn.lay_down(),
             (Standing::Open, _) if self.once => conn.lay_down(),
             (Standing::Open | Standing::Failed, Ok(runtime)) => {
-                // A runtime that ends drops the task at once: the connection is closed then, not given to yet another task.
+                // A runtime that shuts down drops this task at once. The connection is then closed, not given to
+                // another task.
                 let mut held = Self::new(conn, self.statement);
                 (held.doubt, held.interrupt, held.once) = (self.doubt.take(), self.interrupt.clone(), self.once);
                 runtime.spawn(held.end());
@@ -387,7 +391,7 @@ fn asked(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
-/// What is answered to a question that is asked of a transaction after one of its statements failed.
+/// Returns the error for a statement that is sent after a statement of the transaction has failed.
 fn broken() -> DbErr {
     DbErr::Conn(RuntimeErr::Internal("a statement of this transaction has failed: it is never committed".to_owned()))
 }

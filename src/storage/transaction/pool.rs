@@ -1,4 +1,4 @@
-//! The connections to one database, as transactions take them.
+//! The pool of connections to one database, from which transactions take theirs.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use super::super::kept::Kept;
 use super::conn::Conn;
 use super::{Begun, Held, Purpose, Standing, asked};
 
-/// All tables (`0x10000`), also those that this connection has not read; with a limit (`0x10`); analysed where that may help (`0x2`).
+/// Flags: all tables, even if this connection has not read them (`0x10000`); bounded work (`0x10`); ANALYZE if useful
+/// (`0x2`).
 const OPTIMIZE: &str = "PRAGMA optimize = 0x10012";
 
 /// The connections to one database.
@@ -27,8 +28,8 @@ impl Pool {
         }
     }
 
-    /// Takes a connection and begins on it. Dropped before its end, it leaves no connection behind that stands in a transaction.
-    /// PostgreSQL is told how long a statement of it may take.
+    /// Takes a connection and begins on it, with this statement timeout. If the call is dropped early, its connection
+    /// never returns to others inside a transaction.
     pub(in crate::storage) async fn begin(&self, purpose: Purpose, statement: Duration) -> Result<Begun, DbErr> {
         let mut held = Held::new(self.take().await?, statement);
         held.once = matches!(purpose, Purpose::Ask | Purpose::Follow);
@@ -39,7 +40,7 @@ impl Pool {
         Ok(Begun { held, transaction })
     }
 
-    /// Asks one statement by itself: it is its own snapshot.
+    /// Runs one statement outside a transaction: it is its own snapshot.
     pub(in crate::storage) async fn ask(&self, statement: &Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut held = Held::new(self.take().await?, Duration::ZERO);
         held.once = true;
@@ -49,7 +50,7 @@ impl Pool {
         Ok(answer)
     }
 
-    /// Whether the database answers.
+    /// Asks whether the database answers.
     pub(in crate::storage) async fn ping(&self) -> Result<(), DbErr> {
         let mut conn = self.take().await?;
         let answer = match &mut conn {
@@ -63,19 +64,19 @@ impl Pool {
         answer
     }
 
-    /// Has SQLite count what its planner weighs, where tables have grown or shrunk tenfold since it last did. It reads a bounded part
-    /// of each index, so the write lock is held for a moment.
+    /// Updates SQLite's planner statistics of tables that have grown or shrunk tenfold since the last time. SQLite
+    /// reads a bounded part of each index, so it holds the write lock only briefly.
     pub(in crate::storage) async fn optimize(&self) -> Result<(), DbErr> {
         self.beside(OPTIMIZE).await
     }
 
-    /// Copies what SQLite's write-ahead log holds into the file, as far as nobody must be waited for: the next writer may then use
-    /// the log's room from its start.
+    /// Copies SQLite's write-ahead log into the database file, as far as that needs no wait. The next writer may then
+    /// reuse the log from its start.
     pub(in crate::storage) async fn checkpoint(&self) -> Result<(), DbErr> {
         self.beside("PRAGMA wal_checkpoint(PASSIVE)").await
     }
 
-    /// Has SQLite do something outside of a transaction.
+    /// Runs a statement of SQLite outside a transaction.
     async fn beside(&self, sql: &'static str) -> Result<(), DbErr> {
         let Self::Sqlite(pool) = self else { return Ok(()) };
         let mut conn = pool.take().await.map_err(not_taken)?;
