@@ -1,27 +1,21 @@
 //! Alerts: the row, reads, locks, ingest, and the summary of an incident's alerts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{LockBehavior, LockType, Query};
-use sea_orm::{
-    ActiveEnum, Condition, DbBackend, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select,
-    Set, UpdateMany,
-};
+use sea_orm::sea_query::{LockType, Query};
+use sea_orm::{Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResult, QuerySelect, Select, Set};
 
-use super::deferred::ChangedRow;
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
 use super::way::Wanted;
-use super::{IDS_PER_STATEMENT, Reader, Statement, Tx, account, entity, places, search, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, search, statement};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
-use crate::domain::entity::{Entity as NamedEntity, EntityKind};
+use crate::domain::entity::Entity as NamedEntity;
 use crate::domain::filter::EntityFilter;
-use crate::domain::incident::{AlertSummary, Severity};
-use crate::domain::propagation::AlertState;
-use crate::domain::title::AlertDigest;
-use crate::domain::{AlertId, Error, IncidentId, Instant, Result, text};
+use crate::domain::incident::Severity;
+use crate::domain::{AlertId, Error, IncidentId, Result, text};
 
 pub(super) mod row {
     //! The row of an alert.
@@ -94,9 +88,6 @@ use row::{Column, Entity, Model};
 
 /// Rows per INSERT: 24 columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
-
-/// The largest number of alerts of one incident whose changed rows are deferred. More alerts are changed by one statement.
-const ASSIGNED_LATER: usize = 16;
 
 /// A filter on alerts. All given conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -180,7 +171,7 @@ fn to_domain(row: Model, owner: Option<Owner>, entities: Vec<NamedEntity>) -> Re
     })
 }
 
-fn settled(row: &Model) -> Option<Settled> {
+pub(super) fn settled(row: &Model) -> Option<Settled> {
     Some(Settled { version: row.settled_version? as u64, status: row.settled_status? })
 }
 
@@ -409,100 +400,6 @@ impl Reader {
             .await?;
         Ok(rows.into_iter().map(|(id, user, group)| (AlertId(id), owner_id(user, group))).collect())
     }
-
-    /// Whether an incident holds an alert that is not resolved.
-    pub async fn has_active_alerts(&self, incident: IncidentId) -> Result<bool> {
-        let found: Option<Uuid> = Entity::find()
-            .select_only()
-            .column(Column::Id)
-            .filter(Column::IncidentId.eq(incident.0))
-            .filter(Column::Status.ne(AlertStatus::Resolved))
-            .limit(1)
-            .into_tuple()
-            .one(self.conn())
-            .await?;
-        Ok(found.is_some())
-    }
-
-    /// Summarises the alerts of an incident.
-    pub async fn alert_summary(&self, incident: IncidentId, with_title: bool) -> Result<AlertSummary> {
-        self.alert_summary_of(&[incident], with_title).await
-    }
-
-    /// Summarises the alerts of several incidents, as if one incident held them all.
-    pub async fn alert_summary_of(&self, incidents: &[IncidentId], with_title: bool) -> Result<AlertSummary> {
-        let of_these = OfIncidents { reader: self, incidents };
-        let by_source = of_these.statement(
-            "SELECT provider, product, COUNT(*), MAX(severity), MIN(first_activity_at), MAX(last_activity_at) FROM alert
-             WHERE incident_id IN ({incidents}) GROUP BY provider, product",
-        );
-        let mut summary = AlertSummary::default();
-        let (mut providers, mut products) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
-        for source in self.conn().query_all_raw(by_source).await? {
-            providers.insert(source.try_get_by_index(0)?);
-            products.extend(source.try_get_by_index::<Option<String>>(1)?);
-            summary.digest.alerts += source.try_get_by_index::<i64>(2)? as u64;
-            summary.severity = summary.severity.max(source.try_get_by_index(3)?);
-            let first: Option<Instant> = source.try_get_by_index(4)?;
-            summary.first_activity_at = summary.first_activity_at.into_iter().chain(first).min();
-            summary.last_activity_at = summary.last_activity_at.max(source.try_get_by_index(5)?);
-        }
-        summary.providers = providers.into_iter().collect();
-        summary.digest.products = products.into_iter().collect();
-        if with_title && summary.digest.alerts > 0 {
-            of_these.digest_for_title(&mut summary.digest).await?;
-        }
-        Ok(summary)
-    }
-}
-
-/// The alerts of some incidents, for handwritten statements.
-struct OfIncidents<'a> {
-    reader: &'a Reader,
-    incidents: &'a [IncidentId],
-}
-
-impl OfIncidents<'_> {
-    fn statement(&self, sql: &str) -> Statement {
-        let sql = sql.replace("{incidents}", &places(self.incidents.len()));
-        statement(self.reader, &sql, self.incidents.iter().map(|id| id.0.into()))
-    }
-
-    async fn digest_for_title(&self, digest: &mut AlertDigest) -> Result<()> {
-        let conn = self.reader.conn();
-        let title = conn
-            .query_one_raw(self.statement(
-                "SELECT title, (SELECT COUNT(DISTINCT title) FROM alert WHERE incident_id IN ({incidents})) FROM alert
-                 WHERE incident_id IN ({incidents}) ORDER BY COALESCE(first_activity_at, created_at), id LIMIT 1",
-            ))
-            .await?;
-        if let Some(title) = title {
-            digest.first_title = title.try_get_by_index(0)?;
-            digest.same_title = title.try_get_by_index::<i64>(1)? == 1;
-        }
-        let categories = conn
-            .query_all_raw(self.statement(
-                "SELECT category FROM alert WHERE incident_id IN ({incidents}) AND category IS NOT NULL
-                 GROUP BY category ORDER BY COUNT(*) DESC, category",
-            ))
-            .await?;
-        digest.categories = categories.iter().map(|row| row.try_get_by_index(0)).collect::<Result<_, _>>()?;
-        let kinds = conn
-            .query_all_raw(self.statement(
-                "SELECT e.kind, COUNT(DISTINCT e.value_key) FROM alert_entity e JOIN alert a ON a.id = e.alert_id
-                 WHERE a.incident_id IN ({incidents}) GROUP BY e.kind",
-            ))
-            .await?;
-        for row in kinds {
-            let count = row.try_get_by_index::<i64>(1)? as u64;
-            match row.try_get_by_index(0)? {
-                EntityKind::Device => digest.endpoints += count,
-                EntityKind::User | EntityKind::Mailbox => digest.users += count,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 fn condition(filter: &AlertFilter) -> Condition {
@@ -545,39 +442,6 @@ impl Tx {
             .all(self.conn())
             .await?;
         self.complete_alerts(rows).await
-    }
-
-    /// Locks every alert of a locked incident in ascending order of id, and returns the states that propagation needs.
-    ///
-    /// `count` is the number of alerts, if the caller knows it: then a command that shares its transaction locks the alerts
-    /// without a savepoint, unless another transaction holds an alert.
-    pub async fn lock_alerts_of(&self, incident: IncidentId, count: Option<u64>) -> Result<Vec<AlertState>> {
-        let of_incident = || Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id);
-        let rows = match count {
-            Some(count) if !self.conn().defers_alerts_of(incident.0) => {
-                let free = match self.conn().is_joined() {
-                    true => of_incident().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
-                    false => of_incident().lock(LockType::Update),
-                };
-                let rows = free.all(&self.apart()).await?;
-                // Another transaction holds an alert that is missing.
-                (rows.len() as u64 == count).then_some(rows)
-            }
-            _ => None,
-        };
-        let rows = match rows {
-            Some(rows) => rows,
-            None => of_incident().lock(LockType::Update).all(self.conn()).await?,
-        };
-        Ok(rows
-            .into_iter()
-            .map(|row| AlertState {
-                id: AlertId(row.id),
-                status: row.status,
-                owner: owner_id(row.owner_user_id, row.owner_group_id),
-                settled: settled(&row),
-            })
-            .collect())
     }
 
     /// Inserts new alerts with their entities and raw payloads, in a few statements.
@@ -626,97 +490,4 @@ impl Tx {
         raw::Entity::insert(row).exec_without_returning(self.conn()).await?;
         Ok(())
     }
-
-    /// Resolves every active alert of an incident, and keeps its former status: the effect of the incident's resolution
-    /// by this version.
-    pub async fn settle_alerts(&self, incident: IncidentId, version: u64, now: Instant) -> Result<()> {
-        Entity::update_many()
-            .col_expr(Column::SettledVersion, Expr::value(version as i64))
-            .col_expr(Column::SettledStatus, Expr::col(Column::Status))
-            .col_expr(Column::Status, Expr::value(AlertStatus::Resolved.to_value()))
-            .col_expr(Column::ResolvedAt, Expr::value(now))
-            .col_expr(Column::UpdatedAt, Expr::value(now))
-            .filter(Column::IncidentId.eq(incident.0))
-            .filter(Column::Status.ne(AlertStatus::Resolved))
-            .exec(self.conn())
-            .await?;
-        Ok(())
-    }
-
-    /// Gives the alerts that the incident's resolution resolved their former status again.
-    pub async fn unsettle_alerts(&self, incident: IncidentId, now: Instant) -> Result<()> {
-        Entity::update_many()
-            .col_expr(Column::Status, Expr::col(Column::SettledStatus))
-            .col_expr(Column::SettledVersion, Expr::value(Option::<i64>::None))
-            .col_expr(Column::SettledStatus, Expr::value(Option::<i16>::None))
-            .col_expr(Column::ResolvedAt, Expr::value(Option::<Instant>::None))
-            .col_expr(Column::UpdatedAt, Expr::value(now))
-            .filter(Column::IncidentId.eq(incident.0))
-            .filter(Column::SettledVersion.is_not_null())
-            .exec(self.conn())
-            .await?;
-        Ok(())
-    }
-
-    /// Sets the owner of these locked alerts of an incident. The changed rows of a few alerts are deferred.
-    pub async fn assign_alerts_of(
-        &self,
-        incident: IncidentId,
-        ids: &[AlertId],
-        owner: Option<OwnerId>,
-        now: Instant,
-    ) -> Result<()> {
-        let later = match self.conn().get_database_backend() {
-            DbBackend::Postgres => ASSIGNED_LATER,
-            // On SQLite each deferred row is a statement.
-            _ => 1,
-        };
-        if ids.len() > later {
-            return self.assign_alerts(ids, owner, now).await;
-        }
-        let columns = [Column::OwnerUserId, Column::OwnerGroupId, Column::UpdatedAt].map(|column| column.as_str());
-        let (user, group) = owner_columns(owner);
-        for id in ids {
-            let values = vec![user.into(), group.into(), now.into()];
-            self.conn().change_later(ChangedRow::of_alert(id.0, incident.0, columns.to_vec(), values)).await?;
-        }
-        Ok(())
-    }
-
-    /// Sets the owner of these alerts.
-    pub async fn assign_alerts(&self, ids: &[AlertId], owner: Option<OwnerId>, now: Instant) -> Result<()> {
-        let (user, group) = owner_columns(owner);
-        for ids in ids.chunks(IDS_PER_STATEMENT) {
-            Entity::update_many()
-                .col_expr(Column::OwnerUserId, Expr::value(user))
-                .col_expr(Column::OwnerGroupId, Expr::value(group))
-                .col_expr(Column::UpdatedAt, Expr::value(now))
-                .filter(Column::Id.is_in(ids.iter().map(|id| id.0)))
-                .exec(self.conn())
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Moves these alerts into an incident, or out of any, and forgets the status that a resolution kept for them.
-    pub async fn place_alerts(&self, ids: &[AlertId], incident: Option<IncidentId>, now: Instant) -> Result<()> {
-        for ids in ids.chunks(IDS_PER_STATEMENT) {
-            placing(incident, now).filter(Column::Id.is_in(ids.iter().map(|id| id.0))).exec(self.conn()).await?;
-        }
-        Ok(())
-    }
-
-    /// Moves every alert of an incident out of it.
-    pub async fn free_alerts(&self, incident: IncidentId, now: Instant) -> Result<()> {
-        placing(None, now).filter(Column::IncidentId.eq(incident.0)).exec(self.conn()).await?;
-        Ok(())
-    }
-}
-
-fn placing(incident: Option<IncidentId>, now: Instant) -> UpdateMany<Entity> {
-    Entity::update_many()
-        .col_expr(Column::IncidentId, Expr::value(incident.map(|id| id.0)))
-        .col_expr(Column::SettledVersion, Expr::value(Option::<i64>::None))
-        .col_expr(Column::SettledStatus, Expr::value(Option::<i16>::None))
-        .col_expr(Column::UpdatedAt, Expr::value(now))
 }
