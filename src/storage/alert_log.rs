@@ -6,8 +6,9 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, SelectStatement};
 use sea_orm::{QueryOrder, QuerySelect, QueryTrait};
 
-use super::changelog::{ActivityFilter, Head, Origin, actor_id, hash_of, kinds_of, mask};
+use super::changelog::{ActivityFilter, Origin, actor_id, kinds_of, mask};
 use super::incident::to_json;
+use super::log_head::{Head, hash_of};
 use super::queue::Span;
 use super::{IDS_PER_STATEMENT, Reader, Tx, places};
 use crate::domain::alert::Alert;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, warn};
 
-use super::changelog::{Head, Pending};
+use super::changelog::Pending;
 use super::combiner::{Lane, unless_stalled};
 use super::idempotency::Keeping;
+use super::log_head::Head;
 use super::outcome::{Outcome, Receipt};
 use super::transaction::{Transaction, Unsaved};
 use super::{Error, Reader, Result, Store, Tx, fault};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 
-use super::changelog::{Head, found_head_in, hash_of};
+use super::log_head::{Head, found_head_in, hash_of};
 use super::transaction::Purpose;
 use super::{Reader, Store, fault, statement};
 use crate::domain::alert_log::{AlertChange, Logged};

@@ -6,8 +6,9 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{Condition, QueryOrder, QuerySelect};
 
-use super::changelog::{Head, actor_id, kinds_of, row};
+use super::changelog::{actor_id, kinds_of, row};
 use super::incident::{classification, owner_id};
+use super::log_head::Head;
 use super::{Reader, alert_log};
 use crate::domain::account::OwnerId;
 use crate::domain::alert::AlertStatus;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, oneshot};
 
 use super::bounded::PING;
-use super::changelog::{self, Head};
+use super::log_head::{self, Head};
 use super::{Store, fault};
 use crate::domain::{Error, Result};
 
@@ -54,7 +54,7 @@ impl Store {
     }
 
     async fn read_head(&self) -> Result<Head> {
-        let statement = changelog::read_head(self.reader.backend());
+        let statement = log_head::read_head(self.reader.backend());
         // Every connection of the pool may be stale.
         for _ in 0..self.options.connections {
             let asked = self.reader.ask(&statement);
@@ -64,7 +64,7 @@ impl Store {
                 false => asked.await,
             };
             match answer {
-                Ok(Some(row)) => return changelog::found_head(&row),
+                Ok(Some(row)) => return log_head::found_head(&row),
                 Ok(None) => break,
                 Err(error) if fault::is_lost(&error) || fault::is_unclean(&error) => {}
                 Err(error) => return Err(Error::from(error)),

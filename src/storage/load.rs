@@ -11,9 +11,9 @@ use sea_orm::entity::prelude::*;
 use sea_orm::{DbBackend, IdenStatic, IntoActiveModel, Statement, Value};
 use serde_json::json;
 
-use super::changelog::Head;
 use super::deferred::{lots, tuples};
 use super::incident::to_json;
+use super::log_head::Head;
 use super::tag::{LAST_USED_GRAIN, held as tag_held, name as tag_name};
 use super::{Store, Tx, alert, alert_log, changelog, comment, entity, incident, statement, text};
 use crate::domain::account::{ActorImage, LOCAL_MANAGER_ACCOUNT, OwnerId};

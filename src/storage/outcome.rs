@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::changelog::Head;
+use super::log_head::Head;
 use super::{Result, Store};
 
 /// How long the desk asks while its caller waits. A killed PostgreSQL is back within seconds; a disk of SQLite that

@@ -13,7 +13,8 @@ use std::time::Duration;
 use sea_orm::ConnectionTrait;
 
 use super::batch::{self, Written};
-use super::changelog::{Head, Pending, PendingCounts};
+use super::changelog::{Pending, PendingCounts};
+use super::log_head::Head;
 use super::{Result, Store, Tx};
 use crate::domain::Error;
 
