@@ -24,16 +24,17 @@ pub enum OwnerKind {
     Group,
 }
 
-/// The one user or group that owns an incident or alert, named as of the moment that the object shows.
+/// The user or group that owns an incident or alert. The name is the name at the time that the surrounding object
+/// shows.
 #[derive(SimpleObject)]
 pub struct Owner {
-    /// The user's or group's global id.
+    /// The global id of the user or group.
     id: ID,
-    /// Which of the two.
+    /// Whether the owner is a user or a group.
     kind: OwnerKind,
-    /// Its account id.
+    /// The account id of the user or group.
     account: String,
-    /// Its display name.
+    /// The display name of the user or group.
     name: String,
 }
 
@@ -55,7 +56,7 @@ impl AtHand for Owner {
     }
 }
 
-/// Whether somebody or the desk itself acted.
+/// Whether an actor is a user or the desk itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum ActorKind {
     /// A user.
@@ -64,14 +65,14 @@ pub enum ActorKind {
     System,
 }
 
-/// Who did something, named as then.
+/// The actor of a change: a user or the desk itself, with the names at the time of the change.
 #[derive(SimpleObject)]
 pub struct Actor {
-    /// A user or the desk itself.
+    /// Whether the actor is a user or the desk itself.
     kind: ActorKind,
-    /// The user's global id.
+    /// The user's global id; null for the desk itself.
     id: Option<ID>,
-    /// The user's account id.
+    /// The user's account id; null for the desk itself.
     account: Option<String>,
     /// The user's display name; `Watchfloor` for the desk itself.
     name: String,
@@ -90,38 +91,38 @@ impl From<ActorImage> for Actor {
     }
 }
 
-/// A person or a service that can own incidents and act on them.
+/// A user: a person or a service that can own incidents and act on them.
 pub struct User(pub DomainUser);
 
-/// A person or a service that can own incidents and act on them.
+/// A user: a person or a service that can own incidents and act on them.
 #[Object]
 impl User {
-    /// Its global id.
+    /// The user's global id.
     pub(crate) async fn id(&self) -> ID {
         self.0.id.to_string().into()
     }
 
-    /// The account id: unique without case.
+    /// The account id. No two users have account ids that differ only in case.
     async fn account(&self) -> &str {
         &self.0.account
     }
 
-    /// The display name.
+    /// The display name of the user.
     async fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// A mail address, if known.
+    /// The mail address, if it is known.
     async fn email(&self) -> Option<&str> {
         self.0.email.as_deref()
     }
 
-    /// What it may do.
+    /// The role, which decides what the user may do.
     async fn role(&self) -> Role {
         self.0.role
     }
 
-    /// When it was made.
+    /// When the user was created.
     async fn created_at(&self) -> Instant {
         self.0.created_at
     }
@@ -129,46 +130,46 @@ impl User {
 
 /// A group of users that can own incidents.
 pub struct Group {
-    /// Where its members are read.
+    /// The view through which the members of the group are read.
     pub view: View,
-    /// The group.
+    /// The group as it is stored.
     pub group: DomainGroup,
 }
 
 /// A group of users that can own incidents.
 #[Object]
 impl Group {
-    /// Its global id.
+    /// The group's global id.
     pub(crate) async fn id(&self) -> ID {
         self.group.id.to_string().into()
     }
 
-    /// The account id: unique without case among groups.
+    /// The account id. No two groups have account ids that differ only in case.
     async fn account(&self) -> &str {
         &self.group.account
     }
 
-    /// The display name.
+    /// The display name of the group.
     async fn name(&self) -> &str {
         &self.group.name
     }
 
-    /// Its members, by name.
+    /// The members of the group, ordered by name.
     async fn members(&self) -> Result<Vec<User>> {
         let members = self.view.load(self.group.id).await?.unwrap_or_default();
         Ok(members.into_iter().map(User).collect())
     }
 
-    /// When it was made.
+    /// When the group was created.
     async fn created_at(&self) -> Instant {
         self.group.created_at
     }
 }
 
-/// The caller.
+/// The caller of the request, and what it may do.
 pub struct Caller(pub View);
 
-/// The caller.
+/// The caller of the request, and what it may do.
 #[Object(name = "Viewer")]
 impl Caller {
     /// The user that the request acts as.
@@ -176,42 +177,42 @@ impl Caller {
         User(self.0.viewer().user.clone())
     }
 
-    /// The groups it is a member of, by account.
+    /// The groups that the caller is a member of, ordered by account id.
     async fn groups(&self) -> Result<Vec<Group>> {
         let mut groups = self.0.reader().await?.groups(&self.0.viewer().groups).await?;
         groups.sort_by(|a, b| a.account.cmp(&b.account));
         Ok(groups.into_iter().map(|group| Group { view: self.0.clone(), group }).collect())
     }
 
-    /// The saved view that it begins with; null where it has chosen none.
+    /// The saved view that the caller has chosen to start with; null if it has not chosen a view.
     async fn default_view(&self) -> Result<Option<SavedView>> {
         let saved = self.0.reader().await?.default_view(self.0.viewer().user.id).await?;
         Ok(saved.map(|saved| SavedView::new(self.0.clone(), saved)))
     }
 
-    /// Whether it may triage: everything but delete, merge and administration.
+    /// Whether the caller may triage: everything except delete, merge and administration.
     async fn can_triage(&self) -> bool {
         self.0.viewer().user.role >= Role::Responder
     }
 
-    /// Whether it may reopen a resolved incident.
+    /// Whether the caller may reopen a resolved incident.
     async fn can_reopen(&self) -> bool {
         let viewer = self.0.viewer();
         viewer.user.role >= Role::Responder && self.0.app().policies.may_reopen(viewer)
     }
 
-    /// Whether it may do all of the desk.
+    /// Whether the caller is a manager and may do everything.
     async fn can_manage(&self) -> bool {
         self.0.viewer().user.role >= Role::Manager
     }
 }
 
-/// Somebody who may become the owner.
+/// A user or group that is suggested as the owner of an incident.
 #[derive(SimpleObject)]
 pub struct AssigneeSuggestion {
-    /// Who.
+    /// The suggested user or group.
     owner: Owner,
-    /// Why: the caller first, then recent picks, then matches by name or account.
+    /// Why it is suggested. Suggestions are ordered by reason: the caller first, then recent picks, then matches.
     reason: SuggestionReason,
 }
 
@@ -221,19 +222,19 @@ impl From<Suggestion> for AssigneeSuggestion {
     }
 }
 
-/// An owner: exactly one of a user, a group, or the caller.
+/// The owner to set: exactly one of a user, a group, or the caller.
 #[derive(Clone, Debug, OneofObject)]
 pub enum OwnerInput {
-    /// A user, by global id.
+    /// The global id of a user.
     User(ID),
-    /// A group, by global id.
+    /// The global id of a group.
     Group(ID),
-    /// The caller. The value must be true.
+    /// The caller becomes the owner. The value must be true.
     Me(bool),
 }
 
 impl OwnerInput {
-    /// The owner, as commands take it.
+    /// Reads the owner for a command. The caller stays a choice that the command resolves.
     pub fn read(&self) -> Result<OwnerChoice> {
         match self {
             Self::User(id) => {
@@ -248,7 +249,7 @@ impl OwnerInput {
     }
 }
 
-/// An owner, the caller among them, by its id.
+/// Reads the id of an owner. `me` becomes the id of the caller.
 pub fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
     Ok(match owner.read()? {
         OwnerChoice::Me => OwnerId::User(caller.user.id),
@@ -256,48 +257,48 @@ pub fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
     })
 }
 
-/// A user to make or change.
+/// The input of `upsertUser`.
 #[derive(Debug, InputObject)]
 pub struct UpsertUserInput {
-    /// The account id: the key, compared without case.
+    /// The account id, compared without case. It names the account to change; an unknown account id creates an account.
     pub account: String,
-    /// The display name; the account for a new user where none is given.
+    /// The display name. Without it, a new user is named by the account id and a known user keeps its name.
     pub name: Option<String>,
-    /// A mail address; null clears it.
+    /// The mail address; null clears it.
     pub email: MaybeUndefined<String>,
-    /// What it may do; a new user is a responder where none is given.
+    /// The role. Without it, a new user is a `RESPONDER` and a known user keeps its role.
     pub role: Option<Role>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// A group to make or change.
+/// The input of `upsertGroup`.
 #[derive(Debug, InputObject)]
 pub struct UpsertGroupInput {
-    /// The account id: the key, compared without case.
+    /// The account id, compared without case. It names the account to change; an unknown account id creates an account.
     pub account: String,
-    /// The display name; the account for a new group where none is given.
+    /// The display name. Without it, a new group is named by the account id and a known group keeps its name.
     pub name: Option<String>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// Users to add to a group, or to take out of it.
+/// The input of `addGroupMembers` and `removeGroupMembers`.
 #[derive(Debug, InputObject)]
 pub struct GroupMembersInput {
-    /// The group, by global id.
+    /// The global id of the group.
     pub group_id: ID,
-    /// The users, by global id; at most 1,000.
+    /// The global ids of the users; at most 1,000.
     pub users: Vec<ID>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl GroupMembersInput {
-    /// The group and the users.
+    /// Reads the group and the users.
     pub fn read(&self) -> Result<(GroupId, Vec<UserId>)> {
         let group = read_id("groupId", &self.group_id, GroupId::WORD, GroupId::parse)?;
         let users = self.users.iter().map(|id| read_id("users", id, UserId::WORD, UserId::parse));

@@ -1,4 +1,4 @@
-//! The activity log: changes and their typed entries, each field before and after.
+//! The activity log: its changes, their typed entries, and the items of its stream.
 
 use async_graphql::connection::{Connection, EmptyFields};
 use async_graphql::{Enum, ID, InputObject, Interface, Object, SimpleObject};
@@ -23,28 +23,28 @@ use crate::domain::{Error, IncidentId, Instant, Result, UserId};
 use crate::realtime::feed::{Event, Placed};
 use crate::storage::ActivityFilter;
 
-/// Audits, comments, or both (Microsoft, "Manage incidents", View the activity log: Content).
+/// The content of an activity log: audits or comments (Microsoft, "Manage incidents", View the activity log: Content).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum ActivityContent {
-    /// Every entry that is not a comment.
+    /// All entries that are not about a comment.
     Audits,
-    /// Comments written, edited and deleted.
+    /// The entries about comments that were written, edited or deleted.
     Comments,
 }
 
-/// Which changes of an activity log. All given conditions hold.
+/// A filter of the changes of an activity log. All given fields must match.
 #[derive(Debug, Default, InputObject)]
 pub struct ActivityInput {
-    /// Audits or comments; both where none is given.
+    /// Only audits or only comments. Without it, both match.
     pub content: Option<ActivityContent>,
-    /// With an entry of one of these kinds.
+    /// The change has an entry of one of these kinds.
     pub kinds: Option<Vec<EntryKind>>,
-    /// By this user.
+    /// The global id of the user who made the change.
     pub actor: Option<ID>,
 }
 
 impl ActivityInput {
-    /// The filter that the log is read with.
+    /// Reads the filter for the store.
     pub fn read(self) -> Result<ActivityFilter> {
         let content: Option<Vec<EntryKind>> = self.content.map(|content| match content {
             ActivityContent::Comments => vec![EntryKind::Comment],
@@ -59,7 +59,7 @@ impl ActivityInput {
     }
 }
 
-/// Every kind of entry that is not a comment.
+/// All kinds of entries that are not about a comment.
 const AUDITS: [EntryKind; 20] = [
     EntryKind::Created,
     EntryKind::Title,
@@ -83,14 +83,14 @@ const AUDITS: [EntryKind; 20] = [
     EntryKind::AlertFreed,
 ];
 
-/// What brought a change about.
+/// The cause of a change.
 #[derive(SimpleObject)]
 pub struct Cause {
-    /// The kind.
+    /// The kind of the cause.
     kind: CauseKind,
-    /// The mutation, or the format of the import.
+    /// The name of the mutation, or the format of the import.
     name: String,
-    /// The bulk job: the same of every change that it makes.
+    /// The global id of the bulk job that made the change; null unless the kind is `BULK`.
     job_id: Option<ID>,
 }
 
@@ -100,25 +100,25 @@ impl From<&DomainCause> for Cause {
     }
 }
 
-/// The net effect of one transaction on one incident: when, who, why, and what, field by field.
+/// A change of an incident: the net effect of one transaction on the incident.
 pub struct Change {
     view: View,
-    /// The life of the log, where it was given with the change; else it is that of the view.
+    /// The epoch of the log. `None`: the change is of the epoch that the view's snapshot has.
     epoch: Option<Uuid>,
     change: Box<Told>,
 }
 
 impl Change {
-    /// A change read through a view.
+    /// Builds a change that is read through `view`.
     pub fn new(view: View, change: Told) -> Self {
         Self { view, epoch: None, change: Box::new(change) }
     }
 }
 
-/// The net effect of one transaction on one incident: when, who, why, and what, field by field.
+/// A change of an incident: the net effect of one transaction on the incident.
 #[Object]
 impl Change {
-    /// Its place in the log: give it to `activityLog` as `after` to go on from here.
+    /// The position of the change in the log. Pass it to the subscription `activityLog` as `after` to resume from here.
     async fn position(&self) -> Result<String> {
         let epoch = match self.epoch {
             Some(epoch) => epoch,
@@ -128,65 +128,66 @@ impl Change {
         Ok(Position { epoch, offset, check, queue: None }.to_string())
     }
 
-    /// The incident's version after it.
+    /// The version of the incident after the change.
     async fn version(&self) -> u64 {
         self.change.version
     }
 
-    /// When.
+    /// When the change happened.
     async fn at(&self) -> Instant {
         self.change.body.at
     }
 
-    /// Who, named as then.
+    /// The actor of the change, with the name at that time.
     async fn actor(&self) -> Actor {
         self.change.body.actor.clone().into()
     }
 
-    /// Why.
+    /// What caused the change: the mutation, import or job.
     async fn cause(&self) -> Cause {
         Cause::from(&self.change.body.cause)
     }
 
-    /// The transaction that it belongs to: a move changes two incidents in one.
+    /// The id of the transaction. One transaction may change several incidents, for example when an alert moves between
+    /// two.
     async fn transaction_id(&self) -> ID {
         self.change.body.transaction.to_string().into()
     }
 
-    /// Whether it is the last change of its transaction.
+    /// Whether the change is the last one of its transaction.
     async fn last(&self) -> bool {
         self.change.body.last
     }
 
-    /// What the client called its mutation.
+    /// The `clientMutationId` of the mutation that made the change.
     async fn client_mutation_id(&self) -> Option<&str> {
         self.change.body.client_mutation_id.as_deref()
     }
 
-    /// The incident that changed.
+    /// The global id of the incident.
     async fn incident_id(&self) -> ID {
         super::incident::global_id(self.change.incident)
     }
 
-    /// The number of the incident that changed.
+    /// The number of the incident.
     async fn incident_number(&self) -> i64 {
         self.change.body.row.number
     }
 
-    /// The incident as it stands now; null once it is deleted.
+    /// The incident in its present state; null if it is deleted.
     async fn incident(&self) -> Result<Option<Incident>> {
         let incident = self.view.incident(self.change.incident).await?;
         Ok(incident.map(|incident| Incident::new(self.view.clone(), incident)))
     }
 
-    /// What changed.
+    /// The entries of the change: each names a field before and after, or a fact.
     async fn entries(&self) -> Vec<ChangeEntry> {
         let of = TextOf { view: self.view.clone(), incident: Some(self.change.incident) };
         self.change.body.entries.iter().map(|entry| ChangeEntry::new(&of, entry)).collect()
     }
 }
 
-/// Whose texts an entry may speak of: those of an incident, or of none in the own log of an alert.
+/// The incident whose long texts an entry may read. `None` in the log of an alert.
 #[derive(Clone)]
 pub(super) struct TextOf {
     pub(super) view: View,
@@ -214,14 +215,14 @@ fn goes_on(field: TextField, text: Option<&Text>) -> bool {
     field == TextField::Title && matches!(text, Some(Text::Stored { chars, .. }) if *chars > SHOWN_CHARS as u64)
 }
 
-/// The incident was made.
+/// An entry of the log: the incident was created.
 #[derive(SimpleObject)]
 pub struct CreatedEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
 }
 
-/// A text changed: title, description or resolution note, as `kind` says.
+/// An entry of the log: a text changed. `kind` says whether it is the title, the description or the resolution note.
 pub struct TextEntry {
     kind: EntryKind,
     field: TextField,
@@ -231,115 +232,115 @@ pub struct TextEntry {
     generated: bool,
 }
 
-/// A text changed: title, description or resolution note, as `kind` says.
+/// An entry of the log: a text changed. `kind` says whether it is the title, the description or the resolution note.
 #[Object]
 impl TextEntry {
-    /// Which text.
+    /// The kind of the entry: `TITLE`, `DESCRIPTION` or `RESOLUTION_NOTE`.
     pub(crate) async fn kind(&self) -> EntryKind {
         self.kind
     }
 
-    /// Before; null where there was none. Of a title its first 1,000 characters.
+    /// The text before the change; null if there was no text. Of a title, the first 1,000 characters.
     async fn text_before(&self) -> Result<Option<String>> {
         self.of.shown(self.field, self.before.as_ref()).await
     }
 
-    /// After; null where it was taken away. Of a title its first 1,000 characters.
+    /// The text after the change; null if it was removed. Of a title, the first 1,000 characters.
     async fn text_after(&self) -> Result<Option<String>> {
         self.of.shown(self.field, self.after.as_ref()).await
     }
 
-    /// Whether the text before goes on, as a title may.
+    /// Whether the text before the change is longer than `textBefore`. Only a title may be longer.
     async fn text_before_truncated(&self) -> bool {
         goes_on(self.field, self.before.as_ref())
     }
 
-    /// Likewise of the text after.
+    /// Whether the text after the change is longer than `textAfter`. Only a title may be longer.
     async fn text_after_truncated(&self) -> bool {
         goes_on(self.field, self.after.as_ref())
     }
 
-    /// Whether the desk made it from the alerts: true for generated titles only.
+    /// Whether the text after the change was generated from the alerts. Only a title may be generated.
     async fn generated(&self) -> bool {
         self.generated
     }
 }
 
-/// The severity changed.
+/// An entry of the log: the severity changed.
 #[derive(SimpleObject)]
 pub struct SeverityEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// The effective severity before.
+    /// The effective severity before the change; null for a new incident.
     severity_before: Option<Severity>,
-    /// The effective severity after.
+    /// The effective severity after the change.
     severity_after: Severity,
-    /// What a person had set before.
+    /// The severity override before the change; null if there was no override.
     override_before: Option<Severity>,
-    /// What a person has set after.
+    /// The severity override after the change; null if there is no override.
     override_after: Option<Severity>,
 }
 
-/// The status changed.
+/// An entry of the log: the status changed.
 #[derive(SimpleObject)]
 pub struct StatusEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Before.
+    /// The status before the change; null for a new incident.
     status_before: Option<Status>,
-    /// After.
+    /// The status after the change.
     status_after: Status,
 }
 
-/// The classification changed.
+/// An entry of the log: the classification changed.
 #[derive(SimpleObject)]
 pub struct ClassificationEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Before.
+    /// The classification before the change; null if it was not classified.
     classification_before: Option<Classification>,
-    /// After.
+    /// The classification after the change; null if it is not classified.
     classification_after: Option<Classification>,
 }
 
-/// The owner changed.
+/// An entry of the log: the owner changed.
 #[derive(SimpleObject)]
 pub struct OwnerEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Before, named as then.
+    /// The owner before the change, with the name at that time; null if there was no owner.
     owner_before: Option<Owner>,
-    /// After, named as then.
+    /// The owner after the change, with the name at that time; null if there is no owner.
     owner_after: Option<Owner>,
 }
 
-/// Tags came and went.
+/// An entry of the log: tags were added or removed.
 #[derive(SimpleObject)]
 pub struct TagsEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Those that came.
+    /// The tags that were added.
     added: Vec<Tag>,
-    /// Those that went.
+    /// The tags that were removed.
     removed: Vec<Tag>,
 }
 
-/// The times of activity changed.
+/// An entry of the log: the times of the first or last activity changed.
 #[derive(SimpleObject)]
 pub struct ActivityEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// First activity before.
+    /// The first activity before the change; null if it was unknown.
     first_activity_before: Option<Instant>,
-    /// First activity after.
+    /// The first activity after the change; null if it is unknown.
     first_activity_after: Option<Instant>,
-    /// Last activity before.
+    /// The last activity before the change; null if it was unknown.
     last_activity_before: Option<Instant>,
-    /// Last activity after.
+    /// The last activity after the change; null if it is unknown.
     last_activity_after: Option<Instant>,
 }
 
-/// A comment was written, edited or deleted.
+/// An entry of the log: a comment was written, edited or deleted.
 pub struct CommentEntry {
     view: View,
     action: CommentAction,
@@ -347,75 +348,75 @@ pub struct CommentEntry {
     sha256: Option<String>,
 }
 
-/// A comment was written, edited or deleted.
+/// An entry of the log: a comment was written, edited or deleted.
 #[Object]
 impl CommentEntry {
-    /// `COMMENT`.
+    /// Always `COMMENT`.
     pub(crate) async fn kind(&self) -> EntryKind {
         EntryKind::Comment
     }
 
-    /// What happened to it.
+    /// What happened to the comment.
     async fn action(&self) -> CommentAction {
         self.action
     }
 
-    /// The comment's global id.
+    /// The global id of the comment.
     async fn comment_id(&self) -> ID {
         self.comment.to_string().into()
     }
 
-    /// The SHA-256 of the text that was set, in hexadecimal: the log covers the text by it.
+    /// The SHA-256 of the text that was set, in hexadecimal. The hash chain of the log covers the text through it.
     async fn sha256(&self) -> Option<&str> {
         self.sha256.as_deref()
     }
 
-    /// The comment as it stands, deleted or not.
+    /// The comment in its present state, even if it is deleted.
     async fn comment(&self) -> Result<Option<super::comment::Comment>> {
         let comment = self.view.load(self.comment).await?;
         Ok(comment.map(|comment| super::comment::Comment { view: self.view.clone(), comment }))
     }
 }
 
-/// Alerts came to the incident.
+/// An entry of the log: alerts were linked to the incident.
 #[derive(SimpleObject)]
 pub struct AlertsLinkedEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Their global ids.
+    /// The global ids of the alerts.
     alert_ids: Vec<ID>,
-    /// The incidents that held some of them before.
+    /// The global ids of the incidents that some of the alerts belonged to before.
     moved_from: Vec<ID>,
 }
 
-/// Alerts left the incident.
+/// An entry of the log: alerts were unlinked from the incident.
 #[derive(SimpleObject)]
 pub struct AlertsUnlinkedEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Their global ids.
+    /// The global ids of the alerts.
     alert_ids: Vec<ID>,
-    /// The incident that holds them now.
+    /// The global id of the incident that the alerts moved to; null if they belong to no incident.
     moved_to: Option<ID>,
 }
 
-/// Alerts changed: by hand, by their provider, or with the incident that holds them.
+/// An entry of the log: alerts changed, by hand, by a report of their provider, or with their incident.
 #[derive(SimpleObject)]
 pub struct AlertsChangedEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
-    /// Each with its fields before and after.
+    /// The changed alerts, each with its fields before and after.
     alerts: Vec<AlertDelta>,
 }
 
-/// The incident was deleted.
+/// An entry of the log: the incident was deleted.
 #[derive(SimpleObject)]
 pub struct DeletedEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     kind: EntryKind,
 }
 
-/// A bookmark was added or removed.
+/// An entry of the log: a bookmark was added or removed.
 pub struct BookmarkEntry {
     view: View,
     action: BookmarkAction,
@@ -423,78 +424,78 @@ pub struct BookmarkEntry {
     title: String,
 }
 
-/// A bookmark was added or removed.
+/// An entry of the log: a bookmark was added or removed.
 #[Object]
 impl BookmarkEntry {
-    /// `BOOKMARK`.
+    /// Always `BOOKMARK`.
     pub(crate) async fn kind(&self) -> EntryKind {
         EntryKind::Bookmark
     }
 
-    /// What happened to it.
+    /// What happened to the bookmark.
     async fn bookmark_action(&self) -> BookmarkAction {
         self.action
     }
 
-    /// The bookmark's global id.
+    /// The global id of the bookmark.
     async fn bookmark_id(&self) -> ID {
         self.bookmark.to_string().into()
     }
 
-    /// The bookmark's title.
+    /// The title of the bookmark.
     async fn bookmark_title(&self) -> &str {
         &self.title
     }
 
-    /// The bookmark as it stands, removed or not.
+    /// The bookmark in its present state, even if it is removed.
     async fn bookmark(&self) -> Result<Option<super::bookmark::Bookmark>> {
         let bookmark = self.view.load(self.bookmark).await?;
         Ok(bookmark.map(|bookmark| super::bookmark::Bookmark { view: self.view.clone(), bookmark }))
     }
 }
 
-/// One typed entry of a change: a field before and after, or a fact.
+/// One typed entry of a change: a field before and after the change, or a fact.
 #[derive(Interface)]
 #[expect(clippy::enum_variant_names, reason = "the variants are named after their types, which schemas show alone")]
 #[graphql(field(name = "kind", ty = "EntryKind", desc = "What the entry is about."))]
 pub enum ChangeEntry {
-    /// Made.
+    /// The incident was created.
     CreatedEntry(CreatedEntry),
-    /// Title, description or resolution note.
+    /// The title, the description or the resolution note changed.
     TextEntry(TextEntry),
-    /// Severity.
+    /// The severity changed.
     SeverityEntry(SeverityEntry),
-    /// Status.
+    /// The status changed.
     StatusEntry(StatusEntry),
-    /// Classification.
+    /// The classification changed.
     ClassificationEntry(ClassificationEntry),
-    /// Owner.
+    /// The owner changed.
     OwnerEntry(OwnerEntry),
-    /// Tags.
+    /// Tags were added or removed.
     TagsEntry(TagsEntry),
-    /// Times of activity.
+    /// The times of activity changed.
     ActivityEntry(ActivityEntry),
-    /// A comment.
+    /// A comment was written, edited or deleted.
     CommentEntry(CommentEntry),
-    /// Alerts came.
+    /// Alerts were linked to the incident.
     AlertsLinkedEntry(AlertsLinkedEntry),
-    /// Alerts went.
+    /// Alerts were unlinked from the incident.
     AlertsUnlinkedEntry(AlertsUnlinkedEntry),
     /// Alerts changed.
     AlertsChangedEntry(AlertsChangedEntry),
-    /// Deleted.
+    /// The incident was deleted.
     DeletedEntry(DeletedEntry),
-    /// Merged into another.
+    /// The incident was merged into another incident.
     MergedIntoEntry(MergedIntoEntry),
-    /// Another was merged into it.
+    /// Another incident was merged into this incident.
     MergedEntry(MergedEntry),
     /// A merge was undone.
     MergeUndoneEntry(MergeUndoneEntry),
-    /// A bookmark.
+    /// A bookmark was added or removed.
     BookmarkEntry(BookmarkEntry),
-    /// An alert that no incident holds was reported.
+    /// An alert that belongs to no incident was reported.
     AlertReportedEntry(AlertReportedEntry),
-    /// An alert left its incident for none.
+    /// An alert left its incident and belongs to no incident.
     AlertFreedEntry(AlertFreedEntry),
 }
 
@@ -593,7 +594,7 @@ impl ChangeEntry {
     }
 }
 
-/// What an activity log says beside its changes.
+/// The fields of an activity log beside its changes.
 pub struct ChangeConnectionFields {
     view: View,
     incident: IncidentId,
@@ -601,16 +602,16 @@ pub struct ChangeConnectionFields {
 }
 
 impl ChangeConnectionFields {
-    /// The log of one incident through a filter.
+    /// Builds the fields for the log of one incident, through a filter.
     pub fn new(view: View, incident: IncidentId, filter: ActivityFilter) -> Self {
         Self { view, incident, filter }
     }
 }
 
-/// What an activity log says beside its changes.
+/// The fields of an activity log beside its changes.
 #[Object]
 impl ChangeConnectionFields {
-    /// How many changes the filter meets, exactly.
+    /// The exact number of changes that match the filter.
     async fn total_count(&self) -> Result<u64> {
         let counted = self.view.load(ChangeCount(self.incident, self.filter.clone())).await?;
         Ok(counted.unwrap_or(0))
@@ -620,42 +621,43 @@ impl ChangeConnectionFields {
 /// A page of an activity log.
 pub type ChangeConnection = Connection<String, Change, ChangeConnectionFields, EmptyFields>;
 
-/// A change of an incident, as the stream of the log delivers it.
+/// An item of the log's stream: a change of an incident.
 #[derive(SimpleObject)]
 pub struct ActivityChange {
-    /// Its place in the log: give it as `after` to go on from here.
+    /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
-    /// The change.
+    /// The change of the incident.
     change: Change,
 }
 
-/// A change of an alert that no incident holds, as the stream of the log delivers it. Only the stream of the whole desk has them.
+/// An item of the log's stream: a change of an alert that belongs to no incident. Only the stream of the whole desk has
+/// such items, not the stream of one incident.
 #[derive(SimpleObject)]
 pub struct ActivityAlertChange {
-    /// Its place in the log: give it as `after` to go on from here.
+    /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
-    /// The change.
+    /// The change of the alert.
     alert_change: AlertChange,
 }
 
-/// An item of the log's stream. Changes ascend strictly by position; markers may repeat one.
+/// An item of the log's stream. The positions of changes strictly increase; a marker may repeat a position.
 #[derive(Interface)]
 #[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
 pub enum ActivityItem {
     /// A change of an incident.
     ActivityChange(ActivityChange),
-    /// A change of an alert that no incident holds.
+    /// A change of an alert that belongs to no incident.
     ActivityAlertChange(ActivityAlertChange),
-    /// All up to here was sent.
+    /// Everything up to this position was sent.
     Heartbeat(Heartbeat),
-    /// The backlog is done.
+    /// The backlog was sent.
     Live(Live),
     /// The stream ends here.
     Resync(Resync),
 }
 
 impl ActivityItem {
-    /// An event of a feed, as the API says it; `view` is of the moment of the event.
+    /// Builds the item of an event. `view` is of the moment of the event.
     pub fn new(placed: Placed<Logged>, view: View) -> Self {
         let position = placed.position.to_string();
         match placed.event {

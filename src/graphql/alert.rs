@@ -1,4 +1,4 @@
-//! Alerts and the entities they name.
+//! Alerts and the entities that they name.
 
 use std::borrow::Cow;
 
@@ -28,14 +28,14 @@ use crate::domain::title::{Shown, may_go_on};
 use crate::domain::{AlertId, Error, Instant, Result, text};
 use crate::storage::{AlertFilter, IncidentEntity as Held};
 
-/// An entity as one alert names it; with a verdict it is evidence.
+/// An entity as one alert or one bookmark names it. An entity with a verdict is evidence.
 #[derive(SimpleObject)]
 pub struct Entity {
-    /// What kind of thing.
+    /// The kind of the entity.
     kind: EntityKind,
-    /// Its name, address or path, as the product wrote it.
+    /// The name, address or path of the entity, as the product wrote it.
     value: String,
-    /// What is thought of it, if anything.
+    /// The verdict on the entity, if there is one.
     verdict: Option<Verdict>,
 }
 
@@ -45,16 +45,16 @@ impl From<DomainEntity> for Entity {
     }
 }
 
-/// An entity as an incident shows it: through all of its alerts.
+/// An entity of an incident, summed up over all alerts of the incident that name it.
 #[derive(SimpleObject)]
 pub struct IncidentEntity {
-    /// What kind of thing.
+    /// The kind of the entity.
     kind: EntityKind,
-    /// Its value, as one of the alerts writes it.
+    /// The value of the entity, as one of the alerts writes it.
     value: String,
-    /// The strongest verdict that an alert gives it.
+    /// The strongest verdict that an alert of the incident gives the entity.
     verdict: Option<Verdict>,
-    /// How many of the incident's alerts name it.
+    /// How many alerts of the incident name the entity.
     alert_count: u64,
 }
 
@@ -64,16 +64,17 @@ impl From<Held> for IncidentEntity {
     }
 }
 
-/// The entities of one kind.
+/// The entities of one kind in an incident.
 #[derive(SimpleObject)]
 pub struct EntityGroup {
-    /// The kind.
+    /// The kind of these entities.
     pub kind: EntityKind,
-    /// Worst verdict first, then those that most alerts name.
+    /// The entities, ordered by verdict (the worst first), then by the number of alerts that name them (the highest
+    /// first).
     pub entities: Vec<IncidentEntity>,
 }
 
-/// A detection from a product. It belongs to at most one incident.
+/// An alert: a detection that a product reports. An alert belongs to at most one incident.
 pub struct Alert {
     view: View,
     alert: Box<DomainAlert>,
@@ -83,52 +84,54 @@ pub struct Alert {
 }
 
 impl Alert {
-    /// An alert read through a view.
+    /// Builds an alert that is read through `view`.
     pub fn new(view: View, alert: DomainAlert) -> Self {
         let title = Shown::of(&alert.report.title);
         Self { view, alert: Box::new(alert), title, has_entities: true }
     }
 
-    /// An alert of a list, read without its entities. Where a document selects entities, they are read for the whole list at once.
+    /// Builds an alert of a list, read without its entities. If a document selects them, they are read for the whole
+    /// list.
     pub fn listed(view: View, alert: DomainAlert) -> Self {
         Self { has_entities: false, ..Self::new(view, alert) }
     }
 }
 
-/// A detection from a product. It belongs to at most one incident.
+/// An alert: a detection that a product reports. An alert belongs to at most one incident.
 #[Object]
 impl Alert {
-    /// Its global id.
+    /// The alert's global id.
     pub(crate) async fn id(&self) -> ID {
         self.alert.id.to_string().into()
     }
 
-    /// Who detects. With `providerAlertId` it is the key that ingest recognises the alert by.
+    /// The source that reports the alert. Together with `providerAlertId` it is the key by which ingest recognises the
+    /// alert.
     async fn provider(&self) -> &str {
         &self.alert.report.provider
     }
 
-    /// The provider's own id of it.
+    /// The id that the provider gives the alert.
     async fn provider_alert_id(&self) -> &str {
         &self.alert.report.provider_alert_id
     }
 
-    /// The product's name, as queues show it.
+    /// The name of the product that detected the activity, as queues show it.
     async fn product(&self) -> Option<&str> {
         self.alert.report.product.as_deref()
     }
 
-    /// What was seen, in a line: its first 1,000 characters.
+    /// The first 1,000 characters of the title. `fullTitle` has all of it.
     async fn title(&self) -> &str {
         &self.title.text
     }
 
-    /// Whether the title goes on beyond what `title` shows.
+    /// Whether the title is longer than the 1,000 characters that `title` shows.
     async fn title_truncated(&self) -> bool {
         self.title.truncated
     }
 
-    /// Its whole title. It may be as long as a request.
+    /// The whole title. A title may be as long as the size limit of a request allows.
     async fn full_title(&self) -> Result<Cow<'_, str>> {
         if !may_go_on(&self.alert.report.title) {
             return Ok(Cow::Borrowed(&self.alert.report.title));
@@ -137,48 +140,48 @@ impl Alert {
         whole.map(Cow::Owned).ok_or_else(|| Error::not_found("alert", self.alert.id))
     }
 
-    /// What was seen, in words.
+    /// The description of the detected activity.
     async fn description(&self) -> Option<&str> {
         self.alert.report.description.as_deref()
     }
 
-    /// How bad.
+    /// The severity of the alert.
     async fn severity(&self) -> Severity {
         self.alert.report.severity
     }
 
-    /// Where it stands.
+    /// The status of the alert.
     async fn status(&self) -> AlertStatus {
         self.alert.status
     }
 
-    /// What it turned out to be.
+    /// The classification: what the alert turned out to be. Null if it is not classified.
     async fn classification(&self) -> Option<Classification> {
         self.alert.classification.map(Classification::from)
     }
 
-    /// The stage of an attack, often a MITRE ATT&CK tactic.
+    /// The stage of the attack, often a MITRE ATT&CK tactic.
     async fn category(&self) -> Option<&str> {
         self.alert.report.category.as_deref()
     }
 
-    /// MITRE ATT&CK techniques.
+    /// The MITRE ATT&CK techniques of the alert.
     async fn techniques(&self) -> &[String] {
         &self.alert.report.techniques
     }
 
-    /// The user or group that works on it.
+    /// The user or group that works on the alert.
     async fn owner(&self) -> Option<Owner> {
         self.alert.owner.clone().map(Owner::from)
     }
 
-    /// The incident that holds it; null for an alert of no incident.
+    /// The incident that the alert belongs to; null if it belongs to no incident.
     async fn incident(&self) -> Result<Option<Incident>> {
         let Some(id) = self.alert.incident else { return Ok(None) };
         Ok(self.view.incident(id).await?.map(|incident| Incident::new(self.view.clone(), incident)))
     }
 
-    /// The things it names, in the provider's order.
+    /// The entities that the alert names, in the provider's order.
     async fn entities(&self) -> Result<Vec<Entity>> {
         let entities = match self.has_entities {
             true => self.alert.report.entities.clone(),
@@ -187,34 +190,35 @@ impl Alert {
         Ok(entities.into_iter().map(Entity::from).collect())
     }
 
-    /// When the activity began.
+    /// When the detected activity began.
     async fn first_activity_at(&self) -> Option<Instant> {
         self.alert.report.first_activity_at
     }
 
-    /// When the activity ended.
+    /// When the detected activity ended.
     async fn last_activity_at(&self) -> Option<Instant> {
         self.alert.report.last_activity_at
     }
 
-    /// When it came in.
+    /// When the desk first received the alert.
     async fn created_at(&self) -> Instant {
         self.alert.created_at
     }
 
-    /// When it last changed.
+    /// When the alert last changed.
     async fn updated_at(&self) -> Instant {
         self.alert.updated_at
     }
 
-    /// When it was resolved, while it is.
+    /// When the alert was resolved; null unless its status is `RESOLVED`.
     async fn resolved_at(&self) -> Option<Instant> {
         self.alert.resolved_at
     }
 
-    /// Its own log, oldest first: that it was reported, and what changed of it while no incident held it; and that it left an
-    /// incident for none. What happened while an incident held it is in the activity of that incident. An alert that came into
-    /// an incident at once has no entry here until it leaves.
+    /// The changes of the alert while it belonged to no incident, oldest first: its first report, its later changes,
+    /// and when it left an incident without joining another. Changes that happened inside an incident are in the
+    /// activity of that incident. An alert that joined an incident with its first report has no entry here until it
+    /// leaves.
     async fn activity(
         &self,
         #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
@@ -228,22 +232,22 @@ impl Alert {
         alert_log::page(&self.view, self.alert.id, filter, &PageArgs { first, after, last, before }).await
     }
 
-    /// The provider's raw payload, byte for byte.
+    /// The provider's raw payload, byte for byte as it was ingested.
     async fn raw(&self) -> Result<Option<String>> {
         self.view.load(RawOf(self.alert.id)).await
     }
 }
 
-/// What a list of alerts says beside its items.
+/// The fields of a list of alerts beside its items.
 pub struct AlertConnectionFields {
     view: View,
     filter: AlertFilter,
 }
 
-/// What a list of alerts says beside its items.
+/// The fields of a list of alerts beside its items.
 #[Object]
 impl AlertConnectionFields {
-    /// How many alerts the filter meets, exactly.
+    /// The exact number of alerts that match the filter.
     async fn total_count(&self) -> Result<u64> {
         match of_one_incident(&self.filter) {
             Some(incident) => Ok(self.view.load(AlertCount(incident)).await?.unwrap_or(0)),
@@ -266,11 +270,12 @@ pub(super) fn key(cursor: &str) -> Option<AlertId> {
     uuid::Uuid::try_parse(cursor).ok().filter(|id| id.simple().to_string() == cursor).map(AlertId)
 }
 
-/// Reads a page of alerts: those of an incident in the order they came in, others newest first.
+/// Reads a page of alerts. The alerts of one incident are in the order in which they came in; all others are newest
+/// first.
 pub async fn page(view: &View, filter: AlertFilter, args: PageArgs) -> Result<AlertConnection> {
     let span = args.span(view.page_items_max(), key)?;
     let mut alerts = match (of_one_incident(&filter), args.at_end(view.page_items_max())?) {
-        // The first pages of several incidents in one list are read together.
+        // The first pages of all incidents of one list are read by one statement.
         (Some(incident), Some(end)) => view.load(AlertsAtEnd(incident, wider(end))).await?.unwrap_or_default(),
         _ => {
             let newest_first = filter.incident.is_none();
@@ -300,7 +305,7 @@ fn connection(view: &View, filter: AlertFilter, alerts: Vec<DomainAlert>, ends: 
     page
 }
 
-/// The alert of this id.
+/// Reads the alert with this id. An unknown id is `NOT_FOUND`.
 pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
     let found = view.reader().await?.alerts_to_show(&[id]).await?.pop();
     let alert = found.ok_or_else(|| Error::not_found("alert", id).at("id"))?;
@@ -312,19 +317,19 @@ pub fn alert_ids(path: &str, ids: &[ID]) -> Result<Vec<AlertId>> {
     ids.iter().map(|id| read_id(path, id, AlertId::WORD, AlertId::parse)).collect()
 }
 
-/// An entity that an alert names.
+/// An entity that an alert or a bookmark names.
 #[derive(Debug, InputObject)]
 pub struct EntityInput {
-    /// What kind of thing.
+    /// The kind of the entity.
     kind: EntityKind,
-    /// Its name, address or path: at most 4,096 characters.
+    /// The name, address or path of the entity: at most 4,096 characters.
     value: String,
-    /// What is thought of it.
+    /// The verdict on the entity.
     verdict: Option<Verdict>,
 }
 
 impl EntityInput {
-    /// The entity.
+    /// Reads the entity.
     pub fn read(&self, path: &str) -> Result<DomainEntity> {
         DomainEntity::parse(path, self.kind, &self.value, self.verdict)
     }
@@ -333,41 +338,44 @@ impl EntityInput {
 /// An alert as its provider reports it.
 #[derive(Debug, InputObject)]
 pub struct AlertInput {
-    /// Who detects. With `providerAlertId` it is the key: the same again is an update of the same alert.
+    /// The source that reports the alert. Together with `providerAlertId` it is the key: a report with a known key
+    /// updates the known alert.
     provider: String,
-    /// The provider's own id of it.
+    /// The id that the provider gives the alert.
     provider_alert_id: String,
-    /// The product's name, as queues show it.
+    /// The name of the product that detected the activity, as queues show it.
     product: Option<String>,
-    /// What was seen, in a line.
+    /// The title of the alert.
     title: String,
-    /// What was seen, in words: at most 30,000 characters.
+    /// The description of the detected activity: at most 30,000 characters.
     description: Option<String>,
-    /// How bad.
+    /// The severity of the alert.
     #[graphql(default_with = "Severity::Medium")]
     severity: Severity,
-    /// Its status at the provider. Said again unchanged it undoes nothing that an analyst did since.
+    /// The status of the alert at the provider. If a later report repeats the same status, what an analyst has set
+    /// since stays.
     status: Option<AlertStatus>,
-    /// Its classification at the provider; one that is set already stays.
+    /// The classification of the alert at the provider. It does not replace a classification that the alert already
+    /// has.
     classification: Option<DomainClassification>,
-    /// The stage of an attack, often a MITRE ATT&CK tactic.
+    /// The stage of the attack, often a MITRE ATT&CK tactic.
     category: Option<String>,
-    /// MITRE ATT&CK techniques, at most 50.
+    /// The MITRE ATT&CK techniques, at most 50.
     #[graphql(default)]
     techniques: Vec<String>,
-    /// When the activity began: at most 5 minutes in the future.
+    /// When the detected activity began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
-    /// When the activity ended: at most 5 minutes in the future.
+    /// When the detected activity ended: at most 5 minutes in the future.
     last_activity_at: Option<Instant>,
-    /// The things it names, at most 500.
+    /// The entities that the alert names, at most 500.
     #[graphql(default)]
     entities: Vec<EntityInput>,
-    /// The provider's raw payload: kept and given back byte for byte.
+    /// The provider's raw payload. The desk keeps and returns it byte for byte.
     raw: Option<String>,
 }
 
 impl AlertInput {
-    /// The alert as ingest takes it, at this time of the desk.
+    /// Reads the alert for ingest. `now` is the time of the desk, against which the activity times are checked.
     pub fn read(self, now: Instant) -> Result<AlertDraft> {
         let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
         let report = Report {
@@ -395,18 +403,18 @@ impl AlertInput {
     }
 }
 
-/// Where ingested alerts go: exactly one.
+/// The incident that ingested alerts go into: exactly one of these fields.
 #[derive(Debug, OneofObject)]
 pub enum IngestTarget {
-    /// Into this incident, by global id.
+    /// The global id of an incident: the alerts go into it. An alert that another incident holds is refused.
     Incident(ID),
-    /// Into a new incident, made from those that no incident holds. The value must be true.
+    /// The alerts that belong to no incident go into one new incident, which is made from them. The value must be true.
     NewIncident(bool),
-    /// Each that no incident holds into the open incident that it belongs to, or into a new one.
+    /// Each alert that belongs to no incident joins the open incident that matches it, or goes into a new incident.
     Correlate(CorrelateInput),
 }
 
-/// Reads where ingested alerts go; nowhere where nothing is said.
+/// Reads the target of an ingest. Without a target the alerts go into no incident.
 pub fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
     match target {
         None => Ok(Target::Nowhere),
@@ -419,57 +427,57 @@ pub fn ingest_target(target: Option<&IngestTarget>) -> Result<Target> {
     }
 }
 
-/// One alert to take in.
+/// The input of `ingestAlert`.
 #[derive(Debug, InputObject)]
 pub struct IngestAlertInput {
-    /// The alert.
+    /// The alert to ingest.
     pub alert: AlertInput,
-    /// Where it goes; nowhere where nothing is said.
+    /// The incident that the alert goes into. Without this field a new alert belongs to no incident.
     pub into: Option<IngestTarget>,
-    /// System tags for the incident that it goes into, written by connectors.
+    /// System tags for the incident that the alert goes into. They require `into`.
     #[graphql(default)]
     pub system_tags: Vec<TagInput>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// Alerts to take in, all or nothing.
+/// The input of `ingestAlerts`: all its alerts are ingested, or no alert.
 #[derive(Debug, InputObject)]
 pub struct IngestAlertsInput {
-    /// The alerts, at most 5,000.
+    /// The alerts to ingest: 1 to 5,000.
     pub alerts: Vec<AlertInput>,
-    /// Where they go; nowhere where nothing is said.
+    /// The incident that the alerts go into. Without this field new alerts belong to no incident.
     pub into: Option<IngestTarget>,
-    /// System tags for each incident that one of them goes into, written by connectors.
+    /// System tags for each incident that an alert goes into. They require `into`.
     #[graphql(default)]
     pub system_tags: Vec<TagInput>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// What to change of an alert. Absent fields stay; a null clears.
+/// The input of `updateAlert`. A field that is absent stays as it is; null clears a field.
 #[derive(Debug, InputObject)]
 pub struct UpdateAlertInput {
-    /// The alert, by global id.
+    /// The global id of the alert.
     pub alert_id: ID,
-    /// A status.
+    /// The new status.
     status: Option<AlertStatus>,
-    /// What it turned out to be; null clears it.
+    /// The classification; null clears it.
     classification: MaybeUndefined<DomainClassification>,
-    /// The user or group that works on it; null unassigns.
+    /// The user or group that works on the alert; null unassigns it.
     owner: MaybeUndefined<OwnerInput>,
-    /// What the caller knows, of the incident that holds the alert; one of no incident has no version.
+    /// The version of the alert's incident that the caller knows. An alert of no incident has no version.
     #[graphql(flatten)]
     known: Known,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl UpdateAlertInput {
-    /// The edit that it asks for.
+    /// Reads the edit.
     pub fn read(self) -> Result<AlertEdit> {
         Ok(AlertEdit {
             status: self.status,

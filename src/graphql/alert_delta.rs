@@ -1,4 +1,4 @@
-//! What changed of one alert, as the log tells it: each field before and after.
+//! The fields of one alert that a change of the log altered, each before and after.
 
 use async_graphql::{ID, SimpleObject};
 
@@ -7,47 +7,47 @@ use super::retold::ReportDelta;
 use crate::domain::alert::AlertStatus;
 use crate::domain::change::AlertDelta as Delta;
 
-/// A status of an alert, before and after.
+/// The status of an alert before and after a change.
 #[derive(SimpleObject)]
 pub struct AlertStatusDelta {
-    /// Before.
+    /// The status before the change.
     before: AlertStatus,
-    /// After.
+    /// The status after the change.
     after: AlertStatus,
 }
 
-/// An owner of an alert, before and after, by global id.
+/// The owner of an alert before and after a change.
 #[derive(SimpleObject)]
 pub struct AlertOwnerDelta {
-    /// Before.
+    /// The global id of the owner before the change; null if there was no owner.
     before: Option<ID>,
-    /// After.
+    /// The global id of the owner after the change; null if there is no owner.
     after: Option<ID>,
 }
 
-/// A classification of an alert, before and after.
+/// The classification of an alert before and after a change.
 #[derive(SimpleObject)]
 pub struct AlertClassificationDelta {
-    /// Before.
+    /// The classification before the change; null if it was not classified.
     before: Option<Classification>,
-    /// After.
+    /// The classification after the change; null if it is not classified.
     after: Option<Classification>,
 }
 
-/// What changed of one alert; a field that stayed is null.
+/// The fields of one alert that a change altered. A field that did not change is null.
 #[derive(SimpleObject)]
 pub struct AlertDelta {
     /// The alert's global id.
     alert_id: ID,
-    /// Its status.
+    /// The status, if it changed.
     status: Option<AlertStatusDelta>,
-    /// Its owner.
+    /// The owner, if it changed.
     owner: Option<AlertOwnerDelta>,
-    /// Its classification.
+    /// The classification, if it changed.
     classification: Option<AlertClassificationDelta>,
-    /// Whether its provider reported it anew.
+    /// Whether the change comes from a new report of the provider.
     reported: bool,
-    /// What its provider says otherwise of it; null where that stayed, and in changes of before the desk noted it.
+    /// The reported fields that changed; null if no field changed, or if the desk did not yet record them at that time.
     report: Option<ReportDelta>,
 }
 

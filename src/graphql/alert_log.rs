@@ -1,4 +1,4 @@
-//! The own log of an alert: what happened to it while no incident held it.
+//! The log of an alert: its changes while it belonged to no incident.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::domain::retold::ToldText;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{ActivityFilter, Span};
 
-/// The net effect of one transaction on one alert that no incident holds: when, who, why, and what, field by field.
+/// A change of an alert that belongs to no incident: the net effect of one transaction on the alert.
 pub struct AlertChange {
     view: View,
     epoch: Uuid,
@@ -34,90 +34,92 @@ pub struct AlertChange {
 }
 
 impl AlertChange {
-    /// A change read through a view.
+    /// Builds a change that is read through `view`; `epoch` is the epoch of the log.
     pub fn new(view: View, epoch: Uuid, change: Arc<DomainChange>) -> Self {
         Self { view, epoch, change }
     }
 }
 
-/// The net effect of one transaction on one alert that no incident holds: when, who, why, and what, field by field.
+/// A change of an alert that belongs to no incident: the net effect of one transaction on the alert.
 #[Object]
 impl AlertChange {
-    /// Its place in the log: give it to `activityLog` as `after` to go on from here.
+    /// The position of the change in the log. Pass it to the subscription `activityLog` as `after` to resume from here.
     async fn position(&self) -> String {
         let (offset, check) = (self.change.offset, self.change.check);
         Position { epoch: self.epoch, offset, check, queue: None }.to_string()
     }
 
-    /// The version of the alert's own log after it: 1 for the first change, then one more each time.
+    /// The number of the change in the alert's own log: 1 for the first change, then one more for each.
     async fn version(&self) -> u64 {
         self.change.body.version
     }
 
-    /// When.
+    /// When the change happened.
     async fn at(&self) -> Instant {
         self.change.body.at
     }
 
-    /// Who, named as then.
+    /// The actor of the change, with the name at that time.
     async fn actor(&self) -> Actor {
         self.change.body.actor.clone().into()
     }
 
-    /// Why.
+    /// What caused the change: the mutation, import or job.
     async fn cause(&self) -> Cause {
         Cause::from(&self.change.body.cause)
     }
 
-    /// The transaction that it belongs to: an ingest may change many alerts in one.
+    /// The id of the transaction. One transaction may change many alerts, for example an ingest.
     async fn transaction_id(&self) -> ID {
         self.change.body.transaction.to_string().into()
     }
 
-    /// Whether it is the last change of its transaction. Those of incidents come after those of alerts.
+    /// Whether this is the last change of its transaction. Within a transaction, changes of incidents come after
+    /// changes of alerts.
     async fn last(&self) -> bool {
         self.change.body.last
     }
 
-    /// What the client called its mutation.
+    /// The `clientMutationId` of the mutation that made the change.
     async fn client_mutation_id(&self) -> Option<&str> {
         self.change.body.client_mutation_id.as_deref()
     }
 
-    /// The alert that changed.
+    /// The global id of the alert.
     async fn alert_id(&self) -> ID {
         self.change.body.alert.to_string().into()
     }
 
-    /// The alert as it stands now.
+    /// The alert in its present state.
     async fn alert(&self) -> Result<Option<Alert>> {
         let alert = self.view.load(self.change.body.alert).await?;
         Ok(alert.map(|alert| Alert::new(self.view.clone(), alert)))
     }
 
-    /// The alert's status after it.
+    /// The status of the alert after the change.
     async fn status(&self) -> AlertStatus {
         self.change.body.state.status
     }
 
-    /// The alert's classification after it.
+    /// The classification of the alert after the change.
     async fn classification(&self) -> Option<Classification> {
         self.change.body.state.classification.map(Classification::from)
     }
 
-    /// The global id of the alert's owner after it.
+    /// The global id of the alert's owner after the change; null if it has no owner.
     async fn owner_id(&self) -> Option<ID> {
         self.change.body.state.owner.map(|owner| owner.to_string().into())
     }
 
-    /// What changed: `AlertReportedEntry`, `AlertFreedEntry`, or `AlertsChangedEntry` of this one alert.
+    /// The entries of the change. Each is an `AlertReportedEntry`, an `AlertFreedEntry`, or an `AlertsChangedEntry`
+    /// about this alert.
     async fn entries(&self) -> Vec<ChangeEntry> {
         let of = TextOf { view: self.view.clone(), incident: None };
         self.change.body.entries.iter().map(|entry| ChangeEntry::new(&of, entry)).collect()
     }
 }
 
-/// A provider reported an alert for the first time, and no incident holds it.
+/// An entry of the log: a provider reported an alert for the first time, and the alert belongs to no incident.
 pub struct AlertReportedEntry {
     title: ToldText,
     severity: Severity,
@@ -125,83 +127,83 @@ pub struct AlertReportedEntry {
 }
 
 impl AlertReportedEntry {
-    /// What the log says of a new alert.
+    /// Builds the entry of a new alert from what the log stores.
     pub fn new(title: &ToldText, severity: Severity, entities: u64) -> Self {
         Self { title: title.clone(), severity, entities }
     }
 }
 
-/// A provider reported an alert for the first time, and no incident holds it.
+/// An entry of the log: a provider reported an alert for the first time, and the alert belongs to no incident.
 #[Object]
 impl AlertReportedEntry {
-    /// `ALERT_REPORTED`.
+    /// Always `ALERT_REPORTED`.
     pub(crate) async fn kind(&self) -> EntryKind {
         EntryKind::AlertReported
     }
 
-    /// What was seen, in a line.
+    /// The title of the alert in the first report.
     async fn reported_title(&self) -> ReportText {
         self.title.clone().into()
     }
 
-    /// How bad.
+    /// The severity of the alert in the first report.
     async fn reported_severity(&self) -> Severity {
         self.severity
     }
 
-    /// How many entities it names.
+    /// How many entities the alert names in the first report.
     async fn entity_count(&self) -> u64 {
         self.entities
     }
 }
 
-/// An alert left its incident, and no other holds it.
+/// An entry of the log: an alert left its incident and belongs to no incident now.
 pub struct AlertFreedEntry {
     from: IncidentId,
 }
 
 impl AlertFreedEntry {
-    /// What the log says of an alert that left an incident.
+    /// Builds the entry of an alert that left the incident `from`.
     pub fn new(from: IncidentId) -> Self {
         Self { from }
     }
 }
 
-/// An alert left its incident, and no other holds it.
+/// An entry of the log: an alert left its incident and belongs to no incident now.
 #[Object]
 impl AlertFreedEntry {
-    /// `ALERT_FREED`.
+    /// Always `ALERT_FREED`.
     pub(crate) async fn kind(&self) -> EntryKind {
         EntryKind::AlertFreed
     }
 
-    /// The global id of the incident that held it.
+    /// The global id of the incident that the alert left.
     async fn freed_from(&self) -> ID {
         global_id(self.from)
     }
 }
 
-/// What the own log of an alert says beside its changes.
+/// The fields of an alert's log beside its changes.
 pub struct AlertChangeConnectionFields {
     view: View,
     alert: AlertId,
     filter: ActivityFilter,
 }
 
-/// What the own log of an alert says beside its changes.
+/// The fields of an alert's log beside its changes.
 #[Object]
 impl AlertChangeConnectionFields {
-    /// How many changes the filter meets, exactly.
+    /// The exact number of changes that match the filter.
     async fn total_count(&self) -> Result<u64> {
         let counted = self.view.load(AlertChangeCount(self.alert, self.filter.clone())).await?;
         Ok(counted.unwrap_or(0))
     }
 }
 
-/// A page of the own log of an alert.
+/// A page of an alert's log.
 pub type AlertChangeConnection = Connection<String, AlertChange, AlertChangeConnectionFields, EmptyFields>;
 
-/// Reads a page of the own log of an alert.
+/// Reads a page of an alert's log.
 pub async fn page(
     view: &View,
     alert: AlertId,
@@ -210,7 +212,7 @@ pub async fn page(
 ) -> Result<AlertChangeConnection> {
     let span = args.span(view.page_items_max(), version)?;
     let mut changes = match args.at_end(view.page_items_max())? {
-        // The logs of several alerts in one list are read together.
+        // The logs of all alerts of one list are read by one statement.
         Some(end) => view.load(AlertChangesAtEnd(alert, (filter.clone(), wider(end)))).await?.unwrap_or_default(),
         None => view.reader().await?.alert_log(alert, &filter, wider(span)).await?,
     };
@@ -225,11 +227,11 @@ pub async fn page(
     Ok(page)
 }
 
-/// The changes at one end of an alert's own log, through a filter.
+/// The key of the loader that reads the changes at one end of an alert's log, through a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AlertChangesAtEnd(pub AlertId, pub (ActivityFilter, Span<()>));
 
-/// How many changes of an alert's own log a filter meets.
+/// The key of the loader that counts the changes of an alert's log that match a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AlertChangeCount(pub AlertId, pub ActivityFilter);
 

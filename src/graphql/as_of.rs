@@ -1,4 +1,4 @@
-//! Incidents as they were: rebuilt from their logs, as of a place in the log or a time.
+//! Incidents as they were at a position in the log or at a time, rebuilt from their logs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
@@ -27,23 +27,24 @@ use crate::domain::title::Shown;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{ActivityFilter, Moment, Span};
 
-/// The most entities that an incident shows at once.
+/// The most entities that one request may ask of an incident.
 const ENTITIES_MAX: i32 = 1_000;
 
-/// Changes folded at once: their bodies are in memory together.
+/// The most changes that are in memory at once while a log is folded.
 const CHANGES_PER_BATCH: u64 = 200;
 
-/// When: exactly one of a place in the log and a time.
+/// A moment in the past: exactly one of a position in the log and a time.
 #[derive(Clone, Debug, OneofObject)]
 pub enum MomentInput {
-    /// After the change of this position, whichever incident that was about.
+    /// A position: the moment right after the change at this position, whichever incident that change was about.
     Position(String),
-    /// At this time, by the times that the incident's changes carry: those of an import are the times of its records.
+    /// A time, compared with the times of the incident's changes. Imported changes carry the times of the imported
+    /// records.
     At(Instant),
 }
 
-/// An incident as it was: rebuilt from its log alone, so that nothing that came later shows. Where a field cannot be known
-/// as of then, it is not here, or it says that it is of today.
+/// An incident as it was at an earlier moment. It is rebuilt from its log alone, so that nothing later shows. A field
+/// whose earlier value is unknown is left out of this type, or its description says that it shows the present.
 pub struct IncidentAsOf {
     view: View,
     position: String,
@@ -59,49 +60,49 @@ impl Deref for IncidentAsOf {
     }
 }
 
-/// An incident as it was: rebuilt from its log alone, so that nothing that came later shows. Where a field cannot be known
-/// as of then, it is not here, or it says that it is of today.
+/// An incident as it was at an earlier moment. It is rebuilt from its log alone, so that nothing later shows. A field
+/// whose earlier value is unknown is left out of this type, or its description says that it shows the present.
 #[Object]
 impl IncidentAsOf {
-    /// What a queue showed of it. Owners have the name that they had.
+    /// The fields that a queue showed at that moment. An owner has the name of that time.
     #[graphql(flatten)]
     async fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// The place in the log of its newest change by then: whatever is shown is as of it.
+    /// The position of the incident's newest change at that moment. All fields are as of this position.
     async fn position(&self) -> &str {
         &self.position
     }
 
-    /// Details of the incident.
+    /// The description of the incident at that moment.
     async fn description(&self) -> Result<Option<String>> {
         self.text(TextField::Description, self.folded.row.description.as_ref()).await
     }
 
-    /// Its whole title. It may be as long as a request.
+    /// The whole title. A title may be as long as the size limit of a request allows.
     async fn full_title(&self) -> Result<String> {
         whole(&self.view, self.folded.row.id, TextField::Title, &self.folded.row.title).await
     }
 
-    /// Whether the desk had made the title from the alerts.
+    /// Whether the desk had generated the title from the alerts.
     async fn title_generated(&self) -> bool {
         self.folded.title_generated
     }
 
-    /// How it was resolved, if it was by then.
+    /// The resolution; null if the incident was not resolved at that moment.
     async fn resolution(&self) -> Result<Option<Resolution>> {
         let (Some(at), Some(by)) = (self.folded.row.resolved_at, &self.folded.resolved_by) else { return Ok(None) };
         let note = self.text(TextField::Note, self.folded.note.as_ref()).await?;
         Ok(Some(Resolution { note, at, by: by.clone().into() }))
     }
 
-    /// When it was deleted, if it was by then.
+    /// When the incident was deleted; null if it was not deleted at that moment.
     async fn deleted_at(&self) -> Option<Instant> {
         self.folded.deleted_at
     }
 
-    /// The alerts that it held, in the order they came in.
+    /// The alerts of the incident at that moment, in the order in which they came in.
     async fn alerts(
         &self,
         #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
@@ -128,8 +129,8 @@ impl IncidentAsOf {
         Ok(page)
     }
 
-    /// The entities that its alerts named, grouped by kind: those that most alerts named come first. At most 1,000 in all.
-    /// Verdicts of then are not kept.
+    /// The entities that the alerts of the incident named, grouped by kind. They are ordered by the number of alerts
+    /// that named them (the highest first). At most 1,000 in all. Earlier verdicts are not recorded.
     async fn entities(
         &self,
         #[graphql(default = 100, desc = "How many; at most 1,000.")] first: i32,
@@ -147,7 +148,7 @@ impl IncidentAsOf {
         Ok(groups.into_iter().map(|(kind, entities)| EntityGroupAsOf { kind, entities }).collect())
     }
 
-    /// Its comments as they stood, oldest first; those deleted by then are left out.
+    /// The comments with the text of that moment, oldest first. Comments that were deleted by then are left out.
     async fn comments(
         &self,
         #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
@@ -172,7 +173,8 @@ impl IncidentAsOf {
         Ok(page)
     }
 
-    /// Its log up to then: every change, oldest first, with who, when, why, and each field before and after.
+    /// The activity log up to that moment: every change, oldest first, with its actor, time, cause, and each field
+    /// before and after.
     async fn activity(
         &self,
         #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
@@ -198,7 +200,7 @@ impl IncidentAsOf {
     }
 }
 
-/// A text as the log has it; a long one that is another than the log covers is a fault.
+/// Reads a whole text of the log. A stored text with another SHA-256 than the log holds is a fault.
 async fn whole(view: &View, incident: IncidentId, field: TextField, text: &Text) -> Result<String> {
     match text {
         Text::Inline(text) => Ok(text.clone()),
@@ -206,21 +208,21 @@ async fn whole(view: &View, incident: IncidentId, field: TextField, text: &Text)
     }
 }
 
-/// A stored text, if it is the one whose SHA-256 the log holds.
+/// Returns a stored text if its SHA-256 is the SHA-256 that the log holds; else a fault.
 fn covered(text: Option<String>, sha256: &str) -> Result<String> {
     text.filter(|text| sha256_hex(text) == sha256).ok_or_else(|| {
         Error::fault("reading a text of then", "it is not the one that the log covers; run `watchfloor verify`")
     })
 }
 
-/// What a list says beside its items.
+/// The fields of a list beside its items.
 #[derive(SimpleObject)]
 pub struct CountedFields {
-    /// How many there were, exactly.
+    /// The exact number of items in the whole list.
     total_count: u64,
 }
 
-/// An alert that an incident held.
+/// An alert that belonged to the incident at that moment.
 pub struct AlertAsOf {
     id: AlertId,
     then: FoldedAlert,
@@ -228,7 +230,7 @@ pub struct AlertAsOf {
     alert: Option<Alert>,
 }
 
-/// An alert that an incident held.
+/// An alert that belonged to the incident at that moment.
 #[Object]
 impl AlertAsOf {
     /// The alert's global id.
@@ -236,47 +238,49 @@ impl AlertAsOf {
         self.id.to_string().into()
     }
 
-    /// Where it stood. Null where it came to the incident before the desk noted how alerts stood, and had not changed by
-    /// then; owner and classification are not known either in that case.
+    /// The status of the alert at that moment. Null if the alert joined the incident before the desk recorded the state
+    /// of alerts, and did not change before that moment; `owner` and `classification` are then unknown and null too.
     async fn status(&self) -> Option<AlertStatus> {
         self.then.status
     }
 
-    /// The user or group that worked on it, under the name of today.
+    /// The owner of the alert at that moment, with the present name.
     async fn owner(&self) -> Option<&Owner> {
         self.owner.as_ref()
     }
 
-    /// What it had turned out to be.
+    /// The classification of the alert at that moment.
     async fn classification(&self) -> Option<Classification> {
         self.then.classification.map(Classification::from)
     }
 
-    /// The alert as it stands today: what its provider said of it by then is not kept once the provider says something else.
+    /// The alert in its present state. It may show later reports: what a provider reported earlier is not kept after a
+    /// new report.
     async fn alert(&self) -> Option<&Alert> {
         self.alert.as_ref()
     }
 }
 
-/// An entity that an incident held through its alerts.
+/// An entity that alerts of the incident named at that moment.
 #[derive(SimpleObject)]
 pub struct EntityAsOf {
-    /// Its value as one of those alerts writes it; in lower case and without marks where none of them names it any more.
+    /// The value, as one of those alerts writes it. If no alert of the incident names the entity any more, the value is
+    /// in lower case and without diacritical marks.
     value: String,
-    /// How many of the incident's alerts named it.
+    /// How many alerts of the incident named the entity.
     alert_count: u64,
 }
 
-/// The entities of one kind that an incident held.
+/// The entities of one kind that alerts of the incident named at that moment.
 #[derive(SimpleObject)]
 pub struct EntityGroupAsOf {
-    /// The kind.
+    /// The kind of these entities.
     kind: EntityKind,
-    /// Those that most alerts named come first.
+    /// The entities, ordered by the number of alerts that named them (the highest first).
     entities: Vec<EntityAsOf>,
 }
 
-/// A comment as it stood.
+/// A comment with the text of that moment.
 pub struct CommentAsOf {
     comment: FoldedComment,
     body: String,
@@ -293,7 +297,7 @@ impl CommentAsOf {
     }
 }
 
-/// A comment as it stood.
+/// A comment with the text of that moment.
 #[Object]
 impl CommentAsOf {
     /// The comment's global id.
@@ -301,33 +305,33 @@ impl CommentAsOf {
         self.comment.id.to_string().into()
     }
 
-    /// What it said: Markdown.
+    /// The text of the comment, in Markdown.
     async fn body(&self) -> &str {
         &self.body
     }
 
-    /// The same as HTML that is safe to show: no script, no event handler, no `javascript:`.
+    /// The text as HTML that is safe to show: it has no script, no event handler and no `javascript:` address.
     async fn html(&self) -> Result<String> {
         to_html(self.body.clone()).await
     }
 
-    /// Who wrote it, named as then.
+    /// The author of the comment, with the name at the time of writing.
     async fn author(&self) -> Actor {
         self.comment.author.clone().into()
     }
 
-    /// When it was written.
+    /// When the comment was written.
     async fn created_at(&self) -> Instant {
         self.created_at
     }
 
-    /// When it was last edited, if it was by then.
+    /// When the comment was last edited before that moment; null if it was not edited.
     async fn edited_at(&self) -> Option<Instant> {
         self.edited_at
     }
 }
 
-/// A stretch of what is in memory, and whether more lies before and after it.
+/// Returns a page of a list in memory, and whether there are items before and after it.
 fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<(K, V)>, (bool, bool)) {
     let beyond =
         |key: &K| span.after.is_none_or(|after| *key > after) && span.before.is_none_or(|before| *key < before);
@@ -344,7 +348,7 @@ fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<
     (items, super::incident::ends(span, more))
 }
 
-/// The incident as of a moment, for whoever may read its log.
+/// Reads an incident as of a moment, for a viewer who may read its log.
 pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) -> Result<IncidentAsOf> {
     let reader = view.reader().await?;
     let (found, name) = match named {

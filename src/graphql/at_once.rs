@@ -1,9 +1,9 @@
-//! Objects whose fields are at hand are resolved in one pass over their selection.
+//! Objects whose fields need no waiting are resolved in one pass over their selection.
 //!
-//! The library makes a future on the heap for each selected field of each object, as large as the largest resolver of the
-//! object's type: of a page of 50 rows and 20 fields that is most of the work. Here the fields that only hand out a value are
-//! resolved one after the other, in place. The other fields of the object get their futures, as they did. So do all fields of an
-//! answer whose fields are counted while they are made ([`IsCounted`]).
+//! async-graphql makes a future on the heap for each selected field of each object, as large as the largest resolver of
+//! the type. For a page of 50 rows with 20 fields, that is most of the work. Here, fields that only return a value are
+//! resolved one after the other, in place. Other fields get their futures as before, and so do all fields of an answer
+//! that is counted while it is made ([`IsCounted`]).
 
 use std::borrow::Cow;
 
@@ -17,19 +17,19 @@ use futures_util::stream::FuturesUnordered;
 
 use super::budget::IsCounted;
 
-/// An object some of whose fields wait for nothing.
+/// An object some of whose fields need no waiting.
 pub trait AtHand: ContainerType {
-    /// The object of those fields: it knows them by the same names, and no others of this object.
+    /// The object that holds only these fields, under the same names.
     type Fields: ContainerType;
 
-    /// Those fields.
+    /// Returns the object that holds these fields.
     fn at_hand(&self) -> &Self::Fields;
 }
 
-/// An object, resolved in one pass. In the schema it is the object itself.
+/// An object that is resolved in one pass. In the schema it is the object itself.
 pub struct AtOnce<T>(pub T);
 
-/// A list of objects all of whose fields are at hand. In the schema it is the list of the objects.
+/// A list of objects whose fields all need no waiting. In the schema it is the list of the objects.
 pub struct AllAtOnce<T>(pub Vec<T>);
 
 impl<T: AtHand> OutputType for AtOnce<T> {
@@ -81,7 +81,7 @@ async fn resolve<T: AtHand>(ctx: &ContextSelectionSet<'_>, object: &T) -> Server
         return resolve_container(ctx, object).await;
     }
     let items = &ctx.item.node.items;
-    // Fragments on types are the library's to choose among.
+    // async-graphql decides which fragments apply to a type.
     let fields = items.iter().map(|item| match &item.node {
         Selection::Field(field) if field.node.directives.is_empty() => Some(field),
         _ => None,
@@ -103,7 +103,7 @@ async fn resolve<T: AtHand>(ctx: &ContextSelectionSet<'_>, object: &T) -> Server
             Err(error) => ctx.add_error(error),
         }
     }
-    // In turns, as the fields of a list gather what they read.
+    // These futures are polled concurrently, so that the fields of a list can collect their keys.
     let mut rest: FuturesUnordered<_> = rest
         .into_iter()
         .map(async |field| (&field.node.response_key().node, object.resolve_field(&ctx.with_field(field)).await))

@@ -1,4 +1,4 @@
-//! Attachments: announced here, uploaded and served over plain HTTP.
+//! Attachments. A mutation announces them; they are uploaded and served over plain HTTP.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
@@ -11,105 +11,106 @@ use crate::app::attachment::Announced;
 use crate::domain::attachment::{Attachment as DomainAttachment, AttachmentDraft, ImageType, State, url};
 use crate::domain::{Error, Instant, Result};
 
-/// An image that belongs to an incident, for its comments to show: `![what it shows](attachment:…)`, with its global id
-/// as the address.
+/// An attachment: an image that belongs to an incident. A comment of the incident shows it with the Markdown
+/// `![alternative text](attachment:…)`, where `attachment:…` is the attachment's global id.
 pub struct Attachment {
-    /// Where its incident is read.
+    /// The view through which its incident is read.
     pub view: View,
-    /// The attachment.
+    /// The attachment as it is stored.
     pub attachment: DomainAttachment,
 }
 
-/// An image that belongs to an incident, for its comments to show: `![what it shows](attachment:…)`, with its global id
-/// as the address.
+/// An attachment: an image that belongs to an incident. A comment of the incident shows it with the Markdown
+/// `![alternative text](attachment:…)`, where `attachment:…` is the attachment's global id.
 #[Object]
 impl Attachment {
-    /// Its global id.
+    /// The global id of the attachment.
     pub(crate) async fn id(&self) -> ID {
         self.attachment.id.to_string().into()
     }
 
-    /// The incident whose comments may show it.
+    /// The incident whose comments may show the attachment.
     async fn incident(&self) -> Result<Incident> {
         let incident = self.view.incident(self.attachment.incident).await?;
         let incident = incident.ok_or_else(|| Error::not_found("incident", self.attachment.incident))?;
         Ok(Incident::new(self.view.clone(), incident))
     }
 
-    /// The file's name.
+    /// The name of the file.
     async fn name(&self) -> &str {
         &self.attachment.name
     }
 
-    /// What kind of image it is.
+    /// The type of the image.
     async fn r#type(&self) -> ImageType {
         self.attachment.r#type
     }
 
-    /// How many bytes it has.
+    /// The size of the image in bytes.
     async fn size(&self) -> u64 {
         self.attachment.size
     }
 
-    /// Whether its bytes are there.
+    /// Whether the image has been uploaded.
     async fn state(&self) -> State {
         self.attachment.state()
     }
 
-    /// Where its bytes are served once they are there: a path of this server, for those who may read the incident.
+    /// The path on this server that serves the image once it is uploaded, to callers who may read the incident.
     async fn url(&self) -> String {
         url(self.attachment.id)
     }
 
-    /// Who announced it.
+    /// The actor who announced the attachment.
     async fn author(&self) -> Actor {
         self.attachment.author.clone().into()
     }
 
-    /// When it was announced.
+    /// When the attachment was announced.
     async fn created_at(&self) -> Instant {
         self.attachment.created_at
     }
 
-    /// When its bytes were there, if they are.
+    /// When the upload was complete; null if it is not.
     async fn stored_at(&self) -> Option<Instant> {
         self.attachment.stored.as_ref().map(|stored| stored.at)
     }
 }
 
-/// An image to attach: what its upload will be held against.
+/// The input of `createAttachment`. The upload is checked against these values.
 #[derive(Debug, InputObject)]
 pub struct CreateAttachmentInput {
-    /// The incident, by global id.
+    /// The global id of the incident.
     incident_id: ID,
-    /// The file's name: at most 255 characters, without slashes.
+    /// The name of the file: at most 255 characters, without slashes.
     name: String,
-    /// How many bytes it has: at most 10 MiB.
+    /// The size of the image in bytes: 1 to 10,485,760 (10 MiB).
     size: u64,
-    /// What kind of image it is.
+    /// The type of the image.
     r#type: ImageType,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     call: Call,
 }
 
-/// An attachment that waits for its upload.
+/// The result of `createAttachment`: an attachment that waits for its upload.
 #[derive(SimpleObject)]
 pub struct CreateAttachmentPayload {
-    /// The attachment, `PENDING`.
+    /// The attachment. Its state is `PENDING` until the upload is complete.
     attachment: Attachment,
-    /// Where to `PUT` the bytes: a path of this server. Whoever knows it may do that, in the caller's name. A retry under the
-    /// same idempotency key is given another one, and the former is void; none where the bytes are there.
+    /// The path on this server to `PUT` the bytes to; null if they are already uploaded. Everybody who knows the path
+    /// may upload in the caller's name. A retry with the same idempotency key returns a new path, and the old path
+    /// stops working.
     upload_url: Option<String>,
-    /// When no upload may begin any more.
+    /// The time until which an upload may begin; null if the bytes are already uploaded.
     upload_expires_at: Option<Instant>,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key announced it.
+    /// Whether an earlier call with the same idempotency key announced the attachment.
     replayed: bool,
 }
 
-/// Announces an image for an incident.
+/// Announces an attachment of an incident.
 pub async fn create(ctx: &Context<'_>, input: CreateAttachmentInput) -> Result<CreateAttachmentPayload> {
     let incident = incident_id("incidentId", &input.incident_id)?;
     let draft = AttachmentDraft::parse(&input.name, input.r#type, input.size)?;

@@ -1,4 +1,4 @@
-//! Bookmarks: results of a hunt, pinned to an incident.
+//! Bookmarks: results of a hunt that are pinned to an incident.
 
 use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{Context, ID, InputObject, Json, Object, SimpleObject};
@@ -16,90 +16,90 @@ use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
 use crate::domain::instant::past;
 use crate::domain::{BookmarkId, Error, IncidentId, Instant, Result};
 
-/// The rows of a result: what a client sends is what it gets, in the same order.
+/// The rows of a result. A client reads them exactly as they were sent, in the same order.
 type RowsJson = Json<async_graphql::Value>;
 
-/// A result of a hunt, pinned to an incident by hand.
+/// A bookmark: a result of a hunt that a person has pinned to an incident.
 pub struct Bookmark {
-    /// Where its rows and incident are read.
+    /// The view through which its rows and its incident are read.
     pub view: View,
-    /// The bookmark.
+    /// The bookmark as it is stored.
     pub bookmark: DomainBookmark,
 }
 
-/// A result of a hunt, pinned to an incident by hand.
+/// A bookmark: a result of a hunt that a person has pinned to an incident.
 #[Object]
 impl Bookmark {
-    /// Its global id.
+    /// The global id of the bookmark.
     pub(crate) async fn id(&self) -> ID {
         self.bookmark.id.to_string().into()
     }
 
-    /// The incident it is pinned to.
+    /// The incident that the bookmark is pinned to.
     async fn incident(&self) -> Result<Incident> {
         let incident = self.view.incident(self.bookmark.incident).await?;
         let incident = incident.ok_or_else(|| Error::not_found("incident", self.bookmark.incident))?;
         Ok(Incident::new(self.view.clone(), incident))
     }
 
-    /// What it is, in a line.
+    /// The title of the bookmark.
     async fn title(&self) -> &str {
         &self.bookmark.finding.title
     }
 
-    /// The query that found it.
+    /// The query that found the result.
     async fn query(&self) -> Option<&str> {
         self.bookmark.finding.query.as_deref()
     }
 
-    /// The result rows as they were given: an array of objects.
+    /// The result rows exactly as they were sent: an array of objects.
     async fn rows(&self) -> Result<RowsJson> {
         let rows = self.view.load(RowsOf(self.bookmark.id)).await?;
         let rows = rows.ok_or_else(|| Error::fault("reading a bookmark's rows", "they are missing"))?;
         serde_json::from_str(&rows).map(Json).map_err(|error| Error::fault("reading a bookmark's rows", error))
     }
 
-    /// The things that it names. They are shown here only: an incident's entities come from its alerts.
+    /// The entities of the result. They are shown only here: the entities of an incident come from its alerts.
     async fn entities(&self) -> Vec<Entity> {
         self.bookmark.finding.entities.iter().cloned().map(Entity::from).collect()
     }
 
-    /// What to make of it.
+    /// The note of the person who pinned the result.
     async fn note(&self) -> Option<&str> {
         self.bookmark.finding.note.as_deref()
     }
 
-    /// When what it shows happened.
+    /// When the event of the result happened.
     async fn event_at(&self) -> Option<Instant> {
         self.bookmark.finding.event_at
     }
 
-    /// Who pinned it.
+    /// The actor who pinned the result.
     async fn author(&self) -> Actor {
         self.bookmark.author.clone().into()
     }
 
-    /// When it was pinned.
+    /// When the bookmark was pinned.
     async fn created_at(&self) -> Instant {
         self.bookmark.created_at
     }
 
-    /// When it was taken away, if it was.
+    /// When the bookmark was removed; null if it was not.
     async fn removed_at(&self) -> Option<Instant> {
         self.bookmark.removed_at
     }
 }
 
-/// What a list of bookmarks says beside its items.
+/// The fields of a list of bookmarks beside its items.
 pub struct BookmarkConnectionFields {
     view: View,
     incident: IncidentId,
 }
 
-/// What a list of bookmarks says beside its items.
+/// The fields of a list of bookmarks beside its items.
 #[Object]
 impl BookmarkConnectionFields {
-    /// How many bookmarks stand on the incident, exactly.
+    /// The exact number of bookmarks of the incident that are not removed.
     async fn total_count(&self) -> Result<u64> {
         Ok(self.view.load(BookmarkCount(self.incident)).await?.unwrap_or(0))
     }
@@ -113,7 +113,7 @@ pub async fn page(view: &View, incident: IncidentId, args: &PageArgs) -> Result<
     let key = |cursor: &str| BookmarkId::parse(cursor);
     let span = args.span(view.page_items_max(), key)?;
     let mut bookmarks = match args.at_end(view.page_items_max())? {
-        // The first pages of several incidents in one list are read together.
+        // The first pages of all incidents of one list are read by one statement.
         Some(end) => view.load(BookmarksAtEnd(incident, wider(end))).await?.unwrap_or_default(),
         None => view.reader().await?.bookmarks_page(incident, wider(span)).await?,
     };
@@ -129,31 +129,32 @@ pub async fn page(view: &View, incident: IncidentId, args: &PageArgs) -> Result<
     Ok(page)
 }
 
-/// A result of a hunt to pin.
+/// The input of `addBookmark`.
 #[derive(Debug, InputObject)]
 pub struct AddBookmarkInput {
-    /// The incident, by global id.
+    /// The global id of the incident.
     incident_id: ID,
-    /// What it is, in a line: at most 200 characters.
+    /// The title of the bookmark: at most 200 characters.
     title: String,
-    /// The query that found it: at most 10,000 characters.
+    /// The query that found the result: at most 10,000 characters.
     query: Option<String>,
-    /// The result rows: an array of at most 1,000 objects, in at most 256 KiB. Kept and given back as they are.
+    /// The result rows: an array of at most 1,000 objects, in at most 256 KiB of JSON. The desk returns them exactly as
+    /// sent.
     rows: RowsJson,
-    /// The things that it names, at most 500.
+    /// The entities of the result, at most 500.
     #[graphql(default)]
     entities: Vec<EntityInput>,
-    /// What to make of it: at most 30,000 characters.
+    /// A note on the result: at most 30,000 characters.
     note: Option<String>,
-    /// When what it shows happened: at most 5 minutes in the future.
+    /// When the event of the result happened: at most 5 minutes in the future.
     event_at: Option<Instant>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl AddBookmarkInput {
-    /// The incident, what was found, and its rows, at this time of the desk.
+    /// Reads the incident, the result and its rows. `now` is the time of the desk, against which `eventAt` is checked.
     pub fn read(self, now: Instant) -> Result<(IncidentId, Finding, Rows)> {
         let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
         let finding = Finding {
@@ -168,12 +169,12 @@ impl AddBookmarkInput {
     }
 }
 
-/// The bookmark to take away.
+/// The input of `removeBookmark`.
 #[derive(Debug, InputObject)]
 pub struct RemoveBookmarkInput {
-    /// The bookmark, by global id.
+    /// The global id of the bookmark.
     pub bookmark_id: ID,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
@@ -183,23 +184,23 @@ pub fn bookmark_id(path: &str, id: &ID) -> Result<BookmarkId> {
     read_id(path, id, BookmarkId::WORD, BookmarkId::parse)
 }
 
-/// What a mutation on a bookmark did.
+/// The result of a mutation on a bookmark.
 #[derive(SimpleObject)]
 pub struct BookmarkPayload {
-    /// The bookmark after it.
+    /// The bookmark after the mutation.
     bookmark: Bookmark,
-    /// The incident it is pinned to.
+    /// The incident that the bookmark is pinned to.
     incident: Incident,
-    /// The end of the log after it.
+    /// The end of the log after the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
 impl BookmarkPayload {
-    /// What a command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, done: BookmarkOutcome, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         Ok(Self {

@@ -1,7 +1,7 @@
 //! How many values a list of a request may hold: one bound for each input field and each argument that takes a list.
 //!
-//! `server/operation/lists.rs` holds what a client gives against these numbers before anything is made of it. Where the domain
-//! has a bound of its own, the number is the domain's.
+//! `server/operation/lists.rs` checks the lists of a request against these bounds before it builds any value. A bound
+//! that the domain has too is taken from the domain.
 
 use super::query::NODES_MAX;
 use crate::app::account::MEMBERS_PER_CALL_MAX;
@@ -16,7 +16,7 @@ use crate::domain::tag::TAGS_PER_INCIDENT_MAX;
 pub const LISTS: [(&str, usize); 58] = [
     ("ActivityInput.kinds", FILTER_TERMS_MAX),
     ("AddBookmarkInput.entities", ENTITIES_MAX),
-    // JSON to the schema, and a list to the desk.
+    // To the schema this field is JSON; to the desk it is a list.
     ("AddBookmarkInput.rows", ROWS_MAX),
     ("AddTagsInput.systemTags", TAGS_PER_INCIDENT_MAX),
     ("AddTagsInput.tags", TAGS_PER_INCIDENT_MAX),
@@ -75,8 +75,7 @@ pub const LISTS: [(&str, usize); 58] = [
     ("UpdateViewInput.orderBy", ORDER_KEYS_MAX),
 ];
 
-/// The most values of the list at a place: `Type.field` of an input, or `Type.field(argument)`. None where the place takes no
-/// list.
+/// Returns the bound of the list at `Type.field` or `Type.field(argument)`; `None` if it takes no list.
 pub fn of_list(place: &str) -> Option<usize> {
     LISTS.iter().find(|(known, _)| *known == place).map(|(_, bound)| *bound)
 }

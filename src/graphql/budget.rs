@@ -1,9 +1,9 @@
-//! What an answer may weigh, counted while it is made: each value as it is resolved, in bytes of its JSON.
+//! The byte budget of an answer. Each value is counted when it is resolved, in bytes of its JSON.
 //!
-//! An answer to a query that grows beyond its budget is given up there and refused. An answer to a mutation is never refused
-//! for it, as the mutation is done, and an item of a stream is not left out: their lists end where the budget does, and an
-//! error says which. Counting costs a part of what resolving does, so a document whose answer is known to be small
-//! ([`is_small`]) is weighed when it is done.
+//! The answer to a query that exceeds its budget is abandoned and refused. A mutation is already done and an item of a
+//! stream may not be left out, so their answers are not refused: their lists end where the budget ends, and an error
+//! says which lists. Counting costs time, so the answer to a document that is known to be small ([`is_small`]) is
+//! weighed only when it is done.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,18 +20,19 @@ use super::error::server_error;
 use super::selected::Selected;
 use crate::domain::Error;
 
-/// The part of a budget that is kept for what stands in no list: ids, the position, the incident itself.
+/// The share of a budget (one part in 8) that is reserved for values outside lists: ids, the position, the incident
+/// itself.
 const OUTSIDE_LISTS: usize = 8;
 
-/// Lists within lists that end by themselves.
+/// The most cut lists that are noted one by one. Beyond, a cut of a nested list cuts the outermost list around it.
 const CUTS_MAX: usize = 20;
 
-/// What becomes of an answer beyond its budget.
+/// The treatment of an answer that exceeds its budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Beyond {
-    /// It is refused as a whole.
+    /// The whole answer is refused.
     Refused,
-    /// Its lists end.
+    /// The lists of the answer are cut.
     Cut,
 }
 
@@ -41,9 +42,9 @@ pub struct Budget {
     bytes: usize,
     beyond: Beyond,
     spent: AtomicUsize,
-    /// Whether the answer is given up, or what is in lists has had its part.
+    /// Whether the answer is abandoned, or the lists have used up their share.
     over: AtomicBool,
-    /// Where lists end: their paths, and how many items are left. None where a text was left out.
+    /// The paths of the cut lists, with how many items remain. `None` for a text that was left out.
     cuts: Mutex<BTreeMap<Vec<Step>, Option<usize>>>,
 }
 
@@ -54,7 +55,7 @@ enum Step {
 }
 
 impl Budget {
-    /// The budget of an operation of this type, in bytes of JSON.
+    /// Builds the budget of an operation of this type, in bytes of JSON.
     pub fn new(operation: OperationType, bytes: usize) -> Self {
         let beyond = match operation {
             OperationType::Query => Beyond::Refused,
@@ -63,7 +64,7 @@ impl Budget {
         Self { bytes, beyond, spent: AtomicUsize::new(0), over: AtomicBool::new(false), cuts: Mutex::default() }
     }
 
-    /// The part of it that something may spend.
+    /// Returns the share of the budget that a value may spend.
     fn part(&self, in_list: bool) -> usize {
         match self.beyond {
             Beyond::Cut if in_list => self.bytes - self.bytes / OUTSIDE_LISTS,
@@ -71,7 +72,7 @@ impl Budget {
         }
     }
 
-    /// Spends this much if there is room for it.
+    /// Spends this many bytes if there is room for them; returns whether there was.
     fn spend(&self, bytes: usize, in_list: bool) -> bool {
         let spent = self.spent.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let fits = spent <= self.part(in_list);
@@ -88,7 +89,7 @@ impl Budget {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// Notes where a list ends, or that a text is left out. Where many lists of one list end, that one ends.
+    /// Notes where a list ends, or that a text is left out. If many nested lists end, the outermost list ends instead.
     fn note(&self, path: Vec<Step>, left: Option<usize>) {
         let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
         let outer = path.iter().position(|step| matches!(step, Step::Index(_)));
@@ -103,7 +104,7 @@ impl Budget {
         *known = (*known).min(left);
     }
 
-    /// The answer as it may go out. What is spent is forgotten, for the next item of a stream.
+    /// Returns the answer as it may be sent, and resets the budget for the next item of a stream.
     #[must_use]
     pub fn settle(&self, mut response: Response) -> Response {
         let counted = self.spent.swap(0, Ordering::Relaxed) > 0;
@@ -148,7 +149,7 @@ impl Budget {
     }
 }
 
-/// Ends the list at this path after so many items.
+/// Cuts the list at this path to `left` items.
 fn shorten(value: &mut Value, path: &[Step], left: usize) {
     match (value, path) {
         (Value::List(items), []) => items.truncate(left),
@@ -166,10 +167,10 @@ fn shorten(value: &mut Value, path: &[Step], left: usize) {
     }
 }
 
-/// In the data of a schema whose answers are counted while they are made: each field is resolved by way of [`Counting`] there.
+/// Marks a schema whose answers are counted while they are made: [`Counting`] sees each of its fields.
 pub struct IsCounted;
 
-/// Counts what is resolved against the [`Budget`] of its request.
+/// The extension that counts each resolved value against the [`Budget`] of its request.
 pub struct Counting;
 
 impl ExtensionFactory for Counting {
@@ -190,7 +191,7 @@ impl Extension for Counting {
         let place = Place { path: info.path_node, of: info.return_type };
         let in_list = place.in_list();
         match budget.beyond {
-            // The answer is given up: what is still asked for costs nothing more.
+            // The answer is abandoned, so the remaining fields are not resolved.
             Beyond::Refused if budget.is_over() => return Ok(Some(Value::Null)),
             Beyond::Cut if (in_list || place.is_list()) && budget.is_over() => {
                 if let Some(instead) = place.left_out(budget) {
@@ -210,7 +211,7 @@ impl Extension for Counting {
     }
 }
 
-/// Where something is resolved, and of which type it is.
+/// The path of a resolved value, and its type.
 struct Place<'a> {
     path: &'a QueryPathNode<'a>,
     of: &'a str,
@@ -230,8 +231,8 @@ impl Place<'_> {
         self.is_item() || self.path.parents().any(is_index)
     }
 
-    /// What stands in the answer instead where there is no room any more; none of what has to come all the same: outside of lists
-    /// objects, whose own fields are looked at, what is small by its type, and what stands at the top.
+    /// Returns the value that replaces this one if there is no room. `None` for a value that must be sent: outside
+    /// lists, an object (its own fields are counted), a value of a small type, and a value at the top.
     fn left_out(&self, budget: &Budget) -> Option<Value> {
         if let QueryPathSegment::Index(index) = self.path.segment {
             budget.note(steps(self.path.parent), Some(index));
@@ -241,7 +242,7 @@ impl Place<'_> {
             budget.note(steps(Some(self.path)), Some(0));
             return Some(Value::List(Vec::new()));
         }
-        // Of an item that had begun: its list ends before it.
+        // A value inside an item: the list ends before that item.
         let mut above = Some(self.path);
         while let Some(node) = above {
             if let QueryPathSegment::Index(index) = node.segment {
@@ -258,7 +259,7 @@ impl Place<'_> {
         Some(Value::Null)
     }
 
-    /// What it adds to the JSON, what stands in it aside: that is counted by itself.
+    /// Returns the bytes that the value adds to the JSON, without the values inside it, which are counted separately.
     fn weight(&self, value: &Value) -> usize {
         let name = match self.path.segment {
             QueryPathSegment::Index(_) => 1,
@@ -272,7 +273,7 @@ impl Place<'_> {
     }
 }
 
-/// The name of a type without its lists and marks.
+/// Returns the name of a type without brackets and exclamation marks.
 fn base(of: &str) -> &str {
     of.trim_matches(['[', ']', '!'])
 }
@@ -288,7 +289,7 @@ fn steps(node: Option<&QueryPathNode<'_>>) -> Vec<Step> {
     steps
 }
 
-/// The bytes of a value's JSON.
+/// Returns the size of a value's JSON in bytes.
 pub fn weight(value: &Value) -> usize {
     match value {
         Value::Null => 4,
@@ -304,7 +305,7 @@ pub fn weight(value: &Value) -> usize {
     }
 }
 
-/// A text with its quotes and escapes.
+/// Returns the size of a text with its quotes and escapes, in bytes.
 fn text_weight(text: &str) -> usize {
     let escapes = text.bytes().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 1,
@@ -314,8 +315,8 @@ fn text_weight(text: &str) -> usize {
     text.len() + 2 + escapes.sum::<usize>()
 }
 
-/// Fields whose values are short, and lists that are: a hundred rows of them are a fraction of any budget. A field that is not
-/// here is counted.
+/// Fields whose values, or lists, are short: a hundred rows of them take a fraction of any budget. The answer of a
+/// document with any other field is counted.
 const SMALL: &[&str] = &[
     "__typename",
     "account",
@@ -403,7 +404,7 @@ const SMALL: &[&str] = &[
     "version",
 ];
 
-/// What a request asks for: which operation, and whether its answer is to be counted while it is made.
+/// Returns the type of the operation, and whether its answer is to be counted while it is made.
 pub fn read(request: &mut Request) -> (OperationType, bool) {
     let name = request.operation_name.clone();
     let Ok(document) = request.parsed_query() else { return (OperationType::Query, true) };
@@ -413,12 +414,12 @@ pub fn read(request: &mut Request) -> (OperationType, bool) {
         (DocumentOperations::Multiple(_), None) => None,
     };
     let (operation, mut small) = (chosen.map_or(OperationType::Query, |operation| operation.ty), is_small(document));
-    // A stream's document is beside it.
+    // The request of a stream does not hold the whole document: that is in its [`Selected`].
     small &= Selected::of(request).is_none_or(|selected| is_small(selected.document()));
     (operation, !small)
 }
 
-/// Whether an answer is known to be a fraction of any budget, by the names of the fields that the document asks for. The names
+/// Whether an answer is known to take a fraction of any budget, by the names of the fields in the document. The names
 /// of mutations themselves do not matter.
 pub fn is_small(document: &ExecutableDocument) -> bool {
     let operations: Vec<_> = match &document.operations {
@@ -437,7 +438,7 @@ fn is_small_set(set: &SelectionSet, any_name: bool) -> bool {
         Selection::Field(field) => {
             let field = &field.node;
             let is_short = any_name || SMALL.contains(&field.name.node.as_str());
-            // Under other names the same rows may be asked for thirty times.
+            // With aliases, a document could ask for the same rows thirty times.
             is_short && field.alias.is_none() && is_small_set(&field.selection_set.node, false)
         }
         Selection::InlineFragment(fragment) => is_small_set(&fragment.node.selection_set.node, any_name),

@@ -1,4 +1,4 @@
-//! Bulk jobs: one edit of many incidents, in the background.
+//! Bulk jobs: one edit of many incidents, done in the background.
 
 use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
@@ -20,70 +20,70 @@ use crate::domain::incident::{Severity, Status, parse_note};
 use crate::domain::tag::TagKind;
 use crate::domain::{BulkJobId, Error, IncidentId, Instant, Result};
 
-/// One edit of many incidents, each on its own. Its incidents are chosen when it is made, and are changed in short
-/// transactions, in the background, each once, also through restarts.
+/// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
+/// once. The list of incidents is fixed when the job is created. The job goes on after a restart of the server.
 pub struct BulkJob {
-    /// Where its incidents are read.
+    /// The view through which the incidents of the job are read.
     pub view: View,
-    /// The job.
+    /// The job as it is stored.
     pub job: Job,
 }
 
-/// One edit of many incidents, each on its own. Its incidents are chosen when it is made, and are changed in short
-/// transactions, in the background, each once, also through restarts.
+/// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
+/// once. The list of incidents is fixed when the job is created. The job goes on after a restart of the server.
 #[Object]
 impl BulkJob {
-    /// Its global id: the cause of every change that it makes.
+    /// The job's global id. Every change that the job makes carries it as `cause.jobId`.
     async fn id(&self) -> ID {
         self.job.id.to_string().into()
     }
 
-    /// Where it stands.
+    /// Whether the job is running, done or cancelled.
     async fn state(&self) -> BulkState {
         self.job.state
     }
 
-    /// How many incidents it has.
+    /// How many incidents the job has.
     async fn total(&self) -> u64 {
         self.job.total
     }
 
-    /// How many of them have their result.
+    /// How many incidents of the job have an outcome.
     async fn settled(&self) -> u64 {
         self.job.settled()
     }
 
-    /// How many were changed.
+    /// How many incidents the job has changed.
     async fn changed(&self) -> u64 {
         self.job.changed
     }
 
-    /// How many were so already.
+    /// How many incidents already had all the requested values.
     async fn unchanged(&self) -> u64 {
         self.job.unchanged
     }
 
-    /// How many were refused, each for a reason that its result says.
+    /// For how many incidents the edit was refused. The item of each incident says why.
     async fn refused(&self) -> u64 {
         self.job.refused
     }
 
-    /// Who asked for it. Each incident is changed by the rights that they have when its turn comes.
+    /// The user who created the job. Each incident is changed with the rights that this user has at that time.
     async fn actor(&self) -> Actor {
         self.job.actor.clone().into()
     }
 
-    /// When it was made.
+    /// When the job was created.
     async fn created_at(&self) -> Instant {
         self.job.created_at
     }
 
-    /// When it ended. It can be read for 30 days from then.
+    /// When the job ended. The job can be read for 30 days from then.
     async fn finished_at(&self) -> Option<Instant> {
         self.job.finished_at
     }
 
-    /// Its incidents and what came of each, in the order in which they are changed.
+    /// The incidents of the job with their outcomes, in the order in which the job changes them.
     async fn items(
         &self,
         #[graphql(desc = "Those with this outcome; all, also those that wait, where none is given.")] outcome: Option<
@@ -110,64 +110,67 @@ impl BulkJob {
     }
 }
 
-/// One incident of a bulk job.
+/// One incident of a bulk job, with the outcome of the edit.
 pub struct BulkItem {
     view: View,
     item: Item,
 }
 
-/// One incident of a bulk job.
+/// One incident of a bulk job, with the outcome of the edit.
 #[Object]
 impl BulkItem {
-    /// Its global id.
+    /// The global id of the incident.
     async fn incident_id(&self) -> ID {
         self.item.incident.to_string().into()
     }
 
-    /// The incident as it stands; none where it is not there.
+    /// The incident in its present state; null if it does not exist, is deleted, or is not visible to the caller.
     async fn incident(&self) -> Result<Option<Incident>> {
         let found = self.view.incident(self.item.incident).await?;
         Ok(found.map(|incident| Incident::new(self.view.clone(), incident)))
     }
 
-    /// What came of it; none while it waits, and of one that the job was stopped before.
+    /// The outcome of the edit; null while the incident waits for its turn. It stays null if the job was cancelled
+    /// before that.
     async fn outcome(&self) -> Option<BulkOutcome> {
         self.item.result.as_ref().map(|result| result.outcome)
     }
 
-    /// The code of its refusal, one of those that errors carry.
+    /// The error code of the refusal, as in `extensions.code` of an error; null unless the outcome is `REFUSED`.
     async fn code(&self) -> Option<&str> {
         self.item.result.as_ref()?.code.as_deref()
     }
 
-    /// Why it was refused.
+    /// The message of the refusal; null unless the outcome is `REFUSED`.
     async fn message(&self) -> Option<&str> {
         self.item.result.as_ref()?.message.as_deref()
     }
 }
 
-/// Which incidents to change: exactly one of a list and a filter.
+/// The incidents to change: exactly one of a list of ids and a filter.
 #[derive(Debug, OneofObject)]
 pub enum BulkTargetInput {
-    /// These, by global id; at most 100,000, as far as the request's size allows.
+    /// The global ids of the incidents; at most 100,000, and no more than the size limit of a request allows.
     Ids(Vec<ID>),
-    /// Those that this filter selects at this moment; at most 100,000. Where it names no status it means `NEW` and `ACTIVE`.
+    /// The incidents that this filter selects when the job is created; at most 100,000. A filter that names no status
+    /// selects `NEW` and `ACTIVE` incidents.
     Filter(Box<IncidentFilterInput>),
 }
 
-/// What to do to each incident. Absent fields stay; a null clears.
+/// The edit of each incident. A field that is absent stays as it is; null clears a field.
 #[derive(Debug, Default, InputObject)]
 pub struct BulkEditInput {
-    /// An override; null returns to the computed severity.
+    /// The severity override. Null removes the override, so that the computed severity holds.
     severity: MaybeUndefined<Severity>,
-    /// `RESOLVED` resolves with all its effects; `NEW` or `ACTIVE` reopens a resolved incident.
+    /// The status. `RESOLVED` resolves an incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
+    /// incident. `REDIRECTED` is `INVALID`.
     status: Option<Status>,
-    /// The resolution note: of resolved incidents, or of those that this job resolves. At most 30,000 characters; null or blank
-    /// clears it.
+    /// The resolution note, for incidents that are resolved or that this job resolves. At most 30,000 characters. Null
+    /// or a blank text clears it.
     note: MaybeUndefined<String>,
-    /// What they turned out to be; null clears it.
+    /// The classification; null clears it.
     classification: MaybeUndefined<Classification>,
-    /// The owner, set on all linked alerts too; null unassigns.
+    /// The owner of each incident and of all its alerts; null unassigns them.
     owner: MaybeUndefined<OwnerInput>,
     /// Custom tags to add.
     #[graphql(default)]
@@ -175,7 +178,7 @@ pub struct BulkEditInput {
     /// Custom tags to remove.
     #[graphql(default)]
     remove_tags: Vec<String>,
-    /// System tags to add, written by connectors.
+    /// System tags to add. Connectors write system tags; people write custom tags.
     #[graphql(default)]
     add_system_tags: Vec<TagInput>,
     /// System tags to remove.
@@ -183,46 +186,46 @@ pub struct BulkEditInput {
     remove_system_tags: Vec<TagInput>,
 }
 
-/// One edit of many incidents.
+/// The input of `bulkUpdateIncidents`.
 #[derive(Debug, InputObject)]
 pub struct BulkUpdateIncidentsInput {
-    /// Which incidents.
+    /// The incidents to change.
     target: BulkTargetInput,
-    /// What to do to each.
+    /// The edit to apply to each incident. It must give at least one field.
     edit: BulkEditInput,
-    /// Whether only to count the incidents: nothing changes, and there is no job. So it takes no idempotency key.
+    /// Whether to only count the incidents. A dry run changes nothing, creates no job, and ignores the idempotency key.
     #[graphql(default)]
     pub dry_run: bool,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// The job to stop.
+/// The input of `cancelBulkJob`.
 #[derive(Debug, InputObject)]
 pub struct CancelBulkJobInput {
-    /// The job, by global id.
+    /// The global id of the job.
     pub job_id: ID,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// What a mutation on many incidents did.
+/// The result of `bulkUpdateIncidents` or `cancelBulkJob`.
 #[derive(SimpleObject)]
 pub struct BulkPayload {
-    /// How many incidents the job has, or would have.
+    /// How many incidents the job has. For a dry run, how many the job would have.
     pub total: u64,
-    /// The job; none of a dry run. Its changes come from then on: follow `bulkProgress`.
+    /// The job; null for a dry run. The job runs in the background: subscribe to `bulkProgress` to follow it.
     pub job: Option<BulkJob>,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     pub replayed: bool,
 }
 
 impl BulkUpdateIncidentsInput {
-    /// Which incidents, and what to do to each.
+    /// Reads the target and the edit. A filter is resolved for `caller`.
     pub fn read(self, caller: &Caller) -> Result<(BulkTarget, BulkEdit)> {
         let target = match self.target {
             BulkTargetInput::Ids(ids) => {

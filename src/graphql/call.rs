@@ -1,31 +1,32 @@
-//! What every mutation may be given beside its input proper, and how absent, null and given fields are told apart.
+//! The fields that every mutation input has, and the readers that tell absent, null and given fields apart.
 
 use async_graphql::{InputObject, MaybeUndefined};
 
 use crate::domain::{Error, Result};
 
-/// What every mutation may be given beside its input proper.
-// Inputs that hold a long text have this field first: the library copies the whole input for a flattened field, and a text that it
-// has read already would be in memory once more meanwhile.
+/// The fields that every mutation input has: the client's name for the call, and the idempotency key.
+// Inputs with a long text declare this field first. For a flattened field, async-graphql copies the whole input, so a
+// long text that is already read would be in memory twice.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct Call {
-    /// What the client calls this mutation, at most 256 characters; echoed in the answer and in stream items.
+    /// A name that the client gives this call, at most 256 characters. The payload and the stream items repeat it.
     pub client_mutation_id: Option<String>,
-    /// A key for a retry, at most 200 characters: the same key with the same input again changes nothing, and answers from
-    /// what the first call did or why it was refused, as things stand now. With other input it is a `CONFLICT`. It belongs to
-    /// the caller, and is kept for 24 hours.
+    /// A key that makes a retry safe, at most 200 characters. It belongs to its caller and is kept for 24 hours. A
+    /// repeat with the same input changes nothing: it answers with the outcome or the refusal of the first call, with
+    /// objects in their present state. A repeat with other input is a `CONFLICT`.
     pub idempotency_key: Option<String>,
 }
 
-/// What an edit that does not commute may be given: up to where its caller knows the incident.
+/// The precondition of an edit that does not commute with other edits.
 #[derive(Clone, Copy, Debug, Default, InputObject)]
 pub struct Known {
-    /// The version of the incident that the caller has seen. If a later change touched a field that this mutation writes, it
-    /// is a `CONFLICT` that names who changed what, when, from and to, and nothing changes. Without it the last write wins.
+    /// The version of the incident that the caller has seen. If a later change touched a field that this mutation
+    /// writes, the mutation changes nothing and is a `CONFLICT`. The error names these changes: who, when, from and to.
+    /// Without this field the last write wins.
     pub expected_version: Option<u64>,
 }
 
-/// Absent, null or a value, as an edit says it: absent stays, none clears.
+/// Reads a field of an edit: `None` if absent (it stays), `Some(None)` if null (it is cleared), else its value.
 pub fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) -> Result<Option<Option<U>>> {
     Ok(match value {
         MaybeUndefined::Undefined => None,
@@ -34,7 +35,7 @@ pub fn maybe<T, U>(value: MaybeUndefined<T>, read: impl FnOnce(T) -> Result<U>) 
     })
 }
 
-/// Absent or a value: of a field that cannot be cleared.
+/// Reads a field that cannot be cleared: `None` if it is absent. Null is `INVALID`.
 pub fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     match value {
         MaybeUndefined::Undefined => Ok(None),
@@ -43,8 +44,8 @@ pub fn given<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     }
 }
 
-/// Null or a value: of a field that a mutation is about. Absent, as a client's undefined variable is, it would take away
-/// what nobody meant to.
+/// Reads the field that a mutation is about: `None` if it is null. Absent is `INVALID`: it may be an undefined
+/// variable.
 pub fn said<T>(path: &str, value: MaybeUndefined<T>) -> Result<Option<T>> {
     match value {
         MaybeUndefined::Undefined => Err(Error::invalid(path, "give a value, or null to clear it")),

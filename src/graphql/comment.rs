@@ -1,4 +1,4 @@
-//! Comments: Markdown in, safe HTML out.
+//! Comments of incidents. A comment is written in Markdown and also read as safe HTML.
 
 use async_graphql::{ID, InputObject, Object, SimpleObject};
 use futures_util::future::try_join_all;
@@ -17,59 +17,60 @@ use crate::domain::{CommentId, Error, Instant, Result, markdown};
 
 /// A comment on an incident.
 pub struct Comment {
-    /// Where its history and incident are read.
+    /// The view through which its history and its incident are read.
     pub view: View,
-    /// The comment.
+    /// The comment as it is stored.
     pub comment: DomainComment,
 }
 
-/// A former or present text of a comment.
+/// A revision: a former text or the present text of a comment.
 #[derive(SimpleObject)]
 pub struct CommentRevision {
-    /// The incident that the comment was on then.
+    /// The global id of the incident that the comment was on at that time.
     incident_id: ID,
-    /// That incident's version that set it.
+    /// The version of that incident with which the text was set.
     version: u64,
-    /// Markdown.
+    /// The text, in Markdown.
     body: String,
-    /// When it was set.
+    /// When the text was set.
     at: Instant,
-    /// Who set it.
+    /// The actor who set the text.
     by: Actor,
 }
 
 /// A comment on an incident.
 #[Object]
 impl Comment {
-    /// Its global id.
+    /// The global id of the comment.
     pub(crate) async fn id(&self) -> ID {
         self.comment.id.to_string().into()
     }
 
-    /// The incident that it is on.
+    /// The incident that the comment is on.
     async fn incident(&self) -> Result<Incident> {
         let incident = self.view.incident(self.comment.incident).await?;
         let incident = incident.ok_or_else(|| Error::not_found("incident", self.comment.incident))?;
         Ok(Incident::new(self.view.clone(), incident))
     }
 
-    /// The global id of the incident that it was written on: another than `incident` where that one was merged into this.
+    /// The global id of the incident that the comment was written on. After a merge it differs from `incident`: the
+    /// comment was written on the source and is now on the target.
     async fn written_on(&self) -> ID {
         super::incident::global_id(self.comment.written_on)
     }
 
-    /// What was written: Markdown, at most 30,000 characters. Empty once it is deleted.
+    /// The text, in Markdown: at most 30,000 characters. Empty if the comment is deleted.
     async fn body(&self) -> &str {
         &self.comment.body
     }
 
-    /// The same as HTML that is safe to show: no script, no event handler, no `javascript:`. Images that name attachments
-    /// lead to where these are served.
+    /// The text as HTML that is safe to show: it has no script, no event handler and no `javascript:` address. Images
+    /// that name attachments point to the path that serves the attachment.
     async fn html(&self) -> Result<String> {
         to_html(self.comment.body.clone()).await
     }
 
-    /// The attachments that its images name, in the order of the text.
+    /// The attachments that the images of the text name, in the order of the text.
     async fn attachments(&self) -> Result<Vec<Attachment>> {
         let ids = markdown::attachments(&self.comment.body);
         let found = try_join_all(ids.into_iter().map(|id| self.view.load(id))).await?;
@@ -77,27 +78,27 @@ impl Comment {
         Ok(own.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
     }
 
-    /// Who wrote it.
+    /// The author of the comment.
     async fn author(&self) -> Actor {
         self.comment.author.clone().into()
     }
 
-    /// When it was written.
+    /// When the comment was written.
     async fn created_at(&self) -> Instant {
         self.comment.created_at
     }
 
-    /// When it was last edited, if ever.
+    /// When the comment was last edited; null if never.
     async fn edited_at(&self) -> Option<Instant> {
         self.comment.edited_at
     }
 
-    /// When it was deleted, if it was.
+    /// When the comment was deleted; null if it was not.
     async fn deleted_at(&self) -> Option<Instant> {
         self.comment.deleted_at
     }
 
-    /// Every text it has had, oldest first.
+    /// All texts that the comment has had, oldest first.
     async fn history(&self) -> Result<Vec<CommentRevision>> {
         let history = self.view.load(HistoryOf(self.comment.id)).await?.unwrap_or_default();
         Ok(history
@@ -113,29 +114,29 @@ impl Comment {
     }
 }
 
-/// Reads a comment to write.
+/// Reads the text of a new comment.
 pub fn new_comment(path: &str, body: &str) -> Result<NewComment> {
     Ok(NewComment { id: None, body: comment::parse(path, body)? })
 }
 
-/// A comment's new text.
+/// The input of `editComment`.
 #[derive(Debug, InputObject)]
 pub struct EditCommentInput {
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
-    /// The comment, by global id.
+    /// The global id of the comment.
     pub comment_id: ID,
-    /// Markdown, at most 30,000 characters; blank is refused.
+    /// The new text, in Markdown: at most 30,000 characters. A blank text is refused.
     pub body: String,
 }
 
-/// The comment to delete.
+/// The input of `deleteComment`.
 #[derive(Debug, InputObject)]
 pub struct DeleteCommentInput {
-    /// The comment, by global id.
+    /// The global id of the comment.
     pub comment_id: ID,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }

@@ -1,4 +1,4 @@
-//! Pages: the four arguments of a connection, read and checked once.
+//! Pages: reads and checks the four arguments of a connection.
 
 use async_graphql::ID;
 
@@ -8,26 +8,26 @@ use crate::storage::Span;
 /// The most items of one page (product §4).
 pub const PAGE_MAX: i32 = 100;
 
-/// The items of a page where the caller says nothing.
+/// The items of a page if the caller gives no size.
 pub const PAGE_DEFAULT: i32 = 50;
 
 /// The arguments `first`, `after`, `last` and `before`.
 #[derive(Clone, Debug, Default)]
 pub struct PageArgs {
-    /// So many from the start.
+    /// How many items from the start of the list.
     pub first: Option<i32>,
-    /// Beyond this cursor.
+    /// Only items after this cursor.
     pub after: Option<String>,
-    /// So many from the end.
+    /// How many items from the end of the list.
     pub last: Option<i32>,
-    /// Before this cursor.
+    /// Only items before this cursor.
     pub before: Option<String>,
 }
 
 impl PageArgs {
     /// Reads the arguments; `key` reads a cursor of this list.
     ///
-    /// Refused: `first` with `last`, sizes beyond 0 to `most`, a cursor that is not of this list.
+    /// Refuses `first` together with `last`, a size below 0 or above `most`, and a cursor that is not of this list.
     pub fn span<K>(&self, most: i32, key: impl Fn(&str) -> Option<K>) -> Result<Span<K>> {
         let (size, from_end) = match (self.first, self.last) {
             (Some(_), Some(_)) => return Err(Error::invalid("last", "a page counts from one end: first or last")),
@@ -44,7 +44,7 @@ impl PageArgs {
         Ok(Span { after: read("after", &self.after)?, before: read("before", &self.before)?, from_end, limit: size })
     }
 
-    /// The page, if it lies at an end of its list: such pages of several lists are read together.
+    /// Returns the page if it lies at an end of its list. Such pages of several lists are read together.
     pub fn at_end(&self, most: i32) -> Result<Option<Span<()>>> {
         let span = self.span(most, |_| Some(()))?;
         Ok((self.after.is_none() && self.before.is_none()).then_some(span))
@@ -58,12 +58,12 @@ fn page(path: &str, size: i32, most: i32) -> Result<u64> {
     u64::try_from(size).map_err(|_| Error::invalid(path, "a page cannot have fewer than 0 items"))
 }
 
-/// The same stretch with one item more, which tells whether there are more.
+/// Widens a page by one item, which shows whether the list goes on.
 pub fn wider<K>(span: Span<K>) -> Span<K> {
     Span { limit: span.limit + 1, ..span }
 }
 
-/// Cuts a list that was read one item too long: whether more lies beyond.
+/// Cuts the extra item off a list that was read with [`wider`]; returns whether the list goes on.
 pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
     let more = items.len() as u64 > span_limit;
     if more {
@@ -75,7 +75,7 @@ pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
     more
 }
 
-/// Reads a global id of one noun; an id of another noun, or of none, is refused as not found.
+/// Reads a global id of one type. The id of another type is `INVALID`; any other text is `NOT_FOUND`.
 pub fn read_id<T>(path: &str, id: &ID, noun: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T> {
     parse(id).ok_or_else(|| match id.split_once(':') {
         Some((other, _)) if other != noun => {

@@ -1,6 +1,7 @@
-//! What a resolver reads through: one snapshot of the desk, seen by one viewer, and read for all fields of a list at once.
+//! The view through which resolvers read: one snapshot of the desk, as one viewer sees it.
 //!
-//! Every object of the API is read through a [`View`], so there is one place that asks what the viewer may see.
+//! Every object of the API is read through a [`View`], so one place decides what the viewer may see. For the fields of
+//! a list, a view reads the values of all objects by one statement.
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -25,19 +26,19 @@ use crate::domain::{Error, IncidentId, Instant, Result, text};
 use crate::realtime::budget::StreamLimits;
 use crate::storage::{ActivityFilter, Head, Lists, PageRequest, Parts, Reader, WithLists};
 
-/// Who calls, as the transport let it in.
+/// The caller of a request, as the transport admitted it.
 pub type Viewer = Arc<Actor>;
 
-/// How often a round looks whether the rest of the list asks too. The fields of a list are polled in turns of a few, so
-/// one look is not enough; time is no measure, as it runs faster on a busy machine.
+/// How many turns without a new key end the collection of a round. The fields of a list are polled a few at a time, so
+/// one turn is not enough. The measure is turns, not time, because a busy machine does less in the same time.
 const QUIET_TURNS: u32 = 4;
 
-/// What the operator bounds of the API itself.
+/// The limits of the API that the operator sets.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
+    /// The most items of one page, at most [`PAGE_MAX`](super::connection::PAGE_MAX).
     pub page_items_max: i32,
-    /// What streams may take.
+    /// The limits of streams.
     pub streams: StreamLimits,
 }
 
@@ -47,45 +48,46 @@ impl Default for Limits {
     }
 }
 
-/// One snapshot of the desk, seen by one viewer. Clones share both.
+/// One snapshot of the desk, as one viewer sees it. Clones share the snapshot and the viewer.
 #[derive(Clone)]
 pub struct View {
-    /// Behind a pointer: each object of an answer has a view.
+    /// It is behind a pointer because each object of an answer has a view.
     app: Arc<App>,
     viewer: Viewer,
     page_items_max: i32,
     shared: Arc<Shared>,
 }
 
-/// Given with a request that asks only for what the board may know, so that it need not take a snapshot. If the answer has
-/// errors although the board was used, the board did not know all of it at one position: the request is to be executed again
-/// without this.
+/// Marks a request that the board (the open incidents in memory) may be able to answer, so that it takes no snapshot.
+/// If the answer has errors although the board was used, the board did not know everything at one position: execute the
+/// request again without this mark.
 #[derive(Clone, Debug, Default)]
 pub struct FromBoard(Arc<OnceLock<(Position, u64)>>);
 
 impl FromBoard {
-    /// Where the board stood, and how often users and groups had been changed, if anything was read from the board alone.
+    /// Returns the position of the board and how often users and groups had changed, if anything was read from the
+    /// board alone.
     pub fn at(&self) -> Option<(Position, u64)> {
         self.0.get().copied()
     }
 }
 
-/// What clones of a view share.
+/// The state that clones of a view share.
 #[derive(Default)]
 struct Shared {
     snapshot: OnceCell<Snapshot>,
-    /// Where the request asks only for what the board may know.
+    /// The mark of a request that the board may be able to answer.
     from_board: Option<FromBoard>,
-    /// Where the board stood when it was first read, and whose names it had; none where it could not be read.
+    /// The position and the account count of the board when it was first read; `None` if it could not be read.
     board: OnceCell<Option<(Position, u64)>>,
-    /// Those of the whole request, which may have several views.
+    /// The searches of the whole request, which may have several views.
     searches: Arc<Searches>,
-    /// What one statement has read of all that the request asks for, by the type of its key.
+    /// Everything that the request asks for, if one statement has read it, by the type of its key.
     at_once: OnceLock<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
 }
 
 impl Shared {
-    /// What belongs to a key, if it was read at once with everything else.
+    /// Returns the value of a key, if it was read at once with everything else.
     fn read_at_once<K: Eq + 'static, V: Clone + 'static>(&self, key: &K) -> Option<V> {
         let (of, value) = self.at_once.get()?.get(&TypeId::of::<K>())?.downcast_ref::<(K, V)>()?;
         (of == key).then(|| value.clone())
@@ -98,7 +100,7 @@ struct Snapshot {
     head: OnceCell<Head>,
 }
 
-/// The keys of one kind that are being collected, then what was found for them.
+/// A round: the keys of one kind that are being collected, then the values that were found for them.
 struct Round<K, V> {
     keys: Mutex<Vec<K>>,
     found: OnceCell<Result<HashMap<K, V>, Arc<Error>>>,
@@ -109,7 +111,7 @@ impl<K, V> Round<K, V> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once nobody has joined for some turns.
+    /// Returns when no key has joined for [`QUIET_TURNS`] turns.
     async fn settle(&self) {
         let (mut joined, mut quiet) = (0, 0);
         while quiet < QUIET_TURNS {
@@ -122,7 +124,7 @@ impl<K, V> Round<K, V> {
 }
 
 impl Snapshot {
-    /// Joins the round that collects keys of this kind, or begins one.
+    /// Joins the round that collects keys of this kind, or begins a round.
     fn join<K, V>(&self, key: K) -> Arc<Round<K, V>>
     where
         K: Send + Sync + 'static,
@@ -139,7 +141,7 @@ impl Snapshot {
         round
     }
 
-    /// Ends the collection: who comes later begins another round.
+    /// Ends the collection and returns its keys. A later key begins another round.
     fn close<K: Clone + 'static, V>(&self, round: &Round<K, V>) -> Vec<K> {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         rounds.remove(&TypeId::of::<K>());
@@ -147,22 +149,23 @@ impl Snapshot {
     }
 }
 
-/// The view of a request's queries: made for the first field that needs it. On the heap, as a stream never needs a view.
+/// The view of the queries of a request, made for the first field that needs it. It is on the heap because the request
+/// of a stream never needs it.
 #[derive(Default)]
 struct RequestView(OnceLock<Box<View>>);
 
-/// Prepares a request of a caller that was let in.
+/// Prepares a request of an admitted caller.
 pub fn admit_request(request: Request) -> Request {
     request.data(RequestView::default())
 }
 
 impl View {
-    /// A view of the present for this viewer; its snapshot is taken when it is first read.
+    /// Builds a view of the present for this viewer. Its snapshot is taken at the first read.
     pub fn new(app: App, viewer: Viewer, limits: Limits) -> Self {
         Self { app: Arc::new(app), viewer, page_items_max: limits.page_items_max, shared: Arc::default() }
     }
 
-    /// The view that all queries of one request share: one read, one snapshot.
+    /// Returns the view that all queries of one request share, so that they read one snapshot.
     pub fn of_request<'a>(ctx: &'a Context<'_>) -> Result<&'a Self> {
         let view = ctx.data::<RequestView>().map_err(missing)?;
         let (app, viewer, limits) = (app(ctx)?, viewer(ctx)?, limits(ctx)?);
@@ -173,29 +176,29 @@ impl View {
         }))
     }
 
-    /// A view of its own: for the answer of a mutation, which must show what it just did.
+    /// Builds a new view for the payload of a mutation, which must show what the mutation did.
     pub fn fresh(ctx: &Context<'_>) -> Result<Self> {
         let searches = Self::of_request(ctx)?.shared.searches.clone();
         let view = Self::new(app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         Ok(Self { shared: Arc::new(Shared { searches, ..Shared::default() }), ..view })
     }
 
-    /// Who looks.
+    /// Returns the viewer.
     pub fn viewer(&self) -> &Viewer {
         &self.viewer
     }
 
-    /// What its request has searched for.
+    /// Returns the count of the searches of its request.
     pub fn searches(&self) -> &Searches {
         &self.shared.searches
     }
 
-    /// Most items of one page.
+    /// Returns the most items of one page.
     pub fn page_items_max(&self) -> i32 {
         self.page_items_max
     }
 
-    /// The desk.
+    /// Returns the desk.
     pub fn app(&self) -> &App {
         &self.app
     }
@@ -213,18 +216,19 @@ impl View {
             .await
     }
 
-    /// The snapshot.
+    /// Returns the snapshot, which is taken at the first read.
     pub async fn reader(&self) -> Result<&Reader> {
         Ok(&self.snapshot().await?.batch.reader)
     }
 
-    /// The end of the log in the snapshot, read once.
+    /// Returns the end of the log in the snapshot. It is read once.
     pub async fn head(&self) -> Result<&Head> {
         let snapshot = self.snapshot().await?;
         snapshot.head.get_or_try_init(|| snapshot.batch.reader.head()).await
     }
 
-    /// What queues are read from: the board, where the request asks for nothing else and the board can answer; else the snapshot.
+    /// Returns the source of queues: the board, if the request asks for nothing else and the board can answer; else the
+    /// snapshot.
     pub async fn at(&self) -> Result<At<'_>> {
         if let Some(from_board) = &self.shared.from_board
             && let Some((position, accounts)) = self.shared.board.get_or_init(|| self.app.board_now()).await
@@ -235,25 +239,26 @@ impl View {
         Ok(At::Snapshot(self.reader().await?, self.head().await?.position()))
     }
 
-    /// Whether the request asks for nothing of incidents that their rows do not show.
+    /// Whether the request asks only for fields of incidents that rows show.
     pub fn shows_rows_alone(&self) -> bool {
         self.shared.from_board.is_some()
     }
 
-    /// A page that the board does not hold, of a request that asks for its rows and for nothing else: one statement. None where the
-    /// page has to be read another way.
+    /// Reads a page that the board does not hold, for a request that asks only for its rows, by one statement. `None`
+    /// if the page must be read another way.
     pub async fn page_alone(&self, request: &PageRequest, parts: Parts) -> Result<Option<Listing>> {
         if covers(request.filter.filter()) {
             return Ok(None);
         }
         let Some(page) = self.app.store.page_alone(request, parts).await? else { return Ok(None) };
-        // The request has one root field, which reads once.
+        // The request has one root field, which reads once, so the value is never set twice.
         self.shared.at_once.set(HashMap::new()).ok();
         Ok(Some(page.into()))
     }
 
-    /// The snapshot, where the board does not hold what a filter asks for. Then the whole request is read from the snapshot: on the
-    /// board it would have to begin anew, as it does where the board was read already.
+    /// Returns the snapshot if the board does not hold what a filter asks for. The whole request then reads the
+    /// snapshot. `None` if the board holds it, or if the board was read already: then the request starts again without
+    /// the board.
     pub async fn beside_board(&self, filter: &IncidentFilter) -> Result<Option<&Reader>> {
         let on_board = self.shared.from_board.is_some()
             && !covers(filter)
@@ -264,7 +269,7 @@ impl View {
         self.reader().await.map(Some)
     }
 
-    /// What belongs to a key, read together with what the rest of the list asks for.
+    /// Reads the value of a key, by one statement together with the keys that the rest of the list asks for.
     pub async fn load<K>(&self, key: K) -> Result<Option<<Batch as Loader<K>>::Value>>
     where
         K: Send + Sync + Hash + Eq + Clone + 'static,
@@ -276,7 +281,7 @@ impl View {
         let snapshot = self.snapshot().await?;
         let round = snapshot.join(key.clone());
         round.settle().await;
-        // Whoever comes first reads for all; should its field be given up meanwhile, the next one does.
+        // Single-flight: the first field reads for all. If it is cancelled, the next field reads.
         let read = async || {
             let mut keys = snapshot.close(&round);
             let mut seen = HashSet::new();
@@ -289,8 +294,8 @@ impl View {
         }
     }
 
-    /// The incident of this id, if the viewer may see it, of a request that asks for it and the ends of these lists and for nothing
-    /// else: one statement.
+    /// Reads by one statement the incident with this id, if the viewer may see it, and the ends of these lists. The
+    /// request asks for nothing else.
     pub async fn incident_at_once(&self, id: IncidentId, lists: Lists) -> Result<Option<Incident>> {
         let Some(found) = self.app.store.incident_with_lists(id, lists).await? else { return self.incident(id).await };
         let Some(WithLists { incident, activity, alerts, comments }) = found else { return Ok(None) };
@@ -305,20 +310,20 @@ impl View {
         if let Some(span) = lists.comments {
             read.insert(TypeId::of::<CommentsAtEnd>(), Box::new((CommentsAtEnd(id, span), comments)));
         }
-        // The request has one root field, which reads once.
+        // The request has one root field, which reads once, so the value is never set twice.
         self.shared.at_once.set(read).ok();
         let standing = incident.deleted_at.is_none() && self.viewer.sees_incident(&incident);
         Ok(standing.then_some(incident))
     }
 
-    /// The incident of this id, if the viewer may see it.
+    /// Reads the incident with this id, if the viewer may see it.
     pub async fn incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         let found = self.load(id).await?;
         Ok(found.filter(|incident| self.viewer.sees_incident(incident)))
     }
 }
 
-/// A fault that several fields share is logged once and shown to each.
+/// Copies an error that several fields share. Its fault is logged once and shown to each field.
 fn shared(error: Arc<Error>) -> Error {
     match Arc::try_unwrap(error) {
         Ok(error) => error,
@@ -334,34 +339,34 @@ fn missing(error: async_graphql::Error) -> Error {
     Error::fault("finding the caller of a request", error.message)
 }
 
-/// The desk that a resolver works on.
+/// Returns the desk that a resolver works on.
 pub fn app<'a>(ctx: &'a Context<'_>) -> Result<&'a App> {
     ctx.data::<App>().map_err(missing)
 }
 
-/// Who calls.
+/// Returns the caller.
 pub fn viewer<'a>(ctx: &'a Context<'_>) -> Result<&'a Viewer> {
     ctx.data::<Viewer>().map_err(missing)
 }
 
-/// What the operator bounds.
+/// Returns the limits that the operator sets.
 pub fn limits(ctx: &Context<'_>) -> Result<Limits> {
     ctx.data::<Limits>().copied().map_err(missing)
 }
 
-/// The longest `clientMutationId`, in characters: every change that the mutation makes carries it.
+/// The longest `clientMutationId`, in characters. It is short because every change of the mutation carries it.
 pub const CLIENT_MUTATION_ID_CHARS_MAX: usize = 256;
 
-/// The desk's time: no time of something that has happened lies more than a little after it.
+/// Returns the time of the desk. A given time of a past event may lie at most 5 minutes after it.
 pub fn now(ctx: &Context<'_>) -> Result<Instant> {
     Ok(app(ctx)?.clock.now())
 }
 
-/// A command by the caller, named after its mutation.
+/// Builds a command of the caller, named after its mutation.
 pub fn command(ctx: &Context<'_>, call: &Call) -> Result<Command> {
     let (actor, mutation) = (viewer(ctx)?.as_ref().clone(), ctx.field().name());
     let mut command = Command::new(actor, now(ctx)?, mutation);
-    // Kept to the letter: a client tells its own changes by it.
+    // The text is not trimmed, because a client recognises its own changes by it.
     if let Some(id) = &call.client_mutation_id {
         text::at_most("clientMutationId", id, CLIENT_MUTATION_ID_CHARS_MAX)?;
     }
@@ -372,7 +377,7 @@ pub fn command(ctx: &Context<'_>, call: &Call) -> Result<Command> {
     Ok(command)
 }
 
-/// The input of a mutation as its client wrote it, without what names the call.
+/// Returns the input of a mutation as the client wrote it, without `clientMutationId` and `idempotencyKey`.
 fn input_of(ctx: &Context<'_>) -> Result<serde_json::Value> {
     let unread = |error: &dyn std::fmt::Debug| Error::fault("reading the input of a mutation", format!("{error:?}"));
     let mut input = serde_json::Map::new();

@@ -1,4 +1,4 @@
-//! Alerts that find their incident: how they are to, and where each one came.
+//! Correlation of ingested alerts with open incidents: its input, and the result for each alert.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
@@ -10,64 +10,65 @@ use crate::domain::Result;
 use crate::domain::correlation::{Correlation as How, HOLDERS, KINDS, WINDOW_MINUTES};
 use crate::domain::entity::EntityKind;
 
-/// How alerts find the open incidents that they belong to. Each alert that no incident holds joins the incident, `NEW` or
-/// `ACTIVE`, that shares most entities with it within the window; of several the one with the latest activity, of several the
-/// one with the lowest number. Where there is none it opens one. Alerts of one batch that share an entity within the window
-/// go together.
+/// How ingested alerts are assigned to incidents by the entities that they share. Alerts of one batch that share an
+/// entity within the window form a group. A group joins the `NEW` or `ACTIVE` incident that shares the most entities
+/// with it within the window; on a tie, the incident with the latest activity, then the lowest number. If there is no
+/// such incident, the group opens a new one. Alerts that already belong to an incident stay there.
 #[derive(Clone, Debug, InputObject)]
 pub struct CorrelateInput {
-    /// How far an alert's activity may lie from the incident's, or from that of another alert, in minutes: 1 to 43,200, which
-    /// is 30 days. An alert that tells no time was active when it came in.
+    /// The window in minutes: how far the activity of an alert may lie from the activity of the incident, or of another
+    /// alert. 1 to 43,200, which is 30 days. An alert without times counts as active when it came in.
     #[graphql(default_with = "WINDOW_MINUTES")]
     window: i32,
-    /// The kinds of entities that count: those of which one value is one thing or one person, where nothing is said. An IP
-    /// address, a URL or a domain is in the alerts of too many who have nothing to do with each other (a proxy, a resolver, a
-    /// sign-in page), a file name, a process or a registry key on too many machines: they count where they are named. What
-    /// every machine has (`SYSTEM`, `root`, `localhost`, the hash of an empty file) never counts.
+    /// The kinds of entities that count. The default holds only kinds whose value names one thing or one person. IP
+    /// addresses, URLs and domains (a proxy, a sign-in page), and files, processes and registry keys occur in many
+    /// unrelated alerts, so they count only if they are named here. Values that every machine has (`SYSTEM`, `root`,
+    /// `localhost`, the hash of an empty file) never count.
     #[graphql(default_with = "KINDS.to_vec()")]
     kinds: Vec<EntityKind>,
-    /// An entity that more open incidents hold than so many does not count: it does not say which of them is meant. 1 to 100.
+    /// How many open incidents may hold an entity that counts: 1 to 100. An entity that more open incidents hold is
+    /// ignored.
     #[graphql(default_with = "HOLDERS")]
     holders: i32,
 }
 
 impl CorrelateInput {
-    /// How the desk is to correlate.
+    /// Reads the settings of the correlation. Refuses values that are out of bounds.
     pub fn read(&self) -> Result<How> {
         How::parse(self.window, self.kinds.clone(), self.holders).map_err(|error| error.below("into.correlate"))
     }
 }
 
-/// How an alert came to the incident that holds it.
+/// How an alert came to its incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 #[graphql(name = "CorrelationOutcome")]
 pub enum CorrelationOutcome {
-    /// An incident held it before, and still does.
+    /// The alert belonged to the incident before.
     Stayed,
-    /// It joined an incident that was open.
+    /// The alert joined an open incident.
     Joined,
-    /// It opened an incident, alone or with others of its batch.
+    /// The alert opened an incident, alone or with other alerts of its batch.
     Opened,
 }
 
-/// Where an alert of a batch is now, and why.
+/// The incident that an alert of a batch belongs to now, and why.
 #[derive(SimpleObject)]
 pub struct Correlation {
-    /// The alert.
+    /// The alert after the batch.
     alert: Alert,
-    /// The incident that holds it, after the whole batch.
+    /// The incident that the alert belongs to, after the whole batch.
     incident: Incident,
-    /// How it came there.
+    /// How the alert came to the incident.
     outcome: CorrelationOutcome,
-    /// Whether it opened the incident.
+    /// Whether the alert opened the incident: true if `outcome` is `OPENED`.
     opened: bool,
-    /// What it shares with the alerts that were in the incident, or came into it with it: empty for one that stayed, and for
-    /// one that opened an incident alone.
+    /// The entities that the alert shares with other alerts of the incident. Empty if the alert stayed in its incident,
+    /// or opened an incident alone.
     shared_entities: Vec<Entity>,
 }
 
 impl Correlation {
-    /// Where an alert is, read through a view.
+    /// Builds the result for one alert, read through `view`.
     pub fn new(view: &View, correlated: Correlated) -> Self {
         Self {
             alert: Alert::new(view.clone(), correlated.alert),

@@ -1,7 +1,7 @@
-//! The page of one incident: what a document asks of it, where one statement reads it all.
+//! The detail page of one incident: decides whether one statement can read everything that a document asks for.
 //!
-//! A field is allowed where it is listed here, on its own type: those that read nothing more. Where a document asks for another
-//! field, or for another stretch of a list than its start or end, everything is read as it is for lists of incidents.
+//! A field is listed here, on its type, if it reads nothing more. If a document asks for another field, or for another
+//! part of a list than its start or end, everything is read as it is for lists of incidents.
 
 use async_graphql::parser::types::Selection;
 use async_graphql::{Context, SelectionField, Value};
@@ -9,7 +9,7 @@ use async_graphql::{Context, SelectionField, Value};
 use super::connection::{PageArgs, wider};
 use crate::storage::{Lists, Span};
 
-/// Fields of an incident that hand out what its row says.
+/// Fields of an incident that only return values of its row.
 const INCIDENT: &[&str] = &[
     "__typename",
     "alertCount",
@@ -55,7 +55,7 @@ const CHANGE: &[&str] = &[
     "version",
 ];
 
-/// Of the entries of a change: those that read a text, a comment or a bookmark are left out.
+/// Fields of the entries of a change, without the fields that read a text, a comment or a bookmark.
 const ENTRY: &[&str] = &[
     "__typename",
     "action",
@@ -112,8 +112,8 @@ const ALERT: &[&str] = &[
 const COMMENT: &[&str] =
     &["__typename", "author", "body", "createdAt", "deletedAt", "editedAt", "html", "id", "writtenOn"];
 
-/// The lists that one statement reads together with the incident of this field. `None` where the document asks for more than that
-/// statement reads.
+/// Returns the lists that one statement reads together with the incident of this field. `None` if the document asks for
+/// more than that statement reads.
 pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<Lists> {
     let [root] = ctx.query_env.operation.node.selection_set.node.items.as_slice() else { return None };
     if !matches!(root.node, Selection::Field(_)) {
@@ -124,13 +124,13 @@ pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<Lists> {
         let (list, items, counted) = match field.name() {
             "activity" => (&mut lists.activity, CHANGE, false),
             "alerts" => (&mut lists.alerts, ALERT, false),
-            // How many there are stands in the incident's row.
+            // The row of the incident holds the number of comments.
             "comments" => (&mut lists.comments, COMMENT, true),
             name if INCIDENT.contains(&name) => continue,
             _ => return None,
         };
         let span = end(&field, page_items_max)?;
-        // Under several names a list may be asked for twice.
+        // With aliases, a document may ask for one list twice.
         let same = list.is_none_or(|before| before == span);
         if !same || !is_plain(&field, items, counted) {
             return None;
@@ -140,7 +140,7 @@ pub fn lists(ctx: &Context<'_>, page_items_max: i32) -> Option<Lists> {
     Some(lists)
 }
 
-/// The start or end of a list that a field asks for. A page that is refused is refused by its field.
+/// Returns the start or end of a list that a field asks for. An invalid page gives `None`: its field refuses it later.
 fn end(field: &SelectionField<'_>, page_items_max: i32) -> Option<Span<()>> {
     let mut args = PageArgs::default();
     for (name, value) in field.arguments().ok()? {

@@ -1,7 +1,7 @@
-//! What a client sees of an error: the only place that writes `extensions`.
+//! The errors as clients see them. Only this file writes `extensions`.
 //!
-//! Every error leaves with a `code` of the closed list. A refusal keeps its words, the input field (`path`) and what is
-//! true now (`now`); a fault shows a `reference` that the log repeats next to the cause, and nothing else.
+//! Every error has a `code` of the closed list. A refusal keeps its message, the input field (`path`) and what is true
+//! now (`now`). A fault shows only a `reference`, which the log repeats next to the cause.
 
 use std::{
     any::Any,
@@ -18,14 +18,14 @@ use crate::domain::{
     error::{RETRY_AFTER, Refusal},
 };
 
-/// The response as clients may see it. The transports call it on every response; a second time changes nothing.
+/// Returns the response as clients may see it. The transports call it on every response; it is idempotent.
 #[must_use]
 pub fn present(mut response: Response) -> Response {
     response.errors.iter_mut().for_each(present_error);
     response
 }
 
-/// The response to a mutation as clients may see it; `fields` is the number of root fields of the document.
+/// Returns the response to a mutation as clients may see it; `fields` is the number of root fields of the document.
 ///
 /// An error below a root field concerns the answer alone: the command of that field was carried out. So it does not carry
 /// `retryAfter`, which says that nothing was changed. The same holds if another root field may have changed something.
@@ -46,13 +46,13 @@ pub fn present_mutation(response: Response, fields: usize) -> Response {
     response
 }
 
-/// The response to a request that is turned down before it is executed.
+/// Returns the response to a request that is refused before it is executed.
 #[must_use]
 pub fn refuse(error: domain::Error) -> Response {
     Response::from_errors(vec![server_error(error)])
 }
 
-/// The same as one presented error.
+/// Returns a domain error as an error that clients may see.
 #[must_use]
 pub fn server_error(error: domain::Error) -> ServerError {
     let mut refused = ServerError::new(error.to_string(), None);
@@ -61,7 +61,7 @@ pub fn server_error(error: domain::Error) -> ServerError {
     refused
 }
 
-/// The code that an error carries, once presented.
+/// Returns the code of an error, if it was presented.
 #[must_use]
 pub fn code_of(error: &ServerError) -> Option<&str> {
     match error.extensions.as_ref()?.get("code")? {
@@ -72,7 +72,7 @@ pub fn code_of(error: &ServerError) -> Option<&str> {
 
 /// Whether the request failed before anything was executed, so that its response has no `data` entry.
 ///
-/// Errors of execution name the field they happened in; errors of parsing, validation and coercion do not.
+/// Errors of execution name the field in which they happened; errors of parsing, validation and coercion do not.
 #[must_use]
 pub fn is_request_error(response: &Response) -> bool {
     response.is_err() && response.data == Value::Null && response.errors.iter().all(|error| error.path.is_empty())
@@ -107,13 +107,13 @@ fn present_error(error: &mut ServerError) {
     }
 }
 
-/// The input field that a message of async-graphql's validation is about.
+/// Returns the input field that a validation message of async-graphql is about.
 fn argument_of(message: &str) -> Option<&str> {
     message.strip_prefix("Invalid value for argument \"")?.split_once('"').map(|(path, _)| path)
 }
 
-/// A message of async-graphql without what only its makers can read: the picture that its parser draws (the error has
-/// the place in `locations`), and the names of its input types on the way to a value.
+/// Removes the parts of a message of async-graphql that clients do not need: the drawing of its parser (the error has
+/// the place in `locations`), and the names of input types on the way to a value.
 fn plain(message: &str) -> String {
     if message.starts_with(" --> ") {
         let said = message.rsplit_once("= ").map_or("the document cannot be read", |(_, said)| said);
@@ -126,7 +126,7 @@ fn plain(message: &str) -> String {
     }
 }
 
-/// A data loader hands the one error to many fields, behind an `Arc`.
+/// Finds the domain error. A data loader gives one error to many fields, behind an `Arc`.
 fn domain_error(source: &(dyn Any + Send + Sync)) -> Option<&domain::Error> {
     source.downcast_ref::<domain::Error>().or_else(|| source.downcast_ref::<Arc<domain::Error>>().map(AsRef::as_ref))
 }
@@ -147,7 +147,7 @@ fn show(error: &mut ServerError, refusal: &Refusal) {
 
 fn mask(error: &mut ServerError, cause: &str) {
     let reference = FAULTS.lock().unwrap_or_else(PoisonError::into_inner).reference(cause);
-    // The log leaves out what it has written within a minute.
+    // The log does not repeat a cause that it has written within a minute.
     tracing::error!(error.reference = %reference, error.cause = %cause, "an operation failed for a reason of ours");
     error.message = format!("something went wrong here; reference {reference}");
     extend(error, Code::Internal).set("reference", reference);
@@ -159,16 +159,16 @@ fn extend(error: &mut ServerError, code: Code) -> &mut ErrorExtensionValues {
     extensions
 }
 
-/// How long faults of one cause have one reference. The log writes each cause once a minute, and every reference is to be found
-/// in it.
+/// How long faults of one cause share a reference. The log writes each cause once a minute, and every reference must be
+/// found in it.
 const ONE_REFERENCE: Duration = Duration::from_secs(60);
 
-/// Causes whose reference is remembered.
+/// The most causes whose reference is remembered.
 const CAUSES_MAX: usize = 64;
 
 static FAULTS: Mutex<Faults> = Mutex::new(Faults(VecDeque::new()));
 
-/// The causes of the last minute, the newest last, each by its hash: since when it has which reference.
+/// The causes of the last minute, the newest last: the hash of the cause, when it got its reference, and the reference.
 struct Faults(VecDeque<(u64, Instant, String)>);
 
 impl Faults {
@@ -189,8 +189,8 @@ impl Faults {
     }
 }
 
-/// Sixteen digits out of the process's random state: it names a line of a log and is not an id of the domain, so it
-/// does not come from the clock.
+/// Returns sixteen hexadecimal digits from the process's random state. They name a line of the log. They are not an id
+/// of the domain, so they do not come from the clock.
 fn reference() -> String {
     format!("{:016x}", RandomState::new().hash_one(()))
 }

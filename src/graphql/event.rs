@@ -1,9 +1,9 @@
-//! The execution of a subscription, in the two steps of the specification (September 2025, 6.2.3): the root field creates a
-//! source stream, and each event of the source stream is executed by itself.
+//! The execution of a subscription, in the two steps of the GraphQL specification (September 2025, 6.2.3): the root
+//! field creates a source stream, and each event of the source stream is executed separately.
 //!
-//! Between two events a stream holds its source stream and little else. The stream of the library would hold six kilobytes
-//! more, for as long as the client listens: so the library creates the source stream, and executes each event as the query
-//! of a schema whose root is that event.
+//! Between two events, a stream keeps little more than its source stream. The stream of async-graphql would keep 6 KB
+//! more for as long as the client listens. So async-graphql only creates the source stream, and each event is executed
+//! as a query of a schema whose root is the event.
 
 use std::any::Any;
 use std::mem;
@@ -24,24 +24,24 @@ use super::selected::{AsSelected, Selected};
 use super::summary::QueueSummary;
 use crate::domain::{Error, Result};
 
-/// An item of the type that the root field has.
+/// An item that has the type of the root field.
 type Event = Box<dyn Any + Send>;
 
-/// The events of one subscription.
+/// The stream of the events of one subscription.
 type SourceStream = BoxStream<'static, Result<Event>>;
 
-/// The schema in which events are executed.
+/// The schema that executes events.
 pub type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscription>;
 
-/// The stream of a root field, as the library sees it: it has the type of the items, and it is over at once, because the
+/// The stream that a root field returns to async-graphql. It has the type of the items and ends at once, because the
 /// source stream was handed over.
 pub type HandedOver<T> = stream::Empty<async_graphql::Result<T>>;
 
-/// Where a root field leaves its source stream. It travels in the data of the request.
+/// The slot in which a root field leaves its source stream. It is in the data of the request.
 #[derive(Clone, Default)]
 struct Created(Arc<Mutex<Option<SourceStream>>>);
 
-/// Hands over the source stream of a root field.
+/// Hands over the source stream of a root field to [`execute`].
 pub fn hand_over<T>(ctx: &Context<'_>, events: impl Stream<Item = Result<T>> + Send + 'static) -> Result<HandedOver<T>>
 where
     T: OutputType + 'static,
@@ -56,7 +56,7 @@ fn missing(error: async_graphql::Error) -> Error {
     Error::fault("finding the stream of a request", error.message)
 }
 
-/// The event that a request executes, until its root field takes it. It travels in the data of the request.
+/// The event that a request executes, until its root field takes it. It is in the data of the request.
 struct Occurred(Mutex<Option<Result<Event>>>);
 
 fn occurred<T: OutputType + 'static>(ctx: &Context<'_>) -> Result<AsSelected<T>> {
@@ -66,7 +66,7 @@ fn occurred<T: OutputType + 'static>(ctx: &Context<'_>) -> Result<AsSelected<T>>
     Ok(AsSelected(*event.ok_or_else(unknown)??.downcast::<T>().map_err(|_| unknown())?))
 }
 
-/// The root of the schema in which events are executed: the fields of `Subscription`, without their arguments.
+/// The root of the schema that executes events: the fields of `Subscription`, without their arguments.
 pub struct Events;
 
 #[Object(name = "Subscription")]
@@ -88,7 +88,7 @@ impl Events {
     }
 }
 
-/// The responses of a subscription.
+/// The stream of the responses of a subscription.
 struct Execution {
     events: EventSchema,
     selected: Selected,
@@ -97,18 +97,18 @@ struct Execution {
 }
 
 enum State {
-    /// The root field creates the source stream, or is refused.
+    /// The root field is creating the source stream, or is refused.
     Creating(BoxStream<'static, Response>, Created),
-    /// The next event has not happened yet.
+    /// The stream waits for the next event.
     Waiting(SourceStream),
-    /// An event is executed.
+    /// An event is being executed.
     Executing(BoxFuture<'static, Response>, SourceStream),
-    /// There is no further event.
+    /// The stream is over.
     Over,
 }
 
-/// Executes a subscription. `create` executes its root field in the desk's schema; `events` is the schema of its events.
-/// The data of the request hold what the subscription [selects](Selected). Each response is settled by the budget.
+/// Executes a subscription. `create` executes its root field in the desk's schema; `events` is the schema of its
+/// events. The data of the request holds what the subscription [selects](Selected). The budget settles each response.
 pub fn execute(
     request: Request,
     create: impl FnOnce(Request) -> BoxStream<'static, Response>,
@@ -164,7 +164,7 @@ impl Stream for Execution {
 }
 
 impl State {
-    /// The state of a stream that waited, now that it executes an event.
+    /// Returns the next state of a waiting stream that begins to execute an event.
     fn executing(&mut self, response: BoxFuture<'static, Response>) -> Self {
         match mem::replace(self, Self::Over) {
             Self::Waiting(source) => Self::Executing(response, source),
@@ -172,7 +172,7 @@ impl State {
         }
     }
 
-    /// The state of a stream whose event was executed.
+    /// Returns the next state of a stream whose event was executed.
     fn executed(&mut self) -> Self {
         match mem::replace(self, Self::Over) {
             Self::Executing(_, source) => Self::Waiting(source),

@@ -1,4 +1,4 @@
-//! The one filter, as the API takes it, and the orders of a queue.
+//! The filter of incidents, which queries, streams, saved views and bulk jobs share, and the orders of a queue.
 
 use async_graphql::{ID, InputObject};
 
@@ -14,45 +14,46 @@ use crate::domain::instant::parse as instant;
 use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
-/// Which owners. Any of the given ways is enough.
+/// A condition on the owner. An incident matches if any of the given fields matches.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct OwnerFilterInput {
-    /// These users, by global id.
+    /// The owner is one of these users, by global id.
     #[graphql(default)]
     users: Vec<ID>,
-    /// These groups, by global id.
+    /// The owner is one of these groups, by global id.
     #[graphql(default)]
     groups: Vec<ID>,
-    /// Nobody.
+    /// The incident has no owner.
     #[graphql(default)]
     unassigned: bool,
-    /// The caller.
+    /// The owner is the caller.
     #[graphql(default)]
     me: bool,
-    /// The caller and the groups it is a member of.
+    /// The owner is the caller or a group that the caller is a member of.
     #[graphql(default)]
     me_and_my_groups: bool,
 }
 
-/// Which tags, by name without case, custom or system. All given conditions hold.
+/// A condition on the tags, custom and system. Names are compared without case. All given fields must match.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct TagFilterInput {
-    /// At least one of these.
+    /// The incident has at least one of these tags.
     any: Option<Vec<String>>,
-    /// All of these.
+    /// The incident has all of these tags.
     all: Option<Vec<String>>,
-    /// None of these.
+    /// The incident has none of these tags.
     none: Option<Vec<String>>,
-    /// Any tag of one of these kinds, whatever its name: `[EXPERT]` finds what an expert service handles.
+    /// The incident has a tag of one of these kinds, whatever its name. For example, `[EXPERT]` finds the incidents
+    /// that an expert service handles.
     kind: Option<Vec<TagKind>>,
 }
 
-/// An entity that an alert of the incident names.
+/// A condition on an entity that an alert names.
 #[derive(Clone, Debug, InputObject)]
 pub struct EntityFilterInput {
-    /// Of this kind; of any kind where none is given.
+    /// The kind of the entity. Without it, an entity of any kind matches.
     kind: Option<EntityKind>,
-    /// Its whole value, without case and marks.
+    /// The whole value of the entity. Case and diacritical marks are ignored.
     pub value: String,
 }
 
@@ -62,67 +63,67 @@ impl From<EntityFilterInput> for EntityFilter {
     }
 }
 
-/// A range of instants: from and including `from`, until and excluding `to`. An incident without the time is outside.
+/// A range of times: `from` is included, `to` is excluded. An incident that does not have the time does not match.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct TimeRangeInput {
-    /// At or after.
+    /// The time is at or after this instant.
     from: Option<Instant>,
-    /// Before.
+    /// The time is before this instant.
     to: Option<Instant>,
 }
 
-/// Which incidents: the one filter of queries and streams. All given conditions hold. An empty list of choices (`any` and
-/// `or` too) is met by none; an empty `all`, `none` or `and` asks for nothing.
-/// Where a filter names no status at any depth, `status: [NEW, ACTIVE]` is added.
+/// The filter of incidents in queries, streams, saved views and bulk jobs. All given fields must match. An empty list
+/// of choices, for example `status: []`, `any: []` or `or: []`, matches no incident; an empty `all`, `none` or `and`
+/// has no effect. If the filter names no status at any depth, `status: [NEW, ACTIVE]` is added.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct IncidentFilterInput {
-    /// One of these.
+    /// The status is one of these.
     status: Option<Vec<Status>>,
-    /// One of these effective severities.
+    /// The effective severity is one of these.
     severity: Option<Vec<Severity>>,
-    /// These owners.
+    /// The owner matches this condition.
     owner: Option<OwnerFilterInput>,
-    /// These tags.
+    /// The tags match this condition.
     tags: Option<TagFilterInput>,
-    /// One of these classifications.
+    /// The kind of the classification is one of these. `NOT_SET` finds incidents that are not classified.
     classification: Option<Vec<ClassificationKind>>,
-    /// A true positive of one of these threats.
+    /// The classification is a true positive with one of these threats.
     threat: Option<Vec<Threat>>,
-    /// An informational, expected activity, one of these.
+    /// The classification is an informational, expected activity, and the activity is one of these.
     activity: Option<Vec<ExpectedActivity>>,
-    /// A false positive for one of these reasons.
+    /// The classification is a false positive with one of these reasons.
     reason: Option<Vec<FalsePositiveReason>>,
-    /// With an alert of one of these products.
+    /// An alert of the incident is of one of these products.
     product: Option<Vec<String>>,
-    /// With an alert of one of these providers.
+    /// An alert of the incident is from one of these providers.
     provider: Option<Vec<String>>,
-    /// With an alert that names one of these entities.
+    /// An alert of the incident names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,
-    /// Whether it holds an alert that is not resolved. With `status: [RESOLVED]` these are the incidents that a feed has
-    /// reported an active alert of after they were resolved.
+    /// Whether an alert of the incident is not resolved. With `status: [RESOLVED]`, true finds the incidents for which
+    /// a feed has reported an active alert after they were resolved.
     has_active_alerts: Option<bool>,
-    /// Made in this time.
+    /// The incident was created in this range.
     created: Option<TimeRangeInput>,
-    /// Last changed in this time.
+    /// The incident was last changed in this range.
     updated: Option<TimeRangeInput>,
-    /// First activity in this time.
+    /// The first activity is in this range.
     first_activity: Option<TimeRangeInput>,
-    /// Last activity in this time.
+    /// The last activity is in this range.
     last_activity: Option<TimeRangeInput>,
-    /// One of these numbers.
+    /// The number of the incident is one of these.
     number: Option<Vec<i64>>,
-    /// In the title or the description, without case and marks.
+    /// The title or the description contains this text. Case and diacritical marks are ignored.
     text: Option<String>,
-    /// All of these.
+    /// All of these filters match.
     and: Option<Vec<IncidentFilterInput>>,
-    /// At least one of these.
+    /// At least one of these filters matches.
     or: Option<Vec<IncidentFilterInput>>,
-    /// Not this.
+    /// This filter does not match.
     not: Option<Box<IncidentFilterInput>>,
 }
 
 impl IncidentFilterInput {
-    /// The filter that the desk works with.
+    /// Reads the filter. A filter that nests too deep is refused with `LIMIT`.
     pub fn read(self) -> Result<IncidentFilter> {
         self.read_at(1)
     }
@@ -184,17 +185,17 @@ fn owner(input: &OwnerFilterInput) -> Result<OwnerFilter> {
     })
 }
 
-/// One key of a queue's order.
+/// One key of the order of a queue.
 #[derive(Clone, Copy, Debug, InputObject)]
 pub struct IncidentOrderInput {
-    /// By what.
+    /// The field by which the queue is ordered.
     field: IncidentOrderField,
-    /// Which way.
+    /// The direction of the order.
     #[graphql(default_with = "OrderDirection::Desc")]
     direction: OrderDirection,
 }
 
-/// Reads an order: up to three keys, newest update first where none is given.
+/// Reads an order of up to three keys. Without keys, the newest update comes first.
 pub fn order(keys: Option<Vec<IncidentOrderInput>>) -> Result<Vec<IncidentOrder>> {
     let keys = keys.unwrap_or_default();
     if keys.len() > ORDER_KEYS_MAX {

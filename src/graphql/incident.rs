@@ -1,4 +1,4 @@
-//! Incidents, at rest.
+//! Incidents in their present state, and pages of a queue.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -31,44 +31,44 @@ use crate::domain::queue::QueueRow;
 use crate::domain::{Error, IncidentId, Instant, Result, title};
 use crate::storage::{ActivityFilter, AlertFilter, Cursor, Facet, Lists, PageRequest, Span};
 
-/// The most entities that an incident shows at once.
+/// The most entities that one request may ask of an incident.
 const ENTITIES_MAX: i32 = 1_000;
 
-/// How an incident was resolved.
+/// The resolution of an incident.
 #[derive(SimpleObject)]
 pub struct Resolution {
-    /// Why, in words.
+    /// The resolution note.
     pub(super) note: Option<String>,
-    /// When.
+    /// When the incident was resolved.
     pub(super) at: Instant,
-    /// By whom.
+    /// The actor who resolved the incident.
     pub(super) by: Actor,
 }
 
-/// The case an analyst works, as it stands.
+/// An incident: the case that an analyst works on, in its present state.
 pub struct Incident {
     view: View,
     id: IncidentId,
-    /// None where nothing but the row is asked for.
+    /// `None` if the request asks only for fields of the row.
     incident: Option<Box<DomainIncident>>,
     fields: Box<Fields>,
 }
 
 impl Incident {
-    /// An incident read through a view.
+    /// Builds an incident that is read through `view`.
     pub fn new(view: View, incident: DomainIncident) -> Self {
         let fields = Box::new(Fields::new(incident.row_to_show(), title::Shown::of(&incident.title)));
         Self { view, id: incident.id, incident: Some(Box::new(incident)), fields }
     }
 
-    /// The row of an incident: the request asks for nothing that rows do not show ([`FromBoard`]).
+    /// Builds an incident from its row alone, for a request that asks only for fields of rows ([`FromBoard`]).
     ///
     /// [`FromBoard`]: super::context::FromBoard
     fn of_row(view: View, row: QueueRow, title: title::Shown) -> Self {
         Self { view, id: row.id, incident: None, fields: Box::new(Fields::new(row, title)) }
     }
 
-    /// All of it; a fault where only the row was read.
+    /// Returns the whole incident; a fault if only the row was read.
     fn whole(&self) -> Result<&DomainIncident> {
         let whole = self.incident.as_deref();
         whole.ok_or_else(|| Error::fault("reading an incident", "its row alone was read"))
@@ -91,44 +91,44 @@ impl Deref for Incident {
     }
 }
 
-/// The case an analyst works, as it stands.
+/// An incident: the case that an analyst works on, in its present state.
 #[Object]
 impl Incident {
-    /// What a queue shows of it.
+    /// The fields that a queue shows.
     #[graphql(flatten)]
     async fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// Details of the incident, at most 5,000 characters.
+    /// The description of the incident, at most 5,000 characters.
     async fn description(&self) -> Result<Option<&str>> {
         Ok(self.whole()?.description.as_deref())
     }
 
-    /// Its whole title. It may be as long as a request, so ask for it where `titleTruncated` says that `title` is not all of it.
+    /// The whole title. A title may be as long as a request, so ask for it only if `titleTruncated` is true.
     async fn full_title(&self) -> Result<Cow<'_, str>> {
         let start = &self.whole()?.title;
         if !title::may_go_on(start) {
             return Ok(Cow::Borrowed(start));
         }
-        // One at a time, not a page's together: a title may have two megabytes.
+        // Titles are read one at a time, not for a whole page together: a title may have two megabytes.
         let whole = self.view.reader().await?.whole_title(self.id).await?;
         whole.map(Cow::Owned).ok_or_else(|| Error::not_found("incident", self.id))
     }
 
-    /// Whether the desk made the title from the alerts, and remakes it when they change. A title that a person wrote
-    /// stays.
+    /// Whether the desk generated the title from the alerts. A generated title changes with the alerts; a title that a
+    /// person wrote does not.
     async fn title_generated(&self) -> Result<bool> {
         Ok(self.whole()?.title_generated)
     }
 
-    /// How it was resolved, while it is.
+    /// The resolution; null unless the status is `RESOLVED`.
     async fn resolution(&self) -> Result<Option<Resolution>> {
         let resolution = self.whole()?.resolution.clone();
         Ok(resolution.map(|it| Resolution { note: it.note, at: it.at, by: it.by.into() }))
     }
 
-    /// Its alerts, in the order they came in.
+    /// The alerts of the incident, in the order in which they came in.
     async fn alerts(
         &self,
         #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
@@ -141,8 +141,8 @@ impl Incident {
         super::alert::page(&self.view, filter, PageArgs { first, after, last, before }).await
     }
 
-    /// The entities that its alerts name, grouped by kind: worst verdict first, then those that most alerts name. At
-    /// most 1,000 in all.
+    /// The entities that the alerts of the incident name, grouped by kind. They are ordered by verdict (the worst
+    /// first), then by the number of alerts that name them (the highest first). At most 1,000 in all.
     async fn entities(
         &self,
         #[graphql(default = 100, desc = "How many; at most 1,000.")] first: i32,
@@ -159,9 +159,9 @@ impl Incident {
         Ok(groups.into_iter().map(|(kind, entities)| EntityGroup { kind, entities }).collect())
     }
 
-    /// Other incidents that share entities with it: the open ones first, then by how much what they share says, then the
-    /// newest. Looked for are the 100 entities that `entities` shows first; one that more than 100 other incidents hold says
-    /// nothing, and is left out.
+    /// Other incidents that share entities with this incident, ordered by status (open first), then by `score` (the
+    /// highest first), then by age (the newest first). Only the first 100 entities of `entities` are compared, and an
+    /// entity that more than 100 other incidents hold is ignored.
     async fn similar(
         &self,
         #[graphql(default = 20, desc = "How many; at most 20.")] first: i32,
@@ -169,7 +169,7 @@ impl Incident {
         similar(&self.view, self.id, first).await
     }
 
-    /// Its comments, oldest first; deleted ones are left out.
+    /// The comments, oldest first. Deleted comments are left out.
     async fn comments(
         &self,
         #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
@@ -191,14 +191,15 @@ impl Incident {
         Ok(page)
     }
 
-    /// The images that were uploaded to it, oldest first, whether or not a comment shows them.
+    /// The images that were uploaded to the incident, oldest first, including images that no comment shows.
     async fn attachments(&self) -> Result<Vec<Attachment>> {
         let attachments = self.view.load(AttachmentsOf(self.id)).await?.unwrap_or_default();
         let attachments = attachments.into_iter();
         Ok(attachments.map(|attachment| Attachment { view: self.view.clone(), attachment }).collect())
     }
 
-    /// What hunts have found, pinned by hand, in the order of their pinning; removed ones are left out.
+    /// The bookmarks (pinned results of a hunt), in the order in which they were pinned. Removed bookmarks are left
+    /// out.
     async fn bookmarks(
         &self,
         #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
@@ -210,8 +211,8 @@ impl Incident {
         super::bookmark::page(&self.view, self.id, &PageArgs { first, after, last, before }).await
     }
 
-    /// Its log: every change, oldest first, with who, when, why, and each field before and after. Comments are part of
-    /// it.
+    /// The activity log of the incident: every change, oldest first, with its actor, time, cause, and each field before
+    /// and after. Comments are part of it.
     async fn activity(
         &self,
         #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
@@ -227,10 +228,10 @@ impl Incident {
     }
 }
 
-/// What a list of comments says beside its items.
+/// The fields of a list of comments beside its items.
 #[derive(SimpleObject)]
 pub struct CommentConnectionFields {
-    /// How many comments there are, exactly.
+    /// The exact number of comments that are not deleted.
     total_count: u64,
 }
 
@@ -238,7 +239,8 @@ pub(super) fn version(cursor: &str) -> Option<u64> {
     cursor.parse().ok()
 }
 
-/// Whether more lies before and after a page that was read towards one end.
+/// Returns whether there are items before and after a page. `more` says whether there are more in the direction of
+/// reading.
 pub(super) fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
     match span.from_end {
         true => (more, span.before.is_some()),
@@ -249,7 +251,7 @@ pub(super) fn ends<K>(span: &Span<K>, more: bool) -> (bool, bool) {
 impl Incident {
     async fn comment_page(&self, args: &PageArgs) -> Result<(Vec<crate::domain::comment::Comment>, (bool, bool))> {
         if let Some(span) = args.at_end(self.view.page_items_max())? {
-            // The first pages of several incidents in one list are read together.
+            // The first pages of all incidents of one list are read by one statement.
             let asked = CommentsAtEnd(self.id, wider(span));
             let mut comments = self.view.load(asked).await?.unwrap_or_default();
             let more = cut(&mut comments, span.limit, span.from_end);
@@ -262,7 +264,7 @@ impl Incident {
     }
 }
 
-/// Refuses a log that the viewer may not read: of no incident, or of one whose log is not for it.
+/// Refuses with `NOT_FOUND` a log that the viewer may not read, or whose incident does not exist.
 pub async fn readable_log(view: &View, id: IncidentId) -> Result<()> {
     let incident = view.reader().await?.incidents_to_show(&[id]).await?.pop();
     match incident.is_some_and(|incident| view.viewer().reads(&incident)) {
@@ -280,7 +282,7 @@ pub async fn activity(
 ) -> Result<ChangeConnection> {
     let span = args.span(view.page_items_max(), version)?;
     let mut changes = match args.at_end(view.page_items_max())? {
-        // The newest changes of several incidents in one list are read together.
+        // The changes at one end of the logs of all incidents of one list are read by one statement.
         Some(end) => view.load(ChangesAtEnd(incident, (filter.clone(), wider(end)))).await?.unwrap_or_default(),
         None => view.reader().await?.activity_told(incident, &filter, wider(span)).await?,
     };
@@ -293,91 +295,91 @@ pub async fn activity(
     Ok(page)
 }
 
-/// How many incidents of a queue have one status.
+/// A count of the incidents of a queue that have one status.
 #[derive(SimpleObject)]
 pub struct StatusFacet {
-    /// The value.
+    /// The value that is counted.
     pub(super) value: Status,
-    /// How many incidents of the queue have it.
+    /// How many incidents of the queue have this value.
     pub(super) count: u64,
 }
 
-/// How many incidents of a queue have one severity.
+/// A count of the incidents of a queue that have one severity.
 #[derive(SimpleObject)]
 pub struct SeverityFacet {
-    /// The value.
+    /// The value that is counted.
     pub(super) value: Severity,
-    /// How many incidents of the queue have it.
+    /// How many incidents of the queue have this value.
     pub(super) count: u64,
 }
 
-/// How many incidents of a queue have one owner; null for unassigned.
+/// A count of the incidents of a queue that have one owner, or (`value` null) no owner.
 #[derive(SimpleObject)]
 pub struct OwnerFacet {
-    /// The value.
+    /// The value that is counted.
     pub(super) value: Option<Owner>,
-    /// How many incidents of the queue have it.
+    /// How many incidents of the queue have this value.
     pub(super) count: u64,
 }
 
-/// How many incidents of a queue have one tag.
+/// A count of the incidents of a queue that have one tag.
 #[derive(SimpleObject)]
 pub struct TagFacet {
-    /// The value.
+    /// The value that is counted.
     value: Tag,
-    /// How many incidents of the queue have it.
+    /// How many incidents of the queue have this value.
     count: u64,
 }
 
-/// How many incidents of a queue have an alert of one product.
+/// A count of the incidents of a queue that have an alert of one product.
 #[derive(SimpleObject)]
 pub struct ProductFacet {
-    /// The value.
+    /// The value that is counted.
     value: String,
-    /// How many incidents of the queue have it.
+    /// How many incidents of the queue have this value.
     count: u64,
 }
 
-/// The counts of a queue by field. Each leaves out its own field's top-level conditions, so that it shows the other
-/// choices.
+/// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level conditions of the filter
+/// on its own field, so that it shows the other choices.
 pub struct Facets {
     view: View,
     filter: QueueFilter,
 }
 
-/// The counts of a queue by field. Each leaves out its own field's top-level conditions, so that it shows the other
-/// choices.
+/// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level conditions of the filter
+/// on its own field, so that it shows the other choices.
 #[Object]
 impl Facets {
-    /// By status.
+    /// The counts by status.
     async fn status(&self) -> Result<Vec<StatusFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.app().facet_status(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| StatusFacet { value, count }).collect())
     }
 
-    /// By effective severity, the worst first.
+    /// The counts by effective severity, the worst severity first.
     async fn severity(&self) -> Result<Vec<SeverityFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.app().facet_severity(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|Facet { value, count }| SeverityFacet { value, count }).collect())
     }
 
-    /// By owner, the busiest first.
+    /// The counts by owner, the highest count first; at most 1,000 owners.
     async fn owner(&self) -> Result<Vec<OwnerFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.app().facet_owner(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|f| OwnerFacet { value: f.value.map(Owner::from), count: f.count }).collect())
     }
 
-    /// By tag, the most frequent 100.
+    /// The counts by tag, the highest count first; at most 100 tags.
     async fn tags(&self) -> Result<Vec<TagFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.app().facet_tags(self.view.at().await?, &self.filter).await?;
         Ok(facets.into_iter().map(|f| TagFacet { value: f.value.into(), count: f.count }).collect())
     }
 
-    /// By product, the most frequent first.
+    /// The counts by product, the highest count first; at most 1,000 products.
     async fn product(&self) -> Result<Vec<ProductFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.app().facet_product(self.view.at().await?, &self.filter).await?;
@@ -385,30 +387,30 @@ impl Facets {
     }
 }
 
-/// What a queue says beside its rows, all from the same snapshot as they.
+/// The fields of a page of a queue beside its rows. They are read from the same snapshot as the rows.
 pub struct IncidentConnectionFields {
     view: View,
     filter: QueueFilter,
 }
 
-/// What a queue says beside its rows, all from the same snapshot as they.
+/// The fields of a page of a queue beside its rows. They are read from the same snapshot as the rows.
 #[Object]
 impl IncidentConnectionFields {
-    /// How many incidents the queue has, exactly.
+    /// The exact number of incidents in the queue.
     async fn total_count(&self) -> Result<u64> {
         self.view.searches().spend(Search::Count, &self.filter)?;
         self.view.app().queue_count(self.view.at().await?, &self.filter).await
     }
 
-    /// The position of the snapshot that rows, counts and facets were read from. Subscribe to `incidentQueue` with the
-    /// same filter and this as `after`: nothing is lost and nothing comes twice. For a set of several pages take the
-    /// position of the first one.
+    /// The position of the snapshot from which the rows, counts and facets were read. To follow the queue, subscribe to
+    /// `incidentQueue` with the same filter and this position as `after`: no change is lost or comes twice. If you read
+    /// several pages, use the position of the first page.
     async fn position(&self) -> Result<String> {
         let position = self.view.at().await?.position();
         Ok(position.of_queue(self.filter.fingerprint()).to_string())
     }
 
-    /// The counts of the queue by field.
+    /// The counts of the queue for each value of a field.
     async fn facets(&self) -> Facets {
         Facets { view: self.view.clone(), filter: self.filter.clone() }
     }
@@ -429,7 +431,7 @@ impl CursorType for Cursor {
     }
 }
 
-/// Reads a page of a queue; `asked` is what is asked of it.
+/// Reads a page of a queue. `asked` says which parts of the page the document selects.
 pub async fn queue(
     view: &View,
     filter: QueueFilter,
@@ -480,7 +482,8 @@ pub async fn queue(
     Ok(page)
 }
 
-/// The incident of this id, or a refusal; `lists` where the request asks for these lists of it and for nothing else.
+/// Reads the incident with this id; an unknown id is `NOT_FOUND`. `lists` is given if the request asks for the
+/// incident, these lists of it, and nothing else.
 pub async fn find(view: &View, id: IncidentId, lists: Option<Lists>) -> Result<Incident> {
     let incident = match lists {
         Some(lists) => view.incident_at_once(id, lists).await?,
@@ -490,7 +493,7 @@ pub async fn find(view: &View, id: IncidentId, lists: Option<Lists>) -> Result<I
     Ok(Incident::new(view.clone(), incident))
 }
 
-/// The global id of an incident.
+/// Returns the global id of an incident.
 pub fn global_id(id: IncidentId) -> ID {
     id.to_string().into()
 }

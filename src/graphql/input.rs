@@ -1,4 +1,4 @@
-//! The inputs of mutations of incidents, and how each becomes what a command asks.
+//! The inputs of mutations of incidents, and their readers, which turn them into commands.
 
 use async_graphql::{ID, InputObject, MaybeUndefined};
 
@@ -20,49 +20,51 @@ pub fn incident_id(path: &str, id: &ID) -> Result<IncidentId> {
     read_id(path, id, IncidentId::WORD, IncidentId::parse)
 }
 
-/// What an incident is made with.
+/// The input of `createIncident`.
 #[derive(Debug, InputObject)]
 pub struct CreateIncidentInput {
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
-    /// A UUID of the client's choice. The same id with the same input again is the same incident; with other input it is a
-    /// `CONFLICT`.
+    /// A UUID that the client chooses for the incident. A call that repeats the id with the same input returns the same
+    /// incident; with other input it is a `CONFLICT`.
     id: Option<uuid::Uuid>,
-    /// Required, unless alerts are given to make a title from. Any length; spaces are trimmed; blank is refused.
+    /// The title. It is required unless `alerts` is given: then a title is generated from the alerts. It may have any
+    /// length; spaces around it are trimmed, and a blank title is refused.
     title: Option<String>,
-    /// At most 5,000 characters.
+    /// The description: at most 5,000 characters.
     description: Option<String>,
-    /// An override. Without it the severity is the highest of the alerts, else `MEDIUM`.
+    /// The severity override. Without it, the severity is the highest severity of the alerts, or `MEDIUM` without
+    /// alerts.
     severity: Option<Severity>,
-    /// `NEW` where none is given; `RESOLVED` makes an incident that is already resolved.
+    /// The status, by default `NEW`. `RESOLVED` creates an incident that is already resolved.
     status: Option<Status>,
-    /// The resolution note of an incident that is already resolved: at most 30,000 characters.
+    /// The resolution note, if the incident is created as `RESOLVED`: at most 30,000 characters.
     note: Option<String>,
-    /// What it turned out to be.
+    /// The classification of the incident.
     classification: Option<Classification>,
-    /// Its owner; nobody where none is given.
+    /// The owner of the incident. Without it, the incident is unassigned.
     owner: Option<OwnerInput>,
-    /// Custom tags, at most 200 characters each.
+    /// The custom tags, at most 200 characters each.
     #[graphql(default)]
     tags: Vec<String>,
-    /// System tags, written by connectors.
+    /// The system tags. Connectors write system tags; people write custom tags.
     #[graphql(default)]
     system_tags: Vec<TagInput>,
-    /// When its activity began: at most 5 minutes in the future.
+    /// When the activity of the incident began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
-    /// When its activity ended: at most 5 minutes in the future.
+    /// When the activity of the incident ended: at most 5 minutes in the future.
     last_activity_at: Option<Instant>,
-    /// Alerts to link, by global id.
+    /// The global ids of alerts to link.
     #[graphql(default)]
     alerts: Vec<ID>,
-    /// Whether to take the alerts from the incidents that hold them.
+    /// Whether to take alerts that belong to other incidents. By default such an alert is refused.
     #[graphql(default)]
     r#move: bool,
 }
 
 impl CreateIncidentInput {
-    /// The id and the edit that it asks for, at this time of the desk.
+    /// Reads the id and the edit. `now` is the time of the desk, against which the activity times are checked.
     pub fn read(self, now: Instant) -> Result<(Option<IncidentId>, IncidentEdit)> {
         let mut add_tags = tags("tags", &self.tags, TagKind::Custom)?;
         add_tags.extend(system_tags("systemTags", &self.system_tags)?);
@@ -89,66 +91,68 @@ impl CreateIncidentInput {
     }
 }
 
-/// Any of the actions on one incident together: all or nothing, one change. Absent fields stay; a null clears.
+/// The input of `updateIncident`: any of the actions on one incident together, as one change, all or nothing. A field
+/// that is absent stays as it is; null clears a field.
 #[derive(Debug, InputObject)]
 pub struct UpdateIncidentInput {
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
-    /// What the caller knows.
+    /// The version of the incident that the caller knows.
     #[graphql(flatten)]
     known: Known,
-    /// The incident, by global id.
+    /// The global id of the incident.
     pub incident_id: ID,
-    /// A title. It stays until the incident takes part in a merge; null is refused.
+    /// The new title. It stays until the incident takes part in a merge. Null is refused.
     title: MaybeUndefined<String>,
-    /// At most 5,000 characters; null clears it.
+    /// The description: at most 5,000 characters; null clears it.
     description: MaybeUndefined<String>,
-    /// An override; null returns to the computed severity.
+    /// The severity override. Null removes the override, so that the computed severity holds.
     severity: MaybeUndefined<Severity>,
-    /// `RESOLVED` resolves with all its effects; `NEW` or `ACTIVE` reopens a resolved incident; null is refused.
+    /// The status. `RESOLVED` resolves the incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
+    /// incident. Null is refused.
     status: MaybeUndefined<Status>,
-    /// The resolution note: of a resolved incident, or of one that this call resolves. At most 30,000 characters; null or
-    /// blank clears it.
+    /// The resolution note, if the incident is resolved or this call resolves it. At most 30,000 characters. Null or a
+    /// blank text clears it.
     note: MaybeUndefined<String>,
-    /// What it turned out to be; null clears it.
+    /// The classification; null clears it.
     classification: MaybeUndefined<Classification>,
-    /// The owner, set on all linked alerts too; null unassigns.
+    /// The owner of the incident and of all its alerts; null unassigns them.
     owner: MaybeUndefined<OwnerInput>,
-    /// Custom tags to add; one that is there already is no error and no change.
+    /// Custom tags to add. A tag that the incident already has changes nothing and is no error.
     #[graphql(default)]
     add_tags: Vec<String>,
     /// System tags to add.
     #[graphql(default)]
     add_system_tags: Vec<TagInput>,
-    /// Custom tags to remove; one that is not there is no error and no change.
+    /// Custom tags to remove. A tag that the incident does not have changes nothing and is no error.
     #[graphql(default)]
     remove_tags: Vec<String>,
     /// System tags to remove.
     #[graphql(default)]
     remove_system_tags: Vec<TagInput>,
-    /// When its activity began: at most 5 minutes in the future. Null clears what was stated.
+    /// When the activity began: at most 5 minutes in the future. Null clears the stated time.
     first_activity_at: MaybeUndefined<Instant>,
-    /// When its activity ended: at most 5 minutes in the future. Null clears what was stated.
+    /// When the activity ended: at most 5 minutes in the future. Null clears the stated time.
     last_activity_at: MaybeUndefined<Instant>,
     /// A comment to add: Markdown, at most 30,000 characters.
     comment: Option<String>,
-    /// Alerts to link, by global id.
+    /// The global ids of alerts to link.
     #[graphql(default)]
     link_alerts: Vec<ID>,
-    /// Whether to take the alerts from the incidents that hold them.
+    /// Whether to take alerts that belong to other incidents. By default such an alert is refused.
     #[graphql(default)]
     r#move: bool,
-    /// Whether to reopen a resolved incident for an active alert.
+    /// Whether an active alert that is linked to a resolved incident reopens it. By default such an alert is refused.
     #[graphql(default)]
     reopen: bool,
-    /// Alerts to unlink, by global id.
+    /// The global ids of alerts to unlink.
     #[graphql(default)]
     unlink_alerts: Vec<ID>,
 }
 
 impl UpdateIncidentInput {
-    /// The edit that it asks for, at this time of the desk.
+    /// Reads the edit. `now` is the time of the desk, against which the activity times are checked.
     pub fn read(self, now: Instant) -> Result<IncidentEdit> {
         let mut add_tags = tags("addTags", &self.add_tags, TagKind::Custom)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
@@ -185,10 +189,10 @@ macro_rules! incident_inputs {
         $(#[doc = $doc])+
         #[derive(Debug, InputObject)]
         pub struct $name {
-            /// What it is called, and its key.
+            /// The `clientMutationId` and the idempotency key.
             #[graphql(flatten)]
             pub call: Call,
-            /// The incident, by global id.
+            /// The global id of the incident.
             pub incident_id: ID,
             $($(#[$field_meta])* pub $field: $ty,)*
         }
@@ -196,128 +200,132 @@ macro_rules! incident_inputs {
 }
 
 incident_inputs! {
-    /// A new title.
+    /// The input of `renameIncident`.
     RenameIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// Any length; spaces are trimmed; blank is refused.
+        /// The new title. It may have any length; spaces around it are trimmed, and a blank title is refused.
         title: String,
     }
-    /// A new description.
+    /// The input of `describeIncident`.
     DescribeIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// At most 5,000 characters; null clears it. It must be given.
+        /// The description: at most 5,000 characters; null clears it. The field must be given.
         description: MaybeUndefined<String>,
     }
-    /// A severity.
+    /// The input of `setIncidentSeverity`.
     SetIncidentSeverityInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// An override; null returns to the computed severity. It must be given.
+        /// The severity override. Null removes the override, so that the computed severity holds. The field must be
+        /// given.
         severity: MaybeUndefined<Severity>,
     }
-    /// A status.
+    /// The input of `setIncidentStatus`.
     SetIncidentStatusInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// `RESOLVED` resolves with all its effects; `NEW` or `ACTIVE` reopens a resolved incident.
+        /// The status. `RESOLVED` resolves the incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
+        /// incident.
         status: Status,
     }
-    /// An owner.
+    /// The input of `assignIncident`.
     AssignIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// A user, a group, or the caller. All linked alerts get the same.
+        /// The owner of the incident and of all its alerts: a user, a group, or the caller.
         owner: OwnerInput,
     }
-    /// The incident to unassign.
+    /// The input of `unassignIncident`.
     UnassignIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
     }
-    /// Tags to add.
+    /// The input of `addTags`.
     AddTagsInput {
-        /// Custom tags, at most 200 characters each, trimmed, compared without case.
+        /// Custom tags, at most 200 characters each. Spaces around a tag are trimmed, and case is ignored in
+        /// comparisons.
         #[graphql(default)]
         tags: Vec<String>,
-        /// System tags, written by connectors.
+        /// The system tags. Connectors write system tags; people write custom tags.
         #[graphql(default)]
         system_tags: Vec<TagInput>,
     }
-    /// Tags to remove.
+    /// The input of `removeTags`.
     RemoveTagsInput {
-        /// Custom tags.
+        /// Custom tags to remove.
         #[graphql(default)]
         tags: Vec<String>,
-        /// System tags.
+        /// System tags to remove.
         #[graphql(default)]
         system_tags: Vec<TagInput>,
     }
-    /// What the incident turned out to be.
+    /// The input of `classifyIncident`.
     ClassifyIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// Exactly one pair; null clears it. It must be given.
+        /// The classification; null clears it. The field must be given.
         classification: MaybeUndefined<Classification>,
     }
-    /// How to resolve an incident.
+    /// The input of `resolveIncident`.
     ResolveIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// Why, in words: at most 30,000 characters.
+        /// The resolution note: at most 30,000 characters.
         note: Option<String>,
-        /// What it turned out to be; absent leaves it.
+        /// The classification. If it is absent, the incident keeps its classification.
         classification: Option<Classification>,
     }
-    /// How to reopen an incident.
+    /// The input of `reopenIncident`.
     ReopenIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// `ACTIVE` or `NEW`.
+        /// The status after reopening: `ACTIVE` or `NEW`.
         #[graphql(default_with = "Status::Active")]
         status: Status,
     }
-    /// The incident to delete.
+    /// The input of `deleteIncident`.
     DeleteIncidentInput {
-        /// What the caller knows.
+        /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
     }
-    /// A comment.
+    /// The input of `addComment`.
     AddCommentInput {
-        /// Markdown, at most 30,000 characters; blank is refused.
+        /// The text of the comment, in Markdown: at most 30,000 characters. A blank text is refused.
         body: String,
     }
-    /// Alerts to link.
+    /// The input of `linkAlerts`.
     LinkAlertsInput {
-        /// By global id; at most 5,000.
+        /// The global ids of the alerts; at most 5,000.
         alerts: Vec<ID>,
-        /// Whether to take them from the incidents that hold them; without it such an alert is refused.
+        /// Whether to take alerts that belong to other incidents. By default such an alert is refused.
         #[graphql(default)]
         r#move: bool,
-        /// Whether to reopen a resolved incident for an active alert; without it such an alert is refused.
+        /// Whether an active alert that is linked to a resolved incident reopens it. By default such an alert is
+        /// refused.
         #[graphql(default)]
         reopen: bool,
     }
-    /// Alerts to unlink.
+    /// The input of `unlinkAlerts`.
     UnlinkAlertsInput {
-        /// By global id; at most 5,000.
+        /// The global ids of the alerts; at most 5,000.
         alerts: Vec<ID>,
     }
 }
 
 impl AddTagsInput {
-    /// The tags to add.
+    /// Reads the tags to add.
     pub fn read(&self) -> Result<Vec<Tag>> {
         let mut all = tags("tags", &self.tags, TagKind::Custom)?;
         all.extend(system_tags("systemTags", &self.system_tags)?);
@@ -326,7 +334,7 @@ impl AddTagsInput {
 }
 
 impl RemoveTagsInput {
-    /// The tags to remove.
+    /// Reads the tags to remove.
     pub fn read(&self) -> Result<Vec<Tag>> {
         let mut all = known_tags("tags", &self.tags, TagKind::Custom)?;
         all.extend(known_system_tags("systemTags", &self.system_tags)?);
@@ -335,7 +343,7 @@ impl RemoveTagsInput {
 }
 
 impl AssignIncidentInput {
-    /// The owner.
+    /// Reads the owner.
     pub fn read(&self) -> Result<OwnerChoice> {
         self.owner.read()
     }

@@ -1,6 +1,6 @@
-//! The loaders of the API: each reads what belongs to all keys of one kind at once, from one snapshot.
+//! The loaders of the API. Each reads the values of all keys of one kind at once, from one snapshot.
 //!
-//! A resolver asks [`View::load`](super::context::View::load) for one key; the view collects the keys of a list and gives them to the loader.
+//! A resolver asks [`View::load`](super::context::View::load) for one key. The view collects the keys of a list.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -20,76 +20,76 @@ use crate::domain::view::Visit;
 use crate::domain::{AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Result, UserId, ViewId};
 use crate::storage::{ActivityFilter, IncidentEntity, Reader, SimilarIncident, Span, TextKey};
 
-/// Reads what several objects of one list ask for, together.
+/// Reads together what several objects of one list ask for.
 pub struct Batch {
     pub(super) reader: Reader,
 }
 
-/// The start of a long text, one character more than a title shows.
+/// The key of the start of a long text: one character more than a title shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StartOf(pub TextKey);
 
-/// The alerts at one end of an incident's list.
+/// The key of the alerts at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AlertsAtEnd(pub IncidentId, pub Span<()>);
 
-/// How many alerts an incident holds.
+/// The key of the number of alerts of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AlertCount(pub IncidentId);
 
-/// What an alert names.
+/// The key of the entities that an alert names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EntitiesOf(pub AlertId);
 
-/// The raw payload of an alert.
+/// The key of the raw payload of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RawOf(pub AlertId);
 
-/// The comments at one end of an incident's list.
+/// The key of the comments at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommentsAtEnd(pub IncidentId, pub Span<()>);
 
-/// The attachments of an incident whose bytes are there.
+/// The key of the attachments of an incident that are uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttachmentsOf(pub IncidentId);
 
-/// Every text of a comment.
+/// The key of the history of a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HistoryOf(pub CommentId);
 
-/// The bookmarks at one end of an incident's list.
+/// The key of the bookmarks at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BookmarksAtEnd(pub IncidentId, pub Span<()>);
 
-/// How many bookmarks stand on an incident.
+/// The key of the number of bookmarks of an incident that are not removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BookmarkCount(pub IncidentId);
 
-/// The result rows of a bookmark.
+/// The key of the result rows of a bookmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowsOf(pub BookmarkId);
 
-/// A user's last visit of a view.
+/// The key of a user's last visit to a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct VisitOf(pub UserId, pub ViewId);
 
-/// The changes at one end of an incident's log, through a filter.
+/// The key of the changes at one end of the log of an incident, through a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChangesAtEnd(pub IncidentId, pub (ActivityFilter, Span<()>));
 
-/// How many changes of an incident a filter meets.
+/// The key of the number of changes of an incident that match a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ChangeCount(pub IncidentId, pub ActivityFilter);
 
-/// So many entities of an incident.
+/// The key of the first entities of an incident; the number is how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entities(pub IncidentId, pub u64);
 
-/// So many incidents like another.
+/// The key of the incidents that are most similar to an incident; the number is how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Similar(pub IncidentId, pub u64);
 
-/// Groups the keys of one batch by their arguments. The keys of one field have the same arguments, so they make one group.
+/// Groups the keys of one batch by their arguments. The keys of one field have equal arguments, so they form one group.
 pub(super) fn grouped<K, A: Clone + Eq + Hash>(keys: impl Iterator<Item = (K, A)>) -> HashMap<A, Vec<K>> {
     let mut groups: HashMap<A, Vec<K>> = HashMap::new();
     for (key, asked) in keys {

@@ -1,7 +1,7 @@
-//! Markdown by a stranger, as HTML that is safe to show and cheap to make.
+//! Untrusted Markdown rendered as HTML that is safe to show and cheap to make.
 //!
-//! Whatever was written is shown: raw HTML as text, and as it was typed what Markdown would leave out. Nothing is fetched from
-//! another host, and a link says which host it leads to.
+//! Everything that was written is shown: raw HTML as text, and a text that Markdown would leave out as it was typed.
+//! Nothing is fetched from another host, and a link shows the host that it leads to.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -15,14 +15,14 @@ use crate::domain::{Error, Result};
 
 static CLEAN: LazyLock<Builder<'static>> = LazyLock::new(|| {
     let mut clean = Builder::default();
-    // The boxes of a task list; nothing else can be put in, and none can be ticked.
+    // Checkboxes of a task list. No other input is allowed, and all of them are disabled.
     clean.add_tags(["input"]).add_tag_attributes("input", ["checked"]);
     clean.set_tag_attribute_value("input", "type", "checkbox").set_tag_attribute_value("input", "disabled", "");
     clean.url_schemes(HashSet::from(["http", "https", "mailto"]));
     clean.link_rel(Some("noopener noreferrer nofollow")).set_tag_attribute_value("a", "class", "external");
-    // The language of a piece of code.
+    // The class of `code` holds the language of the code.
     clean.add_tag_attributes("code", ["class"]);
-    // Images are the desk's own, links lead away from it.
+    // Images come only from this server, and links lead only to other hosts.
     clean.attribute_filter(|tag, name, value| match name {
         "class" if tag == "code" && !value.starts_with("language-") => None,
         "src" if !value.starts_with("/attachments/") => None,
@@ -32,15 +32,15 @@ static CLEAN: LazyLock<Builder<'static>> = LazyLock::new(|| {
     clean
 });
 
-/// So many texts are rendered at once: the dearest of 30,000 characters keeps a core busy for a good part of a second, and
-/// the other cores are for the desk.
+/// How many texts are rendered at once. The most expensive text of 30,000 characters keeps a core busy for a good part
+/// of a second, and the other cores are for the rest of the desk.
 const RENDERINGS: usize = 2;
 
 static RENDERING: Semaphore = Semaphore::const_new(RENDERINGS);
 
-/// Markdown as safe HTML, rendered where it holds up nobody but others who wait for HTML.
+/// Renders Markdown as safe HTML, on a blocking thread, so that it delays only other renderings.
 ///
-/// Rendered without raw HTML, then cleaned by an allow-list, so that a hole in one is closed by the other.
+/// The renderer escapes raw HTML, then an allow-list cleans its output. If either has a hole, the other still protects.
 pub async fn to_html(markdown: String) -> Result<String> {
     let _turn = RENDERING.acquire().await.map_err(|error| Error::fault("rendering a comment", error))?;
     let rendered = tokio::task::spawn_blocking(move || render(&markdown)).await;
@@ -71,12 +71,12 @@ mod tests {
 
     use super::render;
 
-    /// The text of some HTML, with the addresses and the texts of its images.
+    /// Returns the text of some HTML, with the addresses and the texts of its images.
     fn shown(html: &str) -> String {
         text_of(html, &["href=\"", "title=\"", "alt=\"", "src=\"", "class=\"language-"])
     }
 
-    /// The text of some HTML, with the values of these attributes.
+    /// Returns the text of some HTML, with the values of these attributes.
     fn text_of(html: &str, attributes: &[&str]) -> String {
         let mut shown = String::new();
         let mut rest = html;
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(html.matches("disabled=\"\"").count(), 2, "{html}");
     }
 
-    /// The tags of some HTML, in lower case.
+    /// Returns the tags of some HTML, in lower case.
     fn tags(html: &str) -> Vec<String> {
         html.split('<').skip(1).map(|tag| tag.split_once('>').expect("a whole tag").0.to_lowercase()).collect()
     }
@@ -252,7 +252,7 @@ mod tests {
         assert!(render(&format!("{}deep", "> ".repeat(10))).contains("<blockquote>"));
     }
 
-    /// Pieces of Markdown, of HTML, of logs, and of what is none of them.
+    /// Generates texts from pieces of Markdown, HTML, logs and other text.
     fn pieces() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             "[a-zäß0-9漢🦀]{1,6}",
@@ -318,7 +318,8 @@ mod tests {
             let html = render(&markdown);
             prop_assert!(is_harmless(&html), "{html}");
             let mut all: Vec<char> = shown(&html).chars().collect();
-            // `&lt;` stands for a sign, the label of a link for its address, a number for its place in a list.
+            // Markdown may replace these signs: `&lt;` by a sign, a link label by its address, a number by its place in
+            // a list.
             let lines = format!("{markdown}\n").replace('\t', " ");
             let all_count = !["&", "]:", ". ", ") ", ".\n", ")\n", "[x]"].iter().any(|mark| lines.contains(mark));
             let letter = |c: &char| c.is_alphanumeric() && (all_count || !c.is_ascii()) || *c == '🦀';

@@ -1,4 +1,4 @@
-//! Merging, its preview and undo, and splitting: inputs, answers, and what the log says of them.
+//! Merge, its preview and its undo, and split: their inputs, their payloads, and the entries of the log.
 
 use std::collections::BTreeMap;
 
@@ -20,65 +20,67 @@ use crate::domain::incident::Severity;
 use crate::domain::merge::{Asked, Plan, Sides};
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, title};
 
-/// Two incidents to merge.
+/// The input of `mergeIncidents`.
 #[derive(Debug, InputObject)]
 pub struct MergeIncidentsInput {
-    /// The incident that goes, by global id: what is on it moves, and its number leads to the target from then on.
+    /// The global id of the incident that is merged away. Its alerts, tags, comments, bookmarks and attachments move to
+    /// the target, and its number leads to the target from then on.
     pub source_id: ID,
-    /// The incident that takes it in, by global id.
+    /// The global id of the incident that takes over the content of the source.
     pub target_id: ID,
-    /// Whether the target's title stays, from then on as a person's. Else it is made anew from the alerts of both, even if a
-    /// person wrote it.
+    /// Whether the target keeps its title, which then counts as written by a person. By default the title is generated
+    /// anew from the alerts of both incidents, even if a person wrote it; without alerts it stays.
     #[graphql(default)]
     pub keep_title: bool,
-    /// The version of the source that the caller has seen. If a later change set a field of it, it is a `CONFLICT`.
-    pub expected_source_version: Option<u64>,
-    /// The version of the target that the caller has seen. If a later change set its title, and it is not kept, it is a
+    /// The version of the source that the caller has seen. If a later change set a field of the source, the merge is a
     /// `CONFLICT`.
+    pub expected_source_version: Option<u64>,
+    /// The version of the target that the caller has seen. If a later change set its title and `keepTitle` is false,
+    /// the merge is a `CONFLICT`.
     pub expected_target_version: Option<u64>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl MergeIncidentsInput {
-    /// What the caller knows of the two.
+    /// Returns the versions of both incidents that the caller has seen.
     pub fn known(&self) -> KnownSides {
         KnownSides { source: self.expected_source_version, target: self.expected_target_version }
     }
 
-    /// What is to be merged into what.
+    /// Reads which incident is merged into which.
     pub fn read(&self) -> Result<Asked> {
         asked(&self.source_id, &self.target_id, self.keep_title)
     }
 }
 
-/// A merge to undo.
+/// The input of `undoMerge`.
 #[derive(Debug, InputObject)]
 pub struct UndoMergeInput {
-    /// The incident that was merged into another, by global id.
+    /// The global id of the incident that was merged into another incident.
     pub incident_id: ID,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// What to split off an incident.
+/// The input of `splitIncident`.
 #[derive(Debug, InputObject)]
 pub struct SplitIncidentInput {
-    /// The incident, by global id.
+    /// The global id of the incident to split.
     pub incident_id: ID,
-    /// The alerts that leave it, by global id: some of those that it holds, not all; at most 5,000.
+    /// The global ids of the alerts that leave the incident: some of its alerts, but not all; at most 5,000.
     pub alerts: Vec<ID>,
-    /// What the new incident is called. Without it the title is made from the alerts, and follows them.
+    /// The title of the new incident. Without it the title is generated from the alerts and changes with them.
     pub title: Option<String>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl SplitIncidentInput {
-    /// What is to be split off.
+    /// Reads which alerts are split off.
     pub fn read(&self) -> Result<Splitting> {
         Ok(Splitting {
             from: incident_id("incidentId", &self.incident_id)?,
@@ -93,25 +95,26 @@ fn asked(source: &ID, target: &ID, keep_title: bool) -> Result<Asked> {
     Ok(Asked { source: id("sourceId", source)?, target: id("targetId", target)?, keep_title })
 }
 
-/// What a merge or its undo did.
+/// The result of `mergeIncidents` or `undoMerge`.
 #[derive(SimpleObject)]
 pub struct MergePayload {
-    /// The incident that was merged: `REDIRECTED` after a merge, what it was before after the undo.
+    /// The source: the incident that was merged away. It is `REDIRECTED` after a merge, and has its former status after
+    /// an undo.
     source: Incident,
-    /// The incident that took it in.
+    /// The target: the incident that took over the content of the source.
     target: Incident,
-    /// The alerts that moved, by id.
+    /// The alerts that moved, ordered by id.
     alerts: Vec<Alert>,
-    /// The end of the log after it: a read with this `minPosition` shows it.
+    /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
 impl MergePayload {
-    /// The answer about what was done.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, done: Merged, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         Ok(Self {
@@ -125,25 +128,25 @@ impl MergePayload {
     }
 }
 
-/// What a split did.
+/// The result of `splitIncident`.
 #[derive(SimpleObject)]
 pub struct SplitIncidentPayload {
     /// The new incident.
     incident: Incident,
-    /// The incident that the alerts have left.
+    /// The incident that the alerts left.
     from: Incident,
-    /// The alerts that moved, by id.
+    /// The alerts that moved, ordered by id.
     alerts: Vec<Alert>,
-    /// The end of the log after it: a read with this `minPosition` shows it.
+    /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
 impl SplitIncidentPayload {
-    /// The answer about what was done.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, done: Split, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         Ok(Self {
@@ -157,83 +160,84 @@ impl SplitIncidentPayload {
     }
 }
 
-/// Why a merge would be refused, in the words of the error that it would be.
+/// A reason why a merge would be refused: the content of the error that `mergeIncidents` would give.
 #[derive(SimpleObject)]
 pub struct MergeRefusal {
-    /// One of the error codes.
+    /// The error code, as in `extensions.code` of an error.
     code: String,
-    /// Why.
+    /// The message of the error.
     message: String,
-    /// The field of the merge's input that it is about.
+    /// The input field that the error is about, for example `input.targetId`; null if it is about no single field.
     path: Option<String>,
 }
 
-/// How many alerts would get another owner, and from whom.
+/// A count of the alerts that a merge would take from one owner and give to the target's owner.
 #[derive(SimpleObject)]
 pub struct MergeOwnerChange {
-    /// Who owns them now; null for nobody.
+    /// The present owner of these alerts; null if they have no owner.
     from: Option<Owner>,
-    /// Who would own them: the target's owner.
+    /// The owner that the alerts would get: the owner of the target.
     to: Option<Owner>,
-    /// How many alerts.
+    /// How many alerts would change from this owner.
     alert_count: u64,
 }
 
-/// The target as a merge would leave it, and what would come to it.
+/// The target as it would be after the merge, and what would move to it.
 #[derive(SimpleObject)]
 pub struct MergeOutcome {
-    /// The first 1,000 characters of its title.
+    /// The first 1,000 characters of the title.
     title: String,
-    /// Whether the title goes on beyond what `title` shows.
+    /// Whether the title is longer than the 1,000 characters that `title` shows.
     title_truncated: bool,
-    /// Whether the desk would have made the title.
+    /// Whether the title would be generated.
     title_generated: bool,
-    /// Its effective severity.
+    /// The effective severity.
     severity: Severity,
-    /// The highest severity of all alerts.
+    /// The computed severity: the highest severity of all alerts of both incidents.
     computed_severity: Severity,
-    /// Its tags.
+    /// All tags of the target.
     tags: Vec<Tag>,
-    /// How many alerts it would hold.
+    /// How many alerts the target would have.
     alert_count: u64,
-    /// How many comments it would have.
+    /// How many comments the target would have.
     comment_count: u64,
-    /// The products of its alerts, by name.
+    /// The products of all its alerts, ordered by name.
     products: Vec<String>,
-    /// When its activity began.
+    /// When the activity of the target would begin.
     first_activity_at: Option<Instant>,
-    /// When its activity ended.
+    /// When the activity of the target would end.
     last_activity_at: Option<Instant>,
-    /// How many alerts would come.
+    /// How many alerts would move to the target.
     moved_alert_count: u64,
-    /// How many comments would come; deleted ones do not count.
+    /// How many comments would move to the target. Deleted comments do not count.
     moved_comment_count: u64,
-    /// How many bookmarks would come; removed ones do not count.
+    /// How many bookmarks would move to the target. Removed bookmarks do not count.
     moved_bookmark_count: u64,
-    /// How many attachments would come.
+    /// How many attachments would move to the target.
     moved_attachment_count: u64,
-    /// The tags that would come: those of the source that the target does not have.
+    /// The tags that would move to the target: the tags of the source that the target does not have.
     added_tags: Vec<Tag>,
-    /// Whose alerts would get another owner. Empty where the target has none: then each keeps its own.
+    /// The alerts that would get another owner. Empty if the target has no owner: then each alert keeps its own.
     owner_changes: Vec<MergeOwnerChange>,
 }
 
-/// What a merge would do at this position, by the rules that it goes by. Nothing is written.
+/// The preview of a merge at this position, by the rules of the merge itself. Nothing is written.
 #[derive(SimpleObject)]
 pub struct MergePreview {
-    /// The incident that would go, as it stands; null where there is none.
+    /// The source in its present state; null if there is no such incident.
     source: Option<Incident>,
-    /// The incident that would take it in, as it stands; null where there is none.
+    /// The target in its present state; null if there is no such incident.
     target: Option<Incident>,
-    /// Everything for which it would be refused, the first of it by the merge itself; empty where it would be done.
+    /// All reasons why the merge would be refused; the first is the error that `mergeIncidents` would give. Empty if
+    /// the merge is possible.
     refusals: Vec<MergeRefusal>,
-    /// What would come of it; null where it would be refused.
+    /// The outcome of the merge; null if it would be refused.
     outcome: Option<MergeOutcome>,
-    /// The place in the log that all of this is as of.
+    /// The position in the log that the preview is as of.
     position: String,
 }
 
-/// Says what a merge would do.
+/// Computes what a merge would do.
 pub async fn preview(view: &View, source: &ID, target: &ID, keep_title: bool) -> Result<MergePreview> {
     let asked = asked(source, target, keep_title)?;
     let reader = view.reader().await?;
@@ -327,14 +331,14 @@ async fn owner_changes(
     Ok(changes.collect())
 }
 
-/// What moved with a merge beside alerts and tags, which have entries of their own.
+/// What moved with a merge beside alerts and tags. Alerts and tags have their own entries.
 #[derive(Clone, Copy, SimpleObject)]
 pub struct Moved {
-    /// How many comments; deleted ones do not count.
+    /// How many comments moved. Deleted comments do not count.
     comment_count: u64,
-    /// How many bookmarks; removed ones do not count. Null in changes of before the desk noted it.
+    /// How many bookmarks moved. Removed bookmarks do not count. Null for older changes, which did not record it.
     bookmark_count: Option<u64>,
-    /// How many attachments; 0 in changes of before the desk noted it.
+    /// How many attachments moved. 0 for older changes, which did not record it.
     attachment_count: u64,
 }
 
@@ -344,44 +348,46 @@ impl Moved {
     }
 }
 
-/// The incident was merged into another, which has its alerts, tags, comments, bookmarks and attachments now.
+/// An entry of the log: this incident was merged into another incident, to which its alerts, tags, comments, bookmarks
+/// and attachments moved.
 #[derive(SimpleObject)]
 pub struct MergedIntoEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     pub(super) kind: EntryKind,
-    /// The other, by global id.
+    /// The global id of the incident that this incident was merged into.
     target_id: ID,
-    /// The other's number.
+    /// The number of the incident that this incident was merged into.
     target_number: i64,
-    /// What went with it.
+    /// What moved to the other incident.
     #[graphql(flatten)]
     moved: Moved,
 }
 
-/// Another incident was merged into this one, and its alerts, tags, comments, bookmarks and attachments came with it.
+/// An entry of the log: another incident was merged into this incident, to which its alerts, tags, comments, bookmarks
+/// and attachments moved.
 #[derive(SimpleObject)]
 pub struct MergedEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     pub(super) kind: EntryKind,
-    /// The other, by global id.
+    /// The global id of the incident that was merged into this incident.
     source_id: ID,
-    /// The other's number.
+    /// The number of the incident that was merged into this incident.
     source_number: i64,
-    /// What came with it.
+    /// What moved to this incident.
     #[graphql(flatten)]
     moved: Moved,
 }
 
-/// A merge with another incident was undone: all that had moved went back.
+/// An entry of the log: a merge with another incident was undone, and everything that had moved went back.
 #[derive(SimpleObject)]
 pub struct MergeUndoneEntry {
-    /// What the entry is about.
+    /// The kind of the entry.
     pub(super) kind: EntryKind,
-    /// The other, by global id.
+    /// The global id of the other incident.
     other_id: ID,
-    /// The other's number.
+    /// The number of the other incident.
     other_number: i64,
-    /// What went back.
+    /// What moved back.
     #[graphql(flatten)]
     moved: Moved,
 }

@@ -1,4 +1,4 @@
-//! The public API: the schema, and how its answers and errors look.
+//! The public GraphQL API: the schema, its answers and its errors.
 
 mod account;
 mod activity;
@@ -72,12 +72,12 @@ pub use subscription::{Subscription, resumes, scope, sight};
 /// The desk's schema.
 pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
-/// How deep a document may nest fragments inside fragments: the canonical operation has none; this is async-graphql's
-/// own net below it.
+/// How deep a document may nest fragments. The canonical operation that comes here has no nested fragments, so this
+/// limit of async-graphql is only a fallback.
 const RECURSION_MAX: usize = 32;
 
-/// The desk's schema, and the schema of the events of its streams. Each schema is there twice. One counts the bytes that it
-/// resolves, for answers that may be large; the other does not count.
+/// The schema of the desk and the schema of the events of its streams, each in two versions. One version counts the
+/// bytes that it resolves, for answers that may be large; the other does not count.
 #[derive(Clone)]
 pub struct Api {
     plain: Schema,
@@ -87,12 +87,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// The schema that counts, or the one that does not.
+    /// Returns the schema that counts, or the schema that does not.
     pub fn counting(&self, counts: bool) -> &Schema {
         if counts { &self.counting } else { &self.plain }
     }
 
-    /// Executes a subscription, each of whose items has a budget; `counts` as above.
+    /// Executes a subscription with a budget for each item. `counts` is as in [`Self::counting`].
     pub fn execute_stream(&self, request: Request, budget: Arc<Budget>, counts: bool) -> BoxStream<'static, Response> {
         let events = if counts { &self.counting_events } else { &self.plain_events };
         let create = |request| self.counting(counts).execute_stream(request);
@@ -108,7 +108,7 @@ impl Deref for Api {
     }
 }
 
-/// Builds the schema over a desk. What a document may cost is decided before it comes here.
+/// Builds the schema over a desk. The cost of a document is checked before the document comes here.
 pub fn schema(app: App, source: Source, limits: Limits) -> Api {
     let answers = response_times::Answers::default();
     let streams = StreamBudget::new(limits.streams);
@@ -121,10 +121,10 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
             .data(streams.clone())
             .data(answers.clone())
             .limit_recursive_depth(RECURSION_MAX)
-            // What comes here is a canonical operation, validated before.
+            // The operation that comes here is canonical and already validated.
             .validation_mode(ValidationMode::Fast)
     };
-    // Without the interfaces that no event holds: a canonical operation asks for the types of objects alone.
+    // Interfaces that no event has are left out: a canonical operation names only object types.
     let events = || {
         async_graphql::Schema::build(event::Events, EmptyMutation, EmptySubscription)
             .limit_recursive_depth(RECURSION_MAX)
@@ -138,7 +138,7 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
     }
 }
 
-/// The schema as text, sorted: what `schema.graphql` holds.
+/// Returns the schema as sorted text, as in `schema.graphql`.
 pub fn sdl() -> String {
     let schema = async_graphql::Schema::build(Query, Mutation, Subscription)
         .register_output_type::<queue::QueueFields>()
@@ -148,7 +148,7 @@ pub fn sdl() -> String {
     )
 }
 
-/// What is wrong with a value that is given for a scalar of ours; nothing where it is one.
+/// Returns why a value is invalid for one of the desk's scalars; `None` if it is valid.
 pub fn scalar_objection(scalar: &str, value: &Value) -> Option<String> {
     let wrong = match scalar {
         "DateTime" => Instant::parse(Some(value.clone())).err()?.into_server_error(Pos::default()),

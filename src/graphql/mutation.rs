@@ -1,4 +1,4 @@
-//! What one can do: each mutation is one command, one transaction, one answer.
+//! The mutations. Each mutation is one command, one transaction and one answer.
 
 use async_graphql::{Context, Object};
 
@@ -31,11 +31,11 @@ use crate::domain::{AlertId, Error, Result, comment, title};
 /// The root of all mutations.
 pub struct Mutation;
 
-/// How the inputs of single actions name what commands call as `updateIncident` does.
+/// The fields of single-action inputs whose name differs from `updateIncident`, which names the fields of commands.
 const SINGLE_ACTION_WORDS: [(&str, &str); 3] =
     [("addTags", "tags"), ("linkAlerts", "alerts"), ("unlinkAlerts", "alerts")];
 
-/// One edit of one incident: what most mutations are.
+/// Runs one edit of one incident, as most mutations do.
 async fn edit(
     ctx: &Context<'_>,
     incident: &async_graphql::ID,
@@ -47,7 +47,7 @@ async fn edit(
     IncidentPayload::new(ctx, outcome, call)
 }
 
-/// The same edit, by one who knows the incident up to a version.
+/// Adds the version that the caller knows to an edit.
 fn expecting(known: Known, edit: Result<IncidentEdit>) -> Result<IncidentEdit> {
     Ok(IncidentEdit { expected_version: known.expected_version, ..edit? })
 }
@@ -63,16 +63,16 @@ async fn update(
     app(ctx)?.update_incident(&command, id, edit?).await.map_err(|error| error.at("incidentId"))
 }
 
-/// The fields of an input lie below the argument `input`.
+/// Puts the path of an error below the argument `input`, where the fields of an input are.
 fn below(error: Error) -> Error {
     error.below("input")
 }
 
-/// The root of all mutations: each is one transaction, all or nothing. One that is refused is null, and the others of its document
-/// stand. Errors are as for queries.
+/// The root of all mutations. Each mutation is one transaction: all or nothing. If a mutation is refused, it is null,
+/// and the other mutations of the document stand. The error codes are those of queries.
 #[Object]
 impl Mutation {
-    /// Makes an incident by hand or from alerts, with any of the actions at once; also already resolved.
+    /// Creates an incident, by hand or from alerts, with several fields at once; also already resolved.
     async fn create_incident(
         &self,
         ctx: &Context<'_>,
@@ -88,7 +88,7 @@ impl Mutation {
         IncidentPayload::new(ctx, outcome, call).map(Some)
     }
 
-    /// Applies any of the actions on one incident together: all or nothing, one change.
+    /// Does any of the actions on one incident together: all or nothing, as one change.
     async fn update_incident(
         &self,
         ctx: &Context<'_>,
@@ -99,7 +99,7 @@ impl Mutation {
         IncidentPayload::new(ctx, outcome, call).map(Some)
     }
 
-    /// Gives an incident a title of a person's choice.
+    /// Sets the title of an incident.
     async fn rename_incident(
         &self,
         ctx: &Context<'_>,
@@ -110,7 +110,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Describes an incident.
+    /// Sets or clears the description of an incident.
     async fn describe_incident(
         &self,
         ctx: &Context<'_>,
@@ -122,7 +122,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Overrides the severity, or returns to the computed one.
+    /// Overrides the severity of an incident, or returns to the computed severity.
     async fn set_incident_severity(
         &self,
         ctx: &Context<'_>,
@@ -133,7 +133,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Sets the status, with all the effects of resolving and reopening.
+    /// Sets the status of an incident, with all the effects of resolving and reopening.
     async fn set_incident_status(
         &self,
         ctx: &Context<'_>,
@@ -143,7 +143,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
     }
 
-    /// Assigns an incident to a user, a group or the caller, and all of its alerts with it.
+    /// Assigns an incident and all of its alerts to a user, a group or the caller.
     async fn assign_incident(
         &self,
         ctx: &Context<'_>,
@@ -153,7 +153,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Takes the owner from an incident and from all of its alerts.
+    /// Unassigns an incident and all of its alerts.
     async fn unassign_incident(
         &self,
         ctx: &Context<'_>,
@@ -163,7 +163,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
     }
 
-    /// Adds tags. One that is there already is no error and no change.
+    /// Adds tags to an incident. A tag that the incident already has changes nothing and is no error.
     async fn add_tags(
         &self,
         ctx: &Context<'_>,
@@ -173,7 +173,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
-    /// Removes tags. One that is not there is no error and no change.
+    /// Removes tags from an incident. A tag that the incident does not have changes nothing and is no error.
     async fn remove_tags(
         &self,
         ctx: &Context<'_>,
@@ -183,7 +183,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
-    /// Says what an incident turned out to be, at any time; null clears it.
+    /// Sets or clears the classification of an incident, whether it is open or resolved.
     async fn classify_incident(
         &self,
         ctx: &Context<'_>,
@@ -194,7 +194,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Resolves an incident and all of its alerts that are not resolved.
+    /// Resolves an incident, and all of its alerts that are not yet resolved.
     async fn resolve_incident(
         &self,
         ctx: &Context<'_>,
@@ -211,8 +211,8 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Reopens a resolved incident. The alerts that its resolution resolved, still linked and untouched since, return to
-    /// their former status. The classification stays; note and actor of the resolution stay in the log.
+    /// Reopens a resolved incident. Alerts that its resolution resolved, if still linked and unchanged since, return to
+    /// their former status. The classification stays; the note and the actor of the resolution stay in the log.
     async fn reopen_incident(
         &self,
         ctx: &Context<'_>,
@@ -225,8 +225,8 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Deletes an incident: gone from every query and queue, its log survives, its alerts belong to no incident. Managers
-    /// only.
+    /// Deletes an incident. It disappears from all queries and queues, its alerts then belong to no incident, and its
+    /// log stays. Managers only.
     async fn delete_incident(
         &self,
         ctx: &Context<'_>,
@@ -243,7 +243,7 @@ impl Mutation {
         DeleteIncidentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
-    /// Writes a comment on an incident.
+    /// Adds a comment to an incident.
     async fn add_comment(
         &self,
         ctx: &Context<'_>,
@@ -259,7 +259,7 @@ impl Mutation {
         CommentPayload::new(ctx, outcome, call).map(Some)
     }
 
-    /// Changes a comment's text. Its author only; the former text stays in its history.
+    /// Changes the text of a comment. The former text stays in its history. The author only.
     async fn edit_comment(
         &self,
         ctx: &Context<'_>,
@@ -274,7 +274,7 @@ impl Mutation {
         CommentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
-    /// Takes a comment away. Its author or a manager; its history stays.
+    /// Deletes a comment. Its history stays. The author or a manager only.
     async fn delete_comment(
         &self,
         ctx: &Context<'_>,
@@ -288,7 +288,8 @@ impl Mutation {
         CommentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
-    /// Links alerts to an incident, or moves them there. Severity, entities, products, times and a generated title follow.
+    /// Links alerts to an incident, or moves them there. The computed severity, entities, products, times and a
+    /// generated title of the incident change with its alerts.
     async fn link_alerts(
         &self,
         ctx: &Context<'_>,
@@ -303,7 +304,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
-    /// Unlinks alerts from an incident: they belong to none then.
+    /// Unlinks alerts from an incident. They then belong to no incident.
     async fn unlink_alerts(
         &self,
         ctx: &Context<'_>,
@@ -314,7 +315,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, change).await.map(Some)
     }
 
-    /// Takes in one alert: the same key again is an update of the same alert.
+    /// Ingests one alert. A report with the key of a known alert updates that alert.
     async fn ingest_alert(
         &self,
         ctx: &Context<'_>,
@@ -326,7 +327,7 @@ impl Mutation {
         ingest(ctx, ingested, call).await.map(Some)
     }
 
-    /// Takes in alerts, all or nothing: a key that is known is an update of its alert.
+    /// Ingests alerts, all or nothing. A report with the key of a known alert updates that alert.
     async fn ingest_alerts(
         &self,
         ctx: &Context<'_>,
@@ -341,7 +342,7 @@ impl Mutation {
         ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await.map(Some)
     }
 
-    /// Changes an alert by hand: status, classification, owner.
+    /// Changes the status, classification or owner of an alert by hand.
     async fn update_alert(
         &self,
         ctx: &Context<'_>,
@@ -356,7 +357,7 @@ impl Mutation {
         AlertPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
     }
 
-    /// Makes a user, or changes the one of the same account. Managers only.
+    /// Creates a user, or changes the user with the same account id. Managers only.
     async fn upsert_user(
         &self,
         ctx: &Context<'_>,
@@ -371,7 +372,7 @@ impl Mutation {
         Ok(Some(UserPayload::new(user.await.map_err(below)?, call)))
     }
 
-    /// Makes a group, or changes the one of the same account. Managers only.
+    /// Creates a group, or changes the group with the same account id. Managers only.
     async fn upsert_group(
         &self,
         ctx: &Context<'_>,
@@ -385,7 +386,7 @@ impl Mutation {
         GroupPayload::new(ctx, group.await.map_err(below)?, call).map(Some)
     }
 
-    /// Adds users to a group; those who are in it already stay. Managers only.
+    /// Adds users to a group. Users who are already members stay members. Managers only.
     async fn add_group_members(
         &self,
         ctx: &Context<'_>,
@@ -398,7 +399,7 @@ impl Mutation {
         GroupPayload::new(ctx, group.await.map_err(below)?, input.call).map(Some)
     }
 
-    /// Takes users out of a group. Managers only.
+    /// Removes users from a group. Managers only.
     async fn remove_group_members(
         &self,
         ctx: &Context<'_>,
@@ -411,8 +412,9 @@ impl Mutation {
         GroupPayload::new(ctx, group.await.map_err(below)?, input.call).map(Some)
     }
 
-    /// Changes many incidents, by ids or by filter, each on its own: a job, whose id is returned at once. A chunk of at most
-    /// 100 incidents is one transaction, so a mutation beside it waits for one chunk at most; each incident has its result.
+    /// Starts a bulk job that changes many incidents, by ids or by filter, each separately and with an outcome of its
+    /// own; returns the job at once. One transaction changes at most 100 incidents, so another mutation waits for at
+    /// most one such transaction.
     async fn bulk_update_incidents(
         &self,
         ctx: &Context<'_>,
@@ -442,7 +444,7 @@ impl Mutation {
         Ok(Some(BulkPayload { total, job, client_mutation_id: call.client_mutation_id, replayed }))
     }
 
-    /// Stops a bulk job: what was done stays done, the rest is left. Who asked for it may, and a manager.
+    /// Cancels a bulk job. Changes that it has made stay, and the rest is not done. Its creator or a manager only.
     async fn cancel_bulk_job(
         &self,
         ctx: &Context<'_>,
@@ -458,8 +460,8 @@ impl Mutation {
         Ok(Some(BulkPayload { total, job, client_mutation_id: input.call.client_mutation_id, replayed }))
     }
 
-    /// Announces an image for an incident: the answer says where its bytes are to be `PUT`, within 15 minutes. The bytes must
-    /// be what is announced here, in type and in size. A comment shows it by `![what it shows](attachment:…)`.
+    /// Announces an image for an incident, and returns the path to `PUT` its bytes to within 15 minutes. The bytes must
+    /// have the announced type and size. A comment shows the image with `![text](attachment:…)`.
     async fn create_attachment(
         &self,
         ctx: &Context<'_>,
@@ -468,9 +470,9 @@ impl Mutation {
         super::attachment::create(ctx, input).await.map_err(below).map(Some)
     }
 
-    /// Merges an incident into another, which takes over its alerts, tags and comments and gets a title made anew. What was
-    /// merged stays as a stub, `REDIRECTED`; its number leads to the target. Managers only. `previewMerge` says first what
-    /// would come of it.
+    /// Merges an incident (the source) into another one (the target), which takes over its alerts, tags, comments,
+    /// bookmarks and attachments and gets a new generated title. The source stays as a `REDIRECTED` stub, and its
+    /// number leads to the target. Managers only. `previewMerge` shows the outcome beforehand.
     async fn merge_incidents(
         &self,
         ctx: &Context<'_>,
@@ -481,7 +483,7 @@ impl Mutation {
         MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Undoes a merge: both incidents are what they were before. Refused once either side has changed since. Managers only.
+    /// Undoes a merge: both incidents are as they were before it. Refused if either has changed since. Managers only.
     async fn undo_merge(
         &self,
         ctx: &Context<'_>,
@@ -495,7 +497,7 @@ impl Mutation {
         MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Moves some of an incident's alerts out into a new incident, which is `NEW`, and nobody's.
+    /// Moves some alerts of an incident into a new incident, which is `NEW` and unassigned.
     async fn split_incident(
         &self,
         ctx: &Context<'_>,
@@ -507,7 +509,7 @@ impl Mutation {
         SplitIncidentPayload::new(ctx, done, call).map(Some)
     }
 
-    /// Pins a result of a hunt to an incident. It never conflicts with what others do.
+    /// Pins a result of a hunt to an incident. It never conflicts with changes of other callers.
     async fn add_bookmark(
         &self,
         ctx: &Context<'_>,
@@ -522,7 +524,7 @@ impl Mutation {
         BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Takes a bookmark away. The log still shows it.
+    /// Removes a bookmark from an incident. The log still shows it.
     async fn remove_bookmark(
         &self,
         ctx: &Context<'_>,
@@ -537,7 +539,7 @@ impl Mutation {
         BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Saves a filter and an order as a view: of the caller's alone, or for everybody.
+    /// Saves a filter and an order as a view, for the caller only or shared with everybody.
     async fn create_view(
         &self,
         ctx: &Context<'_>,
@@ -548,7 +550,7 @@ impl Mutation {
         ViewPayload::new(ctx, view.await.map_err(below)?, true, call).map(Some)
     }
 
-    /// Changes a view: its name, filter, order, or who may see it. Its slug and its link stay. Its owner or a manager.
+    /// Changes the name, filter, order or visibility of a view. Slug and link stay. The owner or a manager only.
     async fn update_view(
         &self,
         ctx: &Context<'_>,
@@ -565,7 +567,7 @@ impl Mutation {
         ViewPayload::new(ctx, did.map(|(view, _)| Ok(view))?, changed, call).map(Some)
     }
 
-    /// Deletes a view. Who began with it begins with none; its slug is free. Its owner or a manager.
+    /// Deletes a view. It stops being anybody's default view, and its slug is free. The owner or a manager only.
     async fn delete_view(
         &self,
         ctx: &Context<'_>,
@@ -582,7 +584,7 @@ impl Mutation {
         Ok(Some(DeleteViewPayload { deleted_id: id.to_string().into(), client_mutation_id, replayed }))
     }
 
-    /// Sets the view that the caller begins with; null clears it.
+    /// Sets or clears the default view: the view that the caller starts with.
     async fn set_default_view(
         &self,
         ctx: &Context<'_>,
@@ -603,7 +605,7 @@ impl Mutation {
         }))
     }
 
-    /// Notes that the caller has seen a view as it is now: what changes from here on is unread.
+    /// Records that the caller has seen the view as it is now. Incidents that change from now on are unread.
     async fn visit_view(
         &self,
         ctx: &Context<'_>,

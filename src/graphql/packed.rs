@@ -1,14 +1,14 @@
-//! Inputs of streams, packed: a stream holds what it was asked with for days, and a filter of twenty texts takes twelve kilobytes
-//! as values, half a kilobyte as the JSON that they came as.
+//! Packed inputs of streams. A stream keeps its input for days: a filter of 20 texts takes 12 KB as values, and 0.5 KB
+//! as JSON.
 //!
-//! A packed value is one of bytes, which no client can send: values come as JSON or in a document.
+//! A packed value holds bytes. A client cannot send such a value, because values come as JSON or in a document.
 
 use std::borrow::Cow;
 
 use async_graphql::registry::Registry;
 use async_graphql::{InputType, InputValueError, InputValueResult, Value};
 
-/// The same value as JSON in one piece, where it is a list or an object.
+/// Packs a list or an object into one piece of JSON. Other values stay as they are.
 pub fn pack(value: Value) -> Value {
     match &value {
         Value::List(_) | Value::Object(_) => match serde_json::to_vec(&value) {
@@ -28,7 +28,7 @@ fn unpack(value: Value) -> Value {
     }
 }
 
-/// An input that may come packed, or have packed values in it. In the schema it is the input itself.
+/// An input that may be packed, or hold packed values. In the schema it is the input itself.
 pub struct Packed<T>(pub Box<T>);
 
 impl<T: InputType> InputType for Packed<T> {

@@ -1,24 +1,24 @@
-//! The page of a queue: what a document asks of it beside the rows' own columns, and whether it asks for the page alone.
+//! The parts of a page that a document asks for beside the columns of its rows, and whether it asks for nothing else.
 
 use async_graphql::Context;
 use async_graphql::parser::types::Selection;
 
 use crate::storage::Parts;
 
-/// What a document asks of a page.
+/// The parts of a page that a document asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// Parts of its rows.
+    /// The parts of the rows.
     pub parts: Parts,
-    /// Whether the request asks for rows of this page, and for nothing else: no count, no facet, no position, no other field.
+    /// Whether the request asks only for rows of this page: no count, facet or position, and no other field.
     pub alone: bool,
 }
 
 impl Asked {
-    /// Whatever a page may be asked for.
+    /// Everything that a document may ask of a page.
     pub const ALL: Self = Self { parts: Parts::ALL, alone: false };
 
-    /// What is asked of the page that this field gives.
+    /// Reads what the document asks of the page of this field.
     pub fn of(ctx: &Context<'_>) -> Self {
         let page = ctx.look_ahead();
         let (nodes, of_edges) = (page.field("nodes"), page.field("edges").field("node"));

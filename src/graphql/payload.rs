@@ -1,4 +1,4 @@
-//! The answers of mutations: what was done, where the log ends after it, and what the client called it.
+//! The payloads of mutations: the changed objects, the end of the log after the mutation, and the `clientMutationId`.
 
 use async_graphql::{ComplexObject, Context, SimpleObject};
 
@@ -15,114 +15,116 @@ use crate::app::incident::Outcome;
 use crate::domain::account::{Group as DomainGroup, User as DomainUser};
 use crate::domain::{AlertId, Error, Result};
 
-/// What a mutation on an incident did.
+/// The result of a mutation on an incident.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct IncidentPayload {
-    /// The incident after it.
+    /// The incident after the mutation.
     incident: Incident,
-    /// Whether anything changed: what already holds makes no change.
+    /// Whether the mutation changed anything. It is false if every requested value was already set.
     changed: bool,
     #[graphql(skip)]
     alerts: ChangedAlerts,
-    /// The comment that it wrote.
+    /// The comment that the mutation added; null if it added no comment.
     comment: Option<Comment>,
-    /// The end of the log after it: a read with this `minPosition` shows it.
+    /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
-/// What deleting an incident did.
+/// The result of `deleteIncident`.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct DeleteIncidentPayload {
-    /// The incident that is gone.
+    /// The global id of the deleted incident.
     deleted_id: async_graphql::ID,
     #[graphql(skip)]
     alerts: ChangedAlerts,
-    /// The end of the log after it.
+    /// The end of the log after the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
-/// What a mutation on a comment did.
+/// The result of a mutation on a comment.
 #[derive(SimpleObject)]
 pub struct CommentPayload {
-    /// The comment after it.
+    /// The comment after the mutation.
     comment: Comment,
-    /// The incident it is written on.
+    /// The incident that the comment is on.
     incident: Incident,
-    /// Whether anything changed.
+    /// Whether the mutation changed anything.
     changed: bool,
-    /// The end of the log after it.
+    /// The end of the log after the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
-/// What an ingest did.
+/// The result of `ingestAlert` or `ingestAlerts`.
 #[derive(SimpleObject)]
 pub struct IngestPayload {
-    /// Every alert of the batch as it stands, in the batch's order, each once.
+    /// Every alert of the batch in its present state, in the order of the batch. An alert that the batch repeats is
+    /// listed once.
     alerts: Vec<Alert>,
-    /// How many are new.
+    /// How many alerts of the batch are new.
     created: usize,
-    /// How many were known and now say something else.
+    /// How many alerts were known before and changed with this report.
     updated: usize,
-    /// How many were known and say the same.
+    /// How many alerts were known before and did not change.
     unchanged: usize,
-    /// The incident that they went into; null where that are several.
+    /// The incident that the alerts went into; null if they went into no incident or into several.
     incident: Option<Incident>,
-    /// Where each alert is now and why, in the batch's order, where they were to be correlated; else none.
+    /// For each alert, its incident and how it came there, in the order of the batch. Empty unless `into.correlate` is
+    /// given.
     correlations: Vec<Correlation>,
-    /// The end of the log after it.
+    /// The end of the log after the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
-/// What a mutation on an alert did.
+/// The result of `updateAlert`.
 #[derive(SimpleObject)]
 pub struct AlertPayload {
-    /// The alert after it.
+    /// The alert after the mutation.
     alert: Alert,
-    /// The end of the log after it.
+    /// The end of the log after the mutation.
     position: String,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
-/// What a mutation on a user did.
+/// The result of `upsertUser`.
 #[derive(SimpleObject)]
 pub struct UserPayload {
-    /// The user after it.
+    /// The user after the mutation.
     user: User,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
-/// What a mutation on a group did.
+/// The result of a mutation on a group.
 #[derive(SimpleObject)]
 pub struct GroupPayload {
-    /// The group after it.
+    /// The group after the mutation.
     group: Group,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     replayed: bool,
 }
 
@@ -145,8 +147,8 @@ impl ChangedAlerts {
 
 #[ComplexObject]
 impl IncidentPayload {
-    /// The alerts that the command changed, as they stand when the answer is made: those that came, those that left, and those that
-    /// got the owner or the status of the incident. Ascending by id.
+    /// The alerts that the mutation changed, including the alerts that it changed through their incident, in ascending
+    /// order of id. Each is shown in its present state, which may be later than the mutation.
     async fn alerts(&self) -> Result<Vec<Alert>> {
         self.alerts.read().await
     }
@@ -154,14 +156,15 @@ impl IncidentPayload {
 
 #[ComplexObject]
 impl DeleteIncidentPayload {
-    /// The alerts that belong to no incident now, as they stand when the answer is made. Ascending by id.
+    /// The alerts of the deleted incident, in ascending order of id. They belong to no incident after the mutation. Each is
+    /// shown in its present state, which may be later than the mutation.
     async fn alerts(&self) -> Result<Vec<Alert>> {
         self.alerts.read().await
     }
 }
 
 impl IncidentPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         Ok(Self {
@@ -177,7 +180,7 @@ impl IncidentPayload {
 }
 
 impl CommentPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         let comment = outcome.comment.ok_or_else(|| Error::fault("answering about a comment", "there is none"))?;
@@ -193,7 +196,7 @@ impl CommentPayload {
 }
 
 impl GroupPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, did: Did<DomainGroup>, call: Call) -> Result<Self> {
         let group = Group { group: did.done, view: View::fresh(ctx)? };
         Ok(Self { group, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
@@ -201,7 +204,7 @@ impl GroupPayload {
 }
 
 impl DeleteIncidentPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         Ok(Self {
@@ -215,7 +218,7 @@ impl DeleteIncidentPayload {
 }
 
 impl IngestPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, ingested: Ingested, call: Call) -> Result<Self> {
         let view = View::fresh(ctx)?;
         let correlations = ingested.correlations.into_iter();
@@ -234,7 +237,7 @@ impl IngestPayload {
 }
 
 impl AlertPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, outcome: AlertOutcome, call: Call) -> Result<Self> {
         let AlertOutcome { alert, position, replayed, .. } = outcome;
         let (alert, position) = (Alert::new(View::fresh(ctx)?, alert), position.to_string());
@@ -243,7 +246,7 @@ impl AlertPayload {
 }
 
 impl UserPayload {
-    /// What the command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(did: Did<DomainUser>, call: Call) -> Self {
         Self { user: User(did.done), client_mutation_id: call.client_mutation_id, replayed: did.replayed }
     }

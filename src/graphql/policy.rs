@@ -1,20 +1,20 @@
-//! What the desk asks for, as its clients may read it: a form can ask for a note before the desk does.
+//! The policies of the desk. A client reads them so that a form can ask for a note before the server refuses.
 
 use async_graphql::SimpleObject;
 
 use crate::domain::account::Role;
 use crate::domain::policy::Policies as DomainPolicies;
 
-/// What this desk asks for beyond what the product does, as its operator set it.
+/// The rules that the operator of this desk has set for resolving and reopening incidents.
 #[derive(SimpleObject)]
 pub struct Policies {
-    /// Whether an incident is resolved only with a resolution note.
+    /// Whether resolving an incident requires a resolution note.
     resolve_needs_note: bool,
-    /// Whether an incident is resolved only with a classification, given then or before.
+    /// Whether resolving an incident requires a classification, set in the same call or before.
     resolve_needs_classification: bool,
-    /// The least role that may reopen a resolved incident.
+    /// The lowest role that may reopen a resolved incident.
     reopen_role: Role,
-    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert.
+    /// Whether a resolved incident reopens when a feed reports one of its alerts as active.
     reopen_for_active_alerts: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What one can ask. All of one request is read from one snapshot.
+//! The queries. All fields of one request are read from one snapshot.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -35,16 +35,16 @@ use crate::domain::{
 };
 use crate::storage::AlertFilter;
 
-/// The most ids of one `nodes`.
+/// The most ids of one `nodes` field.
 pub(super) const NODES_MAX: usize = 100;
 
-/// The longest text that suggestions search for.
+/// The longest text that suggestions search for, in characters.
 const SEARCH_CHARS_MAX: usize = 200;
 
 /// The root of all queries.
 pub struct Query;
 
-/// Anything with a global id.
+/// An object with a global id.
 #[derive(Interface)]
 #[graphql(field(name = "id", ty = "ID", desc = "The global id: `<noun>:<uuid>`."))]
 pub enum Node {
@@ -66,24 +66,24 @@ pub enum Node {
     SavedView(SavedView),
 }
 
-/// Which alerts. All given conditions hold.
+/// A filter of alerts. All given fields must match.
 #[derive(Default, InputObject)]
 pub struct AlertFilterInput {
-    /// Of this incident, by global id.
+    /// The global id of the incident that the alert belongs to.
     incident: Option<ID>,
-    /// True: in an incident; false: in none.
+    /// True: the alert belongs to an incident. False: the alert belongs to no incident.
     linked: Option<bool>,
-    /// One of these.
+    /// The status is one of these.
     status: Option<Vec<AlertStatus>>,
-    /// One of these.
+    /// The severity is one of these.
     severity: Option<Vec<Severity>>,
-    /// Of one of these products.
+    /// The alert is of one of these products.
     product: Option<Vec<String>>,
-    /// Of one of these providers.
+    /// The alert is from one of these providers.
     provider: Option<Vec<String>>,
-    /// Naming one of these entities.
+    /// The alert names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,
-    /// In the title, without case and marks.
+    /// The title contains this text. Case and diacritical marks are ignored.
     text: Option<String>,
 }
 
@@ -112,45 +112,49 @@ impl AlertFilterInput {
     }
 }
 
-/// A tag that may be meant.
+/// A tag that is suggested while a person types.
 #[derive(SimpleObject)]
 pub struct TagSuggestion {
-    /// As first written.
+    /// The name, in the case in which it was first written.
     name: String,
-    /// When it was last added to an incident, to the hour.
+    /// When the tag was last added to an incident, to the hour.
     last_used_at: Instant,
 }
 
-/// Tags while a person types.
+/// The tags that are suggested while a person types.
 #[derive(SimpleObject)]
 pub struct TagSuggestions {
-    /// Those used in the last 14 days first, then older ones.
+    /// The suggested tags. Tags used in the last 14 days come first, then older tags.
     tags: Vec<TagSuggestion>,
-    /// Whether the typed text would be a new tag ("Create new").
+    /// Whether the typed text would be a new tag ("Create new"). False if the text is blank or names a known tag.
     would_be_new: bool,
 }
 
-/// The root of all queries. A field that is refused is null, and the others of its document stand.
+/// The root of all queries. If a field is refused, it is null, and the other fields of the document keep their answers.
 ///
-/// An error carries one of these words as `extensions.code`, and in `extensions.path` the input field that it is about:
-/// `NOT_FOUND` (the id, number or account names nothing that the caller may see), `INVALID` (the input breaks a rule),
-/// `CONFLICT` (what is true now forbids it; `extensions.now` says what), `FORBIDDEN`, `UNAUTHENTICATED` (the caller is not
-/// known), `LIMIT` (a bound is passed; `extensions.now.limit` is its size), `UNAVAILABLE` (the same may succeed later; where
-/// nothing was changed, `extensions.retryAfter` says in how many seconds), `INTERNAL` (a fault of the desk; `extensions.reference` finds it in its log).
+/// An error has its code in `extensions.code`, and the input field that it is about in `extensions.path`. Codes:
+/// - `NOT_FOUND`: the id, number or account names nothing that the caller may see.
+/// - `INVALID`: the input breaks a rule.
+/// - `CONFLICT`: the present state forbids it; `extensions.now` holds that state.
+/// - `FORBIDDEN`: the caller may not do it.
+/// - `UNAUTHENTICATED`: the caller is not known.
+/// - `LIMIT`: a limit is exceeded; `extensions.now.limit` is the limit.
+/// - `UNAVAILABLE`: a retry may succeed. If nothing was changed, `extensions.retryAfter` says after how many seconds.
+/// - `INTERNAL`: a fault of the server; `extensions.reference` finds it in the log of the server.
 #[Object]
 impl Query {
-    /// Who calls, and what it may do.
+    /// The caller of the request, and what it may do.
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Caller> {
         Ok(Caller(View::of_request(ctx)?.clone()))
     }
 
-    /// What this desk asks for when an incident is resolved or reopened.
+    /// The rules of this desk for resolving and reopening incidents.
     async fn policies(&self, ctx: &Context<'_>) -> Result<Policies> {
         Ok(super::context::app(ctx)?.policies.into())
     }
 
-    /// A queue: incidents under a filter and an order, page by page. Without a filter it is the default queue, `NEW` and
-    /// `ACTIVE`; without an order the newest update comes first. Pages have at most 100 items.
+    /// A page of a queue: the incidents that match a filter, in an order. Without a filter it is the default queue,
+    /// `NEW` and `ACTIVE`; without an order the newest update comes first. Pages have at most 100 items.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
     async fn incidents(
         &self,
@@ -177,8 +181,8 @@ impl Query {
         super::incident::queue(view, filter, order(order_by)?, args, Asked::of(ctx)).await.map(Some)
     }
 
-    /// The numbers of a wall, exact at their position: how many incidents of a queue are open, by severity, status and
-    /// owner, the oldest of them, and what was created and resolved since an instant.
+    /// The numbers of a wall screen, exact at their position: how many incidents of a queue are open (by severity,
+    /// status and owner), when the oldest of them was created, and how many were created and resolved since an instant.
     async fn queue_summary(
         &self,
         ctx: &Context<'_>,
@@ -199,8 +203,8 @@ impl Query {
         super::summary::read(view, &filter, window(since)?.start(view.app().clock.now()), numbers).await.map(Some)
     }
 
-    /// How long incidents waited for an owner and for their resolution: mean and percentiles over the last days, as of a
-    /// position of their own. Computed at most once a minute for the same filter, window and caller's reading of them.
+    /// How long incidents waited for an owner and for their resolution: mean and percentiles over the last days. The
+    /// numbers are computed at most once a minute for one filter, window and caller, and have their own position.
     async fn response_times(
         &self,
         ctx: &Context<'_>,
@@ -217,9 +221,9 @@ impl Query {
             .map(Some)
     }
 
-    /// One incident, by global id or by number. The id of one that was merged gives its stub; its number leads to the
-    /// incident that took it in. With `minPosition` the answer is at least as new as that position. `NOT_FOUND` where there
-    /// is none.
+    /// One incident, by global id or by number; an unknown incident is `NOT_FOUND`. After a merge, the id of the source
+    /// returns its stub, and its number returns the target. With `minPosition`, the answer is at least as new as that
+    /// position; if the log does not reach it, the answer is `CONFLICT`.
     async fn incident(
         &self,
         ctx: &Context<'_>,
@@ -230,8 +234,9 @@ impl Query {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
 
-    /// One incident as it was, rebuilt from its log: as of a position or a time. Also a deleted one, for managers. `NOT_FOUND`
-    /// where there is none, or where it was made later; `CONFLICT` where the log does not reach the position.
+    /// One incident as it was at a position or a time, rebuilt from its log. Managers can also read a deleted incident.
+    /// `NOT_FOUND` if there is no such incident, or if it was created later; `CONFLICT` if the log does not reach the
+    /// position.
     async fn incident_as_of(
         &self,
         ctx: &Context<'_>,
@@ -251,7 +256,7 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// The log of one incident, oldest change first, by global id: also of a deleted one, for managers.
+    /// The activity log of one incident, oldest change first. Managers can also read the log of a deleted incident.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
     async fn activity(
         &self,
@@ -270,7 +275,8 @@ impl Query {
         super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await.map(Some)
     }
 
-    /// Alerts, newest first; also those that belong to no incident (`linked: false`).
+    /// A page of alerts, newest first. It includes alerts that belong to no incident; `linked: false` selects only
+    /// these.
     async fn alerts(
         &self,
         ctx: &Context<'_>,
@@ -287,7 +293,7 @@ impl Query {
         super::alert::page(view, filter, PageArgs { first, after, last, before }).await.map(Some)
     }
 
-    /// One alert, by global id. `NOT_FOUND` where there is none.
+    /// One alert, by global id. An unknown alert is `NOT_FOUND`.
     async fn alert(
         &self,
         ctx: &Context<'_>,
@@ -300,7 +306,7 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// A bulk job, by global id. `NOT_FOUND` where there is none, or it ended more than 30 days ago.
+    /// One bulk job, by global id. A job that is unknown, or that ended more than 30 days ago, is `NOT_FOUND`.
     async fn bulk_job(
         &self,
         ctx: &Context<'_>,
@@ -315,7 +321,7 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// Anything, by global id. `NOT_FOUND` where there is nothing.
+    /// One object, by global id. An unknown object is `NOT_FOUND`.
     async fn node(
         &self,
         ctx: &Context<'_>,
@@ -328,7 +334,7 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// Several things, by global id, in the same order; null where there is nothing. At most 100.
+    /// At most 100 objects, by global id, in the order of the ids. An id that names no object gives null.
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -340,12 +346,12 @@ impl Query {
         nodes(View::of_request(ctx)?, &ids).await.map(Some)
     }
 
-    /// The saved views that the caller may see, by name: its own, and those that are shared.
+    /// The saved views that the caller may see, ordered by name: the caller's own views and the shared views.
     async fn views(&self, ctx: &Context<'_>) -> Result<Vec<SavedView>> {
         super::view::list(View::of_request(ctx)?).await
     }
 
-    /// One saved view, by global id or by slug. `NOT_FOUND` where there is none, or a private one of somebody else.
+    /// One saved view, by global id or by slug. A view that is unknown, or private to somebody else, is `NOT_FOUND`.
     async fn view(
         &self,
         ctx: &Context<'_>,
@@ -356,21 +362,21 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// Every user, by account.
+    /// All users, ordered by account id.
     async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
         let users = View::of_request(ctx)?.reader().await?.all_users().await?;
         Ok(users.into_iter().map(User).collect())
     }
 
-    /// Every group, by account.
+    /// All groups, ordered by account id.
     async fn groups(&self, ctx: &Context<'_>) -> Result<Vec<Group>> {
         let view = View::of_request(ctx)?;
         let groups = view.reader().await?.all_groups().await?;
         Ok(groups.into_iter().map(|group| Group { view: view.clone(), group }).collect())
     }
 
-    /// Whom to suggest as an owner: the caller first, then its recent picks, then users and groups whose name or account
-    /// id holds the search.
+    /// Users and groups to suggest as an owner: the caller first, then its recent picks, then users and groups whose
+    /// name or account id contains the search.
     async fn assignee_suggestions(
         &self,
         ctx: &Context<'_>,
@@ -383,7 +389,7 @@ impl Query {
         Ok(Some(found.into_iter().map(AssigneeSuggestion::from).collect()))
     }
 
-    /// Custom tags that hold the search: those used in the last 14 days first.
+    /// Custom tags whose name contains the search. Tags used in the last 14 days come first.
     async fn tag_suggestions(
         &self,
         ctx: &Context<'_>,
@@ -399,7 +405,7 @@ impl Query {
         Ok(Some(TagSuggestions { tags: tags.collect(), would_be_new }))
     }
 
-    /// What `mergeIncidents` would do, or why it would be refused. Nothing is written.
+    /// A preview of `mergeIncidents`: what it would do, or why it would be refused. Nothing is written.
     async fn preview_merge(
         &self,
         ctx: &Context<'_>,
@@ -446,7 +452,7 @@ fn one_name() -> Error {
     Error::invalid("id", "an incident is named by its id or its number, one of the two")
 }
 
-/// Refuses a position that this snapshot has not reached: of another log, or beyond its end.
+/// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, or beyond its end.
 pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Position> {
     let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
     let head = view.head().await?;
@@ -461,7 +467,7 @@ pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Posit
     Ok(position)
 }
 
-/// Several things of any noun, in the order of their ids: one statement for each noun.
+/// Reads objects of any type, in the order of their ids, with one statement for each type.
 async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let reader = view.reader().await?;
     let alerts = by_id(reader.alerts_to_show(&parsed(ids, AlertId::parse)).await?, |alert| alert.id);
@@ -488,7 +494,7 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     };
     let comment = |id: &ID| {
         let comment = comments.get(&CommentId::parse(id)?).filter(|comment| comment.deleted_at.is_none())?.clone();
-        // A comment goes with its incident: deleted, or not the viewer's to see.
+        // If the incident of a comment is deleted, or the viewer may not see it, the comment is not found either.
         seen(comment.incident)?;
         Some(Node::Comment(Comment { view: view.clone(), comment }))
     };

@@ -1,4 +1,4 @@
-//! Queues: the fields that a row shows, at rest and live, and the items of a queue's stream.
+//! Queues: the fields that a row shows, in queries and in streams, and the items of the stream of a queue.
 
 use std::ops::Deref;
 
@@ -17,16 +17,16 @@ use crate::domain::tag::{Tag as DomainTag, TagKind};
 use crate::domain::title::Shown;
 use crate::realtime::feed::{Event, Left, LiveRow, Movement, Placed, QueueEvent};
 
-/// A classification: what the incident turned out to be, and which threat, activity or reason.
+/// A classification: what an incident or alert turned out to be, with its threat, activity or reason.
 #[derive(SimpleObject)]
 pub struct Classification {
-    /// True positive, informational or false positive.
+    /// The kind. It decides which of the other fields is set.
     kind: ClassificationKind,
-    /// The threat of a true positive.
+    /// The threat; null unless the kind is `TRUE_POSITIVE`.
     threat: Option<Threat>,
-    /// The activity of an informational, expected activity.
+    /// The activity; null unless the kind is `INFORMATIONAL_EXPECTED_ACTIVITY`.
     activity: Option<ExpectedActivity>,
-    /// The reason of a false positive.
+    /// The reason; null unless the kind is `FALSE_POSITIVE`.
     reason: Option<FalsePositiveReason>,
 }
 
@@ -39,9 +39,9 @@ impl From<Pair> for Classification {
 /// A tag on an incident.
 #[derive(SimpleObject)]
 pub struct Tag {
-    /// As first written on this desk.
+    /// The name of the tag, in the case in which it was first written on this desk.
     name: String,
-    /// Custom, or which kind of system tag.
+    /// The kind: custom, or one of the kinds of system tags.
     kind: TagKind,
 }
 
@@ -67,20 +67,20 @@ impl AtHand for Tag {
     }
 }
 
-/// The fields that `Incident` and `QueueRow` share: flattened into both.
+/// The fields that `Incident`, `QueueRow` and `IncidentAsOf` share. They are flattened into all three.
 pub struct Fields {
     row: Row,
     title: Shown,
 }
 
 impl Fields {
-    /// The fields of a row, with its title.
+    /// Builds the fields from a row and its title.
     pub fn new(row: Row, title: Shown) -> Self {
         Self { row, title }
     }
 }
 
-/// The fields that `Incident` and `QueueRow` share: flattened into both.
+/// The fields that `Incident`, `QueueRow` and `IncidentAsOf` share. They are flattened into all three.
 #[Object]
 impl Fields {
     /// The incident's global id.
@@ -88,7 +88,7 @@ impl Fields {
         self.row.id.to_string().into()
     }
 
-    /// Its number: sequential, unique, never reused.
+    /// The number of the incident. Numbers are sequential and unique, and are never reused.
     pub(crate) async fn number(&self) -> i64 {
         self.row.number
     }
@@ -98,120 +98,122 @@ impl Fields {
         format!("INC-{}", self.row.number)
     }
 
-    /// How many changes it has had.
+    /// The version: the number of changes that the incident has had.
     pub(crate) async fn version(&self) -> u64 {
         self.row.version
     }
 
-    /// The first 1,000 characters of its title, which may be as long as a request; `Incident.fullTitle` is all of it.
+    /// The first 1,000 characters of the title. A title may be as long as a request; `Incident.fullTitle` has all of
+    /// it.
     pub(crate) async fn title(&self) -> &str {
         &self.title.text
     }
 
-    /// Whether the title goes on beyond what `title` shows.
+    /// Whether the title is longer than the 1,000 characters that `title` shows.
     pub(crate) async fn title_truncated(&self) -> bool {
         self.title.truncated
     }
 
-    /// The effective severity: what a person set, else the highest of the linked alerts, else `MEDIUM`.
+    /// The effective severity: the override if a person has set one, else the computed severity.
     pub(crate) async fn severity(&self) -> Severity {
         self.row.severity()
     }
 
-    /// The highest severity of the linked alerts, else `MEDIUM`.
+    /// The computed severity: the highest severity of the incident's alerts; `MEDIUM` if it has no alerts.
     pub(crate) async fn computed_severity(&self) -> Severity {
         self.row.computed_severity
     }
 
-    /// What a person set; null where the computed severity holds.
+    /// The severity that a person has set; null if the computed severity holds.
     pub(crate) async fn severity_override(&self) -> Option<Severity> {
         self.row.severity_override
     }
 
-    /// Where it stands.
+    /// The status of the incident.
     pub(crate) async fn status(&self) -> Status {
         self.row.status
     }
 
-    /// What it turned out to be; null where nobody has said.
+    /// The classification: what the incident turned out to be. Null if it is not classified.
     pub(crate) async fn classification(&self) -> Option<AtOnce<Classification>> {
         self.row.classification.map(|pair| AtOnce(pair.into()))
     }
 
-    /// Its owner; null where it is unassigned.
+    /// The user or group that owns the incident; null if it is unassigned.
     pub(crate) async fn owner(&self) -> Option<AtOnce<Owner>> {
         self.row.owner.clone().map(|owner| AtOnce(owner.into()))
     }
 
-    /// Its tags, custom ones first, then by name.
+    /// The tags, custom tags first, then ordered by name.
     pub(crate) async fn tags(&self) -> AllAtOnce<Tag> {
         AllAtOnce(self.row.tags.iter().cloned().map(Tag::from).collect())
     }
 
-    /// How many alerts it holds.
+    /// How many alerts belong to the incident.
     pub(crate) async fn alert_count(&self) -> u64 {
         self.row.alert_count
     }
 
-    /// How many comments it has; deleted ones do not count.
+    /// How many comments the incident has. Deleted comments do not count.
     pub(crate) async fn comment_count(&self) -> u64 {
         self.row.comment_count
     }
 
-    /// Whether it holds an alert that is not resolved. False of an incident whose alerts and status have not changed since the
-    /// desk began to note it.
+    /// Whether an alert of the incident is not resolved. It is false for an incident whose alerts and status have not
+    /// changed since the desk began to record it.
     pub(crate) async fn has_active_alerts(&self) -> bool {
         self.row.has_active_alerts
     }
 
-    /// The products of its alerts, by name. An incident made by hand has none until an alert is linked.
+    /// The products of the incident's alerts, ordered by name. Empty for an incident that was made by hand and has no
+    /// alerts.
     pub(crate) async fn products(&self) -> &[String] {
         &self.row.products
     }
 
-    /// The providers of its alerts, by name.
+    /// The providers of the incident's alerts, ordered by name.
     pub(crate) async fn providers(&self) -> &[String] {
         &self.row.providers
     }
 
-    /// When it was made.
+    /// When the incident was created.
     pub(crate) async fn created_at(&self) -> Instant {
         self.row.created_at
     }
 
-    /// When it last changed.
+    /// When the incident last changed.
     pub(crate) async fn updated_at(&self) -> Instant {
         self.row.updated_at
     }
 
-    /// When its activity began: the earliest of what was stated and of its alerts.
+    /// When the activity began: the earliest of the stated time and the times of the alerts.
     pub(crate) async fn first_activity_at(&self) -> Option<Instant> {
         self.row.first_activity_at
     }
 
-    /// When its activity ended: the latest of what was stated and of its alerts.
+    /// When the activity ended: the latest of the stated time and the times of the alerts.
     pub(crate) async fn last_activity_at(&self) -> Option<Instant> {
         self.row.last_activity_at
     }
 
-    /// When it first had an owner.
+    /// When the incident first had an owner.
     pub(crate) async fn first_assigned_at(&self) -> Option<Instant> {
         self.row.first_assigned_at
     }
 
-    /// When it was resolved, while it is.
+    /// When the incident was resolved; null unless its status is `RESOLVED`.
     pub(crate) async fn resolved_at(&self) -> Option<Instant> {
         self.row.resolved_at
     }
 
-    /// The incident that it was merged into.
+    /// The global id of the incident that this incident was merged into.
     pub(crate) async fn redirected_to(&self) -> Option<ID> {
         self.row.redirected_to.map(|id| id.to_string().into())
     }
 }
 
-/// What a queue shows of an incident: at rest (`Incident`), live (`QueueRow`) and as it was (`IncidentAsOf`), so that one
-/// fragment serves all.
+/// The fields of an incident that a queue shows. `Incident` (queries), `QueueRow` (streams) and `IncidentAsOf` (the
+/// past) implement it, so that one fragment serves all.
 #[derive(Interface)]
 #[graphql(
     field(name = "id", ty = "ID", desc = "The incident's global id."),
@@ -241,16 +243,16 @@ impl Fields {
     field(name = "redirected_to", ty = "Option<ID>", desc = "The incident that it was merged into.")
 )]
 pub enum QueueFields {
-    /// At rest.
+    /// An incident in its present state.
     Incident(super::incident::Incident),
-    /// Live.
+    /// A row of a stream.
     QueueRow(QueueRow),
-    /// As it was.
+    /// An incident as it was at an earlier moment.
     IncidentAsOf(super::as_of::IncidentAsOf),
 }
 
-/// An incident as a queue shows it, as of one position: what its change left behind, the same bytes live and replayed, on
-/// every node. What goes beyond a row comes from `incident(id, minPosition)`.
+/// An incident as a queue shows it, as of one position. For one position, the row is identical whether it comes live or
+/// from a resumed stream, and from any node. For fields beyond these, read `incident(id, minPosition)`.
 pub struct QueueRow {
     position: String,
     fields: Box<Fields>,
@@ -264,17 +266,17 @@ impl Deref for QueueRow {
     }
 }
 
-/// An incident as a queue shows it, as of one position: what its change left behind, the same bytes live and replayed, on
-/// every node. What goes beyond a row comes from `incident(id, minPosition)`.
+/// An incident as a queue shows it, as of one position. For one position, the row is identical whether it comes live or
+/// from a resumed stream, and from any node. For fields beyond these, read `incident(id, minPosition)`.
 #[Object]
 impl QueueRow {
-    /// What a row shows.
+    /// The fields that a row shows.
     #[graphql(flatten)]
     async fn fields(&self) -> &Fields {
         &self.fields
     }
 
-    /// The place in the log that the row is as of.
+    /// The position in the log that the row is as of.
     async fn position(&self) -> &str {
         &self.position
     }
@@ -286,13 +288,13 @@ impl QueueRow {
     }
 }
 
-/// The fields of a row, as `QueueUpdated.changedFields` names them. `version` and `updatedAt` change every time and are left
-/// out.
+/// The fields of a row that `QueueUpdated.changedFields` names. `version` and `updatedAt` are not named, because they
+/// change every time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
 pub enum QueueField {
     /// `title`
     Title,
-    /// The description: not in a row, but a filter may ask for its text.
+    /// The description. A row does not show it, but a filter may search its text.
     Description,
     /// `severity`, `severityOverride`
     SeverityOverride,
@@ -354,117 +356,119 @@ impl QueueField {
     }
 }
 
-/// Why an incident left a queue.
+/// The reason why an incident left a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum LeftReason {
-    /// The filter no longer matches.
+    /// The filter no longer matches the incident.
     Filter,
-    /// It was deleted.
+    /// The incident was deleted.
     Deleted,
-    /// It was merged into another, which `target` names.
+    /// The incident was merged into another incident, which `target` names.
     Merged,
-    /// The viewer may no longer see it.
+    /// The viewer may no longer see the incident.
     NoAccess,
 }
 
-/// An incident came into the queue.
+/// An item: an incident entered the queue.
 #[derive(SimpleObject)]
 pub struct QueueEntered {
-    /// The place of its change in the log: give it as `after` to go on from here.
+    /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
-    /// The incident as of this position.
+    /// The incident as of `position`.
     row: QueueRow,
-    /// What the client called the mutation that did it.
+    /// The `clientMutationId` of the mutation that made the change.
     client_mutation_id: Option<String>,
-    /// The transaction that did it.
+    /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether this is the last change of its transaction.
+    /// Whether the change is the last one of its transaction.
     last: bool,
 }
 
-/// An incident in the queue changed and stayed.
+/// An item: an incident of the queue changed and stayed in the queue.
 #[derive(SimpleObject)]
 pub struct QueueUpdated {
-    /// The place of its change in the log: give it as `after` to go on from here.
+    /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
-    /// The incident as of this position.
+    /// The incident as of `position`.
     row: QueueRow,
-    /// Which fields of the row changed; none where the change is about something that a row does not show.
+    /// The fields of the row that changed. Empty if the change is about something that a row does not show.
     changed_fields: Vec<QueueField>,
-    /// What the client called the mutation that did it.
+    /// The `clientMutationId` of the mutation that made the change.
     client_mutation_id: Option<String>,
-    /// The transaction that did it.
+    /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether this is the last change of its transaction.
+    /// Whether the change is the last one of its transaction.
     last: bool,
 }
 
-/// An incident went out of the queue. It carries no fields: the viewer may no longer be allowed to see them.
+/// An item: an incident left the queue. It has no fields of the incident, because the viewer may no longer be allowed
+/// to see them.
 #[derive(SimpleObject)]
 pub struct QueueLeft {
-    /// The place of its change in the log: give it as `after` to go on from here.
+    /// The position of the change in the log. Pass it as `after` to resume from here.
     position: String,
-    /// The incident.
+    /// The global id of the incident.
     incident_id: ID,
-    /// Why.
+    /// The reason why the incident left.
     reason: LeftReason,
-    /// The incident that it was merged into.
+    /// The global id of the incident that it was merged into; null unless the reason is `MERGED`.
     target: Option<ID>,
-    /// What the client called the mutation that did it.
+    /// The `clientMutationId` of the mutation that made the change.
     client_mutation_id: Option<String>,
-    /// The transaction that did it.
+    /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether this is the last change of its transaction.
+    /// Whether the change is the last one of its transaction.
     last: bool,
 }
 
-/// A marker: all of yours up to here was sent. Every 10 seconds, and after 1,000 positions without a match while
-/// catching up.
+/// A marker: the stream has sent everything up to this position. It comes every 10 seconds, and after every 1,000
+/// positions without a match while the stream sends its backlog.
 #[derive(SimpleObject)]
 pub struct Heartbeat {
-    /// Give it as `after` to go on from here.
+    /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
 }
 
-/// A marker, once in a stream: the backlog is done (at once, where there is none), what follows is new.
+/// A marker, once in a stream: the backlog is sent, and the next items are new. Without a backlog it is the first item.
 #[derive(SimpleObject)]
 pub struct Live {
-    /// Give it as `after` to go on from here.
+    /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
-    /// The filter as the desk reads it: defaults filled, `me` resolved. Null for an activity log.
+    /// The filter with its defaults filled in and `me` resolved to ids. Null for an activity log.
     pub filter: Option<Json<Value>>,
 }
 
-/// The last item of a stream that cannot go on from the position it was given: read the set again, then subscribe from
-/// the position of that read.
+/// The last item of a stream that cannot resume from the given position. Read the data again with a query, then
+/// subscribe from the position of that read.
 #[derive(SimpleObject)]
 pub struct Resync {
-    /// The present end of the log.
+    /// The position of the present end of the log.
     pub position: String,
-    /// Why. Not `reason`, so that it may stand in one selection with `QueueLeft.reason`.
+    /// The reason. It is not called `reason`, so that one selection can hold it beside `QueueLeft.reason`.
     pub resync_reason: crate::domain::position::Resync,
 }
 
-/// An item of a queue's stream. Items about incidents ascend strictly by position; markers may repeat one.
+/// An item of the stream of a queue. The positions of items about incidents strictly increase; a marker may repeat a
+/// position.
 #[derive(Interface)]
 #[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
 pub enum QueueItem {
-    /// An incident came in.
+    /// An incident entered the queue.
     QueueEntered(QueueEntered),
-    /// An incident changed and stayed.
+    /// An incident of the queue changed and stayed.
     QueueUpdated(QueueUpdated),
-    /// An incident went out.
+    /// An incident left the queue.
     QueueLeft(QueueLeft),
-    /// All up to here was sent.
+    /// Everything up to this position was sent.
     Heartbeat(Heartbeat),
-    /// The backlog is done.
+    /// The backlog was sent.
     Live(Live),
     /// The stream ends here.
     Resync(Resync),
 }
 
 impl QueueItem {
-    /// An event of a feed, as the API says it; `filter` is what `Live` echoes, as JSON, where that is shown.
+    /// Builds the item of an event. `filter` is the JSON that `Live` repeats, if the document selects it.
     pub fn new(placed: Placed<QueueEvent>, filter: Option<&str>) -> Self {
         let position = placed.position.to_string();
         match placed.event {

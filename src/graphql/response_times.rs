@@ -1,4 +1,5 @@
-//! Response times: how fast a desk works, computed at most once a minute for each question.
+//! Response times: how fast a desk works. Each combination of filter, window and caller is computed at most once a
+//! minute.
 
 use std::sync::Arc;
 
@@ -15,26 +16,26 @@ use crate::domain::response_times::{Durations, ResponseTimes as Times, WINDOW_DA
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{Error, Instant, Result};
 
-/// How long an answer is given again. Percentiles of days do not move in a minute, and each costs a look at every incident
-/// of the window.
+/// How long an answer is cached, in seconds. Percentiles over days do not move in a minute, and each computation reads
+/// every incident of the window.
 const KEPT_SECONDS: i64 = 60;
 
-/// Answers kept at once: each a few hundred bytes. Beyond, the least used are forgotten.
+/// The most answers in the cache, each a few hundred bytes. Beyond this number the least used answers are dropped.
 const ANSWERS_MAX: u64 = 1_000;
 
-/// How long something took, in seconds. Percentiles are by nearest rank: the smallest of the durations that so many of a
-/// hundred do not exceed.
+/// Statistics of durations, in seconds. A percentile is by nearest rank: the smallest of the durations that the given
+/// share of all durations does not exceed.
 #[derive(SimpleObject)]
 pub struct DurationStats {
-    /// Over how many incidents.
+    /// How many incidents the statistics are over.
     count: u64,
-    /// The mean, in seconds; null of none.
+    /// The mean, in seconds; null if `count` is 0.
     mean: Option<f64>,
-    /// Half took no longer, in seconds; null of none.
+    /// The median, in seconds: half of the durations are not longer. Null if `count` is 0.
     p50: Option<f64>,
-    /// Nine of ten took no longer, in seconds; null of none.
+    /// The 90th percentile, in seconds; null if `count` is 0.
     p90: Option<f64>,
-    /// 19 of 20 took no longer, in seconds; null of none.
+    /// The 95th percentile, in seconds; null if `count` is 0.
     p95: Option<f64>,
 }
 
@@ -53,30 +54,31 @@ impl From<Durations> for DurationStats {
 
 /// How long incidents waited for an owner and for their resolution.
 ///
-/// Counted are incidents that meet the filter, but for the status of its top level, named or added by default, and that
-/// reached the milestone in the window; deleted ones count nowhere. An end that lies before its beginning, as an import
-/// may have it, is a duration of 0.
+/// An incident counts if it was assigned or resolved within the window and meets the filter. The top-level `status` of
+/// the filter, given or added by default, is ignored. Deleted incidents never count. If an end lies before its
+/// beginning, which an import may cause, the duration is 0.
 #[derive(SimpleObject)]
 pub struct ResponseTimes {
-    /// The place in the log at which the numbers were computed: its own, at most a minute behind.
+    /// The position in the log at which the numbers were computed. It may be up to a minute behind the present end.
     position: String,
-    /// When they were computed.
+    /// When the numbers were computed.
     computed_at: Instant,
-    /// The start of the window, so many days before `computedAt`.
+    /// The start of the window: `window` days before `computedAt`.
     since: Instant,
-    /// The window, in days.
+    /// The length of the window, in days.
     window: i32,
-    /// The filter as the desk reads it: defaults filled, `me` resolved.
+    /// The filter with its defaults filled in and `me` resolved to ids.
     filter: Json<Value>,
-    /// From `createdAt` to `firstAssignedAt`: incidents of any status whose first owner came in the window. A later owner
-    /// is none.
+    /// The time from `createdAt` to `firstAssignedAt`, over incidents of any status that got their first owner within
+    /// the window. Later owners do not count.
     time_to_assign: DurationStats,
-    /// From `createdAt` to `resolvedAt`: incidents that are `RESOLVED`, and were resolved in the window. One that was
-    /// reopened counts again when it is resolved again, from its creation.
+    /// The time from `createdAt` to `resolvedAt`, over incidents that are `RESOLVED` and were resolved within the
+    /// window. An incident that was reopened and resolved again counts once, from its creation to its last resolution.
     time_to_resolve: DurationStats,
 }
 
-/// Whose question it is: the filter, what the caller made of it, the window, and what the caller may see.
+/// The key of a cached answer: the fingerprints of the filter and of the caller's reading of it, the window, and the
+/// role.
 type Key = ([u8; 8], [u8; 8], i32, Role);
 
 #[derive(Clone, Copy)]
@@ -92,7 +94,7 @@ impl Answer {
     }
 }
 
-/// The newest answers. Each has a lock, so that two who ask for the same at once compute it once.
+/// The cached answers. Each has a lock, so that concurrent equal requests compute it once (single-flight).
 #[derive(Clone)]
 pub struct Answers(Cache<Key, Arc<Mutex<Option<Answer>>>>);
 
@@ -111,7 +113,7 @@ fn days(window: i32) -> Result<chrono::Duration> {
     Err(Error::limit("window", message, WINDOW_DAYS_MAX as usize))
 }
 
-/// Reads the response times of a filter: computed at the view's position, or given again.
+/// Reads the response times of a filter from the cache, or computes them at the view's position.
 pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window: i32) -> Result<ResponseTimes> {
     let (length, fingerprint) = (days(window)?, filter.queue().fingerprint());
     let key = (fingerprint.filter, fingerprint.scope, window, view.viewer().user.role);
@@ -120,7 +122,8 @@ pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window
     let answer = match kept.filter(|answer| answer.is_fresh(view.app().clock.now())) {
         Some(answer) => answer,
         None => {
-            // The connection first, then the lock: whoever holds the lock must not wait for those who wait for it.
+            // The order is the connection first, then the lock: the holder of the lock must not wait for requests that
+            // wait for it.
             view.searches().spend(Search::Summary, filter.queue())?;
             let (reader, position) = (view.reader().await?, view.head().await?.position());
             let mut slot = slot.lock().await;

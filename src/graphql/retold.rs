@@ -1,4 +1,4 @@
-//! What a provider says otherwise of an alert, as the log tells it.
+//! The changes that a new report of a provider makes to an alert, as the log stores them.
 
 use async_graphql::SimpleObject;
 
@@ -7,14 +7,15 @@ use crate::domain::entity::{EntityKind, Verdict};
 use crate::domain::incident::Severity;
 use crate::domain::retold::{self, ToldText};
 
-/// A text of a report as the log holds it: whole up to 256 bytes, a longer one by its SHA-256.
+/// A text of a report as the log stores it: up to 256 bytes the text itself, a longer text as its length and its
+/// SHA-256.
 #[derive(SimpleObject)]
 pub struct ReportText {
-    /// The text; null where it is long.
+    /// The text; null if it is longer than 256 bytes.
     text: Option<String>,
-    /// The length in characters of a long text; null where the text is here.
+    /// The length in characters of a text that is longer than 256 bytes; null if `text` is set.
     characters: Option<u64>,
-    /// The SHA-256 of a long text, in hexadecimal; null where the text is here.
+    /// The SHA-256, in hexadecimal, of a text that is longer than 256 bytes; null if `text` is set.
     sha256: Option<String>,
 }
 
@@ -27,86 +28,87 @@ impl From<ToldText> for ReportText {
     }
 }
 
-/// A text of a report, before and after; null where there was none.
+/// A text of a report before and after a change.
 #[derive(SimpleObject)]
 pub struct ReportTextDelta {
-    /// Before.
+    /// The text before the change; null if there was no text.
     before: Option<ReportText>,
-    /// After.
+    /// The text after the change; null if there is no text.
     after: Option<ReportText>,
 }
 
-/// A severity of a report, before and after.
+/// The severity of a report before and after a change.
 #[derive(SimpleObject)]
 pub struct ReportSeverityDelta {
-    /// Before.
+    /// The severity before the change.
     before: Severity,
-    /// After.
+    /// The severity after the change.
     after: Severity,
 }
 
-/// The techniques of a report, before and after.
+/// The MITRE ATT&CK techniques of a report before and after a change.
 #[derive(SimpleObject)]
 pub struct ReportTechniquesDelta {
-    /// Before.
+    /// The techniques before the change.
     before: Vec<String>,
-    /// After.
+    /// The techniques after the change.
     after: Vec<String>,
 }
 
-/// A time of a report, before and after.
+/// A time of a report before and after a change.
 #[derive(SimpleObject)]
 pub struct ReportTimeDelta {
-    /// Before.
+    /// The time before the change; null if it was unknown.
     before: Option<Instant>,
-    /// After.
+    /// The time after the change; null if it is unknown.
     after: Option<Instant>,
 }
 
-/// An entity of a report as the log holds it.
+/// An entity of a report as the log stores it.
 #[derive(SimpleObject)]
 pub struct ReportEntity {
-    /// Its kind.
+    /// The kind of the entity.
     kind: EntityKind,
-    /// Its value.
+    /// The value of the entity.
     value: ReportText,
-    /// What its provider thinks of it.
+    /// The verdict of the provider on the entity.
     verdict: Option<Verdict>,
 }
 
-/// Entities that came to an alert and went from it; one whose verdict changed has gone and come.
+/// The entities that a report added to an alert and removed from it. An entity whose verdict changed is in both lists.
 #[derive(SimpleObject)]
 pub struct ReportEntitiesDelta {
-    /// Those that came, the first 20.
+    /// The first 20 added entities.
     added: Vec<ReportEntity>,
-    /// How many came.
+    /// How many entities were added.
     added_count: u64,
-    /// Those that went, the first 20.
+    /// The first 20 removed entities.
     removed: Vec<ReportEntity>,
-    /// How many went.
+    /// How many entities were removed.
     removed_count: u64,
 }
 
-/// What a provider says otherwise of an alert: each field before and after, null where it stayed.
+/// The fields of an alert that a new report of the provider changed, each before and after. A field that did not change
+/// is null.
 #[derive(SimpleObject)]
 pub struct ReportDelta {
-    /// Its title.
+    /// The title, if it changed.
     title: Option<ReportTextDelta>,
-    /// Its description.
+    /// The description, if it changed.
     description: Option<ReportTextDelta>,
-    /// Its severity.
+    /// The reported severity, if it changed.
     severity: Option<ReportSeverityDelta>,
-    /// The product's name.
+    /// The name of the product, if it changed.
     product: Option<ReportTextDelta>,
-    /// The stage of an attack.
+    /// The stage of the attack, if it changed.
     category: Option<ReportTextDelta>,
-    /// MITRE ATT&CK techniques.
+    /// The MITRE ATT&CK techniques, if they changed.
     techniques: Option<ReportTechniquesDelta>,
-    /// When the activity began.
+    /// When the activity began, if this time changed.
     first_activity_at: Option<ReportTimeDelta>,
-    /// When the activity ended.
+    /// When the activity ended, if this time changed.
     last_activity_at: Option<ReportTimeDelta>,
-    /// The entities that came and went.
+    /// The added and removed entities, if the entities changed.
     entities: Option<ReportEntitiesDelta>,
 }
 

@@ -1,8 +1,8 @@
-//! What the reads of one request may cost the database, each alias by itself.
+//! The limits of the database work of one request. Each alias counts separately.
 //!
-//! The cost of a document counts the fields of its answer. A count, a facet or a text that is looked for makes one field of
-//! a pass over a whole queue: those are counted here, before each is made, from the filter as it is resolved. A filter counts
-//! alike wherever it stands: in the request, in a saved view that the request names, in a job that the request makes.
+//! The cost of a document counts the fields of its answer, but a count, a facet or a text search reads a whole queue
+//! for one field. These reads are counted here, before they are made, from the resolved filter. A filter counts equally
+//! if it comes from the request, from a saved view that the request names, or from a bulk job that it creates.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,29 +10,30 @@ use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::{Error, Result};
 use crate::storage::AlertFilter;
 
-/// The most texts that the filters of one request look for. Each is held against every title and description of a queue.
+/// The most texts that the filters of one request search for. Each is compared with every title and description of a
+/// queue.
 pub const TEXTS_MAX: usize = 20;
 
-/// The most searches of one request: passes over a queue, each as often as it has texts besides. A page of a wall with its
-/// count and its five facets is 12; 100 are a second or two on a desk of 10,000 open incidents.
+/// The most searches of one request: passes over a queue, and one more for each text of its filter. A page of a wall
+/// screen with its count and five facets takes 12; 100 take one or two seconds on a desk of 10,000 open incidents.
 pub const SEARCHES_MAX: usize = 100;
 
-/// So many entities of a filter are one more search: each is a range of an index, which an entity that everybody has makes as
-/// long as a queue.
+/// How many entities of a filter count as one more search. Each entity is a range of an index, at most as long as a
+/// queue.
 pub const ENTITIES_PER_SEARCH: usize = 25;
 
-/// What a read over a queue is, beside what its filter looks for, in searches.
+/// The kind of a read of a queue. It decides how many searches the read costs, without the texts of its filter.
 #[derive(Clone, Copy, Debug)]
 pub enum Search {
     /// A page of rows, read along the index of its order.
     Page,
-    /// A page of rows in an order that no index has: the whole queue is read and put into order.
+    /// A page of rows in an order that no index has: the whole queue is read and sorted.
     SortedPage,
-    /// How many there are, or which.
+    /// The number of the incidents, or their ids.
     Count,
-    /// One facet: a count for each value.
+    /// A facet: one count for each value.
     Facet,
-    /// The numbers of a wall, or response times: several counts.
+    /// The numbers of a wall screen, or response times: several counts.
     Summary,
 }
 
@@ -46,17 +47,17 @@ impl Search {
     }
 }
 
-/// What a filter looks for, at all depths.
+/// The texts and entities that a filter searches for, at all depths.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
-    /// Texts.
+    /// The number of texts.
     pub texts: usize,
-    /// Entities.
+    /// The number of entities.
     pub entities: usize,
 }
 
 impl Wanted {
-    /// What it adds to each read, in searches.
+    /// Returns how many searches it adds to each read.
     fn passes(self) -> usize {
         self.texts + self.entities.div_ceil(ENTITIES_PER_SEARCH)
     }
@@ -80,7 +81,7 @@ impl From<&AlertFilter> for Wanted {
     }
 }
 
-/// What a request has searched for so far.
+/// The searches that a request has made so far.
 #[derive(Debug, Default)]
 pub struct Searches {
     texts: AtomicUsize,
@@ -88,7 +89,8 @@ pub struct Searches {
 }
 
 impl Searches {
-    /// Counts the texts of a filter, once for each place of the request that gives or names it.
+    /// Counts the texts of a filter, once for each place of the request that gives or names it. Beyond [`TEXTS_MAX`]:
+    /// `LIMIT`.
     pub fn look_for(&self, filter: impl Into<Wanted>) -> Result<()> {
         let texts = filter.into().texts;
         let all = self.texts.fetch_add(texts, Ordering::Relaxed).saturating_add(texts);
@@ -99,7 +101,7 @@ impl Searches {
         Err(Error::limit("filter", message, TEXTS_MAX))
     }
 
-    /// Counts a read under a filter, before it is made.
+    /// Counts a read with a filter, before it is made. Beyond [`SEARCHES_MAX`]: `LIMIT`.
     pub fn spend(&self, search: Search, filter: impl Into<Wanted>) -> Result<()> {
         let passes = search.passes() + filter.into().passes();
         let all = self.passes.fetch_add(passes, Ordering::Relaxed).saturating_add(passes);

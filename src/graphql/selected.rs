@@ -1,6 +1,6 @@
-//! What streams select of their items, held once for all streams of one operation. The library copies the document that it
-//! is given: a kilobyte for every few fields. So it is given the root field without its selection, and each item is resolved
-//! by the shared one.
+//! The selections of streams, kept once for all streams of one operation. async-graphql copies the document that it
+//! gets, about 1 KB for every few fields. So it gets the root field without its selection, and the shared selection
+//! resolves each item.
 
 use std::any::TypeId;
 use std::borrow::Cow;
@@ -13,7 +13,7 @@ use async_graphql::parser::types::{
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, Name, OutputType, Pos, Positioned, Request, ServerResult, Value, Variables};
 
-/// The whole document of a stream. It travels in the data of its requests.
+/// The whole document of a stream. It is in the data of its requests.
 #[derive(Clone)]
 pub struct Selected {
     document: Arc<ExecutableDocument>,
@@ -27,12 +27,12 @@ impl Selected {
         Self { document, variables: variables.collect() }
     }
 
-    /// That of a request.
+    /// Returns the `Selected` of a request.
     pub fn of(request: &Request) -> Option<&Self> {
         request.data.get(&TypeId::of::<Self>())?.downcast_ref()
     }
 
-    /// The document.
+    /// Returns the document.
     pub fn document(&self) -> &ExecutableDocument {
         &self.document
     }
@@ -51,17 +51,17 @@ impl Selected {
         })
     }
 
-    /// What is selected of the root field.
+    /// Returns the selection of the root field.
     pub fn of_root(&self) -> Option<&Positioned<SelectionSet>> {
         Some(&self.root()?.node.selection_set)
     }
 
-    /// Whether a field of this name is asked of any item.
+    /// Whether the document selects a field with this name at any depth. A fragment counts as if it selected the field.
     pub fn selects(&self, field: &str) -> bool {
         self.of_root().is_some_and(|selected| selects(&selected.node, field))
     }
 
-    /// The request that executes one event: a query of the root field, without its arguments and without its selection.
+    /// Builds the request that executes one event: a query of the root field, without its arguments and its selection.
     pub fn of_an_event(&self) -> Request {
         let root = self.root().map(|root| {
             let field = Field {
@@ -101,7 +101,7 @@ fn selects(set: &SelectionSet, name: &str) -> bool {
     })
 }
 
-/// An item of a stream, of which is resolved what its [`Selected`] says. In the schema it is the item itself.
+/// An item of a stream, resolved with the selection of its [`Selected`]. In the schema it is the item itself.
 pub struct AsSelected<T>(pub T);
 
 impl<T: OutputType> OutputType for AsSelected<T> {

@@ -1,4 +1,4 @@
-//! Incidents that are like another one, and why.
+//! Similar incidents: incidents that share entities with an incident, ranked by how rare the shared entities are.
 
 use async_graphql::SimpleObject;
 use futures_util::future::try_join_all;
@@ -10,19 +10,19 @@ use crate::domain::entity::{EntityKind, Verdict};
 use crate::domain::{Error, IncidentId, Result};
 use crate::storage::SharedEntity as Shared;
 
-/// The most similar incidents that an incident shows (Microsoft, "Similar incidents": up to 20).
+/// The most similar incidents that one request may ask of an incident (Microsoft, "Similar incidents": up to 20).
 pub const SIMILAR_MAX: i32 = 20;
 
-/// An entity that two incidents share.
+/// An entity that an incident shares with a similar incident.
 #[derive(SimpleObject)]
 pub struct SharedEntity {
-    /// What kind of thing.
+    /// The kind of the entity.
     kind: EntityKind,
-    /// Its value, as an alert of the incident that was asked about writes it.
+    /// The value of the entity, as written by an alert of the incident whose `similar` field was read.
     value: String,
-    /// The strongest verdict that an alert of that incident gives it.
+    /// The strongest verdict that an alert of that incident gives the entity.
     verdict: Option<Verdict>,
-    /// How many incidents hold it beside the one that was asked about: the fewer, the more it says.
+    /// How many other incidents hold the entity, at most 100. The fewer they are, the higher the entity scores.
     incident_count: u64,
 }
 
@@ -32,32 +32,32 @@ impl From<Shared> for SharedEntity {
     }
 }
 
-/// An incident that shares entities with another.
+/// An incident that shares entities with the incident whose `similar` field was read.
 #[derive(SimpleObject)]
 pub struct SimilarIncident {
-    /// The incident.
+    /// The similar incident, in its present state.
     incident: Incident,
-    /// How much what they share says: 1,000 for each entity that no third incident holds, a half of that for one that one more
-    /// holds, an nth for one that n hold.
+    /// How similar the incidents are. Each shared entity adds 1,000 divided by its `incidentCount`, rounded down. For
+    /// example, an entity that one other incident holds adds 1,000, and an entity that four others hold adds 250.
     score: u64,
-    /// How many entities they share.
+    /// How many entities the two incidents share.
     shared_entity_count: u64,
-    /// The ten of them that say most, the rarest first.
+    /// The shared entities with the lowest `incidentCount`, lowest first; at most 10.
     shared_entities: Vec<SharedEntity>,
 }
 
-/// The incidents that are most like this one, open ones first.
+/// Returns the most similar incidents, open incidents first. Refuses a `first` outside 0 to 20.
 pub async fn similar(view: &View, incident: IncidentId, first: i32) -> Result<Vec<SimilarIncident>> {
     if !(0..=SIMILAR_MAX).contains(&first) {
         let message = format!("an incident shows 0 to {SIMILAR_MAX} similar ones");
         return Err(Error::limit("first", message, SIMILAR_MAX as usize));
     }
     let found = view.load(Similar(incident, first as u64)).await?.unwrap_or_default();
-    // All at once, so that they are read together.
+    // The futures are joined so that one statement reads all incidents.
     let incidents = try_join_all(found.iter().map(|each| view.incident(each.incident))).await?;
     let similar = found.into_iter().zip(incidents).filter_map(|(each, incident)| {
         Some(SimilarIncident {
-            // One that the viewer may not see is left out.
+            // An incident that the viewer may not see is left out.
             incident: Incident::new(view.clone(), incident?),
             score: each.score,
             shared_entity_count: each.shared,

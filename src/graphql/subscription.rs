@@ -1,4 +1,4 @@
-//! What one can follow: from any position on, exactly, through any disconnect, restart or second node.
+//! The subscriptions. A stream with positions resumes exactly after a disconnect or a restart, on any node.
 
 use async_graphql::{Context, ID, Subscription as Subscribe};
 use futures_util::{Stream, StreamExt};
@@ -35,17 +35,18 @@ fn read_position(after: Option<String>) -> Result<Option<Position>> {
 
 fn source(ctx: &Context<'_>) -> Result<Source> {
     let source = ctx.data::<Source>().map_err(|error| Error::fault("finding the log to follow", error.message))?;
-    // Read by the store of requests, whose statements have less time than the desk's own.
+    // Streams read through the store of requests, whose statements have a shorter timeout than the desk's own.
     Ok(Source { store: app(ctx)?.store.clone(), ..source.clone() })
 }
 
-/// What of a caller the bytes of a subscription depend on; none where they depend on more, and nobody may share them.
+/// Returns the properties of a caller on which the bytes of a subscription depend. Callers with equal properties share
+/// a stream. `None` if the bytes depend on more, so that nobody may share the stream.
 ///
-/// A queue's items are made of the change alone: its bytes depend on what the caller sees, and on who it is where the
-/// filter says `me`; so do those of its summary, which is a count of those rows. So do those of the log, with two
-/// exceptions. `incident`, `alert`, `comment` and `bookmark` are read as they stand when the frame is made: shared bytes would show another's
-/// now, minutes ago for one who comes back. And whether the log of one incident may be read depends on whether it is
-/// deleted, which is asked when a stream begins: only a manager may always.
+/// The items of a queue come from the change alone. They depend on what the caller may see and, if the filter says
+/// `me`, on who the caller is. A summary counts these rows, and the log is like a queue, with two exceptions.
+/// `incident`, `alert`, `comment` and `bookmark` are read in their present state when the frame is made: shared bytes
+/// would show a caller who resumes a state that is minutes old. And whether the log of one incident may be read is
+/// checked when a stream begins: if the incident is deleted, only a manager may read it.
 pub fn scope(
     viewer: &Viewer,
     root: &str,
@@ -63,7 +64,7 @@ pub fn scope(
     shared.then(|| sight(viewer, gives))
 }
 
-/// What of a viewer the rows of a queue depend on: what it may see, and who it is where the filter says so.
+/// Returns what the rows of a queue depend on: what the viewer may see and, if the filter says `me`, who the viewer is.
 pub fn sight(viewer: &Viewer, gives: &dyn Fn(&str) -> bool) -> Vec<u8> {
     let mut sight = format!("{:?}", viewer.sight());
     if gives("me") || gives("meAndMyGroups") {
@@ -72,34 +73,34 @@ pub fn sight(viewer: &Viewer, gives: &dyn Fn(&str) -> bool) -> Vec<u8> {
     sight.into_bytes()
 }
 
-/// Whether the stream of this name can be gone on with: it takes `after`, and its items have positions.
+/// Whether the stream of this root field can resume: it takes `after`, and its items have positions.
 pub fn resumes(root: &str) -> bool {
     matches!(root, "incidentQueue" | "activityLog")
 }
 
-/// Where the transport wants to read what the frames are; nowhere, if it does not.
+/// Returns the track in which the transport reads the position and kind of each frame, or a new one that nobody reads.
 fn track(ctx: &Context<'_>) -> Track {
     ctx.data_opt::<Track>().cloned().unwrap_or_default()
 }
 
-/// The event, its place noted for whoever takes the frame that is made of it.
+/// Notes the position and kind of the event for the reader of its frame.
 fn marked<T>(track: &Track, placed: Placed<T>) -> Placed<T> {
     track.mark(placed.place());
     placed
 }
 
-/// Whether the document selects a field `filter`. A stream whose document does not select it holds no echo of the filter.
+/// Whether the document selects a field `filter`. Otherwise the stream does not keep the JSON of the filter.
 fn shows_filter(ctx: &Context<'_>) -> bool {
     ctx.data_opt::<Selected>().is_none_or(|selected| selected.selects("filter"))
 }
 
-/// Takes what a stream needs of its caller's budget and the desk's.
+/// Reserves what a stream needs from the budgets of its caller and of the desk.
 fn reserve(ctx: &Context<'_>, weight: impl FnOnce(Written) -> Weight) -> Result<Reserved> {
     let budget = ctx.data::<StreamBudget>().map_err(|error| Error::fault("finding the budget", error.message))?;
     budget.reserve(viewer(ctx)?.user.id, weight(ctx.data_opt().copied().unwrap_or_default()))
 }
 
-/// The stream, and what it takes until it is dropped.
+/// Returns the stream, which holds its reservation until it is dropped.
 fn holding<T>(reserved: Reserved, stream: impl Stream<Item = T>) -> impl Stream<Item = T> {
     stream.map(move |item| {
         let _held = &reserved;
@@ -110,12 +111,12 @@ fn holding<T>(reserved: Reserved, stream: impl Stream<Item = T>) -> impl Stream<
 /// The root of all subscriptions.
 #[Subscribe]
 impl Subscription {
-    /// Follows a queue: every incident that enters it, changes in it, or leaves it, one item at most per change, in the
-    /// order of the log.
+    /// Follows a queue: each item says that an incident entered the queue, changed in it, or left it. There is at most
+    /// one item for each change, in the order of the log.
     ///
-    /// `after` asserts "I hold exactly this filter's set as of that position": everything committed since comes first, item
-    /// by item, however long it was, and the stream goes live. Nothing is lost and nothing comes twice. Without it the
-    /// stream starts at the present.
+    /// `after` asserts "I hold exactly the set of this filter as of that position". The stream first sends all changes
+    /// since then, item by item, however many they are, and then goes live. No change is lost or comes twice. Without
+    /// `after` the stream starts at the present.
     async fn incident_queue(
         &self,
         ctx: &Context<'_>,
@@ -139,10 +140,10 @@ impl Subscription {
         hand_over(ctx, holding(reserved, events).map(items))
     }
 
-    /// Follows the numbers of a wall: the state now, then the newest state whenever a number changed, at most 4 a second, and
-    /// at least every 10 seconds. States in between are left out, the last one never is, and each is what the query
-    /// `queueSummary` answers at its position. There is nothing to resume: subscribe again, and the first item is the
-    /// present.
+    /// Follows the numbers of a wall screen: first the present state, then the newest state whenever a number changes,
+    /// at most 4 times a second, and at least every 10 seconds. States in between are left out; the last state is
+    /// always sent. Each state equals the answer of the query `queueSummary` at its position. The stream does not
+    /// resume: subscribe again, and the first item is the present state.
     async fn queue_summary(
         &self,
         ctx: &Context<'_>,
@@ -161,7 +162,7 @@ impl Subscription {
         let filter = SummaryFilter::resolve(&filter, &actor)?;
         let echo = filter.queue().filter().echo();
         let queue = filter.any_status();
-        // The filter is held three times.
+        // The stream holds the filter three times.
         let weight = |written| Weight::of(queue.filter(), &Interest::of(queue), written).times(3);
         let reserved = reserve(ctx, weight)?;
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
@@ -178,7 +179,7 @@ impl Subscription {
         hand_over(ctx, holding(reserved, states).map(items))
     }
 
-    /// Follows a bulk job: as it stands, then as it goes on, at most 4 times a second, and its end, which is the last item.
+    /// Follows a bulk job: first its present state, then its progress at most 4 times a second, and last its end.
     async fn bulk_progress(
         &self,
         ctx: &Context<'_>,
@@ -197,8 +198,8 @@ impl Subscription {
         hand_over(ctx, holding(reserved, states).map(items))
     }
 
-    /// Follows the log itself: the changes of one incident, or of all and of the alerts that none holds, with their entries.
-    /// Resumable from any position. The log of a deleted incident is for managers.
+    /// Follows the activity log: the changes of one incident, or of all incidents and of the alerts that belong to no
+    /// incident. The stream can resume from any position. Only managers may follow the log of a deleted incident.
     async fn activity_log(
         &self,
         ctx: &Context<'_>,

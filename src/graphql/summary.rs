@@ -1,4 +1,4 @@
-//! Summaries: the numbers of a wall.
+//! Queue summaries: the numbers of a wall screen.
 
 use async_graphql::{Json, SimpleObject};
 use serde_json::Value;
@@ -11,47 +11,49 @@ use crate::domain::position::Position;
 use crate::domain::summary::{Numbers, Summary, SummaryFilter, Window};
 use crate::domain::{Error, Instant, Result};
 
-/// The numbers of a wall, all as of one position.
+/// The numbers of a wall screen, all as of one position.
 ///
-/// They are of two sets. **Open** are the incidents of the filter's queue whose status is `NEW` or `ACTIVE`: `open`,
-/// `bySeverity`, `byStatus`, `unassigned`, `byOwner` and `oldest` are about these, and without a status in the filter
-/// `open` is the `totalCount` of `incidents` with the same filter. `created` and `resolved` are about **all incidents that
-/// meet the filter's other conditions**: the status of the filter's top level, named or added by default, is left out, as
-/// a facet leaves out its own field (one inside `and`, `or` or `not` stays). A filter of resolved incidents only has
-/// nothing open. Deleted incidents count nowhere; every incident counts as it stands at the position, so one that was
-/// reopened, or no longer meets the filter, is no longer among the resolved.
+/// `open`, `bySeverity`, `byStatus`, `unassigned`, `byOwner` and `oldest` count the **open** incidents of the queue:
+/// those with status `NEW` or `ACTIVE`. If the filter names no status, `open` equals the `totalCount` of `incidents`
+/// with this filter. If it selects only resolved incidents, nothing is open.
+///
+/// `created` and `resolved` count **incidents of any status that meet the other conditions**: the top-level `status` of
+/// the filter, given or added by default, is ignored, as a facet ignores its own field. A `status` inside `and`, `or`
+/// or `not` still holds. Deleted incidents never count. Each incident counts in its state at the position: one that was
+/// reopened, or no longer matches the filter, does not count as resolved.
 #[derive(SimpleObject)]
 pub struct QueueSummary {
-    /// The place in the log at which all of these numbers hold. In one request it is that of `incidents` with the same
-    /// filter.
+    /// The position in the log at which all these numbers hold. Within one request it equals the position of
+    /// `incidents` with the same filter.
     position: String,
-    /// The start of the time in which `created` and `resolved` count: as asked, else the last midnight in UTC.
+    /// The time from which `created` and `resolved` count: the argument `since`, or the last midnight in UTC.
     since: Instant,
-    /// The filter as the desk reads it: defaults filled, `me` resolved.
+    /// The filter with its defaults filled in and `me` resolved to ids.
     filter: Json<Value>,
-    /// How many are open: `NEW` or `ACTIVE`.
+    /// How many incidents are open: `NEW` or `ACTIVE`.
     open: u64,
-    /// The open ones by effective severity: all four, the worst first, also those with a count of 0.
+    /// The open incidents by effective severity. All four severities are listed, the worst first, also those with a
+    /// count of 0.
     by_severity: Vec<SeverityFacet>,
-    /// The open ones by status: `NEW`, then `ACTIVE`, also with a count of 0.
+    /// The open incidents by status: `NEW`, then `ACTIVE`, also with a count of 0.
     by_status: Vec<StatusFacet>,
-    /// How many open ones have no owner.
+    /// How many open incidents have no owner.
     unassigned: u64,
-    /// The open ones of each owner that has any, the busiest first, then by name; at most 1,000 owners. Those without an
-    /// owner are `unassigned`, and not here. A stream names an owner as of its start or of the newest change that it saw
-    /// of the owner's incidents.
+    /// The open incidents by owner, the highest count first, then by name; at most 1,000 owners. Incidents without an
+    /// owner count in `unassigned` only. A stream names an owner as of its start or of the newest change that it saw of
+    /// the owner's incidents.
     by_owner: Vec<OwnerFacet>,
-    /// When the oldest open one was made (`createdAt`); null where nothing is open.
+    /// When the oldest open incident was created (`createdAt`); null if nothing is open.
     oldest: Option<Instant>,
-    /// How many were made at or after `since`, in whatever status they are now: `NEW`, `ACTIVE`, `RESOLVED` or
-    /// `REDIRECTED`.
+    /// How many incidents were created at or after `since`, whatever their status is now: `NEW`, `ACTIVE`, `RESOLVED`
+    /// or `REDIRECTED`.
     created: u64,
-    /// How many are `RESOLVED`, and were resolved at or after `since`. One that was merged away (`REDIRECTED`) is not.
+    /// How many incidents are `RESOLVED` and were resolved at or after `since`. `REDIRECTED` incidents do not count.
     resolved: u64,
 }
 
 impl QueueSummary {
-    /// A summary as the API says it.
+    /// Builds the summary; `echo` is the resolved filter as JSON.
     pub fn new(position: Position, summary: Summary, filter: &SummaryFilter, echo: &Value) -> Self {
         Self {
             position: position.of_queue(filter.queue().fingerprint()).to_string(),
@@ -73,12 +75,12 @@ impl QueueSummary {
     }
 }
 
-/// Reads since when creations and resolutions are counted.
+/// Reads the time from which creations and resolutions are counted.
 pub fn window(since: Option<Instant>) -> Result<Window> {
     since.map_or(Ok(Window::Today), |at| instant("since", at).map(Window::Since))
 }
 
-/// Which numbers a document asks for that selects the fields for which this is true.
+/// Returns which numbers a document needs; `selects` says whether the document selects a field.
 pub fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
     match selects("created") || selects("resolved") {
         true => Numbers::All,
@@ -86,7 +88,7 @@ pub fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
     }
 }
 
-/// Reads the summary of a view's snapshot.
+/// Reads the summary from the snapshot of a view.
 pub async fn read(view: &View, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<QueueSummary> {
     view.searches().spend(Search::Summary, filter.queue())?;
     let at = view.at().await?;

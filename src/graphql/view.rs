@@ -1,4 +1,4 @@
-//! Saved views: a queue under a name, with a link that stays and what is unread in it.
+//! Saved views: a queue with a name, a stable link, and a count of its unread incidents.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,12 +21,12 @@ use crate::domain::filter::{
 use crate::domain::view::{NAME_CHARS_MAX, SavedView as DomainView, Slug, ViewDraft, ViewPatch, Visibility, Visit};
 use crate::domain::{Error, Instant, Result, ViewId, text};
 
-/// One key of a queue's order.
+/// One key of the order of a queue.
 #[derive(SimpleObject)]
 pub struct IncidentOrder {
-    /// By what.
+    /// The field by which the queue is ordered.
     field: IncidentOrderField,
-    /// Which way.
+    /// The direction of the order.
     direction: OrderDirection,
 }
 
@@ -36,21 +36,21 @@ impl From<DomainOrder> for IncidentOrder {
     }
 }
 
-/// A named filter and order: its owner's alone, or everybody's.
+/// A saved view: a named filter and order of a queue. It is visible to its owner only, or shared with everybody.
 pub struct SavedView {
     view: View,
     saved: Box<DomainView>,
-    /// Whether what its filter looks for is counted.
+    /// Whether the texts of the filter already count against the limit of the request.
     counted: AtomicBool,
 }
 
 impl SavedView {
-    /// A saved view read through a view of the desk.
+    /// Builds a saved view that is read through `view`.
     pub fn new(view: View, saved: DomainView) -> Self {
         Self { view, saved: Box::new(saved), counted: AtomicBool::new(false) }
     }
 
-    /// Its filter as the viewer means it. Its texts count as those that a request writes, once.
+    /// Resolves the filter for the viewer. Its texts count once against the limit of the request.
     fn queue(&self) -> Result<QueueFilter> {
         if !self.counted.load(Ordering::Relaxed) {
             self.view.searches().look_for(&self.saved.filter)?;
@@ -64,52 +64,53 @@ impl SavedView {
     }
 }
 
-/// A named filter and order: its owner's alone, or everybody's.
+/// A saved view: a named filter and order of a queue. It is visible to its owner only, or shared with everybody.
 #[Object]
 impl SavedView {
-    /// Its global id.
+    /// The global id of the view.
     pub(crate) async fn id(&self) -> ID {
         self.saved.id.to_string().into()
     }
 
-    /// What its link names it by. It stays when the view is renamed.
+    /// The name of the view in its link. It does not change when the view is renamed.
     async fn slug(&self) -> &str {
         self.saved.slug.as_str()
     }
 
-    /// What people call it.
+    /// The display name of the view.
     async fn name(&self) -> &str {
         &self.saved.name
     }
 
-    /// Whose it is. The owner and managers may change it.
+    /// The user who owns the view. Only the owner and managers may change it.
     async fn owner(&self) -> Result<User> {
         let owner = self.view.load(self.saved.owner).await?;
         owner.map(User).ok_or_else(|| Error::fault("reading the owner of a view", "it is missing"))
     }
 
-    /// Who may see it.
+    /// The visibility: who may see the view.
     async fn visibility(&self) -> Visibility {
         self.saved.visibility
     }
 
-    /// Its filter, in the words of `IncidentFilterInput`: defaults filled, texts folded. `me` stays `me`: in a shared view
-    /// it is whoever looks.
+    /// The filter as an `IncidentFilterInput` in JSON, with its defaults filled in and its texts folded. `me` is not
+    /// resolved: in a shared view, `me` is the user who reads the view.
     async fn filter(&self) -> Json<Value> {
         Json(self.saved.filter.echo())
     }
 
-    /// Its order; the first key decides first.
+    /// The order of the queue; the first key is compared first.
     async fn order_by(&self) -> Vec<IncidentOrder> {
         self.saved.order.iter().copied().map(IncidentOrder::from).collect()
     }
 
-    /// The path that opens its queue on this desk: the wall under it.
+    /// The path on this server that opens the wall screen with the queue of the view.
     async fn link(&self) -> String {
         format!("/wall?view={}", self.saved.slug.as_str())
     }
 
-    /// Its queue, page by page, as `incidents` gives it under the same filter and order. Pages have at most 100 items.
+    /// A page of the queue of the view, as `incidents` returns it for the same filter and order. Pages have at most 100
+    /// items.
     async fn incidents(
         &self,
         #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
@@ -122,7 +123,8 @@ impl SavedView {
         super::incident::queue(&self.view, self.queue()?, self.saved.order.clone(), args, Asked::ALL).await
     }
 
-    /// How many incidents of its queue have changed since the caller's last visit, exactly; all of them before the first.
+    /// The exact number of incidents in the queue that have changed since the caller's last visit. Before the first
+    /// visit, all incidents count.
     async fn unread_count(&self) -> Result<u64> {
         let queue = self.queue()?;
         self.view.searches().spend(Search::Count, &queue)?;
@@ -133,30 +135,30 @@ impl SavedView {
         }
     }
 
-    /// When the caller last visited it, if ever.
+    /// When the caller last visited the view; null if never.
     async fn last_visited_at(&self) -> Result<Option<Instant>> {
         Ok(self.last_visit().await?.map(|visit| visit.at))
     }
 
-    /// When it was made.
+    /// When the view was created.
     async fn created_at(&self) -> Instant {
         self.saved.created_at
     }
 
-    /// When it was last changed.
+    /// When the view was last changed.
     async fn updated_at(&self) -> Instant {
         self.saved.updated_at
     }
 }
 
-/// The views that the viewer may see, by name.
+/// Reads the views that the viewer may see, ordered by name.
 pub async fn list(view: &View) -> Result<Vec<SavedView>> {
     let mut views = view.reader().await?.views_for(view.viewer().user.id).await?;
     views.sort_by_cached_key(|saved| (text::fold(&saved.name), saved.id));
     Ok(views.into_iter().map(|saved| SavedView::new(view.clone(), saved)).collect())
 }
 
-/// The view of this id or slug, or a refusal.
+/// Reads the view with this id or slug. A view that is unknown, or private to somebody else, is `NOT_FOUND`.
 pub async fn find(view: &View, id: Option<&ID>, slug: Option<&str>) -> Result<SavedView> {
     let reader = view.reader().await?;
     let (found, missing) = match (id, slug) {
@@ -179,28 +181,29 @@ pub fn view_id(path: &str, id: &ID) -> Result<ViewId> {
     read_id(path, id, ViewId::WORD, ViewId::parse)
 }
 
-/// A view to save.
+/// The input of `createView`.
 #[derive(Debug, InputObject)]
 pub struct CreateViewInput {
-    /// What people call it: at most 200 characters.
+    /// The display name of the view: at most 200 characters.
     name: String,
-    /// What its link names it by, for good: `a` to `z`, `0` to `9` and single hyphens between them, at most 63. Made from
-    /// the name where none is given. One that another view has is a `CONFLICT`.
+    /// The permanent name of the view in its link: `a` to `z`, `0` to `9` and single hyphens between them, at most 63
+    /// characters. Without it, the slug is made from the name. A slug that another view has is a `CONFLICT`.
     slug: Option<String>,
-    /// Which incidents; the default queue where none is given. `me` stays `me`: in a shared view it is whoever looks.
+    /// The filter of the view. Without it, the view shows the default queue. `me` is not resolved: in a shared view,
+    /// `me` is the user who reads the view.
     filter: Option<IncidentFilterInput>,
-    /// Up to three keys, the first decides first; newest update first where none is given.
+    /// The order: up to three keys; the first key is compared first. Without keys, the newest update comes first.
     order_by: Option<Vec<IncidentOrderInput>>,
-    /// Who may see it. To share one takes a responder.
+    /// The visibility: who may see the view. Only responders and managers may share a view.
     #[graphql(default_with = "Visibility::Private")]
     visibility: Visibility,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl CreateViewInput {
-    /// The view that it asks for.
+    /// Reads the view to create.
     pub fn read(self) -> Result<ViewDraft> {
         let name = text::label("name", &self.name, NAME_CHARS_MAX)?;
         let slug = match self.slug {
@@ -222,26 +225,26 @@ fn asked(filter: IncidentFilterInput) -> Result<IncidentFilter> {
     filter.read()?.asked()
 }
 
-/// What to change of a view. Absent fields stay.
+/// The input of `updateView`. A field that is absent stays as it is.
 #[derive(Debug, InputObject)]
 pub struct UpdateViewInput {
-    /// The view, by global id.
+    /// The global id of the view.
     pub view_id: ID,
-    /// A new name; the slug and the link stay.
+    /// The new name. The slug and the link do not change.
     name: MaybeUndefined<String>,
-    /// Which incidents.
+    /// The new filter.
     filter: MaybeUndefined<IncidentFilterInput>,
-    /// Up to three keys; none is the newest update first.
+    /// The new order: up to three keys. With an empty list, the newest update comes first.
     order_by: MaybeUndefined<Vec<IncidentOrderInput>>,
-    /// Who may see it. Made private, it is nobody else's default any more.
+    /// The visibility. If a view becomes private, it stops being the default view of other users.
     visibility: MaybeUndefined<Visibility>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl UpdateViewInput {
-    /// The view, and what to change of it.
+    /// Reads the id of the view and the changes.
     pub fn read(self) -> Result<(ViewId, ViewPatch)> {
         let name = given("name", self.name)?.map(|name| text::label("name", &name, NAME_CHARS_MAX)).transpose()?;
         let patch = ViewPatch {
@@ -254,82 +257,82 @@ impl UpdateViewInput {
     }
 }
 
-/// The view to delete.
+/// The input of `deleteView`.
 #[derive(Debug, InputObject)]
 pub struct DeleteViewInput {
-    /// The view, by global id.
+    /// The global id of the view.
     pub view_id: ID,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// The view to begin with.
+/// The input of `setDefaultView`.
 #[derive(Debug, InputObject)]
 pub struct SetDefaultViewInput {
-    /// The view, by global id; null clears it. It must be given.
+    /// The global id of the view, or null to clear the default view. The field must be given.
     view_id: MaybeUndefined<ID>,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
 impl SetDefaultViewInput {
-    /// The view, if any.
+    /// Reads the id of the view; `None` clears the default view.
     pub fn read(self) -> Result<Option<ViewId>> {
         said("viewId", self.view_id)?.map(|id| view_id("viewId", &id)).transpose()
     }
 }
 
-/// The view that was looked at.
+/// The input of `visitView`.
 #[derive(Debug, InputObject)]
 pub struct VisitViewInput {
-    /// The view, by global id.
+    /// The global id of the view.
     pub view_id: ID,
-    /// What it is called, and its key.
+    /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
 }
 
-/// What a mutation on a view did.
+/// The result of a mutation on a view.
 #[derive(SimpleObject)]
 pub struct ViewPayload {
-    /// The view after it.
+    /// The view after the mutation.
     pub view: SavedView,
-    /// Whether the view changed.
+    /// Whether the mutation changed the view.
     pub changed: bool,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     pub replayed: bool,
 }
 
 impl ViewPayload {
-    /// What a command answers.
+    /// Builds the payload from the outcome of the command.
     pub fn new(ctx: &Context<'_>, did: Did<DomainView>, changed: bool, call: Call) -> Result<Self> {
         let view = SavedView::new(View::fresh(ctx)?, did.done);
         Ok(Self { view, changed, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
     }
 }
 
-/// What deleting a view did.
+/// The result of `deleteView`.
 #[derive(SimpleObject)]
 pub struct DeleteViewPayload {
-    /// The view that is gone.
+    /// The global id of the deleted view.
     pub deleted_id: ID,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     pub replayed: bool,
 }
 
-/// What setting the view to begin with did.
+/// The result of `setDefaultView`.
 #[derive(SimpleObject)]
 pub struct DefaultViewPayload {
-    /// The view that the caller begins with; null where it has none.
+    /// The default view of the caller; null if the caller has no default view.
     pub default_view: Option<SavedView>,
-    /// What the client called it.
+    /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call under the same idempotency key did it: this one changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
     pub replayed: bool,
 }
