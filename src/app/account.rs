@@ -1,4 +1,4 @@
-//! Commands on users and groups, and who a caller is.
+//! Commands on users and groups, and the identity of callers.
 
 use super::idempotency::{Did, Repeatable};
 use super::{App, Command};
@@ -6,7 +6,7 @@ use crate::domain::account::{Actor, Group, GroupDraft, LOCAL_MANAGER_ACCOUNT, Ro
 use crate::domain::{Error, GroupId, Result, UserId};
 use crate::storage::Reader;
 
-/// The most users that one call adds to a group or takes out of it.
+/// The most users that one call adds to a group or removes from it.
 pub const MEMBERS_PER_CALL_MAX: usize = 1_000;
 
 impl Repeatable for User {
@@ -34,7 +34,7 @@ impl Repeatable for Group {
 }
 
 impl App {
-    /// Makes a user, or changes the one of the same account; absent fields stay.
+    /// Creates a user, or changes the user with the same account. Absent fields stay.
     pub async fn upsert_user(&self, command: &Command, draft: UserDraft) -> Result<Did<User>> {
         command.require(Role::Manager, "manage users")?;
         let id = UserId(self.clock.fresh_id());
@@ -49,7 +49,7 @@ impl App {
                         return Ok(user);
                     }
                     let user = User::new(id, draft, command.at);
-                    // Somebody took the account since the look: tried again, the command finds and locks it.
+                    // Another command took the account since the read. The command runs again, and finds it.
                     if tx.insert_user(&user).await? { Ok(user) } else { Err(Error::Busy) }
                 })
             })
@@ -57,7 +57,7 @@ impl App {
         Ok(self.accounted(did))
     }
 
-    /// Makes a group, or changes the one of the same account; absent fields stay.
+    /// Creates a group, or changes the group with the same account. Absent fields stay.
     pub async fn upsert_group(&self, command: &Command, draft: GroupDraft) -> Result<Did<Group>> {
         command.require(Role::Manager, "manage groups")?;
         let id = GroupId(self.clock.fresh_id());
@@ -79,12 +79,12 @@ impl App {
         Ok(self.accounted(did))
     }
 
-    /// Adds users to a group; those who are in it already stay.
+    /// Adds users to a group. Users who are members already stay.
     pub async fn add_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Did<Group>> {
         self.change_members(command, group, users, true).await
     }
 
-    /// Takes users out of a group.
+    /// Removes users from a group.
     pub async fn remove_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Did<Group>> {
         self.change_members(command, group, users, false).await
     }
@@ -124,30 +124,30 @@ impl App {
         Ok(self.accounted(did))
     }
 
-    /// Wakes whoever follows the accounts.
+    /// Wakes the followers of account changes.
     fn accounted<T>(&self, did: Did<T>) -> Did<T> {
         self.hub.committed_accounts(did.head.accounts);
         did
     }
 
-    /// The user of an account, compared without case.
+    /// Finds the user with an account, compared without case.
     pub async fn find_user(&self, account: &str) -> Result<Option<User>> {
         self.store.read().await?.user_by_account(account).await
     }
 
-    /// The group of an account, compared without case.
+    /// Finds the group with an account, compared without case.
     pub async fn find_group(&self, account: &str) -> Result<Option<Group>> {
         self.store.read().await?.group_by_account(account).await
     }
 
-    /// A user as a caller: with its groups, as of now.
+    /// Returns a user as a caller, with its present groups.
     pub async fn actor(&self, user: UserId) -> Result<Actor> {
         let reader = self.store.read().await?;
         let user = reader.users(&[user]).await?.pop().ok_or_else(|| Error::not_found("user", user))?;
         reader.actor(user).await
     }
 
-    /// Who calls while no identity is configured: whom the request names, else the local manager (product §9).
+    /// Returns the caller if no identity is configured: the account that the request names, or else the local manager.
     pub async fn local_caller(&self, account: Option<&str>) -> Result<Actor> {
         let reader = self.store.read().await?;
         let name = account.map_or(LOCAL_MANAGER_ACCOUNT, str::trim);
@@ -157,7 +157,7 @@ impl App {
         reader.actor(user).await
     }
 
-    /// Makes the local manager, if the desk has none yet.
+    /// Creates the local manager if the desk does not have it yet.
     pub async fn ensure_local_manager(&self) -> Result<()> {
         if self.find_user(LOCAL_MANAGER_ACCOUNT).await?.is_some() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Commands on alerts: ingest, and update by hand. Linking is an edit of the incident.
+//! Commands on alerts: ingest, and update by hand. To link an alert is an edit of the incident.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,20 +23,20 @@ use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
 
-/// Alerts of an ingest that may share its transaction with other commands: a larger one would keep them waiting.
+/// The largest ingest that may share its transaction with other commands. They would have to wait for a larger one.
 const ALERTS_TOGETHER_MAX: usize = 20;
 
-/// Where the alerts of an ingest go.
+/// The incident that the alerts of an ingest go into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Into {
-    /// Nowhere: new ones belong to no incident, known ones stay where they are.
+    /// No incident. New alerts belong to no incident, and known alerts stay where they are.
     Nowhere,
-    /// Into this incident. Refused where another one holds an alert of the batch.
+    /// This incident. Refused if another incident holds an alert of the batch.
     Incident(IncidentId),
-    /// Into a new incident, made from those that no incident holds.
+    /// A new incident, with the alerts of the batch that no incident holds.
     NewIncident,
-    /// Each that no incident holds into the open incident that shares entities with it, or into a new one with those of the
-    /// batch that do.
+    /// Correlation, for alerts that no incident holds. Each joins the open incident that shares entities with it, or
+    /// opens a new one together with the alerts of the batch that do.
     Correlate(Correlation),
 }
 
@@ -49,74 +49,75 @@ impl Into {
     }
 }
 
-/// Alerts to take in.
+/// A batch of alerts to ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ingest {
     /// The alerts.
     pub alerts: Vec<AlertDraft>,
-    /// Where they go.
+    /// The incident that the alerts go into.
     pub into: Into,
-    /// System tags for each incident that alerts go into.
+    /// The system tags for each incident that alerts go into.
     pub system_tags: Vec<Tag>,
-    /// When each alert came in, in their order, where an import tells it; else all come in when the command does.
+    /// The time when each alert came in, in the order of `alerts`, if an import states it. If empty, all come in at the
+    /// command's time.
     pub came_at: Vec<Instant>,
 }
 
 impl Ingest {
-    /// Alerts that bring no tags.
+    /// Creates a batch without system tags.
     pub fn new(alerts: Vec<AlertDraft>, into: Into) -> Self {
         Self { alerts, into, system_tags: Vec::new(), came_at: Vec::new() }
     }
 }
 
-/// What an ingest did.
+/// The result of an ingest.
 #[derive(Clone, Debug)]
 pub struct Ingested {
-    /// Every alert of the batch as it stands, in the batch's order, each once.
+    /// Every alert of the batch in its present state, in the order of the batch, each once.
     pub alerts: Vec<Alert>,
-    /// How many are new.
+    /// How many alerts are new.
     pub created: usize,
-    /// How many were known and now say something else.
+    /// How many known alerts changed.
     pub updated: usize,
-    /// How many were known and say the same.
+    /// How many known alerts did not change.
     pub unchanged: usize,
-    /// The incident that they went into; of several incidents none.
+    /// The incident that the alerts went into; `None` if there are several.
     pub incident: Option<Incident>,
-    /// Where each alert is, in the batch's order, if they were to be correlated.
+    /// The place of each alert, in the order of the batch, if the alerts were correlated.
     pub correlations: Vec<Correlated>,
-    /// The end of the log after it.
+    /// The end of the log after the ingest.
     pub position: Position,
-    /// Whether all this was done by an earlier call under the same idempotency key.
+    /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
 }
 
-/// What one command asks of an alert. Absent fields stay.
+/// The changes that one command makes to an alert. Absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlertEdit {
-    /// A status.
+    /// A new status.
     pub status: Option<AlertStatus>,
-    /// A classification; none clears it.
+    /// A classification; `Some(None)` clears it.
     pub classification: Option<Option<Classification>>,
-    /// An owner; none unassigns.
+    /// A new owner; `Some(None)` unassigns.
     pub owner: Option<Option<OwnerChoice>>,
-    /// The version of its incident that the caller knows.
+    /// The version of the alert's incident that the caller knows.
     pub expected_version: Option<u64>,
 }
 
-/// What an update of an alert did.
+/// The result of an update of an alert.
 #[derive(Clone, Debug)]
 pub struct AlertOutcome {
-    /// The alert after it.
+    /// The alert after the update.
     pub alert: Alert,
-    /// The incident that holds it.
+    /// The incident that holds the alert.
     pub incident: Option<Incident>,
-    /// The end of the log after it.
+    /// The end of the log after the update.
     pub position: Position,
-    /// Whether all this was done by an earlier call under the same idempotency key.
+    /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
 }
 
-/// What an ingest did, before its position is known.
+/// The result of an ingest, before its position is known.
 pub(super) struct Taken {
     pub(super) alerts: Vec<Alert>,
     created: usize,
@@ -126,7 +127,7 @@ pub(super) struct Taken {
     correlations: Vec<Correlated>,
 }
 
-/// The same, as it is kept for a retry.
+/// The form of [`Taken`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
 pub(super) struct TakenReceipt {
     alerts: Vec<AlertId>,
@@ -138,7 +139,7 @@ pub(super) struct TakenReceipt {
 }
 
 impl Taken {
-    /// How many are new, say something else, and say the same.
+    /// Returns how many alerts are new, changed and unchanged.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         (self.created, self.updated, self.unchanged)
     }
@@ -177,7 +178,7 @@ impl Repeatable for Taken {
     }
 }
 
-/// An alert that was changed by hand, and the incident that holds it.
+/// An alert that was updated by hand, and the incident that holds it.
 struct Touched {
     alert: Alert,
     incident: Option<Incident>,
@@ -200,23 +201,23 @@ impl Repeatable for Touched {
     }
 }
 
-/// How a batch's drafts met the alerts that are known.
+/// The drafts of a batch, compared with the known alerts.
 pub(super) struct Sorted {
     order: Vec<AlertId>,
     new: Vec<(Alert, Option<String>)>,
-    /// Known ones that now say something else.
+    /// The known alerts that changed.
     altered: Vec<Alert>,
-    /// What changed of those that an incident holds, by that incident.
+    /// The changes of alerts that an incident holds, by incident.
     pub(super) reported: BTreeMap<IncidentId, Vec<AlertDelta>>,
     unchanged: usize,
 }
 
 impl App {
-    /// Takes in alerts: the same key again is an update of the same alert. One transaction; one change for each incident
-    /// that any of them concerns, and one for each new or altered alert that no incident holds.
+    /// Ingests alerts in one transaction. A report with a known key updates the known alert. Records one change for
+    /// each incident concerned, and one for each new or altered alert that no incident holds.
     ///
-    /// Refused: an empty batch, more than 5,000, an alert that another incident holds than the one that is named, system tags
-    /// for no incident.
+    /// Refuses an empty batch, more than 5,000 alerts, an alert of another incident than the named one, and system tags
+    /// without an incident.
     pub async fn ingest_alerts(&self, command: &Command, ingest: Ingest) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
         if ingest.alerts.is_empty() {
@@ -283,7 +284,7 @@ impl App {
             work.report(before, alerts).await?;
         }
         let alerts: Vec<Alert> = match into {
-            // Nothing was done to them since.
+            // Nothing has changed these alerts since.
             Into::Nowhere => sorted.order.iter().filter_map(|id| locked.alerts.get(id).cloned()).collect(),
             _ => {
                 let shown = tx.alerts_to_show(&sorted.order).await?;
@@ -293,7 +294,7 @@ impl App {
         };
         let held: HashSet<AlertId> = alerts.iter().filter(|alert| alert.incident.is_some()).map(|it| it.id).collect();
         for (alert, _) in sorted.new.iter().filter(|(alert, _)| !held.contains(&alert.id)) {
-            // What came into an incident at once is told by its log.
+            // The incident's log tells of an alert that came into an incident at once.
             let origin = Origin { at: alert.created_at, ..command.origin() };
             tx.record_alert(None, alert, reported(alert), &origin).await;
         }
@@ -302,7 +303,7 @@ impl App {
         Ok(Taken { alerts, created, updated, unchanged, incident, correlations })
     }
 
-    /// Locks the incidents that hold known alerts of the batch, and the targets, then the alerts.
+    /// Locks the incidents that hold known alerts of the batch and the target incidents, and then the alerts.
     async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: &Into, plan: &Plan) -> Result<Locked> {
         let known = tx.alerts_by_key(keys).await?;
         let mut incidents: BTreeSet<IncidentId> = known.iter().filter_map(|alert| alert.incident).collect();
@@ -336,8 +337,8 @@ impl App {
         Ok(locked)
     }
 
-    /// Holds each draft against the known alerts and writes what known ones say now. A key twice in one batch: the later
-    /// draft is an update of the earlier.
+    /// Compares each draft with the known alerts, and writes the changes of known alerts. If a batch has a key twice,
+    /// the later draft updates the earlier.
     async fn sort(
         &self,
         tx: &Tx,
@@ -412,7 +413,7 @@ impl App {
         Ok(sorted)
     }
 
-    /// Changes an alert by hand. The log of the incident that holds it says so; where none does, the alert's own.
+    /// Updates an alert by hand. The incident that holds the alert logs the change, or else the alert's own log does.
     pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<AlertOutcome> {
         command.require(Role::Responder, "update an alert")?;
         let Did { done: Touched { alert, incident }, position, replayed, head } = self
@@ -429,13 +430,13 @@ impl App {
         Ok(AlertOutcome { alert, incident, position, replayed })
     }
 
-    /// The alerts of these keys (provider, the provider's id): for importers.
+    /// Finds alerts by their keys (the provider, and the provider's id), for importers.
     pub async fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
         self.store.read().await?.alerts_by_key(keys).await
     }
 }
 
-/// The incident of all, if they are in one.
+/// Returns the incident of all these alerts; `None` if they are in several.
 fn the_one(correlations: &[Correlated]) -> Option<Incident> {
     let (first, rest) = correlations.split_first()?;
     let same = rest.iter().all(|other| other.incident.id == first.incident.id);
@@ -443,7 +444,7 @@ fn the_one(correlations: &[Correlated]) -> Option<Incident> {
 }
 
 impl Work<'_> {
-    /// Puts the batch into the incident that was asked for, if one was.
+    /// Puts the batch into the incident that the caller asked for, if any. Returns that incident.
     async fn target(
         &self,
         into: &Into,

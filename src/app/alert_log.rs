@@ -1,5 +1,5 @@
-//! Alerts that no incident holds, held against their own logs: each log goes on from change to change, and its alert stands as
-//! its last change left it. Little memory: the last change of each of a few alerts.
+//! Compares alerts that no incident holds with their own logs: each change continues the change before it, and the
+//! alert is as its last change left it. Memory is small: the last change of each of a few alerts.
 
 use std::collections::HashMap;
 
@@ -9,24 +9,24 @@ use crate::domain::chain::check;
 use crate::domain::{AlertId, Error, Result};
 use crate::storage::{Reader, StoredAlertChange};
 
-/// Changes read at once.
+/// How many changes are read at a time.
 const CHANGES_PER_BATCH: u64 = 500;
 
-/// Alerts compared at once. One may have a title of megabytes and hundreds of entities.
+/// How many alerts are compared at a time. An alert may have a title of megabytes and hundreds of entities.
 const ALERTS_PER_BATCH: usize = 200;
 
-/// A place at which an alert stands otherwise.
+/// A difference between an alert and its own log.
 #[derive(Debug)]
 pub(super) struct Difference {
-    /// The place in the log.
+    /// The offset in the log.
     pub(super) position: u64,
     /// The alert, and the version of its own log.
     pub(super) alert: (AlertId, u64),
-    /// What differs.
+    /// The difference.
     pub(super) differs: String,
 }
 
-/// Why a comparison ends before its end.
+/// The reason why a comparison stops early.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// A difference was found.
@@ -43,8 +43,8 @@ impl From<Error> for Stop {
 
 type Step<T = ()> = Result<T, Stop>;
 
-/// Compares everything; `went` is told how many more changes were read. Returns how many alerts of no incident stand as their
-/// own log says. Those of incidents are held against the logs of these.
+/// Compares everything. Calls `went` with the number of changes that were read since the last call. Returns how many
+/// alerts that no incident holds match their own log. Other alerts are compared with the logs of their incidents.
 pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> Step<u64> {
     let (mut place, mut last) = (None, None::<AlertChange>);
     let (mut waiting, mut proved) = (Vec::new(), 0);
@@ -83,7 +83,7 @@ fn read(row: &StoredAlertChange, before: Option<&AlertChange>) -> Step<AlertChan
     }
 }
 
-/// Holds alerts against the last changes of their logs; how many of them no incident holds.
+/// Compares alerts with the last changes of their logs. Returns how many of them no incident holds.
 async fn held_against(reader: &Reader, logged: Vec<AlertChange>) -> Step<u64> {
     let ids: Vec<AlertId> = logged.iter().map(|change| change.body.alert).collect();
     let shown: HashMap<AlertId, Alert> =

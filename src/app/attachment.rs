@@ -1,7 +1,7 @@
-//! Commands on attachments: announce one, take in its bytes, hand them out, take away what never came.
+//! Commands on attachments: announce them, receive and serve their bytes, remove attachments that never arrived.
 //!
-//! Bytes are whole in the store before a row says that they are there, and an attachment has one upload at a time. So
-//! what was broken off, however it was, can be told from what is there, and is written over or taken away.
+//! The bytes are complete in the store before a row says so, and an attachment has only one upload at a time. So the
+//! desk can always distinguish the rest of a broken upload from stored bytes, and overwrite or remove that rest.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -24,59 +24,59 @@ use crate::domain::attachment::{
 use crate::domain::{AttachmentId, Error, IncidentId, Instant, Result, UserId, markdown};
 use crate::storage::{Objects, Reader, Tx, Upload, Uploadable, Writing};
 
-/// 256 bits of the system's randomness: nobody finds one by trying.
+/// 256 bits of the system's randomness. Nobody guesses such a token.
 const TOKEN_BYTES: usize = 32;
 
-/// How long nobody else begins an upload of the same attachment, in seconds: an upload is over before, and where its node
-/// died, its client waits no longer than that.
+/// How many seconds an upload excludes other uploads of the same attachment. An upload always takes less. If its node
+/// died, the client waits no longer than that.
 const UPLOAD_ALONE_SECONDS: i64 = 180;
 
-/// How often attachments that never came are taken away: they are in nobody's way.
+/// How often attachments that never arrived are removed. They are in nobody's way.
 const SWEEP_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Attachments that one transaction takes away.
+/// How many attachments one round of the sweep reads.
 const SWEPT_AT_ONCE: u64 = 500;
 
-/// An attachment that was announced, and what its upload needs.
+/// An announced attachment, with the permission for its upload.
 #[derive(Clone, Debug)]
 pub struct Announced {
     /// The attachment.
     pub attachment: Attachment,
-    /// What its upload needs; none where its bytes are there.
+    /// The permission for the upload; `None` if the bytes have arrived.
     pub upload: Option<UploadToken>,
-    /// Whether it was announced by an earlier call under the same idempotency key.
+    /// Whether an earlier call under the same idempotency key announced the attachment.
     pub replayed: bool,
 }
 
-/// What allows an upload.
+/// The permission for an upload.
 #[derive(Clone, Debug)]
 pub struct UploadToken {
-    /// Whoever holds it may send the bytes. It is nowhere else.
+    /// The token. Its holder may send the bytes. The desk stores only a digest of it.
     pub token: String,
-    /// When no upload may begin any more.
+    /// The time after which no upload may begin.
     pub expires_at: Instant,
 }
 
-/// Who sends which bytes.
+/// A request to send the bytes of an attachment.
 #[derive(Clone, Debug)]
 pub struct Sending {
-    /// The attachment.
+    /// The id of the attachment.
     pub id: AttachmentId,
-    /// What allows it.
+    /// The token of the upload.
     pub token: String,
-    /// The account that the sender names, if it names one.
+    /// The account that the sender names, if any.
     pub caller: Option<UserId>,
-    /// How many bytes it says will come, if it says so.
+    /// How many bytes the sender announces, if it does.
     pub length: Option<u64>,
-    /// The address that bounds of uploads are for; none where it is not known, or speaks for many.
+    /// The client address for the limits of uploads. `None` if it is unknown, or shared by many clients.
     pub address: Option<IpAddr>,
 }
 
-/// What the first look at an upload finds.
+/// The result of the check before an upload.
 enum Begun {
-    /// Its turn to store the bytes.
+    /// This upload may store the bytes.
     First(Attachment, Upload),
-    /// The bytes are there; these can only be the same.
+    /// The attachment has its bytes. The upload may only repeat them.
     Again(Attachment),
 }
 
@@ -97,13 +97,13 @@ impl Repeatable for Attachment {
 }
 
 impl App {
-    /// The same desk, with a place for the bytes of attachments.
+    /// Returns this desk with a store for the bytes of attachments.
     #[must_use]
     pub fn with_objects(self, objects: Objects) -> Self {
         Self { objects, ..self }
     }
 
-    /// Announces an image for an incident. Its bytes are to come, in an upload of their own.
+    /// Announces an image for an incident. A separate upload sends its bytes.
     pub async fn create_attachment(
         &self,
         command: &Command,
@@ -135,7 +135,7 @@ impl App {
             })
             .await?;
         let ticket = match replayed {
-            // The first token is kept nowhere, so a retry has one of its own.
+            // The first token is not stored, so a retry gets a token of its own.
             true => self.renew_ticket(attachment.id, &ticket).await?,
             false => Some(ticket),
         };
@@ -143,7 +143,7 @@ impl App {
         Ok(Announced { attachment, upload, replayed })
     }
 
-    /// Lets the holder of another token send the bytes of an attachment, unless they are there.
+    /// Replaces the ticket of an attachment, unless its bytes have arrived. Returns `None` if they have.
     async fn renew_ticket(&self, id: AttachmentId, ticket: &Ticket) -> Result<Option<Ticket>> {
         let (renewed, _) = self
             .store
@@ -161,11 +161,11 @@ impl App {
         Ok(renewed.then(|| ticket.clone()))
     }
 
-    /// Takes in the bytes of an attachment. The same bytes again are no error and no change.
+    /// Receives the bytes of an attachment. A repeated upload of the same bytes is no error and changes nothing.
     ///
-    /// Refused: a token that is wrong or expired; bytes that are not what was announced, in type or in size; other bytes
-    /// than are there already; an upload while another of the same attachment is under way. Nothing stays of what was
-    /// refused or broken off, if the caller lets this run to its end, whatever becomes of the sender.
+    /// Refuses a wrong or expired token, bytes of another type or size than announced, other bytes than the attachment
+    /// has, and an upload while another of the same attachment is running. A refused or broken upload leaves nothing
+    /// behind if the caller lets this method finish, even if the sender is gone.
     pub async fn upload<S>(&self, sending: &Sending, bytes: &mut S) -> Result<Attachment>
     where
         S: Stream<Item = Result<Bytes>> + Send + Unpin,
@@ -184,7 +184,7 @@ impl App {
             Ok(sha256) => self.settle_upload(attachment, upload, sha256).await,
             Err(error) => Err(error),
         };
-        // What failed at its end may have been done all the same: the row says so, and nothing is undone then.
+        // A failed commit may have taken effect. The row tells: if the bytes are stored, the undo changes nothing.
         if stored.is_err()
             && let Err(error) = self.undo_upload(id, upload).await
         {
@@ -271,7 +271,7 @@ impl App {
             .transact(|tx| {
                 Box::pin(async move {
                     match tx.lock_attachment(id).await? {
-                        // While the row is locked nobody else begins, so these are this upload's bytes.
+                        // No other upload begins while the row is locked, so these bytes are from this upload.
                         Some(found) if found.upload == Some(upload) && found.attachment.stored.is_none() => {
                             self.objects.forget(id).await?;
                             tx.save_upload(id, None).await
@@ -284,7 +284,7 @@ impl App {
         Ok(())
     }
 
-    /// An attachment whose bytes are there, for one who may read its incident.
+    /// Returns an attachment whose bytes have arrived, if the caller may read its incident.
     pub async fn readable_attachment(&self, reader: &Actor, id: AttachmentId) -> Result<Attachment> {
         let rows = self.store.read().await?;
         let stored = rows.attachments(&[id]).await?.pop().filter(|attachment| attachment.stored.is_some());
@@ -296,14 +296,14 @@ impl App {
         }
     }
 
-    /// The bytes of an attachment, as they are read.
+    /// Returns the bytes of an attachment as a stream.
     pub async fn attachment_bytes(&self, id: AttachmentId) -> Result<BoxStream<'static, Result<Bytes>>> {
         self.objects.read(id).await
     }
 
-    /// Takes away the attachments that were announced and never came, and what uploads that broke off have left of them.
+    /// Removes attachments that were announced and never arrived, with the bytes that broken uploads left.
     pub async fn sweep_attachments(&self) -> Result<()> {
-        // One that began in time is over by then.
+        // An upload that began before the ticket expired is over by then.
         let before = self.clock.now() - chrono::Duration::seconds(UPLOAD_ALONE_SECONDS);
         loop {
             let gone = self.store.read().await?.attachments_never_uploaded(before, SWEPT_AT_ONCE).await?;
@@ -316,7 +316,7 @@ impl App {
         }
     }
 
-    /// Takes one away, unless a retry has announced it anew since the look.
+    /// Removes one attachment, unless a retry has announced it again in the meantime.
     async fn sweep_attachment(&self, id: AttachmentId, before: Instant) -> Result<()> {
         self.store
             .transact(|tx| {
@@ -334,7 +334,7 @@ impl App {
         Ok(())
     }
 
-    /// Sweeps attachments, for ever.
+    /// Sweeps attachments in an endless loop.
     pub async fn keep_attachments(self) {
         loop {
             if let Err(error) = self.sweep_attachments().await {
@@ -345,7 +345,7 @@ impl App {
     }
 }
 
-/// Refuses a comment whose images name what is no attachment of its incident, or one that is not there yet.
+/// Refuses a comment if one of its images is not an attachment of its incident, or has no bytes yet.
 pub(super) async fn refuse_foreign_images(tx: &Tx, path: &str, incident: IncidentId, body: &str) -> Result<()> {
     let found = tx.attachments(&markdown::attachments(body)).await?;
     refuse_foreign(path, body, incident, &found)
@@ -357,8 +357,8 @@ fn fresh_token() -> Result<String> {
     Ok(URL_SAFE_NO_PAD.encode(token))
 }
 
-/// A token acts for the account that it was given to. One who names another has no use of it, and is not told that it is
-/// there.
+/// Returns whether the sender may send the bytes. A token acts for the account that announced the attachment. A sender
+/// that names another account may not use the token, and does not learn that it exists.
 fn may_send(found: &Uploadable, sending: &Sending) -> bool {
     found.ticket.admits(&sending.token)
         && sending.caller.is_none_or(|caller| author_of(&found.attachment) == Some(caller))
@@ -371,7 +371,7 @@ fn author_of(attachment: &Attachment) -> Option<UserId> {
     }
 }
 
-/// What was allowed when the attachment was announced must be so still.
+/// Checks that the announcement would still be allowed now.
 async fn may_attach(tx: &Tx, attachment: &Attachment) -> Result<()> {
     if let Some(author) = author_of(attachment)
         && let Some(user) = tx.users(&[author]).await?.pop()
@@ -382,12 +382,13 @@ async fn may_attach(tx: &Tx, attachment: &Attachment) -> Result<()> {
     incident.ok_or_else(|| Error::not_found("incident", attachment.incident))?.writable()
 }
 
-/// Whom the bounds of uploads are for: whoever holds a token may send, so it is the account that it was given to.
+/// Returns the account and address for the limits of uploads. Any holder of a token may send, so the account is the
+/// announcing one.
 fn sender(attachment: &Attachment, sending: &Sending) -> Sender {
     Sender { account: author_of(attachment), address: sending.address }
 }
 
-/// Reads the bytes of an attachment to their end, and holds them against what was announced; their SHA-256.
+/// Reads all bytes of an attachment and compares them with the announcement. Returns their SHA-256.
 async fn receive<S>(
     attachment: &Attachment,
     bytes: &mut Incoming<'_, S>,

@@ -1,4 +1,4 @@
-//! Commands on bookmarks: pin one to an incident, take one away.
+//! Commands on bookmarks: pin a bookmark to an incident, and remove it.
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use crate::domain::change::{BookmarkAction, Entry};
 use crate::domain::incident::Incident;
 use crate::domain::{BookmarkId, Error, IncidentId, Result};
 
-/// What a command on a bookmark did.
+/// The result of a command on a bookmark.
 #[derive(Clone, Debug)]
 pub struct BookmarkOutcome {
-    /// The bookmark after it.
+    /// The bookmark after the command.
     pub bookmark: Bookmark,
-    /// What it did to the incident.
+    /// The effect on the incident.
     pub outcome: Outcome,
 }
 
 impl App {
-    /// Pins a finding to an incident.
+    /// Pins a hunting result to an incident as a bookmark.
     pub async fn add_bookmark(
         &self,
         command: &Command,
@@ -61,7 +61,7 @@ impl App {
         self.shown_bookmark(outcome).await
     }
 
-    /// Takes a bookmark away; the log still shows it.
+    /// Removes a bookmark. The log still shows it.
     pub async fn remove_bookmark(&self, command: &Command, id: BookmarkId) -> Result<BookmarkOutcome> {
         command.require(Role::Responder, "remove a bookmark")?;
         let missing = || Error::not_found("bookmark", id);
@@ -75,7 +75,7 @@ impl App {
                     let bookmark = tx.lock_bookmark(id).await?.filter(|it| it.removed_at.is_none());
                     let bookmark = bookmark.ok_or_else(missing)?;
                     if bookmark.incident != before.id {
-                        // A merge has moved it since the look: tried again, the command finds it there.
+                        // A merge has moved the bookmark since the read. The command runs again and finds it there.
                         return Err(Error::Busy);
                     }
                     let command = command.not_before([&before], []);

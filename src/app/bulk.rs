@@ -1,8 +1,8 @@
-//! Commands on many incidents: the job is made at once, its work is done in the background, in short transactions.
+//! Commands on many incidents. A command creates a job; its work is done in the background, in short transactions.
 //!
-//! The results of a chunk are written by the transaction that changes its incidents, so whoever finds a job after a crash, this
-//! node or another, goes on after the last chunk that was committed: each incident has its turn once. A node takes one chunk
-//! of one job at a time, under the job's lock, and passes over jobs that another node has in hand.
+//! The transaction that changes a chunk of incidents also writes their results. After a crash, this node or another
+//! continues after the last committed chunk, so each incident has exactly one turn. A node takes one chunk of one job
+//! at a time, under the job's lock. It skips jobs that another node has locked.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,35 +26,35 @@ use crate::domain::filter::QueueFilter;
 use crate::domain::{BulkJobId, Code, Error, IncidentId, Result};
 use crate::storage::{Reader, Tx};
 
-/// How often a node looks for work that nobody told it of: a job whose node has died.
+/// How often a node looks for work without a signal: for jobs whose node has died.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the work rests after the database failed to do it.
+/// How long the worker pauses after a database failure.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
-/// A follower is shown at most four states a second, as summaries are.
+/// The least time between two states for a follower: at most four states a second, as for summaries.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
-/// How often a follower looks at a job that another node may have in hand.
+/// How often a follower reads a job that another node may be working on.
 const LOOK_AT_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Which incidents a job changes.
+/// The incidents that a job changes.
 #[derive(Clone, Debug)]
 pub enum BulkTarget {
-    /// These; one that is not there has its refusal among the results.
+    /// These incidents. An incident that does not exist has a refusal among the results.
     Incidents(Vec<IncidentId>),
-    /// Those that a filter selects when the job is made.
+    /// The incidents that a filter selects when the job is created.
     Queue(Box<QueueFilter>),
 }
 
-/// Who is told of work, and of work done.
+/// The signals for new work and for finished work.
 #[derive(Debug, Default)]
 pub struct Jobs {
     work: Notify,
     done: watch::Sender<u64>,
 }
 
-/// What one look for work came to.
+/// The result of one look for work.
 enum Turn {
     Nothing,
     Chunk { job: BulkJobId, changed: bool },
@@ -73,7 +73,7 @@ impl Repeatable for BulkJob {
 }
 
 impl BulkTarget {
-    /// The incidents, each once, in the order in which everybody locks them.
+    /// Returns the ids of the incidents, each once, in the order in which every transaction locks them.
     async fn freeze(&self, reader: &Reader) -> Result<Vec<IncidentId>> {
         let (path, ids) = match self {
             Self::Incidents(ids) => {
@@ -91,7 +91,7 @@ impl BulkTarget {
 }
 
 impl App {
-    /// How many incidents a job would have; refused where the job would be.
+    /// Counts the incidents that a job would have. Refuses what the job would refuse.
     pub async fn count_bulk(&self, command: &Command, target: &BulkTarget, edit: BulkEdit) -> Result<u64> {
         command.require(Role::Responder, "change incidents in bulk")?;
         let reader = self.store.read().await?;
@@ -101,7 +101,7 @@ impl App {
         Ok(target.freeze(&reader).await?.len() as u64)
     }
 
-    /// Makes a job; its work begins at once, and goes on after a restart, on any node.
+    /// Creates a job. Its work begins at once, and continues after a restart on any node.
     pub async fn start_bulk(&self, command: &Command, target: BulkTarget, edit: BulkEdit) -> Result<Did<BulkJob>> {
         command.require(Role::Responder, "change incidents in bulk")?;
         let Some(actor) = &command.actor else { return Err(Error::forbidden("the desk itself has no jobs")) };
@@ -139,7 +139,8 @@ impl App {
         Ok(did)
     }
 
-    /// Stops a job: what was done stays done, the rest is left. Who asked for it may, and a manager.
+    /// Cancels a job. Changed incidents stay changed, and the others are left. Only the job's user or a manager may
+    /// cancel it.
     pub async fn cancel_bulk(&self, command: &Command, id: BulkJobId) -> Result<Did<BulkJob>> {
         command.require(Role::Responder, "stop a bulk job")?;
         let did = self
@@ -163,14 +164,14 @@ impl App {
         Ok(did)
     }
 
-    /// Follows a job: as it stands, then whenever it has gone on, to its end.
+    /// Follows a job to its end: yields its present state, and then each later state.
     pub fn follow_bulk(&self, id: BulkJobId) -> impl Stream<Item = Result<BulkJob>> + use<> {
         let app = self.clone();
         try_stream! {
             let mut done = app.jobs.done.subscribe();
             let mut shown: Option<BulkJob> = None;
             loop {
-                // Before the look, so that a chunk during it counts as one after it.
+                // Marked as seen before the read, so that a chunk during the read counts as a later one.
                 done.borrow_and_update();
                 let found = match app.store.read().await {
                     Ok(reader) => reader.bulk_job(id).await,
@@ -190,13 +191,13 @@ impl App {
                     }
                 }
                 sleep(SHOW_EVERY).await;
-                // The end of the wait is the next look, whoever ended it.
+                // Whether a signal or the deadline ends the wait, the job is read next.
                 timeout(LOOK_AT_PROGRESS_EVERY, done.changed()).await.ok();
             }
         }
     }
 
-    /// Does the work of jobs, by the policies of this desk, for ever.
+    /// Does the work of jobs by the policies of this desk, in an endless loop.
     pub async fn work_on_jobs(self) {
         let mut chunk = BULK_CHUNK_INCIDENTS;
         loop {
@@ -213,7 +214,7 @@ impl App {
                     tracing::warn!(%error, "a bulk job waits for the database");
                     sleep(PAUSE_AFTER_FAULT).await;
                 }
-                // One incident that cannot be changed must not hold up those behind it: it is found by going one at a time.
+                // An incident that cannot be changed must not block the others. Chunks of one incident find it.
                 Err(error) if chunk > 1 => {
                     tracing::warn!(%error, "a chunk of a bulk job failed, going on one by one");
                     chunk = 1;
@@ -231,7 +232,7 @@ impl App {
 
     /// Changes the next incidents of the oldest job: all of them, or none if the transaction fails.
     async fn work_on_chunk(&self, size: usize) -> Result<Turn> {
-        // A desk without jobs is not written to every few seconds.
+        // This read avoids a write transaction every few seconds on a desk without jobs.
         if !self.store.read().await?.has_bulk_work().await? {
             return Ok(Turn::Nothing);
         }
@@ -257,7 +258,7 @@ impl App {
         Ok(turn)
     }
 
-    /// Changes incidents by one edit, each by itself; what came of each, by its place.
+    /// Applies one edit to incidents, each by itself. Returns the result of each, by its index in the job.
     async fn change_many(
         &self,
         tx: &Tx,
@@ -274,7 +275,7 @@ impl App {
             held_alerts: whole.owner.is_some() || whole.patch.status.is_some(),
             ..Needs::default()
         };
-        // The incidents first, as everybody does: alerts come after them.
+        // This locks the incidents first, as everywhere, and then the alerts.
         let mut many = Many::find(tx, &needs).await?;
         let work = Work { tx, app: self, command };
         let mut results = Vec::with_capacity(items.len());
@@ -298,7 +299,7 @@ impl App {
         Ok(results)
     }
 
-    /// Changes an incident that takes more than is done in memory: it is not there, or holds very many alerts.
+    /// Changes an incident that [`Many`] does not handle: it does not exist, or it holds very many alerts.
     async fn change_one(&self, work: &Work<'_>, id: IncidentId, edit: IncidentEdit) -> Result<bool> {
         let mut locked = lock(work.tx, &edit, Some(id)).await?;
         let incident = locked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
@@ -306,7 +307,7 @@ impl App {
         Ok(work.write(Some(incident.clone()), incident, edit, locked, None).await?.changed)
     }
 
-    /// Whoever asked for a job, with the rights that it has now.
+    /// Returns the command of a job: its user, with the rights that the user has now.
     async fn command_of(&self, tx: &Tx, job: &BulkJob) -> Result<Command> {
         let user = tx.users(&[job.user]).await?.pop();
         let user = user.ok_or_else(|| Error::fault("working on a bulk job", "who asked for it is gone"))?;
@@ -320,7 +321,7 @@ impl App {
         })
     }
 
-    /// Gives the next incident of the oldest job up.
+    /// Records a failure for the next incident of the oldest job, so that the job continues.
     async fn pass_over(&self) -> Result<()> {
         let now = self.clock.now();
         self.store

@@ -1,5 +1,5 @@
-//! One incident on its way through commands, carried out in memory: its state, its alerts, comments and texts, and what the log is
-//! told. A command alone does the same by statements (`app/incident.rs`), in the same order, and both ask the domain.
+//! Runs commands on one incident in memory: its state, its alerts, comments and texts, and its changes. A command on
+//! its own does the same by statements (`app/incident.rs`), in the same order. Both use the rules of the domain.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,31 +14,31 @@ use crate::domain::propagation::AlertState;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, Instant, Result};
 
-/// What one command does to an incident, once everything that it names was found.
+/// The input of one command on an incident, with everything that it names already found.
 pub(super) struct Act {
     pub(super) command: Command,
-    /// Its tags as first written.
+    /// The changes of the incident's fields. Its tags have their names as first written.
     pub(super) patch: Patch,
     pub(super) owner: Option<Option<Owner>>,
-    /// Alerts of no incident, which come to this one.
+    /// Alerts without an incident, to be linked to this incident.
     pub(super) link: Vec<Alert>,
     pub(super) reopening: Reopening,
-    /// A comment that is not there yet.
+    /// A comment that does not exist yet.
     pub(super) comment: Option<(CommentId, String)>,
 }
 
-/// Whether a state that a command leads to is allowed, given the state before it.
+/// Checks whether a command may lead from one state (`None` for a new incident) to another.
 pub(super) type Rule<'a> = &'a (dyn Fn(Option<&Incident>, &Incident) -> Result<()> + Sync);
 
 /// An incident in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Carried {
     pub(super) incident: Incident,
-    /// All that it holds, ascending by id.
+    /// All alerts that the incident holds, ascending by id.
     pub(super) alerts: Vec<Alert>,
-    /// Those that came in memory, each with the version that brought it.
+    /// The alerts that were linked in memory, each with the version that linked it.
     pub(super) linked: Vec<(AlertId, u64)>,
-    /// Those that were written in memory.
+    /// The comments that were written in memory.
     pub(super) comments: Vec<Comment>,
     /// The texts that were set in memory and are too long for a change, each with the version that set it.
     pub(super) texts: Vec<(TextField, u64, String)>,
@@ -49,8 +49,8 @@ impl Carried {
         Self { incident, alerts, linked: Vec::new(), comments: Vec::new(), texts: Vec::new() }
     }
 
-    /// Carries one command out; returns its change, or `None` if the command changes nothing. Refused as the domain refuses (`INVALID`,
-    /// `CONFLICT`). After an error this value is half changed, so the caller drops it.
+    /// Carries one command out. Returns its change, or `None` if the command changes nothing. Refuses what the domain
+    /// refuses (`INVALID`, `CONFLICT`). After an error this value is half changed, so the caller drops it.
     pub(super) fn carry_out(&mut self, act: Act, rule: Rule<'_>) -> Result<Option<Body>> {
         let Act { command, patch, owner, link, reopening, comment } = act;
         let asked_at = command.at;
@@ -86,7 +86,7 @@ impl Carried {
             facts.push(Entry::AlertsChanged { alerts: deltas });
         }
         if let Some((id, body)) = comment {
-            // An import tells when it was written, and its incident may have changed since.
+            // An import states when the comment was written. Its incident may have changed since.
             let written_at = (command.cause.kind == CauseKind::Import).then_some(asked_at);
             let (sha256, told_at) = (Some(sha256_hex(&body)), written_at.filter(|written| *written != at));
             facts.push(Entry::Comment { action: CommentAction::Added, comment: id, sha256, at: told_at });
@@ -118,7 +118,7 @@ impl Carried {
         Ok(Some(Body { client_mutation_id: command.client_mutation_id, ..body }))
     }
 
-    /// Alerts come to the incident; which.
+    /// Links alerts to the incident. Returns their ids.
     fn bring(&mut self, alerts: Vec<Alert>, version: u64, at: Instant) -> BTreeSet<AlertId> {
         let newly: BTreeSet<AlertId> = alerts.iter().map(|alert| alert.id).collect();
         self.linked.extend(newly.iter().map(|id| (*id, version)));
@@ -128,7 +128,7 @@ impl Carried {
         newly
     }
 
-    /// Alerts follow their incident.
+    /// Applies the deltas of a command to the alerts.
     fn follow(&mut self, deltas: &[AlertDelta], version: u64, at: Instant) {
         let deltas: HashMap<AlertId, &AlertDelta> = deltas.iter().map(|delta| (delta.alert, delta)).collect();
         for alert in &mut self.alerts {

@@ -1,4 +1,4 @@
-//! Commands on comments: edit and delete. Writing one is an edit of its incident.
+//! Commands on comments: edit and delete. To write a comment is an edit of its incident.
 
 use super::attachment::refuse_foreign_images;
 use super::incident::{Done, Outcome};
@@ -11,13 +11,13 @@ use crate::domain::{CommentId, Error, Result};
 use crate::storage::Tx;
 
 impl App {
-    /// Changes a comment's text; only its author may. The former text stays in its history.
+    /// Changes the text of a comment. Only its author may. The former text stays in the history.
     pub async fn edit_comment(&self, command: &Command, id: CommentId, body: String) -> Result<Outcome> {
         command.require(Role::Responder, "edit a comment")?;
         self.change_comment(command, id, Some(body)).await
     }
 
-    /// Takes a comment away; its author may, and a manager. Its history stays.
+    /// Deletes a comment. Only its author or a manager may. The history stays.
     pub async fn delete_comment(&self, command: &Command, id: CommentId) -> Result<Outcome> {
         command.require(Role::Responder, "delete a comment")?;
         self.change_comment(command, id, None).await
@@ -30,7 +30,7 @@ impl App {
                 let found = tx.comments(&[id]).await?.pop().ok_or_else(|| Error::not_found("comment", id))?;
                 let before = tx.lock_incident(found.incident).await?;
                 let mut comment = present(&tx, id).await?;
-                // Between the look and the lock its incident may have been merged into another: then that one is to be locked.
+                // A merge may have moved the comment before the lock. Then the other incident has to be locked.
                 if comment.incident != before.id {
                     return Err(Error::Busy);
                 }
@@ -82,7 +82,7 @@ async fn present(tx: &Tx, id: CommentId) -> Result<Comment> {
     comment.ok_or_else(|| Error::not_found("comment", id))
 }
 
-/// Its author may edit and delete a comment, a manager may delete it (product §3, comment).
+/// Checks the rights: only its author may edit a comment; its author or a manager may delete it.
 fn may_change(command: &Command, comment: &Comment, delete: bool) -> Result<()> {
     let Some(actor) = &command.actor else { return Ok(()) };
     let is_author = matches!(&comment.author, ActorImage::User { id, .. } if *id == actor.user.id);

@@ -1,8 +1,9 @@
-//! Alerts that find the open incident that they belong to, or open one.
+//! Correlation of alerts: alerts join the open incident that they belong to, or open a new one.
 //!
-//! The order of locks is the same for everybody: entities ascending (one lock may stand for several), incidents ascending,
-//! alerts ascending, the counter of incidents, the log's head. Whoever holds an incident or an alert never waits for an
-//! entity, so there is no circle; and whoever waits for an entity holds nothing yet that anybody else could want.
+//! Every transaction takes locks in this order: entities ascending (one lock may stand for several), incidents
+//! ascending, alerts ascending, the incident counter, the head of the log. No transaction that holds an incident or an
+//! alert waits for an entity, so there is no deadlock. A transaction that waits for an entity holds no lock yet that
+//! others could want.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -23,28 +24,29 @@ use crate::storage::{OpenIncident, Reader, Tx};
 /// How an alert came to the incident that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It was in it before.
+    /// The alert was in the incident before.
     Stayed,
-    /// It joined it.
+    /// The alert joined the incident.
     Joined,
-    /// It opened it, alone or with others of its batch.
+    /// The alert opened the incident, alone or with others of its batch.
     Opened,
 }
 
-/// Where an alert of a batch is now, and why.
+/// The incident of one alert of a batch, and the reason.
 #[derive(Clone, Debug)]
 pub struct Correlated {
-    /// The alert as it stands.
+    /// The alert in its present state.
     pub alert: Alert,
-    /// The incident that holds it, after the whole batch.
+    /// The incident that holds the alert, after the whole batch.
     pub incident: Incident,
-    /// How it came there.
+    /// How the alert came to the incident.
     pub outcome: Outcome,
-    /// What it shares with what was in the incident or came into it with it, as its provider writes it.
+    /// The entities that the alert shares with the incident or with alerts that came with it, as its provider wrote
+    /// them.
     pub shared: Vec<Entity>,
 }
 
-/// The same, as it is kept for a retry.
+/// The form of [`Correlated`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
 pub(super) struct CorrelatedReceipt {
     alert: AlertId,
@@ -60,7 +62,7 @@ impl Correlated {
     }
 }
 
-/// What was kept, as it stands now; what is gone since is left out.
+/// Reads the present state for stored receipts. Alerts and incidents that no longer exist are left out.
 pub(super) async fn correlated_again(
     reader: &Reader,
     alerts: &HashMap<AlertId, Alert>,
@@ -77,23 +79,23 @@ pub(super) async fn correlated_again(
     Ok(again.collect())
 }
 
-/// Who goes where, decided before the incidents and alerts are locked.
+/// The groups of a batch, decided before the incidents and alerts are locked.
 #[derive(Default)]
 pub(super) struct Plan {
     groups: Vec<Group>,
-    /// The alerts that the places in the groups mean, by key.
+    /// The keys of the alerts; the groups name alerts by their index in this list.
     seekers: Vec<(String, String)>,
 }
 
-/// The key of a report as a map has it.
+/// Returns the key of a report as owned strings, for use in maps.
 pub(super) fn owned_key(report: &Report) -> (String, String) {
     let (provider, id) = report.key();
     (provider.to_owned(), id.to_owned())
 }
 
 impl Plan {
-    /// Who goes where, of a batch of which these alerts are known. Locks the batch's entities first, of every kind: two
-    /// feeds may correlate by different ones.
+    /// Decides the groups of a batch. It first locks all entities of the batch, of every kind, because two feeds may
+    /// correlate by different kinds.
     pub(super) async fn make(tx: &Tx, how: &Correlation, drafts: &[AlertDraft], at: Instant) -> Result<Self> {
         let named: BTreeSet<EntityKey> =
             drafts.iter().flat_map(|draft| draft.report.entities.iter().map(Entity::key)).collect();
@@ -101,7 +103,7 @@ impl Plan {
         let keys: Vec<(String, String)> = drafts.iter().map(|draft| owned_key(&draft.report)).collect();
         let known: HashMap<(String, String), Alert> =
             tx.alerts_by_key(&keys).await?.into_iter().map(|alert| (owned_key(&alert.report), alert)).collect();
-        // The last word on an alert counts; its place is that of the first.
+        // The last draft of an alert gives its content, and the first draft its index.
         let last: HashMap<&(String, String), &AlertDraft> = keys.iter().zip(drafts).collect();
         let mut seen = HashSet::new();
         let (mut seekers, mut reports, mut staying) = (Vec::new(), Vec::new(), Vec::new());
@@ -129,12 +131,12 @@ impl Plan {
         Ok(Self { groups, seekers })
     }
 
-    /// The incidents that it joins.
+    /// Returns the incidents that the groups join.
     pub(super) fn incidents(&self) -> impl Iterator<Item = IncidentId> {
         self.groups.iter().filter_map(|group| group.incident)
     }
 
-    /// Refuses to go on where something else is true by now than when it was decided: the command tries anew.
+    /// Refuses (busy) if the locked data has changed since the groups were decided. The command then runs again.
     pub(super) fn check(&self, locked: &Locked) -> Result<()> {
         let is_open = |id: IncidentId| locked.holders.get(&id).is_some_and(Incident::is_open);
         let seeking: HashSet<&(String, String)> = self.seekers.iter().collect();
@@ -146,8 +148,8 @@ impl Plan {
     }
 }
 
-/// The open incidents that hold what these alerts name, by what alerts that stay in them say now as well. An entity that too
-/// many of them hold is taken from the alerts too: it says no more of those that came together.
+/// Finds the open incidents that hold these alerts' entities. Alerts that stay in them count with their new reports. An
+/// entity that too many incidents hold is also removed from the alerts, because it does not connect them either.
 async fn candidates(
     tx: &Tx,
     how: &Correlation,
@@ -183,16 +185,16 @@ async fn candidates(
     Ok(candidates.into_values().collect())
 }
 
-/// What became of a plan.
+/// The effects of a plan.
 pub(super) struct Gathered {
-    /// The incidents that it changed.
+    /// The incidents that the plan changed.
     pub(super) incidents: HashSet<IncidentId>,
-    /// How each alert came to its incident that did, and what it shares there.
+    /// For each alert that came to an incident: how it came there, and the entities that it shares.
     pub(super) placed: HashMap<AlertId, (Outcome, BTreeSet<EntityKey>)>,
 }
 
 impl Work<'_> {
-    /// Carries a plan out: each group of alerts joins its incident or opens one.
+    /// Carries out a plan: each group of alerts joins its incident or opens a new one.
     pub(super) async fn gather(
         &self,
         plan: Plan,
@@ -203,7 +205,7 @@ impl Work<'_> {
         let ids: HashMap<(String, String), AlertId> =
             locked.alerts.values().map(|alert| (owned_key(&alert.report), alert.id)).collect();
         let mut gathered = Gathered { incidents: HashSet::new(), placed: HashMap::new() };
-        // Numbers first, as everywhere: their row is locked before those of tags.
+        // Takes the incident numbers first, as everywhere: their row is locked before the rows of tags.
         let mut work = Vec::with_capacity(plan.groups.len());
         for group in plan.groups {
             let incident = match group.incident.and_then(|id| locked.holders.get(&id).cloned()) {
@@ -242,7 +244,7 @@ impl Work<'_> {
     }
 }
 
-/// Where each alert of a batch is now: those that stayed are told too.
+/// Returns the incident of each alert of a batch, also of alerts that were in it before.
 pub(super) async fn tell(tx: &Tx, into: &Into, alerts: &[Alert], gathered: &Gathered) -> Result<Vec<Correlated>> {
     if !matches!(into, Into::Correlate(_)) {
         return Ok(Vec::new());

@@ -1,7 +1,7 @@
-//! The export of one incident's log, signed: a stream of lines, read from the log in batches.
+//! The signed export of one incident's log: a stream of lines that is read from the log in batches.
 //!
-//! What it reads is never changed once it was written, so each batch has a snapshot of its own: a client that reads slowly
-//! holds no connection.
+//! The read data never changes after it was written, so each batch uses a snapshot of its own. A client that reads
+//! slowly holds no database connection.
 
 use async_stream::try_stream;
 use tokio_stream::Stream;
@@ -15,7 +15,8 @@ use crate::domain::signing::DeskKey;
 use crate::domain::{Error, IncidentId, Instant, Result};
 use crate::storage::{Reader, Store, StoredChange};
 
-/// Changes read at once: those of most incidents, and few enough that a batch of the largest fits into memory.
+/// How many changes are read at a time: all changes of most incidents, and few enough that a batch of the largest fits
+/// into memory.
 const CHANGES_PER_BATCH: u64 = 100;
 
 /// An incident as a path or a command line names it.
@@ -28,13 +29,13 @@ pub enum Named {
 }
 
 impl Named {
-    /// Reads `incident:<uuid>`, `7` or `INC-7`; none for anything else.
+    /// Reads `incident:<uuid>`, `7` or `INC-7`. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let number = text.strip_prefix("INC-").unwrap_or(text).parse().ok().map(Self::Number);
         IncidentId::parse(text).map(Self::Id).or(number)
     }
 
-    /// The incident, deleted or not; who may read it is for the caller to ask.
+    /// Finds the incident, also if it is deleted. The caller checks who may read it.
     pub async fn find(self, store: &Store) -> Result<Option<Incident>> {
         let reader = store.read().await?;
         match self {
@@ -44,7 +45,7 @@ impl Named {
     }
 }
 
-/// The log of an incident as of now, ready to be written out.
+/// The log of an incident as of now, ready to be exported.
 pub struct Export {
     store: Store,
     incident: Incident,
@@ -53,7 +54,7 @@ pub struct Export {
 }
 
 impl Export {
-    /// Takes note of where the log of an incident ends.
+    /// Reads where the log of an incident ends, and prepares the header.
     pub async fn begin(store: &Store, incident: Incident, key: &DeskKey, now: Instant) -> Result<Self> {
         let reader = store.read().await?;
         let head = reader.head().await?;
@@ -74,12 +75,12 @@ impl Export {
         Ok(Self { store: store.clone(), incident, header, key: key.clone() })
     }
 
-    /// What to call a file of it.
+    /// Returns the name for a file with this export.
     pub fn file_name(&self) -> String {
         format!("INC-{}.ndjson", self.incident.number)
     }
 
-    /// Its lines, each with its end. After an error there is nothing more, and so no signature.
+    /// Returns the lines, each with its line end. After an error no line follows, and so no signature.
     pub fn lines(self) -> impl Stream<Item = Result<String>> + Send {
         try_stream! {
             let Self { store, incident, header, key } = self;
@@ -117,7 +118,7 @@ fn change_line(row: StoredChange, before: Option<Hash>) -> Result<Line> {
     Ok(Line::Change(ChangeLine { position: row.position, version: row.version, before, hash, body: row.body }))
 }
 
-/// The texts that a change sets and does not hold.
+/// Returns the texts that a change sets but does not carry.
 async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<Line>> {
     let body: Body = serde_json::from_str(&row.body).map_err(|error| Error::fault("reading a change's body", error))?;
     let mut lines = Vec::new();

@@ -1,7 +1,7 @@
-//! Commands that are done once, however often their client sends them.
+//! Commands that take effect once, however often their client sends them.
 //!
-//! The key is claimed before anything is looked at, and what came of the command is kept in its own transaction: a crash
-//! leaves both or neither. A twin that comes meanwhile waits for the claim, and then finds the outcome.
+//! A transaction claims the key before it reads anything, and stores the outcome of the command beside its effects. A
+//! crash leaves both or neither. A concurrent call with the same key waits for the claim, and then finds the outcome.
 
 use std::sync::Arc;
 
@@ -15,33 +15,33 @@ use crate::domain::position::Position;
 use crate::domain::{Error, Result};
 use crate::storage::{Head, Reader, Tx};
 
-/// What a command did, as its answer is made of it: kept as ids, and found again by them.
+/// The result of a command, from which its answer is built. It is stored as ids, and read again by them.
 pub(super) trait Repeatable: Send + Sized {
-    /// The ids, and what only this command knew.
+    /// The stored form: the ids, and the values that only this command knew.
     type Receipt: Serialize + DeserializeOwned + Send;
 
-    /// What is kept.
+    /// Returns the form to store.
     fn receipt(&self) -> Self::Receipt;
 
-    /// The same, as it stands now.
+    /// Reads the result again in its present state.
     fn again(reader: &Reader, receipt: Self::Receipt) -> impl Future<Output = Result<Self>> + Send;
 }
 
-/// What a command did, now or when its client sent it first.
+/// The result of a command, from this call or from an earlier call with the same key.
 #[derive(Clone, Debug)]
 pub struct Did<T> {
-    /// What.
+    /// The result.
     pub done: T,
-    /// The end of the log after it.
+    /// The end of the log after the command.
     pub position: Position,
-    /// Whether an earlier call under the same idempotency key did it.
+    /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
     /// The end of the log as it is known now.
     pub(super) head: Head,
 }
 
 impl<T> Did<T> {
-    /// The same of what comes of it.
+    /// Maps the result and keeps the other fields.
     pub fn map<U>(self, read: impl FnOnce(T) -> Result<U>) -> Result<Did<U>> {
         let Self { done, position, replayed, head } = self;
         Ok(Did { done: read(done)?, position, replayed, head })
@@ -55,8 +55,8 @@ enum Came<T> {
 }
 
 impl App {
-    /// Runs one command, once for all calls under the same key: it may share its transaction with others. Faults are not kept: the
-    /// next call tries anew.
+    /// Runs one command, once for all calls under its key. The command may share its transaction with others. Faults
+    /// are not stored, so the next call tries again.
     pub(super) async fn once<T, F, Fut>(&self, command: &Command, work: F) -> Result<Did<T>>
     where
         T: Repeatable,
@@ -67,7 +67,7 @@ impl App {
         self.did(done).await
     }
 
-    /// The same for a command that may be large, in a transaction of its own: others would wait for it.
+    /// Runs a large command like [`App::once`], but in a transaction of its own, so that no other command waits for it.
     pub(super) async fn once_alone<T, F, Fut>(&self, command: &Command, work: F) -> Result<Did<T>>
     where
         T: Repeatable,
@@ -93,7 +93,7 @@ impl App {
     }
 }
 
-/// Claims the command's key, does its work where the key was free, and keeps what comes of it.
+/// Claims the command's key, does the work if the key is free, and stores the outcome.
 async fn keyed<T: Repeatable>(
     command: &Command,
     tx: Arc<Tx>,

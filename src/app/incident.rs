@@ -1,4 +1,4 @@
-//! Commands on incidents: create, update (which every single action is a case of), delete.
+//! Commands on incidents: create, update and delete. Every command on a single field is an update.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,45 +21,45 @@ use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
 
-/// Alerts of a deleted incident that are read at once: one may have a title of megabytes.
+/// How many alerts of a deleted incident are read at a time. An alert may have a title of megabytes.
 const ALERTS_FREED_AT_ONCE: usize = 500;
 
-/// An owner as a caller names it.
+/// The owner that a caller chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum OwnerChoice {
     /// The caller.
     Me,
-    /// This user or group.
+    /// A user or group, by its id.
     Id(OwnerId),
 }
 
-/// A comment to write.
+/// A comment that a command writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewComment {
-    /// An id of the caller's choice; one that exists already is not written again.
+    /// An id that the caller chose. If a comment with this id exists, no comment is written.
     pub id: Option<CommentId>,
-    /// Markdown, already read by `domain::comment::parse`.
+    /// The Markdown text, already checked by `domain::comment::parse`.
     pub body: String,
 }
 
-/// What one command asks of an incident: any of the actions together, all or nothing. Absent fields stay.
+/// The changes that one command asks for, all or nothing. Absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct IncidentEdit {
-    /// Its own fields.
+    /// The changes of the incident's own fields.
     pub patch: Patch,
-    /// An owner; none unassigns.
+    /// A new owner; `Some(None)` unassigns.
     pub owner: Option<Option<OwnerChoice>>,
-    /// A comment.
+    /// A comment to write.
     pub comment: Option<NewComment>,
-    /// Alerts to link.
+    /// The alerts to link.
     pub link: Vec<AlertId>,
-    /// Whether to take them from the incidents that hold them.
+    /// Whether to take linked alerts from the incidents that hold them.
     pub move_alerts: bool,
-    /// Whether to reopen a resolved incident for an active alert.
+    /// Whether to reopen a resolved incident if a linked alert is active.
     pub reopen: bool,
-    /// Alerts to unlink.
+    /// The alerts to unlink.
     pub unlink: Vec<AlertId>,
-    /// The version that the caller knows; what tells one input of `createIncident` from another has none.
+    /// The version that the caller knows. The digest of `createIncident`'s input leaves it out.
     #[serde(skip)]
     pub expected_version: Option<u64>,
 }
@@ -70,26 +70,26 @@ impl From<Patch> for IncidentEdit {
     }
 }
 
-/// What a command on an incident did.
+/// The result of a command on an incident.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The incident after it.
+    /// The incident after the command.
     pub incident: Incident,
-    /// The end of the log after it: a read at or after this position shows it.
+    /// The end of the log after the command. A read at or after this position shows its effects.
     pub position: Position,
-    /// Whether anything changed.
+    /// Whether the command changed anything.
     pub changed: bool,
-    /// The alerts that it changed, ascending by id. They are read where an answer shows them, without the locks of the command.
+    /// The alerts that the command changed, ascending by id. An answer that shows them reads them, after the commit.
     pub alerts: Vec<AlertId>,
-    /// The comment that it wrote or touched.
+    /// The comment that the command wrote, edited or deleted.
     pub comment: Option<Comment>,
-    /// The bookmark that it pinned or took away.
+    /// The bookmark that the command pinned or removed.
     pub bookmark: Option<BookmarkId>,
-    /// Whether all this was done by an earlier call under the same idempotency key.
+    /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
 }
 
-/// What a transaction did, before its position is known.
+/// The result of a transaction, before its position is known.
 pub(super) struct Done {
     pub(super) incident: Incident,
     pub(super) changed: bool,
@@ -105,10 +105,10 @@ impl Done {
 }
 
 impl App {
-    /// Makes an incident, with any of the actions at once; also already resolved.
+    /// Creates an incident, with any other changes at once. It may be created already resolved.
     ///
-    /// With an id of the caller's choice the same input again is the same incident, and other input a conflict.
-    /// Refused: no title and no alert to make one from.
+    /// With an id that the caller chose, the same input again returns the same incident, and other input is a conflict.
+    /// Refuses input that has neither a title nor an alert to generate a title from.
     pub async fn create_incident(
         &self,
         command: &Command,
@@ -135,7 +135,7 @@ impl App {
         .await
     }
 
-    /// Applies any of the actions on one incident together, all or nothing, as one change.
+    /// Applies all changes of an edit to one incident, all or nothing, as one change in the log.
     pub async fn update_incident(&self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Outcome> {
         command.require(Role::Responder, "triage an incident")?;
         let edit = &edit;
@@ -157,8 +157,8 @@ impl App {
         .await
     }
 
-    /// Deletes an incident: it is gone from every query and queue, its log survives, its alerts belong to no incident. Refused
-    /// where a field of it was changed after the version that the caller expects.
+    /// Deletes an incident. It disappears from every query and queue, its log survives, and its alerts belong to no
+    /// incident. Refuses if a field changed after the version that the caller expects.
     pub async fn delete_incident(&self, command: &Command, id: IncidentId, expected: Option<u64>) -> Result<Outcome> {
         command.require(Role::Manager, "delete an incident")?;
         self.change_incident(command, |tx| {
@@ -192,12 +192,12 @@ impl App {
         .await
     }
 
-    /// The incident of this id, if there is one: for importers.
+    /// Finds an incident by its id, for importers. `None` if there is no such incident.
     pub async fn find_incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         self.store.read().await?.incident(id).await
     }
 
-    /// Runs one transaction on an incident, wakes the relay and reads back what the answer shows.
+    /// Runs one transaction on an incident, wakes the relay, and reads the data that the answer shows.
     pub(super) async fn change_incident<F, Fut>(&self, command: &Command, work: F) -> Result<Outcome>
     where
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
@@ -221,7 +221,7 @@ impl App {
     }
 }
 
-/// What the answer to a command on an incident shows.
+/// The data of an answer to a command on an incident.
 pub(super) struct Shown {
     incident: Incident,
     changed: bool,
@@ -230,7 +230,7 @@ pub(super) struct Shown {
     bookmark: Option<BookmarkId>,
 }
 
-/// The same, as it is kept for a retry.
+/// The form of [`Shown`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ShownReceipt {
     incident: IncidentId,
@@ -257,7 +257,7 @@ impl Repeatable for Shown {
 
     async fn again(reader: &Reader, receipt: ShownReceipt) -> Result<Self> {
         let found = reader.incidents_to_show(&[receipt.incident]).await?.pop();
-        // One that was deleted since is no more there for a retry than for anybody.
+        // An incident that was deleted since is gone for a retry too.
         let found = found.filter(|incident| receipt.deleted || incident.deleted_at.is_none());
         let incident = found.ok_or_else(|| Error::not_found("incident", receipt.incident))?;
         let comment = match receipt.comment {
@@ -270,7 +270,7 @@ impl Repeatable for Shown {
 }
 
 impl Command {
-    /// The same, as the changes of a transaction carry it.
+    /// Returns the part of the command that every change of its transaction carries.
     pub(super) fn origin(&self) -> Origin {
         Origin {
             at: self.at,
@@ -280,7 +280,7 @@ impl Command {
         }
     }
 
-    /// The same, as what alerts that come in bring about; an import says more, and keeps its word.
+    /// Returns this command with the cause `INGEST`, for alerts that come in. An import keeps its own cause.
     pub(super) fn ingesting(&self) -> Self {
         let mut command = self.clone();
         if command.cause.kind == CauseKind::Command {
@@ -290,7 +290,8 @@ impl Command {
     }
 }
 
-/// What tells one input from another: whom the caller means by itself is part of it, the order of its tags is not.
+/// Returns a digest that distinguishes inputs of `createIncident`. `me` counts as the caller's id; the order of tags
+/// does not count.
 pub(super) fn digest(edit: &IncidentEdit, command: &Command) -> Result<Vec<u8>> {
     let mut edit = edit.clone();
     if let (Some(Some(owner @ OwnerChoice::Me)), Some(actor)) = (&mut edit.owner, &command.actor) {
@@ -301,7 +302,7 @@ pub(super) fn digest(edit: &IncidentEdit, command: &Command) -> Result<Vec<u8>> 
     Ok(Sha256::digest(bytes).to_vec())
 }
 
-/// The incident that an earlier call made with this id, if its input was the same.
+/// Returns the incident that an earlier call created with this id. Refuses other input than that of the earlier call.
 async fn existing(tx: &Tx, id: IncidentId, input: &[u8]) -> Result<Option<Incident>> {
     let Some(incident) = tx.lock_incidents(&[id]).await?.pop() else { return Ok(None) };
     if incident.deleted_at.is_some() {
@@ -314,18 +315,18 @@ async fn existing(tx: &Tx, id: IncidentId, input: &[u8]) -> Result<Option<Incide
     Ok(Some(incident))
 }
 
-/// What a caller of [`Work::write_with`] adds to the change.
+/// Additions to a change by a caller of [`Work::write_with`].
 #[derive(Default)]
 pub(super) struct Extra {
-    /// The digest of the input that makes the incident.
+    /// The digest of the input that creates the incident.
     pub(super) created_input: Option<Vec<u8>>,
-    /// Entries that the two states of the incident do not show.
+    /// Entries that a comparison of the incident's two states does not find.
     pub(super) facts: Vec<Entry>,
-    /// When the comment was written, where an import tells it: its incident may have changed since.
+    /// The time when an import's comment was written. Its incident may have changed since.
     pub(super) written_at: Option<Instant>,
 }
 
-/// One command at work inside its transaction.
+/// One command inside its transaction.
 pub(super) struct Work<'a> {
     pub(super) tx: &'a Tx,
     pub(super) app: &'a App,
@@ -333,8 +334,8 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Applies an edit to a locked (or new) incident and records the changes, its own and those of the incidents that
-    /// lose alerts to it.
+    /// Applies an edit to a locked or new incident. Records its change, and the changes of the incidents that lose
+    /// alerts to it.
     pub(super) async fn write(
         &self,
         before: Option<Incident>,
@@ -346,7 +347,7 @@ impl Work<'_> {
         self.write_with(before, incident, edit, locked, Extra { created_input, ..Extra::default() }).await
     }
 
-    /// The same, with entries of the caller's own in the change.
+    /// Does what [`Work::write`] does, with additions of the caller to the change.
     pub(super) async fn write_with(
         &self,
         before: Option<Incident>,
@@ -365,7 +366,8 @@ impl Work<'_> {
         Work { command: &command, ..*self }.write_at(before, incident, edit, locked, extra).await
     }
 
-    /// The same, at an instant that all of it can carry.
+    /// Does what [`Work::write_with`] does, at an instant that is not before the last change of any involved incident
+    /// or alert.
     async fn write_at(
         &self,
         before: Option<Incident>,
@@ -409,7 +411,7 @@ impl Work<'_> {
             || edit.patch.first_activity_at.is_some()
             || edit.patch.last_activity_at.is_some();
         if summed {
-            // A new incident that was given no alert has none: nothing is read.
+            // A new incident without linked alerts has no alerts, so nothing is read.
             let summary = match before.is_none() && !reported && links.new.is_empty() {
                 true => AlertSummary::default(),
                 false => self.tx.alert_summary(incident.id, incident.title_generated).await?,
@@ -430,14 +432,14 @@ impl Work<'_> {
         if !unlinked.is_empty() {
             self.tx.release_entities(incident.id, next, &unlinked).await?;
         }
-        // After the release: an alert that one edit takes out and puts in again is held on.
+        // This follows the release: an alert that one edit unlinks and links again stays held.
         self.tx.hold_entities(incident.id, next, &links.new).await?;
         self.take_from_holders(&incident, &links, locked).await?;
         Ok(Done { incident, changed, alerts: touched, comment, bookmark: None })
     }
 
-    /// Refuses what the desk's policies do not allow. An import is exempt: it tells how other people's cases ended, and a record
-    /// that lacks what is asked for here would be lost, not mended.
+    /// Refuses what the desk's policies do not allow. Imports are exempt: they state how cases elsewhere ended. A
+    /// refusal would lose a record and would not add what it lacks.
     pub(super) fn obey_policies(
         &self,
         before: Option<&Incident>,
@@ -448,12 +450,12 @@ impl Work<'_> {
             return Ok(());
         }
         let path = if edit.patch.status.is_some() { "status" } else { "reopen" };
-        // What the policy itself reopens for is nobody's own reopening.
+        // If the policy itself reopens the incident, no user needs the right to reopen.
         let by = self.command.actor.as_ref().filter(|_| !self.reopens_by_policy());
         self.app.policies.check(before, incident, by, path)
     }
 
-    /// The owner that a caller chose; the pick is noted for its suggestions.
+    /// Finds the owner that a caller chose, and notes the pick for the caller's suggestions.
     pub(super) async fn owner(&self, choice: OwnerChoice) -> Result<Owner> {
         let actor = self.command.actor.as_ref();
         let id = match (choice, actor) {
@@ -472,7 +474,7 @@ impl Work<'_> {
         Ok(owner)
     }
 
-    /// Carries the incident's owner and status on to its alerts; returns what changed of each, ascending by id.
+    /// Applies the incident's owner and status to its alerts. Returns the changes of each alert, ascending by id.
     pub(super) async fn propagate(
         &self,
         incident: &Incident,
@@ -482,7 +484,7 @@ impl Work<'_> {
     ) -> Result<Vec<AlertDelta>> {
         let owner = incident.owner.as_ref().map(|owner| owner.id);
         let adopt = owner.is_some() && !links.new.is_empty();
-        // Alerts come to an incident and leave it only while it is locked.
+        // An incident gets and loses alerts only while it is locked.
         if incident.alert_count == 0 && links.new.is_empty() {
             return Ok(Vec::new());
         }
@@ -491,7 +493,7 @@ impl Work<'_> {
         }
         let at = self.command.at;
         let newly: BTreeSet<AlertId> = links.new.iter().copied().collect();
-        // What came a moment ago is not counted yet.
+        // The count lacks the alerts that this command has linked.
         let count = newly.is_empty().then_some(incident.alert_count);
         let deltas = propagation.deltas(owner, &newly, self.tx.lock_alerts_of(incident.id, count).await?);
         let assigned = deltas.iter().filter(|delta| delta.owner.is_some()).map(|delta| delta.alert);

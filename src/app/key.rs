@@ -1,4 +1,4 @@
-//! The file of the desk's signing key: made once, readable by its owner only.
+//! The file of the desk's signing key. It is created once, and only its owner can read it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -8,7 +8,7 @@ use crate::domain::signing::DeskKey;
 use crate::domain::{Error, Result};
 use crate::storage::keep_private;
 
-/// The key of this file, made where there is none.
+/// Reads the key from this file. Creates the file with a new key if it does not exist.
 pub fn load_or_make(path: &Path) -> Result<DeskKey> {
     match fs::read_to_string(path) {
         Ok(pem) => {
@@ -20,7 +20,7 @@ pub fn load_or_make(path: &Path) -> Result<DeskKey> {
     }
 }
 
-/// A key that no file holds: it signs until the process ends.
+/// Creates a key that no file stores. It signs until the process ends.
 pub fn passing() -> Result<DeskKey> {
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| Error::fault("making a signing key", error.to_string()))?;
@@ -37,10 +37,10 @@ fn make(path: &Path) -> Result<DeskKey> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft).map_err(fault)?;
     let written = file.write_all(key.to_pem()?.as_bytes()).and_then(|()| file.sync_all());
-    // A link is made whole or not at all, and never over another: of two nodes that start at once, both read the same key.
+    // A hard link appears whole and never replaces a file. If two nodes start at once, both read the same key.
     let linked = written.and_then(|()| fs::hard_link(&draft, path));
     fs::remove_file(&draft).map_err(fault)?;
-    // Its name as well as its bytes outlives a loss of power: what it has signed is checked against it for years.
+    // The file's name must survive a power loss as its bytes do: signatures are checked with this key for years.
     let linked = linked.and_then(|()| sync_folder(path));
     match linked {
         Ok(()) => Ok(key),
@@ -51,7 +51,7 @@ fn make(path: &Path) -> Result<DeskKey> {
 
 fn sync_folder(path: &Path) -> std::io::Result<()> {
     match path.parent() {
-        // Only where a folder can be opened as a file.
+        // Only Unix can open a folder as a file.
         Some(folder) if cfg!(unix) => {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             fs::File::open(folder)?.sync_all()

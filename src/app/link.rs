@@ -1,4 +1,4 @@
-//! Alerts that come to an incident and leave it: what has to be locked, which are meant, and what their holders lose.
+//! Links of alerts to incidents: the locks that they need, the chosen alerts, and the effects on former holders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use crate::domain::incident::{Incident, Patch, Propagation, Status};
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{Origin, Tx};
 
-/// Everything locked that linking needs: incidents first, then alerts, each in ascending order of id.
+/// All locked data that linking needs. Incidents are locked first, then alerts, each in ascending order of id.
 pub(super) struct Locked {
     pub(super) holders: BTreeMap<IncidentId, Incident>,
     pub(super) alerts: BTreeMap<AlertId, Alert>,
 }
 
-/// Locks what an edit links and unlinks, the incidents that hold it, and the incident itself where there is one.
+/// Locks the alerts that an edit links and unlinks, the incidents that hold them, and the edited incident `id`, if any.
 pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -> Result<Locked> {
     if edit.unlink.iter().any(|id| edit.link.contains(id)) {
         return Err(Error::invalid("unlinkAlerts", "an alert is linked or unlinked, not both"));
@@ -40,7 +40,7 @@ pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -
         let path = if edit.link.contains(missing) { "linkAlerts" } else { "unlinkAlerts" };
         return Err(Error::not_found("alert", missing).at(path));
     }
-    // Between the look and the lock an alert may have moved: then its holder is not locked, and the command tries anew.
+    // An alert may have moved between the read and the lock. Its holder is then not locked, and the command runs again.
     let moved = |alert: &Alert| alert.incident.is_some_and(|holder| !locked.holders.contains_key(&holder));
     if locked.alerts.values().any(moved) {
         return Err(Error::Busy);
@@ -48,7 +48,7 @@ pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -
     Ok(locked)
 }
 
-/// Which alerts come to an incident, and from where.
+/// The alerts that an edit brings to an incident, and the incidents that held them.
 #[derive(Default)]
 pub(super) struct Links {
     pub(super) new: Vec<AlertId>,
@@ -57,8 +57,8 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Those that an edit names and the incident does not hold yet. Refused: one that another incident holds, unless
-    /// the edit moves.
+    /// Chooses the alerts that an edit names and the incident does not hold yet. Refuses an alert that another incident
+    /// holds, unless the edit moves alerts.
     pub(super) fn choose(incident: &Incident, edit: &IncidentEdit, locked: &Locked) -> Result<Self> {
         let mut links = Self::default();
         for id in edit.link.iter().copied().collect::<BTreeSet<_>>() {
@@ -82,7 +82,7 @@ impl Links {
     }
 }
 
-/// Whether an active alert may reopen the resolved incident that it comes to.
+/// Whether an active alert may reopen the resolved incident that it is linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reopening {
     Allowed,
@@ -96,7 +96,7 @@ impl From<&IncidentEdit> for Reopening {
 }
 
 impl Work<'_> {
-    /// Takes alerts out of an incident; says which.
+    /// Unlinks alerts from an incident. Returns their ids.
     pub(super) async fn unlink(
         &self,
         incident: &Incident,
@@ -125,7 +125,7 @@ impl Work<'_> {
         Ok(gone)
     }
 
-    /// Records what the incidents lost that held the moved alerts.
+    /// Records the changes of the incidents that lose the moved alerts.
     pub(super) async fn take_from_holders(&self, incident: &Incident, links: &Links, locked: Locked) -> Result<()> {
         for (holder, alerts) in &links.by_holder {
             let Some(before) = locked.holders.get(holder) else { continue };
@@ -140,7 +140,7 @@ impl Work<'_> {
 }
 
 impl Command {
-    /// Reopens a resolved incident that gets an active alert, if the caller allowed it; else refuses.
+    /// Reopens a resolved incident that gets an active alert if the caller allows it, and refuses otherwise.
     pub(super) fn reopen_for<'a>(
         &self,
         incident: &mut Incident,

@@ -1,11 +1,11 @@
-//! Commands on many incidents in one transaction. A few statements find and lock what all the commands need. The commands then run in
-//! memory, one after the other. A few statements write what has changed.
+//! Commands on many incidents in one transaction. A few statements find and lock what all the commands need. The
+//! commands then run in memory, one after the other. A few statements write what has changed.
 //!
-//! What holds here:
-//! - a refused command leaves nothing: it works on a copy;
-//! - what takes more than is done here (taking an alert out, moving it, an incident with very many alerts, a comment with images) is not
-//!   begun: its caller does it by a command of its own;
-//! - locks are taken in the order of all: incidents, alerts, the counter, tags.
+//! Rules of this module:
+//! - a refused command leaves nothing, because it works on a copy;
+//! - a command that needs more than this module does (unlinking or moving an alert, an incident with very many alerts,
+//!   a comment with images) is not begun here, and its caller runs it by itself;
+//! - locks are taken in the same order as everywhere: incidents, alerts, the counter, tags.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,35 +21,35 @@ use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{AlertId, CommentId, IncidentId, Instant, Result, UserId};
 use crate::storage::{Altered, KnownTag, Tx};
 
-/// Alerts of one incident that are read for it. Commands on one that has more ask the database for sums.
+/// The most alerts of one incident that are read. If an incident has more, the database aggregates them.
 const ALERTS_READ_MAX: u64 = 200;
 
 /// The key of an alert: its provider, and the provider's id.
 pub(super) type AlertKey = (String, String);
 
-/// What commands name.
+/// The names that commands use, and that have to be found before the commands run.
 #[derive(Debug, Default)]
 pub struct Needs {
-    /// Incidents, which may be there or not.
+    /// Incidents, which may exist or not.
     pub incidents: BTreeSet<IncidentId>,
-    /// Alerts by key, which may be there or not.
+    /// Keys of alerts, which may exist or not.
     pub alerts: Vec<AlertKey>,
-    /// Comments, which may be there or not.
+    /// Comments, which may exist or not.
     pub comments: BTreeSet<CommentId>,
     /// Tags to add.
     pub tags: Vec<Tag>,
-    /// Owners.
+    /// Users and groups that commands choose as owners.
     pub owners: BTreeSet<OwnerId>,
-    /// Whether the alerts of the incidents follow.
+    /// Whether the commands change the alerts of their incidents.
     pub held_alerts: bool,
-    /// Whether incidents are made.
+    /// Whether the commands create incidents.
     pub makes: bool,
 }
 
-/// An incident that was found, or made.
+/// An incident that was found or created.
 #[derive(Clone, Debug)]
 struct Standing {
-    /// As it was locked; none where it is new.
+    /// The incident as it was when it was locked; `None` if it is new.
     before: Option<Incident>,
     carried: Carried,
     /// Whether its alerts were read.
@@ -57,36 +57,36 @@ struct Standing {
     created_input: Option<Vec<u8>>,
 }
 
-/// What commands on many incidents were found to name, and what they have come to.
+/// The found and locked data of commands on many incidents, and the effects of the commands so far.
 #[derive(Debug, Default)]
 pub(super) struct Many {
     incidents: HashMap<IncidentId, Option<Standing>>,
-    /// As they were locked.
+    /// The alerts as they were when they were locked.
     alerts: HashMap<AlertId, Alert>,
     keys: HashMap<AlertKey, Option<AlertId>>,
-    /// Which incident holds an alert that was linked here.
+    /// The incident of each alert that was linked in memory.
     holders: HashMap<AlertId, IncidentId>,
     comments: HashMap<CommentId, bool>,
     tags: BTreeMap<(TagKind, String), Option<KnownTag>>,
-    /// Tags that are to be written.
+    /// The keys of the tags to write.
     used: BTreeSet<(TagKind, String)>,
     owners: HashMap<OwnerId, Owner>,
     picks: BTreeMap<(UserId, OwnerId), Instant>,
-    /// The number that was given last, before and now.
+    /// The last used incident number, before these commands and now.
     number: Option<(i64, i64)>,
 }
 
-/// What a command on an incident did.
+/// The result of a command on an incident.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// The incident after it.
+    /// The incident after the command.
     pub incident: Incident,
-    /// Whether anything changed.
+    /// Whether the command changed anything.
     pub changed: bool,
 }
 
 impl Many {
-    /// Finds and locks what commands name.
+    /// Finds and locks everything that the commands name.
     pub(super) async fn find(tx: &Tx, needs: &Needs) -> Result<Self> {
         let mut many = Self::default();
         let ids: Vec<IncidentId> = needs.incidents.iter().copied().collect();
@@ -138,12 +138,12 @@ impl Many {
         Ok(())
     }
 
-    /// An incident as it stands now; the outer none where it was not asked for.
+    /// Returns an incident in its present state. The outer `None` means that [`Needs`] did not name the incident.
     pub(super) fn incident(&self, id: IncidentId) -> Option<Option<&Incident>> {
         self.incidents.get(&id).map(|found| found.as_ref().map(|standing| &standing.carried.incident))
     }
 
-    /// The alerts of these keys as they stand now; none where one was not asked for.
+    /// Returns the alerts of these keys in their present state; `None` if [`Needs`] did not name one of the keys.
     pub(super) fn alerts(&self, keys: &[AlertKey]) -> Option<Vec<Alert>> {
         let mut alerts = Vec::with_capacity(keys.len());
         for key in keys {
@@ -152,7 +152,7 @@ impl Many {
         Some(alerts)
     }
 
-    /// Takes in alerts that this transaction has made since.
+    /// Adds alerts that this transaction has created in the meantime.
     pub(super) fn learn(&mut self, made: &[Alert]) {
         for alert in made {
             let (provider, id) = alert.report.key();
@@ -167,7 +167,7 @@ impl Many {
         standing.carried.alerts.iter().find(|alert| alert.id == id)
     }
 
-    /// Makes an incident; none where that takes more than is done here.
+    /// Creates an incident; returns `None` if that needs more than this module does.
     pub(super) async fn create(
         &mut self,
         work: &Work<'_>,
@@ -185,7 +185,7 @@ impl Many {
         Ok(done)
     }
 
-    /// Applies an edit to an incident; none where that takes more than is done here.
+    /// Applies an edit to an incident; returns `None` if that needs more than this module does.
     pub(super) async fn update(
         &mut self,
         work: &Work<'_>,
@@ -221,7 +221,7 @@ impl Many {
         Ok(Some(Change { incident, changed }))
     }
 
-    /// What an edit comes to, by what was found.
+    /// Resolves an edit with the found data; returns `None` if the edit needs more than this module does.
     fn act(&self, command: &Command, standing: &Standing, edit: &IncidentEdit) -> Option<Act> {
         let is_plain = edit.unlink.is_empty()
             && !edit.move_alerts
@@ -261,7 +261,7 @@ impl Many {
                 if !markdown::attachments(&new.body).is_empty() {
                     return None;
                 }
-                // One that is there is not written again.
+                // An existing comment is not written again.
                 (!self.comments.get(&id)?).then(|| (id, new.body.clone()))
             }
         };
@@ -278,7 +278,7 @@ impl Many {
         self.owners.get(&id)
     }
 
-    /// These tags as first written on this desk, by kind and key.
+    /// Returns these tags with their names as first written on this desk, ordered by kind and key.
     fn first_written(&self, mut tags: Vec<Tag>) -> Option<Vec<Tag>> {
         tags.sort_by_cached_key(|tag| (tag.kind, tag.key()));
         tags.dedup_by_key(|tag| (tag.kind, tag.key()));
@@ -307,7 +307,7 @@ impl Many {
         }
     }
 
-    /// Writes what the commands have come to. Their changes are told to the log by the transaction's end.
+    /// Writes the effects of the commands. The end of the transaction writes their changes to the log.
     pub(super) async fn write(self, tx: &Tx) -> Result<()> {
         let Self { incidents, alerts, mut tags, used, picks, number, .. } = self;
         let mut altered: Vec<Altered> = incidents

@@ -1,4 +1,4 @@
-//! Commands that join and part incidents: merge, its undo, and split.
+//! Commands that join and separate incidents: merge, its undo, and split.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,55 +21,55 @@ use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Result};
 use crate::storage::{ActivityFilter, Reader, Span, Tx};
 
-/// Each side's version has a name of its own.
+/// The input of a merge has a field for the version of each side.
 const SOURCE: [(&str, &str); 1] = [("expectedVersion", "expectedSourceVersion")];
 const TARGET: [(&str, &str); 1] = [("expectedVersion", "expectedTargetVersion")];
 
-/// What a merge or its undo did.
+/// The result of a merge or of its undo.
 #[derive(Clone, Debug)]
 pub struct Merged {
-    /// The two incidents after it.
+    /// The two incidents after the command.
     pub sides: Sides,
     /// The alerts that moved, ascending by id.
     pub alerts: Vec<Alert>,
-    /// The end of the log after it.
+    /// The end of the log after the command.
     pub position: Position,
-    /// Whether all this was done by an earlier call under the same idempotency key.
+    /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
 }
 
-/// What to split off an incident.
+/// The input of a split.
 #[derive(Clone, Debug)]
 pub struct Splitting {
-    /// The incident.
+    /// The incident to split.
     pub from: IncidentId,
-    /// The alerts that leave it.
+    /// The alerts that leave the incident.
     pub alerts: Vec<AlertId>,
-    /// What the new incident is called; its alerts say it where nobody does.
+    /// The title of the new incident. Without it the title is generated from the alerts.
     pub title: Option<String>,
 }
 
 /// The versions of the two sides that the caller of a merge knows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KnownSides {
-    /// Of the incident that goes.
+    /// The version of the source, which is redirected.
     pub source: Option<u64>,
-    /// Of the incident that takes it in.
+    /// The version of the target, which receives everything.
     pub target: Option<u64>,
 }
 
-/// What a split did.
+/// The result of a split.
 #[derive(Clone, Debug)]
 pub struct Split {
     /// The new incident.
     pub incident: Incident,
-    /// The incident that the alerts have left.
+    /// The incident that the alerts left.
     pub from: Incident,
     /// The alerts that moved, ascending by id.
     pub alerts: Vec<Alert>,
-    /// The end of the log after it.
+    /// The end of the log after the split.
     pub position: Position,
-    /// Whether all this was done by an earlier call under the same idempotency key.
+    /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
 }
 
@@ -79,7 +79,7 @@ struct Joined {
     alerts: Vec<Alert>,
 }
 
-/// The same, as it is kept for a retry.
+/// The form of [`Joined`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
 struct JoinedReceipt {
     source: IncidentId,
@@ -104,10 +104,11 @@ impl Repeatable for Joined {
 }
 
 impl App {
-    /// Merges an incident into another, which takes over its alerts, tags, comments, bookmarks and attachments. One transaction, one change on each.
+    /// Merges an incident into another, which takes over its alerts, tags, comments, bookmarks and attachments. Runs
+    /// one transaction, which records one change on each side.
     ///
-    /// Refused: into itself, a side that is resolved or was merged away, more tags together than one incident may have, a side
-    /// of which a field was changed after the version that the caller knows.
+    /// Refuses a merge of an incident with itself, a side that is resolved or redirected, more tags together than one
+    /// incident may have, and a side of which a field changed after the version that the caller knows.
     pub async fn merge_incidents(&self, command: &Command, asked: Asked, known: KnownSides) -> Result<Merged> {
         command.require(Role::Manager, "merge incidents")?;
         self.merging(command, |tx| {
@@ -117,7 +118,7 @@ impl App {
         .await
     }
 
-    /// Undoes the merge that took this incident away, while neither side has changed since.
+    /// Undoes the merge that redirected this incident. Refuses if either side has changed since.
     pub async fn undo_merge(&self, command: &Command, source: IncidentId) -> Result<Merged> {
         command.require(Role::Manager, "undo a merge")?;
         self.merging(command, |tx| {
@@ -127,7 +128,7 @@ impl App {
         .await
     }
 
-    /// Runs one transaction on two incidents, wakes the relay and reads back the alerts that moved.
+    /// Runs one transaction on two incidents, wakes the relay, and reads the alerts that moved.
     async fn merging<F, Fut>(&self, command: &Command, work: F) -> Result<Merged>
     where
         F: Fn(std::sync::Arc<Tx>) -> Fut + Send + Sync,
@@ -146,10 +147,10 @@ impl App {
         Ok(Merged { sides, alerts, position, replayed })
     }
 
-    /// Moves alerts of an incident out into a new one, which nobody owns yet.
+    /// Moves alerts of an incident into a new incident without owner.
     ///
-    /// Refused: no alerts, one that the incident does not hold, all that it holds (what remained would be about nothing), an
-    /// incident that is resolved or was merged away.
+    /// Refuses a split without alerts, an alert that the incident does not hold, all alerts of the incident (the rest
+    /// would have no subject), and an incident that is resolved or redirected.
     pub async fn split_incident(&self, command: &Command, asked: Splitting) -> Result<Split> {
         command.require(Role::Responder, "split an incident")?;
         if asked.alerts.is_empty() {
@@ -181,13 +182,13 @@ async fn moved_alerts(reader: &Reader, moved: &[AlertId]) -> Result<Vec<Alert>> 
     Ok(alerts)
 }
 
-/// How these alerts stand, in this order.
+/// Returns the states of these alerts, in this order.
 async fn images(tx: &Tx, ids: &[AlertId]) -> Result<Vec<AlertImage>> {
     let found: BTreeMap<AlertId, Alert> = tx.alerts(ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
     Ok(ids.iter().filter_map(|id| found.get(id)).map(AlertImage::from).collect())
 }
 
-/// What the log of the incident that they come to has to say of these comments.
+/// Describes these comments for the log of the incident that receives them. Deleted comments are left out.
 async fn comment_images(tx: &Tx, ids: &[CommentId]) -> Result<Vec<CommentImage>> {
     let texts = tx.newest_texts(ids).await?;
     let mut comments = tx.comments(ids).await?;
@@ -207,7 +208,7 @@ async fn comment_images(tx: &Tx, ids: &[CommentId]) -> Result<Vec<CommentImage>>
     Ok(comments.iter().map(image).collect())
 }
 
-/// What the log of the incident that they come to has to say of these bookmarks, ascending by id.
+/// Describes these bookmarks for the log of the incident that receives them, ascending by id.
 async fn bookmark_images(tx: &Tx, ids: &[BookmarkId]) -> Result<Vec<BookmarkImage>> {
     let mut bookmarks = tx.bookmarks(ids).await?;
     bookmarks.sort_by_key(|bookmark| bookmark.id);
@@ -266,13 +267,13 @@ async fn undo(tx: &Tx, command: &Command, source: IncidentId) -> Result<(Sides, 
     tx.record(Some(source), &mut after.source, back, &origin, None).await?;
     tx.record(Some(target), &mut after.target, gone, &origin, None).await?;
     tx.mark_undone(&done, command.at).await?;
-    // What either side was before this merge it is again: so the merge before it can be undone next.
+    // Both sides have their state from before this merge again, so an earlier merge can be undone next.
     tx.stands_again(source.id, former.source_version, after.source.version).await?;
     tx.stands_again(target.id, former.target_version, after.target.version).await?;
     Ok((after, former.alerts.clone()))
 }
 
-/// Locks an incident that was merged away and the one that took it in; the merge that did it.
+/// Locks a redirected incident and the incident that received its content. Returns them and their merge.
 async fn lock_merged(tx: &Tx, source: IncidentId) -> Result<(Sides, Merge)> {
     let seen = tx.incident(source).await?.ok_or_else(|| Error::not_found("incident", source).at("incidentId"))?;
     let Some(target) = seen.redirected_to else {
@@ -284,7 +285,7 @@ async fn lock_merged(tx: &Tx, source: IncidentId) -> Result<(Sides, Merge)> {
     let (Some(source), Some(target)) = (locked.remove(&source), locked.remove(&target)) else {
         return Err(Error::Busy);
     };
-    // Between the look and the lock somebody else may have undone it.
+    // Another command may have undone the merge between the read and the lock.
     if source.redirected_to != Some(target.id) {
         return Err(Error::Busy);
     }
@@ -293,7 +294,7 @@ async fn lock_merged(tx: &Tx, source: IncidentId) -> Result<(Sides, Merge)> {
     Ok((Sides { source, target }, done))
 }
 
-/// The entry that says whose alerts are whose now, if any changed hands.
+/// Returns the entry about alerts that changed their owner, if there are any.
 fn reassigned(alerts: impl Iterator<Item = (AlertId, Option<OwnerId>, Option<OwnerId>)>) -> Option<Entry> {
     let deltas = alerts.map(|(alert, had, has)| AlertDelta { owner: Some((had, has)), ..AlertDelta::of(alert) });
     let alerts: Vec<AlertDelta> = deltas.collect();
@@ -301,7 +302,7 @@ fn reassigned(alerts: impl Iterator<Item = (AlertId, Option<OwnerId>, Option<Own
 }
 
 impl Work<'_> {
-    /// Moves everything that is on one incident to another.
+    /// Moves everything that is attached to one incident to another incident.
     async fn merge(&self, asked: Asked, known: KnownSides) -> Result<(Sides, Vec<AlertId>)> {
         let tx = self.tx;
         let locked = tx.lock_incidents(&[asked.source, asked.target]).await?;

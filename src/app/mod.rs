@@ -1,4 +1,4 @@
-//! The commands: the only writers. One method per command, each one transaction and one answer.
+//! The commands, which are the only writers. Each command is one method, one transaction and one answer.
 
 pub mod account;
 pub mod alert;
@@ -46,53 +46,53 @@ use crate::domain::{Instant, Result};
 use crate::realtime::{Hub, RingLimits, relay};
 use crate::storage::{Objects, Store};
 
-/// The desk: what every transport and every importer drives.
+/// The desk, which all transports and importers use.
 #[derive(Clone)]
 pub struct App {
-    /// Rows.
+    /// The database.
     pub store: Store,
-    /// Committed changes, live.
+    /// The live feed of committed changes.
     pub hub: Arc<Hub>,
-    /// Time and fresh ids.
+    /// The source of time and of new ids.
     pub clock: Clock,
-    /// Bulk jobs: who works on them, and who follows.
+    /// The signals between the workers and the followers of bulk jobs.
     pub jobs: Arc<Jobs>,
-    /// What its operator asks for.
+    /// The policies that the operator has set.
     pub policies: Policies,
-    /// The bytes of attachments; nowhere, until the desk is given a place for them.
+    /// The store of attachment bytes. There is no store until [`App::with_objects`] sets one.
     pub objects: Objects,
-    /// How uploads share this node.
+    /// The limits that the uploads of this node share.
     pub uploads: Uploads,
 }
 
-/// Who asks for a command, when, and what it is called: the same for every command.
+/// The context of a command: its caller, time, cause and name. Every command has this form.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// The caller; none for the desk itself.
+    /// The caller; `None` for the desk itself.
     pub actor: Option<Actor>,
-    /// The instant the effects carry. An importer gives the instant of its record.
+    /// The instant of the command's effects. An importer gives the instant of its record.
     pub at: Instant,
-    /// What brought it about.
+    /// The cause of the changes.
     pub cause: Cause,
-    /// What the client called its mutation; echoed in items and in the answer.
+    /// The id that the client chose for its mutation. Items of streams and the answer repeat it.
     pub client_mutation_id: Option<String>,
-    /// Under which the client sends it again if it does not know whether it was done.
+    /// The key under which the client retries the command if it does not know whether the command was done.
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
-/// How often the desk tidies up: what it keeps is kept for a day or more, so an hour more or less is nothing.
+/// How often the desk removes old data. The data is kept for a day or more, so an hour more does not matter.
 const TIDY_EVERY: Duration = Duration::from_secs(3_600);
 
 impl App {
-    /// Notes how long the log is now, and moves the floor of the streams up to where it ended `age` ago. Positions below
-    /// it get `resync(BELOW_FLOOR)`; the changes themselves stay.
+    /// Records the present length of the log, and raises the floor of the streams to the end of the log `age` ago.
+    /// Positions below the floor get `resync(BELOW_FLOOR)`; the changes themselves stay.
     pub async fn move_floor(&self, age: chrono::Duration) -> Result<()> {
         let now = self.clock.now();
         self.store.transact(|tx| async move { tx.move_floor(now, now - age).await }).await?;
         Ok(())
     }
 
-    /// Forgets what was kept for long enough: outcomes under idempotency keys, and bulk jobs that have ended.
+    /// Deletes data whose time is over: outcomes under idempotency keys, and bulk jobs that have ended.
     pub async fn forget(&self) -> Result<()> {
         let now = self.clock.now();
         self.store
@@ -104,8 +104,8 @@ impl App {
         Ok(())
     }
 
-    /// Tidies up every hour, for ever: moves the floor of the streams to `age`, deletes old outcomes and jobs, and updates the
-    /// statistics of SQLite.
+    /// Removes old data every hour, in an endless loop: raises the floor of the streams to `age` ago, deletes old
+    /// outcomes and jobs, and updates the statistics of SQLite.
     pub async fn keep_tidy(self, age: chrono::Duration) {
         loop {
             if let Err(error) = self.move_floor(age).await {
@@ -121,10 +121,10 @@ impl App {
         }
     }
 
-    /// Opens the desk on a database: brings the schema up to date, makes the local manager, starts the relay. No policy is
+    /// Opens the desk on a database: migrates the schema, creates the local manager, and starts the relay. No policy is
     /// set. The relay runs until its handle is aborted or the process ends.
     ///
-    /// Refused: a desk that `generate` left incomplete.
+    /// Refuses a database that `generate` left incomplete.
     pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         load::refuse_incomplete(&store).await?;
@@ -139,22 +139,23 @@ impl App {
 }
 
 impl Command {
-    /// A mutation by a caller.
+    /// Creates the command of a mutation by a caller.
     pub fn new(actor: Actor, at: Instant, mutation: &str) -> Self {
         let cause = Cause { kind: CauseKind::Command, name: mutation.to_owned(), job: None };
         Self { actor: Some(actor), at, cause, client_mutation_id: None, idempotency_key: None }
     }
 
-    /// Something the desk does itself.
+    /// Creates a command of the desk itself.
     pub fn system(at: Instant, cause: Cause) -> Self {
         Self { actor: None, at, cause, client_mutation_id: None, idempotency_key: None }
     }
 
-    /// The same command at an instant that all of what it changes can carry: its own, or, where the clock has gone back or
-    /// another node's is ahead, the newest of what these incidents and alerts have had. So one change has one instant, and
-    /// none is before the one that it follows.
+    /// Returns this command at an instant that is not before the last change of these incidents and alerts. This is its
+    /// own instant, or the newest of theirs if the clock went back or another node's clock is ahead. So one change has
+    /// one instant, and no change is before the change that it follows.
     ///
-    /// An import is not moved by its alerts: it says itself when an incident was made, and its alerts may have come later.
+    /// The alerts do not move the instant of an import: the import states when an incident was created, and its alerts
+    /// may be younger.
     pub(crate) fn not_before<'a>(
         &self,
         incidents: impl IntoIterator<Item = &'a Incident>,
@@ -167,12 +168,12 @@ impl Command {
         Self { at, ..self.clone() }
     }
 
-    /// The actor as a change keeps it.
+    /// Returns the actor as changes store it.
     pub fn actor_image(&self) -> ActorImage {
         self.actor.as_ref().map_or(ActorImage::System, Actor::image)
     }
 
-    /// Refuses a caller whose role is below `least`; the desk itself may do everything.
+    /// Refuses a caller whose role is below `least`. The desk itself may do everything.
     pub fn require(&self, least: Role, what: &str) -> Result<()> {
         self.actor.as_ref().map_or(Ok(()), |actor| actor.require(least, what))
     }

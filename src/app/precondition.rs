@@ -1,4 +1,4 @@
-//! Whether what a command writes is as its caller knows it.
+//! Checks that the fields a command writes are still as its caller knows them.
 
 use super::alert::AlertEdit;
 use super::incident::{IncidentEdit, Work};
@@ -8,20 +8,20 @@ use crate::domain::precondition::{self, FIELDS};
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{ActivityFilter, Span};
 
-/// The most changes of a field since the known version that are read: enough for the newest ones to be named.
+/// The most changes of a field since the known version that are read. A conflict names the newest of them.
 const CHANGES_READ_MAX: u64 = 100;
 
-/// The most changes of alerts since the known version that are read. Which alert is not in an index, and an incident of a noisy
-/// feed has thousands; who knows none of the newest so many is asked to read again.
+/// The most changes of alerts since the known version that are read. No index finds the changes of one alert, and an
+/// incident of a noisy feed has thousands. A caller that missed this many has to read again.
 const ALERT_CHANGES_READ_MAX: u64 = 1_000;
 
 impl IncidentEdit {
-    /// The fields of the incident that it writes and that do not commute.
+    /// Returns the fields of the incident that the edit writes and that do not commute.
     fn fields(&self, incident: &Incident) -> Vec<EntryKind> {
         let patch = &self.patch;
         let reopens_for_alerts = self.reopen && !self.link.is_empty();
         let opens = reopens_for_alerts || patch.status.is_some_and(|status| status != Status::Resolved);
-        // With the resolution its note goes.
+        // Reopening removes the resolution with its note.
         let clears_note = opens && incident.status == Status::Resolved;
         let writes = |field: &EntryKind| match field {
             EntryKind::Title => patch.title.is_some(),
@@ -50,12 +50,13 @@ impl AlertEdit {
 }
 
 impl Work<'_> {
-    /// Refuses an edit whose caller does not know the locked incident's fields as they are.
+    /// Refuses an edit if a field that it writes has changed since the version that the caller knows. The incident is
+    /// locked.
     pub(super) async fn expect(&self, incident: &Incident, edit: &IncidentEdit) -> Result<()> {
         self.expect_fields(incident, edit.expected_version, &edit.fields(incident)).await
     }
 
-    /// The same for fields of the caller's choice.
+    /// Checks like [`Work::expect`], for the given fields.
     pub(super) async fn expect_fields(
         &self,
         incident: &Incident,
@@ -68,7 +69,7 @@ impl Work<'_> {
         precondition::unchanged_since(incident, expected, fields, &since)
     }
 
-    /// Refuses an edit of an alert; its versions are those of the incident that holds it.
+    /// Refuses an edit of an alert likewise. The version is that of the incident that holds the alert.
     pub(super) async fn expect_alert(&self, id: AlertId, holder: Option<&Incident>, edit: &AlertEdit) -> Result<()> {
         let Some(expected) = edit.expected_version else { return Ok(()) };
         let Some(holder) = holder else {
@@ -83,7 +84,7 @@ impl Work<'_> {
         precondition::alert_unchanged_since(id, holder, expected, &edit.fields(), &since)
     }
 
-    /// The newest changes of these kinds after a version, oldest first.
+    /// Returns the newest changes of these kinds after a version, oldest first.
     async fn since(
         &self,
         incident: IncidentId,

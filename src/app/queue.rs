@@ -1,5 +1,5 @@
-//! Queues: answered by the board where it stands at the position of the read, else by the database. Both give the same
-//! answers; the board gives them without reading the table.
+//! Queries on queues. The board (the rows of all open incidents in memory) answers if it is at the position of the
+//! read, else the database. Both give equal answers, but the board does not read the table.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,34 +19,34 @@ use crate::storage::{Cursor, Facet, ListedRow, Page, PageRequest, Parts, Reader}
 
 pub use crate::realtime::board::covers;
 
-/// How long a read that needs no snapshot waits to learn where the log ends. After that it takes a snapshot, which has bounds of
-/// its own.
+/// The deadline for reading the log's end for a query that needs no snapshot. After it the query takes a snapshot,
+/// which has its own limits.
 const HEAD_WAIT: Duration = Duration::from_millis(250);
 
-/// What a queue is read from.
+/// The source of a read.
 #[derive(Clone, Copy)]
 pub enum At<'a> {
-    /// One snapshot, and the end of the log in it.
+    /// A database snapshot, and the position of its log end.
     Snapshot(&'a Reader, Position),
-    /// The board alone, as it stands at this position and names owners since users and groups were changed so often.
+    /// The board alone, at this position. The number is the account version of the owners' names.
     Board(Position, u64),
 }
 
-/// What a page shows of an incident.
+/// An incident on a page.
 #[derive(Clone, Debug)]
 pub enum Listed {
-    /// All that an incident holds, read from the snapshot.
+    /// The whole incident, read from the snapshot.
     Whole(Box<Incident>),
-    /// Its row, where nothing else is asked for.
+    /// The row of the incident and its title, if the query asks for nothing else.
     Row(Box<QueueRow>, Shown),
 }
 
-/// A stretch of a queue.
+/// A page of a queue.
 #[derive(Clone, Debug)]
 pub struct Listing {
-    /// The incidents, each with its place.
+    /// The incidents, each with its cursor.
     pub incidents: Vec<(Cursor, Listed)>,
-    /// Whether more lie beyond the end that the page was counted towards.
+    /// Whether more incidents follow in the direction of the page.
     pub more: bool,
 }
 
@@ -64,8 +64,8 @@ impl From<(Vec<ListedRow>, bool)> for Listing {
     }
 }
 
-/// A stretch of a queue from the database, for what the board does not hold: where the log ends does not matter to it. `rows` are the
-/// parts of rows to read, where nothing else is asked for.
+/// Reads a page of a queue from the database, for filters that the board does not cover. The position of the log's end
+/// is not needed. `rows` names the parts of rows to read, if the query asks for rows only.
 pub async fn stored_page(reader: &Reader, request: &PageRequest, rows: Option<Parts>) -> Result<Listing> {
     match rows {
         Some(parts) => reader.listed_page(request, parts).await.map(Listing::from),
@@ -74,7 +74,7 @@ pub async fn stored_page(reader: &Reader, request: &PageRequest, rows: Option<Pa
 }
 
 impl App {
-    /// A stretch of a queue; `rows` as for [`stored_page`].
+    /// Returns a page of a queue. `rows` has the meaning that it has in [`stored_page`].
     pub async fn queue_page(&self, at: At<'_>, request: &PageRequest, rows: Option<Parts>) -> Result<Listing> {
         let filter = request.filter.filter();
         let reader = match at {
@@ -94,7 +94,7 @@ impl App {
         Ok(page.into())
     }
 
-    /// How many incidents a queue has.
+    /// Counts the incidents of a queue.
     pub async fn queue_count(&self, at: At<'_>, filter: &QueueFilter) -> Result<u64> {
         match self.if_known(at, filter.filter(), |rows| rows.count_if_known(filter.filter())).await {
             Some(count) => Ok(count),
@@ -102,7 +102,7 @@ impl App {
         }
     }
 
-    /// How many incidents of a queue have changed since the log had so many changes.
+    /// Counts the incidents of a queue that changed after the first `since` changes of the log.
     pub async fn unread_count(&self, at: At<'_>, filter: &QueueFilter, since: u64) -> Result<u64> {
         match self.on_board(at, filter.filter(), |rows| rows.unread(filter.filter(), since)).await {
             Some(count) => Ok(count),
@@ -110,7 +110,7 @@ impl App {
         }
     }
 
-    /// How many incidents a queue has by status.
+    /// Counts the incidents of a queue by status.
     pub async fn facet_status(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Status>>> {
         let rest = IncidentFilter { status: None, ..queue.filter().clone() };
         match self.if_known(at, &rest, |rows| rows.by_status(&rest)).await {
@@ -119,7 +119,7 @@ impl App {
         }
     }
 
-    /// How many incidents a queue has by severity, the worst first.
+    /// Counts the incidents of a queue by severity, the worst first.
     pub async fn facet_severity(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Severity>>> {
         let rest = IncidentFilter { severity: None, ..queue.filter().clone() };
         match self.if_known(at, &rest, |rows| rows.by_severity_if_known(&rest)).await {
@@ -128,7 +128,7 @@ impl App {
         }
     }
 
-    /// How many incidents a queue has by owner, the busiest first.
+    /// Counts the incidents of a queue by owner, the busiest first.
     pub async fn facet_owner(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Option<Owner>>>> {
         let rest = IncidentFilter { owner: None, ..queue.filter().clone() };
         let named = |facets: Vec<Facet<Option<OwnerId>>>, owners: &HashMap<OwnerId, Owner>| {
@@ -152,7 +152,7 @@ impl App {
         }
     }
 
-    /// How many incidents a queue has by tag, the most frequent first.
+    /// Counts the incidents of a queue by tag, the most frequent first.
     pub async fn facet_tags(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<Tag>>> {
         let rest = IncidentFilter { tags: None, ..queue.filter().clone() };
         match self.on_board(at, &rest, |rows| rows.by_tag(&rest)).await {
@@ -161,7 +161,7 @@ impl App {
         }
     }
 
-    /// How many incidents a queue has by product, the most frequent first.
+    /// Counts the incidents of a queue by product, the most frequent first.
     pub async fn facet_product(&self, at: At<'_>, queue: &QueueFilter) -> Result<Vec<Facet<String>>> {
         let rest = IncidentFilter { product: None, ..queue.filter().clone() };
         match self.on_board(at, &rest, |rows| rows.by_product(&rest)).await {
@@ -170,7 +170,7 @@ impl App {
         }
     }
 
-    /// The numbers of a wall. What was created and resolved is 0 where it is not asked for.
+    /// Returns the numbers of a queue summary. The counts of created and resolved incidents are 0 if not asked for.
     pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<Tally> {
         let queue = filter.queue().filter();
         let flow = |rows: &Rows| match numbers {
@@ -202,8 +202,8 @@ impl App {
         Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
     }
 
-    /// Where the board stands by itself, if that is at the end of the log as of now or beyond. None where the board, or the
-    /// database, takes longer than the database's own answer would.
+    /// Returns the position of the board, and its account version, if the board is at or beyond the present end of the
+    /// log. Returns `None` if that takes longer than the database's own answer would.
     pub async fn board_now(&self) -> Option<(Position, u64)> {
         self.hub.board_now(&self.store, HEAD_WAIT).await
     }
@@ -219,12 +219,12 @@ impl App {
             return None;
         }
         let answer = self.hub.board_at(at, accounts, |rows, names| rows.bears(filter).then(|| answer(rows, names)));
-        // Nothing else in a read of the board lets others have the thread.
+        // A read of the board has no other point at which it yields the thread.
         tokio::task::yield_now().await;
         answer.flatten()
     }
 
-    /// An answer from the board, if its rows are all that a filter may select, at the position of the snapshot.
+    /// Answers from the board at the position of the read. `None` if it is elsewhere, or does not serve the filter.
     async fn on_board<T>(&self, at: At<'_>, filter: &IncidentFilter, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
         match at {
             At::Snapshot(_, position) if covers(filter) => {
@@ -237,7 +237,7 @@ impl App {
         }
     }
 
-    /// A number from the board, if that knows it at the position of the read, of incidents of whatever status.
+    /// Answers with a number that the board knows at the position of the read, over incidents of any status.
     async fn if_known<T>(
         &self,
         at: At<'_>,
@@ -251,14 +251,14 @@ impl App {
             At::Snapshot(_, position) => self.hub.on_board(&position, answer).await,
             At::Board(position, accounts) => self.hub.board_at(&position, accounts, |rows, _| answer(rows)),
         };
-        // Nothing else in a read of the board lets others have the thread.
+        // A read of the board has no other point at which it yields the thread.
         tokio::task::yield_now().await;
         answer.flatten()
     }
 }
 
 impl<'a> At<'a> {
-    /// The snapshot.
+    /// Returns the snapshot. Without one, the error makes the caller repeat the whole read on a snapshot.
     fn reader(&self) -> Result<&'a Reader> {
         match self {
             At::Snapshot(reader, _) => Ok(reader),
@@ -266,7 +266,7 @@ impl<'a> At<'a> {
         }
     }
 
-    /// The position of what is read.
+    /// Returns the position of the read.
     pub fn position(&self) -> Position {
         match self {
             At::Snapshot(_, position) | At::Board(position, _) => *position,
@@ -274,8 +274,8 @@ impl<'a> At<'a> {
     }
 }
 
-/// The board does not stand at the position any more, or does not know what is asked for: the whole read has to be done on a
-/// snapshot.
+/// Returns the error for a board that has left the position, or lacks the answer. The caller has to repeat the whole
+/// read on a snapshot.
 fn moved_on() -> Error {
     Error::Busy
 }

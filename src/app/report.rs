@@ -1,4 +1,4 @@
-//! Alerts as imports tell them: a report that was applied before, or that is older than one that was, changes nothing.
+//! Alerts from imports. A report that was applied before, or that is older than an applied one, changes nothing.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,22 +9,22 @@ use crate::domain::alert::AlertDraft;
 use crate::domain::{AlertId, IncidentId, Instant, Result};
 use crate::storage::{Applied, Tx};
 
-/// A report of an alert, as a file tells it.
+/// A report of an alert, as an import file has it.
 #[derive(Clone, Debug)]
 pub struct Told {
-    /// What it says.
+    /// The alert that the report describes.
     pub draft: AlertDraft,
-    /// The SHA-256 of all that it says: the same report again has the same.
+    /// The SHA-256 of the whole report. The same report again has the same digest.
     pub digest: Vec<u8>,
-    /// When its provider told it, where the file says so. A report older than one that was applied is no news.
+    /// The time of the report at its provider, if the file states it. A report older than an applied one is skipped.
     pub told_at: Option<Instant>,
-    /// When the alert came in.
+    /// The time when the alert came in.
     pub at: Instant,
 }
 
 impl App {
-    /// Takes in alerts that a file tells, in its order: one transaction, and each comes in at its own time. Those that were applied
-    /// before count as unchanged.
+    /// Ingests the alerts of a file in its order, in one transaction. Each alert comes in at its own time. Reports that
+    /// were applied before count as unchanged.
     pub async fn ingest_told(&self, command: &Command, told: Vec<Told>) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.clock.fresh_id());
@@ -66,7 +66,7 @@ impl App {
     }
 }
 
-/// Those reports that were not applied before and are not older than one that was, nor than one before them.
+/// Returns the reports that are new: not applied before, and not older than an applied or a preceding report.
 async fn news(tx: &Tx, told: Vec<Told>) -> Result<Vec<Told>> {
     let key = |told: &Told| {
         let (provider, id) = told.draft.report.key();

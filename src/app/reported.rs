@@ -1,4 +1,4 @@
-//! What a new report of known alerts changes: each alert, the incident that holds it, and whether that is resolved any longer.
+//! The effects of a repeated report of known alerts: on each alert, on its incident, and on the incident's resolution.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::domain::change::{AlertDelta, CauseKind, Entry};
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::retold::{ReportDelta, ToldText};
 
-/// What changed of an alert.
+/// Returns the differences between two states of an alert.
 pub(super) fn delta(before: &Alert, after: &Alert) -> AlertDelta {
     let (had, has) = (before.owner.as_ref().map(|o| o.id), after.owner.as_ref().map(|o| o.id));
     AlertDelta {
@@ -24,7 +24,7 @@ pub(super) fn delta(before: &Alert, after: &Alert) -> AlertDelta {
     }
 }
 
-/// What the own log of a new alert that no incident holds begins with.
+/// Returns the first entry of the own log of a new alert that no incident holds.
 pub(super) fn reported(alert: &Alert) -> Entry {
     Entry::AlertReported {
         title: ToldText::of(&alert.report.title),
@@ -33,20 +33,21 @@ pub(super) fn reported(alert: &Alert) -> Entry {
     }
 }
 
-/// Whether one of these alerts has become active.
+/// Returns whether at least one of these alerts has become active.
 fn activates(alerts: &[AlertDelta]) -> bool {
     let active = |(_, after): (AlertStatus, AlertStatus)| after != AlertStatus::Resolved;
     alerts.iter().any(|delta| delta.status.is_some_and(active))
 }
 
 impl Work<'_> {
-    /// Whether a feed's report of an active alert reopens the resolved incident that holds it. Policies do not bind imports.
+    /// Returns whether a feed's report of an active alert reopens the resolved incident
+    /// that holds it. Imports never do.
     pub(super) fn reopens_by_policy(&self) -> bool {
         self.command.cause.kind == CauseKind::Ingest && self.app.policies.reopen_for_active_alerts
     }
 
-    /// Records that alerts of an incident were reported anew: what they add up to follows, and the entities they name. Where the
-    /// policy says so, an active one reopens the incident.
+    /// Records a repeated report of an incident's alerts, and updates the incident's aggregated values and entities. If
+    /// the policy says so, an active alert reopens the incident.
     pub(super) async fn report(&self, before: &Incident, alerts: &[AlertDelta]) -> Result<Incident> {
         let mut after = before.clone();
         self.name_again(before, alerts).await?;
@@ -63,7 +64,7 @@ impl Work<'_> {
         Ok(after)
     }
 
-    /// Links alerts to an incident and records those that were reported anew, as one change.
+    /// Links alerts to an incident and records the alerts that were reported again, as one change.
     pub(super) async fn join(
         &self,
         before: Incident,
@@ -91,7 +92,7 @@ impl Work<'_> {
         Ok(done.incident)
     }
 
-    /// What these alerts named until now, and what they name from the incident's next version on.
+    /// Replaces the entities that these alerts name, as of the incident's next version.
     async fn name_again(&self, incident: &Incident, alerts: &[AlertDelta]) -> Result<()> {
         let (next, ids) = (incident.version + 1, alerts.iter().map(|delta| delta.alert).collect::<Vec<_>>());
         self.tx.release_entities(incident.id, next, &ids).await?;
@@ -103,12 +104,12 @@ fn reopening() -> Patch {
     Patch { status: Some(Status::Active), ..Patch::default() }
 }
 
-/// What was reported of alerts, and what followed for them: one delta for each, ascending by id.
+/// Combines the changes by a report with the changes that follow from it: one delta for each alert, ascending by id.
 fn both(reported: Vec<AlertDelta>, followed: Vec<AlertDelta>) -> Vec<AlertDelta> {
     let mut all: BTreeMap<AlertId, AlertDelta> = reported.into_iter().map(|delta| (delta.alert, delta)).collect();
     for delta in followed {
         match all.get_mut(&delta.alert) {
-            // It is the report of the alert that left it settled: what followed is its only change of status.
+            // Only a report without a change of status leaves an alert settled, so at most one side has a status.
             Some(told) => told.status = told.status.or(delta.status),
             None => {
                 all.insert(delta.alert, delta);

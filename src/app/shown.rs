@@ -1,5 +1,5 @@
-//! What the tables show, held against what the log adds up to: each incident that the log names, with its note, tags, alerts,
-//! comments and bookmarks, and each incident that the tables have. Little memory: one fold at a time, and a few to compare.
+//! Compares the tables with the log: each incident that the log names, with its note, tags, alerts, comments and
+//! bookmarks, and each incident in the tables. Memory is small: one fold at a time, and a few incidents to compare.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,42 +11,42 @@ use crate::domain::queue::{Text, sha256_hex};
 use crate::domain::{BookmarkId, CommentId, Error, IncidentId, Result};
 use crate::storage::{AlertShown, Reader, StoredChange};
 
-/// Changes read at once.
+/// How many changes are read at a time.
 const CHANGES_PER_BATCH: u64 = 200;
 
-/// Incidents compared at once. One with the longest title takes some MiB.
+/// How many incidents are compared at a time. An incident with the longest title takes some MiB.
 const INCIDENTS_PER_BATCH: usize = 100;
 
-/// Alerts, comments and bookmarks of the incidents that are compared at once; one incident alone may have more.
+/// How many alerts, comments and bookmarks are compared at a time. One incident alone may have more.
 const PARTS_PER_BATCH: usize = 2_000;
 
-/// What was compared, and what could not be.
+/// The counts of what was compared, and of what could not be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// How many incidents show what their log adds up to.
+    /// How many incidents match their log.
     pub incidents: u64,
-    /// How many alerts of incidents do.
+    /// How many alerts of incidents match the log.
     pub alerts: u64,
-    /// How many bookmarks do.
+    /// How many bookmarks match the log.
     pub bookmarks: u64,
-    /// Alerts of which the log names no state, as they came before the desk noted it: of those it proves the incident only.
+    /// Alerts without a state in the log: they came before the desk recorded it. The log proves only their incident.
     pub alerts_without_state: u64,
-    /// Incidents whose comments or bookmarks came in part by a merge of before the desk noted which.
+    /// Incidents with comments or bookmarks from a merge of before the desk recorded which they were.
     pub incidents_in_part: u64,
 }
 
-/// A place at which the tables show something else.
+/// A difference between the tables and the log.
 #[derive(Debug)]
 pub(super) struct Difference {
-    /// The last change of the incident, if the log has one.
+    /// The offset of the incident's last change, if the log has one.
     pub(super) position: Option<u64>,
     /// The incident, its number and its version.
     pub(super) incident: (IncidentId, i64, u64),
-    /// What differs.
+    /// The difference.
     pub(super) differs: String,
 }
 
-/// Why a comparison ends before its end.
+/// The reason why a comparison stops early.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// A difference was found.
@@ -63,7 +63,7 @@ impl From<Error> for Stop {
 
 type Step<T = ()> = Result<T, Stop>;
 
-/// Compares everything; `went` is told how many more incidents were compared.
+/// Compares everything. Calls `went` with the number of incidents that were compared since the last call.
 pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send)) -> Step<Shown> {
     let mut work = Work { reader, shown: Shown::default(), waiting: Vec::new(), parts: 0 };
     let (mut place, mut state) = (None, None);
@@ -108,7 +108,7 @@ struct Work<'a> {
     parts: usize,
 }
 
-/// What the tables have of some incidents.
+/// The data of some incidents in the tables.
 struct Tables {
     incidents: HashMap<IncidentId, Incident>,
     alerts: HashMap<IncidentId, Vec<AlertShown>>,
@@ -147,7 +147,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Every incident that the log names is in the tables by now: so there are more only where one is not named.
+    /// Refuses incidents that the log does not name. All incidents of the log were found by now, so a higher count
+    /// means an extra one.
     async fn nothing_unnamed(&self) -> Step {
         if self.reader.incident_total().await? == self.shown.incidents {
             return Ok(());
@@ -183,7 +184,7 @@ impl Tables {
         Ok(tables)
     }
 
-    /// What the tables show otherwise of an incident, if anything.
+    /// Returns the first difference between the tables and the log of an incident, if there is one.
     fn difference(&self, state: &Folded) -> Result<Option<String>> {
         let Some(incident) = self.incidents.get(&state.row.id) else {
             return Ok(Some(

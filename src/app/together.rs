@@ -1,10 +1,10 @@
-//! Commands of an import that share one transaction: many records for one commit.
+//! Commands of an import in one shared transaction: one commit for many records.
 //!
-//! What holds here:
-//! - each command is a transaction of its own in the log, and a refused one leaves nothing;
-//! - what cannot be done together with the rest is answered by [`Error::Busy`]: the transaction is to be given up, and it is to be done
-//!   alone;
-//! - nobody is told of a change before it is committed.
+//! Rules of this module:
+//! - each command is a transaction of its own in the log, and a refused command leaves nothing;
+//! - a command that cannot share the transaction returns [`Error::Busy`]; the caller rolls the transaction back and
+//!   runs that command alone;
+//! - nobody learns of a change before its commit.
 
 use super::alert::{Ingest, Into};
 use super::incident::{IncidentEdit, Work};
@@ -18,28 +18,28 @@ use crate::domain::incident::Incident;
 use crate::domain::{Error, IncidentId, Result};
 use crate::storage::Series;
 
-/// A transaction for the commands of many records. Dropped, it leaves nothing behind.
+/// A shared transaction for the commands of many records. If it is dropped, it leaves nothing behind.
 pub struct Together {
     app: App,
     series: Series,
     many: Many,
 }
 
-/// What came of alerts that were told together.
+/// The result of alerts that were ingested together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// How many are new.
+    /// How many alerts are new.
     pub created: usize,
-    /// How many were known and now say something else.
+    /// How many known alerts changed.
     pub updated: usize,
-    /// How many were known and say the same.
+    /// How many known alerts did not change.
     pub unchanged: usize,
-    /// Whether an incident that holds one of them was changed by it.
+    /// Whether the ingest changed an incident that holds one of the alerts.
     pub changes_incidents: bool,
 }
 
 impl App {
-    /// Begins a transaction for the commands of many records.
+    /// Begins a shared transaction for the commands of many records.
     pub async fn together(&self) -> Result<Together> {
         let series = self.store.begin_series().await?;
         Ok(Together { app: self.clone(), series, many: Many::default() })
@@ -47,7 +47,7 @@ impl App {
 }
 
 impl Together {
-    /// As [`App::ingest_told`]. It comes before [`Self::find`].
+    /// Does what [`App::ingest_told`] does. Call it before [`Self::find`].
     pub async fn ingest_told(&mut self, command: Command, told: Vec<Told>) -> Result<Taken> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.app.clock.fresh_id());
@@ -58,24 +58,24 @@ impl Together {
         Ok(Taken { created, updated, unchanged, changes_incidents })
     }
 
-    /// Finds and locks what the commands to come name.
+    /// Finds and locks everything that the following commands name.
     pub async fn find(&mut self, needs: &Needs) -> Result<()> {
         self.many = Box::pin(Many::find(&self.series, needs)).await?;
         Ok(())
     }
 
-    /// As [`App::find_incident`].
+    /// Does what [`App::find_incident`] does.
     pub fn find_incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         let found = self.many.incident(id).ok_or(Error::Busy)?;
         Ok(found.filter(|incident| incident.deleted_at.is_none()).cloned())
     }
 
-    /// As [`App::find_alerts`].
+    /// Does what [`App::find_alerts`] does.
     pub fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
         self.many.alerts(keys).ok_or(Error::Busy)
     }
 
-    /// As [`App::create_incident`].
+    /// Does what [`App::create_incident`] does.
     pub async fn create_incident(&mut self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Change> {
         command.require(Role::Responder, "create an incident")?;
         let work = Work { tx: &self.series, app: &self.app, command };
@@ -84,7 +84,7 @@ impl Together {
         made.ok_or(Error::Busy)
     }
 
-    /// As [`App::update_incident`].
+    /// Does what [`App::update_incident`] does.
     pub async fn update_incident(&mut self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Change> {
         command.require(Role::Responder, "triage an incident")?;
         let work = Work { tx: &self.series, app: &self.app, command };
@@ -93,7 +93,7 @@ impl Together {
         done.ok_or(Error::Busy)
     }
 
-    /// Takes in alerts that no incident holds.
+    /// Ingests alerts that no incident holds.
     pub async fn ingest_alerts(&mut self, command: &Command, drafts: Vec<AlertDraft>) -> Result<Vec<Alert>> {
         command.require(Role::Responder, "ingest alerts")?;
         let (tx, ingest) = (&self.series, Ingest::new(drafts, Into::Nowhere));
@@ -104,7 +104,7 @@ impl Together {
         Ok(taken.alerts)
     }
 
-    /// Writes what the commands have come to, commits, and then tells everybody.
+    /// Writes the effects of the commands, commits, and then publishes the changes.
     pub async fn commit(self) -> Result<()> {
         let Self { app, series, many } = self;
         if let Err(error) = Box::pin(many.write(&series)).await {
@@ -116,7 +116,7 @@ impl Together {
         Ok(())
     }
 
-    /// Takes everything back.
+    /// Rolls the transaction back.
     pub async fn give_up(self) {
         self.series.give_up().await;
     }

@@ -1,8 +1,9 @@
-//! How uploads share a node: how many at once, in all, of one account and from one address, and how fast each must come in.
+//! The limits that uploads share on a node: how many run at once, in total, per account and per address, and how fast
+//! each must arrive.
 //!
-//! An upload holds up to 5 MiB in memory while it takes its turn. It has no turn before its first 64 KiB are there, or all of
-//! it: so most uploads are over at once, and a sender who dribbles keeps nobody's turn. A sender that is slower than the least
-//! rate is given up.
+//! A running upload holds up to 5 MiB in memory. It gets its permit ("turn") only after its first 64 KiB, or all its
+//! bytes, have arrived. So most uploads finish at once, and a slow sender holds no permit that others need. A sender
+//! below the least rate is refused.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -19,29 +20,29 @@ use uuid::Uuid;
 
 use crate::domain::{Error, Result, UserId};
 
-/// Bytes that come in before an upload has its turn: most pasted images are larger, icons and cut-outs are not.
+/// How many bytes arrive before an upload gets its permit. Most pasted images are larger; icons and cut-outs are not.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// How long an upload may take, its turn included: 10 MiB over a line of 1 Mbit/s take 84 s.
+/// The deadline of an upload, with its wait for a permit: 10 MiB over a line of 1 Mbit/s take 84 s.
 pub(super) const UPLOAD_WAIT: Duration = Duration::from_secs(120);
 
-/// Uploads that are remembered to have failed.
+/// How many failed uploads a node remembers.
 const OVER_MAX: usize = 1_024;
 
-/// The bounds of uploads on one node.
+/// The limits of uploads on one node.
 #[derive(Clone, Debug)]
 pub struct UploadSettings {
-    /// Turns: each holds up to 5 MiB in memory. Others wait.
+    /// How many uploads run at once. Each holds up to 5 MiB in memory. Others wait for a permit.
     pub at_once: usize,
-    /// Turns of one account, and from one address: others have room beside it.
+    /// How many uploads of one account, and from one address, run at once. The rest stays free for others.
     pub at_once_of_one: usize,
-    /// Uploads that have begun, with a turn or waiting: each holds a connection and up to 64 KiB.
+    /// How many uploads have begun, running or waiting. Each holds a connection and up to 64 KiB.
     pub begun: usize,
-    /// Those of one account, and from one address: 100 images dropped into one comment are as many.
+    /// How many uploads of one account, and from one address, have begun. One comment may get 100 images at once.
     pub begun_of_one: usize,
-    /// The least that comes in, in bytes a second: a tenth of what the worst mobile line does.
+    /// The least rate of an upload, in bytes a second: a tenth of what the worst mobile line does.
     pub bytes_per_second_min: u64,
-    /// Over which time that is looked at.
+    /// The period over which the rate is measured.
     pub window: Duration,
 }
 
@@ -58,7 +59,7 @@ impl Default for UploadSettings {
     }
 }
 
-/// The uploads of a node. Clones share them.
+/// The uploads of a node. Clones share their limits.
 #[derive(Clone, Default)]
 pub struct Uploads(Arc<Shared>);
 
@@ -66,9 +67,9 @@ pub struct Uploads(Arc<Shared>);
 struct Shared {
     settings: UploadSettings,
     counts: Mutex<Counts>,
-    /// Uploads that have failed and could not say so in the database: nobody waits for them on this node.
+    /// Uploads that failed and could not record this in the database. On this node no other upload waits for them.
     over: Mutex<HashSet<Uuid>>,
-    /// A turn has ended.
+    /// Wakes waiting uploads when a permit is returned.
     ended: Notify,
 }
 
@@ -78,7 +79,7 @@ struct Counts {
     at_once: Shares,
 }
 
-/// How much is taken, in all and by each.
+/// How many permits are taken, in total, per account and per address.
 #[derive(Default)]
 struct Shares {
     in_all: usize,
@@ -86,14 +87,14 @@ struct Shares {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Whose upload it is: the account that announced it, and the address that sends it, as far as they are known.
+/// The owner of an upload: the account that announced it and the address that sends it, as far as they are known.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sender {
     pub(super) account: Option<UserId>,
     pub(super) address: Option<IpAddr>,
 }
 
-/// An upload that has begun; it ends when this is dropped.
+/// An upload that has begun. It ends when this value is dropped.
 pub(super) struct Begun<'u> {
     uploads: &'u Uploads,
     sender: Sender,
@@ -101,32 +102,32 @@ pub(super) struct Begun<'u> {
 }
 
 impl Uploads {
-    /// Uploads within these bounds.
+    /// Creates the uploads of a node with these limits.
     pub fn within(settings: UploadSettings) -> Self {
         Self(Arc::new(Shared { settings, ..Shared::default() }))
     }
 
-    /// How many uploads have begun and are not over.
+    /// Returns how many uploads have begun and not ended.
     pub fn begun(&self) -> usize {
         self.counts().begun.in_all
     }
 
-    /// Takes note that an upload has ended, whatever the database says.
+    /// Remembers that an upload has ended, whatever the database says.
     pub(super) fn is_over(&self, upload: Uuid) {
         let mut over = self.0.over.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that are forgotten are waited for.
+        // After this, an upload waits for the forgotten ones until they expire.
         if over.len() >= OVER_MAX {
             over.clear();
         }
         over.insert(upload);
     }
 
-    /// Whether an upload of this node is known to have ended.
+    /// Returns whether this node remembers that an upload has ended.
     pub(super) fn was_over(&self, upload: Uuid) -> bool {
         self.0.over.lock().unwrap_or_else(PoisonError::into_inner).contains(&upload)
     }
 
-    /// Lets an upload begin, unless there are too many already.
+    /// Begins an upload. Refuses (`UNAVAILABLE`) if too many have begun already.
     pub(super) fn begin(&self, sender: Sender) -> Result<Begun<'_>> {
         let settings = &self.0.settings;
         let mut counts = self.counts();
@@ -137,13 +138,13 @@ impl Uploads {
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        // Nothing is called while it is held, so a poisoned count is a whole one.
+        // No code that can panic runs while this lock is held, so a poisoned count is still correct.
         self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Begun<'_> {
-    /// Takes in `bytes` as `work` reads them, once the first ones are there and it is this upload's turn.
+    /// Receives `bytes` through `work`, after the first bytes have arrived and the upload has its permit.
     pub(super) async fn receive<S, T>(
         &mut self,
         bytes: &mut S,
@@ -165,7 +166,7 @@ impl Begun<'_> {
     async fn turn(&mut self) {
         let Shared { settings, ended, .. } = &*self.uploads.0;
         loop {
-            // Before the look: a turn that ends behind it is heard of.
+            // Registered before the attempt, so that a permit which is returned right after it wakes this upload.
             let next = ended.notified();
             if self.uploads.counts().at_once.take(self.sender, settings.at_once, settings.at_once_of_one) {
                 self.has_turn = true;
@@ -224,19 +225,19 @@ fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
     }
 }
 
-/// The bytes of an upload, as they come in.
+/// The bytes of an upload, as they arrive.
 pub(super) struct Incoming<'b, S> {
     bytes: &'b mut S,
-    /// What came before the turn, the last piece first.
+    /// The pieces that arrived before the permit, the last piece first.
     first: Vec<Bytes>,
     settings: &'b UploadSettings,
-    /// How long bytes were waited for in this window, and how many came.
+    /// How long the present window has waited for bytes, and how many bytes arrived in it.
     waited: Duration,
     came: u64,
 }
 
 impl<S: Stream<Item = Result<Bytes>> + Send + Unpin> Incoming<'_, S> {
-    /// The next piece; none at the end.
+    /// Returns the next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>> {
         match self.first.pop() {
             Some(piece) => Ok(Some(piece)),
@@ -256,7 +257,7 @@ impl<S: Stream<Item = Result<Bytes>> + Send + Unpin> Incoming<'_, S> {
         Ok(())
     }
 
-    /// Waits for the next piece. Only that counts against the sender, not how long storing takes.
+    /// Waits for the next piece. Only this wait counts against the sender, not the time of storing.
     async fn wait(&mut self) -> Result<Option<Bytes>> {
         let UploadSettings { bytes_per_second_min, window, .. } = *self.settings;
         loop {

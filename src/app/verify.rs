@@ -1,5 +1,6 @@
-//! The proof of the log: each change is what was written, in its order, and the desk shows what they add up to. Read in one
-//! snapshot and in little memory, beside whoever writes; nothing is changed.
+//! The verification of the log. It proves that each change is as it was written, in its order, and that the tables show
+//! what the changes add up to. It reads one snapshot, in little memory, while other nodes write, and it changes
+//! nothing.
 
 use std::collections::HashMap;
 
@@ -14,39 +15,39 @@ use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Result};
 use crate::storage::{Head, Reader, Store, Stored, StoredAlertChange, StoredChange, TextKey};
 
-/// Changes read at once. One that links 5,000 alerts takes half a megabyte.
+/// How many changes are read at a time. A change that links 5,000 alerts takes half a megabyte.
 const CHANGES_PER_BATCH: u64 = 200;
 
-/// Comments read at once. One takes up to 120 KiB.
+/// How many comments are read at a time. A comment takes up to 120 KiB.
 const ROWS_PER_BATCH: u64 = 100;
 
-/// Bytes of long texts that are read at once. A title may be as long as a request.
+/// How many bytes of long texts are read at a time. A title may be as long as a request.
 const TEXT_BYTES_AT_ONCE: u64 = 4 << 20;
 
-/// A log that is whole.
+/// The result of a verification that found no break.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
-    /// Its end: kept elsewhere, it shows later whether the log was cut or written anew since.
+    /// The end of the log. Kept elsewhere, this position later shows whether the log was cut or rewritten since.
     pub position: Position,
-    /// Its hash there.
+    /// The log's hash at this position.
     pub hash: Hash,
-    /// How many changes were held against their hashes.
+    /// How many changes were compared with their hashes.
     pub changes: u64,
-    /// How many texts were held against the changes that set them.
+    /// How many texts were compared with the changes that set them.
     pub texts: u64,
-    /// What of the tables shows what the log adds up to.
+    /// The part of the tables that matches the log.
     pub shown: Shown,
     /// How many comments show their newest text.
     pub comments: u64,
-    /// How many alerts that no incident holds stand as their own log says, with what their provider reported.
+    /// How many alerts that no incident holds match their own log, including the provider's report.
     pub free_alerts: u64,
-    /// How many alerts that no incident holds have no log of their own: they came before the desk kept such logs, and nothing
-    /// has happened to them since.
+    /// How many alerts that no incident holds have no log of their own. They came before the desk kept such logs, and
+    /// have not changed since.
     pub alerts_without_log: u64,
 }
 
 impl Verified {
-    /// What was not proved, a line each.
+    /// Returns what was not proved, one line each.
     pub fn not_proved(&self) -> Vec<String> {
         let Shown { alerts_without_state, incidents_in_part, .. } = self.shown;
         let counted = [
@@ -66,7 +67,7 @@ impl Verified {
     }
 }
 
-/// What no look at the log proves (docs/EVIDENCE.md says more).
+/// The statements that no verification of the log proves (docs/EVIDENCE.md says more).
 const NEVER_PROVED: [&str; 6] = [
     "what providers reported of alerts of incidents: titles, descriptions, entities, verdicts; raw payloads of all alerts",
     "the times that the desk keeps of alerts: created, updated, resolved",
@@ -76,21 +77,21 @@ const NEVER_PROVED: [&str; 6] = [
     "that what the log says has happened so",
 ];
 
-/// The first place at which a log is not what was written.
+/// The first position at which the log differs from what was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Break {
-    /// Its place in the log.
+    /// The offset in the log.
     pub position: u64,
-    /// What it is about, where that is known.
+    /// The incident or alert of the change, if it is known.
     pub about: Option<About>,
-    /// What differs.
+    /// The difference.
     pub differs: String,
 }
 
-/// What a place of the log is about.
+/// The incident or alert of a change in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
-    /// An incident: its number, where the tables have it, and its version.
+    /// An incident: its number, if the tables have it, and its version.
     Incident(IncidentId, Option<i64>, u64),
     /// An alert, and the version of its own log.
     Alert(AlertId, u64),
@@ -109,21 +110,22 @@ impl std::fmt::Display for Break {
     }
 }
 
-/// What a look at the log found.
+/// The result of a verification.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// Nothing.
+    /// There is no break.
     Whole(Verified),
-    /// A break.
+    /// A break was found.
     Broken(Break),
 }
 
-/// How far a look has come: so many rows of so many.
+/// Reports the progress: how many rows are done, and how many there are.
 pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
-/// Looks through the log from its beginning, or from a position that somebody kept, to its end.
+/// Verifies the log from its beginning, or from a position that somebody kept, to its end.
 ///
-/// Refused: a position that is not one of this log any more. That too is a finding, but of all that lies before it.
+/// Refuses a position that this log does not have. That is a finding too, but about the part of the log before the
+/// position.
 pub async fn verify(store: &Store, from: Option<&Position>, progress: Progress<'_>) -> Result<Outcome> {
     let reader = store.for_verification().read().await?;
     let head = reader.head().await?;
@@ -186,7 +188,7 @@ impl Stop {
 
 type Step<T = ()> = Result<T, Stop>;
 
-/// What a batch of changes is held against.
+/// The data that a batch of changes is compared with.
 struct Beside {
     formers: HashMap<(IncidentId, u64), StoredChange>,
     comments: HashMap<(CommentId, TextSetBy), Revision>,
@@ -245,7 +247,7 @@ impl Walk<'_> {
         })
     }
 
-    /// The SHA-256 of each of these texts that is there. They are read in parts of a bounded size.
+    /// Returns the SHA-256 of each of these texts that exists. It reads them in batches of a bounded size.
     async fn long_texts(&self, keys: Vec<TextKey>) -> Step<HashMap<TextKey, String>> {
         let sizes = self.reader.long_text_sizes(&keys).await?;
         let (mut hashes, mut part, mut bytes) = (HashMap::new(), Vec::new(), 0);
@@ -310,7 +312,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The change begins where the incident's change before it ended.
+    /// Checks that the change begins where the incident's preceding change ended.
     async fn goes_on(&self, row: &StoredChange, change: &Change, beside: &Beside) -> Step {
         let former = beside.formers.get(&(row.incident, row.version.wrapping_sub(1)));
         let stood = former.filter(|former| former.position < row.position);
@@ -356,7 +358,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Each incident shows what its log adds up to, and the tables have those that the log names.
+    /// Checks that each incident shows what its log adds up to, and that the tables have exactly the incidents of the
+    /// log.
     async fn shown(&mut self) -> Step<Shown> {
         let (reader, at) = (self.reader.clone(), self.at);
         let outcome = shown::compare(&reader, &mut |incidents| self.went(incidents)).await;
@@ -370,7 +373,8 @@ impl Walk<'_> {
         })
     }
 
-    /// Each comment shows its newest text, or none once it is deleted.
+    /// Checks that each comment shows its newest text, or no text if it is deleted. Returns how many comments there
+    /// are.
     async fn comments(&mut self) -> Step<u64> {
         let (mut last, mut count) = (None, 0);
         loop {
@@ -405,7 +409,7 @@ impl Walk<'_> {
     }
 
     async fn broken(&self, row: &StoredChange, differs: impl Into<String>) -> Step {
-        // What the body says of its number may be what was altered.
+        // The number in the body may be what was altered.
         let number = self.reader.incidents(&[row.incident]).await?.pop().map(|incident| incident.number);
         let about = Some(About::Incident(row.incident, number, row.version));
         Err(Stop::Broken(Break { position: row.position, about, differs: differs.into() }))
@@ -418,7 +422,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Each alert that no incident holds stands as its own log says; how many there are.
+    /// Checks that each alert that no incident holds matches its own log. Returns how many there are.
     async fn free_alerts(&mut self) -> Step<u64> {
         let reader = self.reader.clone();
         let outcome = alert_log::compare(&reader, &mut |rows| self.went(rows)).await;
@@ -429,7 +433,7 @@ impl Walk<'_> {
     }
 }
 
-/// A change of an alert by itself; its log as a whole is looked at afterwards.
+/// Checks one change of an alert by itself. The alert's log as a whole is checked later.
 fn alert_change(row: &StoredAlertChange, hash: Hash) -> Step {
     let broken = |differs: String| Err(Stop::of_alert((row.alert, row.version), row.position, differs));
     let Ok(change) = AlertChange::read(row.position, check(&hash), &row.body) else {

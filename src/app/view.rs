@@ -1,4 +1,4 @@
-//! Commands on saved views. Views are no incidents: nothing here writes to the log.
+//! Commands on saved views. A view is not an incident, so these commands write nothing to the log.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -12,14 +12,14 @@ use crate::domain::view::{
 use crate::domain::{Error, Result, ViewId};
 use crate::storage::{Reader, Tx};
 
-/// What a command on a view left behind.
+/// The result of a command on a view.
 #[derive(Clone)]
 struct Left {
     view: Option<SavedView>,
     changed: bool,
 }
 
-/// The same, as it is kept for a retry.
+/// The form of [`Left`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
 struct LeftReceipt {
     view: Option<ViewId>,
@@ -40,7 +40,7 @@ impl Repeatable for Left {
 }
 
 impl Left {
-    /// A retry may come when the view is gone, or another's alone.
+    /// Returns the view if the actor may see it. At a retry it may be deleted, or another user's private view.
     fn seen_by(self, actor: &Actor) -> Result<SavedView> {
         let view = self.view.filter(|view| view.is_there_for(actor.user.id));
         Self { view, ..self }.there()
@@ -52,7 +52,7 @@ impl Left {
 }
 
 impl App {
-    /// Saves a view of the caller's.
+    /// Creates a view of the caller.
     pub async fn create_view(&self, command: &Command, draft: ViewDraft) -> Result<Did<SavedView>> {
         let actor = keeper(command)?;
         may_share(actor, draft.visibility)?;
@@ -73,7 +73,8 @@ impl App {
         did.map(|left| left.seen_by(actor))
     }
 
-    /// Changes a view, its slug never; the view, and whether anything changed. Its owner may, and a manager.
+    /// Changes a view, but never its slug. Returns the view and whether it changed. Only its owner or a manager may
+    /// change it.
     pub async fn update_view(&self, command: &Command, id: ViewId, patch: ViewPatch) -> Result<Did<(SavedView, bool)>> {
         let actor = keeper(command)?;
         let did = self
@@ -86,7 +87,7 @@ impl App {
                     if after == before {
                         return Ok(Left { view: Some(before), changed: false });
                     }
-                    // Also of one that it shared when it might.
+                    // This also refuses a caller that shared the view when it had the right to.
                     may_share(&actor, after.visibility)?;
                     if after.visibility != before.visibility {
                         shared_within_bounds(&tx, &after).await?;
@@ -100,13 +101,13 @@ impl App {
         let replayed = did.replayed;
         did.map(|left| {
             let changed = left.changed;
-            // A manager who makes another's view private is shown what came of it, once.
+            // A manager who makes another user's view private sees the result in this answer only, and not in a retry.
             let view = if replayed { left.seen_by(actor)? } else { left.there()? };
             Ok((view, changed))
         })
     }
 
-    /// Deletes a view. Its owner may, and a manager.
+    /// Deletes a view. Only its owner or a manager may delete it.
     pub async fn delete_view(&self, command: &Command, id: ViewId) -> Result<Did<()>> {
         let actor = keeper(command)?;
         let did = self
@@ -121,7 +122,7 @@ impl App {
         did.map(|_| Ok(()))
     }
 
-    /// Sets the view that the caller begins with; none clears it.
+    /// Sets the view that the caller starts with; `None` clears it.
     pub async fn set_default_view(&self, command: &Command, id: Option<ViewId>) -> Result<Did<Option<SavedView>>> {
         let actor = keeper(command)?;
         let did = self
@@ -139,11 +140,11 @@ impl App {
         did.map(|left| Ok(left.view.filter(|view| view.is_there_for(actor.user.id))))
     }
 
-    /// Notes that the caller has seen a view as it is now: what changes from here on is unread.
+    /// Records that the caller has seen a view in its present state. Later changes are unread.
     pub async fn visit_view(&self, command: &Command, id: ViewId) -> Result<Did<SavedView>> {
         let actor = keeper(command)?;
         let did = self
-            // It reads where the log ends, which a command that shares its transaction with others cannot know yet.
+            // This reads the end of the log, which a command in a shared transaction cannot know yet.
             .once_alone(command, |tx| {
                 Box::pin(async move {
                     let view = seen(&tx, id, actor).await?;
@@ -157,18 +158,18 @@ impl App {
     }
 }
 
-/// The user whose views a command is about.
+/// Returns the user whose views a command is about.
 fn keeper(command: &Command) -> Result<&Actor> {
     command.actor.as_ref().ok_or_else(|| Error::forbidden("views are kept by users, and the desk itself is none"))
 }
 
-/// Locks a view that the caller may see; to others a private one is not there.
+/// Locks a view that the caller may see. A private view of another user does not exist for the caller.
 async fn seen(tx: &Tx, id: ViewId, actor: &Actor) -> Result<SavedView> {
     let view = tx.lock_view(id).await?.filter(|view| view.is_there_for(actor.user.id));
     view.ok_or_else(|| Error::not_found("view", id))
 }
 
-/// Refuses a slug that another view holds; which one, only to who may see it.
+/// Returns the refusal of a slug that another view has. It names that view only to a caller that may see it.
 fn taken(holder: &SavedView, actor: &Actor) -> Error {
     let mut now = json!({ "slug": holder.slug.as_str() });
     if holder.is_there_for(actor.user.id) {
@@ -177,7 +178,7 @@ fn taken(holder: &SavedView, actor: &Actor) -> Error {
     Error::taken("slug", format!("another view has the slug {}", holder.slug.as_str()), now)
 }
 
-/// Two who come at once may pass a bound by one; a list shows that one too.
+/// Checks the limits. Two concurrent commands may exceed a limit by one view; a list shows that view too.
 async fn within_bounds(tx: &Tx, view: &SavedView) -> Result<()> {
     if tx.count_views_of(view.owner).await? >= VIEWS_PER_USER_MAX as u64 {
         let message = format!("a user has at most {VIEWS_PER_USER_MAX} views");

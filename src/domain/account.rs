@@ -1,4 +1,4 @@
-//! Accounts: users, groups of users, who owns what, and who acts.
+//! Accounts: users, groups of users, owners of incidents and alerts, and the actors of changes.
 
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -6,58 +6,58 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, GroupId, Instant, Result, UserId, text};
 
-/// The longest account id, name or address, in characters (mail addresses end at 254).
+/// The longest account id, name or address, in characters (mail addresses have at most 254).
 pub const ACCOUNT_CHARS_MAX: usize = 256;
 
-/// The account of the local manager: the caller while no identity is configured and nobody else is named.
+/// The account of the local manager: the caller if no identity is configured and the request names no other account.
 pub const LOCAL_MANAGER_ACCOUNT: &str = "local-manager";
 
-/// What a user may do, each role including those before it.
+/// The role of a user. Each role includes the rights of the roles before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {
-    /// Sees the desk.
+    /// May read the desk.
     Reader,
-    /// Triages: everything but delete, merge and administration.
+    /// May triage: everything but delete, merge and administration.
     Responder,
-    /// All of the desk.
+    /// May do everything on the desk.
     Manager,
 }
 
 /// A person or a service that can own incidents and act on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Its id.
+    /// The id of the user.
     pub id: UserId,
-    /// The account id people type: unique without case.
+    /// The account id that people type; unique without case.
     pub account: String,
     /// The display name.
     pub name: String,
     /// A mail address, if known.
     pub email: Option<String>,
-    /// What it may do.
+    /// The role of the user.
     pub role: Role,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Instant,
 }
 
 /// A group of users that can own incidents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its id.
+    /// The id of the group.
     pub id: GroupId,
-    /// The account id people type: unique without case among groups.
+    /// The account id that people type; unique without case among groups.
     pub account: String,
     /// The display name.
     pub name: String,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Instant,
 }
 
-/// Points at the one user or group that owns an incident or alert.
+/// Identifies the user or group that owns an incident or alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OwnerId {
@@ -76,66 +76,66 @@ impl std::fmt::Display for OwnerId {
     }
 }
 
-/// The owner, named as at the moment it was read: so a change shows the name of its time.
+/// An owner with its names as of the moment it was read, so a change shows the names of its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
-    /// Which user or group.
+    /// The user or group.
     pub id: OwnerId,
-    /// Its account id.
+    /// The account id of the owner.
     pub account: String,
-    /// Its display name.
+    /// The display name of the owner.
     pub name: String,
 }
 
-/// Why somebody is suggested as an owner.
+/// The reason why an owner is suggested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 pub enum SuggestionReason {
-    /// It is the caller.
+    /// The owner is the caller.
     Me,
-    /// The caller picked it before.
+    /// The caller picked this owner before.
     RecentPick,
-    /// Its name or account holds the search.
+    /// The name or account contains the search text.
     Match,
 }
 
-/// Who made a change, named as at that moment.
+/// The actor of a change, with its names as of that moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ActorImage {
     /// A user.
     User {
-        /// Its id.
+        /// The id of the user.
         id: UserId,
-        /// Its account id.
+        /// The account id of the user.
         account: String,
-        /// Its display name.
+        /// The display name of the user.
         name: String,
     },
     /// The desk itself.
     System,
 }
 
-/// The caller: a user with its role and groups, as it was when the request or stream began.
+/// The caller: a user with its role and groups, as of the start of the request or stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// The user.
     pub user: User,
-    /// The groups it is a member of, ascending.
+    /// The groups that the user is a member of, ascending.
     pub groups: Vec<GroupId>,
 }
 
 impl Actor {
-    /// The actor as a change keeps it.
+    /// Returns the actor as changes store it.
     pub fn image(&self) -> ActorImage {
         ActorImage::User { id: self.user.id, account: self.user.account.clone(), name: self.user.name.clone() }
     }
 
-    /// Whether the caller may see an incident: the one place that queries and live items ask.
+    /// Returns whether the caller may see an incident. Queries and live items both ask this method.
     pub fn sees(&self, _row: &super::queue::QueueRow) -> bool {
         self.sees_incidents()
     }
 
-    /// The same of an incident, without making its row.
+    /// Returns whether the caller may see an incident, without building the incident's row.
     pub fn sees_incident(&self, _incident: &super::incident::Incident) -> bool {
         self.sees_incidents()
     }
@@ -144,7 +144,8 @@ impl Actor {
         self.user.role >= Role::Reader
     }
 
-    /// Whether the caller may read what belongs to an incident: of a deleted one, only managers may (product §3, delete).
+    /// Returns whether the caller may read what belongs to an incident. Only managers may read what
+    /// belongs to a deleted incident.
     pub fn reads(&self, incident: &super::incident::Incident) -> bool {
         match incident.deleted_at {
             Some(_) => self.user.role >= Role::Manager,
@@ -152,7 +153,8 @@ impl Actor {
         }
     }
 
-    /// All of the caller that [`Actor::sees`] reads: callers of one sight see the same rows, and may share their bytes.
+    /// Returns all properties of the caller that [`Actor::sees`] reads. Callers with equal sight see the same rows and
+    /// may share bytes.
     pub fn sight(&self) -> Role {
         self.user.role
     }
@@ -171,21 +173,21 @@ impl Actor {
     }
 }
 
-/// What `upsertUser` writes.
+/// The input of `upsertUser`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserDraft {
     /// The account id: the key of the upsert.
     pub account: String,
-    /// The display name; the account where none is given.
+    /// The display name; `None` takes the account of a new user and keeps the name of a known user.
     pub name: Option<String>,
-    /// A mail address; none clears it.
+    /// A mail address; `Some(None)` clears it.
     pub email: Option<Option<String>>,
-    /// What it may do; a new user is a responder where none is given.
+    /// The role; `None` makes a new user a responder and keeps the role of a known user.
     pub role: Option<Role>,
 }
 
 impl UserDraft {
-    /// Reads a user: account and name of 1 to 256 characters, trimmed, each of which can be seen.
+    /// Reads a user: account and name have 1 to 256 visible characters, and are trimmed.
     pub fn parse(account: &str, name: Option<&str>, email: Option<Option<&str>>, role: Option<Role>) -> Result<Self> {
         let address = |email: &str| text::label("email", email, ACCOUNT_CHARS_MAX);
         Ok(Self {
@@ -198,7 +200,7 @@ impl UserDraft {
 }
 
 impl User {
-    /// A new user; a responder named after its account where nothing else is said.
+    /// Creates a user. Without a name the user is called like its account, and without a role it is a responder.
     pub fn new(id: UserId, draft: UserDraft, now: Instant) -> Self {
         Self {
             id,
@@ -210,9 +212,9 @@ impl User {
         }
     }
 
-    /// The same user as a draft of its account wants it; absent fields stay.
+    /// Returns this user with the values of a draft for its account; absent fields stay.
     pub fn with(self, draft: UserDraft) -> Result<Self> {
-        // Demoted, it would leave nobody to undo that while no identity is configured.
+        // A demotion would leave nobody to undo it while no identity is configured.
         if self.account == LOCAL_MANAGER_ACCOUNT && draft.role.is_some_and(|role| role != Role::Manager) {
             return Err(Error::invalid("role", "the local manager stays a manager"));
         }
@@ -225,17 +227,17 @@ impl User {
     }
 }
 
-/// What `upsertGroup` writes.
+/// The input of `upsertGroup`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDraft {
     /// The account id: the key of the upsert.
     pub account: String,
-    /// The display name; the account where none is given.
+    /// The display name; `None` takes the account of a new group and keeps the name of a known group.
     pub name: Option<String>,
 }
 
 impl GroupDraft {
-    /// Reads a group: account and name of 1 to 256 characters, trimmed, each of which can be seen.
+    /// Reads a group: account and name have 1 to 256 visible characters, and are trimmed.
     pub fn parse(account: &str, name: Option<&str>) -> Result<Self> {
         Ok(Self {
             account: text::label("account", account, ACCOUNT_CHARS_MAX)?,
@@ -245,13 +247,13 @@ impl GroupDraft {
 }
 
 impl Group {
-    /// A new group, named after its account where nothing else is said.
+    /// Creates a group. Without a name the group is called like its account.
     pub fn new(id: GroupId, draft: GroupDraft, now: Instant) -> Self {
         let name = draft.name.unwrap_or_else(|| draft.account.clone());
         Self { id, name, account: draft.account, created_at: now }
     }
 
-    /// The same group as a draft of its account wants it; absent fields stay.
+    /// Returns this group with the values of a draft for its account; absent fields stay.
     pub fn with(self, draft: GroupDraft) -> Self {
         Self { name: draft.name.unwrap_or(self.name), ..self }
     }

@@ -1,5 +1,5 @@
-//! A change as an activity log shows it. The incident's row before the change and its row after the change are left out: these two rows
-//! are most of a stored change, and only streams need them, for their filters.
+//! Changes as an activity log shows them. The incident's rows before and after the change are left out. These rows are
+//! most of a stored change, and only the filters of streams need them.
 
 use serde::Deserialize;
 
@@ -10,41 +10,41 @@ use super::{Error, IncidentId, Instant, Result, TransactionId};
 /// A change as an activity log shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// Its place in the log.
+    /// The offset of the change in the log.
     pub offset: u64,
-    /// The start of the log's hash at this place.
+    /// The first 8 bytes of the log's hash at this offset.
     pub check: [u8; 8],
-    /// The incident.
+    /// The id of the incident.
     pub incident: IncidentId,
-    /// The incident's version after it.
+    /// The incident's version after the change.
     pub version: u64,
-    /// The rest, as it is stored.
+    /// The stored body, without the rows.
     pub body: ToldBody,
 }
 
-/// What an activity log shows of a stored change.
+/// The part of a stored change that an activity log shows.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ToldBody {
-    /// The transaction it belongs to.
+    /// The transaction that wrote the change.
     pub transaction: TransactionId,
-    /// Whether it is the last of its transaction.
+    /// Whether the change is the last of its transaction.
     pub last: bool,
-    /// When.
+    /// The instant of the change.
     pub at: Instant,
-    /// Who.
+    /// The user who made the change, or the desk itself.
     pub actor: ActorImage,
-    /// Why.
+    /// The cause of the change.
     pub cause: Cause,
-    /// What the client called its mutation.
+    /// The id that the client chose for its mutation.
     #[serde(default)]
     pub client_mutation_id: Option<String>,
-    /// What.
+    /// The entries: what the change did.
     pub entries: Vec<Entry>,
-    /// Of the incident's row after it.
+    /// The shown part of the incident's row after the change.
     pub row: ToldRow,
 }
 
-/// What an activity log shows of the row of an incident.
+/// The part of an incident's row that an activity log shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct ToldRow {
     /// The incident's number.
@@ -52,8 +52,8 @@ pub struct ToldRow {
 }
 
 impl Told {
-    /// Reads a change from its place (its offset, and the start of the hash there), its incident, the version after it, and its stored
-    /// body.
+    /// Reads a change from its offset, the first 8 bytes of the log's hash there, its incident, the version after it,
+    /// and its stored body.
     pub fn read(place: (u64, [u8; 8]), incident: IncidentId, version: u64, body: &str) -> Result<Self> {
         let body = serde_json::from_str(body).map_err(|error| Error::fault("reading a change's body", error))?;
         Ok(Self { offset: place.0, check: place.1, incident, version, body })

@@ -1,4 +1,4 @@
-//! Alerts: detections from products, each in at most one incident.
+//! Alerts: detections from products. Each alert is in at most one incident.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use super::incident::{AlertSummary, Severity};
 use super::title::AlertDigest;
 use super::{AlertId, Error, IncidentId, Instant, Result, text, title};
 
-/// The most alerts in one call of `ingestAlerts`: a thousand make one transaction of well under a second.
+/// The most alerts in one call of `ingestAlerts`. A thousand take one transaction of well under a second.
 pub const ALERTS_PER_BATCH_MAX: usize = 5_000;
 
 /// The most alerts that one call may link, unlink or move.
@@ -31,7 +31,7 @@ pub const DESCRIPTION_CHARS_MAX: usize = 30_000;
 /// The most categories, tactics or techniques of one alert.
 pub const LABELS_MAX: usize = 50;
 
-/// Where an alert stands.
+/// The status of an alert.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
@@ -42,88 +42,88 @@ pub enum AlertStatus {
     New = 1,
     /// Somebody works on it.
     Active = 2,
-    /// Done with.
+    /// The work is done.
     Resolved = 3,
 }
 
-/// A detection as it stands.
+/// A detection in its present state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alert {
-    /// Its id.
+    /// The id of the alert.
     pub id: AlertId,
-    /// What the provider said of it.
+    /// The last report of the provider.
     pub report: Report,
-    /// Where it stands.
+    /// The status of the alert.
     pub status: AlertStatus,
-    /// What its provider last said of its status: the same again must not undo what an analyst did since.
+    /// The status that the provider reported last. A repeated report must not undo later work of an analyst.
     pub reported_status: Option<AlertStatus>,
-    /// What it turned out to be.
+    /// The classification, if there is one.
     pub classification: Option<Classification>,
     /// The user or group that works on it.
     pub owner: Option<Owner>,
-    /// The incident that holds it.
+    /// The incident that holds the alert.
     pub incident: Option<IncidentId>,
-    /// When it came in.
+    /// The time at which the alert came in.
     pub created_at: Instant,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Instant,
-    /// When it was resolved.
+    /// The time at which the alert was resolved.
     pub resolved_at: Option<Instant>,
-    /// The resolution of its incident that resolved it, until something else touches it.
+    /// The resolution of the incident that resolved this alert. Cleared as soon as something else changes the alert.
     pub settled: Option<Settled>,
 }
 
-/// How an incident's resolution found an alert, so that reopening can put it back (product §3, reopen).
+/// How the resolution of an incident found an alert, so that reopening the incident can restore the alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// The incident's version that resolved it.
     pub version: u64,
-    /// Its status before.
+    /// The status of the alert before the resolution.
     pub status: AlertStatus,
 }
 
-/// What a provider says of one detection; the same key again is an update of the same alert.
+/// A provider's report of one detection. A later report with the same key updates the same alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Who detects: `Microsoft Defender for Endpoint`. First half of the key.
+    /// The provider, for example `Microsoft Defender for Endpoint`. First half of the key.
     pub provider: String,
-    /// The provider's own id of it. Second half of the key.
+    /// The provider's own id of the detection. Second half of the key.
     pub provider_alert_id: String,
-    /// The product's name, as queues show it.
+    /// The name of the product, as queues show it.
     pub product: Option<String>,
-    /// What was seen, in a line.
+    /// The title of the detection.
     pub title: String,
-    /// What was seen, in words.
+    /// The description of the detection.
     pub description: Option<String>,
-    /// How bad.
+    /// The severity that the provider states.
     pub severity: Severity,
     /// The stage of an attack: `Execution`, `Exfiltration`, … Often a MITRE ATT&CK tactic.
     pub category: Option<String>,
     /// MITRE ATT&CK techniques: `T1566.002`.
     pub techniques: Vec<String>,
-    /// When the activity began.
+    /// The start of the activity.
     pub first_activity_at: Option<Instant>,
-    /// When the activity ended.
+    /// The end of the activity.
     pub last_activity_at: Option<Instant>,
-    /// The things it names, in the provider's order.
+    /// The entities that the alert names, in the provider's order.
     pub entities: Vec<Entity>,
 }
 
-/// One alert of an ingest: the report, what else came with it, and the provider's own bytes.
+/// One alert of an ingest: the report, the provider's status and classification, and the raw payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertDraft {
-    /// What the provider says.
+    /// The provider's report.
     pub report: Report,
-    /// Its status at the provider; a new alert is new where none is given.
+    /// The status at the provider. Without it a new alert is `NEW`.
     pub status: Option<AlertStatus>,
-    /// Its classification at the provider.
+    /// The classification at the provider.
     pub classification: Option<Classification>,
-    /// The provider's raw payload, kept and given back byte for byte.
+    /// The provider's raw payload, stored and returned byte for byte.
     pub raw: Option<String>,
 }
 
 impl Report {
-    /// Checks a report against every limit and trims its names; `self` as the provider sent it.
+    /// Checks the report against every limit and trims its names. `self` is the report as the provider sent it.
     pub fn checked(self) -> Result<Self> {
         let name = |path: &str, text: &str| text::name(path, text, NAME_CHARS_MAX);
         if self.entities.len() > ENTITIES_PER_ALERT_MAX {
@@ -153,14 +153,14 @@ impl Report {
         })
     }
 
-    /// Which alert this report is about.
+    /// Returns the key of the alert that this report is about.
     pub fn key(&self) -> (&str, &str) {
         (&self.provider, &self.provider_alert_id)
     }
 }
 
 impl AlertSummary {
-    /// What these alerts add up to: in memory what `storage/` asks the database for.
+    /// Aggregates these alerts in memory, with the same result as the query in `storage/`.
     pub fn of(alerts: &[Alert]) -> Self {
         let reports = || alerts.iter().map(|alert| &alert.report);
         let by_time = |alert: &&Alert| (alert.report.first_activity_at.unwrap_or(alert.created_at), alert.id);
@@ -170,7 +170,7 @@ impl AlertSummary {
             *categories.entry(category).or_default() += 1;
         }
         let mut categories: Vec<(&str, u64)> = categories.into_iter().collect();
-        // Stable: those of one count stay in the order of their names.
+        // The sort is stable: categories with the same count stay in the order of their names.
         categories.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let named = |kind: EntityKind| {
             let entities = reports().flat_map(|report| &report.entities).filter(|entity| entity.kind == kind);
@@ -195,7 +195,8 @@ impl AlertSummary {
     }
 }
 
-/// Each entity once, the strongest verdict kept, in the order of their first mention. What is only compared alike stays.
+/// Returns each entity once, in the order of first mention, with the strongest verdict. Entities that are only compared
+/// alike stay.
 fn distinct(entities: Vec<Entity>) -> Vec<Entity> {
     let mut seen = std::collections::HashMap::new();
     let mut kept: Vec<Entity> = Vec::with_capacity(entities.len());
@@ -210,7 +211,7 @@ fn distinct(entities: Vec<Entity>) -> Vec<Entity> {
 }
 
 impl Alert {
-    /// A new alert, in no incident.
+    /// Creates an alert that no incident holds.
     pub fn new(id: AlertId, draft: AlertDraft, now: Instant) -> Self {
         let status = draft.status.unwrap_or(AlertStatus::New);
         Self {
@@ -228,10 +229,10 @@ impl Alert {
         }
     }
 
-    /// Takes over what its provider says now; returns whether that altered anything.
+    /// Takes over a new report; returns whether it altered anything.
     ///
-    /// The provider's status counts only where it differs from what the provider said before, and its classification
-    /// only where there is none: the same report again never undoes an analyst's work.
+    /// The provider's status counts only if it differs from the provider's last status. The provider's classification
+    /// counts only if the alert has none. So a repeated report never undoes an analyst's work.
     pub fn report_again(&mut self, draft: AlertDraft, now: Instant) -> bool {
         let before = self.clone();
         self.report = draft.report;
@@ -250,7 +251,7 @@ impl Alert {
         altered
     }
 
-    /// Sets its status by hand: how a resolution of its incident found it no longer matters.
+    /// Sets the status by hand, and clears what a resolution of the incident had recorded.
     pub fn set_status(&mut self, status: AlertStatus, now: Instant) {
         if self.status != status {
             self.status = status;

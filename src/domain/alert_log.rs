@@ -1,6 +1,7 @@
-//! The own log of an alert: what happened to it while no incident held it. While one holds it, the incident's log tells it.
+//! The log of an alert itself: its changes while no incident holds it. While an incident holds the alert, the
+//! incident's log has its changes.
 //!
-//! These changes stand in the one log of the desk, between those of incidents: positions and hashes go over both.
+//! These changes are in the one log of the desk, between the changes of incidents. Positions and hashes cover both.
 
 use std::sync::Arc;
 
@@ -13,18 +14,18 @@ use super::classification::Classification;
 use super::queue::sha256_hex;
 use super::{AlertId, Error, IncidentId, Instant, Result, TransactionId};
 
-/// How an alert stood after a change of its own log.
+/// The state of an alert after a change in its own log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertStanding {
-    /// Its status.
+    /// The status of the alert.
     pub status: AlertStatus,
-    /// Its owner.
+    /// The owner of the alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerId>,
-    /// Its classification.
+    /// The classification of the alert.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
-    /// The SHA-256 of all that its provider says of it, in hexadecimal ([`report_sha256`]).
+    /// The SHA-256 of the provider's report, in hexadecimal ([`report_sha256`]).
     pub report: String,
 }
 
@@ -39,62 +40,63 @@ impl From<&Alert> for AlertStanding {
     }
 }
 
-/// The SHA-256 of a report, in hexadecimal: of a JSON array of its fields in the order that stands here. The order is part of
-/// the log's format, as the log holds the digest and not the report.
+/// Returns the SHA-256 of a report, in hexadecimal. The digest covers a JSON array of the report's fields, in the order
+/// of this function. This order is part of the log's format, because the log holds the digest and not the report.
 pub fn report_sha256(report: &Report) -> String {
     let Report { provider, provider_alert_id, product, title, description, severity, category, .. } = report;
     let Report { techniques, first_activity_at, last_activity_at, entities, .. } = report;
     let head = (provider, provider_alert_id, product, title, description, severity, category);
     let entities: Vec<_> = entities.iter().map(|entity| (entity.kind, &entity.value, entity.verdict)).collect();
     let fields = (head, techniques, first_activity_at, last_activity_at, entities);
-    // Strings, numbers and lists of them are always JSON.
+    // Serialization cannot fail: the fields are strings, numbers and lists of them.
     sha256_hex(&serde_json::to_string(&fields).unwrap_or_default())
 }
 
-/// What is stored of a change of an alert, and hashed. Append-only: what any version wrote stays readable.
+/// The stored part of a change of an alert. The hash chain covers it. The desk reads every form that any version wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertBody {
-    /// The transaction it belongs to.
+    /// The transaction that wrote the change.
     pub transaction: TransactionId,
-    /// Whether it is the last of its transaction.
+    /// Whether the change is the last of its transaction.
     pub last: bool,
-    /// When.
+    /// The instant of the change.
     pub at: Instant,
-    /// Who.
+    /// The user who made the change, or the desk itself.
     pub actor: ActorImage,
-    /// Why.
+    /// The cause of the change.
     pub cause: Cause,
-    /// What the client called its mutation.
+    /// The id that the client chose for its mutation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_mutation_id: Option<String>,
-    /// The alert.
+    /// The id of the alert.
     pub alert: AlertId,
     /// The version of the alert's own log: dense, from 1.
     pub version: u64,
-    /// What.
+    /// The entries: what the change did.
     pub entries: Vec<Entry>,
-    /// How the alert stood after it.
+    /// The state of the alert after the change.
     pub state: AlertStanding,
-    /// How it stood before it; absent where no log of the alert's own says so: it is new, or an incident held it until now.
+    /// The state of the alert before the change. Absent if the alert's own log has no such state: the alert is new, or
+    /// an incident held it until now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<AlertStanding>,
 }
 
-/// A committed change of an alert, read back.
+/// A committed change of an alert, as the log returns it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertChange {
-    /// Its place in the log: dense over changes of both kinds, in commit order.
+    /// The offset in the log. Offsets are dense over changes of incidents and alerts, in commit order.
     pub offset: u64,
-    /// The start of the log's hash at this place.
+    /// The first 8 bytes of the log's hash at this offset.
     pub check: [u8; 8],
-    /// What was stored.
+    /// The stored body.
     pub body: AlertBody,
-    /// How many bytes it takes in the log.
+    /// How many bytes the stored body takes in the log.
     pub bytes: usize,
 }
 
 impl AlertChange {
-    /// Reads a change from its place, the start of the hash there, and its stored body.
+    /// Reads a change from its offset, the first 8 bytes of the log's hash there, and its stored body.
     pub fn read(offset: u64, check: [u8; 8], body: &str) -> Result<Self> {
         let bytes = body.len();
         let body = serde_json::from_str(body);
@@ -102,8 +104,9 @@ impl AlertChange {
         Ok(Self { offset, check, body, bytes })
     }
 
-    /// Whether it goes on from the change before it in the alert's own log, none for the first. An alert that came from an
-    /// incident begins anew, and so does the log of one that the desk had before it kept such logs.
+    /// Returns whether the change continues the alert's own log. `before` is the change before it there, `None` for the
+    /// first. A new alert, and an alert that left an incident, have no `former` state. An alert from before the desk
+    /// kept such logs may begin with one.
     pub fn goes_on_from(&self, before: Option<&AlertBody>) -> bool {
         let Self { body, .. } = self;
         let follows = body.version == before.map_or(0, |before| before.version) + 1;
@@ -117,17 +120,17 @@ impl AlertChange {
     }
 }
 
-/// A change of the log: of an incident, or of an alert that no incident holds.
+/// A change in the log: of an incident, or of an alert that no incident holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Logged {
-    /// Of an incident.
+    /// A change of an incident.
     Incident(Arc<Change>),
-    /// Of an alert.
+    /// A change of an alert that no incident holds.
     Alert(Arc<AlertChange>),
 }
 
 impl Logged {
-    /// Its place in the log.
+    /// Returns the offset in the log.
     pub fn offset(&self) -> u64 {
         match self {
             Self::Incident(change) => change.offset,
@@ -135,7 +138,7 @@ impl Logged {
         }
     }
 
-    /// The start of the log's hash at this place.
+    /// Returns the first 8 bytes of the log's hash at this offset.
     pub fn check(&self) -> [u8; 8] {
         match self {
             Self::Incident(change) => change.check,
@@ -143,7 +146,7 @@ impl Logged {
         }
     }
 
-    /// How many bytes it takes in the log.
+    /// Returns how many bytes the change takes in the log.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Incident(change) => change.bytes,
@@ -151,7 +154,7 @@ impl Logged {
         }
     }
 
-    /// Who brought it about.
+    /// Returns the actor of the change.
     pub fn actor(&self) -> &ActorImage {
         match self {
             Self::Incident(change) => &change.body.actor,
@@ -159,7 +162,7 @@ impl Logged {
         }
     }
 
-    /// What changed.
+    /// Returns the entries of the change.
     pub fn entries(&self) -> &[Entry] {
         match self {
             Self::Incident(change) => &change.body.entries,
@@ -167,7 +170,7 @@ impl Logged {
         }
     }
 
-    /// The change of an incident; none where it is one of an alert.
+    /// Returns the change of an incident; `None` for a change of an alert.
     pub fn of_incident(&self) -> Option<&Arc<Change>> {
         match self {
             Self::Incident(change) => Some(change),
@@ -175,7 +178,7 @@ impl Logged {
         }
     }
 
-    /// The incident that it is about; none where it is about an alert that no incident holds.
+    /// Returns the incident that changed; `None` if the change is of an alert that no incident holds.
     pub fn incident(&self) -> Option<IncidentId> {
         self.of_incident().map(|change| change.incident())
     }

@@ -1,4 +1,4 @@
-//! Attachments: images that are uploaded to an incident, and shown in its comments.
+//! Attachments: images that users upload to an incident and show in its comments.
 
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -8,38 +8,38 @@ use sha2::{Digest, Sha256};
 use super::account::ActorImage;
 use super::{AttachmentId, Error, IncidentId, Instant, Result, markdown, text};
 
-/// The largest attachment: 10 MiB. A screenshot of the widest screens has two or three.
+/// The largest attachment: 10 MiB. A screenshot of the widest screens has two or three MiB.
 pub const ATTACHMENT_BYTES_MAX: u64 = 10 << 20;
 
-/// The longest name of an attachment, in characters: what file systems take.
+/// The longest name of an attachment, in characters: the limit of file systems.
 pub const ATTACHMENT_NAME_CHARS_MAX: usize = 255;
 
-/// Attachments of one incident, those that are announced and not there yet among them: a long investigation has dozens.
-/// Merging may bring together more.
+/// The most attachments of one incident, including announced attachments whose bytes have not arrived. A long
+/// investigation has dozens. A merge may bring together more.
 pub const ATTACHMENTS_PER_INCIDENT_MAX: u64 = 200;
 
-/// How long an announced upload may begin, in minutes: a person has the image at hand.
+/// How many minutes after its announcement an upload may begin. The person has the image at hand.
 pub const TICKET_MINUTES: i64 = 15;
 
-/// So many first bytes tell what an image is.
+/// How many first bytes identify the type of an image.
 pub const MAGIC_BYTES: usize = 12;
 
-/// What kind of image an attachment is. No other kind of file is taken: none of these can hold anything that acts.
+/// The type of an image attachment. No other type of file is accepted: these types cannot hold anything that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Enum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ImageType {
-    /// `image/png`.
+    /// PNG, `image/png`.
     Png,
-    /// `image/jpeg`.
+    /// JPEG, `image/jpeg`.
     Jpeg,
-    /// `image/gif`.
+    /// GIF, `image/gif`.
     Gif,
-    /// `image/webp`.
+    /// WebP, `image/webp`.
     Webp,
 }
 
 impl ImageType {
-    /// The type of these first bytes of a file, if it is one of ours.
+    /// Returns the type of a file with these first bytes, if it is an accepted type.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, ..] => Some(Self::Png),
@@ -50,7 +50,7 @@ impl ImageType {
         }
     }
 
-    /// As HTTP names it.
+    /// Returns the media type as HTTP names it.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Png => "image/png",
@@ -61,48 +61,48 @@ impl ImageType {
     }
 }
 
-/// Whether an attachment's bytes are there.
+/// Whether the bytes of an attachment have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 #[graphql(name = "AttachmentState")]
 pub enum State {
-    /// It was announced, and waits for its upload; after 15 minutes without one it is gone.
+    /// The attachment was announced and waits for its upload. Without an upload within 15 minutes it is removed.
     Pending,
-    /// Its bytes are there, checked.
+    /// The bytes have arrived, and were checked.
     Stored,
 }
 
-/// What was announced of an attachment, and whether its bytes are there.
+/// An announced attachment, with its bytes' digest once they have arrived.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attachment {
-    /// Its id.
+    /// The id of the attachment.
     pub id: AttachmentId,
-    /// The incident whose comments may show it.
+    /// The incident whose comments may show the attachment.
     pub incident: IncidentId,
-    /// The file's name.
+    /// The name of the file.
     pub name: String,
-    /// What kind of image it is.
+    /// The type of the image.
     pub r#type: ImageType,
-    /// How many bytes it has.
+    /// The size in bytes.
     pub size: u64,
-    /// Who announced it, named as then.
+    /// The actor who announced the attachment, named as of that time.
     pub author: ActorImage,
-    /// When it was announced.
+    /// The time of the announcement.
     pub created_at: Instant,
-    /// Its bytes, once they are there.
+    /// The stored bytes; `None` until they have arrived.
     pub stored: Option<Stored>,
 }
 
-/// The bytes of an attachment.
+/// The stored bytes of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// When they were there.
+    /// The time at which all bytes were there.
     pub at: Instant,
-    /// Their SHA-256.
+    /// The SHA-256 of the bytes.
     pub sha256: Vec<u8>,
 }
 
 impl Attachment {
-    /// Whether its bytes are there.
+    /// Returns whether the bytes have arrived.
     pub fn state(&self) -> State {
         match self.stored {
             Some(_) => State::Stored,
@@ -111,24 +111,24 @@ impl Attachment {
     }
 }
 
-/// Where an attachment's bytes are served.
+/// Returns the path at which the bytes of an attachment are served.
 pub fn url(id: AttachmentId) -> String {
     format!("/attachments/{}", id.0)
 }
 
-/// An attachment as it is announced.
+/// The announcement of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttachmentDraft {
-    /// The file's name.
+    /// The name of the file.
     pub name: String,
-    /// What kind of image it is.
+    /// The type of the image.
     pub r#type: ImageType,
-    /// How many bytes it has.
+    /// The size in bytes.
     pub size: u64,
 }
 
 impl AttachmentDraft {
-    /// Reads what is announced: a name that says nothing of folders, and a size from 1 byte to 10 MiB.
+    /// Reads an announcement: a name without slashes, and a size from 1 byte to 10 MiB.
     pub fn parse(name: &str, r#type: ImageType, size: u64) -> Result<Self> {
         let name = text::label("name", name, ATTACHMENT_NAME_CHARS_MAX)?;
         if name.chars().any(is_no_part_of_a_name) {
@@ -150,23 +150,24 @@ fn is_no_part_of_a_name(c: char) -> bool {
     matches!(c, '/' | '\\')
 }
 
-/// What allows one upload: who holds the token may send the bytes, until it expires.
+/// The permission for one upload. The holder of the token may send the bytes until the ticket expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The SHA-256 of the token; the token itself is kept nowhere.
+    /// The SHA-256 of the token. The token itself is not stored.
     pub digest: Vec<u8>,
-    /// When no upload may begin any more.
+    /// The time after which no upload may begin.
     pub expires_at: Instant,
 }
 
 impl Ticket {
-    /// A ticket for whoever holds this token.
+    /// Creates a ticket for the holder of this token.
     pub fn new(token: &str, now: Instant) -> Self {
         let expires_at = now + chrono::Duration::minutes(TICKET_MINUTES);
         Self { digest: Self::digest(token), expires_at }
     }
 
-    /// Whether this is its token. Digests are compared: how long that takes says nothing of the token.
+    /// Returns whether this is the ticket's token. It compares digests, so the duration of the comparison
+    /// tells nothing about the token.
     pub fn admits(&self, token: &str) -> bool {
         self.digest == Self::digest(token)
     }
@@ -176,8 +177,8 @@ impl Ticket {
     }
 }
 
-/// Refuses a comment on this incident whose text shows what is no attachment of it, or one whose bytes are not there.
-/// `found` are the attachments that the text names; the field of the text is `path`.
+/// Refuses a comment on this incident if one of its images is not an attachment of the incident, or has no bytes yet.
+/// `found` are the attachments that the text names. `path` is the input field of the text.
 pub fn refuse_foreign(path: &str, body: &str, incident: IncidentId, found: &[Attachment]) -> Result<()> {
     for address in markdown::attachment_addresses(body) {
         let attachment = AttachmentId::parse(&address).and_then(|id| found.iter().find(|found| found.id == id));
@@ -187,7 +188,7 @@ pub fn refuse_foreign(path: &str, body: &str, incident: IncidentId, found: &[Att
                 let message = format!("an image names {address}, which is not uploaded yet");
                 return Err(Error::invalid(path, message));
             }
-            // Whether another incident has it is nothing that this one's writer has to know.
+            // The author need not learn whether another incident has the attachment.
             None => {
                 return Err(Error::invalid(
                     path,
@@ -199,7 +200,7 @@ pub fn refuse_foreign(path: &str, body: &str, incident: IncidentId, found: &[Att
     Ok(())
 }
 
-/// Refuses one attachment too many.
+/// Refuses an attachment beyond the limit of the incident.
 pub fn refuse_too_many(present: u64) -> Result<()> {
     if present >= ATTACHMENTS_PER_INCIDENT_MAX {
         let message = format!("an incident has at most {ATTACHMENTS_PER_INCIDENT_MAX} attachments");
@@ -208,7 +209,7 @@ pub fn refuse_too_many(present: u64) -> Result<()> {
     Ok(())
 }
 
-/// Refuses bytes that are not what was announced, as soon as their first ones are there.
+/// Refuses bytes whose type is not the announced type. The first bytes of the file suffice.
 pub fn refuse_other_type(attachment: &Attachment, first_bytes: &[u8]) -> Result<()> {
     match ImageType::of(first_bytes) {
         Some(found) if found == attachment.r#type => Ok(()),
@@ -220,7 +221,7 @@ pub fn refuse_other_type(attachment: &Attachment, first_bytes: &[u8]) -> Result<
     }
 }
 
-/// Refuses an upload that is longer than was announced.
+/// Refuses an upload that is longer than announced.
 pub fn refuse_longer(attachment: &Attachment, bytes: u64) -> Result<()> {
     if bytes > attachment.size {
         let message = format!("{} bytes were announced, and these are more", attachment.size);
@@ -229,7 +230,7 @@ pub fn refuse_longer(attachment: &Attachment, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an upload that ended before all of it was there.
+/// Refuses an upload that ended early, with fewer bytes than announced.
 pub fn refuse_shorter(attachment: &Attachment, bytes: u64) -> Result<()> {
     if bytes < attachment.size {
         let message = format!("{} bytes were announced, and {bytes} came", attachment.size);
@@ -238,7 +239,7 @@ pub fn refuse_shorter(attachment: &Attachment, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Refuses other bytes for an attachment that has its own.
+/// Refuses an upload if the attachment already has other bytes.
 pub fn refuse_other_bytes(attachment: &Attachment, sha256: &[u8]) -> Result<()> {
     match &attachment.stored {
         Some(stored) if stored.sha256 != sha256 => {

@@ -1,4 +1,4 @@
-//! Bookmarks: results of a hunt, pinned to an incident by hand and kept as they were found.
+//! Bookmarks: hunting results that a person pins to an incident. They keep the form in which they were found.
 
 use serde_json::{Map, Value};
 
@@ -6,62 +6,62 @@ use super::account::ActorImage;
 use super::entity::Entity;
 use super::{BookmarkId, Error, IncidentId, Instant, Result, text};
 
-/// The most bookmarks that stand on an incident when one is added (Microsoft Sentinel: 20 bookmarks per incident). A merge
-/// may bring more together.
+/// The most bookmarks of one incident at which another may be added (Microsoft Sentinel: 20 bookmarks per incident). A
+/// merge may bring together more.
 pub const BOOKMARKS_PER_INCIDENT_MAX: u64 = 20;
 
-/// The longest title, in characters: every entry of the log about a bookmark repeats it, and the log must stay small.
+/// The longest title, in characters. Every log entry about a bookmark repeats the title, and the log has to stay small.
 pub const TITLE_CHARS_MAX: usize = 200;
 
 /// The longest query, in characters (Microsoft Sentinel: 10,000 for the query of a rule).
 pub const QUERY_CHARS_MAX: usize = 10_000;
 
-/// The longest note, in characters: as a comment.
+/// The longest note, in characters: as long as a comment.
 pub const NOTE_CHARS_MAX: usize = 30_000;
 
-/// The most result rows: what a person has looked through and pins. More is an export, and no finding.
+/// The most result rows. A person looks through so many rows and pins them; a larger result is an export.
 pub const ROWS_MAX: usize = 1_000;
 
-/// The longest result, in bytes of its JSON: 20 of them are 5 MiB for an incident, and each fits a request eight times.
+/// The longest result, in bytes of its JSON. An incident's 20 results take 5 MiB, and one request has room for eight.
 pub const ROWS_BYTES_MAX: usize = 256 * 1024;
 
-/// The most entities of one bookmark: as many as of an alert.
+/// The most entities of one bookmark: as many as of one alert.
 pub const ENTITIES_MAX: usize = 500;
 
-/// A result of a hunt on an incident.
+/// A hunting result that is pinned to an incident.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bookmark {
-    /// Its id.
+    /// The id of the bookmark.
     pub id: BookmarkId,
-    /// The incident it is pinned to.
+    /// The incident that has the bookmark.
     pub incident: IncidentId,
-    /// What was found.
+    /// The hunting result.
     pub finding: Finding,
-    /// Who pinned it, named as then.
+    /// The actor who pinned it, named as of that time.
     pub author: ActorImage,
-    /// When it was pinned.
+    /// The time at which it was pinned.
     pub created_at: Instant,
-    /// When it was taken away, if it was: the log still shows it.
+    /// The time at which it was removed, if it was. The log still shows the bookmark.
     pub removed_at: Option<Instant>,
 }
 
-/// What a hunt has found; its rows aside.
+/// A hunting result without its rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// What it is, in a line.
+    /// The title of the result.
     pub title: String,
-    /// The query that found it.
+    /// The query that found the result.
     pub query: Option<String>,
-    /// What to make of it.
+    /// The note of the person who pinned the result.
     pub note: Option<String>,
-    /// The things that it names.
+    /// The entities that the result names.
     pub entities: Vec<Entity>,
-    /// When what it shows happened.
+    /// The time of the event that the result shows.
     pub event_at: Option<Instant>,
 }
 
 impl Finding {
-    /// Checks a finding against every limit and trims its title.
+    /// Checks the result against every limit and trims its title.
     pub fn checked(self) -> Result<Self> {
         let title = text::name("title", &self.title, TITLE_CHARS_MAX)?;
         for (path, text, limit) in [("query", &self.query, QUERY_CHARS_MAX), ("note", &self.note, NOTE_CHARS_MAX)] {
@@ -75,7 +75,7 @@ impl Finding {
     }
 }
 
-/// The result rows: a JSON array of objects, as it was given.
+/// The rows of a hunting result: a JSON array of objects, stored as given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows(String);
 
@@ -96,7 +96,7 @@ impl Rows {
         Ok(Self(json))
     }
 
-    /// The JSON.
+    /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

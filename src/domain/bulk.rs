@@ -1,4 +1,4 @@
-//! Bulk jobs: one edit of many incidents, each on its own, done in the background.
+//! Bulk jobs: one edit of many incidents, each incident by itself, in the background.
 
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -11,24 +11,24 @@ use super::incident::{Patch, Severity, Status};
 use super::tag::Tag;
 use super::{BulkJobId, Code, Error, IncidentId, Instant, Result, UserId};
 
-/// The most incidents of one job: the ids of so many take a few megabytes while they are frozen, and a desk that has more
-/// open at once needs an import, not an analyst.
+/// The most incidents of one job. Their ids take a few megabytes while they are frozen. A desk that has more open
+/// incidents needs an import.
 pub const BULK_INCIDENTS_MAX: usize = 100_000;
 
-/// How many incidents one transaction of a job changes (product §3: at most 100): a mutation beside it waits for one such
-/// transaction at most.
+/// How many incidents one transaction of a job changes. The limit for a chunk is 100. Another mutation waits for at
+/// most one such transaction.
 pub const BULK_CHUNK_INCIDENTS: usize = 50;
 
-/// How long a job that has ended can be read, in days.
+/// How long a job can be read after its end, in days.
 pub const BULK_KEPT_DAYS: i64 = 30;
 
-/// What a job does to each of its incidents. Absent fields stay; none clears.
+/// The edit that a job applies to each of its incidents. Absent fields stay; `Some(None)` clears a field.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BulkEdit {
-    /// An override; none returns to the computed severity.
+    /// A severity override; `Some(None)` returns to the computed severity.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "said")]
     pub severity: Option<Option<Severity>>,
-    /// A status.
+    /// A new status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
     /// The resolution note of incidents that are resolved, or that this job resolves.
@@ -37,7 +37,7 @@ pub struct BulkEdit {
     /// A classification.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "said")]
     pub classification: Option<Option<Classification>>,
-    /// An owner, set on all linked alerts too.
+    /// An owner, which all linked alerts get too.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "said")]
     pub owner: Option<Option<OwnerId>>,
     /// Tags to add.
@@ -48,13 +48,13 @@ pub struct BulkEdit {
     pub remove_tags: Vec<Tag>,
 }
 
-/// A field that is there was said, null included.
+/// Reads a field that is present, also if it is null, as `Some`.
 fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
 impl BulkEdit {
-    /// Refuses an edit that asks for nothing.
+    /// Refuses an edit that changes nothing.
     pub fn checked(self) -> Result<Self> {
         match self == Self::default() {
             true => Err(Error::invalid("edit", "say what to change")),
@@ -62,7 +62,7 @@ impl BulkEdit {
         }
     }
 
-    /// What it changes of an incident's own fields.
+    /// Returns the edit of the incident's own fields.
     pub fn patch(&self) -> Patch {
         Patch {
             severity: self.severity,
@@ -76,93 +76,93 @@ impl BulkEdit {
     }
 }
 
-/// Where a job stands.
+/// The state of a bulk job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BulkState {
-    /// Some of its incidents wait.
+    /// Some incidents of the job wait for their result.
     Running,
     /// Every incident has its result.
     Done,
-    /// Somebody stopped it; what was done stays done.
+    /// A user cancelled the job. Incidents that were changed before stay changed.
     Cancelled,
 }
 
-/// What came of one incident.
+/// The result for one incident of a bulk job.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BulkOutcome {
-    /// It was changed.
+    /// The incident was changed.
     Changed,
-    /// It was so already.
+    /// The incident already had all requested values.
     Unchanged,
-    /// It was refused, and is as it was.
+    /// The change was refused, and the incident is as it was.
     Refused,
 }
 
-/// A job as it stands.
+/// A bulk job in its present state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BulkJob {
-    /// Its id: the cause of every change that it makes.
+    /// The id of the job. Every change that the job makes names it as its cause.
     pub id: BulkJobId,
-    /// Who asked for it: by its rights, as they are when each incident's turn comes.
+    /// The user who started the job. Each incident is changed with the rights that this user has at that time.
     pub user: UserId,
-    /// The same, named as then.
+    /// The same user, named as of the start of the job.
     pub actor: ActorImage,
-    /// What the client called it.
+    /// The id that the client chose for its mutation.
     pub client_mutation_id: Option<String>,
-    /// What is done to each incident.
+    /// The edit of each incident.
     pub edit: BulkEdit,
-    /// How many incidents it has; they were chosen when it was made.
+    /// How many incidents the job has. They were chosen when the job was created.
     pub total: u64,
-    /// How many were changed.
+    /// How many incidents were changed.
     pub changed: u64,
-    /// How many were so already.
+    /// How many incidents already had all requested values.
     pub unchanged: u64,
-    /// How many were refused.
+    /// How many incidents refused the change.
     pub refused: u64,
-    /// Where it stands.
+    /// The state of the job.
     pub state: BulkState,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Instant,
-    /// When it ended.
+    /// The time of its end.
     pub finished_at: Option<Instant>,
 }
 
 /// One incident of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BulkItem {
-    /// Its place in the job, from 0, in the order of their ids.
+    /// The index of the incident in the job, from 0, in ascending order of ids.
     pub ordinal: u64,
     /// The incident.
     pub incident: IncidentId,
-    /// What came of it; none while it waits.
+    /// The result; `None` while the incident waits.
     pub result: Option<BulkResult>,
 }
 
-/// What came of one incident, and why it was refused.
+/// The result for one incident, and the reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BulkResult {
-    /// What.
+    /// Whether the incident was changed, unchanged or refused.
     pub outcome: BulkOutcome,
     /// The code of the refusal.
     pub code: Option<String>,
-    /// Why it was refused.
+    /// The message of the refusal.
     pub message: Option<String>,
 }
 
 impl BulkResult {
-    /// It went well.
+    /// Returns the result of an edit that was accepted.
     pub fn done(changed: bool) -> Self {
         let outcome = if changed { BulkOutcome::Changed } else { BulkOutcome::Unchanged };
         Self { outcome, code: None, message: None }
     }
 
-    /// It was turned down.
+    /// Returns the result of an edit that was refused.
     pub fn refused(refusal: &Refusal) -> Self {
         Self {
             outcome: BulkOutcome::Refused,
@@ -171,7 +171,7 @@ impl BulkResult {
         }
     }
 
-    /// It failed for a reason of the desk's own, whatever else was tried.
+    /// Returns the result of an edit that failed because of a fault of the desk, after every other attempt.
     pub fn failed() -> Self {
         let (code, message) = (Code::Internal.as_str(), "the desk could not change it, its log says why");
         Self { outcome: BulkOutcome::Refused, code: Some(code.to_owned()), message: Some(message.to_owned()) }
@@ -179,12 +179,12 @@ impl BulkResult {
 }
 
 impl BulkJob {
-    /// How many incidents have their result.
+    /// Counts the incidents that have their result.
     pub fn settled(&self) -> u64 {
         self.changed + self.unchanged + self.refused
     }
 
-    /// Counts results, and ends with the last.
+    /// Counts results. Ends the job when every incident has its result.
     pub fn count<'a>(&mut self, results: impl IntoIterator<Item = &'a BulkResult>, at: Instant) {
         for result in results {
             match result.outcome {

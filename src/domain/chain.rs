@@ -1,21 +1,22 @@
-//! The hash chain of the log: the hash of each change covers its place, what it is about, its stored bytes and the hash before.
+//! The hash chain of the log. The hash of a change covers its offset, its incident or alert, its version, its stored
+//! bytes and the hash before it.
 //!
-//! One definition for those who write the log, verify it, export it and read an export.
+//! The code that writes, verifies and exports the log, and the code that reads an export, all use this definition.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{AlertId, IncidentId};
 
-/// A hash of the chain.
+/// A hash of the chain: a SHA-256.
 pub type Hash = [u8; 32];
 
-/// The hash of a log without a change.
+/// Returns the hash of a log without changes.
 pub fn genesis(epoch: Uuid) -> Hash {
     Sha256::digest(epoch.as_bytes()).into()
 }
 
-/// What a change is about.
+/// The incident or alert that a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An incident.
@@ -24,24 +25,24 @@ pub enum Subject {
     Alert(AlertId),
 }
 
-/// Stands before the UUID of an alert, so that no change of an alert can pass for one of an incident.
+/// The prefix of an alert's UUID in the hash, so that no change of an alert can pass for a change of an incident.
 const ALERT: &[u8] = b"alert:";
 
-/// A change, as far as the chain covers it.
+/// The parts of a change that the chain covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Link<'a> {
-    /// Its place in the log.
+    /// The offset of the change in the log.
     pub position: u64,
-    /// What it is about.
+    /// The incident or alert that the change is about.
     pub of: Subject,
-    /// The version after it: the incident's, or that of the alert's own log.
+    /// The version after the change, of the incident or of the alert's own log.
     pub version: u64,
-    /// Its body, byte for byte as stored.
+    /// The body of the change, byte for byte as stored.
     pub body: &'a str,
 }
 
 impl Link<'_> {
-    /// The hash of a log that ends with this change, and whose hash before it was `before`.
+    /// Returns the log's hash after this change, from the hash `before` it.
     pub fn hash(&self, before: &Hash) -> Hash {
         let mut hash = Sha256::new();
         hash.update(before);
@@ -59,19 +60,19 @@ impl Link<'_> {
     }
 }
 
-/// The start of a hash, which positions carry.
+/// Returns the first 8 bytes of a hash, which positions carry.
 pub fn check(hash: &Hash) -> [u8; 8] {
     let mut check = [0; 8];
     check.copy_from_slice(&hash[..8]);
     check
 }
 
-/// Bytes in hexadecimal, lowercase.
+/// Returns bytes as lowercase hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads what [`hex`] wrote; none for anything else, capitals among it.
+/// Reads the form that [`hex`] writes. Returns `None` for other text, also for capital letters.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

@@ -1,6 +1,7 @@
-//! Changes: the net effect of one transaction on one incident. By position they are the stream, by incident the
-//! activity log; there is one list, so the two cannot disagree. Changes of alerts that no incident holds stand between
-//! them (`alert_log.rs`).
+//! Changes. A change is the net effect of one transaction on one incident.
+//!
+//! One log holds all changes. Streams read it by position and activity logs read it by incident, so the two cannot
+//! disagree. Changes of alerts that no incident holds are in this log too (`alert_log.rs`).
 
 use async_graphql::Enum;
 use serde::{Deserialize, Serialize};
@@ -16,55 +17,55 @@ use super::retold::{ReportDelta, ToldText};
 use super::tag::Tag;
 use super::{AlertId, BookmarkId, BulkJobId, CommentId, Error, IncidentId, Instant, Result, TransactionId};
 
-/// What brought a change about.
+/// Names the kind of request or event that caused a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CauseKind {
-    /// A mutation on this incident.
+    /// A mutation on this incident caused it.
     Command,
-    /// Alerts that came in.
+    /// An ingest of alerts caused it.
     Ingest,
-    /// An import.
+    /// An import caused it.
     Import,
-    /// A mutation on another incident that took alerts from this one.
+    /// A mutation on another incident, which took alerts from this incident, caused it.
     Move,
-    /// A bulk job.
+    /// A bulk job caused it.
     Bulk,
 }
 
-/// What brought a change about, and its name: `resolveIncident`, `sentinel`, ….
+/// The cause of a change: its kind, and its name, for example `resolveIncident` or `sentinel`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// The kind.
+    /// The kind of cause.
     pub kind: CauseKind,
-    /// The mutation or the import's format.
+    /// The name of the mutation, or of the import's format.
     pub name: String,
-    /// The bulk job.
+    /// The bulk job, if one caused the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<BulkJobId>,
 }
 
-/// What happened to a comment.
+/// Names what a change did to a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum CommentAction {
-    /// It was written.
+    /// The comment was written.
     Added,
-    /// Its author changed it.
+    /// The author changed the text of the comment.
     Edited,
-    /// It was taken away; its history stays.
+    /// The comment was deleted. Its history stays.
     Deleted,
 }
 
-/// How an alert stood when it came to an incident.
+/// The state of an alert at the moment when an incident receives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertImage {
-    /// Its status.
+    /// The alert's status.
     pub status: AlertStatus,
-    /// Its owner.
+    /// The alert's owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerId>,
-    /// Its classification.
+    /// The alert's classification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
 }
@@ -76,22 +77,22 @@ impl From<&Alert> for AlertImage {
     }
 }
 
-/// What happened to a bookmark.
+/// Names what a change did to a bookmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BookmarkAction {
-    /// It was pinned.
+    /// The bookmark was pinned to the incident.
     Added,
-    /// It was taken away; the log still shows it.
+    /// The bookmark was removed. The activity log still shows it.
     Removed,
 }
 
-/// A bookmark as it comes to another incident.
+/// A bookmark that a merge moves to another incident.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BookmarkImage {
-    /// The bookmark.
+    /// The id of the bookmark.
     pub bookmark: BookmarkId,
-    /// Its title.
+    /// The title of the bookmark.
     pub title: String,
 }
 
@@ -99,10 +100,10 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// What changed of one alert: each field with its former and present value, absent where it stayed.
+/// The fields of one alert that a change altered, each with its former and its present value. Other fields are absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertDelta {
-    /// The alert.
+    /// The id of the alert.
     pub alert: AlertId,
     /// Status before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,21 +114,21 @@ pub struct AlertDelta {
     /// Classification before and after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<(Option<Classification>, Option<Classification>)>,
-    /// Whether its provider reported it anew.
+    /// Whether the alert's provider reported it again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reported: bool,
-    /// What its provider says otherwise; none in changes of before the desk noted it.
+    /// The differences between the former and the new report. Absent in changes from before the desk recorded them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Box<ReportDelta>>,
 }
 
 impl AlertDelta {
-    /// Nothing changed yet of `alert`.
+    /// Returns a delta of `alert` in which no field has changed.
     pub fn of(alert: AlertId) -> Self {
         Self { alert, status: None, owner: None, classification: None, reported: false, report: None }
     }
 
-    /// Whether nothing changed.
+    /// Returns whether no field changed.
     pub fn is_empty(&self) -> bool {
         self.status.is_none()
             && self.owner.is_none()
@@ -137,75 +138,76 @@ impl AlertDelta {
     }
 }
 
-/// One typed entry of a change: a field before and after, or a fact. Append-only: every kind ever written stays readable.
+/// One typed entry of a change: a field before and after, or a fact. The desk reads every kind that it ever wrote, so
+/// kinds are only added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Entry {
-    /// The incident was made.
+    /// The incident was created.
     Created,
-    /// Its title.
+    /// The title changed.
     Title {
-        /// Before.
+        /// The title before the change; `None` for a new incident.
         before: Option<Text>,
-        /// After.
+        /// The title after the change.
         after: Text,
-        /// Whether the desk made it from the alerts.
+        /// Whether the desk generated the title from the alerts.
         generated: bool,
     },
-    /// Its description.
+    /// The description changed.
     Description {
-        /// Before.
+        /// The description before the change, if there was one.
         before: Option<Text>,
-        /// After.
+        /// The description after the change, if there is one.
         after: Option<Text>,
     },
-    /// Its effective severity, and the override behind it.
+    /// The effective severity or its override changed.
     Severity {
-        /// Before.
+        /// The effective severity before the change; `None` for a new incident.
         before: Option<Severity>,
-        /// After.
+        /// The effective severity after the change.
         after: Severity,
         /// The override before.
         override_before: Option<Severity>,
         /// The override after.
         override_after: Option<Severity>,
     },
-    /// Its status.
+    /// The status changed.
     Status {
-        /// Before.
+        /// The status before the change; `None` for a new incident.
         before: Option<Status>,
-        /// After.
+        /// The status after the change.
         after: Status,
     },
-    /// The note of its resolution; stands beside the status entry of the resolve.
+    /// The resolution note changed. A resolve writes this entry beside its status entry.
     ResolutionNote {
-        /// Before.
+        /// The note before the change, if there was one.
         before: Option<Text>,
-        /// After.
+        /// The note after the change, if there is one.
         after: Option<Text>,
     },
-    /// Its classification.
+    /// The classification changed.
     Classification {
-        /// Before.
+        /// The classification before the change, if there was one.
         before: Option<Classification>,
-        /// After.
+        /// The classification after the change, if there is one.
         after: Option<Classification>,
     },
-    /// Its owner.
+    /// The owner changed.
     Owner {
-        /// Before.
+        /// The owner before the change, if there was one.
         before: Option<Owner>,
-        /// After.
+        /// The owner after the change, if there is one.
         after: Option<Owner>,
     },
-    /// Its tags.
+    /// Tags were added or removed.
     Tags {
-        /// Those that came.
+        /// The added tags.
         added: Vec<Tag>,
-        /// Those that went.
+        /// The removed tags.
         removed: Vec<Tag>,
     },
-    /// When its activity began and ended.
+    /// The first or the last time of the incident's activity changed.
     Activity {
         /// First activity before.
         first_before: Option<Instant>,
@@ -216,163 +218,163 @@ pub enum Entry {
         /// Last activity after.
         last_after: Option<Instant>,
     },
-    /// A comment.
+    /// A comment was added, edited or deleted.
     Comment {
-        /// What happened to it.
+        /// The action: added, edited or deleted.
         action: CommentAction,
-        /// Which one.
+        /// The id of the comment.
         comment: CommentId,
-        /// The SHA-256 of its text, in hexadecimal; absent where it was deleted.
+        /// The SHA-256 of the comment's text, in hexadecimal. Absent if the comment was deleted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
-        /// When it was written, where an import tells another time than that of the change.
+        /// The time when the comment was written, if an import states another time than that of the change.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<Instant>,
     },
-    /// Alerts came to it.
+    /// Alerts were linked to the incident.
     AlertsLinked {
-        /// Which.
+        /// The ids of the linked alerts.
         alerts: Vec<AlertId>,
-        /// The incidents that held them before, where any did.
+        /// The incidents that held the alerts before, if any.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         from: Vec<IncidentId>,
-        /// How each stood when it came, in the same order; none in changes of before the desk noted it.
+        /// The state of each alert then, in the order of `alerts`. Empty in changes from before the desk recorded it.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         states: Vec<AlertImage>,
     },
-    /// Alerts left it.
+    /// Alerts left the incident.
     AlertsUnlinked {
-        /// Which.
+        /// The ids of these alerts.
         alerts: Vec<AlertId>,
-        /// The incident that holds them now, where one does.
+        /// The incident that holds the alerts now, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<IncidentId>,
     },
-    /// Alerts changed: linked ones in the log of their incident, one that no incident holds in its own.
+    /// Fields of alerts changed. An incident's log has its alerts' changes; an alert in no incident has its own log.
     AlertsChanged {
-        /// Each with its fields before and after.
+        /// The changed alerts, each with its fields before and after.
         alerts: Vec<AlertDelta>,
     },
     /// The incident was deleted.
     Deleted,
-    /// It was merged into another.
+    /// The incident was merged into another incident.
     MergedInto {
-        /// The other.
+        /// The id of the target incident.
         target: IncidentId,
-        /// The other's number.
+        /// The number of the target incident.
         number: i64,
-        /// How many comments went with it.
+        /// How many comments went to the target.
         comments: u64,
-        /// How many bookmarks went with it; none in changes of before the desk noted it.
+        /// How many bookmarks went to the target. Absent in changes from before the desk recorded it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bookmarks: Option<u64>,
-        /// How many attachments went with it.
+        /// How many attachments went to the target.
         #[serde(default, skip_serializing_if = "is_zero")]
         attachments: u64,
     },
-    /// Another was merged into it.
+    /// Another incident was merged into this incident.
     Merged {
-        /// The other.
+        /// The id of the source incident.
         source: IncidentId,
-        /// The other's number.
+        /// The number of the source incident.
         number: i64,
-        /// How many comments came with it.
+        /// How many comments came from the source.
         comments: u64,
-        /// Each of them.
+        /// The comments that came from the source. Empty in changes from before the desk recorded them.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         moved: Vec<CommentImage>,
-        /// The bookmarks that came with it; none in changes of before the desk noted them.
+        /// The bookmarks that came from the source. Absent in changes from before the desk recorded them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bookmarks: Option<Vec<BookmarkImage>>,
-        /// How many attachments came with it.
+        /// How many attachments came from the source.
         #[serde(default, skip_serializing_if = "is_zero")]
         attachments: u64,
     },
-    /// A merge with another was undone.
+    /// A merge with another incident was undone.
     MergeUndone {
-        /// The other.
+        /// The id of the other incident.
         other: IncidentId,
-        /// The other's number.
+        /// The number of the other incident.
         number: i64,
-        /// How many comments went back.
+        /// How many comments went back to the source of the merge.
         comments: u64,
-        /// How many bookmarks went back; none in changes of before the desk noted it.
+        /// How many bookmarks went back. Absent in changes from before the desk recorded it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bookmarks: Option<u64>,
         /// How many attachments went back.
         #[serde(default, skip_serializing_if = "is_zero")]
         attachments: u64,
     },
-    /// A bookmark.
+    /// A bookmark was added or removed.
     Bookmark {
-        /// What happened to it.
+        /// The action: added or removed.
         action: BookmarkAction,
-        /// Which one.
+        /// The id of the bookmark.
         bookmark: BookmarkId,
-        /// Its title.
+        /// The title of the bookmark.
         title: String,
     },
-    /// A provider reported an alert that no incident holds; stands in the alert's own log.
+    /// A provider reported a new alert that no incident holds. The alert's own log has this entry.
     AlertReported {
-        /// Its title.
+        /// The title of the alert.
         title: ToldText,
-        /// How bad.
+        /// The severity of the alert.
         severity: Severity,
-        /// How many entities it names.
+        /// How many entities the alert names.
         entities: u64,
     },
-    /// An alert left its incident, and no other holds it; stands in the alert's own log.
+    /// An alert left its incident, and no other incident holds it. The alert's own log has this entry.
     AlertFreed {
         /// The incident that held it.
         from: IncidentId,
     },
 }
 
-/// The kinds of entry, as activity filters name them.
+/// The kinds of entries in an activity log, as activity filters name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Enum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum EntryKind {
-    /// The incident was made.
+    /// The incident was created.
     Created,
-    /// Its title changed.
+    /// The title changed.
     Title,
-    /// Its description changed.
+    /// The description changed.
     Description,
-    /// Its severity changed.
+    /// The effective severity or its override changed.
     Severity,
-    /// Its status changed.
+    /// The status changed.
     Status,
-    /// Its resolution note changed.
+    /// The resolution note changed.
     ResolutionNote,
-    /// Its classification changed.
+    /// The classification changed.
     Classification,
-    /// Its owner changed.
+    /// The owner changed.
     Owner,
-    /// Its tags changed.
+    /// Tags were added or removed.
     Tags,
-    /// Its times of activity changed.
+    /// The first or the last time of the incident's activity changed.
     Activity,
     /// A comment was added, edited or deleted.
     Comment,
-    /// Alerts came to it.
+    /// Alerts were linked to the incident.
     AlertsLinked,
-    /// Alerts left it.
+    /// Alerts left the incident.
     AlertsUnlinked,
-    /// Alerts changed.
+    /// The status, owner, classification or provider report of alerts changed.
     AlertsChanged,
-    /// It was deleted.
+    /// The incident was deleted.
     Deleted,
-    /// It was merged into another.
+    /// The incident was merged into another incident.
     MergedInto,
-    /// Another was merged into it.
+    /// Another incident was merged into this incident.
     Merged,
     /// A merge with another was undone.
     MergeUndone,
     /// A bookmark was added or removed.
     Bookmark,
-    /// An alert that no incident holds was reported for the first time.
+    /// A provider reported an alert for the first time, and no incident held the alert.
     AlertReported,
-    /// An alert left its incident, and no other holds it.
+    /// An alert left its incident, and no other incident holds it.
     AlertFreed,
 }
 
@@ -383,7 +385,7 @@ impl From<&EntryKind> for EntryKind {
 }
 
 impl Entry {
-    /// Its kind.
+    /// Returns the kind of this entry.
     pub fn kind(&self) -> EntryKind {
         match self {
             Self::Created => EntryKind::Created,
@@ -412,7 +414,7 @@ impl Entry {
 }
 
 impl Entry {
-    /// Whether an incident may hold other alerts after this, or alerts that stand otherwise.
+    /// Returns whether the entry may change which alerts the incident holds, or the state of its alerts.
     pub fn moves_alerts(&self) -> bool {
         matches!(
             self.kind(),
@@ -426,57 +428,57 @@ impl Entry {
     }
 }
 
-/// What is stored of a change, and hashed.
+/// The stored part of a change. The hash chain of the log covers it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Body {
-    /// The transaction it belongs to.
+    /// The transaction that wrote the change.
     pub transaction: TransactionId,
-    /// Whether it is the last of its transaction.
+    /// Whether the change is the last of its transaction.
     pub last: bool,
-    /// When.
+    /// The instant of the change.
     pub at: Instant,
-    /// Who.
+    /// The user who made the change, or the desk itself.
     pub actor: ActorImage,
-    /// Why.
+    /// The cause of the change.
     pub cause: Cause,
-    /// What the client called its mutation.
+    /// The id that the client chose for its mutation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_mutation_id: Option<String>,
-    /// What.
+    /// The entries: what the change did.
     pub entries: Vec<Entry>,
-    /// The incident's row after it.
+    /// The incident's row after the change.
     pub row: QueueRow,
-    /// The fields of the row before it that differ; absent where there was no row before.
+    /// The former values of the row's fields that the change altered. Absent if the change created the incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Map<String, Value>>,
 }
 
-/// A committed change, read back.
+/// A committed change, as the log returns it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// Its place in the log: dense, in commit order.
+    /// The offset of the change in the log. Offsets are dense and in commit order.
     pub offset: u64,
-    /// The start of the log's hash at this place.
+    /// The first 8 bytes of the log's hash at this offset.
     pub check: [u8; 8],
-    /// What was stored.
+    /// The stored body.
     pub body: Body,
-    /// The incident's row before it.
+    /// The incident's row before the change; `None` if the change created the incident.
     pub before: Option<QueueRow>,
-    /// How many bytes it takes in the log.
+    /// How many bytes the stored body takes in the log.
     pub bytes: usize,
 }
 
-/// A text that a change sets and does not hold: the log covers it by its SHA-256.
+/// A text that a change sets but does not carry. The change carries its SHA-256, so the log's hash covers the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextSet<'a> {
-    /// A long text of the incident.
+    /// A long text of the incident: the field, and the SHA-256 of the text.
     Long(TextField, &'a str),
-    /// A comment's text.
+    /// The text of a comment: the comment, and the SHA-256 of the text.
     Comment(CommentId, &'a str),
 }
 
 impl<'a> TextSet<'a> {
-    /// The SHA-256 that the log holds of it, in hexadecimal.
+    /// Returns the SHA-256 that the log holds of the text, in hexadecimal.
     pub fn sha256(&self) -> &'a str {
         match self {
             Self::Long(_, sha256) | Self::Comment(_, sha256) => sha256,
@@ -485,7 +487,8 @@ impl<'a> TextSet<'a> {
 }
 
 impl Body {
-    /// The change from one state of an incident to another, which has its version and its time already; of no transaction yet.
+    /// Builds the change between two states of an incident. `after` has its new version and time already. The caller
+    /// sets the transaction later.
     pub fn between(
         before: Option<&Incident>,
         after: &Incident,
@@ -500,7 +503,7 @@ impl Body {
         Ok(Self { transaction, last: false, at, actor, cause, client_mutation_id: None, entries, row, former })
     }
 
-    /// The texts that it sets and does not hold, in the order of its entries.
+    /// Returns the texts that the change sets but does not carry, in the order of its entries.
     pub fn texts_set(&self) -> Vec<TextSet<'_>> {
         self.entries
             .iter()
@@ -516,7 +519,7 @@ impl Body {
 
     fn long_set<'a>(&self, field: TextField, text: Option<&'a Text>) -> Option<TextSet<'a>> {
         match text {
-            // The same words may become a person's: then an earlier version has set them.
+            // A person may confirm a generated title without altering it. An earlier version has set that text.
             Some(Text::Stored { version, sha256, .. }) if *version == self.row.version => {
                 Some(TextSet::Long(field, sha256))
             }
@@ -526,7 +529,7 @@ impl Body {
 }
 
 impl Change {
-    /// Reads a change from its place, the start of the hash there, and its stored body.
+    /// Reads a change from its offset, the first 8 bytes of the log's hash there, and its stored body.
     pub fn read(offset: u64, check: [u8; 8], body: &str) -> Result<Self> {
         let bytes = body.len();
         let body: Body = serde_json::from_str(body).map_err(|error| Error::fault("reading a change's body", error))?;
@@ -535,7 +538,7 @@ impl Change {
         Ok(Self { offset, check, body, before, bytes })
     }
 
-    /// Whether it begins where the incident stood: in `stood`, or nowhere.
+    /// Returns whether the row before this change equals `stood`. Both are `None` if the change creates the incident.
     pub fn goes_on_from(&self, stood: Option<&QueueRow>) -> bool {
         match (&self.before, stood) {
             (None, None) => true,
@@ -544,18 +547,18 @@ impl Change {
         }
     }
 
-    /// The incident.
+    /// Returns the id of the incident.
     pub fn incident(&self) -> IncidentId {
         self.body.row.id
     }
 
-    /// The incident's version after it.
+    /// Returns the incident's version after the change.
     pub fn version(&self) -> u64 {
         self.body.row.version
     }
 }
 
-/// The fields in which two states of an incident differ, as entries; `before` is none where it is being made.
+/// Lists the fields in which two states of an incident differ. `before` is `None` if the incident is being created.
 pub fn entries_between(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     let mut entries = Vec::new();
     if before.is_none() {
@@ -570,7 +573,7 @@ fn text_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
     let mut entries = Vec::new();
     let title = |i: &Incident| Text::of(&i.title, i.title_version);
     let description = |i: &Incident| i.description.as_ref().map(|text| Text::of(text, i.description_version));
-    // The same words may become a person's: from then on the alerts no longer remake them.
+    // A person may confirm a generated title without altering it. From then on the alerts no longer change it.
     if before.is_none_or(|b| (&b.title, b.title_generated) != (&after.title, after.title_generated)) {
         entries.push(Entry::Title { before: before.map(title), after: title(after), generated: after.title_generated });
     }
@@ -607,7 +610,7 @@ fn state_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
         entries.push(Entry::Owner { before: before.and_then(|b| b.owner.clone()), after: after.owner.clone() });
     }
     entries.extend(tag_entry(before.map_or(&[], |b| b.tags.as_slice()), &after.tags));
-    // What a person states counts even while the alerts hide it: it shows when they leave.
+    // A stated time counts even while the times of the alerts hide it: it shows again when the alerts leave.
     let stated = |i: &Incident| (i.stated_first_activity_at, i.stated_last_activity_at);
     let times = |i: &Incident| (i.first_activity_at, i.last_activity_at, stated(i));
     if before.map_or((None, None, (None, None)), times) != times(after) {

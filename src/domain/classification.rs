@@ -1,4 +1,4 @@
-//! Classifications: what an incident or alert turned out to be, in pairs of which none is invalid.
+//! Classifications: the result of an investigation of an incident or alert. Invalid pairs cannot be expressed.
 
 use async_graphql::{Enum, OneofObject};
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Threat {
-    /// Several stages of one attack.
+    /// An attack with several stages.
     MultiStageAttack,
-    /// A user acting with intent.
+    /// A user acted with malicious intent.
     MaliciousUserActivity,
-    /// An account in other hands.
+    /// An attacker controls an account.
     CompromisedAccount,
     /// Malicious software.
     Malware,
-    /// Deceptive mail, message or page.
+    /// A deceptive mail, message or page.
     Phishing,
     /// Unwanted software.
     UnwantedSoftware,
-    /// None of the above.
+    /// A threat that no other value names.
     Other,
 }
 
@@ -34,13 +34,13 @@ pub enum Threat {
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ExpectedActivity {
-    /// A security test or red team.
+    /// A security test or a red team.
     SecurityTesting,
     /// A line-of-business application.
     LineOfBusinessApplication,
-    /// Activity that its owner confirmed.
+    /// An activity that its owner confirmed.
     ConfirmedActivity,
-    /// None of the above.
+    /// An activity that no other value names.
     Other,
 }
 
@@ -51,47 +51,48 @@ pub enum ExpectedActivity {
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FalsePositiveReason {
-    /// Technically accurate, but not malicious.
+    /// The detection is technically accurate, but not malicious.
     NotMalicious,
-    /// Not enough data to validate.
+    /// There is not enough data to validate the detection.
     NotEnoughDataToValidate,
-    /// None of the above.
+    /// A reason that no other value names.
     Other,
 }
 
-/// What an incident or alert turned out to be. Exactly one of the three, each with its own kind of detail, so that an
-/// invalid pair cannot be expressed (Microsoft, "Manage incidents", Specify the incident's classification).
+/// The result of an investigation of an incident or alert. Exactly one field is given. Each field has its own kind of
+/// detail, so an invalid pair cannot be expressed (Microsoft, "Manage incidents", Specify the incident's
+/// classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, OneofObject)]
 #[serde(rename_all = "camelCase")]
 #[graphql(name = "ClassificationInput")]
 pub enum Classification {
-    /// It accurately indicates a real threat.
+    /// The alert or incident accurately indicates a real threat.
     TruePositive(Threat),
-    /// A test or an expected activity.
+    /// The activity is a test or is expected.
     InformationalExpectedActivity(ExpectedActivity),
-    /// It can be ignored.
+    /// The alert or incident can be ignored.
     FalsePositive(FalsePositiveReason),
 }
 
-/// The first half of a classification; `NOT_SET` where there is none, so that a filter can ask for it.
+/// The kind of a classification. `NOT_SET` stands for no classification, so that a filter can select it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ClassificationKind {
-    /// Nobody has classified it.
+    /// No classification is set.
     NotSet,
-    /// It accurately indicates a real threat.
+    /// The alert or incident accurately indicates a real threat.
     TruePositive,
-    /// A test or an expected activity.
+    /// The activity is a test or is expected.
     InformationalExpectedActivity,
-    /// It can be ignored.
+    /// The alert or incident can be ignored.
     FalsePositive,
 }
 
 impl Classification {
-    /// The first half.
+    /// Returns the kind of this classification.
     pub fn kind(self) -> ClassificationKind {
         match self {
             Self::TruePositive(_) => ClassificationKind::TruePositive,
@@ -100,7 +101,7 @@ impl Classification {
         }
     }
 
-    /// The threat of a true positive.
+    /// Returns the threat of a true positive; `None` for other kinds.
     pub fn threat(self) -> Option<Threat> {
         match self {
             Self::TruePositive(threat) => Some(threat),
@@ -108,7 +109,7 @@ impl Classification {
         }
     }
 
-    /// The activity of an informational, expected activity.
+    /// Returns the activity of an informational, expected activity; `None` for other kinds.
     pub fn activity(self) -> Option<ExpectedActivity> {
         match self {
             Self::InformationalExpectedActivity(activity) => Some(activity),
@@ -116,7 +117,7 @@ impl Classification {
         }
     }
 
-    /// The reason of a false positive.
+    /// Returns the reason of a false positive; `None` for other kinds.
     pub fn reason(self) -> Option<FalsePositiveReason> {
         match self {
             Self::FalsePositive(reason) => Some(reason),

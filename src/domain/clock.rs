@@ -1,4 +1,4 @@
-//! The one source of time: the system's clock, or a clock that a test moves by hand.
+//! The only source of time: the system's clock, or a clock that a test moves by hand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,22 +7,22 @@ use chrono::{DateTime, SubsecRound};
 
 use super::Instant;
 
-/// Where the time and the fresh ids of a command come from.
+/// The source of the time and of the new ids of a command.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The machine's clock.
     System,
-    /// Microseconds since 1970, moved by [`Clock::advance`] only.
+    /// A clock that only [`Clock::advance`] moves, in microseconds since 1970.
     Manual(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// A clock that stands at `start` until it is advanced.
+    /// Creates a clock that stands at `start` until it is advanced.
     pub fn manual(start: Instant) -> Self {
         Self::Manual(Arc::new(AtomicI64::new(start.timestamp_micros())))
     }
 
-    /// The present instant, cut to the microsecond.
+    /// Returns the present instant, cut to the microsecond.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
     pub fn now(&self) -> Instant {
         match self {
@@ -31,14 +31,14 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock; the system's clock moves by itself.
+    /// Moves a manual clock. It does not affect the system's clock.
     pub fn advance(&self, by: chrono::Duration) {
         if let Self::Manual(micros) = self {
             micros.fetch_add(by.num_microseconds().unwrap_or(0), Ordering::SeqCst);
         }
     }
 
-    /// A fresh id, ordered by the time of its making (UUIDv7).
+    /// Returns a new id, ordered by the time of its creation (UUIDv7). The time is always the machine's.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that makes ids")]
     pub fn fresh_id(&self) -> uuid::Uuid {
         uuid::Uuid::now_v7()

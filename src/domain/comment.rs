@@ -1,4 +1,4 @@
-//! Comments: Markdown by an author, edited by its author only, kept with its history.
+//! Comments: Markdown texts that only their authors edit. A comment keeps its history.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,24 +8,24 @@ use super::{CommentId, Error, IncidentId, Instant, Result, text};
 /// The longest comment, in characters (Microsoft, "Manage incidents", Add comments).
 pub const COMMENT_CHARS_MAX: usize = 30_000;
 
-/// The place of a comment among those of its incident.
+/// The sort key of a comment among the comments of its incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommentPlace {
-    /// When it was written.
+    /// The time when the comment was written.
     pub at: Instant,
-    /// The version of the incident that it was written on.
+    /// The version of the incident whose change added the comment.
     pub version: u64,
-    /// The comment.
+    /// The id of the comment.
     pub id: CommentId,
 }
 
 impl CommentPlace {
-    /// The place of this comment.
+    /// Returns the sort key of this comment.
     pub fn of(comment: &Comment) -> Self {
         Self { at: comment.created_at, version: comment.version, id: comment.id }
     }
 
-    /// Reads what [`CommentPlace::fmt`] wrote; none for anything else.
+    /// Reads the form that [`CommentPlace::fmt`] writes. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (at, rest) = text.split_once('.')?;
         let (version, id) = rest.split_once('.')?;
@@ -43,33 +43,34 @@ impl std::fmt::Display for CommentPlace {
     }
 }
 
-/// What set a text of a comment: a version of the incident that the comment stood on then.
+/// The change that set a text of a comment: an incident and its version. The comment was on that incident then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TextSetBy {
-    /// The incident.
+    /// The id of the incident.
     pub incident: IncidentId,
-    /// Its version.
+    /// The version of the incident.
     pub version: u64,
 }
 
-/// A comment as it comes to another incident: a log that it was not written to has to say so.
+/// A comment that a merge moves to another incident. The log of that incident has to describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommentImage {
-    /// The comment.
+    /// The id of the comment.
     pub comment: CommentId,
-    /// Who wrote it, named as then.
+    /// The author, named as of the time of writing.
     pub author: ActorImage,
-    /// When.
+    /// The time when the comment was written.
     pub at: Instant,
-    /// What set its first text.
+    /// The change that set the first text.
     pub first: TextSetBy,
-    /// What set its present text.
+    /// The change that set the present text.
     pub text: TextSetBy,
-    /// The SHA-256 of its present text, in hexadecimal.
+    /// The SHA-256 of the present text, in hexadecimal.
     pub sha256: String,
 }
 
-/// Reads a comment's Markdown: not blank, at most 30,000 characters; spaces are kept, they mean something there.
+/// Reads a comment's Markdown: not blank, at most 30,000 characters. Spaces are kept, because Markdown gives them a
+/// meaning.
 pub fn parse(path: &str, body: &str) -> Result<String> {
     if text::is_blank(body) {
         return Err(Error::invalid(path, "a comment cannot be blank"));
@@ -78,48 +79,48 @@ pub fn parse(path: &str, body: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
-/// A comment as it stands.
+/// A comment in its present state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comment {
-    /// Its id.
+    /// The id of the comment.
     pub id: CommentId,
-    /// The incident that it is on.
+    /// The incident that has the comment now.
     pub incident: IncidentId,
-    /// The incident that it was written on: another where that was merged into this one.
+    /// The incident on which the comment was written. It differs if that incident was merged into the present one.
     pub written_on: IncidentId,
-    /// The version of that incident that added it.
+    /// The version of that incident that added the comment.
     pub version: u64,
-    /// Markdown; empty once deleted.
+    /// The Markdown text; empty if the comment was deleted.
     pub body: String,
-    /// Who wrote it, named as then.
+    /// The author, named as of the time of writing.
     pub author: ActorImage,
-    /// When it was written.
+    /// The time when the comment was written.
     pub created_at: Instant,
-    /// When it was last edited, if ever.
+    /// The time of the last edit, if there was one.
     pub edited_at: Option<Instant>,
-    /// When it was deleted, if it was.
+    /// The time of the deletion, if there was one.
     pub deleted_at: Option<Instant>,
 }
 
 impl Comment {
-    /// The text that it was written with, while it has no other.
+    /// Returns the comment's first text. Correct only while the comment was never edited.
     pub fn first_text(&self) -> Revision {
         let (body, by) = (self.body.clone(), self.author.clone());
         Revision { incident: self.written_on, version: self.version, body, at: self.created_at, by }
     }
 }
 
-/// One former or present text of a comment.
+/// A former or the present text of a comment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revision {
-    /// The incident that the comment was on then.
+    /// The incident that had the comment then.
     pub incident: IncidentId,
-    /// That incident's version that set this text.
+    /// The version of that incident that set this text.
     pub version: u64,
-    /// Markdown.
+    /// The Markdown text.
     pub body: String,
-    /// When it was set.
+    /// The time when the text was set.
     pub at: Instant,
-    /// Who set it.
+    /// The actor who set the text.
     pub by: ActorImage,
 }

@@ -1,7 +1,7 @@
-//! Correlation: which alerts belong together, and to which open incident, by the entities that they name.
+//! Correlation: decides which alerts belong together, and to which open incident, by the entities that they name.
 //!
-//! It depends on what is true and on the batch, never on the order of either: the same alerts and incidents give the same
-//! groups, whichever node decides.
+//! The result depends on the incidents and the batch, and never on their order. The same alerts and incidents give the
+//! same groups on every node.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,16 +11,16 @@ use super::alert::Report;
 use super::entity::{EntityKey, EntityKind};
 use super::{Error, IncidentId, Instant, Result};
 
-/// How far an alert may lie from the incident that it joins where nobody says, in minutes: a day. An intrusion pauses over
-/// a night; Sentinel's rules group within 5 minutes to 7 days.
+/// The default window in minutes: how far an alert may lie from the incident that it joins. It is a day, because an
+/// intrusion pauses at night. Sentinel's rules group within 5 minutes to 7 days.
 pub const WINDOW_MINUTES: i32 = 24 * 60;
 
-/// The widest window, in minutes: 30 days. What an account did two months ago is another case.
+/// The widest window, in minutes: 30 days. An account's activity of two months ago is another case.
 pub const WINDOW_MINUTES_MAX: i32 = 30 * 24 * 60;
 
-/// By what alerts are correlated where nobody says: kinds of which one value is one thing, or one person. Not IP addresses,
-/// URLs and domains (a proxy, a resolver and a sign-in page are in every second alert), nor files, processes and registry
-/// keys (the same on each machine), nor applications and groups (of the whole company).
+/// The default kinds of entities for correlation: kinds whose value identifies one thing or person. IP addresses, URLs
+/// and domains are left out, because a proxy, a resolver or a sign-in page is in every second alert. Files, processes
+/// and registry keys are the same on each machine. Applications and groups belong to the whole company.
 pub const KINDS: [EntityKind; 6] = [
     EntityKind::User,
     EntityKind::Device,
@@ -30,22 +30,22 @@ pub const KINDS: [EntityKind; 6] = [
     EntityKind::CloudResource,
 ];
 
-/// The most kinds that a caller may name: more than there are, so that it is no fault to name one twice.
+/// The most kinds that a caller may name. It is more than there are, so a repeated kind is no error.
 pub const KINDS_MAX: usize = 50;
 
-/// How many open incidents may hold an entity that still says which of them is meant, where nobody says. A shared mailbox
-/// or a jump host is soon in more.
+/// The default limit of open incidents that hold an entity, up to which the entity still tells which incident is meant.
+/// A shared mailbox or a jump host is soon in more.
 pub const HOLDERS: i32 = 5;
 
-/// The most that a caller may allow: each is looked at, for each entity.
+/// The highest limit that a caller may set. Every such incident is read, for each entity.
 pub const HOLDERS_MAX: i32 = 100;
 
-/// The most incidents that one batch opens or joins: each is a change of its own, and together they are one transaction of
-/// well under two seconds.
+/// The most incidents that one batch opens or joins. Each is a change of its own, and together they are one transaction
+/// of well under two seconds.
 pub const INCIDENTS_PER_BATCH_MAX: usize = 500;
 
-/// Values that every machine has, as they are compared: the accounts that systems themselves run under, the machine's name
-/// for itself, the hashes of an empty file, no address at all. They say nothing of whose alert it is.
+/// Values that every machine has, in the form in which they are compared: accounts of operating systems, the local host
+/// names, hashes of an empty file, unspecified and loopback addresses. They do not tell whose alert it is.
 const EVERYWHERE: [(EntityKind, &[&str]); 4] = [
     (
         EntityKind::User,
@@ -75,16 +75,16 @@ const EVERYWHERE: [(EntityKind, &[&str]); 4] = [
 /// How the alerts of a batch find the incidents that they belong to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correlation {
-    /// How far an alert may lie from what it belongs to.
+    /// How far an alert may lie from the incident or alert that it belongs to.
     pub window: Duration,
     /// The kinds of entities that count.
     pub kinds: BTreeSet<EntityKind>,
-    /// An entity that more open incidents hold than these counts for none of them.
+    /// The limit of open incidents per entity. An entity that more open incidents hold counts for none of them.
     pub holders: u64,
 }
 
 impl Correlation {
-    /// Reads how to correlate; the paths are those below the caller's input.
+    /// Reads the settings of a correlation. Error paths are relative to the caller's input.
     pub fn parse(window_minutes: i32, kinds: Vec<EntityKind>, holders: i32) -> Result<Self> {
         if !(1..=WINDOW_MINUTES_MAX).contains(&window_minutes) {
             let message = format!("a window has 1 to {WINDOW_MINUTES_MAX} minutes");
@@ -104,7 +104,7 @@ impl Correlation {
         })
     }
 
-    /// The entities of a report by which its alert is correlated.
+    /// Returns the entities by which the alert of a report is correlated.
     pub fn keys(&self, report: &Report) -> BTreeSet<EntityKey> {
         let counts = |key: &EntityKey| self.kinds.contains(&key.kind) && !is_everywhere(key);
         report.entities.iter().map(super::entity::Entity::key).filter(counts).collect()
@@ -115,29 +115,29 @@ fn is_everywhere(key: &EntityKey) -> bool {
     EVERYWHERE.iter().any(|(kind, values)| *kind == key.kind && values.contains(&key.value.as_str()))
 }
 
-/// From when until when something went on.
+/// The period of an activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// Its beginning.
+    /// The start of the period.
     pub first: Instant,
-    /// Its end.
+    /// The end of the period.
     pub last: Instant,
 }
 
 impl Activity {
-    /// An alert's, as its provider tells it; one that tells no time was active when it came in.
+    /// Returns the period that an alert's provider states. Without any time it is the moment when the alert came in.
     pub fn of(report: &Report, came_in: Instant) -> Self {
         let (first, last) = (report.first_activity_at, report.last_activity_at);
         Self { first: first.or(last).unwrap_or(came_in), last: last.or(first).unwrap_or(came_in) }
     }
 
-    /// From the beginning of the first to the end of the last.
+    /// Returns the period from the earlier start to the later end.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 
-    /// The time between two; none where they overlap.
+    /// Returns the time between two periods; zero if they overlap.
     fn apart(&self, other: &Self) -> Duration {
         (self.first - other.last).max(other.first - self.last).max(Duration::zero())
     }
@@ -146,38 +146,38 @@ impl Activity {
 /// An alert that belongs to no incident yet.
 #[derive(Clone, Debug)]
 pub struct Seeker {
-    /// By what it is correlated.
+    /// The entities by which the alert is correlated.
     pub keys: BTreeSet<EntityKey>,
-    /// When it happened.
+    /// The period of the alert's activity.
     pub activity: Activity,
 }
 
 /// An open incident that holds an entity of the batch.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Its id.
+    /// The id of the incident.
     pub id: IncidentId,
-    /// Its number.
+    /// The number of the incident.
     pub number: i64,
-    /// From the first to the last of what it holds.
+    /// The period from the first to the last activity of its alerts.
     pub activity: Activity,
-    /// Which of the batch's entities it holds.
+    /// The entities of the batch that the incident holds.
     pub keys: BTreeSet<EntityKey>,
 }
 
 /// Alerts that go into one incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The open incident that they join; none where they open one.
+    /// The open incident that the alerts join; `None` if they open a new incident.
     pub incident: Option<IncidentId>,
-    /// Which alerts, by their place in the batch, ascending, each with what it shares with the incident or with another of
-    /// them.
+    /// The alerts by their index in the batch, ascending. Each has the entities that it shares with the incident or
+    /// with another alert of the group.
     pub alerts: Vec<(usize, BTreeSet<EntityKey>)>,
 }
 
-/// Puts each alert of a batch into one group: with those that share an entity with it within the window, and theirs in
-/// turn; into the open incident that shares most entities with them within the window, of several the one with the latest
-/// activity, of several the one with the lowest number.
+/// Puts each alert of a batch into one group. Alerts that share an entity within the window belong together, also in
+/// turn. A group joins the open incident that shares most entities with it within the window; of several, the incident
+/// with the latest activity; of several, the incident with the lowest number.
 pub fn group(seekers: &[Seeker], candidates: &[Candidate], window: Duration) -> Vec<Group> {
     let mut together: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, root) in roots(seekers, window).into_iter().enumerate() {
@@ -202,7 +202,7 @@ pub fn group(seekers: &[Seeker], candidates: &[Candidate], window: Duration) -> 
     groups.into_iter().map(|(candidate, members)| told(candidate, &members, seekers)).collect()
 }
 
-/// For each alert the first of those that it belongs together with.
+/// Returns for each alert the index of the first alert of its group.
 fn roots(seekers: &[Seeker], window: Duration) -> Vec<usize> {
     let mut naming: BTreeMap<&EntityKey, Vec<usize>> = BTreeMap::new();
     for (at, seeker) in seekers.iter().enumerate() {
@@ -211,7 +211,7 @@ fn roots(seekers: &[Seeker], window: Duration) -> Vec<usize> {
     let mut parents: Vec<usize> = (0..seekers.len()).collect();
     for mut alerts in naming.into_values() {
         alerts.sort_by_key(|at| seekers[*at].activity.first);
-        // Of those that began before, the one that ended last is the nearest: whom it does not reach, none does.
+        // Among the alerts that began before, the one that ended last is the nearest. If it is too far away, all are.
         let mut nearest = alerts[0];
         for at in alerts {
             if seekers[at].activity.apart(&seekers[nearest].activity) <= window {
@@ -264,7 +264,7 @@ fn best<'a>(
     shared.into_values().max_by_key(rank).map(|(candidate, _)| candidate)
 }
 
-/// A group, and what each of its alerts shares with the rest of it.
+/// Builds a group, and finds what each alert shares with the rest of it.
 fn told(candidate: Option<&Candidate>, members: &[usize], seekers: &[Seeker]) -> Group {
     let mut named: HashMap<&EntityKey, usize> = HashMap::new();
     let held = candidate.iter().flat_map(|candidate| &candidate.keys);
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(chosen(&[candidate(1, &["a"], 9, 10), candidate(2, &["a", "b"], 1, 2)]), Some(2));
         assert_eq!(chosen(&[candidate(1, &["a"], 1, 8), candidate(2, &["b"], 1, 9)]), Some(2));
         assert_eq!(chosen(&[candidate(2, &["a"], 1, 9), candidate(1, &["b"], 2, 9)]), Some(1));
-        // What the alerts of a group share counts together, and two groups may join one incident.
+        // All entities of a group count together, and two groups may join one incident.
         let batch = [seeker(&["a", "x"], 10, 10), seeker(&["b", "x"], 10, 10), seeker(&["c"], 10, 10)];
         let candidates = [candidate(1, &["x"], 9, 10), candidate(2, &["a", "b", "c"], 9, 10)];
         assert_eq!(grouped(&batch, &candidates), [(Some(2), vec![0, 1, 2])]);

@@ -1,4 +1,4 @@
-//! Entities: the things that alerts name, and the verdict on each.
+//! Entities: the things that alerts name, each with a verdict.
 
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, text};
 
-/// The longest value of an entity that is stored, in characters: a URL of 2,048 and some room.
+/// The longest stored value of an entity, in characters: a URL of 2,048 and some room.
 pub const ENTITY_CHARS_MAX: usize = 4_096;
 
-/// What kind of thing an alert names.
+/// The kind of a thing that an alert names.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
@@ -26,29 +26,29 @@ pub enum EntityKind {
     Url,
     /// A domain name.
     Domain,
-    /// A file, by name or path.
+    /// A file, by its name or path.
     File,
     /// A hash of a file.
     FileHash,
-    /// A process, by command line or image.
+    /// A process, by its command line or image.
     Process,
     /// A mailbox.
     Mailbox,
     /// A mail message.
     MailMessage,
-    /// A resource of a cloud.
+    /// A cloud resource.
     CloudResource,
-    /// An application of a cloud or an OAuth grant.
+    /// A cloud application or an OAuth grant.
     CloudApplication,
     /// A registry key or value.
     RegistryKey,
-    /// A group of accounts.
+    /// A security group of accounts.
     SecurityGroup,
-    /// Something else.
+    /// A thing of another kind.
     Other,
 }
 
-/// What an investigation thinks of an entity, mildest first.
+/// The verdict of an investigation on an entity, mildest first.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
@@ -57,20 +57,20 @@ pub enum EntityKind {
 pub enum Verdict {
     /// No threat was found.
     NoThreatsFound = 1,
-    /// Suspicious.
+    /// The entity is suspicious.
     Suspicious = 2,
-    /// Malicious.
+    /// The entity is malicious.
     Malicious = 3,
 }
 
-/// An entity as one alert names it; with a verdict it is evidence.
+/// An entity as one alert names it. An entity with a verdict is evidence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entity {
-    /// What kind of thing.
+    /// The kind of the entity.
     pub kind: EntityKind,
-    /// Its name, address or path, as the product wrote it.
+    /// The name, address or path, as the product wrote it.
     pub value: String,
-    /// What is thought of it, if anything.
+    /// The verdict, if there is one.
     pub verdict: Option<Verdict>,
 }
 
@@ -80,13 +80,14 @@ impl Entity {
         Ok(Self { kind, value: text::name(path, value, ENTITY_CHARS_MAX)?, verdict })
     }
 
-    /// What entities of one kind are compared and searched by.
+    /// Returns the key by which entities of one kind are compared and searched.
     pub fn key(&self) -> EntityKey {
         EntityKey { kind: self.kind, value: key(&self.value) }
     }
 
-    /// What one alert names once: the same thing, however it is written. Comparing folds more, but what differs is kept:
-    /// `Müller` beside `Muller`, `/A` beside `/a`, two command lines that differ in case.
+    /// Returns the key under which one alert lists an entity once, in whatever form it is written. Comparisons fold
+    /// more than this key: `Müller` and `Muller`, `/A` and `/a`, and two command lines that differ in case stay
+    /// distinct here.
     pub fn identity(&self) -> EntityKey {
         let key = self.key();
         let same = ONE_FORM.contains(&self.kind)
@@ -95,11 +96,11 @@ impl Entity {
     }
 }
 
-/// Kinds of which two values are one thing if their keys are equal.
+/// Kinds in which two values with equal keys are always the same thing.
 pub const ONE_FORM: [EntityKind; 2] = [EntityKind::Ip, EntityKind::FileHash];
 
-/// Kinds of which two values are one thing if they differ in the case of ASCII's letters only. Not URLs, files and command
-/// lines, which mean something else in another case, nor the ids of clouds and messages.
+/// Kinds in which two values are the same thing if they differ only in the case of ASCII letters. URLs, files, command
+/// lines and the ids of clouds and messages are not among them, because case changes their meaning.
 pub const CASELESS: [EntityKind; 6] = [
     EntityKind::User,
     EntityKind::Device,
@@ -109,20 +110,20 @@ pub const CASELESS: [EntityKind; 6] = [
     EntityKind::SecurityGroup,
 ];
 
-/// Names an entity across alerts and incidents.
+/// Identifies an entity across alerts and incidents.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntityKey {
-    /// What kind of thing.
+    /// The kind of the entity.
     pub kind: EntityKind,
-    /// Its value, folded.
+    /// The value, folded.
     pub value: String,
 }
 
-/// The longest key that is indexed, in bytes: PostgreSQL refuses index rows beyond 2,704.
+/// The longest indexed key, in bytes. PostgreSQL refuses index rows beyond 2,704 bytes.
 const KEY_BYTES_MAX: usize = 1_024;
 
-/// The value of an entity as it is compared: folded, an IPv6 address in the one form of RFC 5952. Beyond 1,024 bytes the key is
-/// its start and a digest of it all.
+/// Returns the form in which an entity's value is compared: folded, and an IPv6 address in the form of RFC 5952. A
+/// longer value than 1,024 bytes becomes its start and a digest of the whole.
 pub fn key(value: &str) -> String {
     use sha2::{Digest, Sha256};
     let folded = address(text::fold(value.trim()));
@@ -134,7 +135,7 @@ pub fn key(value: &str) -> String {
     format!("{}~{digest}", &folded[..start])
 }
 
-/// An IPv6 address in one form, what stands behind it (a zone, the length of a prefix) left as it is; anything else as it is.
+/// Normalizes an IPv6 address, and keeps the zone or prefix length behind it. Returns any other value unchanged.
 fn address(folded: String) -> String {
     if !folded.contains(':') {
         return folded;

@@ -1,12 +1,12 @@
-//! The one error: refusals that the caller can act on, and faults that are ours.
+//! The error type of the desk: refusals, which the caller can act on, and faults of the desk.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What every rule, query and command returns.
+/// The result of every rule, query and command.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The closed list of codes that `extensions.code` may carry.
+/// The codes in `extensions.code`. The list is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
@@ -14,25 +14,25 @@ pub enum Code {
     NotFound,
     /// The input breaks a rule; `path` names the field.
     Invalid,
-    /// The input is well formed, but what is true now forbids it; `now` says what that is.
+    /// The input is well formed, but the present state forbids the request. `now` describes this state.
     Conflict,
     /// The caller may not do this.
     Forbidden,
     /// The caller is not known.
     Unauthenticated,
-    /// A bound is passed; `limit` says which and how large it is.
+    /// The request exceeds a limit; `limit` gives the limit.
     Limit,
-    /// The desk cannot answer at this moment; the same request may succeed later.
+    /// The desk cannot answer at this moment. A retry of the same request may succeed.
     Unavailable,
-    /// The request names a document by its hash, and this desk keeps none: the client sends the document. Clients of the
-    /// protocol for persisted queries know this code, and the message that goes with it.
+    /// The request names a document by its hash, and this desk does not store documents. The client has to send the
+    /// document. Clients of the protocol for persisted queries know this code and its message.
     PersistedQueryNotSupported,
-    /// A fault of ours; `reference` finds it in the server's log.
+    /// A fault of the desk. The server's log has the cause under the same `reference`.
     Internal,
 }
 
 impl Code {
-    /// The word in `extensions.code`.
+    /// Returns the code as it appears in `extensions.code`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "NOT_FOUND",
@@ -48,46 +48,46 @@ impl Code {
     }
 }
 
-/// A refusal or a fault.
+/// A refusal or a fault of the desk.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The caller can act on it.
+    /// A refusal, which the caller can act on.
     #[error(transparent)]
     Refused(#[from] Box<Refusal>),
-    /// Ours: the client sees a reference, the log sees the cause.
+    /// A fault of the desk. The client sees a reference, and the log has the cause.
     #[error("{context}")]
     Fault {
-        /// What the desk was doing.
+        /// The operation that failed.
         context: &'static str,
-        /// Why it failed; never shown to a client.
+        /// The cause, which no client sees.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The database was busy, or broke off a transaction that may be tried again.
+    /// The database was busy, or it broke off a transaction that may be retried.
     #[error("the desk is busy, try again")]
     Busy,
 }
 
-/// Why a request was turned down, in words for an analyst: lowercase, no full stop.
+/// The reason of a refusal, in words for an analyst: lowercase, no full stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {
-    /// One of the closed list.
+    /// The code, from the closed list.
     pub code: Code,
-    /// Product text.
+    /// The message, for people.
     pub message: String,
-    /// The input field at fault, dotted: `input.title`.
+    /// The input field at fault, dotted, for example `input.title`.
     pub path: Option<String>,
-    /// What is true now (for conflicts), or the bound (for limits).
+    /// The present state (for conflicts), or the limit (for limits).
     pub now: Option<Value>,
-    /// The seconds after which the same request may succeed. It is absent where the request would be no better then, or may have been
-    /// done already.
+    /// The seconds after which the same request may succeed. Absent if a retry would not help, or if the request may
+    /// have been done already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
 }
 
-/// The seconds after which a client may try again what was `UNAVAILABLE`: the work that waits in front of it takes milliseconds to a
-/// second, and a database that is away is looked for anew each time.
+/// The seconds after which a client may retry an `UNAVAILABLE` request. The work in front of it takes milliseconds to a
+/// second, and the desk tries a lost database anew each time.
 pub const RETRY_AFTER: u32 = 1;
 
 impl From<Refusal> for Error {
@@ -101,56 +101,57 @@ impl Error {
         Refusal { code, message: message.into(), path: None, now: None, retry_after: None }
     }
 
-    /// The input field `path` breaks a rule.
+    /// Creates the refusal of an input field `path` that breaks a rule.
     pub fn invalid(path: impl Into<String>, message: impl Into<String>) -> Self {
         let refusal = Refusal { path: Some(path.into()), ..Self::refused(Code::Invalid, message) };
         Self::Refused(Box::new(refusal))
     }
 
-    /// Nothing of that name, or nothing that the caller may see: both answer alike.
+    /// Creates the refusal for a thing that does not exist or that the caller may not see. Both have the same answer.
     pub fn not_found(noun: &str, name: impl std::fmt::Display) -> Self {
         Self::Refused(Box::new(Self::refused(Code::NotFound, format!("there is no {noun} {name}"))))
     }
 
-    /// What is true now forbids it.
+    /// Creates the refusal of a request that the present state forbids.
     pub fn conflict(message: impl Into<String>, now: Value) -> Self {
         let refusal = Refusal { now: Some(now), ..Self::refused(Code::Conflict, message) };
         Self::Refused(Box::new(refusal))
     }
 
-    /// What the input field `path` asks for is taken by something else; `now` says by what.
+    /// Creates the refusal for a value of the field `path` that something else has already; `now` names the holder.
     pub fn taken(path: impl Into<String>, message: impl Into<String>, now: Value) -> Self {
         let refusal = Refusal { path: Some(path.into()), now: Some(now), ..Self::refused(Code::Conflict, message) };
         Self::Refused(Box::new(refusal))
     }
 
-    /// The caller may not do this.
+    /// Creates the refusal for a caller without the necessary rights.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Self::refused(Code::Forbidden, message)))
     }
 
-    /// The caller is not known.
+    /// Creates the refusal for a caller that is not known.
     pub fn unauthenticated(message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Self::refused(Code::Unauthenticated, message)))
     }
 
-    /// The desk cannot answer at this moment. Nothing was changed, so the same request may be sent again.
+    /// Creates the refusal for a desk that cannot answer at this moment. Nothing was changed, so the client may retry.
     pub fn unavailable(message: impl Into<String>) -> Self {
         let refusal = Refusal { retry_after: Some(RETRY_AFTER), ..Self::refused(Code::Unavailable, message) };
         Self::Refused(Box::new(refusal))
     }
 
-    /// The same where the request may have been done, or would be no better in a moment: nobody is to send it again without a look.
+    /// Creates an `UNAVAILABLE` refusal without a retry time: the request may have been done, or a retry would not
+    /// help.
     pub fn unavailable_for_long(message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Self::refused(Code::Unavailable, message)))
     }
 
-    /// The request names a document by its hash; its client is to send the document.
+    /// Creates the refusal of a request that names a document by its hash. The client has to send the document.
     pub fn persisted_query() -> Self {
         Self::Refused(Box::new(Self::refused(Code::PersistedQueryNotSupported, "PersistedQueryNotSupported")))
     }
 
-    /// More than `bound` was asked for in the input field `path`.
+    /// Creates the refusal of an input field `path` that exceeds the limit `bound`.
     pub fn limit(path: impl Into<String>, message: impl Into<String>, bound: usize) -> Self {
         let refusal = Refusal {
             path: Some(path.into()),
@@ -160,12 +161,12 @@ impl Error {
         Self::Refused(Box::new(refusal))
     }
 
-    /// A fault of ours while doing `context`.
+    /// Creates a fault of the desk in the operation `context`.
     pub fn fault(context: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Fault { context, source: source.into() }
     }
 
-    /// The code that the client sees.
+    /// Returns the code that the client sees.
     pub fn code(&self) -> Code {
         match self {
             Self::Refused(refusal) => refusal.code,
@@ -174,7 +175,7 @@ impl Error {
         }
     }
 
-    /// The same refusal of something that is not there, the input field `path` having named it; other errors stay.
+    /// Adds the input field `path` to a `NOT_FOUND` refusal that has no path yet. Other errors stay as they are.
     pub fn at(self, path: &str) -> Self {
         match self {
             Self::Refused(mut refusal) if refusal.code == Code::NotFound => {
@@ -185,12 +186,12 @@ impl Error {
         }
     }
 
-    /// Whether the same may go well a moment later: the database was busy, or did not answer.
+    /// Returns whether a retry may succeed a moment later, because the database was busy or did not answer.
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::Refused(refusal) if refusal.code != Code::Unavailable)
     }
 
-    /// The same refusal, its path said in another input's word: `words` pairs each with the one to say instead.
+    /// Renames the path of a refusal to the name in another input. `words` has pairs of an old and a new name.
     pub fn reworded(self, words: &[(&str, &str)]) -> Self {
         match self {
             Self::Refused(mut refusal) => {
@@ -204,7 +205,7 @@ impl Error {
         }
     }
 
-    /// The same refusal, its path moved below `parent`: `title` below `input` is `input.title`.
+    /// Moves the path of a refusal below `parent`: `title` below `input` is `input.title`.
     pub fn below(self, parent: &str) -> Self {
         match self {
             Self::Refused(mut refusal) => {

@@ -1,8 +1,8 @@
-//! The export of one incident's log: NDJSON that can be held against itself, without the desk. What it proves is in
-//! docs/EVIDENCE.md.
+//! The export of one incident's log, as NDJSON that a reader can check without the desk. docs/EVIDENCE.md says what it
+//! proves.
 //!
-//! A header; each change, followed by the texts that it sets and does not hold; a signature of all lines before it. A line has
-//! one form only, so that no byte of a file can be another and mean the same.
+//! An export is a header, then each change followed by the texts that it sets but does not carry, then a signature of
+//! all lines before it. Each line has exactly one valid form, so two different files never mean the same.
 
 use std::collections::VecDeque;
 
@@ -18,67 +18,67 @@ use super::queue::{QueueRow, sha256_hex};
 use super::signing::{DeskKey, PublicKey};
 use super::{CommentId, Error, IncidentId, Instant, Result};
 
-/// The name of the format, its version included: a reader refuses what it does not know.
+/// The name of the format, with its version. A reader refuses a format that it does not know.
 pub const FORMAT: &str = "watchfloor-incident-log/1";
 
 /// One line of an export.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "camelCase")]
 pub enum Line {
-    /// The first.
+    /// The first line.
     Header(Header),
     /// A change.
     Change(ChangeLine),
-    /// A long text of the incident, set by the change before it.
+    /// A long text of the incident, which the change before this line set.
     Text(TextLine),
-    /// A text of a comment, set by the change before it.
+    /// The text of a comment, which the change before this line set.
     Comment(CommentLine),
-    /// The last.
+    /// The last line.
     Signature(SignatureLine),
 }
 
-/// What is exported, from where, when, and who vouches for it.
+/// The header: the exported incident, the state of the log, the time, and the key that signs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Header {
-    /// [`FORMAT`].
+    /// The format, [`FORMAT`].
     pub format: String,
-    /// The life of the log.
+    /// The epoch, which names the life of the log.
     pub epoch: Uuid,
-    /// The incident, without its noun.
+    /// The incident's UUID, without the noun `incident:`.
     pub incident: IncidentId,
-    /// `INC-<number>`.
+    /// The number in `INC-<number>`.
     pub number: i64,
-    /// How many changes follow: the incident's version.
+    /// How many changes follow. This equals the incident's version.
     pub changes: u64,
-    /// The end of the log when it was exported, as the API says it.
+    /// The position of the log's end at the time of the export, in the form of the API.
     pub position: String,
-    /// How many changes the whole log had there.
+    /// How many changes the whole log had at that position.
     pub offset: u64,
-    /// The log's hash there.
+    /// The log's hash at that position, in hexadecimal.
     pub hash: String,
-    /// When it was exported.
+    /// The time of the export.
     pub exported_at: Instant,
-    /// The id of the key that signs.
+    /// The id of the signing key.
     pub key_id: String,
-    /// The public half of the key that signs.
+    /// The public half of the signing key.
     pub public_key: String,
 }
 
-/// A change, with what its hash is made of.
+/// A change, with all input of its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChangeLine {
-    /// Its place in the log of the desk.
+    /// The offset of the change in the log of the desk.
     pub position: u64,
     /// The incident's version after it.
     pub version: u64,
-    /// The log's hash before it.
+    /// The log's hash before the change.
     pub before: String,
-    /// The log's hash after it: of `before`, the position (8 bytes, big-endian), the incident's UUID (16 bytes), the version (8 bytes,
-    /// big-endian) and the body.
+    /// The log's hash after the change. It covers `before`, the position (8 bytes, big-endian), the incident's UUID (16
+    /// bytes), the version (8 bytes, big-endian) and the body.
     pub hash: String,
-    /// Its body, byte for byte as stored, which is JSON.
+    /// The body of the change, which is JSON, byte for byte as stored.
     pub body: String,
 }
 
@@ -86,7 +86,7 @@ pub struct ChangeLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TextLine {
-    /// Which text.
+    /// The field of the incident.
     pub field: TextField,
     /// The text.
     pub text: String,
@@ -96,13 +96,13 @@ pub struct TextLine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentLine {
-    /// The comment, without its noun.
+    /// The comment's UUID, without the noun `comment:`.
     pub comment: CommentId,
-    /// Markdown.
+    /// The text, in Markdown.
     pub text: String,
 }
 
-/// The signature.
+/// The signature of the lines before it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignatureLine {
@@ -113,7 +113,7 @@ pub struct SignatureLine {
 }
 
 impl Line {
-    /// The line as it stands in a file, its end included.
+    /// Returns the line as a file holds it, with its line end.
     pub fn written(&self) -> Result<String> {
         let mut text =
             serde_json::to_string(self).map_err(|error| Error::fault("writing a line of an export", error))?;
@@ -122,26 +122,26 @@ impl Line {
     }
 }
 
-/// Writes the lines of an export, and the last of itself.
+/// Writes the lines of an export and computes the signature line.
 pub struct Writer {
     key: DeskKey,
     sum: Sha256,
 }
 
 impl Writer {
-    /// A writer that signs with this key.
+    /// Creates a writer that signs with this key.
     pub fn new(key: DeskKey) -> Self {
         Self { key, sum: Sha256::new() }
     }
 
-    /// A line, as it goes out.
+    /// Returns a line as it is sent, and adds it to the sum that is signed.
     pub fn line(&mut self, line: &Line) -> Result<String> {
         let text = line.written()?;
         self.sum.update(text.as_bytes());
         Ok(text)
     }
 
-    /// The last line.
+    /// Returns the last line, the signature.
     pub fn end(self) -> Result<String> {
         let sum: Hash = self.sum.finalize().into();
         let signature = hex(&self.key.sign(&sum));
@@ -149,28 +149,28 @@ impl Writer {
     }
 }
 
-/// The first line of an export that is not as the desk wrote it.
+/// The first line of an export that differs from what the desk writes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
 pub struct Flaw {
-    /// Which line, counted from 1.
+    /// The line number, counted from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// The difference.
     pub why: String,
 }
 
-/// What a whole export says.
+/// The result of a complete check of an export.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// Its header.
+    /// The header of the export.
     pub header: Header,
-    /// Who signed it.
+    /// The public key whose signature was verified.
     pub key: PublicKey,
-    /// How many texts stand beside the changes.
+    /// How many texts the export has beside its changes.
     pub texts: u64,
 }
 
-/// Reads an export line by line and holds each against those before it: in little memory, however long it is.
+/// Reads an export line by line and checks each line against the lines before it. Memory does not grow with the file.
 pub struct Checker {
     wanted: Option<PublicKey>,
     sum: Sha256,
@@ -189,7 +189,7 @@ struct Last {
     row: QueueRow,
 }
 
-/// A text that a change has announced: which, and its SHA-256.
+/// A text that a change has announced and that must follow: its field or comment, and its SHA-256.
 enum Owed {
     Long(TextField, String),
     Comment(CommentId, String),
@@ -198,19 +198,19 @@ enum Owed {
 type Step<T = ()> = Result<T, String>;
 
 impl Checker {
-    /// A reader of one file; with a key, none other may have signed it.
+    /// Creates a checker for one file. If a key is given, only that key may have signed the file.
     pub fn new(wanted: Option<PublicKey>) -> Self {
         let (sum, owed) = (Sha256::new(), VecDeque::new());
         Self { wanted, sum, lines: 0, head: None, last: None, owed, texts: 0, ended: false }
     }
 
-    /// Reads the next line, its end included.
+    /// Reads the next line, with its line end.
     pub fn line(&mut self, bytes: &[u8]) -> Result<(), Flaw> {
         self.lines += 1;
         self.read(bytes).map_err(|why| Flaw { line: self.lines, why })
     }
 
-    /// Says what the file is, once all of its lines were read.
+    /// Returns the result after all lines were read.
     pub fn end(self) -> Result<Checked, Flaw> {
         match self.head {
             Some((header, key)) if self.ended => Ok(Checked { header, key, texts: self.texts }),
@@ -327,7 +327,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Refuses to go on while a text is missing.
+    /// Refuses to continue while an announced text is missing.
     fn paid(&self) -> Step {
         match self.owed.front() {
             None => Ok(()),

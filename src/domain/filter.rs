@@ -1,4 +1,4 @@
-//! The one filter of incidents, and `matches()`: its reading in memory. `storage/filter.rs` is the same reading in SQL.
+//! The filter of incidents, and its evaluation in memory (`matches()`). `storage/filter.rs` evaluates it in SQL.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,75 +17,75 @@ use super::queue::QueueRow;
 use super::tag::TagKind;
 use super::{Error, GroupId, Instant, Result, UserId, entity, tag, text};
 
-/// The deepest nesting of `and`, `or` and `not`: deeper ones are written by no person and by no program on purpose.
+/// The deepest nesting of `and`, `or` and `not`. No person, and no program on purpose, writes a deeper filter.
 pub const FILTER_DEPTH_MAX: usize = 8;
 
-/// The most conditions and listed values of one filter, at all depths: each becomes a parameter of an SQL statement, and
-/// those that AND or OR joins nest in SQLite's eyes, which takes no more than 1,000 levels.
+/// The most conditions and listed values of one filter, at all depths. Each becomes a parameter of an SQL statement.
+/// Conditions that AND or OR joins nest in SQLite, which takes at most 1,000 levels.
 pub const FILTER_TERMS_MAX: usize = 500;
 
-/// The longest text to look for, in characters. SQLite takes patterns of 50,000 bytes; folded, a character may become 33
-/// (U+FDFA), and an escaped one two.
+/// The longest text to search for, in characters. SQLite takes patterns of at most 50,000 bytes. Folding may turn one
+/// character into 33 characters (U+FDFA), and an escaped character takes two.
 pub const NEEDLE_CHARS_MAX: usize = 1_000;
 
-/// Which owners. Any of the given ways is enough.
+/// Selects incidents by owner. It is enough that one of the given conditions holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct OwnerFilter {
-    /// These users.
+    /// The owner is one of these users.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<UserId>,
-    /// These groups.
+    /// The owner is one of these groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupId>,
-    /// Nobody.
+    /// The incident has no owner.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub unassigned: bool,
-    /// The caller.
+    /// The owner is the caller.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub me: bool,
-    /// The caller and the groups it is a member of.
+    /// The owner is the caller, or a group that the caller is a member of.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub me_and_my_groups: bool,
 }
 
-/// Which tags, by name without case, custom or system. All given conditions hold.
+/// Selects incidents by tag name, without case, custom or system. All given conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct TagFilter {
-    /// At least one of these.
+    /// The incident has at least one of these tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub any: Option<Vec<String>>,
-    /// All of these.
+    /// The incident has all of these tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all: Option<Vec<String>>,
-    /// None of these.
+    /// The incident has none of these tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub none: Option<Vec<String>>,
-    /// Any tag of one of these kinds, whatever its name.
+    /// The incident has a tag of one of these kinds, whatever the tag's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Vec<TagKind>>,
 }
 
-/// An entity that an alert of the incident names.
+/// Selects incidents by an entity that one of their alerts names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EntityFilter {
-    /// Of this kind; any kind where none is given.
+    /// The kind of the entity; any kind if it is `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<EntityKind>,
-    /// Its whole value, without case and marks.
+    /// The whole value of the entity, compared without case and marks.
     pub value: String,
 }
 
-/// A half-open range of instants. An incident without the time is outside.
+/// A half-open range of instants. An incident that lacks the compared time is outside of the range.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct TimeRange {
-    /// At or after.
+    /// The first instant of the range; `None` for no lower bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Instant>,
-    /// Before.
+    /// The first instant after the range; `None` for no upper bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Instant>,
 }
@@ -96,102 +96,102 @@ impl TimeRange {
     }
 }
 
-/// Which incidents. All given conditions hold. An empty list of choices (`any` and `or` too) is met by none; an empty
-/// `all`, `none` or `and` asks for nothing.
+/// Selects incidents. All given conditions must hold. An empty list of choices (also `any` and `or`) matches no
+/// incident; an empty `all`, `none` or `and` matches every incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct IncidentFilter {
-    /// One of these.
+    /// The status is one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<Vec<Status>>,
-    /// One of these effective severities.
+    /// The effective severity is one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub severity: Option<Vec<Severity>>,
-    /// These owners.
+    /// The owner meets this condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<OwnerFilter>,
-    /// These tags.
+    /// The tags meet this condition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<TagFilter>,
-    /// One of these classifications, `NOT_SET` included.
+    /// The classification is one of these; `NOT_SET` stands for an incident without classification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classification: Option<Vec<ClassificationKind>>,
-    /// A true positive of one of these threats.
+    /// The incident is a true positive with one of these threats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threat: Option<Vec<Threat>>,
-    /// An expected activity, one of these.
+    /// The incident is an expected activity, of one of these kinds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<Vec<ExpectedActivity>>,
-    /// A false positive for one of these reasons.
+    /// The incident is a false positive for one of these reasons.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Vec<FalsePositiveReason>>,
-    /// An alert of one of these products.
+    /// An alert of the incident is from one of these products.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<Vec<String>>,
-    /// An alert of one of these providers.
+    /// An alert of the incident is from one of these providers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Vec<String>>,
-    /// An alert that names one of these entities.
+    /// An alert of the incident names one of these entities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entity: Option<Vec<EntityFilter>>,
-    /// With an alert that is not resolved, or without one.
+    /// Whether the incident holds an alert that is not resolved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub has_active_alerts: Option<bool>,
-    /// Made in this time.
+    /// The incident was created in this range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<TimeRange>,
-    /// Last changed in this time.
+    /// The incident was last changed in this range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated: Option<TimeRange>,
-    /// First activity in this time.
+    /// The first activity is in this range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_activity: Option<TimeRange>,
-    /// Last activity in this time.
+    /// The last activity is in this range.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity: Option<TimeRange>,
-    /// One of these numbers.
+    /// The incident has one of these numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<Vec<i64>>,
-    /// In the title or the description, without case and marks.
+    /// The title or the description contains this text, compared without case and marks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// All of these.
+    /// All of these filters match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub and: Option<Vec<IncidentFilter>>,
-    /// At least one of these.
+    /// At least one of these filters matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub or: Option<Vec<IncidentFilter>>,
-    /// Not this.
+    /// This filter does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not: Option<Box<IncidentFilter>>,
 }
 
-/// What a filter is held against: a row, and what the row alone does not say.
+/// The incident that a filter is compared with: its row, and the data that the row lacks.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
-    /// The row.
+    /// The row of the incident.
     pub row: &'a QueueRow,
-    /// The keys of its tags, where they are at hand; else they are made of its tags.
+    /// The comparison keys of the row's tags, if the caller has them; else they are computed from the tags.
     pub tag_keys: Option<&'a [String]>,
-    /// Its whole title, folded. May be empty where the filter has no text.
+    /// The whole title, folded. May be empty if the filter has no text.
     pub title_folded: &'a str,
-    /// Its whole description, folded. May be empty where the filter has no text.
+    /// The whole description, folded. May be empty if the filter has no text.
     pub description_folded: &'a str,
-    /// Its entities; at least those that the filter names.
+    /// The entities of the incident; at least the entities that the filter names.
     pub entities: &'a HashSet<EntityKey>,
 }
 
-/// A filter in its canonical form: defaults filled, texts folded, lists sorted, the caller resolved to ids.
+/// A filter in its canonical form: defaults added, texts folded, lists sorted, and the caller replaced by ids.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueFilter {
     filter: IncidentFilter,
     fingerprint: Fingerprint,
-    /// What was asked for, where it means something else to each caller.
+    /// The filter before the caller was replaced by ids. `None` if the filter means the same to every caller.
     asked: Option<Box<IncidentFilter>>,
 }
 
 impl QueueFilter {
-    /// Resolves a filter for a caller. What [`IncidentFilter::asked`] refuses is refused.
+    /// Resolves a filter for a caller. Refuses the filters that [`IncidentFilter::asked`] refuses.
     pub fn resolve(filter: &IncidentFilter, actor: &Actor) -> Result<Self> {
         let asked = filter.asked()?;
         let mut resolved = asked.clone();
@@ -202,39 +202,40 @@ impl QueueFilter {
         Ok(Self { fingerprint, filter: resolved.canonical(), asked })
     }
 
-    /// The filter, resolved.
+    /// Returns the resolved filter.
     pub fn filter(&self) -> &IncidentFilter {
         &self.filter
     }
 
-    /// The same filter without its top level's status, named or added; those further down stay.
+    /// Returns the filter without the status condition of its top level, named or added. Deeper status conditions stay.
     pub fn of_any_status(&self) -> Self {
         let filter = IncidentFilter { status: None, ..self.filter.clone() };
         Self { filter, ..self.clone() }
     }
 
-    /// What queue positions of it carry.
+    /// Returns the fingerprint that the filter's queue positions carry.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether an incident is in the queue, as a stream finds out; a deleted one is in none.
+    /// Returns whether an incident is in the queue, by the rules of a stream. A deleted incident is in no queue.
     pub fn matches(&self, subject: Subject<'_>) -> bool {
         self.held().matches(subject)
     }
 
-    /// The filter as a stream holds it.
+    /// Returns the filter in the compact form that a stream keeps.
     pub fn held(&self) -> HeldFilter {
         self.clone().into_held(&Arc::default())
     }
 
-    /// The same of a filter that is needed for nothing else. A text that is among these, which ascend, is shared with them.
+    /// Turns this filter into the form that a stream keeps. It shares the search texts that are in `texts`, which
+    /// ascend.
     pub fn into_held(self, texts: &Arc<[Arc<str>]>) -> HeldFilter {
         HeldFilter::of(self.filter, self.fingerprint, self.asked.as_deref(), texts)
     }
 }
 
-/// Checks a text to look for: not blank, at most [`NEEDLE_CHARS_MAX`] characters.
+/// Checks a search text: not blank, at most [`NEEDLE_CHARS_MAX`] characters.
 pub fn check_needle(path: &str, needle: &str) -> Result<()> {
     text::at_most(path, needle, NEEDLE_CHARS_MAX)?;
     if text::is_blank(&text::fold(needle)) {
@@ -251,7 +252,7 @@ fn digest(filter: &IncidentFilter) -> [u8; 8] {
 }
 
 impl IncidentFilter {
-    /// Whether an incident meets it, at this depth and below.
+    /// Returns whether an incident matches the filter, nested filters included.
     pub fn matches(&self, subject: Subject<'_>) -> bool {
         self.matches_row(subject)
             && self.matches_alerts(subject)
@@ -261,8 +262,8 @@ impl IncidentFilter {
             && self.below(|f| f.matches(subject))
     }
 
-    /// Whether all incidents of this status, severity and owner meet it, where it asks for nothing else
-    /// ([`IncidentFilter::asks_for_portions`]); else whether they meet these of its conditions.
+    /// Returns whether incidents of this status, severity and owner match the filter. Only these three kinds of
+    /// conditions are checked; [`IncidentFilter::asks_for_portions`] tells whether the filter has others.
     pub fn matches_portion(&self, status: Status, severity: Severity, owner: Option<OwnerId>) -> bool {
         has(&self.status, Some(status))
             && has(&self.severity, Some(severity))
@@ -270,14 +271,14 @@ impl IncidentFilter {
             && self.below(|f| f.matches_portion(status, severity, owner))
     }
 
-    /// Whether it asks for nothing but statuses, severities and owners, at any depth.
+    /// Returns whether the filter has no conditions but on status, severity and owner, at any depth.
     pub fn asks_for_portions(&self) -> bool {
         let rest = Self { status: None, severity: None, owner: None, and: None, or: None, not: None, ..self.clone() };
         rest == Self::default() && self.children().all(Self::asks_for_portions)
     }
 
-    /// The filter without its condition on when incidents were created, and from when on that lets them through, if it ends nowhere.
-    /// Without such a condition, that is from ever.
+    /// Returns the filter without its `created` condition, and the start of that condition's range. The start is `None`
+    /// if the filter has no such condition. Returns `None` if the range ends, or has no start.
     pub fn without_creation(&self) -> Option<(Self, Option<Instant>)> {
         let from = match &self.created {
             None => None,
@@ -287,12 +288,12 @@ impl IncidentFilter {
         Some((Self { created: None, ..self.clone() }, from))
     }
 
-    /// Whether it asks for an owner, at any depth.
+    /// Returns whether the filter has an owner condition, at any depth.
     pub fn names_owner(&self) -> bool {
         self.any(&|f| f.owner.is_some())
     }
 
-    /// Whether its conditions on statuses, at any depth, let nothing but these through.
+    /// Returns whether every matching incident has one of these statuses, judged by the status conditions alone.
     pub fn is_only_of(&self, statuses: &[Status]) -> bool {
         let is_only = |f: &Self| f.is_only_of(statuses);
         self.status.as_ref().is_some_and(|list| list.iter().all(|status| statuses.contains(status)))
@@ -300,18 +301,18 @@ impl IncidentFilter {
             || self.or.as_ref().is_some_and(|any| any.iter().all(is_only))
     }
 
-    /// Whether what lies below it is met, each filter of it as `meets` says.
+    /// Returns whether the nested filters allow a match; `meets` evaluates each of them.
     fn below(&self, meets: impl Fn(&Self) -> bool) -> bool {
         self.and.as_ref().is_none_or(|all| all.iter().all(&meets))
             && self.or.as_ref().is_none_or(|any| any.iter().any(&meets))
             && self.not.as_ref().is_none_or(|f| !meets(f))
     }
 
-    /// The filter in the one form that equal filters share, the caller left as it was asked: `me` is whoever reads it.
-    /// Where it names no status at any depth, `NEW` and `ACTIVE` are added.
+    /// Returns the canonical form, which equal filters share. The caller is not replaced: `me` is the caller that uses
+    /// the filter. If the filter names no status at any depth, adds `NEW` and `ACTIVE`.
     ///
-    /// Refused: nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a text that is blank or longer
-    /// than [`NEEDLE_CHARS_MAX`], a text with U+0000.
+    /// Refuses nesting beyond [`FILTER_DEPTH_MAX`], more than [`FILTER_TERMS_MAX`] terms, a search text that is blank
+    /// or longer than [`NEEDLE_CHARS_MAX`], and a text with U+0000.
     pub fn asked(&self) -> Result<Self> {
         self.check()?;
         let mut asked = self.canonical();
@@ -321,7 +322,7 @@ impl IncidentFilter {
         Ok(asked)
     }
 
-    /// The filter as JSON in the words of the API, its ids global: what a stream echoes and a link carries.
+    /// Returns the filter as JSON in the names of the API, with global ids. Streams echo this form, and links carry it.
     pub fn echo(&self) -> serde_json::Value {
         let mut echo = serde_json::to_value(self).unwrap_or_default();
         globalise(&mut echo);
@@ -367,7 +368,7 @@ impl IncidentFilter {
         self.children_mut().for_each(|child| child.resolve_caller(actor));
     }
 
-    /// The same filter in the one form that equal filters share: texts folded, lists sorted, each value once.
+    /// Returns the form that equal filters share: texts folded, lists sorted, each value once.
     fn canonical(&self) -> Self {
         let mut it = self.clone();
         sort(&mut it.status);
@@ -404,7 +405,7 @@ impl IncidentFilter {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
-        // The filter itself is one of its terms.
+        // The count includes the filter itself, which is no term of its own.
         let terms = self.term_count() - 1;
         if terms > FILTER_TERMS_MAX {
             let message = format!("a filter has at most {FILTER_TERMS_MAX} terms, and this one has {terms}");
@@ -422,7 +423,7 @@ impl IncidentFilter {
         sound
     }
 
-    /// Every text that it names, at this depth.
+    /// Returns every text that the filter names at this depth.
     fn texts(&self) -> impl Iterator<Item = &str> {
         let tags = self.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]);
         let lists = tags.chain([&self.product, &self.provider]).flatten().flatten();
@@ -444,21 +445,21 @@ impl IncidentFilter {
             + self.number.as_ref().map_or(0, Vec::len)
     }
 
-    /// How many conditions and listed values it has, at all depths; each filter is one.
+    /// Counts the conditions and listed values, at all depths. Each nested filter counts as one.
     pub fn term_count(&self) -> usize {
         let mut terms = 0;
         self.visit(&mut |f| terms += f.terms());
         terms
     }
 
-    /// How many texts it looks for, at all depths.
+    /// Counts the search texts, at all depths.
     pub fn text_count(&self) -> usize {
         let mut texts = 0;
         self.visit(&mut |f| texts += usize::from(f.text.is_some()));
         texts
     }
 
-    /// How many entities it names, at all depths.
+    /// Counts the entities that the filter names, at all depths.
     pub fn entity_count(&self) -> usize {
         let mut entities = 0;
         self.visit(&mut |f| entities += f.entity.as_ref().map_or(0, Vec::len));
@@ -485,7 +486,7 @@ impl IncidentFilter {
     }
 }
 
-/// Bare ids below `users` and `groups`, as the API writes them.
+/// Writes the bare ids below `users` and `groups` as global ids, as the API does.
 fn globalise(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
@@ -552,46 +553,46 @@ impl TagFilter {
     }
 }
 
-/// What a queue is ordered by.
+/// The fields by which a queue can be ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, async_graphql::Enum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum IncidentOrderField {
-    /// When it last changed.
+    /// The time of the last change.
     UpdatedAt,
-    /// When it was made.
+    /// The time of creation.
     CreatedAt,
-    /// When its activity began; incidents without stand last, in both directions.
+    /// The time of the first activity. Incidents without this time come last, in both directions.
     FirstActivityAt,
-    /// When its activity ended; incidents without stand last, in both directions.
+    /// The time of the last activity. Incidents without this time come last, in both directions.
     LastActivityAt,
-    /// Its effective severity, mildest first when ascending.
+    /// The effective severity; ascending starts with `INFORMATIONAL`.
     Severity,
-    /// Its number.
+    /// The number of the incident.
     Number,
-    /// Its status, in the order `NEW`, `ACTIVE`, `RESOLVED`, `REDIRECTED` when ascending.
+    /// The status; ascending is `NEW`, `ACTIVE`, `RESOLVED`, `REDIRECTED`.
     Status,
-    /// Its title: the first 256 characters, folded, in binary order.
+    /// The title: its first 256 characters, folded (without case and marks), compared in binary order.
     Title,
 }
 
-/// Which way.
+/// The direction of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, async_graphql::Enum)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderDirection {
-    /// Smallest first.
+    /// Ascending: the smallest value first.
     Asc,
-    /// Largest first.
+    /// Descending: the largest value first.
     Desc,
 }
 
-/// The most keys of one order.
+/// The most keys in one order.
 pub const ORDER_KEYS_MAX: usize = 3;
 
-/// One key of an order.
+/// One key of an order: a field and a direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IncidentOrder {
-    /// By what.
+    /// The field.
     pub field: IncidentOrderField,
-    /// Which way.
+    /// The direction.
     pub direction: OrderDirection,
 }

@@ -1,6 +1,6 @@
-//! The fold of one incident's log: from its changes alone to how the incident stood after the last of them.
+//! The fold of one incident's log: computes the incident's state after its last change from its changes alone.
 //!
-//! Most of that is the row which every change leaves behind. The rest is in the entries: comments, alerts, the note.
+//! The row that every change carries has most of this state. The entries have the rest: comments, alerts and the note.
 
 use std::collections::BTreeMap;
 
@@ -12,73 +12,74 @@ use super::comment::{CommentImage, CommentPlace, TextSetBy};
 use super::queue::{QueueRow, Text};
 use super::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 
-/// An incident as its log has it.
+/// The state of an incident as its log gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Folded {
-    /// Its row after the last change.
+    /// The incident's row after the last change.
     pub row: QueueRow,
-    /// The place of that change in the log, and the start of the log's hash there.
+    /// The offset of that change in the log, and the first 8 bytes of the log's hash there.
     pub place: (u64, [u8; 8]),
-    /// Whether the desk made the title.
+    /// Whether the desk generated the title.
     pub title_generated: bool,
-    /// The resolution's note.
+    /// The resolution note.
     pub note: Option<Text>,
-    /// Who resolved it, while it is.
+    /// The actor who resolved the incident, while it is resolved.
     pub resolved_by: Option<ActorImage>,
-    /// When it was deleted.
+    /// The time of deletion.
     pub deleted_at: Option<Instant>,
-    /// The alerts it holds.
+    /// The alerts that the incident holds.
     pub alerts: BTreeMap<AlertId, FoldedAlert>,
-    /// Its comments, deleted ones left out.
+    /// The comments, without deleted comments.
     pub comments: BTreeMap<CommentPlace, FoldedComment>,
-    /// Whether these are all its comments: changes of before the desk noted them do not name those that came by a merge.
+    /// Whether `comments` is complete. Merges from before the desk recorded moved comments do not name them.
     pub comments_known: bool,
-    /// Its bookmarks, removed ones left out.
+    /// The bookmarks, without removed bookmarks.
     pub bookmarks: BTreeMap<BookmarkId, FoldedBookmark>,
-    /// Whether these are all its bookmarks, likewise.
+    /// Whether `bookmarks` is complete. Merges from before the desk recorded moved bookmarks do not name them.
     pub bookmarks_known: bool,
-    /// Comments that went to the incident that it was merged into.
+    /// The comments that moved to the incident that this incident was merged into.
     away: BTreeMap<CommentPlace, FoldedComment>,
-    /// Bookmarks that did.
+    /// The bookmarks that moved to that incident.
     bookmarks_away: BTreeMap<BookmarkId, FoldedBookmark>,
 }
 
-/// An alert as its incident's log has it.
+/// The state of an alert as the log of its incident gives it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FoldedAlert {
-    /// Its status; none where it came before the desk noted how alerts stood, and stayed as it was.
+    /// The status; `None` if the alert came before the desk recorded the state of linked alerts, and has not changed
+    /// since.
     pub status: Option<AlertStatus>,
-    /// Its owner.
+    /// The owner.
     pub owner: Option<OwnerId>,
-    /// Its classification.
+    /// The classification.
     pub classification: Option<Classification>,
-    /// Whether the desk noted how it stood when it came: then all of this is known.
+    /// Whether the desk recorded the state of the alert when it was linked. Then all fields are known.
     pub known: bool,
 }
 
-/// A bookmark as its incident's log has it.
+/// A bookmark as the log of its incident gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldedBookmark {
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// The incident that brought it by a merge.
+    /// The incident from which a merge brought the bookmark.
     from: Option<IncidentId>,
 }
 
-/// A comment as its incident's log has it.
+/// A comment as the log of its incident gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoldedComment {
-    /// The comment.
+    /// The id of the comment.
     pub id: CommentId,
-    /// Who wrote it, named as then.
+    /// The author, named as of the time of writing.
     pub author: ActorImage,
-    /// What set its first text.
+    /// The change that set the first text.
     pub first: TextSetBy,
-    /// What set its text.
+    /// The change that set the present text.
     pub text: TextSetBy,
-    /// The SHA-256 of its text, in hexadecimal.
+    /// The SHA-256 of the present text, in hexadecimal.
     pub sha256: String,
-    /// The incident that brought it by a merge.
+    /// The incident from which a merge brought the comment.
     from: Option<IncidentId>,
 }
 
@@ -96,7 +97,8 @@ fn come(image: &CommentImage, source: IncidentId) -> (CommentPlace, FoldedCommen
 }
 
 impl Folded {
-    /// The state after one more change; the first begins with none. A change that does not begin where the state stands is a fault of the log.
+    /// Applies one more change to a state; `None` is the state before the first change. It is a fault of the log if the
+    /// change does not continue the state.
     pub fn after(state: Option<Self>, change: Change) -> Result<Self> {
         if !change.goes_on_from(state.as_ref().map(|state| &state.row)) {
             let gap = format!("version {} does not begin where the one before it ended", change.version());
@@ -175,7 +177,7 @@ impl Folded {
                     }),
                 );
             }
-            // Of the two sides, one gets back what had gone with it, and the other gives back what had come.
+            // On the source, the comments and bookmarks come back. On the target, those from the other incident leave.
             Entry::MergeUndone { other, .. } => {
                 self.comments.retain(|_, comment| comment.from != Some(*other));
                 self.comments.append(&mut self.away);
@@ -188,9 +190,9 @@ impl Folded {
             Entry::Bookmark { action: BookmarkAction::Removed, bookmark, .. } => {
                 self.bookmarks.remove(bookmark);
             }
-            // In no incident's log.
+            // No incident's log has these entries.
             Entry::AlertReported { .. } | Entry::AlertFreed { .. } => {}
-            // The row says it.
+            // The row has these values.
             Entry::Created
             | Entry::Description { .. }
             | Entry::Severity { .. }

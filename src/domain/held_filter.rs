@@ -1,5 +1,5 @@
-//! A filter as a stream holds it, for days and by the thousand: the reading of [`IncidentFilter::matches`] in a tenth of the
-//! memory. `IncidentFilter` has room for every condition at every depth; what is kept here is the conditions that are given.
+//! A filter in the form that streams keep, by the thousand and for days. It evaluates like [`IncidentFilter::matches`]
+//! in a tenth of the memory: unlike `IncidentFilter`, it stores only the conditions that are given.
 
 use std::sync::Arc;
 
@@ -9,12 +9,12 @@ use super::incident::Status;
 use super::position::Fingerprint;
 use super::{Error, Result};
 
-/// A filter in its canonical form, its caller resolved to ids.
+/// A filter in its canonical form, with the caller resolved to ids.
 #[derive(Debug)]
 pub struct HeldFilter {
     root: Node,
     fingerprint: Fingerprint,
-    /// What was asked for as JSON, where it means something else to each caller.
+    /// The filter before the caller was resolved, as JSON. `None` if the filter means the same to every caller.
     asked: Option<Box<str>>,
     names_text: bool,
     entity_values: Box<[String]>,
@@ -22,13 +22,13 @@ pub struct HeldFilter {
 
 #[derive(Debug)]
 enum Node {
-    /// Conditions of one depth, its text, its status and what lies below it excepted.
+    /// The conditions of one depth, without its text, its status and its nested filters.
     Conditions(Box<IncidentFilter>),
-    /// Its status is one of these; as every filter has one, it has no `IncidentFilter` of its own.
+    /// The status is one of these. Every filter has such a condition, so it needs no `IncidentFilter` of its own.
     Status(Box<[Status]>),
-    /// In the title or the description, folded.
+    /// The title or the description contains this folded text.
     Text(Arc<str>),
-    /// One of these is there: those that the stream is found by.
+    /// The title or the description contains one of these texts, by which the stream is indexed.
     AnyText(Arc<[Arc<str>]>),
     All(Box<[Node]>),
     Any(Box<[Node]>),
@@ -36,7 +36,8 @@ enum Node {
 }
 
 impl HeldFilter {
-    /// Holds a filter; `asked` is what it was made of, where that means something else to each caller.
+    /// Builds the compact form of a filter. `asked` is the filter before the caller was resolved, if that makes a
+    /// difference.
     pub(super) fn of(
         filter: IncidentFilter,
         fingerprint: Fingerprint,
@@ -57,22 +58,22 @@ impl HeldFilter {
         }
     }
 
-    /// Whether an incident is in the queue; a deleted one is in none.
+    /// Returns whether an incident is in the queue. A deleted incident is in no queue.
     pub fn matches(&self, subject: Subject<'_>) -> bool {
         !subject.row.deleted && self.root.matches(subject)
     }
 
-    /// Whether it asks for a text, so that long titles and descriptions are needed to hold it against a row.
+    /// Returns whether the filter has a search text, so that its evaluation needs long titles and descriptions.
     pub fn names_text(&self) -> bool {
         self.names_text
     }
 
-    /// The folded values of the entities that it names, at all depths.
+    /// Returns the folded values of the entities that the filter names, at all depths.
     pub fn entity_values(&self) -> &[String] {
         &self.entity_values
     }
 
-    /// Whether a caller, as it is now, means the same by it as the caller that it was resolved for.
+    /// Returns whether the filter means the same to a caller now as to the caller for whom it was resolved.
     pub fn means_the_same_to(&self, actor: &Actor) -> Result<bool> {
         let Some(asked) = &self.asked else { return Ok(true) };
         let asked = serde_json::from_str(asked);

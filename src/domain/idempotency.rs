@@ -1,4 +1,4 @@
-//! Idempotency keys: a client that does not know whether its mutation was done sends it again under the same key.
+//! Idempotency keys: a client that does not know whether its mutation was done retries it under the same key.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,44 +8,44 @@ use super::error::Refusal;
 use super::position::Position;
 use super::{Error, Result, text};
 
-/// The longest key, in characters: a UUID, or a playbook's name with the ids of its run and step.
+/// The longest key, in characters: a UUID, or the name of a playbook with the ids of its run and step.
 pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 200;
 
-/// How long an outcome is kept, in hours (product §6): longer than any client retries.
+/// How long an outcome is kept, in hours. No client retries longer than that.
 pub const OUTCOME_KEPT_HOURS: i64 = 24;
 
-/// A key, and what it was sent with.
+/// An idempotency key, with the mutation and the input that it stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// The client's word.
+    /// The key that the client chose.
     pub key: String,
-    /// The mutation.
+    /// The name of the mutation.
     pub mutation: String,
-    /// The SHA-256 of the input, keys and names of the call itself left out.
+    /// The SHA-256 of the input, without its `idempotencyKey` and `clientMutationId`.
     pub input: [u8; 32],
 }
 
-/// What a mutation left for a retry.
+/// The stored result of a mutation, for a retry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Kept {
-    /// It was done: the ids that its answer is made of.
+    /// The mutation was done. Holds the ids from which its answer is built.
     Done(Value),
-    /// It was refused, and changed nothing.
+    /// The mutation was refused and changed nothing.
     Refused(Refusal),
 }
 
-/// What is stored under a key.
+/// The stored outcome of a mutation under its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptOutcome {
-    /// What came of it.
+    /// The result of the mutation.
     pub kept: Kept,
-    /// The end of the log after it.
+    /// The end of the log after the mutation.
     pub position: Position,
 }
 
 impl IdempotencyKey {
-    /// Reads a key: not blank, at most 200 characters. It stands for `mutation` with `input`.
+    /// Reads a key: not blank, at most 200 characters. The key stands for `mutation` with `input`.
     pub fn parse(key: &str, mutation: &str, input: &Value) -> Result<Self> {
         text::at_most("idempotencyKey", key, IDEMPOTENCY_KEY_CHARS_MAX)?;
         text::refuse_nul("idempotencyKey", key)?;
@@ -58,8 +58,8 @@ impl IdempotencyKey {
     }
 }
 
-/// One value after the other, each with its kind and length, so that no two inputs read alike; the order of an object's
-/// fields is not part of it.
+/// Hashes a value with its kind and length before it, so that different inputs have different hashes. The order of an
+/// object's fields does not count.
 fn write(hash: &mut Sha256, value: &Value) {
     match value {
         Value::Array(items) => {

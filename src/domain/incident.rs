@@ -1,4 +1,4 @@
-//! Incidents: the case an analyst works, its states, and what may be done to it.
+//! Incidents: the cases that analysts work, their states, and the commands that are allowed on them.
 
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -14,32 +14,32 @@ use super::{Error, IncidentId, Instant, Result, text, title};
 /// The longest description, in characters (Microsoft, "Create your own incidents", step 4).
 pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
 
-/// The longest resolution note, in characters: as long as a comment, which it stands beside in the log.
+/// The longest resolution note, in characters: as long as a comment, because the log shows both side by side.
 pub const NOTE_CHARS_MAX: usize = 30_000;
 
-/// How bad an incident or alert is, mildest first.
+/// The severity of an incident or alert, mildest first.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
-    /// Nothing to do, good to know.
+    /// Nothing has to be done; for information.
     Informational = 1,
-    /// Low.
+    /// Low severity.
     Low = 2,
-    /// Medium: the default (Microsoft, "Create your own incidents", step 4).
+    /// Medium severity, the default (Microsoft, "Create your own incidents", step 4).
     Medium = 3,
-    /// High.
+    /// High severity.
     High = 4,
 }
 
 impl Severity {
-    /// The severity of an incident without alerts and override.
+    /// The severity of an incident that has neither alerts nor an override.
     pub const DEFAULT: Self = Self::Medium;
 }
 
-/// Where an incident stands.
+/// The status of an incident.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
@@ -51,133 +51,133 @@ pub enum Status {
     New = 1,
     /// Somebody works on it (Sentinel: Active; Defender: In progress).
     Active = 2,
-    /// Done with (Sentinel: Closed).
+    /// The work is done (Sentinel: Closed).
     Resolved = 3,
-    /// Merged into another.
+    /// The incident was merged into another incident.
     Redirected = 4,
 }
 
-/// How an incident was resolved.
+/// The resolution of an incident.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// Why, in words.
+    /// The note that explains the resolution, if there is one.
     pub note: Option<String>,
     /// The version that set the note.
     pub note_version: u64,
-    /// When.
+    /// The time of the resolution.
     pub at: Instant,
-    /// By whom, named as then.
+    /// The user who resolved the incident, named as of that time, or the desk itself.
     pub by: ActorImage,
 }
 
-/// The case an analyst works, as it stands.
+/// The case that an analyst works, in its present state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
-    /// Its id.
+    /// The id of the incident.
     pub id: IncidentId,
-    /// `INC-<number>`: sequential, never reused.
+    /// The number in `INC-<number>`: sequential, never reused.
     pub number: i64,
-    /// How many changes it has had.
+    /// How many changes the incident has had.
     pub version: u64,
-    /// Its title.
+    /// The title of the incident.
     pub title: String,
     /// The version that set the title.
     pub title_version: u64,
-    /// Whether the desk made the title, and so may remake it.
+    /// Whether the desk generated the title, and so may generate it again.
     pub title_generated: bool,
-    /// Its description.
+    /// The description of the incident.
     pub description: Option<String>,
     /// The version that set the description.
     pub description_version: u64,
-    /// What a person set.
+    /// The severity that a person set.
     pub severity_override: Option<Severity>,
-    /// The highest of its alerts, else medium.
+    /// The highest severity of the alerts; medium if there are no alerts.
     pub computed_severity: Severity,
-    /// Where it stands.
+    /// The status of the incident.
     pub status: Status,
-    /// What it turned out to be.
+    /// The classification, if there is one.
     pub classification: Option<Classification>,
-    /// Its owner.
+    /// The user or group that owns the incident.
     pub owner: Option<Owner>,
-    /// Its tags, by kind and key.
+    /// The tags, ordered by kind and key.
     pub tags: Vec<Tag>,
-    /// How it was resolved, while it is.
+    /// The resolution, while the incident is resolved.
     pub resolution: Option<Resolution>,
-    /// How many alerts it holds.
+    /// How many alerts the incident holds.
     pub alert_count: u64,
-    /// How many comments it has, deleted ones not counted.
+    /// How many comments the incident has, without deleted comments.
     pub comment_count: u64,
-    /// Whether it holds an alert that is not resolved, as of the last change of its alerts or status.
+    /// Whether the incident holds an alert that is not resolved, as of the last change of its alerts or status.
     pub has_active_alerts: bool,
-    /// The products of its alerts, sorted.
+    /// The products of the alerts, sorted.
     pub products: Vec<String>,
-    /// The providers of its alerts, sorted.
+    /// The providers of the alerts, sorted.
     pub providers: Vec<String>,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Instant,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Instant,
-    /// When its activity began, as a person stated it.
+    /// The time of the first activity, as a person stated it.
     pub stated_first_activity_at: Option<Instant>,
-    /// When its activity ended, as a person stated it.
+    /// The time of the last activity, as a person stated it.
     pub stated_last_activity_at: Option<Instant>,
-    /// When its activity began: the earliest of what was stated and of its alerts.
+    /// The first activity: the earlier of the stated time and the earliest time of the alerts.
     pub first_activity_at: Option<Instant>,
-    /// When its activity ended: the latest of what was stated and of its alerts.
+    /// The last activity: the later of the stated time and the latest time of the alerts.
     pub last_activity_at: Option<Instant>,
-    /// When it first had an owner.
+    /// The time when the incident first had an owner.
     pub first_assigned_at: Option<Instant>,
-    /// The incident it was merged into.
+    /// The incident that this incident was merged into.
     pub redirected_to: Option<IncidentId>,
-    /// When it was deleted.
+    /// The time of deletion.
     pub deleted_at: Option<Instant>,
 }
 
-/// What one command changes of an incident's own fields; absent fields stay. All or nothing. The owner is not among them:
-/// a caller's word for one has to be looked up first ([`Incident::assign`]).
+/// The changes that one command makes to an incident's own fields, all or nothing. Absent fields stay. The owner is not
+/// in here, because the caller's choice has to be looked up first ([`Incident::assign`]).
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Patch {
-    /// A new title, by a person.
+    /// A new title, written by a person.
     pub title: Option<String>,
-    /// A new description; none clears it.
+    /// A new description; `Some(None)` clears it.
     pub description: Option<Option<String>>,
-    /// An override; none returns to the computed severity.
+    /// A severity override; `Some(None)` returns to the computed severity.
     pub severity: Option<Option<Severity>>,
     /// A new status.
     pub status: Option<Status>,
-    /// The resolution note; none clears it.
+    /// The resolution note; `Some(None)` clears it.
     pub note: Option<Option<String>>,
-    /// A classification; none clears it.
+    /// A classification; `Some(None)` clears it.
     pub classification: Option<Option<Classification>>,
     /// Tags to add.
     pub add_tags: Vec<Tag>,
     /// Tags to remove.
     pub remove_tags: Vec<Tag>,
-    /// When the activity began, as a person states it.
+    /// The first activity, as a person states it; `Some(None)` clears it.
     pub first_activity_at: Option<Option<Instant>>,
-    /// When the activity ended, as a person states it.
+    /// The last activity, as a person states it; `Some(None)` clears it.
     pub last_activity_at: Option<Option<Instant>>,
 }
 
-/// What a change of an incident asks of its alerts.
+/// The changes that a change of an incident causes on its alerts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Propagation {
     /// Set the incident's owner on every linked alert.
     pub owner: bool,
-    /// Resolve every linked alert that is not.
+    /// Resolve every linked alert that is not resolved.
     pub resolve: bool,
     /// Return the alerts that the last resolution resolved to their former status.
     pub reopen: bool,
 }
 
-/// What the alerts of an incident add up to.
+/// The aggregated values of an incident's alerts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlertSummary {
-    /// What a generated title is made from, and the count and products.
+    /// The input of a generated title; also has the count of alerts and the products.
     pub digest: title::AlertDigest,
-    /// The highest severity.
+    /// The highest severity of the alerts.
     pub severity: Option<Severity>,
-    /// Distinct providers, sorted.
+    /// The distinct providers, sorted.
     pub providers: Vec<String>,
     /// The earliest first activity.
     pub first_activity_at: Option<Instant>,
@@ -185,20 +185,20 @@ pub struct AlertSummary {
     pub last_activity_at: Option<Instant>,
 }
 
-/// Reads a description: at most 5,000 characters; a blank one is none.
+/// Reads a description of at most 5,000 characters. Returns `None` for a blank description.
 pub fn parse_description(path: &str, description: &str) -> Result<Option<String>> {
     text::at_most(path, description, DESCRIPTION_CHARS_MAX)?;
     Ok((!text::is_blank(description)).then(|| description.to_owned()))
 }
 
-/// Reads a resolution note: trimmed, at most 30,000 characters; a blank one is none.
+/// Reads a resolution note: trimmed, at most 30,000 characters. Returns `None` for a blank note.
 pub fn parse_note(path: &str, note: &str) -> Result<Option<String>> {
     text::at_most(path, note, NOTE_CHARS_MAX)?;
     Ok((!text::is_blank(note)).then(|| note.trim().to_owned()))
 }
 
 impl Incident {
-    /// A new incident of no alerts, its creation not yet a change: version 0.
+    /// Creates an incident without alerts, at version 0: its creation is not yet a change.
     pub fn new(id: IncidentId, number: i64, now: Instant) -> Self {
         Self {
             id,
@@ -233,17 +233,17 @@ impl Incident {
         }
     }
 
-    /// Whether somebody has to work on it: `NEW` or `ACTIVE`, and not deleted.
+    /// Returns whether the incident is open: `NEW` or `ACTIVE`, and not deleted.
     pub fn is_open(&self) -> bool {
         matches!(self.status, Status::New | Status::Active) && self.deleted_at.is_none()
     }
 
-    /// What a person set, else the highest of the alerts.
+    /// Returns the severity that a person set, or else the computed severity.
     pub fn severity(&self) -> Severity {
         self.severity_override.unwrap_or(self.computed_severity)
     }
 
-    /// Refuses a write to an incident that was merged into another.
+    /// Refuses a write if the incident was merged into another incident.
     pub fn writable(&self) -> Result<()> {
         match self.redirected_to {
             Some(target) => Err(Error::conflict(
@@ -254,10 +254,10 @@ impl Incident {
         }
     }
 
-    /// Applies a patch, all or nothing, and says what follows for the alerts.
+    /// Applies a patch, all or nothing, and returns the changes that its alerts need.
     ///
-    /// Refused: a status beyond the table of product §3; a note for an incident that is not resolved; more than 100
-    /// tags; activity that ends before it begins.
+    /// Refuses an incident that was merged into another, a status change to or from `REDIRECTED`, a note for an
+    /// incident that is not resolved, more than 100 tags, and a last activity before the first.
     pub fn apply(&mut self, patch: Patch, by: &ActorImage, now: Instant) -> Result<Propagation> {
         self.writable()?;
         let mut propagation = Propagation::default();
@@ -289,10 +289,11 @@ impl Incident {
         Ok(propagation)
     }
 
-    /// Moves the status by the table of product §3: `NEW` ↔ `ACTIVE` freely, `RESOLVED` resolves, away from it reopens.
+    /// Changes the status: `NEW` ↔ `ACTIVE` freely, to `RESOLVED` = resolve, away from `RESOLVED` = reopen. Only a
+    /// merge and its undo use `REDIRECTED`.
     fn move_to(&mut self, status: Status, by: &ActorImage, now: Instant, effects: &mut Propagation) -> Result<()> {
         match (self.status, status) {
-            // It stays as it was resolved; an alert that has become active since is resolved all the same.
+            // The resolution stays as it was. An alert that has become active since is resolved too.
             (from, to) if from == to => effects.resolve = to == Status::Resolved,
             (_, Status::Redirected) | (Status::Redirected, _) => {
                 return Err(Error::invalid(
@@ -329,7 +330,7 @@ impl Incident {
         Ok(())
     }
 
-    /// Gives it an owner, or none.
+    /// Sets or clears the owner. The first owner sets the time of first assignment.
     pub fn assign(&mut self, owner: Option<Owner>, now: Instant) {
         if owner.is_some() && self.first_assigned_at.is_none() {
             self.first_assigned_at = Some(now);
@@ -366,7 +367,8 @@ impl Incident {
         }
     }
 
-    /// Takes over what its alerts add up to: count, severity, products, times and, unless a person wrote it, the title.
+    /// Takes over the aggregated values of the alerts: count, severity, products, times and, unless a person wrote it,
+    /// the title.
     pub fn summarise(&mut self, summary: &AlertSummary) {
         self.add_up(summary);
         if self.title_generated
@@ -376,7 +378,7 @@ impl Incident {
         }
     }
 
-    /// The same, and the title stays whoever wrote it.
+    /// Takes over the same values as [`Incident::summarise`], except the title.
     pub(super) fn add_up(&mut self, summary: &AlertSummary) {
         let earliest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
         let latest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).max();
@@ -388,7 +390,7 @@ impl Incident {
         self.last_activity_at = latest(self.stated_last_activity_at, summary.last_activity_at);
     }
 
-    /// Gives it this title as of its next version.
+    /// Sets the title as of the incident's next version.
     pub(super) fn retitle(&mut self, title: String) {
         if title != self.title {
             self.title = title;
@@ -396,13 +398,14 @@ impl Incident {
         }
     }
 
-    /// The row that changes carry of it.
+    /// Returns the queue row that changes of this incident carry.
     pub fn queue_row(&self) -> QueueRow {
         let description = self.description.as_ref().map(|text| Text::of(text, self.description_version));
         QueueRow { description, ..self.row_to_show() }
     }
 
-    /// The row as an answer shows it. Rows do not show the description, and hashing one costs as much as all the rest.
+    /// Returns the queue row that answers show. It lacks the description, which no row shows and which is costly to
+    /// hash.
     pub fn row_to_show(&self) -> QueueRow {
         QueueRow {
             id: self.id,
@@ -432,7 +435,7 @@ impl Incident {
         }
     }
 
-    /// The texts that version `version` set and that are too long for a change to carry: which field, and the text.
+    /// Returns each text that version `version` set and that is too long for a change to carry, with its field.
     pub fn long_texts(&self, version: u64) -> Vec<(TextField, &str)> {
         let note = self.resolution.as_ref().and_then(|r| Some((r.note_version, r.note.as_deref()?)));
         [
@@ -448,7 +451,7 @@ impl Incident {
     }
 }
 
-/// Which text of an incident.
+/// A text field of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -1,4 +1,4 @@
-//! Instants as they come in: which the desk keeps, and how finely.
+//! Instants that come from outside: which of them the desk accepts, and how precisely it stores them.
 
 use chrono::{Datelike, Duration, SubsecRound, Timelike};
 
@@ -7,7 +7,8 @@ use super::{Error, Instant, Result};
 /// The last microsecond of a second, in nanoseconds.
 const LAST_MICROSECOND: u32 = 999_999_000;
 
-/// Reads an instant: between the years 2 and 9998, so that the keys of missing times lie outside, and as [`kept`].
+/// Reads an instant between the years 2 and 9998, and cuts it as [`kept`] does. The keys of missing times lie outside
+/// of these years.
 pub fn parse(path: &str, at: Instant) -> Result<Instant> {
     if !(2..=9998).contains(&at.year()) {
         return Err(Error::invalid(path, "an instant lies between the years 2 and 9998"));
@@ -15,12 +16,12 @@ pub fn parse(path: &str, at: Instant) -> Result<Instant> {
     Ok(kept(at))
 }
 
-/// How far ahead of the desk's clock a time of something that has happened may lie, in minutes: another machine's clock may
-/// be ahead by so much. A later time would make all that truly comes after it older than what is known, and so be lost.
+/// How many minutes the time of a past event may lie ahead of the desk's clock, because another clock may be ahead. A
+/// later time would make all following events look older than the known state, so they would be lost.
 pub const AHEAD_MINUTES_MAX: i64 = 5;
 
-/// Reads the time of something that has happened, as a caller, a feed or an import gives it: as [`parse`], and at most
-/// [`AHEAD_MINUTES_MAX`] after `now`, the desk's own time. Later ones are `INVALID`.
+/// Reads the time of a past event, from a caller, a feed or an import: as [`parse`], and at most [`AHEAD_MINUTES_MAX`]
+/// after `now`, the desk's own time. A later time is `INVALID`.
 pub fn past(path: &str, at: Instant, now: Instant) -> Result<Instant> {
     let at = parse(path, at)?;
     if at > now + Duration::minutes(AHEAD_MINUTES_MAX) {
@@ -30,10 +31,10 @@ pub fn past(path: &str, at: Instant, now: Instant) -> Result<Instant> {
     Ok(at)
 }
 
-/// An instant as the desk keeps it: cut to the microsecond, which both databases hold.
+/// Returns an instant in the precision that the desk stores: cut to the microsecond, which both databases hold.
 ///
-/// A leap second (`23:59:60`) becomes the last microsecond before it: on the day that it ends, and before whatever comes
-/// after it. PostgreSQL would read it as the next day, SQLite would keep it, and the log would say a third thing.
+/// A leap second (`23:59:60`) becomes the last microsecond before it. So it stays on its day, and before all later
+/// times. PostgreSQL would store it as the next day, SQLite would keep it, and the log would have a third form.
 pub fn kept(at: Instant) -> Instant {
     match at.nanosecond() {
         1_000_000_000.. => at.with_nanosecond(LAST_MICROSECOND).unwrap_or(at),

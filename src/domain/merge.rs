@@ -1,7 +1,7 @@
-//! Merging: what stands in its way, what the target takes over from the source, and how that is undone.
+//! Merges of incidents: the conditions, what the target takes over from the source, and the undo.
 //!
-//! What a person wrote on the source itself (title, description, override, classification, owner, stated times) stays on
-//! its stub. What is put on it (alerts, tags, comments, bookmarks, attachments) moves.
+//! What a person wrote on the source itself (title, description, override, classification, owner, stated times) stays
+//! on its stub. What is attached to the source (alerts, tags, comments, bookmarks, attachments) moves.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,99 +13,101 @@ use super::incident::{AlertSummary, Incident, Status};
 use super::tag::{TAGS_PER_INCIDENT_MAX, Tag};
 use super::{AlertId, AttachmentId, BookmarkId, CommentId, Error, IncidentId, Result};
 
-/// The most changes that a refused undo names: it is for a person, who reads the log for the rest.
+/// The most changes that a refused undo names. The message is for a person, who reads the log for the rest.
 pub const CHANGES_NAMED_MAX: u64 = 10;
 
-/// What is to be merged into what.
+/// A requested merge of one incident into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The incident that goes.
+    /// The source: the incident that is redirected.
     pub source: IncidentId,
-    /// The incident that takes it in.
+    /// The target: the incident that receives everything.
     pub target: IncidentId,
-    /// Whether the target's title stays as it is, from then on as a person's.
+    /// Whether the target's title stays. From then on it counts as written by a person.
     pub keep_title: bool,
 }
 
-/// The two incidents of a merge, as they stand before or after it.
+/// The two incidents of a merge, before or after it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sides {
-    /// The one that goes.
+    /// The source: the incident that is redirected.
     pub source: Incident,
-    /// The one that takes it in.
+    /// The target: the incident that receives everything.
     pub target: Incident,
 }
 
-/// What the two sides do not say themselves of what a merge moves.
+/// The data that a merge moves and that the two incidents do not carry themselves.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Moving {
-    /// The source's alerts, ascending by id, and who owns each.
+    /// The alerts of the source, ascending by id, each with its owner.
     pub alerts: Vec<(AlertId, Option<OwnerId>)>,
-    /// What the alerts of both sides add up to.
+    /// The aggregated values of the alerts of both sides.
     pub together: AlertSummary,
 }
 
-/// What a merge does.
+/// The effects of a merge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The two sides after it.
+    /// The two sides after the merge.
     pub after: Sides,
-    /// The tags that come to the target.
+    /// The tags that the target receives.
     pub tags: Vec<Tag>,
-    /// The alerts that take the target's owner, and who owned each.
+    /// The alerts that take the target's owner, each with its former owner.
     pub owners: Vec<(AlertId, Option<OwnerId>)>,
 }
 
-/// What a merge took away, so that its undo can put it back.
+/// The state that a merge replaces, so that its undo can restore it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Former {
-    /// The version of the source that it found.
+    /// The version of the source before the merge.
     pub source_version: u64,
-    /// The version of the target that it found.
+    /// The version of the target before the merge.
     pub target_version: u64,
-    /// Where the source stood.
+    /// The status of the source.
     pub source_status: Status,
     /// The tags of the source.
     pub source_tags: Vec<Tag>,
     /// The title of the target.
     pub target_title: String,
-    /// Whether the desk had made that title.
+    /// Whether the desk had generated that title.
     pub target_title_generated: bool,
-    /// The tags that came to the target.
+    /// The tags that the target received.
     pub tags: Vec<Tag>,
     /// The alerts that moved.
     pub alerts: Vec<AlertId>,
-    /// Those of them that took the target's owner, and who owned each.
+    /// The moved alerts that took the target's owner, each with its former owner.
     pub owners: Vec<(AlertId, Option<OwnerId>)>,
-    /// The comments that moved, deleted ones too.
+    /// The comments that moved, including deleted comments.
     pub comments: Vec<CommentId>,
-    /// The attachments that came to the target.
+    /// The attachments that the target received.
     #[serde(default)]
     pub attachments: Vec<AttachmentId>,
-    /// The bookmarks that came to the target.
+    /// The bookmarks that the target received.
     #[serde(default)]
     pub bookmarks: Vec<BookmarkId>,
-    /// How many of them are not deleted.
+    /// How many of the moved comments are not deleted.
     pub comment_count: u64,
 }
 
-/// A merge that was done.
+/// A merge that was carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Merge {
-    /// The incident that went.
+    /// The incident that was redirected.
     pub source: IncidentId,
-    /// The source's version that this made.
+    /// The version of the source that the merge made.
     pub source_version: u64,
-    /// The incident that took it in.
+    /// The incident that received everything.
     pub target: IncidentId,
-    /// The target's version that this made, or as which the target stands again, once a later merge was undone.
+    /// The version of the target that the merge made. After the undo of a later merge: the version that restored this
+    /// state.
     pub target_version: u64,
-    /// What it took away.
+    /// The state that the merge replaced.
     pub former: Former,
 }
 
 impl Sides {
-    /// The two sides among incidents that were found; else what is missing, and as which.
+    /// Picks the two sides from incidents that were found. Otherwise returns an error for each missing side, with its
+    /// input field.
     pub fn among(found: &[Incident], asked: &Asked) -> Result<Self, Vec<Error>> {
         let side = |id: IncidentId, path: &str| {
             let standing = found.iter().find(|incident| incident.id == id && incident.deleted_at.is_none());
@@ -117,7 +119,7 @@ impl Sides {
         }
     }
 
-    /// Everything that stands in the way of their merge, in the order in which it would be refused.
+    /// Returns every reason against the merge, in the order in which it would be refused.
     pub fn refusals(&self) -> Vec<Error> {
         if self.source.id == self.target.id {
             return vec![Error::invalid("targetId", "an incident is not merged into itself")];
@@ -141,7 +143,7 @@ impl Sides {
         self.source.tags.iter().filter(|tag| !held(tag)).cloned().collect()
     }
 
-    /// What the merge of these two does, if nothing stands in its way.
+    /// Returns the effects of the merge. The caller has checked [`Sides::refusals`].
     pub fn merged(&self, moving: &Moving, keep_title: bool) -> Plan {
         let tags = self.incoming_tags();
         let mut after = self.clone();
@@ -165,7 +167,8 @@ impl Sides {
         Plan { tags, owners: moving.alerts.iter().filter(takes).copied().collect(), after }
     }
 
-    /// The sides as they stand once the merge that made them is undone; what the alerts of each add up to then is given.
+    /// Returns the two sides after the undo of their merge. The caller gives the aggregated values of the alerts of
+    /// each side.
     pub fn parted(&self, former: &Former, of_source: &AlertSummary, of_target: &AlertSummary) -> Self {
         let mut after = self.clone();
         let Self { source, target } = &mut after;
@@ -183,7 +186,7 @@ impl Sides {
     }
 }
 
-/// Why an incident takes part in no merge: it is resolved, or was merged away.
+/// Returns the reason why an incident cannot take part in a merge: it is resolved, or was merged into another incident.
 fn closed_to_merge(path: &str, incident: &Incident) -> Option<Error> {
     let number = incident.number;
     let (message, now) = match (incident.redirected_to, incident.status) {
@@ -205,7 +208,7 @@ fn closed_to_merge(path: &str, incident: &Incident) -> Option<Error> {
     })))
 }
 
-/// The refusal of an undo, because of what was done to either side since its merge: at least one change, oldest first.
+/// Refuses an undo because either side changed after the merge. `changes` has at least one change, oldest first.
 pub fn changed_since(changes: &[Change]) -> Error {
     let first = changes.first().map_or_else(String::new, |change| {
         let who = match &change.body.actor {

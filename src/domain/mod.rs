@@ -1,4 +1,4 @@
-//! The words of a SOC desk: nouns, rules and limits, with no I/O and no async; time comes in as a value.
+//! The domain of the desk, which is this service: types, rules and limits. No I/O, no async; callers pass in the time.
 
 pub mod account;
 pub mod activity;
@@ -55,7 +55,7 @@ macro_rules! ids {
             /// The noun that prefixes this id in the API: `incident:0198…`.
             pub const WORD: &'static str = $word;
 
-            /// Reads the API's form, `<noun>:<uuid>`; an id of another noun is not one of these.
+            /// Reads the API's form, `<noun>:<uuid>`. Returns `None` for other text, also for an id with another noun.
             pub fn parse(text: &str) -> Option<Self> {
                 let uuid = text.strip_prefix($word)?.strip_prefix(':')?;
                 uuid::Uuid::try_parse(uuid).ok().map(Self)

@@ -1,4 +1,4 @@
-//! Policies: what a desk asks for beyond what the product does, set by its operator. All are off where nothing is set.
+//! Policies: requirements of one desk beyond the rules of the product, set by its operator. By default all are off.
 
 use serde_json::json;
 
@@ -7,17 +7,17 @@ use super::error::Refusal;
 use super::incident::{Incident, Status};
 use super::{Code, Error, Result};
 
-/// What this desk asks for when an incident is resolved or reopened.
+/// The requirements of this desk for resolving and reopening an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policies {
-    /// Whether a resolved incident says why, in a note.
+    /// Whether a resolved incident needs a note.
     pub resolve_needs_note: bool,
-    /// Whether a resolved incident says what it turned out to be.
+    /// Whether a resolved incident needs a classification.
     pub resolve_needs_classification: bool,
-    /// Who may reopen a resolved incident.
+    /// The least role that may reopen a resolved incident.
     pub reopen_role: Role,
-    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert. Otherwise the incident
-    /// stays resolved, and says that it has active alerts.
+    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert. Otherwise the
+    /// incident stays resolved and shows that it has active alerts.
     pub reopen_for_active_alerts: bool,
 }
 
@@ -33,15 +33,16 @@ impl Default for Policies {
 }
 
 impl Policies {
-    /// Whether a caller may reopen an incident.
+    /// Returns whether a caller may reopen an incident.
     pub fn may_reopen(&self, actor: &Actor) -> bool {
         actor.user.role >= self.reopen_role
     }
 
-    /// Refuses a change of an incident that the policies do not allow, whichever command brings it about. `by` is the caller,
-    /// none for the desk itself, which may reopen; `path` is the input field that would reopen.
+    /// Refuses a change of an incident that the policies do not allow, whichever command causes it. `by` is the caller;
+    /// it is `None` for the desk itself, which may reopen. `path` is the input field that would reopen.
     ///
-    /// An incident that was resolved before the policy was set stays as it is; what it has it may not lose.
+    /// An incident that was resolved before the policy was set may stay as it is, but it may not lose what the policy
+    /// requires.
     pub fn check(&self, before: Option<&Incident>, after: &Incident, by: Option<&Actor>, path: &str) -> Result<()> {
         let was = before.filter(|before| before.status == Status::Resolved);
         match after.status {

@@ -1,49 +1,49 @@
-//! Positions: places in the log of changes, opaque to clients, with what it takes to find out a foreign one.
+//! Positions in the log of changes. They are opaque to clients, and they reveal a client of another history of the log.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-/// A place in the log: after the change of this offset.
+/// A position in the log: the place after the change with this offset.
 ///
-/// `epoch` names the life of the log: a database restored into a new life gives new positions. `check` is the start of
-/// the log's hash at that place: a client of a copied or rewound database holds offsets that exist here too, but with
-/// another history. Example: a client read up to 7, the database was restored to 5 and wrote two other changes; its
-/// position says 7 with the check of changes that no longer exist, and the stream answers `resync(EPOCH)`.
+/// `epoch` names the life of the log: a database that is restored into a new life gives new positions. `check` is the
+/// start of the log's hash at this position. It reveals a client of a copied or rewound database, whose offsets exist
+/// here with another history. Example: a client has read up to 7, and the database was restored to 5 and wrote two
+/// other changes. The client's position says 7 with the check of lost changes, so the stream answers `resync(EPOCH)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The life of the log.
+    /// The epoch, which names the life of the log.
     pub epoch: Uuid,
-    /// How many changes lie before this place.
+    /// How many changes precede this position.
     pub offset: u64,
-    /// The start of the log's hash there.
+    /// The first 8 bytes of the log's hash at this position.
     pub check: [u8; 8],
-    /// Whose set of incidents the client holds there, if it holds one.
+    /// The filter and caller of the queue that the client holds at this position, if it holds one.
     pub queue: Option<Fingerprint>,
 }
 
-/// Tells one filter from another, and one caller's reading of it from another's.
+/// Distinguishes filters, and callers to whom the same filter means something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Of the canonical filter, as it was asked.
+    /// The digest of the canonical filter, before the caller is replaced by ids.
     pub filter: [u8; 8],
-    /// Of what the caller's rights, account and groups made of it.
+    /// The digest of the resolved filter. Zero if the caller's rights, account and groups do not alter the filter.
     pub scope: [u8; 8],
 }
 
-/// The first byte of every position, so that a later form can be told from this one.
+/// The first byte of every position. It distinguishes this form from later forms.
 const FORM: u8 = 1;
 
 const LOG_BYTES: usize = 1 + 16 + 8 + 8;
 const QUEUE_BYTES: usize = LOG_BYTES + 16;
 
 impl Position {
-    /// The same place, as the end of what a client holds of a queue.
+    /// Returns this position as the end of what a client holds of a queue.
     pub fn of_queue(self, queue: Fingerprint) -> Self {
         Self { queue: Some(queue), ..self }
     }
 
-    /// Reads what [`Position::fmt`] wrote; none for anything else.
+    /// Reads the form that [`Position::fmt`] writes. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (log, queue) = bytes.split_at_checked(LOG_BYTES)?;
@@ -80,19 +80,19 @@ impl std::fmt::Display for Position {
     }
 }
 
-/// Why a stream cannot go on from the position that a client holds.
+/// The reason why a stream cannot continue from the client's position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
 #[graphql(name = "ResyncReason")]
 pub enum Resync {
-    /// The position is of another life of the log, or its check failed.
+    /// The position is from another life of the log, or its check failed.
     Epoch,
-    /// The position is older than the stream's floor; the activity log keeps the changes.
+    /// The position is older than the oldest position from which a stream resumes. The activity log has the changes.
     BelowFloor,
     /// The position is beyond what the database holds.
     Ahead,
-    /// The position is the end of another filter's set.
+    /// The position belongs to another filter.
     Filter,
-    /// The caller's rights, account or groups are others than when the position was given.
+    /// The caller's rights, account or groups have changed since the position was issued.
     Scope,
 }
 

@@ -1,6 +1,7 @@
-//! Preconditions by field: a caller that says which version it knows is refused only where what it writes was changed since.
+//! Preconditions by field. A caller states the version that it knows; a write is refused only if a later change set the
+//! same field.
 //!
-//! Tags, comments and links commute: two callers may always add theirs (product §6).
+//! Tags, comments and links commute, so two callers may always add theirs.
 
 use serde_json::{Value, json};
 
@@ -10,10 +11,10 @@ use super::incident::Incident;
 use super::queue::Text;
 use super::{AlertId, Error, Result};
 
-/// The most changes that a conflict names, the newest: who missed more than these reads the log.
+/// The most changes that a conflict names, the newest. A caller that missed more reads the log.
 pub const CHANGES_NAMED_MAX: usize = 10;
 
-/// The fields of an incident that do not commute.
+/// The fields of an incident whose writes do not commute.
 pub const FIELDS: [EntryKind; 8] = [
     EntryKind::Title,
     EntryKind::Description,
@@ -25,7 +26,7 @@ pub const FIELDS: [EntryKind; 8] = [
     EntryKind::Activity,
 ];
 
-/// One field that a later change set.
+/// A field that a later change set, with the values before and after.
 struct Touched<'a> {
     change: &'a Change,
     field: EntryKind,
@@ -42,8 +43,8 @@ pub fn reached(incident: &Incident, expected: u64) -> Result<()> {
     Err(Error::invalid("expectedVersion", message))
 }
 
-/// Refuses a write to `fields` of an incident if a change after the version that the caller knows touched one of them.
-/// `since` are the changes after that version, oldest first.
+/// Refuses a write to `fields` of an incident if a change after version `expected` set one of them. `since` are the
+/// changes after that version, oldest first.
 pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[EntryKind], since: &[Change]) -> Result<()> {
     let touched = since.iter().flat_map(|change| {
         let entries = change.body.entries.iter().filter(|entry| fields.contains(&entry.kind()));
@@ -55,8 +56,8 @@ pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[EntryKind],
     refuse(&format!("INC-{}", incident.number), expected, &touched.collect::<Vec<_>>())
 }
 
-/// Refuses a version that the incident that holds an alert has not reached: the alert may have come from another one, whose
-/// version that is.
+/// Refuses a version beyond the version of the incident that holds the alert. The alert may have come from another
+/// incident, which had that version.
 pub fn held_by(holder: &Incident, expected: u64) -> Result<()> {
     if expected <= holder.version {
         return Ok(());
@@ -65,15 +66,15 @@ pub fn held_by(holder: &Incident, expected: u64) -> Result<()> {
     Err(Error::conflict(message, json!({ "incident": holder.id.to_string(), "version": holder.version })))
 }
 
-/// Refuses a version since which more has happened than is looked at.
+/// Returns the refusal of a version with too many later changes to read.
 pub fn too_long_ago(holder: &Incident, expected: u64) -> Error {
     let message =
         format!("too much has changed in INC-{} since version {expected}: read the alert again", holder.number);
     Error::conflict(message, json!({ "version": holder.version }))
 }
 
-/// The same as [`unchanged_since`] for an alert, whose changes stand in the log of the incident that holds it. One that came
-/// there after the version was another incident's when its caller read it.
+/// Refuses a write to `fields` of an alert like [`unchanged_since`]. The log of the incident that holds the alert has
+/// its changes. Also refuses if the alert came to that incident after `expected`.
 pub fn alert_unchanged_since(
     alert: AlertId,
     holder: &Incident,
@@ -185,7 +186,7 @@ fn account(owner: Option<&Owner>) -> Value {
     json!(owner.map(|owner| &owner.account))
 }
 
-/// A short text as it is; of a long one, how long: a conflict is no place for a megabyte.
+/// Returns a short text as it is, and of a long text only its length, because a conflict must not carry a megabyte.
 fn text(text: Option<&Text>) -> Value {
     match text {
         None => Value::Null,

@@ -1,4 +1,4 @@
-//! What a change of an incident does to its alerts.
+//! The effects of an incident's change on its alerts.
 
 use std::collections::BTreeSet;
 
@@ -8,22 +8,22 @@ use super::alert::{AlertStatus, Settled};
 use super::change::AlertDelta;
 use super::incident::Propagation;
 
-/// What propagation needs to know of an alert.
+/// The state of an alert that propagation depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlertState {
-    /// The alert.
+    /// The id of the alert.
     pub id: AlertId,
-    /// Its status.
+    /// The status of the alert.
     pub status: AlertStatus,
-    /// Its owner.
+    /// The owner of the alert.
     pub owner: Option<OwnerId>,
-    /// How its incident's resolution found it.
+    /// The incident's resolution that resolved the alert, if any.
     pub settled: Option<Settled>,
 }
 
 impl Propagation {
-    /// What changes of each of these alerts, in their order; those of which nothing does are left out. They are all that the
-    /// incident holds, `newly` those that came with this change, `owner` is the incident's owner after it.
+    /// Returns the changes of `alerts`, in their order, without alerts that stay as they are. `alerts` are all that the
+    /// incident holds, `newly` are linked by this change, and `owner` is the incident's owner after it.
     pub fn deltas(
         self,
         owner: Option<OwnerId>,
@@ -31,7 +31,7 @@ impl Propagation {
         alerts: impl IntoIterator<Item = AlertState>,
     ) -> Vec<AlertDelta> {
         let delta = |alert: AlertState| {
-            // A newly linked alert takes the incident's owner; an incident without one leaves the alert's.
+            // A newly linked alert takes the incident's owner, or keeps its own owner if the incident has none.
             let takes = self.owner || (owner.is_some() && newly.contains(&alert.id));
             let status = match (self.reopen, alert.settled) {
                 (true, Some(settled)) => Some((alert.status, settled.status)),

@@ -1,4 +1,4 @@
-//! A queue's row: the incident as a queue shows it, as of one position, small enough to travel in every change.
+//! A queue row: an incident as a queue shows it at one position. Every change carries a row, so rows are small.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -11,8 +11,8 @@ use super::incident::{Severity, Status};
 use super::tag::Tag;
 use super::{IncidentId, Instant};
 
-/// The longest text that every change repeats, in bytes. A longer one is stored once, by the change that sets it, so
-/// that a comment on an incident with a title of 1 MB still costs less than 2 KiB of log (product §7).
+/// The longest text that every change repeats, in bytes. The change that sets a longer text stores it once. So a
+/// comment on an incident with a title of 1 MB costs less than 2 KiB of log.
 pub const INLINE_TEXT_BYTES_MAX: usize = 256;
 
 /// A text of an incident, or where to find it.
@@ -21,19 +21,19 @@ pub const INLINE_TEXT_BYTES_MAX: usize = 256;
 pub enum Text {
     /// The text itself.
     Inline(String),
-    /// A long text, stored by the incident's change of that version.
+    /// A reference to a long text, which the incident's change of that version stored.
     Stored {
-        /// The incident's version that set it.
+        /// The incident's version that set the text.
         version: u64,
-        /// Its length in characters.
+        /// The length in characters.
         chars: u64,
-        /// The SHA-256 of its bytes, in hexadecimal: so the hash chain covers it.
+        /// The SHA-256 of the text's bytes, in hexadecimal. Through it the hash chain covers the text.
         sha256: String,
     },
 }
 
 impl Text {
-    /// The text as changes carry it, where `version` is the one that set it.
+    /// Returns the text as changes carry it. `version` is the version that set it.
     pub fn of(text: &str, version: u64) -> Self {
         if text.len() <= INLINE_TEXT_BYTES_MAX {
             return Self::Inline(text.to_owned());
@@ -41,7 +41,7 @@ impl Text {
         Self::Stored { version, chars: text.chars().count() as u64, sha256: sha256_hex(text) }
     }
 
-    /// The version whose stored text this is; none where the text is here.
+    /// Returns the version that stored the text; `None` if the text is inline.
     pub fn stored_version(&self) -> Option<u64> {
         match self {
             Self::Inline(_) => None,
@@ -50,76 +50,76 @@ impl Text {
     }
 }
 
-/// The SHA-256 of a text in hexadecimal.
+/// Returns the SHA-256 of a text, in hexadecimal.
 pub fn sha256_hex(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
 
-/// An incident as a queue shows it. Every change carries the one that it leaves behind.
+/// An incident as a queue shows it. Every change carries the row as it is after the change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueueRow {
-    /// The incident.
+    /// The id of the incident.
     pub id: IncidentId,
-    /// `INC-<number>`.
+    /// The number in `INC-<number>`.
     pub number: i64,
-    /// The incident's version.
+    /// The version of the incident.
     pub version: u64,
-    /// Its title.
+    /// The title of the incident.
     pub title: Text,
-    /// Its description; not shown in a row, but a filter may ask for it.
+    /// The description. Queues do not show it, but a filter may search it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Text>,
-    /// What a person set.
+    /// The severity that a person set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity_override: Option<Severity>,
-    /// The highest of its alerts.
+    /// The highest severity of the alerts; medium if there are no alerts.
     pub computed_severity: Severity,
-    /// Where it stands.
+    /// The status of the incident.
     pub status: Status,
-    /// What it turned out to be.
+    /// The classification, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
-    /// Its owner, named as of this position.
+    /// The owner, named as of this position.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
-    /// Its tags, by kind and name.
+    /// The tags, ordered by kind and name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
-    /// How many alerts it holds.
+    /// How many alerts the incident holds.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub alert_count: u64,
-    /// How many comments it has, deleted ones not counted.
+    /// How many comments the incident has, without deleted comments.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub comment_count: u64,
-    /// Whether it holds an alert that is not resolved; false in changes of before the desk noted it.
+    /// Whether the incident holds an alert that is not resolved. False in changes from before the desk recorded it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_active_alerts: bool,
-    /// The products of its alerts, sorted.
+    /// The products of the alerts, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub products: Vec<String>,
-    /// The providers of its alerts, sorted.
+    /// The providers of the alerts, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<String>,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Instant,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Instant,
-    /// When its activity began.
+    /// The time of the first activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_activity_at: Option<Instant>,
-    /// When its activity ended.
+    /// The time of the last activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_activity_at: Option<Instant>,
-    /// When it first had an owner.
+    /// The time when the incident first had an owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_assigned_at: Option<Instant>,
-    /// When it was resolved.
+    /// The time of the resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Instant>,
-    /// The incident it was merged into.
+    /// The incident that this incident was merged into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirected_to: Option<IncidentId>,
-    /// Whether it was deleted: then it is in no queue.
+    /// Whether the incident was deleted. A deleted incident is in no queue.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
 }
@@ -129,13 +129,13 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl QueueRow {
-    /// What a person set, else the highest of the alerts (product §2, severity).
+    /// Returns the effective severity: the severity that a person set, or else the computed severity.
     pub fn severity(&self) -> Severity {
         self.severity_override.unwrap_or(self.computed_severity)
     }
 
-    /// The fields in which `stood` differs from this row, where one of them is to go on from the other. The owner's name is none:
-    /// each has that of its time, and renaming somebody changes no incident.
+    /// Returns the names of the fields in which `stood` differs from this row, for two rows that should be equal. The
+    /// owner's name does not count: each row has the name of its time, and a renamed owner changes no incident.
     pub fn differs_from(&self, stood: &Self) -> serde_json::Result<Vec<String>> {
         let mut renamed = stood.clone();
         if let (Some(renamed), Some(owner)) = (&mut renamed.owner, &self.owner)
@@ -146,7 +146,7 @@ impl QueueRow {
         Ok(self.former_fields(&renamed)?.into_iter().map(|(field, _)| field).collect())
     }
 
-    /// The fields in which `before` differs, with their former values; `null` where there was none.
+    /// Returns the fields in which `before` differs, with their former values; `null` if a field had no value.
     pub fn former_fields(&self, before: &Self) -> serde_json::Result<Map<String, Value>> {
         let (mut now, then) = (object(self)?, object(before)?);
         let mut former = Map::new();
@@ -159,7 +159,7 @@ impl QueueRow {
         Ok(former)
     }
 
-    /// This row with `former` fields put back: the row before the change that carries both.
+    /// Returns the row before a change: this row with the `former` values of the change restored.
     pub fn before(&self, former: &Map<String, Value>) -> serde_json::Result<Self> {
         let mut row = object(self)?;
         for (field, value) in former {

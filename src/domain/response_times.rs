@@ -1,51 +1,51 @@
-//! Response times: how long incidents waited for an owner and for their resolution.
+//! Response times: how long incidents waited for an owner, and for their resolution.
 
 use super::Instant;
 
-/// The longest window, in days (product §4).
+/// The longest window, in days.
 pub const WINDOW_DAYS_MAX: i32 = 30;
 
-/// When an incident was made, first assigned and resolved.
+/// The times of an incident's creation, first assignment and resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Milestones {
-    /// When it was made.
+    /// The time of creation.
     pub created: Instant,
-    /// When it first had an owner.
+    /// The time when the incident first had an owner.
     pub first_assigned: Option<Instant>,
-    /// When it was resolved, where it is.
+    /// The time of resolution, if the incident is resolved.
     pub resolved: Option<Instant>,
 }
 
-/// How long something took, over several incidents, in microseconds.
+/// Statistics of a waiting time over several incidents, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
-    /// Over how many incidents.
+    /// How many incidents are counted.
     pub count: u64,
-    /// The mean, cut to the microsecond; none of none.
+    /// The mean, cut to the microsecond; `None` if no incident is counted.
     pub mean: Option<i64>,
-    /// The time within which half of them were done.
+    /// The median: half of the incidents waited at most so long.
     pub p50: Option<i64>,
-    /// The time within which nine of ten were done.
+    /// The 90th percentile: nine of ten incidents waited at most so long.
     pub p90: Option<i64>,
-    /// The time within which 19 of 20 were done.
+    /// The 95th percentile: 19 of 20 incidents waited at most so long.
     pub p95: Option<i64>,
 }
 
-/// How long incidents waited.
+/// The waiting times of incidents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResponseTimes {
-    /// From creation to the first owner, of those that got it in the window.
+    /// The time from creation to the first owner, for incidents whose first owner was set in the window.
     pub to_assign: Durations,
-    /// From creation to resolution, of those that were resolved in the window and still are.
+    /// The time from creation to resolution, for incidents that were resolved in the window and still are.
     pub to_resolve: Durations,
 }
 
 impl ResponseTimes {
-    /// What the milestones since an instant amount to.
+    /// Computes the waiting times from the milestones that incidents reached since an instant.
     pub fn of(incidents: &[Milestones], since: Instant) -> Self {
         let took = |reached: fn(&Milestones) -> Option<Instant>| {
             let within = incidents.iter().filter_map(|it| Some((it.created, reached(it)?)));
-            // Two nodes' clocks, or an import, may put the end before the beginning: that is no time at all.
+            // The clocks of two nodes, or an import, may put the end before the beginning. Such a time counts as 0.
             Durations::of(
                 within
                     .filter(|(_, at)| *at >= since)
@@ -72,8 +72,9 @@ impl Durations {
     }
 }
 
-/// The percentile by nearest rank: the smallest value that so many of a hundred do not exceed. It is always one of the
-/// values, so nothing is rounded; and it is computed here and not in SQL, as only one of the two databases can.
+/// Returns the percentile by nearest rank: the smallest value that at least `percent` of 100 values do not exceed. It
+/// is always one of the values, so nothing is rounded. It is not computed in SQL, because only one of the two databases
+/// can.
 fn nearest_rank(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.checked_sub(1)?).copied()
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_by_nearest_rank() {
-        // The example of the textbook: five values.
+        // The textbook example with five values.
         let of = |values: &[i64]| Durations::of(values.iter().copied());
         let five = of(&[50, 15, 40, 20, 35]);
         assert_eq!((five.count, five.mean, five.p50, five.p90, five.p95), (5, Some(32), Some(35), Some(50), Some(50)));

@@ -1,6 +1,7 @@
-//! What a provider says otherwise of an alert that it reports anew: each field before and after, small enough for the log.
+//! The differences between two reports of an alert by its provider, small enough for the log.
 //!
-//! Texts beyond [`TOLD_TEXT_BYTES_MAX`] are in the log by their SHA-256, and of long lists of entities the first ones.
+//! Of a text longer than [`TOLD_TEXT_BYTES_MAX`] the log holds only the SHA-256. Of a long list of entities it holds
+//! only the first ones.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,30 +11,30 @@ use super::entity::{Entity, EntityKind, Verdict};
 use super::incident::Severity;
 use super::queue::{INLINE_TEXT_BYTES_MAX, sha256_hex};
 
-/// The longest text that the log repeats, in bytes: as long as one of an incident.
+/// The longest text that the log repeats, in bytes: as long as an inline text of an incident.
 pub const TOLD_TEXT_BYTES_MAX: usize = INLINE_TEXT_BYTES_MAX;
 
-/// The most entities that the log names of those that came, and of those that went: more are counted. A batch may report
-/// 5,000 alerts of 500 entities each anew, and a change is held in memory whole.
+/// The most added, and the most removed entities that the log names. It counts the others. A batch may report 5,000
+/// alerts of 500 entities each again, and the desk holds each change in memory as a whole.
 pub const TOLD_ENTITIES_MAX: usize = 20;
 
-/// A text, or what the log knows of it.
+/// A text, or its length and digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ToldText {
     /// The text itself.
     Whole(String),
-    /// A long text.
+    /// A long text, by its length and digest.
     Hashed {
-        /// Its length in characters.
+        /// The length in characters.
         chars: u64,
-        /// The SHA-256 of its bytes, in hexadecimal.
+        /// The SHA-256 of the text's bytes, in hexadecimal.
         sha256: String,
     },
 }
 
 impl ToldText {
-    /// The text as the log holds it.
+    /// Returns the form in which the log holds a text.
     pub fn of(text: &str) -> Self {
         if text.len() <= TOLD_TEXT_BYTES_MAX {
             return Self::Whole(text.to_owned());
@@ -42,69 +43,69 @@ impl ToldText {
     }
 }
 
-/// An entity as the log holds it.
+/// An entity, in the form in which the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToldEntity {
-    /// Its kind.
+    /// The kind of the entity.
     pub kind: EntityKind,
-    /// Its value.
+    /// The value of the entity.
     pub value: ToldText,
-    /// What its provider thinks of it.
+    /// The provider's verdict, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
 }
 
-/// Entities that came to an alert and went from it. One whose verdict changed has gone and come.
+/// The entities that a new report added and removed. An entity with another verdict counts as removed and added.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntitiesDelta {
-    /// Those that came, [`TOLD_ENTITIES_MAX`] at most.
+    /// The added entities, at most [`TOLD_ENTITIES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub added: Vec<ToldEntity>,
-    /// How many came.
+    /// How many entities were added.
     #[serde(default)]
     pub added_count: u64,
-    /// Those that went, [`TOLD_ENTITIES_MAX`] at most.
+    /// The removed entities, at most [`TOLD_ENTITIES_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<ToldEntity>,
-    /// How many went.
+    /// How many entities were removed.
     #[serde(default)]
     pub removed_count: u64,
 }
 
-/// What a provider says otherwise of an alert: each field before and after, absent where it stayed.
+/// The differences between two reports of an alert: each field before and after. Fields that did not change are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ReportDelta {
-    /// Its title.
+    /// The title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<(ToldText, ToldText)>,
-    /// Its description.
+    /// The description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<(Option<ToldText>, Option<ToldText>)>,
-    /// Its severity.
+    /// The severity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<(Severity, Severity)>,
     /// The product's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<(Option<String>, Option<String>)>,
-    /// The stage of an attack.
+    /// The attack category.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<(Option<String>, Option<String>)>,
-    /// The techniques.
+    /// The MITRE ATT&CK techniques.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub techniques: Option<(Vec<String>, Vec<String>)>,
-    /// When the activity began.
+    /// The start of the activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_activity_at: Option<(Option<Instant>, Option<Instant>)>,
-    /// When the activity ended.
+    /// The end of the activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_activity_at: Option<(Option<Instant>, Option<Instant>)>,
-    /// The entities.
+    /// The entities that were added and removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entities: Option<EntitiesDelta>,
 }
 
 impl ReportDelta {
-    /// What differs between two reports of one alert; none where nothing does.
+    /// Returns the differences between two reports of one alert; `None` if the reports are equal.
     pub fn between(before: &Report, after: &Report) -> Option<Box<Self>> {
         let text = |text: &Option<String>| text.as_deref().map(ToldText::of);
         let delta = Self {
@@ -136,7 +137,7 @@ impl EntitiesDelta {
     }
 }
 
-/// Those of `all` that `known` does not have: the first of them, and how many.
+/// Returns the first entities of `all` that `known` lacks, and how many it lacks.
 fn beyond(known: &[Entity], all: &[Entity]) -> (Vec<ToldEntity>, u64) {
     let image = |entity: &Entity| (entity.kind, entity.value.clone(), entity.verdict);
     let known: std::collections::HashSet<_> = known.iter().map(image).collect();

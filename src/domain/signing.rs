@@ -1,4 +1,4 @@
-//! The desk's signature: an Ed25519 key, in the forms that other tools read.
+//! The signing key of the desk: an Ed25519 key, in formats that other tools read.
 
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes};
@@ -8,10 +8,10 @@ use sha2::{Digest, Sha256};
 use super::chain::{hex, unhex};
 use super::{Error, Result};
 
-/// Bytes of a key's id: enough that nobody makes a second key of the same id by chance, few enough to read out.
+/// The length of a key id, in bytes: long enough that no two keys share an id by chance, short enough to read aloud.
 const KEY_ID_BYTES: usize = 8;
 
-/// The key that a desk signs with. It does not show itself.
+/// The private key that a desk signs with. Its `Debug` form does not contain the secret.
 #[derive(Clone)]
 pub struct DeskKey(SigningKey);
 
@@ -20,31 +20,31 @@ pub struct DeskKey(SigningKey);
 pub struct PublicKey(VerifyingKey);
 
 impl DeskKey {
-    /// The key of these 32 secret bytes.
+    /// Creates the key from its 32 secret bytes.
     pub fn of(secret: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(secret))
     }
 
-    /// Reads PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    /// Reads a key as PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
     pub fn from_pem(pem: &str) -> Result<Self> {
         let key = SigningKey::from_pkcs8_pem(pem).map_err(|error| Error::fault("reading a signing key", error))?;
         Ok(Self(key))
     }
 
-    /// The key as PKCS#8 in PEM.
+    /// Returns the key as PKCS#8 in PEM.
     pub fn to_pem(&self) -> Result<String> {
-        // Without its public half: OpenSSL 3.0 does not read the form that holds both.
+        // The public half is left out, because OpenSSL 3.0 does not read the form with both halves.
         let form = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
         let pem = form.to_pkcs8_pem(LineEnding::LF).map_err(|error| Error::fault("writing a signing key", error))?;
         Ok(pem.to_string())
     }
 
-    /// Its public half.
+    /// Returns the public half.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// The signature of a message.
+    /// Signs a message.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
@@ -66,22 +66,22 @@ impl PublicKey {
         Some(Self(key))
     }
 
-    /// The key in hexadecimal.
+    /// Returns the key in hexadecimal.
     pub fn hex(&self) -> String {
         hex(self.0.as_bytes())
     }
 
-    /// The key in PEM.
+    /// Returns the key in PEM.
     pub fn to_pem(&self) -> Result<String> {
         self.0.to_public_key_pem(LineEnding::LF).map_err(|error| Error::fault("writing a public key", error))
     }
 
-    /// A short name: the start of the key's SHA-256.
+    /// Returns the key's id: the start of the SHA-256 of the public key, in hexadecimal.
     pub fn id(&self) -> String {
         hex(&Sha256::digest(self.0.as_bytes())[..KEY_ID_BYTES])
     }
 
-    /// Whether this key's other half signed a message. Strictly: a signature has one form.
+    /// Returns whether this key's private half signed a message. A signature has exactly one valid form.
     pub fn signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }

@@ -1,4 +1,4 @@
-//! A queue's summary: the numbers of a wall, and the tally that keeps them while incidents change.
+//! The summary of a queue: the numbers of a wall screen, and the tally that keeps them current while incidents change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,25 +8,25 @@ use super::incident::{Severity, Status};
 use super::queue::QueueRow;
 use super::{Error, IncidentId, Instant, Result, text};
 
-/// The severities that a summary counts, the worst first: each always, also where none is.
+/// The severities that a summary counts, worst first. A summary lists each of them, also with count 0.
 pub const SEVERITIES: [Severity; 4] = [Severity::High, Severity::Medium, Severity::Low, Severity::Informational];
 
-/// The statuses of incidents that somebody has to work on: each always counted, also where none is.
+/// The statuses of open incidents. A summary lists each of them, also with count 0.
 pub const OPEN: [Status; 2] = [Status::New, Status::Active];
 
-/// The most owners that a summary lists, the busiest: more are nothing that a wall could show.
+/// The most owners that a summary lists, the busiest first. A wall screen cannot show more.
 pub const OWNERS_MAX: usize = 1_000;
 
-/// The most instants of open incidents that a tally keeps to know the next oldest when the oldest leaves. Whoever works a
-/// queue from its old end empties it of half of them before they are read anew.
+/// The most keys of open incidents that a tally keeps, so that it knows the next oldest when the oldest leaves. A team
+/// that works a queue from its old end removes half of these keys before they are read again.
 pub const OLDEST_MAX: usize = 512;
 
-/// Whose numbers a summary shows.
+/// The two sets of incidents that a summary counts.
 ///
-/// Two sets of incidents: the *open* ones are those of the filter's queue that are `NEW` or `ACTIVE`. What was created and
-/// resolved is counted among all that meet the filter but for its top level's status: else nothing of the default queue
-/// could ever be resolved. An added status and the same one named are one filter, so both are left out alike, as a facet
-/// leaves out its own field.
+/// The *open* set has the incidents of the filter's queue that are `NEW` or `ACTIVE`. Created and resolved incidents
+/// are counted in a larger set: the filter without the status condition of its top level. Otherwise no incident of the
+/// default queue could be counted as resolved. A status that was added by default and a status that the caller named
+/// are both left out, as a facet leaves out its own field.
 #[derive(Clone, Debug)]
 pub struct SummaryFilter {
     queue: QueueFilter,
@@ -35,7 +35,7 @@ pub struct SummaryFilter {
 }
 
 impl SummaryFilter {
-    /// Resolves a filter for a caller; refused as [`QueueFilter::resolve`] says.
+    /// Resolves a filter for a caller. Refuses the filters that [`QueueFilter::resolve`] refuses.
     pub fn resolve(filter: &IncidentFilter, actor: &Actor) -> Result<Self> {
         let queue = QueueFilter::resolve(filter, actor)?;
         let named = queue.filter().status.as_ref();
@@ -43,33 +43,34 @@ impl SummaryFilter {
         Ok(Self { any_status: queue.of_any_status(), open, queue })
     }
 
-    /// The queue that the open incidents are of.
+    /// Returns the queue that the open incidents belong to.
     pub fn queue(&self) -> &QueueFilter {
         &self.queue
     }
 
-    /// Those among whom is counted what was created and resolved; the open ones are among them.
+    /// Returns the filter without its top level's status. Created and resolved incidents are counted in it; it includes
+    /// the open incidents.
     pub fn any_status(&self) -> &QueueFilter {
         &self.any_status
     }
 
-    /// The statuses of which one makes an incident of [`SummaryFilter::any_status`] an open one of the queue.
+    /// Returns the statuses that make an incident of [`SummaryFilter::any_status`] an open incident of the queue.
     pub fn open(&self) -> &[Status] {
         &self.open
     }
 }
 
-/// The time in which a summary counts what was created and resolved.
+/// The period in which a summary counts created and resolved incidents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// From this instant on.
     Since(Instant),
-    /// From the last midnight in UTC on: it moves on with the day.
+    /// From the last midnight in UTC on. The start moves with the day.
     Today,
 }
 
 impl Window {
-    /// Where it starts at this time.
+    /// Returns the start of the period at the time `now`.
     pub fn start(self, now: Instant) -> Instant {
         match self {
             Self::Since(at) => at,
@@ -78,65 +79,65 @@ impl Window {
     }
 }
 
-/// Which numbers of a summary are asked for.
+/// The numbers of a summary that a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
     /// All of them.
     All,
-    /// Those of the open incidents: not how many were created and resolved.
+    /// The numbers of the open incidents, without the counts of created and resolved incidents.
     Open,
 }
 
-/// How many incidents of one status, severity and owner there are, as a database counts them.
+/// How many incidents have one status, severity and owner, as a database counts them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Portion {
-    /// Their status.
+    /// The status of these incidents.
     pub status: Status,
-    /// Their effective severity.
+    /// The effective severity of these incidents.
     pub severity: Severity,
-    /// Their owner.
+    /// The owner of these incidents.
     pub owner: Option<Owner>,
-    /// How many.
+    /// How many incidents there are.
     pub incidents: u64,
 }
 
-/// What a database counted, of which a tally begins.
+/// The counts of a database from which a tally starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TakenFrom {
-    /// The open incidents.
+    /// The open incidents, counted by status, severity and owner.
     pub portions: Vec<Portion>,
-    /// The keys of the oldest open ones: all of them, or as many as were asked for.
+    /// The keys of the oldest open incidents: all of them, or as many as the caller asked for.
     pub oldest: Vec<(Instant, IncidentId)>,
-    /// Incidents of any status that were made since.
+    /// How many incidents of any status were created in the period.
     pub created: u64,
-    /// Incidents that are resolved, and were since.
+    /// How many incidents were resolved in the period and still are.
     pub resolved: u64,
 }
 
-/// The numbers of a wall, as of one position.
+/// The numbers of a wall screen, as of one position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Since when creations and resolutions are counted.
+    /// The start of the period in which created and resolved incidents are counted.
     pub since: Instant,
-    /// Open incidents.
+    /// How many incidents are open.
     pub open: u64,
-    /// The open ones by severity, all of [`SEVERITIES`] in that order.
+    /// The open incidents by severity: all of [`SEVERITIES`], in that order.
     pub by_severity: Vec<(Severity, u64)>,
-    /// The open ones by status, all of [`OPEN`] in that order.
+    /// The open incidents by status: all of [`OPEN`], in that order.
     pub by_status: Vec<(Status, u64)>,
-    /// Open ones that nobody owns.
+    /// How many open incidents have no owner.
     pub unassigned: u64,
-    /// The open ones of each owner, the busiest first, at most [`OWNERS_MAX`].
+    /// The open incidents by owner, the busiest first, at most [`OWNERS_MAX`].
     pub by_owner: Vec<(Owner, u64)>,
-    /// When the oldest open one was made.
+    /// The time at which the oldest open incident was created.
     pub oldest: Option<Instant>,
-    /// Incidents of any status that were made since.
+    /// How many incidents of any status were created in the period.
     pub created: u64,
-    /// Incidents that are resolved, and were since.
+    /// How many incidents were resolved in the period and still are.
     pub resolved: u64,
 }
 
-/// What an incident that meets the filter adds to the numbers.
+/// The share of one incident in the numbers.
 #[derive(Clone, Debug, PartialEq)]
 struct Part {
     open: Option<(Status, Severity, Option<Owner>, Instant)>,
@@ -144,7 +145,7 @@ struct Part {
     resolved: bool,
 }
 
-/// The numbers, kept up to date from the rows before and after each change.
+/// The numbers, kept current from the rows before and after each change.
 #[derive(Clone, Debug)]
 pub struct Tally {
     filter: SummaryFilter,
@@ -160,7 +161,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// The tally of what a database counted.
+    /// Starts a tally from the counts of a database.
     pub fn new(filter: SummaryFilter, since: Instant, taken: TakenFrom) -> Self {
         let mut tally = Self {
             since,
@@ -188,7 +189,7 @@ impl Tally {
         tally
     }
 
-    /// A tally of open incidents alone: its numbers of created and resolved incidents stay 0.
+    /// Starts a tally of open incidents only. Its counts of created and resolved incidents stay 0.
     pub fn of_open(
         filter: SummaryFilter,
         since: Instant,
@@ -199,13 +200,13 @@ impl Tally {
         Self { numbers: Numbers::Open, ..Self::new(filter, since, taken) }
     }
 
-    /// Since when creations and resolutions are counted.
+    /// Returns the start of the period in which created and resolved incidents are counted.
     pub fn since(&self) -> Instant {
         self.since
     }
 
-    /// Follows a change of an incident, from its row before to its row after it, each where it met the filter in any
-    /// status; says whether a number moved.
+    /// Applies a change of an incident: its row before and its row after the change. Each row is `None` if it does not
+    /// match the filter in any status. Returns whether a number changed.
     pub fn follow(&mut self, before: Option<&QueueRow>, after: Option<&QueueRow>) -> Result<bool> {
         let (was, is) = (before.map(|row| self.part(row)), after.map(|row| self.part(row)));
         if was == is {
@@ -220,8 +221,8 @@ impl Tally {
         Ok(true)
     }
 
-    /// The numbers; none where so many of the oldest have left that the oldest is no longer known, and the tally has to be
-    /// taken anew.
+    /// Returns the numbers. Returns `None` if so many of the oldest incidents have left that the oldest is no longer
+    /// known. The caller then has to take the tally again.
     pub fn summary(&self) -> Option<Summary> {
         let open = self.open();
         let oldest = self.oldest.first();
@@ -269,7 +270,7 @@ impl Tally {
             None => self.unassigned += 1,
             Some(owner) => {
                 let (named, count) = self.by_owner.entry(owner.id).or_insert_with(|| (owner.clone(), 0));
-                // The newest change knows the newest name.
+                // The newest change has the newest name.
                 *named = owner;
                 *count += 1;
             }
@@ -298,7 +299,8 @@ impl Tally {
     }
 }
 
-/// Takes one away, if so. A count below zero is a change that was never counted: better no number than a wrong one.
+/// Subtracts 1 if `one` is true. A count below zero means that a change was never counted; an error is better than a
+/// wrong number.
 fn less(count: &mut u64, one: bool) -> Result<()> {
     match count.checked_sub(u64::from(one)) {
         Some(rest) => *count = rest,
@@ -307,9 +309,9 @@ fn less(count: &mut u64, one: bool) -> Result<()> {
     Ok(())
 }
 
-/// The oldest open incidents, at most [`OLDEST_MAX`]: all that are not newer than the horizon, or all there are.
+/// The oldest open incidents, at most [`OLDEST_MAX`]: all that are not newer than the horizon. Without a horizon: all.
 ///
-/// Not all of them at every stream: a desk may have a hundred thousand open ones, and as many streams as screens.
+/// A stream does not keep all open incidents: a desk may have 100,000 of them, and one stream for each screen.
 #[derive(Clone, Debug, Default)]
 struct Oldest {
     held: BTreeSet<(Instant, IncidentId)>,
@@ -359,7 +361,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes: what it says is the oldest is, and where it does not know, it says nothing.
+        /// Checks that a reported oldest is the real oldest after any insertions and removals, and that nothing is
+        /// reported if it is unknown.
         #[test]
         fn the_oldest_is_the_oldest_or_is_not_known(
             start in prop::collection::btree_map(0_u16..2_000, 0_u16..900, 0..1_400),

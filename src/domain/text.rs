@@ -1,11 +1,11 @@
-//! Text as people write it: what is refused in every text, how text is counted, how it is folded for search and order.
+//! Text that people write: refused characters, counting of characters, and folding for search and order.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 use super::{Error, Result};
 
-/// Refuses what no text may hold: U+0000, which PostgreSQL cannot store.
+/// Refuses U+0000 in a text, because PostgreSQL cannot store it.
 pub fn refuse_nul(path: &str, text: &str) -> Result<()> {
     if text.contains('\0') {
         return Err(Error::invalid(path, "the character U+0000 cannot be stored"));
@@ -24,13 +24,13 @@ pub fn at_most(path: &str, text: &str, limit: usize) -> Result<()> {
     Ok(())
 }
 
-/// Whether a text shows nothing: it has no character but spaces and invisible ones.
+/// Returns whether a text shows nothing: all its characters are spaces, controls or invisible.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(|c| c.is_whitespace() || c.is_control() || is_invisible(c))
 }
 
-/// Unicode's Default_Ignorable_Code_Point, and of the format characters (Cf) those beyond it that show nothing: the
-/// annotation and hieroglyph controls. The number signs and verse marks that are Cf too can be seen.
+/// Returns whether a character is invisible: Unicode's Default_Ignorable_Code_Point, and the annotation and hieroglyph
+/// controls (Cf). Number signs and verse marks are Cf too, but visible.
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -41,7 +41,7 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Checks a short name that must say something: trimmed, not blank, at most `limit` characters.
+/// Reads a short name: trimmed, not blank, at most `limit` characters.
 pub fn name(path: &str, text: &str, limit: usize) -> Result<String> {
     let trimmed = text.trim();
     if is_blank(trimmed) {
@@ -51,8 +51,8 @@ pub fn name(path: &str, text: &str, limit: usize) -> Result<String> {
     Ok(trimmed.to_owned())
 }
 
-/// Checks the name of something that people tell apart by reading it: as [`name`], and nothing in it that cannot be seen.
-/// A control of direction makes `live` of `evil`, and a character without a picture makes two names that look like one.
+/// Reads a name by which people tell things apart: as [`name`], and without invisible characters. A direction control
+/// shows `evil` as `live`, and invisible characters make two names look equal.
 pub fn label(path: &str, text: &str, limit: usize) -> Result<String> {
     let name = name(path, text, limit)?;
     let found = hidden(&name).next();
@@ -66,7 +66,7 @@ pub fn label(path: &str, text: &str, limit: usize) -> Result<String> {
     }
 }
 
-/// A name without what [`label`] refuses; controls, such as a line break, become spaces. For names that others wrote long ago.
+/// Removes what [`label`] refuses from a stored name. Controls, such as a line break, become spaces.
 pub fn visible(text: &str) -> String {
     let hidden: Vec<usize> = hidden(text).map(|(at, _)| at).collect();
     let kept = text.char_indices().filter_map(|(at, c)| match hidden.binary_search(&at) {
@@ -77,8 +77,8 @@ pub fn visible(text: &str) -> String {
     kept.collect::<String>().trim().to_owned()
 }
 
-/// The characters of a name that cannot be seen. Not those that change how their neighbours look: joiners between the letters
-/// of scripts that are written with them (Persian, Hindi), and what makes one picture of several.
+/// Finds the invisible characters of a name. It omits joiners between letters of scripts that need them (Persian,
+/// Hindi), and characters that combine several pictures into one.
 fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let of_script = |c: char| matches!(c, '\u{600}'..='\u{1fff}');
     let of_picture = |c: char| matches!(c, '\u{a9}' | '\u{ae}' | '\u{200d}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '0'..='9' | '#' | '*');
@@ -95,21 +95,21 @@ fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     })
 }
 
-/// What names are compared by where only case does not count: composed, case folded. `José` is not `Jose`.
+/// Returns the form by which names are compared without case: composed and case folded. `José` is not `Jose`.
 pub fn caseless(text: &str) -> String {
     caseless::default_case_fold_str(&text.trim().nfc().collect::<String>()).nfc().collect()
 }
 
-/// Folds text for search and order: compatibility decomposed, marks stripped, case folded.
+/// Folds text for search and order: compatibility decomposition, without marks, case folded.
 ///
-/// `Ünïcode Straße` and `UNICODE STRASSE` fold alike. Folding what is folded changes nothing, so that a stored
-/// folding and a fresh one can be compared.
+/// `Ünïcode Straße` and `UNICODE STRASSE` fold alike. Folding a folded text changes nothing, so a stored folding and a
+/// fresh one can be compared.
 pub fn fold(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
     let mut folded = fold_once(text);
-    // A case folding can itself decompose (U+0345 becomes an iota), and marks may follow: few texts need a second round.
+    // Case folding can itself decompose (U+0345 becomes an iota), and marks may follow. Few texts need a second round.
     loop {
         let again = fold_once(&folded);
         if again == folded {

@@ -1,4 +1,4 @@
-//! Many stories, told together in one order of time. Memory holds those stories only that have begun and not ended.
+//! Merges the events of many sequences ("stories") by time. Memory holds only sequences that have begun and not ended.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -6,11 +6,11 @@ use std::iter::Peekable;
 
 use super::Instant;
 
-/// An event of a story that waits for its turn.
+/// An event of a sequence that waits for its turn.
 #[derive(Debug)]
 struct Waiting<T> {
     at: Instant,
-    /// The story, and the event's place in it: they decide between events of one instant.
+    /// The sequence's index, and the event's index in it. They order events of the same instant.
     place: (u64, usize),
     event: T,
 }
@@ -30,14 +30,14 @@ impl<T> PartialOrd for Waiting<T> {
 }
 
 impl<T> Ord for Waiting<T> {
-    /// The other way round: the heap gives its greatest first, and that must be the earliest.
+    /// Compares in reverse, because the heap returns its greatest element first, and that has to be the earliest event.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.place).cmp(&(self.at, self.place))
     }
 }
 
-/// The events of many stories, ascending by time. The stories come in the order in which they begin, and the events of each in
-/// the order of their times.
+/// The events of many sequences, ascending by time. The sequences come in the order in which they begin, and the events
+/// of each sequence in the order of their times.
 #[derive(Debug)]
 pub struct Timeline<I: Iterator<Item = Vec<(Instant, T)>>, T> {
     stories: Peekable<I>,
@@ -46,12 +46,12 @@ pub struct Timeline<I: Iterator<Item = Vec<(Instant, T)>>, T> {
 }
 
 impl<I: Iterator<Item = Vec<(Instant, T)>>, T> Timeline<I, T> {
-    /// Merges these stories.
+    /// Merges these sequences.
     pub fn of(stories: I) -> Self {
         Self { stories: stories.peekable(), begun: 0, waiting: BinaryHeap::new() }
     }
 
-    /// Whether the next story begins before, or at, the earliest event that waits.
+    /// Returns whether the next sequence begins before or at the earliest waiting event.
     fn begins(&mut self) -> bool {
         let first = self.waiting.peek().map(|waiting| waiting.at);
         match self.stories.peek() {

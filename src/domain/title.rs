@@ -1,43 +1,43 @@
-//! Titles: what a person may write, the key they are ordered by, and the title made from alerts.
+//! Titles: the rules for titles that people write, the key for ordering, and the generation of titles from alerts.
 
 use super::text::{fold, is_blank, refuse_nul};
 use super::{Error, Result};
 
-/// How many characters of a title answers show: several lines of a screen. The whole title is asked for by name.
+/// How many characters of a title answers show: several lines of a screen. Another field has the whole title.
 pub const SHOWN_CHARS: usize = 1_000;
 
-/// How many characters of a title are read where it is only shown: one more than is shown tells whether there are more.
+/// How many characters of a title are read to show it. One more than is shown tells whether the title continues.
 pub const START_CHARS: usize = SHOWN_CHARS + 1;
 
-/// How many characters of a title its order looks at.
+/// How many characters of a title its order considers.
 const KEY_CHARS: usize = 256;
 
-/// The longest key in characters: folding may lengthen a text, and PostgreSQL refuses index rows beyond 2,704 bytes.
+/// The longest key, in characters. Folding may lengthen a text, and PostgreSQL refuses index rows beyond 2,704 bytes.
 const KEY_FOLDED_CHARS_MAX: usize = 512;
 
-/// Reads a title: required, of any length, spaces trimmed, blank refused (Microsoft, "Create your own incidents", step 4).
+/// Reads a title of any length: trims spaces, refuses a blank title (Microsoft, "Create your own incidents", step 4).
 pub fn parse(path: &str, mut text: String) -> Result<String> {
     refuse_nul(path, &text)?;
     if is_blank(&text) {
         return Err(Error::invalid(path, "a title cannot be blank"));
     }
-    // In its place: a title may have megabytes.
+    // Trims in place, because a title may have megabytes.
     text.truncate(text.trim_end().len());
     text.drain(..text.len() - text.trim_start().len());
     Ok(text)
 }
 
-/// What answers show of a title: its first 1,000 characters (Unicode scalar values).
+/// The part of a title that answers show: its first 1,000 characters (Unicode scalar values).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// The title, or its start.
     pub text: String,
-    /// Whether the title goes on.
+    /// Whether the title continues after `text`.
     pub truncated: bool,
 }
 
 impl Shown {
-    /// Shows a title that is given whole, or by its first [`START_CHARS`] characters: both give the same.
+    /// Returns what is shown of a title. The whole title and its first [`START_CHARS`] characters give the same result.
     pub fn of(title: &str) -> Self {
         match title.char_indices().nth(SHOWN_CHARS) {
             Some((end, _)) => Self { text: title[..end].to_owned(), truncated: true },
@@ -46,38 +46,39 @@ impl Shown {
     }
 }
 
-/// Whether a title that was read to be shown may go on: then it has exactly [`START_CHARS`] characters.
+/// Returns whether a title that was read to be shown may continue. It then has exactly [`START_CHARS`] characters.
 pub fn may_go_on(start: &str) -> bool {
     start.len() >= START_CHARS && start.chars().count() == START_CHARS
 }
 
-/// The key a title is ordered by: its first 256 characters, folded, compared byte by byte.
+/// Returns the key by which titles are ordered: the first 256 characters, folded, compared byte by byte.
 pub fn order_key(title: &str) -> String {
     let head: String = title.chars().take(KEY_CHARS).collect();
     fold(&head).chars().take(KEY_FOLDED_CHARS_MAX).collect()
 }
 
-/// What a generated title is made from: the alerts of one incident, counted.
+/// The counted alerts of one incident, from which a title is generated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlertDigest {
-    /// How many alerts.
+    /// How many alerts the incident has.
     pub alerts: u64,
     /// The title of the first alert by time.
     pub first_title: String,
-    /// Whether all alerts have that same title.
+    /// Whether all alerts have that title.
     pub same_title: bool,
-    /// Attack categories, most frequent first, then by name.
+    /// The attack categories, most frequent first, then by name.
     pub categories: Vec<String>,
-    /// How many distinct hosts.
+    /// How many distinct hosts the alerts name.
     pub endpoints: u64,
-    /// How many distinct users and mailboxes.
+    /// How many distinct users and mailboxes the alerts name.
     pub users: u64,
-    /// Distinct product names, sorted.
+    /// The distinct product names, sorted.
     pub products: Vec<String>,
 }
 
-/// The title of an incident made from alerts, as Defender words it (Microsoft, "Manage incidents", Edit the incident name):
-/// one alert, or several of one title, lend theirs; others are described by category, extent and sources.
+/// Generates the title of an incident from its alerts, in Defender's words (Microsoft, "Manage incidents", Edit the
+/// incident name). One alert, or several with one title, give their title. Other alerts are described by category,
+/// extent and sources. Returns `None` if there is no alert.
 pub fn generate(digest: &AlertDigest) -> Option<String> {
     if digest.alerts == 0 {
         return None;

@@ -1,4 +1,4 @@
-//! Saved views: a filter and an order under a name, for their owner alone or for everybody, with a link that stays.
+//! Saved views: a named filter and order, private to the owner or shared with everybody, with a permanent link.
 
 use async_graphql::Enum;
 use sea_orm::{DeriveActiveEnum, EnumIter};
@@ -7,35 +7,35 @@ use super::account::{Actor, Role};
 use super::filter::{IncidentFilter, IncidentOrder};
 use super::{Error, Instant, Result, UserId, ViewId, text};
 
-/// The longest name of a view, in characters: a tab's label, as long as a tag may be.
+/// The longest name of a view, in characters: the label of a tab, as long as the longest tag.
 pub const NAME_CHARS_MAX: usize = 200;
 
-/// The longest slug, in characters: a link that fits a line of a chat, and a label of DNS has 63.
+/// The longest slug, in characters. Such a link fits into a line of a chat; a DNS label has the same limit.
 pub const SLUG_CHARS_MAX: usize = 63;
 
-/// The most views of one user: a list of them comes whole.
+/// The most views of one user. The API lists them without pages.
 pub const VIEWS_PER_USER_MAX: usize = 100;
 
-/// The most shared views of a desk: everybody's list shows them all, and nobody finds one among more.
+/// The most shared views of a desk. Everybody's list shows all of them, and a longer list is of no use.
 pub const SHARED_VIEWS_MAX: usize = 500;
 
-/// Who may see a view.
+/// The users who may see a saved view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Enum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(name = "ViewVisibility")]
 pub enum Visibility {
-    /// Its owner; to everybody else it is not there.
+    /// Only the owner sees the view. To all other users it does not exist.
     Private,
-    /// Everybody.
+    /// Every user sees the view.
     Shared,
 }
 
-/// What the link of a view names it by: `a` to `z`, `0` to `9` and single hyphens between them.
+/// The name of a view in its link: `a` to `z`, `0` to `9`, and single hyphens between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slug(String);
 
 impl Slug {
-    /// Reads a slug that somebody chose.
+    /// Reads a slug that a user chose.
     pub fn parse(path: &str, slug: &str) -> Result<Self> {
         text::at_most(path, slug, SLUG_CHARS_MAX)?;
         let of_slug = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -45,7 +45,7 @@ impl Slug {
         Ok(Self(slug.to_owned()))
     }
 
-    /// The slug of a name: `Tier 2: Phishing` is `tier-2-phishing`. None of a name that has no such letter or digit.
+    /// Returns the slug of a name: `Tier 2: Phishing` gives `tier-2-phishing`. `None` if no such character remains.
     pub fn of_name(name: &str) -> Option<Self> {
         let mut slug = String::new();
         for word in text::fold(name).split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
@@ -59,12 +59,12 @@ impl Slug {
         (!slug.is_empty()).then_some(Self(slug))
     }
 
-    /// What was stored as one.
+    /// Wraps a slug that was read from the database, without a check.
     pub fn stored(slug: String) -> Self {
         Self(slug)
     }
 
-    /// Its letters.
+    /// Returns the text of the slug.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -73,65 +73,65 @@ impl Slug {
 /// A named filter and order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedView {
-    /// Its id.
+    /// The id of the view.
     pub id: ViewId,
-    /// What its link names it by; it never changes.
+    /// The name in the view's link; it never changes.
     pub slug: Slug,
-    /// What people call it.
+    /// The name that people see.
     pub name: String,
-    /// Whose it is.
+    /// The user who owns the view.
     pub owner: UserId,
-    /// Who may see it.
+    /// The users who may see the view.
     pub visibility: Visibility,
-    /// Which incidents, as [`IncidentFilter::asked`]: `me` is whoever looks.
+    /// The filter, as [`IncidentFilter::asked`] returns it: `me` is the user who opens the view.
     pub filter: IncidentFilter,
-    /// In which order.
+    /// The order of the incidents.
     pub order: Vec<IncidentOrder>,
-    /// When it was made.
+    /// The time of creation.
     pub created_at: Instant,
-    /// When it was last changed.
+    /// The time of the last change.
     pub updated_at: Instant,
 }
 
-/// What a view is made with.
+/// The input for a new view.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewDraft {
-    /// What people call it.
+    /// The name that people see.
     pub name: String,
-    /// What its link names it by.
+    /// The name in the view's link.
     pub slug: Slug,
-    /// Who may see it.
+    /// The users who may see the view.
     pub visibility: Visibility,
-    /// Which incidents.
+    /// The filter.
     pub filter: IncidentFilter,
-    /// In which order.
+    /// The order of the incidents.
     pub order: Vec<IncidentOrder>,
 }
 
-/// What to change of a view. Absent fields stay.
+/// The changes of a view. Absent fields stay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ViewPatch {
-    /// A name; the slug stays.
+    /// A new name; the slug stays.
     pub name: Option<String>,
-    /// Who may see it.
+    /// The users who may see the view.
     pub visibility: Option<Visibility>,
-    /// Which incidents.
+    /// A new filter.
     pub filter: Option<IncidentFilter>,
-    /// In which order.
+    /// A new order of the incidents.
     pub order: Option<Vec<IncidentOrder>>,
 }
 
-/// When a user last visited a view.
+/// A user's last visit to a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visit {
-    /// How many changes the log had then: what changed later is unread.
+    /// How many changes the log had at that time. Later changes are unread.
     pub offset: u64,
-    /// When.
+    /// The time of the visit.
     pub at: Instant,
 }
 
 impl SavedView {
-    /// A new view of its owner.
+    /// Creates a view of this owner.
     pub fn new(id: ViewId, owner: UserId, draft: ViewDraft, now: Instant) -> Self {
         Self {
             id,
@@ -146,7 +146,7 @@ impl SavedView {
         }
     }
 
-    /// The same view as a patch wants it.
+    /// Returns this view with the values of a patch.
     pub fn with(self, patch: ViewPatch) -> Self {
         Self {
             name: patch.name.unwrap_or(self.name),
@@ -157,12 +157,12 @@ impl SavedView {
         }
     }
 
-    /// Whether a user may see it: a private one is there for its owner alone, for no manager either.
+    /// Returns whether a user may see the view. Only its owner sees a private view; managers do not.
     pub fn is_there_for(&self, user: UserId) -> bool {
         self.visibility == Visibility::Shared || self.owner == user
     }
 
-    /// Refuses a caller who may see it but not change it.
+    /// Refuses a caller that may see the view but not change it.
     pub fn changeable_by(&self, actor: &Actor) -> Result<()> {
         if self.owner == actor.user.id || actor.user.role >= Role::Manager {
             return Ok(());
@@ -171,7 +171,7 @@ impl SavedView {
     }
 }
 
-/// Refuses a caller who may not show a view to others: whoever only reads keeps its views to itself.
+/// Refuses to share a view for a caller with the role reader. Readers have private views only.
 pub fn may_share(actor: &Actor, visibility: Visibility) -> Result<()> {
     match visibility {
         Visibility::Private => Ok(()),

@@ -1,5 +1,5 @@
-//! One incident of a desk that is loaded, from its first alert to its last change: its state, its rows and its log. It is carried out in
-//! memory (`app/carry.rs`).
+//! One incident of a desk that is loaded, from its first alert to its last change: its state, its rows and its log. It
+//! runs in memory (`app/carry.rs`).
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::domain::incident::Incident;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, TransactionId};
 use crate::storage::Whole;
 
-/// Something that happens on a desk from its beginning to its end.
+/// One incident or alert of a desk, with everything that ever happens to it.
 #[derive(Clone, Debug)]
 pub enum Case {
     /// An incident and its commands: the first command creates the incident. The times of the commands ascend.
@@ -30,11 +30,11 @@ pub enum Case {
 pub struct Deed {
     /// The command: its actor, its time and its name.
     pub command: Command,
-    /// The transaction.
+    /// The transaction that the change names.
     pub transaction: TransactionId,
-    /// Alerts that come in, and into the incident.
+    /// Alerts that are ingested into the incident.
     pub alerts: Vec<(AlertId, AlertDraft)>,
-    /// What is asked for beside that: fields, an owner by its id, a comment with an id.
+    /// The other changes: fields, an owner by its id, a comment with an id.
     pub edit: IncidentEdit,
 }
 
@@ -43,11 +43,11 @@ pub struct Deed {
 pub struct LoneAlert {
     /// The command: its actor, its time and its name.
     pub command: Command,
-    /// The transaction.
+    /// The transaction that the change names.
     pub transaction: TransactionId,
-    /// Its id.
+    /// The id of the alert.
     pub id: AlertId,
-    /// What its provider says.
+    /// The provider's report.
     pub draft: AlertDraft,
 }
 
@@ -55,13 +55,13 @@ pub struct LoneAlert {
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) told: Told,
-    /// With the first change of an incident, the incident as it stands after its last one.
+    /// The incident in its final state, with the first change of the incident.
     pub(super) whole: Option<Box<Whole>>,
-    /// With the change of an alert that no incident holds, the alert and its raw payload.
+    /// The alert and its raw payload, with the change of an alert that no incident holds.
     pub(super) alert: Option<(Alert, Option<String>)>,
 }
 
-/// What the log is told.
+/// A change for the log.
 #[derive(Debug)]
 pub(super) enum Told {
     Incident(Box<Body>),
@@ -78,7 +78,7 @@ impl Told {
 }
 
 impl Case {
-    /// Everything that it comes to. `number` is the last number of an incident, and goes up by one where this is one.
+    /// Runs the case. `number` is the last used incident number; an incident takes the next one.
     pub(super) fn run(self, number: &mut i64, owners: &HashMap<OwnerId, Owner>) -> Result<Vec<Step>> {
         match self {
             Self::Alert(alert) => Ok(vec![alert.run()]),
@@ -115,7 +115,7 @@ impl LoneAlert {
     }
 }
 
-/// An incident on its way through its deeds.
+/// An incident in memory while its commands run.
 struct Run<'a> {
     carried: Carried,
     owners: &'a HashMap<OwnerId, Owner>,

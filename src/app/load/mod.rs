@@ -1,11 +1,13 @@
-//! A whole desk at once, into an empty database: what commands would have made of it one after the other, with its whole log.
+//! Loads a whole desk into an empty database: the rows and the log that commands would have produced one after the
+//! other.
 //!
-//! Cases come one by one and are carried out in memory ([`case`]), by the rules of the domain that the commands follow too.
-//! Their changes stand in the log in the order of their times, over all cases. Rows go out in lots, so memory is bounded
-//! however large the desk is.
+//! Cases come one by one and run in memory ([`case`]), by the same rules of the domain as commands. Their changes are
+//! in the log in the order of their times, over all cases. Rows are written in batches ("lots"), so memory is bounded
+//! for a desk of any size.
 //!
-//! PostgreSQL takes all of it in one transaction. SQLite takes one for each lot: its log of writes would grow as large as the
-//! desk. The last one writes where the log ends; no desk opens without it.
+//! PostgreSQL takes everything in one transaction. SQLite takes one transaction for each lot, because its write-ahead
+//! log would else grow as large as the desk. The last transaction writes the end of the log; a desk without it does not
+//! open.
 
 pub mod case;
 
@@ -22,13 +24,13 @@ use crate::domain::timeline::Timeline;
 use crate::domain::{Error, Result, UserId};
 use crate::storage::{End, Head, Load, Lot, Store, Tx};
 
-/// Cases of one lot: some 50 MB of rows.
+/// How many cases one lot has: some 50 MB of rows.
 const CASES_PER_LOT: u64 = 4_000;
 
-/// Lots that wait for the database while the next one is made.
+/// How many lots wait for the database while the next lot is built.
 const LOTS_WAITING: usize = 1;
 
-/// Users and groups of a desk.
+/// The users and groups of a desk.
 #[derive(Clone, Debug, Default)]
 pub struct Accounts {
     /// The users.
@@ -38,7 +40,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Each that can own something, by its id.
+    /// Returns every user and group as an owner, by its id.
     fn owners(&self) -> HashMap<OwnerId, Owner> {
         let users = self.users.iter().map(|user| Owner {
             id: OwnerId::User(user.id),
@@ -54,7 +56,7 @@ impl Accounts {
     }
 }
 
-/// What a desk holds.
+/// The content of a desk, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Incidents of status `NEW`.
@@ -74,7 +76,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Incidents of every status.
+    /// Returns the number of incidents of every status.
     pub fn incidents(&self) -> u64 {
         self.new + self.active + self.resolved
     }
@@ -93,37 +95,37 @@ impl Counts {
     }
 }
 
-/// A desk that was loaded.
+/// The result of a load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
-    /// What it holds.
+    /// The content of the desk.
     pub counts: Counts,
-    /// Where its log ends.
+    /// The end of the log.
     pub position: Position,
 }
 
-/// Cases in the order in which they begin.
+/// The cases of a desk, in the order in which they begin.
 pub type Cases = Box<dyn Iterator<Item = Result<Case>> + Send>;
 
-/// How many incidents have been written.
+/// Reports the progress: how many incidents have been written.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
-/// A part of a desk on its way from the thread that makes it.
+/// A part of a desk, sent from the thread that builds it.
 enum Parcel {
     Lot(Lot, Counts),
     End(End, Counts),
 }
 
-/// Loads a desk. The schema of its database is up to date. The cases are asked for once more where the database broke off.
+/// Loads a desk into a database with an up-to-date schema. Asks for the cases again if the database breaks off.
 ///
-/// Refused: a desk that is not empty, and one that an earlier load left incomplete.
+/// Refuses a database that is not empty, and one that an earlier load left incomplete.
 pub async fn load(
     store: &Store,
     accounts: &Accounts,
     cases: impl Fn() -> Cases + Send + Sync,
     progress: Progress<'_>,
 ) -> Result<Loaded> {
-    // Whatever reads whole tables at the end may take its time.
+    // Statements that read whole tables at the end may take their time.
     let store = &store.for_verification();
     match store.loads_at_once() {
         true => at_once(store, accounts, cases, progress).await,
@@ -204,8 +206,8 @@ async fn next(parcels: &mut Receiver<Result<Parcel>>) -> Result<Parcel> {
     parcels.recv().await.unwrap_or_else(ended)
 }
 
-/// Makes the parcels of a desk on a thread of its own: while the database writes one, the next one is made. There is at least
-/// one lot, and then the end.
+/// Builds the parcels of a desk on a thread of its own, so that the next lot is built while the database writes one.
+/// Sends at least one lot, and then the end.
 fn produce(load: Load, accounts: &Accounts, cases: Cases) -> Receiver<Result<Parcel>> {
     let (sender, receiver) = channel(LOTS_WAITING);
     let owners = accounts.owners();
@@ -218,7 +220,7 @@ fn produce(load: Load, accounts: &Accounts, cases: Cases) -> Receiver<Result<Par
     receiver
 }
 
-/// Hands over parcel after parcel, until nobody takes them any more.
+/// Sends parcel after parcel until the receiver stops.
 fn make(
     mut load: Load,
     owners: &HashMap<OwnerId, Owner>,
@@ -227,7 +229,7 @@ fn make(
 ) -> Result<()> {
     let (mut counts, mut number, mut lots) = (Counts::default(), 0, 1);
     let mut failed = None;
-    // A case that cannot be carried out ends the stories.
+    // A case that fails ends the iteration.
     let stories = cases.map_while(|case| match case.and_then(|case| case.run(&mut number, owners)) {
         Ok(steps) => Some(steps.into_iter().map(|step| (step.told.at(), step)).collect()),
         Err(error) => {

@@ -1,5 +1,5 @@
-//! Markdown, as far as rules read it: which attachments a text shows, what may lead where, and when a text is not read as
-//! Markdown at all.
+//! The rules for Markdown: which attachments a text shows, which addresses a link may have, and when a text is not
+//! rendered as Markdown.
 
 mod safe;
 mod whole;
@@ -14,12 +14,12 @@ use super::AttachmentId;
 pub use safe::make_safe;
 pub use whole::says_all;
 
-/// How deep blocks and marks may nest before a text is shown as it was typed. Rendering and cleaning take time with the
-/// square of the depth: 15,000 quotes inside each other, a comment of 30,000 characters, take a second. Nobody reads
-/// beyond a handful.
+/// How deep blocks and marks may nest. A deeper text is shown as it was typed. Rendering and cleaning take time with
+/// the square of the depth: a comment of 30,000 characters can nest 15,000 quotes and take a second. Nobody reads
+/// beyond a handful of levels.
 pub const NESTING_MAX: usize = 32;
 
-/// How Markdown is read, by the rules and by those who show it.
+/// The Markdown dialect, for these rules and for rendering.
 pub static MARKDOWN: LazyLock<Options<'static>> = LazyLock::new(|| {
     let mut options = Options::default();
     options.extension.autolink = true;
@@ -30,20 +30,20 @@ pub static MARKDOWN: LazyLock<Options<'static>> = LazyLock::new(|| {
     options
 });
 
-/// The scheme of an image's address that names an attachment by its global id.
+/// The scheme of an image address that names an attachment by its global id.
 const SCHEME: &str = "attachment:";
 
-/// Whether an image's address is meant for an attachment: the scheme is there, in any case, as schemes are read.
+/// Returns whether an image address has the attachment scheme. Schemes are compared without case.
 fn is_meant(url: &str) -> bool {
     url.get(..SCHEME.len()).is_some_and(|scheme| scheme.eq_ignore_ascii_case(SCHEME))
 }
 
-/// The addresses of a text's images that are meant for attachments, in the order of the text: each is a global id, or
-/// names nothing.
+/// Returns the image addresses of a text that have the attachment scheme, in the order of the text. Each is the global
+/// id of an attachment, or names nothing.
 ///
-/// A text of 30,000 characters takes 20 ms at worst, and microseconds where no image is in it.
+/// A text of 30,000 characters takes at most 20 ms, and microseconds if it has no image.
 pub fn attachment_addresses(markdown: &str) -> Vec<String> {
-    // No image is written without it, whatever is escaped elsewhere.
+    // Every image begins with these two characters.
     if !markdown.contains("![") {
         return Vec::new();
     }
@@ -59,7 +59,7 @@ pub fn attachment_addresses(markdown: &str) -> Vec<String> {
     addresses.collect()
 }
 
-/// The attachments that a text shows, in the order of the text, each once.
+/// Returns the attachments that a text shows, in the order of the text, each once.
 pub fn attachments(markdown: &str) -> Vec<AttachmentId> {
     let mut ids = Vec::new();
     for id in attachment_addresses(markdown).iter().filter_map(|address| AttachmentId::parse(address)) {
@@ -70,7 +70,7 @@ pub fn attachments(markdown: &str) -> Vec<AttachmentId> {
     ids
 }
 
-/// Whether a text nests so deep that it is shown as it was typed.
+/// Returns whether a text nests so deep that it is shown as it was typed.
 pub fn nests_too_deep(root: Node<'_>) -> bool {
     let mut level = vec![root];
     for _ in 0..=NESTING_MAX {

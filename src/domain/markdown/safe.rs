@@ -1,4 +1,4 @@
-//! A parsed comment made safe to show: raw HTML becomes text, and an address leads somewhere only if it may.
+//! Makes a parsed comment safe to show: raw HTML becomes text, and only links with allowed schemes stay links.
 
 use std::borrow::Cow;
 
@@ -8,22 +8,22 @@ use url::Url;
 
 use super::super::{AttachmentId, attachment};
 
-/// The schemes that a link may have. Others run programs, or lead into the page that shows the comment.
+/// The schemes that a link may have. Other schemes run programs, or lead into the page that shows the comment.
 const SCHEMES: [&str; 3] = ["http", "https", "mailto"];
 
-/// What stands before the words of an image that is not shown: its host would learn who reads the comment, and when.
+/// The text before the words of an image that is not shown. Its host would learn who reads the comment, and when.
 const NOT_SHOWN: &str = "image not loaded: ";
 
-/// What marks a link that leaves the desk.
+/// The mark of a link that leaves the desk.
 const LEAVES: &str = " \u{2197}";
 
-/// The longest word behind a fence that is taken for the name of a language: `objective-c++`. Others are text.
+/// The longest word behind a code fence that names a language, like `objective-c++`. A longer word is text.
 const LANGUAGE_CHARS_MAX: usize = 20;
 
-/// Makes a parsed text safe to show, and takes nothing away from it:
-/// - raw HTML, which pasted log lines and XML are taken for, becomes text;
-/// - an image is shown only if it is an attachment; one of another host becomes a link that says so;
-/// - a link to another host says which host it leads to; one that may not be followed becomes text, its address behind it.
+/// Makes a parsed text safe to show, and keeps everything that it says:
+/// - raw HTML becomes text, because Markdown takes pasted log lines and XML for HTML;
+/// - an image is shown only if it is an attachment; an image of another host becomes a link that says so;
+/// - a link to another host shows that host; a link with a forbidden scheme becomes text, with its address behind it.
 ///
 /// `markdown` is the text that was parsed.
 pub fn make_safe<'a>(arena: &'a Arena<'a>, root: Node<'a>, markdown: &str) {
@@ -43,7 +43,7 @@ pub fn make_safe<'a>(arena: &'a Arena<'a>, root: Node<'a>, markdown: &str) {
                 set(node, NodeValue::CodeBlock(Box::new(block)));
             }
             NodeValue::Link(link) => {
-                // Logs write addresses of mail so.
+                // Logs write mail addresses in brackets.
                 if begins_with_a_bracket(node, &lines) {
                     node.insert_before(text(arena, "<"));
                     node.insert_after(text(arena, ">"));
@@ -56,7 +56,7 @@ pub fn make_safe<'a>(arena: &'a Arena<'a>, root: Node<'a>, markdown: &str) {
     }
 }
 
-/// Whether an address was written in brackets, which Markdown takes for its own: `<root@corp.example>`.
+/// Returns whether an address was written in angle brackets, which Markdown removes: `<root@corp.example>`.
 fn begins_with_a_bracket(node: Node<'_>, lines: &[&str]) -> bool {
     let start = node.data.borrow().sourcepos.start;
     let line = start.line.checked_sub(1).and_then(|line| lines.get(line));
@@ -72,12 +72,12 @@ fn is_language(info: &str) -> bool {
     info.len() <= LANGUAGE_CHARS_MAX && info.chars().all(of_name)
 }
 
-/// Where an address leads, if it may be followed.
+/// Returns the URL of an address that a link may have; `None` for other addresses.
 fn destination(address: &str) -> Option<Url> {
     Url::parse(address.trim()).ok().filter(|url| SCHEMES.contains(&url.scheme()))
 }
 
-/// Whether something around this node is a link or an image already: links do not nest.
+/// Returns whether the node is inside of a link or an image. Links must not nest.
 fn within_another(node: Node<'_>) -> bool {
     node.ancestors().skip(1).any(|above| matches!(above.data.borrow().value, NodeValue::Link(_) | NodeValue::Image(_)))
 }
@@ -100,7 +100,7 @@ fn show<'a>(arena: &'a Arena<'a>, node: Node<'a>, image: &NodeLink) {
     follow(arena, node, image);
 }
 
-/// Says behind the words of a link where it leads, whatever the words say.
+/// Adds the real destination behind the words of a link, whatever the words say.
 fn mark<'a>(arena: &'a Arena<'a>, node: Node<'a>, link: &NodeLink, url: &Url) {
     let words = words(node);
     let shown = words.trim();
@@ -108,11 +108,11 @@ fn mark<'a>(arena: &'a Arena<'a>, node: Node<'a>, link: &NodeLink, url: &Url) {
     let mark = match url.host_str() {
         _ if is_address => LEAVES.to_owned(),
         Some(host) => format!("{LEAVES} {host}"),
-        // An address of mail, which shows itself where it is written as it is.
+        // A mail address needs no mark if the link shows it as its text.
         None if url.path() == shown => String::new(),
         None => format!("{LEAVES} {}", url.path()),
     };
-    // What turns letters around in the words must not turn the mark around.
+    // Characters in the words that change the direction of text must not affect the mark.
     if !words.is_ascii() {
         node.prepend(arena.alloc(AstNode::from(NodeValue::Raw("<bdi>".to_owned()))));
         node.append(arena.alloc(AstNode::from(NodeValue::Raw("</bdi>".to_owned()))));
@@ -125,7 +125,7 @@ fn mark<'a>(arena: &'a Arena<'a>, node: Node<'a>, link: &NodeLink, url: &Url) {
     }
 }
 
-/// Leaves the words of what may not be followed, and its address as text behind them.
+/// Replaces a link that may not be followed by its words, and adds its address as text.
 fn unwrap<'a>(arena: &'a Arena<'a>, node: Node<'a>, link: &NodeLink) {
     let children: Vec<Node<'a>> = node.children().collect();
     children.into_iter().for_each(|child| node.insert_before(child));

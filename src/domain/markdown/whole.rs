@@ -1,5 +1,6 @@
-//! Whether a parsed comment still says all that was written. Markdown takes some lines for its own: `[4711]: denied` of a log
-//! defines a link and is shown nowhere, a cell too many of a table is dropped, `4624.` and `4634.` become 4624 and 4625.
+//! Checks that a parsed comment still shows everything that was written. Markdown gives some lines a meaning of its
+//! own. A log line `[4711]: denied` defines a link and is not shown, a cell too many in a table is dropped, and `4624.`
+//! and `4634.` become 4624 and 4625.
 
 use std::collections::HashMap;
 
@@ -8,9 +9,9 @@ use comrak::nodes::{ListType, NodeList, NodeValue};
 
 use super::super::text;
 
-/// Whether every letter, digit and sign of another script that was written is there, as often as it was written, in words,
-/// code, addresses or the text of an image; and whether each list counts as its writer counted. ASCII's punctuation is left
-/// out of the count, as it is what Markdown is made of.
+/// Returns whether the parsed text has every written letter, digit and sign of another script as often as the source,
+/// in words, code, addresses or image texts. Each list must also show the numbers that its author wrote. ASCII
+/// punctuation does not count, because Markdown consists of it.
 pub fn says_all(markdown: &str, root: Node<'_>) -> bool {
     let mut said = Letters::default();
     for node in root.descendants() {
@@ -27,14 +28,14 @@ pub fn says_all(markdown: &str, root: Node<'_>) -> bool {
             _ => {}
         }
     }
-    // The names of addresses that stand elsewhere: they are shown as what they lead to.
+    // The labels of addresses that are defined elsewhere. The rendered text shows their addresses instead.
     labels(markdown).for_each(|label| said.add(label));
     let mut written = Letters::default();
     written.add(&without_entities(markdown));
     written.0.iter().all(|(letter, times)| said.0.get(letter).is_some_and(|said| said >= times))
 }
 
-/// How often each letter comes.
+/// Counts how often each letter occurs.
 #[derive(Default)]
 struct Letters(HashMap<char, usize>);
 
@@ -47,7 +48,7 @@ impl Letters {
     }
 }
 
-/// Whether the numbers of a list go up one by one, or are all the same, which is how one writes a list without counting.
+/// Returns whether the numbers of a list ascend by one, or are all equal, as in a list whose author does not count.
 fn counts_as_written(node: Node<'_>, list: &NodeList) -> bool {
     if list.list_type != ListType::Ordered {
         return true;
@@ -63,7 +64,7 @@ fn counts_as_written(node: Node<'_>, list: &NodeList) -> bool {
     ascending || numbers.windows(2).all(|pair| pair[1] == pair[0])
 }
 
-/// A text without `&lt;` and `&#60;`: their letters stand for a sign.
+/// Removes character references such as `&lt;` and `&#60;`, because their letters stand for another character.
 fn without_entities(markdown: &str) -> String {
     const NAME_BYTES_MAX: usize = 32;
     let mut left = String::with_capacity(markdown.len());
@@ -78,8 +79,8 @@ fn without_entities(markdown: &str) -> String {
     left + rest
 }
 
-/// The labels of a text's definitions of addresses, and those of the links that go by one: `[words][label]`. A definition
-/// whose address may not be followed is a line of a log.
+/// Returns the labels of a text's address definitions, and the labels of the links that use them: `[words][label]`. A
+/// definition whose scheme is not allowed is a line of a log and does not count.
 fn labels(markdown: &str) -> impl Iterator<Item = &str> {
     const SCHEMES: [&str; 4] = ["http://", "https://", "mailto:", "attachment:"];
     let mut defined: Vec<(String, &str)> = Vec::new();
