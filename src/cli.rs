@@ -35,27 +35,27 @@ use crate::server::work::WorkSettings;
 use crate::server::{Desk, listen};
 use crate::storage::{Store, keep_private};
 
-/// The ring of a desk that nobody follows: an import.
+/// The ring of a desk that nobody follows, as in an import.
 const NO_RING: RingLimits = RingLimits { changes: 1, bytes: 1, incidents: 0 };
 
-/// Readers of the sample desk: one screen and a few curious people.
+/// The readers of the sample desk: one screen and a few people.
 const DEMO_CONNECTIONS: u32 = 8;
 
-/// The longest line of an export that is read, in bytes: longer than any that a desk of the usual settings writes.
+/// The longest line of an export that is read, in bytes: longer than any line that a desk with default settings writes.
 const EXPORT_LINE_BYTES_MAX: u64 = 64 << 20;
 
-/// How long closing the database may take when a desk is told to stop: a statement that hangs is broken off by the end of the
+/// How long closing the database may take when a desk is told to stop. A statement that hangs longer ends with the
 /// process.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
-/// Threads that work, at least: more than one account has turns at once with the usual connections. An operation that computes for
-/// long takes one of them, and the system shares the processors among all.
+/// The least number of worker threads, so that more than one account has turns at once with the default connections. A
+/// long computation occupies one thread, and the system shares the processors among all threads.
 const THREADS_MIN: usize = 16;
 
 /// How long the runtime's threads may take to end after all work is done.
 const THREADS_END: Duration = Duration::from_millis(500);
 
-/// Runs a subcommand to its end; the exit code is 0 but for an import of which not everything went in.
+/// Runs a subcommand to its end. The exit code is 0, except for an import that did not take everything.
 pub fn run(action: Action) -> Result<ExitCode> {
     let threads = std::thread::available_parallelism().map_or(THREADS_MIN, |cores| cores.get().max(THREADS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
@@ -110,14 +110,14 @@ async fn connect(database: &Database) -> Result<Store> {
     })
 }
 
-/// What lies at the bottom of an error: each layer above it says the same once more.
+/// Returns the innermost cause of an error: each outer layer repeats its text.
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let last = std::iter::successors(Some(error), |error| error.source()).last();
     last.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The desk with its place for the bytes of attachments. A folder is made by the first upload; what is no folder is
-/// found out now.
+/// Opens the desk with its store of attachments. The first upload creates the folder; a path that is no folder is
+/// refused now.
 fn with_objects(app: App, serving: &Serving, database: &Database) -> Result<App> {
     let objects = serving.objects(database.folder()).context("finding the place for attachments")?;
     if let Some(place) = objects.folder().filter(|place| place.exists() && !place.is_dir()) {
@@ -180,7 +180,7 @@ async fn serve_demo(options: Demo) -> Result<()> {
         load_sample(&app, options.seed).await.context("writing the sample desk")?;
     }
     if options.live {
-        // Ends with the process: what it has applied by then is on disk.
+        // This task ends with the process. Everything that it has applied by then is on disk.
         tokio::spawn(go_on(app.clone(), options.seed, story_start, options.pace));
     }
     let file = std::fs::canonicalize(&options.file).unwrap_or(options.file.clone());
@@ -202,7 +202,7 @@ async fn load_sample(app: &App, seed: u64) -> Result<()> {
     Ok(())
 }
 
-/// Tells the story on, one record at a time, as fast as was chosen.
+/// Continues the story, one record at a time, at the chosen pace.
 async fn go_on(app: App, seed: u64, now: crate::domain::Instant, pace: u32) {
     for beat in sample::live::Story::new(seed, now) {
         tokio::time::sleep(beat.delay / pace).await;
@@ -302,7 +302,7 @@ async fn generate(options: Generate) -> Result<()> {
     ))
 }
 
-/// Writes a desk as records, a line each.
+/// Writes a desk as records, one a line.
 fn write_records(desk: &Generated, file: &Path, bar: &ProgressBar) -> Result<()> {
     let out: Box<dyn Write> = match file.to_str() {
         Some("-") => Box::new(std::io::stdout().lock()),
@@ -365,7 +365,7 @@ fn whole(verified: &Verified, from_position: bool) -> String {
     )
 }
 
-/// Looks through an exported log, line by line.
+/// Verifies an exported log, line by line.
 fn verify_export(file: &Path, key: Option<&str>) -> Result<()> {
     let name = file.display();
     let key = key.map(public_key).transpose()?;
@@ -403,7 +403,7 @@ fn exported(checked: &Checked, wanted: bool) -> String {
     )
 }
 
-/// A public key as the command line gives it.
+/// Parses a public key from the command line.
 fn public_key(given: &str) -> Result<PublicKey> {
     if let Some(key) = PublicKey::parse(given) {
         return Ok(key);
@@ -436,7 +436,7 @@ fn signing_key(file: &Path) -> Result<DeskKey> {
     key::load_or_make(file).with_context(|| format!("the signing key {} (--signing-key)", file.display()))
 }
 
-/// Connects to a desk that is there: SQLite would make an empty file of any name.
+/// Connects to an existing desk. SQLite alone would create an empty file under any name.
 async fn connect_to_desk(database: &Database) -> Result<Store> {
     if let Some(file) = database.file().filter(|file| !file.is_file()) {
         bail!("there is no desk in {}: name another file (--database-url)", file.display());
@@ -444,7 +444,7 @@ async fn connect_to_desk(database: &Database) -> Result<Store> {
     connect(database).await
 }
 
-/// A progress bar on a terminal; nothing elsewhere.
+/// Returns a progress bar, which is visible on a terminal only.
 fn bar(length: Option<u64>, template: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
@@ -456,7 +456,7 @@ fn bar(length: Option<u64>, template: &str) -> ProgressBar {
     }
 }
 
-/// Without identity anybody who reaches the desk is a manager: so nobody beyond this machine may.
+/// Refuses addresses other than loopback: without identity every caller of the desk is a manager.
 fn loopback_only(serving: &Serving) -> Result<()> {
     if serving.listen.ip().is_loopback() {
         return Ok(());
@@ -467,25 +467,25 @@ fn loopback_only(serving: &Serving) -> Result<()> {
     )
 }
 
-/// Ends the relay, then closes the database: the other way round it would ask a closed pool, and complain.
+/// Ends the relay before it closes the database: otherwise the relay would query a closed pool, and log errors.
 async fn close(app: &App, relay: JoinHandle<()>) -> Result<()> {
     relay.abort();
-    // It was told to end: how it ended is no news.
+    // The task was told to end, so its result does not matter.
     relay.await.ok();
     app.store.close().await.context("closing the database")
 }
 
-/// A desk that is open, and what it signs with.
+/// An open desk, and its signing key.
 struct Open {
     app: App,
     relay: JoinHandle<()>,
     key: Option<DeskKey>,
-    /// How many operations at once.
+    /// The number of operations that run at once.
     work: WorkSettings,
 }
 
-/// The key of a desk that serves. One that was named must be there to be had; without the usual one a desk serves all the same,
-/// and exports nothing.
+/// Returns the signing key of a desk that serves. A key that the operator named must exist; without the default key the
+/// desk serves but exports nothing.
 fn key_to_serve(signing: &Signing, database: &Database) -> Result<Option<DeskKey>> {
     match signing_key(&signing.file(database)) {
         Err(error) if signing.signing_key.is_none() => {
@@ -501,7 +501,7 @@ async fn serve(desk: Open, serving: &Serving, opened: impl FnOnce(SocketAddr) ->
     let listener = listen::bind(serving.listen).await.context("choose another address with --listen")?;
     opened(listener.local_addr().context("reading the address that is listened on")?)?;
     let floor = chrono::Duration::days(i64::from(serving.stream_floor_days));
-    // Ends with the process: the floor is where the last hour left it.
+    // This task ends with the process: the floor stays at its last hourly value.
     tokio::spawn(app.clone().keep_tidy(floor));
     tokio::spawn(app.clone().keep_attachments());
     tokio::spawn(app.clone().work_on_jobs());

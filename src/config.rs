@@ -1,4 +1,4 @@
-//! Every setting: its flag, its name in the environment, its default, its reason. Nobody else reads the environment.
+//! Every setting: its flag, its environment variable, its default and its reason. Only this file reads the environment.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -22,19 +22,19 @@ use crate::server::routes::Settings;
 use crate::server::work::WorkSettings;
 use crate::storage::{Objects, StoreOptions, honoured_address};
 
-/// The most that a setting of bytes or changes takes: 16 GiB. More is a slip of the hand.
+/// The largest value of a setting of bytes or changes: 16 GiB. A larger value is taken for a mistake.
 const MEMORY_MAX: u64 = 16 << 30;
 
 /// Watchfloor: the incident desk of a security operations centre, as a GraphQL service with exact live queues.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub action: Action,
 }
 
-/// What the binary does.
+/// The subcommands of the binary.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Serve the desk: GraphQL at /graphql (HTTP, WebSocket, event streams, multipart), GraphiQL at /graphiql, the wall at /wall.
@@ -68,7 +68,7 @@ pub enum Action {
     Schema,
 }
 
-/// Which database.
+/// The database settings.
 #[derive(Args, Clone, Debug)]
 pub struct Database {
     /// Where the desk keeps its data: sqlite://path/to/file.db, or postgres://user:password@host/database.
@@ -86,24 +86,24 @@ pub struct Database {
 }
 
 impl Database {
-    /// The file of SQLite.
+    /// Returns the path of the SQLite file.
     pub fn file(&self) -> Option<&Path> {
         let path = self.database_url.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);
         Some(Path::new(path.split_once('?').map_or(path, |(path, _)| path)))
     }
 
-    /// The folder of an SQLite file.
+    /// Returns the folder of the SQLite file.
     pub fn folder(&self) -> Option<&Path> {
         self.file()?.parent().filter(|folder| !folder.as_os_str().is_empty())
     }
 
-    /// How many operations run at once on its connections.
+    /// Returns how many operations run at once on the connections.
     pub fn work(&self) -> WorkSettings {
         WorkSettings::over(self.database_connections, Duration::from_secs(self.database_wait_seconds))
     }
 
-    /// How to reach it; one line of advice where the address is of no known kind.
+    /// Returns how to reach the database, or a line of advice if the kind of the address is unknown.
     pub fn options(&self) -> Result<StoreOptions, String> {
         let known = ["sqlite://", "sqlite:", "postgres://", "postgresql://"];
         if !known.iter().any(|scheme| self.database_url.starts_with(scheme)) {
@@ -126,7 +126,7 @@ impl Database {
     }
 }
 
-/// SQLite's ways to say that there is no file.
+/// The ways in which SQLite names a database without a file.
 fn is_in_memory(url: &str) -> bool {
     let Some(rest) = url.strip_prefix("sqlite:") else { return false };
     let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
@@ -134,7 +134,7 @@ fn is_in_memory(url: &str) -> bool {
     path.is_empty() || path.contains(":memory:") || options.split('&').any(|option| option == "mode=memory")
 }
 
-/// Who vouches for what is exported.
+/// The settings of the signing key.
 #[derive(Args, Clone, Debug)]
 pub struct Signing {
     /// The file of the desk's signing key: PKCS#8 in PEM, Ed25519. Made at first use, for its owner only; beside the SQLite file
@@ -144,14 +144,14 @@ pub struct Signing {
 }
 
 impl Signing {
-    /// The key's file, for a desk on this database.
+    /// Returns the path of the key's file for a desk on this database.
     pub fn file(&self, database: &Database) -> PathBuf {
         let beside = || database.file().unwrap_or(Path::new("watchfloor")).with_extension("key.pem");
         self.signing_key.clone().unwrap_or_else(beside)
     }
 }
 
-/// How to serve.
+/// The settings of a server.
 #[derive(Args, Clone, Debug)]
 pub struct Serving {
     /// Address and port to listen on. Loopback only, while no identity is configured.
@@ -170,19 +170,19 @@ pub struct Serving {
     /// Seconds that a connection may lie idle between two requests. Longer than a load balancer in front keeps its own.
     #[arg(long, env = "WATCHFLOOR_IDLE_SECONDS_MAX", default_value_t = ConnectionSettings::default().idle_wait.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400))]
     pub idle_seconds_max: u64,
-    /// Bytes a second that an upload must bring, over 10 s: a sender that is slower is given up, as it keeps others waiting.
+    /// Bytes a second that an upload must bring, over 10 s. A slower upload is ended, because it keeps others waiting.
     #[arg(long, env = "WATCHFLOOR_UPLOAD_BYTES_PER_SECOND_MIN", default_value_t = UploadSettings::default().bytes_per_second_min, value_parser = RangedU64ValueParser::<u64>::new().range(1..=MEMORY_MAX))]
     pub upload_bytes_per_second_min: u64,
     /// Most uploads of one account, or from one address, that are under way at once.
     #[arg(long, env = "WATCHFLOOR_UPLOADS_OF_ONE_MAX", default_value_t = UploadSettings::default().begun_of_one, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub uploads_of_one_max: usize,
-    /// Networks of proxies, such as 10.0.0.0/8 or one address, which speak for many clients: bounds per address are not for
-    /// them. Several are separated by commas.
+    /// Networks of proxies, such as 10.0.0.0/8 or one address, that speak for many clients: limits per address do not
+    /// apply to them. Several are separated by commas.
     #[arg(long = "trusted-proxy", env = "WATCHFLOOR_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// Web pages of which other origins may use the API, such as http://localhost:5173 or https://dashboards.example: several are
-    /// separated by commas, or named by several flags. Pages of all origins but these and the desk's own are refused. The desk
-    /// also answers requests to the hosts of these origins.
+    /// Other origins whose web pages may use the API, such as http://localhost:5173 or https://dashboards.example:
+    /// several are separated by commas, or named by several flags. Pages of all other origins, except the desk's own,
+    /// are refused. The desk also answers requests to the hosts of these origins.
     #[arg(long = "allowed-origin", env = "WATCHFLOOR_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     pub allowed_origins: Vec<Origin>,
     /// Seconds between the heartbeats of a stream.
@@ -201,8 +201,8 @@ pub struct Serving {
     /// Newest changes kept in memory, for clients that come back: in bytes, as stored.
     #[arg(long, env = "WATCHFLOOR_RING_BYTES", default_value_t = 64 << 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..=MEMORY_MAX))]
     pub ring_bytes: usize,
-    /// Open incidents that the board holds in memory, about 1 KiB each: pages, counts and facets of open queues come from it. Where
-    /// more are open, they come from the database. 0 for no board.
+    /// Open incidents that the board holds in memory, about 1 KiB each: pages, counts and facets of open queues come
+    /// from it. If more are open, they come from the database. 0 for no board.
     #[arg(long, env = "WATCHFLOOR_BOARD_INCIDENTS_MAX", default_value_t = BOARD_INCIDENTS_MAX, value_parser = RangedU64ValueParser::<usize>::new().range(0..=MEMORY_MAX))]
     pub board_incidents_max: usize,
     /// Largest request body, in bytes. It bounds the length of a title.
@@ -220,8 +220,8 @@ pub struct Serving {
     /// Most fields that a GraphQL document may ask for, pages multiplied out.
     #[arg(long, env = "WATCHFLOOR_DOCUMENT_COST_MAX", default_value_t = crate::server::operation::limits::Limits::default().cost, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000_000))]
     pub document_cost_max: usize,
-    /// Largest answer, and largest item of a stream, in bytes of JSON: an answer to a query is refused beyond it, and the lists
-    /// of others end. Exports are not meant.
+    /// Largest answer, and largest item of a stream, in bytes of JSON. Beyond it, a query is refused, and the lists in
+    /// other answers are cut. Exports are not limited by it.
     #[arg(long, env = "WATCHFLOOR_ANSWER_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(65_536..=MEMORY_MAX))]
     pub answer_bytes_max: usize,
     /// Bytes of all answers that are made or written at once. An operation waits for its share for 5 seconds, and is then refused
@@ -234,13 +234,13 @@ pub struct Serving {
     /// Most subscriptions on one socket.
     #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub subscriptions_per_socket_max: usize,
-    /// Most sockets at once, responses that go on among them.
+    /// Most sockets at once, streaming HTTP responses included.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets)]
     pub sockets_max: usize,
     /// Most sockets at once from one address. Behind a proxy all of them have one.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_address)]
     pub sockets_per_address_max: usize,
-    /// Most sockets at once of one account. Whoever names none is the local manager.
+    /// Most sockets at once of one account. A client that names no account is the local manager.
     #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_PRINCIPAL_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_principal)]
     pub sockets_per_principal_max: usize,
     /// Bytes that all streams may take, by what they ask for. Half of it is the most of one account.
@@ -259,16 +259,16 @@ pub struct Serving {
     /// before any other connection is cut.
     #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = crate::server::ws::SocketSettings::default().write_deadline.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub write_seconds_max: u64,
-    /// Newest frames that subscribers of one query share, for those who are behind or come back: by count.
+    /// Newest frames that subscribers of one query share, for subscribers that are behind or resume: by count.
     #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
     pub group_frames: usize,
-    /// Newest frames that subscribers of one query share, for those who are behind or come back: in bytes.
+    /// Newest frames that subscribers of one query share, for subscribers that are behind or resume: in bytes.
     #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::group::GroupSettings::default().tail_bytes)]
     pub group_bytes: usize,
-    /// What is asked for when an incident is resolved or reopened.
+    /// The policies for resolving and reopening.
     #[command(flatten)]
     pub policy: Policy,
-    /// Who vouches for what is exported.
+    /// The signing key.
     #[command(flatten)]
     pub signing: Signing,
     /// Where the images of comments are kept: a folder, or s3://bucket/prefix, reached as AWS's own variables say
@@ -278,7 +278,8 @@ pub struct Serving {
     pub attachments: Option<String>,
 }
 
-/// What a desk asks for beyond what the product does. Imports are exempt: they tell how other people's cases ended.
+/// The policies of a desk, which it may require beyond the product's own rules. Imports are exempt, because they record
+/// how incidents ended elsewhere.
 #[derive(Args, Clone, Debug)]
 pub struct Policy {
     /// Whether an incident is resolved only with a resolution note.
@@ -296,7 +297,7 @@ pub struct Policy {
     pub reopen_for_active_alerts: bool,
 }
 
-/// Who may reopen a resolved incident. A reader never may: reopening is triage.
+/// The people who may reopen a resolved incident. A reader never may, because reopening is triage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ReopenRole {
     /// Every responder.
@@ -306,7 +307,7 @@ pub enum ReopenRole {
 }
 
 impl Serving {
-    /// The bounds of the transports.
+    /// Returns the limits of the transports.
     pub fn settings(&self) -> Settings {
         let mut settings = Settings::default();
         settings.limits.document_bytes = self.document_bytes_max;
@@ -316,7 +317,7 @@ impl Serving {
         settings.http.body_bytes = self.body_bytes_max;
         settings.socket.message_bytes = self.body_bytes_max;
         settings.socket.write_deadline = Duration::from_secs(self.write_seconds_max);
-        // A connection is cut below its socket, which is to have said why by then.
+        // A connection is cut below its socket, and by then the socket must have sent its reason.
         settings.http.write_deadline = 2 * settings.socket.write_deadline;
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
         settings.socket.legacy = self.legacy_subprotocol;
@@ -339,14 +340,14 @@ impl Serving {
         settings
     }
 
-    /// The bounds of the API itself.
+    /// Returns the limits of the API itself.
     pub fn limits(&self) -> Limits {
         let (bytes, work) = (self.stream_bytes_max, self.stream_work_max);
         let streams = StreamLimits { bytes, bytes_per_principal: bytes / 2, work, work_per_principal: work / 2 };
         Limits { page_items_max: i32::from(self.page_items_max), streams }
     }
 
-    /// What the desk asks for.
+    /// Returns the policies of the desk.
     pub fn policies(&self) -> Policies {
         Policies {
             resolve_needs_note: self.policy.resolve_needs_note,
@@ -359,7 +360,7 @@ impl Serving {
         }
     }
 
-    /// Where the bytes of attachments are kept; `beside` is the folder of an SQLite file.
+    /// Returns the store of attachments; `beside` is the folder of an SQLite file.
     pub fn objects(&self, beside: Option<&Path>) -> domain::Result<Objects> {
         let Some(place) = &self.attachments else {
             return Ok(Objects::in_folder(beside.unwrap_or(Path::new("")).join("attachments")));
@@ -378,7 +379,7 @@ impl Serving {
         }
     }
 
-    /// The bounds of uploads.
+    /// Returns the limits of uploads.
     pub fn uploads(&self) -> Uploads {
         Uploads::within(UploadSettings {
             bytes_per_second_min: self.upload_bytes_per_second_min,
@@ -387,39 +388,39 @@ impl Serving {
         })
     }
 
-    /// How much of the newest log is kept in memory.
+    /// Returns how much of the newest log is kept in memory.
     pub fn ring(&self) -> RingLimits {
         RingLimits { changes: self.ring_changes, bytes: self.ring_bytes, incidents: self.board_incidents_max }
     }
 
-    /// How often a stream says that it lives.
+    /// Returns the time between two heartbeats of a stream.
     pub fn heartbeat(&self) -> Duration {
         Duration::from_secs(self.heartbeat_seconds)
     }
 }
 
-/// What `--attachments` may be.
+/// The valid forms of `--attachments`.
 const PLACES: &str = "a folder or s3://bucket/prefix (--attachments, WATCHFLOOR_ATTACHMENTS)";
 
-/// What the environment says of AWS, as AWS's own tools read it: there are too many ways to be somebody there for flags of
-/// ours.
+/// Returns AWS's settings from the environment, as AWS's own tools read them. They have too many forms of credentials
+/// for flags of this program.
 fn aws_settings() -> Vec<(String, String)> {
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).filter(|(name, _)| name.starts_with("AWS_")).collect()
 }
 
-/// `serve`.
+/// The arguments of `serve`.
 #[derive(Args, Clone, Debug)]
 pub struct Serve {
-    /// Which database.
+    /// The database.
     #[command(flatten)]
     pub database: Database,
-    /// How.
+    /// The server's settings.
     #[command(flatten)]
     pub serving: Serving,
 }
 
-/// `import`.
+/// The arguments of `import`.
 #[derive(Args, Clone, Debug)]
 pub struct Import {
     /// The file to read; - for standard input.
@@ -430,38 +431,40 @@ pub struct Import {
     /// Stop at the first bad record.
     #[arg(long)]
     pub strict: bool,
-    /// Into which database.
+    /// The database to import into.
     #[command(flatten)]
     pub database: Database,
 }
 
-/// `generate`.
+/// The arguments of `generate`.
 #[derive(Args, Clone, Debug)]
 pub struct Generate {
     /// How many incidents.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub incidents: u64,
-    /// Which of the desks of that size: the same number gives the same one.
+    /// The seed, which chooses among the desks of that size: the same number gives the same desk.
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
     /// How many percent of the incidents are open, new or active. The others are resolved.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub open_percent: u8,
-    /// When the desk stands as it does: all of it happened in the days before, 30 of them, or more from 60,000 incidents on.
+    /// The time of the desk's last state. All of it happened in the 30 days before, or in more days from 60,000
+    /// incidents on.
     #[arg(long, default_value = "2026-06-01T00:00:00Z", value_name = "INSTANT")]
     pub end: domain::Instant,
-    /// Write the desk as NDJSON of our own shape into this file, - for standard output, and into no database.
+    /// Write the desk as NDJSON in the desk's own format into this file, - for standard output, and into no database.
     #[arg(long, value_name = "FILE")]
     pub ndjson: Option<PathBuf>,
-    /// Into which database.
+    /// The database to load.
     #[command(flatten)]
     pub database: Database,
 }
 
-/// `verify`.
+/// The arguments of `verify`.
 #[derive(Args, Clone, Debug)]
 pub struct Verify {
-    /// Begin at this position, which somebody kept: that the log still holds it is proved, what lies before it is not looked at.
+    /// Begin at this position, which you have kept. Proves that the log still holds it; earlier changes are not
+    /// checked.
     #[arg(long, value_name = "POSITION", conflicts_with = "export")]
     pub from: Option<String>,
     /// Look through this exported log instead; it needs no database.
@@ -470,31 +473,31 @@ pub struct Verify {
     /// The public key that must have signed the export: a PEM file, or 64 hexadecimal digits.
     #[arg(long, value_name = "KEY", requires = "export")]
     pub key: Option<String>,
-    /// Of which database.
+    /// The database to verify.
     #[command(flatten)]
     pub database: Database,
 }
 
-/// `export-log`.
+/// The arguments of `export-log`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportLog {
-    /// The incident: INC-7, 7, or its global id. A deleted one too: whoever reads the database may.
+    /// The incident: INC-7, 7, or its global id. Deleted incidents can be exported too.
     pub incident: String,
-    /// The file to write; standard output where none is named.
+    /// The file to write; standard output by default.
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Who vouches for it.
+    /// The signing key.
     #[command(flatten)]
     pub signing: Signing,
-    /// From which database.
+    /// The database to export from.
     #[command(flatten)]
     pub database: Database,
 }
 
-/// `demo`.
+/// The arguments of `demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
-    /// The SQLite file of the sample desk. One that exists is served as it is.
+    /// The SQLite file of the sample desk. An existing file is served as it is.
     #[arg(long, env = "WATCHFLOOR_DEMO_FILE", default_value = "data/demo.db")]
     pub file: PathBuf,
     /// Keep the story going, so that every screen moves.
@@ -506,7 +509,7 @@ pub struct Demo {
     /// Which story: the same number tells the same one.
     #[arg(long, default_value_t = 7)]
     pub seed: u64,
-    /// How.
+    /// The server's settings.
     #[command(flatten)]
     pub serving: Serving,
 }

@@ -1,7 +1,8 @@
-//! The log: where its lines go, and that a client cannot flood it. Each kind of warning is written at most once a minute, with
-//! the number of those that were left out.
+//! The program's log on standard error, protected from floods by clients. Each kind of warning is written at most once
+//! a minute, with the number of those left out.
 //!
-//! A kind is one place in the source, this crate's or a library's. Faults of operations are told apart by their cause too.
+//! A kind is one place in the source of this crate or a library. Faults of operations are also distinguished by their
+//! cause.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,16 +18,16 @@ use tracing_subscriber::fmt::format::{DefaultFields, Format, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How long a kind that was written is left out.
+/// How long later events of a kind are left out after one was written.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Kinds that are remembered: places in the source are fewer. Beyond, causes are not told apart any more.
+/// The most kinds that are remembered; the source has fewer places. Beyond it, causes are not distinguished.
 const KINDS_MAX: usize = 512;
 
-/// The fields that tell what is written in one place apart.
+/// The fields that distinguish the kinds of one place.
 const TELLING: [&str; 2] = ["error.cause", "caution"];
 
-/// What is logged where `RUST_LOG` says nothing: warnings of everything, and notes of our own.
+/// The default filter without `RUST_LOG`: warnings of all crates, and notes of this crate.
 const USUAL: &str = "warn,watchfloor=info,sea_orm_migration=warn";
 
 /// Writes the log of this process to standard error.
@@ -44,14 +45,14 @@ where
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
-        // Its words go to stderr as well, by a macro that panics where nobody reads there: a desk that stops would hang.
+        // Internal errors would go to stderr by a macro that panics if nobody reads stderr; a stopping desk would hang.
         .log_internal_errors(false)
         .with_ansi(ansi)
         .with_target(false)
         .map_event_format(|format| Seldom { format, quiet, kinds: Mutex::default() })
 }
 
-/// Writes a warning or an error only if its kind was not written within the last while.
+/// Writes a warning or an error only if its kind was not written within [`QUIET`].
 struct Seldom<F> {
     format: F,
     quiet: Duration,
@@ -64,7 +65,7 @@ struct Kind {
 }
 
 impl<F> Seldom<F> {
-    /// How many of its kind were left out since the last one that was written; none where this one is left out too.
+    /// Returns how many events of this kind were left out since the last one; `None` if this one is left out too.
     fn left_out(&self, event: &Event<'_>) -> Option<u64> {
         let now = Instant::now();
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);

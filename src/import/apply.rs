@@ -1,8 +1,8 @@
-//! Applies records through the app's commands: what is there already stays as it is, and the rest goes in.
+//! Applies records through the app's commands: objects that exist stay as they are, and missing objects are created.
 //!
-//! Invariant: the same records twice leave the log where it was. Incidents and comments are told by ids derived from
-//! their records, reports of alerts by their digests, updates by their time, which they must say: one that is not later
-//! than its incident's last change was applied before.
+//! Invariant: the same records twice leave the log unchanged. Ids derived from the records identify incidents and
+//! comments, and digests identify reports of alerts. Updates are identified by their time, which is required: an update
+//! that is not later than its incident's last change was applied before.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -31,25 +31,25 @@ use crate::domain::tag::Tag;
 use crate::domain::text::visible;
 use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
 
-/// The most people and groups remembered, so that a large import does not ask for each again.
+/// The most people and groups in the cache, so that a large import need not look up each of them again.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// How many merges are followed from an incident to the one that holds its alerts and comments now.
+/// How many merges are followed from an incident to the incident that holds its alerts and comments now.
 const REDIRECTS_MAX: usize = 16;
 
-/// What came of records.
+/// The outcome of some records.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// How many were applied or refused.
+    /// The number of records that were applied or refused.
     pub records: usize,
-    /// Those that were refused.
+    /// The records that were refused.
     pub refused: Vec<Bad>,
-    /// What was odd in those that the desk took.
+    /// The odd parts of the records that were applied.
     pub odd: Vec<Odd>,
 }
 
 impl Applied {
-    /// A record that was refused.
+    /// Makes the outcome of one refused record.
     pub fn refused(bad: Bad) -> Self {
         Self { records: 1, refused: vec![bad], odd: Vec::new() }
     }
@@ -65,29 +65,29 @@ impl Applied {
     }
 }
 
-/// Applies records one after the other. `batches.rs` says which of them share a transaction.
+/// Applies records one after the other. `batches.rs` decides which of them share a transaction.
 pub struct Applier<'a> {
     pub(super) app: &'a App,
     pub(super) format: Format,
     pub(super) counts: Counts,
-    /// The transaction that the commands go into; where there is none, each has one of its own.
+    /// The transaction that the commands share; `None` gives each command a transaction of its own.
     pub(super) open: Option<Together>,
     pub(super) actors: HashMap<String, Actor>,
     pub(super) owners: HashMap<String, OwnerId>,
-    /// The time of the last update, and whom this import updated at that very time: a second update of the same
-    /// instant is new, while one from an earlier run is not.
+    /// The time of the last update, and the incidents that this import has updated at exactly that time. So a second
+    /// update at the same instant is new, but an update from an earlier run is not.
     pub(super) instant: (Instant, HashSet<IncidentId>),
-    /// What was odd in the record that is being applied.
+    /// The odd parts of the record that is being applied.
     pub(super) odd: Vec<Odd>,
-    /// Whether the first record that is refused ends the import.
+    /// Whether the first refused record ends the import.
     pub(super) strict: bool,
-    /// What the next batch may hold.
+    /// The limits of the next batch.
     pub(super) room: Room,
 }
 
 impl<'a> Applier<'a> {
-    /// Applies to `app`; the cause of every change is an import of this format. With `strict` it goes up to the first record that is
-    /// refused.
+    /// Makes an applier for `app`. The cause of every change is an import of this format. In strict mode it stops at
+    /// the first refused record.
     pub fn new(app: &'a App, format: Format, strict: bool) -> Self {
         Self {
             app,
@@ -103,12 +103,12 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// What was done so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Applies one record. An error is a fault, and ends the import; inside of a batch it ends the batch.
+    /// Applies one record. An error is a fault and ends the import; inside a batch it ends the batch.
     pub(super) async fn apply_one(&mut self, line: u64, record: &Record) -> Result<Applied> {
         self.odd.clear();
         let outcome = match record.check(self.app.clock.now()) {
@@ -170,8 +170,8 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Makes an incident as its record tells it, step by step: made, commented, brought to where it stands. One that
-    /// is there stays as it is, unless it was only opened by something that spoke of it, or its telling was cut off.
+    /// Creates an incident step by step: it is made, commented and moved to its recorded status. An existing incident
+    /// stays as it is, unless it is only a placeholder for other records, or its import was interrupted.
     async fn incident(&mut self, record: &IncidentRecord) -> Result<()> {
         let id = incident_id(&record.source, &record.external_id);
         let mut steps = self.steps(record).await?;
@@ -205,7 +205,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// What makes an incident, in the order of time. Each step is one change.
+    /// Returns the steps that make an incident, in the order of time. Each step is one change.
     async fn steps(&mut self, record: &IncidentRecord) -> Result<Vec<(Command, IncidentEdit)>> {
         let created = self.time(record.created_at);
         let settled = record.resolved_at.or(record.updated_at).map_or(created, |at| kept(at).max(created));
@@ -251,7 +251,7 @@ impl<'a> Applier<'a> {
             let edit = remark_edit(remark, &record.source, &record.external_id)?;
             steps.push((self.command(remark.by.as_ref(), at).await?, edit));
         }
-        // Stable: the making is the first of its instant.
+        // The sort is stable: the creation stays first among the steps of its instant.
         steps.sort_by_key(|(command, _)| command.at);
         Ok(steps)
     }
@@ -304,7 +304,7 @@ impl<'a> Applier<'a> {
         if only_adds {
             edit.link = self.not_in(&incident, &record.link, &edit.link).await?;
         } else if !own {
-            // It was merged away since: what it was before is no news for the incident that it went into.
+            // The incident was merged since. Its earlier state is no news for the merge target.
             self.counts.updates_present += 1;
             return Ok(());
         }
@@ -354,7 +354,7 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Those of the alerts of a new incident that another one holds: they stay there, and are told.
+    /// Returns the alerts of a new incident that another incident holds. They stay there, and are reported.
     async fn elsewhere(&mut self, id: IncidentId, refs: &[AlertRef]) -> Result<Vec<AlertId>> {
         if refs.is_empty() {
             return Ok(Vec::new());
@@ -369,8 +369,8 @@ impl<'a> Applier<'a> {
         Ok(held.into_iter().map(|alert| alert.id).collect())
     }
 
-    /// The alerts that a link still has to bring: those that this incident holds are there, and those that somebody
-    /// has moved to another one since stay there.
+    /// Returns the alerts that a link still has to add. Alerts that this incident holds are not added again, and alerts
+    /// that a person has moved to another incident since stay there.
     async fn not_in(&self, incident: &Incident, refs: &[AlertRef], ids: &[AlertId]) -> Result<Vec<AlertId>> {
         let held = self.find_alerts(&keys(refs)).await?;
         let free = |id: &&AlertId| !held.iter().any(|alert| alert.id == **id && alert.incident.is_some());
@@ -385,8 +385,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Resolves alerts that another product lists for an incident which is resolved already: they belong to what is
-    /// done with, and are no reason to open it again.
+    /// Resolves alerts that another product lists for an incident which is already resolved. They belong to finished
+    /// work and are no reason to reopen it.
     async fn settle(&self, command: &Command, ids: &[AlertId]) -> Result<()> {
         if !ids.is_empty() {
             self.only_alone()?;
@@ -398,7 +398,8 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// Whether an update of this time was applied before: the incident has moved on, and not by this import just now.
+    /// Returns whether an update of this time was applied before: the incident has a change of that time or later. A
+    /// change of exactly that time does not count if this import made it.
     fn was_applied(&self, incident: &Incident, at: Instant) -> bool {
         let (instant, touched) = &self.instant;
         at < incident.updated_at || (at == incident.updated_at && !(*instant == at && touched.contains(&incident.id)))
@@ -411,8 +412,9 @@ impl<'a> Applier<'a> {
         self.instant.1.insert(incident);
     }
 
-    /// The incident that a comment or update speaks of. Another product's files come in any order, so there it is
-    /// opened where it is not known, under a title that says so, until the incident itself comes.
+    /// Returns the incident that a comment or update refers to. The files of other products come in any order, so an
+    /// unknown incident of another product is created as a placeholder, and its title says so until its own record
+    /// comes.
     async fn spoken_of(&mut self, source: &str, external_id: &str, at: Instant) -> Result<Option<Incident>> {
         let id = incident_id(source, external_id);
         let mut known = self.find_incident(id).await?;
@@ -430,7 +432,7 @@ impl<'a> Applier<'a> {
         Ok(Some(outcome.incident))
     }
 
-    /// The alerts of these names. One that comes with a title is made where the desk does not hold it.
+    /// Returns the ids of the named alerts. An unknown alert whose reference has a title is created.
     async fn alerts(&mut self, refs: &[AlertRef], at: Instant) -> Result<Vec<AlertId>> {
         if refs.is_empty() {
             return Ok(Vec::new());
@@ -463,7 +465,7 @@ impl<'a> Applier<'a> {
         Ok(found.into_iter().map(|alert| alert.id).collect())
     }
 
-    /// Tells a part of the record that is being applied.
+    /// Reports an odd part of the record that is being applied.
     fn odd_part(&mut self, became: Became, field: &str, raw: &str, reason: String) {
         self.odd.push(Odd { line: 0, field: field.to_owned(), reason, became, raw: raw.to_owned() });
     }
@@ -491,8 +493,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// The person as a caller, made on first sight. An import writes down what was done: what its people may do on
-    /// this desk today is not asked.
+    /// Returns the person as a caller, and creates the account at first. An import records past actions, so it does not
+    /// check what the person may do on this desk today.
     pub(super) async fn actor(&mut self, person: &Person, at: Instant) -> Result<Actor> {
         if let Some(known) = self.actors.get(&key(&person.account)) {
             return Ok(known.clone());
@@ -531,7 +533,7 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// A refusal is a bad record; a fault is passed on, and so is a desk that cannot answer: that is no fault of the record.
+/// Turns a refusal into a bad record. A fault is passed on, and so is `UNAVAILABLE`: it is no fault of the record.
 pub(super) fn refusal(line: u64, outcome: Result<()>, mut odd: Vec<Odd>) -> Result<Applied> {
     odd.iter_mut().for_each(|odd| odd.line = line);
     match outcome {
@@ -572,13 +574,13 @@ fn join(first: &mut IncidentEdit, state: IncidentEdit) {
     (first.patch.status, first.patch.classification, first.patch.note) = (status, classification, note);
 }
 
-/// The comment that a record is.
+/// Returns the comment of a comment record.
 pub(super) fn remark_of_comment(record: &CommentRecord) -> Remark {
     let CommentRecord { id, body, at, by, .. } = record.clone();
     Remark { id, body, at, by }
 }
 
-/// The comment of an update: by the same person at the same time, unless it says otherwise.
+/// Returns the comment of an update, by default by the same person at the same time.
 pub(super) fn remark_of_update(record: &UpdateRecord) -> Option<Remark> {
     record.comment.as_ref().map(|remark| Remark {
         at: remark.at.or(record.at),
@@ -593,7 +595,7 @@ fn remark_edit(remark: &Remark, source: &str, external_id: &str) -> Result<Incid
     Ok(IncidentEdit { comment: Some(NewComment { id, body }), ..IncidentEdit::default() })
 }
 
-/// An alert of which only the name is known.
+/// Makes an alert of which only the reference is known.
 fn placeholder(name: &AlertRef) -> Result<AlertDraft> {
     let AlertRef { provider, provider_alert_id, title } = name;
     let title = title.clone().unwrap_or_else(|| format!("Alert {} of {}", provider_alert_id.trim(), provider.trim()));
@@ -613,7 +615,7 @@ fn placeholder(name: &AlertRef) -> Result<AlertDraft> {
     Ok(AlertDraft { report: report.checked()?, status: None, classification: None, raw: None })
 }
 
-/// The title of an incident of which only the name is known.
+/// Returns the title of an incident of which only the name is known.
 fn stub_title(source: &str, external_id: &str) -> String {
     let name = if source == super::sentinel::SOURCE { "Microsoft Sentinel" } else { "Microsoft Defender" };
     format!("Incident {external_id} of {name}")

@@ -1,11 +1,11 @@
-//! Which records share a transaction, and what becomes of them where it fails.
+//! Decides which records share a transaction, and what happens to them if the transaction fails.
 //!
-//! What holds here:
-//! - what came of a record is told, and counted, once it is committed;
-//! - a record that cannot be done together with others is done alone, and those before and after it share transactions;
-//! - a transaction that fails is taken back, and its records are done again, each alone: where the database had committed it all the
-//!   same, they are found to be there;
-//! - alerts go before the other records of their transaction. A record that names an alert is never overtaken by a report of it.
+//! Invariants:
+//! - a record's outcome is reported and counted only after its commit;
+//! - a record that cannot share a transaction is applied alone, and the records before and after it share transactions;
+//! - a failed transaction is rolled back, and each of its records is applied again alone. If the database had committed
+//!   it nevertheless, they are found to be present;
+//! - in a transaction alerts come before other records. A report never overtakes a record that names the same alert.
 
 use std::collections::HashSet;
 
@@ -24,23 +24,23 @@ use crate::domain::incident::Incident;
 use crate::domain::instant::kept;
 use crate::domain::{Error, IncidentId, Instant, Result};
 
-/// The most records that share a transaction: some 100 ms of work, for which a writer beside an import may have to wait.
+/// The most records that share a transaction: some 100 ms of work, for which a concurrent writer may have to wait.
 pub(super) const RECORDS_MAX: usize = 256;
 
-/// The most records, and alerts and comments in them, that share a transaction; one record alone may have more.
+/// The most records in a transaction, counted with their alerts and comments. One record alone may have more.
 const PARTS_MAX: usize = 1_000;
 
-/// How often a batch is begun again after it gave way to somebody who held a lock for long.
+/// How often a batch starts again because another writer has held a lock for long.
 const WAITS_MAX: u32 = 3;
 
-/// What the next batch may hold.
+/// The limits of the next batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
-    /// So many records. Fewer after one of them had to be done alone.
+    /// The most records. The number falls after a record had to be applied alone.
     records: usize,
     /// Whether its alerts have to stand before its other records.
     in_order: bool,
-    /// How often it has met a lock that somebody else held for long.
+    /// How often the batch has met a lock that another writer held for long.
     waits: u32,
 }
 
@@ -56,13 +56,13 @@ impl Room {
     }
 }
 
-/// Why a batch was given up.
+/// The reason why a batch was abandoned.
 enum Stop {
-    /// This record is to be done alone.
+    /// The record at this index has to be applied alone.
     Alone(usize),
-    /// A report of an alert has changed the incident that holds it, and may have overtaken another record of that incident.
+    /// A report has changed the incident that holds its alert, and may have overtaken another record of that incident.
     OutOfOrder,
-    /// A record was refused, and the first one ends the import.
+    /// A record was refused, and in strict mode the first refusal ends the import.
     Refused,
     Failed(Error),
 }
@@ -74,7 +74,8 @@ impl From<Error> for Stop {
 }
 
 impl Applier<'_> {
-    /// Applies records in their order; with `strict` up to the first that is refused. An error is a fault, and ends the import.
+    /// Applies records in their order; in strict mode up to the first refusal. An error is a fault, and ends the
+    /// import.
     pub async fn apply(&mut self, items: &[Item]) -> Result<Applied> {
         let mut all = Applied::default();
         while all.records < items.len() && (!self.strict || all.refused.is_empty()) {
@@ -85,7 +86,7 @@ impl Applier<'_> {
         Ok(all)
     }
 
-    /// How many of these records are done together. At least one.
+    /// Returns how many of these records are applied together, at least one.
     fn next_batch(&self, items: &[Item]) -> usize {
         let mut named: HashSet<(String, String)> = HashSet::new();
         let (mut parts, mut has_others) = (0, false);
@@ -114,7 +115,7 @@ impl Applier<'_> {
         items.len().min(self.room.records)
     }
 
-    /// Applies a batch; nothing of it is done where it takes smaller ones.
+    /// Applies a batch, or applies nothing and sets smaller limits for the next batch.
     async fn apply_some(&mut self, items: &[Item]) -> Result<Applied> {
         if let [item] = items {
             self.room = self.room.larger();
@@ -131,7 +132,7 @@ impl Applier<'_> {
         if let Some(open) = self.open.take() {
             open.give_up().await;
         }
-        // People and groups were made before the batch began.
+        // People and groups were created before the batch began, outside its transaction.
         let (users, groups) = (self.counts.users, self.counts.groups);
         (self.counts, self.instant) = before;
         (self.counts.users, self.counts.groups) = (users, groups);
@@ -221,7 +222,7 @@ impl Applier<'_> {
         Ok(applied)
     }
 
-    /// Tells all alerts of a batch at once.
+    /// Ingests all alert reports of a batch at once.
     async fn tell(
         &mut self,
         alerts: &[(usize, u64, &Record)],
@@ -249,8 +250,8 @@ impl Applier<'_> {
         Ok(())
     }
 
-    /// Finds the people and groups of a record, or makes them, before the transaction begins. One that is refused is met again in its
-    /// record.
+    /// Finds or creates the people and groups of a record before the transaction begins. A refusal is ignored here,
+    /// because it comes again when the record itself is applied.
     async fn meet(&mut self, record: &Record) -> Result<()> {
         if record.check(self.app.clock.now()).is_err() {
             return Ok(());
@@ -321,7 +322,7 @@ impl Applier<'_> {
         needs
     }
 
-    /// What a batch does not do: it is done alone.
+    /// Refuses with `Busy` inside a batch, so that the record is applied alone.
     pub(super) fn only_alone(&self) -> Result<()> {
         match self.open {
             Some(_) => Err(Error::Busy),
@@ -369,7 +370,7 @@ impl Applier<'_> {
         Ok(Change { incident: done.incident, changed: done.changed })
     }
 
-    /// Makes alerts that no incident holds.
+    /// Creates alerts that no incident holds.
     pub(super) async fn make_alerts(&mut self, drafts: Vec<AlertDraft>, at: Instant) -> Result<Vec<Alert>> {
         let command = self.system(at);
         let alerts = match &mut self.open {
@@ -381,7 +382,7 @@ impl Applier<'_> {
     }
 }
 
-/// The alerts that a record names.
+/// Returns the alerts that a record names.
 fn refs(record: &Record) -> &[AlertRef] {
     match record {
         Record::Incident(incident) => &incident.alerts,

@@ -1,7 +1,7 @@
-//! Records of a CSV file with their exact bytes and lines, quoted fields of several lines included, in bounded memory.
+//! Records of a CSV file with their exact bytes and lines, in bounded memory. A quoted field may span lines.
 //!
-//! A record of several lines that does not have the header's number of fields is a quote that never closes: it swallows
-//! what follows. Reading goes on at the line after its first; the lines until a record fits again are counted as skipped.
+//! If a record of several lines has not the header's number of fields, its quote never closes and swallows the next
+//! lines. Reading resumes at the line after its first line. The lines until a record fits again are counted as skipped.
 
 use std::collections::VecDeque;
 use std::io::BufRead;
@@ -15,18 +15,18 @@ use super::lines::{Ends, LINE_BYTES_MAX, Line, Lines, Tally};
 pub struct CsvRecord {
     /// The line it starts on, from 1.
     pub line: u64,
-    /// Its text as in the file, without the end of its last line; bytes that are no text are marks.
+    /// The text as in the file, without the end of its last line. Marks stand for undecodable bytes.
     pub raw: String,
     /// Its fields, unquoted.
     pub fields: Vec<String>,
 }
 
-/// What separates fields and what ends lines.
+/// The separator of fields and the end of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
-    /// What separates fields: a comma, a semicolon, a tab, ….
+    /// The field separator: a comma, a semicolon, a tab or another byte.
     pub separator: u8,
-    /// What ends a line.
+    /// The end of a line.
     pub ends: Ends,
 }
 
@@ -35,15 +35,15 @@ pub struct CsvRecords<R> {
     lines: Lines<R>,
     form: Form,
     tally: Arc<Tally>,
-    /// Lines read before and given back.
+    /// Lines that were read and pushed back.
     returned: VecDeque<Line>,
-    /// How many fields the header has.
+    /// The number of fields in the header.
     width: Option<usize>,
     /// Whether a fault was reported and no record has fitted since.
     lost: bool,
 }
 
-/// A record, or its line and what is wrong with it.
+/// A record, or the line of a fault and its reason.
 pub type CsvReading = Result<CsvRecord, (u64, String)>;
 
 impl<R: BufRead> CsvRecords<R> {
@@ -77,8 +77,8 @@ impl<R: BufRead> CsvRecords<R> {
         Ok(None)
     }
 
-    /// The record with the header's number of fields. Fewer are filled up where a table program left blank ones out at the end of
-    /// a line; more are cut where they are blank.
+    /// Returns the record with the header's number of fields. Missing fields of a one-line record are filled, because
+    /// spreadsheet programs omit trailing blank fields. Surplus fields are cut if they are blank.
     fn fits(&self, mut record: CsvRecord, lines: usize) -> Result<CsvRecord, String> {
         let Some(width) = self.width else { return Ok(record) };
         let found = record.fields.len();
@@ -90,7 +90,7 @@ impl<R: BufRead> CsvRecords<R> {
         Err(format!("{found} fields where the header has {width}"))
     }
 
-    /// The lines of the next record: up to the one on which every quote is closed.
+    /// Returns the lines of the next record: up to the line on which every quote is closed.
     fn next_lines(&mut self) -> std::io::Result<Option<Vec<Line>>> {
         let mut lines = Vec::new();
         let mut quotes = Quotes::new(self.form);
@@ -126,7 +126,7 @@ impl<R: BufRead> Iterator for CsvRecords<R> {
     }
 }
 
-/// Whether a quoted field is open: a quote opens one only at the start of a field, as in the `csv` crate.
+/// Tracks whether a quoted field is open. A quote opens a field only at the field's start, as in the `csv` crate.
 struct Quotes {
     form: Form,
     state: Field,
@@ -137,7 +137,7 @@ enum Field {
     Start,
     Bare,
     Quoted,
-    /// After a quote inside a quoted field: it ends there, or a second quote stands for one.
+    /// After a quote inside a quoted field: the field ends, or a second quote follows and stands for one quote.
     Closing,
 }
 
@@ -181,7 +181,7 @@ fn record(lines: &[Line], form: Form) -> Result<CsvRecord, String> {
         .has_headers(false)
         .flexible(true)
         .delimiter(form.separator)
-        // A bare CR in a line of LF ends nothing.
+        // A lone CR does not end a line in a file with LF line ends.
         .terminator(csv::Terminator::Any(form.ends.byte()))
         .from_reader(raw.as_bytes());
     let mut fields = csv::StringRecord::new();

@@ -1,25 +1,25 @@
-//! Encodings: UTF-8 with or without its mark, UTF-16, and bytes that are neither.
+//! Decodes UTF-8 with or without a byte order mark, UTF-16, and bytes that are neither.
 //!
-//! A byte that is no text becomes a *mark*, a character of the private use plane that holds the byte. So a text can be
-//! cut into fields first: a field shows U+FFFD for a mark ([`plain`]), and the raw payload the byte itself ([`raw`]).
+//! An undecodable byte becomes a *mark*: a private-use character that holds the byte. So a text can be cut into fields
+//! first. Then a field shows U+FFFD for a mark ([`plain`]), and the raw payload shows the byte itself ([`raw`]).
 
 use std::borrow::Cow;
 use std::io::Read;
 
-/// The first of the 256 characters that stand for a byte each.
+/// The first of 256 characters, each of which stands for a byte.
 const MARKS: u32 = 0x10_fe00;
 
-/// How much UTF-16 is decoded at once, in bytes.
+/// The bytes of UTF-16 that are decoded at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Reads a file as UTF-8: without its byte order mark, and from UTF-16 where it is written so. Half of a pair in UTF-16
-/// becomes the byte 0xFF, which is no text in UTF-8 either.
+/// Reads a file as UTF-8, without its byte order mark, and converts UTF-16. An unpaired surrogate becomes the byte
+/// 0xFF, which is not valid UTF-8 either.
 pub struct Decoded<R> {
     inner: R,
     form: Option<Form>,
-    /// Bytes read and not yet decoded.
+    /// Bytes that are read and not yet decoded.
     carried: Vec<u8>,
-    /// Bytes decoded and not yet handed on, from `at`.
+    /// Bytes that are decoded and not yet returned, from `at`.
     ready: Vec<u8>,
     at: usize,
     ended: bool,
@@ -32,12 +32,12 @@ enum Form {
 }
 
 impl<R: Read> Decoded<R> {
-    /// Decodes what `inner` gives.
+    /// Makes a decoder of `inner`.
     pub fn new(inner: R) -> Self {
         Self { inner, form: None, carried: Vec::new(), ready: Vec::new(), at: 0, ended: false }
     }
 
-    /// Tells the form by the first bytes: by the byte order mark, else by zeros where ASCII has them in UTF-16.
+    /// Detects the encoding from the first bytes: by the byte order mark, else by the zero bytes of ASCII in UTF-16.
     fn begin(&mut self) -> std::io::Result<Form> {
         let mut first = Vec::with_capacity(4);
         (&mut self.inner).take(4).read_to_end(&mut first)?;
@@ -56,7 +56,7 @@ impl<R: Read> Decoded<R> {
     fn decode(&mut self, unit: fn([u8; 2]) -> u16) -> std::io::Result<()> {
         let read = (&mut self.inner).take(CHUNK_BYTES as u64).read_to_end(&mut self.carried)?;
         self.ended = read == 0;
-        // Half a pair at the end waits for its other half.
+        // The first half of a surrogate pair at the end waits for the other half.
         let mut whole = self.carried.len() / 2 * 2;
         let last = self.carried.get(whole.wrapping_sub(2)..whole).map(|pair| unit([pair[0], pair[1]]));
         if !self.ended && last.is_some_and(|unit| (0xd800..0xdc00).contains(&unit)) {
@@ -117,24 +117,24 @@ impl<R: Read> Read for Decoded<R> {
     }
 }
 
-/// The mark of a byte.
+/// Returns the mark of a byte.
 fn mark(byte: u8) -> char {
     char::from_u32(MARKS + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// The byte of a mark.
+/// Returns the byte of a mark.
 fn marked(c: char) -> Option<u8> {
     (u32::from(c)).checked_sub(MARKS).and_then(|byte| u8::try_from(byte).ok())
 }
 
-/// Bytes as a text: what is no UTF-8, and U+0000, which the desk cannot store, becomes a mark.
+/// Decodes bytes as text. Bytes that are no UTF-8 become marks, and so does U+0000, which the desk cannot store.
 pub fn text(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\0' => text.push(mark(0)),
-                // A mark that the file itself holds: its bytes are marked, so that every mark is ours.
+                // The file itself holds a mark's character: mark its bytes, so that this program made every mark.
                 _ if marked(c).is_some() => text.extend(c.encode_utf8(&mut [0; 4]).bytes().map(mark)),
                 _ => text.push(c),
             }
@@ -144,7 +144,7 @@ pub fn text(bytes: &[u8]) -> String {
     text
 }
 
-/// A text that Rust's `Debug` wrote, as serde does of what it met, with its marks: there a mark is `\u{10fee7}`.
+/// Decodes the marks in a text that Rust's `Debug` wrote, as serde's errors do; there a mark is `\u{10fee7}`.
 pub fn debugged(text: &str) -> Cow<'_, str> {
     const ESCAPE: usize = r"\u{10fee7}".len();
     let escaped = |at: usize| {
@@ -162,7 +162,7 @@ pub fn debugged(text: &str) -> Cow<'_, str> {
                 copied = escape + ESCAPE;
                 copied
             }
-            // Past the character that is escaped, whatever it is.
+            // Skip the escaped character, whatever it is.
             None => escape + 1 + text[escape + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
@@ -173,8 +173,8 @@ pub fn debugged(text: &str) -> Cow<'_, str> {
     Cow::Owned(whole)
 }
 
-/// A JSON text whose escapes that are no characters (`\u0000`, half of a pair) are marks. So are those that write a mark:
-/// every mark is ours.
+/// Replaces JSON escapes that are no characters (`\u0000`, an unpaired surrogate) by marks. Escapes of marks become
+/// marks of their bytes, so that this program made every mark.
 pub fn escapes(json: &str) -> Cow<'_, str> {
     let unit = |at: usize| u32::from_str_radix(json.get(at..at + 6)?.strip_prefix("\\u")?, 16).ok();
     let mut text = String::new();
@@ -196,7 +196,7 @@ pub fn escapes(json: &str) -> Cow<'_, str> {
                 copied
             }
             (Some(_), _) => escape + 6,
-            // Past the character that is escaped, whatever it is.
+            // Skip the escaped character, whatever it is.
             (None, _) => escape + 1 + json[escape + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
@@ -207,20 +207,20 @@ pub fn escapes(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Whether a text holds marks.
+/// Returns whether a text holds marks.
 pub fn has_marks(text: &str) -> bool {
-    // The first byte of every mark: few texts hold it at all.
+    // Every mark begins with this byte, and few texts hold it at all.
     text.as_bytes().contains(&0xf4) && text.chars().any(|c| marked(c).is_some())
 }
 
-/// A text for a field: each byte that was no text, and each escape that was no character, is U+FFFD.
+/// Returns a text for a field, with U+FFFD for each undecodable byte and each escape that is no character.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !has_marks(text) {
         return Cow::Borrowed(text);
     }
     let shown = |c: char| match marked(c) {
         None => Some(c),
-        // Of a marked escape its backslash stands for all of it.
+        // The backslash of a marked escape stands for the whole escape.
         Some(b'\\') => Some(char::REPLACEMENT_CHARACTER),
         Some(b' '..=b'~') => None,
         Some(_) => Some(char::REPLACEMENT_CHARACTER),
@@ -228,7 +228,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().filter_map(shown).collect())
 }
 
-/// A text for a raw payload: each byte that was no text is written `\xE9`, each escape as it came.
+/// Returns a text for a raw payload: an undecodable byte is written `\xE9`, and an escape as it came.
 pub fn raw(text: &str) -> Cow<'_, str> {
     if !has_marks(text) {
         return Cow::Borrowed(text);
@@ -248,7 +248,7 @@ pub fn raw(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// Gives one byte at a time, as a pipe may.
+    /// A reader that returns one byte at a time, as a pipe may.
     struct Trickle<'a>(&'a [u8]);
 
     impl Read for Trickle<'_> {

@@ -1,4 +1,4 @@
-//! Which format a file has, and how it is laid out, told by how it begins.
+//! Detects the format and the layout of a file from its first bytes.
 
 use std::io::{BufReader, Cursor, Read};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use super::values::Values;
 use super::{Format, Items, security_alert};
 use crate::domain::{Error, Result};
 
-/// How much of a file is looked at, in bytes, blank lines before it aside; the whole of a longer first line, up to the
-/// bound of a line.
+/// How many bytes of a file are inspected, without leading blank lines. A longer first line is inspected whole, up to
+/// the bound of a line.
 const HEAD_BYTES: usize = 256 * 1024;
 
-/// How a file is to be read.
+/// The format and the layout of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// What its records are.
+    /// The format of its records.
     pub format: Format,
-    /// Whether each line is for itself.
+    /// Whether each line is a value of its own.
     pub by_line: bool,
 }
 
-/// Tells from the first bytes of a file; `format` where it is known already.
+/// Detects format and layout from the first bytes of a file. `format` is the format if it is known already.
 pub fn reading(head: &[u8], format: Option<Format>) -> Option<Reading> {
     let ends = Ends::of(head);
     let text = decode::text(head);
@@ -35,7 +35,8 @@ pub fn reading(head: &[u8], format: Option<Format>) -> Option<Reading> {
     Some(Reading { format, by_line })
 }
 
-/// Whether each line is for itself: the first is a value, or it and the next begin as one, or as none.
+/// Returns whether each line is a value of its own: the first is a whole object, or it and the next begin with `{"`, or
+/// it begins like neither an object nor a list.
 fn has_line_documents(head: &[u8], ends: Ends) -> bool {
     let mut lines = head.split(|byte| *byte == ends.byte()).filter(|line| !line.trim_ascii().is_empty());
     let Some(first) = lines.next() else { return false };
@@ -51,7 +52,7 @@ fn has_line_documents(head: &[u8], ends: Ends) -> bool {
 fn told_by(text: &str, ends: Ends) -> Option<Format> {
     if !text.starts_with(['{', '[']) {
         let table = security_alert::beginning(text, ends).map(|_| Format::SecurityAlert);
-        // A line of rubbish before records of JSON.
+        // A line of rubbish may stand before records of JSON.
         let later =
             || text.split(char::from(ends.byte())).nth(1).filter(|line| line.starts_with('{')).and_then(told_by_words);
         return table.or_else(later);
@@ -60,7 +61,7 @@ fn told_by(text: &str, ends: Ends) -> Option<Format> {
 }
 
 fn told_by_words(text: &str) -> Option<Format> {
-    // The head may be cut anywhere, so words are looked for instead of values: the one that comes first decides.
+    // The head may be cut anywhere, so search for words instead of values: the first word found decides.
     let words = [
         ("\"@odata.", Format::Graph),
         ("\"incidentWebUrl\"", Format::Graph),
@@ -76,7 +77,7 @@ fn told_by_words(text: &str) -> Option<Format> {
     others.chain(own.map(|at| (at, Format::Watchfloor))).min_by_key(|(at, _)| *at).map(|(_, format)| format)
 }
 
-/// Where `"type": "<word>"` stands.
+/// Returns the position of `"type": "<word>"`.
 fn position_of_type(text: &str, word: &str) -> Option<usize> {
     text.match_indices("\"type\"").map(|(at, _)| at).find(|at| {
         let rest = text[at + "\"type\"".len()..].trim_start();
@@ -84,7 +85,7 @@ fn position_of_type(text: &str, word: &str) -> Option<usize> {
     })
 }
 
-/// The records of a file, one by one in bounded memory; what is none of them is counted in `tally`.
+/// Returns the records of a file, one by one in bounded memory. Lines without records are counted in `tally`.
 pub fn items(
     reader: impl Read + Send + 'static,
     format: Option<Format>,
@@ -100,7 +101,7 @@ pub fn items(
         return empty(format);
     }
     let Some(Reading { format, by_line }) = reading(&head, format) else {
-        // Lists of nothing: all of the file is known by now.
+        // Empty lists: the whole file is known by now.
         if head.len() < HEAD_BYTES && Values::new(head.as_slice(), ends, 1).next().is_none() {
             return empty(format);
         }
@@ -120,8 +121,8 @@ pub fn items(
     Ok((format, items))
 }
 
-/// The first bytes of a file behind the blank lines before them, and the number of the line that they begin. A pipe may
-/// give them in small pieces.
+/// Returns the first bytes of a file after its leading blank lines, and their line number. A pipe may return them in
+/// small pieces.
 fn head(reader: &mut impl Read) -> std::io::Result<(Vec<u8>, u64)> {
     let mut head = Vec::new();
     let (mut first_line, mut after_return) = (1, false);
@@ -132,7 +133,7 @@ fn head(reader: &mut impl Read) -> std::io::Result<(Vec<u8>, u64)> {
         if before == 0 {
             let blank = head.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
             for byte in head.drain(..blank) {
-                // The end of a line is one byte or two.
+                // A line ends with one byte or two.
                 first_line += u64::from(byte == b'\r' || (byte == b'\n' && !after_return));
                 after_return = byte == b'\r';
             }

@@ -1,5 +1,5 @@
-//! JSON of whatever framing: values after each other, a list, `{"value": […]}`, or a value a line; each element with the
-//! line it starts on and its exact text.
+//! JSON in any framing: consecutive values, a list, `{"value": […]}`, or one value a line. Each element comes with the
+//! line on which it starts and its exact text.
 
 use std::borrow::Cow;
 use std::io::{BufRead, Cursor};
@@ -14,19 +14,19 @@ use super::values::{Piece, Values};
 use super::{Item, Items, Record, decode, keep};
 use crate::domain::Error;
 
-/// Where an element stands: its value in the file, for line numbers, and what stood before the list that it is in.
+/// The place of an element: its value in the file, for line numbers, and the members before the list that holds it.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
     text: &'a str,
     /// The line on which the value starts.
     first_line: u64,
-    /// The members of the object before its list, as an object: `{"@odata.context": …}`; empty where there is none.
+    /// The members of the object before its list, as an object: `{"@odata.context": …}`; empty without a list.
     pub envelope: &'a str,
     ends: Ends,
 }
 
 impl<'a> Place<'a> {
-    /// The line on which a part of the value starts.
+    /// Returns the line on which a part of the value starts.
     pub fn line_of(&self, part: &RawValue) -> u64 {
         let start = (part.get().as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         self.first_line + self.ends.count(self.text.as_bytes().get(..start).unwrap_or_default())
@@ -39,10 +39,10 @@ pub trait Dialect: Send + Sync + 'static {
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>);
 }
 
-/// How the values of a file stand in it.
+/// The layout of the values in a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// Whether each line is for itself, so that a broken one costs that line.
+    /// Whether each line is a value of its own, so that a broken value loses only its line.
     pub by_line: bool,
     /// What ends a line.
     pub ends: Ends,
@@ -50,7 +50,7 @@ pub struct Layout {
     pub first_line: u64,
 }
 
-/// Reads `reader` as `dialect`. One value is held at a time, whatever the size of the file.
+/// Reads records from `reader` through `dialect`. Only one value is in memory at a time, whatever the file's size.
 pub fn items<D: Dialect>(
     reader: impl BufRead + Send + 'static,
     layout: Layout,
@@ -80,7 +80,7 @@ pub fn items<D: Dialect>(
     }))
 }
 
-/// The records of values, value by value.
+/// An iterator over the records of all values, value by value.
 struct Elements<R, D> {
     values: Values<R>,
     ends: Ends,
@@ -125,13 +125,13 @@ fn read_piece<D: Dialect>(piece: Piece, envelope: &str, ends: Ends, dialect: &D,
     }
 }
 
-/// Why a text is no JSON, without a place in it: the line of the file is told beside it.
+/// Returns why a text is not JSON, without the position: the file's line is reported beside it.
 pub fn not_json(error: &serde_json::Error) -> String {
     let told = error.to_string();
     format!("this is not JSON: {}", told.rfind(" at line ").map_or(told.as_str(), |end| &told[..end]))
 }
 
-/// A JSON text whose bare control characters inside texts (tabs, as people paste them) are escaped, as JSON wants them.
+/// Escapes the bare control characters inside JSON strings, for example pasted tabs.
 fn controls(json: &str) -> Cow<'_, str> {
     if !json.bytes().any(|byte| byte < b' ' && !matches!(byte, b'\n' | b'\r')) {
         return Cow::Borrowed(json);
@@ -153,7 +153,7 @@ fn controls(json: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// The elements of an array, or of the array in `value`; the value itself where it is neither.
+/// Returns the elements of an array, or of the array in `value`; otherwise the value itself.
 pub fn elements(value: &RawValue) -> Vec<&RawValue> {
     #[derive(Deserialize)]
     struct List<'a> {
@@ -171,13 +171,13 @@ pub fn elements(value: &RawValue) -> Vec<&RawValue> {
     vec![value]
 }
 
-/// Reads one element as `T`; its error in words, without the position inside the element.
+/// Reads one element as `T`. The error is in words, without the position inside the element.
 pub fn parse<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Result<T, String> {
     serde_json::from_str(value.get()).map_err(|error| reason(&error))
 }
 
-/// What is wrong with a value, in words for who wrote the file: the reader's own speak of types of ours. Without "at line 1
-/// column 7": the line of the file is told beside it.
+/// Returns what is wrong with a value, in words for the author of the file, because serde's messages name internal
+/// types. It omits "at line 1 column 7": the file's line is reported beside it.
 pub fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let text = decode::debugged(text.rfind(" at line ").map_or(text.as_str(), |end| &text[..end]));
@@ -236,7 +236,7 @@ fn expected_in_words(expected: &str) -> &str {
     }
 }
 
-/// Adds what was made of one element, and what of it could not be read; or the reason why there is nothing.
+/// Adds the records of one element with their odd parts, or the reason why there is no record.
 pub fn push(items: &mut Vec<Item>, odds: Odds, records: Result<Vec<Record>, String>) {
     let line = odds.line();
     match records {

@@ -1,4 +1,4 @@
-//! Entities as Microsoft's products write them: by type and with properties of each type's own; and as one line of ours.
+//! Entities in the forms of Microsoft's products, by type and with each type's own properties, as entities of the desk.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::record::EntityRecord;
 use super::words;
 use crate::domain::entity::{EntityKind, Verdict};
 
-/// Kinds of entities that name nothing by themselves, but tie others together: they stay in the raw payload.
+/// Kinds of entities that have no name of their own but connect other entities. They stay in the raw payload.
 const TIES: [&str; 10] = [
     "hostlogonsession",
     "networkconnection",
@@ -23,8 +23,8 @@ const TIES: [&str; 10] = [
     "authentication",
 ];
 
-/// The entities of a SecurityAlert row or a Sentinel response, which the file names `field`. References between them
-/// (`$ref`) are followed; what names nothing by itself (a logon session, a connection) is left to the raw payload.
+/// Returns the entities of a SecurityAlert row or a Sentinel response, which the file names `field`. References
+/// (`$ref`) are followed. Entities without a name (a logon session, a connection) stay in the raw payload.
 pub fn of_sentinel(entities: &[Value], field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
     let by_id: HashMap<&str, &Value> =
         entities.iter().filter_map(|entity| Some((entity.get("$id")?.as_str()?, entity))).collect();
@@ -39,7 +39,7 @@ pub fn of_sentinel(entities: &[Value], field: &str, odds: &mut Odds) -> Vec<Enti
     named
 }
 
-/// The properties of one entity, whatever their case.
+/// The properties of one entity, by normalised name ([`words::squash`]).
 struct Properties<'a> {
     by_name: HashMap<String, &'a Value>,
     by_id: &'a HashMap<&'a str, &'a Value>,
@@ -55,7 +55,7 @@ impl<'a> Properties<'a> {
         Self { by_name, by_id }
     }
 
-    /// The first of these properties that is a text and not blank.
+    /// Returns the first of these properties that is a text and not blank.
     fn text(&self, names: &[&str]) -> Option<String> {
         names.iter().find_map(|name| {
             let text = self.by_name.get(*name)?.as_str()?.trim();
@@ -63,7 +63,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// The entity in a property, or the one that it refers to.
+    /// Returns the entity in a property, or the entity that it refers to.
     fn inner(&self, name: &str) -> Option<Self> {
         let value = *self.by_name.get(name)?;
         let target = match value.get("$ref").and_then(Value::as_str) {
@@ -73,7 +73,7 @@ impl<'a> Properties<'a> {
         Some(Self::of(target, self.by_id))
     }
 
-    /// The entity; none where it names nothing by itself. An error says why only the raw payload has it.
+    /// Returns the entity, or `None` if it has no name of its own. An error tells why it stays in the raw payload only.
     fn record(&self) -> Result<Option<EntityRecord>, String> {
         let said = self.text(&["kind"]).or_else(|| self.text(&["type"]));
         let Some(said) = said else {
@@ -92,7 +92,7 @@ impl<'a> Properties<'a> {
         }
     }
 
-    /// Whether it has nothing but its kind.
+    /// Returns whether the entity has no property beside its kind.
     fn says_nothing(&self) -> bool {
         let is_empty = |value: &Value| value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
         self.by_name.iter().all(|(name, value)| {
@@ -100,7 +100,7 @@ impl<'a> Properties<'a> {
         })
     }
 
-    /// The kind of an entity and its name, if it has one; none for a kind that is not known.
+    /// Returns the kind of an entity and its name, if it has a name; `None` for an unknown kind.
     fn named(&self, kind: &str) -> Option<(EntityKind, Option<String>)> {
         Some(match kind {
             "account" => (EntityKind::User, self.account()),
@@ -174,7 +174,8 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// The things in a piece of Graph evidence, which the file names `field`: an account, a device, a file with its hash, ….
+/// Returns the entities in a piece of Graph evidence, which the file names `field`: an account, a device, a file with
+/// its hash, and others.
 pub fn of_graph(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> Vec<EntityRecord> {
     let said = evidence.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
     let said = said.rsplit('.').next().unwrap_or_default();
@@ -251,7 +252,7 @@ fn joined(hive: Option<String>, key: Option<String>, value: Option<String>) -> O
     (!path.is_empty()).then_some(path)
 }
 
-/// An entity; a value that is longer than the desk stores is cut later, where that is told.
+/// Makes an entity. A value that is too long is cut later, where the cut is reported.
 pub fn entity(kind: EntityKind, value: &str, verdict: Option<Verdict>) -> EntityRecord {
     EntityRecord { kind, value: value.replace('\0', "").trim().to_owned(), verdict }
 }

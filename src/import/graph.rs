@@ -1,7 +1,7 @@
-//! Microsoft Graph security: incidents with or without their alerts, alerts, and comments, as responses, lists, or the
-//! documentation's examples (`request`, `response`).
+//! Microsoft Graph security: incidents with or without their alerts, alerts, and comments. They come as responses,
+//! lists, or the documentation's examples (`request`, `response`).
 //!
-//! An incident is keyed by its id, an alert by the product it comes from and its id there.
+//! An incident is keyed by its id, an alert by its product and its id in that product.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,7 +21,7 @@ use crate::domain::{Instant, text};
 /// The source of its incidents.
 pub const SOURCE: &str = "graph";
 
-/// The provider of an alert that names none.
+/// The provider of an alert that names no provider.
 const UNNAMED_PROVIDER: &str = "Microsoft Graph";
 
 /// Reads Graph's resources.
@@ -61,7 +61,8 @@ struct Response<'a> {
     body: Option<&'a RawValue>,
 }
 
-/// The incident in a path or context: `/security/incidents/3962396/comments`, `…/incidents('3962396')/comments`.
+/// Returns the incident in a path or context: `/security/incidents/3962396/comments`,
+/// `…/incidents('3962396')/comments`.
 fn incident_of(path: &str) -> Option<String> {
     let start = path.find("incidents")? + "incidents".len();
     let id: String =
@@ -69,7 +70,7 @@ fn incident_of(path: &str) -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// What an element can be told by.
+/// The fields that identify the type of an element.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Element {
@@ -82,7 +83,7 @@ struct Element {
 
 fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
     let mut odds = Odds::new(place.line_of(value), value.get());
-    // Its fields are told where they are read; here they only say what it is.
+    // Its odd fields are reported where they are read; here they only identify the type.
     let told = lenient::properties::<Element>(value, &mut Odds::new(0, ""));
     let told = match told {
         Ok(told) => told,
@@ -123,7 +124,7 @@ struct Incident<'a> {
     alerts: Option<Vec<&'a RawValue>>,
 }
 
-/// An incident after its alerts, each of which is an element of its own.
+/// Reads an incident after its alerts, each of which is an element of its own.
 fn incident(element: &RawValue, mut odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
     let mut room = String::new();
     let by = By {
@@ -155,7 +156,7 @@ fn incident_record(incident: Incident<'_>, alerts: Vec<AlertRef>, odds: &mut Odd
     };
     let resolved = status == Status::Resolved;
     let mut comments: Vec<Remark> = incident.comments.into_iter().flatten().map(Comment::remark).collect();
-    // An open incident has no resolution to keep the words in.
+    // An open incident has no resolution that could keep this text.
     comments.extend((!resolved).then_some(note.clone()).flatten().map(|body| Remark {
         id: Some("resolving".to_owned()),
         body,
@@ -189,7 +190,7 @@ fn classification(kind: &str, detail: Option<&str>, odds: &mut Odds) -> Option<C
     odds.or("classification", &pair, words::classification(kind, detail)).flatten()
 }
 
-/// An assignee is free text over there: an address, or that there is none.
+/// Reads an assignee, which is free text in Graph: an address, or a word such as `unassigned`.
 fn assignee(text: String) -> Option<Person> {
     let nobody = matches!(words::squash(&text).as_str(), "" | "unassigned" | "none");
     (!nobody).then(|| person(text))
@@ -304,7 +305,7 @@ fn told(alert: Alert, element: &RawValue, odds: &mut Odds) -> Result<AlertRecord
     })
 }
 
-/// `microsoftDefenderForEndpoint` as people write it: a space before each capital that starts a word.
+/// Returns `microsoftDefenderForEndpoint` as words: a space before each capital that starts a word.
 fn service(source: &str) -> String {
     let mut name = String::with_capacity(source.len() + 8);
     for (index, c) in source.char_indices() {

@@ -1,7 +1,7 @@
-//! Keeps what a record says within the desk's bounds: what is too long is cut and told, what is needed and missing gets
-//! a name that says so, and the odd parts of an incident stay with it, as they came, in a comment.
+//! Fits records into the desk's bounds. A text that is too long is cut, and a required text that is missing is replaced
+//! by a text that says so; both are reported. The odd parts of an incident stay with it, as they came, in a comment.
 //!
-//! An alert keeps its odd parts in its raw payload. A user or a group has no place for them: the warning tells them.
+//! An alert keeps its odd parts in its raw payload. A user or a group cannot keep them; the warning shows them.
 
 use super::decode;
 use super::odd::{Became, Odds};
@@ -21,13 +21,13 @@ use crate::domain::incident::{DESCRIPTION_CHARS_MAX, NOTE_CHARS_MAX, Status};
 use crate::domain::tag::{TAG_CHARS_MAX, TAGS_PER_INCIDENT_MAX};
 use crate::domain::{Instant, instant, text};
 
-/// The most of one odd part that stands in one comment, in characters: a comment has room for it and for its frame.
+/// The most characters of one odd part in one comment, so that the comment has room for it and for its frame.
 const PART_CHARS: usize = 25_000;
 
-/// What the comments about odd parts begin with.
+/// The first line of each comment about odd parts.
 const HEADING: &str = "Parts of this record that could not be read, as they came:";
 
-/// The records of one element as the desk takes them, with what was odd in it; the odd parts go with the first one.
+/// Returns the records of one element within the desk's bounds. The odd parts go with the first record.
 pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
     let line = odds.line();
     let mut kept: Vec<Record> = Vec::with_capacity(records.len());
@@ -69,10 +69,10 @@ pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
     items
 }
 
-/// Puts the odd parts where their record keeps them, or gives the comments that do.
+/// Stores the odd parts in their record, or returns further comments that hold them.
 fn stay_with(record: &mut Record, told: &[&Odd], raw: String) -> Vec<Record> {
     let (source, external_id, at) = match record {
-        // The whole of it: what a provider's own payload is, stands in there too.
+        // The whole element, because it also contains the provider's own payload.
         Record::Alert(alert) => {
             alert.raw = Some(raw);
             return Vec::new();
@@ -97,14 +97,14 @@ fn stay_with(record: &mut Record, told: &[&Odd], raw: String) -> Vec<Record> {
     bodies(told).into_iter().map(comment).collect()
 }
 
-/// Comments that hold odd parts as they came.
+/// Returns the bodies of comments that quote odd parts as they came.
 fn bodies(told: &[&Odd]) -> Vec<String> {
     let mut bodies = vec![HEADING.to_owned()];
     let mut chars = HEADING.len();
     for odd in told {
         let reason: String = odd.reason.chars().take(NAME_CHARS_MAX).collect();
         for part in chunks(&odd.raw, PART_CHARS) {
-            // Longer than every run of backquotes in it, or it would end there.
+            // The fence is longer than every run of backquotes in the part; otherwise the code block would end there.
             let longest = part.split(|c| c != '`').map(str::len).max().unwrap_or(0);
             let fence = "`".repeat(longest.max(2) + 1);
             let block = format!("\n\n`{}`: {reason}\n\n{fence}\n{part}\n{fence}", odd.field.replace('`', "'"));
@@ -122,7 +122,7 @@ fn bodies(told: &[&Odd]) -> Vec<String> {
     bodies
 }
 
-/// A text in pieces of at most `limit` characters; one piece of an empty text.
+/// Splits a text into pieces of at most `limit` characters. An empty text gives one empty piece.
 fn chunks(text: &str, limit: usize) -> Vec<String> {
     let mut chunks = vec![String::new()];
     let mut room = limit;
@@ -139,7 +139,7 @@ fn chunks(text: &str, limit: usize) -> Vec<String> {
     chunks
 }
 
-/// A record without the marks of bytes that were no text: each is U+FFFD, and its field is told.
+/// Returns the record with U+FFFD in place of each mark of undecodable bytes, and reports each such field.
 fn unmarked(record: Record, odds: &mut Odds) -> Record {
     let written = match serde_json::to_string(&record) {
         Ok(written) if decode::has_marks(&written) => written,
@@ -262,7 +262,7 @@ fn update(update: &mut UpdateRecord, odds: &mut Odds) {
     }
 }
 
-/// A record that is more than one command takes, as several.
+/// Splits a record that exceeds the limits of one command into several records.
 fn parts(record: Record) -> Vec<Record> {
     match record {
         Record::Incident(mut incident) if incident.alerts.len() > ALERTS_PER_LINK_MAX => {
@@ -289,7 +289,7 @@ fn parts(record: Record) -> Vec<Record> {
     }
 }
 
-/// A comment that is longer than one can be, as several.
+/// Splits a comment that is too long into several comments.
 fn remarks(remark: Remark) -> Vec<Remark> {
     let pieces = chunks(&remark.body, COMMENT_CHARS_MAX);
     if pieces.len() == 1 {
@@ -305,7 +305,7 @@ fn remarks(remark: Remark) -> Vec<Remark> {
     pieces.map(one).collect()
 }
 
-/// A time that the desk keeps, or none.
+/// Clears a time that the desk cannot keep.
 fn time(at: &mut Option<Instant>, path: &str, odds: &mut Odds) {
     let Some(given) = *at else { return };
     if times::is_never(given) {
@@ -336,13 +336,13 @@ fn title(title: &mut String, other: impl Fn() -> String, odds: &mut Odds) {
     }
 }
 
-/// A name of at most `limit` characters; a blank one is none.
+/// Clears a blank name, and cuts a name after `limit` characters.
 fn name(name: &mut Option<String>, path: &str, limit: usize, odds: &mut Odds) {
     name.take_if(|name| text::is_blank(name));
     cut(name, path, limit, odds);
 }
 
-/// A text of at most `limit` characters.
+/// Cuts a text after `limit` characters.
 fn cut(text: &mut Option<String>, path: &str, limit: usize, odds: &mut Odds) {
     if let Some(long) = text.as_mut().filter(|text| text.len() > limit && text.trim().chars().count() > limit) {
         odds.keep(path, long, format!("cut after {limit} characters"));
@@ -352,7 +352,7 @@ fn cut(text: &mut Option<String>, path: &str, limit: usize, odds: &mut Odds) {
     }
 }
 
-/// At most `limit` of a list.
+/// Keeps at most `limit` elements of a list.
 fn bound<T: serde::Serialize>(list: &mut Vec<T>, limit: usize, path: &str, odds: &mut Odds) {
     if list.len() > limit {
         let rest = list.split_off(limit);

@@ -1,5 +1,5 @@
-//! Reads an object that its reader refuses as a whole, part by part: each part that cannot be read is told and left out,
-//! the others are kept as they stand in the file.
+//! Reads an object part by part if its reader refuses it as a whole: each unreadable part is reported and left out, and
+//! the other parts are kept as they stand in the file.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -12,25 +12,25 @@ use super::document::reason;
 use super::odd::Odds;
 use super::times::{self, Told};
 
-/// The most members of a nested object that are tried one by one, and the largest such object, in bytes: each is read
-/// as often as it has members.
+/// The largest nested object whose members are tried one by one, in members and in bytes: the object is read as often
+/// as it has members.
 const MEMBERS_TRIED_MAX: usize = 64;
 const BYTES_TRIED_MAX: usize = 64 * 1024;
 
-/// Whether a text can be read, and why not.
+/// A check that returns the reason why a text cannot be read.
 pub type Accepts<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 
-/// How a reader takes an object.
+/// The way in which a reader takes an object.
 pub struct By<'a, T> {
-    /// Members without which it takes nothing (`"type":"alert"`); empty where there are none.
+    /// The members without which it accepts no object (`"type":"alert"`); may be empty.
     pub always: &'a str,
     /// Reads a whole object.
     pub read: fn(&'a str) -> serde_json::Result<T>,
-    /// Whether it takes an object that is made for a trial.
+    /// Checks whether it accepts an object that was made for a trial.
     pub accepts: fn(&str) -> serde_json::Result<()>,
 }
 
-/// Reads an object; where that fails, without the parts that make it fail. What is borrowed is borrowed from `room` then,
+/// Reads an object; if that fails, reads it without the parts that make it fail. Then the result borrows from `room`,
 /// which holds the object without its odd parts.
 pub fn object<'a, T>(
     element: &'a RawValue,
@@ -64,7 +64,7 @@ pub fn object<'a, T>(
     read(room).map_err(|error| reason(&error))
 }
 
-/// The properties of a resource, those aside that cannot be read.
+/// Reads the properties of a resource, without the properties that cannot be read.
 pub fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Result<T, String> {
     let by = By {
         always: "",
@@ -74,7 +74,7 @@ pub fn properties<T: DeserializeOwned>(value: &RawValue, odds: &mut Odds) -> Res
     object(value, &by, &mut String::new(), odds)
 }
 
-/// A value as its reader takes it, or none where it does not.
+/// Returns a value in a form that its reader accepts, or `None` if there is none.
 fn part(value: &RawValue, path: &str, accepts: Accepts<'_>, odds: &mut Odds) -> Option<String> {
     let text = value.get();
     let why = match accepts(text) {
@@ -97,7 +97,7 @@ fn told(odds: &mut Odds, path: &str, text: &str, why: String) -> Option<String> 
     None
 }
 
-/// The one other form that makes sense of a value.
+/// Returns the one other form in which a value makes sense, and the text of the report.
 fn in_another_form(text: &str) -> Option<(String, String)> {
     match text.as_bytes().first()? {
         b'n' => Some(("[]".to_owned(), "null stands where a list belongs, and is read as an empty one".to_owned())),
@@ -118,7 +118,7 @@ fn in_another_form(text: &str) -> Option<(String, String)> {
     }
 }
 
-/// A list without the elements that cannot be read.
+/// Returns a list without its unreadable elements.
 fn list(text: &str, path: &str, accepts: Accepts<'_>, odds: &mut Odds) -> Option<String> {
     accepts("[]").ok()?;
     let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
@@ -131,14 +131,14 @@ fn list(text: &str, path: &str, accepts: Accepts<'_>, odds: &mut Odds) -> Option
     Some(format!("[{}]", kept.join(",")))
 }
 
-/// A nested object without the members that cannot be read.
+/// Returns a nested object without its unreadable members.
 fn inner(text: &str, path: &str, accepts: Accepts<'_>, odds: &mut Odds) -> Option<String> {
     let members = members(text).ok().filter(|members| members.len() <= MEMBERS_TRIED_MAX)?;
     if text.len() > BYTES_TRIED_MAX {
         return None;
     }
     if accepts("{}").is_ok() {
-        // Nothing in it is needed: each member can be tried by itself.
+        // No member is required, so each member can be tried alone.
         let kept: Vec<(&str, String)> = members
             .iter()
             .filter_map(|(name, value)| {
@@ -151,7 +151,7 @@ fn inner(text: &str, path: &str, accepts: Accepts<'_>, odds: &mut Odds) -> Optio
     }
     let plain: Vec<(&str, String)> =
         members.iter().map(|(name, value)| (name.as_str(), value.get().to_owned())).collect();
-    // One member that is odd: in another form, or left out.
+    // Only one member is odd: try its other form, then leave it out.
     for (index, (name, value)) in members.iter().enumerate() {
         let mut others = plain.clone();
         if let Some((other, said)) = in_another_form(value.get()) {
@@ -173,7 +173,7 @@ fn inner(text: &str, path: &str, accepts: Accepts<'_>, odds: &mut Odds) -> Optio
     None
 }
 
-/// An object of these members, each as it stands in the file.
+/// Returns an object of these members, each as it stands in the file.
 fn written(members: &[(&str, String)]) -> String {
     let members: Vec<String> = members.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
     format!("{{{}}}", members.join(","))
@@ -187,7 +187,7 @@ fn quoted(name: &str) -> String {
     serde_json::Value::from(name).to_string()
 }
 
-/// The members of an object in their order.
+/// Returns the members of an object in their order.
 fn members(text: &str) -> serde_json::Result<Vec<(String, &RawValue)>> {
     serde_json::from_str::<Members<'_>>(text).map(|members| members.0)
 }
@@ -216,7 +216,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// The elements of a JSON list that was cut off, as far as they are whole; none where the text is no list.
+/// Returns the whole elements of a JSON list that was cut off; `None` if the text is no list.
 pub fn elements_of_cut(text: &str) -> Option<Vec<serde_json::Value>> {
     text.trim_start().strip_prefix('[')?;
     let values = super::values::Values::new(std::io::Cursor::new(text.as_bytes()), super::lines::Ends::LineFeed, 1);

@@ -1,4 +1,4 @@
-//! Lines with their numbers, in bounded memory, and what of a file was read so far.
+//! Reads lines with their numbers in bounded memory, and counts how much of a file was read.
 
 use std::io::{BufRead, Read};
 use std::sync::Arc;
@@ -6,40 +6,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::decode;
 
-/// The longest line, CSV record or JSON value of a record, in bytes: four times the largest request body the server takes.
+/// The longest line, CSV record or JSON value of a record, in bytes: four times the server's largest request body.
 pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What was read of a file, beside its records: every line is one of a record, of a refusal, or is counted here.
+/// Counters of a file. Every line belongs to a record or a refusal, or is counted here.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Bytes, as they stand in the file.
+    /// The bytes that were read, as they stand in the file.
     pub bytes: AtomicU64,
-    /// Lines that hold nothing.
+    /// The blank lines.
     pub blank: AtomicU64,
-    /// Lines that belong to a refusal named before them: what follows a quote that never closes.
+    /// The lines that belong to a refusal before them: the lines after a quote that never closes.
     pub skipped: AtomicU64,
 }
 
 impl Tally {
-    /// Counts `lines` that hold nothing.
+    /// Counts `lines` blank lines.
     pub fn blank(&self, lines: u64) {
         self.blank.fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// Counts `lines` that belong to a refusal before them.
+    /// Counts `lines` lines that belong to a refusal before them.
     pub fn skipped(&self, lines: u64) {
         self.skipped.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
-/// Counts the bytes that pass through it, for progress.
+/// A reader that counts the bytes that pass through it, for progress.
 pub struct Counted<R> {
     inner: R,
     tally: Arc<Tally>,
 }
 
 impl<R> Counted<R> {
-    /// Counts into `tally`.
+    /// Makes a reader that counts into `tally`.
     pub fn new(inner: R, tally: Arc<Tally>) -> Self {
         Self { inner, tally }
     }
@@ -53,18 +53,18 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What ends a line.
+/// The end of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ends {
     /// `\n`, or `\r\n`.
     #[default]
     LineFeed,
-    /// `\r` alone, as old systems write it: told by the first line of a file.
+    /// `\r` alone, as old systems write it. The first line of a file decides.
     CarriageReturn,
 }
 
 impl Ends {
-    /// Tells by the first end of a line in `head`.
+    /// Detects the line end from the first line end in `head`.
     pub fn of(head: &[u8]) -> Self {
         match head.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
             Some(at) if head[at] == b'\r' && head.get(at + 1).is_some_and(|next| *next != b'\n') => {
@@ -74,7 +74,7 @@ impl Ends {
         }
     }
 
-    /// The byte that ends a line.
+    /// Returns the byte that ends a line.
     pub fn byte(self) -> u8 {
         match self {
             Self::LineFeed => b'\n',
@@ -82,7 +82,7 @@ impl Ends {
         }
     }
 
-    /// How many lines end in `bytes`.
+    /// Counts the line ends in `bytes`.
     pub fn count(self, bytes: &[u8]) -> u64 {
         bytes.iter().filter(|byte| **byte == self.byte()).count() as u64
     }
@@ -91,9 +91,9 @@ impl Ends {
 /// One line, with its end.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
-    /// Its number, from 1.
+    /// The line's number, from 1.
     pub number: u64,
-    /// Its bytes, its end (`\n`, `\r\n` or `\r`) included; cut after [`LINE_BYTES_MAX`].
+    /// The bytes with the line's end (`\n`, `\r\n` or `\r`), cut after [`LINE_BYTES_MAX`].
     pub bytes: Vec<u8>,
     /// Whether it was cut.
     pub cut: bool,
@@ -107,12 +107,12 @@ pub struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// The first line has the number `first`.
+    /// Makes a reader whose first line has the number `first`.
     pub fn new(reader: R, ends: Ends, first: u64) -> Self {
         Self { reader, ends, number: first.saturating_sub(1) }
     }
 
-    /// The next line; a longer one than the bound is read to its end and cut.
+    /// Reads the next line. A line that exceeds the bound is read to its end and cut.
     fn read(&mut self) -> std::io::Result<Option<Line>> {
         let mut line = Line { number: self.number + 1, ..Line::default() };
         let end = self.ends.byte();
@@ -137,12 +137,12 @@ impl<R: BufRead> Iterator for Lines<R> {
 }
 
 impl Line {
-    /// Whether it holds nothing.
+    /// Returns whether the line is blank.
     pub fn is_blank(&self) -> bool {
         !self.cut && self.bytes.trim_ascii().is_empty()
     }
 
-    /// The text without the line's end, or why there is none; bytes that are no text are marks.
+    /// Returns the text without the line's end, or the reason why it is refused. Marks stand for undecodable bytes.
     pub fn text(&self) -> Result<String, String> {
         if self.cut {
             return Err(format!("a line has at most {LINE_BYTES_MAX} bytes"));

@@ -1,7 +1,7 @@
-//! Imports: what other desks and products write, read into records and applied through the app's commands.
+//! Imports: files of other desks and products, read into records and applied through the app's commands.
 //!
-//! A reader is pure: bytes in, numbered records out, a bad one told by its line. [`apply`] is the only part that
-//! touches the desk. The same file twice changes nothing.
+//! A reader is pure: it turns bytes into numbered records, and reports a bad record by its line. Only [`apply`] touches
+//! the desk. The same file twice changes nothing.
 
 pub mod apply;
 mod batches;
@@ -39,10 +39,10 @@ use self::apply::Applier;
 use self::lines::Tally;
 use crate::app::App;
 
-/// What an import can read.
+/// The file formats that an import can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// Our own shape, a record a line (docs/IMPORT.md).
+    /// The desk's own format, one record a line (docs/IMPORT.md).
     Watchfloor,
     /// Incidents, comments, relations and alerts of Microsoft Sentinel's REST API.
     Sentinel,
@@ -56,7 +56,7 @@ impl Format {
     /// Every format.
     pub const ALL: [Self; 4] = [Self::Watchfloor, Self::Sentinel, Self::SecurityAlert, Self::Graph];
 
-    /// The word on the command line, and the name of the cause in the activity log.
+    /// Returns the name on the command line, which is also the name of the cause in the activity log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Watchfloor => "watchfloor",
@@ -77,27 +77,27 @@ impl std::str::FromStr for Format {
     }
 }
 
-/// One record of a file, or why there is none.
+/// One record of a file, or the reason why it could not be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// The line it starts on, from 1.
     pub line: u64,
     /// The record.
     pub record: Result<Record, Bad>,
-    /// What of it could not be read as it stands.
+    /// The parts of the record that could not be read as they stand.
     pub odd: Vec<Odd>,
 }
 
-/// Why a record did not go in.
+/// The reason why a record was not imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bad {
     /// The line it starts on, from 1.
     pub line: u64,
-    /// In words for who wrote the file: lowercase, no full stop.
+    /// The reason in words for the author of the file: lowercase, no full stop.
     pub reason: String,
 }
 
-/// The records of a file, in its order; an error of the file itself ends them.
+/// The records of a file, in its order. An error of the file itself ends them.
 pub type Items = Box<dyn Iterator<Item = crate::domain::Result<Item>> + Send>;
 
 impl Item {
@@ -107,10 +107,10 @@ impl Item {
     }
 }
 
-/// How to import.
+/// The options of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The format; told by how the file begins where none is given.
+    /// The format; `None` detects it from the beginning of the file.
     pub format: Option<Format>,
     /// Whether the first bad record ends the import.
     pub strict: bool,
@@ -119,26 +119,26 @@ pub struct Options {
 /// The most records that are read before they are applied: as many as share a transaction.
 const READ_RECORDS: usize = batches::RECORDS_MAX;
 
-/// The same in bytes of the file: a record may have megabytes.
+/// The most bytes that are read before their records are applied, because one record may have megabytes.
 const READ_BYTES: u64 = 8 << 20;
 
-/// The same in time: what comes slowly is applied as it comes.
+/// The longest time of reading before the records are applied, so that a slow source is applied as it comes.
 const READ_TIME: Duration = Duration::from_millis(50);
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes of the file that hold those records.
+    /// The bytes of the file that have been read for these records.
     pub bytes: u64,
-    /// Bytes of the whole file, where that is known.
+    /// The bytes of the whole file, if they are known.
     pub bytes_total: Option<u64>,
-    /// Records that are done so far: committed, or bad.
+    /// The records that are done so far: committed or bad.
     pub records: u64,
-    /// Bad ones among them.
+    /// The bad records among them.
     pub bad: u64,
 }
 
-/// A file to import, or something that is read like one.
+/// A file to import, or another source that is read like a file.
 pub struct Source {
     reader: Box<dyn std::io::Read + Send>,
     bytes_total: Option<u64>,
@@ -158,16 +158,17 @@ impl Source {
         Ok(Self { reader: Box::new(file), bytes_total: meta.is_file().then_some(meta.len()) })
     }
 
-    /// Reads anything: standard input, bytes in memory.
+    /// Wraps any reader, for example standard input or bytes in memory.
     pub fn reader(reader: impl std::io::Read + Send + 'static) -> Self {
         Self { reader: Box::new(reader), bytes_total: None }
     }
 }
 
-/// Imports a file. A bad record is told by its line and the others go in; with `strict` the first one ends it.
+/// Imports a file. A bad record is reported with its line, and the other records are imported; in strict mode the first
+/// bad record ends the import.
 ///
-/// Records that follow each other share transactions. No transaction is open while the file is read, as it may be a pipe that pauses.
-/// Reading is blocking: run it where that hurts nobody, as the command line does.
+/// Consecutive records share transactions. No transaction is open during a read, because the file may be a pipe that
+/// pauses. Reads block, so run this where blocking does no harm, as the command line does.
 pub async fn import(
     app: &App,
     source: Source,
@@ -195,7 +196,7 @@ pub async fn import(
     Ok(summary)
 }
 
-/// The next records, and whether there are more: an error of the file itself comes after the records before it.
+/// Reads the next records, and returns whether there are more. An error of the file comes after the records before it.
 fn read_some(items: &mut Items, tally: &Tally) -> (Vec<Item>, crate::domain::Result<bool>) {
     let (begun, start) = (Instant::now(), tally.bytes.load(Ordering::Relaxed));
     let mut read = Vec::new();
@@ -212,7 +213,7 @@ fn read_some(items: &mut Items, tally: &Tally) -> (Vec<Item>, crate::domain::Res
     (read, Ok(false))
 }
 
-/// Applies records, and notes what came of them; with `strict` up to the first bad one.
+/// Applies records and notes their outcomes; in strict mode up to the first bad record.
 async fn apply_all(
     applier: &mut Applier<'_>,
     mut items: Vec<Item>,
@@ -226,8 +227,8 @@ async fn apply_all(
     Ok(())
 }
 
-/// Applies records that are in memory already, as the sample desk is: an import of our own shape without a file. Each
-/// refusal is told by the record's place, from 1.
+/// Applies records that are in memory already, for example the sample desk's: an import in the desk's own format
+/// without a file. A refusal is reported with the record's number, from 1.
 pub async fn apply_records(
     app: &App,
     records: impl IntoIterator<Item = Record>,

@@ -1,4 +1,4 @@
-//! Our own shape as NDJSON: a record a line.
+//! The desk's own format as NDJSON: one record a line.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::lenient::{self, By};
 use super::odd::Odds;
 use super::{Item, Record};
 
-/// Reads records of our own shape.
+/// Reads records of the desk's own format.
 pub struct Own;
 
 impl Dialect for Own {
@@ -25,7 +25,7 @@ impl Dialect for Own {
 /// The types of a record, as [`Record`] reads them.
 const TYPES: [&str; 6] = ["user", "group", "alert", "incident", "comment", "update"];
 
-/// What a record can be told by.
+/// The field that identifies the type of a record.
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(rename = "type")]
@@ -34,7 +34,7 @@ struct Typed<'a> {
     severity: Option<&'a RawValue>,
 }
 
-/// One record. An alert that names no raw payload has its own line for one.
+/// Reads one record. An alert without a raw payload gets its own line as payload.
 fn record(element: &RawValue, odds: &mut Odds) -> Result<Record, String> {
     let typed = known_type(element)?;
     let always = format!("\"type\":{}", typed.word.unwrap_or_default());
@@ -67,7 +67,7 @@ fn record(element: &RawValue, odds: &mut Odds) -> Result<Record, String> {
     Ok(record)
 }
 
-/// Whether this is an object of a known type: said before it is read, since the reader speaks of its own types.
+/// Checks that this is an object of a known type before it is read, because serde's messages name internal types.
 fn known_type(element: &RawValue) -> Result<Typed<'_>, String> {
     let types = TYPES.join(", ");
     if !element.get().trim_start().starts_with('{') {

@@ -1,32 +1,32 @@
-//! The odd parts of a record: what of it could not be read, field by field, so that the rest goes in.
+//! The odd parts of a record: fields that could not be read as they stand, so that the other fields can be imported.
 
 use super::decode;
 
-/// One part of a record, and what became of it.
+/// An odd part of a record, and its fate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Odd {
     /// The line of its record, from 1.
     pub line: u64,
     /// The field, dotted, as the file names it: `evidence.2.verdict`.
     pub field: String,
-    /// In words: lowercase, no full stop.
+    /// The reason in words: lowercase, no full stop.
     pub reason: String,
-    /// What became of it.
+    /// The fate of the part.
     pub became: Became,
     /// The part as it came.
     pub raw: String,
 }
 
-/// What became of an odd part.
+/// The fate of an odd part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Became {
-    /// It went in, read in the one way that makes sense of it: a time without a zone is in UTC.
+    /// The part was imported, read in the one way that makes sense of it: a time without a zone is in UTC.
     Assumed,
-    /// Only its raw text went in.
+    /// Only the raw text of the part was imported.
     Raw,
 }
 
-/// The most odd parts of one record that are told each; the others are counted in the last.
+/// The most odd parts that are reported for one record. The last of them counts the others.
 const ODD_MAX: usize = 100;
 
 /// Collects the odd parts of one element.
@@ -40,42 +40,42 @@ pub struct Odds {
 }
 
 impl Odds {
-    /// Those of the element that starts on `line`; `raw` is its text, in which bytes that were no text are marks.
+    /// Starts the collection for the element on `line`. `raw` is its text, in which marks stand for undecodable bytes.
     pub fn new(line: u64, raw: &str) -> Self {
         Self { line, raw: decode::raw(raw).into_owned(), parts: Vec::new(), more: 0 }
     }
 
-    /// The line on which the element starts.
+    /// Returns the line on which the element starts.
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// The element as it came.
+    /// Returns the element as it came.
     pub fn raw(&self) -> &str {
         &self.raw
     }
 
-    /// Whether parts of it went in as raw text only.
+    /// Returns whether parts of the element are imported as raw text only.
     pub fn any_raw(&self) -> bool {
         self.more > 0 || self.parts.iter().any(|odd| odd.became == Became::Raw)
     }
 
-    /// A part of which only the raw text goes in.
+    /// Notes a part that is imported as raw text only.
     pub fn keep(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
         self.push(field.into(), raw, reason.into(), Became::Raw);
     }
 
-    /// A part that goes in, read in the one way that makes sense of it.
+    /// Notes a part that is imported, read in the one way that makes sense of it.
     pub fn assume(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
         self.push(field.into(), raw, reason.into(), Became::Assumed);
     }
 
-    /// The reading of a field, or none where it cannot be read.
+    /// Returns the value of a reading, or notes the part and returns `None` if it failed.
     pub fn or<T>(&mut self, field: &str, raw: &str, reading: Result<T, String>) -> Option<T> {
         reading.map_err(|reason| self.keep(field, raw, reason)).ok()
     }
 
-    /// What a word of another product stands for; none where nothing is written, or nothing that is known.
+    /// Returns the meaning of another product's word; `None` if the word is absent or unknown.
     pub fn word<T>(
         &mut self,
         field: &str,
@@ -86,7 +86,7 @@ impl Odds {
         self.or(field, word, read(word)).flatten()
     }
 
-    /// What was collected; the last part counts those that are not told each.
+    /// Returns the collected parts. The last part counts the parts that are not reported one by one.
     pub fn into_parts(mut self) -> Vec<Odd> {
         if self.more > 0 {
             let reason = format!("{} more parts could not be read", self.more);
@@ -106,7 +106,7 @@ impl Odds {
     }
 }
 
-/// A text without the marks of bytes that were no text.
+/// Returns a text with U+FFFD in place of each mark.
 fn shown(text: String) -> String {
     if decode::has_marks(&text) { decode::plain(&text).into_owned() } else { text }
 }

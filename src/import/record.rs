@@ -1,7 +1,7 @@
-//! Our own shape: what an import is made of, one record a line (docs/IMPORT.md).
+//! The records that an import consists of: the desk's own format, one record a line (docs/IMPORT.md).
 //!
-//! Every other format is read into these records, and the sample desk is told in them. An incident, its comments and
-//! its updates are named by `source` and `externalId`, so that the same record twice is the same thing once.
+//! All other formats are read into these records, and the sample desk consists of them too. `source` and `externalId`
+//! name an incident, its comments and its updates, so that a repeated record has no second effect.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,30 +14,30 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{CommentId, Error, IncidentId, Instant, Result, instant, text};
 
-/// The source of a record that names none.
+/// The source of a record that gives no source.
 pub const OWN_SOURCE: &str = "watchfloor";
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Record {
-    /// A user, made or updated.
+    /// Creates or updates a user.
     User(UserRecord),
-    /// A group, made or updated, with members.
+    /// Creates or updates a group, and adds members.
     Group(GroupRecord),
-    /// An alert, made or updated.
+    /// Creates or updates an alert.
     Alert(Box<AlertRecord>),
-    /// An incident, made unless it is there.
+    /// Creates an incident unless it exists.
     Incident(Box<IncidentRecord>),
-    /// A comment, written unless it is there.
+    /// Writes a comment unless it exists.
     Comment(Box<CommentRecord>),
-    /// What somebody did to an incident.
+    /// An action of a person on an incident.
     Update(Box<UpdateRecord>),
 }
 
 impl Record {
-    /// Refuses what no record may say: an incident without a name, a time that the desk cannot keep, or that `now`, the desk's
-    /// own time, has not come to.
+    /// Refuses a record without a needed name, or with a time that the desk cannot keep or that lies after `now`, the
+    /// desk's own time.
     pub fn check(&self, now: Instant) -> Result<()> {
         let named = match self {
             Self::Incident(incident) => Some((&incident.source, &incident.external_id)),
@@ -100,10 +100,10 @@ pub struct UserRecord {
     /// A mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// What it may do.
+    /// The role, which decides what the user may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// When it was made.
+    /// The time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
 }
@@ -118,10 +118,10 @@ pub struct GroupRecord {
     /// The display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The accounts of its members; unknown ones are made.
+    /// The accounts of the members. Unknown accounts are created.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Person>,
-    /// When it was made.
+    /// The time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
 }
@@ -130,22 +130,22 @@ pub struct GroupRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlertRecord {
-    /// Who detects. First half of the key.
+    /// The provider that detects. It is the first half of the key.
     #[serde(default)]
     pub provider: String,
-    /// The provider's own id. Second half of the key.
+    /// The provider's own id. It is the second half of the key.
     #[serde(default)]
     pub provider_alert_id: String,
     /// The product's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
-    /// What was seen, in a line.
+    /// The finding, in a line.
     #[serde(default)]
     pub title: String,
-    /// What was seen, in words.
+    /// The finding, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// How bad.
+    /// The severity.
     #[serde(default = "forms::default_severity", deserialize_with = "forms::some_severity")]
     pub severity: Severity,
     /// The stage of an attack.
@@ -160,7 +160,7 @@ pub struct AlertRecord {
     /// When the activity ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_activity_at: Option<Instant>,
-    /// The things it names.
+    /// The entities that the alert names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entities: Vec<EntityRecord>,
     /// Its status at the provider.
@@ -169,53 +169,53 @@ pub struct AlertRecord {
     /// Its classification at the provider.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::classification")]
     pub classification: Option<Classification>,
-    /// The provider's raw payload, kept byte for byte; the line itself where none is given.
+    /// The provider's raw payload, kept byte for byte; by default the line of the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raw: Option<String>,
-    /// When it came in; its last activity where none is given.
+    /// The time of arrival; by default the last activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
 }
 
-/// A thing that an alert names.
+/// An entity that an alert names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EntityRecord {
-    /// What kind of thing.
+    /// The kind of the entity.
     pub kind: EntityKind,
-    /// Its name, address or path.
+    /// The name, address or path.
     pub value: String,
-    /// What is thought of it.
+    /// The verdict on the entity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
 }
 
-/// An incident, as it stood when it was written down.
+/// An incident as it stood when the record was written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct IncidentRecord {
-    /// Where it comes from; with the external id its key.
+    /// The system that the incident comes from. Together with the external id it is the key.
     #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
-    /// Its id there.
+    /// The incident's id in that system.
     #[serde(default, alias = "id")]
     pub external_id: String,
-    /// Its title; made from its alerts where none is given.
+    /// The title; by default generated from the alerts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Its description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Its severity: an override.
+    /// The severity; it becomes an override.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::severity")]
     pub severity: Option<Severity>,
-    /// Where it stands.
+    /// The status.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::status")]
     pub status: Option<Status>,
-    /// What it turned out to be.
+    /// The classification.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::classification")]
     pub classification: Option<Classification>,
-    /// The resolution note of a resolved one.
+    /// The resolution note of a resolved incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// Its owner.
@@ -230,46 +230,46 @@ pub struct IncidentRecord {
     /// Its comments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comments: Vec<Remark>,
-    /// When it was made.
+    /// The time of creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Instant>,
-    /// When status, owner and classification became what they are.
+    /// The time since when status, owner and classification have their values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Instant>,
-    /// When it was resolved.
+    /// The time of resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Instant>,
-    /// When its activity began.
+    /// The start of the activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_activity_at: Option<Instant>,
-    /// When its activity ended.
+    /// The end of the activity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_activity_at: Option<Instant>,
-    /// Who made it; the desk itself where nobody is named.
+    /// The person who created the incident; by default the desk itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Person>,
 }
 
-/// A comment on an incident that another record made.
+/// A comment on the incident of another record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CommentRecord {
-    /// Where the incident comes from.
+    /// The source of the incident.
     #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
-    /// The incident's id there.
+    /// The incident's id at its source.
     #[serde(default)]
     pub external_id: String,
-    /// The comment's own id there; told by author, time and text where none is given.
+    /// The comment's own id at its source. Without it, author, time and text identify the comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Markdown.
+    /// The text, in Markdown.
     #[serde(default)]
     pub body: String,
-    /// When it was written.
+    /// The time of writing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
-    /// Who wrote it.
+    /// The author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Person>,
 }
@@ -278,55 +278,55 @@ pub struct CommentRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Remark {
-    /// The comment's own id; told by author, time and text where none is given.
+    /// The comment's own id. Without it, author, time and text identify the comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Markdown.
+    /// The text, in Markdown.
     pub body: String,
-    /// When it was written; when the incident was made where none is given.
+    /// The time of writing; by default the incident's creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
-    /// Who wrote it.
+    /// The author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Person>,
 }
 
-/// What somebody did to an incident, all or nothing. Absent fields stay.
+/// An action of a person on an incident, all or nothing. Absent fields stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpdateRecord {
-    /// Where the incident comes from.
+    /// The source of the incident.
     #[serde(default = "forms::own_source", skip_serializing_if = "forms::is_own_source")]
     pub source: String,
-    /// The incident's id there.
+    /// The incident's id at its source.
     #[serde(default)]
     pub external_id: String,
-    /// When; needed, unless it only links alerts. An update that is not later than the incident's last change has been
-    /// applied before and is passed over.
+    /// The time of the action, required unless the update only links alerts. An update that is not later than the
+    /// incident's last change counts as applied before, and is skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Instant>,
-    /// Who; the desk itself where nobody is named.
+    /// The person who acts; by default the desk itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Person>,
     /// A new title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// A new description; a blank one clears it.
+    /// A new description; a blank description clears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// A new override; null returns to the severity of the alerts.
+    /// A new severity override; null returns to the severity of the alerts.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::maybe_severity")]
     pub severity: Option<Option<Severity>>,
-    /// A new status; `RESOLVED` resolves.
+    /// A new status; `RESOLVED` resolves the incident.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::status")]
     pub status: Option<Status>,
     /// The resolution note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// A classification; null clears it.
+    /// A new classification; null clears it.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::maybe_classification")]
     pub classification: Option<Option<Classification>>,
-    /// A new owner; null unassigns.
+    /// A new owner; null unassigns the incident.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "forms::present")]
     pub owner: Option<Option<Party>>,
     /// Tags to add.
@@ -347,11 +347,11 @@ pub struct UpdateRecord {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AlertRef {
-    /// Who detects.
+    /// The provider that detects.
     pub provider: String,
     /// The provider's own id.
     pub provider_alert_id: String,
-    /// The title under which the alert is made where the desk does not hold it; refused there where none is given.
+    /// The title under which an unknown alert is created. Without it, the reference to an unknown alert is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
 }
@@ -363,13 +363,13 @@ impl AlertRef {
     }
 }
 
-/// A tag: a bare text is a custom one.
+/// A tag. A bare text is a custom tag.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "TagForm", into = "TagForm")]
 pub struct TagRecord {
-    /// Its text.
+    /// The text of the tag.
     pub name: String,
-    /// Custom, or which system kind.
+    /// The kind: custom, or a kind of system tag.
     pub kind: TagKind,
 }
 
@@ -388,7 +388,7 @@ struct TagFields {
     kind: TagKind,
 }
 
-/// A person, by account; what else is known of them is used where they are first seen.
+/// A person, by account. Name and email are used only when the account is created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "PersonForm", into = "PersonForm")]
 pub struct Person {
@@ -438,23 +438,25 @@ pub struct GroupName {
     pub name: Option<String>,
 }
 
-/// The namespace of the ids that imports derive: the UUIDv5 of `https://watchfloor.example/import` under the URL space.
+/// Returns the namespace of the ids that imports derive: the UUIDv5 of `https://watchfloor.example/import` under the
+/// URL space.
 fn namespace() -> uuid::Uuid {
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"https://watchfloor.example/import")
 }
 
-/// An id derived from what names a thing elsewhere; U+0000 parts the words, since no text may hold it.
+/// Derives an id from the names that identify an object elsewhere. U+0000 separates them, because no text may contain
+/// it.
 fn derived(words: &[&str]) -> uuid::Uuid {
     uuid::Uuid::new_v5(&namespace(), words.join("\0").as_bytes())
 }
 
-/// The incident that `source` calls `external_id`.
+/// Returns the id of the incident that `source` calls `external_id`.
 pub fn incident_id(source: &str, external_id: &str) -> IncidentId {
     IncidentId(derived(&["incident", source, external_id.trim()]))
 }
 
 impl Remark {
-    /// The comment that this is, on the incident that `source` calls `external_id`.
+    /// Returns the id of this comment on the incident that `source` calls `external_id`.
     pub fn comment_id(&self, source: &str, external_id: &str) -> CommentId {
         let own = match &self.id {
             Some(id) => derived(&["comment", source, external_id.trim(), "id", id]),
@@ -469,7 +471,7 @@ impl Remark {
 }
 
 impl AlertRecord {
-    /// What the desk ingests, checked against every limit.
+    /// Returns the alert to ingest, checked against every limit.
     pub fn draft(&self) -> Result<AlertDraft> {
         let entities = self.entities.iter().enumerate().map(|(index, entity)| {
             Entity::parse(&format!("entities.{index}.value"), entity.kind, &entity.value, entity.verdict)
@@ -498,31 +500,31 @@ impl AlertRecord {
         })
     }
 
-    /// When it came in, if anything says so.
+    /// Returns the time of arrival: `at`, else the last activity, else the first activity, if the record gives any.
     pub fn when(&self) -> Option<Instant> {
         self.at.or(self.last_activity_at).or(self.first_activity_at)
     }
 
-    /// Its name in links.
+    /// Returns the reference under which links name this alert.
     pub fn reference(&self) -> AlertRef {
         AlertRef { provider: self.provider.clone(), provider_alert_id: self.provider_alert_id.clone(), title: None }
     }
 }
 
 impl TagRecord {
-    /// A tag that people write.
+    /// Makes a custom tag.
     pub fn custom(name: impl Into<String>) -> Self {
         Self { name: name.into(), kind: TagKind::Custom }
     }
 
-    /// The tag, checked; of what cannot be seen in its name nothing is kept.
+    /// Returns the tag, checked. Invisible characters of its name are removed.
     pub fn tag(&self) -> Result<Tag> {
         Tag::parse("tags", self.kind, &text::visible(&self.name))
     }
 }
 
 impl Person {
-    /// A person of whom only the account is known.
+    /// Makes a person with an account and no name or email.
     pub fn named(account: impl Into<String>) -> Self {
         Self { account: account.into(), name: None, email: None }
     }

@@ -1,7 +1,7 @@
-//! Rows of the Log Analytics table SecurityAlert, as CSV: the export of a workspace, or of its portal, or what a table
-//! program made of it (`sep=;`, semicolons, tabs).
+//! Rows of the Log Analytics table SecurityAlert, as CSV: the export of a workspace or of its portal, or what a
+//! spreadsheet program made of it (`sep=;`, semicolons, tabs).
 //!
-//! An alert is keyed by `ProviderName` and `ProviderAlertId`; its raw payload is its row as the file has it.
+//! An alert is keyed by `ProviderName` and `ProviderAlertId`. Its raw payload is its row as in the file.
 
 use std::collections::HashMap;
 use std::io::BufRead;
@@ -20,35 +20,35 @@ use crate::domain::entity::EntityKind;
 use crate::domain::incident::Severity;
 use crate::domain::{Error, Instant, Result};
 
-/// Columns without which a file is no SecurityAlert table.
+/// The columns that a SecurityAlert table must have; each entry lists alternative names.
 const COLUMNS_NEEDED: [&[&str]; 3] =
     [&["providername"], &["provideralertid", "systemalertid"], &["severity", "alertseverity"]];
 
-/// What separates columns, in the order in which they are tried.
+/// The column separators, in the order in which they are tried.
 const SEPARATORS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// How a table begins.
+/// The form of the first lines of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beginning {
-    /// What separates columns.
+    /// The separator of columns.
     separator: u8,
-    /// Whether the line before the header says so: `sep=;`.
+    /// Whether a line before the header names the separator: `sep=;`.
     said: bool,
 }
 
-/// Tells by the first lines of a file whether it is a table, and how its columns are separated.
+/// Detects from the first lines of a file whether it is a table, and how its columns are separated.
 pub fn beginning(head: &str, ends: Ends) -> Option<Beginning> {
     let mut lines = head.split(char::from(ends.byte())).map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next()?;
     let said = first.trim_matches('"').strip_prefix("sep=").and_then(|rest| rest.bytes().next());
-    // A tab at the end of a line was trimmed.
+    // A trailing tab was trimmed.
     let said = said.or_else(|| (first == "sep=").then_some(b'\t'));
     let header = if said.is_some() { lines.next()? } else { first };
     let separator = said.into_iter().chain(SEPARATORS).find(|separator| is_header(header, *separator))?;
     Some(Beginning { separator, said: said.is_some() })
 }
 
-/// Whether a header is that of the table.
+/// Returns whether this line is the table's header.
 fn is_header(line: &str, separator: u8) -> bool {
     has_columns(line.split(char::from(separator)))
 }
@@ -58,7 +58,7 @@ fn has_columns<'a>(names: impl Iterator<Item = &'a str>) -> bool {
     COLUMNS_NEEDED.iter().all(|names| names.iter().any(|name| columns.iter().any(|column| column == name)))
 }
 
-/// A column as columns are compared; the portal adds its time zone: `TimeGenerated [UTC]`.
+/// Normalises a column name for comparison, without the portal's time zone: `TimeGenerated [UTC]`.
 fn column(name: &str) -> String {
     words::squash(name.trim().trim_matches('"').trim_end_matches("[UTC]"))
 }
@@ -93,7 +93,7 @@ pub fn items(
         match record {
             Err(error) => vec![Err(Error::fault("read a row", error))],
             Ok(Err((line, reason))) => vec![Ok(Item::bad(line, reason))],
-            // Files that were put together have it again.
+            // Concatenated files repeat the header.
             Ok(Ok(record)) if record.fields == header => Vec::new(),
             Ok(Ok(record)) => {
                 let mut items = Vec::new();
@@ -113,7 +113,7 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    /// The first of these columns that is there and not blank.
+    /// Returns the first of these columns that exists and is not blank.
     fn text(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| {
             let text = self.record.fields.get(*self.columns.get(*name)?)?.trim();
@@ -125,7 +125,7 @@ impl Row<'_> {
         self.text(names).map(str::to_owned).ok_or_else(|| format!("{called} is blank"))
     }
 
-    /// A word of another product, if it is known.
+    /// Reads a word of another product, if it is known.
     fn word<T>(
         &self,
         names: &[&str],
@@ -137,7 +137,7 @@ impl Row<'_> {
         odds.or(called, text, read(text)).flatten()
     }
 
-    /// The forms of an instant that exports of Log Analytics have, all in UTC.
+    /// Reads an instant in the forms of Log Analytics exports, all in UTC.
     fn time(&self, names: &[&str], called: &str, odds: &mut Odds) -> Option<Instant> {
         let text = self.text(names)?;
         match times::read(text) {
@@ -165,7 +165,7 @@ impl Row<'_> {
             severity: severity.unwrap_or(Severity::DEFAULT),
             category: tactics.flatten(),
             techniques: self.text(&["techniques"]).map(list).unwrap_or_default(),
-            // Some providers end an alert before it starts; the earlier of the two is then the first.
+            // Some providers end an alert before it starts: the earlier time is then the first.
             first_activity_at: first.into_iter().chain(last).min(),
             last_activity_at: first.into_iter().chain(last).max(),
             entities: self.entities(odds),
@@ -176,7 +176,8 @@ impl Row<'_> {
         })
     }
 
-    /// The listed entities. A list that was cut, as Excel cuts a cell after 32,767 characters, gives those that are whole.
+    /// Reads the listed entities. A list that was cut (Excel cuts a cell after 32,767 characters) gives its whole
+    /// entities.
     fn entities(&self, odds: &mut Odds) -> Vec<EntityRecord> {
         let text = self.text(&["entities"]).unwrap_or("[]");
         let listed = match serde_json::from_str(text) {
@@ -216,7 +217,7 @@ impl Row<'_> {
     }
 }
 
-/// `Execution, Persistence` or `["T1059","T1078"]`.
+/// Reads a list such as `Execution, Persistence` or `["T1059","T1078"]`.
 fn list(text: &str) -> Vec<String> {
     serde_json::from_str(text).unwrap_or_else(|_| {
         text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()

@@ -1,8 +1,9 @@
-//! Microsoft Sentinel's REST API: incidents, comments, relations, alerts, bookmarks and entities, as responses, as
-//! lists, as request bodies, or as the API's own examples (`parameters`, `responses.<code>.body`).
+//! Microsoft Sentinel's REST API: incidents, comments, relations, alerts, bookmarks and entities. They come as
+//! responses, lists, request bodies or the API's own examples (`parameters`, `responses.<code>.body`).
 //!
 //! An incident is keyed by its name (a GUID), an alert by [`PROVIDER`] and its system alert id, which is what a
-//! relation names. What speaks of an incident that the desk does not hold opens it, and the incident itself fills it in.
+//! relation names. A resource of an incident that the desk does not hold creates a placeholder, and the incident itself
+//! completes it.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ use crate::domain::{Instant, text};
 /// The source of its incidents.
 pub const SOURCE: &str = "sentinel";
 
-/// The provider of its alerts, which arrive through it from every product.
+/// The provider of its alerts: Sentinel forwards the alerts of every product.
 pub const PROVIDER: &str = "Microsoft Sentinel";
 
 /// Reads Sentinel's resources.
@@ -40,7 +41,7 @@ impl Dialect for Sentinel {
     }
 }
 
-/// What an element can be told by; what else it has is read by what it turns out to be.
+/// The fields that identify the type of an element. Its other fields are read as that type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Element<'a> {
@@ -99,7 +100,7 @@ fn element<'a>(value: &'a RawValue, room: &'a mut String, odds: &mut Odds) -> Re
     lenient::object(value, &by, room, odds)
 }
 
-/// One example of the REST specification: the first response with a body, else the request that was sent.
+/// Reads one example of the REST specification: the first response with a body, else the request.
 fn read_example(element: &Element<'_>, odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
     #[derive(Deserialize)]
     struct Response<'a> {
@@ -149,7 +150,7 @@ fn resource(
     let told = words::squash(element.resource.as_deref().unwrap_or_default().rsplit('/').next().unwrap_or_default());
     let kind = element.kind.as_deref().map(words::squash);
     let told = match (kind.as_deref(), told.as_str()) {
-        // A request body says neither its type nor its name: both are in its URL.
+        // A request body has neither type nor name, because both are in its URL.
         (None, "") => by_properties(properties),
         (None, told) => told,
         (Some("securityalert"), _) => "alerts",
@@ -173,7 +174,7 @@ fn resource(
     }
 }
 
-/// What properties of no type belong to.
+/// Returns the resource type for properties without a type.
 fn by_properties(properties: &RawValue) -> &'static str {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -198,7 +199,7 @@ fn by_properties(properties: &RawValue) -> &'static str {
     }
 }
 
-/// A name for what has none, a request body: told by its content, so that the same is the same again.
+/// Derives a name for a nameless request body from its content, so that a repeated body has the same name.
 fn unnamed(raw: &RawValue, odds: &mut Odds) -> String {
     let name = format!("body-{}", &hex(&Sha256::digest(raw.get()))[..32]);
     odds.assume(
@@ -209,13 +210,13 @@ fn unnamed(raw: &RawValue, odds: &mut Odds) -> String {
     name
 }
 
-/// The part of a resource id after `marker`: `…/incidents/<this>/comments/…`.
+/// Returns the part of a resource id after `marker`: `…/incidents/<this>/comments/…`.
 fn segment<'a>(id: &'a str, marker: &str) -> Option<&'a str> {
     let start = id.find(marker)? + marker.len();
     id[start..].split('/').next().filter(|part| !part.is_empty())
 }
 
-/// Names in Azure are compared without case.
+/// Lowercases a name, because Azure compares names without case.
 fn external(name: &str) -> String {
     name.to_lowercase()
 }
@@ -250,7 +251,7 @@ struct Label {
     label_type: Option<String>,
 }
 
-/// A person or group as Sentinel names it.
+/// A person or group in Sentinel's form.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Client {
@@ -313,7 +314,7 @@ fn incident(incident: IncidentProperties, name: &str, odds: &mut Odds) -> Result
         };
         tags.push(TagRecord { name, kind });
     }
-    // An open incident has no resolution to keep the words in.
+    // An open incident has no resolution that could keep this text.
     let remark = (!resolved).then_some(note.clone()).flatten();
     Ok(Record::Incident(Box::new(IncidentRecord {
         source: SOURCE.to_owned(),
@@ -343,7 +344,7 @@ fn incident(incident: IncidentProperties, name: &str, odds: &mut Odds) -> Result
     })))
 }
 
-/// The words that a classification had in Sentinel: ours are other words, and these are kept beside them.
+/// Returns the classification in Sentinel's words, which are kept because the desk uses other words.
 fn raw_words(kind: &str, reason: Option<&str>) -> Option<String> {
     let words: Vec<&str> = [Some(kind), reason].into_iter().flatten().filter(|word| !word.is_empty()).collect();
     (!words.is_empty()).then(|| format!("(Microsoft Sentinel: {})", words.join(", ")))
@@ -377,7 +378,7 @@ struct RelationProperties {
     related_resource_kind: Option<String>,
 }
 
-/// A relation to an alert links it; one to a bookmark is kept as a comment, since the desk imports no bookmarks.
+/// Links the alert of a relation. A relation to a bookmark becomes a comment, because the desk imports no bookmarks.
 fn relation(relation: RelationProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
     let external_id = of_incident(incident)?;
     let related_id = relation.related_resource_id.ok_or("relatedResourceId is missing")?;
@@ -486,8 +487,8 @@ fn alert(
     Ok(with_link(record, incident))
 }
 
-/// The entities that Sentinel lists for an incident as a whole. On our desk they come with alerts, so they make an
-/// informational alert of their own.
+/// Turns the entities that Sentinel lists for a whole incident into one informational alert, because on this desk
+/// entities belong to alerts.
 fn named_entities(named: &[&RawValue], incident: Option<&str>, odds: &mut Odds) -> Result<Vec<Record>, String> {
     let external_id = of_incident(incident)?;
     let values = named.iter().map(|entity| document::parse::<Value>(entity)).collect::<Result<Vec<_>, _>>()?;
@@ -511,7 +512,7 @@ fn named_entities(named: &[&RawValue], incident: Option<&str>, odds: &mut Odds) 
     Ok(with_link(record, incident))
 }
 
-/// An alert, and its link to the incident it was listed for.
+/// Returns an alert with its link to the incident that lists it.
 fn with_link(alert: AlertRecord, incident: Option<&str>) -> Vec<Record> {
     let link = incident.map(|incident| UpdateRecord {
         source: SOURCE.to_owned(),
@@ -590,7 +591,7 @@ mod tests {
         assert_eq!(items[1].record.as_ref().unwrap_err().line, 2);
     }
 
-    /// Every record of a file of examples, none bad.
+    /// Returns every record of an example file, and asserts that none is bad.
     fn example(file: &str) -> Option<Vec<Record>> {
         let text = fixtures::shared(&format!("azure-rest-securityinsights/incidents/{file}.json"))?;
         Some(read(&text).into_iter().map(|item| item.record.unwrap()).collect())

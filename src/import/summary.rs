@@ -1,31 +1,31 @@
-//! What an import did: in numbers, and in lines for people.
+//! The result of an import: in numbers, and in lines for people.
 
 use super::apply::Applied;
 use super::odd::{Became, Odd};
 use super::{Bad, Format};
 
-/// What an import did, in numbers.
+/// The result of an import in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Users made or updated.
+    /// Users that were created or updated.
     pub users: u64,
-    /// Groups made or updated.
+    /// Groups that were created or updated.
     pub groups: u64,
-    /// Alerts that are new.
+    /// Alerts that were created.
     pub alerts_created: u64,
-    /// Alerts that were known and now say something else.
+    /// Known alerts whose report has changed.
     pub alerts_updated: u64,
-    /// Alerts that were known and say the same.
+    /// Known alerts whose report is the same.
     pub alerts_unchanged: u64,
-    /// Incidents that are new.
+    /// Incidents that were created.
     pub incidents_created: u64,
-    /// Incidents that were only half there, and are whole now.
+    /// Placeholders and unfinished incidents that are complete now.
     pub incidents_updated: u64,
-    /// Incidents that were there already.
+    /// Incidents that existed already.
     pub incidents_present: u64,
-    /// Comments that are new.
+    /// Comments that were created.
     pub comments: u64,
-    /// Comments that were there already.
+    /// Comments that existed already.
     pub comments_present: u64,
     /// Updates that changed something.
     pub updates: u64,
@@ -33,46 +33,46 @@ pub struct Counts {
     pub updates_present: u64,
 }
 
-/// What an import did.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The file's format.
     pub format: Format,
-    /// Records read, bad ones included.
+    /// The number of records that were read, bad records included.
     pub records: u64,
-    /// What was done.
+    /// The changes by kind.
     pub counts: Counts,
-    /// How many records were bad.
+    /// The number of bad records.
     pub bad_total: u64,
-    /// The first of them, at most [`NAMED_MAX`].
+    /// The first bad records, at most [`NAMED_MAX`].
     pub bad: Vec<Bad>,
-    /// How many records have parts of which only the raw text went in.
+    /// The number of records with parts that went in as raw text only.
     pub partial: u64,
-    /// How many parts went in, read in the one way that makes sense of them.
+    /// The number of parts that were read in the one way that makes sense of them.
     pub assumed: u64,
-    /// The first odd parts, at most [`NAMED_MAX`] of those of which only the raw text went in, and as many others.
+    /// The first odd parts: at most [`NAMED_MAX`] parts that went in as raw text only, and as many other parts.
     pub odd: Vec<Odd>,
-    /// How many odd parts there are.
+    /// The number of odd parts.
     pub odd_total: u64,
-    /// Lines that hold nothing.
+    /// The number of blank lines.
     pub blank_lines: u64,
-    /// Lines that belong to a bad record before them.
+    /// The number of lines that belong to a bad record before them.
     pub skipped_lines: u64,
-    /// Whether `strict` ended it at a bad record.
+    /// Whether strict mode ended the import at a bad record.
     pub stopped: bool,
 }
 
 /// The most bad records, and the most odd parts, that a summary names; the others are counted.
 pub const NAMED_MAX: usize = 100;
 
-/// Whether everything went in.
+/// Whether everything was imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything did.
+    /// Everything was imported.
     Whole,
-    /// Every record did; of some of them parts only as raw text.
+    /// Every record was imported, but parts of some only as raw text.
     Partial,
-    /// Records were refused.
+    /// Some records were refused.
     Refused,
 }
 
@@ -88,7 +88,7 @@ impl Verdict {
 }
 
 impl Summary {
-    /// Of a file of which nothing was read yet.
+    /// Makes the summary of a file of which nothing was read yet.
     pub(super) fn of(format: Format) -> Self {
         Self {
             format,
@@ -106,7 +106,7 @@ impl Summary {
         }
     }
 
-    /// Whether everything went in.
+    /// Returns whether everything was imported.
     pub fn verdict(&self) -> Verdict {
         match (self.bad_total, self.partial) {
             (0, 0) => Verdict::Whole,
@@ -115,7 +115,7 @@ impl Summary {
         }
     }
 
-    /// Notes what came of a record.
+    /// Notes the outcome of records.
     pub(super) fn note(&mut self, applied: Applied) {
         self.bad_total += applied.refused.len() as u64;
         let room = NAMED_MAX.saturating_sub(self.bad.len());
@@ -131,7 +131,7 @@ impl Summary {
             self.assumed += u64::from(odd.became == Became::Assumed);
             let named = self.odd.iter().filter(|other| other.became == odd.became).count();
             if named < NAMED_MAX {
-                // What it was stays with its record; here its beginning is enough.
+                // The record keeps the whole part; here its beginning is enough.
                 let raw = odd.raw.chars().take(SHOWN_CHARS).collect();
                 self.odd.push(Odd { raw, ..odd });
             }
@@ -139,10 +139,10 @@ impl Summary {
     }
 }
 
-/// How much of an odd part a summary shows, in characters.
+/// The most characters of an odd part that a summary shows.
 const SHOWN_CHARS: usize = 200;
 
-/// A summary for people: what went in, what was there, and every bad record and odd part with its line.
+/// Returns a summary for people: what was imported, what existed, and each bad record and odd part with its line.
 pub fn print_summary(summary: &Summary) -> String {
     let counts = &summary.counts;
     let rows: [(&str, &[(u64, &str)]); 7] = [
@@ -216,7 +216,7 @@ fn print_odd(odd: &Odd) -> String {
     }
 }
 
-/// A text of a file for a terminal: on one line, without the characters that a terminal obeys.
+/// Returns a text of a file for a terminal: on one line, without control characters.
 fn printable(text: &str) -> String {
     text.chars().take(SHOWN_CHARS * 2).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

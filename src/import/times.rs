@@ -1,21 +1,21 @@
-//! Times as files have them: RFC 3339, without a zone, in the forms of tables and portals, and those that say "never".
+//! Times in the forms of files: RFC 3339, without a zone, in forms of tables and portals, and the values for "never".
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 
 use crate::domain::Instant;
 
-/// What a text says of a time.
+/// The meaning of a text as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// This instant.
+    /// An instant.
     At(Instant),
-    /// This instant, if the time is in UTC: it has no zone.
+    /// An instant under the assumption of UTC, because the text has no zone.
     Unzoned(Instant),
-    /// That there is none: .NET's `0001-01-01` or `9999-12-31`, which stand for a field that was never set.
+    /// No time: .NET's `0001-01-01` or `9999-12-31`, which stand for a field that was never set.
     Never,
 }
 
-/// The forms of a time without a zone. A month in front is American: so do Azure's portals write it.
+/// The forms of a time without a zone. A leading month is American, as in Azure's portals.
 const UNZONED: [&str; 9] = [
     "%Y-%m-%dT%H:%M:%S%.f",
     "%Y-%m-%d %H:%M:%S%.f",
@@ -28,10 +28,10 @@ const UNZONED: [&str; 9] = [
     "%m/%d/%Y %H:%M",
 ];
 
-/// The forms of a time with a zone that RFC 3339 does not take.
+/// The forms of a time with a zone that RFC 3339 does not accept.
 const ZONED: [&str; 3] = ["%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f %z", "%Y-%m-%dT%H:%M%z"];
 
-/// Reads a time; none where the text is no time.
+/// Reads a time; `None` if the text is no time.
 pub fn read(text: &str) -> Option<Told> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
@@ -62,7 +62,7 @@ fn told(at: Instant, zoned: bool) -> Told {
     }
 }
 
-/// Whether an instant is .NET's `DateTime.MinValue` or `MaxValue`, in whichever zone it was written.
+/// Returns whether an instant is .NET's `DateTime.MinValue` or `MaxValue`, in any zone.
 pub fn is_never(at: Instant) -> bool {
     matches!((at.year(), at.ordinal()), (0, 366) | (1, 1..=2) | (9999, 364..=365) | (10_000, 1))
 }

@@ -1,21 +1,21 @@
-//! The JSON values of a file, one by one in bounded memory: values after each other, the elements of a list, or of the
-//! list in `value`.
+//! Reads the JSON values of a file, one by one in bounded memory: consecutive values, the elements of a list, or the
+//! elements of the list in `value`.
 //!
-//! Only strings and brackets are looked at here; whether a value is JSON, its reader says. A value that is not closed
-//! costs itself: reading goes on where the next of its kind begins.
+//! This file only looks at strings and brackets; the reader of a value checks its JSON. An unclosed value loses only
+//! itself: reading continues at the next value that begins in the same way.
 
 use std::io::Read;
 
 use super::decode;
 use super::lines::{Ends, LINE_BYTES_MAX};
 
-/// The deepest nesting of a value: that of the parser behind.
+/// The deepest nesting of a value. It is the limit of the JSON parser.
 const DEPTH_MAX: usize = 127;
 
-/// The most that is kept of an object before its list of values, in bytes: links and counts.
+/// The most bytes that are kept of an object before its list of values: links and counts.
 const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// How much is read at once, in bytes.
+/// The bytes of one read.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// One value of a file.
@@ -23,7 +23,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub struct Piece {
     /// The line on which it starts.
     pub line: u64,
-    /// Its text, bytes that are no text as marks; or why there is none.
+    /// The text, with marks for undecodable bytes; or the reason why it could not be read.
     pub text: Result<String, String>,
 }
 
@@ -32,7 +32,7 @@ pub struct Values<R> {
     bytes: Bytes<R>,
     place: Place,
     envelope: String,
-    /// Whether a value was broken and none has been whole since: what is left of it is no fault of its own.
+    /// Whether a value was broken and no whole value has followed. The rest of a broken value is not reported again.
     lost: bool,
 }
 
@@ -40,34 +40,34 @@ pub struct Values<R> {
 enum Place {
     /// Before a value, or after the last.
     Top,
-    /// In a list, which stands in an object or by itself.
+    /// In a list, alone or inside an object.
     List {
         object: bool,
     },
-    /// Behind the list of an object, before its end.
+    /// After the list of an object, before the object's end.
     Rest,
     Ended,
 }
 
-/// What came of reading a value.
+/// The outcome of reading a value.
 enum Outcome {
     Whole,
     /// The list of an object begins here.
     List,
-    /// It is not closed, or closed by something else.
+    /// The value is not closed, or is closed by a wrong bracket.
     Broken(&'static str),
-    /// It is larger than the bound; all of it was passed.
+    /// The value is larger than the bound; all of it was skipped.
     Large,
 }
 
 impl<R: Read> Values<R> {
-    /// Reads from `reader`; the first line has the number `first`.
+    /// Makes a reader of values from `reader`. The number of its first line is `first`.
     pub fn new(reader: R, ends: Ends, first: u64) -> Self {
         let bytes = Bytes { reader, chunk: Vec::new(), at: 0, line: first, ends, indent: Some(Vec::new()) };
         Self { bytes, place: Place::Top, envelope: String::new(), lost: false }
     }
 
-    /// What stood in the object before its list, as an object of its own: `{"@odata.context": …}`.
+    /// Returns the object's members before its list, as an object of their own: `{"@odata.context": …}`.
     pub fn envelope(&self) -> &str {
         &self.envelope
     }
@@ -77,7 +77,7 @@ impl<R: Read> Values<R> {
             match self.place {
                 Place::Ended => return Ok(None),
                 Place::Rest => {
-                    // What stands behind the list are links and counts.
+                    // The members after the list are links and counts.
                     let line = self.bytes.line;
                     self.place = Place::Top;
                     if let Outcome::Broken(reason) = self.skip_rest()? {
@@ -111,9 +111,9 @@ impl<R: Read> Values<R> {
         }
     }
 
-    /// Reads the value that begins with `first`; none where it turns out to hold a list.
+    /// Reads the value that begins with `first`; returns `None` if the value holds the list to read.
     fn value(&mut self, first: u8) -> std::io::Result<Option<Piece>> {
-        // The byte itself was passed, and is no end of a line.
+        // The byte was already consumed, and does not end a line.
         let line = self.bytes.line;
         let indent = self.bytes.indent.take().filter(|_| matches!(first, b'{' | b'['));
         if self.place == Place::Top && !matches!(first, b'{' | b'[') {
@@ -147,9 +147,9 @@ impl<R: Read> Values<R> {
     }
 
     fn scan(&mut self, value: &mut Scan, indent: Option<&[u8]>) -> std::io::Result<Outcome> {
-        // Whether it is passed without being kept.
+        // Whether the value is too large, so that it is skipped and not kept.
         let mut large = false;
-        // What the line holds so far, as long as the next value may begin there.
+        // The content of the line so far, as long as the next value may begin on it.
         let mut start_of_line: Option<Vec<u8>> = None;
         loop {
             if value.is_over() {
@@ -186,7 +186,7 @@ impl<R: Read> Values<R> {
             match value.step(byte, !large) {
                 Step::On => {}
                 Step::List => return Ok(Outcome::List),
-                // In what is passed over it changes nothing: the next of its kind, or the end, is looked for.
+                // A skipped value may be broken: the search for the next value or the end goes on.
                 Step::Broken(_) if large => {}
                 Step::Broken(reason) => return Ok(Outcome::Broken(reason)),
             }
@@ -230,7 +230,7 @@ fn bad(line: u64, reason: &str) -> Piece {
     Piece { line, text: Err(reason.to_owned()) }
 }
 
-/// `{"@odata.context": "…", "value": ` as an object without its last member.
+/// Returns `{"@odata.context": "…", "value": ` as an object without its last member.
 fn envelope(bytes: &[u8]) -> String {
     let text = decode::text(bytes);
     let end = text.rfind("\"value\"").unwrap_or(0);
@@ -241,14 +241,14 @@ fn envelope(bytes: &[u8]) -> String {
     }
 }
 
-/// Bytes that can be given back, the line they are on, and how far it is indented.
+/// A byte reader with pushback. It tracks the line number and the indentation of the line.
 struct Bytes<R> {
     reader: R,
     chunk: Vec<u8>,
     at: usize,
     line: u64,
     ends: Ends,
-    /// The spaces of the line so far; none once something else came.
+    /// The spaces at the start of the line; `None` after any other character.
     indent: Option<Vec<u8>>,
 }
 
@@ -276,7 +276,7 @@ impl<R: Read> Bytes<R> {
         Ok(Some(byte))
     }
 
-    /// The next byte that is no space and, between the elements of a list, no comma.
+    /// Returns the next byte that is no space and, between the elements of a list, no comma.
     fn next_visible(&mut self, in_list: bool) -> std::io::Result<Option<u8>> {
         while let Some(byte) = self.next()? {
             match byte {
@@ -293,7 +293,7 @@ impl<R: Read> Bytes<R> {
         Ok(None)
     }
 
-    /// The rest of the line that `first` begins, its end aside; cut at the bound.
+    /// Returns the rest of the line that begins with `first`, without its end, cut at the bound.
     fn rest_of_line(&mut self, first: u8) -> std::io::Result<Vec<u8>> {
         let mut line = vec![first];
         while let Some(byte) = self.next()? {
@@ -308,7 +308,7 @@ impl<R: Read> Bytes<R> {
         Ok(line)
     }
 
-    /// Puts bytes back in front; the caller sets the line.
+    /// Pushes bytes back to the front. The caller sets the line.
     fn give_back(&mut self, bytes: &[u8]) {
         let mut chunk = bytes.to_vec();
         chunk.extend_from_slice(self.chunk.get(self.at..).unwrap_or_default());
@@ -324,16 +324,16 @@ impl<R: Read> Bytes<R> {
     }
 }
 
-/// A value as far as it is read.
+/// The state of a value while it is read.
 struct Scan {
     bytes: Vec<u8>,
-    /// What closes the brackets that are open, the innermost last.
+    /// The closing brackets of the open brackets, the innermost last.
     open: Vec<u8>,
     string: bool,
     escaped: bool,
-    /// Whether the value is an object whose member `value` may be the list that is read.
+    /// Whether the value is an object whose member `value` may be the list to read.
     may_hold_list: bool,
-    /// In the outermost object: where the name of a member begins, and whether it is `value` and its colon came.
+    /// In the outermost object: where the current name begins, and whether it is `value` and its colon has come.
     name_at: Option<usize>,
     expects_name: bool,
     is_value: bool,
@@ -368,7 +368,7 @@ impl Scan {
         self.bytes.first().copied().unwrap_or_default()
     }
 
-    /// Whether this is a number or a word, which nothing closes.
+    /// Returns whether the value is a number or a word, which no bracket or quote closes.
     fn is_scalar(&self) -> bool {
         !matches!(self.first(), b'{' | b'[' | b'"')
     }
@@ -416,7 +416,7 @@ impl Scan {
         Step::On
     }
 
-    /// At the end of a text: where it is a name in the outermost object, is it `value`?
+    /// Checks at the end of a string whether it is the member name `value` of the outermost object.
     fn close_name(&mut self) {
         if let Some(start) = self.name_at.take() {
             let name = self.bytes.get(start..self.bytes.len().saturating_sub(1));
@@ -427,18 +427,18 @@ impl Scan {
         }
     }
 
-    /// Where the next value of this kind begins in what was read of a broken one.
+    /// Finds where the next value of this kind begins in the text of a broken value.
     fn next_of_its_kind(&self, indent: Option<&[u8]>, ends: Ends) -> Option<usize> {
         self.next_line_like(indent, ends).or_else(|| self.next_named_alike())
     }
 
-    /// A line that begins as this value does, if it stands first in its line: `indent` and its bracket.
+    /// Finds a line that begins like this value's line: with `indent` and the same bracket.
     fn next_line_like(&self, indent: Option<&[u8]>, ends: Ends) -> Option<usize> {
         let start: Vec<u8> = [&[ends.byte()], indent?, &[self.first()]].concat();
         find(&self.bytes, &start).map(|at| at + 1)
     }
 
-    /// An object behind a comma whose first member has the name of this one's first.
+    /// Finds an object after a comma whose first member has the same name as this object's first member.
     fn next_named_alike(&self) -> Option<usize> {
         let open = self.bytes.iter().position(|byte| *byte == b'"').filter(|_| self.first() == b'{')?;
         let close = open + 1 + self.bytes.get(open + 1..)?.iter().position(|byte| *byte == b'"')?;

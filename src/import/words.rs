@@ -1,6 +1,6 @@
-//! The words other products use for ours: severities, states and classifications, whatever their case and spelling.
+//! The words of other products for severities, statuses and classifications, whatever their case and spelling.
 //!
-//! A word that nothing here knows is refused by name: guessing would quietly change what an incident says.
+//! An unknown word is refused by name: a guess would quietly change the meaning of an incident.
 
 use crate::domain::alert::AlertStatus;
 use crate::domain::classification::{Classification, ExpectedActivity, FalsePositiveReason, Threat};
@@ -8,15 +8,15 @@ use crate::domain::entity::Verdict;
 use crate::domain::incident::{Severity, Status};
 use crate::domain::tag::TagKind;
 
-/// What reading a word gives, or why it is refused.
+/// The meaning of a word, or the reason why it is refused.
 pub type Reading<T> = Result<T, String>;
 
-/// A word as words are compared: letters and digits only, without case, so that `In progress` is `inProgress`.
+/// Normalises a word for comparison: letters and digits only, lowercase. So `In progress` equals `inProgress`.
 pub fn squash(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// A severity; none where the provider says that it does not know.
+/// Reads a severity; `None` if the provider says that it is unknown.
 pub fn severity(word: &str) -> Reading<Option<Severity>> {
     match squash(word).as_str() {
         "high" | "critical" => Ok(Some(Severity::High)),
@@ -28,7 +28,7 @@ pub fn severity(word: &str) -> Reading<Option<Severity>> {
     }
 }
 
-/// A status of our own.
+/// Reads a status in the desk's own words.
 pub fn status(word: &str) -> Reading<Status> {
     match squash(word).as_str() {
         "new" => Ok(Status::New),
@@ -38,7 +38,7 @@ pub fn status(word: &str) -> Reading<Status> {
     }
 }
 
-/// A status of an alert, of our own, of Graph or of Sentinel; none where the provider does not know.
+/// Reads an alert's status in the words of the desk, Graph or Sentinel; `None` if the provider does not know it.
 pub fn alert_status(word: &str) -> Reading<Option<AlertStatus>> {
     match squash(word).as_str() {
         "new" => Ok(Some(AlertStatus::New)),
@@ -49,8 +49,8 @@ pub fn alert_status(word: &str) -> Reading<Option<AlertStatus>> {
     }
 }
 
-/// A status of a Defender incident (Graph): its `active` is our `NEW`, since nobody has started on it. A redirected
-/// one has been merged away over there and is done with here.
+/// Reads a status of a Defender incident (Graph). Its `active` is `NEW` here, because nobody has started on the
+/// incident. A redirected incident was merged there, so it is resolved here.
 pub fn graph_status(word: &str) -> Reading<Status> {
     match squash(word).as_str() {
         "active" | "new" => Ok(Status::New),
@@ -60,8 +60,8 @@ pub fn graph_status(word: &str) -> Reading<Status> {
     }
 }
 
-/// A classification of two words: Defender's, Graph's or ours, with every spelling that Microsoft's pages show.
-/// None where nothing was decided.
+/// Reads a classification of two words, in the words of Defender, Graph or the desk, in every spelling on Microsoft's
+/// pages. `None` means that nothing was decided.
 pub fn classification(kind: &str, detail: Option<&str>) -> Reading<Option<Classification>> {
     let word = squash(detail.unwrap_or_default());
     let refused = || Err(format!("\"{kind}\" does not go with \"{}\"", detail.unwrap_or_default()));
@@ -97,7 +97,7 @@ pub fn classification(kind: &str, detail: Option<&str>) -> Reading<Option<Classi
     Ok(Some(classification))
 }
 
-/// A Sentinel classification and its reason (product §2); none where it is undetermined.
+/// Reads a Sentinel classification and its reason (product §2); `None` if it is undetermined.
 pub fn sentinel_classification(kind: &str, reason: Option<&str>) -> Reading<Option<Classification>> {
     let by_reason = match squash(reason.unwrap_or_default()).as_str() {
         "suspiciousactivity" => Some(Classification::TruePositive(Threat::Other)),
@@ -123,7 +123,7 @@ pub fn sentinel_classification(kind: &str, reason: Option<&str>) -> Reading<Opti
     }
 }
 
-/// A verdict on a piece of evidence; none where the provider has none.
+/// Reads a verdict on evidence; `None` if the provider has no verdict.
 pub fn verdict(word: &str) -> Reading<Option<Verdict>> {
     match squash(word).as_str() {
         "malicious" => Ok(Some(Verdict::Malicious)),
@@ -134,7 +134,7 @@ pub fn verdict(word: &str) -> Reading<Option<Verdict>> {
     }
 }
 
-/// The kind of a tag of our own.
+/// Reads the kind of a tag in the desk's own words.
 pub fn tag_kind(word: &str) -> Reading<TagKind> {
     match squash(word).as_str() {
         "custom" => Ok(TagKind::Custom),
@@ -146,7 +146,7 @@ pub fn tag_kind(word: &str) -> Reading<TagKind> {
     }
 }
 
-/// The kind of another product's system tag, which comes as bare words: told by them, an attack type otherwise.
+/// Guesses the kind of another product's system tag from the words of the tag; the default is an attack type.
 pub fn system_tag_kind(name: &str) -> TagKind {
     let word = squash(name);
     let says = |parts: &[&str]| parts.iter().any(|part| word.contains(part));

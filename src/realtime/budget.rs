@@ -1,7 +1,7 @@
-//! What streams may take, of one account and in all: memory, and work at each change.
+//! Limits the memory of streams and their work at each change, per account and in all.
 //!
-//! Who asks for the same shares one stream, and that is counted once, for the account that began it. A stream beyond the
-//! budget is refused; those that are there go on.
+//! Streams with the same request share one stream, which counts once, for the account that began it. A new stream
+//! beyond the budget is refused; running streams continue.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,16 +10,17 @@ use super::index::Interest;
 use crate::domain::filter::IncidentFilter;
 use crate::domain::{Error, Result, UserId};
 
-/// The most that streams may take.
+/// The most that streams may take together, and per account.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamLimits {
-    /// Bytes of all streams: 30,000 of one queue's filter, or 15,000 of twenty texts.
+    /// The memory of all streams, in bytes: 30,000 streams with one queue's filter, or 15,000 streams with twenty
+    /// texts.
     pub bytes: usize,
-    /// Bytes of one account's. Half of all, as the screens of a whole site may hang on one.
+    /// The memory of one account's streams, in bytes: half of all, because a whole site may use one account.
     pub bytes_per_principal: usize,
-    /// Work of all streams, in conditions that are held against a change, at the worst: 100,000 are a fifth of a second.
+    /// The work of all streams, in conditions checked for one change at the worst: 100,000 take a fifth of a second.
     pub work: usize,
-    /// Work of one account's.
+    /// The work of one account's streams, in the same unit.
     pub work_per_principal: usize,
 }
 
@@ -29,38 +30,38 @@ impl Default for StreamLimits {
     }
 }
 
-/// What a stream holds beside its document and its filter: its tasks, its cursor, its place in the index.
+/// The memory of a stream without its document and filter: its tasks, its cursor and its index entry.
 const STREAM_BYTES: usize = 8 * 1024;
 
-/// A parsed document takes so many times its text. Its variables do, too.
+/// The ratio of a parsed document to its text in memory. It holds for variables too.
 const PARSED: usize = 16;
 
-/// What a condition takes in memory, at most.
+/// The most memory that one condition takes, in bytes.
 const CONDITION_BYTES: usize = 256;
 
-/// What it takes to give a change to a stream, in conditions: a stream is woken, and its filter is asked.
+/// The cost of handing a change to a stream, in conditions: the stream wakes up and checks its filter.
 const HANDING: usize = 10;
 
-/// How many bytes of text a stream was asked for with. It travels in the data of the request.
+/// The size of a stream's request text, in bytes. It travels in the data of the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Written(pub usize);
 
-/// What a stream takes.
+/// The memory and the work that a stream takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight {
-    /// Of memory, estimated from above.
+    /// The memory in bytes, an upper estimate.
     pub bytes: usize,
-    /// Conditions that are held against a change on average.
+    /// The work: conditions that are checked for a change, on average.
     pub work: usize,
 }
 
 impl Weight {
-    /// That of a stream of the log, or of one thing.
+    /// Returns the weight of a stream of the log, or of one object.
     pub fn plain(written: Written) -> Self {
         Self { bytes: STREAM_BYTES + written.0.saturating_mul(PARSED), work: HANDING }
     }
 
-    /// That of a stream that holds a filter against what its interest hands it.
+    /// Returns the weight of a stream that checks a filter against the changes that its interest selects.
     pub fn of(filter: &IncidentFilter, interest: &Interest, written: Written) -> Self {
         let terms = filter.term_count();
         let handed = interest.per_mille() as usize;
@@ -70,13 +71,13 @@ impl Weight {
 }
 
 impl Weight {
-    /// That of a stream which holds its filter so many times.
+    /// Returns the weight with the memory of this many copies of the filter.
     pub fn times(self, copies: usize) -> Self {
         Self { bytes: self.bytes.saturating_mul(copies), ..self }
     }
 }
 
-/// The streams of a desk, weighed. Clones share the count.
+/// The budget of all streams of a desk. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct StreamBudget(Arc<Budget>);
 
@@ -92,7 +93,7 @@ struct Taken {
     by_principal: HashMap<UserId, (usize, usize)>,
 }
 
-/// What one stream has taken, given back when it is dropped.
+/// A reservation for one stream. Dropping it returns its share to the budget.
 #[derive(Debug)]
 pub struct Reserved {
     budget: StreamBudget,
@@ -101,12 +102,12 @@ pub struct Reserved {
 }
 
 impl StreamBudget {
-    /// A budget of which nothing is taken.
+    /// Makes a budget of which nothing is taken.
     pub fn new(limits: StreamLimits) -> Self {
         Self(Arc::new(Budget { limits, taken: Mutex::default() }))
     }
 
-    /// Takes what a stream needs; refused with `LIMIT` where that is more than is left.
+    /// Reserves what a stream needs, or refuses with `LIMIT` if less is left.
     pub fn reserve(&self, principal: UserId, weight: Weight) -> Result<Reserved> {
         let limits = &self.0.limits;
         let mut taken = self.taken();
@@ -131,7 +132,7 @@ impl StreamBudget {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Nothing is called while it is held, so a poisoned count is a whole one.
+        // No other code runs under the lock, so a poisoned count is still consistent.
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! The one stream: from a position on, backlog then live, through a filter; it never skips a change, and every way it
-//! can end has a name.
+//! A stream of changes from a position on: the backlog first, then live changes, through a filter. It never skips a
+//! change, and each way in which it can end has a name.
 //!
-//! Its cursor is `tail.rs`; here is what each change means to it.
+//! The cursor is in `tail.rs`; this file decides the meaning of each change for the stream.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -29,102 +29,102 @@ use crate::domain::queue::{QueueRow, Text};
 use crate::domain::{Error, IncidentId, Result, text, title};
 use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
 
-/// After so many changes without a match a heartbeat carries the position on, so that it never falls behind the floor
-/// while a client catches up (product §7).
+/// The number of changes without a match after which a heartbeat carries the position on. So the client's position
+/// never falls behind the floor while the client catches up (product §7).
 pub const QUIET_CHANGES_MAX: u64 = 1_000;
 
-/// What a feed reads from.
+/// The sources and the rhythm of a feed.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// What the ring no longer has.
+    /// The database, for the changes that have left the ring.
     pub store: Store,
-    /// What is new.
+    /// The hub, for the newest changes.
     pub hub: Arc<Hub>,
-    /// How often a heartbeat is sent.
+    /// The time between two heartbeats of a quiet stream.
     pub heartbeat: Duration,
 }
 
 /// Why an incident left a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Left {
-    /// The filter no longer matches.
+    /// The incident no longer matches the filter.
     Filter,
-    /// It was deleted.
+    /// The incident was deleted.
     Deleted,
-    /// It was merged into another.
+    /// The incident was merged into this target.
     Merged(IncidentId),
-    /// The viewer may no longer see it.
+    /// The viewer may no longer see the incident.
     NoAccess,
 }
 
-/// A row as a stream delivers it, its title whole.
+/// A row as a stream delivers it, with the shown part of its title.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveRow {
     /// The row as of its change.
     pub row: QueueRow,
-    /// What is shown of its title.
+    /// The part of the title that is shown.
     pub title: title::Shown,
 }
 
-/// What happened, by position.
+/// One event of a stream: an item or a marker.
 #[derive(Clone, Debug)]
 pub enum Event<T> {
-    /// A change that the stream is about.
+    /// An item: a change that the stream is about.
     Item(T),
-    /// All of yours up to here was sent.
+    /// A marker: every item up to this position was sent.
     Heartbeat,
-    /// The backlog is done.
+    /// A marker: the backlog was sent, and later items are live.
     Live,
-    /// The stream cannot go on from the position that was given; it ends here.
+    /// The last event: the stream cannot continue from the given position.
     Resync(Resync),
 }
 
-/// An event and its place in the log.
+/// An event and its position in the log.
 #[derive(Clone, Debug)]
 pub struct Placed<T> {
-    /// Where.
+    /// The position of the event.
     pub position: Position,
-    /// What.
+    /// The event itself.
     pub event: Event<T>,
 }
 
-/// What a change means to a queue.
+/// A change, and its meaning for a queue.
 #[derive(Clone, Debug)]
 pub struct QueueEvent {
-    /// The change.
+    /// The change of the incident.
     pub change: Arc<Change>,
-    /// How the incident moved.
+    /// The movement that the change causes.
     pub movement: Movement,
 }
 
 /// How an incident moved in a queue.
 #[derive(Clone, Debug)]
 pub enum Movement {
-    /// It came in.
+    /// The incident entered the queue.
     Entered(Box<LiveRow>),
-    /// It stayed and changed.
+    /// The incident stayed in the queue and changed.
     Updated(Box<LiveRow>),
-    /// It went out.
+    /// The incident left the queue.
     Left(Left),
 }
 
-/// The changes of the log that an activity stream is about.
+/// Selects the changes that an activity stream delivers.
 #[derive(Clone, Debug, Default)]
 pub struct ActivityScope {
-    /// Of this incident; of all, and of alerts that none holds, where none is given.
+    /// The incident; `None` selects the changes of all incidents, and of alerts that no incident holds.
     pub incident: Option<IncidentId>,
-    /// Which changes.
+    /// A further filter on the changes.
     pub filter: ActivityFilter,
 }
 
-/// How long a stream waits for a database that does not answer, before it breaks off and its client comes back elsewhere.
+/// How often a stream tries a database that does not answer. Then it ends, so that its client reconnects elsewhere.
 const TRIES_MAX: u32 = 20;
 
 /// The time between two tries.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
-/// Tries again what only reads, so that a database that restarts is no end of a stream. Refusals are final. All of it is on the
-/// heap while it lasts: what a stream may ever hold it holds for ever, and mostly it waits for changes.
+/// Retries a read, so that a restart of the database does not end the stream; refusals are final. The future is boxed
+/// so that its memory is freed after the read: most of the time a stream only waits for changes.
 macro_rules! patiently {
     ($attempt:expr) => {
         Box::pin(async {
@@ -144,7 +144,8 @@ macro_rules! patiently {
     };
 }
 
-/// Follows a queue. With `after`, everything since that position comes first; without, it starts at the present.
+/// Follows a queue from a position on: first everything after `after`, then live. Without `after` it starts at the
+/// present.
 pub fn queue(
     source: Source,
     actor: impl Into<Arc<Actor>>,
@@ -190,7 +191,7 @@ pub fn queue(
                 tail.pass(&logged);
                 let moved = match logged {
                     Logged::Incident(change) => movements.next().flatten().map(|movement| (change, movement)),
-                    // An alert that no incident holds is in no queue.
+                    // An alert that no incident holds belongs to no queue.
                     Logged::Alert(_) => None,
                 };
                 let event = match moved {
@@ -210,8 +211,8 @@ pub fn queue(
     }
 }
 
-/// Follows the log itself. With `after`, everything since that position comes first; without, it starts at the present.
-/// What happened to incidents that are deleted by now is for managers.
+/// Follows the log from a position on: first everything after `after`, then live. Without `after` it starts at the
+/// present. Only managers see changes of deleted incidents.
 pub fn activity(
     source: Source,
     actor: impl Into<Arc<Actor>>,
@@ -269,13 +270,13 @@ pub fn activity(
     }
 }
 
-/// Whether the caller sees something else by now, or means something else by the filter.
+/// Returns whether the caller's sight has changed, or whether the filter now means something else to the caller.
 pub(super) async fn is_another(store: &Store, actor: &Actor, filter: &HeldFilter) -> Result<bool> {
     let now = caller(store, actor).await?;
     Ok(now.sight() != actor.sight() || !filter.means_the_same_to(&now)?)
 }
 
-/// The caller as it is now; one who is gone sees nothing any more.
+/// Reads the current state of the caller. A deleted account is refused with `UNAUTHENTICATED`.
 async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
     let reader = store.read().await?;
     let user = reader.users(&[actor.user.id]).await?.pop();
@@ -283,7 +284,7 @@ async fn caller(store: &Store, actor: &Actor) -> Result<Actor> {
     reader.actor(user).await
 }
 
-/// The incidents of some changes whose log the caller may not read, because they were deleted.
+/// Returns the deleted incidents among these changes. Callers below manager may not read their log.
 async fn hidden(store: &Store, actor: &Actor, changes: &[Logged]) -> Result<HashSet<IncidentId>> {
     if actor.user.role >= Role::Manager {
         return Ok(HashSet::new());
@@ -299,7 +300,7 @@ impl ActivityScope {
 }
 
 impl<T> Placed<T> {
-    /// Where it stands and what it is, without its content.
+    /// Returns the position and the kind of the event, without its content.
     pub fn place(&self) -> Place {
         let kind = match self.event {
             Event::Item(_) => Kind::Item,
@@ -311,11 +312,11 @@ impl<T> Placed<T> {
     }
 }
 
-/// A marker: an event without a change.
+/// An event that carries no change.
 pub(super) type Marker = Event<std::convert::Infallible>;
 
 impl Placed<std::convert::Infallible> {
-    /// A position that was refused is given back as it was: signed for this queue it could be gone on from.
+    /// Returns a refused position unsigned: signed for this queue, it would be a position to resume from.
     fn of_queue(self, fingerprint: Fingerprint) -> Placed<QueueEvent> {
         if let Event::Resync(reason) = self.event {
             return Placed { position: self.position, event: Event::Resync(reason) };
@@ -345,8 +346,8 @@ impl Marker {
     }
 }
 
-/// What each change means to a queue, in order. Long texts and entities are fetched once for all of them, and only
-/// where the filter or a delivered row needs them.
+/// Decides what each change means to a queue, in order. It fetches long texts and entities once for all changes, and
+/// only if the filter or a delivered row needs them.
 async fn judge(
     source: &Source,
     actor: &Actor,
@@ -383,7 +384,7 @@ async fn judge(
         .collect()
 }
 
-/// Whether the incident of each change was in a queue before it, and is after it, in order.
+/// Returns for each change, in order, whether its incident was in the queue before it and is in the queue after it.
 pub(super) async fn verdicts(
     source: &Source,
     actor: &Actor,
@@ -413,7 +414,7 @@ fn left(actor: &Actor, row: &QueueRow) -> Left {
     }
 }
 
-/// A text of a row: as the row carries it, or as much as was read of what its change stored.
+/// Returns a text of a row: the row's own, or the fetched part of the text that its change stored.
 fn text_of<'a>(
     row: &QueueRow,
     field: TextField,
@@ -429,9 +430,9 @@ fn text_of<'a>(
     }
 }
 
-/// What a filter asks for beyond the rows of some changes.
+/// The facts that a filter needs and the rows of the changes do not carry.
 struct Facts {
-    /// The long texts, folded; none where the filter asks for no text.
+    /// The long texts, folded; `None` if the filter asks for no text.
     texts: Option<HashMap<TextKey, Arc<str>>>,
     spans: HashMap<IncidentId, Vec<EntitySpan>>,
 }
@@ -479,7 +480,7 @@ impl Facts {
     }
 }
 
-/// The long texts of some changes' rows, folded. Those of the newest changes are at hand; the database is asked for others.
+/// Returns the long texts of the changes' rows, folded: from the hub's cache if it holds them, else from the database.
 async fn long_texts(source: &Source, changes: &[Arc<Change>]) -> Result<HashMap<TextKey, Arc<str>>> {
     let mut keys: Vec<TextKey> = Vec::new();
     for row in changes.iter().flat_map(|change| change.before.iter().chain([&change.body.row])) {
@@ -503,7 +504,7 @@ async fn long_texts(source: &Source, changes: &[Arc<Change>]) -> Result<HashMap<
     Ok(texts)
 }
 
-/// A text of a row, folded.
+/// Returns a text of a row, folded.
 fn folded<'a>(
     row: &QueueRow,
     field: TextField,

@@ -1,10 +1,10 @@
-//! Which feeds a change may concern: each feed names keys of which a row must have one to be in its queue, and a change
-//! is handed to the feeds that name a key of the row before or after it.
+//! Decides which live feeds a change may concern. Each feed names keys, and a row in its queue has at least one of
+//! them. A change goes to every feed that names a key of the row before or after it.
 //!
-//! Invariant: a feed is handed every change that its filter could match on either side; it may be handed more, and holds
-//! its filter against all of them. Texts are looked for in the whole title and description, each once for all feeds
-//! (`needles.rs`). Entities are no keys: they are not in the row. A filter by entities or times alone is handed every
-//! change.
+//! Invariant: a feed receives every change that its filter could match before or after. It may receive more, and
+//! compares each change with its filter. Texts are searched in the whole title and description, once for all feeds
+//! (`needles.rs`). Entities are no keys, because the row does not carry them. A filter by entities or times alone
+//! receives every change of an incident.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,22 +22,22 @@ use crate::domain::filter::{IncidentFilter, OwnerFilter, QueueFilter, TagFilter}
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::QueueRow;
 
-/// Changes that may wait for one feed. Beyond, it goes back to reading the log by its own cursor, ring or database.
+/// The most changes that wait in a feed's mailbox. Beyond it, the feed reads the log again with its own cursor.
 const WAITING_MAX: usize = 256;
 
-/// Something about a row that a filter may ask for, by which its feed is found. A stream holds one key, of three
-/// machine words, for each value that its filter names.
+/// A property of a row that a filter may require, by which the index finds the filter's feed. A stream holds one key of
+/// three machine words for each value that its filter names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// This incident.
+    /// The incident's id.
     Incident(IncidentId),
-    /// Its number.
+    /// The incident's number.
     Number(i64),
-    /// A tag, folded.
+    /// A tag of the incident, folded.
     Tag(Box<str>),
-    /// A text in its title or its description, folded.
+    /// A text in the title or the description, folded.
     Text(Arc<str>),
-    /// Its owner; nobody is one too.
+    /// The owner of the incident; `None` is the key of incidents without an owner.
     Owner(Option<OwnerId>),
     /// The threat of a true positive.
     Threat(Threat),
@@ -45,19 +45,19 @@ pub enum Key {
     Activity(ExpectedActivity),
     /// The reason of a false positive.
     Reason(FalsePositiveReason),
-    /// A product of its alerts.
+    /// A product of the incident's alerts.
     Product(Box<str>),
-    /// A provider of its alerts.
+    /// A provider of the incident's alerts.
     Provider(Box<str>),
-    /// What it turned out to be.
+    /// The kind of the classification; its own kind stands for "not set".
     Classification(ClassificationKind),
-    /// Its effective severity.
+    /// The effective severity.
     Severity(Severity),
-    /// Where it stands.
+    /// The status.
     Status(Status),
 }
 
-/// How many of a thousand rows are likely to hold a text.
+/// An estimate: the share of rows, in thousandths, that holds a given text.
 const TEXT_PER_MILLE: u32 = 1;
 
 impl Key {
@@ -68,8 +68,8 @@ impl Key {
         }
     }
 
-    /// How many of a thousand rows are likely to have it: so the rarest condition of a filter is chosen. An estimate, on
-    /// which nothing but speed depends.
+    /// Estimates the share of rows, in thousandths, that have this key. It serves to choose the rarest condition of a
+    /// filter, so only speed depends on it.
     fn per_mille(&self) -> u32 {
         match self {
             Self::Incident(_) | Self::Number(_) => 0,
@@ -87,21 +87,22 @@ impl Key {
     }
 }
 
-/// What a feed has to be handed.
+/// The changes that a feed must receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// Every change of the log, those of alerts that no incident holds among them.
+    /// Every change of the log, also the changes of alerts that no incident holds.
     Log,
     /// Every change of an incident.
     All,
-    /// Those whose row, before or after, has one of these keys.
+    /// Every change of an incident whose row, before or after it, has one of these keys.
     AnyOf(Arc<[Key]>),
-    /// The same of texts alone, folded and ascending. The filter that the feed holds may share them.
+    /// Every change of an incident whose texts, before or after it, hold one of these: folded, ascending, and perhaps
+    /// shared with the feed's filter.
     AnyText(Arc<[Arc<str>]>),
 }
 
 impl Interest {
-    /// The rarest condition that every row of this queue meets.
+    /// Returns the rarest condition that every row of this queue meets.
     pub fn of(filter: &QueueFilter) -> Self {
         let Some(keys) = necessary(filter.filter()) else { return Self::All };
         match keys.iter().map(Key::text).collect::<Option<Vec<_>>>() {
@@ -110,7 +111,7 @@ impl Interest {
         }
     }
 
-    /// The texts among its keys, ascending.
+    /// Returns the texts among the keys, ascending.
     pub fn texts(&self) -> Arc<[Arc<str>]> {
         match self {
             Self::Log | Self::All => Arc::default(),
@@ -119,7 +120,7 @@ impl Interest {
         }
     }
 
-    /// How many of a thousand changes are likely to be handed over.
+    /// Estimates the share of changes, in thousandths, that the feed receives.
     pub fn per_mille(&self) -> u32 {
         match self {
             Self::Log | Self::All => 1_000,
@@ -129,7 +130,7 @@ impl Interest {
     }
 }
 
-/// Keys of which every row that meets the filter has at least one; none where no such list is known.
+/// Returns keys of which every row that meets the filter has at least one, or `None` if the filter gives no such list.
 fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
     let mut ways: Vec<Vec<Key>> = Vec::new();
     ways.extend(list(&filter.number, |number| Key::Number(*number)));
@@ -145,7 +146,7 @@ fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
     ways.extend(list(&filter.status, |status| Key::Status(*status)));
     ways.extend(filter.text.as_deref().map(|text| vec![Key::Text(text.into())]));
     ways.extend(filter.and.iter().flatten().filter_map(necessary));
-    // One of several is met: all of them must have keys, and any key will do.
+    // A row meets one branch of an `or`, so every branch must have keys, and the list is the keys of all branches.
     let any = filter.or.as_ref().and_then(|any| any.iter().map(necessary).collect::<Option<Vec<_>>>());
     ways.extend(any.map(|ways| ways.concat()));
     let mut rarest = ways.into_iter().min_by_key(|keys| keys.iter().map(Key::per_mille).sum::<u32>())?;
@@ -158,7 +159,7 @@ fn list<T>(wanted: &Option<Vec<T>>, key: impl Fn(&T) -> Key) -> Option<Vec<Key>>
     wanted.as_ref().map(|wanted| wanted.iter().map(key).collect())
 }
 
-/// Each of all tags is a condition by itself; any of several is one.
+/// Returns the conditions of a tag filter: one for each tag of `all`, and one for the list `any`.
 fn tag_ways(tags: &TagFilter) -> Vec<Vec<Key>> {
     let each = tags.all.iter().flatten().map(|name| vec![Key::Tag(name.as_str().into())]);
     each.chain(list(&tags.any, |name| Key::Tag(name.as_str().into()))).collect()
@@ -170,7 +171,7 @@ fn owner_keys(owner: &OwnerFilter) -> Vec<Key> {
     users.chain(groups).chain(owner.unassigned.then_some(None)).map(Key::Owner).collect()
 }
 
-/// Every key that a row has.
+/// Collects every key of a row.
 fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
     let class = row.classification;
     keys.extend([
@@ -189,7 +190,7 @@ fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
     keys.extend(row.providers.iter().map(|provider| Key::Provider(provider.as_str().into())));
 }
 
-/// The feeds, by what they are to be handed.
+/// The mailboxes of all live feeds, filed by what each feed must receive.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     by_key: HashMap<Key, Feeds>,
@@ -200,17 +201,17 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The texts that feeds look for.
+    /// Returns the texts that feeds look for.
     pub(super) fn needles(&self) -> &Needles {
         &self.needles
     }
 
-    /// Takes note that everything that was found by this look was handed over.
+    /// Records that the changes of this search were handed over.
     pub(super) fn forget_new(&mut self, upto: u64) {
         self.needles.forget_new(upto);
     }
 
-    /// Hands a change to each feed that it may concern; `found` is which texts stand in it.
+    /// Hands a change to each feed that it may concern. `found` tells which searched texts the change holds.
     pub(super) fn touch(&self, logged: &Logged, found: &Found) {
         self.of_log.values().for_each(|tray| tray.put(logged));
         let Logged::Incident(change) = logged else { return };
@@ -225,7 +226,8 @@ impl Index {
         }
         keys_of(&change.body.row, &mut keys);
         for key in &keys {
-            // A feed that several keys find is handed the change once: the tray knows its newest.
+            // Several keys may find the same feed. It receives the change once, because the mailbox knows its newest
+            // change.
             self.by_key.get(key).into_iter().for_each(|feeds| feeds.each(|tray| tray.put(logged)));
         }
     }
@@ -258,7 +260,7 @@ impl Index {
     }
 }
 
-/// The feeds of one key: of most there is one.
+/// The feeds of one key. Most keys have one feed.
 #[derive(Debug, Default)]
 pub(super) enum Feeds {
     #[default]
@@ -305,7 +307,7 @@ impl Feeds {
     }
 }
 
-/// The changes that wait for one feed.
+/// The mailbox of one feed: the changes that wait for it.
 #[derive(Debug, Default)]
 pub(super) struct Tray {
     /// The number of the feed.
@@ -322,7 +324,7 @@ struct Waiting {
 }
 
 impl Tray {
-    /// That of a feed, by its number.
+    /// Makes the mailbox of the feed with this number.
     pub(super) fn of(feed: u64) -> Self {
         Self { feed, ..Self::default() }
     }
@@ -349,7 +351,7 @@ impl Tray {
     }
 }
 
-/// A feed's place in the index, until it is dropped.
+/// The registration of a feed in the index. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Attached {
     hub: Arc<Hub>,
@@ -381,13 +383,13 @@ impl Attached {
         Self { hub, interest: interest.clone(), tray }
     }
 
-    /// What was handed over since the last time, in order; none where it was too much to be kept.
+    /// Takes the changes that have arrived since the last call, in order; `None` if the mailbox has overflowed.
     pub fn take(&self) -> Option<Vec<Logged>> {
         let mut waiting = self.tray.waiting();
         (!waiting.too_many).then(|| waiting.changes.drain(..).collect())
     }
 
-    /// Resolves when there is something to take.
+    /// Waits until the mailbox has changes, or has overflowed.
     pub fn filled(&self) -> Notified<'_> {
         self.tray.filled.notified()
     }

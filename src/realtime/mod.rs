@@ -1,8 +1,9 @@
-//! Committed changes, live: the hub keeps a bounded ring of the newest ones and wakes who waits for more.
+//! Committed changes, live: the hub keeps a bounded ring of the newest changes and wakes the tasks that wait for more.
 //!
-//! Invariant: the ring holds a stretch of the log without a gap, and only `relay.rs` adds to it, in the log's order.
-//! A feed asks by offset; what the ring no longer has is in the database. What a stream needs to start from a position
-//! inside the ring is here as well, so that thousands who come back at once ask the database nothing.
+//! Invariant: the ring holds a stretch of the log without a gap. Only `relay.rs` adds to it, in the log's order. A feed
+//! asks for changes by offset; changes that have left the ring are in the database. The hub also holds what a stream
+//! needs to start from a position inside the ring, so that thousands of streams that resume at once need no database
+//! query.
 
 pub mod board;
 pub mod budget;
@@ -32,18 +33,18 @@ use crate::domain::alert_log::Logged;
 use crate::domain::position::Position;
 use crate::storage::{Head, Store, TextKey};
 
-/// How much of the newest log is kept in memory.
+/// Bounds how much of the newest log is kept in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct RingLimits {
-    /// At most so many changes.
+    /// The largest number of changes in the ring.
     pub changes: usize,
-    /// At most so many bytes of them, as stored.
+    /// The largest size of these changes together, in bytes as stored.
     pub bytes: usize,
-    /// Open incidents that the board holds: beyond, queues are read from the database. 0 for no board.
+    /// The most open incidents that the board holds; beyond it, the database answers queues. 0 means no board.
     pub incidents: usize,
 }
 
-/// A place of the log: an offset, and the start of the log's hash there.
+/// A position in the log without its epoch: an offset, and the start of the log's hash there.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     offset: u64,
@@ -55,58 +56,58 @@ struct Ring {
     epoch: Uuid,
     changes: VecDeque<Logged>,
     bytes: usize,
-    /// The place before the oldest change that is held.
+    /// The position before the oldest change that the ring holds.
     start: Mark,
-    /// The place after the newest change that this node has read.
+    /// The position after the newest change that this node has read.
     end: Mark,
     floor: u64,
     feeds: Index,
 }
 
-/// The log as this node knows it: the newest change that it has read, and the streams' floor at most a tick ago.
+/// The log as this node knows it: its end, as far as this node has read, and the streams' floor, at most one tick old.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
-    /// The place after the newest change.
+    /// The position after the newest change that this node has read.
     pub end: Position,
-    /// The oldest offset that a queue's stream may go on from.
+    /// The oldest offset from which a queue's stream may resume.
     pub floor: u64,
 }
 
-/// Folded long texts that are kept for the feeds that need them in a moment: some thousand descriptions, or a few titles of
-/// a megabyte.
+/// The most bytes of folded long texts that are kept for feeds that will need them soon: room for some thousand
+/// descriptions, or for a few titles of a megabyte.
 const LONG_TEXTS_BYTES: u64 = 16 << 20;
 
-/// How long a read waits for the board to come to the position of its snapshot: as long as reading the log takes where other
-/// work goes on. The database answers what the board does not.
+/// How long a read waits for the board to reach the position of its snapshot. It is about the time that the relay needs
+/// to read the log on a busy node. After it, the database answers instead.
 pub const BOARD_WAIT: Duration = Duration::from_millis(20);
 
-/// How long a stream that begins waits to learn where the log ends. A snapshot, which it takes else, costs the database more, and a
-/// thousand of them much more.
+/// How long a stream that begins waits to learn the end of the log. Its alternative, a snapshot, costs the database
+/// more, and a thousand snapshots cost much more.
 const START_WAIT: Duration = Duration::from_secs(2);
 
-/// The newest committed changes, and who waits for the next.
+/// Holds the newest committed changes, and wakes the tasks that wait for the next change.
 #[derive(Debug)]
 pub struct Hub {
     limits: RingLimits,
     ring: RwLock<Ring>,
     head: watch::Sender<u64>,
-    /// How far this node's own commits have come; the relay may not have read them yet.
+    /// The offset up to which this node itself has committed. The relay may not have read that far yet.
     committed: AtomicU64,
-    /// How often users, groups or members were changed, as far as this node knows.
+    /// The account version: counts the changes of users, groups and members that this node knows of.
     accounts: watch::Sender<u64>,
     nudge: Notify,
-    /// This node has committed something that the others do not know of.
+    /// Signals that this node has committed something that the other nodes do not know of.
     to_tell: Notify,
-    /// Whether other nodes' commits are told to this one.
+    /// Whether the LISTEN connection is known to work, so that this node receives the NOTIFY messages of other nodes.
     line_is_whole: AtomicBool,
-    /// The long texts of the newest changes, folded.
+    /// A cache of the long texts of the newest changes, folded.
     long_texts: Cache<TextKey, Arc<str>>,
     /// The open incidents as of the newest change that this node has read.
     board: Board,
 }
 
 impl Hub {
-    /// A hub that has seen nothing yet.
+    /// Makes a hub that has read nothing yet.
     pub fn new(limits: RingLimits) -> Self {
         let (ring, head) = (RwLock::default(), watch::Sender::new(0));
         Self {
@@ -126,27 +127,27 @@ impl Hub {
         }
     }
 
-    /// Tells the relay that something was committed. It carries no data: the relay reads the log.
+    /// Wakes the relay because something was committed. The call carries no data: the relay reads the log.
     pub fn wake(&self) {
         self.nudge.notify_one();
     }
 
-    /// Tells the relay, and the other nodes, that this node has committed the log up to an offset: what starts from now on
-    /// has a backlog that reaches at least as far.
+    /// Tells the relay and the other nodes that this node has committed the log up to an offset. A stream that starts
+    /// after this call has a backlog that reaches at least to this offset.
     pub fn committed(&self, offset: u64) {
         self.committed.fetch_max(offset, Ordering::AcqRel);
         self.wake();
         self.to_tell.notify_one();
     }
 
-    /// Takes note, and tells the other nodes, how often users, groups or members were changed, now that this node did.
+    /// Records the account version after this node changed users, groups or members, and tells the other nodes.
     pub fn committed_accounts(&self, accounts: u64) {
         self.keep_accounts(accounts);
         self.to_tell.notify_one();
     }
 
-    /// Takes note whether other nodes' commits are told to this one; returns whether that is new. Either way the relay looks
-    /// at once: for what was not told, or by the other clock.
+    /// Records whether the LISTEN connection works, and returns whether that is new. If it is new, the relay reads the
+    /// log at once: it may have missed a message, or its tick has another length now.
     fn line_is_whole(&self, whole: bool) -> bool {
         let is_news = self.line_is_whole.swap(whole, Ordering::AcqRel) != whole;
         if is_news {
@@ -155,12 +156,12 @@ impl Hub {
         is_news
     }
 
-    /// Whether other nodes' commits are told to this one, as far as it knows.
+    /// Returns whether this node receives the NOTIFY messages of other nodes, as far as it knows.
     pub fn hears_other_nodes(&self) -> bool {
         self.line_is_whole.load(Ordering::Acquire)
     }
 
-    /// Takes note of how often users, groups or members were changed.
+    /// Records the account version if it is newer than the known version.
     fn keep_accounts(&self, accounts: u64) {
         self.accounts.send_if_modified(|known| {
             let is_news = *known < accounts;
@@ -169,38 +170,39 @@ impl Hub {
         });
     }
 
-    /// How often users, groups or members were changed.
+    /// Returns how often users, groups or members were changed, as far as this node knows (the account version).
     pub fn accounts(&self) -> u64 {
         *self.accounts.borrow()
     }
 
-    /// Sees every later [`Hub::accounts`].
+    /// Returns a receiver of every later value of [`Hub::accounts`].
     pub fn watch_accounts(&self) -> watch::Receiver<u64> {
         self.accounts.subscribe()
     }
 
-    /// The offset of the newest change that this node has read.
+    /// Returns the offset of the newest change that this node has read.
     pub fn head(&self) -> u64 {
         *self.head.borrow()
     }
 
-    /// Sees every later [`Hub::head`].
+    /// Returns a receiver of every later value of [`Hub::head`].
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.head.subscribe()
     }
 
-    /// The log as this node knows it.
+    /// Returns the end of the log and the streams' floor as this node knows them.
     pub fn known(&self) -> Known {
         let ring = self.read();
         Known { end: ring.place(ring.end), floor: ring.floor }
     }
 
-    /// How far a backlog reaches that begins now: to what this node has read, or committed itself.
+    /// Returns the offset to which a backlog reaches that begins now: the newest that this node has read or committed
+    /// itself.
     pub fn present(&self) -> u64 {
         self.head().max(self.committed.load(Ordering::Acquire))
     }
 
-    /// The place at an offset, where the ring reaches it; the database knows the others.
+    /// Returns the position at an offset if the ring reaches back to it. The database knows the other positions.
     pub fn place(&self, offset: u64) -> Option<Position> {
         let ring = self.read();
         if offset == ring.start.offset {
@@ -210,8 +212,8 @@ impl Hub {
         Some(ring.place(Mark { offset, check: change.check() }))
     }
 
-    /// The changes after an offset, ascending, at most `limit`; none where the ring no longer reaches that far back.
-    /// A place that this node has not reached yet has nothing after it: the caller waits.
+    /// Returns the changes after an offset, ascending, at most `limit`; `None` if the ring no longer reaches back that
+    /// far. Beyond the end that this node has read, the list is empty, and the caller waits.
     pub fn after(&self, offset: u64, limit: usize) -> Option<Vec<Logged>> {
         let ring = self.read();
         if offset >= ring.end.offset {
@@ -222,8 +224,8 @@ impl Hub {
         Some(ring.changes.iter().skip(skip).take(limit).cloned().collect())
     }
 
-    /// Hands every change after `offset` that may concern `interest` to the caller, if `offset` is the newest place that
-    /// this node has read; else the caller has to come there first.
+    /// Starts to hand the caller every change after `offset` that may concern `interest`. Returns `None` if `offset` is
+    /// not the newest that this node has read; the caller has to read up to there first.
     pub fn attach(self: &Arc<Self>, interest: &Interest, offset: u64) -> Option<Attached> {
         let mut ring = self.write();
         (ring.end.offset == offset).then(|| Attached::new(self.clone(), &mut ring.feeds, interest))
@@ -233,7 +235,7 @@ impl Hub {
         self.write().feeds.remove(attached);
     }
 
-    /// Where the relay starts: everything up to here is in the database only.
+    /// Sets the position where the relay starts. All changes up to it are in the database only.
     fn start_at(&self, start: Position, floor: u64) {
         let mut ring = self.write();
         let mark = Mark { offset: start.offset, check: start.check };
@@ -242,15 +244,15 @@ impl Hub {
         self.head.send_replace(start.offset);
     }
 
-    /// Takes note of the streams' floor. Only the relay calls this.
+    /// Records the streams' floor. Only the relay calls this.
     fn keep_floor(&self, floor: u64) {
         if self.read().floor != floor {
             self.write().floor = floor;
         }
     }
 
-    /// An answer from the board's rows as of exactly this position of the log. None where there is no board, where the board
-    /// does not come to the position within [`BOARD_WAIT`], or where it stands beyond it already.
+    /// Answers from the board's rows as of exactly this position of the log. Returns `None` if there is no board, if
+    /// the board does not reach the position within [`BOARD_WAIT`], or if it is already beyond it.
     pub async fn on_board<T>(&self, at: &Position, answer: impl FnOnce(&Rows) -> T) -> Option<T> {
         if !self.board.is_open() {
             return None;
@@ -261,8 +263,8 @@ impl Hub {
         self.board.read(at, None, |rows, _| answer(rows))
     }
 
-    /// Where the board stands, once that is at the end of a log or beyond it; none where there is no board, or where it does not
-    /// come there within [`BOARD_WAIT`].
+    /// Returns the board's position once it is at or beyond the given end of the log. Returns `None` if there is no
+    /// board, or if the board does not get there within [`BOARD_WAIT`].
     pub async fn board_beyond(&self, end: &Head) -> Option<Position> {
         if !self.board.is_open() || !self.has_read(end).await {
             return None;
@@ -270,12 +272,13 @@ impl Hub {
         self.board.beyond(end)
     }
 
-    /// Whether this node has read a log to its end, or does so within [`BOARD_WAIT`], and the ring still holds that place.
+    /// Returns whether this node has read the log to this end, or does so within [`BOARD_WAIT`], and the ring holds
+    /// that end.
     async fn has_read(&self, end: &Head) -> bool {
         if !self.comes_to(end.offset).await {
             return false;
         }
-        // A log that was restored, or that went over to a standby without its end, is another.
+        // A log that was restored, or that lost its end in a failover to a standby, is another log.
         let is_the_same = self.place(end.offset).is_some_and(|place| place == end.position());
         if !is_the_same {
             self.wake();
@@ -283,26 +286,27 @@ impl Hub {
         is_the_same
     }
 
-    /// Whether this node has read the log up to an offset, or does so within [`BOARD_WAIT`].
+    /// Returns whether this node has read the log up to an offset, or does so within [`BOARD_WAIT`].
     async fn comes_to(&self, offset: u64) -> bool {
         if self.head() >= offset {
             return true;
         }
-        // Another node's commit may not have been told to this one yet.
+        // This node may not have received the NOTIFY message of another node's commit yet.
         self.wake();
         let mut head = self.watch();
         let reached = head.wait_for(|head| *head >= offset);
         tokio::time::timeout(BOARD_WAIT, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
-    /// The end of the log as of now, where this node has read that far: a stream that starts there asks the database nothing more.
+    /// Returns the current end of the log if this node has read that far. A stream that starts there needs no more
+    /// queries.
     async fn present_end(&self, store: &Store) -> Option<Position> {
         let end = end_now(store, START_WAIT).await?;
         self.has_read(&end).await.then(|| end.position())
     }
 
-    /// Where the board stands by itself, if that is at the end of the log as of now or beyond, and how often users and groups had
-    /// been changed then. None where the database does not say in time where the log ends, or the board is behind.
+    /// Returns the board's position if it is at or beyond the current end of the log, and the account version at that
+    /// end. Returns `None` if the database does not tell the end of the log in time, or if the board is behind.
     pub async fn board_now(&self, store: &Store, wait: Duration) -> Option<(Position, u64)> {
         if !self.has_board() {
             return None;
@@ -311,8 +315,8 @@ impl Hub {
         Some((self.board_beyond(&end).await?, end.accounts))
     }
 
-    /// An answer from the board's rows and the names of their owners, if it stands at exactly this position, and the names are those
-    /// of when users and groups had been changed so often.
+    /// Answers from the board's rows and the names of their owners, if the board is at exactly this position and its
+    /// names are of exactly this account version.
     pub fn board_at<T>(
         &self,
         at: &Position,
@@ -327,12 +331,13 @@ impl Hub {
         self.board.is_open()
     }
 
-    /// Whether a feed looks for a text, so that the texts of changes are worth a look.
+    /// Returns whether any feed looks for a text, so that the texts of changes have to be searched.
     fn looks_for_texts(&self) -> bool {
         !self.read().feeds.needles().is_empty()
     }
 
-    /// What feeds look for in these texts of one change. The ring is free for others between two stretches.
+    /// Finds the texts that feeds look for in these texts of one change. It releases the ring's lock between two
+    /// stretches.
     async fn look(&self, texts: &[Arc<str>]) -> Found {
         let mut found = Found::nothing(self.read().feeds.needles());
         for text in texts {
@@ -350,24 +355,24 @@ impl Hub {
         found
     }
 
-    /// A long text, folded, if it is of one of the newest changes.
+    /// Returns a folded long text if the cache of the newest changes' texts holds it.
     pub(crate) fn long_text(&self, key: &TextKey) -> Option<Arc<str>> {
         self.long_texts.get(key)
     }
 
-    /// Keeps a long text, folded, for others who need it.
+    /// Caches a folded long text for other feeds that need it.
     pub(crate) fn keep_long_text(&self, key: TextKey, folded: &Arc<str>) {
         self.long_texts.insert(key, folded.clone());
     }
 
-    /// Adds the next changes of the log. Only the relay calls this.
+    /// Adds the next changes of the log, without a search of their texts. Only the relay calls this.
     fn publish(&self, changes: Vec<Logged>) {
         self.publish_looked(changes.into_iter().map(|change| (change, Found::default())).collect());
     }
 
-    /// The same, each with the texts that were found in it.
+    /// Adds the next changes of the log, each with the texts that were found in it.
     fn publish_looked(&self, mut changes: Vec<(Logged, Found)>) {
-        // A change that is there is not published again, whatever the relay does after a fault.
+        // The ring never takes a change twice, even if the relay repeats a read after a fault.
         let end = self.read().end.offset;
         changes.retain(|(change, _)| change.offset() > end);
         let Some(last) = changes.last().map(|(change, _)| change.offset()) else { return };
@@ -375,7 +380,8 @@ impl Hub {
         let mut ring = self.write();
         let looked = changes.iter().map(|(_, found)| found.upto()).min().unwrap_or_default();
         for (change, found) in changes {
-            // Before the end moves: a feed that sees the end has been handed everything up to it.
+            // Hand the change over before the end moves, so that a feed that sees the new end has every change up to
+            // it.
             ring.feeds.touch(&change, &found);
             ring.bytes += change.bytes();
             ring.end = Mark { offset: change.offset(), check: change.check() };
@@ -402,7 +408,8 @@ impl Hub {
     }
 }
 
-/// The end of the log as of now, if the database says it in time. One question is shared by all who ask at once.
+/// Returns the current end of the log if the database answers in time. Concurrent callers share one query
+/// (single-flight).
 async fn end_now(store: &Store, wait: Duration) -> Option<Head> {
     tokio::time::timeout(wait, store.head_now()).await.ok()?.ok()
 }

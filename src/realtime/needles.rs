@@ -1,9 +1,10 @@
-//! Which of many texts stand in a text: those that streams look for, found in one pass over the title and the description of
-//! a change, however many streams look for them.
+//! Multi-pattern search: finds which of the texts that streams look for (needles) stand in the title and description of
+//! a change, in one pass, however many streams look for them.
 //!
-//! A needle is filed under the hash of its first bytes, as many as the next smaller of [`LENGTHS`]. A rolling hash for each
-//! length in use goes over the text, and where it meets one the needles there are compared. So a needle comes and goes
-//! without anything being built anew. Invariant: a needle that stands in the text is found; more may be said to be found.
+//! Each needle is filed under the hash of its first bytes; their number is the largest of [`LENGTHS`] that fits. For
+//! each length in use, a rolling hash goes over the text; at a match the needles with that hash are compared. So
+//! needles come and go without a rebuild. Invariant: every needle in the text is found; needles that are not in it may
+//! be found too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,33 +12,35 @@ use std::sync::Arc;
 use super::index::{Feeds, Tray};
 use crate::domain::alert_log::Logged;
 
-/// The lengths of beginnings, in bytes. Few, as each in use is one pass; close, as what they leave open is compared.
+/// The prefix lengths, in bytes. Few, because each length in use is one pass; close together, because the rest is
+/// compared.
 const LENGTHS: [usize; 17] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1_024];
 
-/// How often the needles of one beginning are compared in one text. Beyond, all of them are said to be found: a text of
-/// nothing but their beginning would cost its length for each of them.
+/// How often the needles of one prefix are compared in one text. Beyond it, all of them count as found: a text that
+/// only repeats their prefix would cost its length for each of them.
 const COMPARED_MAX: u32 = 16;
 
-/// New needles that are remembered until the next change. Beyond, every needle is said to be found in it.
+/// The most new needles that are remembered until the next change. Beyond it, every needle counts as found in that
+/// change.
 const NEW_MAX: usize = 10_000;
 
-/// So much of a text is gone through before others get a turn: a millisecond or two.
+/// How many bytes of a text are searched before other tasks get a turn: a millisecond or two.
 pub(super) const STRETCH_BYTES: usize = 64 * 1024;
 
 const BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The needles that streams look for, and the streams.
+/// The needles that streams look for, and the mailboxes of these streams.
 #[derive(Debug, Default)]
 pub(super) struct Needles {
     entries: Vec<Entry>,
     vacant: Vec<u32>,
-    /// The first entry of each beginning.
+    /// The first entry of each prefix.
     filed: HashMap<u64, u32>,
-    /// How many needles there are of each length of beginnings.
+    /// The number of needles for each prefix length.
     of_length: [usize; LENGTHS.len()],
-    /// How many needles there have been.
+    /// The number of needles that were ever filed.
     serial: u64,
-    /// Those that came since the last change.
+    /// The needles that came since the last change: each entry's index and serial number.
     new: Vec<(u32, u64)>,
     too_many_new: bool,
 }
@@ -45,36 +48,36 @@ pub(super) struct Needles {
 #[derive(Debug, Default)]
 struct Entry {
     text: Option<Arc<str>>,
-    /// Tells a needle from the next one in its place.
+    /// Distinguishes a needle from a later needle in the same entry.
     serial: u64,
     feeds: Feeds,
-    /// The next one of the same beginning.
+    /// The next entry with the same prefix.
     next: Option<u32>,
 }
 
-/// What was found in the texts of one change.
+/// The needles that were found in the texts of one change.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
-    /// None where nobody looked: everything is found then.
+    /// `None` if nobody searched: then every needle counts as found.
     hits: Option<HashMap<u32, u64>>,
-    /// Needles that are newer were not looked for.
+    /// The serial number of the newest needle that was searched for.
     upto: u64,
-    /// How often each beginning was compared.
+    /// How often the needles of each prefix were compared.
     compared: HashMap<u64, u32>,
 }
 
 impl Found {
-    /// Nothing yet, for a look that begins now.
+    /// Makes an empty result for a search that begins now.
     pub(super) fn nothing(needles: &Needles) -> Self {
         Self { hits: Some(HashMap::new()), upto: needles.serial, compared: HashMap::new() }
     }
 
-    /// The newest needle that was looked for.
+    /// Returns the serial number of the newest needle that was searched for.
     pub(super) fn upto(&self) -> u64 {
         self.upto
     }
 
-    /// Forgets what only the looking needs, before the next text.
+    /// Resets the comparison counters before the next text.
     pub(super) fn end_of_text(&mut self) {
         self.compared = HashMap::new();
     }
@@ -85,7 +88,7 @@ impl Needles {
         self.filed.is_empty()
     }
 
-    /// Lets a feed be found by a needle.
+    /// Adds a feed's mailbox to a needle.
     pub(super) fn insert(&mut self, needle: &Arc<str>, tray: &Arc<Tray>) {
         let place = match self.place_of(needle) {
             Some(place) => place,
@@ -103,7 +106,7 @@ impl Needles {
         }
     }
 
-    /// Looks for every needle that begins in this stretch of a text.
+    /// Searches for every needle that begins in this stretch of a text.
     pub(super) fn look(&self, text: &str, (start, end): (usize, usize), found: &mut Found) {
         let Some(hits) = &mut found.hits else { return };
         let bytes = text.as_bytes();
@@ -131,7 +134,7 @@ impl Needles {
         }
     }
 
-    /// Hands a change to the feeds of all that was found in it.
+    /// Hands a change to the feeds of all needles that were found in it.
     pub(super) fn touch(&self, change: &Logged, found: &Found) {
         let hand = |entry: &Entry| entry.feeds.each(|tray| tray.put(change));
         let (Some(hits), false) = (&found.hits, self.too_many_new) else {
@@ -143,7 +146,7 @@ impl Needles {
         }
     }
 
-    /// Takes note that everything up to this look was handed over.
+    /// Forgets the new needles that this search covered, because its changes were handed over.
     pub(super) fn forget_new(&mut self, upto: u64) {
         self.new.retain(|(_, serial)| *serial > upto);
         self.too_many_new = false;
@@ -166,7 +169,7 @@ impl Needles {
         let (level, key) = key_of(&needle);
         let place = self.vacant.pop().unwrap_or_else(|| {
             if self.entries.len() == self.entries.capacity() {
-                // An eighth more and not twice as many: this is most of what a stream by texts takes here.
+                // Grow by an eighth and not to the double: this list is most of the memory of a stream by texts here.
                 self.entries.reserve_exact(self.entries.len() / 8 + 64);
             }
             self.entries.push(Entry::default());
@@ -211,14 +214,13 @@ impl Needles {
     }
 }
 
-/// Where a needle is filed: the level of its beginning, and the number of both. An empty one is filed nowhere; no filter
-/// has one.
+/// Returns the prefix level of a needle and the key of its prefix. An empty needle has none, and no filter has one.
 fn key_of(needle: &str) -> (usize, u64) {
     let level = LENGTHS.iter().rposition(|length| *length <= needle.len()).unwrap_or_default();
     (level, filed_under(level, hash(&needle.as_bytes()[..LENGTHS[level].min(needle.len())])))
 }
 
-/// One number for a level and a hash: where two fall together, their needles are compared.
+/// Combines a level and a hash into one key. If two of them collide, the comparison of needles tells them apart.
 fn filed_under(level: usize, hash: u64) -> u64 {
     hash.rotate_left(8) ^ level as u64
 }

@@ -1,9 +1,9 @@
-//! The relay: the one reader of the log on this node. Woken, it reads what lies after the last change it has read, in
-//! order, and puts it into the ring.
+//! The relay: the one reader of the log on this node. At each wake-up it reads the changes after the last one that it
+//! has read, in order, and puts them into the ring.
 //!
-//! Why it reads, where the commands could hand their changes over: two commands commit 5 and 6 and may arrive here as
-//! 6, 5; a crash between commit and hand-over would lose 5; another node's commit never passes through this process.
-//! With one reader of one log, order, crash and second node are the same code.
+//! Why it reads the log, although the commands could pass their changes on: two commands commit 5 and 6, and their
+//! changes may arrive here as 6, 5; a crash between commit and hand-over would lose 5; another node's commit never
+//! passes through this process. With one reader of one log, the same code handles order, crashes and other nodes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,28 +21,28 @@ use crate::domain::queue::Text;
 use crate::domain::{Error, Result, text};
 use crate::storage::{Beyond, Head, Store, TextKey};
 
-/// How long a commit of another process may go unnoticed while nobody tells this node of it: ten small queries a second
-/// are less than a wall that lags for everyone to see.
+/// The relay's tick while no NOTIFY messages arrive: how long a commit of another process may go unnoticed. Ten small
+/// queries a second cost less than a wall that visibly lags.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How long it may while other nodes' commits are told. What is left for the tick then is a node that died between its
-/// commit and its word, and whoever writes without one.
+/// The relay's tick while NOTIFY messages of other nodes arrive. It then only finds the commit of a node that died
+/// before it sent its message, and the commits of writers that send none.
 const TICK_TOLD: Duration = Duration::from_secs(1);
 
-/// Reading the end of the log takes a millisecond; a relay that waits for the answer much longer was cut off.
+/// The deadline for the read of the log's end. It normally takes a millisecond; a much slower connection was cut off.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// How many changes are read at once.
+/// The most changes of one read.
 const BATCH: u64 = 1_000;
 
 /// How long the relay waits after the database failed to answer.
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
-/// How many of the newest changes the ring holds from the start: whoever lost its socket when the last process ended comes
-/// back with a position of a moment ago, and so do all the others.
+/// How many of the newest changes the ring holds from the start. After a restart all clients reconnect at once, with
+/// positions of a moment ago.
 const AT_START: u64 = 2_000;
 
-/// Places the hub at the present end of the log, so that feeds can start.
+/// Places the hub at the present end of the log, so that feeds can start. Returns the offset of that end.
 pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     let reader = store.read().await?;
     let head = reader.head().await?;
@@ -54,18 +54,19 @@ pub async fn begin(store: &Store, hub: &Hub) -> Result<u64> {
     let changes = reader.log_after(&head, start.offset, newest).await?;
     hub.publish(changes.ok_or_else(|| Error::fault(BROKEN, GAP))?);
     hub.board.load(&reader, &head).await?;
-    // Last, as a statement that fails ends the snapshot.
+    // Count last: a statement that fails ends the snapshot.
     if let Err(error) = hub.board.count(&reader).await {
         warn!(%error, "the incidents could not be counted: counts of closed ones are read from the database");
     }
     Ok(head.offset)
 }
 
-/// Relays from an offset on, for ever. A database that does not answer is asked again; a gap in the log, or another log
-/// in its place, is the end of the process: a silent wall is worse than a restart.
+/// Relays the log from an offset on, and never returns. It retries while the database does not answer. A gap in the
+/// log, or another log in its place, ends the process with code 70: a restart is better than a wall that silently
+/// stands still.
 pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
     info!(relay.position = last, "relay started");
-    // Ends with the relay.
+    // The task ends with the relay.
     let mut line = JoinSet::new();
     if store.has_line() {
         line.spawn(wakeups::run(store.clone(), hub.clone()));
@@ -74,7 +75,7 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
         match read_on(&store, &hub, last).await {
             Ok(read) if read > last => last = read,
             Ok(_) => {
-                // A nudge that comes while the log is being read is kept by `Notify`, so none is lost.
+                // `Notify` keeps a wake-up that comes during a read, so none is lost.
                 let tick = if hub.hears_other_nodes() { TICK_TOLD } else { TICK };
                 if tokio::time::timeout(tick, hub.nudge.notified()).await.is_err() {
                     continue;
@@ -98,7 +99,7 @@ const GAP: &str = "a position is missing before its end";
 
 async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     let Some(Beyond { head, changes }) = store.log_beyond(&hub.known().end, BATCH, ANSWER).await? else {
-        // Restored or rewound behind our back: what the ring holds and what streams were told is of another life.
+        // The log was restored or rewound: the ring and the streams hold changes of another log.
         return Err(Error::fault(BROKEN, format!("it does not hold position {last} as it was read")));
     };
     hub.keep_floor(head.floor);
@@ -109,7 +110,8 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     let read = last + changes.len() as u64;
     if !changes.is_empty() {
         let found = match hub.looks_for_texts() {
-            // One who comes between this and the end of the changes is handed all of them.
+            // A feed that starts to look for a text between this check and the end of the batch receives all changes of
+            // it.
             false => vec![Found::default(); changes.len()],
             true => look(hub, store, &changes).await?,
         };
@@ -119,8 +121,8 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
     Ok(read)
 }
 
-/// Lets the board read what changes do not carry. The changes are published by now, and may not be read again: where this fails, the
-/// board answers less until the next time.
+/// Lets the board read facts that changes do not carry. The changes are published already and may not be read again. If
+/// this fails, the board answers fewer queries until the next read.
 async fn complete_board(hub: &Hub, store: &Store, head: &Head) {
     if hub.board.is_complete(head) {
         return;
@@ -135,7 +137,8 @@ async fn complete_board(hub: &Hub, store: &Store, head: &Head) {
     }
 }
 
-/// What feeds look for in the titles and descriptions of some changes. Each is folded once, however many feeds need it.
+/// Finds the texts that feeds look for in the titles and descriptions of changes. Each text is folded once for all
+/// feeds.
 async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>> {
     let of_incidents = changes.iter().filter_map(Logged::of_incident);
     let stored =
@@ -145,7 +148,7 @@ async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>
     missing.dedup();
     let mut long: HashMap<TextKey, Arc<str>> = HashMap::new();
     if !missing.is_empty() {
-        // A long text is of one version and never changes: any later snapshot has it.
+        // A long text belongs to one version and never changes, so any later snapshot has it.
         for (key, text) in store.read_within(ANSWER).await?.long_texts(&missing).await? {
             let folded = Arc::from(text::fold(&text));
             hub.keep_long_text(key, &folded);
@@ -154,7 +157,7 @@ async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>
     }
     let mut all = Vec::with_capacity(changes.len());
     for change in changes {
-        // A change of an alert has no text that anybody looks for.
+        // Nobody looks for a text in a change of an alert.
         let mut texts = change.of_incident().map(|change| texts_of(change)).unwrap_or_default();
         // Most changes leave the texts as they were.
         texts.sort_by_key(|((_, field, version), _)| (*field as u8, *version));
@@ -165,14 +168,14 @@ async fn look(hub: &Hub, store: &Store, changes: &[Logged]) -> Result<Vec<Found>
         });
         all.push(match folded.collect::<Option<Vec<Arc<str>>>>() {
             Some(texts) => hub.look(&texts).await,
-            // It was kept a moment ago, and is not any more: everybody looks.
+            // The cache has just dropped the text: every feed that looks for a text receives the change.
             None => Found::default(),
         });
     }
     Ok(all)
 }
 
-/// The titles and descriptions before and after a change.
+/// Returns the titles and descriptions of the rows before and after a change.
 fn texts_of(change: &Change) -> Vec<(TextKey, &Text)> {
     let rows = change.before.iter().chain([&change.body.row]);
     let of_row = rows.flat_map(|row| {

@@ -1,9 +1,9 @@
-//! The stream of a queue's summary: its state now, then the newest state whenever numbers moved.
+//! The stream of a queue's summary: its state now, then the newest state whenever numbers have moved.
 //!
-//! A tally is taken from the board, or from one snapshot where the board does not know all of it, and kept from the rows before and after each later change, which are held against
-//! the filter as a queue's feed does it. It is taken anew, at a later position, in two cases: when the day that it counts
-//! is over, and when so many of the oldest incidents have left that the oldest is not known. Both only move it forward.
-//! States that nobody could read in time are left out; the last one never is.
+//! A tally starts from the board, or from one snapshot if the board does not know all of it. The rows before and after
+//! each later change, checked against the filter, update it. It is taken anew at a later position when the day that it
+//! counts is over, or when so many of the oldest incidents have left that the oldest is not known. States that come too
+//! fast for a reader are left out, except the last state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,30 +26,32 @@ use crate::domain::position::Position;
 use crate::domain::summary::{Numbers, OLDEST_MAX, Summary, SummaryFilter, TakenFrom, Tally, Window};
 use crate::domain::{Error, Instant, Result};
 
-/// The most states of one stream in a second (product §7): faster than that nobody reads numbers.
+/// The most states that one stream sends in a second (product §7): nobody reads numbers faster.
 pub const STATES_PER_SECOND_MAX: u32 = 4;
 
 /// The least time between two states.
 const PAUSE: Duration = Duration::from_millis(1_000 / STATES_PER_SECOND_MAX as u64);
 
-/// How often a quiet stream looks whether the day that it counts is over.
+/// How often a quiet stream checks whether the day that it counts is over.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Whose numbers are followed.
+/// The request of a summary stream.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// Who asks.
+    /// The caller.
     pub actor: Actor,
-    /// Of which incidents.
+    /// The incidents that are counted.
     pub filter: SummaryFilter,
-    /// Since when creations and resolutions are counted.
+    /// The time since when creations and resolutions are counted.
     pub window: Window,
 }
 
-/// Follows the numbers of a queue: the state now, then the newest one after each change of a number, at most
-/// [`STATES_PER_SECOND_MAX`] a second, and at each heartbeat, with the position that everything was counted up to.
+/// Follows the numbers of a queue: sends the state now, then the newest state after changes of numbers, at most
+/// [`STATES_PER_SECOND_MAX`] a second, and at each heartbeat. Each state has the position up to which it counts
+/// everything.
 ///
-/// Whoever the track asks for is told the state once everything up to there was counted, in its turn.
+/// A request in the track is answered with the state, in its turn, once everything up to the requested offset was
+/// counted.
 pub fn follow(
     source: Source,
     clock: Clock,
@@ -59,7 +61,7 @@ pub fn follow(
     follow_these(source, clock, asked, Numbers::All, track)
 }
 
-/// The same of these numbers alone: what was created and resolved stays 0 where it is not asked for.
+/// Follows only some numbers of a queue; the counts of created and resolved stay 0 if they are not requested.
 pub fn follow_these(
     source: Source,
     clock: Clock,
@@ -68,7 +70,7 @@ pub fn follow_these(
     track: Track,
 ) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
     try_stream! {
-        // Each read on the heap while it lasts: mostly a stream waits.
+        // Each read is boxed, so that its memory is freed after it: most of the time a stream only waits.
         let mut kept = Box::pin(Kept::take(Arc::new(source), &clock, &asked, numbers, &track)).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
@@ -81,8 +83,8 @@ pub fn follow_these(
             if is_out_of_date {
                 match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
                     Ok(anew) => kept = anew,
-                    // Midnight is the same for every stream. What is kept is exact for the day that it names, and the next
-                    // step asks again.
+                    // Midnight comes for all streams at once. The present tally stays exact for the day that it names,
+                    // and the next step tries again.
                     Err(Error::Busy) => {}
                     Err(error) => Err(error)?,
                 }
@@ -91,13 +93,13 @@ pub fn follow_these(
     }
 }
 
-/// A tally and the cursor of the log that it is kept by.
+/// A tally, and the cursor in the log that keeps it up to date.
 struct Kept {
     tally: Tally,
     tail: Box<Tail>,
-    /// The incidents that are counted, at any status.
+    /// The filter of the counted incidents, without its condition on the status.
     any_status: HeldFilter,
-    /// Whether the tail has said for itself that it is live: the tally was shown already then.
+    /// Whether the tail has sent its own first `live` marker. The state was sent before it.
     is_begun: bool,
 }
 
@@ -125,13 +127,13 @@ impl Kept {
         }
     }
 
-    /// Returns when there is a state to deliver, `due` at the earliest; says whether the tally has to be taken anew first.
+    /// Waits until there is a state to deliver, at least until `due`. `true`: the tally has to be taken anew first.
     async fn next(&mut self, clock: &Clock, asked: &Asked, mut due: Deadline) -> Result<bool> {
         let mut moved = false;
         let mut look = Deadline::now() + LOOK;
         loop {
-            // Whatever is there already is counted first, so that a transaction is not shown by halves; but a log that
-            // never rests must not keep the numbers back.
+            // Count all changes that have arrived, so that no state shows half a transaction; but a busy log must not
+            // delay the numbers for ever.
             if moved && Deadline::now() >= due + PAUSE {
                 return Ok(false);
             }
@@ -139,7 +141,7 @@ impl Kept {
                 biased;
                 step = self.tail.next() => step?,
                 () = sleep_until(due), if moved => return Ok(false),
-                // A stream that no change concerns hears of nothing: it has to look whether the day is over.
+                // A stream that no change concerns is never woken, so it checks for itself whether the day is over.
                 () = sleep_until(look) => {
                     if asked.window.start(clock.now()) != self.tally.since() {
                         return Ok(true);
@@ -162,8 +164,8 @@ impl Kept {
                     }
                     changes.iter().for_each(|change| self.tail.pass(change));
                 }
-                // A wall that hears nothing for long cannot tell a quiet desk from a dead one; and whoever joins a group
-                // waits for the state as of now.
+                // A silent stream would look like a dead desk, and a client that joins the group waits for the present
+                // state.
                 Step::Marker(Event::Heartbeat | Event::Live) if self.is_begun => moved = true,
                 Step::Marker(_) => self.is_begun = true,
                 Step::Accounts => {
@@ -184,7 +186,7 @@ impl Kept {
     }
 }
 
-/// The tally of the present from the board, at its position; none where the board does not know all of it.
+/// Takes the present tally and its position from the board; `None` if the board does not know all of it.
 async fn from_board(
     source: &Source,
     filter: &SummaryFilter,
@@ -212,12 +214,13 @@ async fn from_board(
             None => Tally::of_open(filter.clone(), since, portions, oldest),
         })
     });
-    // Others may be waiting for the thread.
+    // Other tasks may be waiting for the thread.
     tokio::task::yield_now().await;
     Some((position, taken.flatten()?))
 }
 
-/// The same of a snapshot. Where the board stands at exactly its position, only what was created and resolved is counted there.
+/// Takes the tally from a snapshot. If the board is at exactly its position, the database counts only created and
+/// resolved.
 async fn from_database(source: &Source, filter: &SummaryFilter, since: Instant) -> Result<(Position, Tally)> {
     let reader = source.store.read().await?;
     let position = reader.head().await?.position();

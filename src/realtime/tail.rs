@@ -1,8 +1,9 @@
-//! The cursor of a feed: it moves through the log by one change at a time, and never past one that concerns its feed.
+//! The cursor of a feed: it moves through the log by one change at a time, and never past a change that concerns its
+//! feed.
 //!
-//! Until it is live it reads the log: from the ring, and from the database whatever the ring no longer has, however long
-//! that is; so there is no seam between backlog and live. Once live it is handed what may concern its feed (`index.rs`),
-//! and knows of the rest that it does not. Should that be more than can wait, it reads the log again.
+//! Until it is live it reads every change of the log: from the ring, or from the database once the ring no longer holds
+//! them. So there is no seam between backlog and live. Once live it has a mailbox (`index.rs`) that receives every
+//! change that may concern its feed; it skips all other changes. If the mailbox overflows, it reads the log again.
 
 use std::sync::Arc;
 
@@ -16,36 +17,37 @@ use crate::domain::alert_log::Logged;
 use crate::domain::position::{Fingerprint, Position, Resync};
 use crate::domain::{Error, Result};
 
-/// How many changes are taken at once, from the ring or from the database.
+/// The most changes that one read takes, from the ring or from the database.
 const BATCH: usize = 500;
 
-/// How a feed begins.
+/// The parameters with which a feed begins.
 #[derive(Clone)]
 pub(super) struct Begin {
-    /// The position that the client holds; the present where it holds none.
+    /// The position that the client holds; `None` starts at the present.
     pub(super) after: Option<Position>,
-    /// Whose set the client must hold there; none for the log itself.
+    /// The queue of which the client must hold the set at that position; `None` for a stream of the log itself.
     pub(super) queue: Option<Fingerprint>,
-    /// What the feed has to be handed.
+    /// Which changes the feed must receive.
     pub(super) interest: Interest,
-    /// Where the feed is asked to say again that it is live.
+    /// Carries the requests to send `live` again.
     pub(super) track: Track,
 }
 
-/// What comes next.
+/// The next thing that a cursor yields.
 pub(super) enum Step {
-    /// Changes, of which the caller passes each.
+    /// Changes. The caller passes each of them ([`Tail::pass`]).
     Changes(Vec<Logged>),
     /// A marker at the present position.
     Marker(Marker),
-    /// Users, groups or members are others now: the caller may see or mean something else.
+    /// Users, groups or members have changed, so the caller may see something else or mean something else by the
+    /// filter.
     Accounts,
 }
 
 /// A cursor in the log that moves by one change at a time.
 pub(super) struct Tail {
     pub(super) source: Arc<Source>,
-    /// Everything that concerns the feed up to here was handed to the caller.
+    /// The position up to which the caller has received everything that concerns the feed.
     pub(super) position: Position,
     head: watch::Receiver<u64>,
     accounts: watch::Receiver<u64>,
@@ -54,14 +56,15 @@ pub(super) struct Tail {
     next_heartbeat: Deadline,
     interest: Interest,
     attached: Option<Attached>,
-    /// What was read, while a marker goes before it.
+    /// The changes that were read while a marker goes first.
     held: Vec<Logged>,
     track: Track,
 }
 
 impl Tail {
-    /// Starts at a position that a client holds, if the stream can go on from there; else says why not. Inside the ring
-    /// this asks the database nothing; at the present it asks where the log ends, once for all who start at the same time.
+    /// Starts at a position that a client holds, or returns the reason why the stream cannot continue from there.
+    /// Inside the ring this needs no query. At the present it asks for the log's end; concurrent starts share that
+    /// query.
     pub(super) async fn start(
         source: Arc<Source>,
         begin: Begin,
@@ -74,7 +77,7 @@ impl Tail {
         }
         let start = match after {
             Some(held) => {
-                // The client may have read it on a node that was further.
+                // The client may have read the position on a node that had read further.
                 if held.epoch == source.hub.known().end.epoch {
                     source.hub.comes_to(held.offset).await;
                 }
@@ -87,7 +90,7 @@ impl Tail {
             None => from_database(&source, after, queue).await?,
         };
         if track.vouched().is_some() {
-            // Another tail of the same stream need not ask again.
+            // Another tail of the same stream need not check the caller again.
             track.vouch(known);
         }
         Ok(match start {
@@ -108,7 +111,7 @@ impl Tail {
         })
     }
 
-    /// The next changes, or a marker. The caller passes each change before it asks again.
+    /// Returns the next changes, or a marker. The caller passes each change before it calls again.
     pub(super) async fn next(&mut self) -> Result<Step> {
         loop {
             if self.accounts.has_changed().unwrap_or_default() {
@@ -141,7 +144,7 @@ impl Tail {
                     tokio::select! {
                         () = sleep_until(self.next_heartbeat) => {}
                         () = self.track.asked() => {}
-                        // Not seen yet: the next look at the accounts does that.
+                        // Keep the change marked as unseen: the check at the start of the loop sees it.
                         Ok(()) = self.accounts.changed() => self.accounts.mark_changed(),
                         () = attached.filled() => {}
                     }
@@ -151,7 +154,7 @@ impl Tail {
         }
     }
 
-    /// Resolves when there may be something to see for a tail that reads the log.
+    /// Waits until a tail that reads the log may have something to do.
     async fn log_moves(&mut self) -> Result<()> {
         tokio::select! {
             () = sleep_until(self.next_heartbeat) => {}
@@ -163,12 +166,12 @@ impl Tail {
         Ok(())
     }
 
-    /// Takes note that the caller has had this change.
+    /// Moves the cursor past a change that the caller has received.
     pub(super) fn pass(&mut self, change: &Logged) {
         self.position = Position { offset: change.offset(), check: change.check(), ..self.position };
     }
 
-    /// Whether somebody asked for `live`, and the place before the next change will do: then the tail stands there.
+    /// Answers a request for `live` if the position before the next change satisfies it, and moves the cursor there.
     fn answers_before(&mut self, offset: u64) -> bool {
         if !self.live || !self.track.is_asked() {
             return false;
@@ -189,7 +192,7 @@ impl Tail {
             self.attached = self.source.hub.attach(&self.interest, self.position.offset);
         }
         if let Some(attached) = &self.attached {
-            // The end first: what concerns this feed up to there lies in the tray by now.
+            // Read the end first: every change up to it that concerns this feed is in the mailbox by now.
             let end = self.source.hub.known().end;
             match attached.take() {
                 Some(changes) if changes.is_empty() => {
@@ -202,11 +205,11 @@ impl Tail {
         }
         let mut changes = match self.source.hub.after(self.position.offset, BATCH) {
             Some(changes) => changes,
-            // On the heap while it lasts: mostly a tail waits.
+            // Boxed so that its memory is freed after the read: most of the time a tail only waits.
             None => Box::pin(self.read_database()).await?,
         };
         if !self.live {
-            // `live` stands exactly between the backlog and what came after the stream began.
+            // `live` stands exactly between the backlog and the changes that came after the stream began.
             changes.retain(|change| change.offset() <= self.backlog_end);
         }
         Ok(changes)
@@ -216,7 +219,7 @@ impl Tail {
 impl Tail {
     async fn read_database(&self) -> Result<Vec<Logged>> {
         let reader = self.source.store.read().await?;
-        // The relay finds out too, but this may be before it: nothing of another life of the log is told.
+        // The relay finds this out too, but perhaps later. No change of another log may reach a client.
         let Some(head) = reader.head_from(&self.position).await? else {
             return Err(Error::fault("following the log", "it is not the one that was followed"));
         };
@@ -232,13 +235,13 @@ async fn filled(attached: &Option<Attached>) {
     }
 }
 
-/// Where a stream begins and how far its backlog reaches; or the position that was held, and why it cannot be gone on
-/// from: no newer one, from which the client would go on without what it has missed.
+/// The position where a stream begins and the offset to which its backlog reaches; or the refused position as the
+/// client held it, and the reason. It is never a newer one: a client that resumed from it would miss changes.
 type Start = Result<(Position, u64), (Position, Resync)>;
 
-/// From what this node holds in memory; none where that does not reach.
+/// Decides from memory; returns `None` if the ring does not reach back to the position.
 fn from_ring(source: &Source, held: Position, queue: Option<Fingerprint>) -> Option<Start> {
-    // The place first: the end only grows, so it is not before a place that was there.
+    // Read the position first: the log's end only grows, so the end that is read next is not before it.
     let here = source.hub.place(held.offset)?;
     let known = source.hub.known();
     Some(match refusal(held, queue, known.end, known.floor, Some(here)) {
@@ -262,8 +265,8 @@ async fn from_database(source: &Source, after: Option<Position>, queue: Option<F
     })
 }
 
-/// Why a stream cannot go on from a position, if it cannot (product §7 has the whole list). `end` is the end of the log
-/// and `here` what the log says of the place that is held.
+/// Returns the reason why a stream cannot continue from a position, or `None` (product §7 lists all reasons). `end` is
+/// the end of the log; `here` is the position in the log at the offset that the client holds.
 fn refusal(
     held: Position,
     queue: Option<Fingerprint>,
@@ -284,7 +287,7 @@ fn refusal(
     if held.offset > end.offset {
         return Some(Resync::Ahead);
     }
-    // The log itself keeps every change of its epoch: only a queue's stream has a floor.
+    // The log keeps every change of its epoch, so only a queue's stream has a floor.
     if queue.is_some() && held.offset < floor {
         return Some(Resync::BelowFloor);
     }

@@ -1,7 +1,7 @@
-//! Beside a stream, out of band: where its newest frame stands, and that somebody wants to hear where it is.
+//! A side channel of a stream: the position of its newest frame, and requests to report the stream's position.
 //!
-//! A resolver marks the place right before it yields, and async-graphql does not poll for the next item before the former
-//! result was taken: so whoever takes a result finds its place here.
+//! A resolver marks the position right before it yields an item. async-graphql takes that result before it polls for
+//! the next item. So the task that takes a result finds the result's position here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,64 +11,64 @@ use tokio::sync::futures::Notified;
 
 use crate::domain::position::Position;
 
-/// What a frame of a stream is.
+/// The kind of a stream's frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A change that the stream is about.
     Item,
-    /// All of yours up to here was sent.
+    /// A marker: every item up to this position was sent.
     Heartbeat,
-    /// The backlog is done.
+    /// A marker: the backlog was sent.
     Live,
-    /// The stream ends here.
+    /// The last frame of the stream.
     Resync,
-    /// All there is to know, as of its place: it takes the place of every frame before it.
+    /// A whole state as of its position. It replaces every frame before it.
     State,
 }
 
-/// Where a frame stands in the log, and what it is.
+/// The position of a frame in the log, and its kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    /// Where.
+    /// The position up to which the frame speaks.
     pub position: Position,
-    /// What.
+    /// The kind of the frame.
     pub kind: Kind,
 }
 
-/// The note between a stream and whoever takes its frames. Clones share it.
+/// The side channel between a stream and the task that takes its frames. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Track(Arc<Note>);
 
 #[derive(Debug, Default)]
 struct Note {
     place: Mutex<Option<Place>>,
-    /// One more than the offset from which on `Live` is wanted again; 0 where it is not.
+    /// The requested offset plus one: `Live` is wanted again from there on. 0 means that nobody asks.
     wanted: AtomicU64,
     asked: Notify,
-    /// How often accounts had changed when the caller was last looked at; none where nobody said.
+    /// The account version at the last check of the caller; `None` if nobody has set it.
     vouched: Mutex<Option<u64>>,
 }
 
 impl Track {
-    /// Says where the frame stands that is yielded next.
+    /// Sets the position and the kind of the frame that the stream yields next.
     pub fn mark(&self, place: Place) {
         *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
-    /// Where the frame stands that was just taken; none for one that the stream did not mark, like an error.
+    /// Takes the mark of the frame that was just taken; `None` if the stream did not mark it, for example an error.
     pub fn take(&self) -> Option<Place> {
         self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Says how often accounts had changed when the caller of a stream was last looked at. A stream that begins later than
-    /// another change asks first of all who its caller is by now.
+    /// Records the account version at which the stream's caller was last checked. A stream that begins at another
+    /// account version checks its caller first.
     pub fn vouch(&self, accounts: u64) {
         *self.0.vouched.lock().unwrap_or_else(PoisonError::into_inner) = Some(accounts);
     }
 
-    /// The same for a caller that is known to be another by now.
+    /// Makes the stream check its caller first, because the caller is known to have changed.
     pub fn doubt(&self) {
-        // As often as accounts never change.
+        // No account version ever reaches this number.
         self.vouch(u64::MAX);
     }
 
@@ -76,26 +76,26 @@ impl Track {
         *self.0.vouched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks a live stream to say `Live`, or its state, once more, as soon as everything up to this offset was sent.
+    /// Asks a live stream to send `Live`, or its state, once more as soon as everything up to this offset was sent.
     pub fn ask(&self, offset: u64) {
         self.0.wanted.fetch_max(offset.saturating_add(1), Ordering::AcqRel);
         self.0.asked.notify_one();
     }
 
-    /// Whether somebody asked, and everything up to `sent` is enough. The question is answered by that.
+    /// Returns whether a request is open that `sent` satisfies. If so, the request is closed.
     pub(super) fn answers(&self, sent: u64) -> bool {
         let wanted = self.0.wanted.load(Ordering::Acquire);
         let due = wanted != 0 && wanted <= sent.saturating_add(1);
-        // Who asked for more meanwhile is answered later.
+        // If a request for a later offset arrived meanwhile, it stays open and is answered later.
         due && self.0.wanted.compare_exchange(wanted, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Whether somebody waits for an answer.
+    /// Returns whether a request is open.
     pub(super) fn is_asked(&self) -> bool {
         self.0.wanted.load(Ordering::Acquire) != 0
     }
 
-    /// Resolves when somebody asks.
+    /// Waits for a request.
     pub(super) fn asked(&self) -> Notified<'_> {
         self.0.asked.notified()
     }

@@ -1,9 +1,10 @@
-//! Wake-ups between nodes: says on the line when this node has committed, and wakes the relay when another says so.
+//! Wake-ups between nodes over PostgreSQL's NOTIFY: tells the other nodes of commits, and wakes the relay at their
+//! messages.
 //!
-//! A word may be lost, and the line may die without a sign, so nothing depends on it but speed: the relay's tick is the
-//! net, and it is short whenever the line is not known to be whole. It is known to be whole by what is heard: whoever
-//! speaks hears itself, so a node that has heard nothing for a while speaks, and must hear that. One such word is heard by
-//! all, so that many nodes that rest say no more than one.
+//! A message may be lost, and the LISTEN connection (the line) may die unnoticed. So only speed depends on it: the
+//! relay also reads at each tick, and the tick is short while the connection is not known to work. A node receives its
+//! own messages too. After a quiet time it sends a message as a heartbeat and must receive it. All nodes hear that
+//! heartbeat, so many idle nodes send no more of them than one node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +16,20 @@ use super::Hub;
 use crate::domain::{Error, Result};
 use crate::storage::{Store, Word};
 
-/// A node says at most one word in this time: commits that come closer together are one. The first is said at once.
+/// The least time between two messages of a node: commits within it share one message. The first is sent at once.
 const SAY_EVERY: Duration = Duration::from_millis(5);
 
-/// After so long without a word from anybody, this node asks whether the line is whole. With [`HEARD_WITHIN`] it is how
-/// long a line that died without a sign is trusted.
+/// After so long without any message, this node tests the LISTEN connection with a heartbeat. A connection that died
+/// unnoticed is trusted for this time plus [`HEARD_WITHIN`].
 const QUIET: Duration = Duration::from_secs(2);
 
-/// A word comes back within milliseconds; a line that takes longer is of no use, even if it is whole.
+/// The deadline of a heartbeat. It normally takes milliseconds; a slower connection is useless even if it works.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
-/// Between two tries to open the line.
+/// The pause between two attempts to open the LISTEN connection.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Keeps the line, for ever.
+/// Keeps a LISTEN connection open; never returns.
 pub(super) async fn run(store: Store, hub: Arc<Hub>) {
     let mut told = false;
     loop {
@@ -44,7 +45,7 @@ pub(super) async fn run(store: Store, hub: Arc<Hub>) {
 
 async fn keep(store: &Store, hub: &Hub, told: &mut bool) -> Result<()> {
     let mut line = store.open_line(hub.known().end.epoch).await?;
-    // Whether it is whole is not known before a word came back.
+    // Until the first message comes back, the connection is not known to work.
     line.say(word(hub)).await?;
     let (mut awaited, mut until, mut free) = (true, Deadline::now() + HEARD_WITHIN, Deadline::now());
     loop {

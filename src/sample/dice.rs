@@ -1,16 +1,16 @@
-//! The sample's chance: a small generator of our own, so that the same seed tells the same story in every release.
+//! The random numbers of the sample: a generator of our own, so that a seed gives the same story in every release.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): eight lines, and good enough to pick names with.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Dice that always fall alike for one seed.
+    /// Makes a generator that returns the same numbers for the same seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -19,17 +19,17 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.roll() % (high.saturating_sub(low) + 1)
     }
 
-    /// Whether something of that many percent happens.
+    /// Returns true with a probability of `chance` percent.
     pub fn percent(&mut self, chance: u64) -> bool {
         self.roll() % 100 < chance
     }
 
-    /// One of them; `items` holds at least one.
+    /// Returns a random element of `items`, which holds at least one.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[(self.roll() % items.len().max(1) as u64) as usize]
     }

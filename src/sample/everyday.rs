@@ -1,4 +1,4 @@
-//! Stories of every shift: attempts that fail, and software that nobody asked for.
+//! Stories of every shift: failed attempts, and unwanted software.
 
 use super::stories::{CLOUD, ENDPOINT, IDENTITY, MAIL, NETWORK, Stage, Story, expected, real, wrong};
 use crate::domain::classification::{ExpectedActivity, FalsePositiveReason, Threat};
@@ -9,7 +9,7 @@ use crate::domain::entity::Verdict::{Malicious, NoThreatsFound, Suspicious};
 use crate::domain::incident::Severity::{High, Informational, Low, Medium};
 use crate::domain::tag::TagKind;
 
-/// The stories.
+/// The stories of this file.
 pub const STORIES: &[Story] = &[
     Story {
         weight: 14,

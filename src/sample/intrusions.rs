@@ -1,4 +1,4 @@
-//! Stories of somebody who means harm and gets some way.
+//! Stories of attackers who get some way.
 
 use super::stories::{CLOUD, DATA, ENDPOINT, IDENTITY, MAIL, NETWORK, RULES, Stage, Story, expected, real, wrong};
 use crate::domain::classification::{ExpectedActivity, FalsePositiveReason, Threat};
@@ -10,7 +10,7 @@ use crate::domain::entity::Verdict::{Malicious, Suspicious};
 use crate::domain::incident::Severity::{High, Low, Medium};
 use crate::domain::tag::TagKind;
 
-/// The stories.
+/// The stories of this file.
 pub const STORIES: &[Story] = &[
     Story {
         weight: 12,

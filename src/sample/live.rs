@@ -1,4 +1,4 @@
-//! The story goes on: what happens after the sample desk, one record after the other, without an end.
+//! Continues the sample desk's story: one record after the other, without an end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,34 +8,34 @@ use super::telling::{Happening, SOURCE, Telling};
 use crate::domain::Instant;
 use crate::import::Record;
 
-/// How many minutes of the story lie between two incidents, at least and at most: the desk's own pace.
+/// The fewest and the most minutes of the story between two incidents: the pace of the sample desk.
 const MINUTES_BETWEEN: (u64, u64) = (40, 115);
 
-/// One record of the story, and how long after the one before it happens.
+/// One record of the story, and its delay after the record before.
 #[derive(Clone, Debug)]
 pub struct Beat {
-    /// In the time of the story: about eight minutes on average. Divide it by the chosen pace.
+    /// The delay in the story's time, about eight minutes on average. Divide it by the chosen pace.
     pub delay: Duration,
-    /// What happens. Give it the time at which it is applied with [`told_at`].
+    /// The record. Give it the time at which it is applied with [`told_at`].
     pub record: Record,
 }
 
-/// The endless continuation of the sample desk of the same seed and `now`: it goes on with what was left open.
+/// The endless continuation of the sample desk of the same seed and `now`. It starts from that desk's open incidents.
 #[derive(Debug)]
 pub struct Story {
     dice: Dice,
-    /// What is yet to happen, by time and then by the order of its telling.
+    /// The future records, by their time and then by the order in which they were made.
     coming: BTreeMap<(Instant, u64), Record>,
     told: u64,
     now: Instant,
     next_incident: Instant,
-    /// Tells the incidents of one start from those of another.
+    /// Distinguishes the incidents of one start from the incidents of another start.
     start: i64,
     incidents: u64,
 }
 
 impl Story {
-    /// Goes on from `now`.
+    /// Makes the continuation from `now` on.
     pub fn new(seed: u64, now: Instant) -> Self {
         let mut story = Self {
             dice: Dice::new(seed ^ now.timestamp().unsigned_abs()),
@@ -57,7 +57,7 @@ impl Story {
         }
     }
 
-    /// What happens next.
+    /// Returns the next record and its delay.
     fn beat(&mut self) -> Option<Beat> {
         while self.coming.first_key_value().is_none_or(|((at, _), _)| *at >= self.next_incident) {
             self.incidents += 1;
@@ -83,7 +83,7 @@ impl Iterator for Story {
     }
 }
 
-/// The record as it happens at `now` instead of at its own time: the story may be told faster than it goes.
+/// Returns the record with `now` as its time, because the story may run faster than its own time.
 pub fn told_at(mut record: Record, now: Instant) -> Record {
     match &mut record {
         Record::User(user) => user.at = Some(now),

@@ -1,7 +1,7 @@
-//! The sample desk: thirty days of believable work, told by chance that falls alike for one seed.
+//! The sample desk: thirty days of believable work, made from random numbers with a fixed seed.
 //!
-//! The same seed and the same `now` tell the same records, ordered by time, each sound and each of its references
-//! told before it. Nothing here is a row of anybody's data: the company, the products and the words are our own.
+//! The same seed and the same `now` give the same records, ordered by time. Each record is valid, and the records that
+//! it refers to come before it. Nothing here is anybody's data: the company, the products and the texts are invented.
 
 pub mod dice;
 pub mod everyday;
@@ -20,24 +20,24 @@ use self::telling::{Happening, SOURCE, Telling};
 use crate::domain::Instant;
 use crate::import::Record;
 
-/// How far back the desk reaches.
+/// How many days the desk reaches back.
 pub const DAYS: i64 = 30;
 
-/// How many incidents it has: eighteen a day, which three shifts of three can work off.
+/// The number of incidents: eighteen a day, which three shifts of three analysts can work off.
 pub const INCIDENTS: i64 = 560;
 
-/// How many alerts a day belong to no incident.
+/// The number of alerts a day that belong to no incident.
 const LOOSE_ALERTS_A_DAY: u64 = 10;
 
-/// An incident younger than this may be worked on slowly, so that the queue of today is not empty.
+/// The age in days up to which an incident may be worked on slowly, so that the present queue is not empty.
 const FRESH_DAYS: i64 = 3;
 
-/// The desk as it stands at `now`: accounts first, then what happened, ordered by time.
+/// Returns the records of the desk as it stands at `now`: accounts first, then all others, ordered by time.
 pub fn desk(seed: u64, now: Instant) -> Vec<Record> {
     build(seed, now).past
 }
 
-/// What happened until `now`, and what is yet to come of it.
+/// The desk's records until `now`, and the records of its incidents after `now`.
 pub(crate) struct Desk {
     past: Vec<Record>,
     pub(crate) pending: Vec<Happening>,
@@ -71,12 +71,12 @@ pub(crate) fn build(seed: u64, now: Instant) -> Desk {
     Desk { past: people::accounts(start).into_iter().chain(told).collect(), pending }
 }
 
-/// When an incident opens: spread over the days, most of them while people work.
+/// Returns the time at which an incident opens: spread over the days, most of them in working hours.
 fn opening(start: Instant, index: i64, dice: &mut Dice) -> Instant {
     let step = Duration::days(DAYS) / INCIDENTS as i32;
     let even = start + step * index as i32 + Duration::seconds(dice.between(1, step.num_seconds() as u64) as i64);
     let asleep = !(6..19).contains(&even.hour());
-    // A night's happening is moved back into the afternoon before, never out of the thirty days.
+    // Most incidents of a night move to the afternoon before, but never out of the thirty days.
     let moved = even - Duration::hours(dice.between(7, 11) as i64);
     if asleep && moved > start && dice.percent(60) { moved } else { even }
 }

@@ -10,24 +10,24 @@ use crate::import::record::{GroupRecord, Person, Record, UserRecord};
 /// The company's domain.
 pub const DOMAIN: &str = "tarnvale.example";
 
-/// Somebody who works at the desk.
+/// A member of the desk's staff.
 #[derive(Debug)]
 pub struct Analyst {
     /// The account id.
     pub account: &'static str,
     /// The display name.
     pub name: &'static str,
-    /// What they may do.
+    /// The role, which decides what the analyst may do.
     pub role: Role,
-    /// Their group.
+    /// The group of the analyst.
     pub group: &'static str,
 }
 
-/// First line: takes what comes in.
+/// The first line, which takes new incidents.
 pub const FIRST_LINE: &str = "first-line";
-/// Second line: takes what is hard.
+/// The second line, which takes hard incidents.
 pub const SECOND_LINE: &str = "second-line";
-/// The people of the cloud platform.
+/// The team for the cloud platform.
 pub const CLOUD_RESPONSE: &str = "cloud-response";
 
 /// The groups that can own incidents.
@@ -38,7 +38,7 @@ const fn analyst(account: &'static str, name: &'static str, role: Role, group: &
     Analyst { account, name, role, group }
 }
 
-/// The shifts.
+/// The analysts of all shifts.
 pub const ANALYSTS: [Analyst; 9] = [
     analyst("mira.holt", "Mira Holt", Role::Responder, FIRST_LINE),
     analyst("tomas.reyk", "Tomas Reyk", Role::Responder, FIRST_LINE),
@@ -51,12 +51,12 @@ pub const ANALYSTS: [Analyst; 9] = [
     analyst("ruth.maddox", "Ruth Maddox", Role::Manager, SECOND_LINE),
 ];
 
-/// Somebody who works at the company.
+/// An employee of the company.
 #[derive(Debug)]
 pub struct Employee {
     /// First and last name.
     pub name: &'static str,
-    /// Where they work; also the start of their workstation's name.
+    /// The unit; its name also starts the name of the workstation.
     pub unit: &'static str,
 }
 
@@ -64,7 +64,7 @@ const fn employee(name: &'static str, unit: &'static str) -> Employee {
     Employee { name, unit }
 }
 
-/// People that things happen to.
+/// The employees whom incidents affect.
 pub const EMPLOYEES: [Employee; 40] = [
     employee("Anneke Visser", "fin"),
     employee("Bram Okafor", "fin"),
@@ -108,7 +108,7 @@ pub const EMPLOYEES: [Employee; 40] = [
     employee("Noah Weiss", "rnd"),
 ];
 
-/// Servers, with what they do.
+/// The servers, named after their purpose.
 pub const SERVERS: [&str; 14] = [
     "dc-north-01",
     "dc-south-02",
@@ -126,7 +126,7 @@ pub const SERVERS: [&str; 14] = [
     "print-hub-01",
 ];
 
-/// Domains of those who attack.
+/// The domains of the attackers.
 pub const BAD_DOMAINS: [&str; 12] = [
     "invoice-review.example",
     "tarnvale-login.example",
@@ -142,7 +142,7 @@ pub const BAD_DOMAINS: [&str; 12] = [
     "panel-north.example",
 ];
 
-/// Cloud storage and other resources.
+/// Cloud storage and other cloud resources.
 pub const CLOUD_RESOURCES: [&str; 8] = [
     "storage/tarnvale-manifests",
     "storage/tarnvale-payroll-archive",
@@ -154,7 +154,7 @@ pub const CLOUD_RESOURCES: [&str; 8] = [
     "registry/internal-images",
 ];
 
-/// Everybody at the desk, and the groups they belong to.
+/// Returns all analysts and their groups as records.
 pub fn accounts(at: crate::domain::Instant) -> Vec<Record> {
     let users = ANALYSTS.iter().map(|analyst| {
         Record::User(UserRecord {
@@ -177,14 +177,14 @@ pub fn accounts(at: crate::domain::Instant) -> Vec<Record> {
     users.chain(groups).collect()
 }
 
-/// Who and what one story happens to: the words that its templates leave open.
+/// The persons and things of one story: the values of the placeholders in its templates.
 #[derive(Clone, Debug)]
 pub struct Cast {
     words: Vec<(&'static str, String)>,
 }
 
 impl Cast {
-    /// A cast chosen by chance.
+    /// Chooses a cast at random.
     pub fn new(dice: &mut Dice) -> Self {
         let victim = dice.between(0, EMPLOYEES.len() as u64 - 1);
         let other = (victim + dice.between(1, EMPLOYEES.len() as u64 - 1)) % EMPLOYEES.len() as u64;
@@ -215,12 +215,12 @@ impl Cast {
         Self { words }
     }
 
-    /// A cast of these words, each with what stands for it.
+    /// Makes a cast of these placeholders with their values.
     pub(super) fn of(words: Vec<(&'static str, String)>) -> Self {
         Self { words }
     }
 
-    /// A template with its words put in.
+    /// Returns a template with its placeholders replaced.
     pub fn fill(&self, template: &str) -> String {
         let mut text = template.to_owned();
         for (word, value) in &self.words {

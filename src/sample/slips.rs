@@ -1,4 +1,4 @@
-//! Stories of mistakes and of work as usual: what looks bad, and mostly is not.
+//! Stories of mistakes and of ordinary work that look like attacks and mostly are not.
 
 use super::stories::{CLOUD, DATA, ENDPOINT, IDENTITY, NETWORK, RULES, Stage, Story, expected, real, wrong};
 use crate::domain::classification::{ExpectedActivity, FalsePositiveReason, Threat};
@@ -7,7 +7,7 @@ use crate::domain::entity::Verdict::{Malicious, NoThreatsFound, Suspicious};
 use crate::domain::incident::Severity::{High, Informational, Low, Medium};
 use crate::domain::tag::TagKind;
 
-/// The stories.
+/// The stories of this file.
 pub const STORIES: &[Story] = &[
     Story {
         weight: 10,

@@ -1,6 +1,7 @@
-//! The stories of the sample desk, as data: what happens in which order, what each product says of it, how it ends.
+//! The stories of the sample desk, as data: the events in their order, each product's report, and the endings.
 //!
-//! The stories themselves are in [`intrusions`](super::intrusions) and [`everyday`](super::everyday). Words in braces are filled in by [`Cast`](super::people::Cast).
+//! The stories are in [`intrusions`](super::intrusions), [`everyday`](super::everyday) and [`slips`](super::slips).
+//! [`Cast`](super::people::Cast) replaces the words in braces.
 
 use super::dice::Dice;
 use super::{everyday, intrusions, slips};
@@ -12,11 +13,11 @@ use crate::domain::tag::TagKind;
 /// A product that detects.
 #[derive(Debug)]
 pub struct Product {
-    /// Who detects.
+    /// The provider of its alerts.
     pub provider: &'static str,
     /// The product's name.
     pub name: &'static str,
-    /// How its alert ids begin.
+    /// The prefix of its alert ids.
     pub prefix: &'static str,
 }
 
@@ -24,27 +25,27 @@ const fn product(provider: &'static str, name: &'static str, prefix: &'static st
     Product { provider, name, prefix }
 }
 
-/// Endpoints.
+/// The product for endpoints.
 pub const ENDPOINT: Product = product("Palisade", "Palisade Endpoint", "pe");
-/// Mail.
+/// The product for mail.
 pub const MAIL: Product = product("Lettergate", "Lettergate Mail Security", "lm");
-/// Sign-ins and directories.
+/// The product for sign-ins and directories.
 pub const IDENTITY: Product = product("Keywarden", "Keywarden Identity", "ki");
-/// Clouds.
+/// The product for clouds.
 pub const CLOUD: Product = product("Cirrusgate", "Cirrusgate Cloud Posture", "sc");
-/// Networks.
+/// The product for networks.
 pub const NETWORK: Product = product("Tidewatch", "Tidewatch Network Sensor", "tn");
-/// Documents.
+/// The product for documents.
 pub const DATA: Product = product("Paperlock", "Paperlock Data Protection", "pd");
 /// Rules over all logs.
 pub const RULES: Product = product("Watchfloor rules", "Log analytics", "la");
 
-/// One step of a story: an alert, or several alike.
+/// One step of a story: an alert, or several similar alerts.
 #[derive(Debug)]
 pub struct Stage {
-    /// Who sees it.
+    /// The product that reports it.
     pub product: &'static Product,
-    /// How bad.
+    /// The severity of the alert.
     pub severity: Severity,
     /// The MITRE ATT&CK tactic.
     pub category: &'static str,
@@ -54,63 +55,63 @@ pub struct Stage {
     pub title: &'static str,
     /// The alert's description.
     pub description: &'static str,
-    /// What it names.
+    /// The entities of the alert: kind, template and verdict.
     pub entities: &'static [(EntityKind, &'static str, Option<Verdict>)],
-    /// How many alerts alike, at most; each has other times.
+    /// The largest number of similar alerts. Each has a different time.
     pub repeat: u64,
-    /// In how many percent of the tellings it happens.
+    /// The probability of the step, in percent.
     pub chance: u64,
 }
 
-/// How a story ends when it ends so.
+/// A possible ending of a story.
 #[derive(Debug)]
 pub struct Ending {
-    /// What it turned out to be; none where the analyst set nothing.
+    /// The classification; `None` if the analyst sets none.
     pub classification: Option<Classification>,
     /// The resolution note.
     pub note: &'static str,
 }
 
-/// A story.
+/// A story: one kind of incident.
 #[derive(Debug)]
 pub struct Story {
-    /// How often it is told, against the others.
+    /// The relative frequency of the story.
     pub weight: u64,
-    /// What analysts rename it to, if they do.
+    /// The title that analysts give the incident, if they rename it.
     pub renamed: &'static str,
-    /// Custom tags.
+    /// The custom tags.
     pub tags: &'static [&'static str],
-    /// System tags.
+    /// The system tags.
     pub system_tags: &'static [(TagKind, &'static str)],
-    /// What happens, in order. The first always does.
+    /// The steps in their order. The first step always happens.
     pub stages: &'static [Stage],
-    /// What analysts write meanwhile.
+    /// The comments that analysts write meanwhile.
     pub remarks: &'static [&'static str],
-    /// How it ends.
+    /// The possible endings.
     pub endings: &'static [Ending],
 }
 
-/// A threat.
+/// Makes an ending as a true positive.
 pub const fn real(threat: Threat, note: &'static str) -> Ending {
     Ending { classification: Some(Classification::TruePositive(threat)), note }
 }
 
-/// Meant to be.
+/// Makes an ending as an expected activity.
 pub const fn expected(activity: ExpectedActivity, note: &'static str) -> Ending {
     Ending { classification: Some(Classification::InformationalExpectedActivity(activity)), note }
 }
 
-/// A mistake of the detection.
+/// Makes an ending as a false positive.
 pub const fn wrong(reason: FalsePositiveReason, note: &'static str) -> Ending {
     Ending { classification: Some(Classification::FalsePositive(reason)), note }
 }
 
-/// Every story.
+/// Returns every story.
 pub fn all() -> impl Iterator<Item = &'static Story> + Clone {
     intrusions::STORIES.iter().chain(everyday::STORIES).chain(slips::STORIES)
 }
 
-/// One of them, the frequent ones more often.
+/// Picks a story at random, by weight.
 pub fn pick(dice: &mut Dice) -> &'static Story {
     let mut left = dice.between(1, all().map(|story| story.weight).sum());
     for story in all() {

@@ -1,4 +1,4 @@
-//! One incident told from its story: the alerts, the incident, what the shift does with it, and how it ends.
+//! Tells one incident from its story: its alerts, the incident, the work of the shift, and the ending.
 
 use chrono::Duration;
 use serde_json::json;
@@ -16,29 +16,29 @@ use crate::import::record::{
 /// The source of the sample's incidents.
 pub const SOURCE: &str = "sample";
 
-/// A record and when it happens.
+/// A record, and its time.
 #[derive(Clone, Debug)]
 pub struct Happening {
-    /// When.
+    /// The time of the record.
     pub at: Instant,
-    /// What.
+    /// The record.
     pub record: Record,
 }
 
-/// One incident to tell.
+/// The parameters of one incident.
 #[derive(Clone, Debug)]
 pub struct Telling {
     /// The incident's external id.
     pub id: String,
-    /// When it opens.
+    /// The time at which the incident opens.
     pub opened: Instant,
-    /// How many times longer than usual it waits until somebody takes it.
+    /// How many times longer than usual it waits for an owner.
     pub patience: i64,
-    /// How many times slower than usual it is worked on.
+    /// How many times longer than usual the work on it takes.
     pub pace: i64,
 }
 
-/// What people report on the phone, and what they say.
+/// Incidents that people report by phone: title, description and severity.
 pub(super) const CALLS: [(&str, &str, Severity); 8] = [
     (
         "{name} reports a call from somebody who said to be the help desk",
@@ -82,14 +82,14 @@ pub(super) const CALLS: [(&str, &str, Severity); 8] = [
     ),
 ];
 
-/// What is written when an incident is handed on.
+/// Comments at a handover.
 pub(super) const HANDOVERS: [&str; 3] = [
     "Handing over to second line: this needs somebody who can look at memory.",
     "End of my shift. Open: *who else got it*, and the log of the proxy from last night.",
     "Escalating. Two hours on it and the first cause is still not clear.",
 ];
 
-/// What is written when an incident is taken up again.
+/// Comments when an incident is reopened.
 pub(super) const REOPENINGS: [&str; 3] = [
     "Seen again this morning on the same account, so this was not all.",
     "Reopened: the block had a typing error and never matched.",
@@ -97,7 +97,7 @@ pub(super) const REOPENINGS: [&str; 3] = [
 ];
 
 impl Telling {
-    /// Everything that happens, in the order in which it happens.
+    /// Returns all records of the incident, in the order of their times.
     pub fn tell(&self, dice: &mut Dice) -> Vec<Happening> {
         let story = stories::pick(dice);
         let cast = Cast::new(dice);
@@ -109,7 +109,7 @@ impl Telling {
     }
 }
 
-/// An alert that belongs to no incident.
+/// Returns an alert that belongs to no incident.
 pub fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
     let story = stories::pick(dice);
     let cast = Cast::new(dice);
@@ -119,7 +119,7 @@ pub fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
     Happening { at, record: Record::Alert(Box::new(alert)) }
 }
 
-/// When a record happens.
+/// Returns the time of a record.
 pub fn when(record: &Record) -> Option<Instant> {
     match record {
         Record::User(user) => user.at,
@@ -139,7 +139,7 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    /// Time goes by: so many minutes, more where the incident is worked on slowly.
+    /// Advances the time by some minutes, multiplied by the pace of the incident.
     fn wait(&mut self, low: u64, high: u64, dice: &mut Dice) {
         self.wait_times(self.telling.pace, low, high, dice);
     }
@@ -168,7 +168,7 @@ impl Told<'_> {
         Remark { body: self.cast.fill(text), ..Remark::default() }
     }
 
-    /// The alerts that open the incident, and the incident; gives back the stages that come later.
+    /// Makes the alerts that open the incident, and the incident; returns the stages that come later.
     fn open<'s>(&mut self, story: &'s Story, dice: &mut Dice) -> Vec<&'s Stage> {
         let mut stages: Vec<&Stage> = story
             .stages
@@ -187,7 +187,7 @@ impl Told<'_> {
         let incident = IncidentRecord {
             source: SOURCE.to_owned(),
             external_id: self.telling.id.clone(),
-            // Some rules name their incidents; the others get a title from their alerts.
+            // Some rules name their incidents; the other incidents get a title from their alerts.
             title: titled.then(|| self.cast.fill(story.renamed)),
             description: first.filter(|_| described),
             tags,
@@ -199,7 +199,7 @@ impl Told<'_> {
         later
     }
 
-    /// An incident that somebody wrote down after a call: without alerts.
+    /// Makes an incident without alerts, written down after a call.
     fn call<'s>(&mut self, dice: &mut Dice) -> Vec<&'s Stage> {
         let (title, description, severity) = dice.pick(&CALLS);
         let incident = IncidentRecord {
@@ -230,7 +230,7 @@ impl Told<'_> {
         links
     }
 
-    /// Triage, work, handover, resolution.
+    /// Makes the triage, the work, the handover and the resolution.
     fn work(&mut self, story: &Story, later: &[&Stage], by_phone: bool, dice: &mut Dice) {
         let cloudy = story.tags.contains(&"cloud");
         let mut owner = on_shift(if cloudy { CLOUD_RESPONSE } else { FIRST_LINE }, dice);
@@ -238,7 +238,7 @@ impl Told<'_> {
         let tags = story.tags.iter().filter(|_| !by_phone && dice.percent(60)).map(|tag| TagRecord::custom(*tag));
         let tags = tags.collect();
         let mut remarks = story.remarks.iter().filter(|_| !by_phone);
-        // Whoever takes an incident often writes down at once what they see.
+        // The analyst who takes an incident often writes a first comment at once.
         let at_once = if dice.percent(35) { remarks.next() } else { None };
         let triage = UpdateRecord {
             status: Some(Status::Active),
@@ -337,7 +337,7 @@ fn alert(stage: &Stage, cast: &Cast, reported: Instant, dice: &mut Dice) -> Aler
     detection(stage, cast, id, [first, last, reported], dice)
 }
 
-/// What a product reports of a stage under this id: when it began and ended, and when it was told.
+/// Returns a product's report of a stage under this id, with its start, its end and its time of arrival.
 pub(super) fn detection(
     stage: &Stage,
     cast: &Cast,

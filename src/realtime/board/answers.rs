@@ -1,5 +1,5 @@
-//! The answers that the board gives: how many, which in which order, how many of each value. Each is the answer of
-//! `storage/queue.rs` and `storage/summary.rs` on the same rows.
+//! The answers of the board: counts, ordered pages and facets. On the same rows, each answer equals the answer of
+//! `storage/queue.rs` and `storage/summary.rs`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -17,19 +17,20 @@ use crate::domain::{IncidentId, Instant};
 use crate::storage::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, ListedRow, OwnedPortion, PageRequest, Place, tag_order};
 use ahash::AHashMap;
 
-/// The most that one answer holds against rows: conditions and listed values of its filter times rows, about 20 to 100 ns each. The
-/// relay waits for as long, and so do the streams of this node.
+/// The most work of one answer: the conditions and listed values of its filter times the rows, about 20 to 100 ns each.
+/// The relay and the streams of this node wait meanwhile.
 pub(super) const STEPS_MAX: usize = 1_000_000;
 
 impl Rows {
-    /// Whether a filter may be held against all rows at once; else the database has to, which others need not wait for.
+    /// Returns whether the filter may be checked against all rows at once. If not, the database answers, and nobody
+    /// waits for it.
     pub fn bears(&self, filter: &IncidentFilter) -> bool {
         filter.term_count().saturating_mul(self.len()) <= STEPS_MAX
     }
 
-    /// How many incidents a queue has.
+    /// Returns the number of incidents in a queue.
     pub fn count(&self, filter: &IncidentFilter) -> u64 {
-        // The default queue, which every desk asks for, is all there is.
+        // The default queue, which every desk asks for, holds all rows.
         let any_open = IncidentFilter { status: Some(OPEN.into()), ..IncidentFilter::default() };
         if *filter == any_open {
             return self.len() as u64;
@@ -39,7 +40,7 @@ impl Rows {
         count
     }
 
-    /// How many incidents a queue has, of whatever status; none where that is not known here.
+    /// Returns the number of incidents in a queue of any statuses, or `None` if the board does not know it.
     pub fn count_if_known(&self, filter: &IncidentFilter) -> Option<u64> {
         match self.portions_of(filter) {
             Some(portions) => Some(portions.map(|(.., count)| count).sum()),
@@ -47,8 +48,8 @@ impl Rows {
         }
     }
 
-    /// How many incidents of whatever status a queue has by status; none where that is not known here. The condition on statuses is
-    /// the caller's to leave out.
+    /// Returns the number of incidents by status in a queue of any statuses, or `None` if the board does not know it.
+    /// The caller leaves out the filter's condition on statuses.
     pub fn by_status(&self, filter: &IncidentFilter) -> Option<Vec<Facet<Status>>> {
         let mut counts: BTreeMap<i16, Facet<Status>> = BTreeMap::new();
         let mut add = |value: Status, more: u64| {
@@ -62,7 +63,7 @@ impl Rows {
         Some(counts.into_values().collect())
     }
 
-    /// [`Rows::by_severity`] of a queue of whatever status; none where that is not known here.
+    /// Returns [`Rows::by_severity`] of a queue of any statuses, or `None` if the board does not know it.
     pub fn by_severity_if_known(&self, filter: &IncidentFilter) -> Option<Vec<Facet<Severity>>> {
         let Some(portions) = self.portions_of(filter) else {
             return (covers(filter) && self.bears(filter)).then(|| self.by_severity(filter));
@@ -72,13 +73,13 @@ impl Rows {
         Some(counts.into_iter().map(|(Reverse(value), count)| Facet { value, count }).collect())
     }
 
-    /// How many incidents of a summary, of whatever status, were created, and how many resolved, since an instant; none where that
-    /// is not known here.
+    /// Returns how many incidents of a summary, of any status, were created and how many were resolved since an
+    /// instant, or `None` if the board does not know it.
     pub fn created_and_resolved(&self, filter: &SummaryFilter, since: Instant) -> Option<(u64, u64)> {
         self.census.as_ref()?.since(filter.any_status().filter(), since)
     }
 
-    /// How many incidents of a queue have changed since the log had so many changes.
+    /// Returns how many incidents of a queue have changed after the offset `since`.
     pub fn unread(&self, filter: &IncidentFilter, since: u64) -> u64 {
         let mut count = 0;
         self.each(filter, |held| count += u64::from(held.changed > since));
@@ -89,8 +90,8 @@ impl Rows {
         self.census.as_ref()?.portions(filter)
     }
 
-    /// A stretch of a queue: the ids in the order of the list, and whether more lie beyond the end that it was counted
-    /// towards. None where the order is by something that the rows do not say.
+    /// Returns a page of a queue: the ids in the order of the list, and whether more rows follow in the direction of
+    /// paging. Returns `None` if the order uses a value that the rows do not carry.
     pub fn page(&self, request: &PageRequest) -> Option<(Vec<IncidentId>, bool)> {
         let after = request.after.as_ref().map(|cursor| request.place(cursor));
         let before = request.before.as_ref().map(|cursor| request.place(cursor));
@@ -116,7 +117,7 @@ impl Rows {
         Some((ids, more))
     }
 
-    /// The same stretch as it is shown: each row with its place, its owner named and its title. None where a title is not held.
+    /// Returns a page as it is listed: rows with cursors, owners' names and titles. `None` if a title is not held.
     pub fn listing(&self, request: &PageRequest, names: &HashMap<OwnerId, Owner>) -> Option<(Vec<ListedRow>, bool)> {
         let (ids, more) = self.page(request)?;
         let queue = request.queue();
@@ -131,18 +132,19 @@ impl Rows {
         Some((shown.collect::<Option<Vec<_>>>()?, more))
     }
 
-    /// How many incidents a queue has by severity, the worst first. The condition on severities is the caller's to leave out.
+    /// Returns the number of incidents by severity, the worst first. The caller leaves out the filter's condition on
+    /// severities.
     pub fn by_severity(&self, filter: &IncidentFilter) -> Vec<Facet<Severity>> {
         let mut counts: BTreeMap<Reverse<Severity>, u64> = BTreeMap::new();
         self.each(filter, |held| *counts.entry(Reverse(held.row.severity())).or_default() += 1);
         counts.into_iter().map(|(Reverse(value), count)| Facet { value, count }).collect()
     }
 
-    /// How many incidents a queue has by owner, the busiest first.
+    /// Returns the number of incidents by owner, the largest number first.
     pub fn by_owner(&self, filter: &IncidentFilter) -> Vec<Facet<Option<OwnerId>>> {
         let mut counts: AHashMap<Option<OwnerId>, u64> = AHashMap::new();
         self.each(filter, |held| *counts.entry(held.owner()).or_default() += 1);
-        // As two columns of which at least one is NULL: NULL comes first.
+        // The order of two columns of which at least one is NULL: NULL comes first.
         let columns = |owner: Option<OwnerId>| match owner {
             None => (None, None),
             Some(OwnerId::User(id)) => (Some(id), None),
@@ -151,7 +153,7 @@ impl Rows {
         most_frequent(counts, FACET_VALUES_MAX, |owner| columns(*owner))
     }
 
-    /// How many incidents a queue has by tag, the most frequent first.
+    /// Returns the number of incidents by tag, the most frequent tag first.
     pub fn by_tag(&self, filter: &IncidentFilter) -> Vec<Facet<Tag>> {
         let mut counts: AHashMap<&Tag, u64> = AHashMap::new();
         self.each(filter, |held| held.row.tags.iter().for_each(|tag| *counts.entry(tag).or_default() += 1));
@@ -159,7 +161,7 @@ impl Rows {
         facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
     }
 
-    /// How many incidents a queue has by product, the most frequent first.
+    /// Returns the number of incidents by product, the most frequent product first.
     pub fn by_product(&self, filter: &IncidentFilter) -> Vec<Facet<String>> {
         let mut counts: AHashMap<&String, u64> = AHashMap::new();
         self.each(filter, |held| held.row.products.iter().for_each(|name| *counts.entry(name).or_default() += 1));
@@ -167,15 +169,15 @@ impl Rows {
         facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
     }
 
-    /// The open incidents of a summary by status, severity and owner, and the key of the oldest of them.
+    /// Returns the open incidents of a summary by status, severity and owner, and the key of the oldest incident.
     pub fn portions(&self, filter: &SummaryFilter) -> Portions {
         self.portions_and_oldest(filter, 1)
     }
 
-    /// The same with the keys of so many of the oldest, of which there is one at least.
+    /// Returns the same numbers with the keys of the `keep` oldest incidents; `keep` is at least 1.
     pub fn portions_and_oldest(&self, filter: &SummaryFilter, keep: usize) -> Portions {
         let mut portions: AHashMap<(Status, Severity, Option<OwnerId>), u64> = AHashMap::new();
-        // The newest of those that are kept is on top.
+        // The newest key of those that are kept is on top of the heap.
         let mut oldest: BinaryHeap<(Instant, IncidentId)> = BinaryHeap::new();
         let open = IncidentFilter { status: Some(filter.open().into()), ..filter.any_status().filter().clone() };
         self.each(&open, |held| {
@@ -199,7 +201,7 @@ impl Rows {
         Portions { portions: portions.collect(), oldest: oldest.into_sorted_vec() }
     }
 
-    /// Calls with each row that meets a filter, in no order.
+    /// Calls `take` with each row that meets a filter, in no order.
     fn each<'a>(&'a self, filter: &IncidentFilter, mut take: impl FnMut(&'a Held)) {
         match self.candidates(filter) {
             Candidates::All => self.all().filter(|held| matches(filter, held)).for_each(&mut take),
@@ -207,11 +209,12 @@ impl Rows {
         }
     }
 
-    /// The ids of a stretch in an order that has an index, one more than its limit, from the end that it is counted from.
+    /// Returns the ids of a page in an order that has an index, up to one more than the page's limit, in the direction
+    /// of paging.
     fn walk(&self, filter: &IncidentFilter, order: IncidentOrder, span: &Stretch) -> Vec<IncidentId> {
         let Some(index) = self.by(order.field) else { return Vec::new() };
         let is_ascending = order.direction == OrderDirection::Asc;
-        // The places of a descending order are those of the index turned round.
+        // A position in a descending order is the turned position of the ascending index.
         let turned = |place: Option<Place>| place.map(|place| if is_ascending { place } else { place.turned() });
         let (low, high) = match is_ascending {
             true => (turned(span.after), turned(span.before)),
@@ -233,13 +236,13 @@ impl Rows {
 /// The numbers of a summary that the board knows.
 #[derive(Clone, Debug)]
 pub struct Portions {
-    /// How many incidents there are of each status, severity and owner.
+    /// The number of incidents of each status, severity and owner.
     pub portions: Vec<OwnedPortion>,
-    /// The keys of the oldest open ones, as many as were asked for.
+    /// The keys of the oldest open incidents, as many as the caller requested.
     pub oldest: Vec<(Instant, IncidentId)>,
 }
 
-/// A stretch of an ordered list, by places: see [`crate::storage::Span`].
+/// A page of an ordered list, by keyset positions: see [`crate::storage::Span`].
 struct Stretch {
     after: Option<Place>,
     before: Option<Place>,
@@ -247,8 +250,8 @@ struct Stretch {
     limit: usize,
 }
 
-/// The ids of a stretch in any order, one more than its limit, from the end that it is counted from. None where a row has no
-/// place in this order.
+/// Returns the ids of a page in any order, up to one more than the page's limit, in the direction of paging. Returns
+/// `None` if a row has no position in this order.
 fn sorted<'a>(request: &PageRequest, rows: impl Iterator<Item = &'a Held>, span: &Stretch) -> Option<Vec<IncidentId>> {
     let mut places: Vec<(Place, IncidentId)> = Vec::new();
     for held in rows {
@@ -262,7 +265,7 @@ fn sorted<'a>(request: &PageRequest, rows: impl Iterator<Item = &'a Held>, span:
         true => other.cmp(one),
         false => one.cmp(other),
     };
-    // A page is a few rows of many: the others need no order among themselves.
+    // A page is a few of many rows: the others need no order among themselves.
     if places.len() > wanted {
         places.select_nth_unstable_by(wanted - 1, order);
         places.truncate(wanted);
@@ -271,7 +274,7 @@ fn sorted<'a>(request: &PageRequest, rows: impl Iterator<Item = &'a Held>, span:
     Some(places.into_iter().map(|(_, id)| id).collect())
 }
 
-/// The values that most rows have, the most frequent first; among equals those whose key is least.
+/// Returns the most frequent values, the most frequent first; equal counts are ordered by their key.
 fn most_frequent<T, K: Ord>(counts: AHashMap<T, u64>, most: u64, key: impl Fn(&T) -> K) -> Vec<Facet<T>> {
     let mut facets: Vec<Facet<T>> = counts.into_iter().map(|(value, count)| Facet { value, count }).collect();
     facets.sort_by_cached_key(|facet| (Reverse(facet.count), key(&facet.value)));
@@ -285,7 +288,7 @@ impl Held {
     }
 }
 
-/// Whether a row meets a filter that asks for nothing that rows do not say.
+/// Returns whether a row meets a filter. The filter must ask only for values that rows carry.
 fn matches(filter: &IncidentFilter, held: &Held) -> bool {
     static NONE: std::sync::LazyLock<HashSet<EntityKey>> = std::sync::LazyLock::new(HashSet::new);
     filter.matches(Subject {

@@ -1,8 +1,8 @@
-//! How many incidents there are, the closed ones among them: by status and severity, and by the day on which they were created
-//! and resolved. It is counted once, when the board begins, and kept from the rows before and after each change.
+//! Counts of all incidents, including the closed ones: by status and severity, and by the day of creation and of
+//! resolution. They are counted once, when the board begins; then the rows before and after each change keep them.
 //!
-//! It knows filters that ask for nothing but status and severity; for what was created and resolved since a midnight, owners and the
-//! start of a time of creation as well. Of each filter and time it knows the exact number or none.
+//! It knows filters that ask only for status and severity. For counts of created and resolved since a midnight it also
+//! knows owners and the start of a time of creation. For each filter and time it returns the exact number or `None`.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +18,25 @@ use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::QueueRow;
 use crate::storage::{Counted, CountedSince, OwnedPortion};
 
-/// Days whose creations and resolutions are kept, the newest ones.
+/// How many days of creations and resolutions are kept: the newest days.
 const DAYS_MAX: usize = 8;
 
-/// Portions that are kept of one day: each takes about 50 bytes, and a look at each takes about 20 ns.
+/// The most portions that are kept of one day. Each takes about 50 bytes, and about 20 ns to check.
 const PORTIONS_MAX: usize = 20_000;
 
-/// The incidents of one status, severity and owner. In a count of all incidents the owner is left out.
+/// The status, severity and owner of a group of incidents. Counts of all incidents leave out the owner.
 type Portion = (Status, Severity, Option<OwnerId>);
 
-/// How many incidents there are of each portion; no portion is empty.
+/// The number of incidents in each portion; no portion is empty.
 #[derive(Debug, Default)]
 struct Counts(AHashMap<Portion, u64>);
 
-/// What was created and resolved on one day, each incident as it stands now.
+/// The incidents that were created and resolved on one day, each as it stands now.
 #[derive(Debug, Default)]
 struct Day {
     created: Counts,
     resolved: Counts,
-    /// The resolved ones by when they were created; none where they are too many.
+    /// The resolved incidents by their time of creation; `None` if they are too many.
     resolved_by_creation: Option<BTreeMap<(Instant, Portion), u64>>,
 }
 
@@ -44,13 +44,13 @@ struct Day {
 #[derive(Debug)]
 pub(super) struct Census {
     all: Counts,
-    /// The first day of which everything was counted: from there on all days are there on which anything was.
+    /// The first day that was counted completely. Every later day with a creation or a resolution has an entry.
     first: NaiveDate,
     days: BTreeMap<NaiveDate, Day>,
 }
 
 impl Census {
-    /// The counts of one snapshot.
+    /// Takes the counts from one snapshot.
     pub(super) fn new(all: Vec<Counted>, newest: CountedSince) -> Self {
         let all = all.into_iter().map(|it| ((it.status, it.severity, None), it.incidents));
         let of = |portions: Vec<OwnedPortion>| {
@@ -63,7 +63,7 @@ impl Census {
         Self { all: Counts(all.collect()), first: newest.day, days: [(newest.day, day)].into() }
     }
 
-    /// Follows a change. None where that is not possible: the counts are of no use any more.
+    /// Applies a change. Returns `None` if that is impossible; then the counts are no longer usable.
     pub(super) fn follow(&mut self, change: &Change) -> Option<()> {
         let before = change.before.as_ref().filter(|row| !row.deleted);
         let after = Some(&change.body.row).filter(|row| !row.deleted);
@@ -94,18 +94,18 @@ impl Census {
         self.days.values().all(is_small).then_some(())
     }
 
-    /// The portions of a queue by status and severity, if the filter asks for nothing else.
+    /// Returns the counts of a queue by status and severity, if the filter asks for nothing else.
     pub(super) fn portions(&self, filter: &IncidentFilter) -> Option<impl Iterator<Item = (Status, Severity, u64)>> {
         let is_known = filter.asks_for_portions() && !filter.names_owner();
         is_known.then(|| self.all.met(filter).map(|((status, severity, _), count)| (status, severity, count)))
     }
 
-    /// How many incidents that meet a filter were created, and how many of the resolved ones resolved, since an instant. Of an
-    /// instant that is not a midnight in UTC, or lies before the days that are kept, it is not known.
+    /// Returns how many incidents that meet a filter were created, and how many were resolved, since an instant.
+    /// Returns `None` if the instant is not midnight UTC, or lies before the kept days.
     pub(super) fn since(&self, filter: &IncidentFilter, since: Instant) -> Option<(u64, u64)> {
         let day = since.date_naive();
         let (filter, from) = filter.without_creation()?;
-        // Of what was created since, all was created after `from`.
+        // An incident that was created since `since` was also created after `from`.
         let is_known = filter.asks_for_portions() && from.is_none_or(|from| from <= since);
         if since.time() != NaiveTime::MIN || day < self.first || !is_known {
             return None;
@@ -122,7 +122,7 @@ impl Census {
         Some((created, resolved))
     }
 
-    /// What is kept of a day; none of a day before the first.
+    /// Returns the entry of a day, or `None` if the day is before the first.
     fn day(&mut self, day: NaiveDate) -> Option<&mut Day> {
         (day >= self.first).then(|| self.days.entry(day).or_insert_with(Day::empty))
     }
@@ -136,18 +136,19 @@ impl Census {
 }
 
 impl Day {
-    /// A day on which nothing was yet.
+    /// Makes a day without any creation or resolution.
     fn empty() -> Self {
         Self { resolved_by_creation: Some(BTreeMap::new()), ..Self::default() }
     }
 
-    /// What a count looks at; `from` is whether it asks when the resolved ones were created.
+    /// Returns how many entries a count reads; `from` tells whether the count depends on the time of creation.
     fn len(&self, from: bool) -> usize {
         let resolved = self.resolved_by_creation.as_ref().filter(|_| from).map_or(self.resolved.0.len(), BTreeMap::len);
         self.created.0.len() + resolved
     }
 
-    /// How many of the resolved ones that were created from an instant on meet a filter; none where that is not known.
+    /// Returns how many resolved incidents that were created at `from` or later meet a filter; `None` if that is not
+    /// known.
     fn resolved_of(&self, filter: &IncidentFilter, from: Option<Instant>) -> Option<u64> {
         let Some(from) = from else { return Some(self.resolved.count(filter)) };
         let met = self.resolved_by_creation.as_ref()?.iter().rev().take_while(|((created, _), _)| *created >= from);
@@ -169,7 +170,7 @@ impl Day {
         match all.get_mut(&key) {
             Some(1) => drop(all.remove(&key)),
             Some(count) => *count -= 1,
-            // It was never counted: these counts are of no use any more.
+            // The incident was never counted, so these counts are no longer usable.
             None => self.resolved_by_creation = None,
         }
     }
@@ -180,7 +181,7 @@ impl Counts {
         *self.0.entry(portion).or_default() += 1;
     }
 
-    /// None where there was none of it: then something was never counted.
+    /// Returns `None` if the portion is empty: then an incident was never counted.
     fn subtract(&mut self, portion: Portion) -> Option<()> {
         let count = self.0.get_mut(&portion)?;
         *count -= 1;

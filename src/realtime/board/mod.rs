@@ -28,21 +28,21 @@ use crate::domain::position::Position;
 use crate::domain::summary::OPEN;
 use crate::storage::{Head, Reader, TextKey};
 
-/// Open incidents that the board holds where its operator sets no bound. A row takes about 1 KiB: this is 200 MiB, and ten times
-/// the open incidents of a large SOC.
+/// The most open incidents on the board if the operator sets no bound. A row takes about 1 KiB, so this is 200 MiB, and
+/// ten times the open incidents of a large SOC.
 pub const BOARD_INCIDENTS_MAX: usize = 200_000;
 
-/// Memory that a row may take on average, in bytes. Most rows take half of it; one with a hundred long tags takes forty times as
-/// much.
+/// The most memory that a row may take on average, in bytes. Most rows take half of it; a row with a hundred long tags
+/// takes forty times as much.
 const ROW_BYTES: usize = 2 << 10;
 
-/// How many long titles are read after each look at the log. They are the few that changes have set since.
+/// The most long titles that one read of the log adds. They are the few that changes have set since.
 const TITLES_READ: usize = 1_000;
 
-/// How many rows are read at once while the board is filled.
+/// The rows of one batch while the board is filled.
 const LOAD_ROWS: u64 = 5_000;
 
-/// The open incidents at one position, or nothing where there are too many.
+/// The open incidents at one position, or nothing if there are too many.
 #[derive(Debug)]
 pub(super) struct Board {
     incidents_max: usize,
@@ -56,17 +56,17 @@ struct State {
     names: Names,
 }
 
-/// The owners of open incidents as one snapshot named them. Rows do not say that: each names its owner as of its change, and a
-/// user may have another name since.
+/// The names of the owners of open incidents, of one snapshot. A row names its owner as of the row's change, and the
+/// user may have been renamed since.
 #[derive(Debug, Default)]
 struct Names {
     owners: HashMap<OwnerId, Owner>,
-    /// How often users and groups had been changed in that snapshot; none before the first.
+    /// The account version of that snapshot; `None` before the first snapshot.
     accounts: Option<u64>,
 }
 
 impl Board {
-    /// A board that holds nothing yet, and at most so many incidents; 0 for a desk without a board.
+    /// Makes an empty board for at most this many incidents; 0 means that the desk has no board.
     pub(super) fn new(incidents_max: usize) -> Self {
         Self { incidents_max, state: RwLock::default() }
     }
@@ -94,7 +94,7 @@ impl Board {
         }
     }
 
-    /// Counts all incidents of the snapshot that the board was filled from, before anything moves the board on.
+    /// Counts all incidents of the snapshot that filled the board, before a change moves the board on.
     pub(super) async fn count(&self, reader: &Reader) -> Result<()> {
         if !self.is_open() {
             return Ok(());
@@ -133,8 +133,8 @@ impl Board {
         warn!(board.incidents_max = bound, "more is open than the board may hold: queues are read from the database");
     }
 
-    /// Reads what changes do not carry, as far as it is missing: how owners are named in a snapshot, and the long titles that were
-    /// set since the board was filled.
+    /// Reads the missing facts that changes do not carry: the names of owners as of a snapshot, and the long titles
+    /// that were set since the board was filled.
     pub(super) async fn complete(&self, reader: &Reader, head: &Head) -> Result<()> {
         self.name(reader, head).await?;
         let untitled: Vec<TextKey> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
@@ -151,7 +151,7 @@ impl Board {
         Ok(())
     }
 
-    /// Whether [`Self::complete`] has nothing to read.
+    /// Returns whether [`Self::complete`] has nothing to read.
     pub(super) fn is_complete(&self, head: &Head) -> bool {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         state
@@ -171,7 +171,8 @@ impl Board {
         Ok(())
     }
 
-    /// Where the board stands, if that is at the end of a log or beyond, and it names owners as they are named there.
+    /// Returns the board's position if it is at or beyond this end of the log, and the board has the owners' names of
+    /// that end.
     pub(super) fn beyond(&self, head: &Head) -> Option<Position> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let board = state.as_ref()?;
@@ -179,13 +180,13 @@ impl Board {
         (is_beyond && board.knows_names_of(head.accounts)).then_some(board.at)
     }
 
-    /// Whether there is a board.
+    /// Returns whether there is a board.
     pub(super) fn is_open(&self) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// An answer from the rows and the names of their owners at exactly this position; none where the board stands elsewhere, or
-    /// has other names than those of `accounts`.
+    /// Answers from the rows and the names of their owners if the board is at exactly this position. Returns `None`
+    /// otherwise, or if the board's names are not of the account version `accounts`.
     pub(super) fn read<T>(
         &self,
         at: &Position,
@@ -201,24 +202,25 @@ impl Board {
 }
 
 impl State {
-    /// Whether it has the name of every owner as of a snapshot in which users and groups had been changed so often.
+    /// Returns whether the board knows the name of every owner as of this account version.
     fn knows_names_of(&self, accounts: u64) -> bool {
         self.names.accounts == Some(accounts) && self.rows.owners().all(|owner| self.names.owners.contains_key(&owner))
     }
 }
 
-/// Whether the board holds all that a queue of this filter may have, and all that the filter asks for: open incidents only,
-/// no text of a title or description, no entity.
+/// Returns whether the board holds every row of this filter's queue and every value that the filter asks for: only open
+/// incidents, no text of a title or description, no entity.
 pub fn covers(filter: &IncidentFilter) -> bool {
     filter.is_only_of(&OPEN) && says_all(filter)
 }
 
-/// Whether the board may know how many incidents meet a filter: it covers the queue, or counts the portions that it asks for.
+/// Returns whether the board may know the number of matches: it covers the queue, or the filter asks only for counted
+/// portions.
 pub fn may_count(filter: &IncidentFilter) -> bool {
     covers(filter) || filter.asks_for_portions()
 }
 
-/// Whether the board's rows say all that a filter asks for.
+/// Returns whether the board's rows carry every value that a filter asks for.
 fn says_all(filter: &IncidentFilter) -> bool {
     filter.text_count() == 0 && filter.entity_count() == 0
 }

@@ -18,20 +18,20 @@ use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::storage::{Place, TextKey};
 
-/// Where a row lies in memory.
+/// The index of a row in memory.
 type Slot = u32;
 
-/// An index is of use for a filter while it finds no more than this part of the rows.
+/// An index serves a filter only if it finds at most one row in this many.
 const CANDIDATES_PART: usize = 8;
 
-/// A row, and the keys of its tags: filters compare keys.
+/// A row with the keys of its tags, because filters compare keys.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) row: QueueRow,
     pub(super) tag_keys: Vec<String>,
-    /// As much of the title as is shown; none where a change has set a long one, which the change does not carry.
+    /// The shown part of the title; `None` after a change that set a long title, because the change does not carry it.
     pub(super) title: Option<Shown>,
-    /// The offset of its newest change.
+    /// The offset of the incident's newest change.
     pub(super) changed: u64,
 }
 
@@ -45,40 +45,40 @@ pub struct Rows {
     by_created: BTreeMap<Place, Slot>,
     by_owner: AHashMap<Option<OwnerId>, BTreeSet<Slot>>,
     by_tag: AHashMap<String, BTreeSet<Slot>>,
-    /// Incidents whose title is not known.
+    /// The incidents whose title is not known.
     untitled: BTreeSet<IncidentId>,
-    /// Memory of the rows, about.
+    /// The memory of the rows, in bytes, estimated.
     bytes: usize,
-    /// How many incidents there are, the closed ones among them; none where that could not be counted.
+    /// The counts of all incidents, including the closed ones; `None` if they could not be counted.
     pub(super) census: Option<Census>,
 }
 
-/// The rows among which all rows of a queue are.
+/// A set of rows that includes every row of a queue.
 pub(super) enum Candidates<'a> {
     /// All rows of the board.
     All,
-    /// Those of some owners, or with some tags. Each row comes once.
+    /// The rows of some owners, or with some tags; each row comes once.
     Among(Vec<&'a Held>),
 }
 
 impl Rows {
-    /// How many incidents are open.
+    /// Returns the number of open incidents.
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
 
-    /// Memory of the rows, about, in bytes.
+    /// Returns the memory of the rows, in bytes, estimated.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Titles that are not known, at most so many.
+    /// Returns the keys of unknown titles, at most `most`.
     pub(super) fn untitled(&self, most: usize) -> Vec<TextKey> {
         let key = |id: &IncidentId| Some((*id, TextField::Title, self.of(*id)?.row.title.stored_version()?));
         self.untitled.iter().take(most).filter_map(key).collect()
     }
 
-    /// Gives an incident the start of its title, if the title is still the one of that version.
+    /// Sets the shown part of an incident's title if the title is still of that version.
     pub(super) fn give_title(&mut self, id: IncidentId, version: u64, start: &str) {
         let Some(slot) = self.by_id.get(&id) else { return };
         let Some(held) = self.slots.get_mut(*slot as usize).and_then(Option::as_mut) else { return };
@@ -93,7 +93,8 @@ impl Rows {
         self.slots.iter().flatten()
     }
 
-    /// All rows with their places in an order by one of the indexed times, ascending.
+    /// Returns all rows by their position in the order of an indexed time, ascending; `None` for an order without an
+    /// index.
     pub(super) fn by(&self, field: IncidentOrderField) -> Option<&BTreeMap<Place, u32>> {
         match field {
             IncidentOrderField::UpdatedAt => Some(&self.by_updated),
@@ -117,7 +118,8 @@ impl Rows {
         self.by_owner.keys().flatten().copied()
     }
 
-    /// The fewest rows that an index finds for a filter. The filter is still to be held against each of them.
+    /// Returns the fewest rows that an index finds for a filter. The caller still checks the filter against each of
+    /// them.
     pub(super) fn candidates(&self, filter: &IncidentFilter) -> Candidates<'_> {
         let mut found: Vec<Vec<&BTreeSet<Slot>>> = Vec::new();
         if let Some(owner) = &filter.owner {
@@ -137,7 +139,7 @@ impl Rows {
         }
         let size = |sets: &Vec<&BTreeSet<Slot>>| sets.iter().map(|set| set.len()).sum::<usize>();
         let Some(sets) = found.into_iter().min_by_key(size) else { return Candidates::All };
-        // To gather many of the rows costs more than to look at all of them, in the order of an index.
+        // To gather many rows costs more than to scan all of them in the order of an index.
         if size(&sets) > self.len() / CANDIDATES_PART {
             return Candidates::All;
         }
@@ -145,8 +147,8 @@ impl Rows {
         Candidates::Among(slots.into_iter().filter_map(|slot| self.at(slot)).collect())
     }
 
-    /// Puts a row in the place of the one that its incident had, as of the change at an offset; with what is shown of its title,
-    /// where that is known.
+    /// Stores the row of an incident as of the change at an offset, in place of its former row. `title` is the shown
+    /// part of the title if the caller knows it.
     pub(super) fn put(&mut self, mut row: QueueRow, title: Option<Shown>, changed: u64) {
         let before = self.remove(row.id);
         let title = match &row.title {
@@ -156,7 +158,7 @@ impl Rows {
                 .filter(|before| before.row.title.stored_version() == stored.stored_version())
                 .and_then(|before| before.title),
         };
-        // No filter that the board answers asks for it.
+        // No filter that the board answers needs the description.
         row.description = None;
         if let Text::Inline(text) = &mut row.title {
             // It is held once.
@@ -182,7 +184,7 @@ impl Rows {
         }
     }
 
-    /// Moves on by the next change: the row of its incident, and the numbers of all.
+    /// Applies the next change to its incident's row and to the counts of all incidents.
     pub(super) fn follow(&mut self, change: &Change) {
         let row = &change.body.row;
         match OPEN.contains(&row.status) && !row.deleted {
@@ -197,7 +199,7 @@ impl Rows {
         }
     }
 
-    /// Takes away the row of an incident, if it is there.
+    /// Removes the row of an incident, if there is one.
     pub(super) fn remove(&mut self, id: IncidentId) -> Option<Held> {
         let slot = self.by_id.remove(&id)?;
         let held = self.slots.get_mut(slot as usize).and_then(Option::take)?;
@@ -215,8 +217,8 @@ impl Rows {
     }
 }
 
-/// Memory of a row, about: itself, its places in the indexes, and its texts. What is shown of a title is left out, as it may come
-/// later; it has a bound of its own.
+/// Estimates the memory of a row: the row, its index entries and its texts. The shown title is left out, because it may
+/// come later; it has a bound of its own.
 fn weight(held: &Held) -> usize {
     let tags = held.row.tags.iter().map(|tag| tag.name.len() * 2 + 200).sum::<usize>();
     let names = held.row.products.iter().chain(&held.row.providers).map(|name| name.len() + 24).sum::<usize>();

@@ -1,4 +1,4 @@
-//! One incident of a generated desk, and one alert that belongs to none: a story, who is in it, and what is done about it.
+//! Generates one incident, or one alert without an incident: its story, its persons and the work on it.
 
 use chrono::Duration;
 
@@ -16,26 +16,26 @@ use crate::sample::people::Cast;
 use crate::sample::stories::{self, Stage, Story};
 use crate::sample::telling::{CALLS, HANDOVERS, REOPENINGS, detection};
 
-/// How many alerts open an incident: so many percent have so many, from the first number to the second.
+/// How many alerts open an incident: the percentage of incidents, and the smallest and the largest number of alerts.
 const ALERTS: [(u64, u64, u64); 4] = [(64, 1, 1), (24, 2, 2), (8, 3, 4), (4, 5, 9)];
 
-/// One incident in so many is worked on for days, by many hands.
+/// One incident in this many is worked on for days, by many people.
 const LONG_STORY_IN: u64 = 1_000;
 
-/// Alert ids of one product count up; this many numbers are each incident's own.
+/// The number of consecutive alert ids of a product that are reserved for each incident.
 const ALERT_NUMBERS: u64 = 128;
 
-/// Something that will be done: how long after the one before it, and by whom.
+/// A planned step of the incident: its actor, and its delay after the step before.
 struct Act<'a> {
-    /// In seconds.
+    /// The delay in seconds.
     wait: u64,
     by: &'a Actor,
-    /// The mutation.
+    /// The name of the mutation.
     name: &'static str,
     edit: IncidentEdit,
-    /// A comment.
+    /// The text of a comment.
     comment: Option<String>,
-    /// What is detected.
+    /// The detections that arrive.
     stages: Vec<&'static Stage>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Act<'a> {
     }
 }
 
-/// One incident that is being told.
+/// One incident while it is generated.
 struct Script<'a> {
     desk: &'a Generated,
     story: &'static Story,
@@ -64,7 +64,7 @@ struct Script<'a> {
 }
 
 impl Generated {
-    /// An alert that belongs to no incident.
+    /// Generates an alert that belongs to no incident.
     pub(super) fn lone_alert(&self, index: u64, at: Instant, dice: &mut Dice) -> Result<Case> {
         let story = stories::pick(dice);
         let stage = dice.pick(story.stages);
@@ -79,7 +79,7 @@ impl Generated {
         })))
     }
 
-    /// An incident: what opens it, what is done, how it ends.
+    /// Generates an incident: its opening, the work on it and its ending.
     pub(super) fn incident(&self, index: u64, opened: Instant, dice: &mut Dice) -> Result<Case> {
         let open = self.is_open(index, dice);
         let cast = self.world.cast(dice);
@@ -105,7 +105,7 @@ impl<'a> Script<'a> {
         (!self.story.remarks.is_empty()).then(|| self.fill(dice.pick::<&str>(self.story.remarks)))
     }
 
-    /// Alerts come in and make an incident, or somebody calls.
+    /// Adds the opening: alerts that make an incident, or a call.
     fn open(&mut self, dice: &mut Dice) {
         let world = &*self.desk.world;
         if self.by_phone {
@@ -128,7 +128,8 @@ impl<'a> Script<'a> {
         self.acts.push(Act { stages, ..Act::new(0, &world.connector, "ingestAlerts", patch) });
     }
 
-    /// So many detections of the story, in its order. The first one is always there; each may come several times.
+    /// Chooses this many detections of the story, in its order. The first stage always occurs; each may occur several
+    /// times.
     fn stages(&self, count: u64, dice: &mut Dice) -> Vec<&'static Stage> {
         let mut stages = Vec::new();
         let mut place = 0;
@@ -140,7 +141,7 @@ impl<'a> Script<'a> {
         stages
     }
 
-    /// Nobody takes it: at most somebody has looked.
+    /// Leaves the incident untaken; at most an analyst has looked at it.
     fn leave(&mut self, dice: &mut Dice) {
         let by = self.desk.world.analyst(dice);
         if dice.percent(12) {
@@ -150,11 +151,11 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Triage, work, handover, resolution.
+    /// Adds the triage, the work, the handover and the resolution.
     fn work(&mut self, open: bool, dice: &mut Dice) {
         let desk = self.desk;
         let mut by = desk.world.analyst(dice);
-        // Some are closed in one go, by a playbook or by whoever sees at once what they are.
+        // Some incidents are closed in one step, by a playbook or by an analyst who recognises them at once.
         let at_once = !open && dice.percent(28);
         if !at_once {
             let patch = Patch {
@@ -233,7 +234,7 @@ impl<'a> Script<'a> {
         self.acts.push(if owned { act.owned(OwnerId::User(by.user.id)) } else { act });
     }
 
-    /// A description: what the first detections say, sometimes at length.
+    /// Makes a description from the texts of the first detections, sometimes a long one.
     fn description(&self, dice: &mut Dice) -> String {
         let sentences = if dice.percent(25) { dice.between(3, 6) as usize } else { 1 };
         let texts: Vec<String> =
@@ -241,7 +242,7 @@ impl<'a> Script<'a> {
         texts.join(" ")
     }
 
-    /// Tags that whoever works on it writes.
+    /// Chooses the tags that analysts add.
     fn tags(&self, dice: &mut Dice) -> Vec<Tag> {
         let own = self.story.tags.iter().filter(|_| !self.by_phone && dice.percent(45)).map(|name| tag(name));
         let mut tags: Vec<Tag> = own.collect();
@@ -255,7 +256,7 @@ impl<'a> Script<'a> {
         tags
     }
 
-    /// To a group, of which somebody takes it; who.
+    /// Hands the incident to a group, and returns the member who takes it.
     fn hand_over(&mut self, by: &'a Actor, dice: &mut Dice) -> &'a Actor {
         let desk = self.desk;
         let comment = Some(self.fill(dice.pick::<&str>(&HANDOVERS)));
@@ -268,7 +269,7 @@ impl<'a> Script<'a> {
         next
     }
 
-    /// Days of work: many comments by many people, and alerts all along.
+    /// Adds days of work: many comments by many people, and alerts in between.
     fn long_story(&mut self, dice: &mut Dice) {
         for _ in 0..dice.between(20, 70) {
             match dice.percent(35) {
@@ -281,7 +282,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Gives each act its time, all of them before the end of the desk, and each thing its id.
+    /// Gives each step its time before the end of the desk, and each object its id.
     fn tell(self, index: u64, opened: Instant, dice: &mut Dice) -> Result<Case> {
         let Self { desk, cast, acts, .. } = self;
         let room = u64::try_from((desk.plan.end - opened).num_milliseconds()).unwrap_or(0);
@@ -292,7 +293,7 @@ impl<'a> Script<'a> {
         for act in acts {
             let mut wait = act.wait * 1_000;
             if total > room {
-                // In a hurry: what is told was done by the end.
+                // Shorten the delays, so that all steps are before the end.
                 wait = u64::try_from(u128::from(wait) * u128::from(room) / u128::from(total)).unwrap_or(0);
             }
             at += Duration::milliseconds(i64::try_from(wait).unwrap_or(0));
@@ -317,7 +318,7 @@ fn tag(name: &str) -> Tag {
     Tag { kind: TagKind::Custom, name: name.to_owned() }
 }
 
-/// A number from a table of shares: percent, and from which number to which.
+/// Draws a number from a table of percentages, each with the smallest and the largest number.
 fn share(table: &[(u64, u64, u64)], dice: &mut Dice) -> u64 {
     let mut roll = dice.between(0, 99);
     for (percent, low, high) in table {

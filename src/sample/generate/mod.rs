@@ -1,7 +1,7 @@
-//! A desk of any size, told by chance that falls alike for one seed: the same plan gives the same cases, on every machine.
+//! A desk of any size, made from random numbers with a seed: the same plan gives the same cases on every machine.
 //!
-//! Each incident is told by dice of its own ([`incident`]), so cases come one by one and none is kept. The words are those of
-//! the sample desk's stories.
+//! Each incident has random numbers of its own ([`incident`]), so cases are made one by one and none is kept in memory.
+//! The texts come from the sample desk's stories.
 
 pub mod incident;
 pub mod records;
@@ -19,38 +19,38 @@ use crate::domain::timeline::Timeline;
 use crate::domain::{Instant, Result};
 use crate::import::Record;
 
-/// A desk reaches back so many days at least.
+/// The least number of days that a desk reaches back.
 const DAYS_MIN: u64 = 30;
 
-/// Incidents of a day, at most: a larger desk reaches further back.
+/// The most incidents of a day. A larger desk reaches further back.
 const INCIDENTS_A_DAY_MAX: u64 = 2_000;
 
-/// Minutes between the last incident and the end, at least: what follows an incident takes time.
+/// The least number of minutes between the last incident and the end, because the work on an incident takes time.
 const MINUTES_LEFT: i64 = 10;
 
-/// For so many incidents there is one alert that belongs to none.
+/// There is one alert without an incident for this many incidents.
 const INCIDENTS_PER_LONE_ALERT: u64 = 40;
 
-/// A day's work in three parts: until which hour, and how much comes in in an hour of it, against the others.
+/// The three parts of a day: the hour in which the part ends, and its relative number of incidents per hour.
 const DAY: [(u64, u64); 3] = [(6, 1), (19, 4), (24, 2)];
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// Which desk to generate.
+/// The parameters of a generated desk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// How many incidents it has.
+    /// The number of incidents.
     pub incidents: u64,
-    /// Which of the desks of that size.
+    /// The seed, which distinguishes desks of the same size.
     pub seed: u64,
-    /// How many percent of its incidents are open.
+    /// The percentage of incidents that are open.
     pub open_percent: u64,
-    /// When it stands as it does.
+    /// The time of the desk's last state.
     pub end: Instant,
 }
 
 impl Plan {
-    /// When its first incident may open.
+    /// Returns the earliest time at which an incident may open.
     pub fn start(&self) -> Instant {
         let days = self.incidents.div_ceil(INCIDENTS_A_DAY_MAX).max(DAYS_MIN);
         self.end - Duration::days(i64::try_from(days).unwrap_or(i64::MAX / 100_000_000))
@@ -65,24 +65,24 @@ pub struct Generated {
 }
 
 impl Generated {
-    /// The desk of a plan.
+    /// Makes the desk of a plan.
     pub fn of(plan: Plan) -> Result<Self> {
         let world = Arc::new(World::of(&plan)?);
         Ok(Self { plan, world })
     }
 
-    /// Its users and groups.
+    /// Returns the desk's users and groups.
     pub fn accounts(&self) -> Accounts {
         self.world.accounts()
     }
 
-    /// Its incidents, and the alerts that belong to none, in the order in which they begin.
+    /// Returns the incidents, and the alerts that belong to none, in the order in which they begin.
     pub fn cases(&self) -> Cases {
         let told = self.clone();
         Box::new((0..self.plan.incidents).flat_map(move |index| told.cases_at(index)))
     }
 
-    /// The same desk as records of our own import format: accounts first, then what happened, ordered by time.
+    /// Returns the desk as records of the desk's own import format: accounts first, then all others, ordered by time.
     pub fn records(&self) -> impl Iterator<Item = Result<Record>> + use<> {
         let accounts = self.accounts();
         let names = records::Names::of(&accounts);
@@ -100,7 +100,7 @@ impl Generated {
         lone.into_iter().chain([self.incident(index, opened, &mut dice)])
     }
 
-    /// When an incident opens: later than the one before it, and most of them while people work.
+    /// Returns the time at which an incident opens: later than the one before it, and mostly in working hours.
     fn opening(&self, index: u64, dice: &mut Dice) -> Instant {
         let end = self.plan.end - Duration::minutes(MINUTES_LEFT);
         let (first, last) = (work_until(self.plan.start()), work_until(end));
@@ -111,14 +111,15 @@ impl Generated {
         when_done(first + done).clamp(self.plan.start(), end)
     }
 
-    /// Whether an incident is still open: most of the newest are, and few that are old.
+    /// Decides whether an incident is still open: most of the newest are, and few of the old.
     fn is_open(&self, index: u64, dice: &mut Dice) -> bool {
         let Plan { incidents, open_percent, .. } = self.plan;
         let open = incidents * open_percent / 100;
         if open * 5 >= incidents {
             return dice.percent(open_percent);
         }
-        // Of the newest 70 %, of three times as many before them 9 %: the rest, 3 % of the open ones, is spread over all others.
+        // Let n be the number of open incidents: 70 % of the newest n, 9 % of the 3 n before, and 3 % of n over the
+        // others.
         match (incidents - 1 - index) / open.max(1) {
             0 => dice.percent(70),
             1..=3 => dice.percent(9),
@@ -127,7 +128,7 @@ impl Generated {
     }
 }
 
-/// Milliseconds of work, weighted by the hour, from 1970 until then.
+/// Returns the working milliseconds from 1970 until a time, weighted by the hour.
 fn work_until(at: Instant) -> u64 {
     let ms = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     let (days, mut left) = (ms / (24 * HOUR_MS), ms % (24 * HOUR_MS));
@@ -141,7 +142,7 @@ fn work_until(at: Instant) -> u64 {
     work
 }
 
-/// When so much work is done: the inverse of [`work_until`].
+/// Returns the time at which this much work is done: the inverse of [`work_until`].
 fn when_done(work: u64) -> Instant {
     let (days, mut left) = (work / DAY_WORK, work % DAY_WORK);
     let (mut ms, mut from) = (days * 24 * HOUR_MS, 0);
@@ -154,11 +155,11 @@ fn when_done(work: u64) -> Instant {
     Instant::from_timestamp_millis(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or_default()
 }
 
-/// The work of a day.
+/// The weighted milliseconds of one day.
 const DAY_WORK: u64 =
     (DAY[0].0 * DAY[0].1 + (DAY[1].0 - DAY[0].0) * DAY[1].1 + (DAY[2].0 - DAY[1].0) * DAY[2].1) * HOUR_MS;
 
-/// An id as the desk makes them, ordered by the time of its making (UUIDv7).
+/// Makes an id as the desk makes ids: a UUIDv7, ordered by its time.
 fn id(at: Instant, dice: &mut Dice) -> uuid::Uuid {
     let mut random = [0; 10];
     random[..8].copy_from_slice(&dice.roll().to_be_bytes());

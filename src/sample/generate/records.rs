@@ -1,4 +1,4 @@
-//! A generated desk as records of our own import format: what a case tells by commands, told as a file tells it.
+//! Writes a generated desk as records of the desk's own import format: a case consists of commands, a file of records.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,7 @@ use crate::import::record::{
 /// The source of generated incidents.
 const SOURCE: &str = "generated";
 
-/// How records name those that can own something.
+/// The names under which records refer to owners.
 pub(super) struct Names(HashMap<OwnerId, Party>);
 
 impl Names {
@@ -42,7 +42,7 @@ impl Names {
     }
 }
 
-/// The users and groups.
+/// Returns the users and groups as records.
 pub(super) fn of_accounts(accounts: &Accounts) -> Vec<Record> {
     let users = accounts.users.iter().map(|user| {
         Record::User(UserRecord {
@@ -67,11 +67,11 @@ pub(super) fn of_accounts(accounts: &Accounts) -> Vec<Record> {
     users.chain(groups).collect()
 }
 
-/// What a case comes to, each record with its time. `incidents` is how many there were before, and goes up by one with each.
+/// Returns the records of a case, each with its time. `incidents` counts the incidents so far; each incident adds one.
 pub(super) fn of_case(case: Result<Case>, incidents: &mut u64, names: &Names) -> Vec<(Instant, Result<Record>)> {
     let mut records = Vec::new();
     match case {
-        // At once: it ends the desk.
+        // The earliest time, because an error ends the desk.
         Err(error) => records.push((DateTime::UNIX_EPOCH, Err(error))),
         Ok(Case::Alert(alert)) => records.push((alert.command.at, Ok(of_alert(alert.draft, &alert.command)))),
         Ok(Case::Incident(_, deeds)) => {
@@ -119,7 +119,7 @@ fn of_deed(deed: Deed, makes: bool, id: &str, names: &Names, tell: &mut dyn FnMu
         external_id: id.to_owned(),
         at,
         title: patch.title,
-        // A blank one clears it.
+        // A blank description clears it.
         description: patch.description.map(Option::unwrap_or_default),
         severity: patch.severity,
         status: patch.status,

@@ -1,5 +1,5 @@
-//! The company of a generated desk, as large as the desk needs it: analysts, employees, machines, addresses, tags. A few of
-//! each come up all the time, most of them seldom.
+//! The company of a generated desk, as large as the desk needs it: analysts, employees, machines, addresses, tags. A
+//! few of each occur all the time, most of them seldom.
 
 use chrono::Duration;
 
@@ -12,7 +12,7 @@ use crate::sample::people::{
     ANALYSTS, BAD_DOMAINS, CLOUD_RESOURCES, Cast, DOMAIN, EMPLOYEES, GROUPS, SERVERS, address,
 };
 
-/// The account that brings alerts in.
+/// The account that ingests alerts.
 const CONNECTOR: (&str, &str) = ("alert.connector", "Alert connector");
 
 /// Tags that people write, the usual ones first.
@@ -59,19 +59,19 @@ const TAGS: [&str; 40] = [
     "law enforcement",
 ];
 
-/// Tags that name one of the company's depots, beside those of [`TAGS`].
+/// The number of tags that name depots of the company, in addition to [`TAGS`].
 const DEPOTS: usize = 160;
 
-/// How often a value of a pool comes up goes down with its rank: 1 / (rank + `shift`), the law of Zipf and Mandelbrot. In whole
+/// The distribution of a pool's values by rank: 1 / (rank + `shift`), the law of Zipf and Mandelbrot. It uses whole
 /// numbers, which are the same on every machine.
 #[derive(Debug)]
 pub struct Zipf {
-    /// Where the share of each rank ends.
+    /// The cumulated shares: the end of each rank's share.
     ends: Vec<u64>,
 }
 
 impl Zipf {
-    /// So many ranks. The larger the shift, the less the first ones stand out; it is at least 1.
+    /// Makes a distribution of this many ranks. A larger shift makes the first ranks less frequent; it is at least 1.
     pub fn new(ranks: usize, shift: u64) -> Self {
         let mut end = 0;
         let share = |rank: u64| (1 << 32) / (rank + shift);
@@ -82,19 +82,19 @@ impl Zipf {
         Self { ends: ends.collect() }
     }
 
-    /// A rank, from 0.
+    /// Draws a rank, from 0.
     pub fn pick(&self, dice: &mut Dice) -> usize {
         let roll = dice.roll() % self.ends.last().copied().unwrap_or(1);
         self.ends.partition_point(|end| *end <= roll)
     }
 }
 
-/// Who and what there is.
+/// The persons and things of a generated desk.
 #[derive(Debug)]
 pub struct World {
-    /// Who works at the desk, with their groups.
+    /// The analysts with their groups.
     pub analysts: Vec<Actor>,
-    /// What brings alerts in.
+    /// The service account that ingests alerts.
     pub connector: Actor,
     /// The groups, each with its members.
     pub groups: Vec<(Group, Vec<UserId>)>,
@@ -109,7 +109,7 @@ pub struct World {
 }
 
 impl World {
-    /// The world of a plan: a larger desk has more of everything.
+    /// Makes the world of a plan. A larger desk has more of everything.
     pub fn of(plan: &Plan) -> Result<Self> {
         let at = plan.start() - Duration::days(1);
         let mut dice = Dice::new(plan.seed);
@@ -145,23 +145,23 @@ impl World {
         })
     }
 
-    /// The users and groups to make.
+    /// Returns the users and groups to create.
     pub fn accounts(&self) -> Accounts {
         let users = self.analysts.iter().chain([&self.connector]).map(|actor| actor.user.clone());
         Accounts { users: users.collect(), groups: self.groups.clone() }
     }
 
-    /// Somebody who works at the desk: some take far more incidents than others.
+    /// Draws an analyst. Some take far more incidents than others.
     pub fn analyst(&self, dice: &mut Dice) -> &Actor {
         &self.analysts[self.by_work.pick(dice)]
     }
 
-    /// A group that takes what others hand over.
+    /// Draws a group that takes over incidents.
     pub fn group(&self, dice: &mut Dice) -> &Group {
         &self.groups[self.by_group.pick(dice)].0
     }
 
-    /// A tag that people write.
+    /// Draws a tag that people write.
     pub fn tag(&self, dice: &mut Dice) -> String {
         let rank = self.tags.pick(dice);
         match TAGS.get(rank) {
@@ -170,7 +170,7 @@ impl World {
         }
     }
 
-    /// Who and what one incident happens to.
+    /// Draws the persons and things of one incident.
     pub fn cast(&self, dice: &mut Dice) -> Cast {
         let (victim, other) = (self.employees.pick(dice), self.employees.pick(dice));
         let (server, server2) = (self.servers.pick(dice), self.servers.pick(dice));
@@ -206,7 +206,7 @@ fn user(account: &str, name: &str, role: Role, at: Instant, dice: &mut Dice) -> 
     Ok(User::new(UserId(super::id(at, dice)), draft, at))
 }
 
-/// Account, name, role and group of so many: the people of the sample desk first, then others of the same first and last names.
+/// Returns account, name, role and group of `count` persons: first the sample desk's, then combinations of their names.
 fn staff(count: usize) -> impl Iterator<Item = (String, String, Role, &'static str)> {
     let known = ANALYSTS.iter().map(|a| (a.account.to_owned(), a.name.to_owned(), a.role, a.group));
     let people = ANALYSTS.iter().map(|analyst| analyst.name).chain(EMPLOYEES.iter().map(|employee| employee.name));
@@ -223,7 +223,7 @@ fn staff(count: usize) -> impl Iterator<Item = (String, String, Role, &'static s
     known.chain(others).take(count)
 }
 
-/// First name, last name and which of those of this name.
+/// Returns first name, last name, and the ordinal among persons of this name.
 fn person(rank: usize) -> (&'static str, &'static str, usize) {
     let count = EMPLOYEES.len();
     let (first, last) = (rank % count, (rank + rank / count) % count);
@@ -248,7 +248,7 @@ fn workstation_of(rank: usize) -> String {
     format!("{}-ws-{:04}", EMPLOYEES[rank % EMPLOYEES.len()].unit, rank + 11)
 }
 
-/// `web-track-01`, and further ones of the same kind: `web-track-101`.
+/// Returns `web-track-01`, or a further server of the same kind: `web-track-101`.
 fn server_of(rank: usize) -> String {
     let (kind, number) = SERVERS[rank % SERVERS.len()].rsplit_once('-').unwrap_or_default();
     match rank / SERVERS.len() {
@@ -257,8 +257,8 @@ fn server_of(rank: usize) -> String {
     }
 }
 
-/// An address outside: of the networks that are set aside for documentation (RFC 5737), then of the one for measurements (RFC
-/// 2544), which has 131,072.
+/// Returns an external address: first from the networks for documentation (RFC 5737), then from the network for
+/// measurements (RFC 2544), which has 131,072 addresses.
 fn outside(rank: usize) -> String {
     match rank {
         0..744 => format!("{}.{}", ["192.0.2", "198.51.100", "203.0.113"][rank % 3], 2 + rank / 3),
@@ -270,7 +270,7 @@ fn inside(rank: usize) -> String {
     format!("10.{}.{}.{}", 20 + rank % 8, rank / 8 % 250, 5 + rank / 2_000 % 245)
 }
 
-/// A domain of those who attack: one of the sample desk's, then others of the same words.
+/// Returns a domain of attackers: one of the sample desk's, then other combinations of their words.
 fn domain(rank: usize) -> String {
     let parts = |index: usize| BAD_DOMAINS[index].trim_end_matches(".example").split_once('-');
     match rank.checked_sub(BAD_DOMAINS.len()) {
