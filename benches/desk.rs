@@ -1,6 +1,6 @@
-//! What the desk costs beside the same work by hand: A and B take turns in one run, on one machine, on the same disk.
+//! Compares the desk with the same work by hand. Both take turns in one run, on one machine and one disk.
 //!
-//! `make bench` prints the tables; docs/OPERATIONS.md keeps a run of them.
+//! `make bench` prints the tables; docs/OPERATIONS.md keeps the tables of one run.
 
 #![expect(clippy::print_stdout, reason = "tables for a person")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -30,12 +30,12 @@ use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Store, StoreOptions};
 
-/// The allocator of the binary, so that the figures are those of what runs.
+/// The allocator of the binary, so that the figures hold for the program that runs in production.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A desk that listens, and a connection of our own to its database.
+/// A running desk, and a direct connection to its database.
 struct Bench {
     name: &'static str,
     app: App,
@@ -96,7 +96,7 @@ fn row(what: &str, database: &str, ours: &mut [Duration], hand: &mut [Duration])
     println!("| {what} | {database} | {a50:.2} | {a99:.2} | {b50:.2} | {b99:.2} | {:.1} |", a50 / b50);
 }
 
-/// From the request of a mutation to its item on a socket, against one INSERT and COMMIT.
+/// Measures from the request of a mutation to its item on a socket, against one INSERT and COMMIT.
 async fn frame(bench: &Bench) {
     bench.hand.execute_unprepared("CREATE TABLE by_hand (id bigint PRIMARY KEY, body text NOT NULL)").await.unwrap();
     let socket = bench.url.replacen("http", "ws", 1);
@@ -120,7 +120,7 @@ async fn frame(bench: &Bench) {
     row("mutation → frame on a socket / INSERT + COMMIT", bench.name, &mut ours, &mut hand);
 }
 
-/// Ten thousand incidents with owners, tags and counts.
+/// Creates ten thousand incidents with owners, tags and counts.
 async fn fill(bench: &Bench) {
     bench
         .graphql(
@@ -150,7 +150,7 @@ async fn fill(bench: &Bench) {
     }
 }
 
-/// A page of fifty with owner, tags and alert count, against the statement that a person would write.
+/// Measures a page of fifty rows with owner, tags and alert count, against the statement that a person would write.
 async fn page(bench: &Bench) {
     fill(bench).await;
     let query = "{ incidents(first: 50) { nodes { id number title severity status updatedAt owner { name } tags { name } alertCount } } }";
@@ -178,8 +178,8 @@ async fn page(bench: &Bench) {
     row("queue page of 50 over HTTP / one SELECT", bench.name, &mut ours, &mut hand);
 }
 
-/// Alerts taken in, one a request and a thousand a request, against the same rows by INSERT: each alert, its change in the log, and once
-/// a transaction the end of the log.
+/// Measures ingest, one alert and a thousand alerts a request, against the same rows by INSERT: each alert, its change
+/// in the log, and once per transaction the end of the log.
 async fn ingest(bench: &Bench) {
     let mutation = "mutation($alerts: [AlertInput!]!) { ingestAlerts(input: { alerts: $alerts }) { created } }";
     for table in ["alert", "alert_change", "log_head"] {
@@ -234,8 +234,8 @@ fn operations() -> Operations {
     Operations::new(std::sync::Arc::new(catalogue), Limits::default())
 }
 
-/// From the text of a request to its canonical operation: a document that was seen before, with variables of a kilobyte, and a
-/// new one of 2,000 tokens.
+/// Measures from the text of a request to its canonical operation: for a known document with variables of a kilobyte,
+/// and for a new document of 2,000 tokens.
 fn prepare() {
     let operations = operations();
     let page = "query Page($filter: IncidentFilterInput, $n: Int = 50, $more: Boolean = true) { incidents(first: $n, filter: \
@@ -272,7 +272,7 @@ fn prepare() {
     }
 }
 
-/// The fragment bomb: the time that the desk takes to refuse the bomb, and the time that async-graphql takes to validate it.
+/// Compares the time that the desk takes to refuse the fragment bomb with async-graphql's time to validate it.
 async fn bomb(bench: &Bench) {
     let operations = operations();
     let bomb = |n: usize| {

@@ -1,11 +1,11 @@
-//! What a live frame costs beside the least it could cost: the floor, the stock handler and the desk take turns in one run.
+//! Compares the cost of a live frame with the least possible cost: the floor, the stock handler and the desk take
+//! turns.
 //!
-//! The floor is a minimal WebSocket server that writes one fixed frame of 600 bytes to its sockets. The stock handler is
-//! async-graphql-axum's on a tokio broadcast, with the same fields. Each server is a process of its own on one core, the
-//! client has another; the servers' CPU is read from /proc. `cargo bench --bench live` prints the tables;
-//! WATCHFLOOR_BENCH_LIVE=short runs a short version of them, =long one with 10,000 sockets as well (which needs
-//! `ulimit -n 20000`). `cargo bench --bench live -- texts SOCKETS STREAMS` measures streams that look for texts, so many on
-//! each socket. `cargo bench --bench live -- soak SOCKETS EVENTS_A_SECOND MINUTES` watches a desk for long.
+//! The floor is a WebSocket server that writes a fixed frame of 600 bytes. The stock handler is async-graphql-axum's on
+//! a tokio broadcast, with the same fields. Each server is a process on one core, the client has another core; CPU
+//! times come from /proc. `cargo bench --bench live` prints the tables; WATCHFLOOR_BENCH_LIVE=short runs a short
+//! version, =long adds 10,000 sockets (which needs `ulimit -n 20000`). `… -- texts SOCKETS STREAMS` measures streams
+//! that look for texts, STREAMS per socket. `… -- soak SOCKETS EVENTS_A_SECOND MINUTES` is a long run.
 
 #![expect(clippy::print_stdout, reason = "tables for a person, answers for the client process")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -21,7 +21,7 @@ mod live {
 use live::client::{Case, Figures};
 use live::servers::Kind;
 
-/// The allocator of the binary, so that the figures are those of what runs; the floor and the stock handler have it too.
+/// The allocator of the binary, so that the figures hold for production. The floor and the stock handler use it too.
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

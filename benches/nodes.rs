@@ -1,8 +1,8 @@
-//! What it takes until a commit on one node is on a socket of another, with NOTIFY and by the tick alone; what three nodes write
-//! that one does not; what a node costs that nobody asks anything.
+//! Measures three things: the time from a commit on one node to the socket of another, with NOTIFY and by the tick
+//! alone; the write throughput of three nodes against one; and the cost of an idle node.
 //!
 //! Nodes are processes, on a PostgreSQL of their own that syncs to disk. `cargo bench --bench nodes` prints the tables;
-//! docs/OPERATIONS.md keeps a run of them.
+//! docs/OPERATIONS.md keeps the tables of one run.
 
 #![expect(clippy::print_stdout, reason = "tables for a person")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -24,13 +24,13 @@ use support::postgres::Cluster;
 use support::process::Process;
 use support::stream::offset;
 
-/// Commits whose way is measured.
+/// The number of commits that are measured.
 const COMMITS: usize = 300;
 
-/// Those who write at once, in all, however many nodes there are.
+/// The number of concurrent writers in all, for any number of nodes.
 const WRITERS: usize = 24;
 
-/// How long they write, and how long a node is watched that rests.
+/// The time of the writes, and the time for which an idle node is watched.
 const WRITING: Duration = Duration::from_secs(6);
 const RESTING: Duration = Duration::from_secs(10);
 
@@ -41,7 +41,7 @@ async fn nodes(database: &str, count: usize, notify: &str) -> Vec<Process> {
     for _ in 0..count {
         nodes.push(Process::serve_with(database, "127.0.0.1:0", &["--notify", notify]).await);
     }
-    // Until the lines are whole, or would be.
+    // Wait until the LISTEN connections are known to work.
     tokio::time::sleep(Duration::from_secs(1)).await;
     nodes
 }
@@ -51,10 +51,10 @@ fn millis(times: &mut [f64], percent: usize) -> f64 {
     times[(times.len() - 1) * percent / 100]
 }
 
-/// From the acknowledgement of a mutation on the first node to its frame on a socket of each.
+/// Measures from a mutation's acknowledgement on the first node to its frame on a socket of each node.
 async fn way(nodes: &[Process], how: &str) {
     let mut arrived: Vec<Arc<Mutex<HashMap<u64, Instant>>>> = Vec::new();
-    // They end with this function, before their nodes do.
+    // The sockets end with this function, before their nodes do.
     let mut sockets = tokio::task::JoinSet::new();
     for node in nodes {
         let url = format!("ws://{}/graphql", node.address);
@@ -71,7 +71,7 @@ async fn way(nodes: &[Process], how: &str) {
     }
     let (desk, mut dice, mut sent) = (Driver::new(), Dice::new(7), Vec::new());
     for _ in 0..COMMITS {
-        // At any moment between two ticks.
+        // Commit at a random moment between two ticks.
         tokio::time::sleep(Duration::from_micros(5_000 + dice.below(60_000) as u64)).await;
         let answer = desk.run(&nodes[0].address, CREATE, json!({})).await.unwrap();
         sent.push((offset(&answer["data"]["createIncident"]["position"]), Instant::now()));
@@ -89,7 +89,7 @@ async fn way(nodes: &[Process], how: &str) {
     }
 }
 
-/// Commits a second of as many writers on one node or on three.
+/// Returns the commits a second of the same number of writers, on one node or on three.
 async fn throughput(nodes: &[Process]) -> f64 {
     let (done, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let mut writers = tokio::task::JoinSet::new();
@@ -111,7 +111,7 @@ async fn throughput(nodes: &[Process]) -> f64 {
     count as f64 / WRITING.as_secs_f64()
 }
 
-/// CPU of a process so far, in milliseconds, of all its threads.
+/// Returns the CPU time of all threads of a process so far, in milliseconds.
 fn cpu(process: &Process) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
     let times = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok());

@@ -1,8 +1,9 @@
-//! The desk at 10,000 to 1,000,000 incidents beside hand-written SQL: for each operation the desk over HTTP and pgbench with
-//! prepared statements take turns, on one database, while 50 changes a second go on.
+//! Compares the desk over HTTP, at 10,000 to 1,000,000 incidents, with hand-written SQL in pgbench with prepared
+//! statements. For each operation the two take turns, on one database, while 50 changes a second go on.
 //!
-//! `SIZES="10000 100000" ROUNDS=3 SECONDS_EACH=4 cargo bench --bench size` prints the table; docs/OPERATIONS.md keeps one. The
-//! statements of `benches/sql/` read what the desk answers, as a database administrator would write it.
+//! `SIZES="10000 100000" ROUNDS=3 SECONDS_EACH=4 cargo bench --bench size` prints the table; docs/OPERATIONS.md keeps
+//! one table. The statements in `benches/sql/` read the same facts as the desk, as a database administrator would write
+//! them.
 
 #![expect(clippy::print_stdout, reason = "tables for a person")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -26,21 +27,21 @@ use support::process::{Process, cpu_seconds};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// How many changes a second go on while the desk and the statements are measured.
+/// The number of changes a second during the measurements.
 const CHANGES_A_SECOND: u32 = 50;
 
-/// An operation: what the desk is asked, and the file of the statement that does the same.
+/// An operation: the query for the desk, and the files of the equivalent SQL statements.
 struct Operation {
     name: &'static str,
     statement: &'static [&'static str],
     query: &'static str,
-    /// The variables of the n-th request.
+    /// Returns the variables of the n-th request.
     variables: fn(&World, usize) -> Value,
 }
 
 const COMMENT: &str = "mutation($id: ID!) { addComment(input: { incidentId: $id, body: \"Called the site, nobody answers.\" }) { changed } }";
 
-/// What the database holds, for variables.
+/// The content of the database, from which variables are chosen.
 struct World {
     filters: Vec<(String, String, String)>,
     incidents: Vec<String>,
@@ -50,7 +51,7 @@ struct World {
 
 const ROW: &str = "id number version title severity status alertCount commentCount createdAt updatedAt owner { account name } tags { name }";
 
-/// A filter that no request before had, and that selects all open incidents.
+/// Returns a filter that selects all open incidents and that no earlier request has used.
 fn another_filter(_: &World, n: usize) -> Value {
     let from = chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(n as i64);
     json!({ "f": { "created": { "from": from } } })
@@ -110,7 +111,7 @@ fn operations() -> Vec<Operation> {
             query: "query($t: String) { incidents(filter: { text: $t }, first: 50) { nodes { id number title updatedAt } } }",
             variables: |world, n| json!({ "t": world.words[n % world.words.len()] }),
         },
-        // Writes come last: those by hand give no word to the desk. They write the same rows, in no order.
+        // Writes come last, because handwritten SQL does not notify the desk. They write the same rows, in no order.
         Operation {
             name: "create",
             statement: &["create"],
@@ -127,7 +128,7 @@ fn operations() -> Vec<Operation> {
             name: "assign",
             statement: &["assign"],
             query: "mutation($id: ID!, $owner: OwnerInput!) { assignIncident(input: { incidentId: $id, owner: $owner }) { changed } }",
-            // The next round gives each incident to another owner.
+            // Each round gives each incident another owner.
             variables: |world, n| {
                 let (round, at) = (n / world.incidents.len(), n % world.incidents.len());
                 let (owner, ..) = &world.filters[(at + round) % world.filters.len()];
@@ -138,8 +139,8 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
-/// One connection that is asked again and again. It reads an answer and looks at its start, no more: what the client takes of
-/// the processor is not the desk's.
+/// A connection that repeats requests. It reads an answer but only checks its start, so that the client takes little
+/// processor time from the desk.
 struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
@@ -191,7 +192,7 @@ async fn texts(database: &DatabaseConnection, sql: &str) -> Vec<Vec<String>> {
     rows.iter().map(row).collect()
 }
 
-/// Chooses the filters, incidents, places and words of the requests. The desk and the statements get the same ones.
+/// Chooses the filters, incidents, cursors and words of the requests. The desk and the statements get the same ones.
 async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &str) -> World {
     for sql in [
         "CREATE TABLE bench_filter AS SELECT row_number() OVER ()::int AS k, * FROM (SELECT DISTINCT i.owner_user_id AS owner, i.severity, h.key AS tag
@@ -207,7 +208,7 @@ async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &st
         "INSERT INTO bench_word SELECT k + n.count * r, word FROM bench_word, (SELECT count(*)::int AS count FROM bench_word) n,
             generate_series(1, 1000) r WHERE k + n.count * r <= 1000",
         "ALTER TABLE bench_word ADD PRIMARY KEY (k)",
-        // What writes by hand need: keys that rise, and the body of a change.
+        // The handwritten writes need increasing keys, and the body of a change.
         "CREATE SEQUENCE bench_row CACHE 100",
         "CREATE TABLE bench_body AS SELECT body, '{\"user\":{\"id\":\"01a22c53-96a4-7697-81ef-6a80f95611a3\",\"account\":\"bench\"}}' AS actor
             FROM change WHERE length(body) > 900 ORDER BY position LIMIT 1",
@@ -221,7 +222,7 @@ async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &st
         texts(database, "SELECT 'user:' || owner::text, severity::text, tag FROM bench_filter ORDER BY k").await;
     let incidents = texts(database, "SELECT 'incident:' || id::text FROM bench_incident ORDER BY k").await;
     let words = texts(database, "SELECT word FROM bench_word ORDER BY k").await;
-    // Places deep in the list: the cursor of its first row, with the keys of others.
+    // Cursors deep in the list: the cursor of the first row with the keys of other rows.
     let page = "{ incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 1) { pageInfo { endCursor } } }";
     let first = ask(client, url, page, json!({})).await["data"]["incidents"]["pageInfo"]["endCursor"].take();
     let first: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(first.as_str().unwrap()).unwrap()).unwrap();
@@ -241,7 +242,7 @@ async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &st
     }
 }
 
-/// What was measured of one side: answers a second, and milliseconds.
+/// The measurements of one side: answers a second, and milliseconds.
 #[derive(Clone, Default)]
 struct Measured {
     rate: Vec<f64>,
@@ -267,7 +268,7 @@ fn median(values: &[f64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The desk, asked by `clients` at once for so long.
+/// Measures the desk with `clients` concurrent clients for the given time.
 async fn by_desk(
     desk: &Process,
     operation: &Operation,
@@ -304,18 +305,18 @@ async fn by_desk(
     into.cpu.push((cpu_seconds(desk.id()) - before) * 1_000.0 / answers.max(1) as f64);
 }
 
-/// The statements, by pgbench.
+/// Measures the statements with pgbench.
 fn by_hand(pgbench: &Path, url: &str, statement: &[&str], clients: usize, time: Duration, into: &mut Measured) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("all.sql");
     let read = |name: &&str| {
         std::fs::read_to_string(format!("{}/benches/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap()
     };
-    // One transaction of pgbench does all of them, as one answer of the desk does.
+    // One pgbench transaction runs all statements, as one answer of the desk does.
     let mut lines: Vec<String> = Vec::new();
     for text in statement.iter().map(read) {
         for line in text.lines() {
-            // A variable of pgbench is set once.
+            // Set each pgbench variable only once.
             if !(line.starts_with('\\') && lines.iter().any(|set| set == line)) {
                 lines.push(line.to_owned());
             }
@@ -334,7 +335,7 @@ fn by_hand(pgbench: &Path, url: &str, statement: &[&str], clients: usize, time: 
     into.rate.push(rate.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&output.stderr))));
 }
 
-/// Changes that go on beside everything that is measured.
+/// Changes incidents while the measurements run.
 async fn change(url: String, world: Arc<World>, stop: Arc<AtomicBool>) -> u64 {
     let client = reqwest::Client::new();
     let mut pace = tokio::time::interval(Duration::from_secs(1) / CHANGES_A_SECOND);

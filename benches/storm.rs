@@ -1,9 +1,9 @@
-//! An alert storm: connectors bring in alerts as fast as they are told to, while screens follow the queue and analysts work.
+//! An alert storm: connectors ingest alerts as fast as configured, while screens follow the queue and analysts work.
 //!
-//! `cargo bench --bench storm` runs 100,000 alerts in five minutes, 1,000 screens and 20 analysts, on PostgreSQL (DATABASE=sqlite:
-//! on SQLite). ALERTS, SECONDS, SCREENS and ANALYSTS make it smaller or larger. The run fails where an alert is missing or was
-//! taken in twice, where two screens of one query were shown different things, and where what a screen has folded is not what
-//! a query answers at the end. It prints how long analysts waited.
+//! `cargo bench --bench storm` runs 100,000 alerts in five minutes, 1,000 screens and 20 analysts, on PostgreSQL (on
+//! SQLite with DATABASE=sqlite:). ALERTS, SECONDS, SCREENS and ANALYSTS change the size. The run fails if an alert is
+//! missing or was ingested twice, if two screens of one query received different items, or if the state that a screen
+//! has folded differs from a query at the end. It prints how long analysts waited.
 
 #![expect(clippy::print_stdout, reason = "figures for a person")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
@@ -25,19 +25,19 @@ use support::socket::Socket;
 use tokio::task::JoinSet;
 use watchfloor::domain::position::Position;
 
-/// Alerts of one request of a connector.
+/// Alerts in one request of a connector.
 const BATCH: usize = 50;
 
-/// Connectors that send at the same time.
+/// The number of concurrent connectors.
 const CONNECTORS: usize = 4;
 
-/// Every tenth screen has a filter of its own. It folds its stream into a queue, which is compared with a query at the end.
+/// Every tenth screen has a filter of its own. It folds its stream into a queue, which a query at the end must equal.
 const OWN_FILTER_EVERY: usize = 10;
 
-/// Incidents of the desk before the storm, 1 in 20 open.
+/// The number of incidents before the storm, of which 1 in 20 is open.
 const INCIDENTS_BEFORE: &str = "20000";
 
-/// How long an analyst looks at a page before the next action.
+/// The time for which an analyst looks at a page before the next action.
 const ANALYST_LOOKS: Duration = Duration::from_millis(1_500);
 
 const SCREEN: &str = "subscription($filter: IncidentFilterInput) { incidentQueue(filter: $filter) {
@@ -50,13 +50,13 @@ fn setting(name: &str, usual: usize) -> usize {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
 }
 
-/// A filter that selects all open incidents, and is written as no other is.
+/// Returns a filter that selects all open incidents and equals no other filter.
 fn own_filter(number: usize) -> Value {
     let from = chrono::DateTime::UNIX_EPOCH + chrono::Duration::seconds(number as i64);
     json!({ "created": { "from": from } })
 }
 
-/// The alerts of a batch, as the sensors of one wave see it: a few hosts and an account that many alerts name.
+/// Returns the alerts of a batch, as sensors of one attack wave report it: a few hosts, and an account in many alerts.
 fn alerts(first: usize) -> Vec<Value> {
     let alert = |number: usize| {
         let wave = number / 400;
@@ -73,22 +73,22 @@ fn alerts(first: usize) -> Vec<Value> {
     (first..first + BATCH).map(alert).collect()
 }
 
-/// What all parts of a run share.
+/// The state that all parts of a run share.
 struct Storm {
     address: String,
     client: reqwest::Client,
-    /// The offset that every screen is to reach; none before the end.
+    /// The offset that every screen has to reach; `None` before the end.
     end: AtomicU64,
     live: AtomicU64,
     frames: AtomicU64,
     over: AtomicBool,
 }
 
-/// What a screen was shown.
+/// The result of a screen.
 struct Shown {
-    /// Items, and a hash of their bytes in order.
+    /// The number of items, and a hash of their bytes in order.
     items: (u64, u64),
-    /// The incidents of the queue with their versions, where the screen folds.
+    /// The incidents of the queue with their versions, if the screen folds its stream.
     folded: Option<BTreeMap<String, i64>>,
 }
 
@@ -102,7 +102,7 @@ impl Storm {
         answer["data"].take()
     }
 
-    /// The queue as a query answers it.
+    /// Returns the queue as a query answers it.
     async fn queue(&self, filter: &Value) -> BTreeMap<String, i64> {
         let page = "query($filter: IncidentFilterInput, $after: String) { incidents(filter: $filter, first: 100, after: $after) {
             nodes { id version } pageInfo { hasNextPage endCursor } } }";
@@ -119,7 +119,7 @@ impl Storm {
         }
     }
 
-    /// A screen, until it has been shown everything.
+    /// Runs a screen until it has received everything.
     async fn screen(self: Arc<Self>, number: usize) -> Shown {
         let folds = number.is_multiple_of(OWN_FILTER_EVERY);
         let filter = if folds { own_filter(number) } else { json!({}) };
@@ -135,7 +135,7 @@ impl Storm {
             let is_live = text.contains("\"__typename\":\"Live\"");
             if is_live {
                 self.live.fetch_add(1, Ordering::AcqRel);
-                // What was there before the stream began is read once; changes of meanwhile come as items, and are newer.
+                // The screen reads the state before the stream once; later changes come as items, and are newer.
                 folded = folds.then(BTreeMap::new);
             } else if !text.contains("\"__typename\":\"Heartbeat\"") {
                 assert!(!text.contains("Resync"), "screen {number}: {text}");
@@ -157,7 +157,7 @@ impl Storm {
         }
     }
 
-    /// A connector: its part of the alerts, evenly over the time.
+    /// Runs a connector, which sends its part of the alerts evenly over the time.
     async fn connector(self: Arc<Self>, number: usize, batches: usize, time: Duration) -> Vec<Duration> {
         let query =
             "mutation($alerts: [AlertInput!]!) { ingestAlerts(input: { alerts: $alerts, into: { correlate: {} } }) {
@@ -174,7 +174,7 @@ impl Storm {
         waited
     }
 
-    /// An analyst: looks at the queue, and does something about an incident of it.
+    /// Runs an analyst, who looks at the queue and then acts on an incident in it.
     async fn analyst(self: Arc<Self>, number: usize) -> (Vec<Duration>, Vec<Duration>) {
         let page =
             "query($filter: IncidentFilterInput) { incidents(filter: $filter, first: 50) { totalCount nodes { id title
@@ -313,7 +313,7 @@ async fn main() {
     println!("nothing lost, nothing twice: all screens are exact, {} incidents open", now.len());
 }
 
-/// How many alerts the desk has.
+/// Returns the number of alerts in the desk.
 async fn count_alerts(storm: &Storm) -> u64 {
     storm.ask("{ alerts(first: 1) { totalCount } }", json!({})).await["alerts"]["totalCount"].as_u64().unwrap()
 }

@@ -1,4 +1,4 @@
-//! The client of all three servers: many sockets that count frames, and the process that they measure.
+//! The client of all three servers: many sockets that count frames, and the server process that they measure.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::servers::{Kind, nanos};
 
-/// What the sockets of the desk ask for; the stock handler answers the same fields.
+/// The subscription of the desk's sockets. The stock handler has the same fields.
 pub(crate) const DESK: &str = "subscription($tags: [String!], $after: String) {
     incidentQueue(filter: { tags: { any: $tags } }, after: $after) { ...item } }";
 const STOCK: &str =
@@ -27,7 +27,7 @@ pub(crate) const DESK_FIELDS: &str =
     " fragment item on QueueItem { __typename position ... on QueueUpdated { changedFields row {
     id number title severity status owner { name } tags { name } alertCount commentCount updatedAt } } }";
 
-/// Pins this process to the second core; the servers have the first.
+/// Pins this process to the second core. The servers run on the first core.
 pub(crate) fn pin() {
     let own = std::process::id().to_string();
     Command::new("taskset").args(["-a", "-p", "-c", "1", &own]).stdout(Stdio::null()).status().unwrap();
@@ -65,7 +65,7 @@ impl Process {
         answer.split_whitespace().map(|word| word.parse().unwrap()).collect()
     }
 
-    /// CPU so far, in microseconds, of all its threads.
+    /// Returns the CPU time of all threads so far, in microseconds.
     pub(crate) fn cpu(&self) -> f64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let times = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok());
@@ -91,14 +91,14 @@ pub(crate) struct Case {
     pub(crate) kind: Kind,
     pub(crate) sockets: usize,
     pub(crate) events: usize,
-    /// Whether each socket has a filter of its own, and an event is for one of them.
+    /// Whether each socket has a filter of its own, so that an event concerns only one socket.
     pub(crate) distinct: bool,
 }
 
-/// What it came to. Times of the CPU are microseconds.
+/// The figures of a measurement. CPU times are in microseconds.
 pub(crate) struct Figures {
     pub(crate) cpu_per_event: f64,
-    /// The same without a socket: what the event itself costs.
+    /// The CPU time of an event without any socket.
     pub(crate) commit_cpu: f64,
     pub(crate) commit_ms: f64,
     pub(crate) p50_ms: f64,
@@ -115,7 +115,7 @@ pub(crate) struct Storm {
     pub(crate) statements: u64,
 }
 
-/// What the sockets saw.
+/// The observations of all sockets.
 #[derive(Default)]
 struct Seen {
     frames: AtomicUsize,
@@ -152,7 +152,7 @@ impl Case {
             server.ask(&format!("prepare {tag}"));
         }
         let emit = format!("emit {tag}");
-        // Without a socket: what an event costs by itself.
+        // Measure without a socket first: the cost of the event alone.
         let mut commits = Vec::new();
         for _ in 0..20 {
             server.ask(&emit);
@@ -171,7 +171,7 @@ impl Case {
 
         let burst = |events: usize| (seen.clone(), events);
         let mut cpu_per_event = 0.0;
-        // The first round is to warm up.
+        // The first round warms up.
         for (seen, events) in [burst(10), burst(self.events)] {
             let before = server.cpu();
             for _ in 0..events {
@@ -208,7 +208,7 @@ impl Case {
         }
     }
 
-    /// All sockets are cut, some changes happen, and all come back with the position that they had.
+    /// Cuts all sockets, makes some changes, and reconnects all sockets with their old positions.
     async fn storm(&self, server: &mut Process, seen: &Arc<Seen>, sockets: &mut JoinSet<()>) -> Storm {
         let last = seen.last.lock().unwrap().clone().unwrap();
         let last: serde_json::Value = serde_json::from_str(&last).unwrap();
@@ -227,7 +227,7 @@ impl Case {
         Storm { sockets: self.sockets, seconds, cpu_each, statements: server.ask("statements")[0] - statements }
     }
 
-    /// Connects all sockets; returns when each is live.
+    /// Connects all sockets, and returns when each is live.
     async fn connect(&self, server: &Process, seen: &Arc<Seen>, after: Option<&str>) -> JoinSet<()> {
         let mut sockets = JoinSet::new();
         for batch in 0..self.sockets.div_ceil(100) {
@@ -246,7 +246,7 @@ impl Case {
                 let payload = json!({ "query": query, "variables": variables });
                 sockets.spawn(follow(server.port, payload, seen.clone()));
             }
-            // In waves, as the backlog of a listener is short.
+            // Connect in waves, because the backlog of a listener is short.
             let live = (first + 100).min(self.sockets);
             while seen.live.load(Ordering::Acquire) < live {
                 tokio::time::sleep(Duration::from_millis(1)).await;

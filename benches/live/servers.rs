@@ -30,10 +30,10 @@ use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Store, StoreOptions};
 
-/// Length of the floor's frame: an update of a row of a dozen fields has about as many.
+/// The size of the floor's frame in bytes: about the size of an update of a row of a dozen fields.
 const FLOOR_BYTES: usize = 600;
 
-/// Which server.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Floor,
@@ -59,14 +59,14 @@ impl std::str::FromStr for Kind {
     }
 }
 
-/// Nanoseconds since 1970: two processes of one machine share that clock.
+/// Returns the nanoseconds since 1970. Two processes of one machine share that clock.
 pub(crate) fn nanos() -> u64 {
     SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64
 }
 
 /// Runs until its standard input closes.
 pub(crate) fn serve(kind: Kind, beats: bool) {
-    // As the binary does: as many workers as it has cores, which is one.
+    // One worker per core, as in the binary: the process has one core.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (lines, orders) = mpsc::channel(16);
     std::thread::spawn(move || {
@@ -90,7 +90,7 @@ fn say(line: impl std::fmt::Display) {
     std::io::stdout().flush().unwrap();
 }
 
-/// The words of an order: `emit` and the tag of the incident.
+/// Splits an order into its word and the tag of the incident.
 fn words(line: &str) -> (&str, usize) {
     let (word, rest) = line.split_once(' ').unwrap_or((line, "0"));
     (word, rest.parse().unwrap())
@@ -99,7 +99,7 @@ fn words(line: &str) -> (&str, usize) {
 async fn floor(mut orders: mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     say(listener.local_addr().unwrap().port());
-    // One channel for each socket, so that an event for one of them costs one write.
+    // Each socket has a channel of its own, so that an event for one socket costs one write.
     let sockets: Arc<Mutex<Vec<mpsc::Sender<Utf8Bytes>>>> = Arc::default();
     let accepted = sockets.clone();
     tokio::spawn(async move {
@@ -263,7 +263,7 @@ async fn listen(router: axum::Router) {
     say(port);
 }
 
-/// With `beats` it pings and says that it lives as often as in use; else nothing comes between what is measured.
+/// Runs the desk. With `beats` it sends pings and heartbeats as in production; else nothing disturbs the measurement.
 async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/desk.db?mode=rwc", folder.path().display());
@@ -271,7 +271,7 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let statements = Arc::new(AtomicU64::new(0));
     let counted = statements.clone();
     let watch = Arc::new(move |statement: &watchfloor::storage::Statement| {
-        // The relay looks for what other nodes wrote, however many sockets there are.
+        // Do not count the relay's reads of the log, which do not depend on the number of sockets.
         if !statement.sql.contains("\"log_head\".\"position\" >= ") {
             counted.fetch_add(1, Ordering::Relaxed);
         }
@@ -282,7 +282,7 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(if beats { 10 } else { 600 }) };
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
-    // In a storm the old sockets may be there still when the new ones come.
+    // In a storm the old sockets may still exist when the new sockets connect.
     let crowd = CrowdSettings { sockets: 40_000, sockets_per_address: 40_000, sockets_per_principal: 40_000 };
     let mut settings = Settings { crowd, ..Settings::default() };
     if !beats {
@@ -300,7 +300,7 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let mut number = 0;
     while let Some(line) = orders.recv().await {
         match words(&line) {
-            // Makes the incident that events are about, before anybody looks.
+            // Creates the incident of the events before any socket connects.
             ("prepare", tag) => {
                 incidents.resize(incidents.len().max(tag + 1), None);
                 let add_tags = vec![Tag { kind: TagKind::Custom, name: format!("tag-{tag}") }];
@@ -316,7 +316,7 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
                 let done = app.update_incident(&command, incidents[tag].unwrap(), patch.into()).await.unwrap();
                 let took = start.elapsed();
                 let committed = nanos();
-                // Until the relay has read it, so that each event costs the same with and without sockets.
+                // Wait until the relay has read the change, so that each event costs the same with and without sockets.
                 app.hub.watch().wait_for(|head| *head >= done.position.offset).await.unwrap();
                 say(format!("{committed} {} {} {number}", took.as_nanos(), done.position.offset));
                 continue;

@@ -1,7 +1,7 @@
-//! Hours of a desk in minutes of one: thousands of sockets follow a queue for as long as is asked, while its memory is watched.
+//! A soak test: thousands of sockets follow a queue for the requested time, while the desk's memory is watched.
 //!
-//! Every socket holds each frame's position against the one before it: a frame that is missing, comes twice or out of order
-//! ends the run. A hundred of them keep what they were given, which is compared, item by item, with what was done.
+//! Every socket compares each frame's position with the one before: a frame that is missing, repeated or out of order
+//! ends the run. A hundred sockets keep their items, which are compared one by one with the changes that were made.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,28 +17,28 @@ use watchfloor::domain::position::Position;
 use super::client::{DESK, DESK_FIELDS, Process, open};
 use super::servers::Kind;
 
-/// How many sockets keep everything.
+/// The number of sockets that keep all items.
 const SAMPLED: usize = 100;
 
-/// So many changes fill the ring, which is as large afterwards as it will ever be.
+/// The number of changes that fill the ring. It does not grow after that.
 const RING: usize = 20_000;
 
-/// How often the memory is looked at.
+/// The time between two looks at the memory.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// What is run.
+/// The parameters of a run.
 pub(crate) struct Soak {
     pub(crate) sockets: usize,
     pub(crate) per_second: f64,
     pub(crate) minutes: f64,
 }
 
-/// What the sockets found.
+/// The findings of the sockets.
 struct Found {
     live: AtomicU64,
     frames: AtomicU64,
     markers: AtomicU64,
-    /// The offset that everybody is to reach.
+    /// The offset that every socket has to reach.
     end: AtomicU64,
     arrived: AtomicU64,
     failed: Mutex<Option<String>>,
@@ -47,7 +47,7 @@ struct Found {
 }
 
 impl Soak {
-    /// Runs it, and prints what was seen.
+    /// Runs the test, and prints its findings.
     pub(crate) async fn run(&self) {
         let mut server = Process::start(Kind::Desk, true);
         println!("filling the ring with {RING} changes");
@@ -99,7 +99,7 @@ impl Soak {
         }
         let cpu = (server.cpu() - cpu) / 1e6 / start.elapsed().as_secs_f64();
         found.end.store(expected[expected.len() - 1].0, Ordering::Release);
-        // One more, for those who have had the last already.
+        // One more event, for sockets that already have the last one.
         let answer = server.ask("emit 0");
         expected.push((answer[2], answer[3]));
         let patience = Instant::now();
@@ -119,7 +119,7 @@ impl Soak {
         let kept = found.kept.lock().unwrap();
         assert_eq!(kept.len(), SAMPLED.min(self.sockets));
         for (number, list) in kept.iter() {
-            // The very last one was sent for those who had all before it already.
+            // The last event was only sent for sockets that had everything before it.
             assert!(list.len() + 1 >= expected.len(), "socket {number} has {} items", list.len());
             assert_eq!(list, &expected[..list.len()], "socket {number}");
         }
@@ -148,7 +148,7 @@ impl Soak {
     }
 }
 
-/// The line through all looks, by least squares: KiB a minute.
+/// Returns the slope of the linear regression through all samples, in KiB a minute.
 fn slope(looks: &[&(Duration, f64)]) -> f64 {
     let n = looks.len() as f64;
     let minutes = |look: &(Duration, f64)| look.0.as_secs_f64() / 60.0;
@@ -159,7 +159,7 @@ fn slope(looks: &[&(Duration, f64)]) -> f64 {
 }
 
 impl Found {
-    /// Ends the run if a socket has found something wrong.
+    /// Ends the run if a socket has found a fault.
     fn look(&self) {
         if let Some(wrong) = &*self.failed.lock().unwrap() {
             panic!("{wrong}");
@@ -181,7 +181,7 @@ async fn follow(port: u16, number: usize, found: Arc<Found>) {
         let text = match message {
             Message::Text(text) => text,
             Message::Ping(_) => {
-                // The answer to a ping waits in the socket until something is sent.
+                // The pong waits in the socket's buffer until the next write, so flush it.
                 socket.flush().await.unwrap();
                 continue;
             }
@@ -219,7 +219,7 @@ async fn follow(port: u16, number: usize, found: Arc<Found>) {
     found.fail(format!("socket {number} was closed"));
 }
 
-/// The offset of the item that a frame holds: its own position is the first of its text.
+/// Returns the offset of the item in a frame. The item's position is the first position in the text.
 fn offset(text: &str) -> Option<u64> {
     let (_, rest) = text.split_once("\"position\":\"")?;
     Some(Position::parse(rest.split_once('"')?.0)?.offset)

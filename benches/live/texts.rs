@@ -11,13 +11,13 @@ use super::servers::Kind;
 const QUERY: &str = "subscription($t: [IncidentFilterInput!]) { incidentQueue(filter: { or: $t }) { __typename position
     ... on QueueUpdated { row { id number title severity status } } } }";
 
-/// Texts of one filter.
+/// The texts of one filter.
 const TEXTS: usize = 20;
 
-/// Events that are measured.
+/// The number of measured events.
 const EVENTS: usize = 50;
 
-/// How many streams.
+/// The numbers of sockets and streams.
 pub(crate) struct Texts {
     pub(crate) sockets: usize,
     pub(crate) each: usize,
@@ -45,7 +45,7 @@ impl Texts {
     }
 }
 
-/// CPU of one event, in microseconds.
+/// Returns the CPU time of one event, in microseconds.
 fn events(server: &mut Process) -> f64 {
     for _ in 0..10 {
         server.ask("emit 0");
@@ -54,12 +54,12 @@ fn events(server: &mut Process) -> f64 {
     for _ in 0..EVENTS {
         server.ask("emit 0");
     }
-    // What is woken by the last one.
+    // Wait for the tasks that the last event woke.
     std::thread::sleep(std::time::Duration::from_secs(1));
     (server.cpu() - before) / EVENTS as f64
 }
 
-/// Opens a socket with so many streams; returns it when all of them are live.
+/// Opens a socket with this many streams, and returns when all of them are live.
 async fn follow(port: u16, first: usize, count: usize) -> super::client::Socket {
     let payload = |stream: usize| {
         let texts: Vec<_> = (0..TEXTS).map(|text| json!({ "text": format!("word{stream}x{text}") })).collect();

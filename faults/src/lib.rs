@@ -1,7 +1,7 @@
-//! A disk for tests of SQLite: it fails at the write of one's choice, and remembers what a loss of power would leave.
+//! A disk for tests of SQLite: it fails at a chosen write, and remembers which bytes would survive a loss of power.
 //!
-//! A [`Disk`] is a file layer of SQLite (a VFS) over the usual one. A database is opened on it by `?vfs=NAME` in its URL. The
-//! writes, syncs and truncations of databases and their logs are its operations; they are counted from one.
+//! A [`Disk`] is a file layer of SQLite (a VFS) over the default layer. A database is opened on it by `?vfs=NAME` in
+//! its URL. Its operations are the writes, syncs and truncations of databases and their logs, counted from one.
 
 mod memory;
 mod vfs;
@@ -12,27 +12,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use memory::Loss;
 use memory::{Memory, Operation};
 
-/// How an operation fails.
+/// The manner in which an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The disk is full: of a write only the first half is there.
+    /// The disk is full: only the first half of a write is there.
     Full,
-    /// The disk answers with an error: of a write nothing is there. What a sync was to make safe is not.
+    /// The disk answers with an error. Nothing of a write is there, and a sync has made nothing safe.
     Error,
-    /// The disk answers with an error after it did what was asked.
+    /// The disk answers with an error after it has done the operation.
     ErrorAfter,
 }
 
-/// Which operations fail.
+/// The operations that fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// One.
+    /// Only one operation.
     Once,
-    /// That one and all after it, until the disk is mended.
+    /// The operation and all later operations, until the disk is mended.
     UntilMended,
 }
 
-/// A disk. Clones are the same disk.
+/// A disk. Clones share the same disk.
 #[derive(Clone)]
 pub struct Disk {
     name: String,
@@ -55,39 +55,39 @@ struct Plan {
 }
 
 impl Disk {
-    /// A disk under a name that no other disk of this process has.
+    /// Makes a disk under a name that no other disk of this process has.
     #[expect(clippy::new_without_default, reason = "each is another disk")]
     pub fn new() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         Self { name: vfs::register(state.clone()), state }
     }
 
-    /// The address of a database on this disk, to be made when it is opened.
+    /// Returns the URL of a database on this disk. The database is created when it is opened.
     pub fn url(&self, file: &Path) -> String {
         format!("sqlite://{}?mode=rwc&vfs={}", file.display(), self.name)
     }
 
-    /// How many operations there were.
+    /// Returns the number of operations so far.
     pub fn operations(&self) -> u64 {
         self.lock().operations
     }
 
-    /// Lets the operation fail that is the n-th from now on, counted from one.
+    /// Makes the n-th operation from now on fail, counted from one.
     pub fn fail(&self, n: u64, fault: Fault, span: Span) {
         let mut state = self.lock();
         state.plan = Some(Plan { at: state.operations + n, fault, span });
         state.failed = 0;
     }
 
-    /// Lets all go well from now on; how many operations have failed.
+    /// Ends all failures, and returns how many operations have failed.
     pub fn mend(&self) -> u64 {
         let mut state = self.lock();
         state.plan = None;
         std::mem::take(&mut state.failed)
     }
 
-    /// Writes into a folder what a loss of power after so many operations would have left of the files: what was synced, and of
-    /// the rest any part, chosen by the seed.
+    /// Writes the files as a loss of power after this many operations would leave them into a folder. It keeps the
+    /// synced bytes, and of the other bytes a part that the seed chooses.
     pub fn lose_power(&self, after: u64, loss: Loss, folder: &Path) -> std::io::Result<()> {
         self.lock().memory.survivors(after, loss, folder)
     }
@@ -102,7 +102,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 impl State {
-    /// Counts an operation; the fault that it meets.
+    /// Counts an operation, and returns the fault that it meets.
     fn begin(&mut self) -> Option<Fault> {
         self.operations += 1;
         let plan = self.plan?;

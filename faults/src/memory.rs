@@ -1,19 +1,19 @@
-//! What was asked of a disk, and what of it a loss of power leaves.
+//! The operations of a disk, and the bytes that survive a loss of power.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a disk writes whole or not at all.
+/// The size of a sector, which a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// What becomes of writes that were not synced.
+/// The fate of writes that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// All are lost.
     All,
     /// None is lost.
     Nothing,
-    /// Each is lost, there, or there in some of its sectors, as chance has it; the same for the same seed.
+    /// Each write is lost, kept, or kept in some of its sectors, at random but equal for equal seeds.
     Some(u64),
 }
 
@@ -38,7 +38,7 @@ struct File<'a> {
 }
 
 impl Memory {
-    /// The number of a file.
+    /// Returns the number of a file.
     pub(crate) fn file(&mut self, path: &str) -> usize {
         self.files.iter().position(|file| file == path).unwrap_or_else(|| {
             self.files.push(path.to_owned());
@@ -89,7 +89,7 @@ impl Memory {
     }
 }
 
-/// Does an operation, a write in those of its sectors that are kept.
+/// Applies an operation; a write only in the sectors that are kept.
 fn apply(content: &mut Vec<u8>, operation: &Operation, mut is_kept: impl FnMut(usize) -> bool) {
     match operation {
         Operation::Write { offset, bytes } => {
@@ -111,7 +111,7 @@ fn apply(content: &mut Vec<u8>, operation: &Operation, mut is_kept: impl FnMut(u
     }
 }
 
-/// SplitMix64: chance that repeats itself.
+/// SplitMix64: random numbers that a seed repeats.
 struct Dice(u64);
 
 impl Dice {

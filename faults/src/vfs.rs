@@ -1,7 +1,7 @@
-//! SQLite's file layer over the usual one. All of the C interface is here.
+//! SQLite's file layer over the default layer. This file holds the whole C interface.
 //!
-//! A file of this layer is a [`File`] with the usual layer's file behind it, in one piece of memory that SQLite allocates and
-//! frees: it takes the size from `szOsFile`. Each function does its part and calls the usual layer's function.
+//! A file of this layer is a [`File`] followed by the default layer's file, in one piece of memory that SQLite
+//! allocates and frees: `szOsFile` gives the size. Each function does its part and calls the default layer's function.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
@@ -18,22 +18,22 @@ use libsqlite3_sys::{
 use crate::memory::Operation;
 use crate::{Fault, State, lock};
 
-/// What a layer's `pAppData` points to; never freed, as SQLite keeps the layer for as long as the process lives.
+/// The target of a layer's `pAppData`. It is never freed, because SQLite keeps the layer until the process ends.
 struct Layer {
     usual: *mut sqlite3_vfs,
     state: Arc<Mutex<State>>,
 }
 
-/// A file of this layer. `base` comes first, as SQLite only knows that part.
+/// A file of this layer. `base` comes first, because SQLite only knows that part.
 #[repr(C)]
 struct File {
     base: sqlite3_file,
     layer: *const Layer,
-    /// The file's number in memory; none for files that are not the database's, such as temporary ones.
+    /// The file's number in memory; `None` for other files than the database's, for example temporary files.
     number: Option<usize>,
 }
 
-/// Makes a layer known to SQLite; its name.
+/// Registers a layer with SQLite, and returns its name.
 pub(crate) fn register(state: Arc<Mutex<State>>) -> String {
     static LAST: AtomicU32 = AtomicU32::new(0);
     let name = format!("faults-{}", LAST.fetch_add(1, Ordering::Relaxed));
@@ -74,7 +74,7 @@ unsafe fn own<'a>(file: *mut sqlite3_file) -> (&'a File, &'a Layer) {
     }
 }
 
-/// The usual layer's file, behind ours.
+/// Returns the default layer's file, which follows ours in memory.
 ///
 /// # Safety
 /// `file` is memory that SQLite allocated for a file of this layer.
@@ -142,7 +142,7 @@ unsafe extern "C" fn write(file: *mut sqlite3_file, from: *const c_void, count: 
         let (methods, usual) = usual_methods(file);
         let Some(usual_write) = methods.xWrite else { return SQLITE_IOERR_WRITE };
         let Some(number) = own.number else { return usual_write(usual, from, count, offset) };
-        // Held while it is written: memory has the order of the disk.
+        // Held during the write, so that memory has the order of the disk.
         let mut state = lock(&layer.state);
         let fault = state.begin();
         let count_done = match fault {
@@ -194,13 +194,13 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
         if matches!(fault, Some(Fault::Full | Fault::Error)) {
             return SQLITE_IOERR_FSYNC;
         }
-        // Not passed on: what a loss of power would leave is decided in memory, and the tests are many.
+        // Not passed on: memory decides what a loss of power would leave, and real syncs would slow the many tests.
         state.remember(number, Operation::Sync);
         if fault.is_some() { SQLITE_IOERR_FSYNC } else { SQLITE_OK }
     }
 }
 
-/// Functions that only pass a call on to the usual layer.
+/// Defines functions that only pass a call on to the default layer.
 macro_rules! passed_on {
     ($($name:ident = $method:ident($($argument:ident: $kind:ty),*) or $error:expr;)+) => {$(
         unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $kind)*) -> c_int {
@@ -241,7 +241,7 @@ unsafe extern "C" fn shm_barrier(file: *mut sqlite3_file) {
     }
 }
 
-/// Version 2 has what a write-ahead log needs. Version 3 maps files into memory, past `write`.
+/// Version 2 is enough for a write-ahead log. Version 3 maps files into memory, which bypasses `write`.
 static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     iVersion: 2,
     xClose: Some(close),

@@ -52,8 +52,8 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Runs statements that read alike on both databases; `{instant}`, `{bytes}` and `{binary}` are the types and the
-/// collation in which they differ.
+/// Runs statements with the same text on both databases. `{instant}`, `{bytes}` and `{binary}` stand for the types and
+/// the collation in which the databases differ.
 async fn run(manager: &SchemaManager<'_>, statements: &str) -> Result<(), DbErr> {
     let postgres = manager.get_database_backend() == sea_orm::DbBackend::Postgres;
     let (instant, bytes, binary) =

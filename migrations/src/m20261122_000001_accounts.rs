@@ -1,4 +1,4 @@
-//! Users, groups and who picked whom.
+//! Users, groups, and the recent picks of assignees.
 
 use sea_orm_migration::prelude::*;
 

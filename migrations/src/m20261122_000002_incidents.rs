@@ -5,14 +5,14 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// References to an incident are checked at the commit: alerts and comments are written before the incident whose row
-/// sums them up.
+/// References to an incident are checked at the commit, because alerts and comments are written before the incident
+/// whose row counts them.
 ///
-/// The four `_asc` and `_desc` columns order missing times last in both directions: they are plain columns that are
+/// The four `_asc` and `_desc` columns order missing times last in both directions. They are plain columns that are
 /// never null, so that a page is one range of one index on both databases.
 ///
-/// `severity_order` and `status_order` repeat columns of few values, so that an index of an order is never taken for a way
-/// to filter: SQLite would read a third of the table by it and sort what it found.
+/// `severity_order` and `status_order` repeat columns of few values. They keep the planner from filtering by an order's
+/// index: SQLite would read a third of the table by it and sort the rows.
 const UP: &str = r#"
 CREATE TABLE incident (
     id {uuid} PRIMARY KEY,

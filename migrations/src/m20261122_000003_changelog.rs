@@ -1,11 +1,11 @@
-//! The log of changes and its head.
+//! The log of changes and its head, which the server makes at its first start with an epoch of its own.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `log_mark` notes how long the log was at which time, for the floor of the streams. `log_head` has one row; the server makes it at its first start, with an epoch of its own.
+/// `log_mark` records the log's length at certain times, for the floor of the streams. `log_head` has one row.
 const UP: &str = r#"
 CREATE TABLE log_head (
     id smallint PRIMARY KEY CHECK (id = 1),

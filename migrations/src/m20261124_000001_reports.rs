@@ -1,11 +1,11 @@
-//! What imports have told of alerts.
+//! The reports of alerts that imports have applied.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// A file is told twice, or an older export after a newer one: a report that was applied is known again by its digest.
+/// A file may be imported twice, or an older export after a newer one: the digest identifies a report that was applied.
 const UP: &str = r#"
 CREATE TABLE alert_report (
     alert_id {uuid} NOT NULL REFERENCES alert (id),

@@ -1,4 +1,4 @@
-//! Texts that are ordered, or of which the least is taken, in the same order wherever the desk runs.
+//! Gives the columns that are ordered, or of which a minimum is taken, the same order on every database.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -6,10 +6,10 @@ use sea_orm_migration::sea_orm::DbBackend;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Without a collation of its own a column has that of the database, and PostgreSQL's are as many as there are locales:
-/// `apple, Banana` here, `Banana, apple` there. SQLite compares bytes already.
+/// A column without a collation has the collation of its database, and PostgreSQL's depends on the locale: `apple,
+/// Banana` here, `Banana, apple` there. SQLite compares bytes already.
 ///
-/// The words of enums are here too: `_` sorts before letters in some locales and after them in bytes.
+/// The values of enums are included: `_` sorts before letters in some locales and after them in bytes.
 const COLUMNS: &[(&str, &[&str])] = &[
     ("\"user\"", &["account", "name"]),
     ("\"group\"", &["account", "name"]),

@@ -1,11 +1,11 @@
-//! How often accounts have changed.
+//! The account version: counts the changes of accounts.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Streams hold the rights and groups of their caller: each node reads here that they may be others now.
+/// Streams hold the rights and groups of their caller. Each node reads in this column that they may have changed.
 const UP: &str = "ALTER TABLE log_head ADD COLUMN accounts bigint NOT NULL DEFAULT 0";
 
 #[async_trait::async_trait]

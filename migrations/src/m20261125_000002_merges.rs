@@ -1,15 +1,15 @@
-//! Merges of incidents, and what comments have to say of themselves once they have moved.
+//! Merges of incidents, and the columns that comments need after a move.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Comments of two incidents on one: versions of either may be the same, so a page goes by time, and a text is known by
-/// its place among those of its comment. `written_on` is null while a comment is where it was written.
+/// Comments of two incidents come together on one. Their versions may be equal, so a page is ordered by time, and an
+/// ordinal identifies a text within its comment. `written_on` is null while a comment is on its first incident.
 ///
-/// SQLite cannot give a table another key, so the texts are copied. Their incidents are those of their comments, which are
-/// checked; PostgreSQL renames no table while something of it is left to be checked at the commit.
+/// SQLite cannot change a table's key, so the texts are copied. Their incidents are those of their comments, which are
+/// checked. PostgreSQL cannot rename a table while a check of it is deferred to the commit.
 const UP: &str = r#"
 CREATE TABLE merge (
     source_id {uuid} NOT NULL REFERENCES incident (id),

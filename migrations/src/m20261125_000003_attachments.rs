@@ -1,12 +1,12 @@
-//! Attachments: what is known of each; the bytes lie in a folder or a bucket.
+//! Metadata of attachments. The bytes are in a folder or a bucket.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// While an upload is under way `upload` names it, and nobody else begins one before `upload_until`: a node that died in
-/// the middle holds it up no longer than that.
+/// `upload` names the upload in progress, and no other upload begins before `upload_until`. So a node that died during
+/// an upload blocks the attachment no longer than that.
 const UP: &str = r#"
 CREATE TABLE attachment (
     id {uuid} PRIMARY KEY,

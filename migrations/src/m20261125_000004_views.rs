@@ -1,11 +1,11 @@
-//! Saved views, which of them a user begins with, and when each was last visited.
+//! Saved views, each user's default view, and the time of each last visit.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `saved_view`, as `view` is a word of SQL. A visit notes how long the log was: what changed since is unread.
+/// Named `saved_view`, because `view` is an SQL keyword. A visit records the log's length: later changes are unread.
 const UP: &str = r#"
 CREATE TABLE saved_view (
     id {uuid} PRIMARY KEY,

@@ -5,7 +5,7 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// The result rows lie apart, as they are long and seldom asked for.
+/// The result rows have a table of their own, because they are long and seldom read.
 const UP: &str = r#"
 CREATE TABLE bookmark (
     id {uuid} PRIMARY KEY,

@@ -5,7 +5,7 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// The incidents of a job are frozen when it is made; each row has its result from the transaction that changed the incident.
+/// The incidents of a job are frozen when it is made. The transaction that changes an incident also writes its result.
 const UP: &str = r#"
 CREATE TABLE bulk_job (
     id {uuid} PRIMARY KEY,

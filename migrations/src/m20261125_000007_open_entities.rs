@@ -1,12 +1,12 @@
-//! Which of the entities that are held are held by an open incident, and an index of both; an index of tags by kind.
+//! Marks the entities of open incidents and indexes the mark with the entity; also indexes tags by kind.
 
 use sea_orm_migration::prelude::*;
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// `open` repeats what the incident's row says, so that the open incidents of an entity are one range of one index, however
-/// many were resolved over the years.
+/// `open` repeats a fact of the incident's row, so that the open incidents of an entity are one range of one index, for
+/// any number of resolved incidents.
 const UP: &str = r#"
 ALTER TABLE incident_entity ADD COLUMN open boolean NOT NULL DEFAULT false;
 UPDATE incident_entity SET open = true WHERE to_version IS NULL

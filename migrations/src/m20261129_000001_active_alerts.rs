@@ -5,8 +5,8 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// False until the next change of an incident's alerts or status: the log says nothing else of the changes before, and the
-/// tables show what the log adds up to. The index answers whether an incident holds such an alert, whatever else it holds.
+/// False until the next change of an incident's alerts or status: the log says nothing else of earlier changes, and the
+/// tables show the sum of the log. The index finds an active alert without a read of the incident's other alerts.
 const UP: &str = r#"
 ALTER TABLE incident ADD COLUMN has_active_alerts boolean NOT NULL DEFAULT false;
 CREATE INDEX alert_active ON alert (incident_id) WHERE status <> 3

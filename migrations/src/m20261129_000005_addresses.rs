@@ -1,4 +1,4 @@
-//! IPv6 addresses are compared in one form (RFC 5952): keys that were stored in another are written anew.
+//! Compares IPv6 addresses in one form (RFC 5952), and rewrites the keys that were stored in another form.
 
 use std::net::Ipv6Addr;
 
@@ -8,11 +8,11 @@ use sea_orm_migration::sea_orm::{ConnectionTrait, Statement};
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// No other key has two colons and is an address as well, so few rows are looked at.
+/// No other key has two colons and is an address as well, so few rows are read.
 const KEYS: &str = "SELECT value_key FROM alert_entity WHERE value_key LIKE '%:%:%'
     UNION SELECT value_key FROM incident_entity WHERE value_key LIKE '%:%:%'";
 
-/// An incident may hold both forms through one alert: one row is left.
+/// An incident may hold both forms through one alert; then one row remains.
 const MOVED: [&str; 3] = [
     "UPDATE alert_entity SET value_key = $2 WHERE value_key = $1",
     "DELETE FROM incident_entity WHERE value_key = $1 AND EXISTS (SELECT 1 FROM incident_entity h
@@ -21,7 +21,7 @@ const MOVED: [&str; 3] = [
     "UPDATE incident_entity SET value_key = $2 WHERE value_key = $1",
 ];
 
-/// As the desk makes keys since: what stands behind the address stays.
+/// Rewrites a key in the new form; text after the address stays.
 fn one_form(key: &str) -> Option<String> {
     let end = key.find(['%', '/']).unwrap_or(key.len());
     let address: Ipv6Addr = key[..end].parse().ok()?;

@@ -5,10 +5,10 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// They stand in the one log beside the table `change`: a position is in one of the two tables, and the hash of each covers the
-/// one before, whichever table has that. `version` counts up in each alert's own log, from 1.
+/// They belong to the same log as the table `change`: a position is in one of the two tables, and each hash covers the
+/// hash of the position before, in either table. `version` counts the changes in each alert's own log, from 1.
 ///
-/// Alerts that are there already have no change: the log of each begins with the next thing that happens to it.
+/// Existing alerts have no change yet: the log of each begins with its next change.
 const UP: &str = r#"
 CREATE TABLE alert_change (
     position bigint PRIMARY KEY,

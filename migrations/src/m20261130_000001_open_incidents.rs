@@ -6,15 +6,16 @@ use sea_orm_migration::prelude::*;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// *Open* is written `status = 1 OR status = 2`, here and in each statement that is to use these indexes: both databases then see
-/// that `status = 1` implies it as well. From `IN (1, 2)` SQLite would not, and from parameters neither would.
+/// *Open* is written `status = 1 OR status = 2`, here and in each statement that uses these indexes. Then both
+/// databases see that `status = 1` implies it. From `IN (1, 2)` SQLite does not see it, and from parameters neither
+/// database does.
 ///
-/// `incident_open` has every column that counts and facets of the open incidents read, in the order of `createdAt`;
-/// `incident_by_status` has them for all incidents. `deleted_at` stands in both, since SQLite takes an index to cover a statement
-/// only where it has the columns of the index's own condition too. `incident_by_status` comes first: without statistics SQLite takes
-/// two indexes with a condition to be equally long, and reads the newer one.
+/// `incident_open` has every column that counts and facets of open incidents read, in the order of `createdAt`.
+/// `incident_by_status` has them for all incidents. Both contain `deleted_at`, because SQLite takes an index as
+/// covering only if it also has the columns of its own condition. `incident_by_status` comes first: without statistics
+/// SQLite estimates both conditional indexes as equally long, and reads the newer one.
 ///
-/// The indexes of an owner were of deleted incidents as well, and had no id: pages of an owner had to be sorted.
+/// The old indexes of an owner also held deleted incidents and had no id, so the pages of an owner had to be sorted.
 const UP: &str = r#"
 DROP INDEX incident_by_status;
 CREATE INDEX incident_by_status ON incident

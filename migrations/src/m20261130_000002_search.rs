@@ -1,4 +1,4 @@
-//! What searches look through: the folded titles and descriptions of incidents, the folded titles of alerts.
+//! The texts that searches read: folded titles and descriptions of incidents, and folded titles of alerts.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -6,10 +6,11 @@ use sea_orm_migration::sea_orm::DbBackend;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// A table of its own: PostgreSQL writes a row's entries in every index whenever an indexed column of it changes, and the
-/// trigrams of a description are hundreds. Triggers copy the texts, so whoever writes an incident need not know.
+/// The texts have a table of their own. PostgreSQL rewrites a row's entries in every index when an indexed column
+/// changes, and a description has hundreds of trigrams. Triggers copy the texts, so writers of incidents need no extra
+/// code.
 ///
-/// The trigram indexes are made at each start, where the database has the extension: see `storage/search.rs`.
+/// The trigram indexes are made at each start if the database has the extension: see `storage/search.rs`.
 const POSTGRES: [&str; 5] = [
     r#"CREATE TABLE incident_search (
         incident_id uuid PRIMARY KEY,
@@ -38,14 +39,14 @@ const POSTGRES: [&str; 5] = [
         EXECUTE FUNCTION incident_search_follow()",
 ];
 
-/// Indexes of trigrams alone (`detail=none`, a seventh of an index of places): they name the rows in which a text may stand, and
-/// statements look into these rows. So they may name too many, and never too few.
+/// Trigram indexes without positions (`detail=none`, a seventh of the size). They name rows that may contain a text,
+/// and statements check these rows. They may name too many, never too few.
 ///
-/// What changes waits, and is indexed with 63 others: one row by itself is a segment of its own, and merging these took a writer
-/// 1.1 ms a row and up to 228 ms, together 0.4 ms and up to 36. A search looks through what waits.
+/// Changed rows wait and are indexed 64 at a time. A single row makes a segment, and merging such segments cost a
+/// writer 1.1 ms a row and up to 228 ms; in groups 0.4 ms and up to 36 ms. A search also reads the waiting rows.
 ///
-/// Rows are known by an integer that stays: an incident's number, and for alerts, which have none, one of this table. The rowid
-/// of a table without an `INTEGER PRIMARY KEY` is another after a `VACUUM`.
+/// Rows are identified by a stable integer: an incident's number, and for alerts, which have no number, a key of this
+/// table. The rowid of a table without an `INTEGER PRIMARY KEY` changes in a `VACUUM`.
 const SQLITE: [&str; 16] = [
     "CREATE VIRTUAL TABLE incident_search USING fts5 (title_folded, description_folded, content='', contentless_delete=1,
         tokenize='trigram case_sensitive 1', detail=none)",

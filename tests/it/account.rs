@@ -1,4 +1,4 @@
-//! Users, groups, roles, the caller, and whom and what the desk suggests.
+//! Users, groups, roles, the caller, and the suggestions of assignees and tags.
 
 use chrono::Duration;
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ async fn an_account_is_upserted_without_case_but_with_its_accents(database: Test
         let refusal = desk.deny("upsertUser", input).await;
         assert_eq!((refusal.code.as_str(), refusal.path), (code, Some(format!("input.{field}"))));
     }
-    // Without identity the desk answers to its local manager: demoted, it would leave nobody to undo that.
+    // Without identity every caller is the local manager: if it were demoted, nobody could undo that.
     let refusal = desk.deny("upsertUser", json!({ "account": "LOCAL-manager", "role": "READER" })).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.role")));
     desk.act("upsertUser", json!({ "account": "local-manager", "name": "Console" })).await;
@@ -63,7 +63,7 @@ async fn an_account_is_upserted_without_case_but_with_its_accents(database: Test
     assert_eq!((users["users"].as_array().map(Vec::len), &users["groups"]), (Some(3), &json!([{ "name": "Nights" }])));
 }
 
-/// Three commands meet at one user, and two at one group: what each says is there afterwards, whichever came last.
+/// Three concurrent commands change one user, and two change one group: every edit is there afterwards, in any order.
 async fn commands_at_once_lose_nothing_of_an_account(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     for round in 0..20 {

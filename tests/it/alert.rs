@@ -1,4 +1,4 @@
-//! Alerts, through the public API: ingest, update, link, unlink, move, and what an incident takes from them.
+//! Alerts, through the public API: ingest, update, link, unlink, move, and their effects on the incident.
 
 use serde_json::{Value, json};
 
@@ -359,7 +359,7 @@ async fn an_alert_moves_only_when_told_and_both_incidents_say_so(database: TestD
     let places: Vec<_> = changes.iter().map(|change| (change.offset, change.body.last)).collect();
     assert_eq!(places, [(3, false), (4, true)], "consecutive positions, the mark on the second");
 
-    // Into a new incident, from two at once.
+    // Into a new incident, from two incidents at once.
     let both = sorted(&desk.data("{ alerts { nodes { id } } }", json!({})).await["alerts"]["nodes"], "id");
     let made = desk.act("createIncident", json!({ "alerts": both, "move": true })).await;
     assert_eq!((&made["incident"]["alertCount"], &made["incident"]["titleGenerated"]), (&json!(2), &json!(true)));
@@ -452,7 +452,7 @@ async fn what_is_compared_alike_is_kept_apart(database: TestDatabase) {
             "{value}"
         );
     }
-    // Moved, unlinked and merged like any other.
+    // The alert is moved, unlinked and merged like any other alert.
     let other = desk.incident("Other").await;
     desk.act("linkAlerts", json!({ "incidentId": other, "alerts": [alert], "move": true })).await;
     desk.act("unlinkAlerts", json!({ "incidentId": other, "alerts": [alert] })).await;

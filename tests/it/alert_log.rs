@@ -1,4 +1,4 @@
-//! What happens to alerts that no incident holds: in their own logs, on the stream of the desk's log, and in `verify`.
+//! Changes of alerts that no incident holds: in their own logs, on the stream of the desk's log, and in `verify`.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,10 +30,10 @@ each_database!(
     alerts_of_before_begin_their_logs_with_their_next_change,
 );
 
-/// How many migrations there were before the desk kept logs of alerts.
+/// The number of migrations before the desk kept logs of alerts.
 const BEFORE_ALERT_LOGS: u32 = 15;
 
-/// Everything that a change of an alert says.
+/// Every field of a change of an alert.
 const ALERT_CHANGE: &str = "position version at actor { account } cause { kind name } transactionId last clientMutationId
     alertId status classification { kind } ownerId entries { kind
         ... on AlertReportedEntry { reportedTitle { text } reportedSeverity entityCount }
@@ -53,9 +53,9 @@ fn log() -> String {
     )
 }
 
-/// The own log of an alert, oldest first.
+/// Returns the own log of an alert, oldest first.
 async fn own_log(desk: &TestDesk, alert: &str) -> Vec<Value> {
-    // Four at once: a document's cost takes each entry to tell of ten alerts.
+    // Four alerts per query: the cost of a document counts ten alerts for each entry.
     let query = format!(
         "query($id: ID!, $after: String) {{ alert(id: $id) {{ activity(first: 4, after: $after) {{
             totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ {ALERT_CHANGE} }} }} }} }}"
@@ -72,13 +72,13 @@ async fn own_log(desk: &TestDesk, alert: &str) -> Vec<Value> {
     }
 }
 
-/// Takes in one alert that goes nowhere; its id.
+/// Ingests one alert that belongs to no incident, and returns its id.
 async fn free(desk: &TestDesk, key: &str, over: Value) -> String {
     let taken = desk.ingest(vec![report(key, over)], Value::Null).await;
     taken["alerts"][0]["id"].as_str().expect("an id").to_owned()
 }
 
-/// Bodies are kept for years: what any version wrote has to be read by every later one, and means the same.
+/// Stored bodies are kept for years: every later version must read each version's bodies with the same meaning.
 #[test]
 fn every_body_ever_written_stays_readable() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/alert_changes");
@@ -175,13 +175,13 @@ async fn what_happens_to_a_free_alert_is_live_and_in_its_own_log(database: TestD
     ));
     assert_eq!(own_log(&desk, alert).await, told);
 
-    // What changes nothing is not told.
+    // A command that changes nothing writes no change.
     let end = desk.log_end().await;
     desk.ingest(vec![report("1", again.clone()), report("1", again)], Value::Null).await;
     desk.act("updateAlert", json!({ "alertId": alert, "status": "ACTIVE", "owner": { "user": ana } })).await;
     desk.act("updateAlert", json!({ "alertId": alert })).await;
     assert_eq!(desk.log_end().await, end);
-    // Once under one key, also where the key comes twice.
+    // Once per key, also if the key comes twice.
     let keyed = json!({ "alertId": alert, "owner": null, "idempotencyKey": "once" });
     desk.act("updateAlert", keyed.clone()).await;
     desk.act("updateAlert", keyed).await;
@@ -212,7 +212,7 @@ async fn coming_to_an_incident_and_leaving_it_is_told_on_both_sides(database: Te
     assert_eq!(freed["transactionId"], unlinked["transactionId"]);
     assert_eq!((&unlinked["last"], &unlinked["position"]), (&json!(true), &done["position"]));
     assert_eq!(desk.newest(&id).await["ALERTS_UNLINKED"]["alertIds"], json!([alert]));
-    // A place between the two is one of the log like any other.
+    // A position between the two changes is a position of the log like any other.
     let then =
         "query($id: ID!, $position: String!) { incidentAsOf(id: $id, moment: { position: $position }) { alertCount } }";
     for (place, count) in [(&freed["position"], 1), (&unlinked["position"], 0)] {
@@ -221,7 +221,7 @@ async fn coming_to_an_incident_and_leaving_it_is_told_on_both_sides(database: Te
     }
     desk.verified().await;
 
-    // Reported anew and taken in by one call: first what changed, while it was free, then that it came.
+    // One call reports the alert anew and links it: first the change while it was free, then the link.
     let end = desk.log_end().await;
     let anew = vec![report("1", json!({ "title": "Third time" })), report("2", json!({}))];
     let taken = desk.ingest(anew, json!({ "incident": id })).await;
@@ -229,7 +229,7 @@ async fn coming_to_an_incident_and_leaving_it_is_told_on_both_sides(database: Te
     let second = taken["alerts"][1]["id"].as_str().expect("an id");
     assert_eq!(kinds(second).await, Vec::<Value>::new(), "it came into an incident at once");
     assert_eq!(desk.log_end().await, end + 2);
-    // A move frees nothing, and a deletion frees all.
+    // A move frees no alert, and a deletion frees all alerts.
     let other = desk.incident("Takes one").await;
     desk.act("linkAlerts", json!({ "incidentId": other, "alerts": [alert], "move": true })).await;
     assert_eq!(kinds(&alert).await.len(), 3);
@@ -242,7 +242,7 @@ async fn coming_to_an_incident_and_leaving_it_is_told_on_both_sides(database: Te
     desk.act("updateAlert", json!({ "alertId": second, "owner": { "me": true } })).await;
     let verified = desk.verified().await;
     assert_eq!((verified.free_alerts, verified.alerts_without_log), (2, 0));
-    // What a refused command did is taken back with it.
+    // A refused command's writes are rolled back with it.
     let end = desk.log_end().await;
     let third = desk.incident("Third").await;
     desk.act("linkAlerts", json!({ "incidentId": third, "alerts": [alert] })).await;
@@ -251,7 +251,7 @@ async fn coming_to_an_incident_and_leaving_it_is_told_on_both_sides(database: Te
     assert_eq!(desk.log_end().await, end + 2);
 }
 
-/// The present end of the log.
+/// Returns the present end of the log.
 async fn log_position(desk: &TestDesk) -> Value {
     desk.app.store.read().await.expect("a snapshot").head().await.expect("a head").position().to_string().into()
 }
@@ -297,7 +297,7 @@ async fn the_own_log_is_paged_and_filtered(database: TestDatabase) {
         assert_eq!(each(&page["nodes"], "version"), versions, "{filter}");
         assert_eq!(page["totalCount"], versions.len(), "{filter}");
     }
-    // The same of many at once, and on the stream.
+    // The same for many alerts at once, and on the stream.
     let query =
         "{ alerts(first: 50) { nodes { id activity(last: 1) { totalCount nodes { version alert { id } } } } } }";
     let lists = desk.data(query, json!({})).await["alerts"]["nodes"].take();
@@ -309,7 +309,7 @@ async fn the_own_log_is_paged_and_filtered(database: TestDatabase) {
     assert_eq!(items[0]["alertChange"]["version"], 4);
 }
 
-/// The place before the first change.
+/// Returns the position before the first change.
 async fn begin(desk: &TestDesk) -> Value {
     let reader = desk.app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");
@@ -318,7 +318,7 @@ async fn begin(desk: &TestDesk) -> Value {
 
 async fn the_log_is_gone_on_with_from_any_place_exactly_once(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
-    // Another node holds next to nothing in memory: it reads what is past from the database.
+    // Another node holds almost nothing in memory, so it reads older changes from the database.
     let narrow = Options { ring: RingLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
     let narrow = TestDesk::open_with(&database, narrow).await;
     let mut dice = Dice::of_this_run();
@@ -350,7 +350,7 @@ async fn the_log_is_gone_on_with_from_any_place_exactly_once(database: TestDatab
     let both = (all.iter().filter(|item| of_alert(item)).count(), all.iter().filter(|item| !of_alert(item)).count());
     assert!(both.0 >= 10 && both.1 >= 10, "{both:?}");
 
-    // From between two changes of different kinds, and from a few places of chance.
+    // From a position between two changes of different kinds, and from a few random positions.
     let between = (1..all.len()).filter(|at| of_alert(&all[at - 1]) != of_alert(&all[*at])).take(8);
     let chance: Vec<usize> = (0..8).map(|_| 1 + dice.below(all.len() - 1)).collect();
     for at in between.chain(chance) {
@@ -361,7 +361,7 @@ async fn the_log_is_gone_on_with_from_any_place_exactly_once(database: TestDatab
             assert_eq!(rest, all[at..], "after {at}");
         }
     }
-    // Of one incident there are its own changes only.
+    // The stream of an incident has only its own changes.
     for id in &shift.incidents {
         let asked = json!({ "after": after, "incident": id });
         let mut its = narrow.follow(&log(), asked).await.items_until("Live").await;
@@ -381,7 +381,7 @@ async fn queues_and_their_numbers_pass_over_changes_of_alerts(database: TestData
         ..Options::default()
     };
     let narrow = TestDesk::open_with(&database, narrow).await;
-    // Every change of an incident concerns the first, as nothing in a row tells whether it names an entity.
+    // Every change of an incident concerns the first filter, because no row tells whether it names an entity.
     let filters = [json!({ "entity": [{ "value": "10.0.0.1" }] }), json!({ "severity": ["HIGH"] })];
     let alerts = desk.alerts(&["1", "2", "3"]).await;
     let id = desk.incident("Somewhere").await;
@@ -398,7 +398,7 @@ async fn queues_and_their_numbers_pass_over_changes_of_alerts(database: TestData
         let end = desk.log_end().await;
         for stream in &mut streams {
             assert_eq!(stream.change().await["__typename"], "Live");
-            // A heartbeat carries it past what no queue is about.
+            // A heartbeat carries the position past changes that concern no queue.
             let items = read_to(stream, end).await;
             assert!(items.is_empty(), "{items:#?}");
         }
@@ -441,7 +441,8 @@ async fn changes_of_incidents_ask_nothing_of_the_logs_of_alerts(database: TestDa
     while desk.app.hub.head() < desk.log_end().await {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Where a log ends is asked of both tables, by one statement; the row of a change is written by the statement that moves the end.
+    // One statement reads the log's end from both tables; the statement that moves the end also writes the change's
+    // row.
     let asked = || {
         let taken = std::mem::take(&mut *sent.lock().expect("whole"));
         let of_alerts = |sql: &String| sql.contains("alert_change") && !sql.contains("FROM \"log_head\"");
@@ -458,7 +459,7 @@ async fn changes_of_incidents_ask_nothing_of_the_logs_of_alerts(database: TestDa
     assert_eq!(asked().len(), 2, "its version and its row");
 }
 
-/// The first difference that is found, if there is one.
+/// Returns the first difference that is found, if there is one.
 async fn found(store: &Store) -> Option<String> {
     match verify(store, None, &|_, _| ()).await.expect("a look at the log") {
         Outcome::Whole(_) => None,
@@ -509,7 +510,7 @@ async fn an_alert_or_a_change_of_it_that_was_altered_is_found(database: TestData
         ),
         (
             "UPDATE alert_change SET body = replace(body, 'ACTIVE', 'NEW') WHERE position = 2".to_owned(),
-            // Each body is put back below.
+            // The test restores each body below.
             String::new(),
             "its hash is not that of its content",
         ),
@@ -544,7 +545,7 @@ async fn an_alert_or_a_change_of_it_that_was_altered_is_found(database: TestData
             "another change has its place",
         ),
     ];
-    // A relay ends its process when it meets such a log: nobody serves it here.
+    // A relay would end its process at a log like this, so no desk serves it here.
     drop(desk);
     let (url, acquire_timeout) = (database.url.clone(), Duration::from_secs(60));
     let store = Store::connect(StoreOptions { url, connections: 2, acquire_timeout, notify: false }).await;
@@ -570,7 +571,7 @@ async fn an_alert_or_a_change_of_it_that_was_altered_is_found(database: TestData
         raw.execute_unprepared(bodies).await.expect("the bodies of before");
         assert_eq!(found(&store).await, None, "{back}");
     }
-    // What an administrator of the database may do: delete rows that others refer to.
+    // An administrator of the database may delete rows that others refer to.
     let free = match database.kind {
         Kind::Sqlite => "PRAGMA foreign_keys = OFF",
         Kind::Postgres => "SET session_replication_role = replica",
@@ -617,7 +618,7 @@ async fn alerts_of_before_begin_their_logs_with_their_next_change(database: Test
     desk.ingest(vec![report("2", json!({ "title": "New" }))], Value::Null).await;
     let verified = desk.verified().await;
     assert_eq!((verified.free_alerts, verified.alerts_without_log, verified.changes), (2, 1, 2));
-    // Into an incident and out of it again: from then on the log of the third says how it stands.
+    // Link and unlink the third alert: from then on its own log tells its state.
     let incident = desk.incident("Takes it").await;
     let third = "alert:0198c0de-0000-7000-8000-000000000003";
     desk.act("linkAlerts", json!({ "incidentId": incident, "alerts": [third] })).await;

@@ -1,8 +1,8 @@
-//! The rules of the house that a compiler does not know: who may import whom, what a file may be called, how long it may get.
+//! The architecture rules that a compiler does not check: allowed imports, file names and file lengths.
 //!
-//! Each rule is a function of a path below `src/` and the file's text, and returns what it finds wrong; `tests` at the foot
-//! shows that each one bites. Imports are read from tokens, so a rule sees `use crate::{a, b}` and a path in an expression
-//! alike, and no comment or string fools it.
+//! Each rule is a function of a path below `src/` and the file's text, and returns its findings; `tests` at the end
+//! shows that each rule finds a violation. Imports are read from tokens, so a rule sees `use crate::{a, b}` and a path
+//! in an expression alike, and ignores comments and strings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,17 +14,17 @@ const FOLDERS: [&str; 8] = ["domain", "storage", "realtime", "app", "import", "s
 /// The files of `src/` that wire the folders together and may import all of them; no folder imports these.
 const WIRING: [&str; 5] = ["config", "cli", "lib", "log", "main"];
 
-/// Names that say nothing: what is put into such a drawer never comes out of it.
+/// File names that tell nothing about their content.
 const DRAWERS: [&str; 7] = ["utils", "helpers", "common", "types", "models", "service", "manager"];
 
-/// Past this, a file has more than one role. The longest that reads well here stays below 500.
+/// A longer file has more than one role. The longest file that reads well here stays below 500.
 const LINES_MAX: usize = 700;
 
-/// What `domain/` may take from the frameworks: one word, one definition for the column and the API.
+/// The framework items that `domain/` may use, so that a word has one definition for the column and the API.
 const DOMAIN_DERIVES: [(&str, &[&str]); 2] =
     [("sea_orm", &["DeriveActiveEnum", "EnumIter"]), ("async_graphql", &["Enum", "OneofObject"])];
 
-/// The frameworks, and the folders that may say their name.
+/// The frameworks, and the folders that may name them.
 const FRAMEWORKS: [(&str, &[&str]); 6] = [
     ("sea_orm", &["storage"]),
     ("sea_orm_migration", &["storage"]),
@@ -34,10 +34,10 @@ const FRAMEWORKS: [(&str, &[&str]); 6] = [
     ("axum", &["server"]),
 ];
 
-/// From the path of a file below `src/` and its text to what is wrong with it.
+/// Maps the path of a file below `src/` and its text to its violations.
 type Rule = fn(&str, &str) -> Vec<String>;
 
-/// Every rule, by the sentence that it keeps.
+/// Every rule, with the sentence that it enforces.
 const RULES: [(&str, Rule); 7] = [
     ("a folder imports only folders to its left", imports_only_to_the_left),
     ("each framework has its folder", frameworks_stay_in_their_folder),
@@ -88,7 +88,7 @@ fn frameworks_stay_in_their_folder(path: &str, text: &str) -> Vec<String> {
         }
         let derives = DOMAIN_DERIVES.iter().find(|(name, _)| *name == framework && own == "domain");
         for (at, _) in tokens.iter().enumerate().filter(|(_, token)| *token == framework) {
-            // `#[sea_orm(…)]` speaks to the derive, not to the library.
+            // `#[sea_orm(…)]` configures the derive; it does not use the library.
             let is_attribute = at > 0 && tokens[at - 1] == "[" && derives.is_some();
             let names = names_after(&tokens, at);
             let only_derives = derives.is_some_and(|(_, allowed)| {
@@ -111,7 +111,7 @@ fn only_the_object_file_stores_objects(path: &str, text: &str) -> Vec<String> {
 }
 
 fn only_app_transacts(path: &str, text: &str) -> Vec<String> {
-    // storage/connect.rs makes the head of a new log, before there is a command.
+    // storage/connect.rs writes the head of a new log, before any command exists.
     if folder(path) == "app" || path == "storage/connect.rs" {
         return Vec::new();
     }
@@ -138,7 +138,7 @@ fn opens_with_its_role_and_stays_short(_: &str, text: &str) -> Vec<String> {
     if !text.starts_with("//! ") {
         wrong.push("opens without `//!` and a sentence on its role".to_owned());
     }
-    // The unit tests at its foot are not what makes a file long.
+    // The unit tests at its end do not count.
     let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
     if lines > LINES_MAX {
         wrong.push(format!("has {lines} lines, {LINES_MAX} are the most"));
@@ -154,7 +154,7 @@ fn names_say_what_is_inside(path: &str, _: &str) -> Vec<String> {
         .collect()
 }
 
-/// `mod.rs`, not `foo.rs` beside `foo/`: a noun's files lie together.
+/// Requires `mod.rs` instead of `foo.rs` beside `foo/`, so that a noun's files are together.
 fn module_files(paths: &BTreeSet<&str>) -> Vec<String> {
     let folders: BTreeSet<&str> =
         paths.iter().filter_map(|path| path.rsplit_once('/')).map(|(folder, _)| folder).collect();
@@ -169,7 +169,7 @@ fn module_files(paths: &BTreeSet<&str>) -> Vec<String> {
     wrong
 }
 
-/// Every source file, by its path below `src/`.
+/// Returns every source file, by its path below `src/`.
 fn sources() -> BTreeMap<String, String> {
     fn collect(root: &Path, folder: &Path, into: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).expect("a readable folder") {
@@ -188,12 +188,12 @@ fn sources() -> BTreeMap<String, String> {
     into
 }
 
-/// The first step of a path: `domain` for `domain/tag.rs`, `main` for `main.rs`.
+/// Returns the first step of a path: `domain` for `domain/tag.rs`, `main` for `main.rs`.
 fn folder(path: &str) -> &str {
     path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
 }
 
-/// The modules below the crate's root that a file names, by `crate::`, by the crate's own name or by enough `super::`.
+/// Returns the crate's top modules that a file names, by `crate::`, by the crate's name or by enough `super::`.
 fn imported_folders(path: &str, text: &str) -> BTreeSet<String> {
     let tokens = tokens(text);
     let mut depth = path.split('/').filter(|name| !["mod.rs", "lib.rs", "main.rs"].contains(name)).count();
@@ -228,7 +228,7 @@ fn imported_folders(path: &str, text: &str) -> BTreeSet<String> {
     found
 }
 
-/// What follows `name::`: one name, or the first name of each path in a group.
+/// Returns the names after `name::`: one name, or the first name of each path in a group.
 fn names_after(tokens: &[String], at: usize) -> Vec<String> {
     let follows = |offset: usize, expected: &str| tokens.get(at + offset).is_some_and(|token| token == expected);
     if !follows(1, "::") {
@@ -256,7 +256,7 @@ fn names_after(tokens: &[String], at: usize) -> Vec<String> {
     names
 }
 
-/// Where `name` is called outside unit tests, or defined after anything but `allowed_before`.
+/// Finds the calls of `name` outside unit tests, and definitions of it after anything but `allowed_before`.
 fn calls(text: &str, name: &'static str, allowed_before: &str) -> impl Iterator<Item = String> {
     let tokens = without_unit_tests(tokens(text));
     let calls = (1..tokens.len()).filter(|at| {
@@ -266,13 +266,13 @@ fn calls(text: &str, name: &'static str, allowed_before: &str) -> impl Iterator<
     (0..calls.count()).map(move |_| format!("says `{name}(`"))
 }
 
-/// A unit test at a file's foot may do what the file may not.
+/// Removes the unit tests at a file's end, which may do more than the file.
 fn without_unit_tests(tokens: Vec<String>) -> Vec<String> {
     let foot = tokens.windows(7).position(|window| window == ["#", "[", "cfg", "(", "test", ")", "]"]);
     tokens.into_iter().take(foot.unwrap_or(usize::MAX)).collect()
 }
 
-/// A coarse reading of Rust: names, `::` and single signs, without comments, texts and characters.
+/// Splits Rust source roughly into names, `::` and single characters, without comments, strings and characters.
 fn tokens(text: &str) -> Vec<String> {
     let chars: Vec<char> = text.chars().collect();
     let starts = |at: usize, sign: &str| sign.chars().enumerate().all(|(offset, c)| chars.get(at + offset) == Some(&c));
@@ -296,7 +296,7 @@ fn tokens(text: &str) -> Vec<String> {
             }
             at += 1;
         } else if chars[at] == '\'' {
-            // A lifetime has no closing quote after its first letter; a character has.
+            // A character literal has a closing quote after its first letter; a lifetime has none.
             let escaped = starts(at + 1, "\\");
             at += 1;
             if escaped || chars.get(at + 1) == Some(&'\'') {
@@ -343,7 +343,7 @@ fn after_block_comment(start: usize, chars: &[char], starts: impl Fn(usize, &str
     at
 }
 
-/// Where `r"…"`, `br#"…"#` and their like end, if one starts here.
+/// Returns the end of `r"…"`, `br#"…"#` or another raw string, if one starts here.
 fn after_raw_text(start: usize, chars: &[char]) -> Option<usize> {
     let prefix = if chars[start] == 'b' { 1 } else { 0 };
     let inside_a_word = start > 0 && (chars[start - 1].is_alphanumeric() || chars[start - 1] == '_');

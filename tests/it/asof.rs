@@ -1,4 +1,4 @@
-//! Incidents as they were: folding the log gives back what was read then, whatever came since.
+//! Past states of incidents: folding the log gives the state that was read then, whatever has happened since.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ each_database!(
     a_text_that_was_altered_behind_the_log_is_not_shown,
 );
 
-/// Every field that an incident has at rest and as of then.
+/// Every field that an incident has now and as of a moment.
 const FIELDS: &str =
     "id number reference version title titleTruncated fullTitle titleGenerated description severity computedSeverity
     severityOverride status classification { kind threat activity reason } owner { id kind account }
@@ -30,7 +30,7 @@ const ALERT: &str = "status owner { id account } classification { kind threat ac
 
 const COMMENT: &str = "body html author { account } createdAt editedAt";
 
-/// The incident as it stands, in the words of [`then`].
+/// Returns the present incident with the fields of [`then`].
 async fn present(desk: &TestDesk, id: &str) -> Value {
     let query = format!(
         "query($id: ID!) {{ incident(id: $id) {{ {FIELDS} alerts(first: 100) {{ totalCount nodes {{ alertId: id {ALERT} }} }}
@@ -47,7 +47,7 @@ fn as_of() -> String {
     )
 }
 
-/// The incident as of a moment.
+/// Returns the incident as of a moment.
 async fn then(desk: &TestDesk, id: &str, moment: Value) -> Value {
     desk.data(&as_of(), json!({ "id": id, "moment": moment })).await["incidentAsOf"].take()
 }
@@ -115,7 +115,7 @@ async fn what_was_overwritten_since_is_there_again(database: TestDatabase) {
         (&json!("C2, per the sandbox"), &json!("<p>C2, per the sandbox</p>\n"))
     );
     assert_eq!(comment_then["editedAt"], "2026-11-23T08:05:00+00:00");
-    // The alert names neither any more: what is left is how they are compared.
+    // The alert no longer names either entity, so only their normalised forms are left.
     let named = json!([
         { "kind": "DEVICE", "entities": [{ "value": "ws-7", "alertCount": 1 }] },
         { "kind": "DOMAIN", "entities": [{ "value": "evil.example", "alertCount": 1 }] },
@@ -123,7 +123,7 @@ async fn what_was_overwritten_since_is_there_again(database: TestDatabase) {
     assert_eq!(stood["entities"], named);
     assert_eq!(stood["activity"]["totalCount"], stood["version"]);
 
-    // Alerts whose reports were overwritten are shown with today's; a fragment of the queue's fields serves here too.
+    // An alert with an overwritten report shows today's report; a fragment on the queue's fields works too.
     let query = "query($id: ID!, $moment: MomentInput!) { incidentAsOf(id: $id, moment: $moment) {
         position ...Row alerts { nodes { alert { id status entities { value } } } } } }
         fragment Row on QueueFields { title severity }";

@@ -44,20 +44,20 @@ const ANNOUNCE: &str = "mutation($input: CreateAttachmentInput!) { createAttachm
 const LISTED: &str = "query($id: ID!) { incident(id: $id) { version
     attachments { id state } comments { nodes { html attachments { id name type size url } } } } }";
 
-/// A PNG, as far as a look at its first bytes tells, of so many bytes.
+/// Returns the given number of bytes that begin like a PNG.
 fn png(bytes: usize) -> Vec<u8> {
     let first = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".iter().copied();
     first.chain((0_u32..).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)).take(bytes).collect()
 }
 
-/// An attachment that was announced.
+/// An announced attachment.
 struct Announced {
     id: String,
     url: String,
     upload_url: String,
 }
 
-/// What plain HTTP answers.
+/// The response of a plain HTTP request.
 #[derive(Debug)]
 struct Answer {
     status: u16,
@@ -128,7 +128,7 @@ impl TestDesk {
         self.send(self.getting(path)).await
     }
 
-    /// An image that was uploaded.
+    /// Uploads an image, and returns its attachment.
     async fn attached(&self, incident: &str) -> Announced {
         let attachment = self.announce(incident, json!({})).await;
         assert_eq!(self.put(&attachment.upload_url, png(2_000)).await.status, 200);
@@ -144,14 +144,14 @@ impl TestDesk {
         files_in(self.attachments.path())
     }
 
-    /// Nothing can be read of an attachment, and nothing lies in the store.
+    /// Checks that the attachment cannot be read, and that the store has no bytes of it.
     async fn nothing_is_there(&self, attachment: &Announced) {
         assert_eq!(self.state(attachment).await, "PENDING");
         self.get(&attachment.url).await.refused(404, "NOT_FOUND");
         assert_eq!(self.files(), Vec::<PathBuf>::new());
     }
 
-    /// Begins an upload of so many bytes, and sends only these.
+    /// Begins an upload with this length, and sends only these bytes.
     async fn begin(&self, path: &str, length: usize, bytes: &[u8]) -> TcpStream {
         let address = self.url.trim_start_matches("http://");
         begin_at(address, path, length, bytes).await
@@ -167,7 +167,7 @@ async fn begin_at(address: &str, path: &str, length: usize, bytes: &[u8]) -> Tcp
     stream
 }
 
-/// Every file below a folder.
+/// Returns every file below a folder.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.expect("a readable entry").path());
@@ -307,7 +307,7 @@ async fn an_upload_that_lies_leaves_nothing(database: TestDatabase) {
         let answer = desk.put(&attachment.upload_url, bytes.clone()).await;
         assert_eq!(answer.refused(status, code)["path"], path, "{lie}");
         desk.nothing_is_there(&attachment).await;
-        // The same without a length said first.
+        // The same without an announced length.
         let address = desk.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let upload = &attachment.upload_url;
@@ -315,7 +315,7 @@ async fn an_upload_that_lies_leaves_nothing(database: TestDatabase) {
             "PUT {upload} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).await.expect("a request");
-        // Who sends more than an attachment may have is cut off, and need not be able to say all of it.
+        // An upload beyond the limit is cut off, and need not be able to send all of its bytes.
         for piece in bytes.chunks(1 << 16).take(3) {
             let framed = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
             stream.write_all(&framed).await.expect("a piece");
@@ -325,7 +325,7 @@ async fn an_upload_that_lies_leaves_nothing(database: TestDatabase) {
         stream.read_to_string(&mut answer).await.expect("an answer");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(code), "{lie}: {answer}");
         desk.nothing_is_there(&attachment).await;
-        // Who tells the truth then is let in.
+        // An upload of the announced image then succeeds.
         assert_eq!(desk.put(&attachment.upload_url, png(2_000)).await.status, 200, "{lie}");
         std::fs::remove_dir_all(desk.attachments.path()).expect("a folder");
     }
@@ -367,7 +367,7 @@ async fn an_upload_needs_the_token_of_its_account(database: TestDatabase) {
     desk.user("ana", "RESPONDER").await;
     assert_eq!(put_as("ana").await.status, 200);
     assert_eq!(desk.put(&second.upload_url, png(2_000)).await.status, 200, "the token alone acts for its account");
-    // The database holds nothing to upload with.
+    // The database holds no secret that would allow an upload.
     let kept = database.connect().await.query_all_raw(statement(&database, "SELECT ticket FROM attachment")).await;
     for row in kept.expect("rows") {
         let ticket: Vec<u8> = row.try_get("", "ticket").expect("a digest");
@@ -401,7 +401,7 @@ async fn an_upload_begins_within_fifteen_minutes(database: TestDatabase) {
     }
     assert_eq!(desk.files().len(), 1);
 
-    // One that began in time may still be under way; then it is swept.
+    // An upload that began in time may still be in progress; later it is swept.
     desk.clock.advance(Duration::seconds(180));
     desk.app.sweep_attachments().await.expect("a sweep");
     assert_eq!(desk.state(&late).await, "PENDING");
@@ -460,7 +460,7 @@ async fn an_upload_that_breaks_off_leaves_nothing(database: TestDatabase) {
             a_moment().await;
         }
         drop(broken);
-        // Another one is let in once this one is cleared away.
+        // Another attachment is accepted once this one is swept.
         let mut again = desk.put(&attachment.upload_url, png(7)).await;
         while again.status == 409 {
             a_moment().await;
@@ -615,12 +615,12 @@ async fn a_comment_shows_attachments_of_its_own_incident_only(database: TestData
     assert_eq!(each(&listed["attachments"], "id"), [&own.id, &twin.id], "an incident keeps what its comments showed");
 }
 
-/// What a merge has to do: one UPDATE beside that of the comments.
+/// A merge needs one UPDATE beside the UPDATE of the comments.
 async fn attachments_follow_their_comments_to_another_incident(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let (source, target) = (desk.incident("Odd sign-ins").await, desk.incident("Session theft").await);
     let attachment = desk.attached(&source).await;
-    // A comment keeps the versions of its texts, and the target's next one must not be among them.
+    // A comment keeps the versions of its texts, and the target's next version must not be one of them.
     for tag in ["session", "theft"] {
         desk.act("addTags", json!({ "incidentId": target, "tags": [tag] })).await;
     }
@@ -642,7 +642,7 @@ async fn attachments_follow_their_comments_to_another_incident(database: TestDat
     assert_eq!(got.body, png(2_000), "its rights are those of the target");
 }
 
-/// The bucket is s3rver's, which checks signatures as S3 does. It cannot abort an upload in parts.
+/// The bucket is s3rver's, which checks signatures as S3 does. It cannot abort a multipart upload.
 #[tokio::test]
 async fn a_bucket_keeps_images_as_a_folder_does() {
     let database = TestDatabase::fresh(Kind::Sqlite).await;

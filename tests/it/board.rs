@@ -1,5 +1,5 @@
-//! The board says what the database says: every page, count, facet and summary of open incidents, at every position, on every
-//! node, after every kind of change.
+//! The board answers as the database does: every page, count, facet and summary of open incidents, at every position,
+//! on every node, after every kind of change.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,7 +35,7 @@ each_database!(
     a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_database,
 );
 
-/// An answer from the board at the end of a snapshot; the board is given the time that it needs to come there.
+/// Returns an answer from the board at the end of a snapshot, and gives the board the time to get there.
 pub(crate) async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(&Rows) -> T) -> T {
     tokio::time::timeout(Duration::from_secs(20), async {
         loop {
@@ -131,7 +131,7 @@ async fn the_board_and_the_database_give_the_same_answers(database: TestDatabase
     let desk = TestDesk::open(&database).await;
     let world = people(&desk).await;
     corpus(&desk, &world, &mut dice).await;
-    // The one filled its board with the log; the other begins with a board of the rows that are there.
+    // The first node filled its board from the log; the other node fills its board from the present rows.
     let other = Options { clock: desk.clock.clone(), ..Options::default() };
     let other = TestDesk::open_with(&database, other).await;
     let (mut filters, mut summaries) = (vec![IncidentFilter::default()], Vec::new());
@@ -163,7 +163,7 @@ async fn the_board_and_the_database_give_the_same_answers(database: TestDatabase
     }
 }
 
-/// Everything of one answer that counts the same incidents.
+/// Every number of one answer that counts the same incidents.
 const ALIKE: &str = "query($filter: IncidentFilterInput) {
     incidents(filter: $filter, first: 100) { totalCount position nodes { id version severity owner { id } }
         facets { severity { count } owner { count } } }
@@ -241,7 +241,7 @@ async fn an_answer_is_of_its_position_though_the_board_has_moved_on(database: Te
     assert!(desk.app.queue_count(alone, &filter).await.is_err(), "without a snapshot there is nothing to fall back on");
 }
 
-/// What the board may answer alone; with `MORE` in it, the database has to.
+/// A query that the board may answer alone; with `MORE` in it, the database has to.
 const ROWS: &str = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!], $after: String) {
     incidents(filter: $filter, orderBy: $order, first: 7, after: $after) {
         totalCount position pageInfo { hasNextPage hasPreviousPage endCursor startCursor }
@@ -262,12 +262,12 @@ async fn an_answer_without_a_snapshot_is_that_of_a_snapshot(database: TestDataba
     for round in 0..30 {
         desk.clock.advance(chrono::Duration::seconds(1));
         match round % 5 {
-            // A name that no change of an incident tells.
+            // A new owner's name, which no change of an incident carries.
             0 => {
                 let named = json!({ "account": "ada", "name": format!("Ada the {round}th") });
                 desk.act("upsertUser", named).await;
             }
-            // A title that no change carries whole, and another in its place.
+            // A long title, which no change carries whole, and then another title.
             1 => {
                 let long = |words: &str| format!("{round} {}", words.repeat(if round % 2 == 0 { 40 } else { 400 }));
                 let id = desk.incident(&long("Straße 🚨 ")).await;
@@ -290,7 +290,7 @@ async fn an_answer_without_a_snapshot_is_that_of_a_snapshot(database: TestDataba
             let asked = json!({ "filter": filter, "order": order, "after": after });
             let alone = match dice.chance(50) {
                 true => desk.data(&alone, asked.clone()).await,
-                // The second may be given what the first was given.
+                // The second query may get the first one's shared answer.
                 false => {
                     let first = desk.data(&alone, asked.clone()).await;
                     assert_eq!(desk.data(&alone, asked.clone()).await, first);
@@ -323,7 +323,7 @@ async fn a_page_of_the_board_opens_no_snapshot(database: TestDatabase) {
         let id = desk.incident(&format!("Barrier {number} is down")).await;
         desk.act("updateIncident", json!({ "incidentId": id, "owner": { "me": true }, "addTags": ["vip"] })).await;
     }
-    // The relay has read all of it, and the caller is known.
+    // The relay has read the whole log, and the caller is known.
     let page =
         "{ incidents { totalCount position nodes { title owner { name } tags { name } } facets { owner { count } } } }";
     on_board(&desk, &desk.app.store.read().await.expect("a snapshot").head().await.expect("a head").position(), |_| ())
@@ -346,7 +346,7 @@ async fn a_look_for_names_that_fails_publishes_nothing_twice(database: TestDatab
     let start = change.offset;
     let mut stream = desk.follow("subscription { incidentQueue { __typename position } }", json!({})).await;
     assert_eq!(stream.item().await["__typename"], "Live");
-    // Nothing open was his, so his name has to be read; and for now it cannot be.
+    // He owned nothing open, so his name has to be read, and at present it cannot be read.
     change.body.row.owner = Some(Owner { id: OwnerId::User(bob.id), account: bob.account, name: bob.name });
     let raw = database.connect().await;
     raw.execute_unprepared("ALTER TABLE \"user\" RENAME TO user_away").await.expect("a table");
@@ -355,7 +355,7 @@ async fn a_look_for_names_that_fails_publishes_nothing_twice(database: TestDatab
     for _ in 0..3 {
         positions.push(parsed(&stream.change().await["position"]).offset - start);
     }
-    // Time for the relay to try again.
+    // Give the relay the time to retry.
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     let ring = desk.app.hub.after(start, 100).expect("all of it is in memory");
     assert_eq!(ring.iter().map(|change| change.offset() - start).collect::<Vec<_>>(), [1, 2, 3]);
@@ -365,7 +365,7 @@ async fn a_look_for_names_that_fails_publishes_nothing_twice(database: TestDatab
     assert_eq!(positions, [1, 2, 3, 4]);
 }
 
-/// Appends so many changes more to the newest one.
+/// Appends this many changes after the newest change.
 async fn grow_on(database: &TestDatabase, desk: &TestDesk, count: u64) {
     let (change, hash) = newest(desk).await;
     grow(database, &change, hash, count).await;
@@ -401,7 +401,7 @@ async fn a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_dat
     let is_on_board = async |desk: &TestDesk| {
         let reader = desk.app.store.read().await.expect("a snapshot");
         let at = reader.head().await.expect("a head").position();
-        // The relay may be on its way.
+        // The relay may still be reading.
         while desk.app.hub.head() < at.offset {
             a_moment().await;
         }
@@ -425,7 +425,7 @@ async fn a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_dat
     wordy.act("updateIncident", json!({ "incidentId": id, "addTags": tags })).await;
     assert_eq!((count(&wordy).await, is_on_board(&wordy).await), (3, false), "its rows may take 6 KiB");
     wordy.act("updateIncident", json!({ "incidentId": id, "removeTags": tags })).await;
-    // Neither does a node that starts then hold them; one that may hold more does.
+    // A node that starts now does not hold them either; a node with a larger bound does.
     let again = TestDesk::open_with(&database, Options { ring: narrow(), ..Options::default() }).await;
     assert_eq!((count(&again).await, is_on_board(&again).await), (3, false));
     let wide = TestDesk::open(&database).await;

@@ -1,4 +1,4 @@
-//! Bookmarks, through the public API: pinned, given back as they were, taken away, and never lost among what others do.
+//! Bookmarks, through the public API: added, returned byte for byte, removed, and kept through other changes.
 
 use serde_json::{Value, json};
 use watchfloor::domain::IncidentId;
@@ -26,7 +26,7 @@ const LIST: &str = "query($id: ID!, $first: Int, $after: String, $last: Int, $be
     bookmarks(first: $first, after: $after, last: $last, before: $before) {
         totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } nodes { id title } } } }";
 
-/// A finding of a hunt, with more fields laid over it.
+/// Returns a hunting result with the fields of `over`.
 fn finding(incident: &str, over: Value) -> Value {
     let base = json!({
         "incidentId": incident, "title": "Two more hosts resolved the beacon's domain",
@@ -45,7 +45,7 @@ async fn a_bookmark_is_given_back_as_it_was_and_stays_readable_in_the_log(databa
     let incident = desk.incident("Beacon to a new domain").await;
     let mut stream = desk.follow(QUEUE, json!({ "after": present(&desk, &Value::Null).await })).await;
     stream.items_until("Live").await;
-    // The order of the columns, numbers of 64 bits, and what is nested are the finding.
+    // The order of columns, numbers of 64 bits and nested values must be preserved.
     let rows = r#"[{"TimeGenerated":"2026-11-23T06:12:09.1234567Z","LogonId":18446744073709551615,"Computer":"FIN-WS-0211",
         "Bytes":-9007199254740993,"Score":0.1,"Raw":{"z":[1,null,"Ünïcode 🦀"],"a":{}}},{}]"#;
     let given = json!({
@@ -96,7 +96,7 @@ async fn a_bookmark_is_given_back_as_it_was_and_stays_readable_in_the_log(databa
     assert_eq!(desk.data(audits, json!({ "id": incident })).await["incident"]["activity"]["totalCount"], 3);
 }
 
-/// By the text of the answer, as a `Value` has no order.
+/// Compares the answer's text, because a `Value` has no order.
 async fn the_columns_of_a_result_keep_their_order(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let incident = desk.incident("Beacon to a new domain").await;

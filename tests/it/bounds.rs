@@ -1,4 +1,4 @@
-//! How much a request may hold: refused before anything is made of it, on every transport.
+//! The bounds of a request: a larger request is refused before anything is made of it, on every transport.
 
 use serde_json::{Value, json};
 use watchfloor::realtime::budget::StreamLimits;
@@ -123,7 +123,7 @@ const STREAM: &str = "subscription($t: String!) { incidentQueue(filter: { text: 
 
 async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: TestDatabase) {
     let mut options = Options::default();
-    // A stream of this kind takes some 13,600 bytes: two and a half of one account's, three and a half in all.
+    // A stream of this kind takes some 13,600 bytes: two and a half fit one account, three and a half fit in all.
     options.limits.streams = StreamLimits { bytes: 47_500, bytes_per_principal: 34_000, ..StreamLimits::default() };
     let desk = TestDesk::open_with(&database, options).await;
     desk.user("reader", "READER").await;
@@ -143,7 +143,7 @@ async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: Test
     let mut other = desk.follow_as("reader", STREAM, json!({ "t": "four" })).await;
     other.items_until("Live").await;
     drop(streams);
-    // As soon as the desk has seen that they have gone.
+    // As soon as the desk has noticed that the clients have gone.
     loop {
         socket.send(ask.clone()).await;
         match socket.json().await {
@@ -178,7 +178,7 @@ async fn a_text_reaches_its_stream_wherever_it_stands(database: TestDatabase) {
         while stream.change().await["row"]["title"] != last.as_str() {
             items += 1;
         }
-        // One letter stands in other texts as well.
+        // One letter occurs in other texts as well.
         assert!(items == 10 || word == "x" && items > 10, "{word}: {items}");
     }
 }
@@ -204,7 +204,7 @@ async fn a_request_searches_the_database_so_often_and_no_more(database: TestData
     assert_eq!(desk.refused(twice, json!({ "f": { "or": texts(11) } })).await.code, "LIMIT", "each alias by itself");
 }
 
-/// A field many times, each under a name of its own.
+/// Returns a field `count` times, each time under another alias.
 fn aliases(count: usize, field: &str) -> String {
     (0..count).map(|n| format!("a{n}: {field} ")).collect()
 }
@@ -216,7 +216,7 @@ async fn orders_without_an_index_and_entities_cost_searches(database: TestDataba
         let field = format!("incidents(orderBy: [{keys}]) {{ totalCount facets {{ status {{ count }} }} }}");
         format!("{{ {} }}", aliases(count, &field))
     };
-    // A page, a count and a facet are four searches, or five where the page has to be put into order.
+    // A page, a count and a facet are four searches, or five if the page has to be sorted.
     let of_the_open = "{ field: SEVERITY }, { field: UPDATED_AT }";
     for keys in ["{ field: SEVERITY }", "{ field: NUMBER }, { field: TITLE }", of_the_open] {
         desk.data(&ordered(25, keys), json!({})).await;
@@ -235,7 +235,7 @@ async fn orders_without_an_index_and_entities_cost_searches(database: TestDataba
             let field = format!("{root}(filter: $f) {{ totalCount }}");
             format!("query($f: {input}!) {{ {} }}", aliases(count, &field))
         };
-        // A page and a count, each with two times 25 entities begun.
+        // A page and a count, each with two blocks of 25 entities, the second only begun.
         desk.data(&query(16), json!({ "f": filter })).await;
         let refusal = desk.refused(&query(17), json!({ "f": filter })).await;
         assert_eq!((refusal.code.as_str(), refusal.now), ("LIMIT", json!({ "limit": 100 })), "{}", refusal.message);
@@ -261,7 +261,7 @@ async fn a_filter_counts_wherever_a_request_takes_it_from(database: TestDatabase
     desk.data(&beside, json!({ "f": texts(9) })).await;
     assert_eq!(refused(desk.refused(&beside, json!({ "f": texts(10) })).await), limit("filter"));
 
-    // Mutations too, though each answer is read by itself.
+    // Mutations too, although each answer is read separately.
     let visit = format!("visitView(input: {{ viewId: \"{view}\" }}) {{ view {{ incidents {{ totalCount }} }} }}");
     desk.data(&format!("mutation {{ {visit} }}"), json!({})).await;
     assert_eq!(
@@ -287,7 +287,7 @@ async fn a_filter_counts_wherever_a_request_takes_it_from(database: TestDatabase
     assert_eq!(desk.refused(&views, json!({})).await.now, json!({ "limit": 100 }));
 }
 
-/// More values than a request may hold.
+/// Returns more values than a request may hold.
 fn many() -> Value {
     json!({ "query": "{ version }", "variables": { "v": vec![json!({}); 20_001] } })
 }

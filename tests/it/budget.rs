@@ -1,4 +1,4 @@
-//! The budget of bytes: of one answer on every transport, of each item of a stream, and of all answers on their way.
+//! The byte budgets: of one answer on every transport, of each item of a stream, and of all answers in progress.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ each_database!(
     an_answer_of_many_fields_takes_the_room_that_making_it_takes,
 );
 
-/// A desk whose answers have at most so many bytes.
+/// Opens a desk whose answers have at most this many bytes.
 async fn narrow(database: &TestDatabase, bytes: usize) -> TestDesk {
     let mut settings = Settings::default();
     settings.answers.bytes = bytes;
@@ -44,7 +44,7 @@ async fn a_query_beyond_the_budget_is_refused_on_every_transport(database: TestD
     assert!(refusal.message.contains("8388608 bytes"), "{refusal:?}");
     let response = desk.graphql_as(None, WHOLE, json!({})).await;
     assert!(response.get("data").is_none() && response["errors"].as_array().map(Vec::len) == Some(1), "{response:#}");
-    // What is asked for many times counts as often.
+    // A field that is requested several times counts several times.
     let aliases: String = (0..5).map(|n| format!("a{n}: incident(number: 1) {{ fullTitle }} ")).collect();
     assert_eq!(desk.refused(&format!("{{ {aliases} }}"), json!({})).await.code, "LIMIT");
 
@@ -155,7 +155,7 @@ async fn an_item_beyond_the_budget_comes_with_shorter_lists(database: TestDataba
 }
 
 async fn the_largest_item_of_each_kind_fits(database: TestDatabase) {
-    // An item of the log grows with its alerts, so a fifth of the most that one call takes shows a fifth of the largest.
+    // An item of the log grows with its alerts, so a fifth of the largest call shows a fifth of the largest item.
     const ALERTS: usize = 1_000;
     const PART: usize = 5;
     const LOG: &str = "subscription($after: String) { activityLog(after: $after) { __typename position ... on ActivityChange { change {
@@ -199,10 +199,10 @@ async fn the_largest_item_of_each_kind_fits(database: TestDatabase) {
     }
 }
 
-/// Four of 1.9 MB each.
+/// Four titles of 1.9 MB each.
 const WHOLE: &str = "{ incidents { nodes { fullTitle } } }";
 
-/// Asks for the whole titles of a desk's incidents, reads the first bytes of the answer, and then nothing more.
+/// Requests the whole titles of a desk's incidents, reads the first bytes of the answer, and then stops reading.
 async fn silent_reader(desk: &TestDesk) -> TcpStream {
     let address = desk.url.strip_prefix("http://").expect("an address").parse().expect("an address");
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -214,7 +214,7 @@ async fn silent_reader(desk: &TestDesk) -> TcpStream {
         body.len()
     );
     silent.write_all(request.as_bytes()).await.expect("sent");
-    // It has begun: its room is taken.
+    // The answer has begun: its room is taken.
     let mut first = [0; 16];
     silent.read_exact(&mut first).await.expect("a beginning");
     assert!(first.starts_with(b"HTTP/1.1 200"));
@@ -233,13 +233,13 @@ async fn answers_that_nobody_reads_do_not_fill_the_desk(database: TestDatabase) 
     let silent = silent_reader(&desk).await;
     let refusal = desk.refused(WHOLE, json!({})).await;
     assert_eq!(refusal.code, "UNAVAILABLE", "{refusal:?}");
-    // Small answers have a room of their own, mutations among them.
+    // Small answers, and so mutations, have a room of their own.
     assert_eq!(desk.data("{ incidents { totalCount } }", json!({})).await["incidents"]["totalCount"], 4);
     let tagged = "mutation($id: ID!) { addTags(input: { incidentId: $id, tags: [\"x\"] }) { changed position } }";
     let id = desk.numbered(1).await;
     assert_eq!(desk.data(tagged, json!({ "id": id })).await["addTags"]["changed"], true);
     drop(silent);
-    // Its room comes back with its connection.
+    // Its room is returned with its connection.
     loop {
         let answer = desk.graphql_as(None, WHOLE, json!({})).await;
         if answer.get("errors").is_none() {
@@ -251,7 +251,7 @@ async fn answers_that_nobody_reads_do_not_fill_the_desk(database: TestDatabase) 
 
 async fn an_answer_of_many_fields_takes_the_room_that_making_it_takes(database: TestDatabase) {
     let mut settings = Settings::default();
-    // A caller has half of it. The first answer takes 8 MiB of that.
+    // One caller may have half of it. The first answer takes 8 MiB of that.
     settings.answers.total_bytes = 64 << 20;
     settings.answers.wait = Duration::from_millis(300);
     let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
@@ -259,7 +259,7 @@ async fn an_answer_of_many_fields_takes_the_room_that_making_it_takes(database: 
         desk.incident(&format!("{n} {}", "x".repeat(1_900_000))).await;
     }
     let silent = silent_reader(&desk).await;
-    // The answer is small. What making it may take is not: 20,000 fields.
+    // The answer is small, but making it may take much: 20,000 fields.
     let wide = "{ incidents(first: 100) { nodes { alerts(first: 50) { nodes { id title status severity } } } } }";
     let refusal = desk.refused(wide, json!({})).await;
     assert_eq!(refusal.code, "UNAVAILABLE", "{refusal:?}");

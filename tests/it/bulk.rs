@@ -1,4 +1,4 @@
-//! Bulk jobs: many incidents, each once, through restarts, and nobody waits for long.
+//! Bulk jobs: each of many incidents is changed once, through restarts, and no command waits for long.
 
 use std::time::Duration;
 
@@ -219,7 +219,7 @@ async fn a_job_that_is_stopped_leaves_the_rest(database: TestDatabase) {
     assert_eq!(stopped["state"], "CANCELLED");
     assert!(stopped["settled"].as_u64().expect("a count") < 250, "{stopped}");
     assert_eq!(desk.tagged("agent").await, stopped["changed"], "what was done stays done");
-    // Another job is done meanwhile: the work goes on, and passes over the one that was stopped.
+    // Another job runs meanwhile: the worker continues, and skips the stopped job.
     let other = desk.bulk(json!({ "filter": { "number": [1] } }), json!({ "severity": "LOW" })).await;
     desk.ended(&other).await;
     assert_eq!(desk.ended(id.as_str().expect("an id")).await["settled"], stopped["settled"]);
@@ -312,7 +312,7 @@ async fn a_mutation_beside_a_job_waits_for_one_chunk_at_most(database: TestDatab
     let last = desk.incident("The one that matters").await;
     let begun = desk.log_end().await;
     let id = desk.bulk(json!({ "filter": {} }), json!({ "addTags": ["clicks"] })).await;
-    // Made while the job is at work: of its changes, those of one chunk at most lie between the call and the change.
+    // Made while the job runs: at most one chunk's changes lie between the call and its change.
     let mut between = Vec::new();
     while desk.job(&id).await["state"] == "RUNNING" {
         let called = desk.log_end().await;
@@ -321,13 +321,13 @@ async fn a_mutation_beside_a_job_waits_for_one_chunk_at_most(database: TestDatab
     }
     assert!(desk.log_end().await >= begun + 301, "all of it");
     between.sort_unstable();
-    // One chunk that is at work, and one that was in the queue before the call. Where the test itself is held up before its call
-    // arrives more chunks pass, so half of the calls count.
+    // One chunk in progress, and one that was queued before the call. If the test itself is delayed before its call
+    // arrives, more chunks pass, so half of the calls count.
     let usual = between[between.len() / 2];
     assert!(usual <= 2 * 50 + 1, "{usual} changes, of {between:?}");
 }
 
-/// How often the server is killed under the job.
+/// How often the server is killed during the job.
 const KILLS: usize = 5;
 
 async fn a_job_goes_on_after_kill_9_and_changes_each_once(database: TestDatabase) {
@@ -425,7 +425,7 @@ async fn a_chunk_of_a_job_takes_few_statements(database: TestDatabase) {
     desk.verified().await;
 }
 
-/// The same edits by a job on one desk and by updates on another, in all states that an incident can have.
+/// Applies the same edits by a job on one desk and by updates on another, in all states of an incident.
 async fn a_job_does_to_each_what_an_update_of_it_does(database: TestDatabase) {
     let other = TestDatabase::fresh(database.kind).await;
     let (one, two) = (TestDesk::open(&database).await, TestDesk::open(&other).await);
@@ -468,7 +468,7 @@ async fn a_job_does_to_each_what_an_update_of_it_does(database: TestDatabase) {
     two.verified().await;
 }
 
-/// Incidents of every kind: with and without alerts, with very many, resolved, merged, deleted.
+/// Creates incidents of every kind: with and without alerts, with very many, resolved, merged, deleted.
 async fn several(desk: &TestDesk) -> Vec<String> {
     let mut ids = Vec::new();
     for n in 0..6 {
@@ -488,7 +488,7 @@ async fn several(desk: &TestDesk) -> Vec<String> {
     ids
 }
 
-/// All incidents as they stand, by number, without what each desk names by itself.
+/// Returns all incidents by number, without the ids and times that differ between desks.
 async fn shown(desk: &TestDesk) -> Value {
     let query = "{ incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 50) { nodes { number version status severity title
         owner { account } tags { name } classification { kind } resolution { note by { account } } alertCount

@@ -1,4 +1,4 @@
-//! A caller that changes while it follows: its rights and groups are those of now, not of when its socket was opened.
+//! A caller that changes during a subscription: its present rights and groups count, not those at the socket's opening.
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ async fn a_queue_of_my_groups_ends_when_they_change(database: TestDatabase) {
     desk.data(join, json!({ "group": group, "ann": ann })).await;
     let end = of_mine.items_until("Resync").await.pop().expect("an end");
     assert_eq!(end["resyncReason"], "SCOPE");
-    // On the socket that was open before, whoever reads again goes on.
+    // A new subscription on the old socket continues from the position.
     let variables = json!({ "filter": mine["filter"], "after": end["position"] });
     let again = desk.follow_as("ann", QUEUE, variables).await.items_until("Resync").await;
     assert_eq!(again.len(), 1, "its position is of another scope");
@@ -107,13 +107,13 @@ async fn the_log_of_a_deleted_incident_is_for_managers(database: TestDatabase) {
     assert_eq!(numbers(of_manager), [1, 2, 1]);
 }
 
-/// A stream reads on, and ends neither with an error nor with `complete`, when its database restarts under it.
+/// A stream continues, and ends neither with an error nor with `complete`, when its database restarts under it.
 #[tokio::test]
 async fn a_stream_outlives_a_restart_of_postgres() {
     let mut cluster = Cluster::start_private();
     let database = TestDatabase::in_cluster(&cluster).await;
     let desk = TestDesk::open(&database).await;
-    // Read from the database for each batch: the filter asks for a text.
+    // The database is read for each batch, because the filter names a text.
     let filter = json!({ "text": "beacon" });
     let mut stream = desk.follow(QUEUE, json!({ "filter": filter })).await;
     stream.items_until("Live").await;
@@ -146,7 +146,7 @@ async fn a_stream_that_begins_after_its_caller_has_changed_finds_it_out(database
     desk.user("ann", "RESPONDER").await;
     let actor = desk.app.local_caller(Some("ann")).await.expect("a caller");
     let then = desk.app.hub.accounts();
-    // Between the look at the caller and the start of the stream.
+    // Between the check of the caller and the start of the stream.
     desk.user("ann", "READER").await;
     let source = Source {
         store: desk.app.store.clone(),

@@ -1,5 +1,5 @@
-//! The board counts closed incidents as well: by status, by severity, by the day on which they were created and resolved. Each
-//! number is the database's, at every position, on a node that counted at its start and on one that counted nothing yet.
+//! The board's counts of closed incidents: by status, by severity, by the day of creation and resolution. Each number
+//! equals the database's, at every position, on a node with old counts and on a node with new ones.
 
 use serde_json::{Value, json};
 use watchfloor::domain::filter::{IncidentFilter, QueueFilter, TimeRange};
@@ -27,7 +27,7 @@ each_database!(
 
 const STATUSES: [Status; 4] = [Status::New, Status::Active, Status::Resolved, Status::Redirected];
 
-/// A filter by status, severity and, sometimes, owner, at any depth.
+/// Returns a filter by status, severity and, sometimes, owner, at any depth.
 fn any_portions(dice: &mut Dice, world: &World, depth: usize) -> IncidentFilter {
     let mut filter = IncidentFilter {
         status: dice.chance(60).then(|| dice.some(&STATUSES)),
@@ -46,7 +46,7 @@ fn any_portions(dice: &mut Dice, world: &World, depth: usize) -> IncidentFilter 
     filter
 }
 
-/// A time of creation that starts somewhere in the days of the test, and seldom ends.
+/// Returns a time of creation that starts within the days of the test, and seldom ends.
 fn any_creation(desk: &TestDesk, dice: &mut Dice) -> TimeRange {
     let at = |dice: &mut Dice| desk.clock.now() - chrono::Duration::minutes(dice.below(72 * 60) as i64);
     TimeRange { from: Some(at(dice)), to: dice.chance(20).then(|| at(dice)) }
@@ -147,7 +147,7 @@ async fn numbers_of_closed_incidents_are_those_of_the_database(database: TestDat
             desk.clock.advance(chrono::Duration::hours(9));
         }
         if round % 6 == 5 {
-            // It counts what is there, and follows from there on.
+            // It counts the present incidents, and then follows the changes.
             other = TestDesk::open_with(&database, another()).await;
         }
         for _ in 0..6 {
@@ -256,7 +256,7 @@ async fn counts_of_closed_incidents_open_no_snapshot(database: TestDatabase) {
     let answer = desk.data(rows, json!({})).await;
     assert_eq!(answer["queueSummary"], json!({ "created": 4, "resolved": 2 }));
     assert_eq!(sent.take().len(), 0, "the end of the log is read beside every transaction");
-    // A page of closed incidents is the database's, so all of it is.
+    // A page of closed incidents comes from the database, so the whole answer does.
     assert_eq!(desk.data(counts, json!({})).await["incidents"]["totalCount"], 2);
     assert!(!sent.take().is_empty(), "statements are seen");
 }

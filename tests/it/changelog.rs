@@ -1,4 +1,4 @@
-//! The log: every position once, in commit order, without a gap, each change chained to the one before.
+//! The log: every position once, in commit order, without a gap, each change chained to the change before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ each_database!(
 
 const WRITERS: usize = 16;
 
-/// A desk without a relay, which would end the process at a gap: here the test is to find it.
+/// Opens a desk without a relay, which would end the process at a gap; here the test itself looks for gaps.
 async fn desk_at_rest(database: &TestDatabase) -> App {
     let options = StoreOptions {
         url: database.url.clone(),
@@ -92,8 +92,8 @@ async fn rows(database: &DatabaseConnection, sql: &str) -> Vec<QueryResult> {
     database.query_all_raw(statement).await.expect("an answer")
 }
 
-/// Lets PostgreSQL take up to 15 ms between the last statement of a transaction and its commit, by position: so that a
-/// position taken outside the lock is bound to commit out of order.
+/// Makes PostgreSQL wait up to 15 ms, by position, between a transaction's last statement and its commit. So a position
+/// that was taken outside the lock would commit out of order.
 const SLOW_COMMIT: &str = "
     CREATE FUNCTION slow_commit() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM pg_sleep(((NEW.position * 7919) % 16) / 1000.0); RETURN NULL; END $$;
@@ -104,7 +104,7 @@ const SLOW_COMMIT: &str = "
 async fn sixteen_writers_leave_no_gap_and_no_disorder(database: TestDatabase) {
     const ROUNDS: usize = 8;
     let app = desk_at_rest(&database).await;
-    // One each and some shared: writers meet at the head of the log, and also at rows.
+    // Some incidents of each writer's own and some shared: writers meet at the log's head, and also at rows.
     let ids = Arc::new(incidents(&app, WRITERS + 4).await);
     if database.kind == Kind::Postgres {
         database.connect().await.execute_unprepared(SLOW_COMMIT).await.expect("slow commits");
@@ -119,7 +119,7 @@ async fn sixteen_writers_leave_no_gap_and_no_disorder(database: TestDatabase) {
             let mut seen = Vec::new();
             while last < end {
                 let reader = app.store.read().await.expect("a snapshot");
-                // The rows themselves: whoever goes by the head would not see what lies beyond it.
+                // Read the rows themselves: a read bounded by the head would miss rows beyond it.
                 for row in reader.stored_after(last, 7).await.expect("rows") {
                     last = row.position();
                     seen.push(last);
@@ -167,7 +167,7 @@ async fn sixteen_writers_leave_no_gap_and_no_disorder(database: TestDatabase) {
     assert_eq!(seen, (start + 1..=end).collect::<Vec<_>>(), "each position once, ascending, without a gap");
 }
 
-/// The head is locked last: whoever works long on an incident of its own holds up nobody who commits meanwhile.
+/// The head is locked last, so long work on an incident of one's own delays no other commit.
 #[tokio::test]
 async fn a_long_transaction_holds_up_no_other() {
     let database = TestDatabase::fresh(Kind::Postgres).await;
@@ -189,8 +189,8 @@ async fn a_long_transaction_holds_up_no_other() {
     assert!(long.await.expect("a commit").0, "the other one commits meanwhile");
 }
 
-/// Why the head is a locked row: a sequence gives 1 to a transaction that commits after the one that got 2, and whoever
-/// asks for what lies beyond 2 never hears of 1.
+/// The reason why the head is a locked row: a sequence may give 1 to a transaction that commits after the transaction
+/// with 2, and a reader that asks for changes after 2 never sees 1.
 #[tokio::test]
 async fn a_sequence_instead_of_the_head_would_lose_changes() {
     let database = TestDatabase::fresh(Kind::Postgres).await;
@@ -313,7 +313,7 @@ async fn each_change_begins_where_the_one_before_ended(database: TestDatabase) {
     }
 }
 
-/// Several callers at once on a few incidents: everything that a triage does, moves of alerts among it.
+/// Lets several callers edit a few incidents at random: every kind of triage, with moves of alerts.
 async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
     let mut dice = Dice::of_this_run();
     let ids = Arc::new(incidents(app, 3).await);

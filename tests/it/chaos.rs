@@ -1,6 +1,6 @@
-//! Chaos: clients with filters of chance, some of them alike and some slow, on nodes that are killed, on a PostgreSQL that crashes.
-//! Clients and mutations go to any node. At the end each list is what the oracle expects, item for item: nothing lost, nothing
-//! twice, no set read again. `make chaos` runs it for as long as one likes.
+//! Chaos: clients with random filters, some equal and some slow, on nodes that are killed and a PostgreSQL that
+//! crashes. Clients and mutations go to any node. At the end each client's items equal the oracle's: none lost, none
+//! twice, no set read again. `make chaos` runs it for a chosen time.
 
 use std::time::{Duration, Instant};
 
@@ -12,20 +12,20 @@ use crate::support::oracle::{Client, Driver, Oracle, Received, compare};
 use crate::support::postgres::Cluster;
 use crate::support::process::Process;
 
-/// How many seconds a run goes on, if it is to be a long one.
+/// The variable with the seconds of a long run.
 const SECONDS_VARIABLE: &str = "WATCHFLOOR_CHAOS_SECONDS";
 
-/// The filters, and for how many clients each: one of its own for most, a group that comes and goes for some.
+/// The number of clients for each filter: one client for most filters, a group that comes and goes for some.
 const CLIENTS: [usize; 8] = [5, 1, 4, 1, 3, 1, 1, 1];
 
-/// The mutations of a short run.
+/// The number of mutations in a short run.
 const MUTATIONS: usize = 180;
 
-/// A node is killed, and PostgreSQL crashes, once in so many mutations.
+/// A node is killed, and PostgreSQL crashes, once in this many mutations.
 const KILL_EVERY: usize = 40;
 const CRASH_EVERY: usize = 80;
 
-/// A socket that does not take a message for a second is closed, so that slow readers are closed often.
+/// A socket that accepts no message for a second is closed, so that slow readers are closed often.
 const SETTINGS: [&str; 2] = ["--write-seconds-max", "1"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,7 +40,7 @@ async fn nothing_is_lost_on_a_node_on_sqlite_that_is_killed() {
     run(&TestDatabase::fresh(Kind::Sqlite).await, 1, None).await;
 }
 
-/// What happened.
+/// Counters of the events of a run.
 #[derive(Default)]
 struct Tally {
     done: usize,
@@ -80,11 +80,11 @@ async fn run(database: &TestDatabase, nodes: usize, mut cluster: Option<&mut Clu
             let (desk, at) = (desk.clone(), addresses[node].clone());
             tokio::spawn(async move { desk.run(&at, &query, json!({ "input": input })).await })
         };
-        // Not to wait for anything: so that what happens falls before, into and after the commit.
+        // This waits for no event, so that the fault falls before, into and after the commit.
         let soon = Duration::from_micros(dice.below(30_000) as u64);
         if step == kill_at {
             kill_at = (step / KILL_EVERY + 1) * KILL_EVERY + dice.below(KILL_EVERY);
-            // As often as not it is another node than the one that is asked.
+            // In half of the cases the victim is another node than the one that serves the mutation.
             let victim = if dice.chance(50) { node } else { dice.below(nodes) };
             tokio::time::sleep(soon).await;
             alive.remove(victim).kill();

@@ -17,7 +17,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
         .expect("the binary runs")
 }
 
-/// What a run says that must fail, and not by a panic.
+/// Returns the error text of a run that must fail without a panic.
 fn complaint(arguments: &[&str]) -> String {
     let output = run(arguments);
     let said = String::from_utf8(output.stderr).expect("UTF-8");

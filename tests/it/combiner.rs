@@ -1,4 +1,4 @@
-//! Commands that come at the same time: they share transactions and commits, and each is one by itself in all that can be seen.
+//! Concurrent commands: they share transactions and commits, and each looks like a transaction of its own.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ async fn two_hundred_commands_at_once_are_each_a_transaction_of_the_log(database
     hold(&told, &log(&desk.app).await);
     numbers_are_dense(&database).await;
     desk.verified().await;
-    // Under its key each has the same answer again, and does nothing.
+    // Under its key each command gets the same answer again, and does nothing.
     let end = desk.log_end().await;
     let keyed: Vec<usize> = (0..COMMANDS).filter(|n| is_keyed(*n)).collect();
     let again = join_all(keyed.iter().map(|n| one_of_many(&desk.app, &matter, *n))).await;
@@ -66,7 +66,7 @@ async fn two_hundred_commands_at_once_are_each_a_transaction_of_the_log(database
     assert_eq!(desk.log_end().await, end);
 }
 
-/// Counts how often the head of the log is moved.
+/// Counts how often the log's head is moved.
 async fn count_commits(database: &TestDatabase) {
     let conn = database.connect().await;
     let sql = match database.kind {
@@ -100,7 +100,7 @@ async fn commands_that_come_together_share_commits(database: TestDatabase) {
     let commits = commits(&database).await;
     println!("{COMMANDS} commands in {commits} commits");
     assert!((1..=COMMANDS as i64 / 4).contains(&commits), "{commits} commits");
-    // Alone each has a commit of its own.
+    // Alone, each command has a commit of its own.
     let before = commits;
     for n in 0..3 {
         let command = named(&desk.app, "alone", "addComment").await;
@@ -113,7 +113,7 @@ async fn commands_that_come_together_share_commits(database: TestDatabase) {
 async fn a_refused_command_amid_others_leaves_nothing(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let matter = matter(&desk.app, 12).await;
-    // Three of each ten are refused, or write nothing into the log.
+    // Three of each ten commands are refused, or write nothing to the log.
     let kinds = [1, 9, 0, 9, 2, 8, 0, 9, 3];
     let crowd = |round: usize| kinds.iter().enumerate().map(move |(at, kind)| (round * kinds.len() + at) * 10 + kind);
     for round in 0..3 {
@@ -127,7 +127,7 @@ async fn a_refused_command_amid_others_leaves_nothing(database: TestDatabase) {
     numbers_are_dense(&database).await;
     let tags = "SELECT COUNT(*) AS number FROM tag WHERE name LIKE 'refused-%' OR name = 'nowhere'";
     assert_eq!(number(&database, tags).await, 0, "a refused command has left a tag");
-    // What was refused without a key is done once it may be.
+    // A command that was refused without a key succeeds once it is allowed.
     let command = named(&desk.app, "later", "createIncident").await;
     let edit = IncidentEdit { link: vec![matter.held], move_alerts: true, ..tagged("refused-later") };
     let made = desk.app.create_incident(&command, None, edit).await.expect("an incident");
@@ -182,7 +182,7 @@ async fn twins_at_once_have_one_effect(database: TestDatabase) {
     desk.verified().await;
 }
 
-/// A comment on an incident that there is not: its commit is refused.
+/// Returns a comment on an incident that does not exist: its commit is refused.
 fn orphan(app: &App) -> Comment {
     Comment {
         id: CommentId(app.clock.fresh_id()),
@@ -204,7 +204,7 @@ async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabas
     let writes = store.transact_together(|tx| {
         let orphan = &orphan;
         async move {
-            // The others come meanwhile.
+            // The other commands arrive meanwhile.
             tx.insert_comment(orphan).await
         }
     });
@@ -251,7 +251,7 @@ async fn a_command_that_took_too_long_is_not_done_again(database: TestDatabase) 
     assert_eq!(runs.load(Ordering::Relaxed), 5);
 }
 
-/// Its view counts what came after the visit as unread, so the visit may not be before the changes that its answer tells of.
+/// The view counts changes after the visit as unread, so the visit's position must not be before its answer's changes.
 async fn a_visit_is_noted_where_its_answer_stands(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let matter = matter(&desk.app, 4).await;
@@ -270,7 +270,7 @@ async fn a_visit_is_noted_where_its_answer_stands(database: TestDatabase) {
     }
 }
 
-/// Waits until something has been met so often.
+/// Waits until a counter has reached a value.
 async fn met(counted: &AtomicUsize, times: usize) {
     while counted.load(Ordering::Relaxed) < times {
         tokio::task::yield_now().await;
@@ -350,7 +350,7 @@ async fn two_nodes_that_lock_in_opposite_orders_wait_for_nobody(database: TestDa
         (0..CLIENTS).map(move |client| async move {
             let mut told = Vec::new();
             for round in 0..ROUNDS {
-                // The same incidents on both nodes, upwards on one and downwards on the other.
+                // The same incidents on both nodes, in ascending order on one and in descending order on the other.
                 let at = (client + round) % matter.incidents.len();
                 let at = if node == 0 { at } else { matter.incidents.len() - 1 - at };
                 let word = format!("word-{node}-{client}-{round}");
@@ -380,13 +380,13 @@ async fn two_nodes_that_lock_in_opposite_orders_wait_for_nobody(database: TestDa
     one.verified().await;
     if database.kind == Kind::Postgres {
         let deadlocks = "SELECT deadlocks AS number FROM pg_stat_database WHERE datname = current_database()";
-        // What a session counts is seen a second later.
+        // PostgreSQL publishes a session's counters a second later.
         tokio::time::sleep(Duration::from_millis(1_200)).await;
         assert_eq!(number(&database, deadlocks).await, 0);
     }
 }
 
-/// A crowd of commands on a database that fails: what is acknowledged is there, what is refused is not.
+/// Runs a crowd of commands on a failing database: acknowledged changes are there, refused ones are not.
 async fn survives(desk: &TestDesk, fail: impl Fn(usize), mend: impl Fn() -> bool, places: impl Iterator<Item = usize>) {
     let app = &desk.app;
     let made = matter(app, 4).await;
@@ -397,7 +397,7 @@ async fn survives(desk: &TestDesk, fail: impl Fn(usize), mend: impl Fn() -> bool
             let id = made.incidents[n % made.incidents.len()];
             async move {
                 let word = format!("word-{place}-{n}");
-                // The caller is read before, as a desk that fails does not know it.
+                // Read the caller first, because a failing desk does not know it.
                 let command =
                     Command { client_mutation_id: Some(word.clone()), ..Command::system(app.clock.now(), cause()) };
                 let outcome = match n % 3 {

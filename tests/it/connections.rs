@@ -1,4 +1,5 @@
-//! A database that goes away: its restart costs no request, and what it took along is told honestly.
+//! A database that goes away: its restart costs no request, and the outcome of interrupted commands is reported
+//! honestly.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ each_database!(
     many_requests_share_few_connections,
 );
 
-/// Longer than a connection may lie idle without being asked whether it lives.
+/// Longer than a connection may be idle without a check.
 const IDLE: Duration = Duration::from_millis(1_100);
 
 const COUNT: &str = "{ incidents { totalCount } }";
@@ -40,7 +41,7 @@ async fn a_restart_of_postgres_costs_no_request() {
     let desk = TestDesk::open(&database).await;
     desk.incident("Before").await;
     for round in 0..2 {
-        // So many at once that the pool is full, and each of its connections stale after the restart.
+        // Enough requests at once to fill the pool; after the restart each of its connections is stale.
         join_all((0..12).map(|_| desk.data(COUNT, json!({})))).await;
         cluster.stop_immediate();
         cluster.start_again();
@@ -53,7 +54,7 @@ async fn a_restart_of_postgres_costs_no_request() {
     }
 }
 
-/// Whoever gives a connection back leaves it to the next one, who may wait for it already.
+/// A returned connection goes to the next request, which may be waiting for it already.
 async fn many_requests_share_few_connections(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let id = desk.incident("The same for all").await;
@@ -64,7 +65,7 @@ async fn many_requests_share_few_connections(database: TestDatabase) {
         assert!(all.iter().all(|found| found["incident"]["title"] == "The same for all"));
         desk.act("addComment", json!({ "incidentId": id, "body": "and a write between" })).await;
     }
-    // Some that lay idle for too long are taken for nothing.
+    // Some connections are now idle for too long, and requests acquire them in vain.
     tokio::time::sleep(IDLE).await;
     join_all((0..40).map(|_| desk.data(read, json!({ "id": id })))).await;
     desk.app.store.ready().await.expect("a desk that works");
@@ -99,7 +100,7 @@ async fn a_transaction_whose_connection_breaks_off_is_no_fault_of_ours() {
 async fn a_commit_that_was_cut_off_is_looked_for_and_not_repeated() {
     let database = TestDatabase::fresh(Kind::Postgres).await;
     let desk = TestDesk::open(&database).await;
-    // A constraint trigger runs inside COMMIT: there the connection ends, before it can say how it went.
+    // A constraint trigger runs inside COMMIT, and ends the connection there before COMMIT can report its outcome.
     let raw = database.connect().await;
     raw.execute_unprepared(
         "CREATE SEQUENCE commits;
@@ -182,7 +183,7 @@ async fn claim(tx: &Tx, key: &str) -> Result<()> {
     tx.claim(UserId(Uuid::nil()), &key, monday()).await.map(|_| ())
 }
 
-/// SQLite rolls back by itself at some errors, here as a trigger asks for it: from then on each statement would be done for good.
+/// At some errors, here raised by a trigger, SQLite rolls back by itself: each later statement would commit alone.
 async fn a_transaction_that_overlooks_a_failed_statement_is_not_committed(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let raw = database.connect().await;
@@ -210,7 +211,7 @@ async fn a_transaction_that_overlooks_a_failed_statement_is_not_committed(databa
     assert_eq!(number(&raw, "SELECT count(*) FROM idempotency").await, 1);
 }
 
-/// Its connection stands in a transaction, in the middle of a statement on PostgreSQL: the next one must not find it so.
+/// Its connection is in a transaction, on PostgreSQL in the middle of a statement: the next user must get a clean one.
 async fn a_write_that_is_dropped_half_way_leaves_nothing(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let (raw, holder, kind) = (database.connect().await, database.connect().await, database.kind);
@@ -251,7 +252,7 @@ async fn a_write_that_is_dropped_half_way_leaves_nothing(database: TestDatabase)
     if kind == Kind::Postgres {
         holder.execute_unprepared("ROLLBACK").await.expect("no lock");
     }
-    // As many as the pool holds, and more: one of them is given the connection, if it is still there.
+    // More commands than the pool has connections, so that one of them would get the connection if it still existed.
     for n in 0..8 {
         desk.app.store.transact(|tx| async move { claim(&tx, &format!("after {n}")).await }).await.expect("a commit");
     }

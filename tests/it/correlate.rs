@@ -1,4 +1,4 @@
-//! Alerts that find their incident, through the public API: which one, why, and never two for one attack.
+//! Correlation of alerts with incidents, through the public API: the choice, its reason, and never two for one attack.
 
 use chrono::Duration;
 use futures_util::future::join_all;
@@ -39,18 +39,18 @@ fn device(value: &str) -> Value {
     entity("DEVICE", value)
 }
 
-/// An alert of this key that names these.
+/// Returns an alert with this key that names these entities.
 fn naming(key: &str, entities: &[Value]) -> Value {
     report(key, json!({ "entities": entities }))
 }
 
-/// Takes alerts in, to be correlated so; the payload.
+/// Ingests alerts with this correlation, and returns the payload.
 async fn correlate(desk: &TestDesk, alerts: Vec<Value>, how: Value) -> Value {
     let input = json!({ "alerts": alerts, "into": { "correlate": how } });
     desk.data(INGEST, json!({ "input": input })).await["ingestAlerts"].take()
 }
 
-/// The same of one alert: the number of its incident, and how it came there.
+/// Ingests one alert with this correlation; returns its incident's number, and how it came there.
 async fn place(desk: &TestDesk, alert: Value, how: Value) -> (i64, String) {
     let taken = correlate(desk, vec![alert], how).await;
     let told = &taken["correlations"][0];
@@ -102,7 +102,7 @@ async fn an_alert_joins_the_open_incident_that_shares_an_entity(database: TestDa
     assert_eq!(incident["title"], told["incident"]["title"], "the title follows");
     let change = desk.log(id).await.pop().expect("a change");
     assert_eq!(change["cause"], json!({ "kind": "INGEST", "name": "ingestAlerts" }));
-    // What came with the second alert leads the third one there.
+    // An entity that came with the second alert leads the third alert there.
     assert_eq!(place(&desk, naming("ndr", &[device("ws-117")]), json!({})).await, joined(1));
     assert_eq!(place(&desk, naming("other", &[device("ws-118")]), json!({})).await, opened(2));
     assert_eq!(place(&desk, naming("nameless", &[]), json!({})).await, opened(3));
@@ -143,7 +143,7 @@ async fn only_what_identifies_counts_unless_more_is_asked_for(database: TestData
         );
     }
     assert_eq!(place(&desk, naming("weak", &weak), json!({})).await, opened(2));
-    // A user and a mailbox of one name are two things.
+    // A user and a mailbox with the same name are two entities.
     assert_eq!(place(&desk, naming("kind", &[entity("USER", "two")]), json!({})).await, opened(3));
     assert_eq!(place(&desk, naming("other kind", &[entity("MAILBOX", "two")]), json!({})).await, opened(4));
     let by_address = json!({ "kinds": ["IP"] });
@@ -171,11 +171,11 @@ async fn an_entity_of_too_many_open_incidents_says_nothing(database: TestDatabas
     let shared = |key: &str| naming(key, std::slice::from_ref(&mailbox));
     assert_eq!(place(&desk, shared("within"), json!({ "holders": 3 })).await, joined(1));
     assert_eq!(place(&desk, shared("beyond"), json!({ "holders": 2 })).await, opened(4));
-    // Alerts of one batch are not kept together by it either, and by what else they name they are.
+    // It does not hold alerts of one batch together either, but their other entities do.
     let apart = correlate(&desk, vec![shared("a"), shared("b")], json!({ "holders": 3 })).await;
     assert_eq!(each(&apart["correlations"], "outcome"), ["OPENED", "OPENED"]);
     assert_eq!(apart["incident"], Value::Null, "they are in several");
-    // Incidents that are done with do not count.
+    // Resolved incidents do not count.
     for id in &ids {
         desk.act("resolveIncident", json!({ "incidentId": id })).await;
     }
@@ -195,7 +195,7 @@ async fn the_window_lies_between_activities(database: TestDatabase) {
     assert_eq!(place(&desk, at("later", "12T11:01", "12T11:01"), json!({})).await, opened(2), "24 hours and a minute");
     assert_eq!(place(&desk, at("hour", "12T12:02", "12T12:02"), json!({ "window": 60 })).await, opened(3));
     assert_eq!(place(&desk, at("wide", "20T00:00", "20T00:00"), json!({ "window": 43_200 })).await, joined(3));
-    // An alert that tells no time was active when it came in: at first on the 23rd at eight.
+    // An alert without a time was active at its arrival: at first on the 23rd at eight.
     assert_eq!(place(&desk, naming("now", &[device("ws-2")]), json!({})).await, opened(4));
     desk.clock.advance(Duration::hours(24));
     assert_eq!(place(&desk, naming("a day on", &[device("ws-2")]), json!({})).await, joined(4));
@@ -203,7 +203,7 @@ async fn the_window_lies_between_activities(database: TestDatabase) {
     assert_eq!(place(&desk, naming("two days on", &[device("ws-2")]), json!({})).await, joined(4), "it moves along");
     desk.clock.advance(Duration::minutes(24 * 60 + 1));
     assert_eq!(place(&desk, naming("too late", &[device("ws-2")]), json!({})).await, opened(5));
-    // One end alone is both.
+    // If only the end is given, it is also the start.
     let ended = laid_over(naming("ended", &[device("ws-2")]), json!({ "lastActivityAt": "2026-11-23T09:00:00Z" }));
     assert_eq!(place(&desk, ended, json!({ "window": 1 })).await, joined(4));
 }
@@ -242,7 +242,7 @@ async fn only_open_incidents_are_joined(database: TestDatabase) {
     assert_eq!(place(&desk, on("4"), json!({})).await, joined(1), "open again");
     desk.act("deleteIncident", json!({ "incidentId": id })).await;
     assert_eq!(place(&desk, on("5"), json!({})).await, opened(3));
-    // What left an incident leads nobody there.
+    // An entity that has left an incident leads no alert there.
     let third = desk.numbered(3).await;
     let alerts =
         desk.data("query($id: ID!) { incident(id: $id) { alerts { nodes { id } } } }", json!({ "id": third })).await;
@@ -280,7 +280,7 @@ async fn alerts_of_one_batch_that_share_entities_stay_together(database: TestDat
         (vec![&json!("JOINED"); 2], &json!(1))
     );
     assert_eq!((taken["correlations"][0]["incident"]["alertCount"].clone(), desk.log_end().await), (json!(5), 4));
-    // Days apart they are two cases, in one batch as in two.
+    // With days between them they are two cases, in one batch as in two.
     let on = |key: &str, day: u32| {
         laid_over(naming(key, &[device("ws-5")]), json!({ "lastActivityAt": format!("2026-11-{day}T08:00:00Z") }))
     };
@@ -312,7 +312,7 @@ async fn known_alerts_stay_where_they_are_and_free_ones_are_correlated(database:
     let end = desk.log_end().await;
     let again = correlate(&desk, vec![naming("free", &[device("ws-2")])], json!({})).await;
     assert_eq!((&again["correlations"][0]["outcome"], desk.log_end().await), (&json!("STAYED"), end));
-    // An alert that stays leads others of its batch to its incident, by what it says now: one change says both.
+    // A known alert leads others of its batch to its incident by its new content; one change has both.
     let both = vec![naming("third", &[device("ws-3")]), naming("else", &[device("ws-2"), device("ws-3")])];
     let taken = correlate(&desk, both, json!({})).await;
     assert_eq!(each(&taken["correlations"], "outcome"), ["JOINED", "STAYED"]);
@@ -338,7 +338,7 @@ async fn an_alert_that_joins_takes_the_owner_and_brings_tags(database: TestDatab
         assert_eq!(incident["tags"], tags, "INC-{number}");
     }
     assert_eq!(desk.log_end().await, 4, "tags and alerts are one change");
-    // Also of an incident that is named, or made, by the batch.
+    // The same holds for an incident that the batch names or creates.
     let other = desk.incident("By hand").await;
     desk.act("ingestAlerts", tagged(vec![naming("1", &[])], json!({ "newIncident": true }))).await;
     desk.act("ingestAlerts", tagged(vec![naming("4", &[])], json!({ "incident": other }))).await;
@@ -398,7 +398,7 @@ async fn bad_correlations_are_refused_and_nothing_is_taken_in(database: TestData
     assert_eq!(all, json!({ "alerts": { "totalCount": 0 }, "incidents": { "totalCount": 0 } }));
 }
 
-/// The desks that write to a database: two on PostgreSQL, where nodes share one.
+/// Returns the desks on one database: two on PostgreSQL, because nodes can share it.
 async fn desks(database: &TestDatabase) -> Vec<TestDesk> {
     let mut desks = vec![TestDesk::open(database).await];
     if database.kind == Kind::Postgres {
@@ -410,7 +410,7 @@ async fn desks(database: &TestDatabase) -> Vec<TestDesk> {
 async fn alerts_of_one_attack_never_open_two_incidents(database: TestDatabase) {
     let desks = desks(&database).await;
     for round in 0..8 {
-        // Five attacks at once, of four alerts each; every two of an attack come in at the same time, on two nodes.
+        // Five attacks at once, of four alerts each; two alerts of an attack arrive at the same time, on two nodes.
         let alerts = (0..20).map(|n| {
             let (attack, key) = (n / 4, format!("{round}-{n}"));
             let entities = [device(&format!("ws-{round}-{attack}")), entity("USER", &format!("user-{round}-{n}"))];
@@ -439,7 +439,7 @@ async fn crossing_batches_and_analysts_never_stop_each_other(database: TestDatab
         ids.push(taken["correlations"][0]["incident"]["id"].as_str().expect("an id").to_owned());
     }
     for round in 0..6 {
-        // Each batch names the hosts in another order, and known alerts of each other's incidents.
+        // Each batch names the hosts in another order, and known alerts of the other batches' incidents.
         let batches = (0..4).map(|n| {
             let host = move |k: usize| (k * 3 + n) % 4;
             let alerts = (0..4).map(|k| naming(&format!("{round}-{n}-{k}"), &[device(&format!("ws-{}", host(k)))]));
@@ -482,6 +482,6 @@ async fn a_batch_is_correlated_in_as_many_statements_as_an_alert(database: TestD
         counts.push(sent.take().len());
     }
     let [open_one, open_many, join_one, join_many] = counts[..] else { panic!("{counts:?}") };
-    // The answer asks for owners and incidents in rounds, of which a busy scheduler may split one.
+    // The answer loads owners and incidents in rounds, and a busy scheduler may split a round.
     assert!(open_many <= open_one + 10 && join_many <= join_one + 10, "{counts:?}");
 }

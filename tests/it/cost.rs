@@ -1,4 +1,4 @@
-//! What a document costs before it is executed: by the types of its fields, pages by their arguments.
+//! The cost of a document before its execution: by the types of its fields, and pages by their arguments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use watchfloor::server::operation::given::Given;
 use watchfloor::server::operation::limits::Limits;
 use watchfloor::server::operation::operations::Operations;
 
-/// The fields of the schema's objects, and whether each is a list without pages.
+/// Returns the fields of the schema's objects, and whether each is a list without pages.
 fn fields() -> BTreeMap<String, bool> {
     let mut all = BTreeMap::new();
     for definition in parse_schema(watchfloor::graphql::sdl()).expect("SDL").definitions {
@@ -42,7 +42,7 @@ fn each_list_without_pages_has_a_price_and_each_price_a_field() {
     }
 }
 
-/// The cost of a document whose variable `n` is 7.
+/// Returns the cost of a document whose variable `n` is 7.
 #[track_caller]
 fn cost_of(text: &str) -> usize {
     let catalogue = Catalogue::read(&watchfloor::graphql::sdl(), watchfloor::graphql::scalar_objection);

@@ -1,4 +1,4 @@
-//! Statements that take too long, and statements that nobody waits for: they end, and keep nobody else waiting.
+//! Statements that take too long or that nobody waits for: they end, and keep no other request waiting.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,10 @@ each_database!(
 );
 
 const VIEWS: &str = "{ views { slug } }";
-/// It takes a turn each time: what the board answers may be what another was answered.
+/// A query that takes a turn each time, because the board alone cannot answer it and its answer is not shared.
 const COUNT: &str = "{ incidents { totalCount } policies { __typename } }";
 
-/// A desk with a view, of which each read takes for ever; its address for links.
+/// Opens a desk with a view of which each read is endless, and returns the view's address too.
 async fn endless_views(database: &TestDatabase, statement: Duration) -> (TestDesk, String) {
     let mut options = Options::default();
     options.settings.work = options.settings.work.with_statement(statement);
@@ -44,7 +44,7 @@ async fn endless_views(database: &TestDatabase, statement: Duration) -> (TestDes
 async fn a_statement_that_takes_too_long_is_refused_and_the_desk_goes_on(database: TestDatabase) {
     let (desk, _) = endless_views(&database, Duration::from_secs(1)).await;
     let (end, began) = (desk.log_end().await, Instant::now());
-    // More than there are connections.
+    // More requests than there are connections.
     let refusals = join_all((0..8).map(|_| desk.refused(VIEWS, json!({})))).await;
     for refusal in refusals {
         assert_eq!((refusal.code.as_str(), &refusal.now), ("LIMIT", &json!({ "limit": 1.0 })));
@@ -66,7 +66,7 @@ async fn a_statement_that_takes_too_long_is_refused_and_the_desk_goes_on(databas
     desk.incident("The day goes on").await;
 }
 
-/// A page that is one statement has no transaction whose time it could have.
+/// A page of one statement has no transaction that could hold its timeout.
 async fn a_page_that_takes_too_long_is_refused_and_its_time_is_its_own(database: TestDatabase) {
     let mut options = Options::default();
     options.settings.work = options.settings.work.with_statement(Duration::from_secs(1));
@@ -77,7 +77,7 @@ async fn a_page_that_takes_too_long_is_refused_and_its_time_is_its_own(database:
     let page = |fields: &str| format!("{{ incidents(filter: {{ status: [RESOLVED] }}) {{ nodes {{ {fields} }} }} }}");
     endless::read_of(&database, "incident_tag").await;
     let began = Instant::now();
-    // More than there are connections.
+    // More requests than there are connections.
     let tagged = page("tags { name }");
     let refusals = join_all((0..8).map(|_| desk.refused(&tagged, json!({})))).await;
     for refusal in refusals {
@@ -88,7 +88,7 @@ async fn a_page_that_takes_too_long_is_refused_and_its_time_is_its_own(database:
         let found = desk.data(&page("title"), json!({})).await;
         assert_eq!(found["incidents"]["nodes"][0]["title"], "A quiet day");
     }
-    // The next transaction on the same connection has as long as ever.
+    // The next transaction on the same connection has the usual time.
     let id = IncidentId::parse(&id).expect("an id");
     for _ in 0..8 {
         let reader = desk.app.store.read().await.expect("a snapshot");
@@ -161,7 +161,7 @@ async fn a_query_is_answered_while_another_account_has_many_long_ones(database: 
     desk.user("ana", "READER").await;
     let mut many = Box::pin(join_all((0..20).map(|_| desk.graphql_as(Some("eve"), VIEWS, json!({})))));
     let others = async {
-        // Once one more of the same account has to wait, all turns of that account are taken.
+        // Once a further operation of the same account has to wait, all turns of that account are taken.
         let is_answered = async || {
             let short = Duration::from_millis(300);
             tokio::time::timeout(short, desk.graphql_as(Some("eve"), COUNT, json!({}))).await.is_ok()

@@ -1,5 +1,5 @@
-//! Rows that commands of one transaction write later: what a command wrote is there for its own next statement, is gone where the
-//! command is refused, and takes few statements in a batch.
+//! Deferred rows of commands that share a transaction: a command's own next statement sees them, a refused command's
+//! rows vanish, and a batch needs few statements.
 
 use std::collections::HashSet;
 
@@ -70,7 +70,7 @@ async fn what_a_refused_command_wrote_is_in_no_table(database: TestDatabase) {
                 async move {
                     tx.lock_incident(comment.incident).await?;
                     tx.insert_comment(comment).await?;
-                    // Half of the refused ones have sent it.
+                    // Half of the refused commands have already sent the row.
                     if n % 4 == 1 {
                         tx.comments(&[comment.id]).await?;
                     }
@@ -95,7 +95,7 @@ async fn what_a_refused_command_wrote_is_in_no_table(database: TestDatabase) {
 async fn numbers_of_refused_commands_are_given_again(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let matter = matter(&desk.app, 3).await;
-    // A created incident, a refused one, a comment.
+    // A created incident, a refused command, a comment.
     let kinds = [0, 9, 1, 9, 0, 0, 9, 0];
     for round in 0..4 {
         let crowd = kinds.iter().enumerate().map(|(at, kind)| (round * kinds.len() + at) * 10 + kind);

@@ -1,4 +1,4 @@
-//! The page of one incident: what one statement reads is what several read.
+//! The page of one incident: one statement returns the same content as several statements.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::database::{TestDatabase, each_database};
 
 each_database!(one_statement_reads_what_several_read);
 
-/// All that one statement reads of an incident, its lists aside.
+/// The fields of an incident that one statement reads, without its lists.
 const ROW: &str = "__typename id number reference version title titleTruncated titleGenerated description severity computedSeverity
     severityOverride status alertCount commentCount hasActiveAlerts products providers createdAt updatedAt firstActivityAt
     lastActivityAt firstAssignedAt resolvedAt redirectedTo owner { id kind account name } tags { name kind }
@@ -75,7 +75,7 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
                 let (read, variables) = (one(&lists), json!({ "id": id }));
                 let statements = sent.fewest(&desk, &read, &variables).await;
                 assert_eq!(statements.len(), 1, "{read}\n{statements:#?}");
-                // A second root field: then the lists are read one by one.
+                // With a second root field the lists are read one by one.
                 let beside = read.trim_end().strip_suffix('}').expect("a document").to_owned() + " users { account } }";
                 let several = sent.fewest(&desk, &beside, &variables).await.len();
                 assert!(several > 2, "{several} statements for {beside}");
@@ -91,7 +91,7 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
     let of_alerts = named.as_array().expect("alerts").iter().map(|alert| alert["entities"].as_array().map(Vec::len));
     assert_eq!(of_alerts.collect::<Vec<_>>(), [Some(1); 3], "{named:#}");
 
-    // What asks for more, or for another stretch, is answered as ever.
+    // Queries with more fields or with another page are answered as before.
     for more in [
         "fullTitle",
         "activity { totalCount }",

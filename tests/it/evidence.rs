@@ -1,4 +1,4 @@
-//! The log as evidence: `watchfloor verify` passes what was written and names what was altered; exports are held against
+//! The log as evidence: `watchfloor verify` accepts an unaltered log and names alterations; exports are checked against
 //! themselves.
 
 use std::process::{Command, Output, Stdio};
@@ -35,7 +35,7 @@ fn watchfloor(arguments: &[&str]) -> Output {
     command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).output().expect("the binary runs")
 }
 
-/// What `watchfloor verify` says of a database that it must pass.
+/// Returns the output of `watchfloor verify` on a database that must pass.
 fn passed(database: &TestDatabase, arguments: &[&str]) -> String {
     let output = watchfloor(&[&["verify", "--database-url", &database.url], arguments].concat());
     let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -43,7 +43,7 @@ fn passed(database: &TestDatabase, arguments: &[&str]) -> String {
     said.into_owned()
 }
 
-/// What it complains of.
+/// Returns the complaint of `watchfloor verify`.
 fn complaint(arguments: &[&str]) -> String {
     let output = watchfloor(arguments);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
@@ -68,13 +68,13 @@ async fn the_log_of_a_busy_desk_is_whole(database: TestDatabase) {
         .await;
     let end = desk.log_end().await;
     assert!(end > 60, "{end} changes");
-    // Beside the desk that serves it.
+    // Runs beside the desk that serves the database.
     let said = passed(&database, &[]);
     assert!(said.contains(&format!("from its beginning: {end} changes")), "{said}");
     assert!(said.contains("4 incidents and"), "{said}");
 }
 
-/// Three incidents, seven changes; what each is, by position.
+/// Makes three incidents with seven changes; the cases below name them by position.
 async fn seven_changes(desk: &TestDesk) -> [String; 2] {
     let beacon = desk.incident("Beacon to a new domain").await;
     let leaver = desk.incident("Mass download by a leaver").await;
@@ -87,7 +87,7 @@ async fn seven_changes(desk: &TestDesk) -> [String; 2] {
     [beacon, leaver]
 }
 
-/// The hash that the change at 3 has where its body says something else: what somebody writes who knows the chain.
+/// Returns the hash of change 3 with another body, as a forger who knows the chain would write it.
 async fn hash_of_three(raw: &DatabaseConnection, body: &str) -> String {
     let row = |sql: &str| raw.query_one_raw(Statement::from_string(raw.get_database_backend(), sql));
     let before = row("SELECT hash FROM change WHERE position = 2").await.expect("an answer").expect("a change");
@@ -108,7 +108,7 @@ async fn body_of(raw: &DatabaseConnection, position: u64) -> String {
     row.expect("a change").try_get_by_index(0).expect("a body")
 }
 
-/// One alteration of the database of [`seven_changes`]: how, how it is undone, and what is said of it.
+/// An alteration of the database of [`seven_changes`], its reversal, and the words of the complaint.
 struct Alteration {
     how: String,
     back: String,
@@ -122,7 +122,7 @@ fn alteration(how: &str, back: &str, said: [&'static str; 2]) -> Alteration {
 async fn each_alteration_is_named_where_it_is(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     seven_changes(&desk).await;
-    // It would notice some of it by itself, and end the process.
+    // The desk would notice some alterations by itself, and end the process.
     drop(desk);
     let raw = database.connect().await;
     let bytes = |hex: &str| match database.kind {
@@ -269,7 +269,7 @@ fn checked(file: &str, key: Option<PublicKey>) -> Result<Checked, Flaw> {
     checker.end()
 }
 
-/// The same of bytes that may be no text any more.
+/// Verifies bytes that may no longer be text.
 fn flawed(file: &[u8]) -> Option<u64> {
     let mut checker = Checker::new(None);
     for line in file.split_inclusive(|byte| *byte == b'\n') {
@@ -280,7 +280,7 @@ fn flawed(file: &[u8]) -> Option<u64> {
     checker.end().err().map(|flaw| flaw.line)
 }
 
-/// An incident whose log has long texts, comments, edits of them, alerts, and another incident's changes in between.
+/// Makes an incident with long texts, edited comments, alerts, and changes of another incident in between.
 async fn told_at_length(desk: &TestDesk) -> String {
     let [beacon, leaver] = seven_changes(desk).await;
     desk.ingest(vec![report("1", json!({}))], json!({ "incident": beacon })).await;
@@ -329,7 +329,7 @@ async fn an_export_says_what_the_log_says(database: TestDatabase) {
     let texts: Vec<&str> = lines.iter().filter_map(|line| line["text"].as_str()).collect();
     assert!(texts.contains(&LONG.repeat(3).trim()) && texts.contains(&"C2, per the sandbox"), "{texts:?}");
     assert!(texts.contains(&"\u{1f6a8} \"C2\"\u{1}\n\tconfirmed"), "the text of then, though it was deleted since");
-    // By every name of it, and again: all but the time of the export is the same.
+    // Under every name of the incident, and repeatedly: only the time of the export differs.
     for name in [beacon.as_str(), "1"] {
         let again = exported(&desk, name).await;
         assert_eq!(
@@ -353,7 +353,7 @@ async fn no_byte_and_no_line_of_an_export_can_be_another(database: TestDatabase)
         let line = 1 + file.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() as u64;
         let found =
             flawed(&bytes).unwrap_or_else(|| panic!("byte {at} of line {line} was altered, and nobody noticed"));
-        // What the header says is found where a line contradicts it; what none does, such as the time, at the signature.
+        // A line that contradicts the header reveals it; where no line does, as for the time, the signature does.
         assert!(found == line || line == 1, "line {line}, byte {at}: found at {found}");
     }
     let without = |skip: usize| lines.iter().enumerate().filter(|(at, _)| *at != skip).map(|(_, line)| *line).collect();

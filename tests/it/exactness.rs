@@ -1,5 +1,5 @@
-//! The one end-to-end truth: clients with filters of chance, cut off at random, on a server that is killed, each get exactly the
-//! items that an oracle expects. Nobody reads a set again and nobody is told to: one read, then positions.
+//! The central end-to-end property: clients with random filters, cut off at random, on a server that is killed, each
+//! get exactly the oracle's items. No client reads a set again or is told to: one read, then positions.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -37,7 +37,7 @@ async fn every_client_gets_exactly_its_items_through_kills_and_cuts(database: Te
                 let (desk, at) = (desk.clone(), at.clone());
                 tokio::spawn(async move { desk.run(&at, &query, json!({ "input": input })).await })
             };
-            // Not to wait for anything: so that the kill falls before, into and after the commit.
+            // This waits for no event, so that the kill falls before, into and after the commit.
             tokio::time::sleep(Duration::from_micros(dice.below(30_000) as u64)).await;
             server.take().expect("a server").kill();
             let answer = request.await.expect("a request");

@@ -1,4 +1,4 @@
-//! Every file of `examples/`, run against a desk: what the README shows works as it stands.
+//! Runs every file of `examples/` against a desk, so that the README's operations work as they stand.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,7 @@ async fn every_example_works(database: TestDatabase) {
         if variables.get("incident").is_some() {
             variables["incident"] = json!(incident);
         }
-        // The one of the other examples is closed by then.
+        // The incident of the other examples is closed by then.
         for side in ["source", "target"] {
             if variables.get(side).is_some() {
                 variables[side] = json!(desk.incident("Token of another build agent used from abroad").await);

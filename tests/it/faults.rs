@@ -1,7 +1,8 @@
-//! A disk that fails at each write in turn, a network that is cut at each message in turn, and a loss of power at each moment.
+//! A disk that fails at each write in turn, a network that is cut at each message in turn, and a loss of power at each
+//! moment.
 //!
-//! The oracle: what was acknowledged is there, what was refused is not, numbers are unique, the log is whole. `make test` tries a
-//! sample that its seed chooses; `make faults` tries every place.
+//! The oracle: acknowledged changes are there, refused changes are not, numbers are unique, the log is whole. `make
+//! test` tries a sample that its seed chooses; `make faults` tries every place.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -21,7 +22,7 @@ use crate::support::proxy::{Break, Proxy};
 use crate::support::triage::{laid_over, report};
 use crate::support::waiting::{LONG_PATIENCE, PATIENCE, a_moment};
 
-/// Whether every place is tried; else one in so many.
+/// Returns the step between two tried places: 1 tries every place.
 fn stride(sampled: usize) -> usize {
     if every_place() { 1 } else { sampled }
 }
@@ -30,7 +31,7 @@ fn every_place() -> bool {
     std::env::var_os("WATCHFLOOR_FAULTS").is_some()
 }
 
-/// What fails: SQLite's disk, or the network to PostgreSQL.
+/// The failing part: SQLite's disk, or the network to PostgreSQL.
 enum Weak {
     Disk { disk: Disk, folder: TempDir },
     Network { proxy: Proxy, behind: TestDatabase },
@@ -50,7 +51,7 @@ impl Weak {
         (Self::Network { proxy, behind }, database)
     }
 
-    /// In how many manners it fails. The last one of a disk does not end by itself.
+    /// Returns the number of failure modes. The last mode of a disk does not end by itself.
     fn manners(&self) -> usize {
         match self {
             Self::Disk { .. } => 4,
@@ -58,12 +59,12 @@ impl Weak {
         }
     }
 
-    /// Lets the n-th write or message from now on fail, in this manner.
+    /// Makes the n-th write or message from now on fail in this mode.
     fn fail(&self, n: usize, manner: usize) {
         match self {
             Self::Disk { disk, .. } => {
                 let fault = [Fault::Full, Fault::Error, Fault::ErrorAfter, Fault::Full][manner];
-                // A disk that stays full is told from one that fails once: what follows the first error fails too.
+                // A full disk differs from a single failure: everything after the first error fails too.
                 let span = if manner == 3 { Span::UntilMended } else { Span::Once };
                 disk.fail(n as u64, fault, span);
             }
@@ -71,12 +72,12 @@ impl Weak {
         }
     }
 
-    /// The same in a manner that chance chooses, and only the n-th one.
+    /// Makes only the n-th write or message fail, in a random mode.
     fn fail_once(&self, n: usize, dice: &mut Dice) {
         self.fail(n, dice.below(self.manners().min(3)));
     }
 
-    /// Lets all go well again; whether something had failed.
+    /// Ends all failures, and returns whether something had failed.
     fn mend(&self) -> bool {
         match self {
             Self::Disk { disk, .. } => disk.mend() > 0,
@@ -84,7 +85,7 @@ impl Weak {
         }
     }
 
-    /// The address at which another process finds the database.
+    /// Returns the address at which another process finds the database.
     fn plain_url(&self) -> String {
         match self {
             Self::Disk { folder, .. } => format!("sqlite://{}", folder.path().join("desk.db").display()),
@@ -100,28 +101,28 @@ impl Weak {
     }
 }
 
-/// A moment at which no command was under way.
+/// A moment at which no command was in progress.
 struct Moment {
-    /// How many operations the disk had seen.
+    /// The number of the disk's operations so far.
     operations: u64,
-    /// Where the log ended.
+    /// The offset of the log's end.
     end: u64,
 }
 
-/// A desk on something weak, and what it has said.
+/// A desk on a failing disk or network, and its answers so far.
 struct Trial {
     desk: TestDesk,
     weak: Weak,
     dice: Dice,
     stride: usize,
-    /// Where each command fails, and in which manner, before it goes well. Without it chance chooses some places.
+    /// Where each command fails before it succeeds, and in which mode; `None` chooses some places at random.
     round: Option<(usize, usize)>,
-    /// Commands that met a fault: they were refused, or the desk got over it.
+    /// The number of commands that met a fault: they were refused, or the desk recovered.
     met: usize,
-    /// The places of the log that were acknowledged.
+    /// The acknowledged positions.
     acknowledged: Vec<Position>,
     moments: Vec<Moment>,
-    /// Commands tried, refused, and left in doubt.
+    /// The numbers of commands that were tried, refused, and left with an unknown outcome.
     tried: (usize, usize, usize),
 }
 
@@ -143,20 +144,20 @@ impl Trial {
         trial
     }
 
-    /// Takes note of a moment without a command.
+    /// Records a moment without a command.
     async fn rest(&mut self) -> u64 {
         let end = self.desk.log_end().await;
         self.moments.push(Moment { operations: self.weak.operations(), end });
         end
     }
 
-    /// Runs a command until it goes well, and lets it fail before: at the place of this round, or at some that chance chooses.
-    /// Its payload.
+    /// Runs a command until it succeeds, and makes it fail before: at this round's place, or at some random places.
+    /// Returns its payload.
     async fn tell(&mut self, name: &str, input: Value) -> Value {
         let mut place = self.round.map_or_else(|| 1 + self.dice.below(self.stride), |(place, _)| place);
         for attempt in 0.. {
             let before = self.rest().await;
-            // Every other try has a key of its own: a key that a refused try has claimed must be free again.
+            // Every other try has a new key: a key that a refused try has claimed must be free again.
             let input = match attempt % 2 {
                 0 => input.clone(),
                 _ => laid_over(input.clone(), json!({ "idempotencyKey": format!("{name}-{}", self.dice.next()) })),
@@ -180,11 +181,11 @@ impl Trial {
             assert!(failed, "{name} at {place} failed without a fault: {error}");
             self.tried.1 += 1;
             let is_unknown = error["message"].as_str().is_some_and(|message| message.contains("it may be done or not"));
-            // Who sends it again without a look might do it twice.
+            // A client that retries without a check might do it twice.
             assert_eq!(error["extensions"]["retryAfter"] == 1, !is_unknown, "{error}");
             if is_unknown {
                 self.tried.2 += 1;
-                // Until something else is written a loss of power may still bring it back.
+                // Until something else is written, a loss of power may still bring it back.
                 self.desk.user(&format!("clerk-{}", self.tried.0), "READER").await;
             }
             assert_eq!(self.rest().await, before, "{name} at {place} was refused, and is in the log");
@@ -201,8 +202,8 @@ impl Trial {
         }
     }
 
-    /// Power is lost after each operation of the disk, or after some: the log is then what it was at the last moment before, or one
-    /// command longer, and never holds what was refused.
+    /// Simulates a loss of power after each operation of the disk, or after some of them. The log must then be as at
+    /// the last moment before, or one command longer, without any refused command.
     async fn lose_power(&mut self, stride: usize) {
         let Weak::Disk { disk, .. } = &self.weak else { return };
         let reader = self.desk.app.store.read().await.expect("a snapshot");
@@ -246,7 +247,7 @@ impl Trial {
         println!("power lost {losses} times in {} operations", last - from);
     }
 
-    /// What must hold at the end: at once, and for a process that finds the files as they are.
+    /// Checks the end state: at once, and from a process that opens the files as they are.
     async fn judge(self, name: &str) {
         let (tried, refused, doubtful) = self.tried;
         println!(
@@ -278,7 +279,7 @@ async fn open(url: &str) -> Store {
     Store::connect(options(url)).await.expect("a connection")
 }
 
-/// Every place that was acknowledged is in the log, with the hash that it had; and no number is given twice.
+/// Checks that every acknowledged position is in the log with its hash, and that no number is given twice.
 async fn holds(store: &Store, acknowledged: &[Position]) {
     let reader = store.read().await.expect("a snapshot");
     let offsets: Vec<u64> = acknowledged.iter().map(|position| position.offset).collect();
@@ -303,7 +304,7 @@ fn verify(url: &str) {
     assert!(output.status.success(), "verify: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Every command of the API once, each with what the earlier ones made.
+/// Runs every command of the API once, each with the objects of earlier commands.
 async fn shift(trial: &mut Trial) {
     let user = |account: &str| json!({ "account": account, "role": "RESPONDER" });
     let mira = trial.tell("upsertUser", user("mira.holt")).await["user"]["id"].clone();
@@ -355,7 +356,7 @@ async fn shift(trial: &mut Trial) {
     trial.tell("deleteIncident", json!({ "incidentId": apart })).await;
 }
 
-/// Bulk jobs, each with a fault at a later place: a job waits for the disk, and changes each incident once.
+/// Runs bulk jobs, each with a fault at a later place: a job waits for the disk, and changes each incident once.
 async fn jobs(trial: &mut Trial) {
     let mut ids = Vec::new();
     for n in 0..12 {
@@ -366,7 +367,7 @@ async fn jobs(trial: &mut Trial) {
     let mut former = Vec::new();
     loop {
         let tag = format!("job-{place}");
-        // An incident has a hundred tags at most, and there are more places than that.
+        // An incident has at most a hundred tags, and there are more places than that.
         let input = json!({ "target": { "ids": ids }, "edit": { "addTags": [tag], "removeTags": former } });
         former = vec![tag.clone()];
         trial.weak.fail_once(place, &mut trial.dice);
@@ -395,7 +396,7 @@ async fn jobs(trial: &mut Trial) {
     }
 }
 
-/// Imports, each with a fault at a later place: what was not taken is taken when the file is read again.
+/// Runs imports, each with a fault at a later place: a second read of the file imports the missing records.
 async fn imports(trial: &mut Trial) {
     let mut place = 1 + trial.dice.below(trial.stride);
     loop {
@@ -424,7 +425,8 @@ async fn imports(trial: &mut Trial) {
     }
 }
 
-/// Uploads, each with a fault at a later place: refused, they go well again; and what was acknowledged is served.
+/// Runs uploads, each with a fault at a later place: a refused upload succeeds again, and acknowledged bytes are
+/// served.
 async fn uploads(trial: &mut Trial) {
     let incident = trial.desk.incident("With images").await;
     let announce = "mutation($input: CreateAttachmentInput!) { createAttachment(input: $input) {
@@ -443,7 +445,7 @@ async fn uploads(trial: &mut Trial) {
         let failed = trial.weak.mend();
         if !first.is_success() {
             assert!(failed && first == 503, "an upload whose fault was at {place}: {first}");
-            // One that failed while it was settled keeps its place: it may have been done.
+            // An upload that failed during its completion keeps its place, because it may have succeeded.
             trial.desk.clock.advance(chrono::Duration::seconds(180));
             let again = http.put(&to).body(image.clone()).send().await.expect("an answer").status();
             assert!(again.is_success(), "an upload after one that failed at {place}: {again}");
@@ -458,10 +460,10 @@ async fn uploads(trial: &mut Trial) {
     }
 }
 
-/// Every command, a job, an import and an upload, each failing at some places, or at every one.
+/// Runs every command, a job, an import and an upload, each with faults at some places, or at every place.
 ///
-/// At every place: a desk of its own for each place and manner, as a command that got over a fault cannot run again for the next
-/// place. The first place at which no command meets a fault is behind the last message of the longest one.
+/// For every place: each place and mode has a desk of its own, because a command that survived a fault cannot run again
+/// for the next place. At the first place without a fault, the longest command has sent all of its messages.
 async fn shifts(name: &str, weak: impl AsyncFn() -> (Weak, TestDatabase), sampled: usize) {
     let mut trial = Trial::open(weak().await, stride(sampled)).await;
     let manners = trial.weak.manners();
@@ -483,7 +485,7 @@ async fn shifts(name: &str, weak: impl AsyncFn() -> (Weak, TestDatabase), sample
             trial.round = Some((place, manner));
             shift(&mut trial).await;
             met += trial.met;
-            // Each operation once, and then some of those that follow a fault at a later place.
+            // Each operation once, and then some of the operations that follow a fault at a later place.
             trial.lose_power(if (place, manner) == (1, 0) { 1 } else { 4 * sampled }).await;
             trial.judge(&format!("{name}, each command at place {place}, manner {manner}")).await;
         }
@@ -519,7 +521,7 @@ async fn a_commit_that_postgres_answers_by_rolling_back_is_not_acknowledged() {
     desk.incident("Afterwards").await;
 }
 
-/// The answer to COMMIT is lost, and the desk asks before it answers.
+/// The answer to COMMIT is lost, so the desk queries the outcome before it answers.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_acknowledged_once_the_database_has_said_so() {
     let (weak, database) = Weak::network().await;
@@ -562,7 +564,7 @@ async fn the_desk_goes_on_by_itself_when_a_full_disk_has_room_again() {
     assert_eq!(desk.log_end().await, 2);
 }
 
-/// A migration that fails leaves a database that the next start brings up to date.
+/// A failed migration leaves a database that the next start migrates completely.
 #[tokio::test]
 async fn a_migration_that_fails_at_any_write_is_done_at_the_next_start() {
     let mut dice = Dice::of_this_run();
@@ -589,7 +591,8 @@ async fn a_migration_that_fails_at_any_write_is_done_at_the_next_start() {
     }
 }
 
-/// An error at the end of a commit leaves it whole on the disk, behind the end of the log: a recovery would take it for done.
+/// An error at the end of a commit leaves it whole on the disk, after the log's end: a recovery would treat it as
+/// committed.
 #[tokio::test]
 async fn what_was_refused_does_not_come_back_after_a_loss_of_power() {
     let (weak, database) = Weak::disk();

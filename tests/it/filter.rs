@@ -1,4 +1,5 @@
-//! The one filter: its reading in SQL and its reading in memory select the same incidents, and equal filters are one.
+//! The filter: its SQL form and its form in memory select the same incidents, and equal filters have one canonical
+//! form.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,8 +28,8 @@ use crate::support::stream::changes;
 
 each_database!(sql_and_memory_select_the_same_incidents);
 
-/// What titles and descriptions are made of, and needles cut from: every way in which two databases and a program may
-/// disagree about letters.
+/// The words of titles, descriptions and needles: every way in which two databases and this program may disagree about
+/// letters.
 const WORDS: [&str; 22] = [
     "Straße",
     "STRASSE",
@@ -64,7 +65,7 @@ const THREATS: [Threat; 3] = [Threat::Malware, Threat::Phishing, Threat::Other];
 const ACTIVITIES: [ExpectedActivity; 2] = [ExpectedActivity::SecurityTesting, ExpectedActivity::Other];
 const REASONS: [FalsePositiveReason; 2] = [FalsePositiveReason::NotMalicious, FalsePositiveReason::Other];
 
-/// Who and what the corpus names.
+/// The persons and things that the corpus names.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) users: Vec<UserId>,
@@ -104,7 +105,7 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
     let (mut met, mut none, mut all) = (0, 0, 0);
     for number in 0..300 {
         let filter = match number % 10 {
-            // One of several texts, as streams look for them.
+            // One of several texts, as streams search them.
             0 => {
                 let text = |dice: &mut Dice| IncidentFilter { text: Some(needle(dice)), ..IncidentFilter::default() };
                 let or = Some((0..1 + dice.below(3)).map(|_| text(&mut dice)).collect());
@@ -175,7 +176,7 @@ pub(crate) fn classification(dice: &mut Dice) -> Classification {
     }
 }
 
-/// About ninety incidents: alerts in most of them, some moved, some unlinked, some incidents deleted.
+/// Creates about ninety incidents: alerts in most of them, some moved, some unlinked, some incidents deleted.
 pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
     let mut incidents = Vec::new();
     let mut alerts = Vec::new();
@@ -260,7 +261,7 @@ pub(crate) fn draft(dice: &mut Dice, id: &str) -> AlertDraft {
     AlertDraft { report: report.checked().expect("a report"), status: None, classification: None, raw: None }
 }
 
-/// A stretch of a word, or something that no text holds.
+/// Returns a part of a word, or a text that occurs nowhere.
 fn needle(dice: &mut Dice) -> String {
     loop {
         let word: Vec<char> = dice.pick(&WORDS).chars().collect();
@@ -271,7 +272,7 @@ fn needle(dice: &mut Dice) -> String {
             1 => needle.to_lowercase(),
             _ => needle,
         };
-        // A combining mark alone is folded away: a blank needle, which is refused.
+        // Folding removes a lone combining mark, and the blank needle would be refused.
         if !text::fold(&needle).trim().is_empty() {
             return needle;
         }
@@ -355,7 +356,7 @@ pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents
     filter
 }
 
-/// One edit that takes an alert out and puts it in again: whatever becomes of it, both readings of the filter agree.
+/// One edit unlinks an alert and links it again: both forms of the filter agree on the result.
 #[tokio::test]
 async fn equal_filters_share_a_fingerprint() {
     let database = TestDatabase::fresh(crate::support::database::Kind::Sqlite).await;
@@ -401,7 +402,7 @@ async fn equal_filters_share_a_fingerprint() {
     }
 }
 
-/// U+0000 is refused in every text (product §2): PostgreSQL could not even be asked about it.
+/// U+0000 is refused in every text (product §2): PostgreSQL could not even receive it.
 #[tokio::test]
 async fn a_filter_with_the_character_that_cannot_be_stored_is_refused() {
     let database = TestDatabase::fresh(crate::support::database::Kind::Postgres).await;

@@ -1,4 +1,4 @@
-//! What a filter may be: how deep, how long, and of which characters.
+//! The bounds of a filter: its depth, its length and its characters.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
     let nested = |depth: usize| (1..depth).fold(json!({ "text": "one" }), |filter, _| json!({ "and": [filter] }));
     assert_eq!(desk.data(query, json!({ "filter": nested(8) })).await["incidents"]["totalCount"], 1);
     assert_eq!(desk.refused(query, json!({ "filter": nested(9) })).await.code, "LIMIT");
-    // What one term more is too much for, both databases answer: in breadth, and in the depth that breadth has in SQL.
+    // Both databases answer the largest filter that is accepted, in breadth, and in the depth that breadth has in SQL.
     for (joint, met) in [("or", 1), ("and", 0)] {
         let each: Vec<Value> = (0..500)
             .map(|n| match n {
@@ -67,7 +67,7 @@ async fn a_filter_has_its_bounds(database: TestDatabase) {
     }
 }
 
-/// SQLite takes patterns of 50,000 bytes: the longest text is within them even where folding makes the most of it.
+/// SQLite takes patterns of 50,000 bytes: the longest text fits, even if folding expands it the most.
 async fn a_text_to_look_for_has_its_bound(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { totalCount } }";

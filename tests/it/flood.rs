@@ -1,4 +1,4 @@
-//! The log of the real binary, which clients cannot flood.
+//! The program log of the real binary: clients cannot flood it.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::support::waiting::{PATIENCE, a_moment};
 
 each_database!(a_warning_that_clients_bring_about_is_logged_once_a_minute_with_a_count);
 
-/// So many requests fail in one minute.
+/// The number of requests that fail in one minute.
 const FAILED: usize = 200;
 
-/// How long a kind of warning is left out after one that was written, and a moment.
+/// How long later warnings of a kind are left out, plus a moment.
 const QUIET: Duration = Duration::from_secs(61);
 
-/// Returns when there are so many lines.
+/// Waits until the log has this many lines.
 async fn wait_for(lines: usize, logged: &impl Fn() -> Vec<String>) {
     let written = async {
         while logged().len() < lines {

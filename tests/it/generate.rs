@@ -1,4 +1,4 @@
-//! `watchfloor generate`: a desk that nobody worked on is one that somebody could have worked on, the same for everybody.
+//! `watchfloor generate`: the generated desk is one that commands could have made, and equal for equal parameters.
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -100,7 +100,7 @@ async fn a_generated_desk_proves_its_log_and_holds_what_it_says(database: TestDa
     assert!(switches > 400, "the incidents overlap: {switches}");
 }
 
-/// Every row of every table as a text, but for what a database chooses itself: the epoch of its log, and so its hashes.
+/// Returns every row of every table as text, without the values that a database chooses: the log's epoch and hashes.
 async fn rows(database: &TestDatabase) -> BTreeMap<String, Vec<String>> {
     let raw = database.connect().await;
     let tables = match database.kind {
@@ -161,7 +161,7 @@ async fn a_desk_in_use_is_refused_and_stays_as_it_is(database: TestDatabase) {
     assert!(error.contains("the desk is not empty"), "{error}");
     assert_eq!(rows(&database).await, before);
 
-    // One whose only incident was deleted has a log all the same.
+    // A database whose only incident was deleted still has a log.
     desk.act("deleteIncident", json!({ "incidentId": id })).await;
     let error = try_generate(&database, plan(20, 7)).await.expect_err("a refusal").to_string();
     assert!(error.contains("the desk is not empty"), "{error}");
@@ -174,7 +174,7 @@ async fn a_desk_in_use_is_refused_and_stays_as_it_is(database: TestDatabase) {
 }
 
 async fn a_generated_desk_is_worked_on(database: TestDatabase) {
-    // It was opened once, and has its local manager.
+    // A desk has opened it once, so it has its local manager.
     drop(TestDesk::open(&database).await);
     let counts = generate(&database, plan(60, 7)).await.counts;
     let desk = TestDesk::open(&database).await;
@@ -199,7 +199,7 @@ async fn a_generated_desk_is_worked_on(database: TestDatabase) {
     assert_eq!((verified.changes, verified.shown.incidents), (counts.changes + 4, 61));
 }
 
-/// Every incident with its alerts and comments, by number, without what each desk names by itself.
+/// Returns every incident with its alerts and comments, by number, without the ids that each desk chooses.
 async fn told(desk: &TestDesk) -> Vec<Value> {
     let query = "query($after: String) { incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 8, after: $after,
         orderBy: [{ field: CREATED_AT, direction: ASC }]) { pageInfo { hasNextPage endCursor } nodes {
@@ -249,7 +249,7 @@ async fn an_import_of_its_records_gives_the_same_desk(database: TestDatabase) {
     }
 }
 
-/// What the API does not show of the alerts, tags, entities and picks of a desk, by names that two desks share.
+/// Selects the data of alerts, tags, entities and picks that the API does not show, under names that two desks share.
 const HIDDEN: [&str; 4] = [
     "SELECT a.provider_alert_id || ' ' || i.number || ' ' || COALESCE(CAST(a.settled_version AS text), '-') || ' '
         || COALESCE(CAST(a.settled_status AS text), '-') FROM alert a JOIN incident i ON i.id = a.incident_id",
@@ -296,8 +296,8 @@ fn a_desk_of_the_future_is_refused() {
     assert!(said.contains("--end") && said.contains("in the future"), "{said}");
 }
 
-/// Kills a generate once it has sent a part of its rows to the database.
-/// Until the first lot is written: four thousand incidents are made before, which takes a busy machine and a build for tests long.
+/// How long the test waits until `generate` writes its first rows. It makes four thousand incidents before, which takes
+/// a busy machine and a build for tests long. Then the test kills it.
 const UNTIL_IT_WRITES: Duration = Duration::from_secs(300);
 
 async fn kill_half_way(database: &TestDatabase) {
@@ -323,7 +323,7 @@ async fn begun_to_write(database: &TestDatabase) {
         }
     };
     let statement = Statement::from_string(raw.get_database_backend(), rows);
-    // There is no table before the first moment.
+    // There is no table at first.
     while raw.query_one_raw(statement.clone()).await.ok().flatten().is_none() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -332,7 +332,7 @@ async fn begun_to_write(database: &TestDatabase) {
 async fn a_generate_that_was_killed_leaves_no_desk_that_looks_whole(database: TestDatabase) {
     kill_half_way(&database).await;
     if database.kind == Kind::Postgres {
-        // It was one transaction: nothing is there, and it can be done again.
+        // It was one transaction: nothing is there, and `generate` can run again.
         generate(&database, plan(20, 7)).await;
         TestDesk::open(&database).await.verified().await;
         return;

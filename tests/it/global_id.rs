@@ -1,4 +1,4 @@
-//! Global ids: `node` and `nodes` find everything that has an id, and nothing that is gone.
+//! Global ids: `node` and `nodes` find every object that has an id, and no deleted object.
 
 use serde_json::json;
 

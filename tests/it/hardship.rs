@@ -1,5 +1,5 @@
-//! Eight writers, while their desk's disk fills up and is emptied, and while their desk is killed. What was acknowledged is there once,
-//! under its number.
+//! Eight writers while their desk's disk fills up and is emptied, and while their desk is killed. Each acknowledged
+//! incident is there once, under its number.
 //!
 //! `make test` has a short run of each; `make faults` fills the disk 20 times and kills 200 times.
 
@@ -21,7 +21,7 @@ each_database!(a_desk_that_is_killed_under_writers_loses_nothing_that_it_acknowl
 
 const WRITERS: usize = 8;
 
-/// What a small disk has room for.
+/// The size of the small disk.
 const DISK_BYTES: u64 = 8 << 20;
 
 const CREATE: &str = "mutation($id: UUID!, $title: String!) {
@@ -31,10 +31,10 @@ fn rounds(short: usize, long: usize) -> usize {
     if std::env::var_os("WATCHFLOOR_FAULTS").is_some() { long } else { short }
 }
 
-/// Writers, and what they were told.
+/// The writers, and the answers that they got.
 struct Writers {
     address: Arc<Mutex<String>>,
-    /// Global id and number of what was acknowledged.
+    /// The global id and the number of each acknowledged incident.
     acknowledged: Arc<Mutex<Vec<(String, u64)>>>,
     refused: Arc<AtomicUsize>,
     unanswered: Arc<AtomicUsize>,
@@ -91,7 +91,7 @@ impl Writers {
         self.acknowledged.lock().expect("a list").len()
     }
 
-    /// Waits for so many more acknowledgements.
+    /// Waits for this many more acknowledgements.
     async fn more(&self, count: usize) {
         let goal = self.count() + count;
         let reached = async {
@@ -102,7 +102,7 @@ impl Writers {
         tokio::time::timeout(PATIENCE, reached).await.expect("writers go on");
     }
 
-    /// Waits for so many more refusals.
+    /// Waits for this many more refusals.
     async fn refusals(&self, count: usize) {
         let goal = self.refused.load(Ordering::Relaxed) + count;
         let reached = async {
@@ -133,7 +133,7 @@ struct Told {
 }
 
 impl Told {
-    /// Every incident that was acknowledged is there under its number, and no number was given twice.
+    /// Checks that every acknowledged incident is there under its number, and that no number was given twice.
     async fn holds(&self, address: &str, name: &str) {
         let driver = Driver::new();
         let mut there: HashMap<String, u64> = HashMap::new();
@@ -165,11 +165,11 @@ fn verify(url: &str) {
     assert!(output.status.success(), "verify: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A disk of its own. It is taken away with this value.
+/// A small disk, which is unmounted with this value.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// None where this user may not mount.
+    /// Mounts it; `None` if this user may not mount.
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let size = format!("size={DISK_BYTES}");
@@ -182,7 +182,7 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Fills what is left.
+    /// Fills the free space.
     fn fill(&self) {
         let mut ballast = std::fs::File::create(self.path().join("ballast")).expect("a file");
         let piece = [0_u8; 4_096];
@@ -235,7 +235,7 @@ async fn readiness(address: &str) -> u16 {
 async fn a_desk_that_is_killed_under_writers_loses_nothing_that_it_acknowledged(database: TestDatabase) {
     let mut process = Process::serve(&database.url).await;
     let writers = Writers::start(&process.address);
-    // Half of them on each database.
+    // Half of the kills on each database.
     let kills = rounds(3, 100);
     for _ in 0..kills {
         writers.more(10).await;

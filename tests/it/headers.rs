@@ -1,4 +1,4 @@
-//! What every answer says beside its body, and which pages get one: on the real router, route by route.
+//! The headers of every answer, and the pages with headers of their own: on the real router, route by route.
 
 use reqwest::{Client, Method, Response};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::desk::TestDesk;
 
 each_database!(every_answer_is_guarded_and_kept_by_nobody_else, the_api_is_for_its_own_pages_and_a_link_opens_a_page);
 
-/// Every route of the server, with its errors.
+/// Returns every route of the server, with its errors.
 async fn routes(desk: &TestDesk) -> Vec<(Method, String, u16)> {
     let incident = desk.incident("Beaconing").await;
     let (get, put, post, patch) = (Method::GET, Method::PUT, Method::POST, Method::PATCH);

@@ -1,4 +1,4 @@
-//! Idempotency keys: a mutation is done once, however often and by whatever road it is sent.
+//! Idempotency keys: a mutation is done once, however often and on whichever transport it is sent.
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -43,7 +43,7 @@ async fn a_mutation_sent_again_is_done_once_and_shows_how_things_stand(database:
 
     desk.act("reopenIncident", json!({ "incidentId": id })).await;
     desk.act("renameIncident", json!({ "incidentId": id, "title": "Phishing kit on the VPN portal" })).await;
-    // Written out, in another order and with another selection.
+    // With literals, in another order and with another selection.
     let written = format!(
         "mutation {{ again: resolveIncident(input: {{ idempotencyKey: \"close-4711\", note: \"phishing kit taken down\",
             incidentId: {id} }}) {{ replayed incident {{ title status }} }} }}"
@@ -101,7 +101,7 @@ async fn what_cannot_be_read_takes_no_key(database: TestDatabase) {
 }
 
 async fn twins_at_once_have_one_effect(database: TestDatabase) {
-    // Two nodes where the database allows it: a client may try the other one.
+    // Two nodes if the database allows it: a client may retry at the other node.
     let desks = [TestDesk::open(&database).await, TestDesk::open(&database).await];
     for round in 0..5 {
         let mut calls = JoinSet::new();
@@ -261,7 +261,7 @@ async fn a_crash_between_commit_and_answer_does_nothing_twice(database: TestData
     let (mut dice, mut replayed) = (Dice::new(4), 0);
     let mut key = 0;
     for _ in 0..KILLS {
-        // Killed somewhere in a row of mutations, each of which is sent again until it is answered.
+        // Kill the server during a series of mutations, each of which is retried until it is answered.
         let address = server.address.clone();
         let (client, mut next) = (driver.clone(), key);
         let row = tokio::spawn(async move {

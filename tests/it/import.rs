@@ -1,6 +1,6 @@
-//! Imports: what goes in, what is told by its line, and that the same file twice changes nothing.
+//! Imports: the imported content, the lines of bad records, and that the same file twice changes nothing.
 //!
-//! Real rows are read from `../shared/data` beside the checkout, where they are; a test that misses them says "skipped".
+//! Real rows are read from `../shared/data` beside the checkout, if it exists; otherwise the test prints "skipped".
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,7 +64,7 @@ async fn read_file(app: &App, path: &Path) -> Summary {
     import::import(app, source, Options::default(), |_| ()).await.expect("an import")
 }
 
-/// A file or folder of the shared data, where it is.
+/// Returns a file or folder of the shared data, if it exists.
 #[expect(clippy::print_stdout, reason = "a skipped test says so")]
 fn shared(name: &str) -> Option<PathBuf> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
@@ -169,7 +169,7 @@ async fn a_file_that_tells_an_alert_twice_changes_nothing_again(database: TestDa
         }
         text
     };
-    // With a time that never moves, and with none at all.
+    // With a time that never changes, and without a time.
     let text = tell(r#","at":"2026-05-02T08:00:00Z""#);
     assert_eq!(read(&app, &text, Options::default()).await.bad, []);
     let (made, end) = (incident(&app, "watchfloor", "c").await, head(&app).await);
@@ -238,7 +238,7 @@ async fn a_time_that_no_desk_keeps_is_told_by_its_line(database: TestDatabase) {
         (9, "at", bounds),
     ];
     assert_eq!(odd, expected);
-    // An update has its place by its time.
+    // The time of an update decides its place.
     let bad: Vec<(u64, &str)> = summary.bad.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
     assert_eq!(bad, [(8, "at: an instant lies between the years 2 and 9998")]);
     let leap = incident(&app, "watchfloor", "5").await;
@@ -342,7 +342,7 @@ async fn alerts_refused_together_go_in_one_by_one(database: TestDatabase) {
     let app = desk(&database).await;
     let mut text = String::new();
     for n in 0..1_300 {
-        // Longer than a name may be, so the desk refuses it by itself.
+        // The longest name exceeds the limit, so the desk refuses that incident alone.
         let id = if n == 700 { "9".repeat(300) } else { n.to_string() };
         text.push_str(&format!(
             "{{\"type\":\"alert\",\"provider\":\"P\",\"providerAlertId\":\"{id}\",\"title\":\"Port sweep\",\"severity\":\"LOW\",\"at\":\"2026-05-01T00:00:00Z\"}}\n"
@@ -386,7 +386,7 @@ async fn the_sentinel_examples_go_in_whole(database: TestDatabase) {
         let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
         files.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")));
     }
-    // Whatever comes first: comments and relations may come before their incident.
+    // In any order: comments and relations may come before their incident.
     files.sort_by(|a, b| b.cmp(a));
     let total = files.len();
     for file in &files {
@@ -413,7 +413,7 @@ async fn the_sentinel_examples_go_in_whole(database: TestDatabase) {
             .is_some_and(|note| note.starts_with("Not a malicious activity"))
     );
     let related = incident(&app, "sentinel", "afbd324f-6c48-459c-8710-8d1e1cd03812").await;
-    // The listed alert, the related alert, and the entities of the incident; two bookmarks and a related one.
+    // The listed alert, the related alert, and the incident's entities; two bookmarks and a related bookmark.
     assert_eq!((related.alert_count, related.comment_count), (3, 3));
     let before = head(&app).await;
     for file in &files {
@@ -462,8 +462,8 @@ async fn the_graph_examples_go_in_whole(database: TestDatabase) {
     assert_eq!(incident(&app, "graph", "3962396").await.comment_count, 2);
 }
 
-/// How much of the sample desk a test loads: told in order, a start of it is sound by itself. All of it takes a minute on
-/// PostgreSQL in the dev profile, and says no more.
+/// How many records of the sample desk a test loads: they are ordered, so a beginning of them is consistent. All
+/// records take a minute on PostgreSQL in the dev profile, and test no more.
 const SAMPLE_RECORDS: usize = 1_000;
 
 async fn the_sample_desk_loads_and_goes_on(database: TestDatabase) {
@@ -486,7 +486,7 @@ async fn the_sample_desk_loads_and_goes_on(database: TestDatabase) {
     assert!(head(&app).await > before + 20);
 }
 
-/// Whether a record is about an incident of the desk that this test did not load.
+/// Returns whether a record is about an incident that this test did not load.
 fn speaks_of_the_rest(record: &import::Record) -> bool {
     matches!(record, import::Record::Update(update) if !update.external_id.contains("live"))
 }

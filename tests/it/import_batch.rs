@@ -1,5 +1,5 @@
-//! Imports whose records share transactions: the same desk as record by record, also where a record is refused, a batch fails, and
-//! others write and follow meanwhile.
+//! Imports whose records share transactions give the same desk as record by record, also if a record is refused, a
+//! batch fails, or others write and follow meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
@@ -48,7 +48,7 @@ async fn read(app: &App, text: &str) -> Summary {
     read_with(app, text, Options::default()).await.expect("an import")
 }
 
-/// Applies each record of a text by itself: its counts, and the lines of those that were refused.
+/// Applies each record of a text alone; returns the counts, and the lines of the refused records.
 async fn read_one_by_one(app: &App, text: &str) -> (Counts, Vec<u64>) {
     let (source, format) = (Box::new(std::io::Cursor::new(text.to_owned())), Some(Format::Watchfloor));
     let (format, items) = detect::items(source, format, &Arc::new(Tally::default())).expect("a format");
@@ -66,8 +66,8 @@ fn lines(summary: &Summary) -> Vec<u64> {
     summary.bad.iter().map(|bad| bad.line).collect()
 }
 
-/// A log that is whole, with so many changes; each command has one transaction, whose changes follow each other up to the one that
-/// says that it is the last.
+/// Checks that the log is whole, and returns its number of changes. Each command has one transaction, whose changes are
+/// consecutive up to the change with the `last` mark.
 async fn whole(app: &App) -> u64 {
     match verify(&app.store, None, &|_, _| ()).await.expect("a look at the log") {
         Outcome::Whole(_) => {}
@@ -96,7 +96,7 @@ async fn whole(app: &App) -> u64 {
     head.offset
 }
 
-/// Everything of a desk but what chance made: ids of alerts, users and transactions.
+/// Returns everything of a desk but the random values: ids of alerts, users and transactions.
 async fn content(app: &App, text: &str) -> (Vec<Value>, BTreeMap<String, Value>, Vec<Value>) {
     let reader = app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");
@@ -151,7 +151,7 @@ async fn content(app: &App, text: &str) -> (Vec<Value>, BTreeMap<String, Value>,
     (rows, by_key, changes)
 }
 
-/// The keys of the alerts that a text tells.
+/// Returns the keys of the alerts in a text of records.
 fn keys(text: &str) -> Vec<(String, String)> {
     let records = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let alerts = records.filter(|record| record["type"] == "alert");
@@ -159,7 +159,7 @@ fn keys(text: &str) -> Vec<(String, String)> {
     alerts.map(|record| (word(&record, "provider"), word(&record, "providerAlertId"))).collect()
 }
 
-/// A start of the sample desk, and some lines that are no records.
+/// Returns a beginning of the sample desk, with some lines that are no records.
 fn some_of_the_sample(app: &App, count: usize) -> String {
     let records = sample::desk(11, app.clock.now()).into_iter().take(count);
     let mut text = String::new();
@@ -188,7 +188,7 @@ async fn a_batch_leaves_the_desk_that_its_records_leave_one_by_one(database: Tes
     assert_eq!(rows, wanted.0);
     assert_eq!(alerts, wanted.1);
     assert_eq!(changes, wanted.2);
-    // And the other way round, over what is there.
+    // And the other way round, over the existing content.
     let ((again, refused), again_apart) = (read_one_by_one(&together.app, &text).await, read(&apart.app, &text).await);
     assert_eq!((&again, refused), (&again_apart.counts, lines(&again_apart)));
     assert_eq!(again.incidents_present, counts.incidents_created);
@@ -247,7 +247,7 @@ async fn the_records_of_a_batch_find_what_those_before_them_wrote(database: Test
             "{{\"type\":\"update\",\"externalId\":\"c\",\"at\":\"2026-05-02T09:00:00Z\",\"by\":\"mira\",\"title\":\"{title}\"}}\n"
         )
     };
-    // The three reports of the alert come to one change; two updates are of one instant.
+    // The alert's three reports make one change; two updates have the same time.
     let user = "{\"type\":\"user\",\"account\":\"mira\"}\n".to_owned();
     let holder = plain("c", ",\"alerts\":[{\"provider\":\"K\",\"providerAlertId\":\"1\"}]");
     let stub = titled("d");
@@ -274,10 +274,10 @@ async fn the_records_of_a_batch_find_what_those_before_them_wrote(database: Test
     assert_eq!(whole(&desk.app).await, end);
 }
 
-/// Somebody else has locked what a record needs, and waits in turn for what the batch has locked.
+/// Another transaction has locked a row that a record needs, and waits for a row that the batch has locked.
 async fn a_batch_gives_way_to_who_holds_what_it_needs(database: TestDatabase) {
     if database.kind == Kind::Sqlite {
-        // One writer at a time: there is nothing to wait for inside of a transaction.
+        // SQLite has one writer at a time, so nothing waits inside a transaction.
         return;
     }
     let desk = TestDesk::open(&database).await;
@@ -294,7 +294,7 @@ async fn a_batch_gives_way_to_who_holds_what_it_needs(database: TestDatabase) {
                 async move {
                     tx.lock_incident(held).await?;
                     said.map(|said| said.send(()));
-                    // The batch has made an incident by then, and holds the counter.
+                    // By then the batch has made an incident, and holds the counter.
                     tokio::time::sleep(Duration::from_millis(150)).await;
                     tx.next_incident_number().await
                 }
@@ -353,14 +353,14 @@ async fn a_stream_beside_an_import_has_each_change_once(database: TestDatabase) 
     };
     let mut looks = 0;
     while !import.is_finished() {
-        // What a stream takes for the present is in the log already.
+        // A stream's present is in the log already.
         let present = desk.app.hub.present();
         assert!(present <= desk.log_end().await, "{present} was told before its commit");
         looks += 1;
         a_moment().await;
     }
     import.await.expect("an import");
-    // The last change that such a stream shows is of an incident.
+    // The last change of the stream is a change of an incident.
     let expected: Vec<_> =
         replay(&desk, &all, &start).await.iter().map(short).filter(|item| item.1 != "Live").collect();
     let end = expected.last().expect("changes").0;
@@ -370,7 +370,7 @@ async fn a_stream_beside_an_import_has_each_change_once(database: TestDatabase) 
     whole(&desk.app).await;
 }
 
-/// A file of 40 incidents with a comment each, and 40 alerts before them.
+/// Returns a file of 40 incidents with a comment each, and 40 alerts before them.
 fn forty() -> String {
     let alerts = (0..40).map(|n| format!("{{\"type\":\"alert\",\"provider\":\"K\",\"providerAlertId\":\"{n}\",\"title\":\"t\",\"severity\":\"LOW\",\"at\":\"2026-05-02T07:00:00Z\"}}\n"));
     let incidents = (0..40).map(|n| {
@@ -380,7 +380,7 @@ fn forty() -> String {
     alerts.chain(incidents).collect()
 }
 
-/// What an import says of these forty holds: all of it is there, and what it counts as new is new.
+/// Checks an import of these forty: all of it is there, and only new objects are counted as new.
 async fn holds(
     app: &App,
     before: usize,
@@ -481,8 +481,8 @@ async fn an_import_on_a_disk_that_fails_at_any_write_loses_nothing_that_was_coun
     }
 }
 
-/// The update comes before the report in the file, and both before the clock of the report: done first, the report would be the incident's
-/// last change, and the update no news.
+/// The update comes before the report in the file, and both are older than the report's clock. If the report were
+/// applied first, it would be the incident's last change, and the update would be skipped.
 async fn a_report_of_an_alert_overtakes_no_update_of_its_incident(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     read(&desk.app, &[alert("first"), plain("1", &format!(",\"alerts\":{ALERT}"))].concat()).await;
@@ -495,8 +495,8 @@ async fn a_report_of_an_alert_overtakes_no_update_of_its_incident(database: Test
     whole(&desk.app).await;
 }
 
-/// A comment that shows an image, and an incident that names an alert which another one holds, are done alone or told; those around them
-/// go in as if they were not there.
+/// A comment with an image is applied alone, and an incident that names another incident's alert is reported; the
+/// records around them are imported as usual.
 async fn records_that_are_done_alone_stand_amid_others(database: TestDatabase) {
     let other = TestDatabase::fresh(database.kind).await;
     let (together, apart) = (TestDesk::open(&database).await, TestDesk::open(&other).await);
@@ -504,7 +504,7 @@ async fn records_that_are_done_alone_stand_amid_others(database: TestDatabase) {
     for n in 1..40 {
         text.push_str(&titled(&n.to_string()));
         let body = match n % 3 {
-            // Refused: there is no such attachment.
+            // Refused, because this attachment does not exist.
             0 => "![x](attachment:018f0000-0000-7000-8000-000000000000)",
             _ => "Seen.",
         };
@@ -531,7 +531,7 @@ async fn a_record_of_a_batch_takes_few_statements(database: TestDatabase) {
     let summary = read(&desk.app, &forty()).await;
     let statements = sent.take();
     assert_eq!((summary.records, summary.bad_total), (120, 0));
-    // Those of 40 incidents with a comment each, alone, are more than a thousand.
+    // The statements for 40 incidents with a comment each, one by one, are more than a thousand.
     assert!(
         statements.len() < 80,
         "{}: {:#?}",
@@ -540,7 +540,7 @@ async fn a_record_of_a_batch_takes_few_statements(database: TestDatabase) {
     );
 }
 
-/// Kills an import half-way, at different moments, and runs it again.
+/// Kills an import at different moments, and runs it again.
 async fn an_import_that_was_killed_is_run_again_and_doubles_nothing(database: TestDatabase) {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let mut text = String::new();

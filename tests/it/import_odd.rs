@@ -1,8 +1,8 @@
-//! Odd files: one odd part never loses a record, one odd record never loses a file, and exit 0 means that everything
-//! went in.
+//! Odd files: an odd part never loses a record, an odd record never loses a file, and exit code 0 means that everything
+//! was imported.
 //!
-//! The files of `fixtures/odd/` are of our own writing. What the desk makes of all of them stands in a snapshot, which
-//! both databases share.
+//! The files of `fixtures/odd/` are written for these tests. A snapshot, which both databases share, holds the results
+//! of all of them.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
@@ -50,7 +50,7 @@ const DESK: &str = "{
         entities { kind value verdict } raw } }
 }";
 
-/// A value on one line, long texts by their beginning and length.
+/// Returns a value on one line, with long texts as their beginning and length.
 fn brief(value: &Value) -> String {
     match value {
         Value::String(text) if text.chars().count() > 400 => {
@@ -85,7 +85,7 @@ async fn every_odd_file_goes_in_as_far_as_it_can_be_read(database: TestDatabase)
         let name = file.file_name().expect("a name").to_string_lossy();
         let code = summary.verdict().exit_code();
         writeln!(told, "== {name}: exit {code}\n{}", import::print_summary(&summary)).expect("a text");
-        // The same again: nothing changes, and it is told alike.
+        // The same file again: nothing changes, and the report is the same.
         let before = position(&desk).await;
         let again = read(&desk, bytes, format).await;
         assert_eq!((again.bad, position(&desk).await), (summary.bad, before), "{name}");
@@ -145,7 +145,7 @@ async fn a_line_beyond_the_bound_is_one_refusal(database: TestDatabase) {
 
 async fn a_group_has_as_many_members_as_its_record_names(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
-    // More than one call adds, and few enough for a test: each member is a user of its own.
+    // More members than one call adds, and few enough for a test, because each member is a user.
     let members: Vec<String> = (0..1_203).map(|n| format!("\"watch.{n}\"")).collect();
     let text = format!("{{\"type\":\"group\",\"account\":\"harbour\",\"members\":[{}]}}\n", members.join(","));
     let summary = read(&desk, text, None).await;
@@ -155,7 +155,7 @@ async fn a_group_has_as_many_members_as_its_record_names(database: TestDatabase)
     assert_eq!(members[&group.id].len(), 1_203);
 }
 
-/// Runs an import of the binary: its exit code, and what it printed.
+/// Runs an import of the binary; returns its exit code and its output.
 fn run(database: &TestDatabase, file: &str, input: Option<&[u8]>) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
         .args(["import", file, "--database-url", &database.url])
@@ -165,7 +165,7 @@ fn run(database: &TestDatabase, file: &str, input: Option<&[u8]>) -> (Option<i32
         .spawn()
         .expect("the binary runs");
     let mut stdin = child.stdin.take().expect("a pipe");
-    // In small pieces, as a slow writer gives them.
+    // In small pieces, as a slow writer sends them.
     for piece in input.unwrap_or_default().chunks(7) {
         stdin.write_all(piece).expect("a reader");
         stdin.flush().expect("a reader");

@@ -374,7 +374,7 @@ async fn system_tags_are_told_apart_from_what_people_write(database: TestDatabas
     desk.act_as(Some("connector"), "addTags", tag).await;
     desk.act("addTags", json!({ "incidentId": two, "tags": ["VIP", "Defender Experts"] })).await;
 
-    // A person's word takes a person's tag away, and no other.
+    // A person removes a tag that people wrote, and no other tag.
     let gone = desk.act("removeTags", json!({ "incidentId": one, "tags": ["VIP", "defender experts"] })).await;
     assert_eq!(each(&gone["incident"]["tags"], "kind"), ["EXPERT", "CRITICAL_ASSET"]);
     desk.update(&one, json!({ "removeTags": ["VIP"] })).await;
@@ -492,7 +492,7 @@ async fn resolving_again_resolves_what_became_active_since(database: TestDatabas
     let alerts = desk.alerts(&["1", "2"]).await;
     let made = desk.create(json!({ "title": "Closed", "alerts": alerts, "status": "RESOLVED", "note": "done" })).await;
     let id = made["id"].as_str().expect("an id");
-    // A person may not do this; a feed's report does it.
+    // A person may not do this, but a feed's report may.
     desk.ingest(vec![report("2", json!({ "status": "ACTIVE" }))], Value::Null).await;
     desk.clock.advance(chrono::Duration::hours(1));
     let again = desk.act_as(Some("ann"), "resolveIncident", json!({ "incidentId": id })).await;
@@ -518,7 +518,7 @@ async fn an_active_alert_reopens_a_resolved_incident_only_when_told(database: Te
     let into =
         desk.deny("ingestAlerts", json!({ "alerts": [report("later", json!({}))], "into": { "incident": id } })).await;
     assert_eq!(into.code, "CONFLICT");
-    // What the provider says in this very call is what counts, not what it said before.
+    // The provider's status in this very call counts, not its earlier status.
     let done = desk.ingest(vec![report("later", json!({ "status": "RESOLVED" }))], json!({ "incident": id })).await;
     assert_eq!(done["incident"]["status"], "RESOLVED");
     desk.act("updateAlert", json!({ "alertId": alerts[3], "status": "RESOLVED" })).await;
@@ -543,12 +543,12 @@ async fn what_a_person_states_survives_even_where_it_shows_nothing_new(database:
     let taken = desk.ingest(vec![report("1", times)], json!({ "newIncident": true })).await;
     let id = taken["incident"]["id"].as_str().expect("an id");
     assert_eq!((&taken["incident"]["title"], &taken["incident"]["titleGenerated"]), (&json!("Alert 1"), &json!(true)));
-    // The alert's own title, but now a person's word: it stays when the alerts change.
+    // The alert's own title, but now set by a person: it stays when the alerts change.
     let done = desk.act("renameIncident", json!({ "incidentId": id, "title": "Alert 1" })).await;
     assert_eq!((&done["changed"], &done["incident"]["titleGenerated"]), (&json!(true), &json!(false)));
     desk.ingest(vec![report("2", json!({}))], json!({ "incident": id })).await;
     assert_eq!(desk.read(id).await["title"], "Alert 1");
-    // Stated within what the alert says: nothing to show until the alert leaves.
+    // The stated times lie within the alert's times, so they show only when the alert leaves.
     let stated = json!({ "firstActivityAt": "2026-11-23T01:20:00Z", "lastActivityAt": "2026-11-23T01:40:00Z" });
     desk.update(id, stated.clone()).await;
     assert_eq!(desk.update(id, stated).await["changed"], false);

@@ -1,4 +1,4 @@
-//! The filter index: what a feed is handed is all that concerns it.
+//! The filter index: a feed receives every change that concerns it.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ each_database!(an_indexed_feed_delivers_what_an_unindexed_one_delivers);
 
 const FILTERS: usize = 120;
 
-/// An item in short: offset, what, and the whole row.
+/// An item in short: offset, kind, and the whole row.
 type Item = (u64, &'static str, String);
 
-/// Follows a queue up to an offset. Before `live` a feed reads the whole log, and holds its filter against every change;
-/// after it, only against what the index hands it.
+/// Follows a queue up to an offset. Before `live` a feed reads the whole log and checks its filter against every
+/// change; afterwards only against the changes that the index hands it.
 async fn follow(
     source: Source,
     world: World,
@@ -68,7 +68,7 @@ async fn an_indexed_feed_delivers_what_an_unindexed_one_delivers(database: TestD
     let (mut feeds, mut indexed) = (Vec::new(), 0);
     for number in 0..FILTERS {
         let filter = match number % 3 {
-            // Several ways to meet it, none of which the others imply.
+            // Several conditions, none of which implies another.
             0 => IncidentFilter {
                 status: Some(STATUSES.to_vec()),
                 or: Some((0..2).map(|_| any_filter(&mut dice, &world, 1, 90)).collect()),
@@ -80,7 +80,7 @@ async fn an_indexed_feed_delivers_what_an_unindexed_one_delivers(database: TestD
         indexed += usize::from(Interest::of(&filter) != Interest::All);
         let (told, ended) = (told.clone(), ended.clone());
         let live = move || told.try_send(()).expect("room");
-        // Heartbeats say that the end was reached, where no item does.
+        // Without an item at the end, a heartbeat tells that the end was reached.
         let follow = follow(source(Duration::from_millis(100)), world.clone(), filter.clone(), None, live, move || {
             *ended.borrow()
         });

@@ -1,4 +1,5 @@
-//! What holds whoever did what: eight analysts at once, at random, and then every rule that ties a desk's things together.
+//! Invariants: eight analysts act at random at once, and afterwards every rule that connects the desk's objects must
+//! hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -18,29 +19,29 @@ use crate::support::triage::report;
 
 each_database!(eight_analysts_at_once_leave_a_desk_that_agrees_with_itself);
 
-/// How many analysts there are, and how much each does.
+/// The number of analysts, and of the actions of each.
 const ANALYSTS: usize = 8;
 const MUTATIONS: usize = 100;
 
-/// What the analysts may put their hands on.
+/// The objects that the analysts act on.
 #[derive(Default)]
 struct Things {
     incidents: Vec<Value>,
     alerts: Vec<Value>,
     comments: Vec<Value>,
-    /// The incident that was merged away last.
+    /// The incident that was merged last.
     merged: Value,
 }
 
 impl Things {
     fn some(list: &[Value], dice: &mut Dice) -> Value {
-        // The newest ones, so that they meet.
+        // The newest ones, so that the analysts meet.
         let newest = list.len().min(12);
         if newest == 0 { Value::Null } else { list[list.len() - newest..][dice.below(newest)].clone() }
     }
 }
 
-/// One analyst, who forgets nothing that an answer shows.
+/// An analyst, who remembers every object that an answer shows.
 struct Analyst {
     account: String,
     users: Vec<String>,
@@ -63,7 +64,7 @@ impl Analyst {
 
     fn alert(&mut self) -> Value {
         self.made += 1;
-        // Now and then one that is known already, by this analyst's sensor.
+        // Now and then an alert that this analyst's sensor has reported before.
         let number = if self.dice.below(5) == 0 { self.dice.below(self.made) } else { self.made };
         let host = format!("ws-{:02}", self.dice.below(20));
         let entities = json!([{ "kind": "DEVICE", "value": host }]);
@@ -71,7 +72,7 @@ impl Analyst {
         report(&format!("{}-{number}", self.account), json!({ "severity": severity, "entities": entities }))
     }
 
-    /// The name of a mutation and its input.
+    /// Chooses a mutation and its input.
     fn choose(&mut self) -> (&'static str, Value) {
         let (incident, other, alerts, comment) = {
             let things = self.things.lock().expect("whole");
@@ -156,7 +157,7 @@ impl Analyst {
 }
 
 async fn eight_analysts_at_once_leave_a_desk_that_agrees_with_itself(database: TestDatabase) {
-    // Two nodes where the database allows it.
+    // Two nodes if the database allows it.
     let mut desks = vec![Arc::new(TestDesk::open(&database).await)];
     if database.kind == Kind::Postgres {
         desks.push(Arc::new(TestDesk::open(&database).await));
@@ -200,7 +201,7 @@ async fn eight_analysts_at_once_leave_a_desk_that_agrees_with_itself(database: T
     each_log_folds_to_its_incident(&desks[0]).await;
 }
 
-/// What an incident says of its alerts is what they say, and each alert is in one incident at most.
+/// Checks that each incident's numbers equal its alerts, and that each alert is in one incident at most.
 async fn the_desk_agrees_with_itself(desk: &TestDesk) {
     let query = "query($after: String) { incidents(first: 20, after: $after, filter: {
             status: [NEW, ACTIVE, RESOLVED, REDIRECTED] }) { totalCount pageInfo { hasNextPage endCursor } nodes {
@@ -245,7 +246,7 @@ async fn the_desk_agrees_with_itself(desk: &TestDesk) {
     }
 }
 
-/// Positions are dense, versions too, and what a change found is what the one before it left.
+/// Checks that positions and versions are dense, and that each change starts from the state that the one before left.
 async fn the_log_agrees_with_the_desk(desk: &TestDesk) {
     let reader = desk.app.store.read().await.expect("a snapshot");
     let log = logged(&reader, 0, u64::from(u32::MAX)).await;
@@ -264,7 +265,7 @@ async fn the_log_agrees_with_the_desk(desk: &TestDesk) {
     assert_eq!(reader.head().await.expect("a head").offset, log.len() as u64);
 }
 
-/// What the log of an incident adds up to is the incident: its row, its alerts, its comments.
+/// Checks that an incident's log folds to the incident: its row, its alerts, its comments.
 async fn each_log_folds_to_its_incident(desk: &TestDesk) {
     let reader = desk.app.store.read().await.expect("a snapshot");
     let changes = changes(&reader, 0, u64::from(u32::MAX)).await;

@@ -1,4 +1,4 @@
-//! Limits and refusals: how long a text may be, what no text may hold, what an id must be.
+//! Limits and refusals: the lengths of texts, forbidden characters, and the form of ids.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn a_title_of_a_megabyte_goes_in_and_comes_back(database: TestDatabase) {
     assert_eq!((too_large.code.as_str(), &too_large.now), ("LIMIT", &json!({ "limit": 2_097_152 })));
 }
 
-/// How many bytes the change at this offset takes in the log.
+/// Returns the bytes of the change at this offset in the log.
 async fn bytes(desk: &TestDesk, offset: u64) -> usize {
     logged(&desk.app.store.read().await.expect("a snapshot"), offset - 1, 1).await[0].bytes()
 }
@@ -332,7 +332,7 @@ async fn an_incident_of_more_alerts_than_a_statement_names_is_triaged(database: 
     let alert = report("1", json!({ "entities": [{ "kind": "DEVICE", "value": "web-1" }] }));
     let made = desk.act("ingestAlert", json!({ "alert": alert, "into": { "newIncident": true } })).await;
     let id = made["incident"]["id"].as_str().and_then(IncidentId::parse).expect("an incident");
-    // SQLite takes 32,766 parameters, PostgreSQL 65,535. Behind the desk's back, since a batch has at most 5,000 alerts.
+    // SQLite takes 32,766 parameters, PostgreSQL 65,535. Not through the API, because a batch has at most 5,000 alerts.
     let (more, fresh) =
         if database.kind == Kind::Sqlite { (33_000, "randomblob(16)") } else { (66_000, "gen_random_uuid()") };
     let copies = format!(

@@ -1,4 +1,4 @@
-//! Pages of which a request asks for rows alone: they read less, in one statement, and say what other pages say.
+//! Pages that request only rows: they read less, in one statement, and equal other pages.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ const ALL: &str = "filter: { status: [NEW, ACTIVE, RESOLVED, REDIRECTED] }";
 const FIELDS: [&str; 8] =
     ["UPDATED_AT", "CREATED_AT", "SEVERITY", "STATUS", "NUMBER", "TITLE", "FIRST_ACTIVITY_AT", "LAST_ACTIVITY_AT"];
 
-/// Incidents of every kind: owned by a user, by a group, by nobody; resolved, merged, tagged oddly, with a title that goes on.
+/// Creates incidents of every kind: with user, group and no owner; resolved, merged, with odd tags, with a long title.
 async fn incidents_of_all_kinds(desk: &TestDesk) {
     let ann = json!({ "user": desk.user("ann", "RESPONDER").await });
     let group = "mutation { upsertGroup(input: { account: \"söc\", name: \"The \\\"SOC\\\"\" }) { group { id } } }";
@@ -107,7 +107,7 @@ async fn a_page_of_rows_is_one_statement(database: TestDatabase) {
             }
         }
     }
-    // Beside something else they are of one snapshot with it.
+    // Beside another field they belong to the same snapshot.
     let beside = format!("{{ incidents({ALL}) {{ position nodes {{ number }} }} }}");
     assert_eq!(sent.fewest(&desk, &beside, &json!({})).await.len(), 2, "the page, and the end of the log");
 }

@@ -1,4 +1,4 @@
-//! The activity log, through the public API: every change with its entries, its filters, its pages, and commands at once.
+//! The activity log, through the public API: every change with its entries, filters and pages, and concurrent commands.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,7 +18,7 @@ each_database!(
     commands_at_once_lose_no_update,
 );
 
-/// Logs are kept for years: what any version wrote has to be read by every later one, and means the same.
+/// Logs are kept for years: every later version must read each version's changes with the same meaning.
 #[test]
 fn every_kind_of_entry_ever_written_stays_readable() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/fixtures/entries");
@@ -39,7 +39,7 @@ fn every_kind_of_entry_ever_written_stays_readable() {
     assert_eq!(kinds, known, "each kind has a sample in fixtures/entries");
 }
 
-/// The state that a log adds up to, each step held against what its entries say was before.
+/// Folds a log to a state, and checks each step against the `before` values of its entries.
 fn folded(log: &[Value]) -> Value {
     let mut state = json!({ "tags": [], "description": null, "note": null, "classification": null, "owner": null });
     for (index, change) in log.iter().enumerate() {
@@ -75,7 +75,7 @@ fn folded(log: &[Value]) -> Value {
     state
 }
 
-/// The same fields of the incident as it stands.
+/// Returns the same fields of the present incident.
 fn present(incident: &Value) -> Value {
     let mut tags = incident["tags"].clone();
     tags.as_array_mut().expect("tags").sort_by_key(|tag| tag["name"].as_str().unwrap_or_default().to_lowercase());

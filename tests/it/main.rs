@@ -1,4 +1,4 @@
-//! The only integration binary, so that two cores link it once.
+//! The only integration test binary, so that the tests are linked once.
 #![expect(clippy::print_stdout, reason = "seeds, figures and what was skipped belong into the output of a test")]
 
 mod account;

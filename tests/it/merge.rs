@@ -1,4 +1,4 @@
-//! Merging incidents and undoing it, through the public API: what moves, what stays, who is told, and what is refused.
+//! Merges of incidents and their undo, through the public API: moved and kept objects, events and refusals.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ each_database!(
     a_queue_that_shows_stubs_keeps_them,
 );
 
-/// An alert of the mail gateway or of the endpoint sensor, as a phishing case has them.
+/// Returns an alert of the mail gateway or of the endpoint sensor, as in a phishing case.
 fn phishing(key: &str, over: Value) -> Value {
     let base = json!({
         "provider": "Mail gateway", "product": "Mailguard", "title": "Credential phishing page opened", "severity": "LOW",
@@ -44,7 +44,7 @@ fn beacon(key: &str, over: Value) -> Value {
     report(key, laid_over(base, over))
 }
 
-/// A new incident of these alerts; its id.
+/// Creates an incident of these alerts, and returns its id.
 async fn case(desk: &TestDesk, alerts: Vec<Value>) -> String {
     let taken = desk.ingest(alerts, json!({ "newIncident": true })).await;
     taken["incident"]["id"].as_str().expect("an id").to_owned()
@@ -54,7 +54,7 @@ fn merging(source: &str, target: &str) -> Value {
     json!({ "sourceId": source, "targetId": target })
 }
 
-/// All that is on an incident, and all that it is, but for what every change moves.
+/// Returns the whole incident, without the values that every change alters.
 async fn whole(desk: &TestDesk, id: &str) -> Value {
     let mut incident = desk.read(id).await;
     let fields = incident.as_object_mut().expect("an incident");
@@ -72,7 +72,8 @@ async fn whole(desk: &TestDesk, id: &str) -> Value {
     json!({ "incident": incident, "held": held["incident"] })
 }
 
-/// A phishing case that two people talk about, and the beacon that came of it, which has an owner and a title of hers.
+/// Creates a phishing case with two people's comments, and the resulting beacon incident with an owner and a custom
+/// title.
 async fn two_cases(desk: &TestDesk) -> (String, String) {
     for (account, role) in [("mara", "RESPONDER"), ("tove", "RESPONDER")] {
         desk.user(account, role).await;
@@ -181,7 +182,7 @@ async fn a_title_stays_when_told_or_where_there_is_nothing_to_make_one_from(data
         (&done["title"], &done["titleGenerated"]),
         (&json!("Badge reader of the east gate is dark"), &json!(false))
     );
-    // From now on it has alerts, and the next merge makes a title of them.
+    // Now it has alerts, and the next merge generates a title from them.
     let more = case(&desk, vec![beacon("4", json!({}))]).await;
     let done = desk.act("mergeIncidents", merging(&more, &written)).await["target"].take();
     assert_eq!((&done["title"], &done["titleGenerated"]), (&json!("Beacon to a young domain"), &json!(true)));
@@ -254,7 +255,7 @@ async fn a_merge_is_refused_with_its_reason_as_the_preview_says(database: TestDa
     let alert = desk.alerts(&["1"]).await.remove(0);
     let refusal = desk.deny("mergeIncidents", merging(&alert, &open)).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.sourceId")));
-    // A hundred tags are as many as one may have.
+    // A hundred tags are the most that an incident may have.
     desk.act("removeTags", json!({ "incidentId": other, "tags": ["host-100"] })).await;
     assert_eq!(
         desk.act("mergeIncidents", merging(&open, &other)).await["target"]["tags"].as_array().expect("tags").len(),
@@ -327,7 +328,7 @@ async fn a_number_leads_on_through_merges_and_an_id_shows_the_stub(database: Tes
         json!({}),
     );
     assert_eq!(shown.await, json!({ "open": { "nodes": [{ "number": 3 }] }, "away": { "totalCount": 2 } }));
-    // The end of the way is gone: what leads there shows itself.
+    // The final target is deleted, so its sources show themselves.
     desk.act("deleteIncident", json!({ "incidentId": c })).await;
     assert_eq!((leads(1).await, leads(2).await), (json!(2), json!(2)));
     assert_eq!(desk.refused(BY_NUMBER, json!({ "number": 3 })).await.code, "NOT_FOUND");
@@ -446,7 +447,7 @@ async fn an_undo_is_refused_once_either_side_has_changed(database: TestDatabase)
     assert!(refusal.message.contains("tove changed INC-2 (COMMENT)"), "{}", refusal.message);
     assert_eq!((whole(&desk, &source).await, whole(&desk, &target).await), before);
 
-    // An alert that is told anew is a change of its incident too, and so is the incident's end.
+    // A new report of an alert is a change of its incident too, and so is the incident's resolution.
     desk.ingest(vec![phishing("mail-2", json!({ "title": "Credentials entered" }))], Value::Null).await;
     desk.act("deleteIncident", json!({ "incidentId": target })).await;
     let refusal = desk.deny("undoMerge", undo).await;
@@ -472,7 +473,7 @@ async fn merges_are_undone_newest_first(database: TestDatabase) {
         assert_eq!(refusal.code, "CONFLICT");
         assert!(refusal.message.contains("MERGED"), "the later merge is named: {}", refusal.message);
     }
-    // Whatever either side of the later one was, it is again: the earlier ones are undone from there.
+    // Undoing the later merge restores both sides, and then the earlier merges can be undone.
     for id in [&b, &e, &a, &d] {
         desk.act("undoMerge", json!({ "incidentId": id })).await;
     }
@@ -497,7 +498,7 @@ async fn a_comment_is_edited_where_it_has_come_to(database: TestDatabase) {
     let id = written["comment"]["id"].clone();
     desk.act_as(tove, "editComment", json!({ "commentId": id, "body": "Key is of the build agent" })).await;
     desk.act("mergeIncidents", merging(&source, &target)).await;
-    // The target comes to the versions that the comment's texts have of the source: they are other texts all the same.
+    // The target reaches the versions that the comment's texts have from the source: they still are other texts.
     desk.act_as(tove, "editComment", json!({ "commentId": id, "body": "Key is revoked" })).await;
     let edited =
         desk.act_as(tove, "editComment", json!({ "commentId": id, "body": "Key is revoked, agent rebuilt" })).await;
@@ -585,7 +586,7 @@ async fn writers_who_meet_a_merge_lose_nothing(database: TestDatabase) {
     println!("{met} of {} writers came after the merge", ROUNDS * 8);
 }
 
-/// The items of a queue's stream, in short, with the target of those that left by a merge.
+/// Returns the items of a queue's stream in short, with the target of incidents that left by a merge.
 fn told(items: &[Value]) -> Vec<(String, String, String, Value)> {
     let of = |item: &Value| {
         let (_, kind, id, detail) = short(item);
@@ -658,7 +659,7 @@ async fn a_queue_that_shows_stubs_keeps_them(database: TestDatabase) {
     let filters = [
         json!({ "status": any }),
         json!({ "status": ["REDIRECTED"] }),
-        // The tag leaves with the merge, which is why it is out, whatever the status says.
+        // The tag leaves with the merge, so the incident leaves this queue at any status.
         json!({ "status": any, "tags": { "any": ["wifi"] } }),
     ];
     let mut starts = Vec::new();

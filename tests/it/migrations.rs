@@ -1,4 +1,4 @@
-//! The schema of the database: brought up to date at each start, by whoever starts first.
+//! The database schema: each start migrates it, and concurrent starts do not disturb each other.
 
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, Database, Statement};
@@ -18,7 +18,7 @@ each_database!(
     addresses_of_old_desks_are_found_in_every_form,
 );
 
-/// A role that owns nothing but its schema may not create extensions.
+/// A role that owns only its schema may not create extensions.
 #[tokio::test]
 async fn a_desk_that_may_not_create_the_extension_searches_all_the_same() {
     let database = TestDatabase::fresh(Kind::Postgres).await;
@@ -76,10 +76,10 @@ async fn a_desk_that_may_not_create_the_extension_searches_all_the_same() {
     }
 }
 
-/// How many migrations there were before incidents could be merged.
+/// The number of migrations before incidents could be merged.
 const BEFORE_MERGES: u32 = 6;
 
-/// How many migrations there were before an IPv6 address had one form.
+/// The number of migrations before IPv6 addresses had one form.
 const BEFORE_ADDRESSES: u32 = 13;
 
 async fn store(database: &TestDatabase) -> Store {

@@ -13,7 +13,7 @@ use crate::support::stream::{QUEUE, present};
 
 each_database!(a_stream_of_parts_is_exact_and_goes_on_after_any_item);
 
-/// What Apollo's client says, and what the documentation of its router does.
+/// The `Accept` header of Apollo's client, and those in its router's documentation.
 const ACCEPTS: [&str; 4] = [
     "multipart/mixed;boundary=graphql;subscriptionSpec=1.0, application/graphql-response+json, application/json;q=0.9",
     r#"multipart/mixed;boundary="graphql";subscriptionSpec=1.0"#,
@@ -29,7 +29,7 @@ async fn follow(server: &Server, text: &str) -> Going {
     Going::of(asking(server, ACCEPTS[0], text)).await
 }
 
-/// A part, and the delimiter behind it.
+/// Returns a part with the delimiter after it.
 fn part(body: &str) -> String {
     format!("\r\ncontent-type: application/json\r\n\r\n{body}\r\n--graphql")
 }
@@ -59,7 +59,7 @@ async fn each_part_comes_with_the_delimiter_behind_it() {
     going.says(&part(r#"{"payload":{"data":{"counter":0}}}"#)).await;
     for step in 1..5 {
         server.control.steps.send(step).expect("it listens");
-        // Nothing comes behind it, and yet it is whole.
+        // Nothing follows it, and yet it is complete.
         going.says(&part(&format!(r#"{{"payload":{{"data":{{"counter":{step}}}}}}}"#))).await;
     }
     server.control.steps.send(-1).expect("it listens");

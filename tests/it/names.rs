@@ -1,4 +1,4 @@
-//! Names that people tell apart by reading them: nothing in them turns letters around, and nothing is there that cannot be seen.
+//! Names that people compare by reading: without characters that reverse the text, and without invisible ones.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ each_database!(
     a_tag_of_before_the_rule_can_be_removed,
 );
 
-/// Controls of direction, and others without a picture.
+/// Direction controls, and other characters without a glyph.
 const HIDDEN: [char; 18] = [
     '\u{202a}',
     '\u{202b}',

@@ -1,5 +1,5 @@
-//! Connections at the real listener: which are closed by themselves, which are closed to make room, and that health always has
-//! some.
+//! Connections at the real listener: connections that time out, connections that are closed to make room, and the room
+//! that health always has.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ each_database!(half_requests_take_no_room_from_others, health_has_room_where_soc
 const HEAD: Duration = Duration::from_millis(400);
 const IDLE: Duration = Duration::from_millis(1_600);
 
-/// One that has little patience; streams and sockets say nothing by themselves.
+/// Starts a server with short timeouts, whose streams and sockets send no heartbeats.
 async fn hasty() -> Server {
     Server::with(|settings| {
         settings.connections.head_wait = HEAD;
@@ -34,7 +34,7 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(server.address()).await.expect("a connection")
 }
 
-/// Reads to the end; how long that took, and what came.
+/// Reads to the end; returns how long that took, and the bytes.
 async fn closed(stream: &mut TcpStream) -> (Duration, Vec<u8>) {
     let (start, mut read) = (Instant::now(), Vec::new());
     let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut read)).await;
@@ -63,7 +63,7 @@ async fn a_head_that_never_ends_closes_its_connection() {
         assert!(took >= HEAD / 2 && took < IDLE, "{sent:?}: {took:?}");
         assert_eq!(read, b"");
     }
-    // Sent byte by byte, it has no more time.
+    // A head that comes byte by byte has no more time.
     let (mut reading, mut writing) = connect(&server).await.into_split();
     let dribble = async {
         let mut head = "GET /graphql HTTP/1.1\r\nX: ".bytes().chain(std::iter::repeat(b'x'));
@@ -92,7 +92,7 @@ async fn an_idle_connection_is_closed_later_than_a_half_request() {
     }
     let (took, read) = closed(&mut stream).await;
     assert!(took >= IDLE * 3 / 4 && read.is_empty(), "{took:?}");
-    // The next head has its own, shorter time.
+    // The next head has a timeout of its own, which is shorter.
     let mut stream = connect(&server).await;
     answered(&mut stream, &server).await;
     stream.write_all(b"GET /graphql HT").await.expect("written");
@@ -108,7 +108,7 @@ async fn http_2_has_the_same_ends() {
     stream.write_all(&preface).await.expect("written");
     let (took, _) = closed(&mut stream).await;
     assert!(took >= HEAD / 2 && took < IDLE, "{took:?}");
-    // HEADERS of stream 1, whole: GET, http, /, and the host.
+    // HEADERS of stream 1, complete: GET, http, /, and the host.
     let host = server.address().as_bytes();
     let block = [&[0x82, 0x86, 0x84, 0x41, host.len() as u8], host].concat();
     let headers = [&[0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1], block.as_slice()].concat();
@@ -122,7 +122,7 @@ async fn http_2_has_the_same_ends() {
     );
 }
 
-/// The frame that asks for a path on a stream of HTTP/2, its head whole.
+/// Returns the frame that requests a path on an HTTP/2 stream, with a complete head.
 fn asks(server: &Server, stream: u8, path: &str) -> Vec<u8> {
     let host = server.address().as_bytes();
     let block = [&[0x82, 0x86, 0x44, path.len() as u8], path.as_bytes(), &[0x41, host.len() as u8], host].concat();
@@ -160,7 +160,7 @@ async fn a_later_head_of_http_2_has_its_time_as_well() {
     assert!(start.elapsed() >= HEAD / 2 && start.elapsed() < IDLE, "{:?}", start.elapsed());
 }
 
-/// The library answers these by itself, before there is a request that a route could answer.
+/// The library answers these by itself, before any route has a request.
 #[tokio::test]
 async fn what_is_no_request_is_answered_as_guarded_as_all_else() {
     let server = hasty().await;
@@ -254,7 +254,7 @@ async fn one_too_many_closes_the_one_that_was_idle_for_longest() {
     answered(&mut idle, &server).await;
 }
 
-/// The files that a process may open, as it is started under `ulimit -n`.
+/// The limit of open files, as under `ulimit -n`.
 const FILES: u32 = 160;
 
 async fn health(process: &Process) -> u16 {
@@ -268,7 +268,7 @@ async fn half_requests_take_no_room_from_others(database: TestDatabase) {
     let mut half = Vec::new();
     for _ in 0..2 * FILES {
         let mut stream = TcpStream::connect(&process.address).await.expect("a connection");
-        // One that was closed to make room does not take it.
+        // A connection that was closed to make room does not take the place.
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ").await.ok();
         half.push(stream);
     }
@@ -295,7 +295,7 @@ async fn health_has_room_where_sockets_take_all(database: TestDatabase) {
     };
     assert_eq!(refused, 503);
     assert!(sockets.len() > 16, "{}", sockets.len());
-    // Requests that stay for as long as their bodies take all that sockets leave.
+    // Requests that wait for their bodies take all connections that sockets leave.
     let mut posts = Vec::new();
     for _ in 0..FILES {
         let mut stream = TcpStream::connect(&process.address).await.expect("a connection");

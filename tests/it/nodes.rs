@@ -1,4 +1,5 @@
-//! Many nodes on one PostgreSQL: they wake each other, notice when they do not, and outlive the network and the server.
+//! Many nodes on one PostgreSQL: they wake each other, notice when messages are lost, and survive the network and the
+//! server.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::support::proxy::Proxy;
 use crate::support::stream::{QUEUE, offset, present, short};
 use crate::support::waiting::{LONG_PATIENCE, PATIENCE, a_moment};
 
-/// Until the line of a desk is, or is not, whole.
+/// Waits until a desk's LISTEN connection is, or is not, known to work.
 async fn until_line_is(desk: &TestDesk, whole: bool) {
     let wait = async {
         while desk.app.hub.hears_other_nodes() != whole {
@@ -25,7 +26,7 @@ async fn until_line_is(desk: &TestDesk, whole: bool) {
     tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the line is noticed");
 }
 
-/// The offsets of the next so many changes of a stream: strictly the next ones.
+/// Returns the offsets of a stream's next changes, which must be consecutive.
 async fn next_changes(stream: &mut Following, count: usize) -> Vec<u64> {
     let mut offsets = Vec::new();
     while offsets.len() < count {
@@ -105,7 +106,7 @@ async fn a_node_that_may_not_notify_hears_nothing_and_misses_nothing() {
 async fn a_node_that_lags_waits_for_what_a_client_has_seen_elsewhere() {
     let database = TestDatabase::fresh(Kind::Postgres).await;
     let ahead = TestDesk::open(&database).await;
-    // It looks ten times a second, and a client comes over faster than that.
+    // It polls ten times a second, and a client reaches it faster than that.
     let behind = TestDesk::open_with(&database, Options { notify: false, ..Options::default() }).await;
     for round in 0..10 {
         ahead.incident(&format!("Seen elsewhere {round}")).await;
@@ -118,7 +119,7 @@ async fn a_node_that_lags_waits_for_what_a_client_has_seen_elsewhere() {
     }
 }
 
-/// What a network does to a node.
+/// The faults of a node's network.
 enum Fault {
     Silence,
     Cut,
@@ -138,7 +139,7 @@ async fn a_node_outlives(fault: Fault) {
         Fault::Silence => network.fall_silent(),
         Fault::Cut => network.cut(),
     }
-    // What is asked for meanwhile is answered or refused; it does not hang for ever on a connection that is dead.
+    // A request is answered or refused meanwhile; it does not hang on a dead connection.
     let asked = far.graphql_as(None, "{ incidents { position } }", json!({}));
     let meanwhile = async {
         for number in 0..3 {
@@ -146,7 +147,7 @@ async fn a_node_outlives(fault: Fault) {
         }
         until_line_is(&far, false).await;
         network.lead_to(&database.url);
-        // Long before a request would give up waiting for a connection, which is a minute here.
+        // Long before a request's timeout for a connection, which is a minute here.
         tokio::time::timeout(PATIENCE, next_changes(&mut queue, 3)).await.expect("the stream goes on")
     };
     let (answered, seen) = tokio::join!(asked, meanwhile);
@@ -154,7 +155,7 @@ async fn a_node_outlives(fault: Fault) {
     let refused = answered["errors"][0]["extensions"]["code"] == "UNAVAILABLE";
     assert!(refused || answered["data"]["incidents"]["position"].is_string(), "{answered}");
     until_line_is(&far, true).await;
-    // As many at once as the pool has places: no dead connection holds one.
+    // As many requests as the pool has connections: no dead connection holds a place.
     let many = (0..12).map(|number| far.graphql_as(None, CREATE, json!({ "title": format!("After {number}") })));
     for answer in futures_util::future::join_all(many).await {
         assert!(answer.get("errors").is_none(), "{answer}");
@@ -182,7 +183,7 @@ async fn a_request_that_waits_for_a_silent_server_reaches_the_next_one() {
     until_line_is(&desk, true).await;
     network.fall_silent();
     until_line_is(&desk, false).await;
-    // The connections that the desk had are in doubt now, so the request waits for a new one, for a minute if need be.
+    // The desk's old connections are suspect now, so the request waits for a new connection, for a minute if necessary.
     let asked = desk.graphql_as(None, "{ incidents { nodes { id comments { nodes { id } } } } }", json!({}));
     let mended = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -193,7 +194,7 @@ async fn a_request_that_waits_for_a_silent_server_reaches_the_next_one() {
     assert_eq!(answer, json!({ "data": { "incidents": { "nodes": [] } } }));
 }
 
-/// Two servers of which one follows, a network that leads to either, and two nodes behind it.
+/// A primary and its standby, a network that leads to either, and two nodes behind it.
 struct Pair {
     cluster: Cluster,
     primary: TestDatabase,
@@ -253,7 +254,7 @@ async fn a_failover_to_a_synchronous_standby_loses_and_repeats_nothing() {
         let at = &pair.nodes[number % 2].address;
         acknowledged = offset(&pair.create(at, &format!("Before {number}")).await.expect("an answer")["position"]);
     }
-    // One may be on its way at that moment: it is done or it is not.
+    // A request may be in progress at that moment: it is done or not done.
     let address = pair.nodes[0].address.clone();
     let desk = pair.desk.clone();
     let last = tokio::spawn(async move { desk.run(&address, CREATE, json!({ "title": "In the middle" })).await });
@@ -266,7 +267,7 @@ async fn a_failover_to_a_synchronous_standby_loses_and_repeats_nothing() {
         let position = &answer["data"]["createIncident"]["position"];
         acknowledged = acknowledged.max(if position.is_string() { offset(position) } else { 0 });
     }
-    // No standby is left, and none is asked for: else every commit would wait for one.
+    // No standby is left, and the server requires none: otherwise every commit would wait for it.
     let after = async {
         loop {
             if let Some(done) = pair.create(&pair.nodes[1].address, "After").await {
@@ -283,15 +284,15 @@ async fn a_failover_to_a_synchronous_standby_loses_and_repeats_nothing() {
     }
 }
 
-/// The end of a failover that lost the end of the log: what a client gets that had seen it. `longer`: the log has been written
-/// on meanwhile, beyond where it ended.
+/// Runs a failover that loses the end of the log, and returns what a client gets that had seen that end. `longer`: the
+/// log has meanwhile grown beyond its old end.
 async fn after_a_lost_end(longer: bool) -> String {
     let mut pair = Pair::start(false).await;
     let mut stream = pair.follow(0, Value::Null).await;
     stream.items_until("Live").await;
     pair.create(&pair.nodes[0].address, "Kept").await.expect("an answer");
     assert_eq!(next_changes(&mut stream, 1).await, [1]);
-    // Until the standby has it too.
+    // Wait until the standby has it too.
     let standby = TestDatabase::at(pair.standby_url.clone()).connect().await;
     let kept = sea_orm::Statement::from_string(standby.get_database_backend(), "SELECT position FROM log_head");
     loop {
@@ -366,7 +367,7 @@ async fn what_weakens_a_database_is_said_at_start() {
     let found = cautions(&database.url).await;
     assert!(found.len() == 1 && found[0].starts_with("standbys are attached"), "{found:?}");
 
-    // A user who may not see how standbys follow sees that there are some, and that none is asked for.
+    // A user without the right to see how standbys follow sees that there are standbys, and that none is required.
     raw.execute_unprepared("CREATE USER clerk PASSWORD 'clerk'").await.expect("a user");
     let (_, server) = database.url.split_once('@').expect("a user");
     let clerks = format!("postgres://clerk:clerk@{server}");

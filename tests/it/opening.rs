@@ -1,4 +1,4 @@
-//! Streams begin from memory: where the board stands, or where the client's page was read, exactly.
+//! Streams begin from memory, at exactly the board's position or the position of the client's page.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,7 +44,7 @@ async fn a_thousand_streams_open_after_a_restart_without_a_statement(database: T
     }
     let sent = Sent::default();
     let desk = sent.by_desk(&database).await;
-    // The first of all makes the caller known.
+    // The first page makes the caller known.
     desk.data(PAGE, json!({ "filter": {} })).await;
     let mut position = desk.data(PAGE, json!({ "filter": {} })).await["incidents"]["position"].take();
     sent.take();
@@ -52,7 +52,7 @@ async fn a_thousand_streams_open_after_a_restart_without_a_statement(database: T
     let mut begun = 0;
     for screen in 0..50 {
         let mut socket = Socket::ready(&url).await;
-        // Each screen asks for something else, so that no two streams are one.
+        // Each screen has a filter of its own, so that no two streams are shared.
         let own = json!({ "tags": { "none": [format!("of screen {screen}")] } });
         let page = desk.data(PAGE, json!({ "filter": own })).await["incidents"].take();
         assert_eq!(page["totalCount"], 8);
@@ -62,7 +62,7 @@ async fn a_thousand_streams_open_after_a_restart_without_a_statement(database: T
                 0 => (QUEUE, json!({ "filter": own, "after": page["position"] })),
                 1 => (QUEUE, json!({ "filter": { "tags": { "none": [format!("{screen} {number}")] } } })),
                 2 => (OPEN, json!({ "filter": { "tags": { "none": [format!("{screen} {number}")] } } })),
-                // By status, severity and owner, as the wall asks.
+                // By status, severity and owner, as the wall does.
                 _ => (SUMMARY, json!({ "filter": { "severity": (["HIGH", "MEDIUM", "LOW"])[..1 + number % 3] } })),
             };
             let payload = json!({ "query": query, "variables": variables });
@@ -78,7 +78,7 @@ async fn a_thousand_streams_open_after_a_restart_without_a_statement(database: T
         }
     }
     assert_eq!(begun, 1_000);
-    // Who calls is read again once a second.
+    // The caller is read again once a second.
     let of_callers = |sql: &str| sql.contains("\"account_key\" = ") || sql.contains("FROM \"group_member\"");
     let mut statements = sent.take();
     statements.retain(|statement| !of_callers(&statement.sql));
@@ -89,7 +89,7 @@ async fn a_thousand_streams_open_after_a_restart_without_a_statement(database: T
 
 async fn a_stream_begins_where_its_page_ends_while_changes_go_on(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
-    // One that cannot hold what comes while a client reads its page, and has to look into the log.
+    // A ring too small for the changes that come while a client reads its page, so that the database is read.
     let ring = RingLimits { changes: 4, ..Options::default().ring };
     let other = Options { clock: desk.clock.clone(), ring, ..Options::default() };
     let other = TestDesk::open_with(&database, other).await;
@@ -128,7 +128,7 @@ async fn a_stream_begins_where_its_page_ends_while_changes_go_on(database: TestD
         streams
     };
     let ((), streams) = tokio::join!(writes, screens);
-    // Something of each queue, so that each stream has a last item.
+    // A change in each queue, so that each stream has a last item.
     let last = desk.create(json!({ "title": "The last of all", "severity": "HIGH" })).await;
     let end = desk.log_end().await;
     assert!(last["id"].is_string() && streams.len() >= 6);
@@ -137,7 +137,7 @@ async fn a_stream_begins_where_its_page_ends_while_changes_go_on(database: TestD
         let items = read_to(&mut stream, end).await;
         let live = items.iter().find(|item| item["__typename"] == "Live").expect("a stream that is live").clone();
         let start = if after.is_null() { live["position"].clone() } else { page["position"].clone() };
-        // Whatever was committed since comes, each change once, in order: as a replay from the same place says.
+        // Every change committed since arrives once, in order, as a replay from the same position shows.
         let only_changes = |items: &[Value]| -> Vec<_> {
             items.iter().filter(|item| item["__typename"] != "Live").map(short).collect()
         };
@@ -163,7 +163,7 @@ async fn a_stream_begins_where_its_page_ends_while_changes_go_on(database: TestD
     }
 }
 
-/// The ids and versions of some rows, by id.
+/// Returns the ids and versions of some rows, by id.
 fn rows(nodes: &Value) -> Vec<(Value, Value)> {
     let row = |node: &Value| (node["id"].clone(), node["version"].clone());
     let mut rows: Vec<_> = nodes.as_array().expect("rows").iter().map(row).collect();
@@ -178,7 +178,7 @@ async fn a_stream_without_a_position_begins_with_the_next_change(database: TestD
         let (writer, follower) = if number % 2 == 0 { (&desk, &other) } else { (&other, &desk) };
         writer.incident(&format!("Seen before {number}")).await;
         let end = writer.log_end().await;
-        // A stream that is there already says where it is, which may be before what another node has done.
+        // A running stream tells its own position, which may be before another node's latest change.
         let own = json!({ "filter": { "tags": { "none": [format!("of stream {number}")] } } });
         let mut queue = follower.follow(QUEUE, own.clone()).await;
         let live = queue.item().await;
@@ -187,7 +187,7 @@ async fn a_stream_without_a_position_begins_with_the_next_change(database: TestD
             (&json!("Live"), end),
             "what was seen is not news"
         );
-        // The board knows all of the one; for the other, what was created is counted in a snapshot.
+        // The board answers one of them completely; for the other, the created incidents are counted in a snapshot.
         let mut summary = follower.follow(if number % 3 == 0 { SUMMARY } else { OPEN }, own).await;
         let state = summary.item().await;
         assert_eq!((offset(&state["position"]), &state["open"]), (end, &json!(2 * number - 1)));

@@ -1,5 +1,5 @@
-//! The pages in a real browser, and their client in Node.js, against a real desk: nothing is missed, no request leaves the
-//! machine.
+//! The web pages in a real browser, and their client in Node.js, against a real desk: no change is missed, and no
+//! request leaves the machine.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ async fn the_client_for_dashboards_holds_the_set_of_the_server(database: TestDat
     run("test/live.mjs", &[env!("CARGO_BIN_EXE_watchfloor"), &database.url, &another_life.url]).await;
 }
 
-/// Runs a script of `web/` to its end, which must be a good one.
+/// Runs a script of `web/` to its end, which must be a success.
 async fn run(script: &str, arguments: &[&str]) {
     let web = Path::new(env!("CARGO_MANIFEST_DIR")).join("web");
     let built = web.join("dist/index.html").exists() && web.join("node_modules").exists();

@@ -1,4 +1,4 @@
-//! How the databases read a queue's page: along the index of its order, without sorting.
+//! The query plans of a queue's page: along the index of its order, without a sort.
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ each_database!(
     what_is_unread_is_looked_up_in_an_index_of_the_log,
 );
 
-/// Each order, and its index for both directions (ascending, descending).
+/// Each order with its indexes for both directions (ascending, descending).
 const ORDERS: [(&str, [&str; 2]); 8] = [
     ("UPDATED_AT", ["updated", "updated"]),
     ("CREATED_AT", ["created", "created"]),
@@ -27,7 +27,7 @@ const ORDERS: [(&str, [&str; 2]); 8] = [
     ("TITLE", ["title", "title"]),
 ];
 
-/// Ten thousand incidents, one in five of them open, out of one that the desk made.
+/// Creates ten thousand incidents, one in five of them open, as copies of one that the desk made.
 async fn fill(kind: Kind, pool: &DatabaseConnection) {
     let (id, time, mixed) = match kind {
         Kind::Sqlite => (
@@ -52,10 +52,10 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
     pool.execute_unprepared(&fill).await.expect("ten thousand incidents");
 }
 
-/// What the database would do.
+/// Returns the plan of a statement.
 ///
-/// PostgreSQL reads the few rows beyond a late cursor in any way that is cheap enough, sorting them among others. There the
-/// question is whether the index *can* give the order: with the other ways forbidden a sort remains only where it cannot.
+/// PostgreSQL may read the few rows after a late cursor in any cheap way, and sort them. For these the test asks
+/// whether the index *can* give the order: if the other ways are forbidden, a sort remains only where it cannot.
 async fn plan(pool: &DatabaseConnection, statement: &Statement, late: bool) -> String {
     let session = pool.begin().await.expect("a session");
     if late && pool.get_database_backend() == sea_orm::DbBackend::Postgres {
@@ -66,7 +66,7 @@ async fn plan(pool: &DatabaseConnection, statement: &Statement, late: bool) -> S
     explain(&session, statement).await
 }
 
-/// What the database says that it would do.
+/// Returns the database's plan of a statement.
 pub(crate) async fn explain(session: &impl ConnectionTrait, statement: &Statement) -> String {
     let (explain, column) = match session.get_database_backend() {
         sea_orm::DbBackend::Postgres => ("EXPLAIN", 0),
@@ -85,7 +85,7 @@ async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
     desk.incident("the first").await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;
-    // SQLite must find the way without statistics: nobody runs ANALYZE there.
+    // SQLite must find the plan without statistics, because nobody runs ANALYZE there.
     if database.kind == Kind::Postgres {
         pool.execute_unprepared("ANALYZE").await.expect("statistics");
     }
@@ -96,7 +96,7 @@ async fn a_page_of_each_order_is_read_along_its_index(database: TestDatabase) {
     }
 }
 
-/// The first of a summary's keys: from the oldest open incident on, so that what was closed before it is not walked through.
+/// A summary's keys start from the oldest open incident, so that older closed incidents are not read.
 async fn the_oldest_open_incidents_are_read_along_their_index(database: TestDatabase) {
     let sent = Sent::default();
     let desk = sent.by_desk_without_board(&database).await;
@@ -118,7 +118,7 @@ async fn the_oldest_open_incidents_are_read_along_their_index(database: TestData
     assert!(plan.contains(range), "from the beginning of time: {plan}");
 }
 
-/// What correlation asks for each entity: however many resolved incidents hold it, they are not walked through.
+/// Correlation's lookup of an entity reads no resolved incidents, however many hold the entity.
 async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: TestDatabase) {
     let sent = Sent::default();
     let desk = sent.by_desk_without_board(&database).await;
@@ -152,7 +152,7 @@ async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: Tes
     }
 }
 
-/// Not by reading the log from the visit on: that may be long ago.
+/// Not by reading the log from the visit on, which may be long ago.
 async fn what_is_unread_is_looked_up_in_an_index_of_the_log(database: TestDatabase) {
     let sent = Sent::default();
     let desk = sent.by_desk_without_board(&database).await;
@@ -184,7 +184,7 @@ async fn orders_use(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection, sta
         for (direction, index) in [("ASC", ascending), ("DESC", descending)] {
             let index = match field {
                 "NUMBER" => "incident_number".to_owned(),
-                // The open ones have indexes of their own, so that those resolved are not walked through.
+                // Open incidents have indexes of their own, so that resolved ones are not read.
                 "UPDATED_AT" if statuses.is_null() => "incident_open_by_updated".to_owned(),
                 _ => format!("incident_by_{index}"),
             };

@@ -1,4 +1,5 @@
-//! How the databases answer at a hundred thousand incidents: each read along an index that this file names, and no table read whole.
+//! The query plans at a hundred thousand incidents: each read uses an index that this file names, and scans no large
+//! table.
 
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection};
 use serde_json::{Value, json};
@@ -14,19 +15,19 @@ each_database!(a_large_desk_is_read_along_its_indexes);
 /// One in twenty of them is open.
 const INCIDENTS: u32 = 100_000;
 
-/// Tables that no read may go through from end to end.
+/// Tables that no read may scan.
 ///
-/// PostgreSQL may read `incident_tag` for the facet of all tags: its rows are as short as an index's.
+/// PostgreSQL may scan `incident_tag` for the facet of all tags, because its rows are as short as an index's entries.
 const LARGE: [&str; 4] = ["incident", "alert", "incident_search", "incident_entity"];
 
-/// A read, and for each of its statements that has this text in it the index that answers it.
+/// A read, and for each of its statements with this text the index that must answer it.
 struct Read {
     query: &'static str,
     variables: Value,
     ways: Vec<(&'static str, Vec<&'static str>)>,
 }
 
-/// The reads. Response times are kept for a minute, so each round asks for another window.
+/// Returns the reads. Response times are cached for a minute, so each round asks for another window.
 fn reads(kind: Kind, owner: &str, window: u8) -> Vec<Read> {
     let read = |query, variables, ways| Read { query, variables, ways };
     let page = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!]) {
@@ -134,7 +135,7 @@ fn reads(kind: Kind, owner: &str, window: u8) -> Vec<Read> {
 }
 
 async fn fill(kind: Kind, pool: &DatabaseConnection) {
-    // A row has a kilobyte and more, as one in use: of short rows PostgreSQL would rather read the table.
+    // Rows of a kilobyte and more, as in production: with short rows PostgreSQL would rather scan the table.
     let (id, long, time) = match kind {
         Kind::Sqlite => (
             "randomblob(16)",
@@ -144,7 +145,7 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
         Kind::Postgres => ("gen_random_uuid()", "repeat('0', 1000)", "to_timestamp(1704067200 + {})"),
     };
     let time = |seconds: &str| time.replace("{}", seconds);
-    // A year and a half up to the day of the tests, five minutes or so each.
+    // A year and a half up to the tests' day, with five minutes or so between two incidents.
     let (created, later) = (time("913 * n"), time("913 * n + 3600"));
     let incidents = format!(
         "INSERT INTO incident (id, number, version, title, title_key, title_folded, title_version, title_generated,
@@ -187,7 +188,7 @@ async fn a_large_desk_is_read_along_its_indexes(database: TestDatabase) {
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;
     match database.kind {
-        // What autovacuum does within the minute.
+        // As autovacuum does within a minute.
         Kind::Postgres => {
             pool.execute_unprepared("VACUUM ANALYZE").await.expect("statistics");
             each_is_read_along_its_index(&desk, &sent, &pool, &reads(database.kind, &owner, 30)).await;
@@ -203,7 +204,7 @@ async fn a_large_desk_is_read_along_its_indexes(database: TestDatabase) {
     a_board_begins_along_indexes(&desk, &sent, &pool).await;
 }
 
-/// What a node reads of all incidents before it is ready.
+/// Checks the reads of all incidents that a node makes before it is ready.
 async fn a_board_begins_along_indexes(desk: &TestDesk, sent: &Sent, pool: &DatabaseConnection) {
     let reader = desk.app.store.read().await.expect("a snapshot");
     sent.take();

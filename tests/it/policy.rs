@@ -1,4 +1,4 @@
-//! Policies, through the public API: what a desk asks for when an incident is resolved or reopened, by every road.
+//! Policies, through the public API: the requirements for resolving and reopening, on every path.
 
 use serde_json::json;
 use watchfloor::domain::account::Role;
@@ -111,7 +111,7 @@ async fn no_road_leads_to_resolved_without_a_classification(database: TestDataba
     ] {
         asks_for(&desk.deny(mutation, input).await, "classification", "resolveNeedsClassification");
     }
-    // Given before, it counts for whichever road is taken after.
+    // A classification from before counts on every path.
     desk.act(
         "classifyIncident",
         json!({ "incidentId": id, "classification": { "truePositive": "COMPROMISED_ACCOUNT" } }),
@@ -139,7 +139,7 @@ async fn what_a_policy_asked_for_cannot_be_taken_away(database: TestDatabase) {
     let by_name = strict.deny("classifyIncident", json!({ "incidentId": new, "classification": null })).await;
     asks_for(&by_name, "classification", "resolveNeedsClassification");
     strict.update(new, json!({ "note": "sinkholed, ticket closed", "addTags": ["reviewed"] })).await;
-    // What was resolved before the policy can be worked on, and resolved once more.
+    // An incident that was resolved before the policy can be edited, and resolved once more.
     strict.update(old, json!({ "addTags": ["reviewed"] })).await;
     assert_eq!(strict.act("resolveIncident", json!({ "incidentId": old })).await["changed"], false);
     strict.act("reopenIncident", json!({ "incidentId": old })).await;
@@ -166,7 +166,7 @@ async fn only_the_role_that_may_reopen_finds_a_way_back(database: TestDatabase) 
         assert_eq!(refusal.now, json!({ "policy": "reopenRole", "reopenRole": "MANAGER" }));
         assert_eq!(desk.read(&id).await["status"], "RESOLVED");
     }
-    // What does not reopen is not the policy's.
+    // An edit that does not reopen is not subject to the policy.
     desk.act_as(rita, "updateIncident", json!({ "incidentId": id, "addTags": ["laptop"] })).await;
     let open = desk.act("linkAlerts", json!({ "incidentId": id, "alerts": [alert], "reopen": true })).await;
     assert_eq!(open["incident"]["status"], "ACTIVE", "a manager may");

@@ -1,4 +1,4 @@
-//! PostgreSQL behind PgBouncer: session mode serves a desk whole, and transaction mode is refused with words.
+//! PostgreSQL behind PgBouncer: a desk works fully in session mode, and refuses transaction mode with an explanation.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -17,10 +17,10 @@ use crate::support::process::Process;
 use crate::support::stream::{QUEUE, offset, short};
 use crate::support::waiting::{PATIENCE, a_moment};
 
-/// The user `nobody` of every Linux: PgBouncer refuses to run as root.
+/// The user `nobody` of every Linux, because PgBouncer refuses to run as root.
 const NOBODY: u32 = 65_534;
 
-/// A PgBouncer of one's own. It ends with this value.
+/// A separate PgBouncer. It ends with this value.
 struct PgBouncer {
     process: Child,
     folder: TempDir,
@@ -28,7 +28,7 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one before the server of a database, with the settings that docs/OPERATIONS.md names.
+    /// Starts a PgBouncer before a database's server, with the settings from docs/OPERATIONS.md.
     async fn start(database: &TestDatabase, mode: &str) -> Self {
         let server = database.url.strip_prefix("postgres://").expect("an address of PostgreSQL");
         let (user, rest) = server.split_once(':').expect("a user");
@@ -72,7 +72,7 @@ impl PgBouncer {
         tokio::time::timeout(PATIENCE, wait).await.expect("PgBouncer listens");
     }
 
-    /// Ends it with every connection that it holds, and starts it again at the same port.
+    /// Ends it with all of its connections, and starts it again at the same port.
     async fn restart(&mut self) {
         self.process.kill().expect("it is there to be killed");
         self.process.wait().expect("it is dead");
@@ -80,7 +80,7 @@ impl PgBouncer {
         self.listens().await;
     }
 
-    /// The database by way of this pooler.
+    /// Returns the database through this pooler.
     fn before(&self, database: &TestDatabase) -> TestDatabase {
         let (start, name) = database.url.rsplit_once('/').expect("a name");
         let (login, _) = start.rsplit_once(':').expect("a port");
@@ -119,7 +119,7 @@ async fn two_nodes_behind_a_pooler_in_session_mode_wake_each_other_and_outlive_i
     let create =
         "mutation { createIncident(input: {title: \"Beaconing to a new domain\", severity: HIGH}) { position } }";
     let again = async {
-        // A mutation that meets a connection which the pooler took along is refused and has changed nothing.
+        // A mutation on a connection that ended with the pooler is refused and has changed nothing.
         while !here.graphql_as(None, create, json!({})).await["errors"].is_null() {
             a_moment().await;
         }

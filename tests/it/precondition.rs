@@ -1,4 +1,4 @@
-//! Preconditions by field: who knows the incident as it was is refused only where what it writes was changed since.
+//! Preconditions by field: an edit with an old version is refused only if its own field has changed since that version.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ each_database!(
     what_reopens_conflicts_with_a_resolution_and_with_its_note,
 );
 
-/// Each mutation of one field, and what it is given.
+/// Returns each mutation of one field, with its input.
 fn single_edits(user: &str) -> [(&'static str, Value); 9] {
     [
         ("renameIncident", json!({ "title": "Ransomware note on FS-03" })),
@@ -49,7 +49,7 @@ async fn an_edit_conflicts_only_with_a_later_change_of_the_same_field(database: 
     let user = desk.user("ana", "RESPONDER").await;
     for (first, change) in single_edits(&user) {
         for (second, edit) in single_edits(&user) {
-            // What is unassigned had an owner, and what is reopened was resolved.
+            // An unassigned incident had an owner, and a reopened one was resolved.
             let id = desk.create(json!({ "title": "Files renamed", "owner": { "me": true } })).await["id"].take();
             let on = |fields: &Value| laid_over(json!({ "incidentId": id }), fields.clone());
             if first == "reopenIncident" {
@@ -111,7 +111,7 @@ async fn what_commutes_never_conflicts(database: TestDatabase) {
     let more = json!({ "addTags": ["vpn"], "removeTags": ["vip"], "comment": "me too", "linkAlerts": [alerts[1]],
                        "unlinkAlerts": [alerts[0]], "expectedVersion": 1 });
     assert_eq!(desk.update(&id, more).await["changed"], true);
-    // And what somebody else has added is no conflict for a field.
+    // Another person's additions are no conflict for a field.
     desk.act("setIncidentStatus", json!({ "incidentId": id, "status": "ACTIVE", "expectedVersion": 1 })).await;
 }
 
@@ -187,7 +187,7 @@ async fn an_alert_that_came_from_another_incident_is_to_be_read_again(database: 
     for seen in [1, 7] {
         assert_eq!(desk.deny("updateAlert", edit(seen)).await.code, "CONFLICT", "version {seen} of which incident");
     }
-    // However much has happened to others meanwhile.
+    // However much has happened to other incidents meanwhile.
     let other = taken["alerts"][1]["id"].clone();
     desk.act("updateAlert", edit(2)).await;
     for round in 0..101 {

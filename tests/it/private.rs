@@ -1,4 +1,4 @@
-//! What the desk makes is for its owner alone, whatever the umask that it is started with.
+//! The desk's files are for its owner alone, whatever umask the desk is started with.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use watchfloor::storage::honoured_address;
 use crate::support::database::{Kind, TestDatabase};
 use crate::support::process::Process;
 
-/// Every file and folder below a folder, with what others than their owner may do with it.
+/// Counts the files and folders below a folder, and lists those that other users may access, with their permissions.
 fn open_to_others(folder: &Path) -> (usize, Vec<String>) {
     let (mut seen, mut open) = (0, Vec::new());
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -32,7 +32,7 @@ fn open_to_others(folder: &Path) -> (usize, Vec<String>) {
 async fn database_attachments_and_key_are_for_their_owner_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("desk.db");
-    // From a time before.
+    // Files from an earlier time.
     for (path, mode) in [(&file, 0o644), (&folder.path().join("attachments"), 0o755)] {
         if mode == 0o755 {
             std::fs::create_dir(path).expect("made");

@@ -1,6 +1,7 @@
-//! The subprotocol `graphql-ws` of subscriptions-transport-ws: one test for each rule and close code, against the little desk.
+//! The subprotocol `graphql-ws` of subscriptions-transport-ws: one test for each rule and close code, on the little
+//! desk.
 //!
-//! Where its text is silent, its last server (0.11) was read, and `docs/DESIGN.md` says where we differ from it.
+//! Where its text is silent, the code of its last server (0.11) decides, and `docs/DESIGN.md` lists our differences.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::little::{Server, bomb, code, query};
 use crate::support::socket::{Frame, Socket};
 
-/// What a client says first, on behalf of an account.
+/// Returns a client's first message, on behalf of an account.
 fn init(account: &str) -> Value {
     json!({ "type": "connection_init", "payload": { "Watchfloor-Actor": account } })
 }
@@ -31,7 +32,7 @@ fn complete(id: &str) -> Frame {
     Frame::Json(json!({ "type": "complete", "id": id }))
 }
 
-/// The next frame that is no sign of life.
+/// Returns the next frame that is no keep-alive.
 async fn hears(socket: &mut Socket) -> Frame {
     loop {
         match socket.frame().await {
@@ -41,7 +42,7 @@ async fn hears(socket: &mut Socket) -> Frame {
     }
 }
 
-/// The `error` message of an operation; with a message that its client shows.
+/// Returns the `error` message of an operation, whose text its client shows.
 async fn error(socket: &mut Socket, id: &str) -> Value {
     let Frame::Json(mut error) = hears(socket).await else { panic!("not a message") };
     assert_eq!((&error["type"], &error["id"]), (&json!("error"), &json!(id)), "{error}");
@@ -49,7 +50,7 @@ async fn error(socket: &mut Socket, id: &str) -> Value {
     error["payload"].take()
 }
 
-/// Acknowledged.
+/// Opens an acknowledged socket.
 async fn ready(server: &Server) -> Socket {
     let mut socket = Socket::legacy(&server.ws).await;
     socket.send(json!({ "type": "connection_init", "payload": {} })).await;
@@ -57,7 +58,7 @@ async fn ready(server: &Server) -> Socket {
     socket
 }
 
-/// That nothing else was on its way: the answer to a word that is none comes next.
+/// Checks that no other message was sent: the answer to an unknown message comes next.
 async fn is_quiet(socket: &mut Socket) {
     socket.send(json!({ "type": "anything else?", "id": "quiet" })).await;
     error(socket, "quiet").await;
@@ -141,7 +142,7 @@ async fn what_is_started_before_the_ack_waits_for_it() {
     socket.send(start("2", "subscription { upTo(n: 1) }")).await;
     server.control.let_in.notify_one();
     assert_eq!(hears(&mut socket).await, Frame::Json(json!({ "type": "connection_ack" })));
-    // Each operation is let in by itself.
+    // The test admits each operation separately.
     server.control.let_in.notify_one();
     let first = [hears(&mut socket).await, hears(&mut socket).await];
     server.control.let_in.notify_one();
@@ -274,7 +275,7 @@ async fn a_stop_ends_the_stream_and_is_confirmed_once() {
     let mut socket = Socket::narrow(&server.ws, "graphql-ws").await;
     socket.send(json!({ "type": "connection_init" })).await;
     assert_eq!(hears(&mut socket).await, Frame::Json(json!({ "type": "connection_ack" })));
-    // More than a connection holds while its client does not read: some of it is in the outbox.
+    // More than the connection's buffers hold while its client does not read, so some of it is in the outbox.
     socket.send(start("flood", "subscription { endless(bytes: 200000) }")).await;
     server.control.made.subscribe().wait_for(|made| *made >= 100).await.expect("it makes them");
     socket.send(stop("flood")).await;

@@ -1,4 +1,4 @@
-//! Sockets whose peers are slow, silent or leaving: what ends them, and what does not.
+//! Sockets with slow, silent or leaving peers: the conditions that end them, and the conditions that do not.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ async fn what_waits_longer_than_its_age_closes_1013_though_the_client_reads_agai
     let server = Server::with(|settings| settings.socket.outbox_age = AGE).await;
     let mut socket = narrow(&server).await;
     socket.subscribe("1", "subscription { endless(bytes: 100000) }").await;
-    // Ten of these fill the outbox, and the connection holds some more.
+    // Ten of these fill the outbox, and the connection's buffers hold some more.
     let mut made = server.control.made.subscribe();
     made.wait_for(|made| *made >= 11).await.expect("it makes them");
     while tokio::time::timeout(AGE * 2, made.changed()).await.is_ok() {}
-    // Nothing was made for longer than the age, so what is in the outbox is older. The stream itself has no end.
+    // Nothing was made for the maximum age, so the outbox's messages are older. The stream itself has no end.
     let end = tokio::time::timeout(Duration::from_secs(10), socket.end()).await.expect("an end");
     assert_eq!(end, Frame::Closed(1013, "the client does not read fast enough".into()));
     server.control.stream_dropped().await;
@@ -69,7 +69,7 @@ async fn a_client_that_never_reads_again_is_cut() {
     let mut socket = narrow(&server).await;
     socket.subscribe("1", "subscription { endless(bytes: 100000) }").await;
     server.control.stream_dropped().await;
-    // The server lets go of its last receiver when the socket is closed and the listener is gone.
+    // The server drops its last receiver when the socket is closed and the listener is gone.
     server.task.abort();
     tokio::time::timeout(Duration::from_secs(10), server.stop.closed()).await.expect("the socket is closed");
     drop(socket);
@@ -148,7 +148,7 @@ async fn a_client_that_answers_no_ping_is_closed_after_two() {
     let mut socket = Socket::ready(&server.ws).await;
     socket.subscribe("1", "subscription { counter }").await;
     assert_eq!(socket.json().await["type"], "next");
-    // The client answers pings as it reads, and it does not read.
+    // The client answers pings only when it reads, and it does not read.
     server.control.stream_dropped().await;
     let mut pings = 0;
     let end = loop {
@@ -197,7 +197,7 @@ async fn many_answers_at_once_reach_a_client_that_reads() {
     let mut socket = Socket::ready(&server.ws).await;
     socket.subscribe("0", "subscription { counter }").await;
     assert_eq!(socket.json().await["type"], "next");
-    // In one go, as a page does it that comes back with all that it shows.
+    // All at once, as a page does that reconnects with all of its subscriptions.
     socket
         .send_together((1..=300).map(|id| {
             json!({ "id": id.to_string(), "type": "subscribe", "payload": { "query": "subscription { counter }" } })

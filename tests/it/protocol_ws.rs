@@ -383,7 +383,7 @@ async fn an_id_in_use_closes_4409() {
     }
 }
 
-/// A socket of one whose operations are let in one by one, as the test lets them.
+/// Opens a socket whose operations the test admits one by one.
 async fn held(server: &Server) -> Socket {
     let mut socket = Socket::open(&server.ws).await;
     server.control.let_in.notify_one();
@@ -449,7 +449,7 @@ async fn a_complete_of_the_client_ends_the_stream_and_is_not_echoed() {
 async fn a_completed_operation_delivers_nothing_more() {
     let server = Server::with(|settings| settings.socket.outbox_bytes = 100_000_000).await;
     let mut socket = narrow(&server).await;
-    // More than a connection holds while its client does not read: some of it is in the outbox.
+    // More than the connection's buffers hold while its client does not read, so some of it is in the outbox.
     socket.subscribe("flood", "subscription { endless(bytes: 200000) }").await;
     let mut made = server.control.made.subscribe();
     made.wait_for(|made| *made >= 100).await.expect("it makes them");
@@ -506,7 +506,7 @@ async fn one_socket_more_than_the_bound_is_refused_at_the_upgrade() {
         let body: Value = serde_json::from_slice(refused.body().as_deref().expect("a body")).expect("JSON");
         assert_eq!(code(&body["errors"][0]), "LIMIT", "{body}");
         drop(first);
-        // Its place is free as soon as the server has seen it go.
+        // Its place is free as soon as the server has noticed that it left.
         while Socket::open_with(&server.ws, &headers).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -528,7 +528,7 @@ async fn one_socket_more_than_an_account_may_hold_is_closed_1013_until_another_l
     let end = third.frame().await;
     assert_eq!(end, Frame::Closed(1013, "an account may hold 2 sockets at once".into()), "it is not acknowledged");
     held.swap_remove(0);
-    // Its place is free as soon as the server has seen it go.
+    // Its place is free as soon as the server has noticed that it left.
     let come_back = async {
         loop {
             let mut again = Socket::open(&server.ws).await;
@@ -561,7 +561,7 @@ async fn the_default_bound_is_a_hundred_subscriptions() {
 
 #[tokio::test]
 async fn the_client_of_graphql_ws_comes_back_after_a_restart() {
-    // The second life has the port from the start, so that no other test can take it in between.
+    // The second server reserves the port from the start, so that no other test can take it in between.
     let first = port().into_std().expect("a listener");
     let second = TcpListener::from_std(first.try_clone().expect("a second handle")).expect("a listener");
     let server = Server::on(TcpListener::from_std(first).expect("a listener"), Settings::default());

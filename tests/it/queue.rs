@@ -1,4 +1,4 @@
-//! Queues and lists: the default queue, orders, pages, counts, facets, limits, all of one snapshot.
+//! Queues and lists: the default queue, orders, pages, counts, facets and limits, all of one snapshot.
 
 use std::cmp::Ordering;
 
@@ -27,7 +27,7 @@ each_database!(
 
 const ALL: &str = "[NEW, ACTIVE, RESOLVED, REDIRECTED]";
 
-/// A title, and the key that product §4 orders it by, written by hand.
+/// A title, and its handwritten key in the order of product §4.
 const TITLES: [(&str, &str); 8] = [
     ("zulu", "zulu"),
     ("Éclair Beta", "eclair beta"),
@@ -39,14 +39,14 @@ const TITLES: [(&str, &str); 8] = [
     ("_underscore", "_underscore"),
 ];
 
-/// Sixty incidents: three share each instant, one in four has no first and one in three no last activity.
+/// Creates sixty incidents: three share each instant; one in four has no first, and one in three no last activity.
 async fn sixty(desk: &TestDesk) -> Vec<Value> {
     let hour = |n: i64| (crate::support::desk::monday() - Duration::hours(200 - n)).to_rfc3339();
     for n in 0..60_i64 {
         if n % 3 == 0 {
             desk.clock.advance(Duration::milliseconds(250));
         }
-        // Two titles differ beyond their 256th character only.
+        // Two titles differ only after their 256th character.
         let title = match n {
             7 => format!("{}b", "x".repeat(256)),
             8 => format!("{}a", "X".repeat(256)),
@@ -77,7 +77,7 @@ fn title_key(title: &str) -> String {
     TITLES.iter().find(|known| known.0 == title).expect("a known title").1.to_owned()
 }
 
-/// The order as product §4 says it, in no words of the source.
+/// Compares in the order of product §4, without code of the program.
 fn compare(a: &Value, b: &Value, keys: &[(&str, bool)]) -> Ordering {
     for (field, ascending) in keys {
         let way = |order: Ordering| if *ascending { order } else { order.reverse() };
@@ -86,7 +86,7 @@ fn compare(a: &Value, b: &Value, keys: &[(&str, bool)]) -> Ordering {
                 let read = |text: &str| chrono::DateTime::parse_from_rfc3339(text).expect("an instant");
                 way(read(a).cmp(&read(b)))
             }
-            // Missing ones last, whichever way.
+            // Missing values come last in both directions.
             (a, b) => b.is_some().cmp(&a.is_some()),
         };
         let rank = |words: &[&str], name: &str| {
@@ -115,7 +115,7 @@ fn compare(a: &Value, b: &Value, keys: &[(&str, bool)]) -> Ordering {
     if keys.last().is_some_and(|key| key.1) { ids } else { ids.reverse() }
 }
 
-/// Pages through a queue of all statuses by sevens, both ways, and holds each page against the sorted list.
+/// Pages through a queue of all statuses by sevens, both ways, and compares each page with the sorted list.
 async fn pages_are(desk: &TestDesk, incidents: &[Value], keys: &[(&str, bool)]) {
     let mut sorted = incidents.to_vec();
     sorted.sort_by(|a, b| compare(a, b, keys));
@@ -256,7 +256,7 @@ async fn each_facet_shows_the_other_choices(database: TestDatabase) {
     let query = format!(
         "query($filter: IncidentFilterInput) {{ incidents(filter: $filter, first: 0) {{ totalCount nodes {{ id }} {facets} }} }}"
     );
-    // One incident meets all of it; each facet counts without its own condition.
+    // One incident meets all conditions; each facet counts without its own field's condition.
     let filter = json!({
         "status": ["NEW"], "severity": ["HIGH"], "owner": { "users": [ann] }, "tags": { "any": ["VIP"] }, "product": ["Suricata"],
     });
@@ -306,7 +306,7 @@ async fn each_facet_shows_the_other_choices(database: TestDatabase) {
         by(json!({ "product": ["Sentinel"] }), "product").await,
         [(json!("Suricata"), 2), (json!("Sentinel"), 1)]
     );
-    // A condition of the field below the top level stays.
+    // A condition on the field below the top level stays.
     assert_eq!(
         by(json!({ "status": ["NEW"], "not": { "status": ["ACTIVE"] } }), "status").await,
         [(json!("NEW"), 2), (json!("RESOLVED"), 1)]
@@ -390,7 +390,8 @@ async fn a_page_has_its_bounds(database: TestDatabase) {
     desk.data("{ incidents(first: 100) { totalCount } }", json!({})).await;
 }
 
-/// In bytes, capitals come first; in a dictionary they do not, and PostgreSQL's databases here have a dictionary's order.
+/// In bytes, capitals come first; in a dictionary they do not, and the tests' PostgreSQL databases use a dictionary's
+/// order.
 async fn words_have_the_same_order_wherever_the_desk_runs(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let words = ["apple", "Banana", "cherry", "Éclair", "Zebra"];
@@ -417,7 +418,7 @@ async fn words_have_the_same_order_wherever_the_desk_runs(database: TestDatabase
 async fn all_of_one_read_is_one_snapshot(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     desk.incident("before").await;
-    // What the resolvers of one operation read from.
+    // The snapshot that the resolvers of one operation read.
     let reader = desk.app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");
     desk.incident("after").await;
@@ -432,7 +433,7 @@ async fn all_of_one_read_is_one_snapshot(database: TestDatabase) {
     assert_eq!(changes(&reader, 0, 10).await.len() as u64, head.offset);
     drop(reader);
 
-    // Through the API: whatever is written meanwhile, position, rows, count and facets tell of one moment.
+    // Through the API: during concurrent writes, position, rows, count and facets belong to one moment.
     let query = "{ incidents(first: 100) {
         position totalCount nodes { id activity { totalCount } } facets { status { count } severity { count } }
     } }";

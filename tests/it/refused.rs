@@ -1,4 +1,4 @@
-//! What refusing a request takes in memory: that of a server process, for bodies whose mistake is found last.
+//! The memory of a refused request: measured in a server process, for bodies with the mistake at their end.
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,10 @@ each_database!(
     a_text_that_is_too_long_is_refused_without_many_copies,
 );
 
-/// Memory of a refusal, in bytes for each byte of its body. As a tree of values the bodies below take ten and more.
+/// The memory of a refusal, in bytes per byte of its body. As a tree of values the bodies below take ten and more.
 const TIMES_ITS_BODY: usize = 4;
 
-/// The same where only the database knows that the request is refused: the command holds its text by then.
+/// The memory of a refusal that needs the database, per byte of its body: the command holds its text by then.
 const TIMES_ITS_BODY_IN_A_COMMAND: usize = 5;
 
 fn alerts(count: usize) -> Vec<Value> {
@@ -26,16 +26,16 @@ fn alerts(count: usize) -> Vec<Value> {
     (0..count).map(alert).collect()
 }
 
-/// What the process has, in KiB, by the name of a line of its status.
+/// Returns a value from the process's status in KiB, by the name of its line.
 fn kib(process: &Process, line: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("a process");
     let line = status.lines().find(|it| it.starts_with(line)).expect("its memory");
     line.split_whitespace().nth(1).expect("a number").parse().expect("a number")
 }
 
-/// Sends a large request to a new server, which must refuse it with these words, and measures. A small one goes before it, which is
-/// refused too: the pages of the program are no part of this. The process looks at its database meanwhile, so of five servers the
-/// one counts that took the least.
+/// Sends a large request to a new server, which must refuse it with these words, and measures the memory. A small
+/// refused request goes first, so that the program's pages do not count. The process also polls its database meanwhile,
+/// so the smallest result of five servers counts.
 async fn refuse(database: &TestDatabase, query: &str, small: Value, large: Value, words: &str) {
     refuse_within(TIMES_ITS_BODY, database, query, [small, large], words).await;
 }

@@ -1,8 +1,9 @@
-//! Recorded days of two real desks, played through GraphQL at full speed while twenty subscribers listen.
+//! Recorded days of two real desks, replayed through GraphQL at full speed while twenty subscribers listen.
 //!
-//! The data lies beside the checkout and is no part of it; where it is missing the test says so. Without `WATCHFLOOR_REPLAY=all`
-//! (`make replay`) only the beginning is played. What must come out is a model of its own, a state for each change of each
-//! incident, and at the end of the whole the recording's own `expected.json`.
+//! The data is beside the checkout and not part of it; if it is missing, the test says so. Without
+//! `WATCHFLOOR_REPLAY=all` (`make replay`) only the beginning is replayed. The results must equal a separate model,
+//! with a state for each change of each incident, and at the end of the whole replay the recording's own
+//! `expected.json`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, BufReader, Read};
@@ -27,10 +28,10 @@ const TICKETS: [&str; 2] =
 const ALERTS: [&str; 2] =
     ["ait-alert-data-set/russellmitchell_ops.jsonl.gz", "ait-alert-data-set/russellmitchell_expected.json.gz"];
 
-/// How much is played unless all is asked for.
+/// How many operations are replayed by default.
 const PART: usize = 400;
 
-/// So many connections write at once, each the incidents that fall to it, in their order.
+/// The number of concurrent writers. Each replays the operations of its incidents in their order.
 const WRITERS: usize = 6;
 
 macro_rules! replays {
@@ -62,7 +63,7 @@ fn open(file: &str) -> Option<GzDecoder<std::fs::File>> {
     Some(GzDecoder::new(std::fs::File::open(path).ok()?))
 }
 
-/// What the model knows of an incident after one of its changes.
+/// The model's state of an incident after one of its changes.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct State {
     title: String,
@@ -104,7 +105,7 @@ impl State {
     }
 }
 
-/// `Wazuh: …` is of Wazuh.
+/// Returns the product of an operation: `Wazuh: …` belongs to Wazuh.
 fn product(operation: &Value) -> &str {
     text(operation, "title").split(':').next().unwrap_or_default()
 }
@@ -184,7 +185,7 @@ async fn replay([operations, expected]: [&str; 2], kind: Kind) {
     );
 }
 
-/// An account for whoever acts or owns, made on first sight; its global id.
+/// Creates an account for each actor and owner, and returns their global ids.
 async fn accounts(desk: &TestDesk, operations: &[Value]) -> BTreeMap<String, String> {
     let mut users = BTreeMap::new();
     for account in operations.iter().flat_map(|operation| [text(operation, "by"), text(operation, "owner")]) {
@@ -195,7 +196,7 @@ async fn accounts(desk: &TestDesk, operations: &[Value]) -> BTreeMap<String, Str
     users
 }
 
-/// Plays every operation, those of one incident in their order; the incidents' ids.
+/// Replays every operation, the operations of one incident in order; returns the ids of the incidents.
 async fn play(
     desk: &Arc<TestDesk>,
     operations: Vec<Value>,
@@ -275,7 +276,7 @@ async fn ask(raw: &DatabaseConnection, sql: &str) -> Vec<QueryResult> {
     raw.query_all_raw(Statement::from_string(raw.get_database_backend(), sql)).await.expect(sql)
 }
 
-/// Which version of which incident each position is.
+/// Returns the incident and the version at each position.
 async fn versions(raw: &DatabaseConnection, keys: &HashMap<Uuid, String>) -> Vec<(u64, Uuid, String, usize)> {
     let rows = ask(raw, "SELECT position, incident_id, version FROM change ORDER BY position").await;
     rows.iter()
@@ -313,7 +314,7 @@ async fn ends_as_expected(raw: &DatabaseConnection, keys: &HashMap<Uuid, String>
     }
 }
 
-/// The model's end against the recording's own.
+/// Compares the model's end with the recording's own.
 fn ends_as_recorded(expected: &str, history: &History) {
     let mut json = String::new();
     open(expected).expect("an end state").read_to_string(&mut json).expect("text");
@@ -335,7 +336,7 @@ fn ends_as_recorded(expected: &str, history: &History) {
     }
 }
 
-/// A filter as the API takes it, and what it means to the model.
+/// A filter for the API, and its meaning in the model.
 struct Wanted {
     filter: Value,
     holds: Box<dyn Fn(&State) -> bool + Send + Sync>,
@@ -359,7 +360,7 @@ impl Wanted {
     }
 }
 
-/// Twenty filters that tell the recordings' incidents apart.
+/// Returns twenty filters that distinguish the recordings' incidents.
 fn wanted(users: &BTreeMap<String, String>) -> Vec<Wanted> {
     const ALL: [&str; 3] = ["NEW", "ACTIVE", "RESOLVED"];
     type Holds = Box<dyn Fn(&State) -> bool + Send + Sync>;
@@ -398,7 +399,7 @@ fn wanted(users: &BTreeMap<String, String>) -> Vec<Wanted> {
     wanted
 }
 
-/// A subscriber: where its line is cut it comes back by position.
+/// A subscriber, which resumes by position after a cut.
 struct Listener {
     task: JoinHandle<Vec<(u64, String, String)>>,
     until: tokio::sync::watch::Sender<u64>,

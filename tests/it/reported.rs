@@ -1,5 +1,5 @@
-//! What feeds and people do to known alerts, through the public API: what was reported anew is told before and after, and a
-//! resolved incident does not hide an active alert.
+//! Effects of feeds and people on known alerts, through the public API: the log holds the values before and after a new
+//! report, and a resolved incident does not hide an active alert.
 
 use serde_json::{Value, json};
 use watchfloor::domain::account::Role;
@@ -27,14 +27,14 @@ const TOLD: &str = "query($id: ID!) { incident(id: $id) { activity(last: 1) { no
         entities { added { kind value { text } verdict } addedCount removed { kind value { text } verdict } removedCount }
     } } } } } } } }";
 
-/// The alerts of the newest change of an incident that says that alerts changed.
+/// Returns the alerts of the incident's newest change that lists changed alerts.
 async fn told(desk: &TestDesk, id: &str) -> Value {
     let read = desk.data(TOLD, json!({ "id": id })).await;
     let entries = read["incident"]["activity"]["nodes"][0]["entries"].as_array().expect("entries").clone();
     entries.into_iter().find(|entry| entry["kind"] == "ALERTS_CHANGED").expect("alerts changed")["alerts"].take()
 }
 
-/// An incident of one alert of this key; its id and the alert's.
+/// Creates an incident of one alert with this key; returns the ids of both.
 async fn case(desk: &TestDesk, key: &str) -> (String, String) {
     let taken = desk.ingest(vec![report(key, json!({ "status": "ACTIVE" }))], json!({ "newIncident": true })).await;
     let id = |value: &Value| value.as_str().expect("an id").to_owned();
@@ -95,7 +95,7 @@ const RESOLVED_AND_ACTIVE: &str = "{ incidents(filter: { status: [RESOLVED], has
 async fn an_active_report_flags_a_resolved_incident(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let (id, _) = case(&desk, "1").await;
-    // Its provider says RESOLVED first: only what it says anew counts.
+    // Its provider reports RESOLVED first: only a new value counts.
     desk.ingest(vec![report("1", json!({ "status": "RESOLVED" }))], Value::Null).await;
     desk.act("resolveIncident", json!({ "incidentId": id })).await;
     assert_eq!(desk.data(RESOLVED_AND_ACTIVE, json!({})).await["incidents"]["nodes"], json!([]));
@@ -108,7 +108,7 @@ async fn an_active_report_flags_a_resolved_incident(database: TestDatabase) {
     assert_eq!(read["incidents"]["nodes"], json!([{ "id": id, "hasActiveAlerts": true }]));
     let item = stream.change().await;
     assert_eq!((&item["__typename"], &item["row"]["status"]), (&json!("QueueEntered"), &json!("RESOLVED")));
-    // Resolved once more it resolves what became active since.
+    // A second resolution also resolves the alerts that became active since.
     desk.act("resolveIncident", json!({ "incidentId": id })).await;
     assert_eq!(stream.change().await["__typename"], "QueueLeft");
     assert_eq!(desk.data(RESOLVED_AND_ACTIVE, json!({})).await["incidents"]["nodes"], json!([]));
@@ -131,7 +131,7 @@ async fn an_active_report_reopens_where_the_policy_says_so(database: TestDatabas
     let moved = |n: usize| told[n]["status"].clone();
     assert_eq!(moved(0), json!({ "before": "RESOLVED", "after": "ACTIVE" }));
     assert_eq!(moved(1), json!({ "before": "RESOLVED", "after": "NEW" }), "what the resolution resolved is open again");
-    // A new alert that goes into a resolved incident reopens it too.
+    // A new alert that is linked to a resolved incident reopens it too.
     desk.act("resolveIncident", json!({ "incidentId": id })).await;
     let new = json!({ "alerts": [report("3", json!({ "status": "ACTIVE" }))], "into": { "incident": id } });
     desk.act_as(Some("feed"), "ingestAlerts", new).await;

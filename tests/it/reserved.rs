@@ -1,5 +1,5 @@
-//! GraphQL over Server-Sent Events, many operations on one stream: one test for each rule of the protocol, and what a stream
-//! that nobody opens must not do to others.
+//! GraphQL over Server-Sent Events in single connection mode: one test for each rule of the protocol, and that a
+//! reserved stream which nobody opens harms no other stream.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn a_reserved_stream_is_opened_once_by_its_token() {
     server.send(opening(&server, "guessed")).await.refused(404, "NOT_FOUND");
     let blind = reqwest::Client::new().get(&server.http).header("accept", "application/json").header(TOKEN, &second);
     server.send(blind).await.refused(406, "INVALID");
-    // As a browser's EventSource does it, which sends no headers of its page's.
+    // As a browser's EventSource does, which cannot send headers of its page.
     let by_address = reqwest::Client::new().get(&server.http).header("accept", EVENTS).query(&[("token", &second)]);
     assert_eq!(Going::of(by_address).await.status(), 200);
 }
@@ -224,7 +224,7 @@ async fn a_reservation_that_nobody_opens_ends_after_a_moment() {
     let opened = reserve(&server, None).await;
     let mut going = Going::of(opening(&server, &opened)).await;
     let last = reserve(&server, None).await;
-    // Reserved later, so it ends later than the opened one's time.
+    // It was reserved later, so it ends later than the opened stream's timeout.
     while put(&server, &last, "1", "{ version }").await == 202 {
         take_off(&server, &last, "1").await;
     }
@@ -295,14 +295,14 @@ async fn a_stream_that_nobody_opens_keeps_no_one_from_sharing(database: TestData
     let body = json!({ "query": QUEUE, "variables": variables, "extensions": { "operationId": "1" } });
     let put = client.post(&url).header(TOKEN, &token).json(&body).send().await.expect("an answer");
     assert_eq!(put.status().as_u16(), 202);
-    // It has begun, and nobody takes what it says.
+    // The stream has begun, and nobody reads it.
     let mut sockets = Vec::new();
     for _ in 0..3 {
         let mut socket = desk.follow(QUEUE, variables.clone()).await;
         socket.items_until("Live").await;
         sockets.push(socket);
     }
-    // The fourth is the stream itself, where it came that far before it was left alone.
+    // The fourth is the stream itself, if it came that far before it was abandoned.
     assert!(
         counters.open() == 1 && counters.members() >= 3,
         "{} groups, {} members",

@@ -26,7 +26,7 @@ async fn waiting_is_measured_from_creation(database: TestDatabase) {
     let nothing = json!({ "count": 0, "mean": null, "p50": null, "p90": null, "p95": null });
     assert_eq!((&none["timeToAssign"], &none["timeToResolve"]), (&nothing, &nothing));
 
-    // Twenty incidents, the n-th waits n minutes for its owner, and a microsecond, and twice as long in all.
+    // Twenty incidents: the n-th waits n minutes and a microsecond for its owner, and twice as long in all.
     for n in 1..=20 {
         let severity = if n > 18 { "HIGH" } else { "LOW" };
         let made = desk.create(json!({ "title": "one", "severity": severity })).await;
@@ -51,7 +51,7 @@ async fn waiting_is_measured_from_creation(database: TestDatabase) {
     assert_eq!((&all["window"], &all["filter"]), (&json!(7), &json!({ "status": ["NEW", "ACTIVE"] })));
     let high = times(&desk, json!({ "filter": { "severity": ["HIGH"] } })).await;
     assert_eq!((&high["timeToAssign"]["count"], &high["timeToResolve"]["p50"]), (&json!(2), &json!(2280.000002)));
-    // A day holds only the newest of 420 minutes: those that were assigned in it, though made before.
+    // A day holds only the newest of 420 minutes: incidents assigned in it, although they were made before.
     desk.clock.advance(chrono::Duration::hours(23));
     let day = times(&desk, json!({ "window": 1 })).await;
     assert_eq!((&day["timeToAssign"]["count"], &day["timeToResolve"]["count"]), (&json!(2), &json!(1)));

@@ -1,4 +1,4 @@
-//! Clients that others wrote, on the real binary: it is killed and started again, and each client goes on without a gap.
+//! Third-party clients against the real binary: it is killed and started again, and each client resumes without a gap.
 
 use std::process::Stdio;
 
@@ -56,7 +56,7 @@ async fn the_client_of_urql_has_everything_once(database: TestDatabase) {
     everything_once_over("http", &database, following("urql")).await;
 }
 
-/// One of the clients that follow over HTTP.
+/// Returns one of the clients that follow over HTTP.
 fn following(client: &str) -> Command {
     let mut follow = kit("resume-http.mjs");
     follow.arg(client);
@@ -71,7 +71,7 @@ async fn gql_of_python_has_everything_once_by_the_new_subprotocol(database: Test
     everything_once(&database, speaking("graphql-transport-ws")).await;
 }
 
-/// gql, told what to offer.
+/// Returns the client gql, which offers this subprotocol.
 fn speaking(subprotocol: &str) -> Command {
     let mut gql = python("resume.py");
     gql.arg(subprotocol);
@@ -81,8 +81,8 @@ fn speaking(subprotocol: &str) -> Command {
 /// How often the server is killed under each client.
 const KILLS: usize = 4;
 
-/// A client that goes on from its last position and prints the kind and the title of each item is told of every incident,
-/// in order, once.
+/// Checks that a client, which resumes from its last position and prints each item's kind and title, receives every
+/// incident once and in order.
 async fn everything_once(database: &TestDatabase, client: Command) {
     everything_once_over("ws", database, client).await;
 }
@@ -102,7 +102,7 @@ async fn everything_once_over(scheme: &str, database: &TestDatabase, mut client:
     let (mut made, mut seen) = (Vec::new(), Vec::new());
     for life in 0..=KILLS {
         if life > 0 {
-            // Some of what was made is on its way when the server dies, and the rest nobody has read yet.
+            // Some incidents are in transit when the server dies, and nobody has read the others yet.
             server.kill();
             server = Process::serve_at(&database.url, &address).await;
         }
@@ -110,7 +110,7 @@ async fn everything_once_over(scheme: &str, database: &TestDatabase, mut client:
             made.push(format!("life {life}, report {number}"));
             create(&address, &made[made.len() - 1]).await;
         }
-        // The client is there again, and perhaps not further.
+        // Wait until the client has reconnected; it may not have read more.
         while !seen.contains(&made[life * 4]) {
             seen.push(said.entered().await);
         }
@@ -124,7 +124,7 @@ async fn everything_once_over(scheme: &str, database: &TestDatabase, mut client:
     server.kill();
 }
 
-/// What a client prints.
+/// The output of a client.
 struct Said(Lines<BufReader<ChildStdout>>);
 
 impl Said {
@@ -133,7 +133,7 @@ impl Said {
         line.expect("UTF-8").expect("the client goes on").trim_end().to_owned()
     }
 
-    /// The title of the next incident that entered.
+    /// Returns the title of the next incident that entered.
     async fn entered(&mut self) -> String {
         let entered = async {
             loop {
@@ -145,7 +145,7 @@ impl Said {
                 }
             }
         };
-        // Heartbeats come for ever, also where an item is missing.
+        // Heartbeats never stop, even if an item is missing.
         tokio::time::timeout(PATIENCE, entered).await.expect("the incident enters")
     }
 }

@@ -1,4 +1,4 @@
-//! Coming back: from any position, after however much, without a gap and without a repetition, or with a reason why not.
+//! Resuming: from any position, after any number of changes, without a gap or a repetition, or with a reason.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn a_stream_goes_on_after_any_item(database: TestDatabase) {
     }
 }
 
-/// What a client holds of an incident, and the offset that it is as of.
+/// A client's state of each incident, with the offset of that state.
 type Held = BTreeMap<String, (u64, String, u64)>;
 
 async fn a_set_of_several_pages_is_taken_over_from_the_first(database: TestDatabase) {
@@ -89,7 +89,7 @@ async fn a_set_of_several_pages_is_taken_over_from_the_first(database: TestDatab
         first.get_or_insert_with(|| page["position"].clone());
         take(&mut held, &page);
         pages += 1;
-        // Between the pages: something read before, something not read yet, something that leaves, something that comes.
+        // Between the pages: a row already read, a row not read yet, a row that leaves, a row that enters.
         for at in [3 + pages, 120 + pages, 349 - pages] {
             desk.data(RENAMED, json!({ "id": ids[at], "title": format!("Renamed after page {pages}") })).await;
         }
@@ -183,7 +183,7 @@ async fn a_ring_that_is_too_small_skips_nothing(database: TestDatabase) {
     let id = desk.incident("Busy").await;
     let (change, hash) = newest(&desk).await;
     let before = change.offset;
-    // In one commit, so that the relay reads them at once, and the ring has let go of most when the stream comes to look.
+    // In one commit, so that the relay reads them at once, and the ring has dropped most when the stream looks.
     grow(&database, &change, hash, 40).await;
     let offsets = |items: &[Value]| items.iter().map(|item| offset(&item["position"])).collect::<Vec<_>>();
     let items = read_to(&mut slow, before + 40).await;
@@ -198,7 +198,7 @@ async fn a_ring_that_is_too_small_skips_nothing(database: TestDatabase) {
     assert_eq!(replayed, [items, more].concat());
 }
 
-/// The reason why a stream does not go on; it must end there.
+/// Returns the reason why a stream cannot continue; it must end there.
 async fn resync(desk: &TestDesk, account: Option<&str>, filter: &Value, after: &Position) -> String {
     let variables = json!({ "filter": filter, "after": after.to_string() });
     let mut stream = match account {
@@ -238,7 +238,7 @@ async fn a_position_that_cannot_be_gone_on_from_says_why(database: TestDatabase)
     let raw = database.connect().await;
     let floor = format!("UPDATE log_head SET floor = {}", now.offset);
     raw.execute_unprepared(&floor).await.expect("a floor");
-    // Streams start from memory; the relay sees the floor move at its next tick.
+    // Streams start from memory; the relay sees the new floor at its next tick.
     while desk.app.hub.known().floor != now.offset {
         a_moment().await;
     }

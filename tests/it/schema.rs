@@ -1,4 +1,4 @@
-//! The schema as text: committed, and said in full.
+//! The schema as text: the committed file is up to date, and every item has a description.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 fn the_committed_schema_is_the_one_that_is_served() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.graphql");
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    // Not assert_eq: two schemas side by side say nothing to a reader.
+    // Not assert_eq: two whole schemas would be unreadable.
     let differs = committed.lines().zip(watchfloor::graphql::sdl().lines()).position(|(a, b)| a != b);
     assert!(committed == watchfloor::graphql::sdl(), "run `make schema` and commit schema.graphql (line {differs:?})");
 }
@@ -35,7 +35,7 @@ fn every_word_of_the_schema_is_described() {
         let TypeSystemDefinition::Type(definition) = definition else { continue };
         let definition = definition.node;
         let name = definition.name.node.to_string();
-        // The library gives its pages no description of their own; their fields have theirs.
+        // The library's page types have no description, but their fields have.
         check(name.clone(), definition.description.is_some() || name.ends_with("Connection"));
         match definition.kind {
             TypeKind::Object(_) | TypeKind::Interface(_) => {
@@ -69,7 +69,7 @@ fn every_word_of_the_schema_is_described() {
     assert!(silent.is_empty(), "{} words without a description:\n{}", silent.len(), silent.join("\n"));
 }
 
-/// Each mutation takes a key for a retry and a name, and says what became of both.
+/// Each mutation takes an idempotency key and a client's name, and returns both results.
 #[test]
 fn every_mutation_takes_an_idempotency_key() {
     let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");

@@ -1,4 +1,4 @@
-//! Searches by text: what the indexes of trigrams find is what reading every text finds.
+//! Text search: the trigram indexes find the same as a read of every text.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -29,7 +29,7 @@ each_database!(
 const INCIDENTS: usize = 160;
 const FILTERS: usize = 400;
 
-/// Few letters, so that needles are met; and each that means something to an index, a pattern, a query of words, or folding.
+/// Few letters, so that needles occur; each has a meaning to an index, a pattern, a word query, or folding.
 const LETTERS: [&str; 24] = [
     "a", "b", "A", "ä", "ß", "ss", "İ", "ı", "ﬁ", "e\u{301}", "漢", "字", "🦀", " ", "%", "_", "\\", "'", "\"", "*",
     "-", "(", "OR", "\u{fdfa}",
@@ -39,7 +39,7 @@ fn letters(dice: &mut Dice, most: usize) -> String {
     (0..1 + dice.below(most)).map(|_| *dice.pick(&LETTERS)).collect()
 }
 
-/// A stretch of a text, or letters of chance; folding leaves something of it.
+/// Returns a part of a text, or random letters, which folding must not empty.
 fn needle(dice: &mut Dice, from: &str) -> String {
     loop {
         let characters: Vec<char> = from.chars().collect();
@@ -72,7 +72,7 @@ fn patch(dice: &mut Dice) -> Patch {
     }
 }
 
-/// A text at the top, or anywhere below it.
+/// Returns a filter with a text at the top, or anywhere below it.
 fn some_filter(dice: &mut Dice, texts: &[String], depth: usize) -> IncidentFilter {
     let mut filter = IncidentFilter::default();
     if depth == 0 || dice.chance(60) {
@@ -122,7 +122,7 @@ async fn a_search_finds_what_reading_every_text_finds(database: TestDatabase) {
         let edit = IncidentEdit { patch: patch(&mut dice), ..IncidentEdit::default() };
         ids.push(desk.app.create_incident(&local(&desk).await, None, edit).await.expect("an incident").incident.id);
     }
-    // What is indexed follows: titles and descriptions change, and a quarter is resolved or deleted.
+    // The index follows: titles and descriptions change, and a quarter of the incidents is resolved or deleted.
     for _ in 0..INCIDENTS {
         let id = *dice.pick(&ids);
         let command: Command = local(&desk).await;
@@ -174,7 +174,7 @@ async fn a_search_finds_what_reading_every_text_finds(database: TestDatabase) {
     assert!(met > FILTERS / 8 && indexed > FILTERS / 8, "nothing was tried: {met}, {indexed}");
 }
 
-/// Triggers keep what is searched, whoever writes: a loader, an operator.
+/// Triggers keep the search table up to date for every writer: a loader, an operator.
 async fn a_search_sees_what_others_write(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     for title in ["Beacon to a known host", "Mailbox rule of chance"] {
@@ -246,7 +246,7 @@ async fn an_alert_is_found_by_its_present_title(database: TestDatabase) {
             desk.app.ingest_alerts(&local(&desk).await, Ingest::new(drafts, Target::Nowhere)).await.expect("an ingest");
         titles.extend(taken.alerts.into_iter().map(|alert| (alert.id, alert.report.title)));
         if database.kind == Kind::Sqlite {
-            // The rows of a table have other numbers after it.
+            // After a VACUUM the rows of a table have other rowids.
             database.connect().await.execute_unprepared("VACUUM").await.expect("a smaller file");
         }
     }

@@ -1,4 +1,4 @@
-//! An answer of the board is made once for all who ask for the same at one position, and is given to nobody else.
+//! Shared answers: the board makes an answer once for equal requests at one position, and no other request gets it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,7 @@ async fn counting(database: &TestDatabase) -> (TestDesk, Arc<AtomicU64>) {
     (TestDesk::open_with(database, Options { settings, ..Options::default() }).await, given_again)
 }
 
-/// Returns once the board stands at the end of the log; until then the database answers.
+/// Waits until the board is at the log's end; until then the database answers.
 async fn settled(desk: &TestDesk) {
     while desk.app.board_now().await.is_none() {
         a_moment().await;
@@ -46,13 +46,13 @@ async fn those_who_ask_for_the_same_are_given_one_answer(database: TestDatabase)
     assert_eq!(first["incidents"]["totalCount"], 1);
     assert_eq!(given_again.load(Ordering::Relaxed), 0);
     assert_eq!(desk.data_as(Some("bob"), QUEUE, high.clone()).await, first);
-    // Variables have other names, and the fields are those of a fragment.
+    // Variables have other names, and the fields come from a fragment.
     let spelled_otherwise = "query Severe($severe: IncidentFilterInput) { incidents(filter: $severe) { ...these } }
         fragment these on IncidentConnection { totalCount nodes { title ... on Incident { owner { name } } } }";
     let severe = json!({ "severe": { "severity": ["MEDIUM"] } });
     assert_eq!(desk.data_as(Some("bob"), spelled_otherwise, severe).await, first);
     assert_eq!(given_again.load(Ordering::Relaxed), 2);
-    // Many at once, after a change.
+    // Many requests at once, after a change.
     desk.incident("Level sensor of the south basin drifts").await;
     settled(&desk).await;
     let asked = (0..40).map(|_| desk.data_as(Some("ada"), QUEUE, high.clone()));
@@ -78,7 +78,7 @@ async fn an_answer_is_given_to_nobody_else(database: TestDatabase) {
         assert_eq!(answer["incidents"]["nodes"][0]["owner"]["name"], account, "{answer:#}");
     }
     assert_eq!(given_again.load(Ordering::Relaxed), 2, "each was given its own answer again");
-    // Another name of an owner is no change of the log.
+    // An owner's new name is no change of the log.
     desk.act("upsertUser", json!({ "account": "ada", "name": "Ada Lovelace" })).await;
     settled(&desk).await;
     let answer = desk.data_as(Some("ada"), QUEUE, mine.clone()).await;
@@ -90,13 +90,13 @@ async fn an_answer_is_given_to_nobody_else(database: TestDatabase) {
         let answer = desk.data_as(Some(account), &query, json!({})).await;
         assert_eq!(answer["incidents"]["nodes"].as_array().map(Vec::len), Some(expected));
     }
-    // The time of day is in the answer where no start is given.
+    // Without a given start, the answer contains the time of day.
     let numbers = "{ queueSummary { since open } }";
     let today: Value = desk.data(numbers, json!({})).await;
     desk.clock.advance(chrono::Duration::days(1));
     let tomorrow = desk.data(numbers, json!({})).await;
     assert_ne!(today["queueSummary"]["since"], tomorrow["queueSummary"]["since"]);
-    // Nothing is kept of a refusal.
+    // A refusal is not cached.
     for _ in 0..2 {
         desk.refused("{ incidents(first: 2, after: \"nowhere\") { totalCount } }", json!({})).await;
     }
@@ -123,7 +123,7 @@ async fn a_client_that_holds_the_answer_is_told_so(database: TestDatabase) {
     let (status, newer, body) = desk.get_unless_held(page, Some(&tag)).await;
     assert_eq!((status, newer == Some(tag)), (200, false));
     assert!(body.contains("\"open\":2"), "{body}");
-    // What is read from the database has no tag.
+    // An answer from the database has no tag.
     let (status, tag, _) = desk.get_unless_held("{ incidents { nodes { description } } }", None).await;
     assert_eq!((status, tag), (200, None));
 }

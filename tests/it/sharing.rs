@@ -1,4 +1,4 @@
-//! One execution and one serialisation for everybody who asked for the same; and nobody can tell from what it gets.
+//! One execution and one serialisation for equal subscriptions; and no client can see the difference in its stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +35,10 @@ each_database!(
 const RENAMED: &str =
     "mutation($id: ID!, $title: String!) { renameIncident(input: { incidentId: $id, title: $title }) { position } }";
 
-/// A desk, and what its groups do.
+/// Opens a desk, and returns the counters of its groups.
 async fn counted(database: &TestDatabase, groups: GroupSettings) -> (TestDesk, Arc<Counters>) {
     let counters = groups.counters.clone();
-    // No heartbeat comes in between: frames are counted.
+    // No heartbeat in between, because frames are counted.
     let heartbeat = Duration::from_secs(600);
     let options = Options { settings: Settings { groups, ..Settings::default() }, heartbeat, ..Options::default() };
     (TestDesk::open_with(database, options).await, counters)
@@ -60,14 +60,14 @@ async fn a_storm_of_returning_clients_asks_the_database_nothing(database: TestDa
             rename(&desk, &id, &format!("Title {number}")).await;
         }
     }
-    // The server was away, and everybody comes back at once, each from another place.
+    // The server was away, and all clients come back at once, each from another position.
     let sent = Sent::default();
     let desk = sent.by_desk(&database).await;
     sent.take();
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         let after = positions[number % positions.len()].clone();
-        // Two queries: one that all ask, and one of each client's own.
+        // Two queries: one that all clients share, and one of each client's own.
         let own = if number % 2 == 0 { json!(null) } else { json!(number) };
         let variables = json!({ "filter": filter, "after": after, "unused": own });
         clients.push(async { desk.follow(QUEUE, variables).await.items_until("Live").await });
@@ -81,7 +81,7 @@ async fn a_storm_of_returning_clients_asks_the_database_nothing(database: TestDa
         |it: &&watchfloor::storage::Statement| it.sql.contains("\"change\"") || it.sql.contains("\"log_head\"");
     let read: Vec<_> = statements.iter().filter(of_the_log).collect();
     assert!(read.is_empty(), "no stream asks for the log: {read:#?}");
-    // Those who come first find out who calls; it is known for a moment then.
+    // The first clients cause a read of the caller, which is cached for a moment then.
     println!("{} statements for {CLIENTS} clients", statements.len());
     let mut again = desk.follow(QUEUE, json!({ "filter": filter, "after": positions[3] })).await;
     again.items_until("Live").await;
@@ -89,7 +89,7 @@ async fn a_storm_of_returning_clients_asks_the_database_nothing(database: TestDa
     assert!(late.len() <= 2 && late.iter().filter(of_the_log).count() == 0, "at most who calls: {late:#?}");
 }
 
-/// Waits for something that the server does on its own after a client was answered.
+/// Waits for an action of the server after a client was answered.
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
@@ -99,21 +99,21 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// Aliases of [`wide`], whose fragment is spread twice, and some more.
+/// The aliases of [`wide`], whose fragment is spread twice, and some more.
 const WIDE_ALIASES: usize = 60;
 
-/// A document whose frames are large where a title is [`long`]: a hundred kilobytes.
+/// Returns a document whose frames are large if a title is [`long`]: a hundred kilobytes.
 fn wide() -> String {
     let again: String = (0..24).map(|n| format!("again{n}: title ")).collect();
     QUEUE.replace("version title", &format!("version title {again}"))
 }
 
-/// A title of 4 KB, of which all is shown.
+/// Returns a title of 4 KB, all of which is shown.
 fn long(number: usize) -> String {
     format!("{number} {}", "🦀".repeat(990))
 }
 
-/// A stream that has said `Live`.
+/// Opens a stream that has sent `Live`.
 async fn live(desk: &TestDesk, variables: Value) -> Following {
     live_of(desk, QUEUE, variables).await
 }
@@ -131,7 +131,7 @@ async fn many_members_cost_one_execution(database: TestDatabase) {
     let after = present(&desk, &json!({})).await;
     let mut members = Vec::new();
     for number in 0..MEMBERS {
-        // With a position, with null, and without: it is no part of what is shared.
+        // With a position, with null, and without: the position is not part of the shared identity.
         let variables = match number % 3 {
             0 => json!({ "filter": {}, "after": after }),
             1 => json!({ "filter": {}, "after": null }),
@@ -182,7 +182,7 @@ async fn two_spellings_of_one_operation_share_its_stream(database: TestDatabase)
 
 async fn members_join_at_the_seam_under_writes(database: TestDatabase) {
     const WRITES: usize = 150;
-    // A short tail, so that some join from it, some follow alone first, and some fall behind it.
+    // A short tail, so that some clients join from it, some follow alone first, and some fall behind it.
     let groups = GroupSettings { tail_frames: 12, ..GroupSettings::default() };
     let (desk, counters) = counted(&database, groups).await;
     let mut dice = Dice::of_this_run();
@@ -212,7 +212,7 @@ async fn members_join_at_the_seam_under_writes(database: TestDatabase) {
         }
     }
     desk.incident(THE_END).await;
-    // Another node, where nobody else asks.
+    // Another node, where no other client asks.
     let elsewhere = TestDesk::open(&database).await;
     let variables = json!({ "filter": filter, "after": start });
     let mut truth = to_the_end(elsewhere.follow(QUEUE, variables).await).await;
@@ -240,7 +240,7 @@ fn is_marker(item: &Value) -> bool {
     matches!(item["__typename"].as_str(), Some("Live" | "Heartbeat"))
 }
 
-/// Everything up to the incident of that title, and up to `Live`.
+/// Returns everything up to the incident with that title, and up to `Live`.
 async fn to_the_end(mut stream: Following) -> Vec<Value> {
     let mut items: Vec<Value> = Vec::new();
     let (mut live, mut end) = (false, false);
@@ -257,9 +257,9 @@ async fn a_member_that_never_reads_is_closed_and_the_others_notice_nothing(datab
     let mut settings = Settings::default();
     settings.socket.write_deadline = Duration::from_millis(200);
     settings.limits.aliases = WIDE_ALIASES;
-    // So that it can be read here why.
+    // So that the reason can be read here.
     settings.socket.close_wait = Duration::from_secs(20);
-    // The tail keeps all, so the silent one is a member until it is closed.
+    // The tail keeps all frames, so the silent client is a member until it is closed.
     settings.groups.tail_bytes = 1 << 30;
     let counters = settings.groups.counters.clone();
     let desk = TestDesk::open_with(&database, Options { settings, ..Options::default() }).await;
@@ -280,7 +280,7 @@ async fn a_member_that_never_reads_is_closed_and_the_others_notice_nothing(datab
         assert_eq!(title.trim_end_matches('🦀').trim(), written.to_string(), "the other misses none, in order");
         written += 1;
     };
-    // Until the connection of the silent one is full and its time is up.
+    // Until the silent client's connection is full and its time is over.
     while counters.members() == 2 {
         write().await;
     }
@@ -304,7 +304,7 @@ async fn both_subprotocols_share_the_bytes(database: TestDatabase) {
     for (socket, open) in
         [(&mut newer, r#"{"type":"next","id":"n","payload":"#), (&mut older, r#"{"type":"data","id":"o","payload":"#)]
     {
-        // Behind what was said before: the acknowledgement, a sign of life, `Live`.
+        // After the earlier messages: the acknowledgement, a keep-alive, `Live`.
         while !socket.text().await.contains(r#""Live""#) {}
         texts.push((socket, open));
     }
@@ -329,11 +329,11 @@ async fn a_slow_member_is_left_behind_and_loses_nothing(database: TestDatabase) 
     let mut settings = Settings::default();
     settings.groups.tail_frames = 4;
     settings.limits.aliases = WIDE_ALIASES;
-    // Nobody is closed here for being slow.
+    // No client is closed here for slowness.
     settings.socket.write_deadline = Duration::from_secs(300);
     settings.socket.outbox_age = Duration::from_secs(300);
     let counters = settings.groups.counters.clone();
-    // No heartbeat comes in between: executions are counted.
+    // No heartbeat in between, because executions are counted.
     let heartbeat = Duration::from_secs(600);
     let desk = TestDesk::open_with(&database, Options { settings, heartbeat, ..Options::default() }).await;
     let id = desk.incident("Busy").await;
@@ -420,7 +420,7 @@ async fn resumed_from_the_tail_is_resumed_alone_byte_for_byte(database: TestData
         let shared = texts(&desk, json!({ "filter": filter, "after": after })).await;
         assert_eq!(counters.alone(), alone, "from the tail");
         assert!(counters.executed() - executed <= 1, "at most its `live` was executed");
-        // The same filter in other words makes another group, and so a stream alone.
+        // An equal filter in other words makes another group, and so a stream of its own.
         let same = json!({ "tags": { "none": vec!["noise"; number + 2] } });
         let variables = json!({ "filter": same, "after": after });
         let by_itself = texts(&desk, variables).await;
@@ -430,7 +430,7 @@ async fn resumed_from_the_tail_is_resumed_alone_byte_for_byte(database: TestData
     }
 }
 
-/// The frames up to `Live`, as they are written.
+/// Returns the frames up to `Live`, as they are written.
 async fn texts(desk: &TestDesk, variables: Value) -> Vec<String> {
     let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replacen("http", "ws", 1))).await;
     let payload = json!({ "query": QUEUE, "variables": variables });
@@ -523,7 +523,7 @@ async fn followers_of_one_summary_share_its_count(database: TestDatabase) {
     assert_eq!(members[0].item().await["open"], 1);
     sent.take();
     for number in 1..MEMBERS {
-        // Each joins after a change, and is told the state that has it.
+        // Each client joins after a change, and receives the state that includes it.
         desk.incident(&format!("Incident {number}")).await;
         let end = desk.log_end().await;
         let mut member = desk.follow(SUMMARY, json!({})).await;
@@ -549,7 +549,7 @@ async fn followers_of_one_summary_share_its_count(database: TestDatabase) {
     assert_eq!(last[0]["open"], MEMBERS + 1);
     assert!(last.iter().all(|state| *state == last[0]), "the same for all");
     assert!(counters.shared() > counters.executed(), "most of it was shared");
-    // Who changes nothing of what is counted ends nobody's stream; names are read again.
+    // A change of accounts outside the counted incidents ends no stream; names are read again.
     desk.user("new", "READER").await;
     desk.incident("After it").await;
     for member in &mut members {
@@ -572,7 +572,7 @@ async fn a_member_whose_rights_change_is_told_and_no_other(database: TestDatabas
             streams.push(stream);
         }
         until("all are members", || counters.members() == 3).await;
-        // The second did not found the group.
+        // The second client did not start the group.
         desk.user("bob", "READER").await;
         if query == SUMMARY {
             let Frame::Closed(code, _) = streams[1].frame().await else { panic!("not closed") };

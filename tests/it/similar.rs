@@ -1,4 +1,4 @@
-//! Similar incidents, through the public API: which, in which order, and why.
+//! Similar incidents, through the public API: the choice, the order and the reasons.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const SIMILAR: &str = "query($id: ID!, $first: Int) { incident(id: $id) { simila
     score sharedEntityCount sharedEntities { kind value verdict incidentCount } incident { title status }
 } } }";
 
-/// An incident of one alert that names these.
+/// Creates an incident of one alert that names these entities.
 async fn incident(desk: &TestDesk, title: &str, entities: Value) -> String {
     let alert = report(title, json!({ "title": title, "entities": entities }));
     let made = desk.ingest(vec![alert], json!({ "newIncident": true })).await;
@@ -73,7 +73,7 @@ async fn similar_incidents_are_told_with_what_they_share(database: TestDatabase)
         "the open one first, as an analyst can still join it"
     );
     assert_eq!(titles(&similar(&desk, &done).await), ["Loader started from a mail attachment"]);
-    // A user and a device of one name are two things.
+    // A user and a device with the same name are two entities.
     let namesake = incident(&desk, "Namesake", json!([{ "kind": "USER", "value": "ws-117" }])).await;
     assert_eq!(similar(&desk, &namesake).await, json!([]));
 
@@ -130,7 +130,7 @@ async fn deleted_and_emptied_incidents_are_like_nothing(database: TestDatabase) 
     desk.act("deleteIncident", json!({ "incidentId": deleted })).await;
     assert_eq!(similar(&desk, &asked).await, json!([]));
     assert_eq!(similar(&desk, &emptied).await, json!([]));
-    // What the alert says anew is what is shared.
+    // The shared entities come from the alert's new report.
     desk.act("linkAlerts", json!({ "incidentId": emptied, "alerts": [alert] })).await;
     assert_eq!(similar(&desk, &asked).await[0]["score"], 1_000);
     desk.ingest(vec![report("Emptied", json!({ "entities": [device("ws-2")] }))], Value::Null).await;
@@ -146,7 +146,7 @@ async fn the_largest_incident_is_compared_by_what_it_shows_first(database: TestD
     let id = made["incident"]["id"].as_str().expect("an id");
     incident(&desk, "Lateral movement", json!([device("host-0003"), device("host-4999"), device("jump-host")])).await;
     let found = similar(&desk, id).await;
-    // Of 5,001 entities the hundred that the incident shows first: the jump host, then hosts 0 to 98.
+    // Of 5,001 entities, the hundred that the incident shows first count: the jump host, then hosts 0 to 98.
     assert_eq!(
         (titles(&found), &found[0]["sharedEntityCount"], each(&found[0]["sharedEntities"], "value")),
         (vec!["Lateral movement"], &json!(2), vec![&json!("host-0003"), &json!("jump-host")])

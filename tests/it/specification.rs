@@ -1,4 +1,4 @@
-//! What the specification says of documents, variables and answers (GraphQL, September 2025), where executors like to differ.
+//! Rules of the GraphQL specification (September 2025) for documents, variables and answers on which executors differ.
 
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ each_database!(
     what_the_reference_implementation_accepts_is_accepted_and_answered_alike,
 );
 
-/// The answer as it is written: what holds JSON in memory forgets the order of names.
+/// Returns the answer as it is written, because parsed JSON forgets the order of names.
 async fn text(desk: &TestDesk, query: &str, variables: Value) -> String {
     let body = json!({ "query": query, "variables": variables });
     let request = reqwest::Client::new().post(format!("{}/graphql", desk.url)).json(&body);
@@ -177,7 +177,7 @@ async fn names_come_in_the_order_of_the_document(database: TestDatabase) {
         assert!(answer.starts_with(expected), "{answer}");
         let place = |key: &str| answer.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("{key} in {answer}"));
         let keys = ["tags", "description", "alerts", "nodes", "totalCount", "comments", "status", "policies"];
-        // `nodes` comes before `totalCount` below `alerts`, since the fragment asks for it first.
+        // `nodes` comes before `totalCount` below `alerts`, because the fragment asks for it first.
         assert!(keys.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{answer}");
     }
 }
@@ -201,7 +201,7 @@ async fn a_refusal_leaves_the_other_answers_of_its_document(database: TestDataba
     let page = "{ a: incidents(first: 101) { totalCount } b: incidents { nodes { title } } }";
     let answer = desk.graphql_as(None, page, json!({})).await;
     assert_eq!(answer["data"], json!({ "a": null, "b": { "nodes": [{ "title": "Beaconing" }] } }));
-    // Below a place that may not be null, the nearest one falls that may.
+    // An error in a non-null field nulls the nearest nullable field above it.
     let nested = "{ a: incidents { nodes { comments(first: 101) { totalCount } } } b: incidents { totalCount } }";
     let answer = desk.graphql_as(None, nested, json!({})).await;
     assert_eq!(answer["data"], json!({ "a": null, "b": { "totalCount": 1 } }));
@@ -220,10 +220,10 @@ async fn each_rule_of_the_reference_implementation_is_kept_case_by_case(database
     assert!(run.status.success(), "{said} {}", String::from_utf8_lossy(&run.stderr));
 }
 
-/// What the scripts give to the reference implementation.
+/// The schema that the scripts give to the reference implementation.
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
 
-/// So many documents of chance, half of them broken; more by `make fuzz`.
+/// The number of random documents, half of them invalid; `make fuzz` tries more.
 const DOCUMENTS: &str = "1000";
 
 #[expect(clippy::disallowed_methods, reason = "the tests have no config.rs: `make fuzz` says how long and from where")]

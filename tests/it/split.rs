@@ -9,7 +9,7 @@ use crate::support::triage::{each, laid_over, report, sorted};
 
 each_database!(alerts_are_split_off_into_an_incident_of_their_own, a_split_is_refused_with_its_reason);
 
-/// A noisy sensor's incident of three alerts, one of which is something else; it and their ids.
+/// Creates a noisy sensor's incident of three alerts, one of which is unrelated; returns the ids of all.
 async fn mixed(desk: &TestDesk) -> (String, Vec<Value>) {
     let host = |name: &str| json!([{ "kind": "DEVICE", "value": name }]);
     let alerts = vec![

@@ -1,5 +1,5 @@
-//! GraphQL over Server-Sent Events, a stream for each operation: one test for each rule of the protocol, and exact streams of
-//! the desk through it.
+//! GraphQL over Server-Sent Events in distinct connections mode: one test for each rule of the protocol, and exact
+//! streams of the desk through it.
 
 use std::time::Duration;
 
@@ -210,7 +210,7 @@ async fn one_stream_more_than_the_bound_of_sockets_is_503() {
         server.send(asking(&server, "subscription { counter }")).await.refused(503, "LIMIT");
         assert_eq!(server.ask(query("{ version }")).await.status, 200, "requests that end are not counted");
         drop(first);
-        // Its place is free as soon as the server has seen it go.
+        // Its place is free as soon as the server has noticed that it left.
         while follow(&server, "subscription { counter }").await.status() != 200 {
             a_moment().await;
         }
@@ -231,7 +231,7 @@ async fn one_stream_more_than_the_bound_of_an_account_is_503() {
     server.send(open).await.refused(503, "LIMIT");
 }
 
-/// A connection that holds little before it is full, and a request on it.
+/// Opens a connection with small buffers, and sends a request on it.
 async fn narrow(server: &Server, accept: &str, document: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(8 * 1024).expect("a small buffer");
@@ -256,7 +256,7 @@ async fn a_client_that_does_not_read_is_cut_and_nobody_else_notices() {
         assert_eq!(quick.event().await.1, json!({ "data": { "counter": 1 } }));
 
         let mut read = Vec::new();
-        // A connection that is dropped with bytes under way may be reset.
+        // A connection that is dropped with bytes in transit may be reset.
         let _ended = slow.read_to_end(&mut read).await;
         let read = String::from_utf8_lossy(&read);
         assert!(read.starts_with("HTTP/1.1 200") && !read.ends_with("\r\n0\r\n\r\n"), "the response is not whole");
@@ -298,7 +298,7 @@ async fn a_foreign_page_opens_no_stream_and_reserves_none() {
 
 // ---- the desk ----
 
-/// The next item of a stream, and the id of its event.
+/// Returns the next item of a stream, and the id of its event.
 async fn item(going: &mut Going) -> (String, Value) {
     let (id, mut event) = going.event().await;
     assert!(event.get("errors").is_none(), "{event}");
@@ -341,7 +341,7 @@ async fn a_stream_of_events_is_exact_and_goes_on_after_the_last_event_id(databas
     while all.len() < 6 {
         all.push(item(&mut going).await.1);
     }
-    // What a socket gets is what was said.
+    // A socket's items equal the events.
     let mut socket = desk.follow(QUEUE, variables.clone()).await;
     for item in &all {
         assert_eq!(&socket.item().await, item);
@@ -349,14 +349,14 @@ async fn a_stream_of_events_is_exact_and_goes_on_after_the_last_event_id(databas
     let second = TestDesk::open(&database).await;
     for (at, item) in all.iter().enumerate() {
         for node in [&desk, &second] {
-            // The `after` of the document is older: a browser sends the request that its page once made.
+            // The `after` of the document is older: a browser resends the page's first request.
             let mut again = Going::of(queue(node, &variables, Some(&item["position"]))).await;
             let mut rest = items(&mut again, "Live").await;
             assert_eq!(short(&rest.pop().expect("Live")).1, "Live");
             assert_eq!(rest, all[at + 1..], "after item {at}");
         }
     }
-    // A document that says nothing of a position goes on as well, and one that writes it out.
+    // A document without a position resumes as well, and so does one with a literal position.
     let bare = "subscription { incidentQueue(filter: { tags: { none: [\"noise\"] } }) { __typename position } }";
     let written = bare.replace("(filter", &format!("(after: {start}, filter"));
     let defaulted = bare.replace("subscription", &format!("subscription($after: String = {start})"));

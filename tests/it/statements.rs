@@ -1,4 +1,4 @@
-//! How many statements a read takes: as many for fifty incidents as for five.
+//! The number of statements of a read: fifty incidents take as many as five.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,32 +15,32 @@ each_database!(
     a_read_is_one_statement_for_each_of_its_lists
 );
 
-/// How often a read is tried for its true cost: what is split once is whole the next time, and what asks for each row does so
-/// every time.
+/// How often a read is tried to find its true number: a batch that the scheduler splits is whole at another try, while
+/// a statement for each row comes back every time.
 const TRIES: usize = 5;
 
-/// What a desk has sent to its database.
+/// The statements that a desk has sent to its database.
 #[derive(Clone, Default)]
 pub(crate) struct Sent(Arc<Mutex<Vec<Statement>>>);
 
 impl Sent {
-    /// A desk whose statements are kept here.
+    /// Opens a desk whose statements are recorded here.
     pub(crate) async fn by_desk(&self, database: &TestDatabase) -> TestDesk {
         TestDesk::open_with(database, Options { watch: Some(self.watch()), ..Options::default() }).await
     }
 
-    /// The same of a desk that reads all queues from the database.
+    /// Opens a desk without a board, so that it reads all queues from the database.
     pub(crate) async fn by_desk_without_board(&self, database: &TestDatabase) -> TestDesk {
         let usual = Options::default();
         let ring = RingLimits { incidents: 0, ..usual.ring };
         TestDesk::open_with(database, Options { watch: Some(self.watch()), ring, ..usual }).await
     }
 
-    /// Keeps the statements of a desk here.
+    /// Returns a watch that records a desk's statements here.
     pub(crate) fn watch(&self) -> Watch {
         let sent = self.0.clone();
         Arc::new(move |statement: &Statement| {
-            // The relay reads on beside every request, and jobs are looked for.
+            // The relay polls beside every request, and so does the search for jobs.
             let of_the_desk = [
                 "FROM \"change\" WHERE \"change\".\"position\" > ",
                 "FROM \"alert_change\" WHERE \"alert_change\".\"position\" > ",
@@ -53,12 +53,12 @@ impl Sent {
         })
     }
 
-    /// What was sent since it was last asked.
+    /// Takes the statements since the last call.
     pub(crate) fn take(&self) -> Vec<Statement> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What a read sends when no list of it is split.
+    /// Returns the statements of a read of which no batch is split.
     pub(crate) async fn fewest(&self, desk: &TestDesk, read: &str, variables: &Value) -> Vec<Statement> {
         let mut tries = Vec::new();
         for _ in 0..TRIES {
@@ -70,7 +70,7 @@ impl Sent {
     }
 }
 
-/// An incident with all that one can have.
+/// Creates an incident with every kind of content.
 pub(crate) async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
     let free = json!({ "provider": "p", "providerAlertId": format!("{n} free"), "title": "t" });
     let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert }) { created } }";
@@ -112,7 +112,7 @@ pub(crate) async fn full_incident(desk: &TestDesk, n: usize, owner: &Value) {
     }
 }
 
-/// Every list below a list, each way that it can be asked for.
+/// Every list below a list, in each form in which it can be requested.
 const READS: [&str; 12] = [
     "{ incidents(first: 50) {
         totalCount position
@@ -144,8 +144,8 @@ const READS: [&str; 12] = [
     "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
 ];
 
-/// The keys of a list are collected by turns of the scheduler, and a busy one may split a list: fifty rows then take a few
-/// statements more than five. Fifty rows instead of five would cost 45 more, if anything asked for each.
+/// The scheduler decides when the keys of a batch are complete, and a busy scheduler may split it: fifty rows then take
+/// a few statements more than five. A statement for each row would cost 45 more.
 const SPLIT_ROUNDS_MAX: usize = 20;
 
 async fn no_read_asks_once_for_each_row(database: TestDatabase) {
@@ -161,7 +161,7 @@ async fn no_read_asks_once_for_each_row(database: TestDatabase) {
     let examples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).expect("examples");
     for example in examples {
         let text = std::fs::read_to_string(example.expect("a file").path()).expect("text");
-        // Those with variables are about one thing.
+        // Reads with variables are about one object.
         if text.contains("query ") && !text.contains('$') {
             reads.push(text);
         }
@@ -185,7 +185,7 @@ async fn no_read_asks_once_for_each_row(database: TestDatabase) {
         assert!(*many <= 40, "{many} statements for {read}\n{texts:#?}");
     }
 
-    // Things of several nouns by their ids: one statement for each noun.
+    // Objects of several types by their ids: one statement for each type.
     let queue =
         desk.data("{ incidents(first: 50) { nodes { id } } alerts(first: 50) { nodes { id } } }", json!({})).await;
     let ids = |count: usize| -> Vec<Value> {
@@ -225,7 +225,7 @@ async fn a_read_is_one_statement_for_each_of_its_lists(database: TestDatabase) {
             ),
             1,
         ),
-        // What is read of each alert is one statement for all of them.
+        // One statement reads this content for all alerts.
         (
             format!(
                 "query($id: ID!) {{ incident(id: $id) {{ {row} activity(last: 50) {{ nodes {{ version entries {{ kind }} }} }}
@@ -259,7 +259,7 @@ async fn no_batch_asks_once_for_each_provider(database: TestDatabase) {
             let ingest =
                 "mutation($alerts: [AlertInput!]!) { ingestAlerts(input: { alerts: $alerts }) { created unchanged } }";
             let done = desk.data(ingest, json!({ "alerts": batch(providers) })).await["ingestAlerts"].take();
-            // Of sixty providers, the one of number 0 is known from the first round.
+            // Of sixty providers, number 0 is known from the first round.
             let new = if known { 0 } else { 60 - usize::from(providers == 60) };
             assert_eq!(done, json!({ "created": new, "unchanged": 60 - new }));
             counts.push(sent.take().len());

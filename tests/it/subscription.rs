@@ -38,7 +38,7 @@ async fn an_assignment_arrives_as_an_update(database: TestDatabase) {
     assert_eq!(item["row"], json!({ "id": id, "owner": { "account": "local-manager" } }));
 }
 
-/// Runs `mutation(input: …)` on an incident; the position that it answers with.
+/// Runs `mutation(input: …)` on an incident, and returns the position in its answer.
 async fn change(desk: &TestDesk, mutation: &str, id: &str, mut input: Value) -> Value {
     input["incidentId"] = json!(id);
     input["clientMutationId"] = json!(format!("my {mutation}"));
@@ -139,7 +139,7 @@ async fn a_moved_alert_moves_both_incidents_in_an_entity_queue(database: TestDat
         let of = |item: &Value| (offset(&item["position"]), short(item).1, short(item).2 == from);
         items.iter().map(of).collect()
     };
-    // The two changes of the move stand in the order of the incidents' ids, which is the order they were made in.
+    // The move's two changes are in the order of the incidents' ids, which is the order of their creation.
     let start_at = offset(&start);
     let expected = [
         (1, "QueueEntered", true),
@@ -147,7 +147,7 @@ async fn a_moved_alert_moves_both_incidents_in_an_entity_queue(database: TestDat
         (3, "QueueLeft", true),
         (4, "QueueEntered", false),
         (6, "QueueUpdated", false),
-        // Before it stands what the own log of the alert says: that it left.
+        // The alert's own log comes before it: the alert left.
         (8, "QueueLeft", false),
     ]
     .map(|(at, kind, first)| (start_at + at, kind.to_owned(), first));
@@ -267,7 +267,7 @@ async fn an_item_is_executed_under_its_alias_with_variables_and_interfaces(datab
     let desk = TestDesk::open(&database).await;
     let id = desk.incident("Two of three alerts").await;
     let alerts = ["a", "b", "c"].map(|key| report(key, json!({})));
-    // `$of` is read by the root field and by each item, `$many` by the items alone.
+    // `$of` is used by the root field and by each item, `$many` by the items alone.
     let query = "subscription($of: ID, $many: Int) { told: activityLog(incidentId: $of) { kind: __typename ... on ActivityChange { change {
         incident { ... on Node { same: id } alerts(first: $many) { totalCount nodes { ... on Node { id } } } } } } } }";
     let mut log = desk.follow(query, json!({ "of": id, "many": 2 })).await;
@@ -285,7 +285,7 @@ async fn an_item_is_executed_under_its_alias_with_variables_and_interfaces(datab
     refused_at_an_item(&desk, frame, &id).await;
 }
 
-/// The error of an item has the path of the item, and the stream goes on.
+/// An item's error has the item's path, and the stream goes on.
 async fn refused_at_an_item(desk: &TestDesk, mut log: Following, id: &str) {
     assert_eq!(log.item().await, json!({ "kind": "Live" }));
     for title in ["Again", "And again"] {

@@ -1,4 +1,4 @@
-//! The numbers of a wall, through the API: what counts where, live and asked, and how often.
+//! The numbers of a wall, through the API: the counting rules, live and queried, and the rate of states.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ each_database!(
     input_that_cannot_be_meant_is_refused,
 );
 
-/// Everything that a summary says.
+/// Every field of a summary.
 const ALL: &str = "position since filter open bySeverity { value count } byStatus { value count } unassigned
     byOwner { value { id kind account name } count } oldest created resolved";
 
@@ -36,7 +36,7 @@ async fn query(desk: &TestDesk, account: Option<&str>, variables: &Value) -> Val
     desk.data_as(account, &asked("query"), variables.clone()).await["queueSummary"].take()
 }
 
-/// The state at the present end of the log, as the stream delivers it, once the query says the same.
+/// Returns the state at the log's present end from the stream, once the query returns the same.
 async fn settled(desk: &TestDesk, stream: &mut Following, account: Option<&str>, variables: &Value) -> Value {
     let end = desk.log_end().await;
     loop {
@@ -48,7 +48,7 @@ async fn settled(desk: &TestDesk, stream: &mut Following, account: Option<&str>,
     }
 }
 
-/// Open, of which NEW and unassigned; created, resolved.
+/// Returns the open, the new and the unassigned incidents; then the created and the resolved ones.
 fn short(state: &Value) -> [&Value; 5] {
     assert_eq!(state["byStatus"][0]["value"], "NEW");
     [&state["open"], &state["byStatus"][0]["count"], &state["unassigned"], &state["created"], &state["resolved"]]
@@ -238,20 +238,20 @@ async fn input_that_cannot_be_meant_is_refused(database: TestDatabase) {
         let error = if message["type"] == "error" { &payload[0] } else { &payload["errors"][0] };
         assert_eq!(error["extensions"]["code"], code, "{variables}: {message}");
     }
-    // Before 1970 everything is since then, and in a time to come there is nothing yet: both say so.
+    // A start before 1970 includes everything, and a future start includes nothing: both are valid.
     desk.incident("one").await;
     for (since, created) in [("1066-10-14T09:00:00Z", 1), ("2999-01-01T00:00:00Z", 0)] {
         assert_eq!(query(&desk, None, &json!({ "since": since })).await["created"], created, "{since}");
     }
 }
 
-/// Whoever works a queue from its old end takes away the oldest that a stream knows, again and again. On one database: it
-/// is a matter of memory.
+/// Analysts who work a queue from its old end remove the oldest known incident again and again. On one database only,
+/// because the test is about memory.
 #[tokio::test]
 async fn the_oldest_is_known_after_hundreds_of_oldest_have_left() {
     let database = TestDatabase::fresh(Kind::Sqlite).await;
     let sent = Sent::default();
-    // The board would be asked else, without a statement.
+    // With a board, no statement would be needed.
     let desk = sent.by_desk_without_board(&database).await;
     let count = watchfloor::domain::summary::OLDEST_MAX + 60;
     for n in 0..count {

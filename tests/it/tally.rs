@@ -1,5 +1,5 @@
-//! Every summary that a stream delivers equals a recount at its position: filters of every field against changes of every
-//! kind. The recount asks the tables which incidents meet the filter, after each commit, and counts them here.
+//! Every summary of a stream equals a recount at its position: filters on every field against changes of every kind.
+//! After each commit the recount reads from the tables which incidents meet the filter, and counts them here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -32,13 +32,13 @@ each_database!(every_summary_equals_a_recount_at_its_position);
 const STREAMS: usize = 24;
 const MUTATIONS: usize = 260;
 
-/// What was delivered, and when.
+/// The delivered states, with their times.
 type Delivered = Arc<Mutex<Vec<(Moment, Position, Summary)>>>;
 
 struct Stream {
     asked: Asked,
     delivered: Delivered,
-    /// From which offset on the recounts are known.
+    /// The offset from which recounts are known.
     born: u64,
 }
 
@@ -47,12 +47,12 @@ async fn every_summary_equals_a_recount_at_its_position(database: TestDatabase) 
     let mut dice = Dice::of_this_run();
     let world = people(&desk).await;
     let mut streams: Vec<Stream> = Vec::new();
-    // By offset: the incidents, and whose filter, status left out, each meets.
+    // By offset: the incidents, and the ids that meet each stream's filter without its statuses.
     let mut states: BTreeMap<u64, (Vec<Incident>, Vec<BTreeSet<IncidentId>>)> = BTreeMap::new();
     let mut alerts = Vec::new();
     let mut ids = Vec::new();
     for step in 0..MUTATIONS {
-        // A third from the start, the others one by one, so that streams begin in the midst of it all.
+        // A third of the streams from the start, the others one by one, so that streams begin during the changes.
         while streams.len() < STREAMS && streams.len() < STREAMS / 3 + step / 8 {
             let filter = some_filter(&mut dice, &world, streams.len());
             streams.push(start(&desk, &mut dice, &world, &filter).await);
@@ -70,7 +70,7 @@ async fn every_summary_equals_a_recount_at_its_position(database: TestDatabase) 
         }
         let head = reader.head().await.expect("a head");
         states.insert(head.offset, (reader.incidents(&ids).await.expect("incidents"), sets));
-        // A query of this moment, counted in SQL.
+        // A query at this moment, counted in SQL.
         let stream = dice.below(streams.len());
         let asked = &streams[stream].asked;
         let since = asked.window.start(desk.clock.now());
@@ -119,7 +119,7 @@ async fn every_summary_equals_a_recount_at_its_position(database: TestDatabase) 
     assert!(compared > 3 * STREAMS && distinct > 2 * STREAMS, "nothing was tried: {compared}, {distinct}");
 }
 
-/// The numbers as a person would count them on a list.
+/// Returns the numbers as a person would count them on a list.
 fn recount(asked: &Asked, since: Instant, incidents: &[Incident], met: &BTreeSet<IncidentId>) -> Summary {
     let met: Vec<&Incident> = incidents.iter().filter(|incident| met.contains(&incident.id)).collect();
     let named = asked.filter.queue().filter().status.clone();
@@ -159,7 +159,7 @@ fn recount(asked: &Asked, since: Instant, incidents: &[Incident], met: &BTreeSet
     }
 }
 
-/// Those of the first streams are in every run; the others are of chance.
+/// The first filters are in every run; the others are random.
 fn some_filter(dice: &mut Dice, world: &World, number: usize) -> IncidentFilter {
     let none = IncidentFilter::default();
     match number {
@@ -188,8 +188,8 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
             _ => Window::Since(monday() + chrono::Duration::minutes(dice.below(60) as i64)),
         },
     };
-    // A day that ends is noticed at the heartbeat, at the latest. To those whose window stays no heartbeat may bring a last
-    // state that was forgotten.
+    // The end of a day is noticed at the heartbeat at the latest. To streams with a fixed window no heartbeat may bring
+    // a last state that was forgotten.
     let often = asked.window == Window::Today || dice.chance(20);
     let heartbeat = Duration::from_millis(if often { 300 } else { 600_000 });
     let source = Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
@@ -283,7 +283,7 @@ pub(crate) async fn mutate(
         }
     }
     if let Some(id) = id {
-        // A deleted one refuses, and an alert may be linked already.
+        // A deleted incident refuses, and an alert may be linked already.
         desk.app.update_incident(&command, id, edit).await.ok();
     }
 }

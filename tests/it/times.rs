@@ -1,4 +1,4 @@
-//! Times that are given, and the clock's own: none lies in the future, and a change has one instant that never goes back.
+//! Given times and the clock's own: none is in the future, and a change has one instant that never goes back.
 
 use std::io::Cursor;
 
@@ -18,11 +18,11 @@ each_database!(
     an_imported_comment_keeps_the_time_at_which_it_was_written,
 );
 
-/// Just beyond the five minutes after every test's Monday, and the last that is taken.
+/// Just beyond five minutes after every test's Monday; then the last time that is accepted.
 const TOO_LATE: &str = "2026-11-23T08:05:00.000001Z";
 const JUST_IN_TIME: &str = "2026-11-23T08:05:00Z";
 
-/// Each mutation that is told a time, with `time` at one place, and the path of that place.
+/// Returns each mutation that takes a time, with `time` in one field, and the path of that field.
 fn told(incident: &str, time: &str) -> Vec<(&'static str, Value, &'static str)> {
     let alert = |field: &str| report(field, json!({ "firstActivityAt": null, "lastActivityAt": null, field: time }));
     let rows = json!([{ "a": 1 }]);

@@ -1,4 +1,4 @@
-//! Titles of any length: shown by their first 1,000 characters in every type, whole only where they are asked for by name.
+//! Titles of any length: every type shows their first 1,000 characters, and only `fullTitle` is whole.
 
 use serde_json::{Value, json};
 
@@ -15,12 +15,12 @@ each_database!(
     the_title_of_an_alert_is_shown_by_its_start_too,
 );
 
-/// What every type shows of a title of 1,000 characters or more.
+/// Returns the shown part of a title of 1,000 characters or more.
 fn start(title: &str) -> String {
     title.chars().take(1_000).collect()
 }
 
-/// Titles of one character less than is shown, of all that is shown, and of more: short and long letters.
+/// Returns titles just below, at and above the shown length, with short and long letters.
 fn titles() -> Vec<(String, bool)> {
     let of = |letter: &str, count: usize| format!("a{}z", letter.repeat(count - 2));
     vec![
@@ -193,7 +193,7 @@ async fn the_title_of_an_alert_is_shown_by_its_start_too(database: TestDatabase)
         .await;
     assert!(read["alert"] == expected && read["alerts"]["nodes"][0] == expected);
     assert!(read["incident"]["alerts"]["nodes"][0] == expected);
-    // What only reads the start never writes it back.
+    // Code that reads only the start never writes it back.
     let id = alert["id"].as_str().expect("an id");
     desk.act("updateAlert", json!({ "alertId": id, "status": "ACTIVE" })).await;
     desk.act("resolveIncident", json!({ "incidentId": incident["id"] })).await;

@@ -1,4 +1,4 @@
-//! Whose turn it is to read the database: streams take turns as queries do, and of one account the least goes first.
+//! The turns of database reads: streams take turns as queries do, and within an account the cheapest read goes first.
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ each_database!(
 );
 
 const VIEWS: &str = "{ views { slug } }";
-/// It takes a turn each time: what the board answers may be what another was answered.
+/// A query that takes a turn each time, because the board alone cannot answer it and its answer is not shared.
 const COUNT: &str = "{ incidents { totalCount } policies { __typename } }";
 
-/// A stream that the board alone cannot begin: it starts at another time than midnight.
+/// A stream that the board alone cannot begin: it counts since another time than midnight.
 const COUNTED_SINCE: &str = "subscription { queueSummary(since: \"2026-11-22T00:00:01Z\") { created } }";
 
-/// A desk whose statements have a long time; those that read this table take for ever.
+/// Opens a desk with a long statement timeout; statements that read this table never end.
 async fn endless(database: &TestDatabase, table: &str, reads: Option<TurnSettings>) -> TestDesk {
     let mut options = Options::default();
     options.settings.work = options.settings.work.with_statement(PATIENCE);
@@ -42,7 +42,7 @@ async fn endless(database: &TestDatabase, table: &str, reads: Option<TurnSetting
     desk
 }
 
-/// One turn in all.
+/// Returns settings with only one turn.
 fn one_turn(wait: Duration) -> TurnSettings {
     TurnSettings { all: 1, each: 1, dear: 1, spare: 0, waiting_each: 10, waiting_all: 10, wait }
 }
@@ -51,7 +51,7 @@ fn ws(desk: &TestDesk) -> String {
     format!("{}/graphql", desk.url.replacen("http", "ws", 1))
 }
 
-/// Whether a cheap operation of an account is answered soon.
+/// Returns whether a cheap operation of an account is answered soon.
 async fn is_answered(desk: &TestDesk, account: &str, query: &str) -> bool {
     timeout(Duration::from_millis(300), desk.graphql_as(Some(account), query, json!({}))).await.is_ok()
 }
@@ -63,7 +63,8 @@ async fn streams_that_start_leave_turns_to_others_and_give_theirs_back(database:
     let mut socket = Socket::open(&ws(&desk)).await;
     socket.init(json!({ "Watchfloor-Actor": "eve" })).await;
     for stream in 0..30 {
-        // Each of its own, and the incident is in all of them. The board does not know what was made since another time than midnight.
+        // Each stream has its own start, and the incident is in all of them. The board does not know counts since
+        // another time than midnight.
         let since = format!("2026-11-22T00:00:{stream:02}Z");
         let query = format!("subscription {{ queueSummary(since: \"{since}\") {{ created }} }}");
         socket.subscribe(&stream.to_string(), &query).await;
@@ -122,13 +123,13 @@ async fn a_stream_that_finds_no_turn_is_refused_as_a_query_is(database: TestData
         assert_eq!((&answer["type"], &answer["id"]), (&json!("error"), &json!("1")), "{answer}");
         let said = |error: &Value| (error["message"].clone(), error["extensions"].clone());
         assert_eq!(said(&answer["payload"][0]), said(&refusal), "{answer}");
-        // The same over a response that goes on.
+        // The same over a streaming response.
         let request = reqwest::Client::new().post(format!("{}/graphql", desk.url));
         let query = json!({ "query": COUNTED_SINCE });
         let mut events = Going::of(request.header("accept", "text/event-stream").json(&query)).await;
         let (_, event) = events.event().await;
         assert_eq!(said(&event["errors"][0]), said(&refusal), "{event}");
-        // What is in memory waits for nobody.
+        // A read from memory waits for no turn.
         let query = format!("subscription {{ incidentQueue(after: {position}) {{ __typename }} }}");
         socket.subscribe("2", &query).await;
         let Frame::Json(live) = socket.frame().await else { panic!("the socket stays open") };
@@ -140,7 +141,7 @@ async fn a_stream_that_finds_no_turn_is_refused_as_a_query_is(database: TestData
     }
 }
 
-/// What `work` does while somebody else has the only turn for longer than an operation waits for one.
+/// Runs `work` while another operation holds the only turn for longer than an operation waits for a turn.
 async fn while_busy(desk: &TestDesk, work: impl Future<Output = ()>) {
     tokio::select! {
         _ = desk.graphql_as(None, VIEWS, json!({})) => panic!("it takes for ever"),
@@ -153,9 +154,9 @@ async fn while_busy(desk: &TestDesk, work: impl Future<Output = ()>) {
 }
 
 async fn a_stream_that_waits_for_its_turn_loses_nothing(database: TestDatabase) {
-    // So that waiting for a turn would be given up several times.
+    // So short that a wait for a turn would time out several times.
     let desk = endless(&database, "saved_view", Some(one_turn(Duration::from_millis(200)))).await;
-    // Long titles are read from the database, and so is an incident that an item of the log is asked for.
+    // Long titles come from the database, and so does an incident that an item of the log selects.
     let title = |number: usize| format!("{number} {}", "long ".repeat(300));
     let queue = "subscription { incidentQueue { __typename ... on QueueEntered { row { title } } } }";
     let log = "subscription { activityLog { __typename ... on ActivityChange { change { incident { title } } } } }";
@@ -191,11 +192,11 @@ async fn a_cheap_operation_is_answered_while_its_account_has_many_dear_ones(data
     );
     let mut many = Box::pin(join_all((0..20).map(|_| desk.graphql_as(None, &dear, json!({})))));
     let cheap = async {
-        // So that as many of them run as may.
+        // Until as many of them run as may.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let began = Instant::now();
         for first in 1..=10 {
-            // Another page each time, as what was answered once takes no turn.
+            // Another page each time, because a cached answer takes no turn.
             let page = format!("{{ incidents(first: {first}) {{ totalCount }} }}");
             assert_eq!(desk.data(&page, json!({})).await["incidents"]["totalCount"], 1);
         }

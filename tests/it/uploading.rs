@@ -1,4 +1,4 @@
-//! Uploads side by side: who dribbles keeps nobody waiting, and no account takes all the room.
+//! Concurrent uploads: a slow upload delays no other, and no account takes all the room.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn png(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// Announces an image; the path to send it to.
+/// Announces an image, and returns the path to upload it to.
 async fn announce(desk: &TestDesk, account: Option<&str>, incident: &str, size: usize) -> String {
     let announce = "mutation($input: CreateAttachmentInput!) { createAttachment(input: $input) { uploadUrl } }";
     let input = json!({ "incidentId": incident, "name": "a.png", "size": size, "type": "PNG" });
@@ -33,14 +33,14 @@ async fn announce(desk: &TestDesk, account: Option<&str>, incident: &str, size: 
     made["createAttachment"]["uploadUrl"].as_str().expect("a path").to_owned()
 }
 
-/// Sends an image; the status of the answer.
+/// Uploads an image, and returns the status of the answer.
 async fn send(desk: &TestDesk, path: &str, size: usize) -> u16 {
     let client = reqwest::Client::builder().timeout(PATIENCE).build().expect("a client");
     let sent = client.put(format!("{}{path}", desk.url)).body(png(size)).send().await;
     sent.expect("an answer in time").status().as_u16()
 }
 
-/// Begins to send an image, and goes no further than so many bytes.
+/// Begins to upload an image, and stops after this many bytes.
 async fn dribble(desk: &TestDesk, path: &str, size: usize, sent: usize) -> TcpStream {
     let address = desk.url.strip_prefix("http://").expect("an address");
     let mut stream = TcpStream::connect(address).await.expect("a connection");
@@ -53,7 +53,7 @@ async fn open(database: &TestDatabase, uploads: UploadSettings) -> TestDesk {
     TestDesk::open_with(database, Options { uploads: Uploads::within(uploads), ..Options::default() }).await
 }
 
-/// Returns when the bytes of so many uploads have begun to come in.
+/// Waits until the bytes of this many uploads have begun to arrive.
 async fn wait_for(desk: &TestDesk, uploads: usize) {
     while desk.app.uploads.begun() < uploads {
         crate::support::waiting::a_moment().await;
@@ -116,7 +116,7 @@ async fn an_upload_that_fails_at_its_end_is_sent_again_at_once(database: TestDat
         let function = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;";
         raw.execute_unprepared(function).await.expect("a function");
     }
-    // The bytes are there and cannot be written down; then nor can it that the upload is over.
+    // The bytes are stored, but the database refuses to record that; or it refuses to record the upload's end.
     for refused in ["NEW.stored_at IS NOT NULL", "NEW.upload IS NULL"] {
         let path = announce(&desk, None, &incident, 100).await;
         let (refuse, allow) = match database.kind {

@@ -1,5 +1,5 @@
-//! `watchfloor verify` against tables that were altered behind the desk's back: whatever the log names is compared, and
-//! what is not proved is said.
+//! `watchfloor verify` against tables that were altered without the desk: every fact of the log is compared, and facts
+//! that are not proved are listed.
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ each_database!(
     long_texts_are_read_many_at_a_time_and_not_all,
 );
 
-/// A desk with something of each kind on `INC-1`: two alerts, a comment, a bookmark, tags, an owner, a long note.
+/// Creates a desk with every kind of object on `INC-1`: two alerts, a comment, a bookmark, tags, an owner, a long note.
 async fn busy(database: &TestDatabase) -> (TestDesk, String, Vec<String>) {
     let desk = TestDesk::open(database).await;
     let mut batch = vec![report("1", json!({ "status": "ACTIVE" })), report("2", json!({}))];
@@ -40,7 +40,7 @@ async fn busy(database: &TestDatabase) -> (TestDesk, String, Vec<String>) {
     (desk, id, alerts)
 }
 
-/// The first difference that is found.
+/// Returns the first difference that is found.
 async fn found(desk: &TestDesk) -> String {
     match verify(&desk.app.store, None, &|_, _| ()).await.expect("a look at the log") {
         Outcome::Whole(_) => panic!("nothing was found"),
@@ -48,7 +48,7 @@ async fn found(desk: &TestDesk) -> String {
     }
 }
 
-/// Alterations, each with the words that name it, and how it is taken back.
+/// Returns alterations, each with the complaint's words and its reversal.
 fn alterations() -> Vec<(&'static str, &'static str, &'static str)> {
     vec![
         ("UPDATE incident SET title = 'Nothing' WHERE number = 1", "another title", "title"),
@@ -166,7 +166,7 @@ async fn whatever_the_log_names_is_compared_with_the_tables(database: TestDataba
     let _ = (id, alerts);
 }
 
-/// What an administrator of the database may do: delete a row that others refer to.
+/// Deletes a row that others refer to, as an administrator of the database may.
 async fn delete(database: &TestDatabase, sql: &str) {
     let raw = database.connect().await;
     let free = match database.kind {
@@ -239,6 +239,6 @@ async fn long_texts_are_read_many_at_a_time_and_not_all(database: TestDatabase) 
     assert_eq!(desk.verified().await.texts, 43);
     let sent = sent.take().into_iter().map(|statement| statement.sql);
     let of_texts: Vec<String> = sent.filter(|sql| sql.contains("FROM \"incident_text\"")).collect();
-    // Their sizes, and two parts; the board may read the last one by itself.
+    // The sizes, and two parts; the board may read the last one by itself.
     assert!((3..=4).contains(&of_texts.len()), "{} statements", of_texts.len());
 }

@@ -1,4 +1,4 @@
-//! Saved views, through the public API: a link that stays, who sees them, and what is unread in them.
+//! Saved views, through the public API: stable links, visibility, and unread incidents.
 
 use sea_orm::{ConnectionTrait, Database};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ async fn save(desk: &TestDesk, account: Option<&str>, input: Value) -> Value {
     desk.act_as(account, "createView", input).await["view"].take()
 }
 
-/// The view of this slug as an account sees it.
+/// Returns the view of this slug as an account sees it.
 async fn look(desk: &TestDesk, account: Option<&str>, slug: &str) -> Value {
     desk.data_as(account, &by_slug(), json!({ "slug": slug })).await["view"].take()
 }
@@ -75,7 +75,7 @@ async fn a_view_opens_the_queue_that_it_was_saved_with(database: TestDatabase) {
     let read = desk.data(&by_id, json!({ "id": view["id"] })).await;
     assert_eq!((&read["view"], &read["node"]), (&expected, &expected));
 
-    // The same queue, asked for both ways: rows, cursors, counts and the position to follow it from.
+    // The same queue, requested in both ways: rows, cursors, counts and the position to follow it from.
     let page = "position totalCount facets { severity { value count } }
         pageInfo { startCursor endCursor hasNextPage hasPreviousPage } nodes { title }";
     let query = format!(
@@ -89,7 +89,7 @@ async fn a_view_opens_the_queue_that_it_was_saved_with(database: TestDatabase) {
         let read = desk.data(&query, arguments).await;
         assert_eq!(read["saved"]["incidents"], read["typed"]);
         assert_eq!(each(&read["typed"]["nodes"], "title"), titles);
-        // What the view says of itself asks for the same again.
+        // The view's own filter and order give the same queue.
         let again = json!({ "id": view["id"], "filter": view["filter"], "order": view["orderBy"], "after": after });
         assert_eq!(desk.data(&query, again).await["typed"], read["typed"]);
         after = read["typed"]["pageInfo"]["endCursor"].clone();
@@ -159,7 +159,7 @@ async fn a_private_view_is_there_for_its_owner_alone(database: TestDatabase) {
     desk.user("ben", "RESPONDER").await;
     let made = save(&desk, Some("ana"), json!({ "name": "My watch list" })).await;
     let id = &made["id"];
-    // For a manager neither: the local manager is one.
+    // Managers do not see it either: the local manager is one.
     for account in [Some("ben"), None] {
         assert!(slugs(&desk, account).await.is_empty());
         let refusal = desk.refused_as(account, &by_slug(), json!({ "slug": "my-watch-list" })).await;
@@ -203,7 +203,7 @@ async fn a_shared_view_is_changed_by_its_owner_and_by_managers(database: TestDat
         let name = format!("By {}", account.unwrap_or_default());
         assert_eq!(desk.act_as(account, "updateView", rename(&name)).await["view"]["name"], name);
     }
-    // Who may only read any more changes nothing that others see; its view may still be taken back.
+    // An owner who is now a reader changes nothing that others see; a manager may still make the view private.
     desk.user("ana", "READER").await;
     assert_eq!(desk.deny_as(Some("ana"), "updateView", rename("Still mine")).await.code, "FORBIDDEN");
     let hide = json!({ "viewId": id, "visibility": "PRIVATE", "idempotencyKey": "hide" });
@@ -216,7 +216,7 @@ async fn a_shared_view_is_changed_by_its_owner_and_by_managers(database: TestDat
     assert_eq!(gone["deletedId"], id);
     assert_eq!(desk.refused(&by_slug(), json!({ "slug": "first-line" })).await.code, "NOT_FOUND");
 
-    // Who only reads keeps views to itself.
+    // A reader keeps its views private.
     let share = json!({ "name": "For all", "visibility": "SHARED" });
     assert_eq!(desk.deny_as(Some("rea"), "createView", share).await.code, "FORBIDDEN");
     let own = save(&desk, Some("rea"), json!({ "name": "For me" })).await["id"].take();
@@ -313,7 +313,7 @@ async fn the_views_of_a_user_and_of_a_desk_are_bounded(database: TestDatabase) {
     let first = save(&desk, Some("ana"), json!({ "name": "View 0" })).await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     let fresh = if database.kind == Kind::Sqlite { "randomblob(16)" } else { "gen_random_uuid()" };
-    // Copies of the first, as many as are still missing, owned by whoever is said.
+    // Copies of the first view up to the given number, for the given owner.
     let fill = async |from: u64, to: u64, owner: &str, visibility: &str| {
         let sql = format!(
             "INSERT INTO saved_view (id, slug, name, owner_id, visibility, filter, order_by, created_at, updated_at)
@@ -416,7 +416,7 @@ async fn what_changed_since_the_last_visit_is_unread(database: TestDatabase) {
     assert_eq!(unread(None).await, 0);
 }
 
-/// Against an oracle by other queries: the incidents of the queue whose newest change lies after the visit.
+/// Against an oracle of other queries: the queue's incidents whose newest change is after the visit.
 async fn unread_is_exact_through_triage_of_chance(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let mut dice = Dice::new(20_261_125);

@@ -1,4 +1,4 @@
-//! What a stream takes in memory: that of a server process, with a filter of twenty texts for each stream.
+//! The memory of a stream: measured in a server process, with a filter of twenty texts for each stream.
 
 use serde_json::{Value, json};
 
@@ -11,15 +11,15 @@ each_database!(a_stream_takes_a_bounded_part_of_memory);
 const QUERY: &str = "subscription($t: [IncidentFilterInput!]) { incidentQueue(filter: { or: $t }) { __typename position
     ... on QueueUpdated { row { id number title severity status } } } }";
 
-/// On each of so many sockets.
+/// The streams are on this many sockets.
 const SOCKETS: usize = 10;
 const EACH: usize = 50;
 
-/// What a stream may take in a build that is not optimised, its share of a socket and the slack of a busy allocator included: about 25 in
-/// a quiet process. With its filter kept as values it took 46 and more.
+/// The most memory of a stream in an unoptimised build, with its share of a socket and of the allocator's slack: about
+/// 25 KiB in a quiet process. With its filter kept as values it took 46 and more.
 const STREAM_KIB: usize = 40;
 
-/// Opens a socket with streams that no other has; returns it when all of them are live.
+/// Opens a socket with streams that no other socket has, and returns it when all of them are live.
 async fn follow(address: &str, socket: usize) -> Socket {
     let mut stream = Socket::ready(&format!("ws://{address}/graphql")).await;
     for number in 0..EACH {
@@ -37,7 +37,7 @@ async fn follow(address: &str, socket: usize) -> Socket {
     stream
 }
 
-/// The memory of a process, in KiB.
+/// Returns the memory of a process, in KiB.
 fn kib(process: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");

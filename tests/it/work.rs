@@ -1,4 +1,4 @@
-//! What becomes of work whose client goes, of work in large amounts, and of work when the desk is told to stop.
+//! The fate of work whose client leaves, of large work, and of work when the desk is told to stop.
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -59,7 +59,7 @@ async fn a_mutation_whose_client_goes_runs_to_its_end(database: TestDatabase) {
 async fn a_mutation_whose_client_goes_before_it_begins_is_not_done(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replacen("http", "ws", 1))).await;
-    // Whatever it could begin on is taken: the connections that PostgreSQL reads and writes by, the one by which SQLite writes.
+    // All connections on which it could begin are taken: PostgreSQL's for reading and writing, SQLite's for writing.
     let (taken, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let writer = tokio::spawn({
         let (app, taken, release) = (desk.app.clone(), taken.clone(), release.clone());
@@ -94,8 +94,8 @@ async fn a_mutation_whose_client_goes_before_it_begins_is_not_done(database: Tes
 }
 
 async fn the_process_is_heard_while_everything_that_works_is_busy(database: TestDatabase) {
-    // The one thread that works for requests hangs in the count of a query, for as long as the test wants. The relay, which reads the
-    // log on the thread of this test, never hangs.
+    // The only worker thread hangs in the count of a query, for as long as the test wants. The relay, which reads the
+    // log on this test's thread, never hangs.
     let (hang, hangs) = sync_channel::<()>(0);
     let (counts, mut counting) = mpsc::channel(1);
     let hangs = std::sync::Mutex::new(hangs);
@@ -127,9 +127,9 @@ async fn the_process_is_heard_while_everything_that_works_is_busy(database: Test
     let routes = routes.await.expect("routes");
     let server = tokio::spawn(async move { axum::serve(listener, routes).await.expect("a server") });
     let client = reqwest::Client::new();
-    // So that its caller is known, and the thread hangs in the query.
+    // First make the caller known; then the thread hangs in the query.
     let ask = |query: &str| client.post(format!("{url}/graphql")).json(&json!({ "query": query })).send();
-    // Resolved incidents with a tag are counted by the database.
+    // The database counts resolved incidents with a tag.
     const COUNTED: &str = "{ incidents(filter: { status: [RESOLVED], tags: { any: [\"vip\"] } }) { totalCount } }";
     assert_eq!(ask(COUNTED).await.expect("an answer").status(), 200);
     armed.store(true, std::sync::atomic::Ordering::Release);
@@ -146,7 +146,7 @@ async fn the_process_is_heard_while_everything_that_works_is_busy(database: Test
     busy.shutdown_background();
 }
 
-/// What supervisors of processes give one that they have told to stop.
+/// The time that process supervisors give a process to stop.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
 async fn a_desk_that_is_told_to_stop_ends_whatever_runs(database: TestDatabase) {
@@ -177,10 +177,10 @@ async fn a_desk_that_is_told_to_stop_ends_whatever_runs(database: TestDatabase) 
     assert_eq!(desk.data("{ incidents { totalCount } }", json!({})).await["incidents"]["totalCount"], 1);
 }
 
-/// A supervisor may end before its desk, or close the pipe: what the desk writes then is an error to it, and no panic.
+/// A supervisor may end before its desk, or close the pipe: then a write to the log is an error, and no panic.
 async fn a_desk_whose_log_nobody_reads_ends_when_told(database: TestDatabase) {
     let server = Process::serve_unread(&database.url).await;
-    // Once it answers, it hears the signal.
+    // Once it answers, it handles the signal.
     let alive = reqwest::get(format!("http://{}/healthz", server.address)).await.expect("an answer");
     assert_eq!(alive.status(), 200);
     let told = Instant::now();

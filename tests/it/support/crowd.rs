@@ -1,4 +1,4 @@
-//! Commands that come at the same time: a mixed crowd of them, what each was told, and that held against the log.
+//! A mixed crowd of concurrent commands, their outcomes, and the comparison of these outcomes with the log.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,23 +19,23 @@ use watchfloor::domain::{AlertId, IncidentId, Result, TransactionId};
 
 use super::database::TestDatabase;
 use super::waiting::a_moment;
-/// What a command that was asked for was told.
+/// The outcome of one command.
 pub(crate) struct Told {
-    /// What it called itself.
+    /// The client's name for the command.
     pub(crate) word: String,
     pub(crate) answer: Result<Said>,
 }
 
-/// What an answer says.
+/// The content of an answer.
 pub(crate) struct Said {
     pub(crate) position: Position,
     pub(crate) incident: Option<Incident>,
     pub(crate) replayed: bool,
-    /// Whether it changed what the log tells.
+    /// Whether the command wrote a change to the log.
     pub(crate) logged: bool,
 }
 
-/// What the commands are about.
+/// The objects that the commands act on.
 pub(crate) struct Matter {
     pub(crate) incidents: Vec<IncidentId>,
     pub(crate) free: Vec<AlertId>,
@@ -48,7 +48,7 @@ pub(crate) async fn named(app: &App, word: &str, name: &str) -> Command {
     Command { client_mutation_id: Some(word.to_owned()), ..Command::new(caller, app.clock.now(), name) }
 }
 
-/// Whether the n-th command of a crowd has an idempotency key.
+/// Returns whether the n-th command of a crowd has an idempotency key.
 pub(crate) fn is_keyed(n: usize) -> bool {
     (n / 10).is_multiple_of(2)
 }
@@ -113,7 +113,7 @@ pub(crate) async fn matter(app: &App, incidents: usize) -> Matter {
     Matter { incidents: ids, free: taken.alerts.iter().map(|alert| alert.id).collect(), held }
 }
 
-/// The n-th command of a mixed crowd.
+/// Runs the n-th command of a mixed crowd.
 pub(crate) async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
     let word = format!("word-{n}");
     let command = named(app, &word, "updateIncident").await;
@@ -154,7 +154,7 @@ pub(crate) async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
             return Told { word, answer: done.map(|done| said(done.position, done.replayed)) };
         }
         8 => app.update_incident(&command, IncidentId(app.clock.fresh_id()), tagged("nowhere")).await,
-        // Refused after it has taken a number.
+        // This command is refused after it has taken a number.
         _ => {
             let edit = IncidentEdit { link: vec![matter.held], ..tagged(&format!("refused-{n}")) };
             app.create_incident(&command, None, edit).await
@@ -169,7 +169,7 @@ pub(crate) async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
     Told { word, answer }
 }
 
-/// The log, each change by what its command called itself.
+/// Returns the log, each change with the client's name of its command.
 pub(crate) async fn log(app: &App) -> Vec<Logged> {
     let reader = app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");
@@ -185,7 +185,7 @@ pub(crate) fn marks(change: &Logged) -> (Option<&str>, TransactionId, bool) {
     }
 }
 
-/// What was told, held against the log.
+/// Compares the outcomes with the log.
 pub(crate) fn hold(told: &[Told], log: &[Logged]) {
     let mut by_word: HashMap<&str, Vec<&Logged>> = HashMap::new();
     for change in log {
@@ -216,7 +216,7 @@ pub(crate) fn hold(told: &[Told], log: &[Logged]) {
     }
 }
 
-/// Numbers are given without a gap.
+/// Checks that numbers are given without a gap.
 pub(crate) async fn numbers_are_dense(database: &TestDatabase) {
     let conn = database.connect().await;
     let sql = "SELECT COUNT(*) AS made, MAX(number) AS last FROM incident";
@@ -227,14 +227,14 @@ pub(crate) async fn numbers_are_dense(database: &TestDatabase) {
     assert_eq!(made, last - first + 1, "a refused command has kept its number");
 }
 
-/// While it is held nobody commits, so that what comes meanwhile gathers.
+/// Locks the log's head: nobody can commit meanwhile, so the commands that arrive gather.
 pub(crate) async fn holding(database: &TestDatabase) -> DatabaseTransaction {
     let held = database.connect().await.begin().await.expect("a transaction");
     held.execute_unprepared("UPDATE log_head SET floor = floor").await.expect("the head");
     held
 }
 
-/// Runs commands that all come while nobody commits.
+/// Runs commands that all arrive while nobody can commit.
 pub(crate) async fn gathered<T>(
     database: &TestDatabase,
     commands: impl IntoIterator<Item = impl Future<Output = T>>,

@@ -1,4 +1,4 @@
-//! A database of one's own for each test, and `each_database!`, which runs one body on both kinds.
+//! A separate database for each test, and `each_database!`, which runs one test body on both kinds.
 
 use tempfile::TempDir;
 
@@ -37,14 +37,14 @@ pub(crate) enum Kind {
 /// An empty database, removed when the test ends.
 pub(crate) struct TestDatabase {
     pub(crate) kind: Kind,
-    /// What the desk is told to connect to: `sqlite:///…?mode=rwc` or `postgres://…`.
+    /// The URL to which the desk connects: `sqlite:///…?mode=rwc` or `postgres://…`.
     pub(crate) url: String,
     _guard: Guard,
-    /// Until the database is dropped.
+    /// Watches the test until the database is dropped.
     _running: Running,
 }
 
-/// What removes it.
+/// Removes the database.
 enum Guard {
     File(#[expect(dead_code, reason = "held for its Drop")] TempDir),
     Database(String),
@@ -72,17 +72,17 @@ impl TestDatabase {
         Self { kind: Kind::Postgres, url: url.clone(), _guard: Guard::Database(url), _running: Running::begin() }
     }
 
-    /// A database that is there already, reached in another way; whoever made it removes it.
+    /// A view of an existing database through another address. Its creator removes it.
     pub(crate) fn at(url: String) -> Self {
         Self::reached_at(Kind::Postgres, url)
     }
 
-    /// The same of a kind.
+    /// A view of an existing database of this kind through another address.
     pub(crate) fn reached_at(kind: Kind, url: String) -> Self {
         Self { kind, url, _guard: Guard::Nothing, _running: Running::begin() }
     }
 
-    /// A connection of one's own, for what a test asks in SQL or does behind the desk's back.
+    /// Opens a separate connection, for SQL that a test runs without the desk.
     pub(crate) async fn connect(&self) -> sea_orm::DatabaseConnection {
         let mut options = sea_orm::ConnectOptions::new(&self.url);
         options.max_connections(1).sqlx_logging(false);
@@ -91,8 +91,9 @@ impl TestDatabase {
 }
 
 impl Drop for Guard {
-    /// Two hundred tests leave two gigabytes of databases otherwise. From a thread of its own: a test's runtime cannot wait
-    /// for itself. In a failing test a second panic would end the process and hide the first, so that test's database stays.
+    /// Removes the database: two hundred tests would leave two gigabytes. It uses another thread, because a test's
+    /// runtime cannot wait for itself. A failing test keeps its database: a second panic would end the process and hide
+    /// the first.
     fn drop(&mut self) {
         let Self::Database(url) = self else { return };
         if std::thread::panicking() {

@@ -1,4 +1,4 @@
-//! A desk of one's own: the real router on a free port, on a database of its own, its clock in the test's hand.
+//! A desk for a test: the real router on a free port, with a database of its own, and a clock that the test sets.
 
 use std::time::Duration;
 
@@ -24,32 +24,32 @@ use super::database::TestDatabase;
 use super::socket::{Frame, Socket};
 use super::waiting::LONG_PATIENCE;
 
-/// Monday morning, when every test's clock starts.
+/// Returns Monday morning, when every test's clock starts.
 pub(crate) fn monday() -> DateTime<Utc> {
     "2026-11-23T08:00:00Z".parse().expect("an instant")
 }
 
-/// What every desk signs with.
+/// Returns the signing key of every desk.
 pub(crate) fn signing_key() -> DeskKey {
     DeskKey::of(&[7; 32])
 }
 
-/// How a desk differs from the usual one.
+/// The differences of a desk from the default desk.
 pub(crate) struct Options {
     pub(crate) ring: RingLimits,
     pub(crate) heartbeat: Duration,
     pub(crate) settings: Settings,
     pub(crate) limits: watchfloor::graphql::Limits,
     pub(crate) clock: Clock,
-    /// What its operator asks for.
+    /// The policies of the desk.
     pub(crate) policies: Policies,
-    /// Sees each statement that the desk sends.
+    /// Receives each statement that the desk sends.
     pub(crate) watch: Option<Watch>,
-    /// Whether it hears of other nodes' commits; else it looks by itself.
+    /// Whether the desk receives the NOTIFY messages of other nodes; otherwise it only polls.
     pub(crate) notify: bool,
-    /// Where attachments are kept; in a folder of the desk's own where none is given.
+    /// The store of attachments; by default a folder of the desk's own.
     pub(crate) objects: Option<Objects>,
-    /// How uploads share the node.
+    /// The limits of concurrent uploads.
     pub(crate) uploads: Uploads,
 }
 
@@ -76,14 +76,14 @@ pub(crate) struct TestDesk {
     pub(crate) clock: Clock,
     /// `http://127.0.0.1:port`.
     pub(crate) url: String,
-    /// Where attachments are kept, unless the test chose another place.
+    /// The folder of attachments, unless the test chose another store.
     pub(crate) attachments: TempDir,
     http: reqwest::Client,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What a refusal says.
+/// The content of a refusal.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Refusal {
     pub(crate) code: String,
@@ -97,7 +97,7 @@ impl TestDesk {
         Self::open_with(database, Options::default()).await
     }
 
-    /// Another node, or the same one after a restart, on a database that is there already.
+    /// Opens another node, or the same node after a restart, on an existing database.
     pub(crate) async fn open_with(database: &TestDatabase, options: Options) -> Self {
         let reach = StoreOptions {
             url: database.url.clone(),
@@ -135,7 +135,7 @@ impl TestDesk {
         }
     }
 
-    /// Gets a path as an account; its status and body.
+    /// Gets a path as an account; returns status and body.
     pub(crate) async fn get_as(&self, account: Option<&str>, path: &str) -> (u16, String) {
         let mut request = self.http.get(format!("{}{path}", self.url));
         if let Some(account) = account {
@@ -145,8 +145,8 @@ impl TestDesk {
         (response.status().as_u16(), response.text().await.expect("a whole body"))
     }
 
-    /// Asks a query by GET, on the condition that the client does not hold the answer that a tag names; its status, the tag and
-    /// the body.
+    /// Sends a query by GET with the tag of an answer that the client holds (If-None-Match). Returns status, tag and
+    /// body.
     pub(crate) async fn get_unless_held(&self, query: &str, held: Option<&str>) -> (u16, Option<String>, String) {
         let mut request = self.http.get(format!("{}/graphql", self.url)).query(&[("query", query)]);
         if let Some(held) = held {
@@ -157,7 +157,7 @@ impl TestDesk {
         (response.status().as_u16(), tag, response.text().await.expect("a whole body"))
     }
 
-    /// Runs an operation as an account; the whole response.
+    /// Runs an operation as an account, and returns the whole response.
     pub(crate) async fn graphql_as(&self, account: Option<&str>, query: &str, variables: Value) -> Value {
         let mut request =
             self.http.post(format!("{}/graphql", self.url)).json(&json!({ "query": query, "variables": variables }));
@@ -167,24 +167,24 @@ impl TestDesk {
         request.send().await.expect("an answer").json().await.expect("JSON")
     }
 
-    /// Runs an operation that must succeed; its data.
+    /// Runs an operation that must succeed, and returns its data.
     pub(crate) async fn data(&self, query: &str, variables: Value) -> Value {
         self.data_as(None, query, variables).await
     }
 
-    /// Runs an operation as an account; it must succeed; its data.
+    /// Runs an operation as an account that must succeed, and returns its data.
     pub(crate) async fn data_as(&self, account: Option<&str>, query: &str, variables: Value) -> Value {
         let mut response = self.graphql_as(account, query, variables).await;
         assert!(response.get("errors").is_none(), "{query} failed: {response:#}");
         response["data"].take()
     }
 
-    /// Runs an operation that must be refused; its first error.
+    /// Runs an operation that must be refused, and returns its first error.
     pub(crate) async fn refused(&self, query: &str, variables: Value) -> Refusal {
         self.refused_as(None, query, variables).await
     }
 
-    /// Runs an operation as an account; it must be refused; its first error.
+    /// Runs an operation as an account that must be refused, and returns its first error.
     pub(crate) async fn refused_as(&self, account: Option<&str>, query: &str, variables: Value) -> Refusal {
         let response = self.graphql_as(account, query, variables).await;
         let error = response["errors"].get(0).unwrap_or_else(|| panic!("{query} was not refused: {response:#}"));
@@ -196,7 +196,7 @@ impl TestDesk {
         }
     }
 
-    /// Makes an incident of this title; its global id.
+    /// Creates an incident with this title, and returns its global id.
     pub(crate) async fn incident(&self, title: &str) -> String {
         let made = self
             .data(
@@ -207,7 +207,7 @@ impl TestDesk {
         made["createIncident"]["incident"]["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Makes a user of this account and role; its global id.
+    /// Creates a user with this account and role, and returns its global id.
     pub(crate) async fn user(&self, account: &str, role: &str) -> String {
         let made = self
             .data(
@@ -220,7 +220,7 @@ impl TestDesk {
         made["upsertUser"]["user"]["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Where the log ends.
+    /// Returns the offset of the log's end.
     pub(crate) async fn log_end(&self) -> u64 {
         let read = async { self.app.store.read().await.expect("a snapshot").head().await.expect("a head").offset };
         timeout(LONG_PATIENCE, read).await.expect("the end of the log, in time")
@@ -259,7 +259,7 @@ impl Following {
         Self::start_as(url, json!({}), query, variables).await
     }
 
-    /// Subscribes at a `ws://` URL, introduced by this payload.
+    /// Subscribes at a `ws://` URL with this payload of `connection_init`.
     pub(crate) async fn start_as(url: &str, init: Value, query: &str, variables: Value) -> Self {
         let mut socket = Socket::open(url).await;
         socket.init(init).await;
@@ -268,7 +268,7 @@ impl Following {
         Self { socket, field: None }
     }
 
-    /// The next item: what the subscription's one root field holds.
+    /// Returns the next item: the value of the subscription's one root field.
     pub(crate) async fn item(&mut self) -> Value {
         match self.frame().await {
             Frame::Json(mut message) if message["type"] == "next" => {
@@ -283,7 +283,7 @@ impl Following {
         }
     }
 
-    /// The items up to the next one of this type, that one included.
+    /// Returns the items up to and including the next item of this type.
     pub(crate) async fn items_until(&mut self, typename: &str) -> Vec<Value> {
         let mut items = Vec::new();
         let all = async {
@@ -296,12 +296,12 @@ impl Following {
                 }
             }
         };
-        // Heartbeats come for ever, whatever else does not.
+        // Heartbeats never stop, even if nothing else comes.
         timeout(LONG_PATIENCE, all).await.unwrap_or_else(|_| panic!("no {typename} in time"));
         items
     }
 
-    /// The next item that is no heartbeat.
+    /// Returns the next item that is no heartbeat.
     pub(crate) async fn change(&mut self) -> Value {
         let change = async {
             loop {
@@ -314,7 +314,7 @@ impl Following {
         timeout(LONG_PATIENCE, change).await.expect("an item besides heartbeats, in time")
     }
 
-    /// The next frame, whatever it is.
+    /// Returns the next frame of any kind.
     pub(crate) async fn frame(&mut self) -> Frame {
         self.socket.frame().await
     }

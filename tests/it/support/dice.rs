@@ -1,12 +1,12 @@
-//! Seeded chance: the same seed throws the same, so that a failure can be played again.
+//! Seeded random numbers: the same seed gives the same numbers, so that a failure can be repeated.
 
-/// Names the seed of a run, where it is to be another than the usual one.
+/// The variable that sets another seed for a run.
 const SEED_VARIABLE: &str = "WATCHFLOOR_TEST_SEED";
 
-/// The usual seed.
+/// The default seed.
 const SEED: u64 = 0x5eed_0001;
 
-/// A splitmix64: small, and good enough to choose what a test does next.
+/// A splitmix64 generator: small, and good enough to choose a test's next step.
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -15,7 +15,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Of this run's seed, which it prints.
+    /// Makes a generator with this run's seed, and prints the seed.
     pub(crate) fn of_this_run() -> Self {
         let seed = seed();
         println!("seed: {seed} (again: {SEED_VARIABLE}={seed})");
@@ -34,7 +34,7 @@ impl Dice {
         (self.next() % limit as u64) as usize
     }
 
-    /// True so often in a hundred times.
+    /// Returns true with a probability of `percent` percent.
     pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
@@ -43,7 +43,7 @@ impl Dice {
         &from[self.below(from.len())]
     }
 
-    /// Some of them, in their order; rarely none, rarely all.
+    /// Returns some of the values in their order; rarely none, rarely all.
     pub(crate) fn some<T: Clone>(&mut self, from: &[T]) -> Vec<T> {
         from.iter().filter(|_| self.chance(35)).cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! Statements without an end: a table whose every read goes on until it is interrupted.
+//! Endless statements: a table whose every read runs until it is interrupted.
 
 use sea_orm::{ConnectionTrait, Statement};
 
@@ -6,7 +6,7 @@ use super::database::{Kind, TestDatabase};
 use super::process::cpu_seconds;
 use super::waiting::{PATIENCE, a_moment};
 
-/// Puts a view in the place of a table that holds a row: who reads it computes until it is interrupted.
+/// Replaces a table by a view with one row that computes until the reader is interrupted.
 pub(crate) async fn read_of(database: &TestDatabase, table: &str) {
     let endless = match database.kind {
         Kind::Sqlite => {
@@ -28,7 +28,7 @@ pub(crate) async fn read_of(database: &TestDatabase, table: &str) {
     raw.close().await.expect("closed");
 }
 
-/// Waits until a statement of a server computes: in its own process, or in that of PostgreSQL.
+/// Waits until a server's statement computes: in the server's own process, or in PostgreSQL's.
 pub(crate) async fn wait_until_running(database: &TestDatabase, server: u32) {
     let running = async {
         while !runs(database, server).await {
@@ -43,14 +43,14 @@ async fn runs(database: &TestDatabase, server: u32) -> bool {
         Kind::Sqlite => {
             let before = cpu_seconds(server);
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-            // What rests takes a hundredth of this.
+            // An idle process takes a hundredth of this.
             cpu_seconds(server) - before > 0.05
         }
         Kind::Postgres => running(database).await > 0,
     }
 }
 
-/// How many statements without an end PostgreSQL computes.
+/// Returns how many endless statements PostgreSQL computes.
 pub(crate) async fn running(database: &TestDatabase) -> i64 {
     let raw = database.connect().await;
     let count = "SELECT count(*) FROM pg_stat_activity

@@ -1,19 +1,19 @@
-//! A response that goes on, read as it comes.
+//! A streaming HTTP response, read as it arrives.
 
 use serde_json::Value;
 
 use super::waiting::PATIENCE;
 
-/// How a response ended.
+/// The way in which a response ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// As a response that is whole.
+    /// As a complete response.
     Whole,
-    /// Its connection broke: the client knows that something is missing.
+    /// Its connection broke, so the client knows that something is missing.
     Broken,
 }
 
-/// One response.
+/// One streaming response.
 pub(crate) struct Going {
     response: reqwest::Response,
     read: Vec<u8>,
@@ -21,7 +21,7 @@ pub(crate) struct Going {
 }
 
 impl Going {
-    /// Sends the request; its response has begun.
+    /// Sends the request, and returns once its response has begun.
     pub(crate) async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = tokio::time::timeout(PATIENCE, request.send()).await.expect("in time").expect("a response");
         Self { response, read: Vec::new(), ended: None }
@@ -35,7 +35,7 @@ impl Going {
         self.response.headers().get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
-    /// Reads on; false at the end.
+    /// Reads more bytes; returns false at the end.
     async fn read_on(&mut self) -> bool {
         if self.ended.is_some() {
             return false;
@@ -49,7 +49,7 @@ impl Going {
         self.ended.is_none()
     }
 
-    /// What comes next must be this, to the byte.
+    /// Checks that exactly these bytes come next.
     pub(crate) async fn says(&mut self, text: &str) {
         while self.read.len() < text.len() && self.read_on().await {}
         let length = self.read.len().min(text.len());
@@ -57,7 +57,7 @@ impl Going {
         assert_eq!(String::from_utf8_lossy(&said), text);
     }
 
-    /// What comes up to this and with it.
+    /// Returns the text up to and including `mark`.
     pub(crate) async fn up_to(&mut self, mark: &str) -> String {
         loop {
             let found = self.read.windows(mark.len()).position(|window| window == mark.as_bytes());
@@ -69,15 +69,15 @@ impl Going {
         }
     }
 
-    /// All that still comes, and how it ends.
+    /// Returns the remaining text, and how the response ends.
     pub(crate) async fn end(mut self) -> (String, Ended) {
-        // As a whole: one that lives on says so, and so never falls silent.
+        // One deadline for the whole: keep-alive signs never let a live response fall silent.
         let whole = async { while self.read_on().await {} };
         tokio::time::timeout(PATIENCE, whole).await.expect("the response ends");
         (String::from_utf8(self.read).expect("UTF-8"), self.ended.expect("it ended"))
     }
 
-    /// The next event of an event stream: its `id`, and its data.
+    /// Returns the next event of an event stream: its `id` and its data.
     pub(crate) async fn event(&mut self) -> (Option<String>, Value) {
         loop {
             let text = self.up_to("\n\n").await;
@@ -90,7 +90,7 @@ impl Going {
         }
     }
 
-    /// The payload of the next part of a multipart response that has one.
+    /// Returns the payload of the next multipart part that has a payload.
     pub(crate) async fn part(&mut self) -> Value {
         loop {
             let text = self.up_to("\r\n--graphql").await;

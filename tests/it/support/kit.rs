@@ -1,4 +1,4 @@
-//! The protocols' own kits and the clients that others wrote; npm and pip install them.
+//! The protocols' own test kits and third-party clients, which npm and pip install.
 
 use std::path::{Path, PathBuf};
 

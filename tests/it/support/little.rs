@@ -1,4 +1,4 @@
-//! The little desk: a schema of a few fields behind the real routes, and what a test steers it with.
+//! The little desk: a schema of a few fields behind the real routes, and the controls of a test.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Mutation {
     }
 }
 
-/// How a test moves and watches the streams.
+/// The controls with which a test drives and watches the streams.
 pub(crate) struct Control {
     pub(crate) steps: broadcast::Sender<i32>,
     pub(crate) gone: mpsc::Sender<()>,
@@ -86,7 +86,7 @@ impl Control {
     }
 }
 
-/// Tells the test that the stream that holds it was dropped.
+/// Tells the test that the stream which owns this value was dropped.
 struct Gone(Arc<Control>);
 
 impl Drop for Gone {
@@ -99,7 +99,7 @@ struct Streams;
 
 #[Subscription(name = "Subscription")]
 impl Streams {
-    /// 0 at once, then each step of the test; ends with a negative one.
+    /// Yields 0 at once, then each number that the test sends; ends after a negative number.
     async fn counter(&self, ctx: &Context<'_>) -> impl Stream<Item = i32> + use<> {
         let gone = Gone(ctx.data_unchecked::<Arc<Control>>().clone());
         let mut steps = gone.0.steps.subscribe();
@@ -115,7 +115,7 @@ impl Streams {
         }
     }
 
-    /// As many as the socket takes.
+    /// Yields as many texts as the socket takes.
     async fn endless(&self, ctx: &Context<'_>, bytes: usize) -> impl Stream<Item = String> + use<> {
         let gone = Gone(ctx.data_unchecked::<Arc<Control>>().clone());
         async_stream::stream! {
@@ -127,17 +127,17 @@ impl Streams {
         }
     }
 
-    /// Breaks off after the first item.
+    /// Ends with an error after the first item.
     async fn breaking(&self) -> impl Stream<Item = async_graphql::Result<i32>> + use<> {
         futures_util::stream::iter([Ok(1), Err(domain::Error::fault("reading", "hunter2").into())])
     }
 
-    /// What was given, once.
+    /// Yields the given text once.
     async fn echo(&self, text: String) -> impl Stream<Item = String> + use<> {
         futures_util::stream::iter([text])
     }
 
-    /// `n` texts that begin with their numbers, from 0.
+    /// Yields `n` texts that begin with their numbers, from 0.
     async fn numbered(&self, ctx: &Context<'_>, n: usize, bytes: usize) -> impl Stream<Item = String> + use<> {
         let control = ctx.data_unchecked::<Arc<Control>>().clone();
         futures_util::stream::iter(0..n).map(move |number| {
@@ -146,12 +146,12 @@ impl Streams {
         })
     }
 
-    /// 1 to `n`, then the end.
+    /// Yields 1 to `n`, then ends.
     async fn up_to(&self, n: i32) -> impl Stream<Item = i32> + use<> {
         futures_util::stream::iter(1..=n)
     }
 
-    /// Turned down.
+    /// Is refused.
     async fn refused(&self) -> domain::Result<BoxStream<'static, i32>> {
         Err(domain::Error::forbidden("this queue is not yours"))
     }
@@ -242,7 +242,7 @@ impl Server {
         });
         let schema = Schema::build(Query, Mutation, Streams).data(control.clone()).finish();
         let (stop, shutdown) = watch::channel(false);
-        // Not a receiver of `stop`, whose last one is that of the last socket.
+        // Not a receiver of `stop`: the last receiver must belong to the last socket.
         let address = listener.local_addr().expect("an address");
         let listener = Paced::new(listener, &settings, watch::channel(false).1);
         let origins = settings.origins.clone();
@@ -286,7 +286,7 @@ impl Server {
         self.send(reqwest::Client::new().get(&self.http).query(query)).await
     }
 
-    /// Sends bytes as they are, and returns all that comes back.
+    /// Sends bytes as they are, and returns all bytes that come back.
     pub(crate) async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address()).await.expect("a connection");
         stream.write_all(request.as_bytes()).await.expect("written");
@@ -296,7 +296,7 @@ impl Server {
     }
 }
 
-/// A port of this machine, bound.
+/// Returns a bound port of this machine.
 pub(crate) fn port() -> TcpListener {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("for tokio");
@@ -345,13 +345,13 @@ pub(crate) fn query(text: &str) -> Value {
 pub(crate) const GRAPHQL: &str = "application/graphql-response+json";
 pub(crate) const JSON: &str = "application/json";
 
-/// Each fragment spreads the next one twice.
+/// Returns a document in which each fragment spreads the next fragment twice.
 pub(crate) fn bomb() -> String {
     let levels: String = (0..25).map(|n| format!(" fragment F{n} on Query {{ ...F{0} ...F{0} }}", n + 1)).collect();
     format!("{{ ...F0 }}{levels} fragment F25 on Query {{ version }}")
 }
 
-/// A connection that holds little before it is full, and is acknowledged.
+/// Opens an acknowledged connection with small buffers.
 pub(crate) async fn narrow(server: &Server) -> Socket {
     let mut socket = Socket::narrow(&server.ws, "graphql-transport-ws").await;
     socket.init(json!({})).await;

@@ -1,4 +1,4 @@
-//! What the tests stand on: a database of their own, on SQLite and on PostgreSQL, and clients of the real server.
+//! The support of the tests: a database for each test, on SQLite and on PostgreSQL, and clients of the real server.
 
 pub(crate) mod crowd;
 pub(crate) mod database;

@@ -1,5 +1,5 @@
-//! An oracle, and the clients that it judges. The oracle asks the tables in SQL of its own after each commit; it shares no code with
-//! `matches()`, nor with the SQL of `storage/filter.rs`. A client reads its set's position once and then only ever goes on.
+//! An oracle, and the clients that it checks. After each commit the oracle queries the tables with its own SQL, without
+//! code of `matches()` or `storage/filter.rs`. A client reads its set's position once, and then only resumes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +21,13 @@ use super::dice::Dice;
 use super::stream::{offset, short};
 use super::waiting::a_moment;
 
-/// An item in short: offset, kind, incident, changed fields or reason.
+/// An item in short: offset, kind, incident, and the changed fields or the reason.
 pub(crate) type Item = (u64, String, String, String);
 
-/// Between two tries of a client whose node does not answer.
+/// The pause of a client before it reconnects to a node that does not answer.
 const COMES_BACK_AFTER: Duration = Duration::from_millis(30);
 
-/// What a socket of a slow reader holds: small, so that its server soon waits for it; but TCP crawls with less.
+/// The buffer of a slow reader's socket: small, so that its server soon waits for it; but TCP crawls with less.
 const SLOW_BUFFER_BYTES: u32 = 32 << 10;
 
 /// Sends mutations.
@@ -38,18 +38,18 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new() -> Self {
-        // One that waits longer has lost its node, and asks another.
+        // If an answer takes longer, its node is lost, and the client asks another node.
         Self { http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client") }
     }
 
-    /// The response; none where the server did not live to give one.
+    /// Returns the response; `None` if the server died before it.
     pub(crate) async fn run(&self, address: &str, query: &str, variables: Value) -> Option<Value> {
         let body = json!({ "query": query, "variables": variables });
         let request = self.http.post(format!("http://{address}/graphql")).json(&body);
         request.send().await.ok()?.json().await.ok()
     }
 
-    /// The position of a filter's set, from which a client starts.
+    /// Returns the position of a filter's set, from which a client starts.
     pub(crate) async fn start(&self, address: &str, filter: &Value) -> Value {
         let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { position } }";
         let read = self.run(address, query, json!({ "filter": filter })).await.expect("an answer");
@@ -57,20 +57,20 @@ impl Driver {
     }
 }
 
-/// What a client has received, and how.
+/// The items that a client has received, and its connections.
 #[derive(Clone, Default)]
 pub(crate) struct Received {
     pub(crate) items: Vec<Item>,
     pub(crate) connections: usize,
-    /// Connections to another node than the one before.
+    /// The number of connections to another node than before.
     pub(crate) switches: usize,
-    /// Connections that the server closed with 1013.
+    /// The number of connections that the server closed with 1013.
     pub(crate) closed_as_slow: usize,
-    /// Connections that it gave up, so full that not even the reason could be written.
+    /// The number of connections that the server cut because their buffers were too full for the reason.
     pub(crate) given_up_as_slow: usize,
 }
 
-/// A client that comes back by position, always, to any node.
+/// A client that always resumes by position, at any node.
 pub(crate) struct Client {
     task: JoinHandle<()>,
     got: Arc<Mutex<Received>>,
@@ -79,13 +79,13 @@ pub(crate) struct Client {
     slow: Arc<AtomicBool>,
 }
 
-/// How a connection ended.
+/// The way in which a connection ended.
 enum Ended {
     /// The client left it.
     Left,
-    /// The server closed it, with this code.
+    /// The server closed it with this code.
     Closed(u16),
-    /// It broke off, or never was.
+    /// It broke, or was never made.
     Cut,
 }
 
@@ -94,7 +94,7 @@ impl Client {
         Self::follow(filter, start, nodes, dice.next(), false)
     }
 
-    /// One that stops reading now and then.
+    /// Starts a client that stops reading now and then.
     pub(crate) fn start_slow(filter: Value, start: Value, nodes: Vec<String>, mut dice: Dice) -> Self {
         Self::follow(filter, start, nodes, dice.next(), true)
     }
@@ -132,7 +132,7 @@ impl Client {
         Self { task, got, seen, slow: naps }
     }
 
-    /// Whether it has everything up to an offset by now.
+    /// Waits until the client has every item up to an offset.
     pub(crate) async fn finish(mut self, end: u64, name: &str) -> Received {
         self.slow.store(false, Ordering::Relaxed);
         let there = tokio::time::timeout(Duration::from_secs(30), self.seen.wait_for(|seen| *seen >= end)).await;
@@ -146,13 +146,13 @@ impl Client {
     }
 }
 
-/// One connection: until the client leaves it or the server does.
+/// One connection, until the client or the server ends it.
 struct Connection<'a> {
     address: &'a str,
     filter: &'a Value,
     dice: &'a mut Dice,
     slow: &'a AtomicBool,
-    /// Whether it has stopped reading for a while.
+    /// Whether the client has stopped reading for a while.
     napped: &'a mut bool,
 }
 
@@ -171,7 +171,7 @@ impl Connection<'_> {
                 ... on Resync { resyncReason }
             }
         }";
-        // Those who read slowly ask for long titles, and for many: Linux gives the sender more than a megabyte.
+        // Slow readers ask for long titles, and for many: Linux gives the sender more than a megabyte of buffer.
         let is_slow = self.slow.load(Ordering::Relaxed);
         let items = if is_slow {
             ITEMS.replace(
@@ -195,7 +195,7 @@ impl Connection<'_> {
             json!({ "type": "connection_init" }),
             json!({ "id": "1", "type": "subscribe", "payload": { "query": items, "variables": variables } }),
         ] {
-            // The acknowledgement comes first of all; a subscription may be sent only behind it.
+            // The acknowledgement comes first; only then may the client subscribe.
             if message["type"] == "subscribe" {
                 socket.next().await?.ok()?;
             }
@@ -205,7 +205,7 @@ impl Connection<'_> {
         for _ in 0..patience {
             if self.slow.load(Ordering::Relaxed) && self.dice.chance(8) {
                 *self.napped = true;
-                // Nothing is waited for: this is a client that does something else.
+                // This waits for no event: the client is busy with something else.
                 tokio::time::sleep(Duration::from_millis(1_500 + self.dice.below(3_000) as u64)).await;
             }
             let text = loop {
@@ -230,7 +230,7 @@ impl Connection<'_> {
     }
 }
 
-/// That a client has received, item by item, what it should have.
+/// Checks that a client has received exactly the expected items.
 pub(crate) fn compare(name: &str, delivered: &[Item], expected: &[Item]) {
     let differs = delivered.iter().zip(expected).position(|(got, wanted)| got != wanted);
     let at = differs.unwrap_or(delivered.len().min(expected.len()));
@@ -244,28 +244,28 @@ pub(crate) fn compare(name: &str, delivered: &[Item], expected: &[Item]) {
     );
 }
 
-/// A filter as the API takes it, and as the oracle asks for it.
+/// A filter for the API, and the same filter as the oracle's SQL.
 pub(crate) type Filter = (Value, String);
 
-/// What the tables say after each commit.
+/// The content of the tables after each commit.
 pub(crate) struct Oracle {
     raw: DatabaseConnection,
     pub(crate) filters: Vec<Filter>,
     sets: Vec<BTreeSet<Uuid>>,
     rows: BTreeMap<Uuid, Row>,
     alerts: Vec<Uuid>,
-    /// Which incident holds an alert.
+    /// The incident that holds each alert.
     holders: BTreeMap<Uuid, Uuid>,
-    /// By filter.
+    /// The expected items of each filter.
     pub(crate) expected: Vec<Vec<Item>>,
-    /// How long the log is.
+    /// The length of the log.
     pub(crate) end: u64,
-    /// How many of a hundred titles are long.
+    /// The percentage of long titles.
     long: usize,
     made: usize,
 }
 
-/// An incident's columns, by the names that `changedFields` has for them.
+/// An incident's columns, under their names in `changedFields`.
 #[derive(Clone, Default, PartialEq)]
 struct Row {
     fields: Vec<(&'static str, String)>,
@@ -274,7 +274,7 @@ struct Row {
 }
 
 const FIELDS: [(&str, &str); 16] = [
-    // The rest of a long one is always the same.
+    // The rest of a long title is always the same.
     ("TITLE", "substr(title, 1, 100) || length(title)"),
     ("DESCRIPTION", "description"),
     ("SEVERITY_OVERRIDE", "severity_override"),
@@ -294,7 +294,7 @@ const FIELDS: [(&str, &str); 16] = [
 ];
 
 impl Oracle {
-    /// One for so many filters.
+    /// Makes an oracle for this many filters.
     pub(crate) async fn new(database: &TestDatabase, dice: &mut Dice, count: usize) -> Self {
         let filters: Vec<Filter> = (0..count).map(|number| some_filter(dice, number)).collect();
         for (number, (filter, sql)) in filters.iter().enumerate() {
@@ -314,12 +314,12 @@ impl Oracle {
         }
     }
 
-    /// From now on so many of a hundred titles are long.
+    /// Sets the percentage of long titles from now on.
     pub(crate) fn with_long_titles(self, percent: usize) -> Self {
         Self { long: percent, ..self }
     }
 
-    /// Connects again, to a database that was started again or that is another server's now.
+    /// Reconnects, after a restart of the database or a failover to another server.
     pub(crate) async fn reconnect(&mut self, database: &TestDatabase) {
         self.raw = database.connect().await;
     }
@@ -333,7 +333,7 @@ impl Oracle {
         self.ask(sql).await.iter().map(|row| row.try_get_by_index(0).expect("an id")).collect()
     }
 
-    /// Takes note of what the newest transaction did: of all of it, as each incident changes once in a transaction.
+    /// Records the newest transaction as a whole, because each incident changes once in a transaction.
     pub(crate) async fn advance(&mut self) {
         let sql = format!("SELECT position, incident_id FROM change WHERE position > {} ORDER BY position", self.end);
         let changes: Vec<(u64, Uuid)> = self
@@ -373,8 +373,8 @@ impl Oracle {
         self.rows = rows;
     }
 
-    /// What PostgreSQL was told before its client died, it does all the same: until then nobody knows what happened. One whose
-    /// transaction has written nothing yet cannot commit any more.
+    /// Waits for the statements of dead clients: PostgreSQL executes them nevertheless, and until then their outcome is
+    /// open. A transaction that has written nothing yet can no longer commit.
     pub(crate) async fn wait_for_the_dead(&self, kind: Kind) {
         let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
             AND backend_xid IS NOT NULL";
@@ -411,13 +411,13 @@ impl Oracle {
         rows
     }
 
-    /// How many merges there were, and how many of them were undone.
+    /// Returns the number of merges, and how many of them were undone.
     pub(crate) async fn merges(&self) -> (i64, i64) {
         let row = self.ask("SELECT COUNT(*), COUNT(undone_at) FROM merge").await.remove(0);
         (row.try_get_by_index(0).expect("a count"), row.try_get_by_index(1).expect("a count"))
     }
 
-    /// An acknowledged mutation is there: the log is as long as its answer says, or longer by nothing.
+    /// Checks that an acknowledged mutation is in the log, and that the log is exactly as long as its answer says.
     pub(crate) fn holds(&self, answer: &Value) {
         let payload = answer["data"].as_object().and_then(|data| data.values().next());
         let Some(payload) = payload.filter(|payload| !payload.is_null()) else { return };
@@ -425,9 +425,9 @@ impl Oracle {
         assert_eq!(offset(position), self.end, "the log ends where the answer says: {answer}");
     }
 
-    /// A mutation of any kind on any incident, also on one that refuses it.
+    /// Returns a mutation of any kind on any incident, also on incidents that refuse it.
     pub(crate) fn some_mutation(&mut self, dice: &mut Dice) -> (String, Value) {
-        // What was merged away refuses everything, so it is tried now and then only.
+        // A merged incident refuses everything, so try it rarely.
         let stubs = dice.chance(10);
         let standing = |row: &Row| !row.deleted && (stubs || !row.merged);
         let ids: Vec<Uuid> = self.rows.iter().filter(|(_, row)| standing(row)).map(|(id, _)| *id).collect();
@@ -517,7 +517,7 @@ impl Row {
     }
 }
 
-/// One condition, twice: in the words of the API, and in SQL written here.
+/// Returns one condition twice: for the API, and in SQL that is written here.
 fn atom(dice: &mut Dice) -> Filter {
     let held =
         |sql: &str| format!("EXISTS (SELECT 1 FROM incident_tag t WHERE t.incident_id = i.id AND t.key = '{sql}')");
@@ -544,7 +544,7 @@ fn atom(dice: &mut Dice) -> Filter {
     }
 }
 
-/// One to three conditions, joined in any way, with a status or without: then it is `NEW` or `ACTIVE`.
+/// Returns one to three conditions, joined in any way. Without a status the filter means `NEW` or `ACTIVE`.
 fn some_filter(dice: &mut Dice, number: usize) -> Filter {
     let mut filter = match number {
         // These are in every run.

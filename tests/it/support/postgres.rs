@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-/// Names a server that is there already, as an address whose user may create databases. For runs of many processes, where a
-/// cluster each would cost two seconds a test: `scripts/postgres.sh run cargo nextest run`.
+/// Names an existing server, as an address whose user may create databases. It serves runs of many processes, where a
+/// cluster for each would cost two seconds a test: `scripts/postgres.sh run cargo nextest run`.
 const SERVER_VARIABLE: &str = "WATCHFLOOR_TEST_POSTGRES";
 
 /// Serialises the making of templates across processes; any number that nothing else locks.
@@ -25,8 +25,8 @@ pub(crate) async fn fresh_database() -> String {
     create_database(&shared_server(), "template0").await
 }
 
-/// A database that no other test sees, copied from one that `prepare` filled once: how a test gets a migrated database for the
-/// price of a copy. The name stands for what `prepare` does; each build of the tests prepares its own.
+/// Returns a database of the test's own, copied from a database that `prepare` filled once, so that a test pays for a
+/// copy and not for all migrations. `name` identifies the work of `prepare`; each build of the tests prepares its own.
 pub(crate) async fn fresh_database_like(name: &str, prepare: impl AsyncFnOnce(&str)) -> String {
     let server = shared_server();
     let template = format!("template_{name}_{:016x}", build());
@@ -34,7 +34,7 @@ pub(crate) async fn fresh_database_like(name: &str, prepare: impl AsyncFnOnce(&s
     create_database(&server, &template).await
 }
 
-/// Removes a database, with whoever is still connected to it.
+/// Removes a database, and ends its open connections.
 pub(crate) async fn drop_database(url: &str) {
     let (server, name) = split(url);
     let admin = connect(&format!("{server}/postgres")).await;
@@ -42,7 +42,7 @@ pub(crate) async fn drop_database(url: &str) {
     close(admin).await;
 }
 
-/// A cluster of one's own, to stop and start under a running desk. It ends with this value, or else with the process.
+/// A separate cluster, which a test stops and starts under a running desk. It ends with this value or with the process.
 pub(crate) struct Cluster {
     admin_url: String,
     folder: PathBuf,
@@ -52,17 +52,17 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster that syncs to disk as one in use does. Blocks for about two seconds.
+    /// Starts a cluster that syncs to disk as in production. Blocks for about two seconds.
     pub(crate) fn start_private() -> Self {
         Self::start(&["on"], Stdio::piped()).unwrap_or_else(|cause| panic!("{cause}"))
     }
 
-    /// The same, and it can have a standby.
+    /// Starts a cluster that syncs to disk and can have a standby.
     pub(crate) fn start_replicated() -> Self {
         Self::start(&["on", "replica"], Stdio::piped()).unwrap_or_else(|cause| panic!("{cause}"))
     }
 
-    /// Starts a standby of it, and returns the address of its `postgres` database. It ends with the cluster.
+    /// Starts a standby, and returns the address of its `postgres` database. It ends with the cluster.
     pub(crate) fn start_standby(&mut self) -> String {
         let answer = self.answer_to("standby");
         answer.strip_prefix("standby ").unwrap_or_else(|| panic!("{answer}")).to_owned()
@@ -73,12 +73,12 @@ impl Cluster {
         self.order("kill", "killed");
     }
 
-    /// Makes the standby a primary; returns when it is one.
+    /// Promotes the standby, and returns when it is the primary.
     pub(crate) fn promote_standby(&mut self) {
         self.order("promote", "promoted");
     }
 
-    /// Stops the standby as a crash would, so that it follows no more.
+    /// Stops the standby as a crash would, so that it no longer follows.
     pub(crate) fn stop_standby(&mut self) {
         self.order("stop-standby", "stopped");
     }
@@ -88,22 +88,22 @@ impl Cluster {
         self.order("start-standby", "started");
     }
 
-    /// The address of its `postgres` database, as a superuser. It stays the same through a stop and a start.
+    /// Returns the address of the `postgres` database, as a superuser. It stays the same through a stop and a start.
     pub(crate) fn url(&self) -> &str {
         &self.admin_url
     }
 
-    /// An empty database in this cluster.
+    /// Creates an empty database in this cluster.
     pub(crate) async fn fresh_database(&self) -> String {
         create_database(&self.admin_url, "template0").await
     }
 
-    /// Stops it as a crash would: connections break off, nothing is checkpointed.
+    /// Stops the cluster as a crash would: connections break, and nothing is checkpointed.
     pub(crate) fn stop_immediate(&mut self) {
         self.order("stop", "stopped");
     }
 
-    /// Starts it again on the same folder and port; returns when it has recovered and answers.
+    /// Starts the cluster again on the same folder and port. Returns when it has recovered and answers.
     pub(crate) fn start_again(&mut self) {
         self.order("start", "started");
     }
@@ -118,8 +118,8 @@ impl Cluster {
         read_answer(&mut self.answers)
     }
 
-    /// `how`: whether a commit waits for the disk, which only a loss of power tells, and no test pulls the plug; and whether
-    /// the cluster can have a standby.
+    /// Starts a cluster. `how` tells whether a commit waits for the disk (only a loss of power shows that, and no test
+    /// has one), and whether the cluster can have a standby.
     fn start(how: &[&str], complaints: Stdio) -> Result<Self, String> {
         let script = include_str!("../../../scripts/postgres.sh");
         let mut keeper = Command::new("sh")
@@ -128,7 +128,7 @@ impl Cluster {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(complaints)
-            // Out of reach of the Ctrl-C, or a runner's kill, that is meant for this process and its group.
+            // Not in the process group, so that Ctrl-C or a runner's kill for this process does not reach it.
             .process_group(0)
             .spawn()
             .map_err(|cause| format!("cannot run sh: {cause}"))?;
@@ -150,7 +150,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         drop(self.orders.take());
-        // Whoever drops a cluster may look at once whether it is gone. A keeper that cannot be waited for has ended before.
+        // A test may check at once whether the cluster is gone. If the keeper cannot be waited for, it has ended
+        // before.
         self.keeper.wait().ok();
     }
 }
@@ -166,7 +167,8 @@ fn named_server() -> Option<String> {
     std::env::var(SERVER_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
-/// The server that all tests of this process share: the named one, or else a cluster that the first caller starts.
+/// Returns the server that all tests of this process share: the named server, or a cluster that the first caller
+/// starts.
 fn shared_server() -> String {
     static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
     named_server().unwrap_or_else(|| {
@@ -175,7 +177,7 @@ fn shared_server() -> String {
     })
 }
 
-/// Tells one build of the tests from the next: a server that outlives a build may hold templates of an older one.
+/// Identifies a build of the tests: a server that outlives a build may hold templates of an older build.
 fn build() -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let program = std::env::current_exe().expect("a running test has a program file");
@@ -197,8 +199,8 @@ async fn create_database(admin_url: &str, template: &str) -> String {
     format!("{}/{name}", split(admin_url).0)
 }
 
-/// The clause that gives a database the order of words of a dictionary, where the server has one (PostgreSQL 15 or later,
-/// with ICU): what the desk orders it orders by bytes, and a text that it left to the database shows in every test.
+/// Returns the clause that gives a database a dictionary's order of words, if the server has one (PostgreSQL 15 or
+/// later, with ICU). The desk must order by bytes, and every test shows a text whose order it left to the database.
 async fn foreign_locale(admin: &DatabaseConnection) -> &'static str {
     const KNOWN: &str = "SELECT 1 FROM pg_collation WHERE collname = 'en-US-x-icu'
         AND current_setting('server_version_num')::integer >= 150000";
@@ -210,7 +212,7 @@ async fn foreign_locale(admin: &DatabaseConnection) -> &'static str {
     "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'"
 }
 
-/// Makes `template` unless a test made it before. It gets its name last, so that a name stands for a finished template.
+/// Makes `template` unless a test made it before. It is renamed last, so that its name stands for a finished template.
 async fn prepare_once(admin_url: &str, template: &str, prepare: impl AsyncFnOnce(&str)) {
     let admin = connect(admin_url).await;
     execute(&admin, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;
@@ -223,7 +225,7 @@ async fn prepare_once(admin_url: &str, template: &str, prepare: impl AsyncFnOnce
         let locale = foreign_locale(&admin).await;
         execute(&admin, &format!("CREATE DATABASE {draft} TEMPLATE template0 {locale}")).await;
         prepare(&format!("{}/{draft}", split(admin_url).0)).await;
-        // A database that somebody is connected to can be neither renamed nor copied.
+        // A database with open connections can be neither renamed nor copied.
         execute(&admin, &format!("ALTER DATABASE {draft} ALLOW_CONNECTIONS false")).await;
         execute(
             &admin,
@@ -235,7 +237,7 @@ async fn prepare_once(admin_url: &str, template: &str, prepare: impl AsyncFnOnce
     close(admin).await;
 }
 
-/// One connection: a lock belongs to the connection that took it.
+/// Opens one connection, because a lock belongs to the connection that took it.
 async fn connect(url: &str) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
@@ -250,7 +252,7 @@ async fn close(database: DatabaseConnection) {
     database.close().await.expect("an idle connection closes");
 }
 
-/// The address of the server, and the name of the database.
+/// Splits an address into the server's address and the database's name.
 fn split(url: &str) -> (&str, &str) {
     url.rsplit_once('/').expect("a database's address has a path")
 }
@@ -296,7 +298,8 @@ mod tests {
         victim.kill().expect("the process is there to be killed");
         victim.wait().expect("it is dead");
 
-        // The keeper inherited this pipe and holds it until it has cleaned up: its end is the end of everything.
+        // The keeper inherited this pipe and holds it until it has cleaned up, so the pipe's end is the end of
+        // everything.
         victim.stderr.take().expect("piped").read_to_end(&mut Vec::new()).expect("the pipe ends");
         connection.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
         assert!(matches!(connection.read(&mut [0; 1]), Ok(0) | Err(_)), "the server hung up");
@@ -323,7 +326,7 @@ mod tests {
         execute(&before, "INSERT INTO note VALUES ('kept')").await;
 
         cluster.stop_immediate();
-        // By hand: a pool would try to connect again for as long as it may take to acquire a connection.
+        // Without a pool, which would retry until its acquire timeout.
         assert!(TcpStream::connect(host(&url)).is_err(), "nothing listens");
         cluster.start_again();
 

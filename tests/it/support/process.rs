@@ -1,34 +1,34 @@
-//! The real binary, to be killed as a power cut kills it.
+//! The real binary as a process, which a test can kill as a loss of power would.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// The seconds of CPU that a process has taken, as the kernel counts them.
+/// Returns the CPU time of a process in seconds, as the kernel counts it.
 pub(crate) fn cpu_seconds(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
-    // A hundred ticks a second, on every Linux that there is.
+    // Linux counts a hundred ticks a second.
     (ticks(11) + ticks(12)) / 100.0
 }
 
-/// What becomes of the log of a server.
+/// The reader of a server's log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Log {
-    /// It is read to the end.
+    /// The test reads it to the end.
     Read,
     /// Its pipe is closed once the server listens.
     Closed,
 }
 
-/// A server process of one's own. It is killed when this value is dropped.
+/// A separate server process. It is killed when this value is dropped.
 pub(crate) struct Process {
     child: Child,
     /// `127.0.0.1:port`.
     pub(crate) address: String,
-    /// What it has written to its log so far.
+    /// The lines that it has written to its log so far.
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -38,24 +38,24 @@ impl Process {
         Self::serve_at(database_url, "127.0.0.1:0").await
     }
 
-    /// The same at an address of the test's choice: where a server lived that was killed.
+    /// Starts it at a chosen address, for example at the address of a killed server.
     pub(crate) async fn serve_at(database_url: &str, listen: &str) -> Self {
         Self::serve_with(database_url, listen, &[]).await
     }
 
-    /// The same with more settings.
+    /// Starts it at a chosen address with more settings.
     pub(crate) async fn serve_with(database_url: &str, listen: &str, settings: &[&str]) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_watchfloor"));
         Self::started(program, database_url, listen, settings, Log::Read).await
     }
 
-    /// The same, and from its start on nobody reads its log.
+    /// Starts it on a free port, with a log that nobody reads.
     pub(crate) async fn serve_unread(database_url: &str) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_watchfloor"));
         Self::started(program, database_url, "127.0.0.1:0", &[], Log::Closed).await
     }
 
-    /// The same, in a process that may open so many files.
+    /// Starts it on a free port, with a limit of open files.
     pub(crate) async fn serve_within_files(database_url: &str, files: u32) -> Self {
         let mut shell = Command::new("sh");
         let run = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
@@ -78,9 +78,9 @@ impl Process {
         let (told, address) = tokio::sync::oneshot::channel();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let written = lines.clone();
-        // Reads on until the end, so that the server never waits for a full pipe.
+        // Read to the end, so that the server never waits for a full pipe.
         std::thread::spawn(move || {
-            // A loss of power, which is what fsync is for, is no part of any test.
+            // No test contains a loss of power, which fsync is for.
             let is_news = |line: &str| !line.contains("fsync or full_page_writes is off");
             let mut told = Some(told);
             let mut log = log.lines();
@@ -104,17 +104,17 @@ impl Process {
         Self { child, address, log: lines }
     }
 
-    /// The lines of its log that hold a text.
+    /// Returns the lines of its log that contain a text.
     pub(crate) fn logged(&self, text: &str) -> Vec<String> {
         self.log.lock().expect("whole").iter().filter(|line| line.contains(text)).cloned().collect()
     }
 
-    /// Its process, as the kernel names it.
+    /// Returns its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until it ends by itself; its exit code.
+    /// Waits until it ends by itself, and returns its exit code.
     pub(crate) async fn end(mut self) -> Option<i32> {
         let id = self.id();
         let end = async {
@@ -128,13 +128,13 @@ impl Process {
         tokio::time::timeout(Duration::from_secs(30), end).await.unwrap_or_else(|_| panic!("process {id} does not end"))
     }
 
-    /// SIGTERM: what a supervisor sends to a process that is to stop.
+    /// Sends SIGTERM, as a supervisor does to stop a process.
     pub(crate) fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "the process is there to be told");
     }
 
-    /// `kill -9`.
+    /// Sends SIGKILL (`kill -9`).
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it is there to be killed");
         self.child.wait().expect("it is dead");

@@ -1,5 +1,5 @@
-//! A network between a desk and its database, to be taken away: it forwards, it swallows without a word, it cuts, it leads
-//! elsewhere. It reads what a desk says to PostgreSQL, so that it can cut at one message of a transaction that writes.
+//! A proxy between a desk and its database that simulates network faults: it forwards, goes silent, cuts, or redirects.
+//! It parses the desk's messages to PostgreSQL, so that it can break at one message of a writing transaction.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,14 +10,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What becomes of a connection. One that was made before the latest change shares in it only for the worse.
+/// The fate of a connection. A later change affects an older connection only if it is for the worse.
 #[derive(Clone, Debug, PartialEq)]
 enum Way {
-    /// Forwarded to this address.
+    /// The connection is forwarded to this address.
     To(String),
-    /// Held open, and nothing passes any more, in neither direction: no answer, no end.
+    /// The connection stays open, and no byte passes in either direction: no answer, no end.
     Silence,
-    /// Closed.
+    /// The connection is closed.
     Cut,
 }
 
@@ -29,11 +29,11 @@ pub(crate) struct Proxy {
     task: JoinHandle<()>,
 }
 
-/// What is to break.
+/// The planned break.
 type Plan = Arc<Mutex<wire::Plan>>;
 
 impl Proxy {
-    /// A proxy to the server of a database's address.
+    /// Starts a proxy to the server of a database's address.
     pub(crate) async fn to(database_url: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -44,13 +44,13 @@ impl Proxy {
         Self { address, way, plan, task }
     }
 
-    /// A database's address by way of this proxy.
+    /// Returns a database's address through this proxy.
     pub(crate) fn url(&self, database_url: &str) -> String {
         database_url.replacen(host(database_url), &self.address, 1)
     }
 
-    /// From now on nothing passes and nothing is said, as behind a firewall that forgot its connections. Those that are open
-    /// now stay so for ever.
+    /// Stops all bytes from now on without closing a connection, as a firewall does that forgot its connections.
+    /// Connections that are open now stay silent for ever.
     pub(crate) fn fall_silent(&self) {
         self.way.send_replace(Way::Silence);
     }
@@ -60,8 +60,8 @@ impl Proxy {
         self.way.send_replace(Way::Cut);
     }
 
-    /// Breaks at the n-th message, counted from one, that is sent from now on in transactions that write, BEGIN and COMMIT
-    /// included. It does so once.
+    /// Breaks once at the n-th message from now on, counted from one. Only messages in writing transactions count, with
+    /// BEGIN and COMMIT.
     pub(crate) fn break_at(&self, n: usize, how: Break) {
         *self.plan.lock().expect("a plan") = wire::Plan { left: n, how, only_commits: false };
     }
@@ -71,17 +71,17 @@ impl Proxy {
         *self.plan.lock().expect("a plan") = wire::Plan { left: 1, how, only_commits: true };
     }
 
-    /// Whether it has met the message.
+    /// Returns whether the planned break has happened.
     pub(crate) fn has_broken(&self) -> bool {
         self.plan.lock().expect("a plan").has_broken()
     }
 
-    /// Breaks at no message any more; whether it did.
+    /// Cancels the planned break, and returns whether it had happened.
     pub(crate) fn mend(&self) -> bool {
         std::mem::take(&mut *self.plan.lock().expect("a plan")).has_broken()
     }
 
-    /// Leads new connections to the server of this address; those to another one are cut.
+    /// Sends new connections to the server of this address, and cuts connections to other servers.
     pub(crate) fn lead_to(&self, database_url: &str) {
         self.way.send_replace(Way::To(host(database_url).to_owned()));
     }
@@ -93,7 +93,7 @@ impl Drop for Proxy {
     }
 }
 
-/// `127.0.0.1:port` of `postgres://user:password@127.0.0.1:port/database`.
+/// Returns `127.0.0.1:port` of `postgres://user:password@127.0.0.1:port/database`.
 fn host(url: &str) -> &str {
     let (server, _) = url.rsplit_once('/').expect("a database's address has a path");
     server.rsplit_once('@').expect("a user").1
@@ -104,7 +104,7 @@ async fn accept(listener: TcpListener, way: Arc<watch::Sender<Way>>, plan: Plan)
     loop {
         let (client, _) = listener.accept().await.expect("a connection");
         connections.spawn(connection(client, way.subscribe(), plan.clone()));
-        // Those that have ended leave no trace.
+        // Forget the connections that have ended.
         while connections.try_join_next().is_some() {}
     }
 }
@@ -120,7 +120,7 @@ async fn connection(mut client: TcpStream, mut way: watch::Receiver<Way>, plan: 
             _ = forward(&mut client, &mut stream, &plan) => return,
             _ = way.wait_for(|way| *way != begun) => {}
         }
-        // Held as well: the server is told as little as the client.
+        // Keep it open too: the server learns as little as the client.
         server = Some(stream);
     }
     let now = way.borrow().clone();
@@ -130,7 +130,7 @@ async fn connection(mut client: TcpStream, mut way: watch::Receiver<Way>, plan: 
     drop((client, server));
 }
 
-/// Forwards until one side ends, or what is planned breaks.
+/// Forwards until one side ends, or until the planned break happens.
 async fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan) -> std::io::Result<()> {
     let (mut frames, mut asked, mut answer) = (Frames::default(), vec![0; 64 << 10], vec![0; 64 << 10]);
     loop {
@@ -147,7 +147,8 @@ async fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan) ->
                         Break::Before => return Ok(()),
                         Break::After | Break::Mute => {
                             server.write_all(&frame).await?;
-                            // Only these are answered; the answer is kept back, so the server has done it.
+                            // Only these messages are answered. The answer is held back, so the server has executed the
+                            // message.
                             if matches!(frame[0], b'Q' | b'S') {
                                 until_ready(server).await?;
                             }
@@ -172,7 +173,7 @@ async fn forward(client: &mut TcpStream, server: &mut TcpStream, plan: &Plan) ->
     }
 }
 
-/// Reads what the server says until it is ready for the next question.
+/// Reads the server's messages until it is ready for the next query.
 async fn until_ready(server: &mut TcpStream) -> std::io::Result<()> {
     let mut frames = Frames::of_a_server();
     let mut said = vec![0; 64 << 10];

@@ -1,4 +1,4 @@
-//! A shift of chance: everything that triage does, on a few incidents, by two analysts and their sensors.
+//! A random shift: every kind of triage on a few incidents, by two analysts and their sensors.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use super::desk::TestDesk;
 use super::dice::Dice;
 use super::triage::{each, laid_over, report};
 
-/// Who works in it.
+/// The accounts that work in it.
 const ACCOUNTS: [Option<&str>; 2] = [None, Some("ana")];
 
-/// What was made in it.
+/// The objects that were made in it.
 pub(crate) struct Shift {
     pub(crate) incidents: Vec<String>,
     pub(crate) alerts: Vec<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Shift {
 }
 
 impl Shift {
-    /// Opens it: the analyst `ana`, four incidents, a dozen alerts of which half are free.
+    /// Begins the shift: the analyst `ana`, four incidents, and a dozen alerts of which half belong to no incident.
     pub(crate) async fn begin(desk: &TestDesk, dice: &mut Dice) -> Self {
         desk.user("ana", "RESPONDER").await;
         let titles = ["Beacon to a new domain", "Mass download by a leaver", "Sign-in from two countries"];
@@ -38,7 +38,7 @@ impl Shift {
         shift
     }
 
-    /// One more action; the desk may refuse it.
+    /// Does one more action, which the desk may refuse.
     pub(crate) async fn act(&mut self, desk: &TestDesk, dice: &mut Dice) {
         desk.clock.advance(chrono::Duration::seconds(1 + dice.below(90) as i64));
         let account = *dice.pick(&ACCOUNTS);
@@ -74,7 +74,7 @@ impl Shift {
             }
             15 => return self.revise(desk, dice, account).await,
             16 => {
-                // Changes no incident: the log has the names of its time.
+                // A rename changes no incident: the log keeps the names of its time.
                 let name = format!("Ana Lopes, shift {}", dice.below(4));
                 desk.attempt_as(None, "upsertUser", json!({ "account": "ana", "name": name })).await;
                 return;
@@ -86,7 +86,7 @@ impl Shift {
         self.comments.extend(done["comment"]["id"].as_str().map(str::to_owned));
     }
 
-    /// A sensor tells of its alerts once more, each time of other things.
+    /// Reports a sensor's alerts again, each time with other content.
     async fn tell_again(&self, desk: &TestDesk, dice: &mut Dice) {
         let some = dice.some(&(0..12).collect::<Vec<usize>>());
         let reports: Vec<Value> = some.into_iter().map(|n| report(&n.to_string(), telling(n, dice.below(4)))).collect();
@@ -108,7 +108,7 @@ impl Shift {
     }
 }
 
-/// What a sensor says of its alert the so many-th time.
+/// Returns a sensor's report of its n-th alert, in its version `again`.
 fn telling(n: usize, again: usize) -> Value {
     let severity = ["LOW", "MEDIUM", "HIGH"][(n + again) % 3];
     json!({

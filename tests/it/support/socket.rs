@@ -1,4 +1,4 @@
-//! A raw WebSocket client: it queues frames, knows no protocol, and never answers by itself except to WS-level pings.
+//! A raw WebSocket client: it queues frames, knows no protocol, and answers nothing by itself but WS-level pings.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use tokio_tungstenite::{
 
 use super::waiting::PATIENCE;
 
-/// What arrived.
+/// A received frame, or the end of the connection.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Frame {
     /// A text frame, as JSON.
@@ -67,7 +67,7 @@ impl Socket {
         socket
     }
 
-    /// Connects by a connection that holds little before it is full.
+    /// Connects with small buffers.
     pub(crate) async fn narrow(url: &str, subprotocol: &'static str) -> Self {
         let mut request = url.into_client_request().expect("a URL");
         let address = request.uri().authority().expect("an address").as_str().parse().expect("an address");
@@ -78,7 +78,7 @@ impl Socket {
         Self { stream: client_async_with_config(request, stream, None).await.expect("the upgrade").0 }
     }
 
-    /// Says `connection_init` and waits for the acknowledgement.
+    /// Sends `connection_init` and waits for the acknowledgement.
     pub(crate) async fn init(&mut self, payload: Value) {
         self.send(json!({ "type": "connection_init", "payload": payload })).await;
         assert_eq!(self.frame().await, Frame::Json(json!({ "type": "connection_ack" })));
@@ -132,7 +132,7 @@ impl Socket {
             return match next {
                 Some(Ok(Message::Text(text))) => Frame::Json(serde_json::from_str(&text).expect("JSON")),
                 Some(Ok(Message::Close(Some(close)))) => {
-                    // RFC 6455, 5.5: a longer one is no frame, and clients see 1006 instead of the code.
+                    // RFC 6455, 5.5: a longer reason makes no valid frame, and clients see 1006 instead of the code.
                     assert!(close.reason.len() <= 123, "a reason of {} bytes: {}", close.reason.len(), close.reason);
                     Frame::Closed(close.code.into(), close.reason.to_string())
                 }
@@ -144,7 +144,7 @@ impl Socket {
         }
     }
 
-    /// The next message, as it was written.
+    /// Returns the next message as it was written.
     pub(crate) async fn text(&mut self) -> String {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time");

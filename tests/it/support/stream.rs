@@ -1,4 +1,4 @@
-//! What tests of the live path share: a document that asks for everything, items as short tuples, and a log that grows fast.
+//! Shared helpers for tests of the live path: a document with every field, short items, and a fast-growing log.
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::database::{Kind, TestDatabase};
 use super::desk::{Following, TestDesk};
 use super::waiting::LONG_PATIENCE;
 
-/// Everything that a queue's stream says.
+/// Selects every field of a queue's stream.
 pub(crate) const QUEUE: &str = "
     subscription($filter: IncidentFilterInput, $after: String) {
         incidentQueue(filter: $filter, after: $after) {
@@ -31,7 +31,7 @@ pub(crate) const QUEUE: &str = "
         products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo
     }";
 
-/// How far into its log a position is.
+/// Returns the offset of a position.
 pub(crate) fn offset(position: &Value) -> u64 {
     parsed(position).offset
 }
@@ -40,7 +40,7 @@ pub(crate) fn parsed(position: &Value) -> Position {
     position.as_str().and_then(Position::parse).unwrap_or_else(|| panic!("not a position: {position}"))
 }
 
-/// An item in short: where, what, which incident, which fields or why.
+/// Returns an item in short: offset, kind, incident, and the changed fields or the reason.
 pub(crate) fn short(item: &Value) -> (u64, String, String, String) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let kind = text(&item["__typename"]);
@@ -52,19 +52,19 @@ pub(crate) fn short(item: &Value) -> (u64, String, String, String) {
     (offset(&item["position"]), kind, id, detail)
 }
 
-/// The present end of a filter's queue.
+/// Returns the present position of a filter's queue.
 pub(crate) async fn present(desk: &TestDesk, filter: &Value) -> Value {
     let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter, first: 1) { position } }";
     desk.data(query, json!({ "filter": filter })).await["incidents"]["position"].take()
 }
 
-/// Everything since a position, `Live` included, from a stream of its own.
+/// Returns all items after a position, up to and including `Live`, from a new stream.
 pub(crate) async fn replay(desk: &TestDesk, filter: &Value, after: &Value) -> Vec<Value> {
     let mut stream = desk.follow(QUEUE, json!({ "filter": filter, "after": after })).await;
     stream.items_until("Live").await
 }
 
-/// Reads a stream until it has said everything up to an offset.
+/// Reads a stream until it has delivered everything up to an offset.
 pub(crate) async fn read_to(stream: &mut Following, end: u64) -> Vec<Value> {
     let mut items = Vec::new();
     let all = async {
@@ -79,13 +79,13 @@ pub(crate) async fn read_to(stream: &mut Following, end: u64) -> Vec<Value> {
             }
         }
     };
-    // Heartbeats come for ever, whatever else does not.
+    // Heartbeats never stop, even if nothing else comes.
     timeout(LONG_PATIENCE, all).await.unwrap_or_else(|_| panic!("nothing of {end} in time"));
     items
 }
 
-/// Appends changes to the log behind the desk's back, thousands a second: comments on the incident of the newest change, chained
-/// as the desk chains them. The desk reads them as another node's.
+/// Appends thousands of changes a second to the log without the desk: comments on the newest change's incident, chained
+/// as the desk chains them. The desk reads them like another node's changes.
 pub(crate) async fn grow(database: &TestDatabase, newest: &Change, mut hash: [u8; 32], count: u64) {
     let raw = database.connect().await;
     let mut row = newest.body.row.clone();
@@ -144,7 +144,7 @@ fn literal(kind: Kind, bytes: &[u8]) -> String {
     }
 }
 
-/// The newest change of a desk, and the log's hash there.
+/// Returns the newest change of a desk, and the log's hash there.
 pub(crate) async fn newest(desk: &TestDesk) -> (Change, [u8; 32]) {
     let reader = desk.app.store.read().await.expect("a snapshot");
     let head = reader.head().await.expect("a head");
@@ -152,13 +152,13 @@ pub(crate) async fn newest(desk: &TestDesk) -> (Change, [u8; 32]) {
     (change, head.hash)
 }
 
-/// The changes of both kinds at so many places after an offset.
+/// Returns the changes of both kinds at this many positions after an offset.
 pub(crate) async fn logged(reader: &Reader, after: u64, places: u64) -> Vec<Logged> {
     let head = reader.head().await.expect("a head");
     reader.log_after(&head, after, places).await.expect("changes").expect("a log without a gap")
 }
 
-/// Those of incidents among them.
+/// Returns the changes of incidents at this many positions after an offset.
 pub(crate) async fn changes(reader: &Reader, after: u64, places: u64) -> Vec<Change> {
     logged(reader, after, places)
         .await

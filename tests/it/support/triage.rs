@@ -1,4 +1,4 @@
-//! The words of triage: any mutation by its name, and an incident, its log and its alerts read whole.
+//! Helpers for triage: any mutation by its name, and an incident, its log and its alerts with every field.
 
 use serde_json::{Value, json};
 use watchfloor::app::verify::{Outcome, Verified, verify};
@@ -24,12 +24,12 @@ pub(crate) const BOOKMARK: &str =
     "id title query rows note entities { kind value verdict } eventAt author { account } createdAt removedAt
     incident { id }";
 
-/// Every field of a saved view but its queue.
+/// Every field of a saved view except its queue.
 pub(crate) const VIEW: &str =
     "id slug name owner { account } visibility filter orderBy { field direction } link unreadCount lastVisitedAt
     createdAt updatedAt";
 
-/// A change whole.
+/// Every field of a change.
 const CHANGE: &str =
     "position version at actor { kind account } cause { kind name } transactionId last clientMutationId
     incidentId incidentNumber entries { kind
@@ -51,7 +51,7 @@ const CHANGE: &str =
         ... on AlertsChangedEntry { alerts { alertId reported status { before after } owner { before after }
                                              classification { before { kind } after { kind } } } } }";
 
-/// `resolveIncident` takes `ResolveIncidentInput` and answers with what its payload holds.
+/// Returns the document of a mutation: `resolveIncident` takes `ResolveIncidentInput` and returns its payload's fields.
 fn mutation(name: &str) -> String {
     let input = match name {
         "addGroupMembers" | "removeGroupMembers" => "GroupMembers".to_owned(),
@@ -120,22 +120,23 @@ pub(crate) fn sorted(list: &Value, field: &str) -> Vec<String> {
 }
 
 impl TestDesk {
-    /// Runs a mutation as the local manager; it must succeed; its payload.
+    /// Runs a mutation as the local manager that must succeed, and returns its payload.
     pub(crate) async fn act(&self, name: &str, input: Value) -> Value {
         self.act_as(None, name, input).await
     }
 
-    /// Runs a mutation as an account; it must succeed; its payload.
+    /// Runs a mutation as an account that must succeed, and returns its payload.
     pub(crate) async fn act_as(&self, account: Option<&str>, name: &str, input: Value) -> Value {
         self.data_as(account, &mutation(name), json!({ "input": input })).await[name].take()
     }
 
-    /// Runs a mutation as the local manager; the whole response.
+    /// Runs a mutation as the local manager, and returns the whole response.
     pub(crate) async fn mutate(&self, name: &str, input: Value) -> Value {
         self.graphql_as(None, &mutation(name), json!({ "input": input })).await
     }
 
-    /// Runs a mutation as an account that the desk may refuse, but not fail at; its payload, null where it was refused.
+    /// Runs a mutation as an account. The desk may refuse it but not fail. Returns its payload, or null after a
+    /// refusal.
     pub(crate) async fn attempt_as(&self, account: Option<&str>, name: &str, input: Value) -> Value {
         let mut response = self.graphql_as(account, &mutation(name), json!({ "input": input })).await;
         let refusals = [json!("CONFLICT"), json!("INVALID"), json!("NOT_FOUND"), json!("FORBIDDEN")];
@@ -144,12 +145,12 @@ impl TestDesk {
         response["data"][name].take()
     }
 
-    /// Runs a mutation that must be refused, and must leave the log where it was.
+    /// Runs a mutation that must be refused and must leave the log unchanged.
     pub(crate) async fn deny(&self, name: &str, input: Value) -> Refusal {
         self.deny_as(None, name, input).await
     }
 
-    /// The same as an account.
+    /// Runs a mutation as an account that must be refused and must leave the log unchanged.
     pub(crate) async fn deny_as(&self, account: Option<&str>, name: &str, input: Value) -> Refusal {
         let before = self.log_end().await;
         let refusal = self.refused_as(account, &mutation(name), json!({ "input": input })).await;
@@ -157,17 +158,17 @@ impl TestDesk {
         refusal
     }
 
-    /// Makes an incident; the incident.
+    /// Creates an incident and returns it.
     pub(crate) async fn create(&self, input: Value) -> Value {
         self.act("createIncident", input).await["incident"].take()
     }
 
-    /// Updates an incident; the payload.
+    /// Updates an incident, and returns the payload.
     pub(crate) async fn update(&self, id: &str, fields: Value) -> Value {
         self.act("updateIncident", laid_over(json!({ "incidentId": id }), fields)).await
     }
 
-    /// An update of an incident that must be refused and leave it as it was.
+    /// Runs an update of an incident that must be refused and must leave the incident unchanged.
     pub(crate) async fn update_denied(&self, id: &str, fields: Value) -> Refusal {
         let before = self.read(id).await;
         let refusal = self.deny("updateIncident", laid_over(json!({ "incidentId": id }), fields)).await;
@@ -175,26 +176,26 @@ impl TestDesk {
         refusal
     }
 
-    /// The incident as it stands.
+    /// Returns the incident as it stands.
     pub(crate) async fn read(&self, id: &str) -> Value {
         let query = format!("query($id: ID!) {{ incident(id: $id) {{ {INCIDENT} }} }}");
         self.data(&query, json!({ "id": id })).await["incident"].take()
     }
 
-    /// The global id of the incident of this number.
+    /// Returns the global id of the incident with this number.
     pub(crate) async fn numbered(&self, number: i64) -> String {
         let read =
             self.data("query($number: Int!) { incident(number: $number) { id } }", json!({ "number": number })).await;
         read["incident"]["id"].as_str().expect("an id").to_owned()
     }
 
-    /// The alert as it stands.
+    /// Returns the alert as it stands.
     pub(crate) async fn alert(&self, id: &str) -> Value {
         let query = format!("query($id: ID!) {{ alert(id: $id) {{ {ALERT} }} }}");
         self.data(&query, json!({ "id": id })).await["alert"].take()
     }
 
-    /// The incident's whole log, oldest first.
+    /// Returns the incident's whole log, oldest first.
     pub(crate) async fn log(&self, id: &str) -> Vec<Value> {
         let query = format!(
             "query($id: ID!, $after: String) {{ incident(id: $id) {{ activity(first: 100, after: $after) {{
@@ -212,7 +213,7 @@ impl TestDesk {
         }
     }
 
-    /// What a look at the whole log finds; it must be whole, and the tables show what it adds up to.
+    /// Verifies the whole log: it must be whole, and the tables must equal its sum. Returns the findings.
     pub(crate) async fn verified(&self) -> Verified {
         match verify(&self.app.store, None, &|_, _| ()).await.expect("a look at the log") {
             Outcome::Whole(verified) => verified,
@@ -220,19 +221,19 @@ impl TestDesk {
         }
     }
 
-    /// The entries of the incident's newest change, by kind.
+    /// Returns the entries of the incident's newest change, by kind.
     pub(crate) async fn newest(&self, id: &str) -> Value {
         let change = self.log(id).await.pop().expect("a change");
         let entries = change["entries"].as_array().expect("entries").iter();
         entries.map(|entry| (entry["kind"].as_str().expect("a kind").to_owned(), entry.clone())).collect()
     }
 
-    /// Takes in reports; the payload.
+    /// Ingests reports, and returns the payload.
     pub(crate) async fn ingest(&self, alerts: Vec<Value>, into: Value) -> Value {
         self.act("ingestAlerts", json!({ "alerts": alerts, "into": into })).await
     }
 
-    /// Takes in alerts of these keys that belong to no incident; their ids.
+    /// Ingests alerts with these keys that belong to no incident, and returns their ids.
     pub(crate) async fn alerts(&self, keys: &[&str]) -> Vec<String> {
         let taken = self.ingest(keys.iter().map(|key| report(key, json!({}))).collect(), Value::Null).await;
         each(&taken["alerts"], "id").iter().map(|id| id.as_str().expect("an id").to_owned()).collect()

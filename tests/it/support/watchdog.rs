@@ -1,4 +1,4 @@
-//! The end of a test that has none: the run stops, and its last line names the test.
+//! Ends a test that does not end: the run stops, and its last line names the test.
 
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 /// The longest time of one test: ten times the time of the slowest test on two busy cores.
 const LIMIT: Duration = Duration::from_secs(900);
 
-/// The runs of hours, which have a test of as long as one likes.
+/// The runs of hours, which have a test without a time limit.
 const LONG_RUNS: [&str; 4] =
     ["WATCHFLOOR_CHAOS_SECONDS", "WATCHFLOOR_FAULTS", "WATCHFLOOR_FUZZ_DOCUMENTS", "WATCHFLOOR_REPLAY"];
 
-/// When the tests that run have begun, by number.
+/// The start times of the running tests, by number.
 static RUNNING: LazyLock<Mutex<HashMap<u64, (String, Instant)>>> = LazyLock::new(|| {
     if LONG_RUNS.iter().all(|name| std::env::var_os(name).is_none()) {
         thread::spawn(watch);
@@ -22,7 +22,7 @@ static RUNNING: LazyLock<Mutex<HashMap<u64, (String, Instant)>>> = LazyLock::new
     Mutex::default()
 });
 
-/// A test that runs, until it is dropped.
+/// A running test, until this value is dropped.
 pub(crate) struct Running(u64);
 
 impl Running {
@@ -42,7 +42,7 @@ impl Drop for Running {
     }
 }
 
-/// libtest cannot stop a test, so the process ends with it.
+/// Watches the running tests. libtest cannot stop a test, so the process ends with it.
 fn watch() {
     loop {
         thread::sleep(Duration::from_secs(5));
@@ -50,7 +50,7 @@ fn watch() {
         let late = running.values().filter(|(_, began)| began.elapsed() > LIMIT);
         let names: Vec<&str> = late.map(|(name, _)| name.as_str()).collect();
         if !names.is_empty() {
-            // `eprintln!` would write to the output of a test, which libtest keeps to itself.
+            // `eprintln!` would write to the output of a test, which libtest captures.
             writeln!(io::stderr(), "\nno end after {} minutes: {}", LIMIT.as_secs() / 60, names.join(", ")).ok();
             process::exit(101);
         }

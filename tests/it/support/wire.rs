@@ -1,28 +1,28 @@
-//! PostgreSQL's protocol, as far as it must be read to break it at one message.
+//! PostgreSQL's protocol, as far as the proxy must parse it to break at one message.
 
-/// How a connection breaks at a message.
+/// The manner in which a connection breaks at a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Break {
     #[default]
     Nothing,
-    /// It is closed, and the server has not heard the message.
+    /// The connection closes before the server receives the message.
     Before,
-    /// The server has done what the message says, and it is closed before the answer passes.
+    /// The connection closes after the server has executed the message, before its answer.
     After,
-    /// The server has done what the message says, and nothing passes any more. The connection stays open.
+    /// The server has executed the message, and no byte passes any more. The connection stays open.
     Mute,
-    /// It stays, but the server's transaction was aborted before the message, and the desk has not heard of it. At any message but
-    /// COMMIT it would be told.
+    /// The connection stays open, but the server has aborted the transaction before the message, unknown to the desk.
+    /// At any message but COMMIT the desk would be told.
     Abort,
 }
 
-/// At which message.
+/// The message at which a connection breaks.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// How many messages are left, that one included.
+    /// How many messages are left, including the message of the break.
     pub(crate) left: usize,
     pub(crate) how: Break,
-    /// Whether no other messages count.
+    /// Whether only COMMIT messages count.
     pub(crate) only_commits: bool,
 }
 
@@ -31,7 +31,7 @@ impl Plan {
         self.left == 0 && self.how != Break::Nothing
     }
 
-    /// What becomes of a message.
+    /// Decides the fate of a message.
     pub(crate) fn meet(&mut self, frames: &mut Frames, frame: &[u8]) -> Break {
         let begins = says(frame, b"BEGIN ISOLATION LEVEL READ COMMITTED");
         let commits = says(frame, b"COMMIT");
@@ -39,7 +39,7 @@ impl Plan {
             frames.is_writing = true;
         }
         let counts = frames.is_writing;
-        // Also while nothing is planned: else what is read afterwards on the same connection would be counted.
+        // Also without a plan: otherwise the next messages on the same connection would be counted.
         if commits || says(frame, b"ROLLBACK\0") {
             frames.is_writing = false;
         }
@@ -64,7 +64,7 @@ pub(crate) fn query(sql: &str) -> Vec<u8> {
     frame
 }
 
-/// Messages on their way in one direction.
+/// The messages on their way in one direction.
 #[derive(Default)]
 pub(crate) struct Frames {
     waiting: Vec<u8>,
@@ -73,7 +73,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// A server's, each of which has a type.
+    /// Makes a parser for a server's messages, each of which has a type.
     pub(crate) fn of_a_server() -> Self {
         Self { has_begun: true, ..Self::default() }
     }
@@ -82,8 +82,8 @@ impl Frames {
         self.waiting.extend_from_slice(bytes);
     }
 
-    /// The next whole message. A client's first ones have a length and no type: the last of them, with the version 3.0, begins the
-    /// session; those before it ask for encryption.
+    /// Returns the next whole message. A client's first messages have a length and no type: requests for encryption,
+    /// and at last the message with the version 3.0, which begins the session.
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
         let typed = usize::from(self.has_begun);
         let length = self.waiting.get(typed..typed + 4)?;
