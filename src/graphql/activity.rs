@@ -457,7 +457,7 @@ impl BookmarkEntry {
 /// One typed entry of a change: a field before and after the change, or a fact.
 #[derive(Interface)]
 #[expect(clippy::enum_variant_names, reason = "the variants are named after their types, which schemas show alone")]
-#[graphql(field(name = "kind", ty = "EntryKind", desc = "What the entry is about."))]
+#[graphql(field(name = "kind", ty = "EntryKind", desc = "The kind of the entry."))]
 pub enum ChangeEntry {
     /// The incident was created.
     CreatedEntry(CreatedEntry),
@@ -642,7 +642,7 @@ pub struct ActivityAlertChange {
 
 /// An item of the log's stream. The positions of changes strictly increase; a marker may repeat a position.
 #[derive(Interface)]
-#[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
+#[graphql(field(name = "position", ty = "&String", desc = "The position of the item in the log."))]
 pub enum ActivityItem {
     /// A change of an incident.
     ActivityChange(ActivityChange),

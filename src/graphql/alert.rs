@@ -221,12 +221,11 @@ impl Alert {
     /// leaves.
     async fn activity(
         &self,
-        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<AlertChangeConnection> {
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         alert_log::page(&self.view, self.alert.id, filter, &PageArgs { first, after, last, before }).await

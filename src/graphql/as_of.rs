@@ -105,11 +105,10 @@ impl IncidentAsOf {
     /// The alerts of the incident at that moment, in the order in which they came in.
     async fn alerts(
         &self,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Connection<String, AlertAsOf, CountedFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
         let span = args.span(self.view.page_items_max(), super::alert::key)?;
@@ -133,7 +132,7 @@ impl IncidentAsOf {
     /// that named them (the highest first). At most 1,000 in all. Earlier verdicts are not recorded.
     async fn entities(
         &self,
-        #[graphql(default = 100, desc = "How many; at most 1,000.")] first: i32,
+        #[graphql(default = 100, desc = "How many values; at most 1,000.")] first: i32,
     ) -> Result<Vec<EntityGroupAsOf>> {
         if !(0..=ENTITIES_MAX).contains(&first) {
             let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
@@ -151,11 +150,10 @@ impl IncidentAsOf {
     /// The comments with the text of that moment, oldest first. Comments that were deleted by then are left out.
     async fn comments(
         &self,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Connection<String, CommentAsOf, CountedFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
         let span = args.span(self.view.page_items_max(), CommentPlace::parse)?;
@@ -177,12 +175,11 @@ impl IncidentAsOf {
     /// before and after.
     async fn activity(
         &self,
-        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<ChangeConnection> {
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         let filter = ActivityFilter { up_to: Some(self.folded.row.version), ..filter };

@@ -86,14 +86,12 @@ impl BulkJob {
     /// The incidents of the job with their outcomes, in the order in which the job changes them.
     async fn items(
         &self,
-        #[graphql(desc = "Those with this outcome; all, also those that wait, where none is given.")] outcome: Option<
-            BulkOutcome,
-        >,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "Only items with this outcome. Without it, all items, also items that wait for their turn.")]
+        outcome: Option<BulkOutcome>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Connection<String, BulkItem, EmptyFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
         let span = args.span(self.view.page_items_max(), |cursor| cursor.parse::<u64>().ok())?;

@@ -5,7 +5,7 @@ use async_graphql::ID;
 use crate::domain::{Error, Result};
 use crate::storage::Span;
 
-/// The most items of one page (product §4).
+/// The most items of one page (docs/PRODUCT.md, P46).
 pub const PAGE_MAX: i32 = 100;
 
 /// The items of a page if the caller gives no size.

@@ -131,11 +131,10 @@ impl Incident {
     /// The alerts of the incident, in the order in which they came in.
     async fn alerts(
         &self,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<AlertConnection> {
         let filter = AlertFilter { incident: Some(self.id), ..AlertFilter::default() };
         super::alert::page(&self.view, filter, PageArgs { first, after, last, before }).await
@@ -145,7 +144,7 @@ impl Incident {
     /// first), then by the number of alerts that name them (the highest first). At most 1,000 in all.
     async fn entities(
         &self,
-        #[graphql(default = 100, desc = "How many; at most 1,000.")] first: i32,
+        #[graphql(default = 100, desc = "How many values; at most 1,000.")] first: i32,
     ) -> Result<Vec<EntityGroup>> {
         if !(0..=ENTITIES_MAX).contains(&first) {
             let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
@@ -172,11 +171,10 @@ impl Incident {
     /// The comments, oldest first. Deleted comments are left out.
     async fn comments(
         &self,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Connection<String, Comment, CommentConnectionFields, EmptyFields>> {
         let args = PageArgs { first, after, last, before };
         let (comments, ends) = self.comment_page(&args).await?;
@@ -202,11 +200,10 @@ impl Incident {
     /// out.
     async fn bookmarks(
         &self,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<BookmarkConnection> {
         super::bookmark::page(&self.view, self.id, &PageArgs { first, after, last, before }).await
     }
@@ -215,12 +212,11 @@ impl Incident {
     /// and after. Comments are part of it.
     async fn activity(
         &self,
-        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<ChangeConnection> {
         let args = PageArgs { first, after, last, before };
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();

@@ -76,7 +76,7 @@ impl Mutation {
     async fn create_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: CreateIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: CreateIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let call = input.call.clone();
         let outcome = async {
@@ -92,7 +92,7 @@ impl Mutation {
     async fn update_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UpdateIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: UpdateIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let (id, call) = (input.incident_id.clone(), input.call.clone());
         let outcome = update(ctx, &id, &call, now(ctx).and_then(|now| input.read(now))).await.map_err(below)?;
@@ -103,7 +103,7 @@ impl Mutation {
     async fn rename_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: RenameIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: RenameIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let title = title::parse("title", input.title);
         let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
@@ -114,7 +114,7 @@ impl Mutation {
     async fn describe_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: DescribeIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: DescribeIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let text = said("description", input.description)
             .and_then(|text| text.map_or(Ok(None), |text| parse_description("description", &text)));
@@ -126,7 +126,7 @@ impl Mutation {
     async fn set_incident_severity(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: SetIncidentSeverityInput,
+        #[graphql(desc = "The input of the mutation.")] input: SetIncidentSeverityInput,
     ) -> Result<Option<IncidentPayload>> {
         let severity = said("severity", input.severity);
         let change = severity.map(|severity| Patch { severity: Some(severity), ..Patch::default() }.into());
@@ -137,7 +137,7 @@ impl Mutation {
     async fn set_incident_status(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: SetIncidentStatusInput,
+        #[graphql(desc = "The input of the mutation.")] input: SetIncidentStatusInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = Patch { status: Some(input.status), ..Patch::default() }.into();
         edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
@@ -147,7 +147,7 @@ impl Mutation {
     async fn assign_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: AssignIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: AssignIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
@@ -157,7 +157,7 @@ impl Mutation {
     async fn unassign_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UnassignIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: UnassignIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
         edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
@@ -167,7 +167,7 @@ impl Mutation {
     async fn add_tags(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: AddTagsInput,
+        #[graphql(desc = "The input of the mutation.")] input: AddTagsInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|add_tags| Patch { add_tags, ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.call, change).await.map(Some)
@@ -177,7 +177,7 @@ impl Mutation {
     async fn remove_tags(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: RemoveTagsInput,
+        #[graphql(desc = "The input of the mutation.")] input: RemoveTagsInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|remove_tags| Patch { remove_tags, ..Patch::default() }.into());
         edit(ctx, &input.incident_id, input.call, change).await.map(Some)
@@ -187,7 +187,7 @@ impl Mutation {
     async fn classify_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: ClassifyIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: ClassifyIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let pair = said("classification", input.classification);
         let change = pair.map(|pair| Patch { classification: Some(pair), ..Patch::default() }.into());
@@ -198,7 +198,7 @@ impl Mutation {
     async fn resolve_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: ResolveIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: ResolveIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let note = input.note.as_deref().map(|note| parse_note("note", note)).transpose();
         let change = note.map(|note| Patch {
@@ -216,7 +216,7 @@ impl Mutation {
     async fn reopen_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: ReopenIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: ReopenIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = match input.status {
             Status::New | Status::Active => Ok(Patch { status: Some(input.status), ..Patch::default() }.into()),
@@ -230,7 +230,7 @@ impl Mutation {
     async fn delete_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: DeleteIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: DeleteIncidentInput,
     ) -> Result<Option<DeleteIncidentPayload>> {
         let call = input.call.clone();
         let outcome = async {
@@ -247,7 +247,7 @@ impl Mutation {
     async fn add_comment(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: AddCommentInput,
+        #[graphql(desc = "The input of the mutation.")] input: AddCommentInput,
     ) -> Result<Option<CommentPayload>> {
         let call = input.call.clone();
         let outcome = async {
@@ -263,7 +263,7 @@ impl Mutation {
     async fn edit_comment(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: EditCommentInput,
+        #[graphql(desc = "The input of the mutation.")] input: EditCommentInput,
     ) -> Result<Option<CommentPayload>> {
         let call = input.call.clone();
         let outcome = async {
@@ -278,7 +278,7 @@ impl Mutation {
     async fn delete_comment(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: DeleteCommentInput,
+        #[graphql(desc = "The input of the mutation.")] input: DeleteCommentInput,
     ) -> Result<Option<CommentPayload>> {
         let call = input.call.clone();
         let outcome = async {
@@ -293,7 +293,7 @@ impl Mutation {
     async fn link_alerts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: LinkAlertsInput,
+        #[graphql(desc = "The input of the mutation.")] input: LinkAlertsInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = alert_ids("alerts", &input.alerts).map(|link| IncidentEdit {
             link,
@@ -308,7 +308,7 @@ impl Mutation {
     async fn unlink_alerts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UnlinkAlertsInput,
+        #[graphql(desc = "The input of the mutation.")] input: UnlinkAlertsInput,
     ) -> Result<Option<IncidentPayload>> {
         let change =
             alert_ids("alerts", &input.alerts).map(|unlink| IncidentEdit { unlink, ..IncidentEdit::default() });
@@ -319,7 +319,7 @@ impl Mutation {
     async fn ingest_alert(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: IngestAlertInput,
+        #[graphql(desc = "The input of the mutation.")] input: IngestAlertInput,
     ) -> Result<Option<IngestPayload>> {
         let IngestAlertInput { alert, into, system_tags, call } = input;
         let draft = now(ctx).and_then(|now| alert.read(now)).map_err(|error| error.below("alert"));
@@ -331,7 +331,7 @@ impl Mutation {
     async fn ingest_alerts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: IngestAlertsInput,
+        #[graphql(desc = "The input of the mutation.")] input: IngestAlertsInput,
     ) -> Result<Option<IngestPayload>> {
         let IngestAlertsInput { alerts, into, system_tags, call } = input;
         let now = now(ctx)?;
@@ -346,7 +346,7 @@ impl Mutation {
     async fn update_alert(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UpdateAlertInput,
+        #[graphql(desc = "The input of the mutation.")] input: UpdateAlertInput,
     ) -> Result<Option<AlertPayload>> {
         let call = input.call.clone();
         let outcome = async {
@@ -361,7 +361,7 @@ impl Mutation {
     async fn upsert_user(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UpsertUserInput,
+        #[graphql(desc = "The input of the mutation.")] input: UpsertUserInput,
     ) -> Result<Option<UserPayload>> {
         let call = input.call.clone();
         let user = async {
@@ -376,7 +376,7 @@ impl Mutation {
     async fn upsert_group(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UpsertGroupInput,
+        #[graphql(desc = "The input of the mutation.")] input: UpsertGroupInput,
     ) -> Result<Option<GroupPayload>> {
         let call = input.call.clone();
         let group = async {
@@ -390,7 +390,7 @@ impl Mutation {
     async fn add_group_members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: GroupMembersInput,
+        #[graphql(desc = "The input of the mutation.")] input: GroupMembersInput,
     ) -> Result<Option<GroupPayload>> {
         let group = async {
             let (group, users) = input.read()?;
@@ -403,7 +403,7 @@ impl Mutation {
     async fn remove_group_members(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: GroupMembersInput,
+        #[graphql(desc = "The input of the mutation.")] input: GroupMembersInput,
     ) -> Result<Option<GroupPayload>> {
         let group = async {
             let (group, users) = input.read()?;
@@ -418,7 +418,7 @@ impl Mutation {
     async fn bulk_update_incidents(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: BulkUpdateIncidentsInput,
+        #[graphql(desc = "The input of the mutation.")] input: BulkUpdateIncidentsInput,
     ) -> Result<Option<BulkPayload>> {
         let (call, dry_run) = (input.call.clone(), input.dry_run);
         let started = async {
@@ -448,7 +448,7 @@ impl Mutation {
     async fn cancel_bulk_job(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: CancelBulkJobInput,
+        #[graphql(desc = "The input of the mutation.")] input: CancelBulkJobInput,
     ) -> Result<Option<BulkPayload>> {
         let did = async {
             let id = bulk_job_id("jobId", &input.job_id)?;
@@ -465,7 +465,7 @@ impl Mutation {
     async fn create_attachment(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to announce, and for what.")] input: CreateAttachmentInput,
+        #[graphql(desc = "The input of the mutation.")] input: CreateAttachmentInput,
     ) -> Result<Option<CreateAttachmentPayload>> {
         super::attachment::create(ctx, input).await.map_err(below).map(Some)
     }
@@ -476,7 +476,7 @@ impl Mutation {
     async fn merge_incidents(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: MergeIncidentsInput,
+        #[graphql(desc = "The input of the mutation.")] input: MergeIncidentsInput,
     ) -> Result<Option<MergePayload>> {
         let call = input.call.clone();
         let done = async { app(ctx)?.merge_incidents(&command(ctx, &call)?, input.read()?, input.known()).await };
@@ -487,7 +487,7 @@ impl Mutation {
     async fn undo_merge(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UndoMergeInput,
+        #[graphql(desc = "The input of the mutation.")] input: UndoMergeInput,
     ) -> Result<Option<MergePayload>> {
         let call = input.call.clone();
         let done = async {
@@ -501,7 +501,7 @@ impl Mutation {
     async fn split_incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: SplitIncidentInput,
+        #[graphql(desc = "The input of the mutation.")] input: SplitIncidentInput,
     ) -> Result<Option<SplitIncidentPayload>> {
         let call = input.call.clone();
         let done = async { app(ctx)?.split_incident(&command(ctx, &call)?, input.read()?).await };
@@ -513,7 +513,7 @@ impl Mutation {
     async fn add_bookmark(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: AddBookmarkInput,
+        #[graphql(desc = "The input of the mutation.")] input: AddBookmarkInput,
     ) -> Result<Option<BookmarkPayload>> {
         let call = input.call.clone();
         let done = async {
@@ -528,7 +528,7 @@ impl Mutation {
     async fn remove_bookmark(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: RemoveBookmarkInput,
+        #[graphql(desc = "The input of the mutation.")] input: RemoveBookmarkInput,
     ) -> Result<Option<BookmarkPayload>> {
         let call = input.call.clone();
         let done = async {
@@ -543,7 +543,7 @@ impl Mutation {
     async fn create_view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: CreateViewInput,
+        #[graphql(desc = "The input of the mutation.")] input: CreateViewInput,
     ) -> Result<Option<ViewPayload>> {
         let call = input.call.clone();
         let view = async { app(ctx)?.create_view(&command(ctx, &call)?, input.read()?).await };
@@ -554,7 +554,7 @@ impl Mutation {
     async fn update_view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: UpdateViewInput,
+        #[graphql(desc = "The input of the mutation.")] input: UpdateViewInput,
     ) -> Result<Option<ViewPayload>> {
         let call = input.call.clone();
         let done = async {
@@ -571,7 +571,7 @@ impl Mutation {
     async fn delete_view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: DeleteViewInput,
+        #[graphql(desc = "The input of the mutation.")] input: DeleteViewInput,
     ) -> Result<Option<DeleteViewPayload>> {
         let call = input.call.clone();
         let done = async {
@@ -588,7 +588,7 @@ impl Mutation {
     async fn set_default_view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: SetDefaultViewInput,
+        #[graphql(desc = "The input of the mutation.")] input: SetDefaultViewInput,
     ) -> Result<Option<DefaultViewPayload>> {
         let call = input.call.clone();
         let view = async {
@@ -609,7 +609,7 @@ impl Mutation {
     async fn visit_view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "What to do, and to what.")] input: VisitViewInput,
+        #[graphql(desc = "The input of the mutation.")] input: VisitViewInput,
     ) -> Result<Option<ViewPayload>> {
         let call = input.call.clone();
         let view = async {

@@ -159,16 +159,17 @@ impl Query {
     async fn incidents(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+        #[graphql(desc = "The filter of the incidents. Without it, the default queue.")] filter: Option<
             IncidentFilterInput,
         >,
-        #[graphql(desc = "Up to three keys, the first decides first; newest update first where none is given.")]
+        #[graphql(
+            desc = "The order: up to three keys, of which the first decides first. Without it, the newest update comes first."
+        )]
         order_by: Option<Vec<IncidentOrderInput>>,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<IncidentConnection>> {
         let view = View::of_request(ctx)?;
         let filter = match filter {
@@ -186,7 +187,7 @@ impl Query {
     async fn queue_summary(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+        #[graphql(desc = "The filter of the incidents. Without it, the default queue.")] filter: Option<
             IncidentFilterInput,
         >,
         #[graphql(
@@ -208,8 +209,9 @@ impl Query {
     async fn response_times(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which incidents; all where none is given, as the status of the top level is left out.")]
-        filter: Option<IncidentFilterInput>,
+        #[graphql(desc = "The filter of the incidents. Without it, incidents of every status.")] filter: Option<
+            IncidentFilterInput,
+        >,
         #[graphql(default = 7, desc = "The window, in days: 1 to 30.")] window: i32,
     ) -> Result<Option<ResponseTimes>> {
         let view = View::of_request(ctx)?;
@@ -227,8 +229,8 @@ impl Query {
     async fn incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its global id.")] id: Option<ID>,
-        #[graphql(desc = "Its number, without `INC-`.")] number: Option<i64>,
+        #[graphql(desc = "The global id.")] id: Option<ID>,
+        #[graphql(desc = "The number of the incident, without `INC-`.")] number: Option<i64>,
         #[graphql(desc = "A position that the answer must have reached.")] min_position: Option<String>,
     ) -> Option<async_graphql::Result<Incident>> {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
@@ -240,8 +242,8 @@ impl Query {
     async fn incident_as_of(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its global id.")] id: Option<ID>,
-        #[graphql(desc = "Its number, without `INC-`.")] number: Option<i64>,
+        #[graphql(desc = "The global id.")] id: Option<ID>,
+        #[graphql(desc = "The number of the incident, without `INC-`.")] number: Option<i64>,
         #[graphql(desc = "As of when.")] moment: MomentInput,
     ) -> Option<async_graphql::Result<IncidentAsOf>> {
         let found = async {
@@ -261,12 +263,12 @@ impl Query {
     async fn activity(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The incident, by global id.")] incident_id: ID,
-        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<ActivityInput>,
+        #[graphql(desc = "The global id of the incident.")] incident_id: ID,
+        #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<ActivityInput>,
         #[graphql(desc = "So many from the start of the list.")] first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "So many from the end of the list.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<ChangeConnection>> {
         let view = View::of_request(ctx)?;
         let id = self::incident_id("incidentId", &incident_id)?;
@@ -280,12 +282,11 @@ impl Query {
     async fn alerts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default, desc = "Which alerts; all where none is given.")] filter: AlertFilterInput,
-        #[graphql(desc = "So many from the start of the list; at most 100, and 50 where no size is given.")]
-        first: Option<i32>,
-        #[graphql(desc = "Beyond this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list; at most 100.")] last: Option<i32>,
-        #[graphql(desc = "Before this cursor of the same list.")] before: Option<String>,
+        #[graphql(default, desc = "The filter of the alerts. Without it, all alerts.")] filter: AlertFilterInput,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<AlertConnection>> {
         let view = View::of_request(ctx)?;
         let filter = filter.read()?;
@@ -297,7 +298,7 @@ impl Query {
     async fn alert(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its global id.")] id: ID,
+        #[graphql(desc = "The global id.")] id: ID,
     ) -> Option<async_graphql::Result<Alert>> {
         let found = async {
             let id = super::connection::read_id("id", &id, AlertId::WORD, AlertId::parse)?;
@@ -310,7 +311,7 @@ impl Query {
     async fn bulk_job(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its global id.")] id: ID,
+        #[graphql(desc = "The global id.")] id: ID,
     ) -> Option<async_graphql::Result<BulkJob>> {
         let found = async {
             let (view, id) = (View::of_request(ctx)?, bulk_job_id("id", &id)?);
@@ -325,7 +326,7 @@ impl Query {
     async fn node(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its global id.")] id: ID,
+        #[graphql(desc = "The global id.")] id: ID,
     ) -> Option<async_graphql::Result<Node>> {
         let found = async {
             let node = nodes(View::of_request(ctx)?, std::slice::from_ref(&id)).await?.pop().flatten();
@@ -338,7 +339,7 @@ impl Query {
     async fn nodes(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Their global ids.")] ids: Vec<ID>,
+        #[graphql(desc = "The global ids.")] ids: Vec<ID>,
     ) -> Result<Option<Vec<Option<Node>>>> {
         if ids.len() > NODES_MAX {
             return Err(Error::limit("ids", format!("at most {NODES_MAX} ids at once"), NODES_MAX));
@@ -355,8 +356,8 @@ impl Query {
     async fn view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Its global id.")] id: Option<ID>,
-        #[graphql(desc = "What its link names it by.")] slug: Option<String>,
+        #[graphql(desc = "The global id.")] id: Option<ID>,
+        #[graphql(desc = "The slug of the view, the last part of its link.")] slug: Option<String>,
     ) -> Option<async_graphql::Result<SavedView>> {
         let found = async { super::view::find(View::of_request(ctx)?, id.as_ref(), slug.as_deref()).await };
         Some(found.await.map_err(Into::into))
@@ -380,7 +381,7 @@ impl Query {
     async fn assignee_suggestions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default, desc = "What was typed so far; at most 200 characters.")] search: String,
+        #[graphql(default, desc = "The text that the user has typed so far; at most 200 characters.")] search: String,
         #[graphql(default = 10, desc = "How many to suggest; at most 100.")] first: i32,
     ) -> Result<Option<Vec<AssigneeSuggestion>>> {
         let view = View::of_request(ctx)?;
@@ -393,7 +394,7 @@ impl Query {
     async fn tag_suggestions(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default, desc = "What was typed so far; at most 200 characters.")] search: String,
+        #[graphql(default, desc = "The text that the user has typed so far; at most 200 characters.")] search: String,
         #[graphql(default = 10, desc = "How many to suggest; at most 100.")] first: i32,
     ) -> Result<Option<TagSuggestions>> {
         let view = View::of_request(ctx)?;
@@ -409,9 +410,9 @@ impl Query {
     async fn preview_merge(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The incident that would go, by global id.")] source_id: ID,
-        #[graphql(desc = "The incident that would take it in, by global id.")] target_id: ID,
-        #[graphql(default, desc = "Whether the target's title would stay.")] keep_title: bool,
+        #[graphql(desc = "The global id of the source: the incident that would be redirected.")] source_id: ID,
+        #[graphql(desc = "The global id of the target: the incident that would receive the other's parts.")] target_id: ID,
+        #[graphql(default, desc = "Whether the title of the target would stay.")] keep_title: bool,
     ) -> Result<Option<MergePreview>> {
         super::merge::preview(View::of_request(ctx)?, &source_id, &target_id, keep_title).await.map(Some)
     }

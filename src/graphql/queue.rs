@@ -217,30 +217,90 @@ impl Fields {
 #[derive(Interface)]
 #[graphql(
     field(name = "id", ty = "ID", desc = "The incident's global id."),
-    field(name = "number", ty = "i64", desc = "Its number: sequential, unique, never reused."),
+    field(
+        name = "number",
+        ty = "i64",
+        desc = "The number of the incident. Numbers are sequential and unique, and are never reused."
+    ),
     field(name = "reference", ty = "String", desc = "The number as people write it: `INC-<number>`."),
-    field(name = "version", ty = "u64", desc = "How many changes it has had."),
-    field(name = "title", ty = "&str", desc = "The first 1,000 characters of its title."),
-    field(name = "title_truncated", ty = "bool", desc = "Whether the title goes on beyond what `title` shows."),
-    field(name = "severity", ty = "Severity", desc = "The effective severity."),
-    field(name = "computed_severity", ty = "Severity", desc = "The highest of the linked alerts, else `MEDIUM`."),
-    field(name = "severity_override", ty = "Option<Severity>", desc = "What a person set."),
-    field(name = "status", ty = "Status", desc = "Where it stands."),
-    field(name = "classification", ty = "Option<AtOnce<Classification>>", desc = "What it turned out to be."),
-    field(name = "owner", ty = "Option<AtOnce<Owner>>", desc = "Its owner; null where it is unassigned."),
-    field(name = "tags", ty = "AllAtOnce<Tag>", desc = "Its tags, custom ones first, then by name."),
-    field(name = "alert_count", ty = "u64", desc = "How many alerts it holds."),
-    field(name = "comment_count", ty = "u64", desc = "How many comments it has; deleted ones do not count."),
-    field(name = "has_active_alerts", ty = "bool", desc = "Whether it holds an alert that is not resolved."),
-    field(name = "products", ty = "&[String]", desc = "The products of its alerts, by name."),
-    field(name = "providers", ty = "&[String]", desc = "The providers of its alerts, by name."),
-    field(name = "created_at", ty = "Instant", desc = "When it was made."),
-    field(name = "updated_at", ty = "Instant", desc = "When it last changed."),
-    field(name = "first_activity_at", ty = "Option<Instant>", desc = "When its activity began."),
-    field(name = "last_activity_at", ty = "Option<Instant>", desc = "When its activity ended."),
-    field(name = "first_assigned_at", ty = "Option<Instant>", desc = "When it first had an owner."),
-    field(name = "resolved_at", ty = "Option<Instant>", desc = "When it was resolved, while it is."),
-    field(name = "redirected_to", ty = "Option<ID>", desc = "The incident that it was merged into.")
+    field(name = "version", ty = "u64", desc = "The version: the number of changes that the incident has had."),
+    field(
+        name = "title",
+        ty = "&str",
+        desc = "The first 1,000 characters of the title. A title may be as long as a request; `Incident.fullTitle` has all of it."
+    ),
+    field(
+        name = "title_truncated",
+        ty = "bool",
+        desc = "Whether the title is longer than the 1,000 characters that `title` shows."
+    ),
+    field(
+        name = "severity",
+        ty = "Severity",
+        desc = "The effective severity: the override if a person has set one, else the computed severity."
+    ),
+    field(
+        name = "computed_severity",
+        ty = "Severity",
+        desc = "The computed severity: the highest severity of the incident's alerts; `MEDIUM` if it has no alerts."
+    ),
+    field(
+        name = "severity_override",
+        ty = "Option<Severity>",
+        desc = "The severity that a person has set; null if the computed severity holds."
+    ),
+    field(name = "status", ty = "Status", desc = "The status of the incident."),
+    field(
+        name = "classification",
+        ty = "Option<AtOnce<Classification>>",
+        desc = "The classification: what the incident turned out to be. Null if it is not classified."
+    ),
+    field(
+        name = "owner",
+        ty = "Option<AtOnce<Owner>>",
+        desc = "The user or group that owns the incident; null if it is unassigned."
+    ),
+    field(name = "tags", ty = "AllAtOnce<Tag>", desc = "The tags, custom tags first, then ordered by name."),
+    field(name = "alert_count", ty = "u64", desc = "How many alerts belong to the incident."),
+    field(
+        name = "comment_count",
+        ty = "u64",
+        desc = "How many comments the incident has. Deleted comments do not count."
+    ),
+    field(
+        name = "has_active_alerts",
+        ty = "bool",
+        desc = "Whether an alert of the incident is not resolved. It is false for an incident whose alerts and status have not changed since the desk began to record it."
+    ),
+    field(
+        name = "products",
+        ty = "&[String]",
+        desc = "The products of the incident's alerts, ordered by name. Empty for an incident that was made by hand and has no alerts."
+    ),
+    field(name = "providers", ty = "&[String]", desc = "The providers of the incident's alerts, ordered by name."),
+    field(name = "created_at", ty = "Instant", desc = "When the incident was created."),
+    field(name = "updated_at", ty = "Instant", desc = "When the incident last changed."),
+    field(
+        name = "first_activity_at",
+        ty = "Option<Instant>",
+        desc = "When the activity began: the earliest of the stated time and the times of the alerts."
+    ),
+    field(
+        name = "last_activity_at",
+        ty = "Option<Instant>",
+        desc = "When the activity ended: the latest of the stated time and the times of the alerts."
+    ),
+    field(name = "first_assigned_at", ty = "Option<Instant>", desc = "When the incident first had an owner."),
+    field(
+        name = "resolved_at",
+        ty = "Option<Instant>",
+        desc = "When the incident was resolved; null unless its status is `RESOLVED`."
+    ),
+    field(
+        name = "redirected_to",
+        ty = "Option<ID>",
+        desc = "The global id of the incident that this incident was merged into."
+    )
 )]
 pub enum QueueFields {
     /// An incident in its present state.
@@ -451,7 +511,7 @@ pub struct Resync {
 /// An item of the stream of a queue. The positions of items about incidents strictly increase; a marker may repeat a
 /// position.
 #[derive(Interface)]
-#[graphql(field(name = "position", ty = "&String", desc = "The item's place in the log."))]
+#[graphql(field(name = "position", ty = "&String", desc = "The position of the item in the log."))]
 pub enum QueueItem {
     /// An incident entered the queue.
     QueueEntered(QueueEntered),

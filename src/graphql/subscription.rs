@@ -120,10 +120,12 @@ impl Subscription {
     async fn incident_queue(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+        #[graphql(desc = "The filter of the incidents. Without it, the default queue.")] filter: Option<
             Packed<IncidentFilterInput>,
         >,
-        #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
+        #[graphql(desc = "The position to resume from. Without it, the stream starts at the present.")] after: Option<
+            String,
+        >,
     ) -> Result<HandedOver<QueueItem>> {
         let actor = viewer(ctx)?.clone();
         let filter = match filter {
@@ -147,7 +149,7 @@ impl Subscription {
     async fn queue_summary(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which incidents; the default queue where none is given.")] filter: Option<
+        #[graphql(desc = "The filter of the incidents. Without it, the default queue.")] filter: Option<
             Packed<IncidentFilterInput>,
         >,
         #[graphql(
@@ -183,7 +185,7 @@ impl Subscription {
     async fn bulk_progress(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The job, by global id.")] id: ID,
+        #[graphql(desc = "The global id of the job.")] id: ID,
     ) -> Result<HandedOver<BulkJob>> {
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);
         let id = bulk_job_id("id", &id)?;
@@ -204,8 +206,10 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Of this incident, by global id; the log of the whole desk where none is given.")] incident_id: Option<ID>,
-        #[graphql(desc = "Which changes; all where none is given.")] filter: Option<Packed<ActivityInput>>,
-        #[graphql(desc = "The position to go on from; the present where none is given.")] after: Option<String>,
+        #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<Packed<ActivityInput>>,
+        #[graphql(desc = "The position to resume from. Without it, the stream starts at the present.")] after: Option<
+            String,
+        >,
     ) -> Result<HandedOver<ActivityItem>> {
         let incident = incident_id.map(|id| self::incident_id("incidentId", &id)).transpose()?;
         let (app, viewer, limits) = (app(ctx)?.clone(), viewer(ctx)?.clone(), limits(ctx)?);

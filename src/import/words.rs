@@ -97,7 +97,7 @@ pub fn classification(kind: &str, detail: Option<&str>) -> Reading<Option<Classi
     Ok(Some(classification))
 }
 
-/// Reads a Sentinel classification and its reason (product §2); `None` if it is undetermined.
+/// Reads a Sentinel classification and its reason (docs/PRODUCT.md, P17); `None` if it is undetermined.
 pub fn sentinel_classification(kind: &str, reason: Option<&str>) -> Reading<Option<Classification>> {
     let by_reason = match squash(reason.unwrap_or_default()).as_str() {
         "suspiciousactivity" => Some(Classification::TruePositive(Threat::Other)),

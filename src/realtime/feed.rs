@@ -30,7 +30,7 @@ use crate::domain::{Error, IncidentId, Result, text, title};
 use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
 
 /// The number of changes without a match after which a heartbeat carries the position on. So the client's position
-/// never falls behind the floor while the client catches up (product §7).
+/// never falls behind the floor while the client catches up (docs/PRODUCT.md, P59).
 pub const QUIET_CHANGES_MAX: u64 = 1_000;
 
 /// The sources and the rhythm of a feed.

@@ -26,7 +26,7 @@ use crate::domain::position::Position;
 use crate::domain::summary::{Numbers, OLDEST_MAX, Summary, SummaryFilter, TakenFrom, Tally, Window};
 use crate::domain::{Error, Instant, Result};
 
-/// The most states that one stream sends in a second (product §7): nobody reads numbers faster.
+/// The most states that one stream sends in a second (docs/PRODUCT.md, P62): nobody reads numbers faster.
 pub const STATES_PER_SECOND_MAX: u32 = 4;
 
 /// The least time between two states.

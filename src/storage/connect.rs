@@ -219,7 +219,7 @@ fn sqlite(options: &StoreOptions, role: Role) -> Result<SqliteConnectOptions, Db
         .disable_statement_logging();
     Ok(match role {
         Role::Readers => connect.pragma("query_only", "ON"),
-        // FULL: an acknowledged mutation survives power loss (product §8).
+        // FULL: an acknowledged mutation survives power loss (docs/PRODUCT.md, P68).
         Role::Writer => connect.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
     })
 }

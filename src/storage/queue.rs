@@ -25,7 +25,7 @@ use crate::domain::tag::{Tag, TagKind};
 use crate::domain::title::Shown;
 use crate::domain::{IncidentId, Instant, Result, title};
 
-/// The most tags that a facet lists (product §4).
+/// The most tags that a facet lists.
 pub const FACET_TAGS_MAX: u64 = 100;
 
 /// The most owners and products that a facet lists. A person cannot choose from more.

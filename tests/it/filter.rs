@@ -402,7 +402,7 @@ async fn equal_filters_share_a_fingerprint() {
     }
 }
 
-/// U+0000 is refused in every text (product §2): PostgreSQL could not even receive it.
+/// U+0000 is refused in every text (docs/PRODUCT.md, P13): PostgreSQL could not even receive it.
 #[tokio::test]
 async fn a_filter_with_the_character_that_cannot_be_stored_is_refused() {
     let database = TestDatabase::fresh(crate::support::database::Kind::Postgres).await;

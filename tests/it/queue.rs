@@ -27,7 +27,7 @@ each_database!(
 
 const ALL: &str = "[NEW, ACTIVE, RESOLVED, REDIRECTED]";
 
-/// A title, and its handwritten key in the order of product §4.
+/// A title, and its handwritten key in the order of docs/PRODUCT.md, P12.
 const TITLES: [(&str, &str); 8] = [
     ("zulu", "zulu"),
     ("Éclair Beta", "eclair beta"),
@@ -77,7 +77,7 @@ fn title_key(title: &str) -> String {
     TITLES.iter().find(|known| known.0 == title).expect("a known title").1.to_owned()
 }
 
-/// Compares in the order of product §4, without code of the program.
+/// Compares in the order of docs/PRODUCT.md, P12, without code of the program.
 fn compare(a: &Value, b: &Value, keys: &[(&str, bool)]) -> Ordering {
     for (field, ascending) in keys {
         let way = |order: Ordering| if *ascending { order } else { order.reverse() };
