@@ -25,9 +25,12 @@ use crate::storage::{Objects, StoreOptions, honoured_address};
 /// The largest value of a setting of bytes or changes: 16 GiB. A larger value is taken for a mistake.
 const MEMORY_MAX: u64 = 16 << 30;
 
+/// The version, the commit of the sources and its date: `0.1.0 (a1b2c3d, 2026-11-30)`.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("WATCHFLOOR_BUILD"), ")");
+
 /// Watchfloor: the incident desk of a security operations centre, as a GraphQL service with exact live queues.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(version = VERSION, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     /// The subcommand.
     #[command(subcommand)]

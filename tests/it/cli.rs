@@ -27,6 +27,20 @@ fn complaint(arguments: &[&str]) -> String {
 }
 
 #[test]
+fn the_version_names_the_build() {
+    let said = String::from_utf8(run(&["--version"]).stdout).expect("UTF-8");
+    let build = said.trim().strip_prefix(concat!("watchfloor ", env!("CARGO_PKG_VERSION"), " (")).expect("a version");
+    let build = build.strip_suffix(')').expect("a build");
+    if cfg!(debug_assertions) {
+        assert_eq!(build, "development build");
+    } else {
+        let (commit, date) = build.split_once(", ").expect("a commit and its date");
+        assert!(commit.len() >= 7 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{build}");
+        assert!(date.len() == 10 && date.starts_with("20"), "{build}");
+    }
+}
+
+#[test]
 fn a_number_out_of_its_range_is_refused() {
     for (flag, value) in [
         ("--database-wait-seconds", "18446744073709551615"),
