@@ -20,7 +20,7 @@ use support::desk::Following;
 use tokio::net::TcpListener;
 use watchfloor::app::App;
 use watchfloor::domain::clock::Clock;
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::endpoint::Catalogue;
 use watchfloor::server::operation::given::Given;
@@ -54,7 +54,7 @@ impl Bench {
             notify: true,
         };
         let store = Store::connect(options).await.unwrap();
-        let ring = RingLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 };
+        let ring = RealtimeLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 };
         let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();
         let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(10) };
         let desk = Desk::new(app.clone(), watchfloor::graphql::schema(app.clone(), source, Default::default()));

@@ -26,7 +26,7 @@ use crate::domain::position::Position;
 use crate::domain::signing::{DeskKey, PublicKey};
 use crate::graphql;
 use crate::import::{self, Options, Progress, Record, Source as ImportSource, Summary, print_summary};
-use crate::realtime::RingLimits;
+use crate::realtime::RealtimeLimits;
 use crate::realtime::feed::Source;
 use crate::sample;
 use crate::sample::generate::{Generated, Plan};
@@ -36,7 +36,7 @@ use crate::server::{Desk, listen};
 use crate::storage::{Store, keep_private};
 
 /// The ring of a desk that nobody follows, as in an import.
-const NO_RING: RingLimits = RingLimits { changes: 1, bytes: 1, incidents: 0 };
+const NO_RING: RealtimeLimits = RealtimeLimits { changes: 1, bytes: 1, incidents: 0 };
 
 /// The readers of the sample desk: one screen and a few people.
 const DEMO_CONNECTIONS: u32 = 8;

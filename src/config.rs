@@ -13,7 +13,7 @@ use crate::domain::account::Role;
 use crate::domain::policy::Policies;
 use crate::domain::{self, Error};
 use crate::graphql::Limits;
-use crate::realtime::RingLimits;
+use crate::realtime::RealtimeLimits;
 use crate::realtime::board::BOARD_INCIDENTS_MAX;
 use crate::realtime::budget::StreamLimits;
 use crate::server::connections::{ConnectionSettings, network};
@@ -392,8 +392,8 @@ impl Serving {
     }
 
     /// Returns how much of the newest log is kept in memory.
-    pub fn ring(&self) -> RingLimits {
-        RingLimits { changes: self.ring_changes, bytes: self.ring_bytes, incidents: self.board_incidents_max }
+    pub fn ring(&self) -> RealtimeLimits {
+        RealtimeLimits { changes: self.ring_changes, bytes: self.ring_bytes, incidents: self.board_incidents_max }
     }
 
     /// Returns the time between two heartbeats of a stream.

@@ -21,7 +21,7 @@ use watchfloor::domain::IncidentId;
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::connections;
 use watchfloor::server::crowd::CrowdSettings;
@@ -277,7 +277,7 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
         }
     });
     let store = Store::connect_watched(options, watch).await.unwrap();
-    let ring = RingLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 };
+    let ring = RealtimeLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 };
     let (app, _relay) = App::open(store.clone(), ring, Clock::System).await.unwrap();
     let source = Source { store, hub: app.hub.clone(), heartbeat: Duration::from_secs(if beats { 10 } else { 600 }) };
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());

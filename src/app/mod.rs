@@ -43,7 +43,7 @@ use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::incident::Incident;
 use crate::domain::policy::Policies;
 use crate::domain::{Instant, Result};
-use crate::realtime::{Hub, RingLimits, relay};
+use crate::realtime::{Hub, RealtimeLimits, relay};
 use crate::storage::{Objects, Store};
 
 /// The desk, which all transports and importers use.
@@ -125,7 +125,7 @@ impl App {
     /// set. The relay runs until its handle is aborted or the process ends.
     ///
     /// Refuses a database that `generate` left incomplete.
-    pub async fn open(store: Store, ring: RingLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
+    pub async fn open(store: Store, ring: RealtimeLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
         store.migrate().await?;
         load::refuse_incomplete(&store).await?;
         let hub = Arc::new(Hub::new(ring));

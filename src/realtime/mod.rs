@@ -33,9 +33,9 @@ use crate::domain::alert_log::Logged;
 use crate::domain::position::Position;
 use crate::storage::{Head, Store, TextKey};
 
-/// Bounds how much of the newest log is kept in memory.
+/// Bounds what a node holds in memory of the log and the queue.
 #[derive(Clone, Copy, Debug)]
-pub struct RingLimits {
+pub struct RealtimeLimits {
     /// The largest number of changes in the ring.
     pub changes: usize,
     /// The largest size of these changes together, in bytes as stored.
@@ -88,7 +88,7 @@ const START_WAIT: Duration = Duration::from_secs(2);
 /// Holds the newest committed changes, and wakes the tasks that wait for the next change.
 #[derive(Debug)]
 pub struct Hub {
-    limits: RingLimits,
+    limits: RealtimeLimits,
     ring: RwLock<Ring>,
     head: watch::Sender<u64>,
     /// The offset up to which this node itself has committed. The relay may not have read that far yet.
@@ -108,7 +108,7 @@ pub struct Hub {
 
 impl Hub {
     /// Makes a hub that has read nothing yet.
-    pub fn new(limits: RingLimits) -> Self {
+    pub fn new(limits: RealtimeLimits) -> Self {
         let (ring, head) = (RwLock::default(), watch::Sender::new(0));
         Self {
             limits,

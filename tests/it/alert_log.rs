@@ -7,7 +7,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use watchfloor::app::verify::{Outcome, verify};
 use watchfloor::domain::alert_log::AlertBody;
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::storage::{Store, StoreOptions};
 use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
@@ -319,7 +319,8 @@ async fn begin(desk: &TestDesk) -> Value {
 async fn the_log_is_gone_on_with_from_any_place_exactly_once(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     // Another node holds almost nothing in memory, so it reads older changes from the database.
-    let narrow = Options { ring: RingLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
+    let narrow =
+        Options { ring: RealtimeLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
     let narrow = TestDesk::open_with(&database, narrow).await;
     let mut dice = Dice::of_this_run();
     let after = begin(&desk).await;
@@ -377,7 +378,7 @@ async fn queues_and_their_numbers_pass_over_changes_of_alerts(database: TestData
     let desk = TestDesk::open_with(&database, Options { heartbeat, ..Options::default() }).await;
     let narrow = Options {
         heartbeat,
-        ring: RingLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 },
+        ring: RealtimeLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 },
         ..Options::default()
     };
     let narrow = TestDesk::open_with(&database, narrow).await;

@@ -12,7 +12,7 @@ use watchfloor::domain::filter::{IncidentFilter, IncidentOrder, IncidentOrderFie
 use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
 use watchfloor::domain::summary::SummaryFilter;
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::board::{Rows, covers};
 use watchfloor::storage::{Cursor, PageRequest, Reader, Span};
 
@@ -391,7 +391,7 @@ async fn a_read_sees_what_another_node_has_just_committed(database: TestDatabase
 }
 
 async fn a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_database(database: TestDatabase) {
-    let narrow = || RingLimits { changes: 1_000, bytes: 16 << 20, incidents: 2 };
+    let narrow = || RealtimeLimits { changes: 1_000, bytes: 16 << 20, incidents: 2 };
     let desk = TestDesk::open_with(&database, Options { ring: narrow(), ..Options::default() }).await;
     let count = async |desk: &TestDesk| {
         let read = desk.data("{ incidents(first: 10) { totalCount nodes { id } } }", json!({})).await;
@@ -416,7 +416,7 @@ async fn a_desk_of_more_open_incidents_than_the_board_holds_answers_from_the_dat
         }
     }
     assert_eq!(count(&desk).await, 3);
-    let wordy = RingLimits { changes: 1_000, bytes: 16 << 20, incidents: 3 };
+    let wordy = RealtimeLimits { changes: 1_000, bytes: 16 << 20, incidents: 3 };
     let wordy = TestDesk::open_with(&database, Options { ring: wordy, ..Options::default() }).await;
     assert_eq!((count(&wordy).await, is_on_board(&wordy).await), (3, true));
     let tags: Vec<String> = (0..20).map(|n| format!("{n} {}", "seen at the quay ".repeat(10))).collect();

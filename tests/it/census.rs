@@ -6,7 +6,7 @@ use watchfloor::domain::filter::{IncidentFilter, QueueFilter, TimeRange};
 use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
 use watchfloor::domain::summary::{SummaryFilter, Window};
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::board::covers;
 use watchfloor::storage::Reader;
 
@@ -200,7 +200,7 @@ const ALL: &str = "query($filter: IncidentFilterInput, $since: DateTime) {
 async fn answers_about_closed_incidents_are_those_of_a_desk_without_a_board(database: TestDatabase) {
     let mut dice = Dice::of_this_run();
     let desk = TestDesk::open(&database).await;
-    let without = RingLimits { incidents: 0, ..Options::default().ring };
+    let without = RealtimeLimits { incidents: 0, ..Options::default().ring };
     let plain = Options { clock: desk.clock.clone(), ring: without, ..Options::default() };
     let plain = TestDesk::open_with(&database, plain).await;
     let world = people(&desk).await;

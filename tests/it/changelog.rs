@@ -18,7 +18,7 @@ use watchfloor::domain::incident::{Patch, Severity, Status};
 use watchfloor::domain::policy::Policies;
 use watchfloor::domain::queue::QueueRow;
 use watchfloor::domain::tag::{Tag, TagKind};
-use watchfloor::realtime::{Hub, RingLimits};
+use watchfloor::realtime::{Hub, RealtimeLimits};
 use watchfloor::storage::{Objects, Store, StoreOptions};
 
 use crate::support::database::{Kind, TestDatabase, each_database};
@@ -45,7 +45,7 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
     };
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
-    let hub = Arc::new(Hub::new(RingLimits { changes: 1, bytes: 1, incidents: 100_000 }));
+    let hub = Arc::new(Hub::new(RealtimeLimits { changes: 1, bytes: 1, incidents: 100_000 }));
     let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
     let app = App { store, hub, clock: Clock::manual(monday()), jobs, policies, objects, uploads: Uploads::default() };
     app.ensure_local_manager().await.expect("a caller");

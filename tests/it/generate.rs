@@ -12,7 +12,7 @@ use watchfloor::app::load::{Loaded, load};
 use watchfloor::domain::Instant;
 use watchfloor::domain::clock::Clock;
 use watchfloor::import::{self, Options, Source};
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::sample::generate::{Generated, Plan};
 use watchfloor::storage::{Store, StoreOptions};
 
@@ -338,7 +338,7 @@ async fn a_generate_that_was_killed_leaves_no_desk_that_looks_whole(database: Te
         return;
     }
     let store = store(&database).await;
-    let ring = RingLimits { changes: 1, bytes: 1, incidents: 0 };
+    let ring = RealtimeLimits { changes: 1, bytes: 1, incidents: 0 };
     let opened = App::open(store.clone(), ring, Clock::System).await.map(drop);
     let error = opened.expect_err("a refusal").to_string();
     assert!(error.contains("the desk is incomplete"), "{error}");

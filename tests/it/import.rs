@@ -16,7 +16,7 @@ use watchfloor::domain::incident::{Incident, Severity, Status};
 use watchfloor::domain::policy::Policies;
 use watchfloor::import::record::incident_id;
 use watchfloor::import::{self, Format, Options, Progress, Source, Summary};
-use watchfloor::realtime::{Hub, RingLimits};
+use watchfloor::realtime::{Hub, RealtimeLimits};
 use watchfloor::sample;
 use watchfloor::storage::{Objects, Span, Store, StoreOptions};
 
@@ -48,7 +48,7 @@ async fn desk(database: &TestDatabase) -> App {
     };
     let store = Store::connect(options).await.expect("a connection");
     store.migrate().await.expect("a schema");
-    let hub = Arc::new(Hub::new(RingLimits { changes: 100, bytes: 1 << 20, incidents: 100_000 }));
+    let hub = Arc::new(Hub::new(RealtimeLimits { changes: 100, bytes: 1 << 20, incidents: 100_000 }));
     let start = "2026-06-01T12:00:00Z".parse().expect("a time");
     let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
     App { store, hub, clock: Clock::manual(start), jobs, policies, objects, uploads: Uploads::default() }

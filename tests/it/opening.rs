@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 
 use super::filter::people;
 use super::statements::Sent;
@@ -90,7 +90,7 @@ async fn a_thousand_streams_open_after_a_restart_without_a_statement(database: T
 async fn a_stream_begins_where_its_page_ends_while_changes_go_on(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     // A ring too small for the changes that come while a client reads its page, so that the database is read.
-    let ring = RingLimits { changes: 4, ..Options::default().ring };
+    let ring = RealtimeLimits { changes: 4, ..Options::default().ring };
     let other = Options { clock: desk.clock.clone(), ring, ..Options::default() };
     let other = TestDesk::open_with(&database, other).await;
     let mut dice = Dice::of_this_run();

@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 
 use crate::support::database::{Kind, TestDatabase};
 use crate::support::desk::{Following, Options, TestDesk};
@@ -138,7 +138,7 @@ async fn replay([operations, expected]: [&str; 2], kind: Kind) {
     let database = TestDatabase::fresh(kind).await;
     let options = Options {
         heartbeat: Duration::from_millis(500),
-        ring: RingLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 },
+        ring: RealtimeLimits { changes: 20_000, bytes: 64 << 20, incidents: 100_000 },
         ..Options::default()
     };
     let desk = Arc::new(TestDesk::open_with(&database, options).await);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use watchfloor::domain::position::Position;
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
@@ -175,7 +175,8 @@ async fn everything_since_a_long_absence_comes(database: TestDatabase) {
 }
 
 async fn a_ring_that_is_too_small_skips_nothing(database: TestDatabase) {
-    let options = Options { ring: RingLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
+    let options =
+        Options { ring: RealtimeLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
     let desk = TestDesk::open_with(&database, options).await;
     let start = present(&desk, &json!({})).await;
     let mut slow = desk.follow(QUEUE, json!({})).await;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::storage::{Statement, Watch};
 
 use crate::support::database::{TestDatabase, each_database};
@@ -32,7 +32,7 @@ impl Sent {
     /// Opens a desk without a board, so that it reads all queues from the database.
     pub(crate) async fn by_desk_without_board(&self, database: &TestDatabase) -> TestDesk {
         let usual = Options::default();
-        let ring = RingLimits { incidents: 0, ..usual.ring };
+        let ring = RealtimeLimits { incidents: 0, ..usual.ring };
         TestDesk::open_with(database, Options { watch: Some(self.watch()), ring, ..usual }).await
     }
 

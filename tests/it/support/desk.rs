@@ -14,7 +14,7 @@ use watchfloor::app::upload::Uploads;
 use watchfloor::domain::clock::Clock;
 use watchfloor::domain::policy::Policies;
 use watchfloor::domain::signing::DeskKey;
-use watchfloor::realtime::RingLimits;
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::feed::Source;
 use watchfloor::server::routes::Settings;
 use watchfloor::server::{Desk, router};
@@ -36,7 +36,7 @@ pub(crate) fn signing_key() -> DeskKey {
 
 /// The differences of a desk from the default desk.
 pub(crate) struct Options {
-    pub(crate) ring: RingLimits,
+    pub(crate) ring: RealtimeLimits,
     pub(crate) heartbeat: Duration,
     pub(crate) settings: Settings,
     pub(crate) limits: watchfloor::graphql::Limits,
@@ -56,7 +56,7 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            ring: RingLimits { changes: 1_000, bytes: 16 << 20, incidents: 100_000 },
+            ring: RealtimeLimits { changes: 1_000, bytes: 16 << 20, incidents: 100_000 },
             heartbeat: Duration::from_secs(10),
             settings: Settings::default(),
             limits: watchfloor::graphql::Limits::default(),
