@@ -54,11 +54,11 @@ impl App {
                     let mut after = before.clone();
                     let fact = entry(BookmarkAction::Added, &bookmark);
                     let changed = tx.record(Some(&before), &mut after, vec![fact], &command.origin(), None).await?;
-                    Ok(done(after, changed, bookmark.id))
+                    Ok(done(after, changed, bookmark))
                 })
             })
             .await?;
-        self.shown_bookmark(outcome).await
+        shown(outcome)
     }
 
     /// Removes a bookmark. The log still shows it.
@@ -83,22 +83,22 @@ impl App {
                     let mut after = before.clone();
                     let fact = entry(BookmarkAction::Removed, &bookmark);
                     let changed = tx.record(Some(&before), &mut after, vec![fact], &command.origin(), None).await?;
-                    Ok(done(after, changed, bookmark.id))
+                    let bookmark = Bookmark { removed_at: Some(command.at), ..bookmark };
+                    Ok(done(after, changed, bookmark))
                 })
             })
             .await?;
-        self.shown_bookmark(outcome).await
-    }
-
-    async fn shown_bookmark(&self, outcome: Outcome) -> Result<BookmarkOutcome> {
-        let ids: Vec<BookmarkId> = outcome.bookmark.into_iter().collect();
-        let bookmark = self.store.read().await?.bookmarks(&ids).await?.pop();
-        let bookmark = bookmark.ok_or_else(|| Error::fault("answering about a bookmark", "there is none"))?;
-        Ok(BookmarkOutcome { bookmark, outcome })
+        shown(outcome)
     }
 }
 
-fn done(incident: Incident, changed: bool, bookmark: BookmarkId) -> Done {
+fn shown(mut outcome: Outcome) -> Result<BookmarkOutcome> {
+    let bookmark = outcome.bookmark.take();
+    let bookmark = bookmark.ok_or_else(|| Error::fault("answering about a bookmark", "there is none"))?;
+    Ok(BookmarkOutcome { bookmark, outcome })
+}
+
+fn done(incident: Incident, changed: bool, bookmark: Bookmark) -> Done {
     Done { incident, changed, alerts: BTreeSet::new(), comment: None, bookmark: Some(bookmark) }
 }
 

@@ -12,6 +12,7 @@ use super::idempotency::{Did, Repeatable};
 use super::link::{Links, Locked, Reopening, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
+use crate::domain::bookmark::Bookmark;
 use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation};
@@ -70,6 +71,10 @@ impl From<Patch> for IncidentEdit {
     }
 }
 
+/// The largest number of alerts of an incident that a command locks before it has a savepoint: if that lock failed, the other commands of
+/// its transaction would run again.
+const ALERTS_LOCKED_EARLY_MAX: u64 = 200;
+
 /// The result of a command on an incident.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -84,7 +89,7 @@ pub struct Outcome {
     /// The comment that the command wrote, edited or deleted.
     pub comment: Option<Comment>,
     /// The bookmark that the command pinned or removed.
-    pub bookmark: Option<BookmarkId>,
+    pub bookmark: Option<Bookmark>,
     /// Whether an earlier call under the same idempotency key had this result.
     pub replayed: bool,
 }
@@ -95,7 +100,7 @@ pub(super) struct Done {
     pub(super) changed: bool,
     pub(super) alerts: BTreeSet<AlertId>,
     pub(super) comment: Option<Comment>,
-    pub(super) bookmark: Option<BookmarkId>,
+    pub(super) bookmark: Option<Bookmark>,
 }
 
 impl Done {
@@ -227,7 +232,7 @@ pub(super) struct Shown {
     changed: bool,
     alerts: Vec<AlertId>,
     comment: Option<Comment>,
-    bookmark: Option<BookmarkId>,
+    bookmark: Option<Bookmark>,
 }
 
 /// The form of [`Shown`] that is stored for a retry.
@@ -251,7 +256,7 @@ impl Repeatable for Shown {
             changed: self.changed,
             alerts: self.alerts.clone(),
             comment: self.comment.as_ref().map(|comment| comment.id),
-            bookmark: self.bookmark,
+            bookmark: self.bookmark.as_ref().map(|bookmark| bookmark.id),
         }
     }
 
@@ -264,7 +269,11 @@ impl Repeatable for Shown {
             Some(id) => reader.comments(&[id]).await?.pop(),
             None => None,
         };
-        let ShownReceipt { changed, alerts, bookmark, .. } = receipt;
+        let bookmark = match receipt.bookmark {
+            Some(id) => reader.bookmarks(&[id]).await?.pop(),
+            None => None,
+        };
+        let ShownReceipt { changed, alerts, .. } = receipt;
         Ok(Self { incident, changed, alerts, comment, bookmark })
     }
 }
@@ -493,8 +502,8 @@ impl Work<'_> {
         }
         let at = self.command.at;
         let newly: BTreeSet<AlertId> = links.new.iter().copied().collect();
-        // The count lacks the alerts that this command has linked.
-        let count = newly.is_empty().then_some(incident.alert_count);
+        // The count lacks the alerts that this command has linked. Many alerts are locked after the savepoint, because it may take long.
+        let count = Some(incident.alert_count).filter(|count| newly.is_empty() && *count <= ALERTS_LOCKED_EARLY_MAX);
         let deltas = propagation.deltas(owner, &newly, self.tx.lock_alerts_of(incident.id, count).await?);
         let assigned = deltas.iter().filter(|delta| delta.owner.is_some()).map(|delta| delta.alert);
         let assigned: Vec<AlertId> = assigned.collect();

@@ -25,19 +25,22 @@ pub fn present(mut response: Response) -> Response {
     response
 }
 
-/// Returns the response to a mutation as clients may see it; `fields` is the number of root fields of the document.
+/// Returns the response to a mutation as clients may see it; `commands` is the number of commands in
+/// the document. Call it once: a second call would repeat the words.
 ///
 /// An error below a root field concerns the answer alone: the command of that field was carried out. So it does not carry
-/// `retryAfter`, which says that nothing was changed. The same holds if another root field may have changed something.
+/// `retryAfter`, which says that nothing was changed. The same holds if another command of the document may have
+/// changed something.
 #[must_use]
-pub fn present_mutation(response: Response, fields: usize) -> Response {
+pub fn present_mutation(response: Response, commands: usize) -> Response {
     let mut response = present(response);
     for error in &mut response.errors {
         let concerns_answer = error.path.len() > 1;
         if concerns_answer {
-            error.message = format!("the change was made, but this part of the answer is missing: {}", error.message);
+            error.message =
+                format!("the command was carried out, but a part of its answer is missing: {}", error.message);
         }
-        if (concerns_answer || fields > 1)
+        if (concerns_answer || commands > 1)
             && let Some(extensions) = &mut error.extensions
         {
             extensions.unset("retryAfter");
@@ -267,7 +270,7 @@ mod tests {
         assert_eq!(shown(&["b"], 2)["extensions"], serde_json::json!({ "code": "UNAVAILABLE" }));
         let unread = shown(&["createIncident", "incident", "comments"], 1);
         assert_eq!(unread["extensions"], serde_json::json!({ "code": "UNAVAILABLE" }));
-        let message = "the change was made, but this part of the answer is missing: the desk is busy";
+        let message = "the command was carried out, but a part of its answer is missing: the desk is busy";
         assert_eq!(unread["message"], message);
     }
 

@@ -172,6 +172,7 @@ pub(super) async fn on(State(runtime): State<Handle>, request: Request, next: Ne
     task.await.unwrap_or_else(|error| {
         let fault = refuse(Error::fault("answering a request", error));
         let words = fault.errors.first().map(|error| error.message.clone()).unwrap_or_default();
-        refusal(StatusCode::INTERNAL_SERVER_ERROR, Error::unavailable(words))
+        // A mutation that the request began may have been carried out.
+        refusal(StatusCode::INTERNAL_SERVER_ERROR, Error::unavailable_for_long(words))
     })
 }

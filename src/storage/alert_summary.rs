@@ -23,7 +23,8 @@ impl Reader {
             .filter(Column::Status.ne(AlertStatus::Resolved))
             .limit(1)
             .into_tuple()
-            .one(self.conn())
+            // A deferred row of an alert changes neither column.
+            .one(&self.apart())
             .await?;
         Ok(found.is_some())
     }

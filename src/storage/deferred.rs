@@ -90,6 +90,7 @@ impl ChangedRow {
         Self { table: Table::Incident, id, incident: id, columns, values }
     }
 
+    /// Changes an alert's owner and time. Statements that read no other column are sent before such rows.
     pub(super) fn of_alert(id: Uuid, incident: Uuid, columns: Vec<&'static str>, values: Vec<Value>) -> Self {
         Self { table: Table::Alert, id, incident, columns, values }
     }

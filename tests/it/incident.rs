@@ -28,7 +28,7 @@ each_database!(
     the_word_of_the_client_comes_back_to_the_letter,
     an_id_stands_for_one_input_of_one_caller,
     a_field_that_fails_leaves_no_hole,
-    an_answer_that_misses_a_part_says_that_the_change_was_made,
+    an_answer_that_misses_a_part_says_that_the_command_was_carried_out,
 );
 
 async fn a_resolved_incident_keeps_its_note(database: TestDatabase) {
@@ -666,7 +666,7 @@ async fn a_field_that_fails_leaves_no_hole(database: TestDatabase) {
     assert_eq!(answer["errors"][0]["path"], json!(["incident", "more"]));
 }
 
-async fn an_answer_that_misses_a_part_says_that_the_change_was_made(database: TestDatabase) {
+async fn an_answer_that_misses_a_part_says_that_the_command_was_carried_out(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let made = "mutation { createIncident(input: { title: \"Made\" }) {
         incident { number activity(first: 1, after: \"no cursor\") { nodes { version } } } } }";
@@ -674,12 +674,12 @@ async fn an_answer_that_misses_a_part_says_that_the_change_was_made(database: Te
     let error = &answer["errors"][0];
     assert_eq!(error["path"], json!(["createIncident", "incident", "activity"]), "{answer}");
     let message = error["message"].as_str().expect("a message");
-    assert!(message.starts_with("the change was made, but this part of the answer is missing: "), "{message}");
+    assert!(message.starts_with("the command was carried out, but a part of its answer is missing: "), "{message}");
     let shown = desk.data("{ incidents { totalCount } }", json!({})).await;
     assert_eq!(shown["incidents"]["totalCount"], 1);
     // A command that is refused made no change, and says nothing of one.
     let answer =
         desk.graphql_as(None, "mutation { createIncident(input: { title: \"\" }) { changed } }", json!({})).await;
     let message = answer["errors"][0]["message"].as_str().expect("a message");
-    assert!(!message.contains("the change was made"), "{answer}");
+    assert!(!message.contains("was carried out"), "{answer}");
 }

@@ -385,6 +385,11 @@ impl Selection {
         self.groups.first().map_or(&[], |group| &group.fields)
     }
 
+    /// Returns how many commands a mutation of this selection carries out.
+    pub(super) fn commands(&self) -> usize {
+        self.fields_of_object().iter().filter(|field| field.name.as_str() != "__typename").count()
+    }
+
     /// Returns the number of fields here and below, with fragments written out.
     pub(super) fn size(&self) -> usize {
         self.fields

@@ -156,10 +156,10 @@ pub(crate) async fn execute<E: Endpoint>(
         }
         // The board moved on meanwhile, or does not support the filter. A snapshot finds a refusal again.
     }
-    let fields = mutation.is_some().then(|| canonical.root.fields_of_object().len());
+    let commands = mutation.is_some().then(|| canonical.root.commands());
     let response = settled(&canonical, endpoint.execute(request(&canonical, variables).data(viewer), mutation).await);
-    let answer = match fields {
-        Some(fields) => present_mutation(response, fields),
+    let answer = match commands {
+        Some(commands) => present_mutation(response, commands),
         None => present(response),
     };
     Executed { answer, from_board: None }
