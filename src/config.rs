@@ -40,7 +40,8 @@ pub struct Cli {
 /// The subcommands of the binary.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Serve the desk: GraphQL at /graphql (HTTP, WebSocket, event streams, multipart), GraphiQL at /graphiql, the wall at /wall.
+    /// Serve the desk: GraphQL at /graphql (HTTP, WebSocket, event streams, multipart), GraphiQL at /graphiql, the wall
+    /// at /wall.
     ///
     /// The schema of the database is brought up to date first; several nodes may start on one database at once. Without
     /// identity the desk serves loopback only, and the caller is a local manager, or whoever the header
@@ -50,18 +51,20 @@ pub enum Action {
     Demo(Demo),
     /// Import a file: our own NDJSON, Microsoft Sentinel, SecurityAlert rows, Microsoft Graph security.
     ///
-    /// Bad records are reported with their line and the others go in. The same file twice changes nothing. The formats are
-    /// described in docs/IMPORT.md.
+    /// Bad records are reported with their line and the others go in. The same file twice changes nothing. The formats
+    /// are described in docs/IMPORT.md.
     Import(Import),
     /// Generate a desk of any size: believable incidents with alerts, comments and the whole log, for tests under load.
     ///
-    /// The same size, seed and end give the same desk. It is loaded in bulk into an empty database, or written as NDJSON that
-    /// `import` takes. No node may use the database meanwhile (docs/OPERATIONS.md, "A desk for a load test").
+    /// The same size, seed and end give the same desk. It is loaded in bulk into an empty database, or written as
+    /// NDJSON that `import` takes. No node may use the database meanwhile (docs/OPERATIONS.md, "A desk for a load
+    /// test").
     Generate(Generate),
-    /// Prove that the log is what was written, and that the desk shows what it adds up to; or the same of an exported log.
+    /// Prove that the log is what was written, and that the desk shows what it adds up to; or the same of an exported
+    /// log.
     ///
-    /// Reads one snapshot, changes nothing, and may run beside the desk. Ends with 1 at the first break, which it names. What that
-    /// proves, and what it does not, is in docs/EVIDENCE.md.
+    /// Reads one snapshot, changes nothing, and may run beside the desk. Ends with 1 at the first break, which it
+    /// names. What that proves, and what it does not, is in docs/EVIDENCE.md.
     Verify(Verify),
     /// Write the log of one incident as NDJSON, signed by the desk.
     ExportLog(ExportLog),
@@ -140,8 +143,9 @@ fn is_in_memory(url: &str) -> bool {
 /// The settings of the signing key.
 #[derive(Args, Clone, Debug)]
 pub struct Signing {
-    /// The file of the desk's signing key: PKCS#8 in PEM, Ed25519. Made at first use, for its owner only; beside the SQLite file
-    /// where none is named, or watchfloor.key.pem in this folder. Nodes on one PostgreSQL take copies of one file.
+    /// The file of the desk's signing key: PKCS#8 in PEM, Ed25519. Made at first use, for its owner only; beside the
+    /// SQLite file where none is named, or watchfloor.key.pem in this folder. Nodes on one PostgreSQL take copies of
+    /// one file.
     #[arg(long, env = "WATCHFLOOR_SIGNING_KEY", value_name = "FILE")]
     pub signing_key: Option<PathBuf>,
 }
@@ -160,8 +164,8 @@ pub struct Serving {
     /// Address and port to listen on. Loopback only, while no identity is configured.
     #[arg(long, env = "WATCHFLOOR_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Most connections at once, whatever comes on them; fewer where the process may open fewer files (ulimit -n), of which it
-    /// leaves an eighth, or 96, to all else. One too many closes the longest idle one.
+    /// Most connections at once, whatever comes on them; fewer where the process may open fewer files (ulimit -n), of
+    /// which it leaves an eighth, or 96, to all else. One too many closes the longest idle one.
     #[arg(long, env = "WATCHFLOOR_CONNECTIONS_MAX", default_value_t = ConnectionSettings::default().connections, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000_000))]
     pub connections_max: usize,
     /// Most connections at once from one address, or from one /64 network of IPv6.
@@ -194,8 +198,8 @@ pub struct Serving {
     /// Days that a client may be away and still go on from its last position. The changes themselves are kept for ever.
     #[arg(long, env = "WATCHFLOOR_STREAM_FLOOR_DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub stream_floor_days: u16,
-    /// Seconds that one statement of a request may take before the request is refused; a whole query may take three times as long.
-    /// Jobs, imports, exports and the desk's own work have a minute.
+    /// Seconds that one statement of a request may take before the request is refused; a whole query may take three
+    /// times as long. Jobs, imports, exports and the desk's own work have a minute.
     #[arg(long, env = "WATCHFLOOR_STATEMENT_SECONDS_MAX", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub statement_seconds_max: u64,
     /// Newest changes kept in memory, for clients that come back: by count.
@@ -227,8 +231,8 @@ pub struct Serving {
     /// other answers are cut. Exports are not limited by it.
     #[arg(long, env = "WATCHFLOOR_ANSWER_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(65_536..=MEMORY_MAX))]
     pub answer_bytes_max: usize,
-    /// Bytes of all answers that are made or written at once. An operation waits for its share for 5 seconds, and is then refused
-    /// with UNAVAILABLE. Up to three times as much memory is used.
+    /// Bytes of all answers that are made or written at once. An operation waits for its share for 5 seconds, and is
+    /// then refused with UNAVAILABLE. Up to three times as much memory is used.
     #[arg(long, env = "WATCHFLOOR_ANSWERS_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().total_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_048_576..=MEMORY_MAX))]
     pub answers_bytes_max: usize,
     /// Most items of one page.
@@ -252,14 +256,15 @@ pub struct Serving {
     /// Conditions that the filters of all streams may hold against one change. Half of it is the most of one account.
     #[arg(long, env = "WATCHFLOOR_STREAM_WORK_MAX", default_value_t = StreamLimits::default().work, value_parser = RangedU64ValueParser::<usize>::new().range(100..=100_000_000))]
     pub stream_work_max: usize,
-    /// Whether sockets also speak graphql-ws, the subprotocol of subscriptions-transport-ws, beside graphql-transport-ws.
+    /// Whether sockets also speak graphql-ws, the subprotocol of subscriptions-transport-ws, beside
+    /// graphql-transport-ws.
     #[arg(long, env = "WATCHFLOOR_LEGACY_SUBPROTOCOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub legacy_subprotocol: bool,
     /// Seconds of silence after which an event stream or a multipart response says that it lives. Proxies cut at 60.
     #[arg(long, env = "WATCHFLOOR_KEEP_ALIVE_SECONDS", default_value_t = crate::server::streaming::StreamSettings::default().keep_alive.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub keep_alive_seconds: u64,
-    /// Seconds that a client may take to accept one message before its socket is closed with 1013, to come back; twice as long
-    /// before any other connection is cut.
+    /// Seconds that a client may take to accept one message before its socket is closed with 1013, to come back; twice
+    /// as long before any other connection is cut.
     #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = crate::server::ws::SocketSettings::default().write_deadline.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub write_seconds_max: u64,
     /// Newest frames that subscribers of one query share, for subscribers that are behind or resume: by count.
@@ -275,8 +280,8 @@ pub struct Serving {
     #[command(flatten)]
     pub signing: Signing,
     /// Where the images of comments are kept: a folder, or s3://bucket/prefix, reached as AWS's own variables say
-    /// (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL …). All nodes of a desk need the same place. The folder `attachments`
-    /// beside the SQLite file, or where the desk was started, if none is given.
+    /// (AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL …). All nodes of a desk need the same place. The folder
+    /// `attachments` beside the SQLite file, or where the desk was started, if none is given.
     #[arg(long, env = "WATCHFLOOR_ATTACHMENTS", value_name = "PLACE")]
     pub attachments: Option<String>,
 }
@@ -294,8 +299,8 @@ pub struct Policy {
     /// Who may reopen a resolved incident: every responder, or managers alone.
     #[arg(long, env = "WATCHFLOOR_REOPEN_ROLE", value_enum, default_value_t = ReopenRole::Responder, value_name = "ROLE")]
     pub reopen_role: ReopenRole,
-    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert, whoever may else reopen
-    /// it. Otherwise the incident stays resolved, and `hasActiveAlerts` says so.
+    /// Whether a feed's report of an active alert reopens the resolved incident that holds the alert, whoever may else
+    /// reopen it. Otherwise the incident stays resolved, and `hasActiveAlerts` says so.
     #[arg(long, env = "WATCHFLOOR_REOPEN_FOR_ACTIVE_ALERTS", default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", value_name = "TRUTH")]
     pub reopen_for_active_alerts: bool,
 }
@@ -428,7 +433,8 @@ pub struct Serve {
 pub struct Import {
     /// The file to read; - for standard input.
     pub file: PathBuf,
-    /// The file's format: watchfloor, sentinel, security-alert or graph. Told by how the file begins where none is given.
+    /// The file's format: watchfloor, sentinel, security-alert or graph. Told by how the file begins where none is
+    /// given.
     #[arg(long)]
     pub format: Option<crate::import::Format>,
     /// Stop at the first bad record.

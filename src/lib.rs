@@ -25,9 +25,10 @@
 //! `server/http.rs` or `server/ws.rs` reads the request, and `server/operation/` validates and measures it. The
 //! resolver in `graphql/mutation.rs` turns the input into an edit and calls `app/incident.rs`. That command opens a
 //! transaction, which it may share with other waiting commands (`storage/combiner.rs`). It locks the incidents and
-//! their alerts, and `domain/incident.rs` decides what changes. `storage` writes the rows and keeps the change pending.
-//! At the end of the transaction it locks the head of the log, gives the pending changes the next positions and
-//! commits. The [`realtime::Hub`] then wakes the relay of this node and notifies the other nodes.
+//! their alerts, `domain/incident.rs` decides what changes, and `domain/policy.rs` refuses what the operator's policies
+//! forbid. `storage` writes the rows and keeps the change pending. At the end of the transaction it locks the head of
+//! the log, gives the pending changes the next positions and commits. The [`realtime::Hub`] then wakes the relay of
+//! this node and notifies the other nodes.
 //!
 //! # A query: `incidents`
 //!

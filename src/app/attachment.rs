@@ -345,7 +345,8 @@ impl App {
     }
 }
 
-/// Refuses a comment if one of its images is not an attachment of its incident, or has no bytes yet.
+/// Refuses a comment with `INVALID` if an image with the scheme `attachment:` is not an attachment of its incident, or
+/// has no bytes yet. New and edited comments both come here.
 pub(super) async fn refuse_foreign_images(tx: &Tx, path: &str, incident: IncidentId, body: &str) -> Result<()> {
     let found = tx.attachments(&markdown::attachments(body)).await?;
     refuse_foreign(path, body, incident, &found)

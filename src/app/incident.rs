@@ -447,8 +447,9 @@ impl Work<'_> {
         Ok(Done { incident, changed, alerts: touched, comment, bookmark: None })
     }
 
-    /// Refuses what the desk's policies do not allow. Imports are exempt: they state how cases elsewhere ended. A
-    /// refusal would lose a record and would not add what it lacks.
+    /// Refuses what the desk's policies do not allow (`domain/policy.rs`), for example a reopening by the wrong role.
+    /// Imports are exempt: they state how cases elsewhere ended. A refusal would lose a record and would not add what
+    /// it lacks.
     pub(super) fn obey_policies(
         &self,
         before: Option<&Incident>,

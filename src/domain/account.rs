@@ -12,14 +12,14 @@ pub const ACCOUNT_CHARS_MAX: usize = 256;
 /// The account of the local manager: the caller if no identity is configured and the request names no other account.
 pub const LOCAL_MANAGER_ACCOUNT: &str = "local-manager";
 
-/// The role of a user. Each role includes the rights of the roles before it.
+/// The role of a user. `RESPONDER` includes the rights of `READER`, and `MANAGER` includes the rights of `RESPONDER`.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Role {
-    /// May read the desk.
+    /// May read the desk, and keep private saved views.
     Reader,
     /// May triage: everything but delete, merge and administration.
     Responder,

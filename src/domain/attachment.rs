@@ -65,7 +65,8 @@ impl ImageType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum)]
 #[graphql(name = "AttachmentState")]
 pub enum State {
-    /// The attachment was announced and waits for its upload. Without an upload within 15 minutes it is removed.
+    /// The attachment was announced and waits for its upload, which must begin within 15 minutes. Without an upload the
+    /// desk removes the attachment about an hour later.
     Pending,
     /// The bytes have arrived, and were checked.
     Stored,

@@ -48,7 +48,7 @@ pub enum EntityKind {
     Other,
 }
 
-/// The verdict of an investigation on an entity, mildest first.
+/// The verdict of an investigation on an entity. From mild to severe: `NO_THREATS_FOUND`, `SUSPICIOUS`, `MALICIOUS`.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]

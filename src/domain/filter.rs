@@ -96,8 +96,9 @@ impl TimeRange {
     }
 }
 
-/// Selects incidents. All given conditions must hold. An empty list of choices (also `any` and `or`) matches no
-/// incident; an empty `all`, `none` or `and` matches every incident.
+/// Selects incidents. All given conditions must hold. Conditions depend on the incident alone, never on the present
+/// time: otherwise an incident would enter or leave a queue without a change, and no stream would tell it. An empty
+/// list of choices (also `any` and `or`) matches no incident; an empty `all`, `none` or `and` matches every incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct IncidentFilter {

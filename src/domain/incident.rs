@@ -17,14 +17,14 @@ pub const DESCRIPTION_CHARS_MAX: usize = 5_000;
 /// The longest resolution note, in characters: as long as a comment, because the log shows both side by side.
 pub const NOTE_CHARS_MAX: usize = 30_000;
 
-/// The severity of an incident or alert, mildest first.
+/// The severity of an incident or alert. From mild to severe: `INFORMATIONAL`, `LOW`, `MEDIUM`, `HIGH`.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
-    /// Nothing has to be done; for information.
+    /// For information: nothing has to be done.
     Informational = 1,
     /// Low severity.
     Low = 2,

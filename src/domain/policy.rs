@@ -1,4 +1,5 @@
-//! Policies: requirements of one desk beyond the rules of the product, set by its operator. By default all are off.
+//! Policies: requirements of one desk beyond the rules of the product, set by its operator. They decide, for example,
+//! which role may reopen a resolved incident. By default all are off.
 
 use serde_json::json;
 

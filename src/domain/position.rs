@@ -10,6 +10,7 @@ use uuid::Uuid;
 /// start of the log's hash at this position. It reveals a client of a copied or rewound database, whose offsets exist
 /// here with another history. Example: a client has read up to 7, and the database was restored to 5 and wrote two
 /// other changes. The client's position says 7 with the check of lost changes, so the stream answers `resync(EPOCH)`.
+/// Queries with a position (`minPosition`, `incidentAsOf`) answer `CONFLICT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The epoch, which names the life of the log.
@@ -86,11 +87,12 @@ impl std::fmt::Display for Position {
 pub enum Resync {
     /// The position is from another life of the log, or its check failed.
     Epoch,
-    /// The position is older than the oldest position from which a stream resumes. The activity log has the changes.
+    /// The position is older than the oldest position from which a queue resumes (by default 7 days old). The
+    /// subscription `activityLog` resumes from it all the same.
     BelowFloor,
-    /// The position is beyond what the database holds.
+    /// The position is beyond the end of the log, for example because the database was restored from a backup.
     Ahead,
-    /// The position belongs to another filter.
+    /// The position belongs to another filter, or to no filter, as the position of a mutation does.
     Filter,
     /// The caller's rights, account or groups have changed since the position was issued.
     Scope,

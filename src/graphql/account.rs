@@ -24,8 +24,8 @@ pub enum OwnerKind {
     Group,
 }
 
-/// The user or group that owns an incident or alert. The name is the name at the time that the surrounding object
-/// shows.
+/// The user or group that owns an incident or alert. The name is of the time that the surrounding object shows: today's
+/// name in an `Incident`, the name at its position in a `QueueRow`.
 #[derive(SimpleObject)]
 pub struct Owner {
     /// The global id of the user or group.
@@ -260,11 +260,13 @@ pub fn owner_id(owner: &OwnerInput, caller: &DomainActor) -> Result<OwnerId> {
 /// The input of `upsertUser`.
 #[derive(Debug, InputObject)]
 pub struct UpsertUserInput {
-    /// The account id, compared without case. It names the account to change; an unknown account id creates an account.
+    /// The account id: at most 256 characters, compared without case. It names the account to change; an unknown
+    /// account id creates an account.
     pub account: String,
-    /// The display name. Without it, a new user is named by the account id and a known user keeps its name.
+    /// The display name: at most 256 characters. Without it, a new user is named by the account id and a known user
+    /// keeps its name.
     pub name: Option<String>,
-    /// The mail address; null clears it.
+    /// The mail address: at most 256 characters; null clears it.
     pub email: MaybeUndefined<String>,
     /// The role. Without it, a new user is a `RESPONDER` and a known user keeps its role.
     pub role: Option<Role>,
@@ -276,9 +278,11 @@ pub struct UpsertUserInput {
 /// The input of `upsertGroup`.
 #[derive(Debug, InputObject)]
 pub struct UpsertGroupInput {
-    /// The account id, compared without case. It names the account to change; an unknown account id creates an account.
+    /// The account id: at most 256 characters, compared without case. It names the account to change; an unknown
+    /// account id creates an account.
     pub account: String,
-    /// The display name. Without it, a new group is named by the account id and a known group keeps its name.
+    /// The display name: at most 256 characters. Without it, a new group is named by the account id and a known group
+    /// keeps its name.
     pub name: Option<String>,
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]

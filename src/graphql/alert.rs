@@ -338,13 +338,13 @@ impl EntityInput {
 #[derive(Debug, InputObject)]
 pub struct AlertInput {
     /// The source that reports the alert. Together with `providerAlertId` it is the key: a report with a known key
-    /// updates the known alert.
+    /// updates the known alert. At most 256 characters, not blank.
     provider: String,
-    /// The id that the provider gives the alert.
+    /// The id that the provider gives the alert: at most 256 characters, not blank.
     provider_alert_id: String,
-    /// The name of the product that detected the activity, as queues show it.
+    /// The name of the product that detected the activity, as queues show it: at most 256 characters, not blank.
     product: Option<String>,
-    /// The title of the alert.
+    /// The title of the alert. It may have any length; spaces around it are trimmed, and a blank title is `INVALID`.
     title: String,
     /// The description of the detected activity: at most 30,000 characters.
     description: Option<String>,
@@ -357,14 +357,14 @@ pub struct AlertInput {
     /// The classification of the alert at the provider. It does not replace a classification that the alert already
     /// has.
     classification: Option<DomainClassification>,
-    /// The stage of the attack, often a MITRE ATT&CK tactic.
+    /// The stage of the attack, often a MITRE ATT&CK tactic: at most 256 characters, not blank.
     category: Option<String>,
-    /// The MITRE ATT&CK techniques, at most 50.
+    /// The MITRE ATT&CK techniques: at most 50, each of at most 256 characters.
     #[graphql(default)]
     techniques: Vec<String>,
     /// When the detected activity began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
-    /// When the detected activity ended: at most 5 minutes in the future.
+    /// When the detected activity ended: at most 5 minutes in the future, and not before it began.
     last_activity_at: Option<Instant>,
     /// The entities that the alert names, at most 500.
     #[graphql(default)]
@@ -405,7 +405,7 @@ impl AlertInput {
 /// The incident that ingested alerts go into: exactly one of these fields.
 #[derive(Debug, OneofObject)]
 pub enum IngestTarget {
-    /// The global id of an incident: the alerts go into it. An alert that another incident holds is refused.
+    /// The global id of an incident: the alerts go into it. An alert that another incident holds is a `CONFLICT`.
     Incident(ID),
     /// The alerts that belong to no incident go into one new incident, which is made from them. The value must be true.
     NewIncident(bool),

@@ -195,7 +195,8 @@ pub struct BookmarkPayload {
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 

@@ -155,7 +155,8 @@ pub enum BulkTargetInput {
     Filter(Box<IncidentFilterInput>),
 }
 
-/// The edit of each incident. A field that is absent stays as it is; null clears a field.
+/// The edit of each incident. A field that is absent stays as it is; null clears a field. A null `status` counts as
+/// absent.
 #[derive(Debug, Default, InputObject)]
 pub struct BulkEditInput {
     /// The severity override. Null removes the override, so that the computed severity holds.
@@ -218,7 +219,8 @@ pub struct BulkPayload {
     pub job: Option<BulkJob>,
     /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     pub replayed: bool,
 }
 

@@ -127,7 +127,8 @@ pub struct EditCommentInput {
     pub call: Call,
     /// The global id of the comment.
     pub comment_id: ID,
-    /// The new text, in Markdown: at most 30,000 characters. A blank text is refused.
+    /// The new text, in Markdown: at most 30,000 characters. A blank text is `INVALID`. An image `![…](attachment:…)`
+    /// must name an uploaded attachment of the comment's incident, else the text is `INVALID`.
     pub body: String,
 }
 

@@ -14,7 +14,8 @@ use crate::domain::instant::parse as instant;
 use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
-/// A condition on the owner. An incident matches if any of the given fields matches.
+/// A condition on the owner. An incident matches if any of the given fields matches; without a field no incident
+/// matches.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct OwnerFilterInput {
     /// The owner is one of these users, by global id.
@@ -74,7 +75,9 @@ pub struct TimeRangeInput {
 
 /// The filter of incidents in queries, streams, saved views and bulk jobs. All given fields must match. An empty list
 /// of choices, for example `status: []`, `any: []` or `or: []`, matches no incident; an empty `all`, `none` or `and`
-/// has no effect. If the filter names no status at any depth, `status: [NEW, ACTIVE]` is added.
+/// has no effect. If the filter names no status at any depth, `status: [NEW, ACTIVE]` is added. A filter nests at most
+/// 8 deep and has at most 500 terms: each nested filter, and each listed user, group, tag, product, provider, entity
+/// and number. Beyond these limits it is `LIMIT`.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct IncidentFilterInput {
     /// The status is one of these.
@@ -93,9 +96,9 @@ pub struct IncidentFilterInput {
     activity: Option<Vec<ExpectedActivity>>,
     /// The classification is a false positive with one of these reasons.
     reason: Option<Vec<FalsePositiveReason>>,
-    /// An alert of the incident is of one of these products.
+    /// An alert of the incident is of one of these products. Names are compared exactly, with their case.
     product: Option<Vec<String>>,
-    /// An alert of the incident is from one of these providers.
+    /// An alert of the incident is from one of these providers. Names are compared exactly, with their case.
     provider: Option<Vec<String>>,
     /// An alert of the incident names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,
@@ -112,7 +115,8 @@ pub struct IncidentFilterInput {
     last_activity: Option<TimeRangeInput>,
     /// The number of the incident is one of these.
     number: Option<Vec<i64>>,
-    /// The title or the description contains this text. Case and diacritical marks are ignored.
+    /// The title or the description contains this text: at most 1,000 characters, not blank. Case and diacritical marks
+    /// are ignored. A request searches for at most 20 texts (`LIMIT`).
     text: Option<String>,
     /// All of these filters match.
     and: Option<Vec<IncidentFilterInput>>,

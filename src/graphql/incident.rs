@@ -296,7 +296,8 @@ pub async fn activity(
 pub struct StatusFacet {
     /// The value that is counted.
     pub(super) value: Status,
-    /// How many incidents of the queue have this value.
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
     pub(super) count: u64,
 }
 
@@ -305,16 +306,18 @@ pub struct StatusFacet {
 pub struct SeverityFacet {
     /// The value that is counted.
     pub(super) value: Severity,
-    /// How many incidents of the queue have this value.
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
     pub(super) count: u64,
 }
 
 /// A count of the incidents of a queue that have one owner, or (`value` null) no owner.
 #[derive(SimpleObject)]
 pub struct OwnerFacet {
-    /// The value that is counted.
+    /// The owner; null counts the incidents without an owner.
     pub(super) value: Option<Owner>,
-    /// How many incidents of the queue have this value.
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
     pub(super) count: u64,
 }
 
@@ -323,7 +326,8 @@ pub struct OwnerFacet {
 pub struct TagFacet {
     /// The value that is counted.
     value: Tag,
-    /// How many incidents of the queue have this value.
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
     count: u64,
 }
 
@@ -332,22 +336,23 @@ pub struct TagFacet {
 pub struct ProductFacet {
     /// The value that is counted.
     value: String,
-    /// How many incidents of the queue have this value.
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
     count: u64,
 }
 
 /// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level conditions of the filter
-/// on its own field, so that it shows the other choices.
+/// on its own field, so that it shows the other choices. A value that no incident has is left out.
 pub struct Facets {
     view: View,
     filter: QueueFilter,
 }
 
 /// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level conditions of the filter
-/// on its own field, so that it shows the other choices.
+/// on its own field, so that it shows the other choices. A value that no incident has is left out.
 #[Object]
 impl Facets {
-    /// The counts by status.
+    /// The counts by status, in the order `NEW`, `ACTIVE`, `RESOLVED`, `REDIRECTED`.
     async fn status(&self) -> Result<Vec<StatusFacet>> {
         self.view.searches().spend(Search::Facet, &self.filter)?;
         let facets = self.view.app().facet_status(self.view.at().await?, &self.filter).await?;

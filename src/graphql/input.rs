@@ -37,28 +37,32 @@ pub struct CreateIncidentInput {
     /// The severity override. Without it, the severity is the highest severity of the alerts, or `MEDIUM` without
     /// alerts.
     severity: Option<Severity>,
-    /// The status, by default `NEW`. `RESOLVED` creates an incident that is already resolved.
+    /// The status, by default `NEW`. `RESOLVED` creates an incident that is already resolved. `REDIRECTED` is
+    /// `INVALID`.
     status: Option<Status>,
-    /// The resolution note, if the incident is created as `RESOLVED`: at most 30,000 characters.
+    /// The resolution note, if the incident is created as `RESOLVED`: at most 30,000 characters. With another status it
+    /// is `INVALID`.
     note: Option<String>,
     /// The classification of the incident.
     classification: Option<Classification>,
     /// The owner of the incident. Without it, the incident is unassigned.
     owner: Option<OwnerInput>,
-    /// The custom tags, at most 200 characters each.
+    /// The custom tags, at most 200 characters each. An incident has at most 100 tags, custom and system together.
     #[graphql(default)]
     tags: Vec<String>,
-    /// The system tags. Connectors write system tags; people write custom tags.
+    /// The system tags. Connectors write system tags; people write custom tags. A tag of the kind `CUSTOM` is `INVALID`
+    /// here.
     #[graphql(default)]
     system_tags: Vec<TagInput>,
     /// When the activity of the incident began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
-    /// When the activity of the incident ended: at most 5 minutes in the future.
+    /// When the activity of the incident ended: at most 5 minutes in the future, and not before it began.
     last_activity_at: Option<Instant>,
-    /// The global ids of alerts to link.
+    /// The global ids of alerts to link; at most 5,000.
     #[graphql(default)]
     alerts: Vec<ID>,
-    /// Whether to take alerts that belong to other incidents. By default such an alert is refused.
+    /// Whether to take alerts that belong to other incidents. By default such an alert is a `CONFLICT`, and
+    /// `extensions.now` names its incident.
     #[graphql(default)]
     r#move: bool,
 }
@@ -103,23 +107,24 @@ pub struct UpdateIncidentInput {
     known: Known,
     /// The global id of the incident.
     pub incident_id: ID,
-    /// The new title. It stays until the incident takes part in a merge. Null is refused.
+    /// The new title. It stays until the incident takes part in a merge. Null is `INVALID`.
     title: MaybeUndefined<String>,
     /// The description: at most 5,000 characters; null clears it.
     description: MaybeUndefined<String>,
     /// The severity override. Null removes the override, so that the computed severity holds.
     severity: MaybeUndefined<Severity>,
     /// The status. `RESOLVED` resolves the incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
-    /// incident. Null is refused.
+    /// incident. `REDIRECTED` and null are `INVALID`.
     status: MaybeUndefined<Status>,
     /// The resolution note, if the incident is resolved or this call resolves it. At most 30,000 characters. Null or a
-    /// blank text clears it.
+    /// blank text clears it. On another incident a note is `INVALID`.
     note: MaybeUndefined<String>,
     /// The classification; null clears it.
     classification: MaybeUndefined<Classification>,
     /// The owner of the incident and of all its alerts; null unassigns them.
     owner: MaybeUndefined<OwnerInput>,
-    /// Custom tags to add. A tag that the incident already has changes nothing and is no error.
+    /// Custom tags to add, at most 200 characters each. An incident has at most 100 tags, custom and system together. A
+    /// tag that the incident already has changes nothing and is no error.
     #[graphql(default)]
     add_tags: Vec<String>,
     /// System tags to add.
@@ -133,20 +138,24 @@ pub struct UpdateIncidentInput {
     remove_system_tags: Vec<TagInput>,
     /// When the activity began: at most 5 minutes in the future. Null clears the stated time.
     first_activity_at: MaybeUndefined<Instant>,
-    /// When the activity ended: at most 5 minutes in the future. Null clears the stated time.
+    /// When the activity ended: at most 5 minutes in the future, and not before it began. Null clears the stated time.
     last_activity_at: MaybeUndefined<Instant>,
-    /// A comment to add: Markdown, at most 30,000 characters.
+    /// A comment to add: Markdown, at most 30,000 characters. A blank text is `INVALID`. An image `![…](attachment:…)`
+    /// must name an uploaded attachment of this incident, else the text is `INVALID`.
     comment: Option<String>,
-    /// The global ids of alerts to link.
+    /// The global ids of alerts to link; at most 5,000.
     #[graphql(default)]
     link_alerts: Vec<ID>,
-    /// Whether to take alerts that belong to other incidents. By default such an alert is refused.
+    /// Whether to take alerts that belong to other incidents. By default such an alert is a `CONFLICT`, and
+    /// `extensions.now` names its incident.
     #[graphql(default)]
     r#move: bool,
-    /// Whether an active alert that is linked to a resolved incident reopens it. By default such an alert is refused.
+    /// Whether an active alert that is linked to a resolved incident reopens it. By default such an alert is a
+    /// `CONFLICT`.
     #[graphql(default)]
     reopen: bool,
-    /// The global ids of alerts to unlink.
+    /// The global ids of alerts to unlink. Linked and unlinked alerts are at most 5,000 together. An alert that the
+    /// incident does not hold is a `CONFLICT`.
     #[graphql(default)]
     unlink_alerts: Vec<ID>,
 }
@@ -231,7 +240,7 @@ incident_inputs! {
         #[graphql(flatten)]
         known: Known,
         /// The status. `RESOLVED` resolves the incident as `resolveIncident` does; `NEW` or `ACTIVE` reopens a resolved
-        /// incident.
+        /// incident. `REDIRECTED` is `INVALID`.
         status: Status,
     }
     /// The input of `assignIncident`.
@@ -250,11 +259,12 @@ incident_inputs! {
     }
     /// The input of `addTags`.
     AddTagsInput {
-        /// Custom tags, at most 200 characters each. Spaces around a tag are trimmed, and case is ignored in
-        /// comparisons.
+        /// Custom tags, at most 200 characters each. An incident has at most 100 tags, custom and system together; a
+        /// further tag is `LIMIT`. Spaces around a tag are trimmed, and case is ignored in comparisons.
         #[graphql(default)]
         tags: Vec<String>,
-        /// The system tags. Connectors write system tags; people write custom tags.
+        /// The system tags. Connectors write system tags; people write custom tags. A tag of the kind `CUSTOM` is
+        /// `INVALID` here.
         #[graphql(default)]
         system_tags: Vec<TagInput>,
     }
@@ -280,9 +290,11 @@ incident_inputs! {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// The resolution note: at most 30,000 characters.
+        /// The resolution note: at most 30,000 characters. A blank note counts as absent. The desk's policy may require
+        /// a note (`Query.policies`).
         note: Option<String>,
-        /// The classification. If it is absent, the incident keeps its classification.
+        /// The classification. If it is absent, the incident keeps its classification. The desk's policy may require a
+        /// classification (`Query.policies`).
         classification: Option<Classification>,
     }
     /// The input of `reopenIncident`.
@@ -290,7 +302,7 @@ incident_inputs! {
         /// The version of the incident that the caller knows.
         #[graphql(flatten)]
         known: Known,
-        /// The status after reopening: `ACTIVE` or `NEW`.
+        /// The status after reopening: `ACTIVE` or `NEW`. Another status is `INVALID`.
         #[graphql(default_with = "Status::Active")]
         status: Status,
     }
@@ -302,18 +314,20 @@ incident_inputs! {
     }
     /// The input of `addComment`.
     AddCommentInput {
-        /// The text of the comment, in Markdown: at most 30,000 characters. A blank text is refused.
+        /// The text of the comment, in Markdown: at most 30,000 characters. A blank text is `INVALID`. An image
+        /// `![…](attachment:…)` must name an uploaded attachment of this incident, else the text is `INVALID`.
         body: String,
     }
     /// The input of `linkAlerts`.
     LinkAlertsInput {
         /// The global ids of the alerts; at most 5,000.
         alerts: Vec<ID>,
-        /// Whether to take alerts that belong to other incidents. By default such an alert is refused.
+        /// Whether to take alerts that belong to other incidents. By default such an alert is a `CONFLICT`, and
+        /// `extensions.now` names its incident.
         #[graphql(default)]
         r#move: bool,
-        /// Whether an active alert that is linked to a resolved incident reopens it. By default such an alert is
-        /// refused.
+        /// Whether an active alert that is linked to a resolved incident reopens it. By default such an alert is a
+        /// `CONFLICT`.
         #[graphql(default)]
         reopen: bool,
     }

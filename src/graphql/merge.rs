@@ -103,13 +103,14 @@ pub struct MergePayload {
     source: Incident,
     /// The target: the incident that took over the content of the source.
     target: Incident,
-    /// The alerts that moved, ordered by id.
+    /// The alerts that moved, as the mutation left them, ordered by id.
     alerts: Vec<Alert>,
     /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -135,13 +136,14 @@ pub struct SplitIncidentPayload {
     incident: Incident,
     /// The incident that the alerts left.
     from: Incident,
-    /// The alerts that moved, ordered by id.
+    /// The alerts that moved, as the mutation left them, ordered by id.
     alerts: Vec<Alert>,
     /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -185,23 +187,23 @@ pub struct MergeOwnerChange {
 /// The target as it would be after the merge, and what would move to it.
 #[derive(SimpleObject)]
 pub struct MergeOutcome {
-    /// The first 1,000 characters of the title.
+    /// The first 1,000 characters of the title that the target would have.
     title: String,
     /// Whether the title is longer than the 1,000 characters that `title` shows.
     title_truncated: bool,
     /// Whether the title would be generated.
     title_generated: bool,
-    /// The effective severity.
+    /// The effective severity that the target would have.
     severity: Severity,
     /// The computed severity: the highest severity of all alerts of both incidents.
     computed_severity: Severity,
-    /// All tags of the target.
+    /// All tags that the target would have.
     tags: Vec<Tag>,
     /// How many alerts the target would have.
     alert_count: u64,
     /// How many comments the target would have.
     comment_count: u64,
-    /// The products of all its alerts, ordered by name.
+    /// The products of all alerts of both incidents, ordered by name.
     products: Vec<String>,
     /// When the activity of the target would begin.
     first_activity_at: Option<Instant>,
@@ -221,7 +223,7 @@ pub struct MergeOutcome {
     owner_changes: Vec<MergeOwnerChange>,
 }
 
-/// The preview of a merge at this position, by the rules of the merge itself. Nothing is written.
+/// The preview of a merge, as of `position`, by the rules of the merge itself. Nothing is written.
 #[derive(SimpleObject)]
 pub struct MergePreview {
     /// The source in its present state; null if there is no such incident.

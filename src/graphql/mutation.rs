@@ -69,10 +69,11 @@ fn below(error: Error) -> Error {
 }
 
 /// The root of all mutations. Each mutation is one transaction: all or nothing. If a mutation is refused, it is null,
-/// and the other mutations of the document stand. The error codes are those of queries.
+/// and the other mutations of the document stand. `Query` lists the error codes.
 #[Object]
 impl Mutation {
-    /// Creates an incident, by hand or from alerts, with several fields at once; also already resolved.
+    /// Creates an incident, by hand or from alerts. It may set several fields at once, and may create the incident
+    /// already resolved.
     async fn create_incident(
         &self,
         ctx: &Context<'_>,
@@ -88,7 +89,7 @@ impl Mutation {
         IncidentPayload::new(ctx, outcome, call).map(Some)
     }
 
-    /// Does any of the actions on one incident together: all or nothing, as one change.
+    /// Edits one incident: several of the single actions together, all or nothing, as one change.
     async fn update_incident(
         &self,
         ctx: &Context<'_>,
@@ -211,8 +212,10 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Reopens a resolved incident. Alerts that its resolution resolved, if still linked and unchanged since, return to
-    /// their former status. The classification stays; the note and the actor of the resolution stay in the log.
+    /// Reopens a resolved incident; an incident that is not resolved only gets the status. Alerts that its resolution
+    /// resolved, if still linked and unchanged since, return to their former status. The classification stays; the note
+    /// and the actor of the resolution stay in the log. `FORBIDDEN` if the role of the caller is below the policy
+    /// `reopenRole`.
     async fn reopen_incident(
         &self,
         ctx: &Context<'_>,
@@ -327,7 +330,8 @@ impl Mutation {
         ingest(ctx, ingested, call).await.map(Some)
     }
 
-    /// Ingests alerts, all or nothing. A report with the key of a known alert updates that alert.
+    /// Ingests alerts, all or nothing. A report with the key of a known alert updates that alert. With `into.correlate`
+    /// a batch opens or joins at most 500 incidents (`LIMIT`).
     async fn ingest_alerts(
         &self,
         ctx: &Context<'_>,
@@ -342,7 +346,8 @@ impl Mutation {
         ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await.map(Some)
     }
 
-    /// Changes the status, classification or owner of an alert by hand.
+    /// Changes the status, classification or owner of an alert by hand. To make an alert of a resolved incident active
+    /// is a `CONFLICT`: reopen the incident first.
     async fn update_alert(
         &self,
         ctx: &Context<'_>,
@@ -461,7 +466,8 @@ impl Mutation {
     }
 
     /// Announces an image for an incident, and returns the path to `PUT` its bytes to within 15 minutes. The bytes must
-    /// have the announced type and size. A comment shows the image with `![text](attachment:…)`.
+    /// have the announced type and size. A comment shows the image with `![text](attachment:…)`. An incident that has
+    /// 200 attachments takes no further attachment (`LIMIT`).
     async fn create_attachment(
         &self,
         ctx: &Context<'_>,
@@ -470,9 +476,10 @@ impl Mutation {
         super::attachment::create(ctx, input).await.map_err(below).map(Some)
     }
 
-    /// Merges an incident (the source) into another one (the target), which takes over its alerts, tags, comments,
+    /// Merges an incident (the source) into another incident (the target), which takes over its alerts, tags, comments,
     /// bookmarks and attachments and gets a new generated title. The source stays as a `REDIRECTED` stub, and its
-    /// number leads to the target. Managers only. `previewMerge` shows the outcome beforehand.
+    /// number leads to the target. A source or target that is resolved or redirected is a `CONFLICT`. Managers only.
+    /// `previewMerge` shows the outcome beforehand.
     async fn merge_incidents(
         &self,
         ctx: &Context<'_>,
@@ -483,7 +490,8 @@ impl Mutation {
         MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Undoes a merge: both incidents are as they were before it. Refused if either has changed since. Managers only.
+    /// Undoes a merge: both incidents are as they were before it. If either incident has changed since, the undo is a
+    /// `CONFLICT`, and `extensions.now.changes` names the changes. Managers only.
     async fn undo_merge(
         &self,
         ctx: &Context<'_>,
@@ -497,7 +505,8 @@ impl Mutation {
         MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Moves some alerts of an incident into a new incident, which is `NEW` and unassigned.
+    /// Moves some alerts of an incident into a new incident, which is `NEW` and unassigned. A resolved incident is a
+    /// `CONFLICT`: reopen it first.
     async fn split_incident(
         &self,
         ctx: &Context<'_>,
@@ -509,7 +518,8 @@ impl Mutation {
         SplitIncidentPayload::new(ctx, done, call).map(Some)
     }
 
-    /// Pins a result of a hunt to an incident. It never conflicts with changes of other callers.
+    /// Pins a result of a hunt to an incident. It never conflicts with changes of other callers. An incident that has
+    /// 20 bookmarks takes no further bookmark (`LIMIT`).
     async fn add_bookmark(
         &self,
         ctx: &Context<'_>,
@@ -539,7 +549,8 @@ impl Mutation {
         BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
     }
 
-    /// Saves a filter and an order as a view, for the caller only or shared with everybody.
+    /// Saves a filter and an order as a view, for the caller only or shared with everybody. A user has at most 100
+    /// views and a desk at most 500 shared views; a further view is `LIMIT`.
     async fn create_view(
         &self,
         ctx: &Context<'_>,

@@ -31,7 +31,8 @@ pub struct IncidentPayload {
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -47,7 +48,8 @@ pub struct DeleteIncidentPayload {
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -64,14 +66,15 @@ pub struct CommentPayload {
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
 /// The result of `ingestAlert` or `ingestAlerts`.
 #[derive(SimpleObject)]
 pub struct IngestPayload {
-    /// Every alert of the batch in its present state, in the order of the batch. An alert that the batch repeats is
+    /// Every alert of the batch as the ingest left it, in the order of the batch. An alert that the batch repeats is
     /// listed once.
     alerts: Vec<Alert>,
     /// How many alerts of the batch are new.
@@ -89,7 +92,8 @@ pub struct IngestPayload {
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -102,7 +106,8 @@ pub struct AlertPayload {
     position: String,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -113,7 +118,8 @@ pub struct UserPayload {
     user: User,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -124,7 +130,8 @@ pub struct GroupPayload {
     group: Group,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     replayed: bool,
 }
 
@@ -156,8 +163,8 @@ impl IncidentPayload {
 
 #[ComplexObject]
 impl DeleteIncidentPayload {
-    /// The alerts of the deleted incident, in ascending order of id. They belong to no incident after the mutation. Each is
-    /// shown in its present state, which may be later than the mutation.
+    /// The alerts of the deleted incident, in ascending order of id. They belong to no incident after the mutation.
+    /// Each is shown in its present state, which may be later than the mutation.
     async fn alerts(&self) -> Result<Vec<Alert>> {
         self.alerts.read().await
     }

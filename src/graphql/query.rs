@@ -66,7 +66,8 @@ pub enum Node {
     SavedView(SavedView),
 }
 
-/// A filter of alerts. All given fields must match.
+/// A filter of alerts. All given fields must match. It names at most 500 products, providers and entities together;
+/// more are `LIMIT`.
 #[derive(Default, InputObject)]
 pub struct AlertFilterInput {
     /// The global id of the incident that the alert belongs to.
@@ -77,13 +78,13 @@ pub struct AlertFilterInput {
     status: Option<Vec<AlertStatus>>,
     /// The severity is one of these.
     severity: Option<Vec<Severity>>,
-    /// The alert is of one of these products.
+    /// The alert is of one of these products. Names are compared exactly, with their case.
     product: Option<Vec<String>>,
-    /// The alert is from one of these providers.
+    /// The alert is from one of these providers. Names are compared exactly, with their case.
     provider: Option<Vec<String>>,
     /// The alert names one of these entities.
     entity: Option<Vec<EntityFilterInput>>,
-    /// The title contains this text. Case and diacritical marks are ignored.
+    /// The title contains this text: at most 200 characters, not blank. Case and diacritical marks are ignored.
     text: Option<String>,
 }
 
@@ -140,6 +141,7 @@ pub struct TagSuggestions {
 /// - `UNAUTHENTICATED`: the caller is not known.
 /// - `LIMIT`: a limit is exceeded; `extensions.now.limit` is the limit.
 /// - `UNAVAILABLE`: a retry may succeed. If nothing was changed, `extensions.retryAfter` says after how many seconds.
+///   Without `retryAfter` a mutation may have been done: send it again under its `idempotencyKey`.
 /// - `INTERNAL`: a fault of the server; `extensions.reference` finds it in the log of the server.
 #[Object]
 impl Query {
@@ -223,9 +225,11 @@ impl Query {
             .map(Some)
     }
 
-    /// One incident, by global id or by number; an unknown incident is `NOT_FOUND`. After a merge, the id of the source
-    /// returns its stub, and its number returns the target. With `minPosition`, the answer is at least as new as that
-    /// position; if the log does not reach it, the answer is `CONFLICT`.
+    /// One incident, by its global id or by its number. Both or neither are `INVALID`. An unknown incident is
+    /// `NOT_FOUND`. After a merge, the id of the source returns the source, which is `REDIRECTED`, and its number
+    /// returns the target. With `minPosition` the answer is at least as new as that position. The desk does not wait
+    /// for a position: if its log does not reach the position, or has another history, the answer is `CONFLICT`, and
+    /// `extensions.now.position` is the end of the log.
     async fn incident(
         &self,
         ctx: &Context<'_>,
@@ -236,9 +240,9 @@ impl Query {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
 
-    /// One incident as it was at a position or a time, rebuilt from its log. Managers can also read a deleted incident.
-    /// `NOT_FOUND` if there is no such incident, or if it was created later; `CONFLICT` if the log does not reach the
-    /// position.
+    /// One incident as it was at a position or a time, rebuilt from its log. It is named by `id` or by `number`; both
+    /// or neither are `INVALID`. Managers can also read a deleted incident. `NOT_FOUND` if there is no such incident,
+    /// or if it was created later; `CONFLICT` if the log does not reach the position.
     async fn incident_as_of(
         &self,
         ctx: &Context<'_>,
@@ -335,7 +339,8 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// At most 100 objects, by global id, in the order of the ids. An id that names no object gives null.
+    /// At most 100 objects, by global id, in the order of the ids; more ids are `LIMIT`. An id that names no object
+    /// gives null and no error.
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -352,7 +357,8 @@ impl Query {
         super::view::list(View::of_request(ctx)?).await
     }
 
-    /// One saved view, by global id or by slug. A view that is unknown, or private to somebody else, is `NOT_FOUND`.
+    /// One saved view, by its global id or by its slug. Both or neither are `INVALID`. A view that is unknown, or
+    /// private to somebody else, is `NOT_FOUND`.
     async fn view(
         &self,
         ctx: &Context<'_>,
@@ -453,7 +459,8 @@ fn one_name() -> Error {
     Error::invalid("id", "an incident is named by its id or its number, one of the two")
 }
 
-/// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, or beyond its end.
+/// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, of another history (the check
+/// differs), or beyond its end. It never waits.
 pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Position> {
     let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
     let head = view.head().await?;

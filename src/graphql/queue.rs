@@ -352,41 +352,41 @@ impl QueueRow {
 /// change every time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
 pub enum QueueField {
-    /// `title`
+    /// The field `title`.
     Title,
     /// The description. A row does not show it, but a filter may search its text.
     Description,
-    /// `severity`, `severityOverride`
+    /// The field `severityOverride`. The field `severity` may have changed with it.
     SeverityOverride,
-    /// `severity`, `computedSeverity`
+    /// The field `computedSeverity`. The field `severity` changed with it if there is no override.
     ComputedSeverity,
-    /// `status`
+    /// The field `status`.
     Status,
-    /// `classification`
+    /// The field `classification`.
     Classification,
-    /// `owner`
+    /// The field `owner`.
     Owner,
-    /// `tags`
+    /// The field `tags`.
     Tags,
-    /// `alertCount`
+    /// The field `alertCount`.
     AlertCount,
-    /// `commentCount`
+    /// The field `commentCount`.
     CommentCount,
-    /// `hasActiveAlerts`
+    /// The field `hasActiveAlerts`.
     HasActiveAlerts,
-    /// `products`
+    /// The field `products`.
     Products,
-    /// `providers`
+    /// The field `providers`.
     Providers,
-    /// `firstActivityAt`
+    /// The field `firstActivityAt`.
     FirstActivityAt,
-    /// `lastActivityAt`
+    /// The field `lastActivityAt`.
     LastActivityAt,
-    /// `firstAssignedAt`
+    /// The field `firstAssignedAt`.
     FirstAssignedAt,
-    /// `resolvedAt`
+    /// The field `resolvedAt`.
     ResolvedAt,
-    /// `redirectedTo`
+    /// The field `redirectedTo`.
     RedirectedTo,
 }
 
@@ -481,15 +481,16 @@ pub struct QueueLeft {
     last: bool,
 }
 
-/// A marker: the stream has sent everything up to this position. It comes every 10 seconds, and after every 1,000
-/// positions without a match while the stream sends its backlog.
+/// A marker: the stream has sent everything up to this position. It comes every 10 seconds (the operator may set
+/// another time), and after every 1,000 positions without a match while the stream sends its backlog.
 #[derive(SimpleObject)]
 pub struct Heartbeat {
     /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
 }
 
-/// A marker, once in a stream: the backlog is sent, and the next items are new. Without a backlog it is the first item.
+/// A marker that comes once in a stream: the stream has sent its backlog, and all later items are new. Without a
+/// backlog it is the first item.
 #[derive(SimpleObject)]
 pub struct Live {
     /// The position of the marker. Pass it as `after` to resume from here.
@@ -498,11 +499,12 @@ pub struct Live {
     pub filter: Option<Json<Value>>,
 }
 
-/// The last item of a stream that cannot resume from the given position. Read the data again with a query, then
+/// The last item of a stream that cannot go on from the client's position. Read the data again with a query, then
 /// subscribe from the position of that read.
 #[derive(SimpleObject)]
 pub struct Resync {
-    /// The position of the present end of the log.
+    /// The position that the client gave. If the rights of the caller changed while the stream ran, it is the position
+    /// up to which the stream had sent everything. A new subscription cannot resume from it.
     pub position: String,
     /// The reason. It is not called `reason`, so that one selection can hold it beside `QueueLeft.reason`.
     pub resync_reason: crate::domain::position::Resync,

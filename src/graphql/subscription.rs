@@ -25,7 +25,8 @@ use crate::realtime::index::Interest;
 use crate::realtime::summary::{self, Asked};
 use crate::realtime::track::{Kind, Place, Track};
 
-/// The root of all subscriptions.
+/// The root of all subscriptions. A subscription that is refused gets one error with a code that `Query` lists, and no
+/// item. If the connection of a stream breaks off, subscribe again with the position of the last item.
 pub struct Subscription;
 
 fn read_position(after: Option<String>) -> Result<Option<Position>> {
@@ -108,7 +109,8 @@ fn holding<T>(reserved: Reserved, stream: impl Stream<Item = T>) -> impl Stream<
     })
 }
 
-/// The root of all subscriptions.
+/// The root of all subscriptions. A subscription that is refused gets one error with a code that `Query` lists, and no
+/// item. If the connection of a stream breaks off, subscribe again with the position of the last item.
 #[Subscribe]
 impl Subscription {
     /// Follows a queue: each item says that an incident entered the queue, changed in it, or left it. There is at most
@@ -116,7 +118,8 @@ impl Subscription {
     ///
     /// `after` asserts "I hold exactly the set of this filter as of that position". The stream first sends all changes
     /// since then, item by item, however many they are, and then goes live. No change is lost or comes twice. Without
-    /// `after` the stream starts at the present.
+    /// `after` the stream starts at the present. `after` is a position from `incidents` or from this stream, with the
+    /// same filter; a position without this filter ends the stream with a `Resync`.
     async fn incident_queue(
         &self,
         ctx: &Context<'_>,
@@ -143,9 +146,9 @@ impl Subscription {
     }
 
     /// Follows the numbers of a wall screen: first the present state, then the newest state whenever a number changes,
-    /// at most 4 times a second, and at least every 10 seconds. States in between are left out; the last state is
-    /// always sent. Each state equals the answer of the query `queueSummary` at its position. The stream does not
-    /// resume: subscribe again, and the first item is the present state.
+    /// at most 4 times a second, and at least every 10 seconds (the operator may set another time). States in between
+    /// are left out; the last state is always sent. Each state equals the answer of the query `queueSummary` at its
+    /// position. The stream does not resume: subscribe again, and the first item is the present state.
     async fn queue_summary(
         &self,
         ctx: &Context<'_>,
@@ -201,7 +204,8 @@ impl Subscription {
     }
 
     /// Follows the activity log: the changes of one incident, or of all incidents and of the alerts that belong to no
-    /// incident. The stream can resume from any position. Only managers may follow the log of a deleted incident.
+    /// incident. The stream can resume from any position of the log, however old. Only managers may follow the log of a
+    /// deleted incident.
     async fn activity_log(
         &self,
         ctx: &Context<'_>,

@@ -82,7 +82,7 @@ impl SavedView {
         &self.saved.name
     }
 
-    /// The user who owns the view. Only the owner and managers may change it.
+    /// The user who owns the view. The owner may change the view; managers may change it while it is shared.
     async fn owner(&self) -> Result<User> {
         let owner = self.view.load(self.saved.owner).await?;
         owner.map(User).ok_or_else(|| Error::fault("reading the owner of a view", "it is missing"))
@@ -229,7 +229,7 @@ fn asked(filter: IncidentFilterInput) -> Result<IncidentFilter> {
 pub struct UpdateViewInput {
     /// The global id of the view.
     pub view_id: ID,
-    /// The new name. The slug and the link do not change.
+    /// The new name: at most 200 characters. The slug and the link do not change.
     name: MaybeUndefined<String>,
     /// The new filter.
     filter: MaybeUndefined<IncidentFilterInput>,
@@ -302,7 +302,8 @@ pub struct ViewPayload {
     pub changed: bool,
     /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     pub replayed: bool,
 }
 
@@ -321,7 +322,8 @@ pub struct DeleteViewPayload {
     pub deleted_id: ID,
     /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     pub replayed: bool,
 }
 
@@ -332,6 +334,7 @@ pub struct DefaultViewPayload {
     pub default_view: Option<SavedView>,
     /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing.
+    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
+    /// objects are in their present state.
     pub replayed: bool,
 }

@@ -39,7 +39,7 @@ use self::apply::Applier;
 use self::lines::Tally;
 use crate::app::App;
 
-/// The file formats that an import can read.
+/// The file formats that an import can read. A new format needs its variant here, its place in `ALL`, and its word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// The desk's own format, one record a line (docs/IMPORT.md).

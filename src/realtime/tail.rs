@@ -265,8 +265,8 @@ async fn from_database(source: &Source, after: Option<Position>, queue: Option<F
     })
 }
 
-/// Returns the reason why a stream cannot continue from a position, or `None` (docs/PRODUCT.md, P59 lists all reasons). `end` is
-/// the end of the log; `here` is the position in the log at the offset that the client holds.
+/// Returns the reason why a stream cannot continue from a position, or `None` (docs/PRODUCT.md, P59 lists all reasons).
+/// `end` is the end of the log; `here` is the position in the log at the offset that the client holds.
 fn refusal(
     held: Position,
     queue: Option<Fingerprint>,

@@ -183,8 +183,9 @@ impl Endpoint for Desk {
     }
 }
 
-/// Every route of the server. While no identity is configured (docs/PRODUCT.md, P71), all routes answer only loopback hosts and
-/// the hosts of allowed origins, and all routes except the pages answer only the desk's own origin and allowed origins.
+/// Every route of the server. While no identity is configured (docs/PRODUCT.md, P71), all routes answer only loopback
+/// hosts and the hosts of allowed origins, and all routes except the pages answer only the desk's own origin and
+/// allowed origins.
 ///
 /// Requests to the desk run on the runtime that calls this function, whatever runtime holds the connections. The pages
 /// and the liveness check `/healthz` run on the runtime of the connections.

@@ -1,4 +1,5 @@
-//! The summary of the alerts that incidents hold: count, severity, times, products, providers and what a generated title needs.
+//! The summary of the alerts that incidents hold: count, severity, times, products, providers and what a generated
+//! title needs.
 
 use std::collections::BTreeSet;
 

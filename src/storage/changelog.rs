@@ -2,9 +2,9 @@
 //! Changes of alerts that no incident holds are in a table of their own (`alert_log.rs`), in the same sequence of
 //! positions and hashes.
 //!
-//! Positions are dense and in commit order, because the one row of `log_head` (`log_head.rs`) is locked just before the commit and
-//! until its end: a reader that sees position n also sees every position before it. A database sequence gives its
-//! numbers before the commit, so a reader that has seen 6 might never learn of a 5 that commits later.
+//! Positions are dense and in commit order, because the one row of `log_head` (`log_head.rs`) is locked just before the
+//! commit and until its end: a reader that sees position n also sees every position before it. A database sequence
+//! gives its numbers before the commit, so a reader that has seen 6 might never learn of a 5 that commits later.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

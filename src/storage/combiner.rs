@@ -6,8 +6,9 @@
 //! command runs in its caller's task: the ownership of the batch moves from task to task.
 //!
 //! The rules:
-//! - A command that joins never waits for long for a lock, because the transaction may hold what the lock's holder
-//!   waits for. It is taken back, and runs again in a later batch. After a few times it runs alone, and waits.
+//! - A command that joins waits at most 5 ms for a lock (PostgreSQL's `lock_timeout`), because the transaction may hold
+//!   what the lock's holder waits for. It is taken back, and runs again in a later batch. After a few times it runs
+//!   alone, and waits.
 //! - A refusal takes back only its own command.
 //! - If the transaction breaks off, the commands that have run in it run again, each alone.
 //! - A task that drops its batch or its turn passes it on to the others.

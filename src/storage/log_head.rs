@@ -1,5 +1,5 @@
-//! The head of the log: the one row that says where the log ends, the floor of its streams, and the number of changes of
-//! accounts. The head is locked last in each transaction, and until its commit.
+//! The head of the log: the one row that says where the log ends, the floor of its streams, and the number of changes
+//! of accounts. The head is locked last in each transaction, and until its commit.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, LockType, OnConflict, Values};

@@ -1,4 +1,5 @@
-//! The effects of an incident's commands on its alerts: the locks, owners, statuses, and the incident that holds an alert.
+//! The effects of an incident's commands on its alerts: the locks, owners, statuses, and the incident that holds an
+//! alert.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{LockBehavior, LockType};
@@ -14,14 +15,15 @@ use crate::domain::alert::AlertStatus;
 use crate::domain::propagation::AlertState;
 use crate::domain::{AlertId, IncidentId, Instant, Result};
 
-/// The largest number of alerts of one incident whose changed rows are deferred. More alerts are changed by one statement.
+/// The largest number of alerts of one incident whose changed rows are deferred. More alerts are changed by one
+/// statement.
 const ASSIGNED_LATER: usize = 16;
 
 impl Tx {
     /// Locks every alert of a locked incident in ascending order of id, and returns the states that propagation needs.
     ///
-    /// `count` is the number of alerts, if the caller knows it: then a command that shares its transaction locks the alerts
-    /// without a savepoint, unless another transaction holds an alert.
+    /// `count` is the number of alerts, if the caller knows it: then a command that shares its transaction locks the
+    /// alerts without a savepoint, unless another transaction holds an alert.
     pub async fn lock_alerts_of(&self, incident: IncidentId, count: Option<u64>) -> Result<Vec<AlertState>> {
         let of_incident = || Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id);
         let rows = match count {

@@ -155,8 +155,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Records that a user picked an owner, so that the owner is suggested early next time. The row is written at the end of the
-    /// transaction.
+    /// Records that a user picked an owner, so that the owner is suggested early next time. The row is written at the
+    /// end of the transaction.
     pub async fn note_pick(&self, by: UserId, owner: OwnerId, now: Instant) {
         self.pending.lock().await.picks.push(((by, owner), now));
     }

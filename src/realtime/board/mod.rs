@@ -2,9 +2,9 @@
 //! queues come from it, so that they cost the same however many incidents the desk has resolved.
 //!
 //! Invariant: the board is what the database holds at the board's position. It starts from one snapshot, and only the
-//! relay moves it on, with the same changes, in the same order, as it hands to the streams. A read beside a snapshot uses
-//! the board only at exactly the position of the snapshot. A read without a snapshot takes one position of the board, which
-//! is not before the end of the log at the read's arrival. Every other read goes to the database.
+//! relay moves it on, with the same changes, in the same order, as it hands to the streams. A read beside a snapshot
+//! uses the board only at exactly the position of the snapshot. A read without a snapshot takes one position of the
+//! board, which is not before the end of the log at the read's arrival. Every other read goes to the database.
 //!
 //! `rows.rs` holds the rows and their indexes, `census.rs` the numbers of all incidents, `answers.rs` reads both.
 
@@ -208,8 +208,8 @@ impl State {
     }
 }
 
-/// Returns whether the board holds every row of this filter's queue and every value that the filter asks for: only open
-/// incidents, no text of a title or description, no entity.
+/// Returns whether the board holds every row of this filter's queue and every value that the filter asks for: its
+/// status conditions admit only `NEW` and `ACTIVE`, and it names no text and no entity.
 pub fn covers(filter: &IncidentFilter) -> bool {
     filter.is_only_of(&OPEN) && says_all(filter)
 }
