@@ -132,7 +132,7 @@ impl IncidentAsOf {
     /// that named them (the highest first). At most 1,000 in all. Earlier verdicts are not recorded.
     async fn entities(
         &self,
-        #[graphql(default = 100, desc = "How many values; at most 1,000.")] first: i32,
+        #[graphql(default = 100, desc = "How many entities; 0 to 1,000.")] first: i32,
     ) -> Result<Vec<EntityGroupAsOf>> {
         if !(0..=ENTITIES_MAX).contains(&first) {
             let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");

@@ -144,7 +144,7 @@ impl Incident {
     /// first), then by the number of alerts that name them (the highest first). At most 1,000 in all.
     async fn entities(
         &self,
-        #[graphql(default = 100, desc = "How many values; at most 1,000.")] first: i32,
+        #[graphql(default = 100, desc = "How many entities; 0 to 1,000.")] first: i32,
     ) -> Result<Vec<EntityGroup>> {
         if !(0..=ENTITIES_MAX).contains(&first) {
             let message = format!("an incident shows 0 to {ENTITIES_MAX} entities at once");
@@ -163,7 +163,7 @@ impl Incident {
     /// entity that more than 100 other incidents hold is ignored.
     async fn similar(
         &self,
-        #[graphql(default = 20, desc = "How many; at most 20.")] first: i32,
+        #[graphql(default = 20, desc = "How many incidents; 0 to 20.")] first: i32,
     ) -> Result<Vec<SimilarIncident>> {
         similar(&self.view, self.id, first).await
     }

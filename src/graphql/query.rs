@@ -194,7 +194,7 @@ impl Query {
         >,
         #[graphql(
             desc = "The start of the time in which `created` and `resolved` count, between the years 2 and 9998; \
-            the last midnight in UTC where none is given. Of a time to come nothing is counted yet."
+            by default the last midnight in UTC. If it lies in the future, both counts are 0."
         )]
         since: Option<Instant>,
     ) -> Result<Option<QueueSummary>> {
@@ -235,7 +235,8 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The global id.")] id: Option<ID>,
         #[graphql(desc = "The number of the incident, without `INC-`.")] number: Option<i64>,
-        #[graphql(desc = "A position that the answer must have reached.")] min_position: Option<String>,
+        #[graphql(desc = "A position that the answer must have reached, else it is a `CONFLICT`.")]
+        min_position: Option<String>,
     ) -> Option<async_graphql::Result<Incident>> {
         Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
     }
@@ -248,7 +249,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The global id.")] id: Option<ID>,
         #[graphql(desc = "The number of the incident, without `INC-`.")] number: Option<i64>,
-        #[graphql(desc = "As of when.")] moment: MomentInput,
+        #[graphql(desc = "The moment: a position or a time.")] moment: MomentInput,
     ) -> Option<async_graphql::Result<IncidentAsOf>> {
         let found = async {
             let view = View::of_request(ctx)?;
@@ -269,9 +270,9 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The global id of the incident.")] incident_id: ID,
         #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<ActivityInput>,
-        #[graphql(desc = "So many from the start of the list.")] first: Option<i32>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
         #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
-        #[graphql(desc = "So many from the end of the list.")] last: Option<i32>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<ChangeConnection>> {
         let view = View::of_request(ctx)?;

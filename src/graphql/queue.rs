@@ -196,7 +196,7 @@ impl Fields {
         self.row.last_activity_at
     }
 
-    /// When the incident first had an owner.
+    /// When the incident first had an owner; null if it never had an owner.
     pub(crate) async fn first_assigned_at(&self) -> Option<Instant> {
         self.row.first_assigned_at
     }
@@ -206,7 +206,7 @@ impl Fields {
         self.row.resolved_at
     }
 
-    /// The global id of the incident that this incident was merged into.
+    /// The global id of the incident that this incident was merged into; null if it was not merged.
     pub(crate) async fn redirected_to(&self) -> Option<ID> {
         self.row.redirected_to.map(|id| id.to_string().into())
     }
@@ -290,7 +290,11 @@ impl Fields {
         ty = "Option<Instant>",
         desc = "When the activity ended: the latest of the stated time and the times of the alerts."
     ),
-    field(name = "first_assigned_at", ty = "Option<Instant>", desc = "When the incident first had an owner."),
+    field(
+        name = "first_assigned_at",
+        ty = "Option<Instant>",
+        desc = "When the incident first had an owner; null if it never had an owner."
+    ),
     field(
         name = "resolved_at",
         ty = "Option<Instant>",
@@ -299,7 +303,7 @@ impl Fields {
     field(
         name = "redirected_to",
         ty = "Option<ID>",
-        desc = "The global id of the incident that this incident was merged into."
+        desc = "The global id of the incident that this incident was merged into; null if it was not merged."
     )
 )]
 pub enum QueueFields {

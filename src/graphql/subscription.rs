@@ -209,7 +209,9 @@ impl Subscription {
     async fn activity_log(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Of this incident, by global id; the log of the whole desk where none is given.")] incident_id: Option<ID>,
+        #[graphql(desc = "The global id of the incident. Without it, the log of the whole desk.")] incident_id: Option<
+            ID,
+        >,
         #[graphql(desc = "The filter of the changes. Without it, all changes.")] filter: Option<Packed<ActivityInput>>,
         #[graphql(desc = "The position to resume from. Without it, the stream starts at the present.")] after: Option<
             String,
