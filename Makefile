@@ -1,55 +1,56 @@
-# Each target's line of help stands after its ##.
+# The text after ## is the target's line in `make help`.
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench storm worst replay chaos faults fuzz mutants schema web fmt audit clean
-# The order of prerequisites is the order of the work; Cargo and Vite use every core by themselves.
+# Prerequisites are made one after another, in their order. Cargo and Vite use every core by themselves.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 PAGES := web/dist/index.html
 PAGE_SOURCES := $(shell find web examples \( -name node_modules -o -name dist -o -name test-results \) -prune -o -type f -print 2>/dev/null)
 
-help: ## say what there is to make
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name what; do printf 'make %-8s %s\n' "$$name" "$$what"; done
 
-# The dev profile: a fresh machine with two busy cores has it up in 5 minutes. Measured there, the dependencies at opt-level 1 took
-# 16, and a release build takes longer still. SQLite, where a desk of this size spends its time, is optimised in every profile.
-# Cargo replaces itself by the desk, so Ctrl-C and a kill reach it.
-demo: web ## start a desk with sample incidents, and say where to look; Ctrl-C ends it
+# The demo uses the dev profile: on a fresh machine with two busy cores it runs after 5 minutes. Measured there, the
+# dependencies at opt-level 1 took 16 minutes, and a release build takes longer still. A desk of this size spends its
+# time in SQLite, which every profile optimises. Cargo replaces itself with the desk, so Ctrl-C and a kill reach it.
+demo: web ## start a desk with sample incidents and print its addresses; Ctrl-C ends it
 	@exec cargo run --locked --bin watchfloor -- demo $(if $(LIVE),--live)
 
 test: ## check everything, on SQLite and on PostgreSQL
 	@exec scripts/test.sh
 
-bench: web ## measure what the README claims
+bench: web ## measure the numbers in the README
 	cargo bench --locked
 
-storm: web ## take in 100,000 alerts in five minutes while 1,000 screens watch and 20 analysts work (ALERTS, SECONDS, SCREENS, ANALYSTS)
+storm: web ## ingest 100,000 alerts in five minutes while 1,000 screens watch and 20 analysts work (ALERTS, SECONDS, SCREENS, ANALYSTS)
 	cargo bench --locked --bench storm
 
-worst: web ## look for the dearest requests that the desk accepts
+worst: web ## search for the most expensive requests that the desk accepts
 	cargo build --release --locked --bin watchfloor
 	scripts/worst.py search
 
-# Optimised: 121,000 operations on each database, every one followed by twenty subscribers.
-replay: web ## replay recorded days against a desk while subscribers listen, and compare
+# The build is optimised: twenty subscribers follow each of 121,000 operations, on each database.
+replay: web ## replay recorded days against a desk while subscribers listen, and compare what they received
 	WATCHFLOOR_REPLAY=all cargo test --release --locked --test it -- replay:: --nocapture --test-threads 1
 
-# make test has a short run of it.
-chaos: web ## kill nodes and PostgreSQL under clients for ten minutes (LONG=seconds), and compare every list
+# `make test` contains a short run of this test.
+chaos: web ## kill nodes and PostgreSQL while clients work, for ten minutes (LONG=seconds), and compare every list
 	WATCHFLOOR_CHAOS_SECONDS=$(or $(LONG),600) cargo test --locked --test it -- chaos:: --nocapture --test-threads 1
 
-# make test has a sample of it. The small disk is mounted, which takes root; without it that test says so and passes.
-faults: web ## fail at every write and message, lose power at every moment, fill a disk 20 times, kill 200 times
+# `make test` contains a sample of these tests. The test of the full disk needs root to mount a small disk. Without root
+# it says so and passes.
+faults: web ## let every write and message fail, lose power at every moment, fill a disk 20 times, kill the desk 200 times
 	WATCHFLOOR_FAULTS=all cargo test --locked --test it -- faults:: hardship:: --nocapture --test-threads 1
 
-# make test has a thousand documents of it on each database.
-fuzz: web ## compare documents of chance with the reference implementation, and feed broken files to imports (DOCUMENTS=50000, SEED=1, SECONDS_EACH=300)
+# `make test` contains a thousand of these documents on each database.
+fuzz: web ## compare random documents with the reference implementation, and fuzz imports with broken files (DOCUMENTS=50000, SEED=1, SECONDS_EACH=300)
 	WATCHFLOOR_FUZZ_DOCUMENTS=$(or $(DOCUMENTS),50000) WATCHFLOOR_FUZZ_SEED=$(or $(SEED),1) \
 	cargo test --locked --test it -- what_the_reference_implementation_accepts --nocapture --test-threads 1
 	@exec scripts/fuzz.sh
 
-mutants: web ## break the source on purpose, and demand that a test notices each time
+mutants: web ## break the source on purpose, and check that a test fails each time
 	@exec scripts/postgres.sh run scripts/mutants.sh
 
 schema: web ## export the API to schema.graphql
@@ -65,7 +66,7 @@ fmt: ## format the source
 audit: ## check licences, bans and advisories (needs cargo-deny)
 	cargo deny check
 
-clean: ## remove what was built, but not what was downloaded for it
+clean: ## remove the built files, but not the downloaded packages
 	cargo clean
 	rm -rf web/dist web/test-results
 
@@ -75,7 +76,7 @@ web/node_modules/.package-lock.json: web/package.json web/package-lock.json
 	npm ci --prefix web --no-audit --no-fund
 	@touch $@
 
-# tsc first: Vite strips types without a look at them.
+# The build runs tsc first, because Vite removes types without checking them.
 $(PAGES): $(PAGE_SOURCES) web/node_modules/.package-lock.json
 	npm run build --prefix web
 	@touch $@

@@ -1,8 +1,10 @@
 #!/bin/sh
-# Brings what the tests need and Cargo and npm do not: scripts/bring.sh postgresql chromium pgbouncer python3-venv
+# Installs the programs that the tests need and that neither Cargo nor npm installs:
 #
-# What is there already is left alone. What is missing comes from Debian's packages (Ubuntu's too, but for Chromium), where this
-# may install them; elsewhere the message says what to install by hand.
+#   scripts/bring.sh postgresql chromium pgbouncer python3-venv
+#
+# A program that is there already is left alone. A missing program comes from Debian's packages, or from Ubuntu's
+# packages except for Chromium, if this user may install them. Otherwise a message says how to install it by hand.
 set -eu
 
 is_there() {
@@ -12,9 +14,9 @@ is_there() {
             [ -n "$(find /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ]
         ;;
     chromium) command -v "${CHROMIUM:-chromium}" >/dev/null ;;
-    # Debian puts it where only root's PATH leads.
+    # Debian installs it into a folder that only the PATH of root names.
     pgbouncer) command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] ;;
-    # Debian's python3 alone makes no environment: what puts pip into it is in the other package.
+    # Debian's package python3 cannot make an environment alone: ensurepip is in the package python3-venv.
     python3-venv) python3 -c 'import ensurepip, venv' 2>/dev/null ;;
     *)
         echo "usage: scripts/bring.sh [postgresql] [chromium] [pgbouncer] [python3-venv]" >&2
@@ -36,15 +38,15 @@ by_hand() {
     exit 1
 }
 
-command -v apt-get >/dev/null || by_hand "There is no apt-get here to bring it."
+command -v apt-get >/dev/null || by_hand "This machine has no apt-get."
 as_root=
 if [ "$(id -u)" != 0 ]; then
-    { command -v sudo >/dev/null && sudo -n true 2>/dev/null; } || by_hand "Neither root nor sudo without a password is at hand."
+    { command -v sudo >/dev/null && sudo -n true 2>/dev/null; } || by_hand "The installation needs root, or sudo without a password."
     as_root="sudo -n"
 fi
 
-# Debian's package makes a cluster and starts it. The tests start their own, and nothing is to stay behind, so: none, unless
-# somebody has decided otherwise before.
+# Debian's package creates a cluster and starts it. The tests start their own clusters and leave nothing behind, so this
+# setting prevents it. A setting that is already there stays.
 clusters=/etc/postgresql-common/createcluster.conf
 if [ ! -e "$clusters" ]; then
     $as_root mkdir -p "${clusters%/*}"
@@ -54,10 +56,10 @@ fi
 $as_root apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 $as_root env DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 apt-get install -qq -y --no-install-recommends $missing
-# Its package starts a service; the tests start their own.
+# The package of PgBouncer starts a service. The tests start their own PgBouncer.
 case $missing in
 *pgbouncer*) [ ! -d /run/systemd/system ] || $as_root systemctl disable --quiet --now pgbouncer ;;
 esac
 for package in $missing; do
-    is_there "$package" || by_hand "Its package is installed, yet it is not where it should be."
+    is_there "$package" || by_hand "Its package is installed, but the program is not where it should be."
 done

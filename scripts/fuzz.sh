@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Fuzzes every target of fuzz/ for SECONDS_EACH seconds (default 300), or those that are named:
+# Fuzzes every target of fuzz/, or only the named targets, each for SECONDS_EACH seconds (default 300):
 #   scripts/fuzz.sh [target…]
-# cargo-fuzz asks for a nightly toolchain only for sanitizers; without them coverage works on the one that builds the service.
+# cargo-fuzz needs a nightly toolchain only for sanitizers. Without them, the toolchain of the service is enough.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,7 @@ fi
 for target in "${targets[@]}"; do
     corpus=fuzz/corpus/$target
     mkdir -p "$corpus"
-    # What a target begins with: files of our own, each behind the byte that lets it choose.
+    # The first inputs of the target `import` are fixtures of the tests. The first byte of an input chooses its format.
     if [ "$target" = import ]; then
         for file in tests/it/fixtures/odd/*; do
             for choice in 0 1 2 3 4; do

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Breaks the source on purpose, one patch at a time, and demands that the named test notices.
+# Breaks the source on purpose, one patch at a time, and checks that the named test fails.
 #
 #   scripts/mutants.sh [PATCH...]     by default all of tests/mutants/*.patch
 #
-# A patch opens with two lines: `# test: FILTER`, what `cargo test` is given, and `# breaks: SENTENCE`. It must apply to HEAD. A
-# filter with `::tests::` names a unit test; any other names a test of tests/it.
-# Each is tried in a worktree of HEAD, target/mutants/tree, so the tree you work in is never touched; what is not committed is
-# not tried. The build folder beside it is shared by all mutants and kept, so that only the first run is long; the worktree's path
-# never changes, as Cargo would take the same source elsewhere for another crate.
+# A patch begins with two lines: `# test: FILTER`, the filter for `cargo test`, and `# breaks: SENTENCE`. It must apply
+# to HEAD. A filter with `::tests::` names a unit test; any other filter names a test of tests/it.
+# Each patch is tried in a worktree of HEAD, target/mutants/tree. Your own tree is never touched, and uncommitted
+# changes are not tried. All mutants share a build folder that is kept, so that only the first run is long. The path of
+# the worktree never changes, because Cargo would treat equal source at another path as another crate.
 set -eu
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -38,10 +38,10 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
 
-# One that was killed could not clean up.
+# A run that was killed left its worktree behind.
 remove_tree
 git worktree add --quiet --detach "$tree" HEAD
-# The pages are built, not committed; without them the binary has nothing to embed.
+# The binary embeds the built pages, which are not committed.
 [ ! -d web/dist ] || cp -R web/dist "$tree/web/dist"
 [ ! -d tests/npm/node_modules ] || ln -s "$root/tests/npm/node_modules" "$tree/tests/npm/node_modules"
 [ ! -d target/python ] || { mkdir -p "$tree/target" && ln -s "$root/target/python" "$tree/target/python"; }
@@ -54,7 +54,7 @@ header() {
     sed -n "s/^# $1: *//p" "$2" | head -n 1
 }
 
-# Runs the tests of a filter in the tree: green, red, or what kept them from running.
+# Runs the tests of a filter in the tree. Prints green, red, or why there is no result.
 verdict() {
     case $1 in
     *::tests::*) where=--lib ;;
@@ -68,7 +68,7 @@ verdict() {
     elif grep -q '^test result: FAILED' "$folder/log"; then
         echo red
     else
-        # A test that waits for ever is no red test: whoever broke the code would wait with it.
+        # A test that never ends does not count as red: a person who broke the code would wait with it.
         echo "ends without a result, or not within ten minutes,"
     fi
 }
@@ -91,8 +91,9 @@ located() {
     case $1 in /*) echo "$1" ;; *) echo "$root/$1" ;; esac
 }
 
-# Green before: a test that fails anyway proves nothing. All of them go first, as each change of the source costs a build; and all
-# of them at once, which takes a few minutes instead of a quarter of an hour. Only where that is not green is each tried by itself.
+# Every test must be green without a patch: a test that fails anyway proves nothing. This check comes first, because
+# each change of the source costs a build. All tests run at once, which takes a few minutes instead of a quarter of an
+# hour. Only if that run is not green, each test runs alone.
 : >"$folder/tests"
 for patch in "$@"; do
     header test "$(located "$patch")" >>"$folder/tests"
@@ -101,7 +102,7 @@ sort -u -o "$folder/tests" "$folder/tests"
 grep '::tests::' "$folder/tests" >"$folder/tests-lib" || true
 grep -v '::tests::' "$folder/tests" >"$folder/tests-it" || true
 
-# Whether every filter of a file names a test, and all of these tests are green.
+# Succeeds if every filter in a file names a test, and all of these tests are green.
 green_together() {
     [ -s "$1" ] || return 0
     where=$2

@@ -1,16 +1,19 @@
 #!/bin/sh
-# Starts a throwaway PostgreSQL cluster, and surely stops it and removes its folder again.
+# Starts a temporary PostgreSQL cluster, and always stops it and removes its folder.
 #
-#   scripts/postgres.sh run COMMAND...   runs COMMAND with WATCHFLOOR_TEST_POSTGRES naming a cluster that lives as long as COMMAND:
-#                                        `scripts/postgres.sh run cargo nextest run`, where each test is a process of its own
-#   scripts/postgres.sh keep FSYNC       keeps a cluster (fsync FSYNC: on or off) until standard input closes
-#   scripts/postgres.sh keep on replica  the same, and it can have a standby
+#   scripts/postgres.sh run COMMAND...   runs COMMAND beside a cluster that WATCHFLOOR_TEST_POSTGRES names, for example
+#                                        `scripts/postgres.sh run cargo nextest run`: each test is then its own process
+#   scripts/postgres.sh keep FSYNC       keeps a cluster until standard input closes, with fsync on or off
+#   scripts/postgres.sh keep on replica  keeps a cluster that can have a standby
 #
-# `keep` answers on standard output, one line each: `ready <url> <folder>` first, then `stopped` for the line `stop` (as a crash
-# would: no checkpoint) and `started` for `start`. `standby` starts a standby and answers `standby <url>`; `kill` kills the primary
-# as `kill -9` does and answers `killed`; `promote` makes the standby a primary and answers `promoted`; `stop-standby` and
-# `start-standby` answer `stopped` and `started`. tests/it/support/postgres.rs holds the other end of the pipe. The kernel closes
-# it however the tests end, by a panic or by `kill -9` too, so there is no way to end without the lines after the loop.
+# `keep` reads orders from standard input, one a line, and writes a line for each order.
+# Before all orders it writes `ready <url> <folder>`.
+# - `stop` stops the primary as a crash does, without a checkpoint: `stopped`. `start` starts it again: `started`.
+# - `standby` starts a standby: `standby <url>`. `promote` makes it a primary: `promoted`.
+# - `kill` kills the primary as `kill -9` does: `killed`.
+# - `stop-standby` and `start-standby` do as `stop` and `start` do: `stopped`, `started`.
+# tests/it/support/postgres.rs holds the other end of the pipe. The kernel closes it when the tests end, also after a
+# panic or `kill -9`. Therefore the lines after the loop always run.
 set -eu
 
 die() {
@@ -18,7 +21,7 @@ die() {
     exit 1
 }
 
-# PostgreSQL's own tools: those on PATH, else the newest of Debian's, which are not on PATH.
+# Finds PostgreSQL's programs on PATH, else the newest of Debian's versions, which are not on PATH.
 find_binaries() {
     if initdb=$(command -v initdb) && initdb=$(readlink -f "$initdb") && [ -x "${initdb%/*}/pg_ctl" ]; then
         bin=${initdb%/*}
@@ -31,7 +34,7 @@ find_binaries() {
         "or name a server where the tests may create databases in WATCHFLOOR_TEST_POSTGRES=postgres://user:password@host/postgres"
 }
 
-# PostgreSQL refuses to run as root, so root hands it to somebody who owns nothing else here.
+# PostgreSQL refuses to run as root. For root it therefore runs as another user, who owns nothing else here.
 find_owner() {
     owner=
     [ "$(id -u)" = 0 ] || return 0
@@ -53,7 +56,7 @@ as_owner() {
 }
 
 make_cluster() {
-    # Nothing here is secret, but on a shared machine a superuser without a password is a shell for every local account.
+    # The data is not secret, but a superuser without a password gives a shell to every local account of the machine.
     password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     printf '%s\n' "$password" >"$folder/password"
     [ -z "$owner" ] || chown -R "$owner" "$folder"
@@ -64,8 +67,8 @@ make_cluster() {
     replication='wal_level = minimal
 max_wal_senders = 0'
     [ "$wal" = minimal ] || replication='wal_level = replica'
-    # No socket in the file system: nothing needs one, and a long TMPDIR would pass the 107 bytes that its path may have.
-    # A cluster that lives for one run replicates nothing and is never archived, so the log carries only what a crash needs.
+    # There is no socket in the file system: nothing needs it, and a long TMPDIR would exceed the 107 bytes of its path.
+    # Without a standby, the write-ahead log contains only the records that a restart after a crash needs.
     cat >>"$folder/data/postgresql.conf" <<-EOF
 		listen_addresses = '127.0.0.1'
 		unix_socket_directories = ''
@@ -78,7 +81,7 @@ max_wal_senders = 0'
 	EOF
 }
 
-# start DATA PORT, stop DATA
+# start DATA PORT starts a server on a folder of data, stop DATA stops it.
 start() {
     as_owner "$bin/pg_ctl" start --pgdata="$folder/$1" --log="$folder/$1.log" --options="-p $2" --wait --silent </dev/null >/dev/null 2>&1
 }
@@ -87,9 +90,8 @@ stop() {
     as_owner "$bin/pg_ctl" stop --pgdata="$folder/$1" --mode=immediate --wait --silent </dev/null >/dev/null 2>&1
 }
 
-# The postmaster alone: its processes end by themselves when they notice, as they do after a real one.
-# All its processes at one moment, as a power cut ends them: one that outlives the postmaster shows commits that no standby has
-# confirmed.
+# Ends the postmaster and all its processes at one moment, as a loss of power does. A process that outlives the
+# postmaster shows commits that no standby has confirmed.
 kill_primary() {
     postmaster=$(head -n 1 "$folder/data/postmaster.pid")
     kill -STOP "$postmaster"
@@ -97,7 +99,7 @@ kill_primary() {
     kill -9 $(pgrep -P "$postmaster") "$postmaster"
 }
 
-# A copy that follows. What the primary requires of it, if anything, is for the test to set.
+# Makes a standby that follows the primary. A test that needs synchronous commits sets that itself.
 make_standby() {
     as_owner "$bin/pg_basebackup" --pgdata="$folder/standby" --write-recovery-conf --checkpoint=fast --no-sync \
         --dbname="postgres://watchfloor:$password@127.0.0.1:$port/postgres" </dev/null >"$folder/basebackup.log" 2>&1 &&
@@ -108,7 +110,7 @@ promote() {
     as_owner "$bin/pg_ctl" promote --pgdata="$folder/standby" --wait --silent </dev/null >/dev/null 2>&1
 }
 
-# Below 32768, where Linux begins to hand out ports to outgoing connections: a cluster that is stopped finds its port free again.
+# Linux gives outgoing connections only ports from 32768 on. A lower port of a stopped cluster therefore stays free.
 start_on_a_free_port() {
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         found=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
@@ -136,7 +138,7 @@ keep() {
     wal=$2
     find_binaries
     find_owner
-    # An answer may find nobody there any more; the lines after the loop must run all the same.
+    # The reader of an answer may be gone. The lines after the loop must run nevertheless.
     trap '' PIPE
     folder=$(mktemp -d "${TMPDIR:-/tmp}/watchfloor-postgres.XXXXXX")
     trap clean_up EXIT
@@ -171,7 +173,7 @@ run() {
     mkfifo "$pipes/orders" "$pipes/answers"
     sh "$0" keep off <"$pipes/orders" >"$pipes/answers" &
     keeper=$!
-    # Only this shell holds the pipe of orders open (COMMAND is not given it), so the cluster ends with this shell.
+    # Only this shell holds the pipe of orders open (COMMAND does not get it), so the cluster ends with this shell.
     exec 8>"$pipes/orders" 9<"$pipes/answers"
     rm -rf "$pipes"
     read -r _ url _ <&9 || die "there is no cluster to run on"

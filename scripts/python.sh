@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the Python client of the protocol tests, tests/python/requirements.txt, into target/python; nothing where it is there.
+# Installs the Python client of the protocol tests (tests/python/requirements.txt) into target/python, if necessary.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -10,5 +10,5 @@ scripts/bring.sh python3-venv
 rm -rf "$folder"
 python3 -m venv "$folder"
 "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$wanted"
-# Last, so that a run that was interrupted starts anew.
+# This copy comes last, so that the next run repeats an interrupted installation.
 cp "$wanted" "$folder/"

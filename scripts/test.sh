@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that must hold before a change goes in; `make test` and .ci/run call it. The last line comes only if all went well.
+# Runs every check that a change must pass, for `make test` and .ci/run. The last line appears only if all checks pass.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ cargo fmt --all --check
 step "what the tests need"
 scripts/bring.sh postgresql chromium pgbouncer
 
-# Before anything is compiled: the binary embeds the built pages.
+# The pages come before the first compilation, because the binary embeds them.
 step "web pages"
 make --no-print-directory web
 
@@ -26,8 +26,8 @@ scripts/python.sh
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
-# Through the script the cluster is stopped when this line returns. By itself each test program starts one, and leaves it to a
-# watchdog that needs another moment.
+# With the script, the cluster has stopped when this line returns. Without it, each test program starts its own cluster,
+# which a watchdog stops a moment after the program.
 step "tests, on SQLite and on PostgreSQL"
 if [ -n "${WATCHFLOOR_TEST_POSTGRES-}" ]; then
     cargo test --workspace --locked

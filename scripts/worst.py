@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The dearest requests that a desk accepts, found by a search over its schema, and what they do to those who work.
+"""Searches the schema for the most expensive requests that a desk accepts, and measures their effect on other clients.
 
-  scripts/worst.py search [BINARY]     prints the table of docs/OPERATIONS.md (SECONDS=60 a kind, SEED=1)
-  scripts/worst.py refused [BINARY]    what refusing the largest requests costs, and what /healthz notices of ten at once
-  scripts/worst.py load [BINARY]       20 clients send the dearest while 10 analysts work and 500 screens watch (LONG=20 seconds)
+  scripts/worst.py search [BINARY]     prints the table of docs/OPERATIONS.md (SECONDS_A_KIND=60 for each kind, SEED=1)
+  scripts/worst.py refused [BINARY]    measures the refusal of the largest requests, and /healthz beside ten at once
+  scripts/worst.py load [BINARY]       lets 20 clients send the most expensive requests for LONG=20 seconds, while 10
+                                       analysts work and 500 screens watch
 
-It starts the binary on a sample desk of its own, on loopback, and reads CPU and memory of that process from /proc. A
-document is made of the schema as the desk tells it; those that are accepted and cost most are changed at random. Python 3.11,
-standard library.
+It starts the binary on its own sample desk, on loopback, and reads CPU time and memory of that process from /proc. It
+makes documents at random from the introspected schema, and then changes the most expensive accepted documents at
+random. It needs Python 3.11 and the standard library.
 """
 import asyncio, base64, json, os, random, shutil, socket, struct, subprocess, sys, tempfile, time, urllib.request
 
@@ -38,7 +39,7 @@ class Desk:
                 time.sleep(0.1)
 
     def ask(self, document, variables=None, accept="application/json", wait=60.0):
-        """Status, body, whether it was accepted."""
+        """Returns the body of the answer, and whether the desk accepted the request."""
         body = json.dumps({"query": document, "variables": variables or {}}).encode()
         headers = {"Content-Type": "application/json", "Accept": accept}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/graphql", body, headers)
@@ -63,7 +64,7 @@ class Desk:
         open(f"/proc/{self.process.pid}/clear_refs", "w").write("5")
 
     def measured(self, work):
-        """Seconds of CPU, MiB of memory beyond the present, and what `work` returns."""
+        """Runs `work`. Returns its CPU seconds, the MiB by which memory grew, and its result."""
         self.forget_peak()
         memory, cpu = self.memory("VmRSS"), self.cpu()
         result = work()
@@ -76,7 +77,7 @@ class Desk:
 
 
 class Schema:
-    """What can be asked, and documents of it by chance."""
+    """The schema of a desk, and random requests of it."""
 
     def __init__(self, desk, dice):
         self.dice = dice
@@ -95,7 +96,7 @@ class Schema:
         return self.types[ty["name"]]
 
     def value(self, ty, name, depth=0):
-        """A literal of this type, large where it can be."""
+        """Returns a random literal of a type. Lists may be large."""
         dice = self.dice
         if ty["kind"] == "NON_NULL":
             return self.value(ty["ofType"], name, depth)
@@ -153,12 +154,12 @@ class Schema:
         return [it for it in made if it[2] or self.base(next(f for f in fields if f["name"] == it[0])["type"])["kind"] in ("SCALAR", "ENUM")] or [("__typename", "", [])]
 
     def request(self, kind):
-        """A root field and how often it is asked for."""
+        """Returns a random request: a root field, and the number of its aliases."""
         root = self.types[self.roots[kind]]
         return {"kind": kind, "aliases": self.dice.choice([1, 3, 10, 30]) if kind != "subscription" else 1, "root": self.field(self.dice.choice(root["fields"]), 0)}
 
     def changed(self, request):
-        """The same with one thing changed."""
+        """Returns a request with one random change."""
         change = self.dice.random()
         if change < 0.3 and request["kind"] != "subscription":
             return {**request, "aliases": max(1, min(30, request["aliases"] + self.dice.choice([-10, -3, -1, 1, 3, 10])))}
@@ -184,7 +185,10 @@ def written(request):
 
 
 def search(desk, schema, kind, seconds):
-    """The dearest accepted requests of a kind, (CPU, memory, bytes, document), by CPU and by memory; and how many were tried and accepted."""
+    """Returns the most expensive accepted requests of a kind, as (CPU, memory, bytes, request), by CPU and by memory.
+
+    It also returns how many requests were tried, and how many were accepted.
+    """
     best, tried, accepted, end = ([], []), 0, 0, time.time() + seconds
     accept = "text/event-stream" if kind == "subscription" else "application/json"
     while time.time() < end:
@@ -200,7 +204,7 @@ def search(desk, schema, kind, seconds):
 
 
 def rows(kind, best, tried, accepted):
-    """A row for the dearest by CPU, and one for the dearest by memory."""
+    """Yields a table row for the most expensive request by CPU, and a row for the most expensive request by memory."""
     for what, found in zip(("CPU", "memory"), best):
         if not found:
             yield f"| {kind} | | | | none of {tried} was accepted |"
@@ -212,7 +216,7 @@ def rows(kind, best, tried, accepted):
 
 
 def imported(binary, desk):
-    """The dearest import of 8 MiB: alerts of many entities, or few large ones."""
+    """Returns the table row of the most expensive import of 8 MiB: alerts with many entities, or a few large alerts."""
     worst = (0.0, 0.0, "")
     for entities, length in ((0, 100), (20, 100), (500, 20), (0, 20_000)):
         path = f"{desk.folder}/import.ndjson"
@@ -233,7 +237,7 @@ def imported(binary, desk):
 
 
 def uploaded(desk):
-    """An upload of the largest image."""
+    """Returns the table row of an upload of the largest image."""
     incident = json.loads(desk.ask("{ incidents(first: 1) { nodes { id } } }")[0])["data"]["incidents"]["nodes"][0]["id"]
     image = b"\x89PNG\r\n\x1a\n" + os.urandom((10 << 20) - 8)
     made, well = desk.ask("mutation($i: CreateAttachmentInput!) { createAttachment(input: $i) { uploadUrl } }",
@@ -252,7 +256,7 @@ def uploaded(desk):
 
 
 def hostile(limit):
-    """Requests of almost the largest body that the desk has to refuse: name, body."""
+    """Yields the name and the body of requests of almost the largest size, which the desk must refuse."""
     queue = "query($v: %s) { incidents(filter: %s) { totalCount } }"
     room = limit - 3_000
 
@@ -273,7 +277,7 @@ def hostile(limit):
     yield "escapes in a text", b'{"query":"{ version }","variables":{"v":"' + b"\\u0041" * (room // 6) + b'"}}'
     yield "a batch of requests", b"[" + b",".join([b'{"query":"{ version }"}'] * (room // 24)) + b"]"
     yield "no JSON", b"\xff" * room
-    # Those that pass the first look at the body, and are refused by what is wrong at their end.
+    # The requests below pass the first check of the body. The desk refuses them for an error at their end.
     entities = [{"kind": "IP", "value": f"10.0.0.{n}"} for n in range(5)]
     alerts = [{"provider": "p", "providerAlertId": f"a{n}", "title": "t" * 100, "severity": "LOW", "entities": entities} for n in range(4_500)]
     yield "a batch of alerts, the last one wrong", given("mutation($v: [AlertInput!]!) { ingestAlerts(input: {alerts: $v}) { position } }", {"v": alerts + [{**alerts[0], "severity": "SEVERE"}]})
@@ -285,7 +289,7 @@ def hostile(limit):
 
 
 def refused(desk, limit):
-    """A row for each hostile request: what refusing it costs, the dearest of three times; then /healthz beside ten at once."""
+    """Prints the cost of refusing each hostile request, the worst of three runs, and then /healthz beside ten at once."""
     print("| request of up to 2 MiB | CPU | memory beside its body | answer |\n| --- | --- | --- | --- |")
     bodies = list(hostile(limit))
     for name, body in bodies:
@@ -322,7 +326,7 @@ async def fetched(port, path):
 
 
 async def posted(port, body):
-    """Seconds that a body takes over a connection of its own, and the answer; a desk may close it before it has all."""
+    """Posts a body over its own connection, which the desk may close early. Returns the seconds and the answer."""
     begin = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"POST /graphql HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -335,7 +339,7 @@ async def posted(port, body):
 
 
 async def asked(port, document, account=None):
-    """Seconds that one request takes over a connection of its own."""
+    """Sends a request over its own connection. Returns the seconds and the answer."""
     begin = time.monotonic()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     body = json.dumps({"query": document}).encode()
@@ -353,7 +357,7 @@ def frame(text):
 
 
 async def watch(port, lost, live):
-    """A screen: it follows the queue until the run ends."""
+    """Follows the queue as a screen does, until the run ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     key = base64.b64encode(os.urandom(16)).decode()
     writer.write(f"GET /graphql HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n".encode())
@@ -374,7 +378,7 @@ async def watch(port, lost, live):
             elif head[0] & 15 == 8 or b'"error"' in body:
                 raise OSError(body[:80])
             elif b'"connection_ack"' in body:
-                # Before it the protocol forbids to subscribe, and the desk closes with 4401.
+                # Before this message the protocol forbids a subscription, and the desk closes with 4401.
                 writer.write(frame(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": query}})))
             elif b'"Live"' in body:
                 live.append(1)
@@ -383,7 +387,7 @@ async def watch(port, lost, live):
 
 
 async def work(port, seconds, account):
-    """An analyst: a page, an edit, a comment, with pauses."""
+    """Works as an analyst does: reads a page, adds a tag, pauses. Returns the seconds of each request."""
     taken, end, number = [], time.monotonic() + seconds, 0
     _, page = await asked(port, "{ incidents(first: 10) { nodes { id title } } }")
     ids = [part.split(b'"')[0].decode() for part in page.split(b'"id":"')[1:]]
@@ -428,7 +432,7 @@ async def load(desk, worst, seconds):
     after = desk.memory("VmRSS")
     for screen in screens:
         screen.cancel()
-    print(f"{seconds:.0f} s, {sent} dear requests: analysts' p99 {idle * 1e3:.0f} ms idle, {busy * 1e3:.0f} ms under load ({busy / idle:.1f} times); "
+    print(f"{seconds:.0f} s, {sent} expensive requests: analysts' p99 {idle * 1e3:.0f} ms idle, {busy * 1e3:.0f} ms under load ({busy / idle:.1f} times); "
           f"streams lost {len(lost)} of 500; memory {memory:.0f} MiB before, at most {peak:.0f} MiB, {after:.0f} MiB 30 s after")
     for reason in sorted(set(lost)):
         print(f"  lost {lost.count(reason)}: {reason}")

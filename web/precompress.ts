@@ -1,11 +1,11 @@
-// Puts a gzip twin beside every built text worth it; the server sends the twin to browsers that read gzip.
+// Writes a gzip copy beside each large built text file. The server sends the copy to browsers that accept gzip.
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { constants, gzipSync } from 'node:zlib';
 import type { Plugin } from 'vite';
 
 const TEXTS = /\.(js|css|html|svg|md|ttf)$/;
-/** A smaller text fits one packet either way. */
+/** A smaller text fits into one packet without compression. */
 const SMALLEST_BYTES = 1_400;
 
 export function precompress(): Plugin {

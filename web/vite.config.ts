@@ -1,4 +1,4 @@
-// Builds the pages into dist/, which the server embeds: every address starts at /assets/ and carries a hash.
+// Builds the pages into dist/, which the server embeds. Each asset is below /assets/ and has a hash in its name.
 import { defineConfig } from 'vite';
 import { precompress } from './precompress';
 
@@ -11,17 +11,17 @@ export default defineConfig({
     assetsDir: 'assets',
     emptyOutDir: true,
     target: 'es2023',
-    // The licences of what is bundled travel with the bundle; the server shows them at /licenses.
+    // Writes the licences of the bundled libraries. The server shows them at /licenses.
     license: { fileName: 'licenses.md' },
-    // Monaco is one editor of 3 MB by nature; the default warning at 500 kB says nothing new.
+    // Monaco is a chunk of 3 MB. The default limit of 500 kB would warn at every build.
     chunkSizeWarningLimit: 4096,
     rollupOptions: {
       input: ['index.html', 'graphiql.html', 'wall.html'],
-      // "use client" speaks to server frameworks; there are some hundred of them in the libraries and no server here.
+      // The libraries contain about a hundred "use client" directives for server frameworks. They mean nothing here.
       onwarn: (warning, warn) => warning.code !== 'MODULE_LEVEL_DIRECTIVE' && warn(warning),
     },
   },
-  // `npm run dev` serves the pages from here and the API from a server started with its defaults.
+  // `npm run dev` serves the pages itself, and takes the API from a server on its default port.
   server: {
     fs: { allow: ['..'] },
     proxy: {

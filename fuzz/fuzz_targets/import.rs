@@ -1,7 +1,7 @@
-//! Every reader of an import, and the telling of formats.
+//! Fuzzes the readers of all import formats, and the detection of the format.
 //!
-//! The first byte chooses the format, the rest is the file. No input may make a reader panic or fail; none may be lost: of
-//! a file that is not blank every line is one of a record, of a refusal, blank, or counted as skipped.
+//! The first byte chooses the format or the detection, the rest is the file. No input may make a reader panic or fail.
+//! A reader may leave no byte unread, and may not count more blank and skipped lines than the file has lines.
 
 #![no_main]
 
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((choice, file)) = data.split_first() else { return };
     let format = Format::ALL.get(usize::from(*choice % 5)).copied();
     let first = read(file, format);
-    // Reading is a function of the bytes.
+    // The result depends on the bytes alone, so a second read is equal.
     assert_eq!(first, read(file, format));
 });
 
@@ -33,7 +33,7 @@ fn read(file: &[u8], format: Option<Format>) -> Option<Vec<String>> {
             let raw = alert.raw.as_deref().unwrap_or_default();
             assert!(!raw.contains('\0') && !raw.is_empty());
         }
-        // A byte that was no text is shown replaced, never as the mark that stands for it while it is read.
+        // A reader replaces a byte that is not text by a mark while it reads. The mark never appears in the result.
         let said = format!("{item:?}");
         assert!(!said.contains("\\u{10fe"), "a mark goes in: {said}");
         told.push(said);

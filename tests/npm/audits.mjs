@@ -1,11 +1,11 @@
-// Runs the audits of GraphQL over HTTP against the endpoint URL; fails on whatever is not ok, and on a kit that
-// brings other audits than the ones looked at here.
+// Runs the audits of GraphQL over HTTP against the endpoint URL. Fails on each audit that is not ok, and on a kit with
+// another number of audits than the number that was reviewed.
 
 import { auditServer } from 'graphql-http';
 
 const AUDITS = 61;
 
-// Audits that may be a notice, each with the reason. An error or a warning is never allowed.
+// The audits that may end with a notice, each with the reason. An error or a warning always fails.
 const NOTICES = {};
 
 const url = process.argv[2];

@@ -1,10 +1,10 @@
-// Documents and variables of chance, valid and broken, against a running desk and against the reference implementation: what one
-// accepts the other accepts, and the answers have the same names in the same order.
+// Compares a running desk with the reference implementation over random documents and variables, valid and broken. Both
+// must accept or both must refuse a document, and both answers must have equal names in an equal order.
 //
 // node differential.mjs URL SCHEMA SEED COUNT
 //
-// The reference executes each document over the desk's own answer: its resolvers look values up there, by the names of the
-// answer, and its rules decide which names there are, in which order, and where nulls stand.
+// The reference executes each document over the desk's answer. Its resolvers read the values from that answer by name.
+// Its own rules decide which names the answer has, in which order, and which values are null.
 import {
   getNamedType, getNullableType, isAbstractType, isEnumType, isInputObjectType, isLeafType, isListType, isNonNullType,
   isCompositeType, isRequiredArgument, isRequiredInputField, parseType, typeFromAST,
@@ -26,17 +26,17 @@ const below = (n) => Math.floor(random() * n);
 const pick = (items) => items[below(items.length)];
 const chance = (p) => random() < p;
 
-// How likely each value, directive, alias and fragment is made a wrong one.
+// The probability with which each value, directive, alias and fragment is made wrong.
 let spoil = 0;
 const wrong = [null, 1, 1.5, "x", "NEW", true, [], ["x"], [[1]], {}, { a: 1 }, 3e9, "1"];
 
 const ids = [];
-// What a variable inside a value of JSON may be: anything.
+// Types of variables inside a JSON value. Any type is valid there.
 const FREE = ["[[Int]]", "[[Int!]!]!", "[[Severity]!]", "Float", "ID!", "TagInput", "[ClassificationInput!]"];
 const CONDITION = schema.getDirective("skip").args[0].type;
 const texts = ["a", "INC", "é 😀", "line\nbreak", 'quote " \\', "", "0"];
 
-// A value of a type, as JSON.
+// Returns a random value of a type, as JSON.
 function json(type, depth) {
   if (chance(spoil)) return pick(wrong);
   if (isNonNullType(type)) return json(type.ofType, depth);
@@ -69,7 +69,7 @@ function json(type, depth) {
   }
 }
 
-// A value of a type as it is written in a document, with a variable here and there.
+// Writes a value of a type as the text of a document. Some values become variables.
 function written(made, type, value, place = {}) {
   if (made && chance(0.06)) return variable(made, type, value, place);
   if (value === null) return "null";
@@ -131,7 +131,7 @@ function selection(made, type, depth, kind) {
   const items = [];
   const fields = isAbstractType(type) && !type.getFields ? [] : Object.values(type.getFields());
   const usable = fields.filter((it) => depth < 4 || isLeafType(getNamedType(it.type)));
-  // The reference reads from here of which type the object is.
+  // The reference reads the type of the object from this field.
   if (isAbstractType(type)) items.push("__typename");
   const wanted = kind === "mutation" ? 1 : 1 + below(depth === 0 ? 3 : 5);
   for (let n = 0; n < wanted; n += 1) {
@@ -172,7 +172,7 @@ function condition(made) {
   return `${one}${other}`;
 }
 
-// A variable of a place's type, or of one that is stricter or laxer, with or without a default.
+// Declares a variable for a place, with the type of the place or a stricter or laxer type, with or without a default.
 function variable(made, place, value, { isOneOf = false, hasDefault = false } = {}) {
   const name = `v${made.declared.length}`;
   const nullable = getNullableType(place);
@@ -200,7 +200,7 @@ function field(made, definition, depth) {
   return `${alias}${definition.name}${args.length > 0 ? `(${args.join(", ")})` : ""}${on}${below_}`;
 }
 
-// One thing wrong, or now and then nothing.
+// Breaks one thing in a request: the value of a variable, or a token. Sometimes the result is still valid.
 function broken({ query, variables }) {
   if (chance(0.35) && Object.keys(variables).length > 0) {
     const name = pick(Object.keys(variables));
@@ -228,7 +228,7 @@ const tally = { accepted: 0, refused: 0, beyond: 0, compared: 0, unread: 0 };
 const reached = {};
 const differences = [];
 for (let n = 0; n < Number(count); n += 1) {
-  // Of four documents one has a token broken or a variable, and one is broken where it is made.
+  // Of four documents, one has a broken token or variable, and one is made with wrong parts.
   spoil = n % 4 === 1 ? 0.04 : 0;
   const whole = document();
   const request = n % 4 === 3 ? broken(whole) : whole;
@@ -247,7 +247,7 @@ for (let n = 0; n < Number(count); n += 1) {
   tally.accepted += 1;
   if (ours.stream || ours.data === null || ours.errors) { tally.unread += 1; continue; }
   const again = await replayed(schema, theirs.parsed, request, ours.data);
-  // A token that was broken may have been the `__typename` that the reference needs.
+  // The broken token may be the `__typename` that the reference needs.
   if (again.errors?.some((it) => it.message.startsWith("Abstract type"))) { tally.unread += 1; continue; }
   tally.compared += 1;
   if (JSON.stringify(again.data) !== JSON.stringify(ours.data)) {

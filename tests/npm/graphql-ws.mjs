@@ -1,8 +1,8 @@
-// Subscribes with the real client of graphql-ws to the endpoint URL and stays subscribed through a restart.
+// Subscribes to the endpoint URL with the real client of graphql-ws, and stays subscribed through a restart.
 //
-// usage: node graphql-ws.mjs URL QUERY. Prints `data <json>` for each item, `closed <code>` when the socket closes and
-// `connected` when it is acknowledged. The one who runs it restarts the server after an item and ends the input when
-// content; the exit code says whether the client ever gave up.
+// usage: node graphql-ws.mjs URL QUERY. Prints `data <json>` for each item, `closed <code>` when the socket closes, and
+// `connected` when the server acknowledges the connection. The caller restarts the server after an item, and closes
+// standard input at the end. The exit code is 1 if the client ended with an error, else 0.
 
 import { createClient } from 'graphql-ws';
 import WebSocket from 'ws';

@@ -1,4 +1,4 @@
-// What the clients that go on from their last position have in common: the query, its variables, and a line for each item.
+// The common part of the clients that resume from their last position: the query, its variables, and the output.
 
 export const QUERY = `subscription Follow($after: String) {
   incidentQueue(after: $after) {
@@ -8,7 +8,7 @@ export const QUERY = `subscription Follow($after: String) {
   }
 }`;
 
-// Of the moment: the position of the last item is kept in them.
+// The variables change: `after` is always the position of the last item.
 export const variables = { after: null };
 
 // Prints the kind of an item and the title of its row.

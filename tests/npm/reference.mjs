@@ -1,17 +1,17 @@
-// The reference implementation over the desk's schema, and the desk beside it: what each says of a document and its variables.
+// Asks the reference implementation, which has the desk's schema, and the desk about a document and its variables.
 import { readFileSync } from "node:fs";
 import {
   buildSchema, parse, validate, specifiedRules, recommendedRules, execute, getNamedType, getOperationAST, getVariableValues, GraphQLError,
   TypeInfo, visit, visitWithTypeInfo,
 } from "graphql-september-2025";
 
-// The rules of the specification. The depth of introspection is a limit, and the desk has limits of its own.
+// The rules of the specification, without the recommended limit of introspection's depth. The desk has its own limits.
 export const rules = specifiedRules.filter((rule) => !recommendedRules.includes(rule));
 
 const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})$/;
 const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 
-// The schema, with the scalars of the desk as far as the scripts break them.
+// Returns the schema with the scalars of the desk for which the scripts make broken values: DateTime and UUID.
 export function schemaOf(file) {
   const schema = buildSchema(readFileSync(file, "utf8"));
   for (const [name, form] of [["DateTime", time], ["UUID", uuid]]) {
@@ -28,8 +28,8 @@ export function schemaOf(file) {
   return schema;
 }
 
-// Known difference "exactly one": this reference overlooks a variable that may be null as the one field of an input, where the input
-// itself may not be null.
+// Returns whether the only field of an input with exactly one field is a variable that may be null. Known difference
+// "exactly one": this reference does not refuse that variable if the input itself may not be null.
 function mayBeNone(schema, parsed) {
   const nullable = new Set();
   const types = new TypeInfo(schema);
@@ -42,13 +42,14 @@ function mayBeNone(schema, parsed) {
   return found;
 }
 
-// What the reference says of a request: the document as parsed, or why it is refused and by which step.
+// Returns the reference's judgement of a request: the parsed document, or the refusal and the step that refuses it.
 export function judged(schema, { query, variables, operationName }) {
   const refused = (step, errors) => ({ step, refused: errors.map((it) => it.message).join(" | ") });
   let parsed;
   try { parsed = parse(query); } catch (error) { return refused("syntax", [error]); }
-  // Known difference "empty selection sets": this parser takes `{ }`, which the grammar (`{ Selection+ }`) does not have.
-  // "Blocks": it tells a text in a block string from the same in a string, where fields that merge must have the same arguments.
+  // Known difference "empty selection sets": this parser accepts `{ }`. The grammar (`{ Selection+ }`) forbids it.
+  // Known difference "blocks": fields that merge must have equal arguments, and this reference does not count a text in
+  // a block string as equal to that text in a string.
   let empty = false;
   visit(parsed, {
     SelectionSet: (set) => { empty ||= set.selections.length === 0; },
@@ -62,7 +63,8 @@ export function judged(schema, { query, variables, operationName }) {
   if (!operation) return refused("operation", [{ message: "no operation" }]);
   const coerced = getVariableValues(schema, operation.variableDefinitions ?? [], variables ?? {});
   if (coerced.errors) return refused("variables", coerced.errors);
-  // Known difference "conditions": the desk refuses a null as a variable, the reference where it would decide.
+  // Known difference "conditions": if the variable of a condition is null, the desk always refuses the request. The
+  // reference refuses it only if the condition decides.
   const given = coerced.variableValues.coerced;
   const decides = (it) => it.value.kind === "Variable" && it.value.name.value in given && given[it.value.name.value] === null;
   let isNull = false;
@@ -71,12 +73,12 @@ export function judged(schema, { query, variables, operationName }) {
   return { parsed };
 }
 
-// The rules that a document breaks.
+// Returns the names of the rules that a document breaks.
 export function broken(schema, parsed) {
   return rules.filter((rule) => validate(schema, parsed, [rule]).length > 0).map((rule) => rule.name);
 }
 
-// The reference's execution of a document over the desk's own answer.
+// Executes a document with the reference, over the desk's answer.
 export function replayed(schema, parsed, { variables, operationName }, data) {
   return execute({
     schema, document: parsed, variableValues: variables, operationName, rootValue: data,
@@ -85,7 +87,8 @@ export function replayed(schema, parsed, { variables, operationName }, data) {
   });
 }
 
-// What the desk says of a request: its answer; `refused`, the error that kept it from execution; whether it would be a stream.
+// Returns the desk's answer to a request. `refused` is the error that prevents the execution; `stream` is true if the
+// operation is a subscription.
 export async function asked(url, request) {
   const response = await fetch(`${url}/graphql`, {
     method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(request),

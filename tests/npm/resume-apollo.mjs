@@ -1,5 +1,5 @@
-// Follows a queue with Apollo Client, over the client of graphql-ws, through any number of restarts of the server, going on
-// from the last position each time.
+// Follows a queue with Apollo Client over the client of graphql-ws, through any number of restarts of the server. After
+// each restart it resumes from the last position.
 //
 //   node resume-apollo.mjs WS_URL
 import { ApolloClient, InMemoryCache, gql } from '@apollo/client';
@@ -10,9 +10,9 @@ import WebSocket from 'ws';
 import { QUERY, next, variables } from './queue.mjs';
 
 const [url] = process.argv.slice(2);
-// The link looks at the browser's.
+// The link needs the WebSocket of the browser.
 globalThis.WebSocket = WebSocket;
-// Apollo Client keeps variables of its own, so a retry of the link would ask from the first position again.
+// Apollo Client copies the variables, so a retry of the link would subscribe from the first position again.
 const link = new GraphQLWsLink(createClient({ url, retryAttempts: 0 }));
 const client = new ApolloClient({ link, cache: new InMemoryCache() });
 const query = gql(QUERY);
@@ -25,7 +25,7 @@ function follow() {
   };
   client.subscribe({ query, variables: { ...variables }, fetchPolicy: 'no-cache' }).subscribe({
     next: (result) => {
-      // A lost connection is a result with an error.
+      // Apollo Client reports a lost connection as a result with an error.
       if (result.data) next(result);
       else again();
     },

@@ -1,5 +1,5 @@
-// Follows a queue with the client of graphql-ws through any number of restarts of the server, going on from the last
-// position each time.
+// Follows a queue with the client of graphql-ws, through any number of restarts of the server. After each restart it
+// resumes from the last position.
 //
 //   node resume-graphql-ws.mjs WS_URL
 import { createClient } from 'graphql-ws';
@@ -13,9 +13,9 @@ const client = createClient({
   webSocketImpl: WebSocket,
   lazy: false,
   retryAttempts: 100,
-  // A refused connection is no close event: without this the client takes it for final.
+  // A refused connection is not a close event. Without this option the client does not try again.
   shouldRetry: () => true,
   retryWait: () => new Promise((resolve) => setTimeout(resolve, 50)),
 });
-// The client sends the variables of the moment when it subscribes anew.
+// When the client subscribes again, it sends the variables as they are then.
 client.subscribe({ query: QUERY, variables }, { next, error: fail, complete: () => fail('complete') });

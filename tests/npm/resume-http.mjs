@@ -1,17 +1,18 @@
-// Follows a queue with a real client over HTTP through any number of restarts of the server, going on from the last
-// position each time.
+// Follows a queue with a real client over HTTP, through any number of restarts of the server. After each restart it
+// resumes from the last position.
 //
 //   node resume-http.mjs CLIENT HTTP_URL
 //
-// CLIENT is sse (graphql-sse, a stream for each operation), single (graphql-sse, one stream for all), eventsource,
-// urql or apollo. Prints a line for each item: its kind, and the title of its row.
+// CLIENT is sse (graphql-sse, a stream for each operation), single (graphql-sse, one stream for all operations),
+// eventsource, urql or apollo. Prints a line for each item: its kind and the title of its row.
 import { setTimeout as wait } from 'node:timers/promises';
 
 import { QUERY, fail, next, variables } from './queue.mjs';
 
 const [kind, url] = process.argv.slice(2);
 
-// As a dashboard does it whose client ends with its connection: it subscribes again with the last position.
+// Subscribes again with the last position whenever the client ends, as a dashboard does if its client ends with the
+// connection.
 async function again(subscribe) {
   for (;;) {
     await subscribe().catch(() => {});
@@ -20,24 +21,24 @@ async function again(subscribe) {
 }
 
 const clients = {
-  // The client sends the request of the moment when it comes back by itself, so the last position is kept in it.
+  // When the client connects again, it sends the variables as they are then. They contain the last position.
   async sse(singleConnection = false) {
     const { createClient } = await import('graphql-sse');
     const client = createClient({ url, singleConnection, retryAttempts: 1000, retry: () => wait(50) });
-    // A connection that breaks off while the client does not wait for an item is an error to it, not a retry.
+    // If the connection breaks while the client waits for no item, the client reports an error and does not retry.
     const subscribe = () => client.subscribe({ query: QUERY, variables }, { next, error: subscribe, complete: () => fail('complete') });
     subscribe();
   },
 
   single: () => clients.sse(true),
 
-  // What a browser has. It knows nothing of variables: the server takes its Last-Event-ID.
+  // The client of browsers. It sends no variables, so the server reads the position from Last-Event-ID.
   async eventsource() {
     const { EventSource } = await import('eventsource');
     const source = new EventSource(`${url}?${new URLSearchParams({ query: QUERY })}`);
     source.addEventListener('next', ({ data }) => next(JSON.parse(data)));
     source.addEventListener('complete', () => fail('complete'));
-    // A refused connection is tried again; a response that is no stream would be final.
+    // After a refused connection the client tries again. After a response that is not a stream it closes.
     source.addEventListener('error', () => source.readyState === EventSource.CLOSED && fail('closed'));
   },
 
@@ -50,7 +51,7 @@ const clients = {
           const { unsubscribe } = client.subscription(QUERY, { ...variables }).subscribe((result) => {
             if (result.error?.networkError) {
               resolve();
-              // Not before the assignment above.
+              // Runs after the assignment of `unsubscribe` above.
               queueMicrotask(() => unsubscribe());
             } else if (result.data || result.error) {
               next({ data: result.data, errors: result.error?.graphQLErrors });

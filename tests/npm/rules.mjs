@@ -1,15 +1,15 @@
-// What the reference implementation's own validation suite tries, told over the desk's schema: each kind of valid and of broken
-// document that it has for a rule, and likewise for the language, for values and for conditions.
+// Runs the cases of the reference implementation's validation suite over the desk's schema: for each rule, every kind
+// of valid and of broken document. More cases test the language, values and conditions.
 //
 // node rules.mjs URL SCHEMA
 //
-// Each case says what is to be said of it. The reference must agree, so that no case is a mistake of ours, and then the desk.
-// - `valid`: nothing is wrong with it. A refusal by the domain, inside an answer, is one more answer.
-// - `refused`: it is refused, by the rule of the section or, where the section is a step (syntax, variables), by that step.
-// - `elsewhere`: the rule of the section has nothing against it, and others have.
-// - `answered`: valid, and the answer has the names that the reference would write, in their order.
-// - `meant`: valid, and what the desk understood of an argument is what the reference understands.
-// - `known`: the difference of docs/DESIGN.md by that name. Both are held to their side, so that the list stays true.
+// Each case names its expected result. The reference must give it, which proves the case, and the desk must give it.
+// - `valid`: the request is valid. A refusal by the domain, inside an answer, counts as an answer.
+// - `refused`: the rule of the section refuses it, or the step of the section (syntax, variables).
+// - `elsewhere`: the rule of the section accepts it, and other rules refuse it.
+// - `answered`: valid, and the answer has the names of the reference's answer, in their order.
+// - `meant`: valid, and the desk reads an argument as the reference reads it.
+// - `known`: a known difference of docs/DESIGN.md. Both sides must give their own result, so that the list stays true.
 import { isDeepStrictEqual } from "node:util";
 import { parse, validate, execute } from "graphql-september-2025";
 import { asked, broken, judged, replayed, rules, schemaOf } from "./reference.mjs";
@@ -22,12 +22,12 @@ import values from "./cases/values.mjs";
 const [url, file] = process.argv.slice(2);
 const schema = schemaOf(file);
 
-// What cannot be broken over this schema, and why; it is looked at whether that still holds.
+// The rules that no document can break over this schema. Each function checks that the reason is still true.
 const UNBREAKABLE = {
   KnownOperationTypesRule: () => ["query", "mutation", "subscription"].every((operation) => schema.getRootType(operation)),
 };
 
-// An incident holds a number of bookmarks, so there is a new one for every few cases that pin some.
+// The bookmarks of an incident are limited, so every fifteenth case with a bookmark creates a new incident.
 let id;
 let pinned = 0;
 async function incident() {
@@ -36,7 +36,7 @@ async function incident() {
 }
 await incident();
 
-// A case is a document, or a document with its variables, or with more of the request.
+// Returns the request of a case: a document, or a list of a document, its variables and the rest of the request.
 async function request(given) {
   const [query, variables, more] = Array.isArray(given) ? given : [given];
   if (query.includes("addBookmark") && ++pinned % 15 === 0) await incident();
@@ -44,7 +44,7 @@ async function request(given) {
   return JSON.parse(written.replaceAll("INCIDENT_ID", id));
 }
 
-// What the reference makes of the arguments of the root field.
+// Returns the arguments of the root field as the reference reads them.
 async function understood(parsed, { variables, operationName }) {
   let seen;
   const fieldResolver = (_source, args, _context, info) => {
@@ -55,18 +55,18 @@ async function understood(parsed, { variables, operationName }) {
   return JSON.parse(JSON.stringify(seen));
 }
 
-// What the desk gives back of them: the filter of a summary, the rows of a bookmark.
+// Returns the arguments that the desk's answer repeats: the filter of a summary, or the rows of a bookmark.
 function echoed({ queueSummary, addBookmark }) {
   return queueSummary ? { filter: queueSummary.filter } : { input: { rows: addBookmark?.bookmark.rows } };
 }
 
-// Whether all that is in `part` is in `whole`.
+// Returns whether `whole` contains everything in `part`.
 function within(part, whole) {
   if (part === null || typeof part !== "object" || Array.isArray(part)) return isDeepStrictEqual(part, whole);
   return Object.entries(part).every(([name, value]) => within(value, whole?.[name]));
 }
 
-// What is wrong with a case, or nothing.
+// Returns what is wrong with a case, or undefined.
 async function tried(section, expectation, it) {
   const theirs = judged(schema, it);
   const names = theirs.step === "rules" ? broken(schema, theirs.parsed) : [theirs.step];
@@ -92,15 +92,15 @@ async function tried(section, expectation, it) {
   return misunderstood(theirs.parsed, it, ours.data);
 }
 
-// How the desk's understanding of an argument differs from the reference's, if it does.
+// Returns how the desk's reading of an argument differs from the reference's reading, or undefined.
 async function misunderstood(parsed, it, data) {
   const meant = await understood(parsed, it);
   const wanted = meant.input ? { input: { rows: meant.input.rows } } : meant;
   return within(wanted, echoed(data)) ? undefined : `the desk: ${JSON.stringify(data)}, the reference: ${JSON.stringify(wanted)}`;
 }
 
-// A known difference: what the plain reference says, without what reference.mjs holds back, and what the desk says. Where both accept,
-// it is one of understanding.
+// Checks a known difference: the result of the reference alone, without the corrections of reference.mjs, and the
+// result of the desk. If both accept the request, they must read an argument differently.
 async function differs({ theirs, ours }, it) {
   const plain = () => {
     const parsed = parse(it.query);
@@ -141,7 +141,7 @@ for (const { section, known = [], ...cases } of sections) {
   }
 }
 
-// No rule is left out, on either side.
+// Each rule has a valid case and, if it can be broken, a refused case.
 for (const { name } of rules) {
   const { valid = 0, refused = 0 } = tally[name] ?? {};
   const breakable = !UNBREAKABLE[name]?.();

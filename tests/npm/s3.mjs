@@ -1,4 +1,4 @@
-// A bucket of S3's for a test: prints the port that it is served on, until it is killed.
+// Serves an S3 bucket for a test until it is killed. Prints its port.
 //
 //   node s3.mjs FOLDER BUCKET
 import S3rver from 's3rver';

@@ -1,10 +1,10 @@
-"""Follows a queue with gql, Python's client, through any number of restarts of the server, going on from the last
-position each time.
+"""Follows a queue with gql, a client in Python, through any number of restarts of the server. After each restart it
+resumes from the last position.
 
     python resume.py [SUBPROTOCOL] WS_URL
 
-Prints a line for each item: its kind, and the title of its row. By itself gql offers two subprotocols, the older one
-first.
+Prints a line for each item: its kind and the title of its row. Without SUBPROTOCOL, gql offers two subprotocols, the
+older subprotocol first.
 """
 
 import asyncio

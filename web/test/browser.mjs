@@ -1,4 +1,4 @@
-// A real browser whose every request beyond this machine is cut and remembered, as is each error that its pages report.
+// A real browser for tests. It blocks and records each request to another machine, and records all errors of pages.
 import { strict as assert } from 'node:assert';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,9 +8,9 @@ const { env } = process;
 export const STEP_MS = Number(env.STEP_MS ?? 15_000);
 
 export class Browser {
-  /** What must not happen on any page: an error in the console or in a script, a refused load. */
+  /** The errors of all pages: in the console, in scripts, and of refused loads. */
   faults = [];
-  /** Requests that would have left the machine. */
+  /** The requests to other machines, all of which were blocked. */
   cut = [];
 
   static async open(folder) {
@@ -28,14 +28,14 @@ export class Browser {
         '--disable-background-networking',
         '--disable-component-update',
         '--disable-sync',
-        // What the interception below cannot see, such as a preconnect, finds no address.
+        // The interception below does not see a preconnect, for example. This option gives it no address.
         '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1, EXCLUDE [::1]',
       ],
     });
     return browser;
   }
 
-  /** A page in a context of its own. */
+  /** Opens a page in its own context. */
   async page(options = {}) {
     const context = await this.chromium.newContext({ viewport: { width: 1440, height: 900 }, ...options });
     const local = (address) => ['127.0.0.1', 'localhost', '[::1]'].includes(new URL(address).hostname);

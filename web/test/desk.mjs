@@ -1,4 +1,4 @@
-// A real server in the hands of a test: started, killed as a power cut kills it, started again at the same address.
+// A real server for tests. A test starts it, kills it as a loss of power does, and starts it again at the same address.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -7,14 +7,16 @@ import { createInterface } from 'node:readline';
 export class Desk {
   #child = null;
 
-  /** `port` is one that is free now: no server of another test can take it over between two lives. */
+  /**
+   * `port` was free when the desk was opened. The server listens on it after each start. Other tests use other ports.
+   */
   constructor(binary, databaseUrl, port) {
     Object.assign(this, { binary, databaseUrl, port, base: `http://127.0.0.1:${port}` });
   }
 
   static async open(binary, databaseUrl) {
     const desk = new Desk(binary, databaseUrl, await freePort());
-    process.once('exit', () => desk.#child?.kill('SIGKILL')); // whatever ends this process ends its servers
+    process.once('exit', () => desk.#child?.kill('SIGKILL')); // The server ends with this process.
     await desk.start();
     return desk;
   }
@@ -37,7 +39,7 @@ export class Desk {
     });
   }
 
-  /** `kill -9`. */
+  /** Kills the server with SIGKILL. */
   async kill() {
     const child = this.#child;
     if (child === null) return;
@@ -47,7 +49,7 @@ export class Desk {
     await gone;
   }
 
-  /** Takes the power from it without a word to its clients, as a cut cable does; `thaw` gives it back. */
+  /** Stops the process without a message to its clients, as a cut cable does. `thaw` continues it. */
   freeze() {
     this.#child.kill('SIGSTOP');
   }
@@ -67,7 +69,7 @@ export class Desk {
     return data;
   }
 
-  /** All incidents of a filter, by id. */
+  /** Returns all incidents of a filter, by id. */
   async set(filter, fields) {
     const rows = new Map();
     for (let after = null, more = true; more; ) {
@@ -92,7 +94,7 @@ async function freePort() {
   return port;
 }
 
-/** Waits until `reached` holds; says what was seen last when it does not. */
+/** Waits until `reached` returns true. Any other result goes into the error of a missed deadline. */
 export async function until(what, reached, ms = Number(process.env.STEP_MS ?? 15_000)) {
   const deadline = Date.now() + ms;
   for (;;) {
@@ -103,7 +105,7 @@ export async function until(what, reached, ms = Number(process.env.STEP_MS ?? 15
   }
 }
 
-/** Numbers by chance, the same in each run. */
+/** Returns a generator of random numbers, which are identical in each run with an equal seed. */
 export function dice(seed) {
   let state = seed;
   return (below) => {

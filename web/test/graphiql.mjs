@@ -1,17 +1,17 @@
-// Drives GraphiQL in a real browser against a running server, with every request that would leave the machine cut.
+// Drives GraphiQL in a real browser against a running server. Every request to another machine is blocked.
 //
 //   node test/graphiql.mjs BASE_URL [SCREENSHOT_FOLDER]
 //
-// The tabs are the repository's examples, so nothing here names a field of the schema but the mutation that makes the
-// awaited item. By default that creates an incident; the environment replaces it:
+// The tabs are the examples of the repository. Only one operation of this file names a field of the schema: the
+// mutation that makes the awaited item. By default it creates an incident. The environment replaces it:
 //
 //   CHROMIUM               the browser                                   /usr/bin/chromium
 //   ACTOR                  Watchfloor-Actor, over HTTP and WebSocket     none
-//   MUTATION               document of the mutation
-//   MUTATION_VARIABLES     its variables, JSON; {mark} becomes a text that no earlier run used
-//   EXPECT                 a text that only the awaited item carries     {mark}
-//   SUBSCRIPTION_TAB       title of the tab to run                       the first that holds a subscription
-//   STEP_MS                how long one step may take                    15000
+//   MUTATION               the document of the mutation
+//   MUTATION_VARIABLES     its variables as JSON; {mark} becomes a text that no earlier run used
+//   EXPECT                 a text that only the awaited item contains    {mark}
+//   SUBSCRIPTION_TAB       the title of the tab to run                   the first tab with a subscription
+//   STEP_MS                the longest time of one step                  15000
 import { strict as assert } from 'node:assert';
 import { readdir, readFile } from 'node:fs/promises';
 import { Browser, STEP_MS } from './browser.mjs';
@@ -81,14 +81,14 @@ async function theFirstExampleAnswers(page) {
   console.log('ok   the first example answers with data');
 }
 
-/** Proves that the GraphQL worker runs: typed text is completed from the schema, and a wrong field is underlined. */
+/** Proves that the GraphQL worker runs: the editor completes text from the schema, and underlines a wrong field. */
 async function theEditorKnowsTheSchema(page) {
   await page.locator('.graphiql-tab-add').click();
   await page.locator('.graphiql-query-editor .monaco-editor').click();
   await page.keyboard.type('{ ');
   await page.keyboard.press('Control+Space');
   await page.locator('.suggest-widget .monaco-list-row').first().waitFor();
-  await page.waitForTimeout(300); // the list's own fade-in, for the picture only
+  await page.waitForTimeout(300); // The list fades in: this pause serves the picture only.
   await shoot(page, '3-completion');
   await page.keyboard.press('Escape');
   await page.keyboard.type('noSuchFieldAnywhere ');
@@ -108,7 +108,7 @@ async function aSubscriptionShowsAnItem(page) {
   await page.locator('.graphiql-execute-button').click();
   await page.locator('.tape-live').waitFor();
 
-  // The socket is open; the subscription may not have reached the log yet. A stream that starts with a marker shows it.
+  // The socket is open, but the server may not follow the log yet. A first marker of the stream shows that it does.
   await page.locator('.tape-items li').first().waitFor({ timeout: 2_000 }).catch(() => {});
   await mutate();
   await page.locator('.tape-items li', { hasText: EXPECT }).first().waitFor();
@@ -154,11 +154,11 @@ async function storedTabs(page) {
 
 async function openTab(page, index) {
   const active = page.locator('.graphiql-tab').nth(index).and(page.locator('.graphiql-tab-active'));
-  // The bar of tabs can be dragged, and while it scrolls a click may count as the start of that: as a person would, again.
+  // The bar of tabs can be dragged. While it scrolls, a click may start a drag, so this loop clicks again.
   for (const deadline = Date.now() + STEP_MS; ; ) {
     await page.locator('.graphiql-tab-button').nth(index).click();
     const opened = await active.waitFor({ timeout: 2_000 }).then(() => true, () => false);
-    // GraphiQL reads the name of the operation a moment after the text: run at once, it would send the former tab's.
+    // GraphiQL reads the operation's name a moment after the text. A run at once would send the former tab's name.
     if (opened) return page.waitForTimeout(500);
     assert.ok(Date.now() < deadline, `tab ${index + 1} does not open`);
   }
@@ -169,7 +169,7 @@ async function closeLastTab(page) {
   const last = (await tabs.count()) - 1;
   await tabs.nth(last).hover();
   await page.locator('.graphiql-tab-close').nth(last).click();
-  // Closing makes another tab the active one: whoever opens a tab meanwhile would lose it again.
+  // When a tab is closed, another tab becomes active. A tab that is opened before that would be left again.
   await tabs.nth(last).waitFor({ state: 'detached' });
   await page.locator('.graphiql-tab-active').waitFor();
 }
@@ -182,7 +182,9 @@ async function setHeaders(page, headers) {
   await page.getByRole('button', { name: 'Variables', exact: true }).click();
 }
 
-/** The text of the response pane once it satisfies `done`: from Monaco's model, since the pane draws visible lines only. */
+/**
+ * Returns the text of the response pane once `done` accepts it. The pane draws visible lines only, the model has all.
+ */
 async function response(page, done) {
   const deadline = Date.now() + STEP_MS;
   for (;;) {

@@ -1,9 +1,9 @@
-// Holds src/live.ts, and the example in docs/LIVE.md, against a real server that is killed and started again.
+// Tests src/live.ts and the example of docs/LIVE.md with a real server, which is killed and started again.
 //
 //   node test/live.mjs BINARY DATABASE_URL [DATABASE_URL_OF_ANOTHER_LIFE]
 //
-// The folded set must equal the server's, and without asking for it anew: a client that reads everything again after each
-// disconnect would be equal as well, and is not what is wanted.
+// The client's set must equal the server's set, and the client may read it only once. A client that reads the whole set
+// again after each disconnect would also be equal, but would not show that it resumes.
 import { strict as assert } from 'node:assert';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'vite';
@@ -22,7 +22,7 @@ const SILENCE_MS = 3_000;
 const roll = dice(7);
 const ids = [];
 
-/** Vite reads the TypeScript, so that this runs on every Node.js that the pages are built with. */
+/** Vite reads the TypeScript, so that the test runs on every version of Node.js that builds the pages. */
 const vite = await createServer({
   server: { middlewareMode: true, hmr: false, ws: false },
   optimizeDeps: { noDiscovery: true },
@@ -79,7 +79,7 @@ async function theSetIsRightAfterEachKill(seen, log) {
     await until('it shows', () => seen.followed.health.state === 'stale' || seen.states);
     assert.ok(seen.followed.health.exactAt instanceof Date && seen.followed.health.why);
     await desk.start();
-    await act(15); // before the client is back, or while it comes
+    await act(15); // Before the client is connected again, or while it connects.
     await isLive(seen);
     await isLive(log);
     await equal(seen, `life ${life}`);
@@ -103,7 +103,7 @@ async function silenceShows(seen) {
 
 async function eachChangeOfTheLogCameOnce(log) {
   const logged = [];
-  // Not by `ids`: an incident may have been made of which a dying server could not tell.
+  // `ids` is not complete: a server that was killed may have created an incident without answering.
   for (const incidentId of (await desk.set({ status: ['NEW', 'ACTIVE', 'RESOLVED'] }, '')).keys()) {
     const { activity } = await desk.ask(
       'query ($incidentId: ID!) { activity(incidentId: $incidentId, first: 100) { totalCount nodes { position incidentId version } } }',
@@ -131,14 +131,14 @@ async function aBadFilterIsRefused() {
   console.log(`ok   a bad filter is refused: ${refused.followed.health.why}`);
 }
 
-/** The example stands in docs/LIVE.md word for word. Here it runs in this process, its output caught. */
+/** docs/LIVE.md contains the example word for word. Here it runs in this process, and its output is recorded. */
 async function theExampleRuns() {
   const example = await readFile(new URL('../../examples/follow.ts', import.meta.url), 'utf8');
   assert.ok((await readFile(new URL('../../docs/LIVE.md', import.meta.url), 'utf8')).includes(example), 'docs/LIVE.md shows it');
   const said = [];
   const { log } = console;
   const [socket, argv] = [globalThis.WebSocket, process.argv];
-  // Node.js has WebSocket by itself from 22 on.
+  // Node.js has its own WebSocket since version 22.
   globalThis.WebSocket = WebSocket;
   process.argv = ['node', 'follow.ts', url];
   console.log = (line) => said.push(line);
@@ -194,7 +194,7 @@ function isLive({ followed }) {
   return until('it is live', () => followed.health.state === 'live' || followed.health.state);
 }
 
-/** Nobody acts meanwhile: the set of the server is at rest, and the client's must come to it. */
+/** Asserts that the client's set becomes equal to the server's set. The server's set does not change meanwhile. */
 async function equal({ followed }, when) {
   const plain = (rows) => [...rows.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
   const truth = plain(await desk.set(FILTER, FIELDS));

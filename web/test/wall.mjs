@@ -1,8 +1,8 @@
-// Hangs the wall in a real browser before a real server, with every request that would leave the machine cut.
+// Opens the wall of a real server in a real browser. Every request to another machine is blocked.
 //
 //   node test/wall.mjs BINARY DATABASE_URL [SCREENSHOT_FOLDER]
 //
-// What the screen must show is read from the API by other queries than the wall's, and put in order here.
+// The expected content comes from the API, by other queries than the queries of the wall, and is sorted in this file.
 import { strict as assert } from 'node:assert';
 import { Browser, STEP_MS } from './browser.mjs';
 import { Desk, until } from './desk.mjs';
@@ -91,7 +91,7 @@ async function aKillShowsAndTheScreenCatchesUp(page) {
     assert.deepEqual((await screen(page)).urgent, shown.urgent, 'what was there last stays, marked as old');
     await browser.shoot(page, 'wall-3-stale');
 
-    // The desk goes on elsewhere, on the same database, and then here again.
+    // Another server works on the same database for a time, then this server starts again.
     const other = await Desk.open(binary, databaseUrl);
     const open = [...(await other.set(null, 'number')).values()].sort((a, b) => a.number - b.number);
     await report(`While the screen was blind, ${life}`, 'HIGH', null, other);
@@ -191,7 +191,7 @@ async function aViewChoosesWhatIsShown() {
   assert.equal(await page.locator('#title').textContent(), 'Night shift');
   assert.equal(await page.locator('#scope').textContent(), 'High · New, Active');
 
-  // A view that was changed meanwhile is shown as it is now when the desk is back.
+  // If a view changes while the desk is down, the wall shows the changed view once the desk is back.
   await desk.ask('mutation ($input: UpdateViewInput!) { updateView(input: $input) { changed } }', { input: { viewId: id, filter: low } });
   await desk.kill();
   await page.locator('#state', { hasText: 'STALE' }).waitFor();
@@ -255,7 +255,7 @@ async function everySizeHoldsEverything() {
   console.log('ok   from 1280 x 720 to 4K, wide and upright, nothing is cut off');
 }
 
-/** Days of a desk in seconds: what the page holds must not grow by it. */
+/** Makes the changes of some days in seconds. The nodes and listeners of the page must not grow. */
 async function aStormLeavesNothingBehind(page) {
   const session = await page.context().newCDPSession(page);
   const weigh = async () => {
@@ -277,7 +277,7 @@ async function aStormLeavesNothingBehind(page) {
   }
   await theScreenIsExact(page, 'after a storm');
   await settle();
-  await new Promise((go) => setTimeout(go, 6_000)); // the pings and timers of sockets that are no more
+  await new Promise((go) => setTimeout(go, 6_000)); // The pings and timers of closed sockets end.
   const after = await weigh();
   browser.faults = browser.faults.filter((fault) => !/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET/.test(fault));
   assert.ok(after.nodes <= before.nodes * 1.1 + 100, `nodes: ${before.nodes}, then ${after.nodes}`);
@@ -297,7 +297,7 @@ async function live(page) {
   await page.locator('#banner').waitFor({ state: 'hidden' });
 }
 
-/** The queries that the page sends from now on. Subscriptions are none. */
+/** Returns a list that collects the queries that the page sends from now on. Subscriptions are not among them. */
 function queriesOf(page) {
   const queries = [];
   page.on('websocket', (socket) =>
@@ -309,7 +309,7 @@ function queriesOf(page) {
   return queries;
 }
 
-/** What the screen shows, as a person reads it. Rows that are on their way out are not read. */
+/** Returns the content of the screen as a person reads it, without rows that fade out. */
 async function screen(page) {
   return page.evaluate(() => {
     const texts = (selector) => [...document.querySelectorAll(selector)].map((one) => one.textContent);
@@ -327,7 +327,7 @@ async function screen(page) {
   });
 }
 
-/** Nobody acts meanwhile: the screen must come to show what the desk holds, row by row. */
+/** Asserts that the screen comes to show the content of the desk, row by row. The desk does not change meanwhile. */
 async function theScreenIsExact(page, when, filter = null) {
   const rows = [...(await desk.set(filter, 'number reference title severity status createdAt owner { name }')).values()];
   const any = { and: [...(filter === null ? [] : [filter]), { status: ['NEW', 'ACTIVE', 'RESOLVED', 'REDIRECTED'] }] };

@@ -1,4 +1,4 @@
-// The wall's words: what a filter, a change and an age are called.
+// Tests the words of the wall for filters, changes and ages, and its order of urgency.
 import { strict as assert } from 'node:assert';
 import { createServer } from 'vite';
 
@@ -8,7 +8,7 @@ const vite = await createServer({
   appType: 'custom',
   logLevel: 'error',
 });
-// The page asks the browser for it as it loads.
+// list.ts calls matchMedia while it loads, and Node.js has none.
 globalThis.matchMedia = () => ({ matches: false });
 try {
   const { describe, readRequest } = await vite.ssrLoadModule('/src/wall/request.ts');

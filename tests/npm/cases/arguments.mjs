@@ -1,4 +1,4 @@
-// Cases of the rules for variables, directives, arguments and the fields of inputs, but for what values may be (values.mjs).
+// Cases of the rules for variables, directives, arguments and input fields. values.mjs has the cases of their values.
 import { classifyOf, filter, filterOf, incident, moment, momentOf, node, page, pageOf, rows, rowsOf } from "./places.mjs";
 
 export default [
@@ -335,7 +335,8 @@ export default [
   },
 ];
 
-// The desk has neither `@defer` nor `@stream`, so each is refused anyway: what these rules have nothing against stands elsewhere.
+// The desk has neither `@defer` nor `@stream`, so other rules refuse each of them. A document that these rules accept
+// is therefore under `elsewhere`.
 function deferAndStream() {
   const plain = ["{ users { name } }", "mutation { __typename }", "subscription { queueSummary { open } }"];
   return [

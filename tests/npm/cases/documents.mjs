@@ -1,4 +1,4 @@
-// Cases of the rules for operations, types, fields and fragments, but for fields that merge (overlaps.mjs).
+// Cases of the rules for operations, types, fields and fragments. The cases of fields that merge are in overlaps.mjs.
 import { entry, incident, item, momentOf, node, pageOf } from "./places.mjs";
 
 const many = (n, each) => Array.from({ length: n }, (_, at) => each(at)).join(" ");

@@ -1,8 +1,8 @@
-// Cases of section 2 of the specification: characters, tokens, strings, numbers, and the grammar of executable documents.
+// Cases of section 2 of the specification: characters, tokens, strings, numbers, the grammar of executable documents.
 import { incident, page, pageOf, rows, rowsOf, summary } from "./places.mjs";
 
 const viewer = "{ viewer { canTriage } }";
-// A value that is written where anything may stand, and a text that stands in a filter.
+// A literal in a place of type JSON, which allows any literal, and a literal as the text of a filter.
 const value = (written) => rows(`[{ a: ${written} }]`);
 const text = (written) => summary(`text: ${written}`);
 const nested = (depth, open, close, inner) => open.repeat(depth) + inner + close.repeat(depth);
@@ -12,7 +12,7 @@ export default [
   {
     section: "syntax",
     valid: [
-      // What is ignored: marks of byte order, white space, ends of lines, commas, comments.
+      // Ignored tokens: byte order marks, white space, line ends, commas and comments.
       `\uFEFF${viewer}`,
       `\uFEFF \uFEFF${viewer}\uFEFF`,
       "{ viewer {\ncanTriage\rcanReopen\r\ncanManage\t} }",
@@ -30,7 +30,7 @@ export default [
       ...WORDS.filter((word) => word !== "on").map((word) => `{ viewer { ...${word} } } fragment ${word} on Viewer { canTriage }`),
       ...WORDS.map((word) => [`query($${word}: Int) { incidents(first: $${word}) { totalCount } }`, { [word]: 1 }]),
       value(`{ ${WORDS.map((word) => `${word}: 1`).join(" ")} }`),
-      // Operations, and texts that describe them.
+      // Operations, and their descriptions.
       "query { viewer { canTriage } }",
       "mutation { __typename }",
       "mutation M { __typename }",
@@ -42,10 +42,10 @@ export default [
       '"For the wall" subscription { queueSummary { open } }',
       '"" query { viewer { ...F } } "The caller" fragment F on Viewer { canTriage }',
       ['query("How many" $n: Int = 1, """From where""" $t: String) { incidents(first: $n, after: $t) { totalCount } }', {}],
-      // Variables in values, of any depth.
+      // Variables in values, at any depth.
       [rowsOf("$a: Int", "[{ a: { b: [[$a]] } }]"), { a: 1 }],
       [rowsOf('$a: [[String!]!]! = [["x"], []]', "[{ a: [$a] }]"), {}],
-      // As deep as the desk allows.
+      // The greatest depth that the desk allows.
       value(nested(40, "[", "]", "1")),
       value(nested(40, "{ a: ", " }", "1")),
       `{ viewer { ${nested(40, "... { ", " }", "canTriage")} } }`,
@@ -53,7 +53,7 @@ export default [
       `{ incident(number: 1) { ${nested(4, "alerts(first: 1) { nodes { incident { ", " } } }", "title")} } }`,
     ],
     refused: [
-      // Nothing, or not all of a document.
+      // An empty document, and incomplete documents.
       "",
       " \n,# nothing",
       "{",
@@ -94,7 +94,7 @@ export default [
       "42",
       "{ 42 }",
       "{ viewer { canTriage } } 42",
-      // Braces that hold nothing.
+      // Empty braces.
       "{ }",
       "{ viewer { } }",
       "{ viewer { ... { } } }",
@@ -102,7 +102,7 @@ export default [
       "query() { viewer { canTriage } }",
       page(""),
       incident("title @include()"),
-      // Words that are kept.
+      // Reserved words.
       "fragment on on Viewer { canTriage } { viewer { ...on } }",
       "{ viewer { ...on } }",
       "{ viewer { ... on } }",
@@ -151,7 +151,7 @@ export default [
       incident("title @include(if: true"),
       incident("@include(if: true) title"),
       incident("title @include @(if: true)"),
-      // Characters that mean nothing.
+      // Characters outside the grammar.
       "{ viewer { canTriage } } ~",
       "{ viewer { canTriage; } }",
       "{ viewer.canTriage }",
@@ -175,7 +175,7 @@ export default [
       "{ viewer & policies { reopenRole } }",
       "{ viewer | policies { reopenRole } }",
       "query ($n = 1) { viewer { canTriage } }",
-      // Strings that have no end, hold no line, or escape to nothing.
+      // Strings without an end, with a line end, or with an invalid escape.
       text('"'),
       text('"""'),
       text('""""'),
@@ -220,7 +220,7 @@ export default [
       text('"""no end'),
       text('"""no end\\"""'),
       text('"""raw \uDEAD"""'),
-      // Numbers that are none.
+      // Invalid numbers.
       ...["00", "01", "-01", "01.23", "+1", "1.", "1e", "1E", "1.e1", ".123", "1.A", "-A", "-", "- 1", "--1", "1.0e", "1.0eA", '1.0e"', "1.2e3e", "1.2e3.4",
         "1.23.4", "1e+", "1e1.5", "0xF1", "0b10", "123abc", "1_234", "1\u00DF", "1.23f", "1.234_5", "1..2", "Infinity.", "1,5."].map(value),
     ],
@@ -229,7 +229,7 @@ export default [
     ],
   },
   {
-    // What strings, block strings, numbers and words mean: the desk says what it understood.
+    // The meaning of strings, block strings, numbers and words. The desk's answer repeats the value that it read.
     section: "tokens",
     meant: [
       ...['""', '"simple"', '" white space "', '"quote \\""', '"escaped \\n\\r\\b\\t\\f"', '"slashes \\\\ \\/"', '"\u{1F600} \u{10FFFF} \u00E9"',

@@ -1,4 +1,4 @@
-// Cases of fields of one name: which of them are one field, which contradict each other, at any depth and through any fragments.
+// Cases of fields with an equal name: fields that merge, and fields that conflict, at any depth, in any fragments.
 import { entry, incident, item, node } from "./places.mjs";
 
 const two = (one, other) => incident(`${one} ${other}`);
@@ -9,7 +9,7 @@ export default [
   {
     section: "OverlappingFieldsCanBeMergedRule",
     valid: [
-      // The same field, and fields that differ in nothing that counts.
+      // Equal fields, and fields whose differences do not matter.
       two("title", "number"),
       two("title", "title"),
       two("entities(first: 3) { kind }", "entities(first: 3) { kind }"),
@@ -24,13 +24,13 @@ export default [
       two("title", "... { title }"),
       two("title", "... on QueueFields { title }"),
       two("title", "... on QueueFields { ... on Incident { title } }"),
-      // Arguments and the fields of inputs have no order.
+      // The order of arguments and of input fields does not matter.
       two("alerts(first: 1, after: null) { totalCount }", "alerts(after: null, first: 1) { totalCount }"),
       '{ incidents(filter: { text: "a", severity: LOW }) { totalCount } incidents(filter: { severity: LOW, text: "a" }) { position } }',
       '{ incidents(filter: { and: [{ text: "a", severity: [LOW] }] }) { totalCount } incidents(filter: { and: [{ severity: [LOW], text: "a" }] }) { position } }',
       '{ incidents(filter: { text: "\\u0061" }) { totalCount } incidents(filter: { text: "a" }) { position } }',
       ["query($n: Int) { incidents(first: $n) { totalCount } incidents(first: $n) { position } }", { n: 1 }],
-      // No object is both.
+      // No object has both types.
       on("Incident { x: title }", "Alert { x: provider }"),
       on("Incident { name: reference }", "Group { name }"),
       on("Incident { alerts(first: 1) { totalCount } }", "Alert { id }"),
@@ -43,18 +43,18 @@ export default [
       entry("... on StatusEntry { x: statusAfter } ... on StatusEntry { x: statusAfter } ... on OwnerEntry { y: kind }"),
       item("... on QueueEntered { row { title } } ... on QueueUpdated { row { title number } }"),
       item("... on QueueEntered { x: last } ... on QueueLeft { x: last }"),
-      // Names that are something to JavaScript.
+      // Names with a meaning in JavaScript.
       two("constructor: title", "toString: number"),
       two("hasOwnProperty: title", "hasOwnProperty: title"),
       two("__proto__: title", "valueOf: title"),
-      // A fragment may be spread again and again.
+      // A fragment may be spread several times.
       incident("...A ...A owner { name } ...A") + " fragment A on Incident { title owner { account } }",
       "{ a: incident(number: 1) { ...A } b: incident(number: 1) { ...A } } fragment A on Incident { title x: number }",
       "{ incident(number: 1) { ...incident } } fragment incident on Incident { incident: title }",
       through("x: title owner { ...O }", "x: title owner { ...O }") + " fragment O on Owner { name }",
     ],
     refused: [
-      // One name for two fields.
+      // One response name for two fields.
       two("x: title", "x: fullTitle"),
       two("title: fullTitle", "title"),
       two("title", "title: fullTitle"),
@@ -64,7 +64,7 @@ export default [
       two("a: title a: fullTitle b: number", "b: version"),
       two("__typename: title", "__typename"),
       two("constructor: title", "constructor: fullTitle"),
-      // One name for two calls.
+      // One response name for two fields with different arguments.
       two("entities { kind }", "entities(first: 3) { kind }"),
       two("entities(first: 3) { kind }", "entities { kind }"),
       two("entities(first: 100) { kind }", "entities { kind }"),
@@ -99,7 +99,7 @@ export default [
       "{ incidents { ...E edges { node { id: title } } } } fragment E on IncidentConnection { edges { node { id } } }",
       two("tags { x: name }", "...A") + " fragment A on QueueFields { tags { x: kind } }",
       two("alerts { nodes { entities { x: kind } } }", "alerts { nodes { entities { x: value } } }"),
-      // Of different types, though no object is both.
+      // Fields of different types, although no object has both parent types.
       on("Incident { x: title }", "Alert { x: description }"),
       on("Incident { status }", "Alert { status }"),
       on("Incident { x: number }", "Alert { x: title }"),
@@ -117,14 +117,14 @@ export default [
       on("Comment { x: createdAt }", "Bookmark { x: title }"),
       item("... on QueueEntered { x: last } ... on QueueLeft { x: reason }"),
       entry("... on TextEntry { x: textAfter } ... on OwnerEntry { x: ownerAfter { name } }"),
-      // An object may become one of an interface.
+      // An object type may later implement the interface, so the rule compares these fields.
       node("... on Alert { x: title } ... on QueueFields { x: reference }"),
       node("... on QueueFields { x: title } ... on Incident { x: reference }"),
       node("x: id ... on Alert { x: provider }"),
       node("... on Alert { x: title } ... on QueueFields { x: number }"),
       item("x: position ... on QueueLeft { x: incidentId }"),
       item("... on QueueItem { x: position } ... on ActivityItem { x: __typename }"),
-      // What was compared where no object is both is compared again where one may be.
+      // Fields that were compared for types without a common object are compared again for types that may have one.
       "{ a: node(id: 1) { ... on Comment { incident { ...X } } ... on Bookmark { incident { ...Y } } } b: incident(number: 1) { ...X } b: incident(number: 1) { ...Y } } fragment X on Incident { v: title } fragment Y on Incident { v: fullTitle }",
     ],
     elsewhere: [

@@ -1,22 +1,23 @@
-// Documents around what a case is about, so that a case is a line: a selection on an object, on interfaces, an argument, an input.
+// Functions that complete the text of a case to a document, so that a case is one line. A text is a selection on an
+// object or an interface, an argument, or an input.
 
-// On an object, `Incident`.
+// A selection on an object, `Incident`.
 export const incident = (set) => `{ incident(number: 1) { ${set} } }`;
-// On an interface that objects of many kinds implement, `Node`.
+// A selection on `Node`, an interface that many object types implement.
 export const node = (set) => `{ node(id: "INCIDENT_ID") { __typename ${set} } }`;
-// On an interface, `ChangeEntry`.
+// A selection on an interface, `ChangeEntry`.
 export const entry = (set) => `{ activity(incidentId: "INCIDENT_ID") { nodes { entries { ${set} } } } }`;
-// On an interface of a stream, `QueueItem`.
+// A selection on an interface of a stream, `QueueItem`.
 export const item = (set) => `subscription { incidentQueue { ${set} } }`;
 // Arguments and inputs.
 export const page = (given) => `{ incidents(${given}) { totalCount } }`;
 export const filter = (given) => page(`filter: {${given}}`);
 export const moment = (given) => `{ incidentAsOf(number: 1, moment: ${given}) { title } }`;
 export const rows = (given) => `mutation { addBookmark(input: { incidentId: "INCIDENT_ID", title: "B", rows: ${given} }) { bookmark { rows } } }`;
-// An input of which exactly one field is given, and which may be null itself; there is no such alert.
+// An input that needs exactly one field, and that may itself be null. The alert does not exist.
 export const classify = (given) => `mutation { updateAlert(input: { alertId: "x", classification: ${given} }) { position } }`;
 export const summary = (given) => `{ queueSummary(filter: {${given}}) { filter } }`;
-// The same with declared variables.
+// The functions below also declare variables.
 export const pageOf = (declared, given) => `query(${declared}) ${page(given)}`;
 export const filterOf = (declared, given) => `query(${declared}) ${filter(given)}`;
 export const momentOf = (declared, given) => `query(${declared}) ${moment(given)}`;

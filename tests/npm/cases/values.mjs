@@ -1,4 +1,5 @@
-// Cases of values: literals and variables of each type, defaults, nulls, lists, inputs, one field of several, and conditions.
+// Cases of values: literals and variables of each type, defaults, nulls, lists, inputs, inputs with exactly one field,
+// and conditions.
 import { classify, classifyOf, filter, filterOf, incident, moment, momentOf, page, pageOf, rows, rowsOf, summary, summaryOf } from "./places.mjs";
 
 const number = (written) => `{ incident(number: ${written}) { title } }`;
@@ -141,7 +142,7 @@ export default [
   {
     section: "variables",
     valid: [
-      // Left out, null, more than is declared.
+      // Variables that are left out, that are null, or that no declaration names.
       [pageOf("$v: Int", "first: $v"), {}],
       [pageOf("$v: Int", "first: $v"), { v: null }],
       [pageOf("$v: Int", "first: $v"), { v: 1, w: { x: [1] } }],
@@ -161,7 +162,7 @@ export default [
       ...["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123456+01:00"].map((it) => [filterOf("$v: DateTime", "created: { from: $v }"), { v: it }]),
       ...[1, 1.5, "x", true, null, [], {}, [[1]], { a: { b: [null] } }].map((it) => row("JSON", it)),
       ...[1, 1.5, -0.25, 1e300, null].map((it) => row("Float", it)),
-      // Lists: one value is a list of it, at any depth.
+      // Lists. A single value counts as a list with that value, at any depth.
       ...["LOW", ["LOW"], ["LOW", "HIGH"], [], null].map((it) => given("[Severity!]", "severity", it)),
       ...["x", ["x"], [], null].map((it) => given("[String!]", "product", it)),
       given("[Int!]", "number", 7),
@@ -180,7 +181,7 @@ export default [
       [classifyOf("$v: Threat! = OTHER", "{ truePositive: $v }"), { v: "MALWARE" }],
     ],
     refused: [
-      // Nothing where there must be something.
+      // No value for a type that requires a value.
       ["query($v: ID!) { node(id: $v) { id } }", {}],
       ["query($v: ID!) { node(id: $v) { id } }", { v: null }],
       "query($v: ID!) { node(id: $v) { id } }",
@@ -225,7 +226,7 @@ export default [
     ],
   },
   {
-    // What the desk understood of a variable and of a default.
+    // The variable or the default as the desk reads it.
     section: "coercion",
     meant: [
       summary("severity: LOW, status: [NEW]"),
@@ -262,7 +263,7 @@ export default [
     known: [{ name: "defaults inside JSON", theirs: "valid", ours: "valid", request: row("TagInput", { name: "x" }) }],
   },
   {
-    // What is selected where conditions decide.
+    // The selected fields if conditions decide.
     section: "conditions",
     answered: [
       incident("title number"),
@@ -287,7 +288,7 @@ export default [
       ]),
       ["query($v: Boolean = false) { incident(number: 1) { title @include(if: $v) number @skip(if: $v) } }", {}],
       ["query($v: Boolean! = true) { incident(number: 1) { title @include(if: $v) number @skip(if: $v) } }", {}],
-      // Skipped here and selected there; nothing at all.
+      // A field that is skipped in one place and selected in another; a selection in which every field is skipped.
       incident("title @skip(if: true) number title"),
       incident("title number title @skip(if: true)"),
       incident("title @include(if: false) number @skip(if: true)"),
@@ -295,7 +296,7 @@ export default [
       "{ incident(number: 1) { ... @skip(if: true) { title } } }",
       incident("a: title b: title @skip(if: true) c: title"),
       incident("...A ...B number") + " fragment A on Incident { title @skip(if: true) ...B } fragment B on Incident { status title }",
-      // Fields of one name are one, where the first of them stands.
+      // Fields with an equal name merge at the place of the first field.
       incident("owner { name } title owner { account } ...F") + " fragment F on Incident { owner { id } tags { name } owner { kind } }",
       incident("number ...F title ...F") + " fragment F on Incident { status severity }",
       incident("alerts(first: 1) { totalCount } title alerts(first: 1) { nodes { id } pageInfo { hasNextPage } }"),

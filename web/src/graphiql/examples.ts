@@ -1,4 +1,5 @@
-// The operations of /examples at the root of the repository, read when the page is built, in the order of their names.
+// The operations of the folder examples/ at the root of the repository, in the order of their names. Vite reads them
+// when it builds the page.
 const documents = import.meta.glob<string>('../../../examples/*.graphql', { query: '?raw', import: 'default', eager: true });
 const variables = import.meta.glob<string>('../../../examples/*.variables.json', {
   query: '?raw',
@@ -7,9 +8,9 @@ const variables = import.meta.glob<string>('../../../examples/*.variables.json',
 });
 
 export interface Example {
-  /** File name without its ending: `01-queue`. */
+  /** The file name without its extension: `01-queue`. */
   name: string;
-  /** First comment line of the file, or its name. */
+  /** The first comment line of the file, or the file name. */
   title: string;
   /** The other comment lines at the head of the file. */
   about: string;
@@ -30,7 +31,7 @@ function read(path: string, query: string): Example {
   return { name, title, about: about.join(' '), kind: kind ?? 'query', query, variables: values?.trimEnd() ?? null };
 }
 
-/** The comment lines before the first other line, without their marks. */
+/** Returns the comment lines at the head of the file, without `#`. */
 function head(query: string): string[] {
   const lines = query.split('\n');
   const end = lines.findIndex((line) => !line.startsWith('#'));

@@ -1,4 +1,4 @@
-// Carries what GraphiQL runs to /graphql: POST for queries and mutations, graphql-transport-ws for subscriptions.
+// Sends the operations of GraphiQL to /graphql: queries and mutations by POST, subscriptions by graphql-transport-ws.
 import { getOperationAST, parse, type GraphQLError } from 'graphql';
 import type { GraphiQLProps } from 'graphiql';
 import { createClient, type Client } from 'graphql-ws';
@@ -8,16 +8,19 @@ type Fetcher = GraphiQLProps['fetcher'];
 type Request = Parameters<Fetcher>[0];
 type Headers = Record<string, string>;
 type Answer = ReturnType<Fetcher>;
-/** What GraphiQL hands to `subscribe`; its own type also allows three bare functions, which it never passes. */
+/** The observer that GraphiQL passes to `subscribe`. Its own type also allows three functions, but it passes none. */
 type Sink = { next(result: object): void; error(error: Error): void; complete(): void };
 
-/** A browser cannot set headers on a WebSocket, so the server reads this one from connection_init too. */
+/** A browser cannot set headers on a WebSocket, so the server also reads this header from connection_init. */
 const ACTOR = 'Watchfloor-Actor';
-/** A ping after this much silence; without one, a network that died in a laptop's sleep looks like a quiet queue. */
+/**
+ * The client pings after this much silence. Without a ping, a connection that was lost while a laptop slept looks like
+ * a quiet queue.
+ */
 const KEEP_ALIVE_MS = 10_000;
-/** A socket that has not answered a ping by then is given up and opened again. */
+/** A socket that does not answer a ping in this time is closed, and the client connects again. */
 const PONG_DEADLINE_MS = 5_000;
-/** Waits between attempts double from the first to the longest, each with up to as much again at random. */
+/** The pause doubles with each attempt, up to the longest. A random part, at most as long again, is added. */
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 8_000;
 
@@ -26,12 +29,12 @@ export const fetcher: Fetcher = (request, options) => {
   return isSubscription(request) ? subscribe(request, headers) : post(request, headers);
 };
 
-/** Decided from the text that is sent: the editor's own parse lags behind the keyboard. */
+/** Parses the text that is sent, because the editor parses its text only some time after a key. */
 function isSubscription({ query, operationName }: Request): boolean {
   try {
     return getOperationAST(parse(query), operationName)?.operation === 'subscription';
   } catch {
-    return false; // The server words syntax errors better than we could.
+    return false; // The server describes the syntax error.
   }
 }
 
@@ -53,7 +56,7 @@ async function post(request: Request, headers: Headers) {
   }
 }
 
-/** One socket per subscription, so that each carries the headers of the tab it was started from. */
+/** Opens a socket for each subscription, so that it carries the headers of the tab that started it. */
 function subscribe(request: Request, headers: Headers): Answer {
   const stream = {
     subscribe(sink: Sink) {
@@ -125,7 +128,7 @@ function connect(headers: Headers, run: ReturnType<typeof tape.begin>): Client {
   return client;
 }
 
-/** The Headers editor holds any JSON; HTTP takes texts. */
+/** Turns the values of the Headers editor, which may be any JSON, into strings for HTTP. */
 function texts(headers: Record<string, unknown> | null | undefined): Headers {
   return Object.fromEntries(Object.entries(headers ?? {}).map(([name, value]) => [name, String(value)]));
 }

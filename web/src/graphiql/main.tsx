@@ -1,4 +1,4 @@
-// Opens GraphiQL on this server's /graphql, with the repository's examples as its first tabs.
+// Opens GraphiQL on /graphql of this server. Its first tabs are the examples of the repository.
 import './workers';
 import 'graphiql/style.css';
 import { GraphiQL, HISTORY_PLUGIN } from 'graphiql';
@@ -9,7 +9,7 @@ import { EXAMPLES_PLUGIN } from './plugin';
 import { TapeView } from './tape';
 import { EDITOR_THEMES, prepareMonaco } from './theme';
 
-/** Where GraphiQL keeps its tabs, and apart from them what the editors of the active tab held last. */
+/** The keys under which GraphiQL stores its tabs and, apart from them, the last texts of the active tab's editors. */
 const STORED_TABS = 'graphiql:tabState';
 const STORED_QUERY = 'graphiql:query';
 const STORED_VARIABLES = 'graphiql:variables';
@@ -18,7 +18,7 @@ const PLUGINS = [EXAMPLES_PLUGIN, HISTORY_PLUGIN];
 const TABS = examples.map(({ query, variables }) => ({ query, variables }));
 
 function Page() {
-  // GraphiQL opens the first of `defaultTabs` with its query alone.
+  // GraphiQL opens the first of `defaultTabs` without its variables.
   const firstVariables = localStorage.getItem(STORED_TABS) === null ? examples[0]?.variables : null;
   return (
     <GraphiQL
@@ -44,7 +44,10 @@ function Page() {
   );
 }
 
-/** Before the first edit GraphiQL has stored the tabs but no editor, and would open the active tab without its variables. */
+/**
+ * Stores the texts of the active tab as the texts of the editors, if nobody has edited them yet. GraphiQL has then
+ * stored the tabs only, and would open the active tab without its variables.
+ */
 function restoreUneditedTab(): void {
   const stored = localStorage.getItem(STORED_TABS);
   if (stored === null || localStorage.getItem(STORED_QUERY) !== null) return;

@@ -1,4 +1,4 @@
-// The Examples pane: brings back any example in a tab of its own, also after its first tab was closed or changed.
+// The Examples pane: opens any example in a new tab, also after its first tab was closed or changed.
 import { useGraphiQL, useGraphiQLActions, type GraphiQLPlugin } from '@graphiql/react';
 import { examples, type Example } from './examples';
 

@@ -1,21 +1,24 @@
-// The tape below the response pane: every item of the running subscription, newest first.
-// GraphiQL shows only the last result, and there a heartbeat would wipe out the item that a person waited for.
+// The tape below the response pane: the items of the running subscription, newest first. GraphiQL itself shows only the
+// last result, so that a heartbeat would replace the item that a person waited for.
 import { useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { useEffect, useSyncExternalStore } from 'react';
 
-/** Enough to scroll back through a busy minute; older items leave the tape, not the stream. */
+/** The largest number of items on the tape. Older items leave the tape; the stream is not affected. */
 const ITEMS_KEPT = 200;
 
 interface Item {
   number: number;
   at: string;
+  /** The type name of the item, the name of the root field, or `errors`. */
   label: string;
+  /** The item as JSON in one line, without type names. */
   line: string;
+  /** The whole result as indented JSON. */
   text: string;
 }
 
 interface Tape {
-  /** The GraphiQL tab that it was started from, and is shown in. */
+  /** The id of the GraphiQL tab that started the subscription and shows the tape. */
   tab: string | undefined;
   state: 'connecting' | 'live' | 'reconnecting' | 'over';
   ending: string;
@@ -34,7 +37,7 @@ function show(next: Tape): void {
 }
 
 export const tape = {
-  /** Starts an empty tape; what an earlier subscription still reports is dropped from here on. */
+  /** Starts an empty tape. From now on, reports of earlier subscriptions are ignored. */
   begin() {
     let mine: Tape = { tab: activeTab, state: 'connecting', ending: '', reconnects: 0, received: 0, items: [] };
     const update = (change: Partial<Tape>) => {
@@ -55,7 +58,7 @@ export const tape = {
   },
 };
 
-/** The root field's value is the item; its type name, where it was asked for, says what kind it is. */
+/** Describes a result. The value of the root field is the item, and its `__typename`, if selected, is the label. */
 function describe(number: number, result: object): Item {
   const { data, errors } = result as { data?: Record<string, unknown> | null; errors?: unknown };
   const value = errors ?? Object.values(data ?? {})[0];
@@ -69,7 +72,7 @@ function describe(number: number, result: object): Item {
   };
 }
 
-/** Characters that turn letters around or cannot be seen, as JSON may write them: a title is shown as what it is. */
+/** Writes invisible characters and marks of text direction as JSON escapes, so that no text can hide its content. */
 function inEscapes(json: string): string {
   const hidden = /[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]/g;
   return json.replace(hidden, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`);
@@ -86,7 +89,8 @@ export function TapeView() {
   const tab = useGraphiQL(({ tabs, activeTabIndex }) => tabs[activeTabIndex]?.id);
   const { stop } = useGraphiQLActions();
   useEffect(() => {
-    // GraphiQL stops a subscription when another tab is chosen, but not when one is added: its items would land there.
+    // GraphiQL stops a subscription when a person selects another tab, but not when a person adds a tab. Its results
+    // would then appear in the new tab.
     if (activeTab !== undefined && activeTab !== tab) stop();
     activeTab = tab;
   }, [tab, stop]);

@@ -1,7 +1,7 @@
-// Colours and letters of the editors, given to Monaco before GraphiQL creates the first one.
+// The colours and fonts of the editors. Monaco must know them before GraphiQL creates the first editor.
 export const EDITOR_THEMES = { dark: 'watchfloor-dark', light: 'graphiql-LIGHT' };
 
-/** GraphiQL asks for a web font by name; these are on the machine already. */
+/** GraphiQL names a web font. These fonts are on the machine already, so the page loads none. */
 const FONT_FAMILY = 'ui-monospace, "SF Mono", "Cascadia Code", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 const FONT_SIZE_PX = 13.5;
 

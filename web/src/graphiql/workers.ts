@@ -1,5 +1,5 @@
-// Tells Monaco where its three workers are: files of this build, from this origin.
-// Each is imported here and not through graphiql/setup-workers, whose pre-bundling breaks the GraphQL worker.
+// Gives Monaco its three workers, which are files of this build. graphiql/setup-workers would do so as well, but its
+// pre-bundling breaks the GraphQL worker.
 import type { Environment } from 'monaco-editor';
 import EditorWorker from 'monaco-editor/esm/vs/editor/editor.worker.js?worker';
 import JsonWorker from 'monaco-editor/esm/vs/language/json/json.worker.js?worker';

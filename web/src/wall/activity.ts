@@ -1,16 +1,18 @@
-// The ticker: who has just done what to which incident, in words.
+// The activity list of the wall: the newest changes, each as a sentence with its actor, its verb and its incident.
 import { headline, part, say, shape, type Severity } from './incident.ts';
 import type { Rows } from './list.ts';
 import { clock } from './time.ts';
 import type { Filter } from './request.ts';
 
-/** The least height of a row, in rem: two lines. */
+/** The smallest height of a row, in rem: two lines of text. */
 export const ACTIVITY_REM = 4.2;
 
-/** Kept at most: more than any screen shows. */
+/** The largest number of changes that are kept. No screen shows that many. */
 const KEPT = 60;
 
 type Named = { id: string; name: string };
+
+/** One entry of a change. Each kind of entry has its own fields. */
 interface Entry {
   kind: string;
   statusBefore?: string | null;
@@ -52,7 +54,10 @@ export const LOG = `subscription ($after: String) {
   activityLog(after: $after) { __typename position ... on ActivityChange { change { ${CHANGE} } } ... on Resync { resyncReason } }
 }`;
 
-/** The newest changes are among the last ones of the incidents that changed last. */
+/**
+ * Reads the changes before the stream begins. The newest changes of the desk are among the last changes of the
+ * incidents that changed last.
+ */
 export const BEFORE = `query ($filter: IncidentFilterInput) {
   incidents(first: 10, filter: $filter) { position nodes { activity(last: 10) { nodes { ${CHANGE} } } } }
 }`;
@@ -60,21 +65,26 @@ export interface Before {
   incidents: { position: string; nodes: { activity: { nodes: Change[] } }[] };
 }
 
-/** What happens to an incident that is resolved belongs to the log as well. */
+/** Widens a filter to every status: the list also shows changes of resolved and redirected incidents. */
 export function ofAnyStatus(filter: Filter | null): Filter {
-  const any = { status: ['NEW', 'ACTIVE', 'RESOLVED', 'REDIRECTED'] };
-  return filter === null ? any : { and: [filter, any] };
+  const anyStatus = { status: ['NEW', 'ACTIVE', 'RESOLVED', 'REDIRECTED'] };
+  return filter === null ? anyStatus : { and: [filter, anyStatus] };
 }
 
-/** The newest changes, newest first, as many as are kept. */
+/** Keeps the newest `KEPT` changes, newest first. */
 export class Ticker {
   #changes: (Change & { concerns?: boolean })[] = [];
 
-  /** `concerns` says whether a change is about this wall's queue. Asked when drawn, since the queue is another stream. */
+  /**
+   * `concerns` says whether a change belongs to this wall's queue. It is called when the list is drawn: the queue is
+   * another stream, and its item for a change may come after the change.
+   */
   constructor(readonly concerns: (change: Change) => boolean) {}
 
   begin({ incidents }: Before): void {
-    const changes = incidents.nodes.flatMap(({ activity }) => activity.nodes.map((change) => ({ ...change, concerns: true })));
+    const changes = incidents.nodes.flatMap(({ activity }) =>
+      activity.nodes.map((change) => ({ ...change, concerns: true })),
+    );
     this.#changes = changes.sort((a, b) => b.at.localeCompare(a.at)).slice(0, KEPT);
   }
 
@@ -84,7 +94,9 @@ export class Ticker {
   }
 
   newest(count: number): Change[] {
-    for (const change of this.#changes) change.concerns ||= this.concerns(change);
+    for (const change of this.#changes) {
+      if (!change.concerns) change.concerns = this.concerns(change);
+    }
     return this.#changes.filter(({ concerns }) => concerns).slice(0, count);
   }
 }
@@ -101,9 +113,12 @@ export const changeRows: Rows<Change> = {
     if (row.dataset.position === change.position) return;
     row.dataset.position = change.position;
     const { verb, rest } = inWords(change);
-    const [actor, reference, title] = [document.createElement('b'), document.createElement('b'), document.createElement('span')];
-    // What people wrote keeps its direction to itself.
-    actor.dir = title.dir = 'auto';
+    const actor = document.createElement('b');
+    const reference = document.createElement('b');
+    const title = document.createElement('span');
+    // `dir` isolates a text of people: a right-to-left name does not turn the words beside it around.
+    actor.dir = 'auto';
+    title.dir = 'auto';
     actor.textContent = change.actor.name;
     reference.textContent = `INC-${change.incidentNumber}`;
     title.textContent = headline(change.incident?.title ?? '');
@@ -113,30 +128,44 @@ export const changeRows: Rows<Change> = {
   },
 };
 
-/** What came of it, apart from what stands beside it: a name may be in it. */
+/** Returns the nodes for the end of a phrase. `bdi` isolates its direction, because it may contain a name. */
 function outcome(rest: string | undefined): (string | Node)[] {
   if (!rest) return ['  '];
-  const said = document.createElement('bdi');
-  said.textContent = rest;
-  return [' ', said, '  '];
+  const isolated = document.createElement('bdi');
+  isolated.textContent = rest;
+  return [' ', isolated, '  '];
 }
 
-/** The weightiest of what was done: `resolved … as phishing`, `took`, `assigned … to Second line`. */
+/**
+ * Returns the phrase of the most important entry, which has the smallest weight: `resolved … as phishing`, `took`,
+ * `assigned … to Second line`.
+ */
 export function inWords({ actor, entries }: Change): Phrase {
-  const said = entries.map((entry) => phrase(entry, actor)).filter((one) => one !== null);
-  const [first, ...others] = said.sort((a, b) => a.weight - b.weight);
+  const phrases = entries.map((entry) => phrase(entry, actor)).filter((found) => found !== null);
+  const [first, ...others] = phrases.sort((a, b) => a.weight - b.weight);
   if (first === undefined) return { weight: 99, verb: 'changed' };
-  // What it turned out to be belongs to its resolution.
-  const outcome = first.verb === 'resolved' ? others.find(({ verb }) => verb === 'classified')?.rest : undefined;
-  return outcome === undefined ? first : { ...first, rest: outcome };
+  if (first.verb !== 'resolved') return first;
+  // A resolution shows the classification that the same change sets.
+  const classification = others.find(({ verb }) => verb === 'classified')?.rest;
+  return classification === undefined ? first : { ...first, rest: classification };
 }
 
 interface Phrase {
+  /** The phrase with the smallest weight is shown. */
   weight: number;
+  /** The words before the incident's reference. */
   verb: string;
+  /** The words after the incident's reference. */
   rest?: string;
 }
 
+const COMMENT_VERBS = {
+  ADDED: 'commented on',
+  EDITED: 'edited a comment on',
+  DELETED: 'took back a comment on',
+};
+
+/** Returns the phrase of an entry, or null for an entry that the list does not show. */
 function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
   const { statusAfter, statusBefore, ownerAfter, severityAfter, severityBefore } = entry;
   switch (entry.kind) {
@@ -151,13 +180,14 @@ function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
     case 'CREATED':
       return { weight: 1, verb: actor.id === null ? 'opened' : 'reported' };
     case 'STATUS':
-      if (!statusBefore) return statusAfter === 'RESOLVED' ? { weight: 2, verb: 'resolved' } : null;
       if (statusAfter === 'RESOLVED') return { weight: 2, verb: 'resolved' };
+      if (!statusBefore) return null;
       if (statusBefore === 'RESOLVED') return { weight: 2, verb: 'reopened' };
       return statusAfter === 'ACTIVE' ? { weight: 9, verb: 'started on' } : { weight: 9, verb: 'set back' };
     case 'OWNER':
       if (!ownerAfter) return { weight: 3, verb: 'released' };
-      return ownerAfter.id === actor.id ? { weight: 3, verb: 'took' } : { weight: 3, verb: 'assigned', rest: `to ${ownerAfter.name}` };
+      if (ownerAfter.id === actor.id) return { weight: 3, verb: 'took' };
+      return { weight: 3, verb: 'assigned', rest: `to ${ownerAfter.name}` };
     case 'SEVERITY': {
       if (!severityBefore || !severityAfter || severityBefore === severityAfter) return null;
       const order = ['INFORMATIONAL', 'LOW', 'MEDIUM', 'HIGH'];
@@ -165,11 +195,12 @@ function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
       return { weight: 4, verb: raised ? 'raised' : 'lowered', rest: `to ${lower(severityAfter)}` };
     }
     case 'CLASSIFICATION': {
-      const to = entry.classificationAfter;
-      return { weight: 5, verb: 'classified', rest: to ? `as ${lower(to.threat ?? to.kind)}` : 'no more' };
+      const classification = entry.classificationAfter;
+      if (!classification) return { weight: 5, verb: 'classified', rest: 'no more' };
+      return { weight: 5, verb: 'classified', rest: `as ${lower(classification.threat ?? classification.kind)}` };
     }
     case 'COMMENT':
-      return { weight: 6, verb: { ADDED: 'commented on', EDITED: 'edited a comment on', DELETED: 'took back a comment on' }[entry.action ?? 'ADDED'] };
+      return { weight: 6, verb: COMMENT_VERBS[entry.action ?? 'ADDED'] };
     case 'BOOKMARK':
       return { weight: 6, verb: entry.bookmarkAction === 'REMOVED' ? 'took a bookmark from' : 'pinned a bookmark to' };
     case 'ALERTS_LINKED':
@@ -191,5 +222,11 @@ function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
   }
 }
 
-const lower = (word: string): string => word.toLowerCase().replaceAll('_', ' ');
-const alerts = ({ alertIds = [] }: Entry): string => (alertIds.length === 1 ? 'an alert' : `${alertIds.length} alerts`);
+/** `CREDENTIAL_PHISHING` becomes `credential phishing`. */
+function lower(constant: string): string {
+  return constant.toLowerCase().replaceAll('_', ' ');
+}
+
+function alerts({ alertIds = [] }: Entry): string {
+  return alertIds.length === 1 ? 'an alert' : `${alertIds.length} alerts`;
+}

@@ -1,19 +1,27 @@
-// The counters over the lists: how much, how bad, whose, how old, and what became of it today.
-import { flash, say, shape, SEVERITIES, SEVERITY_WORDS } from './incident.ts';
+// The counters above the lists: open incidents by severity, by status and without an owner, the age of the oldest open
+// incident, and the incidents that were created and resolved today.
+import { flash, say, shape, SEVERITIES, SEVERITY_WORDS, type Severity } from './incident.ts';
 import type { Summary } from './summary.ts';
 import { age } from './time.ts';
 
 interface Counter {
   name: string;
-  /** What stands under the number. */
+  /** The text below the number. */
   label: string;
+  /** An SVG in front of the label. */
   mark?: string;
   value(summary: Summary): string;
-  /** For what grows older by itself. */
+  /** The time from which an age counts. The page renews the age each second, without a new summary. */
   since?(summary: Summary): string | null;
 }
 
-const statusCount = (summary: Summary, status: string): number => summary.byStatus.find((one) => one.status === status)?.count ?? 0;
+function severityCount({ bySeverity }: Summary, severity: Severity): number {
+  return bySeverity.find((bucket) => bucket.severity === severity)?.count ?? 0;
+}
+
+function statusCount({ byStatus }: Summary, status: string): number {
+  return byStatus.find((bucket) => bucket.status === status)?.count ?? 0;
+}
 
 const COUNTERS: readonly Counter[] = [
   { name: 'open', label: 'open', value: ({ open }) => `${open}` },
@@ -21,17 +29,22 @@ const COUNTERS: readonly Counter[] = [
     name: severity.toLowerCase(),
     label: SEVERITY_WORDS[severity],
     mark: shape(severity),
-    value: ({ bySeverity }: Summary) => `${bySeverity.find((one) => one.severity === severity)?.count ?? 0}`,
+    value: (summary: Summary) => `${severityCount(summary, severity)}`,
   })),
   { name: 'new', label: 'new', value: (summary) => `${statusCount(summary, 'NEW')}` },
   { name: 'active', label: 'active', value: (summary) => `${statusCount(summary, 'ACTIVE')}` },
   { name: 'unassigned', label: 'unassigned', value: ({ unassigned }) => `${unassigned}` },
-  { name: 'oldest', label: 'oldest open', value: ({ oldest }) => (oldest ? age(oldest, Date.now()) : '–'), since: ({ oldest }) => oldest },
+  {
+    name: 'oldest',
+    label: 'oldest open',
+    value: ({ oldest }) => (oldest ? age(oldest, Date.now()) : '–'),
+    since: ({ oldest }) => oldest,
+  },
   { name: 'created', label: 'created today', value: ({ created }) => `${created}` },
   { name: 'resolved', label: 'resolved today', value: ({ resolved }) => `${resolved}` },
 ];
 
-/** Draws the empty counters; the function that comes back fills them. */
+/** Draws the counters without numbers, and returns the function that fills them from a summary. */
 export function counters(root: HTMLElement): (summary: Summary) => void {
   root.replaceChildren(
     ...COUNTERS.map(({ name, label, mark }) => {

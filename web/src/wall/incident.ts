@@ -1,4 +1,4 @@
-// An incident as the wall shows it: what it asks for, how it orders, how it draws a row.
+// An incident on the wall: the selected fields, the orders of the lists, and how a row is drawn.
 import type { Row } from '../live.ts';
 import type { Rows } from './list.ts';
 import { age } from './time.ts';
@@ -9,7 +9,7 @@ export const SEVERITIES: readonly Severity[] = ['HIGH', 'MEDIUM', 'LOW', 'INFORM
 export interface Incident extends Row {
   reference: string;
   number: number;
-  /** Its first 1,000 characters. */
+  /** The first 1,000 characters of the title. */
   title: string;
   titleTruncated: boolean;
   severity: Severity;
@@ -21,38 +21,54 @@ export interface Incident extends Row {
 
 export const FIELDS = 'reference number title titleTruncated severity status owner { id name } alertCount createdAt';
 
-/** The least height of a row, in rem: two lines of title, one of facts. */
+/** The smallest height of a row, in rem: two lines of title, one line of facts. */
 const ROW_REM = 7;
-/** Under the banner rows are lower, not fewer: what was shown stays. One line of title. */
+/**
+ * The smallest height of a row while the banner is shown: one line of title. The banner takes room, and lower rows keep
+ * every incident on the screen.
+ */
 const ROW_REM_STALE = 5.5;
 
-export const leastRowRem = (): number => (document.body.classList.contains('stale') ? ROW_REM_STALE : ROW_REM);
-
-const rank = (incident: Incident): number => SEVERITIES.indexOf(incident.severity);
-const ownerRank = (incident: Incident): number => (incident.owner === null ? 0 : 1);
-
-/** By severity, then what nobody owns, then what has waited longest. */
-export function urgency(a: Incident, b: Incident): number {
-  return rank(a) - rank(b) || ownerRank(a) - ownerRank(b) || a.createdAt.localeCompare(b.createdAt) || a.number - b.number;
+export function leastRowRem(): number {
+  return document.body.classList.contains('stale') ? ROW_REM_STALE : ROW_REM;
 }
 
+function severityRank({ severity }: Incident): number {
+  return SEVERITIES.indexOf(severity);
+}
+
+function ownerRank({ owner }: Incident): number {
+  return owner === null ? 0 : 1;
+}
+
+/** Orders by severity, then incidents without an owner first, then the oldest incident first. */
+export function urgency(a: Incident, b: Incident): number {
+  return (
+    severityRank(a) - severityRank(b) ||
+    ownerRank(a) - ownerRank(b) ||
+    a.createdAt.localeCompare(b.createdAt) ||
+    a.number - b.number
+  );
+}
+
+/** Orders the newest incident first. */
 export function newness(a: Incident, b: Incident): number {
   return b.createdAt.localeCompare(a.createdAt) || b.number - a.number;
 }
 
-/** The first few of many, without sorting the many. */
+/** Returns the first `count` incidents of an order, without sorting all incidents. */
 export function firstOf(rows: Iterable<Incident>, count: number, order: (a: Incident, b: Incident) => number): Incident[] {
   const first: Incident[] = [];
   for (const row of rows) {
     if (first.length === count && order(row, first[count - 1]!) > 0) continue;
-    const at = first.findIndex((other) => order(row, other) < 0);
-    first.splice(at < 0 ? first.length : at, 0, row);
+    const index = first.findIndex((other) => order(row, other) < 0);
+    first.splice(index < 0 ? first.length : index, 0, row);
     if (first.length > count) first.pop();
   }
   return first;
 }
 
-/** A shape and a letter for each severity, so that colour is not the only sign. */
+/** Each severity has a shape and a letter, so that colour is not the only sign of it. */
 const SHAPES: Record<Severity, string> = {
   HIGH: '<path d="M20 3 38 35.5H2Z"/><text x="20" y="31.5">H</text>',
   MEDIUM: '<path d="M20 1 39 20 20 39 1 20Z"/><text x="20" y="26.5">M</text>',
@@ -60,13 +76,29 @@ const SHAPES: Record<Severity, string> = {
   INFORMATIONAL: '<circle cx="20" cy="20" r="18"/><text x="20" y="27">I</text>',
 };
 
-export const SEVERITY_WORDS: Record<Severity, string> = { HIGH: 'High', MEDIUM: 'Medium', LOW: 'Low', INFORMATIONAL: 'Info' };
+export const SEVERITY_WORDS: Record<Severity, string> = {
+  HIGH: 'High',
+  MEDIUM: 'Medium',
+  LOW: 'Low',
+  INFORMATIONAL: 'Info',
+};
 
+/** Returns the SVG of a severity. */
 export function shape(severity: Severity): string {
-  return `<svg class="shape" data-severity="${severity}" viewBox="0 0 40 40" role="img" aria-label="${SEVERITY_WORDS[severity]}">${SHAPES[severity]}</svg>`;
+  const label = SEVERITY_WORDS[severity];
+  const attributes = `class="shape" data-severity="${severity}" viewBox="0 0 40 40" role="img" aria-label="${label}"`;
+  return `<svg ${attributes}>${SHAPES[severity]}</svg>`;
 }
 
-/** The rows of one list. `entered` says since when an incident is in the queue, where it came while we watched. */
+function alertsText(count: number): string {
+  if (count === 0) return '';
+  return count === 1 ? '1 alert' : `${count} alerts`;
+}
+
+/**
+ * Draws the rows of one list. `entered` says whether an incident entered the queue a moment ago, `holds` whether the
+ * queue still holds it.
+ */
 export function incidentRows(entered: (id: string) => boolean, holds: (id: string) => boolean): Rows<Incident> {
   return {
     key: ({ id }) => id,
@@ -92,7 +124,7 @@ export function incidentRows(entered: (id: string) => boolean, holds: (id: strin
       say(row, '.reference', incident.reference);
       say(row, '.owner', incident.owner?.name ?? 'unassigned');
       part(row, '.owner').classList.toggle('nobody', incident.owner === null);
-      say(row, '.counts', ['', '1 alert'][incident.alertCount] ?? `${incident.alertCount} alerts`);
+      say(row, '.counts', alertsText(incident.alertCount));
       say(row, '.status', incident.status.toLowerCase());
       part(row, '.status').dataset.status = incident.status;
       part(row, 'time').dataset.since = incident.createdAt;
@@ -101,20 +133,22 @@ export function incidentRows(entered: (id: string) => boolean, holds: (id: strin
   };
 }
 
-/** A title that the desk has made from alerts begins with what all of them begin with: a line of a wall is too dear for that. */
+/** Shortens the words with which every generated title begins, because a line on the wall is short. */
 export function headline(title: string): string {
   return title.replace(/^Multi-stage incident involving /, 'Multi-stage: ');
 }
 
-/** Lights up what has changed. A change of light, not of place, so that it is there with reduced motion as well. */
+/** Lights an element up to show that it changed. Nothing moves, so this also runs with reduced motion. */
 export function flash(element: HTMLElement): void {
   element.animate([{ backgroundColor: 'rgb(255 255 255 / 16%)' }, {}], { duration: 1_600, easing: 'ease-out' });
 }
 
+/** Returns the element of a selector, which must exist below `root`. */
 export function part(root: Element, selector: string): HTMLElement {
   return root.querySelector<HTMLElement>(selector)!;
 }
 
+/** Sets the text of an element if it differs. */
 export function say(root: Element, selector: string, text: string): void {
   const element = part(root, selector);
   if (element.textContent !== text) element.textContent = text;

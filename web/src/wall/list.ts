@@ -1,19 +1,23 @@
-// A list whose rows are seen to come, move and go: what stays glides to its new place, what is new grows in, what left fades out.
+// A list whose changes can be seen: a row that stays glides to its new place, a new row slides in, and a row that
+// leaves fades out.
 
-/** Longer is in the way of the next change; shorter is not seen from across a room. */
+/** A longer movement is in the way of the next change. A shorter movement is not seen from across a room. */
 const MOVE_MS = 600;
 const EASE = 'cubic-bezier(0.2, 0.8, 0.2, 1)';
-const still = matchMedia('(prefers-reduced-motion: reduce)');
+const reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
 
 export interface Rows<T> {
   key(item: T): string;
+  /** Makes an empty row. */
   make(): HTMLElement;
+  /** Fills a row. It is called at every `show`, also for an item that did not change. */
   draw(row: HTMLElement, item: T): void;
-  /** Whether a row that is no longer shown is gone for good, or only beyond the end of the list. */
+  /** Returns true if the item exists no more, false if it only moved beyond the end of the list. */
   gone?(key: string): boolean;
 }
 
 export class MovingList<T> {
+  /** The rows in the list, by key. Rows that fade out are not among them. */
   readonly #shown = new Map<string, HTMLElement>();
 
   constructor(
@@ -21,7 +25,10 @@ export class MovingList<T> {
     readonly rows: Rows<T>,
   ) {}
 
-  /** How many rows of this height, at least, find room. They share what is left over, by `--rows` in the style sheet. */
+  /**
+   * Returns how many rows of at least `leastRem` fit into the list, and sets `--rows` to that number. The style sheet
+   * divides the height by `--rows`, so that the rows fill the list.
+   */
   room(leastRem: number): number {
     const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
     const rows = Math.max(1, Math.floor((this.root.clientHeight + 1) / (leastRem * rem)));
@@ -29,11 +36,14 @@ export class MovingList<T> {
     return rows;
   }
 
+  /** Shows these items in this order. */
   show(items: readonly T[]): void {
-    const moves = !still.matches && !document.hidden;
+    const moves = !reducedMotion.matches && !document.hidden;
     const keys = new Set(items.map((item) => this.rows.key(item)));
     const before = new Map<string, DOMRect>();
-    if (moves) for (const [key, row] of this.#shown) before.set(key, row.getBoundingClientRect());
+    if (moves) {
+      for (const [key, row] of this.#shown) before.set(key, row.getBoundingClientRect());
+    }
 
     for (const [key, row] of this.#shown) {
       if (keys.has(key)) continue;
@@ -50,7 +60,8 @@ export class MovingList<T> {
         this.#shown.set(key, row);
       }
       this.rows.draw(row, item);
-      // Rows that stay in their order are not touched: a node that is put anew loses its animation.
+      // A row that is already in its place is not touched, because an element that is inserted again loses its
+      // animation.
       const next: Element | null = previous === null ? this.#first() : this.#after(previous);
       if (next !== row) this.root.insertBefore(row, next);
       previous = row;
@@ -79,12 +90,16 @@ export class MovingList<T> {
 
   #glide(row: HTMLElement, from: DOMRect): void {
     const to = row.getBoundingClientRect();
-    const [x, y] = [from.left - to.left, from.top - to.top];
+    const x = from.left - to.left;
+    const y = from.top - to.top;
     if (Math.abs(x) < 1 && Math.abs(y) < 1) return;
     row.animate([{ transform: `translate(${x}px, ${y}px)` }, {}], { duration: MOVE_MS, easing: EASE });
   }
 
-  /** Taken out of the flow where it stands. By a timer: animations do not end in a page that nobody sees. */
+  /**
+   * Takes a row out of the flow at its place, and lets it fade out. A timer removes the element, because animations do
+   * not end in a hidden page.
+   */
   #leave(row: HTMLElement, gone: boolean): void {
     const { offsetTop, offsetLeft, offsetWidth, offsetHeight } = row;
     Object.assign(row.style, {

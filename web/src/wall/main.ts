@@ -1,4 +1,4 @@
-// The wall: one connection, three things followed over it, drawn at most four times a second for as long as the screen hangs.
+// The wall: follows the queue, the log and the summary over one connection, and draws them at most four times a second.
 import { connect } from '../live.ts';
 import { ACTIVITY_REM, BEFORE, type Before, type Change, changeRows, LOG, ofAnyStatus, Ticker } from './activity.ts';
 import { counters } from './counters.ts';
@@ -11,21 +11,26 @@ import { age, clock, date, midnight } from './time.ts';
 import { readView } from './view.ts';
 import { watch, worst } from './watch.ts';
 
-/** Faster is flicker, and a storm of changes costs no more than a few do. */
+/** The pause between two drawings. A shorter pause flickers; with this pause many changes cost no more than a few. */
 const DRAW_EVERY_MS = 250;
-/** How long an incident that came is marked as such: long enough to be found by who looks up at the movement. */
+/** The time for which a new incident is marked: a person who looks up at the movement still finds it. */
 const LATELY_MS = 10_000;
+/** The cursor hides after this time without a movement. */
 const CURSOR_HIDES_MS = 3_000;
-/** A view that is not there may be by then: made again, or shared. */
+/** The pause before the page asks for a refused view again. Somebody may have created or shared the view by then. */
 const ASKED_AGAIN_MS = 30_000;
 
-const element = (id: string): HTMLElement => document.getElementById(id)!;
 keepTime();
 fullScreen();
-void hang(readRequest(location.search));
+void start(readRequest(location.search));
 
-async function hang(asked: Request): Promise<void> {
-  const request = asked.view === null ? asked : await viewed(asked, asked.view);
+function element(id: string): HTMLElement {
+  return document.getElementById(id)!;
+}
+
+/** Shows the name of the wall and what it shows, then follows the desk or shows why the desk refuses the request. */
+async function start(asked: Request): Promise<void> {
+  const request = asked.view === null ? asked : await withView(asked, asked.view);
   element('title').textContent = request.title ?? 'Watchfloor';
   element('scope').textContent = request.fault === null ? describe(request.filter) : '';
   if (request.title) document.title = `${request.title} · Watchfloor`;
@@ -33,8 +38,8 @@ async function hang(asked: Request): Promise<void> {
   else watch(request)({ state: 'refused', exactAt: null, why: request.fault });
 }
 
-/** The request with the filter of its view, under the view's name unless it has one of its own. */
-async function viewed(asked: Request, slug: string): Promise<Request> {
+/** Returns the request with the filter of its view. The title of the request wins over the name of the view. */
+async function withView(asked: Request, slug: string): Promise<Request> {
   const answer = await readView(slug);
   if ('refused' in answer) {
     setTimeout(() => location.reload(), ASKED_AGAIN_MS);
@@ -49,6 +54,7 @@ function follow(request: Request): void {
   const showHealth = watch(request);
   const tell = (): void => showHealth(worst([queue, log, summary]));
 
+  /** When an incident entered or left the queue, in milliseconds, for incidents that did so a moment ago. */
   const entered = new Map<string, number>();
   const left = new Map<string, number>();
   const queue = desk.queue<Incident>({
@@ -62,7 +68,7 @@ function follow(request: Request): void {
     onHealth: () => tell(),
   });
 
-  const ticker = new Ticker(({ incidentId: id }) => filter === null || queue.rows.has(id) || left.has(id));
+  const ticker = new Ticker(({ incidentId }) => filter === null || queue.rows.has(incidentId) || left.has(incidentId));
   const log = desk.follow<{ __typename: string; position: string; change: Change }>({
     query: LOG,
     begin: async () => {
@@ -72,7 +78,7 @@ function follow(request: Request): void {
       return before.incidents.position;
     },
     next: ({ __typename, change }) => {
-      // Alerts that no incident holds change too: they are nothing to show here.
+      // The log also holds changes of alerts that no incident holds. The wall does not show them.
       if (__typename !== 'ActivityChange') return;
       ticker.take(change);
       draw();
@@ -82,7 +88,7 @@ function follow(request: Request): void {
 
   let numbers: Summary | null = null;
   let day = midnight(new Date());
-  const today = () =>
+  const followToday = () =>
     followSummary(desk, {
       filter,
       since: day,
@@ -92,7 +98,7 @@ function follow(request: Request): void {
       },
       onHealth: () => tell(),
     });
-  let summary = today();
+  let summary = followToday();
 
   const isNew = (id: string): boolean => entered.has(id);
   const holds = (id: string): boolean => queue.rows.has(id);
@@ -103,16 +109,20 @@ function follow(request: Request): void {
   const showCounters = counters(element('counters'));
 
   let drawing: ReturnType<typeof setTimeout> | undefined;
+  /** Draws after the pause. Calls during the pause are one drawing. */
   function draw(): void {
-    drawing ??= setTimeout(() => {
-      drawing = undefined;
-      const rows = queue.rows.values();
-      urgent.show(firstOf(rows, urgent.room(leastRowRem()), urgency));
-      newest.show(firstOf(queue.rows.values(), newest.room(leastRowRem()), newness));
-      if (numbers) showCounters(numbers);
-      if (numbers) showLoad(load, numbers);
-      activity.show(ticker.newest(activity.room(ACTIVITY_REM)));
-    }, DRAW_EVERY_MS);
+    if (drawing === undefined) drawing = setTimeout(drawNow, DRAW_EVERY_MS);
+  }
+
+  function drawNow(): void {
+    drawing = undefined;
+    urgent.show(firstOf(queue.rows.values(), urgent.room(leastRowRem()), urgency));
+    newest.show(firstOf(queue.rows.values(), newest.room(leastRowRem()), newness));
+    if (numbers) {
+      showCounters(numbers);
+      showLoad(load, numbers);
+    }
+    activity.show(ticker.newest(activity.room(ACTIVITY_REM)));
   }
 
   const sizes = new ResizeObserver(draw);
@@ -120,44 +130,61 @@ function follow(request: Request): void {
 
   setInterval(() => {
     const now = Date.now();
-    for (const [id, at] of entered) if (now - at > LATELY_MS) entered.delete(id), draw();
-    for (const [id, at] of left) if (now - at > LATELY_MS) left.delete(id);
+    for (const [id, at] of entered) {
+      if (now - at > LATELY_MS) {
+        entered.delete(id);
+        draw();
+      }
+    }
+    for (const [id, at] of left) {
+      if (now - at > LATELY_MS) left.delete(id);
+    }
+    // The counters of a day begin anew at midnight.
     if (midnight(new Date()).getTime() !== day.getTime()) {
       day = midnight(new Date());
       summary.stop();
-      summary = today();
+      summary = followToday();
     }
     tell();
   }, 1_000);
 }
 
-/** The clock, and the age of whatever shows one. */
+/** Renews the clock and every age on the page, each second. */
 function keepTime(): void {
   const tick = (): void => {
     const now = new Date();
     element('clock').querySelector('b')!.textContent = clock.format(now);
     element('clock').querySelector('span')!.textContent = date.format(now);
-    for (const one of document.querySelectorAll<HTMLElement>('[data-since]')) {
-      const text = age(one.dataset.since!, now.getTime());
-      if (one.textContent !== text) one.textContent = text;
+    for (const shown of document.querySelectorAll<HTMLElement>('[data-since]')) {
+      const text = age(shown.dataset.since!, now.getTime());
+      if (shown.textContent !== text) shown.textContent = text;
     }
   };
   tick();
   setInterval(tick, 1_000);
 }
 
+/** Switches to full screen at a double click or the key F, hides an idle cursor, and keeps the screen on. */
 function fullScreen(): void {
-  const toggle = (): void => void (document.fullscreenElement ? document.exitFullscreen() : document.documentElement.requestFullscreen());
+  const toggle = (): void => {
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else void document.documentElement.requestFullscreen();
+  };
   addEventListener('dblclick', toggle);
-  addEventListener('keydown', ({ key }) => key.toLowerCase() === 'f' && toggle());
+  addEventListener('keydown', ({ key }) => {
+    if (key.toLowerCase() === 'f') toggle();
+  });
   let hiding: ReturnType<typeof setTimeout> | undefined;
   addEventListener('pointermove', () => {
     clearTimeout(hiding);
     document.documentElement.classList.remove('idle');
     hiding = setTimeout(() => document.documentElement.classList.add('idle'), CURSOR_HIDES_MS);
   });
-  // A screen that nobody touches goes dark by itself, unless it is asked not to. Lost whenever the page is hidden.
-  const stayAwake = (): void => void (document.hidden || navigator.wakeLock?.request('screen').catch(() => {}));
+  // A wake lock keeps an untouched screen on. The browser releases the lock when the page is hidden, so the page
+  // requests it again whenever it becomes visible.
+  const stayAwake = (): void => {
+    if (!document.hidden) navigator.wakeLock?.request('screen').catch(() => {});
+  };
   document.addEventListener('visibilitychange', stayAwake);
   stayAwake();
 }

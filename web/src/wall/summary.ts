@@ -1,17 +1,18 @@
-// The wall's numbers.
+// The numbers of the wall: a subscription to the summary of the queue.
 import type { connect, Health } from '../live.ts';
 import type { Filter } from './request.ts';
 import type { Severity } from './incident.ts';
 
 export interface Summary {
   position: string;
+  /** The time from which `created` and `resolved` count. */
   since: string;
   open: number;
   bySeverity: { severity: Severity; count: number }[];
   byStatus: { status: string; count: number }[];
   unassigned: number;
   byOwner: { owner: { id: string; name: string }; count: number }[];
-  /** When the oldest open incident was created. */
+  /** When the oldest open incident was created. Null if no incident is open. */
   oldest: string | null;
   created: number;
   resolved: number;
@@ -31,7 +32,7 @@ export interface SummaryOptions {
   onHealth(health: Health): void;
 }
 
-/** Each item is the whole of it, so that after a disconnect there is nothing to go on from: the next item is all there is to know. */
+/** Follows the summary. Each item is a whole summary, so a stream after a disconnect has nothing to resume. */
 export function followSummary(desk: ReturnType<typeof connect>, { filter, since, next, onHealth }: SummaryOptions) {
   return desk.follow<Summary & { __typename: string }>({
     query: SUMMARY,

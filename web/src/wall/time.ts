@@ -1,10 +1,10 @@
-// Times as a wall says them.
+// Times and ages in the words of the wall.
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 const DAY_MS = 24 * HOUR_MS;
 
-/** How long ago, in two units at most. A time that is ahead of this screen's clock is now. */
+/** Returns how long ago a time was, in at most two units. A time ahead of this screen's clock is `now`. */
 export function age(since: string | Date, now: number): string {
   const ms = Math.max(0, now - new Date(since).getTime());
   if (ms < MINUTE_MS) return 'now';
@@ -14,18 +14,18 @@ export function age(since: string | Date, now: number): string {
   return `${Math.floor(ms / DAY_MS)} d`;
 }
 
-/** Seconds as well, for what has just broken. */
+/** Returns how long ago a time was, in seconds during the first minute. */
 export function span(since: Date, now: number): string {
   const seconds = Math.max(0, Math.round((now - since.getTime()) / 1_000));
   return seconds < 60 ? `${seconds} s` : age(since, now);
 }
 
-/** 24 hours, in the zone of the screen. */
+/** Hours and minutes on a clock of 24 hours, in the time zone of the screen. */
 export const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 export const clockWithSeconds = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 export const date = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric', month: 'short' });
 
-/** The last midnight where the screen hangs. */
+/** Returns the last midnight in the time zone of the screen. */
 export function midnight(now: Date): Date {
   return new Date(now.getFullYear(), now.getMonth(), now.getDate());
 }

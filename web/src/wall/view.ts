@@ -1,4 +1,4 @@
-// A saved view as a wall's filter, asked for by its slug, by the public API.
+// Reads a saved view by its slug. Its filter becomes the filter of the wall.
 import type { Filter } from './request.ts';
 
 export interface SavedView {
@@ -6,12 +6,12 @@ export interface SavedView {
   filter: Filter;
 }
 
-/** Between two attempts to ask a desk that does not answer. */
+/** The pause between two attempts to reach a desk that does not answer. */
 const PAUSE_MS = 2_000;
 
 const VIEW = 'query ($slug: String!) { view(slug: $slug) { name filter } }';
 
-/** The view of this slug, or why the desk refuses it. */
+/** The view of a slug, or the message with which the desk refuses it. */
 export type Answer = { view: SavedView } | { refused: string };
 
 /** Asks until the desk answers. */
@@ -19,22 +19,23 @@ export async function readView(slug: string): Promise<Answer> {
   for (;;) {
     const answer = await ask(slug).catch(() => null);
     if (answer !== null) return answer;
-    await new Promise((go) => setTimeout(go, PAUSE_MS));
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
 }
 
+/** Asks once. Returns null if a later attempt may succeed. */
 async function ask(slug: string): Promise<Answer | null> {
-  const answer = await fetch('/graphql', {
+  const response = await fetch('/graphql', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ query: VIEW, variables: { slug } }),
   });
-  const { data, errors } = (await answer.json()) as {
+  const { data, errors } = (await response.json()) as {
     data?: { view: SavedView | null };
     errors?: { message: string; extensions?: { code?: string } }[];
   };
   if (data?.view) return { view: data.view };
-  const [error] = errors ?? [];
-  // What may be well a moment later is asked for again.
-  return error === undefined || error.extensions?.code === 'UNAVAILABLE' ? null : { refused: error.message };
+  const error = errors?.[0];
+  if (error === undefined || error.extensions?.code === 'UNAVAILABLE') return null;
+  return { refused: error.message };
 }
