@@ -15,7 +15,7 @@ use crate::domain::account::{Owner, OwnerId, Role};
 use crate::domain::bookmark::Bookmark;
 use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
-use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation};
+use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation, Status};
 use crate::domain::position::Position;
 use crate::domain::precondition::FIELDS;
 use crate::domain::queue::sha256_hex;
@@ -63,6 +63,9 @@ pub struct IncidentEdit {
     /// The version that the caller knows. The digest of `createIncident`'s input leaves it out.
     #[serde(skip)]
     pub expected_version: Option<u64>,
+    /// Whether the edit is a reopening: it is refused if the incident is not resolved and has another status than it asks for.
+    #[serde(skip)]
+    pub is_reopening: bool,
 }
 
 impl From<Patch> for IncidentEdit {
@@ -395,7 +398,12 @@ impl Work<'_> {
             Some(None) => Some(None),
             None => None,
         };
+        let was = incident.status;
         let mut propagation = incident.apply(patch, &image, at)?;
+        if edit.is_reopening && was != Status::Resolved && was != incident.status {
+            let message = format!("INC-{} is not resolved, so it cannot be reopened", incident.number);
+            return Err(Error::conflict(message, json!({ "status": was })));
+        }
         if let Some(owner) = owner {
             incident.assign(owner, at);
             propagation.owner = true;

@@ -69,7 +69,7 @@ impl Links {
                     if !edit.move_alerts {
                         let now = json!({ "alert": id.to_string(), "incident": holder.to_string(), "number": number });
                         let message = format!("alert {id} is in INC-{number}: taking it needs `move: true`");
-                        return Err(Error::conflict(message, now));
+                        return Err(Error::taken("linkAlerts", message, now));
                     }
                     links.by_holder.entry(holder).or_default().push(id);
                 }
@@ -107,7 +107,7 @@ impl Work<'_> {
         for id in ids {
             if locked.alerts.get(id).and_then(|alert| alert.incident) != Some(incident.id) {
                 let message = format!("alert {id} is not in INC-{}", incident.number);
-                return Err(Error::conflict(message, json!({ "alert": id.to_string() })));
+                return Err(Error::taken("unlinkAlerts", message, json!({ "alert": id.to_string() })));
             }
         }
         let gone: Vec<AlertId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();

@@ -88,7 +88,7 @@ impl Correlation {
     pub fn parse(window_minutes: i32, kinds: Vec<EntityKind>, holders: i32) -> Result<Self> {
         if !(1..=WINDOW_MINUTES_MAX).contains(&window_minutes) {
             let message = format!("a window has 1 to {WINDOW_MINUTES_MAX} minutes");
-            return Err(Error::limit("window", message, WINDOW_MINUTES_MAX as usize));
+            return Err(Error::limit("windowMinutes", message, WINDOW_MINUTES_MAX as usize));
         }
         if kinds.is_empty() {
             return Err(Error::invalid("kinds", "name at least one kind of entity, or leave it out"));

@@ -1,13 +1,16 @@
 //! The error type of the desk: refusals, which the caller can act on, and faults of the desk.
 
+use async_graphql::Enum;
+use serde::de::value::StrDeserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The result of every rule, query and command.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The codes in `extensions.code`. The list is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// The codes of errors, as in `extensions.code`. The list is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Enum)]
+#[graphql(name = "ErrorCode")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The id, number or account names nothing that the caller may see.
@@ -32,6 +35,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// Returns the code with this name, as [`Self::as_str`] gives it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::deserialize(StrDeserializer::<serde::de::value::Error>::new(name)).ok()
+    }
+
     /// Returns the code as it appears in `extensions.code`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -109,7 +109,7 @@ impl IncidentAsOf {
         #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<Connection<String, AlertAsOf, CountedFields, EmptyFields>> {
+    ) -> Result<AlertAsOfConnection> {
         let args = PageArgs { first, after, last, before };
         let span = args.span(self.view.page_items_max(), super::alert::key)?;
         let (held, ends) = page(&self.folded.alerts, &span);
@@ -154,7 +154,7 @@ impl IncidentAsOf {
         #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<Connection<String, CommentAsOf, CountedFields, EmptyFields>> {
+    ) -> Result<CommentAsOfConnection> {
         let args = PageArgs { first, after, last, before };
         let span = args.span(self.view.page_items_max(), CommentPlace::parse)?;
         let (comments, ends) = page(&self.folded.comments, &span);
@@ -218,6 +218,12 @@ pub struct CountedFields {
     /// The exact number of items in the whole list.
     total_count: u64,
 }
+
+/// A page of the alerts that an incident held.
+pub type AlertAsOfConnection = Connection<String, AlertAsOf, CountedFields, EmptyFields>;
+
+/// A page of the comments that an incident had.
+pub type CommentAsOfConnection = Connection<String, CommentAsOf, CountedFields, EmptyFields>;
 
 /// An alert that belonged to the incident at that moment.
 pub struct AlertAsOf {

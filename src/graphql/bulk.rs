@@ -18,7 +18,7 @@ use crate::domain::classification::Classification;
 use crate::domain::filter::QueueFilter;
 use crate::domain::incident::{Severity, Status, parse_note};
 use crate::domain::tag::TagKind;
-use crate::domain::{BulkJobId, Error, IncidentId, Instant, Result};
+use crate::domain::{BulkJobId, Code, Error, IncidentId, Instant, Result};
 
 /// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
 /// once. The list of incidents is fixed when the job is created. The job goes on after a restart of the server.
@@ -34,7 +34,7 @@ pub struct BulkJob {
 #[Object]
 impl BulkJob {
     /// The job's global id. Every change that the job makes carries it as `cause.jobId`.
-    async fn id(&self) -> ID {
+    pub(crate) async fn id(&self) -> ID {
         self.job.id.to_string().into()
     }
 
@@ -92,7 +92,7 @@ impl BulkJob {
         #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<Connection<String, BulkItem, EmptyFields, EmptyFields>> {
+    ) -> Result<BulkItemConnection> {
         let args = PageArgs { first, after, last, before };
         let span = args.span(self.view.page_items_max(), |cursor| cursor.parse::<u64>().ok())?;
         let mut items = self.view.reader().await?.bulk_items(self.job.id, outcome, wider(span)).await?;
@@ -107,6 +107,9 @@ impl BulkJob {
         Ok(page)
     }
 }
+
+/// A page of the incidents of a bulk job.
+pub type BulkItemConnection = Connection<String, BulkItem, EmptyFields, EmptyFields>;
 
 /// One incident of a bulk job, with the outcome of the edit.
 pub struct BulkItem {
@@ -135,8 +138,8 @@ impl BulkItem {
     }
 
     /// The error code of the refusal, as in `extensions.code` of an error; null unless the outcome is `REFUSED`.
-    async fn code(&self) -> Option<&str> {
-        self.item.result.as_ref()?.code.as_deref()
+    async fn code(&self) -> Option<Code> {
+        Code::named(self.item.result.as_ref()?.code.as_deref()?)
     }
 
     /// The message of the refusal; null unless the outcome is `REFUSED`.

@@ -19,7 +19,7 @@ pub struct CorrelateInput {
     /// The window in minutes: how far the activity of an alert may lie from the activity of the incident, or of another
     /// alert. 1 to 43,200, which is 30 days. An alert without times counts as active when it came in.
     #[graphql(default_with = "WINDOW_MINUTES")]
-    window: i32,
+    window_minutes: i32,
     /// The kinds of entities that count. The default holds only kinds whose value names one thing or one person. IP
     /// addresses, URLs and domains (a proxy, a sign-in page), and files, processes and registry keys occur in many
     /// unrelated alerts, so they count only if they are named here. Values that every machine has (`SYSTEM`, `root`,
@@ -35,7 +35,7 @@ pub struct CorrelateInput {
 impl CorrelateInput {
     /// Reads the settings of the correlation. Refuses values that are out of bounds.
     pub fn read(&self) -> Result<How> {
-        How::parse(self.window, self.kinds.clone(), self.holders).map_err(|error| error.below("into.correlate"))
+        How::parse(self.window_minutes, self.kinds.clone(), self.holders).map_err(|error| error.below("into.correlate"))
     }
 }
 
@@ -60,8 +60,6 @@ pub struct Correlation {
     incident: Incident,
     /// How the alert came to the incident.
     outcome: CorrelationOutcome,
-    /// Whether the alert opened the incident: true if `outcome` is `OPENED`.
-    opened: bool,
     /// The entities that the alert shares with other alerts of the incident. Empty if the alert stayed in its incident,
     /// or opened an incident alone.
     shared_entities: Vec<Entity>,
@@ -78,7 +76,6 @@ impl Correlation {
                 Outcome::Joined => CorrelationOutcome::Joined,
                 Outcome::Opened => CorrelationOutcome::Opened,
             },
-            opened: correlated.outcome == Outcome::Opened,
             shared_entities: correlated.shared.into_iter().map(Entity::from).collect(),
         }
     }

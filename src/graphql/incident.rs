@@ -175,7 +175,7 @@ impl Incident {
         #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
-    ) -> Result<Connection<String, Comment, CommentConnectionFields, EmptyFields>> {
+    ) -> Result<CommentConnection> {
         let args = PageArgs { first, after, last, before };
         let (comments, ends) = self.comment_page(&args).await?;
         let fields = CommentConnectionFields { total_count: self.whole()?.comment_count };
@@ -416,6 +416,9 @@ impl IncidentConnectionFields {
         Facets { view: self.view.clone(), filter: self.filter.clone() }
     }
 }
+
+/// A page of comments.
+pub type CommentConnection = Connection<String, Comment, CommentConnectionFields, EmptyFields>;
 
 /// A page of a queue.
 pub type IncidentConnection = Connection<Cursor, AtOnce<Incident>, IncidentConnectionFields, EmptyFields>;

@@ -189,6 +189,7 @@ impl UpdateIncidentInput {
             reopen: self.reopen,
             unlink: alert_ids("unlinkAlerts", &self.unlink_alerts)?,
             expected_version: self.known.expected_version,
+            is_reopening: false,
         })
     }
 }

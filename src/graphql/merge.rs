@@ -18,7 +18,7 @@ use crate::domain::account::{OwnerId, Role};
 use crate::domain::change::EntryKind;
 use crate::domain::incident::Severity;
 use crate::domain::merge::{Asked, Plan, Sides};
-use crate::domain::{AlertId, Error, IncidentId, Instant, Result, title};
+use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, title};
 
 /// The input of `mergeIncidents`.
 #[derive(Debug, InputObject)]
@@ -166,7 +166,7 @@ impl SplitIncidentPayload {
 #[derive(SimpleObject)]
 pub struct MergeRefusal {
     /// The error code, as in `extensions.code` of an error.
-    code: String,
+    code: Code,
     /// The message of the error.
     message: String,
     /// The input field that the error is about, for example `input.targetId`; null if it is about no single field.
@@ -277,7 +277,7 @@ impl TryFrom<Error> for MergeRefusal {
     fn try_from(error: Error) -> Result<Self> {
         match error {
             Error::Refused(refusal) => Ok(Self {
-                code: refusal.code.as_str().to_owned(),
+                code: refusal.code,
                 path: refusal.path.as_ref().map(|path| format!("input.{path}")),
                 message: refusal.message,
             }),

@@ -51,7 +51,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use async_graphql::{
-    EmptyMutation, EmptySubscription, InputType, Pos, Request, Response, SDLExportOptions, ValidationMode, Value,
+    EmptyMutation, EmptySubscription, InputType, Pos, Request, Response, SDLExportOptions, SchemaBuilder,
+    ValidationMode, Value,
 };
 use futures_util::stream::BoxStream;
 use uuid::Uuid;
@@ -113,8 +114,7 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
     let answers = response_times::Answers::default();
     let streams = StreamBudget::new(limits.streams);
     let build = |app: App, source: Source| {
-        async_graphql::Schema::build(Query, Mutation, Subscription)
-            .register_output_type::<queue::QueueFields>()
+        builder()
             .data(app)
             .data(source)
             .data(limits)
@@ -138,12 +138,26 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
     }
 }
 
+/// Begins a schema. async-graphql gives connections no description, so they get one here.
+fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+    async_graphql::Schema::build(Query, Mutation, Subscription)
+        .register_output_type::<queue::QueueFields>()
+        .override_output_type_description::<alert::AlertConnection>("A page of alerts.")
+        .override_output_type_description::<alert_log::AlertChangeConnection>("A page of the log of an alert.")
+        .override_output_type_description::<as_of::AlertAsOfConnection>("A page of the alerts that an incident held.")
+        .override_output_type_description::<as_of::CommentAsOfConnection>(
+            "A page of the comments that an incident had.",
+        )
+        .override_output_type_description::<bookmark::BookmarkConnection>("A page of bookmarks.")
+        .override_output_type_description::<bulk::BulkItemConnection>("A page of the incidents of a bulk job.")
+        .override_output_type_description::<activity::ChangeConnection>("A page of an activity log.")
+        .override_output_type_description::<incident::CommentConnection>("A page of comments.")
+        .override_output_type_description::<incident::IncidentConnection>("A page of a queue.")
+}
+
 /// Returns the schema as sorted text, as in `schema.graphql`.
 pub fn sdl() -> String {
-    let schema = async_graphql::Schema::build(Query, Mutation, Subscription)
-        .register_output_type::<queue::QueueFields>()
-        .finish();
-    schema.sdl_with_options(
+    builder().finish().sdl_with_options(
         SDLExportOptions::new().sorted_fields().sorted_arguments().sorted_enum_items().include_specified_by(),
     )
 }

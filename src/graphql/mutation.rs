@@ -212,7 +212,7 @@ impl Mutation {
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
     }
 
-    /// Reopens a resolved incident; an incident that is not resolved only gets the status. Alerts that its resolution
+    /// Reopens a resolved incident. If the incident is not resolved and has another status, the mutation is a `CONFLICT`. Alerts that its resolution
     /// resolved, if still linked and unchanged since, return to their former status. The classification stays; the note
     /// and the actor of the resolution stay in the log. `FORBIDDEN` if the role of the caller is below the policy
     /// `reopenRole`.
@@ -222,7 +222,10 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: ReopenIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = match input.status {
-            Status::New | Status::Active => Ok(Patch { status: Some(input.status), ..Patch::default() }.into()),
+            Status::New | Status::Active => {
+                let patch = Patch { status: Some(input.status), ..Patch::default() };
+                Ok(IncidentEdit { is_reopening: true, ..patch.into() })
+            }
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
         edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)

@@ -31,7 +31,8 @@ use crate::domain::incident::Severity;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{
-    AlertId, AttachmentId, BookmarkId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId, ViewId, text,
+    AlertId, AttachmentId, BookmarkId, BulkJobId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId,
+    ViewId, text,
 };
 use crate::storage::AlertFilter;
 
@@ -64,6 +65,8 @@ pub enum Node {
     Bookmark(Bookmark),
     /// A saved view.
     SavedView(SavedView),
+    /// A bulk job.
+    BulkJob(BulkJob),
 }
 
 /// A filter of alerts. All given fields must match. It names at most 500 products, providers and entities together;
@@ -214,13 +217,13 @@ impl Query {
         #[graphql(desc = "The filter of the incidents. Without it, incidents of every status.")] filter: Option<
             IncidentFilterInput,
         >,
-        #[graphql(default = 7, desc = "The window, in days: 1 to 30.")] window: i32,
+        #[graphql(default = 7, desc = "The length of the window, in days: 1 to 30.")] window_days: i32,
     ) -> Result<Option<ResponseTimes>> {
         let view = View::of_request(ctx)?;
         let answers = ctx.data::<Answers>().map_err(|error| Error::fault("finding kept answers", error.message))?;
         let filter = filter.map(IncidentFilterInput::read).transpose()?.unwrap_or_default();
         view.searches().look_for(&filter)?;
-        super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window)
+        super::response_times::read(view, answers, &SummaryFilter::resolve(&filter, view.viewer())?, window_days)
             .await
             .map(Some)
     }
@@ -287,14 +290,14 @@ impl Query {
     async fn alerts(
         &self,
         ctx: &Context<'_>,
-        #[graphql(default, desc = "The filter of the alerts. Without it, all alerts.")] filter: AlertFilterInput,
+        #[graphql(desc = "The filter of the alerts. Without it, all alerts.")] filter: Option<AlertFilterInput>,
         #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
         #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
         #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<AlertConnection>> {
         let view = View::of_request(ctx)?;
-        let filter = filter.read()?;
+        let filter = filter.unwrap_or_default().read()?;
         view.searches().look_for(&filter)?;
         super::alert::page(view, filter, PageArgs { first, after, last, before }).await.map(Some)
     }
@@ -484,6 +487,7 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
     let attachments = by_id(reader.attachments(&parsed(ids, AttachmentId::parse)).await?, |found| found.id);
     let bookmarks = by_id(reader.bookmarks(&parsed(ids, BookmarkId::parse)).await?, |bookmark| bookmark.id);
     let views = by_id(reader.views(&parsed(ids, ViewId::parse)).await?, |saved| saved.id);
+    let jobs = by_id(reader.bulk_jobs(&parsed(ids, BulkJobId::parse)).await?, |job| job.id);
     let written_on = comments.values().map(|comment| comment.incident);
     let attached_to = attachments.values().map(|attachment| attachment.incident);
     let pinned_to = bookmarks.values().map(|bookmark| bookmark.incident);
@@ -526,13 +530,17 @@ async fn nodes(view: &View, ids: &[ID]) -> Result<Vec<Option<Node>>> {
         let saved = views.get(&ViewId::parse(id)?).filter(|saved| saved.is_there_for(view.viewer().user.id))?.clone();
         Some(Node::SavedView(SavedView::new(view.clone(), saved)))
     };
+    let job = |id: &ID| {
+        let job = jobs.get(&BulkJobId::parse(id)?)?.clone();
+        Some(Node::BulkJob(BulkJob { view: view.clone(), job }))
+    };
     let any = |id| {
         let triaged = incident(id)
             .or_else(|| alert(id))
             .or_else(|| comment(id))
             .or_else(|| bookmark(id))
             .or_else(|| attachment(id));
-        triaged.or_else(|| user(id)).or_else(|| group(id)).or_else(|| saved(id))
+        triaged.or_else(|| user(id)).or_else(|| group(id)).or_else(|| saved(id)).or_else(|| job(id))
     };
     Ok(ids.iter().map(any).collect())
 }

@@ -63,10 +63,10 @@ pub struct ResponseTimes {
     position: String,
     /// When the numbers were computed.
     computed_at: Instant,
-    /// The start of the window: `window` days before `computedAt`.
+    /// The start of the window: `windowDays` days before `computedAt`.
     since: Instant,
     /// The length of the window, in days.
-    window: i32,
+    window_days: i32,
     /// The filter with its defaults filled in and `me` resolved to ids.
     filter: Json<Value>,
     /// The time from `createdAt` to `firstAssignedAt`, over incidents of any status that got their first owner within
@@ -105,18 +105,18 @@ impl Default for Answers {
 }
 
 /// Refuses a window that is not 1 to 30 days.
-fn days(window: i32) -> Result<chrono::Duration> {
-    if (1..=WINDOW_DAYS_MAX).contains(&window) {
-        return Ok(chrono::Duration::days(i64::from(window)));
+fn days(window_days: i32) -> Result<chrono::Duration> {
+    if (1..=WINDOW_DAYS_MAX).contains(&window_days) {
+        return Ok(chrono::Duration::days(i64::from(window_days)));
     }
     let message = format!("a window has 1 to {WINDOW_DAYS_MAX} days");
-    Err(Error::limit("window", message, WINDOW_DAYS_MAX as usize))
+    Err(Error::limit("windowDays", message, WINDOW_DAYS_MAX as usize))
 }
 
 /// Reads the response times of a filter from the cache, or computes them at the view's position.
-pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window: i32) -> Result<ResponseTimes> {
-    let (length, fingerprint) = (days(window)?, filter.queue().fingerprint());
-    let key = (fingerprint.filter, fingerprint.scope, window, view.viewer().user.role);
+pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window_days: i32) -> Result<ResponseTimes> {
+    let (length, fingerprint) = (days(window_days)?, filter.queue().fingerprint());
+    let key = (fingerprint.filter, fingerprint.scope, window_days, view.viewer().user.role);
     let slot = answers.0.get_with(key, Arc::default);
     let kept = *slot.lock().await;
     let answer = match kept.filter(|answer| answer.is_fresh(view.app().clock.now())) {
@@ -141,7 +141,7 @@ pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window
         position: answer.position.of_queue(fingerprint).to_string(),
         computed_at: answer.computed_at,
         since: answer.computed_at - length,
-        window,
+        window_days,
         filter: Json(filter.queue().filter().echo()),
         time_to_assign: answer.times.to_assign.into(),
         time_to_resolve: answer.times.to_resolve.into(),

@@ -55,11 +55,6 @@ impl Odds {
         &self.raw
     }
 
-    /// Returns whether parts of the element are imported as raw text only.
-    pub fn any_raw(&self) -> bool {
-        self.more > 0 || self.parts.iter().any(|odd| odd.became == Became::Raw)
-    }
-
     /// Notes a part that is imported as raw text only.
     pub fn keep(&mut self, field: impl Into<String>, raw: &str, reason: impl Into<String>) {
         self.push(field.into(), raw, reason.into(), Became::Raw);

@@ -109,6 +109,15 @@ impl Reader {
         job::Entity::find_by_id(id.0).one(self.conn()).await?.map(BulkJob::try_from).transpose()
     }
 
+    /// Reads the jobs with these ids, in no order.
+    pub async fn bulk_jobs(&self, ids: &[BulkJobId]) -> Result<Vec<BulkJob>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = job::Entity::find().filter(job::Column::Id.is_in(ids.iter().map(|id| id.0)));
+        found.all(self.conn()).await?.into_iter().map(BulkJob::try_from).collect()
+    }
+
     /// Reads a slice of a job's incidents by their ordinal, with this outcome if an outcome is given.
     pub async fn bulk_items(
         &self,

@@ -345,20 +345,6 @@ impl Reader {
             .await?;
         Ok(rows.into_iter().map(|(incident, count)| (IncidentId(incident), count as u64)).collect())
     }
-
-    /// Reads the changes with these pairs of incident and version.
-    pub async fn changes_of(&self, keys: &[(IncidentId, u64)]) -> Result<HashMap<(IncidentId, u64), Change>> {
-        let mut changes = HashMap::new();
-        for keys in keys.chunks(super::ALTERNATIVES_MAX) {
-            let any = keys.iter().fold(sea_orm::Condition::any(), |any, (incident, version)| {
-                any.add(row::Column::IncidentId.eq(incident.0).and(row::Column::Version.eq(*version as i64)))
-            });
-            for row in row::Entity::find().filter(any).all(self.conn()).await? {
-                changes.insert((IncidentId(row.incident_id), row.version as u64), Change::try_from(row)?);
-            }
-        }
-        Ok(changes)
-    }
 }
 
 pub(super) fn mask(kinds: &[EntryKind]) -> i64 {

@@ -28,7 +28,7 @@ each_database!(
 const INGEST: &str = "mutation($input: IngestAlertsInput!) { ingestAlerts(input: $input) {
     created updated unchanged incident { number }
     correlations { alert { providerAlertId owner { account } incident { number } } incident { id number alertCount title }
-                   outcome opened sharedEntities { kind value } }
+                   outcome sharedEntities { kind value } }
 } }";
 
 fn entity(kind: &str, value: &str) -> Value {
@@ -55,7 +55,6 @@ async fn place(desk: &TestDesk, alert: Value, how: Value) -> (i64, String) {
     let taken = correlate(desk, vec![alert], how).await;
     let told = &taken["correlations"][0];
     assert_eq!(told["incident"]["number"], told["alert"]["incident"]["number"], "what is told is what is true");
-    assert_eq!(told["opened"], told["outcome"] == "OPENED");
     (told["incident"]["number"].as_i64().expect("a number"), told["outcome"].as_str().expect("a word").to_owned())
 }
 
@@ -78,7 +77,7 @@ async fn an_alert_joins_the_open_incident_that_shares_an_entity(database: TestDa
             "correlations": [{
                 "alert": { "providerAlertId": "mail", "owner": null, "incident": { "number": 1 } },
                 "incident": { "id": taken["correlations"][0]["incident"]["id"], "number": 1, "alertCount": 1, "title": "Alert mail" },
-                "outcome": "OPENED", "opened": true, "sharedEntities": [],
+                "outcome": "OPENED", "sharedEntities": [],
             }],
         })
     );
@@ -107,7 +106,7 @@ async fn an_alert_joins_the_open_incident_that_shares_an_entity(database: TestDa
     assert_eq!(place(&desk, naming("other", &[device("ws-118")]), json!({})).await, opened(2));
     assert_eq!(place(&desk, naming("nameless", &[]), json!({})).await, opened(3));
     let single =
-        "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert, into: { correlate: { window: 60 } } }) {
+        "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert, into: { correlate: { windowMinutes: 60 } } }) {
         correlations { outcome incident { number } } } }";
     let one = desk.data(single, json!({ "alert": naming("one", &[device("ws-118")]) })).await;
     assert_eq!(one["ingestAlert"]["correlations"], json!([{ "outcome": "JOINED", "incident": { "number": 2 } }]));
@@ -193,8 +192,8 @@ async fn the_window_lies_between_activities(database: TestDatabase) {
     assert_eq!(place(&desk, at("a day later", "11T10:00", "11T11:00"), json!({})).await, joined(1));
     assert_eq!(place(&desk, at("a day before", "09T06:00", "09T08:00"), json!({})).await, joined(1));
     assert_eq!(place(&desk, at("later", "12T11:01", "12T11:01"), json!({})).await, opened(2), "24 hours and a minute");
-    assert_eq!(place(&desk, at("hour", "12T12:02", "12T12:02"), json!({ "window": 60 })).await, opened(3));
-    assert_eq!(place(&desk, at("wide", "20T00:00", "20T00:00"), json!({ "window": 43_200 })).await, joined(3));
+    assert_eq!(place(&desk, at("hour", "12T12:02", "12T12:02"), json!({ "windowMinutes": 60 })).await, opened(3));
+    assert_eq!(place(&desk, at("wide", "20T00:00", "20T00:00"), json!({ "windowMinutes": 43_200 })).await, joined(3));
     // An alert without a time was active at its arrival: at first on the 23rd at eight.
     assert_eq!(place(&desk, naming("now", &[device("ws-2")]), json!({})).await, opened(4));
     desk.clock.advance(Duration::hours(24));
@@ -205,7 +204,7 @@ async fn the_window_lies_between_activities(database: TestDatabase) {
     assert_eq!(place(&desk, naming("too late", &[device("ws-2")]), json!({})).await, opened(5));
     // If only the end is given, it is also the start.
     let ended = laid_over(naming("ended", &[device("ws-2")]), json!({ "lastActivityAt": "2026-11-23T09:00:00Z" }));
-    assert_eq!(place(&desk, ended, json!({ "window": 1 })).await, joined(4));
+    assert_eq!(place(&desk, ended, json!({ "windowMinutes": 1 })).await, joined(4));
 }
 
 async fn of_several_incidents_the_closest_is_joined(database: TestDatabase) {
@@ -371,8 +370,8 @@ async fn an_alert_that_joins_takes_the_owner_and_brings_tags(database: TestDatab
 async fn bad_correlations_are_refused_and_nothing_is_taken_in(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     for (how, code, path) in [
-        (json!({ "window": 0 }), "LIMIT", "input.into.correlate.window"),
-        (json!({ "window": 43_201 }), "LIMIT", "input.into.correlate.window"),
+        (json!({ "windowMinutes": 0 }), "LIMIT", "input.into.correlate.windowMinutes"),
+        (json!({ "windowMinutes": 43_201 }), "LIMIT", "input.into.correlate.windowMinutes"),
         (json!({ "kinds": [] }), "INVALID", "input.into.correlate.kinds"),
         (json!({ "holders": 0 }), "LIMIT", "input.into.correlate.holders"),
         (json!({ "holders": 101 }), "LIMIT", "input.into.correlate.holders"),
@@ -417,7 +416,7 @@ async fn alerts_of_one_attack_never_open_two_incidents(database: TestDatabase) {
             correlate(&desks[n % desks.len()], vec![naming(&key, &entities)], json!({}))
         });
         let told = join_all(alerts).await;
-        let opened = told.iter().filter(|taken| taken["correlations"][0]["opened"] == true).count();
+        let opened = told.iter().filter(|taken| taken["correlations"][0]["outcome"] == "OPENED").count();
         assert_eq!(opened, 5, "round {round}: {told:#?}");
         for attack in told.chunks(4) {
             let numbers: Vec<&Value> =
@@ -456,7 +455,7 @@ async fn crossing_batches_and_analysts_never_stop_each_other(database: TestDatab
         });
         let (taken, _) = tokio::join!(join_all(batches), join_all(edits));
         assert!(
-            taken.iter().all(|taken| each(&taken["correlations"], "opened").iter().all(|opened| **opened == false)),
+            taken.iter().all(|taken| each(&taken["correlations"], "outcome").iter().all(|outcome| **outcome != "OPENED")),
             "{taken:#?}"
         );
     }

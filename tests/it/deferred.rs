@@ -201,7 +201,8 @@ async fn alerts_follow_the_assignments_of_a_batch(database: TestDatabase) {
     let of = |start: &str| statements.iter().filter(|statement| statement.sql.starts_with(start)).count();
     assert!(of("INSERT INTO \"assignee_pick\" ") <= INCIDENTS / 3, "{statements:#?}");
     if database.kind == Kind::Postgres {
-        assert!(of("UPDATE \"alert\" ") <= INCIDENTS / 3, "{statements:#?}");
+        // 58 rows, in lots of 16, 8, 4, 2 and 1, of a few batches; each command by itself would send 20.
+        assert!(of("UPDATE \"alert\" ") <= INCIDENTS / 2, "{statements:#?}");
     }
     // Each incident gets another owner twice within the same batches.
     let again = (0..2 * INCIDENTS).map(|n| assigned(n, users[1 + n / INCIDENTS])).collect::<Vec<_>>();

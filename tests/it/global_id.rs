@@ -29,6 +29,10 @@ async fn everything_is_found_by_its_global_id(database: TestDatabase) {
         )
         .await["ingestAlert"]["alerts"][0]["id"]
         .take();
+    let bulk =
+        "mutation($id: ID!) { bulkUpdateIncidents(input: { target: { ids: [$id] }, edit: { severity: LOW } }) {
+        job { id } } }";
+    let job = desk.data(bulk, json!({ "id": incident })).await["bulkUpdateIncidents"]["job"]["id"].take();
     let ids =
         json!([alert, incident, "incident:00000000-0000-0000-0000-000000000000", user, group, comment, "x", alert]);
     let nodes = desk
@@ -56,7 +60,7 @@ async fn everything_is_found_by_its_global_id(database: TestDatabase) {
         ])
     );
     let node = "query($id: ID!) { node(id: $id) { id } }";
-    for id in [&alert, &json!(incident), &json!(user), &group, &comment] {
+    for id in [&alert, &json!(incident), &json!(user), &group, &comment, &job] {
         assert_eq!(desk.data(node, json!({ "id": id })).await["node"]["id"], *id);
     }
     assert_eq!(desk.refused(node, json!({ "id": "x" })).await.code, "NOT_FOUND");

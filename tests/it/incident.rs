@@ -239,6 +239,14 @@ async fn the_status_moves_by_the_table_only(database: TestDatabase) {
     for from in ["NEW", "ACTIVE", "RESOLVED"] {
         for to in ["NEW", "ACTIVE", "RESOLVED"] {
             let id = desk.create(json!({ "title": "Moves", "status": from })).await["id"].clone();
+            if from != "RESOLVED" && to != "RESOLVED" && from != to {
+                let refusal = desk.deny("reopenIncident", json!({ "incidentId": id, "status": to })).await;
+                assert_eq!(
+                    (refusal.code.as_str(), &refusal.now),
+                    ("CONFLICT", &json!({ "status": from })),
+                    "{from} to {to}"
+                );
+            }
             let moved = desk.act("setIncidentStatus", json!({ "incidentId": id, "status": to })).await;
             assert_eq!(
                 (&moved["incident"]["status"], &moved["changed"]),

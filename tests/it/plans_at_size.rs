@@ -85,7 +85,7 @@ fn reads(kind: Kind, owner: &str, window: u8) -> Vec<Read> {
             ],
         ),
         read(
-            "query($window: Int!) { responseTimes(window: $window) { timeToAssign { mean } timeToResolve { mean } } }",
+            "query($window: Int!) { responseTimes(windowDays: $window) { timeToAssign { mean } timeToResolve { mean } } }",
             json!({ "window": window }),
             vec![
                 ("\"resolved_at\" FROM", vec!["incident_by_resolved"]),

@@ -13,7 +13,7 @@ each_database!(
 );
 
 const TIMES: &str = "query($filter: IncidentFilterInput, $window: Int! = 7) {
-    responseTimes(filter: $filter, window: $window) { position computedAt since window filter
+    responseTimes(filter: $filter, windowDays: $window) { position computedAt since windowDays filter
         timeToAssign { count mean p50 p90 p95 } timeToResolve { count mean p50 p90 p95 } } }";
 
 async fn times(desk: &TestDesk, variables: Value) -> Value {
@@ -48,7 +48,7 @@ async fn waiting_is_measured_from_creation(database: TestDatabase) {
     let resolve =
         json!({ "count": 19, "mean": 1200.000002, "p50": 1200.000002, "p90": 2160.000002, "p95": 2280.000002 });
     assert_eq!(all["timeToResolve"], resolve, "one that was reopened is not resolved");
-    assert_eq!((&all["window"], &all["filter"]), (&json!(7), &json!({ "status": ["NEW", "ACTIVE"] })));
+    assert_eq!((&all["windowDays"], &all["filter"]), (&json!(7), &json!({ "status": ["NEW", "ACTIVE"] })));
     let high = times(&desk, json!({ "filter": { "severity": ["HIGH"] } })).await;
     assert_eq!((&high["timeToAssign"]["count"], &high["timeToResolve"]["p50"]), (&json!(2), &json!(2280.000002)));
     // A day holds only the newest of 420 minutes: incidents assigned in it, although they were made before.
@@ -90,12 +90,12 @@ async fn a_window_has_one_to_thirty_days(database: TestDatabase) {
     for window in [0, 31, -1, i32::MAX] {
         let refusal = desk.refused(TIMES, json!({ "window": window })).await;
         let said = (refusal.code.as_str(), refusal.path.as_deref(), &refusal.now["limit"]);
-        assert_eq!(said, ("LIMIT", Some("window"), &json!(30)), "{window}");
+        assert_eq!(said, ("LIMIT", Some("windowDays"), &json!(30)), "{window}");
     }
     let refusal = desk.refused(TIMES, json!({ "window": 1, "filter": { "text": "" } })).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("filter.text")));
     for window in [1, 30] {
         let answer = times(&desk, json!({ "window": window })).await;
-        assert_eq!(answer["window"], window);
+        assert_eq!(answer["windowDays"], window);
     }
 }
