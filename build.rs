@@ -16,6 +16,7 @@ fn main() {
 }
 
 /// Returns what `watchfloor --version` says of the build: the commit and its date.
+#[expect(clippy::disallowed_methods, reason = "Cargo tells a build script of its profile by the environment")]
 fn build() -> String {
     // A build for development names no commit, because each commit would compile the crate anew.
     if env::var("PROFILE").as_deref() != Ok("release") {

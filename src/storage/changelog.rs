@@ -440,7 +440,7 @@ impl Tx {
             }
             heads.push(head.clone());
         }
-        self.write_changes(alert_rows, rows, &head).await?;
+        self.write_changes(&alert_rows, &rows, &head).await?;
         Ok(heads)
     }
 
@@ -448,8 +448,8 @@ impl Tx {
     /// waits for each answer while this transaction locks the head.
     async fn write_changes(
         &self,
-        of_alerts: Vec<alert_row::ActiveModel>,
-        of_incidents: Vec<row::ActiveModel>,
+        of_alerts: &[alert_row::ActiveModel],
+        of_incidents: &[row::ActiveModel],
         head: &Head,
     ) -> Result<()> {
         let backend = self.conn().get_database_backend();
@@ -463,7 +463,7 @@ impl Tx {
     }
 }
 
-fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: Vec<A>) -> Vec<Statement> {
+fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement> {
     rows.chunks(ROWS_PER_INSERT).map(|rows| A::Entity::insert_many(rows.to_vec()).build(backend)).collect()
 }
 
