@@ -455,7 +455,9 @@ async fn crossing_batches_and_analysts_never_stop_each_other(database: TestDatab
         });
         let (taken, _) = tokio::join!(join_all(batches), join_all(edits));
         assert!(
-            taken.iter().all(|taken| each(&taken["correlations"], "outcome").iter().all(|outcome| **outcome != "OPENED")),
+            taken
+                .iter()
+                .all(|taken| each(&taken["correlations"], "outcome").iter().all(|outcome| **outcome != "OPENED")),
             "{taken:#?}"
         );
     }

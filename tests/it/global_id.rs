@@ -29,8 +29,7 @@ async fn everything_is_found_by_its_global_id(database: TestDatabase) {
         )
         .await["ingestAlert"]["alerts"][0]["id"]
         .take();
-    let bulk =
-        "mutation($id: ID!) { bulkUpdateIncidents(input: { target: { ids: [$id] }, edit: { severity: LOW } }) {
+    let bulk = "mutation($id: ID!) { bulkUpdateIncidents(input: { target: { ids: [$id] }, edit: { severity: LOW } }) {
         job { id } } }";
     let job = desk.data(bulk, json!({ "id": incident })).await["bulkUpdateIncidents"]["job"]["id"].take();
     let ids =
