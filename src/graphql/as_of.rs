@@ -267,7 +267,7 @@ impl AlertAsOf {
 /// An entity that alerts of the incident named at that moment.
 #[derive(SimpleObject)]
 pub struct EntityAsOf {
-    /// The value, as one of those alerts writes it. If no alert of the incident names the entity any more, the value is
+    /// The value, as an alert of the incident writes it. If no alert of the incident names the entity any more, the value is
     /// in lower case and without diacritical marks.
     value: String,
     /// How many alerts of the incident named the entity.

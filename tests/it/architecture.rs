@@ -61,6 +61,46 @@ fn the_source_keeps_the_rules_of_the_house() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Type names that have more than one definition, although the architecture wants one meaning for each name. The list may only shrink.
+const DEFINED_TWICE: &str = include_str!("fixtures/names_defined_twice.txt");
+
+/// Names that SeaORM expects in the module of each table.
+const OF_EACH_TABLE: [&str; 2] = ["Model", "Relation"];
+
+#[test]
+fn the_name_of_a_type_has_one_meaning() {
+    let known: BTreeSet<&str> = DEFINED_TWICE.lines().collect();
+    let sources = sources();
+    let found = names_defined_twice(&sources);
+    let new: Vec<&str> = found.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
+    assert!(new.is_empty(), "these names have a second meaning, give it a name of its own: {}", new.join(", "));
+    let gone: Vec<&str> = known.into_iter().filter(|name| !found.contains(*name)).collect();
+    assert!(gone.is_empty(), "remove from names_defined_twice.txt what has one meaning now: {}", gone.join(", "));
+}
+
+/// Returns the names of types that are defined twice. A noun of the domain may have an output type of the same name in `graphql/`.
+fn names_defined_twice(sources: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (path, text) in sources {
+        for name in type_names(text) {
+            places.entry(name).or_default().push(folder(path));
+        }
+    }
+    let is_twice = |(name, folders): &(String, Vec<&str>)| {
+        let is_pair = folders.len() == 2 && folders.contains(&"domain") && folders.contains(&"graphql");
+        folders.len() > 1 && !is_pair && !OF_EACH_TABLE.contains(&name.as_str())
+    };
+    places.into_iter().filter(is_twice).map(|(name, _)| name).collect()
+}
+
+fn type_names(text: &str) -> Vec<String> {
+    let tokens = without_unit_tests(tokens(text));
+    let defines = |word: &str| matches!(word, "struct" | "enum" | "trait");
+    let is_name = |word: &str| word.starts_with(char::is_uppercase);
+    let pairs = tokens.windows(2).filter(|pair| defines(&pair[0]) && is_name(&pair[1]));
+    pairs.map(|pair| pair[1].clone()).collect()
+}
+
 fn imports_only_to_the_left(path: &str, text: &str) -> Vec<String> {
     let own = folder(path);
     let reach = if WIRING.contains(&own) {
@@ -388,6 +428,18 @@ mod tests {
         bites(rule, "graphql/mod.rs", "use crate::Everything;");
         bites(rule, "sample/mod.rs", "use watchfloor::server;");
         bites(rule, "extra/mod.rs", "");
+    }
+
+    #[test]
+    fn a_second_meaning_of_a_name_is_found() {
+        let twice = |files: &[(&str, &str)]| {
+            let sources = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+            names_defined_twice(&sources).into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(twice(&[("app/a.rs", "struct Turn;"), ("server/b.rs", "pub enum Turn { A }")]), ["Turn"]);
+        assert_eq!(twice(&[("domain/a.rs", "mod x { trait Turn {} } mod y { struct Turn; }")]), ["Turn"]);
+        assert_eq!(twice(&[("domain/a.rs", "struct Alert;"), ("graphql/a.rs", "struct Alert;")]), [""; 0]);
+        assert_eq!(twice(&[("app/a.rs", "struct A; // struct A;\n#[cfg(test)] mod tests { struct A; }")]), [""; 0]);
     }
 
     #[test]

@@ -124,7 +124,7 @@ async fn the_open_incidents_of_an_entity_are_one_range_of_an_index(database: Tes
     let desk = sent.by_desk_without_board(&database).await;
     let alert = |key: &str, host: &str| json!({ "provider": "Sensor", "providerAlertId": key, "title": "Beacon", "entities": [{ "kind": "DEVICE", "value": host }] });
     let ingest = "mutation($alert: AlertInput!) { ingestAlert(input: { alert: $alert, into: { correlate: {} } }) {
-        correlations { opened } } }";
+        correlations { outcome } } }";
     desk.data(ingest, json!({ "alert": alert("first", "jump-host") })).await;
     let pool = Database::connect(&database.url).await.expect("a connection");
     fill(database.kind, &pool).await;

@@ -77,7 +77,7 @@ export default [
       "{ nodes(ids: [null]) { id } }",
       "{ nodes(ids: [1, null, 2]) { id } }",
       "{ tagSuggestions(first: null) { wouldBeNew } }",
-      "{ alerts(filter: null) { totalCount } }",
+      "{ responseTimes(windowDays: null) { position } }",
       "{ previewMerge(sourceId: true, targetId: 1.5) { position } }",
       "mutation { undoMerge(input: null) { replayed } }",
       rows("null"),
