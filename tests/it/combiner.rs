@@ -198,37 +198,40 @@ fn orphan(app: &App) -> Comment {
 }
 
 async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabase) {
+    // A batch takes no further commands 25 ms after its begin, so a pause of the machine can keep the commands apart.
+    const ROUNDS_MAX: usize = 20;
     let desk = TestDesk::open(&database).await;
     let store = &desk.app.store;
-    let orphan = orphan(&desk.app);
-    let writes = store.transact_together(|tx| {
-        let orphan = &orphan;
-        async move {
-            // The other commands arrive meanwhile.
-            tx.insert_comment(orphan).await
-        }
-    });
     let seen = AtomicUsize::new(0);
-    let looks = (0..5).map(|_| {
-        store.transact_together(|tx| {
-            let (id, seen) = (orphan.id, &seen);
-            async move {
-                if tx.comments(&[id]).await?.is_empty() {
-                    return Ok(());
+    for _ in 0..ROUNDS_MAX {
+        let orphan = orphan(&desk.app);
+        let writes = store.transact_together(|tx| {
+            let orphan = &orphan;
+            // The other commands arrive meanwhile.
+            async move { tx.insert_comment(orphan).await }
+        });
+        let looks = (0..5).map(|_| {
+            store.transact_together(|tx| {
+                let (id, seen) = (orphan.id, &seen);
+                async move {
+                    if tx.comments(&[id]).await?.is_empty() {
+                        return Ok(());
+                    }
+                    seen.fetch_add(1, Ordering::Relaxed);
+                    Err(Error::forbidden("there is a comment"))
                 }
-                seen.fetch_add(1, Ordering::Relaxed);
-                Err(Error::forbidden("there is a comment"))
-            }
-        })
-    });
-    let (written, looked) = tokio::join!(writes, join_all(looks));
-    assert!(written.is_err(), "a comment of no incident");
-    for look in looked {
-        assert!(look.is_ok(), "there never was such a comment: {:?}", look.err());
+            })
+        });
+        let (written, looked) = tokio::join!(writes, join_all(looks));
+        assert!(written.is_err(), "a comment of no incident");
+        for look in looked {
+            assert!(look.is_ok(), "there never was such a comment: {:?}", look.err());
+        }
+        if database.kind == Kind::Postgres || seen.load(Ordering::Relaxed) > 0 {
+            return;
+        }
     }
-    if database.kind == Kind::Sqlite {
-        assert!(seen.load(Ordering::Relaxed) > 0, "nobody saw it");
-    }
+    panic!("no command saw the comment");
 }
 
 async fn a_command_that_took_too_long_is_not_done_again(database: TestDatabase) {
