@@ -1,7 +1,7 @@
 # The text after ## is the target's line in `make help`.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench storm worst replay chaos faults fuzz mutants schema web fmt audit clean
+.PHONY: help demo test dist bench storm worst replay chaos faults fuzz mutants schema web fmt audit clean
 # Prerequisites are made one after another, in their order. Cargo and Vite use every core by themselves.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -20,6 +20,15 @@ demo: web ## start a desk with sample incidents and print its addresses; Ctrl-C 
 
 test: ## check everything, on SQLite and on PostgreSQL
 	@exec scripts/test.sh
+
+# The symbols stand apart: `gdb` and `perf` find watchfloor.debug beside the binary, by its link.
+DIST := target/dist/stripped
+dist: web ## build the binary to give away into target/dist/stripped, with its symbols apart
+	cargo build --profile dist --locked --bin watchfloor
+	@mkdir -p $(DIST)
+	objcopy --only-keep-debug target/dist/watchfloor $(DIST)/watchfloor.debug
+	objcopy --strip-all --add-gnu-debuglink=$(DIST)/watchfloor.debug target/dist/watchfloor $(DIST)/watchfloor
+	@ls -l $(DIST)
 
 bench: web ## measure the numbers in the README
 	cargo bench --locked

@@ -26,6 +26,12 @@ scripts/python.sh
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items --locked
+
+step "unused dependencies"
+scripts/machete.sh
+
 # With the script, the cluster has stopped when this line returns. Without it, each test program starts its own cluster,
 # which a watchdog stops a moment after the program.
 step "tests, on SQLite and on PostgreSQL"
@@ -35,4 +41,4 @@ else
     scripts/postgres.sh run cargo test --workspace --locked
 fi
 
-printf '\nEvery check passed: format, web pages, lints, and the tests on both databases.\n'
+printf '\nEvery check passed: format, web pages, lints, documentation, dependencies, and the tests on both databases.\n'
