@@ -41,6 +41,7 @@ mod response_times;
 mod retold;
 pub mod searches;
 pub mod selected;
+mod shared_fields;
 mod similar;
 mod subscription;
 mod summary;
@@ -68,6 +69,7 @@ use event::EventSchema;
 pub use context::{FromBoard, Limits, Viewer, admit_request};
 pub use mutation::Mutation;
 pub use query::Query;
+pub use shared_fields::SHARED_FIELDS;
 pub use subscription::{Subscription, resumes, scope, sight};
 
 /// The desk's schema.
@@ -152,7 +154,9 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<bulk::BulkItemConnection>("A page of the incidents of a bulk job.")
         .override_output_type_description::<activity::ChangeConnection>("A page of an activity log.")
         .override_output_type_description::<incident::CommentConnection>("A page of comments.")
+        .override_output_type_description::<account::GroupConnection>("A page of groups.")
         .override_output_type_description::<incident::IncidentConnection>("A page of a queue.")
+        .override_output_type_description::<account::UserConnection>("A page of users.")
 }
 
 /// Returns the schema as sorted text, as in `schema.graphql`.

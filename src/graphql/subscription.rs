@@ -13,6 +13,7 @@ use super::packed::Packed;
 use super::queue::QueueItem;
 use super::searches::Searches;
 use super::selected::Selected;
+use super::shared_fields::may_share;
 use super::summary::{QueueSummary, numbers, window};
 use crate::domain::account::Role;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
@@ -44,25 +45,22 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
 /// a stream. `None` if the bytes depend on more, so that nobody may share the stream.
 ///
 /// The items of a queue come from the change alone. They depend on what the caller may see and, if the filter says
-/// `me`, on who the caller is. A summary counts these rows, and the log is like a queue, with two exceptions.
-/// `incident`, `alert`, `comment` and `bookmark` are read in their present state when the frame is made: shared bytes
-/// would show a caller who resumes a state that is minutes old. And whether the log of one incident may be read is
-/// checked when a stream begins: if the incident is deleted, only a manager may read it.
-pub fn scope(
+/// `me`, on who the caller is. A summary counts these rows, and the log is like a queue, with one exception: whether
+/// the log of one incident may be read is checked when a stream begins. If the incident is deleted, only a manager may
+/// read it. All `fields` that the operation selects must be in the list of fields that may be shared.
+pub fn scope<'a>(
     viewer: &Viewer,
     root: &str,
-    selects: &dyn Fn(&str) -> bool,
+    fields: impl Iterator<Item = &'a str>,
     gives: &dyn Fn(&str) -> bool,
 ) -> Option<Vec<u8>> {
-    let shared = match root {
+    let is_shared = match root {
         "incidentQueue" | "queueSummary" => true,
-        "activityLog" => {
-            let reads_the_present = ["incident", "alert", "comment", "bookmark"].into_iter().any(selects);
-            !reads_the_present && (!gives("incidentId") || viewer.user.role >= Role::Manager)
-        }
+        "activityLog" => !gives("incidentId") || viewer.user.role >= Role::Manager,
         _ => false,
     };
-    shared.then(|| sight(viewer, gives))
+    // The root field itself is among the fields.
+    (is_shared && may_share(fields.filter(|field| *field != root))).then(|| sight(viewer, gives))
 }
 
 /// Returns what the rows of a queue depend on: what the viewer may see and, if the filter says `me`, who the viewer is.

@@ -91,6 +91,11 @@ impl Words {
         &self.canonical.named.root
     }
 
+    /// Returns the names of all fields of the operation, at any depth, with the root field.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.canonical.named.fields.iter().map(Name::as_str)
+    }
+
     /// Returns whether the operation selects a field of this name at any depth.
     pub fn selects(&self, field: &str) -> bool {
         self.canonical.named.fields.contains(field)

@@ -147,7 +147,7 @@ impl Endpoint for Desk {
     }
 
     fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
-        graphql::scope(viewer, words.root(), &|field| words.selects(field), &|input| words.gives(input))
+        graphql::scope(viewer, words.root(), words.fields(), &|input| words.gives(input))
     }
 
     fn sight(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! The schema as text: the committed file is up to date, and every item has a description.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use async_graphql::parser::parse_schema;
@@ -72,7 +73,7 @@ fn every_word_of_the_schema_is_described() {
 #[test]
 fn every_mutation_takes_an_idempotency_key() {
     let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
-    let (mut inputs, mut answers) = (std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
+    let (mut inputs, mut answers) = (BTreeMap::new(), BTreeMap::new());
     let mut mutations = Vec::new();
     for definition in schema.definitions {
         let TypeSystemDefinition::Type(definition) = definition else { continue };
@@ -129,4 +130,71 @@ fn a_length_of_time_names_its_unit() {
     let is_bare = |line: &&str| line.trim_start().starts_with("window:") || line.contains("(window:");
     let bare: Vec<&str> = schema.lines().filter(is_bare).collect();
     assert!(bare.is_empty(), "{bare:?}");
+}
+
+/// The fields of shared streams whose bytes are the same for everybody who may see the item, `Type.field` a line.
+const JUDGED: &str = include_str!("fixtures/shared_fields.txt");
+
+/// Fields that read the present state. A stream that selects such a field is not shared.
+const PRESENT: [&str; 4] = ["alert", "bookmark", "comment", "incident"];
+
+/// The subscriptions whose streams callers may share.
+const SHARED_ROOTS: [&str; 3] = ["activityLog", "incidentQueue", "queueSummary"];
+
+#[test]
+fn every_field_of_a_shared_stream_was_judged() {
+    let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
+    // For each type: its fields with their types, and the types that may stand for it.
+    let mut fields: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut stand_for: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for definition in schema.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let name = definition.node.name.node.to_string();
+        let of_type = match definition.node.kind {
+            TypeKind::Object(object) => {
+                for interface in object.implements {
+                    stand_for.entry(interface.node.to_string()).or_default().push(name.clone());
+                }
+                object.fields
+            }
+            TypeKind::Interface(interface) => interface.fields,
+            TypeKind::Union(union) => {
+                let members = union.members.into_iter().map(|member| member.node.to_string());
+                stand_for.entry(name.clone()).or_default().extend(members);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        let named = of_type.into_iter().map(|field| {
+            let ty = field.node.ty.node.to_string();
+            (field.node.name.node.to_string(), ty.replace(['[', ']', '!'], ""))
+        });
+        fields.insert(name, named.collect());
+    }
+    let roots = fields["Subscription"].iter().filter(|(name, _)| SHARED_ROOTS.contains(&name.as_str()));
+    let mut open: Vec<&str> = roots.map(|(_, ty)| ty.as_str()).collect();
+    assert_eq!(open.len(), SHARED_ROOTS.len());
+    let (mut seen, mut reached) = (BTreeSet::new(), BTreeSet::new());
+    while let Some(ty) = open.pop() {
+        if !seen.insert(ty) {
+            continue;
+        }
+        open.extend(stand_for.get(ty).into_iter().flatten().map(String::as_str));
+        for (name, of) in fields.get(ty).into_iter().flatten().filter(|(name, _)| !PRESENT.contains(&name.as_str())) {
+            reached.insert(format!("{ty}.{name}"));
+            open.push(of);
+        }
+    }
+    let judged: BTreeSet<String> = JUDGED.lines().map(str::to_owned).collect();
+    let unjudged: Vec<_> = reached.difference(&judged).collect();
+    assert!(
+        unjudged.is_empty(),
+        "is each of these a function of the change alone? Then add it to shared_fields.txt, and its name to \
+         SHARED_FIELDS. If it reads the present state, add its name to PRESENT: {unjudged:?}"
+    );
+    let gone: Vec<_> = judged.difference(&reached).collect();
+    assert!(gone.is_empty(), "remove from shared_fields.txt: {gone:?}");
+    let names = judged.iter().filter_map(|pair| pair.split('.').nth(1)).chain(["__typename"]);
+    let names: Vec<&str> = names.collect::<BTreeSet<_>>().into_iter().collect();
+    assert_eq!(watchfloor::graphql::SHARED_FIELDS, names, "SHARED_FIELDS has the names of shared_fields.txt, in order");
 }
