@@ -25,12 +25,14 @@ use crate::support::desk::TestDesk;
 use crate::support::dice::Dice;
 use crate::support::proxy::{Break, Proxy};
 use crate::support::stream::{QUEUE, read_to, replay, short};
+use crate::support::triage::each;
 use crate::support::waiting::{LONG_PATIENCE, a_moment};
 
 each_database!(
     a_batch_leaves_the_desk_that_its_records_leave_one_by_one,
     a_refused_record_costs_itself_alone,
     the_records_of_a_batch_find_what_those_before_them_wrote,
+    a_resolution_of_a_batch_is_undone_alert_by_alert,
     a_batch_gives_way_to_who_holds_what_it_needs,
     others_write_beside_an_import,
     a_stream_beside_an_import_has_each_change_once,
@@ -272,6 +274,34 @@ async fn the_records_of_a_batch_find_what_those_before_them_wrote(database: Test
     let again = read(&desk.app, &text).await;
     assert_eq!((again.counts.alerts_unchanged, again.counts.updates_present), (3, 2));
     assert_eq!(whole(&desk.app).await, end);
+}
+
+/// A reopening returns exactly the alerts that the resolution resolved, also if the resolution came in a batch.
+async fn a_resolution_of_a_batch_is_undone_alert_by_alert(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let alert = |key: &str, status: &str| {
+        json!({ "type": "alert", "provider": "K", "providerAlertId": key, "title": key, "status": status,
+                "at": "2026-05-02T08:00:00Z" })
+    };
+    let keys = ["1", "2", "3"].map(|key| json!({ "provider": "K", "providerAlertId": key }));
+    let records = [
+        alert("1", "NEW"),
+        alert("2", "RESOLVED"),
+        alert("3", "NEW"),
+        json!({ "type": "incident", "externalId": "case", "alerts": keys, "createdAt": "2026-05-02T09:00:00Z" }),
+        json!({ "type": "update", "externalId": "case", "at": "2026-05-02T10:00:00Z", "status": "RESOLVED" }),
+    ];
+    let summary = read(&desk.app, &records.map(|record| record.to_string() + "\n").concat()).await;
+    assert_eq!((summary.bad.clone(), summary.counts.updates), (Vec::new(), 1));
+    let id = "query { incident(by: { number: 1 }) { id } }";
+    let id = desk.data(id, json!({})).await["incident"]["id"].take();
+    let reopened = desk.act("reopenIncident", json!({ "incidentId": id })).await;
+    assert_eq!(each(&reopened["alerts"], "status"), ["NEW", "NEW"]);
+    let alerts = "query($id: ID!) { incident(by: { id: $id }) { alerts { nodes { title status } } } }";
+    let alerts = desk.data(alerts, json!({ "id": id })).await;
+    let alerts = alerts["incident"]["alerts"]["nodes"].as_array().expect("alerts").clone();
+    let status = |title: &str| alerts.iter().find(|alert| alert["title"] == title).map(|alert| &alert["status"]);
+    assert_eq!(["1", "2", "3"].map(status), [Some(&json!("NEW")), Some(&json!("RESOLVED")), Some(&json!("NEW"))]);
 }
 
 /// Another transaction has locked a row that a record needs, and waits for a row that the batch has locked.
