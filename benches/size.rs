@@ -100,7 +100,7 @@ fn operations() -> Vec<Operation> {
         Operation {
             name: "one incident with 50 activities, alerts, comments",
             statement: &["incident"],
-            query: query(format!("query($id: ID!) {{ incident(id: $id) {{ {ROW} description
+            query: query(format!("query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {ROW} description
                 activity(last: 50) {{ nodes {{ version at entries {{ kind }} }} }} alerts(first: 50) {{ nodes {{ id title severity status }} }}
                 comments(first: 50) {{ nodes {{ id body createdAt }} }} }} }}")),
             variables: |world, n| json!({ "id": world.incidents[n % world.incidents.len()] }),

@@ -1,19 +1,21 @@
 //! Users, groups, owners and actors.
 
-use async_graphql::{Enum, ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
+use async_graphql::connection::{Connection, Edge, EmptyFields};
+use async_graphql::{Enum, ID, InputObject, MaybeUndefined, Object, OneofObject, OutputType, SimpleObject};
 
 use super::at_once::AtHand;
 use super::call::Call;
-use super::connection::read_id;
+use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::View;
+use super::loaders::MembersAtEnd;
 use super::view::SavedView;
 use crate::app::incident::OwnerChoice;
 use crate::domain::account::{
     Actor as DomainActor, ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, SuggestionReason,
     User as DomainUser,
 };
-use crate::domain::{Error, GroupId, Instant, Result, UserId};
-use crate::storage::AssigneeSuggestion as Suggestion;
+use crate::domain::{Error, GroupId, Instant, Result, UserId, text};
+use crate::storage::{AssigneeSuggestion as Suggestion, Span};
 
 /// Whether an owner is a user or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -154,16 +156,72 @@ impl Group {
         &self.group.name
     }
 
-    /// The members of the group, ordered by name.
-    async fn members(&self) -> Result<Vec<User>> {
-        let members = self.view.load(self.group.id).await?.unwrap_or_default();
-        Ok(members.into_iter().map(User).collect())
+    /// The members of the group, ordered by account id. Pages have at most 100 items.
+    async fn members(
+        &self,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<UserConnection> {
+        let args = PageArgs { first, after, last, before };
+        let span = args.span(self.view.page_items_max(), account_key)?;
+        let members = match args.at_end(self.view.page_items_max())? {
+            // The first pages of all groups of one list are read together.
+            Some(end) => self.view.load(MembersAtEnd(self.group.id, wider(end))).await?.unwrap_or_default(),
+            None => self.view.reader().await?.users_page(Some(self.group.id), &wider(span.clone())).await?,
+        };
+        Ok(account_page(members, &span, |user| (account_cursor(&user.account), User(user))))
     }
 
     /// When the group was created.
     async fn created_at(&self) -> Instant {
         self.group.created_at
     }
+}
+
+/// A page of users.
+pub type UserConnection = Connection<String, User, EmptyFields, EmptyFields>;
+
+/// A page of groups.
+pub type GroupConnection = Connection<String, Group, EmptyFields, EmptyFields>;
+
+/// The start of each cursor in a list of users or groups. The rest is the account id without case.
+const ACCOUNT_CURSOR: &str = "account:";
+
+fn account_cursor(account: &str) -> String {
+    format!("{ACCOUNT_CURSOR}{}", text::caseless(account))
+}
+
+fn account_key(cursor: &str) -> Option<String> {
+    cursor.strip_prefix(ACCOUNT_CURSOR).map(str::to_owned)
+}
+
+/// Makes a page of accounts that were read with one item more than the page has.
+fn account_page<T, N: OutputType>(
+    mut accounts: Vec<T>,
+    span: &Span<String>,
+    item: impl Fn(T) -> (String, N),
+) -> Connection<String, N, EmptyFields, EmptyFields> {
+    let more = cut(&mut accounts, span.limit, span.from_end);
+    let (before, after) = super::incident::ends(span, more);
+    let mut page = Connection::new(before, after);
+    page.edges.extend(accounts.into_iter().map(item).map(|(cursor, node)| Edge::new(cursor, node)));
+    page
+}
+
+/// Reads a page of all users.
+pub async fn users(view: &View, args: &PageArgs) -> Result<UserConnection> {
+    let span = args.span(view.page_items_max(), account_key)?;
+    let users = view.reader().await?.users_page(None, &wider(span.clone())).await?;
+    Ok(account_page(users, &span, |user| (account_cursor(&user.account), User(user))))
+}
+
+/// Reads a page of all groups.
+pub async fn groups(view: &View, args: &PageArgs) -> Result<GroupConnection> {
+    let span = args.span(view.page_items_max(), account_key)?;
+    let groups = view.reader().await?.groups_page(&wider(span.clone())).await?;
+    Ok(account_page(groups, &span, |group| (account_cursor(&group.account), Group { view: view.clone(), group })))
 }
 
 /// The caller of the request, and what it may do.

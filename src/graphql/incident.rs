@@ -486,14 +486,14 @@ pub async fn queue(
     Ok(page)
 }
 
-/// Reads the incident with this id; an unknown id is `NOT_FOUND`. `lists` is given if the request asks for the
+/// Reads the incident with this id; an unknown id is `NOT_FOUND` at the path. `lists` is given if the request asks for the
 /// incident, these lists of it, and nothing else.
-pub async fn find(view: &View, id: IncidentId, lists: Option<Lists>) -> Result<Incident> {
+pub async fn find(view: &View, id: IncidentId, path: &str, lists: Option<Lists>) -> Result<Incident> {
     let incident = match lists {
         Some(lists) => view.incident_at_once(id, lists).await?,
         None => view.incident(id).await?,
     };
-    let incident = incident.ok_or_else(|| Error::not_found("incident", id).at("id"))?;
+    let incident = incident.ok_or_else(|| Error::not_found("incident", id).at(path))?;
     Ok(Incident::new(view.clone(), incident))
 }
 

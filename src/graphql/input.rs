@@ -1,6 +1,6 @@
 //! The inputs of mutations of incidents, and their readers, which turn them into commands.
 
-use async_graphql::{ID, InputObject, MaybeUndefined};
+use async_graphql::{ID, InputObject, MaybeUndefined, OneofObject};
 
 use super::account::OwnerInput;
 use super::alert::alert_ids;
@@ -14,6 +14,15 @@ use crate::domain::incident::{Patch, Severity, Status, parse_description, parse_
 use crate::domain::instant::past;
 use crate::domain::tag::{Tag, TagKind};
 use crate::domain::{IncidentId, Instant, Result, title};
+
+/// Names an incident in one of two ways.
+#[derive(Debug, OneofObject)]
+pub enum IncidentByInput {
+    /// The global id of the incident.
+    Id(ID),
+    /// The number of the incident, without `INC-`.
+    Number(i64),
+}
 
 /// Reads the id of an incident.
 pub fn incident_id(path: &str, id: &ID) -> Result<IncidentId> {

@@ -29,6 +29,10 @@ pub struct Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StartOf(pub TextKey);
 
+/// The key of the members at one end of the list of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MembersAtEnd(pub GroupId, pub Span<()>);
+
 /// The key of the alerts at one end of the list of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AlertsAtEnd(pub IncidentId, pub Span<()>);
@@ -109,12 +113,17 @@ impl Loader<IncidentId> for Batch {
     }
 }
 
-impl Loader<GroupId> for Batch {
+impl Loader<MembersAtEnd> for Batch {
     type Value = Vec<User>;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[GroupId]) -> Result<HashMap<GroupId, Vec<User>>, Arc<Error>> {
-        self.reader.members(keys).await.map_err(Arc::new)
+    async fn load(&self, keys: &[MembersAtEnd]) -> Result<HashMap<MembersAtEnd, Vec<User>>, Arc<Error>> {
+        let mut found = HashMap::new();
+        for (span, groups) in grouped(keys.iter().map(|key| (key.0, key.1))) {
+            let members = self.reader.members_at_end(&groups, span).await.map_err(Arc::new)?;
+            found.extend(members.into_iter().map(|(group, members)| (MembersAtEnd(group, span), members)));
+        }
+        Ok(found)
     }
 }
 

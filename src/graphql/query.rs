@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
 
-use super::account::{AssigneeSuggestion, Caller, Group, User};
+use super::account::{AssigneeSuggestion, Caller, Group, GroupConnection, User, UserConnection};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
 use super::as_of::{IncidentAsOf, MomentInput};
@@ -17,13 +17,13 @@ use super::connection::{PAGE_MAX, PageArgs};
 use super::context::View;
 use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
-use super::input::incident_id;
+use super::input::{IncidentByInput, incident_id};
 use super::merge::MergePreview;
 use super::page::Asked;
 use super::policy::Policies;
 use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, numbers, window};
-use super::view::SavedView;
+use super::view::{SavedView, ViewByInput};
 use crate::app::export::Named;
 use crate::domain::alert::AlertStatus;
 use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
@@ -228,38 +228,33 @@ impl Query {
             .map(Some)
     }
 
-    /// One incident, by its global id or by its number. Both or neither are `INVALID`. An unknown incident is
-    /// `NOT_FOUND`. After a merge, the id of the source returns the source, which is `REDIRECTED`, and its number
+    /// One incident, by its global id or by its number. An unknown incident is `NOT_FOUND`. After a merge, the id of the source returns the source, which is `REDIRECTED`, and its number
     /// returns the target. With `minPosition` the answer is at least as new as that position. The desk does not wait
     /// for a position: if its log does not reach the position, or has another history, the answer is `CONFLICT`, and
     /// `extensions.now.position` is the end of the log.
     async fn incident(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The global id.")] id: Option<ID>,
-        #[graphql(desc = "The number of the incident, without `INC-`.")] number: Option<i64>,
+        #[graphql(desc = "The incident: its global id, or its number.")] by: IncidentByInput,
         #[graphql(desc = "A position that the answer must have reached, else it is a `CONFLICT`.")]
         min_position: Option<String>,
     ) -> Option<async_graphql::Result<Incident>> {
-        Some(find_incident(ctx, id, number, min_position).await.map_err(Into::into))
+        Some(find_incident(ctx, by, min_position).await.map_err(Into::into))
     }
 
-    /// One incident as it was at a position or a time, rebuilt from its log. It is named by `id` or by `number`; both
-    /// or neither are `INVALID`. Managers can also read a deleted incident. `NOT_FOUND` if there is no such incident,
+    /// One incident as it was at a position or a time, rebuilt from its log. Managers can also read a deleted incident. `NOT_FOUND` if there is no such incident,
     /// or if it was created later; `CONFLICT` if the log does not reach the position.
     async fn incident_as_of(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The global id.")] id: Option<ID>,
-        #[graphql(desc = "The number of the incident, without `INC-`.")] number: Option<i64>,
+        #[graphql(desc = "The incident: its global id, or its number.")] by: IncidentByInput,
         #[graphql(desc = "The moment: a position or a time.")] moment: MomentInput,
     ) -> Option<async_graphql::Result<IncidentAsOf>> {
         let found = async {
             let view = View::of_request(ctx)?;
-            let (path, named) = match (id, number) {
-                (Some(id), None) => ("id", Named::Id(incident_id("id", &id)?)),
-                (None, Some(number)) => ("number", Named::Number(number)),
-                _ => return Err(one_name()),
+            let (path, named) = match by {
+                IncidentByInput::Id(id) => ("by.id", Named::Id(incident_id("by.id", &id)?)),
+                IncidentByInput::Number(number) => ("by.number", Named::Number(number)),
             };
             super::as_of::find(view, named, path, moment).await
         };
@@ -361,29 +356,39 @@ impl Query {
         super::view::list(View::of_request(ctx)?).await
     }
 
-    /// One saved view, by its global id or by its slug. Both or neither are `INVALID`. A view that is unknown, or
+    /// One saved view, by its global id or by its slug. A view that is unknown, or
     /// private to somebody else, is `NOT_FOUND`.
     async fn view(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The global id.")] id: Option<ID>,
-        #[graphql(desc = "The slug of the view, the last part of its link.")] slug: Option<String>,
+        #[graphql(desc = "The view: its global id, or its slug.")] by: ViewByInput,
     ) -> Option<async_graphql::Result<SavedView>> {
-        let found = async { super::view::find(View::of_request(ctx)?, id.as_ref(), slug.as_deref()).await };
+        let found = async { super::view::find(View::of_request(ctx)?, &by).await };
         Some(found.await.map_err(Into::into))
     }
 
-    /// All users, ordered by account id.
-    async fn users(&self, ctx: &Context<'_>) -> Result<Vec<User>> {
-        let users = View::of_request(ctx)?.reader().await?.all_users().await?;
-        Ok(users.into_iter().map(User).collect())
+    /// All users, ordered by account id. Pages have at most 100 items.
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<Option<UserConnection>> {
+        super::account::users(View::of_request(ctx)?, &PageArgs { first, after, last, before }).await.map(Some)
     }
 
-    /// All groups, ordered by account id.
-    async fn groups(&self, ctx: &Context<'_>) -> Result<Vec<Group>> {
-        let view = View::of_request(ctx)?;
-        let groups = view.reader().await?.all_groups().await?;
-        Ok(groups.into_iter().map(|group| Group { view: view.clone(), group }).collect())
+    /// All groups, ordered by account id. Pages have at most 100 items.
+    async fn groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<Option<GroupConnection>> {
+        super::account::groups(View::of_request(ctx)?, &PageArgs { first, after, last, before }).await.map(Some)
     }
 
     /// Users and groups to suggest as an owner: the caller first, then its recent picks, then users and groups whose
@@ -436,31 +441,21 @@ fn suggestions(search: &str, first: i32) -> Result<u64> {
     Ok(first as u64)
 }
 
-async fn find_incident(
-    ctx: &Context<'_>,
-    id: Option<ID>,
-    number: Option<i64>,
-    min_position: Option<String>,
-) -> Result<Incident> {
+async fn find_incident(ctx: &Context<'_>, by: IncidentByInput, min_position: Option<String>) -> Result<Incident> {
     let view = View::of_request(ctx)?;
     let at_once = if min_position.is_none() { super::detail::lists(ctx, view.page_items_max()) } else { None };
     if let Some(text) = min_position {
         reached(view, "minPosition", &text).await?;
     }
-    match (id, number) {
-        (Some(id), None) => super::incident::find(view, incident_id("id", &id)?, at_once).await,
-        (None, Some(number)) => {
+    match by {
+        IncidentByInput::Id(id) => super::incident::find(view, incident_id("by.id", &id)?, "by.id", at_once).await,
+        IncidentByInput::Number(number) => {
             let incident = view.reader().await?.incident_by_number(number).await?;
             let seen = incident.filter(|incident| view.viewer().sees_incident(incident));
-            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")).at("number"))?;
+            let incident = seen.ok_or_else(|| Error::not_found("incident", format!("INC-{number}")).at("by.number"))?;
             Ok(Incident::new(view.clone(), incident))
         }
-        _ => Err(one_name()),
     }
-}
-
-fn one_name() -> Error {
-    Error::invalid("id", "an incident is named by its id or its number, one of the two")
 }
 
 /// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, of another history (the check

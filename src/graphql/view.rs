@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_graphql::{Context, ID, InputObject, Json, MaybeUndefined, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Json, MaybeUndefined, Object, OneofObject, SimpleObject};
 use serde_json::Value;
 
 use super::account::User;
@@ -157,19 +157,27 @@ pub async fn list(view: &View) -> Result<Vec<SavedView>> {
     Ok(views.into_iter().map(|saved| SavedView::new(view.clone(), saved)).collect())
 }
 
+/// Names a saved view in one of two ways.
+#[derive(Debug, OneofObject)]
+pub enum ViewByInput {
+    /// The global id of the view.
+    Id(ID),
+    /// The slug of the view, the last part of its link.
+    Slug(String),
+}
+
 /// Reads the view with this id or slug. A view that is unknown, or private to somebody else, is `NOT_FOUND`.
-pub async fn find(view: &View, id: Option<&ID>, slug: Option<&str>) -> Result<SavedView> {
+pub async fn find(view: &View, by: &ViewByInput) -> Result<SavedView> {
     let reader = view.reader().await?;
-    let (found, missing) = match (id, slug) {
-        (Some(id), None) => {
-            let id = view_id("id", id)?;
-            (reader.views(&[id]).await?.pop(), Error::not_found("view", id).at("id"))
+    let (found, missing) = match by {
+        ViewByInput::Id(id) => {
+            let id = view_id("by.id", id)?;
+            (reader.views(&[id]).await?.pop(), Error::not_found("view", id).at("by.id"))
         }
-        (None, Some(slug)) => {
-            text::refuse_nul("slug", slug)?;
-            (reader.view_by_slug(slug).await?, Error::not_found("view", slug).at("slug"))
+        ViewByInput::Slug(slug) => {
+            text::refuse_nul("by.slug", slug)?;
+            (reader.view_by_slug(slug).await?, Error::not_found("view", slug.as_str()).at("by.slug"))
         }
-        _ => return Err(Error::invalid("id", "a view is named by its id or its slug, one of the two")),
     };
     let seen = found.filter(|saved| saved.is_there_for(view.viewer().user.id)).ok_or(missing)?;
     Ok(SavedView::new(view.clone(), seen))

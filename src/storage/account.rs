@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{LockType, OnConflict, SimpleExpr};
-use sea_orm::{ActiveEnum, DbBackend, QueryOrder, QuerySelect, Set};
+use sea_orm::sea_query::{LockType, OnConflict, Order, Query, SimpleExpr};
+use sea_orm::{ActiveEnum, Condition, DbBackend, QueryOrder, QueryResult, QuerySelect, Set};
 use uuid::Uuid;
 
 use super::incident::json;
-use super::{Reader, Tx};
+use super::queue::Span;
+use super::{Reader, Tx, places, statement};
 use crate::domain::account::{Actor, Group, Owner, OwnerId, Role, User};
 use crate::domain::{GroupId, Instant, Result, UserId, text};
 
@@ -131,6 +132,15 @@ pub(super) fn owner_told(id: Option<OwnerId>, told: Option<&str>) -> Result<Opti
     Ok(Some(Owner { id, account, name }))
 }
 
+/// Restricts a list of accounts to a page of it.
+fn paged<E: EntityTrait>(list: Select<E>, key: E::Column, span: &Span<String>) -> Select<E> {
+    let order = if span.from_end { Order::Desc } else { Order::Asc };
+    let after = span.after.as_ref().map(|after| key.gt(after.as_str()));
+    let before = span.before.as_ref().map(|before| key.lt(before.as_str()));
+    let within = after.into_iter().chain(before).fold(Condition::all(), Condition::add);
+    list.filter(within).order_by(key, order).limit(span.limit)
+}
+
 impl Reader {
     /// Reads the users with these ids, in no order.
     pub async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
@@ -176,32 +186,55 @@ impl Reader {
         Ok(Actor { user, groups: rows.into_iter().map(|row| GroupId(row.group_id)).collect() })
     }
 
-    /// Reads the members of these groups, by name.
-    pub async fn members(&self, groups: &[GroupId]) -> Result<HashMap<GroupId, Vec<User>>> {
-        let rows = member::Entity::find()
-            .filter(member::Column::GroupId.is_in(groups.iter().map(|id| id.0)))
-            .all(self.conn())
-            .await?;
-        let ids: Vec<UserId> = rows.iter().map(|row| UserId(row.user_id)).collect();
+    /// Reads the members at one end of each group, by account id: one statement for one group, otherwise two.
+    pub async fn members_at_end(&self, groups: &[GroupId], span: Span<()>) -> Result<HashMap<GroupId, Vec<User>>> {
+        if let [group] = groups {
+            return Ok(HashMap::from([(*group, self.users_page(Some(*group), &span.of_other_keys()).await?)]));
+        }
+        let (places, way, limit) = (places(groups.len()), span.sql_direction(), span.limit);
+        let sql = format!(
+            "SELECT group_id, user_id FROM (SELECT m.group_id, m.user_id, ROW_NUMBER() OVER (PARTITION BY m.group_id
+                ORDER BY u.account_key {way}) AS place
+             FROM group_member m JOIN \"user\" u ON u.id = m.user_id WHERE m.group_id IN ({places})) AS ranked
+             WHERE place <= {limit}"
+        );
+        let rows = self.conn().query_all_raw(statement(self, &sql, groups.iter().map(|id| id.0.into()))).await?;
+        let read = |row: &QueryResult| Ok((GroupId(row.try_get_by_index(0)?), UserId(row.try_get_by_index(1)?)));
+        let pairs = rows.iter().map(read).collect::<Result<Vec<_>, DbErr>>()?;
+        let ids: Vec<UserId> = pairs.iter().map(|(_, user)| *user).collect();
         let users: HashMap<UserId, User> = self.users(&ids).await?.into_iter().map(|user| (user.id, user)).collect();
         let mut members: HashMap<GroupId, Vec<User>> = HashMap::new();
-        for row in rows {
-            let user = users.get(&UserId(row.user_id)).cloned();
-            members.entry(GroupId(row.group_id)).or_default().extend(user);
+        for (group, user) in pairs {
+            members.entry(group).or_default().extend(users.get(&user).cloned());
         }
-        members.values_mut().for_each(|users| users.sort_by_cached_key(|user| (text::fold(&user.name), user.id)));
+        members.values_mut().for_each(|users| users.sort_by_cached_key(|user| text::caseless(&user.account)));
         Ok(members)
     }
 
-    /// Reads every user, by account.
-    pub async fn all_users(&self) -> Result<Vec<User>> {
-        let rows = user::Entity::find().order_by_asc(user::Column::AccountKey).all(self.conn()).await?;
+    /// Reads a page of the users, or of the members of a group. The key is the account id without case.
+    pub async fn users_page(&self, of: Option<GroupId>, span: &Span<String>) -> Result<Vec<User>> {
+        let mut users = user::Entity::find();
+        if let Some(group) = of {
+            let members = Query::select()
+                .column(member::Column::UserId)
+                .from(member::Entity)
+                .and_where(member::Column::GroupId.eq(group.0))
+                .take();
+            users = users.filter(user::Column::Id.in_subquery(members));
+        }
+        let mut rows = paged(users, user::Column::AccountKey, span).all(self.conn()).await?;
+        if span.from_end {
+            rows.reverse();
+        }
         Ok(rows.into_iter().map(User::from).collect())
     }
 
-    /// Reads every group, by account.
-    pub async fn all_groups(&self) -> Result<Vec<Group>> {
-        let rows = group::Entity::find().order_by_asc(group::Column::AccountKey).all(self.conn()).await?;
+    /// Reads a page of the groups. The key is the account id without case.
+    pub async fn groups_page(&self, span: &Span<String>) -> Result<Vec<Group>> {
+        let mut rows = paged(group::Entity::find(), group::Column::AccountKey, span).all(self.conn()).await?;
+        if span.from_end {
+            rows.reverse();
+        }
         Ok(rows.into_iter().map(Group::from).collect())
     }
 

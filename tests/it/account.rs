@@ -13,6 +13,7 @@ each_database!(
     an_address_is_cleared_by_null_and_stays_where_none_is_said,
     a_role_allows_what_the_law_says_and_no_more,
     a_group_has_the_members_that_a_manager_gives_it,
+    accounts_are_read_page_by_page,
     the_caller_is_known_or_turned_away,
     assignees_are_suggested_me_first_then_recent_picks,
     tags_are_suggested_recent_ones_first,
@@ -59,8 +60,11 @@ async fn an_account_is_upserted_without_case_but_with_its_accents(database: Test
     let refusal = desk.deny("upsertUser", json!({ "account": "LOCAL-manager", "role": "READER" })).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.role")));
     desk.act("upsertUser", json!({ "account": "local-manager", "name": "Console" })).await;
-    let users = desk.data("{ users { account } groups { name } }", json!({})).await;
-    assert_eq!((users["users"].as_array().map(Vec::len), &users["groups"]), (Some(3), &json!([{ "name": "Nights" }])));
+    let users = desk.data("{ users { nodes { account } } groups { nodes { name } } }", json!({})).await;
+    assert_eq!(
+        (users["users"]["nodes"].as_array().map(Vec::len), &users["groups"]["nodes"]),
+        (Some(3), &json!([{ "name": "Nights" }]))
+    );
 }
 
 /// Three concurrent commands change one user, and two change one group: every edit is there afterwards, in any order.
@@ -73,10 +77,12 @@ async fn commands_at_once_lose_nothing_of_an_account(database: TestDatabase) {
         tokio::join!(upsert("name", &name), upsert("role", role), upsert("email", &email));
         let group = |name: Value| desk.act("upsertGroup", laid_over(json!({ "account": "soc" }), name));
         tokio::join!(group(json!({ "name": name })), group(json!({})));
-        let users = desk.data("{ users { account name email role } groups { name } }", json!({})).await;
-        let user = users["users"].as_array().and_then(|users| users.iter().find(|user| user["account"] == "ann"));
+        let users =
+            desk.data("{ users { nodes { account name email role } } groups { nodes { name } } }", json!({})).await;
+        let user =
+            users["users"]["nodes"].as_array().and_then(|users| users.iter().find(|user| user["account"] == "ann"));
         assert_eq!(user, Some(&json!({ "account": "ann", "name": name, "email": email, "role": role })));
-        assert_eq!(users["groups"], json!([{ "name": name }]));
+        assert_eq!(users["groups"]["nodes"], json!([{ "name": name }]));
     }
 }
 
@@ -146,18 +152,79 @@ async fn a_role_allows_what_the_law_says_and_no_more(database: TestDatabase) {
     );
 }
 
+fn accounts_of(list: &Value) -> Vec<String> {
+    each(list, "account").into_iter().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The lists of users, groups and members are pages in the order of account ids without case, from both ends.
+async fn accounts_are_read_page_by_page(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let mut users = Vec::new();
+    for account in ["Ben", "ana", "Cy", "dee", "Ede"] {
+        users.push(desk.user(account, "READER").await);
+    }
+    let mut groups = Vec::new();
+    for account in ["tier-2", "Tier-1", "hunters"] {
+        groups.push(desk.act("upsertGroup", json!({ "account": account })).await["group"]["id"].clone());
+    }
+    desk.act("addGroupMembers", json!({ "groupId": groups[0], "users": users })).await;
+    desk.act("addGroupMembers", json!({ "groupId": groups[1], "users": [users[0], users[1]] })).await;
+    let all = ["ana", "Ben", "Cy", "dee", "Ede", "local-manager"];
+    for (list, all) in [("users", &all[..]), ("groups", &["hunters", "Tier-1", "tier-2"])] {
+        for (size, cursor, forward) in [("first", "after", true), ("last", "before", false)] {
+            let read = format!(
+                "query($at: String) {{ {list}({size}: 2, {cursor}: $at) {{ nodes {{ account }}
+                    pageInfo {{ startCursor endCursor hasNextPage hasPreviousPage }} }} }}"
+            );
+            let (mut found, mut at) = (Vec::new(), Value::Null);
+            loop {
+                let mut page = desk.data(&read, json!({ "at": at })).await[list].take();
+                let accounts = accounts_of(&page["nodes"]);
+                let place = if forward { found.len() } else { 0 };
+                found.splice(place..place, accounts);
+                let (more, end) =
+                    if forward { ("hasNextPage", "endCursor") } else { ("hasPreviousPage", "startCursor") };
+                if page["pageInfo"][more] == false {
+                    break;
+                }
+                at = page["pageInfo"][end].take();
+            }
+            assert_eq!(found, all, "{list}, {size}");
+        }
+        for (arguments, code, path) in [
+            ("first: 101", "LIMIT", "first"),
+            ("first: 1, last: 1", "INVALID", "last"),
+            ("after: \"ana\"", "INVALID", "after"),
+        ] {
+            let refusal = desk.refused(&format!("{{ {list}({arguments}) {{ nodes {{ id }} }} }}"), json!({})).await;
+            assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some(path)), "{list}({arguments})");
+        }
+    }
+    // The first pages of the members of all groups.
+    let read = "{ groups { nodes { members(first: 2) { nodes { account } pageInfo { hasNextPage endCursor } } } } }";
+    let mut groups = desk.data(read, json!({})).await["groups"]["nodes"].take();
+    let members: Vec<_> = (0..3).map(|n| accounts_of(&groups[n]["members"]["nodes"]).join(" ")).collect();
+    assert_eq!(members, ["", "ana Ben", "ana Ben"]);
+    assert_eq!(groups[1]["members"]["pageInfo"]["hasNextPage"], false);
+    assert_eq!(groups[2]["members"]["pageInfo"]["hasNextPage"], true);
+    let read = "query($at: String) { groups(last: 1) { nodes { members(after: $at) { nodes { account } } } } }";
+    let at = groups[2]["members"]["pageInfo"]["endCursor"].take();
+    let rest = desk.data(read, json!({ "at": at })).await;
+    assert_eq!(each(&rest["groups"]["nodes"][0]["members"]["nodes"], "account"), ["Cy", "dee", "Ede"]);
+}
+
 async fn a_group_has_the_members_that_a_manager_gives_it(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let (ana, ben) = (desk.user("ana", "RESPONDER").await, desk.user("Ben", "READER").await);
     let group = desk.act("upsertGroup", json!({ "account": "tier-1" })).await["group"]["id"].clone();
     let change = |users: Value| json!({ "groupId": group, "users": users });
     let both = desk.act("addGroupMembers", change(json!([ben, ana, ana]))).await;
-    assert_eq!(each(&both["group"]["members"], "account"), ["ana", "Ben"]);
+    assert_eq!(each(&both["group"]["members"]["nodes"], "account"), ["ana", "Ben"]);
     assert_eq!(desk.act("addGroupMembers", change(json!([ana]))).await, both, "who is in it already stays");
     let viewer = desk.data_as(Some("ana"), "{ viewer { groups { account } } }", json!({})).await;
     assert_eq!(viewer["viewer"]["groups"], json!([{ "account": "tier-1" }]));
     let one = desk.act("removeGroupMembers", change(json!([ana]))).await;
-    assert_eq!(each(&one["group"]["members"], "account"), ["Ben"]);
+    assert_eq!(each(&one["group"]["members"]["nodes"], "account"), ["Ben"]);
     let unknown = "user:0198c0de-0000-7000-8000-000000000009";
     for (users, code, path) in [
         (json!([ana, unknown]), "NOT_FOUND", "input.users"),

@@ -167,7 +167,7 @@ async fn a_thousand_alerts_are_taken_in_at_once(database: TestDatabase) {
     let id = made["incident"]["id"].as_str().expect("an id");
     let done = desk.act("resolveIncident", json!({ "incidentId": id })).await;
     assert_eq!(sorted(&done["alerts"], "id"), sorted(&made["alerts"], "id"));
-    let query = "query($id: ID!, $after: String) { incident(id: $id) { alerts(first: 100, after: $after) {
+    let query = "query($id: ID!, $after: String) { incident(by: { id: $id }) { alerts(first: 100, after: $after) {
         totalCount pageInfo { hasNextPage endCursor } nodes { providerAlertId status } } } }";
     let (mut keys, mut after) = (Vec::new(), Value::Null);
     loop {
@@ -377,7 +377,8 @@ async fn entities_are_grouped_with_their_worst_verdict(database: TestDatabase) {
     let batch = vec![naming("ann", json!("SUSPICIOUS")), naming("bob", json!("MALICIOUS")), naming("cy", Value::Null)];
     let made = desk.ingest(batch, json!({ "newIncident": true })).await;
     let id = made["incident"]["id"].clone();
-    let query = "query($id: ID!) { incident(id: $id) { entities { kind entities { value verdict alertCount } } } }";
+    let query =
+        "query($id: ID!) { incident(by: { id: $id }) { entities { kind entities { value verdict alertCount } } } }";
     let groups = desk.data(query, json!({ "id": id })).await["incident"]["entities"].take();
     assert_eq!(each(&groups, "kind"), ["USER", "DEVICE"]);
     assert_eq!(groups[1]["entities"], json!([{ "value": "WS-É", "verdict": "MALICIOUS", "alertCount": 3 }]));
@@ -432,8 +433,8 @@ async fn what_is_compared_alike_is_kept_apart(database: TestDatabase) {
     let position = desk.data("{ incidents(first: 0) { position } }", json!({})).await["incidents"]["position"].take();
     let read = desk
         .data(
-            "query($id: ID!, $position: String!) { incident(id: $id) { entities { kind entities { value } } }
-                incidentAsOf(id: $id, moment: { position: $position }) { entities { kind entities { value } } } }",
+            "query($id: ID!, $position: String!) { incident(by: { id: $id }) { entities { kind entities { value } } }
+                incidentAsOf(by: { id: $id }, moment: { position: $position }) { entities { kind entities { value } } } }",
             json!({ "id": incident, "position": position }),
         )
         .await;

@@ -213,8 +213,7 @@ async fn coming_to_an_incident_and_leaving_it_is_told_on_both_sides(database: Te
     assert_eq!((&unlinked["last"], &unlinked["position"]), (&json!(true), &done["position"]));
     assert_eq!(desk.newest(&id).await["ALERTS_UNLINKED"]["alertIds"], json!([alert]));
     // A position between the two changes is a position of the log like any other.
-    let then =
-        "query($id: ID!, $position: String!) { incidentAsOf(id: $id, moment: { position: $position }) { alertCount } }";
+    let then = "query($id: ID!, $position: String!) { incidentAsOf(by: { id: $id }, moment: { position: $position }) { alertCount } }";
     for (place, count) in [(&freed["position"], 1), (&unlinked["position"], 0)] {
         let then = desk.data(then, json!({ "id": id, "position": place })).await;
         assert_eq!(then["incidentAsOf"]["alertCount"], count);

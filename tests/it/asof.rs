@@ -33,7 +33,7 @@ const COMMENT: &str = "body html author { account } createdAt editedAt";
 /// Returns the present incident with the fields of [`then`].
 async fn present(desk: &TestDesk, id: &str) -> Value {
     let query = format!(
-        "query($id: ID!) {{ incident(id: $id) {{ {FIELDS} alerts(first: 100) {{ totalCount nodes {{ alertId: id {ALERT} }} }}
+        "query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {FIELDS} alerts(first: 100) {{ totalCount nodes {{ alertId: id {ALERT} }} }}
             comments(first: 100) {{ totalCount nodes {{ commentId: id {COMMENT} }} }} }} }}"
     );
     desk.data(&query, json!({ "id": id })).await["incident"].take()
@@ -41,7 +41,7 @@ async fn present(desk: &TestDesk, id: &str) -> Value {
 
 fn as_of() -> String {
     format!(
-        "query($id: ID, $number: Int, $moment: MomentInput!) {{ incidentAsOf(id: $id, number: $number, moment: $moment) {{
+        "query($by: IncidentByInput!, $moment: MomentInput!) {{ incidentAsOf(by: $by, moment: $moment) {{
             {FIELDS} alerts(first: 100) {{ totalCount nodes {{ alertId {ALERT} }} }}
             comments(first: 100) {{ totalCount nodes {{ commentId {COMMENT} }} }} }} }}"
     )
@@ -49,7 +49,7 @@ fn as_of() -> String {
 
 /// Returns the incident as of a moment.
 async fn then(desk: &TestDesk, id: &str, moment: Value) -> Value {
-    desk.data(&as_of(), json!({ "id": id, "moment": moment })).await["incidentAsOf"].take()
+    desk.data(&as_of(), json!({ "by": { "id": id }, "moment": moment })).await["incidentAsOf"].take()
 }
 
 async fn position(desk: &TestDesk) -> String {
@@ -124,7 +124,7 @@ async fn what_was_overwritten_since_is_there_again(database: TestDatabase) {
     assert_eq!(stood["activity"]["totalCount"], stood["version"]);
 
     // An alert with an overwritten report shows today's report; a fragment on the queue's fields works too.
-    let query = "query($id: ID!, $moment: MomentInput!) { incidentAsOf(id: $id, moment: $moment) {
+    let query = "query($id: ID!, $moment: MomentInput!) { incidentAsOf(by: { id: $id }, moment: $moment) {
         position ...Row alerts { nodes { alert { id status entities { value } } } } } }
         fragment Row on QueueFields { title severity }";
     let read = desk.data(query, json!({ "id": id, "moment": moment })).await["incidentAsOf"].take();
@@ -156,7 +156,7 @@ async fn a_moment_that_the_log_does_not_have_is_refused(database: TestDatabase) 
         (json!({ "at": "2026-11-23T08:00:30Z" }), "NOT_FOUND", Some("moment.at")),
         (json!({ "at": "+20000-01-01T00:00:00Z" }), "INVALID", Some("moment.at")),
     ] {
-        let refusal = desk.refused(&as_of(), json!({ "id": id, "moment": moment })).await;
+        let refusal = desk.refused(&as_of(), json!({ "by": { "id": id }, "moment": moment })).await;
         assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, path), "{moment}: {}", refusal.message);
         if code == "CONFLICT" {
             assert!(refusal.now["position"].is_string(), "it says where the log ends");
@@ -164,21 +164,19 @@ async fn a_moment_that_the_log_does_not_have_is_refused(database: TestDatabase) 
     }
     let moment = position(&now);
     for (names, code, path) in [
-        (json!({ "id": "incident:0198c0de-0000-7000-8000-000000000000" }), "NOT_FOUND", "id"),
-        (json!({ "number": 99 }), "NOT_FOUND", "number"),
-        (json!({ "id": id, "number": 2 }), "INVALID", "id"),
-        (json!({}), "INVALID", "id"),
+        (json!({ "id": "incident:0198c0de-0000-7000-8000-000000000000" }), "NOT_FOUND", "by.id"),
+        (json!({ "number": 99 }), "NOT_FOUND", "by.number"),
+        (json!({ "id": id, "number": 2 }), "INVALID", "variables.by"),
+        (json!({}), "INVALID", "variables.by"),
     ] {
-        let mut variables = names.clone();
-        variables["moment"] = moment.clone();
-        let refusal = desk.refused(&as_of(), variables).await;
+        let refusal = desk.refused(&as_of(), json!({ "by": names, "moment": moment })).await;
         assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some(path)), "{names}");
     }
     for moment in [json!({}), json!({ "position": now, "at": "2026-11-23T09:00:00Z" })] {
-        let answer = desk.graphql_as(None, &as_of(), json!({ "id": id, "moment": moment })).await;
+        let answer = desk.graphql_as(None, &as_of(), json!({ "by": { "id": id }, "moment": moment })).await;
         assert!(answer["errors"].is_array(), "{moment}: exactly one of the two");
     }
-    let by_number = desk.data(&as_of(), json!({ "number": 2, "moment": moment })).await;
+    let by_number = desk.data(&as_of(), json!({ "by": { "number": 2 }, "moment": moment })).await;
     assert_eq!(by_number["incidentAsOf"]["id"], json!(id));
 }
 
@@ -192,10 +190,9 @@ async fn a_deleted_incident_as_it_was_is_for_managers(database: TestDatabase) {
     desk.act("deleteIncident", json!({ "incidentId": id })).await;
     let moment = json!({ "position": before });
     assert_eq!(then(&desk, id, moment.clone()).await, stood);
-    let refusal = desk.refused_as(Some("ana"), &as_of(), json!({ "id": id, "moment": moment })).await;
+    let refusal = desk.refused_as(Some("ana"), &as_of(), json!({ "by": { "id": id }, "moment": moment })).await;
     assert_eq!(refusal.code, "NOT_FOUND");
-    let query =
-        "query($id: ID!, $moment: MomentInput!) { incidentAsOf(id: $id, moment: $moment) { deletedAt alertCount } }";
+    let query = "query($id: ID!, $moment: MomentInput!) { incidentAsOf(by: { id: $id }, moment: $moment) { deletedAt alertCount } }";
     let gone = json!({ "position": position(&desk).await });
     for (moment, deleted_at, alerts) in [(moment, Value::Null, 1), (gone, json!("2026-11-23T08:00:00+00:00"), 0)] {
         let read = desk.data(query, json!({ "id": id, "moment": moment })).await["incidentAsOf"].take();
@@ -218,7 +215,7 @@ async fn what_an_incident_held_then_is_paged_both_ways(database: TestDatabase) {
     for (list, key, expected) in [("alerts", "alertId", alerts), ("comments", "commentId", comments.iter().collect())] {
         let query = format!(
             "query($id: ID!, $moment: MomentInput!, $first: Int, $after: String, $last: Int, $before: String) {{
-                incidentAsOf(id: $id, moment: $moment) {{ page: {list}(first: $first, after: $after, last: $last, before: $before) {{
+                incidentAsOf(by: {{ id: $id }}, moment: $moment) {{ page: {list}(first: $first, after: $after, last: $last, before: $before) {{
                     totalCount pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} nodes {{ {key} }} }} }} }}"
         );
         for (end, cursor, ahead, mark) in
@@ -265,6 +262,6 @@ async fn a_text_that_was_altered_behind_the_log_is_not_shown(database: TestDatab
     let alter = "UPDATE comment_revision SET body = 'Asked nobody'";
     sea_orm::ConnectionTrait::execute_unprepared(&raw, alter).await.expect("a forgery");
     let moment = json!({ "position": position(&desk).await });
-    let refusal = desk.refused(&as_of(), json!({ "id": id, "moment": moment })).await;
+    let refusal = desk.refused(&as_of(), json!({ "by": { "id": id }, "moment": moment })).await;
     assert_eq!(refusal.code, "INTERNAL");
 }

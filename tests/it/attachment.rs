@@ -41,7 +41,7 @@ const ANNOUNCE: &str = "mutation($input: CreateAttachmentInput!) { createAttachm
     attachment { id name type size state url storedAt author { account } incident { id } }
     uploadUrl uploadExpiresAt clientMutationId } }";
 
-const LISTED: &str = "query($id: ID!) { incident(id: $id) { version
+const LISTED: &str = "query($id: ID!) { incident(by: { id: $id }) { version
     attachments { id state } comments { nodes { html attachments { id name type size url } } } } }";
 
 /// Returns the given number of bytes that begin like a PNG.

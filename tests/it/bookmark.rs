@@ -22,7 +22,8 @@ each_database!(
     a_merge_and_its_undo_say_which_bookmarks_move,
 );
 
-const LIST: &str = "query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { incident(id: $id) {
+const LIST: &str =
+    "query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { incident(by: { id: $id }) {
     bookmarks(first: $first, after: $after, last: $last, before: $before) {
         totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } nodes { id title } } } }";
 
@@ -84,7 +85,7 @@ async fn a_bookmark_is_given_back_as_it_was_and_stays_readable_in_the_log(databa
     let again = desk.deny("removeBookmark", json!({ "bookmarkId": id })).await;
     assert_eq!((again.code.as_str(), again.path.as_deref()), ("NOT_FOUND", Some("input.bookmarkId")), "once is enough");
     let log = format!(
-        "query($id: ID!) {{ incident(id: $id) {{ activity(filter: {{ kinds: [BOOKMARK] }}) {{ nodes {{ entries {{
+        "query($id: ID!) {{ incident(by: {{ id: $id }}) {{ activity(filter: {{ kinds: [BOOKMARK] }}) {{ nodes {{ entries {{
             ... on BookmarkEntry {{ bookmarkAction bookmark {{ {BOOKMARK} }} }} }} }} }} }} }}"
     );
     let log = desk.data(&log, json!({ "id": incident })).await["incident"]["activity"]["nodes"].take();
@@ -92,7 +93,8 @@ async fn a_bookmark_is_given_back_as_it_was_and_stays_readable_in_the_log(databa
     assert_eq!(actions, ["ADDED", "REMOVED"]);
     let shown = &log[0]["entries"][0]["bookmark"];
     assert_eq!((&shown["rows"], &shown["removedAt"]), (&expected["rows"], &removed["bookmark"]["removedAt"]));
-    let audits = "query($id: ID!) { incident(id: $id) { activity(filter: { content: AUDITS }) { totalCount } } }";
+    let audits =
+        "query($id: ID!) { incident(by: { id: $id }) { activity(filter: { content: AUDITS }) { totalCount } } }";
     assert_eq!(desk.data(audits, json!({ "id": incident })).await["incident"]["activity"]["totalCount"], 3);
 }
 
@@ -112,7 +114,7 @@ async fn the_columns_of_a_result_keep_their_order(database: TestDatabase) {
     );
     let kept =
         r#""rows":[{"TimeGenerated":"2026-11-23","Computer":"FIN-WS-0211","Action":"BLOCKED","Extra":{"z":1,"a":[]}}]"#;
-    for query in [pin.as_str(), "query($id: ID!) { incident(id: $id) { bookmarks { nodes { rows } } } }"] {
+    for query in [pin.as_str(), "query($id: ID!) { incident(by: { id: $id }) { bookmarks { nodes { rows } } } }"] {
         let answer = text(query).await;
         assert!(answer.contains(kept), "{answer}");
     }
@@ -243,7 +245,7 @@ async fn the_entities_of_a_bookmark_are_not_the_incidents(database: TestDatabase
     let entities = json!({ "entities": [{ "kind": "DEVICE", "value": "FIN-WS-0347" }] });
     desk.act("addBookmark", finding(incident, entities)).await;
     let query = "query($id: ID!, $value: String!) {
-        incident(id: $id) { entities { entities { value } } }
+        incident(by: { id: $id }) { entities { entities { value } } }
         incidents(filter: { entity: [{ value: $value }] }) { totalCount } }";
     for (value, count) in [("FIN-WS-0211", 1), ("FIN-WS-0347", 0)] {
         let read = desk.data(query, json!({ "id": incident, "value": value })).await;
@@ -329,7 +331,7 @@ async fn a_merge_and_its_undo_say_which_bookmarks_move(database: TestDatabase) {
     assert_eq!(preview, json!({ "movedBookmarkCount": 2, "movedAttachmentCount": 1 }));
     let said = async |id: &str, kind: &str| {
         let query = format!(
-            "query($id: ID!) {{ incident(id: $id) {{ activity(last: 1) {{ nodes {{ entries {{
+            "query($id: ID!) {{ incident(by: {{ id: $id }}) {{ activity(last: 1) {{ nodes {{ entries {{
                 kind ... on {kind} {{ bookmarkCount attachmentCount }} }} }} }} }} }}"
         );
         let read = desk.data(&query, json!({ "id": id })).await;

@@ -250,7 +250,7 @@ async fn a_filter_counts_wherever_a_request_takes_it_from(database: TestDatabase
         |count: usize| json!({ "or": (0..count).map(|n| json!({ "text": format!("one{n}") })).collect::<Vec<_>>() });
     let view = desk.act("createView", json!({ "name": "mine", "filter": texts(11) })).await["view"]["id"].take();
     let view = view.as_str().expect("an id");
-    let seen = "view(slug: \"mine\") { unreadCount incidents { totalCount } }";
+    let seen = "view(by: { slug: \"mine\" }) { unreadCount incidents { totalCount } }";
     let refused =
         |refusal: crate::support::desk::Refusal| (refusal.code, refusal.path.unwrap_or_default(), refusal.now);
     let limit = |path: &str| ("LIMIT".to_owned(), path.to_owned(), json!({ "limit": 20 }));
@@ -280,7 +280,8 @@ async fn a_filter_counts_wherever_a_request_takes_it_from(database: TestDatabase
     socket.send(json!({ "id": "1", "type": "subscribe", "payload": payload })).await;
     assert_eq!(socket.json().await["payload"][0]["extensions"]["code"], "LIMIT");
 
-    let views = format!("{{ {} }}", aliases(30, "view(slug: \"all\") { unreadCount incidents { totalCount } }"));
+    let views =
+        format!("{{ {} }}", aliases(30, "view(by: { slug: \"all\" }) { unreadCount incidents { totalCount } }"));
     desk.act("createView", json!({ "name": "all" })).await;
     desk.data(&views, json!({})).await;
     let views = views.replace("totalCount", "totalCount facets { status { count } }");

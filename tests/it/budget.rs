@@ -45,7 +45,7 @@ async fn a_query_beyond_the_budget_is_refused_on_every_transport(database: TestD
     let response = desk.graphql_as(None, WHOLE, json!({})).await;
     assert!(response.get("data").is_none() && response["errors"].as_array().map(Vec::len) == Some(1), "{response:#}");
     // A field that is requested several times counts several times.
-    let aliases: String = (0..5).map(|n| format!("a{n}: incident(number: 1) {{ fullTitle }} ")).collect();
+    let aliases: String = (0..5).map(|n| format!("a{n}: incident(by: {{ number: 1 }}) {{ fullTitle }} ")).collect();
     assert_eq!(desk.refused(&format!("{{ {aliases} }}"), json!({})).await.code, "LIMIT");
 
     let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replacen("http", "ws", 1))).await;

@@ -171,7 +171,7 @@ async fn every_change_of_a_job_names_it_as_its_cause(database: TestDatabase) {
     let id = desk.bulk_as(None, made).await["job"]["id"].take();
     desk.ended(id.as_str().expect("an id")).await;
     for incident in &incidents {
-        let query = "query($id: ID!) { incident(id: $id) { activity(last: 1) { nodes {
+        let query = "query($id: ID!) { incident(by: { id: $id }) { activity(last: 1) { nodes {
             cause { kind name jobId } clientMutationId actor { account } } } } }";
         let change = desk.data(query, json!({ "id": incident })).await["incident"]["activity"]["nodes"][0].take();
         let cause = json!({ "kind": "BULK", "name": "bulkUpdateIncidents", "jobId": id });

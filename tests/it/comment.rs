@@ -13,7 +13,8 @@ each_database!(
     comments_are_paged_both_ways,
 );
 
-const COMMENTS: &str = "query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { incident(id: $id) {
+const COMMENTS: &str =
+    "query($id: ID!, $first: Int, $after: String, $last: Int, $before: String) { incident(by: { id: $id }) {
     commentCount comments(first: $first, after: $after, last: $last, before: $before) {
         totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } nodes { id body } } } }";
 

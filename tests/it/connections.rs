@@ -58,7 +58,7 @@ async fn a_restart_of_postgres_costs_no_request() {
 async fn many_requests_share_few_connections(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let id = desk.incident("The same for all").await;
-    let read = "query($id: ID!) { incident(id: $id) { title } users { account } }";
+    let read = "query($id: ID!) { incident(by: { id: $id }) { title } users { nodes { account } } }";
     for _ in 0..3 {
         let all = join_all((0..40).map(|_| desk.data(read, json!({ "id": id }))));
         let all = tokio::time::timeout(PATIENCE, all).await.expect("each of them in its turn");

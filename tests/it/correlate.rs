@@ -243,8 +243,9 @@ async fn only_open_incidents_are_joined(database: TestDatabase) {
     assert_eq!(place(&desk, on("5"), json!({})).await, opened(3));
     // An entity that has left an incident leads no alert there.
     let third = desk.numbered(3).await;
-    let alerts =
-        desk.data("query($id: ID!) { incident(id: $id) { alerts { nodes { id } } } }", json!({ "id": third })).await;
+    let alerts = desk
+        .data("query($id: ID!) { incident(by: { id: $id }) { alerts { nodes { id } } } }", json!({ "id": third }))
+        .await;
     desk.update(
         &third,
         json!({ "title": "Kept by hand", "unlinkAlerts": [alerts["incident"]["alerts"]["nodes"][0]["id"]] }),

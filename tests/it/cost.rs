@@ -53,7 +53,7 @@ fn cost_of(text: &str) -> usize {
 
 #[test]
 fn a_field_costs_what_its_type_says() {
-    assert_eq!(cost_of("{ incident(number: 1) { status tags { name } products } }"), 1 + 1 + (1 + 5) + (1 + 2));
+    assert_eq!(cost_of("{ incident(by: { number: 1 }) { status tags { name } products } }"), 1 + 1 + (1 + 5) + (1 + 2));
     let facets = cost_of("{ incidents { facets { status { count } tags { count } } } }");
     assert_eq!(facets, 1 + (1 + (1 + 4) + (1 + 50)), "a page is multiplied where its items are, and nowhere else");
     let queue = "subscription { incidentQueue { ... on QueueUpdated { row { status } changedFields } } }";

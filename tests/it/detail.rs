@@ -58,7 +58,7 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
     desk.act("updateIncident", tagged).await;
     let empty = json!(desk.incident("nothing in it").await);
 
-    let one = |lists: &str| format!("query($id: ID!) {{ incident(id: $id) {{ {ROW} {lists} }} }}");
+    let one = |lists: &str| format!("query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {ROW} {lists} }} }}");
     let ends = ["", "(first: 50)", "(last: 50)", "(first: 2)", "(last: 2)", "(first: 1)", "(last: 0)"];
     for id in [&first["id"], &second["id"], &third["id"], &empty] {
         for at in ends {
@@ -76,7 +76,8 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
                 let statements = sent.fewest(&desk, &read, &variables).await;
                 assert_eq!(statements.len(), 1, "{read}\n{statements:#?}");
                 // With a second root field the lists are read one by one.
-                let beside = read.trim_end().strip_suffix('}').expect("a document").to_owned() + " users { account } }";
+                let beside = read.trim_end().strip_suffix('}').expect("a document").to_owned()
+                    + " users { nodes { account } } }";
                 let several = sent.fewest(&desk, &beside, &variables).await.len();
                 assert!(several > 2, "{several} statements for {beside}");
                 let (at_once, one_by_one) =
@@ -86,7 +87,7 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
         }
     }
 
-    let named = "query($id: ID!) { incident(id: $id) { alerts { nodes { entities { value } } } } }";
+    let named = "query($id: ID!) { incident(by: { id: $id }) { alerts { nodes { entities { value } } } } }";
     let named = desk.data(named, json!({ "id": first["id"] })).await["incident"]["alerts"]["nodes"].take();
     let of_alerts = named.as_array().expect("alerts").iter().map(|alert| alert["entities"].as_array().map(Vec::len));
     assert_eq!(of_alerts.collect::<Vec<_>>(), [Some(1); 3], "{named:#}");
@@ -110,7 +111,8 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
         "a: alerts(first: 2) { nodes { id } } b: alerts(first: 2) { edges { cursor } }",
     ] {
         let read = one(more);
-        let beside = read.trim_end().strip_suffix('}').expect("a document").to_owned() + " users { account } }";
+        let beside =
+            read.trim_end().strip_suffix('}').expect("a document").to_owned() + " users { nodes { account } } }";
         let variables = json!({ "id": first["id"] });
         let (alone, beside) =
             (desk.graphql_as(None, &read, variables.clone()).await, desk.graphql_as(None, &beside, variables).await);

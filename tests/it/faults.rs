@@ -551,7 +551,7 @@ async fn the_desk_goes_on_by_itself_when_a_full_disk_has_room_again() {
         assert_eq!((refusal.code.as_str(), refusal.message.as_str()), ("UNAVAILABLE", reason));
     }
     assert_eq!(desk.get_as(None, "/readyz").await, (503, format!("{reason}\n")));
-    let read = desk.data("query($id: ID!) { incident(id: $id) { title } }", json!({ "id": kept })).await;
+    let read = desk.data("query($id: ID!) { incident(by: { id: $id }) { title } }", json!({ "id": kept })).await;
     assert_eq!(read["incident"]["title"], "Kept", "what is there is read all the same");
     disk.mend();
     let ready = async {

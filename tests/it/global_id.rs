@@ -39,7 +39,7 @@ async fn everything_is_found_by_its_global_id(database: TestDatabase) {
             "query($ids: [ID!]!) { nodes(ids: $ids) {
                 __typename id
                 ... on Incident { title } ... on Alert { provider } ... on Comment { body } ... on User { account }
-                ... on Group { members { id } }
+                ... on Group { members { nodes { id } } }
             } }",
             json!({ "ids": ids }),
         )
@@ -52,7 +52,7 @@ async fn everything_is_found_by_its_global_id(database: TestDatabase) {
             { "__typename": "Incident", "id": incident, "title": "one" },
             null,
             { "__typename": "User", "id": user, "account": "ann" },
-            { "__typename": "Group", "id": group, "members": [] },
+            { "__typename": "Group", "id": group, "members": { "nodes": [] } },
             { "__typename": "Comment", "id": comment, "body": "seen" },
             null,
             alert_node,

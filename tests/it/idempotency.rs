@@ -194,7 +194,7 @@ async fn every_kind_of_mutation_is_done_once(database: TestDatabase) {
     let members = json!({ "groupId": group["group"]["id"], "users": [user] });
     desk.act("addGroupMembers", keyed(members.clone(), "join")).await;
     desk.act("removeGroupMembers", members.clone()).await;
-    assert_eq!(desk.act("addGroupMembers", keyed(members, "join")).await["group"]["members"], json!([]));
+    assert_eq!(desk.act("addGroupMembers", keyed(members, "join")).await["group"]["members"]["nodes"], json!([]));
     let role = json!({ "account": "ana", "role": "READER" });
     desk.act("upsertUser", keyed(role.clone(), "role")).await;
     desk.user("ana", "RESPONDER").await;

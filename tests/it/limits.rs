@@ -251,18 +251,18 @@ async fn an_id_is_known_of_the_right_kind_and_well_formed(database: TestDatabase
             );
         }
     }
-    for (query, id, code) in [
-        ("query($id: ID!) { incident(id: $id) { id } }", unknown("incident"), "NOT_FOUND"),
-        ("query($id: ID!) { incident(id: $id) { id } }", alert.clone(), "INVALID"),
-        ("query($id: ID!) { alert(id: $id) { id } }", unknown("alert"), "NOT_FOUND"),
-        ("query($id: ID!) { alert(id: $id) { id } }", incident.clone(), "INVALID"),
-        ("query($id: ID!) { node(id: $id) { id } }", unknown("user"), "NOT_FOUND"),
-        ("query($id: ID!) { node(id: $id) { id } }", "nonsense".to_owned(), "NOT_FOUND"),
+    for (query, id, code, path) in [
+        ("query($id: ID!) { incident(by: { id: $id }) { id } }", unknown("incident"), "NOT_FOUND", "by.id"),
+        ("query($id: ID!) { incident(by: { id: $id }) { id } }", alert.clone(), "INVALID", "by.id"),
+        ("query($id: ID!) { alert(id: $id) { id } }", unknown("alert"), "NOT_FOUND", "id"),
+        ("query($id: ID!) { alert(id: $id) { id } }", incident.clone(), "INVALID", "id"),
+        ("query($id: ID!) { node(id: $id) { id } }", unknown("user"), "NOT_FOUND", "id"),
+        ("query($id: ID!) { node(id: $id) { id } }", "nonsense".to_owned(), "NOT_FOUND", "id"),
     ] {
         let refusal = desk.refused(query, json!({ "id": id })).await;
-        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some("id")), "{query} {id}");
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some(path)), "{query} {id}");
     }
-    assert_eq!(desk.refused("{ incident(number: 99) { id } }", json!({})).await.code, "NOT_FOUND");
+    assert_eq!(desk.refused("{ incident(by: { number: 99 }) { id } }", json!({})).await.code, "NOT_FOUND");
     let several = desk
         .data("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", json!({ "ids": [alert, unknown("group"), incident] }))
         .await;

@@ -128,7 +128,7 @@ async fn the_log_folds_from_nothing_to_the_present_state(database: TestDatabase)
 
 const ACTIVITY: &str =
     "query($id: ID!, $filter: ActivityInput, $first: Int, $after: String, $last: Int, $before: String) {
-    incident(id: $id) { activity(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+    incident(by: { id: $id }) { activity(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
         totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } nodes { version } } } }";
 
 async fn the_log_is_filtered_by_content_kind_and_actor(database: TestDatabase) {
@@ -229,7 +229,10 @@ async fn commands_at_once_lose_no_update(database: TestDatabase) {
     }
     let owner = stands["owner"]["account"].clone();
     let alerts = desk
-        .data("query($id: ID!) { incident(id: $id) { alerts { nodes { owner { account } } } } }", json!({ "id": id }))
+        .data(
+            "query($id: ID!) { incident(by: { id: $id }) { alerts { nodes { owner { account } } } } }",
+            json!({ "id": id }),
+        )
         .await;
     for alert in alerts["incident"]["alerts"]["nodes"].as_array().expect("alerts") {
         assert_eq!(alert["owner"]["account"], owner, "the owner is on every alert");

@@ -61,7 +61,7 @@ async fn whole(desk: &TestDesk, id: &str) -> Value {
     fields.retain(|field, _| !["version", "updatedAt"].contains(&field.as_str()));
     let held = desk
         .data(
-            "query($id: ID!) { incident(id: $id) {
+            "query($id: ID!) { incident(by: { id: $id }) {
                 alerts(first: 100) { totalCount nodes { id status owner { account } incident { id } } }
                 comments(first: 100) { totalCount nodes { id body writtenOn createdAt editedAt author { account } } }
                 entities { kind entities { value verdict alertCount } }
@@ -80,7 +80,8 @@ async fn two_cases(desk: &TestDesk) -> (String, String) {
     }
     let source =
         case(desk, vec![phishing("mail-1", json!({})), phishing("mail-2", json!({ "severity": "MEDIUM" }))]).await;
-    let held = desk.data("query($id: ID!) { incident(id: $id) { alerts { nodes { id } } } }", json!({ "id": source }));
+    let held =
+        desk.data("query($id: ID!) { incident(by: { id: $id }) { alerts { nodes { id } } } }", json!({ "id": source }));
     let first = held.await["incident"]["alerts"]["nodes"][0]["id"].clone();
     desk.act_as(Some("tove"), "updateAlert", json!({ "alertId": first, "owner": { "me": true } })).await;
     desk.update(&source, json!({ "addTags": ["Phishing", "finance"], "status": "ACTIVE" })).await;
@@ -297,7 +298,7 @@ async fn a_preview_says_what_the_merge_then_does(database: TestDatabase) {
     }
 }
 
-const BY_NUMBER: &str = "query($number: Int!) { incident(number: $number) { number status } }";
+const BY_NUMBER: &str = "query($number: Int!) { incident(by: { number: $number }) { number status } }";
 
 async fn a_number_leads_on_through_merges_and_an_id_shows_the_stub(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
@@ -312,7 +313,7 @@ async fn a_number_leads_on_through_merges_and_an_id_shows_the_stub(database: Tes
     assert_eq!(desk.refused(BY_NUMBER, json!({ "number": 4 })).await.code, "NOT_FOUND");
     for (id, to) in [(&a, &b), (&b, &c)] {
         let read = desk.data(
-            "query($id: ID!) { incident(id: $id) { id redirectedTo } node(id: $id) { id ... on Incident { status redirectedTo } }
+            "query($id: ID!) { incident(by: { id: $id }) { id redirectedTo } node(id: $id) { id ... on Incident { status redirectedTo } }
                 nodes(ids: [$id]) { id } activity(incidentId: $id) { totalCount } }",
             json!({ "id": id }),
         );

@@ -157,7 +157,7 @@ async fn comments_written_before_merges_keep_their_order_and_texts(database: Tes
     }
     let desk = TestDesk::open(&database).await;
     let read = desk.data(
-        "{ incident(number: 1) { id comments { nodes { writtenOn incident { number } history { incidentId version body } } } } }",
+        "{ incident(by: { number: 1 }) { id comments { nodes { writtenOn incident { number } history { incidentId version body } } } } }",
         json!({}),
     );
     let incident = "incident:0198c0de-0000-7000-8000-000000000001";
@@ -218,8 +218,9 @@ async fn addresses_of_old_desks_are_found_in_every_form(database: TestDatabase) 
             "{value}"
         );
     }
-    let held =
-        desk.data("{ incident(number: 1) { entities { kind entities { value alertCount } } } }", json!({})).await;
+    let held = desk
+        .data("{ incident(by: { number: 1 }) { entities { kind entities { value alertCount } } } }", json!({}))
+        .await;
     assert_eq!(
         held["incident"]["entities"],
         json!([

@@ -212,7 +212,7 @@ async fn a_read_of_a_position_of_another_node_has_reached_it(database: TestDatab
     let desk = TestDesk::open(&database).await;
     let other = TestDesk::open_with(&database, Options { clock: desk.clock.clone(), ..Options::default() }).await;
     let read = "query($id: ID!, $position: String!) {
-        incident(id: $id, minPosition: $position) { title version } incidents(first: 1) { position nodes { id version } } }";
+        incident(by: { id: $id }, minPosition: $position) { title version } incidents(first: 1) { position nodes { id version } } }";
     let id = desk.incident("Gate 0").await;
     for number in 1..=20 {
         let (writer, reader) = if number % 2 == 0 { (&desk, &other) } else { (&other, &desk) };

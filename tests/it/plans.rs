@@ -162,7 +162,7 @@ async fn what_is_unread_is_looked_up_in_an_index_of_the_log(database: TestDataba
     let saved = desk.act("createView", json!({ "name": "All" })).await;
     desk.act("visitView", json!({ "viewId": saved["view"]["id"] })).await;
     sent.take();
-    desk.data("{ view(slug: \"all\") { unreadCount } }", json!({})).await;
+    desk.data("{ view(by: { slug: \"all\" }) { unreadCount } }", json!({})).await;
     let statements = sent.take();
     let counts: Vec<&Statement> =
         statements.iter().filter(|statement| statement.sql.contains("\"change\".\"position\" >")).collect();

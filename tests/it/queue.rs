@@ -365,7 +365,7 @@ async fn a_foreign_cursor_is_refused(database: TestDatabase) {
     assert_eq!(desk.refused(in_alerts, json!({ "after": updated })).await.code, "INVALID");
     let id = desk.incident("three").await;
     let nested = "query($id: ID!, $after: String) {
-        incident(id: $id) { activity(after: $after) { totalCount } }
+        incident(by: { id: $id }) { activity(after: $after) { totalCount } }
     }";
     assert_eq!(desk.refused(nested, json!({ "id": id, "after": updated })).await.code, "INVALID");
 }
@@ -464,12 +464,10 @@ async fn an_incident_is_read_at_least_as_of_a_position(database: TestDatabase) {
         .data("mutation { createIncident(input: { title: \"one\" }) { incident { id number } position } }", json!({}))
         .await["createIncident"]
         .take();
-    let query = "query($id: ID, $number: Int, $position: String) {
-        incident(id: $id, number: $number, minPosition: $position) { id }
-    }";
+    let query = "query($by: IncidentByInput!, $position: String) { incident(by: $by, minPosition: $position) { id } }";
     let (id, number, position) = (&made["incident"]["id"], &made["incident"]["number"], &made["position"]);
-    for arguments in [json!({ "id": id, "position": position }), json!({ "number": number, "position": position })] {
-        assert_eq!(desk.data(query, arguments).await["incident"]["id"], *id);
+    for by in [json!({ "id": id }), json!({ "number": number })] {
+        assert_eq!(desk.data(query, json!({ "by": by, "position": position })).await["incident"]["id"], *id);
     }
     let known = watchfloor::domain::position::Position::parse(position.as_str().expect("text")).expect("a position");
     let ahead = watchfloor::domain::position::Position { offset: known.offset + 1, ..known };
@@ -477,11 +475,11 @@ async fn an_incident_is_read_at_least_as_of_a_position(database: TestDatabase) {
     for (other, code) in
         [(ahead.to_string(), "CONFLICT"), (rewound.to_string(), "CONFLICT"), ("x".to_owned(), "INVALID")]
     {
-        assert_eq!(desk.refused(query, json!({ "id": id, "position": other })).await.code, code);
+        assert_eq!(desk.refused(query, json!({ "by": { "id": id }, "position": other })).await.code, code);
     }
-    assert_eq!(desk.refused(query, json!({ "id": id, "number": number })).await.code, "INVALID");
-    assert_eq!(desk.refused(query, json!({})).await.code, "INVALID");
-    assert_eq!(desk.refused(query, json!({ "number": 99 })).await.code, "NOT_FOUND");
+    assert_eq!(desk.refused(query, json!({ "by": { "id": id, "number": number } })).await.code, "INVALID");
+    assert_eq!(desk.refused(query, json!({ "by": {} })).await.code, "INVALID");
+    assert_eq!(desk.refused(query, json!({ "by": { "number": 99 } })).await.code, "NOT_FOUND");
 }
 
 async fn one_fragment_serves_the_query_and_the_stream(database: TestDatabase) {
@@ -583,7 +581,7 @@ async fn alerts_are_listed_newest_first_and_paged_both_ways(database: TestDataba
     assert_eq!(count(json!({ "text": "ALERT no 16" })).await.len(), 1);
     assert_eq!(count(json!({ "text": "%" })).await.len(), 0, "no wildcard");
 
-    let nested = "query($id: ID!) { incident(id: $id) {
+    let nested = "query($id: ID!) { incident(by: { id: $id }) {
         first: alerts(first: 2) { ...Page } last: alerts(last: 2) { ...Page } all: alerts { ...Page }
     } }
     fragment Page on AlertConnection { totalCount nodes { id } pageInfo { hasNextPage hasPreviousPage } }";

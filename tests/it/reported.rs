@@ -18,7 +18,7 @@ each_database!(
     an_incident_has_active_alerts_as_long_as_it_has_them,
 );
 
-const TOLD: &str = "query($id: ID!) { incident(id: $id) { activity(last: 1) { nodes { cause { kind } entries { kind
+const TOLD: &str = "query($id: ID!) { incident(by: { id: $id }) { activity(last: 1) { nodes { cause { kind } entries { kind
     ... on AlertsChangedEntry { alerts { reported status { before after } report {
         title { before { text sha256 characters } after { text sha256 characters } }
         description { before { text } after { text sha256 characters } }
@@ -144,7 +144,7 @@ async fn an_active_report_reopens_where_the_policy_says_so(database: TestDatabas
 async fn an_incident_has_active_alerts_as_long_as_it_has_them(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let has = async |id: &str| {
-        let query = "query($id: ID!) { incident(id: $id) { hasActiveAlerts } }";
+        let query = "query($id: ID!) { incident(by: { id: $id }) { hasActiveAlerts } }";
         desk.data(query, json!({ "id": id })).await["incident"]["hasActiveAlerts"].take()
     };
     let (id, alert) = case(&desk, "1").await;

@@ -15,7 +15,7 @@ each_database!(
     a_page_of_incidents_is_compared_in_a_few_statements,
 );
 
-const SIMILAR: &str = "query($id: ID!, $first: Int) { incident(id: $id) { similar(first: $first) {
+const SIMILAR: &str = "query($id: ID!, $first: Int) { incident(by: { id: $id }) { similar(first: $first) {
     score sharedEntityCount sharedEntities { kind value verdict incidentCount } incident { title status }
 } } }";
 
@@ -122,8 +122,9 @@ async fn deleted_and_emptied_incidents_are_like_nothing(database: TestDatabase) 
     let deleted = incident(&desk, "Opened by mistake", json!([device("ws-1")])).await;
     let emptied = incident(&desk, "Emptied", json!([device("ws-1")])).await;
     assert_eq!(titles(&similar(&desk, &asked).await), ["Emptied", "Opened by mistake"]);
-    let alerts =
-        desk.data("query($id: ID!) { incident(id: $id) { alerts { nodes { id } } } }", json!({ "id": emptied })).await;
+    let alerts = desk
+        .data("query($id: ID!) { incident(by: { id: $id }) { alerts { nodes { id } } } }", json!({ "id": emptied }))
+        .await;
     let alert = &alerts["incident"]["alerts"]["nodes"][0]["id"];
     desk.update(&emptied, json!({ "title": "Emptied" })).await;
     desk.act("unlinkAlerts", json!({ "incidentId": emptied, "alerts": [alert] })).await;

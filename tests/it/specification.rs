@@ -46,7 +46,7 @@ async fn an_object_of_which_nothing_is_asked_is_an_object(database: TestDatabase
     let none = "query($no: Boolean! = true) { policies { reopenRole @skip(if: $no) } }";
     assert_eq!(text(&desk, none, json!({})).await, r#"{"data":{"policies":{}}}"#);
     assert_eq!(text(&desk, "{ policies @skip(if: true) { reopenRole } }", json!({})).await, r#"{"data":{}}"#);
-    let rows = "query($id: ID!) { incident(id: $id) { activity { nodes { entries { ... on CommentEntry { __typename } } } } } }";
+    let rows = "query($id: ID!) { incident(by: { id: $id }) { activity { nodes { entries { ... on CommentEntry { __typename } } } } } }";
     let log = desk.data(rows, json!({ "id": id })).await;
     let entries = log["incident"]["activity"]["nodes"][0]["entries"].as_array().expect("entries").clone();
     assert!(!entries.is_empty() && entries.iter().all(|entry| *entry == json!({})), "{entries:?}");
@@ -68,7 +68,7 @@ async fn a_variable_without_a_value_leaves_its_argument_out(database: TestDataba
 
 async fn variables_of_a_wrong_type_are_refused_where_they_are_wrong(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
-    let number = "query($n: Int!) { incident(number: $n) { title } }";
+    let number = "query($n: Int!) { incident(by: { number: $n }) { title } }";
     let queue = "query($filter: IncidentFilterInput) { incidents(filter: $filter) { totalCount } }";
     let create = "mutation($input: CreateIncidentInput!) { createIncident(input: $input) { incident { title } } }";
     for (query, variables, path) in [
@@ -122,8 +122,8 @@ async fn literals_of_a_wrong_type_are_refused_where_they_are_wrong(database: Tes
 async fn documents_that_contradict_themselves_are_refused(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     for query in [
-        "{ incident(number: 1) { title } incident(number: 2) { title } }",
-        "{ incident(number: 1) { a: title } incident(number: 1) { a: status } }",
+        "{ incident(by: { number: 1 }) { title } incident(by: { number: 2 }) { title } }",
+        "{ incident(by: { number: 1 }) { a: title } incident(by: { number: 1 }) { a: status } }",
         "{ incidents { nodes { owner { __typename } } } incidents { nodes { owner: status } } }",
         "{ nodes(ids: [\"a\"]) { id } nodes(ids: [\"a\", \"b\"]) { id } }",
         "{ policies @skip(if: true) @skip(if: true) { reopenRole } }",
@@ -136,7 +136,7 @@ async fn documents_that_contradict_themselves_are_refused(database: TestDatabase
         "{ ...F } fragment F on Incident { title }",
         "{ policies { reopenRole } } fragment F on Query { policies { reopenRole } }",
         "query($n: Int) { policies { reopenRole } }",
-        "{ incident(number: $n) { title } }",
+        "{ incident(by: { number: $n }) { title } }",
         "query($n: Int, $n: Int) { incidents(first: $n) { totalCount } }",
         "query($n: Incident) { incidents(first: $n) { totalCount } }",
         "{ policies { reopenRole } } { viewer { __typename } }",
@@ -168,7 +168,7 @@ async fn escapes_mean_their_characters(database: TestDatabase) {
 async fn names_come_in_the_order_of_the_document(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let id = desk.incident("Beaconing").await;
-    let query = "query($id: ID!) { viewer { __typename } incident(id: $id) { number entities { kind } title ...More \
+    let query = "query($id: ID!) { viewer { __typename } incident(by: { id: $id }) { number entities { kind } title ...More \
                  alerts { totalCount nodes { id } } comments { totalCount } status number } policies { reopenRole } } \
                  fragment More on Incident { tags { name } description alerts { nodes { title } } }";
     let expected = r#"{"data":{"viewer":{"__typename":"Viewer"},"incident":{"number":1,"entities":[],"title":"Beaconing","tags":[],"#;

@@ -54,8 +54,10 @@ async fn alerts_are_split_off_into_an_incident_of_their_own(database: TestDataba
     assert_eq!(done["from"], laid_over(before.0, rest), "the rest of it stays");
     assert_eq!(done["alerts"], json!([{ "id": alerts[2], "owner": { "account": "mara" }, "incident": { "id": new } }]));
     assert_eq!((offset(&done["position"]), &done["clientMutationId"]), (before.1 + 2, &json!("apart")));
-    let entities =
-        desk.data("query($id: ID!) { incident(id: $id) { entities { entities { value } } } }", json!({ "id": from }));
+    let entities = desk.data(
+        "query($id: ID!) { incident(by: { id: $id }) { entities { entities { value } } } }",
+        json!({ "id": from }),
+    );
     assert_eq!(sorted(&entities.await["incident"]["entities"][0]["entities"], "value"), ["srv-12", "srv-13"]);
 
     let (made, left) = (desk.newest(new).await, desk.newest(&from).await);

@@ -140,7 +140,7 @@ const READS: [&str; 12] = [
     "{ alerts(first: 50) { totalCount nodes { id raw incident { number alerts(first: 2) { nodes { id } } } } } }",
     "{ queueSummary { position open bySeverity { count } byOwner { value { name } count } oldest created resolved }
        responseTimes { position timeToAssign { mean } timeToResolve { p90 } } }",
-    "{ users { account } groups { account members { account } } viewer { user { account } groups { account } } }",
+    "{ users { nodes { account } } groups { nodes { account members { nodes { account } } } } viewer { user { account } groups { account } } }",
     "{ incidents(first: 50, orderBy: [{ field: SEVERITY }, { field: TITLE, direction: ASC }]) { nodes { id } } }",
 ];
 
@@ -218,7 +218,7 @@ async fn a_read_is_one_statement_for_each_of_its_lists(database: TestDatabase) {
     for (read, statements) in [
         (
             format!(
-                "query($id: ID!) {{ incident(id: $id) {{ {row} description
+                "query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {row} description
                     activity(last: 50) {{ nodes {{ version at actor {{ name }} entries {{ kind }} }} }}
                     alerts(first: 50) {{ nodes {{ id title owner {{ name }} }} }}
                     comments(first: 50) {{ nodes {{ id body author {{ name }} }} }} }} }}"
@@ -228,7 +228,7 @@ async fn a_read_is_one_statement_for_each_of_its_lists(database: TestDatabase) {
         // One statement reads this content for all alerts.
         (
             format!(
-                "query($id: ID!) {{ incident(id: $id) {{ {row} activity(last: 50) {{ nodes {{ version entries {{ kind }} }} }}
+                "query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {row} activity(last: 50) {{ nodes {{ version entries {{ kind }} }} }}
                     alerts(first: 50) {{ nodes {{ id entities {{ value }} }} }} comments(last: 50) {{ nodes {{ id body }} }} }} }}"
             ),
             5,

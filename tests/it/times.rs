@@ -97,7 +97,7 @@ async fn a_record_from_the_future_is_told_by_its_line_and_poisons_nothing(databa
     assert_eq!(summary.bad_total, 0);
     let read = desk
         .data(
-            r#"{ incidentAsOf(number: 1, moment: { at: "2026-11-23T08:00:00Z" }) { severity status updatedAt
+            r#"{ incidentAsOf(by: { number: 1 }, moment: { at: "2026-11-23T08:00:00Z" }) { severity status updatedAt
                 comments { nodes { body } } } }"#,
             json!({}),
         )
@@ -166,7 +166,7 @@ async fn an_imported_comment_keeps_the_time_at_which_it_was_written(database: Te
     assert_eq!(imported(&desk, text).await.bad_total, 0);
     let read = desk
         .data(
-            "{ incident(number: 1) { updatedAt comments { nodes { createdAt } } activity { nodes { at } } } }",
+            "{ incident(by: { number: 1 }) { updatedAt comments { nodes { createdAt } } activity { nodes { at } } } }",
             json!({}),
         )
         .await["incident"]

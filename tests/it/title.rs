@@ -51,11 +51,11 @@ async fn a_title_is_shown_by_its_first_thousand_characters_everywhere(database: 
         let read = desk
             .data(
                 "query($id: ID!, $moment: MomentInput!) {
-                    incident(id: $id) { title titleTruncated fullTitle }
-                    numbered: incident(number: 1) { title titleTruncated fullTitle }
+                    incident(by: { id: $id }) { title titleTruncated fullTitle }
+                    numbered: incident(by: { number: 1 }) { title titleTruncated fullTitle }
                     incidents { nodes { title titleTruncated fullTitle ... on QueueFields { again: titleTruncated } } }
                     node(id: $id) { ... on Incident { title titleTruncated fullTitle } }
-                    incidentAsOf(id: $id, moment: $moment) { title titleTruncated fullTitle }
+                    incidentAsOf(by: { id: $id }, moment: $moment) { title titleTruncated fullTitle }
                  }",
                 json!({ "id": id, "moment": moment(&present(&desk, &json!({})).await) }),
             )
@@ -67,7 +67,7 @@ async fn a_title_is_shown_by_its_first_thousand_characters_everywhere(database: 
         assert!(row["title"] == expected["title"] && row["again"] == truncated && row["fullTitle"] == title.as_str());
         let log = desk
             .data(
-                "query($id: ID!) { incident(id: $id) { activity(last: 1) { nodes { entries { ... on TextEntry {
+                "query($id: ID!) { incident(by: { id: $id }) { activity(last: 1) { nodes { entries { ... on TextEntry {
                     textBefore textBeforeTruncated textAfter textAfterTruncated } } } } } }",
                 json!({ "id": id }),
             )
@@ -80,7 +80,7 @@ async fn a_title_is_shown_by_its_first_thousand_characters_everywhere(database: 
     }
     let then = desk
         .data(
-            "query($id: ID!, $moment: MomentInput!) { incidentAsOf(id: $id, moment: $moment) { title titleTruncated fullTitle } }",
+            "query($id: ID!, $moment: MomentInput!) { incidentAsOf(by: { id: $id }, moment: $moment) { title titleTruncated fullTitle } }",
             json!({ "id": id, "moment": moment(&first) }),
         )
         .await;
@@ -150,7 +150,7 @@ async fn a_merge_and_its_preview_show_the_start_of_a_title(database: TestDatabas
     desk.act("mergeIncidents", json!({ "sourceId": target, "targetId": source })).await;
     let stub = desk
         .data(
-            "query($id: ID!) { incident(id: $id) { title titleTruncated fullTitle status } }",
+            "query($id: ID!) { incident(by: { id: $id }) { title titleTruncated fullTitle status } }",
             json!({ "id": target }),
         )
         .await;
@@ -158,7 +158,7 @@ async fn a_merge_and_its_preview_show_the_start_of_a_title(database: TestDatabas
     assert!(stub["title"] == expected["title"] && stub["titleTruncated"] == true && stub["fullTitle"] == long.as_str());
     assert_eq!(stub["status"], "REDIRECTED");
     desk.act("undoMerge", json!({ "incidentId": target })).await;
-    let back = desk.data("query($id: ID!) { incident(id: $id) { fullTitle } }", json!({ "id": target })).await;
+    let back = desk.data("query($id: ID!) { incident(by: { id: $id }) { fullTitle } }", json!({ "id": target })).await;
     assert!(back["incident"]["fullTitle"] == long.as_str(), "kept whole through a merge and its undo");
 }
 
@@ -186,7 +186,7 @@ async fn the_title_of_an_alert_is_shown_by_its_start_too(database: TestDatabase)
         .data(
             &format!(
                 "query($alert: ID!, $incident: ID!) {{ alert(id: $alert) {{ {ALERT} }} alerts {{ nodes {{ {ALERT} }} }}
-                    incident(id: $incident) {{ alerts {{ nodes {{ {ALERT} }} }} }} }}"
+                    incident(by: {{ id: $incident }}) {{ alerts {{ nodes {{ {ALERT} }} }} }} }}"
             ),
             json!({ "alert": alert["id"], "incident": incident["id"] }),
         )

@@ -26,7 +26,7 @@ each_database!(
 const ALL: &str = "{ views { slug } viewer { defaultView { slug } } }";
 
 fn by_slug() -> String {
-    format!("query($slug: String!) {{ view(slug: $slug) {{ {VIEW} }} }}")
+    format!("query($slug: String!) {{ view(by: {{ slug: $slug }}) {{ {VIEW} }} }}")
 }
 
 async fn save(desk: &TestDesk, account: Option<&str>, input: Value) -> Value {
@@ -70,8 +70,9 @@ async fn a_view_opens_the_queue_that_it_was_saved_with(database: TestDatabase) {
     });
     assert_eq!(view, expected);
     assert_eq!(look(&desk, None, "phishing-worst-first").await, expected);
-    let by_id =
-        format!("query($id: ID!) {{ view(id: $id) {{ {VIEW} }} node(id: $id) {{ ... on SavedView {{ {VIEW} }} }} }}");
+    let by_id = format!(
+        "query($id: ID!) {{ view(by: {{ id: $id }}) {{ {VIEW} }} node(id: $id) {{ ... on SavedView {{ {VIEW} }} }} }}"
+    );
     let read = desk.data(&by_id, json!({ "id": view["id"] })).await;
     assert_eq!((&read["view"], &read["node"]), (&expected, &expected));
 
@@ -80,7 +81,7 @@ async fn a_view_opens_the_queue_that_it_was_saved_with(database: TestDatabase) {
         pageInfo { startCursor endCursor hasNextPage hasPreviousPage } nodes { title }";
     let query = format!(
         "query($id: ID!, $filter: IncidentFilterInput, $order: [IncidentOrderInput!], $after: String) {{
-            saved: view(id: $id) {{ incidents(first: 2, after: $after) {{ {page} }} }}
+            saved: view(by: {{ id: $id }}) {{ incidents(first: 2, after: $after) {{ {page} }} }}
             typed: incidents(filter: $filter, orderBy: $order, first: 2, after: $after) {{ {page} }} }}"
     );
     let mut after = Value::Null;
@@ -145,7 +146,7 @@ async fn me_in_a_shared_view_is_whoever_looks(database: TestDatabase) {
     for (account, unread, titles) in
         [(Some("ana"), 2, ["Ana's first", "Ana's second"].as_slice()), (Some("ben"), 1, &["Ben's"]), (None, 0, &[])]
     {
-        let query = "{ view(slug: \"mine\") { filter unreadCount incidents { totalCount nodes { title } } } }";
+        let query = "{ view(by: { slug: \"mine\" }) { filter unreadCount incidents { totalCount nodes { title } } } }";
         let view = desk.data_as(account, query, json!({})).await["view"].take();
         assert_eq!(view["filter"]["owner"], json!({ "me": true }), "it is not resolved where it is stored");
         assert_eq!(sorted(&view["incidents"]["nodes"], "title"), titles);
@@ -164,7 +165,7 @@ async fn a_private_view_is_there_for_its_owner_alone(database: TestDatabase) {
         assert!(slugs(&desk, account).await.is_empty());
         let refusal = desk.refused_as(account, &by_slug(), json!({ "slug": "my-watch-list" })).await;
         assert_eq!((refusal.code.as_str(), refusal.message.as_str()), ("NOT_FOUND", "there is no view my-watch-list"));
-        for query in ["query($id: ID!) { view(id: $id) { id } }", "query($id: ID!) { node(id: $id) { id } }"] {
+        for query in ["query($id: ID!) { view(by: { id: $id }) { id } }", "query($id: ID!) { node(id: $id) { id } }"] {
             assert_eq!(desk.refused_as(account, query, json!({ "id": id })).await.code, "NOT_FOUND");
         }
         let nodes = desk.data_as(account, "query($id: ID!) { nodes(ids: [$id]) { id } }", json!({ "id": id })).await;
@@ -290,7 +291,7 @@ async fn what_is_no_view_is_refused(database: TestDatabase) {
     let id = save(&desk, None, longest).await["id"].take();
     let refusal = desk.deny("updateView", json!({ "viewId": id, "filter": { "text": "" } })).await;
     assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.filter.text")));
-    let both = "query($id: ID, $slug: String) { view(id: $id, slug: $slug) { id } }";
+    let both = "query($by: ViewByInput!) { view(by: $by) { id } }";
     for (arguments, code) in [
         (json!({}), "INVALID"),
         (json!({ "id": id, "slug": "s" }), "INVALID"),
@@ -299,7 +300,7 @@ async fn what_is_no_view_is_refused(database: TestDatabase) {
         (json!({ "id": "incident:0198c0de-0000-7000-8000-000000000001" }), "INVALID"),
         (json!({ "id": "view:0198c0de-0000-7000-8000-000000000001" }), "NOT_FOUND"),
     ] {
-        assert_eq!(desk.refused(both, arguments.clone()).await.code, code, "{arguments}");
+        assert_eq!(desk.refused(both, json!({ "by": arguments })).await.code, code, "{arguments}");
     }
     for name in ["updateView", "deleteView", "setDefaultView", "visitView"] {
         let refusal = desk.deny(name, json!({ "viewId": "view:0198c0de-0000-7000-8000-000000000001" })).await;
@@ -441,7 +442,7 @@ async fn unread_is_exact_through_triage_of_chance(database: TestDatabase) {
             }
             _ => {}
         }
-        let query = "query($filter: IncidentFilterInput) { view(slug: \"urgent\") { unreadCount }
+        let query = "query($filter: IncidentFilterInput) { view(by: { slug: \"urgent\" }) { unreadCount }
             incidents(filter: $filter) { nodes { activity(last: 1) { nodes { position } } } } }";
         let read = desk.data(query, json!({ "filter": filter })).await;
         let newest = each(&read["incidents"]["nodes"], "activity");

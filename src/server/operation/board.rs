@@ -112,7 +112,7 @@ mod tests {
             "{ queueSummary { open byOwner { value { name } count } byStatus { count } oldest } }"
         ));
         assert!(is_for_the_board("{ queueSummary { open created resolved } }"), "it counts those of a day as well");
-        assert!(!is_for_the_board("{ incidents { totalCount } users { name } }"));
+        assert!(!is_for_the_board("{ incidents { totalCount } users { nodes { name } } }"));
         assert!(!is_for_the_board("subscription { incidentQueue { position } }"));
     }
 }

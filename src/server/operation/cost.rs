@@ -33,7 +33,7 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count what is unread over a whole queue, or look at up to a
 /// hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 72] = [
+pub const PRICES: [(&str, Price); 69] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
@@ -58,7 +58,6 @@ pub const PRICES: [(&str, Price); 72] = [
     ("Facets.severity", list(4)),
     ("Facets.status", list(4)),
     ("Facets.tags", list(50)),
-    ("Group.members", list(20)),
     ("Incident.attachments", list(5)),
     ("Incident.entities", list(10)),
     ("Incident.fullTitle", dear(250)),
@@ -81,12 +80,10 @@ pub const PRICES: [(&str, Price); 72] = [
     ("MergePayload.alerts", list(10)),
     ("MergePreview.refusals", list(2)),
     ("Query.assigneeSuggestions", list(10)),
-    ("Query.groups", list(20)),
     ("Query.incidentAsOf", dear(1_000)),
     ("Query.nodes", list(100)),
     // The argument gives the number of tags, one level further down.
     ("Query.tagSuggestions", list(10)),
-    ("Query.users", list(100)),
     ("Query.views", list(50)),
     ("QueueRow.products", list(2)),
     ("QueueRow.providers", list(2)),

@@ -84,7 +84,7 @@ fn mutation(name: &str) -> String {
         "deleteIncident" => "deletedId position alerts { id incident { id } }".to_owned(),
         "upsertUser" => "user { id account name email role }".to_owned(),
         "upsertGroup" | "addGroupMembers" | "removeGroupMembers" => {
-            "group { id account name members { account } }".to_owned()
+            "group { id account name members { nodes { account } } }".to_owned()
         }
         _ => format!(
             "changed position clientMutationId incident {{ {INCIDENT} }} alerts {{ id status owner {{ account }} }}
@@ -178,14 +178,15 @@ impl TestDesk {
 
     /// Returns the incident as it stands.
     pub(crate) async fn read(&self, id: &str) -> Value {
-        let query = format!("query($id: ID!) {{ incident(id: $id) {{ {INCIDENT} }} }}");
+        let query = format!("query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {INCIDENT} }} }}");
         self.data(&query, json!({ "id": id })).await["incident"].take()
     }
 
     /// Returns the global id of the incident with this number.
     pub(crate) async fn numbered(&self, number: i64) -> String {
-        let read =
-            self.data("query($number: Int!) { incident(number: $number) { id } }", json!({ "number": number })).await;
+        let read = self
+            .data("query($number: Int!) { incident(by: { number: $number }) { id } }", json!({ "number": number }))
+            .await;
         read["incident"]["id"].as_str().expect("an id").to_owned()
     }
 
@@ -198,7 +199,7 @@ impl TestDesk {
     /// Returns the incident's whole log, oldest first.
     pub(crate) async fn log(&self, id: &str) -> Vec<Value> {
         let query = format!(
-            "query($id: ID!, $after: String) {{ incident(id: $id) {{ activity(first: 100, after: $after) {{
+            "query($id: ID!, $after: String) {{ incident(by: {{ id: $id }}) {{ activity(first: 100, after: $after) {{
                 totalCount pageInfo {{ hasNextPage endCursor }} nodes {{ {CHANGE} }} }} }} }}"
         );
         let (mut changes, mut after) = (Vec::new(), Value::Null);

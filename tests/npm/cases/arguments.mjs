@@ -220,7 +220,7 @@ export default [
       "{ previewMerge { position } }",
       "{ previewMerge(sourceId: true) { position } }",
       "{ activity(first: 1) { totalCount } }",
-      "{ incidentAsOf(number: 1) { title } }",
+      "{ incidentAsOf(by: { number: 1 }) { title } }",
       "mutation { undoMerge { replayed } }",
       "subscription { bulkProgress { total } }",
       "{ viewer @include { canTriage } }",
@@ -287,7 +287,7 @@ export default [
       [pageOf("$a: AlertFilterInput", "filter: $a"), { a: {} }],
       [pageOf("$a: Float", "first: $a"), { a: 1 }],
       [pageOf("$a: ID", "after: $a"), { a: "x" }],
-      ["query($a: String) { incident(id: $a) { title } }", { a: "x" }],
+      ["query($a: String) { incident(by: { id: $a }) { title } }", { a: "x" }],
       ["query($a: Boolean) { viewer @include(if: $a) { canTriage } }", { a: true }],
       ["query($a: String) { viewer @include(if: $a) { canTriage } }", { a: "x" }],
       ["query($a: Boolean = null) { viewer @include(if: $a) { canTriage } }", { a: true }],
@@ -338,7 +338,7 @@ export default [
 // The desk has neither `@defer` nor `@stream`, so other rules refuse each of them. A document that these rules accept
 // is therefore under `elsewhere`.
 function deferAndStream() {
-  const plain = ["{ users { name } }", "mutation { __typename }", "subscription { queueSummary { open } }"];
+  const plain = ["{ users { nodes { name } } }", "mutation { __typename }", "subscription { queueSummary { open } }"];
   return [
     {
       section: "DeferStreamDirectiveOnRootFieldRule",

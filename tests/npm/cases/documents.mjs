@@ -147,7 +147,7 @@ export default [
   {
     section: "VariablesAreInputTypesRule",
     valid: [
-      ["query($a: String $b: [Severity!]! $c: IncidentFilterInput $d: ID) { incidents(after: $a, filter: { severity: $b, and: [{ not: $c }] }) { totalCount } incident(id: $d) { title } }", { b: [], c: {}, d: "INCIDENT_ID" }],
+      ["query($a: String $b: [Severity!]! $c: IncidentFilterInput $d: ID!) { incidents(after: $a, filter: { severity: $b, and: [{ not: $c }] }) { totalCount } incident(by: { id: $d }) { title } }", { b: [], c: {}, d: "INCIDENT_ID" }],
       [momentOf("$t: DateTime!", "{ at: $t }"), { t: "2026-01-01T00:00:00Z" }],
       [momentOf("$t: MomentInput!", "$t"), { t: { position: "x" } }],
       ["query($on: Boolean!) { viewer { canTriage @include(if: $on) } }", { on: false }],
@@ -173,7 +173,7 @@ export default [
       "{ queueSummary { filter } }",
     ],
     refused: [
-      "{ incident(number: 1) }",
+      "{ incident(by: { number: 1 }) }",
       "{ incidents }",
       "{ users }",
       "{ node(id: 1) }",
@@ -278,7 +278,7 @@ export default [
     section: "NoUnusedFragmentsRule",
     valid: [
       incident("...A ... on Incident { ...B }") + " fragment A on Incident { title ...C } fragment B on Incident { title } fragment C on Incident { title }",
-      ["query Q { incident(number: 1) { ...A } } query R { incident(number: 1) { ...B } } fragment A on Incident { title ...C } fragment B on Incident { title } fragment C on Incident { title }", {}, { operationName: "R" }],
+      ["query Q { incident(by: { number: 1 }) { ...A } } query R { incident(by: { number: 1 }) { ...B } } fragment A on Incident { title ...C } fragment B on Incident { title } fragment C on Incident { title }", {}, { operationName: "R" }],
       incident("...A @skip(if: true)") + " fragment A on Incident { title }",
     ],
     refused: [

@@ -50,7 +50,7 @@ export default [
       value(nested(40, "{ a: ", " }", "1")),
       `{ viewer { ${nested(40, "... { ", " }", "canTriage")} } }`,
       page(`filter: ${nested(38, "{ not: ", " }", "{}")}`),
-      `{ incident(number: 1) { ${nested(4, "alerts(first: 1) { nodes { incident { ", " } } }", "title")} } }`,
+      `{ incident(by: { number: 1 }) { ${nested(4, "alerts(first: 1) { nodes { incident { ", " } } }", "title")} } }`,
     ],
     refused: [
       // An empty document, and incomplete documents.

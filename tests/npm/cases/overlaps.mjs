@@ -2,7 +2,7 @@
 import { entry, incident, item, node } from "./places.mjs";
 
 const two = (one, other) => incident(`${one} ${other}`);
-const through = (one, other, on = "Incident") => `{ incident(number: 1) { ...A ...B } } fragment A on ${on} { ${one} } fragment B on ${on} { ${other} }`;
+const through = (one, other, on = "Incident") => `{ incident(by: { number: 1 }) { ...A ...B } } fragment A on ${on} { ${one} } fragment B on ${on} { ${other} }`;
 const on = (one, other) => node(`... on ${one} ... on ${other}`);
 
 export default [
@@ -49,8 +49,8 @@ export default [
       two("__proto__: title", "valueOf: title"),
       // A fragment may be spread several times.
       incident("...A ...A owner { name } ...A") + " fragment A on Incident { title owner { account } }",
-      "{ a: incident(number: 1) { ...A } b: incident(number: 1) { ...A } } fragment A on Incident { title x: number }",
-      "{ incident(number: 1) { ...incident } } fragment incident on Incident { incident: title }",
+      "{ a: incident(by: { number: 1 }) { ...A } b: incident(by: { number: 1 }) { ...A } } fragment A on Incident { title x: number }",
+      "{ incident(by: { number: 1 }) { ...incident } } fragment incident on Incident { incident: title }",
       through("x: title owner { ...O }", "x: title owner { ...O }") + " fragment O on Owner { name }",
     ],
     refused: [
@@ -78,7 +78,7 @@ export default [
       "{ incidents(filter: { severity: [LOW] }) { totalCount } incidents(filter: { severity: LOW }) { totalCount } }",
       "{ incidents(filter: { severity: [LOW] }) { totalCount } incidents(filter: { severity: [LOW, LOW] }) { totalCount } }",
       "{ incidents(filter: { text: null }) { totalCount } incidents(filter: {}) { totalCount } }",
-      '{ incident(id: 7) { title } incident(id: "7") { title } }',
+      '{ incident(by: { id: 7 }) { title } incident(by: { id: "7" }) { title } }',
       ["query($n: Int, $m: Int) { incidents(first: $n) { totalCount } incidents(first: $m) { totalCount } }", { n: 1, m: 1 }],
       ["query($n: Int) { incidents(first: $n) { totalCount } incidents(first: 1) { totalCount } }", { n: 1 }],
       "mutation { undoMerge(input: { incidentId: 1 }) { replayed } undoMerge(input: { incidentId: 2 }) { replayed } }",
@@ -86,8 +86,8 @@ export default [
       // Through fragments.
       through("x: title", "x: fullTitle"),
       "{ ...A ...B } fragment A on Query { x: viewer { canTriage } } fragment B on Query { x: policies { reopenRole } }",
-      "{ a: incident(number: 1) { ...A ...B } b: incident(number: 1) { ...B ...A } c: incident(number: 1) { ...A ...B x: reference } } fragment A on Incident { x: title } fragment B on Incident { x: fullTitle }",
-      "{ title: incident(number: 1) { title } ...title } fragment title on Query { title: policies { reopenRole } }",
+      "{ a: incident(by: { number: 1 }) { ...A ...B } b: incident(by: { number: 1 }) { ...B ...A } c: incident(by: { number: 1 }) { ...A ...B x: reference } } fragment A on Incident { x: title } fragment B on Incident { x: fullTitle }",
+      "{ title: incident(by: { number: 1 }) { title } ...title } fragment title on Query { title: policies { reopenRole } }",
       incident("x: title ...A") + " fragment A on Incident { ...B } fragment B on Incident { ...C } fragment C on QueueFields { x: reference }",
       // At depth.
       two("owner { x: name }", "owner { x: account }"),
@@ -95,7 +95,7 @@ export default [
       "{ incidents { nodes { owner { x: name } } } incidents { nodes { owner { x: account } } } }",
       "{ incidents { nodes { owner { x: name } owner { x: account } } } incidents { nodes { owner { name } } } }",
       "{ incidents { ...F } incidents { ...F } } fragment F on IncidentConnection { nodes { owner { x: name } owner { x: account } } nodes { owner { name } } }",
-      "{ a: incident(number: 1) { ...F } a: incident(number: 1) { ...I } } fragment F on Incident { x: title ...G } fragment G on Incident { y: number } fragment I on Incident { y: version ...J } fragment J on Incident { x: fullTitle }",
+      "{ a: incident(by: { number: 1 }) { ...F } a: incident(by: { number: 1 }) { ...I } } fragment F on Incident { x: title ...G } fragment G on Incident { y: number } fragment I on Incident { y: version ...J } fragment J on Incident { x: fullTitle }",
       "{ incidents { ...E edges { node { id: title } } } } fragment E on IncidentConnection { edges { node { id } } }",
       two("tags { x: name }", "...A") + " fragment A on QueueFields { tags { x: kind } }",
       two("alerts { nodes { entities { x: kind } } }", "alerts { nodes { entities { x: value } } }"),
@@ -125,7 +125,7 @@ export default [
       item("x: position ... on QueueLeft { x: incidentId }"),
       item("... on QueueItem { x: position } ... on ActivityItem { x: __typename }"),
       // Fields that were compared for types without a common object are compared again for types that may have one.
-      "{ a: node(id: 1) { ... on Comment { incident { ...X } } ... on Bookmark { incident { ...Y } } } b: incident(number: 1) { ...X } b: incident(number: 1) { ...Y } } fragment X on Incident { v: title } fragment Y on Incident { v: fullTitle }",
+      "{ a: node(id: 1) { ... on Comment { incident { ...X } } ... on Bookmark { incident { ...Y } } } b: incident(by: { number: 1 }) { ...X } b: incident(by: { number: 1 }) { ...Y } } fragment X on Incident { v: title } fragment Y on Incident { v: fullTitle }",
     ],
     elsewhere: [
       two("title", "...Unknown"),

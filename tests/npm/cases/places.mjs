@@ -2,7 +2,7 @@
 // object or an interface, an argument, or an input.
 
 // A selection on an object, `Incident`.
-export const incident = (set) => `{ incident(number: 1) { ${set} } }`;
+export const incident = (set) => `{ incident(by: { number: 1 }) { ${set} } }`;
 // A selection on `Node`, an interface that many object types implement.
 export const node = (set) => `{ node(id: "INCIDENT_ID") { __typename ${set} } }`;
 // A selection on an interface, `ChangeEntry`.
@@ -12,7 +12,7 @@ export const item = (set) => `subscription { incidentQueue { ${set} } }`;
 // Arguments and inputs.
 export const page = (given) => `{ incidents(${given}) { totalCount } }`;
 export const filter = (given) => page(`filter: {${given}}`);
-export const moment = (given) => `{ incidentAsOf(number: 1, moment: ${given}) { title } }`;
+export const moment = (given) => `{ incidentAsOf(by: { number: 1 }, moment: ${given}) { title } }`;
 export const rows = (given) => `mutation { addBookmark(input: { incidentId: "INCIDENT_ID", title: "B", rows: ${given} }) { bookmark { rows } } }`;
 // An input that needs exactly one field, and that may itself be null. The alert does not exist.
 export const classify = (given) => `mutation { updateAlert(input: { alertId: "x", classification: ${given} }) { position } }`;

@@ -2,8 +2,8 @@
 // and conditions.
 import { classify, classifyOf, filter, filterOf, incident, moment, momentOf, page, pageOf, rows, rowsOf, summary, summaryOf } from "./places.mjs";
 
-const number = (written) => `{ incident(number: ${written}) { title } }`;
-const id = (written) => `{ incident(id: ${written}) { title } }`;
+const number = (written) => page(`first: ${written}`);
+const id = (written) => `{ alerts(filter: { incident: ${written} }) { totalCount } }`;
 const flag = (written) => filter(`hasActiveAlerts: ${written}`);
 const severity = (written) => filter(`severity: ${written}`);
 const product = (written) => filter(`product: ${written}`);
@@ -11,8 +11,8 @@ const from = (written) => filter(`created: { from: ${written} }`);
 const tag = (written) => `mutation { addTags(input: { incidentId: "x", systemTags: ${written} }) { position } }`;
 const created = (written) => `mutation { createIncident(input: ${written}) { replayed } }`;
 
-const numberOf = (value, declared = "Int") => [`query($v: ${declared}) { incident(number: $v) { title } }`, { v: value }];
-const idOf = (value, declared = "ID") => [`query($v: ${declared}) { incident(id: $v) { title } }`, { v: value }];
+const numberOf = (value, declared = "Int") => [pageOf(`$v: ${declared}`, "first: $v"), { v: value }];
+const idOf = (value, declared = "ID") => [`query($v: ${declared}) { alerts(filter: { incident: $v }) { totalCount } }`, { v: value }];
 const given = (declared, name, value) => [filterOf(`$v: ${declared}`, `${name}: $v`), value === undefined ? {} : { v: value }];
 const whole = (value, declared = "IncidentFilterInput") => [pageOf(`$v: ${declared}`, "filter: $v"), value === undefined ? {} : { v: value }];
 const momentIs = (value) => [momentOf("$v: MomentInput!", "$v"), { v: value }];
@@ -275,25 +275,25 @@ export default [
         incident(`number ... on Incident ${it} { title } status`),
         incident(`number ... on QueueFields ${it} { title } status`),
         incident(`number ... ${it} { title } status`),
-        `{ incident(number: 1) ${it} { title } policies { reopenRole } }`,
+        `{ incident(by: { number: 1 }) ${it} { title } policies { reopenRole } }`,
         incident(`title ${it}`),
       ]),
       ...[true, false].flatMap((include) => [true, false].map((skip) => incident(`number title @include(if: ${include}) @skip(if: ${skip})`))),
       ...[true, false].flatMap((v) => [
-        ["query($v: Boolean!) { incident(number: 1) { title @include(if: $v) number @skip(if: $v) } }", { v }],
-        ["query($v: Boolean!) { incident(number: 1) { ...F @include(if: $v) number ... @skip(if: $v) { status } } } fragment F on Incident { title }", { v }],
-        ["query($v: Boolean = true) { incident(number: 1) { title @include(if: $v) number @skip(if: $v) } }", { v }],
-        ["query($v: Boolean!) { incident(number: 1) @include(if: $v) { title } policies @skip(if: $v) { reopenRole } }", { v }],
-        ["query($v: Boolean!) { incident(number: 1) { ...F @skip(if: $v) ...F title @skip(if: $v) title } } fragment F on Incident { status number @include(if: $v) }", { v }],
+        ["query($v: Boolean!) { incident(by: { number: 1 }) { title @include(if: $v) number @skip(if: $v) } }", { v }],
+        ["query($v: Boolean!) { incident(by: { number: 1 }) { ...F @include(if: $v) number ... @skip(if: $v) { status } } } fragment F on Incident { title }", { v }],
+        ["query($v: Boolean = true) { incident(by: { number: 1 }) { title @include(if: $v) number @skip(if: $v) } }", { v }],
+        ["query($v: Boolean!) { incident(by: { number: 1 }) @include(if: $v) { title } policies @skip(if: $v) { reopenRole } }", { v }],
+        ["query($v: Boolean!) { incident(by: { number: 1 }) { ...F @skip(if: $v) ...F title @skip(if: $v) title } } fragment F on Incident { status number @include(if: $v) }", { v }],
       ]),
-      ["query($v: Boolean = false) { incident(number: 1) { title @include(if: $v) number @skip(if: $v) } }", {}],
-      ["query($v: Boolean! = true) { incident(number: 1) { title @include(if: $v) number @skip(if: $v) } }", {}],
+      ["query($v: Boolean = false) { incident(by: { number: 1 }) { title @include(if: $v) number @skip(if: $v) } }", {}],
+      ["query($v: Boolean! = true) { incident(by: { number: 1 }) { title @include(if: $v) number @skip(if: $v) } }", {}],
       // A field that is skipped in one place and selected in another; a selection in which every field is skipped.
       incident("title @skip(if: true) number title"),
       incident("title number title @skip(if: true)"),
       incident("title @include(if: false) number @skip(if: true)"),
-      "{ incident(number: 1) @skip(if: true) { title } }",
-      "{ incident(number: 1) { ... @skip(if: true) { title } } }",
+      "{ incident(by: { number: 1 }) @skip(if: true) { title } }",
+      "{ incident(by: { number: 1 }) { ... @skip(if: true) { title } } }",
       incident("a: title b: title @skip(if: true) c: title"),
       incident("...A ...B number") + " fragment A on Incident { title @skip(if: true) ...B } fragment B on Incident { status title }",
       // Fields with an equal name merge at the place of the first field.

@@ -9,7 +9,7 @@ export interface SavedView {
 /** The pause between two attempts to reach a desk that does not answer. */
 const PAUSE_MS = 2_000;
 
-const VIEW = 'query ($slug: String!) { view(slug: $slug) { name filter } }';
+const VIEW = 'query ($slug: String!) { view(by: { slug: $slug }) { name filter } }';
 
 /** The view of a slug, or the message with which the desk refuses it. */
 export type Answer = { view: SavedView } | { refused: string };
