@@ -186,6 +186,7 @@ impl AlertSummary {
                 endpoints: named(EntityKind::Device),
                 users: named(EntityKind::User) + named(EntityKind::Mailbox),
                 products: texts(reports().filter_map(|report| report.product.as_ref()).collect()),
+                has_unnamed_source: reports().any(|report| report.product.is_none()),
             },
             severity: reports().map(|report| report.severity).max(),
             providers: texts(reports().map(|report| &report.provider).collect()),

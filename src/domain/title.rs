@@ -74,11 +74,14 @@ pub struct AlertDigest {
     pub users: u64,
     /// The distinct product names, sorted.
     pub products: Vec<String>,
+    /// Whether an alert names no product. It comes from a source that no product name tells.
+    pub has_unnamed_source: bool,
 }
 
 /// Generates the title of an incident from its alerts, in Defender's words (Microsoft, "Manage incidents", Edit the
 /// incident name). One alert, or several with one title, give their title. Other alerts are described by category,
-/// extent and sources. Returns `None` if there is no alert.
+/// extent and sources. A product is named as the source only if every alert names it. Returns `None` if there is no
+/// alert.
 pub fn generate(digest: &AlertDigest) -> Option<String> {
     if digest.alerts == 0 {
         return None;
@@ -110,7 +113,7 @@ pub fn generate(digest: &AlertDigest) -> Option<String> {
     }
     match digest.products.as_slice() {
         [] => {}
-        [only] => title.push_str(&format!(" reported by {only}")),
+        [only] if !digest.has_unnamed_source => title.push_str(&format!(" reported by {only}")),
         _ => title.push_str(" reported by multiple sources"),
     }
     Some(title)
@@ -137,6 +140,7 @@ mod tests {
             endpoints: 3,
             users: 2,
             products: vec!["Defender for Endpoint".into(), "Suricata".into()],
+            has_unnamed_source: false,
         }
     }
 
@@ -148,6 +152,19 @@ mod tests {
                 "Multi-stage incident involving Execution & Exfiltration on 3 endpoints, 2 users reported by multiple sources"
             )
         );
+    }
+
+    #[test]
+    fn a_product_is_the_only_source_if_every_alert_names_it() {
+        let ending = |products: &[&str], has_unnamed_source| {
+            let products = products.iter().map(|name| (*name).to_owned()).collect();
+            let title = generate(&AlertDigest { products, has_unnamed_source, ..digest() }).expect("a title");
+            title.split_once(" reported by ").map(|(_, source)| source.to_owned())
+        };
+        assert_eq!(ending(&["QQ"], false).as_deref(), Some("QQ"));
+        assert_eq!(ending(&["QQ"], true).as_deref(), Some("multiple sources"));
+        assert_eq!(ending(&["QQ", "Suricata"], false).as_deref(), Some("multiple sources"));
+        assert_eq!(ending(&[], true), None);
     }
 
     #[test]

@@ -46,7 +46,9 @@ impl Reader {
         let (mut providers, mut products) = (BTreeSet::<String>::new(), BTreeSet::<String>::new());
         for source in self.conn().query_all_raw(by_source).await? {
             providers.insert(source.try_get_by_index(0)?);
-            products.extend(source.try_get_by_index::<Option<String>>(1)?);
+            let product: Option<String> = source.try_get_by_index(1)?;
+            summary.digest.has_unnamed_source |= product.is_none();
+            products.extend(product);
             summary.digest.alerts += source.try_get_by_index::<i64>(2)? as u64;
             summary.severity = summary.severity.max(source.try_get_by_index(3)?);
             let first: Option<Instant> = source.try_get_by_index(4)?;

@@ -13,6 +13,7 @@ each_database!(
     a_filter_reads_the_whole_title_and_an_order_its_start,
     a_merge_and_its_preview_show_the_start_of_a_title,
     the_title_of_an_alert_is_shown_by_its_start_too,
+    a_generated_title_names_a_product_only_if_every_alert_names_it,
 );
 
 /// Returns the shown part of a title of 1,000 characters or more.
@@ -200,4 +201,36 @@ async fn the_title_of_an_alert_is_shown_by_its_start_too(database: TestDatabase)
     let read = desk.data(&format!("{{ alerts {{ nodes {{ {ALERT} }} }} }}"), json!({})).await;
     assert_eq!(each(&read["alerts"]["nodes"], "titleTruncated"), [&json!(true)]);
     assert!(read["alerts"]["nodes"][0]["fullTitle"] == long.as_str());
+}
+
+async fn a_generated_title_names_a_product_only_if_every_alert_names_it(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let alert = |key: &str, product: Option<&str>| report(key, json!({ "title": key, "product": product }));
+    for (number, (products, ending)) in [
+        ([Some("QQ"), Some("QQ")], Some("QQ")),
+        ([Some("QQ"), None], Some("multiple sources")),
+        ([None, Some("QQ")], Some("multiple sources")),
+        ([Some("QQ"), Some("Suricata")], Some("multiple sources")),
+        ([None, None], None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let [first, second] = products;
+        let alerts = vec![alert(&format!("{number}a"), first), alert(&format!("{number}b"), second)];
+        let made = desk.ingest(alerts, json!({ "newIncident": true })).await["incident"].take();
+        let title = made["title"].as_str().expect("a title");
+        assert_eq!(title.split_once(" reported by ").map(|(_, source)| source), ending, "{title}");
+        // The statement that reads a linked incident's alerts agrees with the sum of a batch.
+        let id = made["id"].as_str().expect("an id");
+        desk.act(
+            "updateIncident",
+            json!({ "incidentId": id, "linkAlerts": desk.alerts(&[&format!("{number}c")]).await }),
+        )
+        .await;
+        let title = desk.read(id).await["title"].take();
+        let title = title.as_str().expect("a title");
+        let expected = if products == [None, None] { None } else { Some("multiple sources") };
+        assert_eq!(title.split_once(" reported by ").map(|(_, source)| source), expected, "{title}");
+    }
 }
