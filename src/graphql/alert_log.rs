@@ -9,10 +9,11 @@ use async_graphql::{ID, Object};
 use uuid::Uuid;
 
 use super::account::Actor;
-use super::activity::{Cause, ChangeEntry, TextOf};
+use super::activity::Cause;
 use super::alert::Alert;
 use super::connection::{PageArgs, cut, wider};
 use super::context::View;
+use super::entry::{ChangeEntry, TextOf};
 use super::incident::{ends, global_id, version};
 use super::loaders::{Batch, grouped};
 use super::queue::Classification;

@@ -18,6 +18,7 @@ mod connection;
 mod context;
 mod correlation;
 mod detail;
+mod entry;
 pub mod error;
 mod event;
 mod filter;
