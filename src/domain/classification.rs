@@ -74,21 +74,55 @@ pub enum Classification {
     FalsePositive(FalsePositiveReason),
 }
 
-/// The kind of a classification. `NOT_SET` stands for no classification, so that a filter can select it.
+/// The kind of a classification.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, EnumIter, DeriveActiveEnum, Enum,
 )]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "SCREAMING_SNAKE_CASE")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ClassificationKind {
-    /// No classification is set.
-    NotSet,
     /// The alert or incident accurately indicates a real threat.
     TruePositive,
     /// The activity is a test or is expected.
     InformationalExpectedActivity,
     /// The alert or incident can be ignored.
     FalsePositive,
+}
+
+/// What a filter asks of a classification: its kind, or that the incident has no classification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Enum)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ClassificationFilter {
+    /// The incident has no classification.
+    NotSet,
+    /// The incident is a true positive.
+    TruePositive,
+    /// The incident is an informational, expected activity.
+    InformationalExpectedActivity,
+    /// The incident is a false positive.
+    FalsePositive,
+}
+
+impl ClassificationFilter {
+    /// Returns the value that an incident with this classification meets.
+    pub fn met_by(class: Option<Classification>) -> Self {
+        match class.map(Classification::kind) {
+            None => Self::NotSet,
+            Some(ClassificationKind::TruePositive) => Self::TruePositive,
+            Some(ClassificationKind::InformationalExpectedActivity) => Self::InformationalExpectedActivity,
+            Some(ClassificationKind::FalsePositive) => Self::FalsePositive,
+        }
+    }
+
+    /// Returns the kind that is asked for; `None` if the incident is to have no classification.
+    pub fn kind(self) -> Option<ClassificationKind> {
+        match self {
+            Self::NotSet => None,
+            Self::TruePositive => Some(ClassificationKind::TruePositive),
+            Self::InformationalExpectedActivity => Some(ClassificationKind::InformationalExpectedActivity),
+            Self::FalsePositive => Some(ClassificationKind::FalsePositive),
+        }
+    }
 }
 
 impl Classification {

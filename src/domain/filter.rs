@@ -1,6 +1,5 @@
 //! The filter of incidents, and its evaluation in memory (`matches()`). `storage/filter.rs` evaluates it in SQL.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -8,14 +7,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::account::{Actor, OwnerId};
-use super::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
-use super::entity::{EntityKey, EntityKind};
+use super::classification::{ClassificationFilter, ExpectedActivity, FalsePositiveReason, Threat};
+use super::condition::sort;
+pub use super::condition::{EntityFilter, OwnerFilter, TagFilter, TimeRange};
+use super::entity::EntityKey;
 use super::held_filter::HeldFilter;
 use super::incident::{Severity, Status};
+use super::path::InputPath;
 use super::position::Fingerprint;
 use super::queue::QueueRow;
-use super::tag::TagKind;
-use super::{Error, GroupId, Instant, Result, UserId, entity, tag, text};
+use super::{Error, Instant, Result, entity, text};
 
 /// The deepest nesting of `and`, `or` and `not`. No person, and no program on purpose, writes a deeper filter.
 pub const FILTER_DEPTH_MAX: usize = 8;
@@ -28,77 +29,10 @@ pub const FILTER_TERMS_MAX: usize = 500;
 /// character into 33 characters (U+FDFA), and an escaped character takes two.
 pub const NEEDLE_CHARS_MAX: usize = 1_000;
 
-/// Selects incidents by owner. It is enough that one of the given conditions holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct OwnerFilter {
-    /// The owner is one of these users.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub users: Vec<UserId>,
-    /// The owner is one of these groups.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupId>,
-    /// The incident has no owner.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub unassigned: bool,
-    /// The owner is the caller.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub me: bool,
-    /// The owner is the caller, or a group that the caller is a member of.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub me_and_my_groups: bool,
-}
-
-/// Selects incidents by tag name, without case, custom or system. All given conditions must hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct TagFilter {
-    /// The incident has at least one of these tags.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub any: Option<Vec<String>>,
-    /// The incident has all of these tags.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub all: Option<Vec<String>>,
-    /// The incident has none of these tags.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub none: Option<Vec<String>>,
-    /// The incident has a tag of one of these kinds, whatever the tag's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Vec<TagKind>>,
-}
-
-/// Selects incidents by an entity that one of their alerts names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct EntityFilter {
-    /// The kind of the entity; any kind if it is `None`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<EntityKind>,
-    /// The whole value of the entity, compared without case and marks.
-    pub value: String,
-}
-
-/// A half-open range of instants. An incident that lacks the compared time is outside of the range.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct TimeRange {
-    /// The first instant of the range; `None` for no lower bound.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<Instant>,
-    /// The first instant after the range; `None` for no upper bound.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<Instant>,
-}
-
-impl TimeRange {
-    fn holds(&self, at: Option<Instant>) -> bool {
-        at.is_some_and(|at| self.from.is_none_or(|from| from <= at) && self.to.is_none_or(|to| at < to))
-    }
-}
-
 /// Selects incidents. All given conditions must hold. Conditions depend on the incident alone, never on the present
 /// time: otherwise an incident would enter or leave a queue without a change, and no stream would tell it. An empty
-/// list of choices (also `any` and `or`) matches no incident; an empty `all`, `none` or `and` matches every incident.
+/// list of choices (also `any` and `or`) matches no incident; an empty `all`, `none` or `and` matches every incident. A
+/// nested value without any condition matches every incident; the canonical form omits it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct IncidentFilter {
@@ -116,7 +50,7 @@ pub struct IncidentFilter {
     pub tags: Option<TagFilter>,
     /// The classification is one of these; `NOT_SET` stands for an incident without classification.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub classification: Option<Vec<ClassificationKind>>,
+    pub classification: Option<Vec<ClassificationFilter>>,
     /// The incident is a true positive with one of these threats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threat: Option<Vec<Threat>>,
@@ -333,12 +267,11 @@ impl IncidentFilter {
     fn matches_row(&self, subject: Subject<'_>) -> bool {
         let row = subject.row;
         let class = row.classification;
-        let kind = class.map_or(ClassificationKind::NotSet, |class| class.kind());
         has(&self.status, Some(row.status))
             && has(&self.severity, Some(row.severity()))
             && self.owner.as_ref().is_none_or(|owner| owner.holds(row.owner.as_ref().map(|o| o.id)))
-            && self.tags.as_ref().is_none_or(|tags| tags.holds(subject))
-            && has(&self.classification, Some(kind))
+            && self.tags.as_ref().is_none_or(|tags| tags.holds(&row.tags, subject.tag_keys))
+            && has(&self.classification, Some(ClassificationFilter::met_by(class)))
             && has(&self.threat, class.and_then(|class| class.threat()))
             && has(&self.activity, class.and_then(|class| class.activity()))
             && has(&self.reason, class.and_then(|class| class.reason()))
@@ -381,18 +314,10 @@ impl IncidentFilter {
         sort(&mut it.product);
         sort(&mut it.provider);
         sort(&mut it.number);
-        if let Some(owner) = &mut it.owner {
-            owner.users.sort();
-            owner.users.dedup();
-            owner.groups.sort();
-            owner.groups.dedup();
-        }
-        if let Some(tags) = &mut it.tags {
-            for list in [&mut tags.any, &mut tags.all, &mut tags.none] {
-                list.iter_mut().flatten().for_each(|name| *name = tag::key(name));
-                sort(list);
-            }
-            sort(&mut tags.kind);
+        it.owner = it.owner.and_then(OwnerFilter::canonical);
+        it.tags = it.tags.and_then(TagFilter::canonical);
+        for range in [&mut it.created, &mut it.updated, &mut it.first_activity, &mut it.last_activity] {
+            range.take_if(|range| *range == TimeRange::default());
         }
         it.entity.iter_mut().flatten().for_each(|entity| entity.value = entity::key(&entity.value));
         sort(&mut it.entity);
@@ -412,24 +337,28 @@ impl IncidentFilter {
             let message = format!("a filter has at most {FILTER_TERMS_MAX} terms, and this one has {terms}");
             return Err(Error::limit("filter", message, FILTER_TERMS_MAX));
         }
-        let mut sound = Ok(());
-        self.visit(&mut |f| {
-            if sound.is_ok() {
-                sound = f.text.as_deref().map_or(Ok(()), |needle| check_needle("filter.text", needle));
-            }
-            if sound.is_ok() {
-                sound = f.texts().try_for_each(|text| text::refuse_nul("filter", text));
-            }
-        });
-        sound
+        self.check_texts(&mut InputPath::new("filter"))
     }
 
-    /// Returns every text that the filter names at this depth.
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        let tags = self.tags.iter().flat_map(|tags| [&tags.any, &tags.all, &tags.none]);
-        let lists = tags.chain([&self.product, &self.provider]).flatten().flatten();
-        let values = self.entity.iter().flatten().map(|entity| &entity.value);
-        lists.chain(values).chain(&self.text).map(String::as_str)
+    fn check_texts(&self, path: &mut InputPath) -> Result<()> {
+        let tags = self.tags.iter().flat_map(|t| [("tags.any", &t.any), ("tags.all", &t.all), ("tags.none", &t.none)]);
+        for (field, names) in tags.chain([("product", &self.product), ("provider", &self.provider)]) {
+            path.below(field, |path| {
+                path.each(names.iter().flatten(), |path, name| text::refuse_nul(path.as_str(), name))
+            })?;
+        }
+        path.below("entity", |path| {
+            path.each(self.entity.iter().flatten(), |path, entity| {
+                path.below("value", |path| text::refuse_nul(path.as_str(), &entity.value))
+            })
+        })?;
+        if let Some(needle) = &self.text {
+            path.below("text", |path| check_needle(path.as_str(), needle))?;
+        }
+        for (field, list) in [("and", &self.and), ("or", &self.or)] {
+            path.below(field, |path| path.each(list.iter().flatten(), |path, f| f.check_texts(path)))?;
+        }
+        self.not.as_ref().map_or(Ok(()), |f| path.below("not", |path| f.check_texts(path)))
     }
 
     fn depth(&self) -> usize {
@@ -438,7 +367,7 @@ impl IncidentFilter {
 
     fn terms(&self) -> usize {
         let len = |list: &Option<Vec<String>>| list.as_ref().map_or(0, Vec::len);
-        1 + self.owner.as_ref().map_or(0, |o| o.users.len() + o.groups.len())
+        1 + self.owner.as_ref().map_or(0, |o| o.users.iter().flatten().count() + o.groups.iter().flatten().count())
             + self.tags.as_ref().map_or(0, |t| len(&t.any) + len(&t.all) + len(&t.none))
             + len(&self.product)
             + len(&self.provider)
@@ -510,48 +439,6 @@ fn globalise(value: &mut serde_json::Value) {
 
 fn has<T: PartialEq>(wanted: &Option<Vec<T>>, held: Option<T>) -> bool {
     wanted.as_ref().is_none_or(|wanted| held.is_some_and(|held| wanted.contains(&held)))
-}
-
-fn sort<T: Ord>(list: &mut Option<Vec<T>>) {
-    if let Some(list) = list {
-        list.sort();
-        list.dedup();
-    }
-}
-
-impl OwnerFilter {
-    fn holds(&self, owner: Option<OwnerId>) -> bool {
-        match owner {
-            None => self.unassigned,
-            Some(OwnerId::User(user)) => self.users.contains(&user),
-            Some(OwnerId::Group(group)) => self.groups.contains(&group),
-        }
-    }
-
-    fn resolve_caller(&mut self, actor: &Actor) {
-        if self.me || self.me_and_my_groups {
-            self.users.push(actor.user.id);
-        }
-        if self.me_and_my_groups {
-            self.groups.extend(&actor.groups);
-        }
-        self.me = false;
-        self.me_and_my_groups = false;
-    }
-}
-
-impl TagFilter {
-    fn holds(&self, subject: Subject<'_>) -> bool {
-        let row = subject.row;
-        let held: Cow<'_, [String]> = match subject.tag_keys {
-            Some(keys) => Cow::Borrowed(keys),
-            None => row.tags.iter().map(super::tag::Tag::key).collect(),
-        };
-        self.any.as_ref().is_none_or(|names| names.iter().any(|name| held.contains(name)))
-            && self.all.as_ref().is_none_or(|names| names.iter().all(|name| held.contains(name)))
-            && self.none.as_ref().is_none_or(|names| !names.iter().any(|name| held.contains(name)))
-            && self.kind.as_ref().is_none_or(|kinds| row.tags.iter().any(|tag| kinds.contains(&tag.kind)))
-    }
 }
 
 /// The fields by which a queue can be ordered.

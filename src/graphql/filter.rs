@@ -3,7 +3,7 @@
 use async_graphql::{ID, InputObject};
 
 use super::connection::read_id;
-use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
+use crate::domain::classification::{ClassificationFilter, ExpectedActivity, FalsePositiveReason, Threat};
 use crate::domain::entity::EntityKind;
 use crate::domain::filter::{
     EntityFilter, FILTER_DEPTH_MAX, IncidentFilter, IncidentOrder, IncidentOrderField, ORDER_KEYS_MAX, OrderDirection,
@@ -11,19 +11,18 @@ use crate::domain::filter::{
 };
 use crate::domain::incident::{Severity, Status};
 use crate::domain::instant::parse as instant;
+use crate::domain::path::InputPath;
 use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
-/// A condition on the owner. An incident matches if any of the given fields matches; without a field no incident
-/// matches.
+/// A condition on the owner. An incident matches if any of the given fields matches. A flag that is false counts as not
+/// given.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct OwnerFilterInput {
     /// The owner is one of these users, by global id.
-    #[graphql(default)]
-    users: Vec<ID>,
+    users: Option<Vec<ID>>,
     /// The owner is one of these groups, by global id.
-    #[graphql(default)]
-    groups: Vec<ID>,
+    groups: Option<Vec<ID>>,
     /// The incident has no owner.
     #[graphql(default)]
     unassigned: bool,
@@ -64,7 +63,8 @@ impl From<EntityFilterInput> for EntityFilter {
     }
 }
 
-/// A range of times: `from` is included, `to` is excluded. An incident that does not have the time does not match.
+/// A range of times: `from` is included, `to` is excluded. If a bound is given, an incident that does not have the time
+/// does not match.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct TimeRangeInput {
     /// The time is at or after this instant.
@@ -75,9 +75,10 @@ pub struct TimeRangeInput {
 
 /// The filter of incidents in queries, streams, saved views and bulk jobs. All given fields must match. An empty list
 /// of choices, for example `status: []`, `any: []` or `or: []`, matches no incident; an empty `all`, `none` or `and`
-/// has no effect. If the filter names no status at any depth, `status: [NEW, ACTIVE]` is added. A filter nests at most
-/// 8 deep and has at most 500 terms: each nested filter, and each listed user, group, tag, product, provider, entity
-/// and number. Beyond these limits it is `LIMIT`.
+/// has no effect. An empty object, for example `owner: {}`, `tags: {}` or `created: {}`, sets no condition, so every
+/// incident matches it; `not: {}` matches no incident. If the filter names no status at any depth,
+/// `status: [NEW, ACTIVE]` is added. A filter nests at most 8 deep and has at most 500 terms: each nested filter, and
+/// each listed user, group, tag, product, provider, entity and number. Beyond these limits it is `LIMIT`.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct IncidentFilterInput {
     /// The status is one of these.
@@ -89,7 +90,7 @@ pub struct IncidentFilterInput {
     /// The tags match this condition.
     tags: Option<TagFilterInput>,
     /// The kind of the classification is one of these. `NOT_SET` finds incidents that are not classified.
-    classification: Option<Vec<ClassificationKind>>,
+    classification: Option<Vec<ClassificationFilter>>,
     /// The classification is a true positive with one of these threats.
     threat: Option<Vec<Threat>>,
     /// The classification is an informational, expected activity, and the activity is one of these.
@@ -129,32 +130,18 @@ pub struct IncidentFilterInput {
 impl IncidentFilterInput {
     /// Reads the filter. A filter that nests too deep is refused with `LIMIT`.
     pub fn read(self) -> Result<IncidentFilter> {
-        self.read_at(1)
+        self.read_at(&mut InputPath::new("filter"), 1)
     }
 
-    fn read_at(self, depth: usize) -> Result<IncidentFilter> {
+    fn read_at(self, path: &mut InputPath, depth: usize) -> Result<IncidentFilter> {
         if depth > FILTER_DEPTH_MAX {
             let message = format!("a filter nests at most {FILTER_DEPTH_MAX} deep");
             return Err(Error::limit("filter", message, FILTER_DEPTH_MAX));
         }
-        let children = |list: Option<Vec<Self>>| {
-            list.map(|list| list.into_iter().map(|child| child.read_at(depth + 1)).collect::<Result<Vec<_>>>())
-                .transpose()
-        };
-        let range = |path: &'static str, range: Option<TimeRangeInput>| -> Result<Option<TimeRange>> {
-            range
-                .map(|range| {
-                    Ok(TimeRange {
-                        from: range.from.map(|at| instant(path, at)).transpose()?,
-                        to: range.to.map(|at| instant(path, at)).transpose()?,
-                    })
-                })
-                .transpose()
-        };
         Ok(IncidentFilter {
             status: self.status,
             severity: self.severity,
-            owner: self.owner.as_ref().map(owner).transpose()?,
+            owner: given(path, "owner", self.owner, OwnerFilterInput::read)?,
             tags: self.tags.map(|tags| TagFilter { any: tags.any, all: tags.all, none: tags.none, kind: tags.kind }),
             classification: self.classification,
             threat: self.threat,
@@ -164,29 +151,52 @@ impl IncidentFilterInput {
             provider: self.provider,
             entity: self.entity.map(|list| list.into_iter().map(EntityFilter::from).collect()),
             has_active_alerts: self.has_active_alerts,
-            created: range("filter.created", self.created)?,
-            updated: range("filter.updated", self.updated)?,
-            first_activity: range("filter.firstActivity", self.first_activity)?,
-            last_activity: range("filter.lastActivity", self.last_activity)?,
+            created: given(path, "created", self.created, TimeRangeInput::read)?,
+            updated: given(path, "updated", self.updated, TimeRangeInput::read)?,
+            first_activity: given(path, "firstActivity", self.first_activity, TimeRangeInput::read)?,
+            last_activity: given(path, "lastActivity", self.last_activity, TimeRangeInput::read)?,
             number: self.number,
             text: self.text,
-            and: children(self.and)?,
-            or: children(self.or)?,
-            not: self.not.map(|not| not.read_at(depth + 1)).transpose()?.map(Box::new),
+            and: given(path, "and", self.and, |all, path| path.each(all, |path, f| f.read_at(path, depth + 1)))?,
+            or: given(path, "or", self.or, |any, path| path.each(any, |path, f| f.read_at(path, depth + 1)))?,
+            not: given(path, "not", self.not, |not, path| not.read_at(path, depth + 1))?.map(Box::new),
         })
     }
 }
 
-fn owner(input: &OwnerFilterInput) -> Result<OwnerFilter> {
-    let users = input.users.iter().map(|id| read_id("filter.owner.users", id, "user", UserId::parse));
-    let groups = input.groups.iter().map(|id| read_id("filter.owner.groups", id, "group", GroupId::parse));
-    Ok(OwnerFilter {
-        users: users.collect::<Result<_>>()?,
-        groups: groups.collect::<Result<_>>()?,
-        unassigned: input.unassigned,
-        me: input.me,
-        me_and_my_groups: input.me_and_my_groups,
-    })
+/// Reads a field if it is given, with its path.
+fn given<I, T>(
+    path: &mut InputPath,
+    field: &str,
+    value: Option<I>,
+    read: impl FnOnce(I, &mut InputPath) -> Result<T>,
+) -> Result<Option<T>> {
+    value.map(|value| path.below(field, |path| read(value, path))).transpose()
+}
+
+impl OwnerFilterInput {
+    fn read(self, path: &mut InputPath) -> Result<OwnerFilter> {
+        Ok(OwnerFilter {
+            users: given(path, "users", self.users, |ids, path| {
+                path.each(ids, |path, id| read_id(path.as_str(), &id, UserId::WORD, UserId::parse))
+            })?,
+            groups: given(path, "groups", self.groups, |ids, path| {
+                path.each(ids, |path, id| read_id(path.as_str(), &id, GroupId::WORD, GroupId::parse))
+            })?,
+            unassigned: self.unassigned,
+            me: self.me,
+            me_and_my_groups: self.me_and_my_groups,
+        })
+    }
+}
+
+impl TimeRangeInput {
+    fn read(self, path: &mut InputPath) -> Result<TimeRange> {
+        Ok(TimeRange {
+            from: given(path, "from", self.from, |at, path| instant(path.as_str(), at))?,
+            to: given(path, "to", self.to, |at, path| instant(path.as_str(), at))?,
+        })
+    }
 }
 
 /// One key of the order of a queue.

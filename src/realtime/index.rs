@@ -17,7 +17,7 @@ use super::needles::{Found, Needles};
 use crate::domain::IncidentId;
 use crate::domain::account::OwnerId;
 use crate::domain::alert_log::Logged;
-use crate::domain::classification::{ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat};
+use crate::domain::classification::{ClassificationFilter, ExpectedActivity, FalsePositiveReason, Threat};
 use crate::domain::filter::{IncidentFilter, OwnerFilter, QueueFilter, TagFilter};
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::QueueRow;
@@ -49,8 +49,8 @@ pub enum Key {
     Product(Box<str>),
     /// A provider of the incident's alerts.
     Provider(Box<str>),
-    /// The kind of the classification; its own kind stands for "not set".
-    Classification(ClassificationKind),
+    /// The kind of the classification, or that there is none.
+    Classification(ClassificationFilter),
     /// The effective severity.
     Severity(Severity),
     /// The status.
@@ -79,7 +79,7 @@ impl Key {
             Self::Threat(_) | Self::Activity(_) | Self::Reason(_) => 30,
             Self::Product(_) => 100,
             Self::Provider(_) => 200,
-            Self::Classification(ClassificationKind::NotSet) => 800,
+            Self::Classification(ClassificationFilter::NotSet) => 800,
             Self::Classification(_) => 100,
             Self::Severity(_) => 250,
             Self::Owner(None) | Self::Status(_) => 500,
@@ -166,8 +166,8 @@ fn tag_ways(tags: &TagFilter) -> Vec<Vec<Key>> {
 }
 
 fn owner_keys(owner: &OwnerFilter) -> Vec<Key> {
-    let users = owner.users.iter().map(|user| Some(OwnerId::User(*user)));
-    let groups = owner.groups.iter().map(|group| Some(OwnerId::Group(*group)));
+    let users = owner.users.iter().flatten().map(|user| Some(OwnerId::User(*user)));
+    let groups = owner.groups.iter().flatten().map(|group| Some(OwnerId::Group(*group)));
     users.chain(groups).chain(owner.unassigned.then_some(None)).map(Key::Owner).collect()
 }
 
@@ -178,7 +178,7 @@ fn keys_of(row: &QueueRow, keys: &mut Vec<Key>) {
         Key::Incident(row.id),
         Key::Number(row.number),
         Key::Owner(row.owner.as_ref().map(|owner| owner.id)),
-        Key::Classification(class.map_or(ClassificationKind::NotSet, |class| class.kind())),
+        Key::Classification(ClassificationFilter::met_by(class)),
         Key::Severity(row.severity()),
         Key::Status(row.status),
     ]);

@@ -10,7 +10,7 @@ use sea_orm::{ActiveEnum, Condition};
 
 use super::incident::row::{Column, Entity};
 use super::{alert, entity, search, tag};
-use crate::domain::classification::ClassificationKind;
+use crate::domain::classification::{ClassificationFilter, ClassificationKind};
 use crate::domain::entity::EntityKind;
 use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, TagFilter, TimeRange};
 use crate::domain::incident::Status;
@@ -176,23 +176,23 @@ fn owner(filter: &OwnerFilter) -> Condition {
     if filter.unassigned {
         any = any.add(Column::OwnerUserId.is_null().and(Column::OwnerGroupId.is_null()));
     }
-    if !filter.users.is_empty() {
-        let ids = filter.users.iter().map(|id| id.0);
+    if let Some(users) = filter.users.as_ref().filter(|users| !users.is_empty()) {
+        let ids = users.iter().map(|id| id.0);
         any = any.add(Column::OwnerUserId.is_not_null().and(Column::OwnerUserId.is_in(ids)));
     }
-    if !filter.groups.is_empty() {
-        let ids = filter.groups.iter().map(|id| id.0);
+    if let Some(groups) = filter.groups.as_ref().filter(|groups| !groups.is_empty()) {
+        let ids = groups.iter().map(|id| id.0);
         any = any.add(Column::OwnerGroupId.is_not_null().and(Column::OwnerGroupId.is_in(ids)));
     }
     if any.is_empty() { any.add(never()) } else { any }
 }
 
-fn classified(kinds: &[ClassificationKind]) -> Condition {
+fn classified(wanted: &[ClassificationFilter]) -> Condition {
     let mut any = Condition::any().add(never());
-    for kind in kinds {
-        any = any.add(match kind {
-            ClassificationKind::NotSet => Column::Classification.is_null(),
-            kind => Column::Classification.is_not_null().and(Column::Classification.eq(*kind)),
+    for each in wanted {
+        any = any.add(match each.kind() {
+            None => Column::Classification.is_null(),
+            Some(kind) => Column::Classification.is_not_null().and(Column::Classification.eq(kind)),
         });
     }
     any

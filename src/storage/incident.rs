@@ -115,7 +115,6 @@ pub(super) fn classification(kind: Option<ClassificationKind>, word: Option<&str
     let (Some(kind), Some(word)) = (kind, word) else { return Ok(None) };
     let word = word.to_owned();
     Ok(match kind {
-        ClassificationKind::NotSet => None,
         ClassificationKind::TruePositive => Some(Classification::TruePositive(Threat::try_from_value(&word)?)),
         ClassificationKind::InformationalExpectedActivity => {
             Some(Classification::InformationalExpectedActivity(ExpectedActivity::try_from_value(&word)?))

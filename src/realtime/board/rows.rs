@@ -123,8 +123,8 @@ impl Rows {
     pub(super) fn candidates(&self, filter: &IncidentFilter) -> Candidates<'_> {
         let mut found: Vec<Vec<&BTreeSet<Slot>>> = Vec::new();
         if let Some(owner) = &filter.owner {
-            let users = owner.users.iter().map(|id| Some(OwnerId::User(*id)));
-            let groups = owner.groups.iter().map(|id| Some(OwnerId::Group(*id)));
+            let users = owner.users.iter().flatten().map(|id| Some(OwnerId::User(*id)));
+            let groups = owner.groups.iter().flatten().map(|id| Some(OwnerId::Group(*id)));
             let nobody = owner.unassigned.then_some(None);
             found.push(users.chain(groups).chain(nobody).filter_map(|owner| self.by_owner.get(&owner)).collect());
         }
