@@ -108,8 +108,8 @@ impl App {
                     let group =
                         tx.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id).at("groupId"))?;
                     let known: Vec<UserId> = tx.users(&users).await?.iter().map(|user| user.id).collect();
-                    if let Some(missing) = users.iter().find(|user| !known.contains(user)) {
-                        return Err(Error::not_found("user", missing).at("users"));
+                    if let Some(index) = users.iter().position(|user| !known.contains(user)) {
+                        return Err(Error::not_found("user", users[index]).at(&format!("users.{index}")));
                     }
                     if add {
                         tx.add_members(id, &users).await?;

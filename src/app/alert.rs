@@ -204,6 +204,8 @@ impl Repeatable for Touched {
 /// The drafts of a batch, compared with the known alerts.
 pub(super) struct Sorted {
     order: Vec<AlertId>,
+    /// The position in the batch of each alert of `order`.
+    places: Vec<usize>,
     new: Vec<(Alert, Option<String>)>,
     /// The known alerts that changed.
     altered: Vec<Alert>,
@@ -352,8 +354,8 @@ impl App {
             .map(|alert| ((alert.report.provider.clone(), alert.report.provider_alert_id.clone()), alert.id))
             .collect();
         let mut standing: HashMap<AlertId, (Alert, Option<String>)> = HashMap::new();
-        let mut order = Vec::new();
-        for (at, draft) in drafts {
+        let (mut order, mut places) = (Vec::new(), Vec::new());
+        for (place, (at, draft)) in drafts.into_iter().enumerate() {
             let key = (draft.report.provider.clone(), draft.report.provider_alert_id.clone());
             let id = *by_key.entry(key).or_insert_with(|| AlertId(self.clock.fresh_id()));
             let raw = draft.raw.clone();
@@ -374,9 +376,10 @@ impl App {
                 }
             }
             order.push(id);
+            places.push(place);
         }
         let mut sorted =
-            Sorted { order, new: Vec::new(), altered: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
+            Sorted { order, places, new: Vec::new(), altered: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
         let reported_raw =
             |id: &&AlertId| locked.alerts.contains_key(*id) && standing.get(*id).is_some_and(|(_, raw)| raw.is_some());
         let known_raw: Vec<AlertId> = sorted.order.iter().filter(reported_raw).copied().collect();
@@ -474,14 +477,15 @@ impl Work<'_> {
             }
             Into::Incident(id) => {
                 let id = *id;
-                let elsewhere = sorted.order.iter().filter_map(|alert| {
+                let elsewhere = sorted.order.iter().zip(&sorted.places).find_map(|(alert, place)| {
                     let holder = locked.alerts.get(alert)?.incident.filter(|holder| *holder != id)?;
-                    Some((*alert, holder))
+                    Some((*alert, place, holder))
                 });
-                if let Some((alert, holder)) = elsewhere.into_iter().next() {
+                if let Some((alert, place, holder)) = elsewhere {
                     let number = locked.holders.get(&holder).map_or(0, |incident| incident.number);
                     let now = json!({ "alert": alert.to_string(), "incident": holder.to_string(), "number": number });
-                    return Err(Error::conflict(format!("alert {alert} is in INC-{number}"), now));
+                    let message = format!("alert {alert} is in INC-{number}");
+                    return Err(Error::taken(format!("alerts.{place}"), message, now));
                 }
                 let Some(before) = locked.holders.get(&id).cloned() else {
                     return Err(Error::not_found("incident", id));

@@ -20,8 +20,11 @@ pub(super) struct Locked {
 
 /// Locks the alerts that an edit links and unlinks, the incidents that hold them, and the edited incident `id`, if any.
 pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -> Result<Locked> {
-    if edit.unlink.iter().any(|id| edit.link.contains(id)) {
-        return Err(Error::invalid("unlinkAlerts", "an alert is linked or unlinked, not both"));
+    if let Some(both) = edit.unlink.iter().find(|id| edit.link.contains(id)) {
+        return Err(Error::invalid(
+            place("unlinkAlerts", &edit.unlink, *both),
+            "an alert is linked or unlinked, not both",
+        ));
     }
     let wanted: BTreeSet<AlertId> = edit.link.iter().chain(&edit.unlink).copied().collect();
     if wanted.len() > ALERTS_PER_LINK_MAX {
@@ -37,8 +40,11 @@ pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -
         tx.lock_alerts(&wanted).await?.into_iter().map(|alert| (alert.id, alert)).collect();
     let locked = Locked { holders, alerts };
     if let Some(missing) = wanted.iter().find(|id| !locked.alerts.contains_key(*id)) {
-        let path = if edit.link.contains(missing) { "linkAlerts" } else { "unlinkAlerts" };
-        return Err(Error::not_found("alert", missing).at(path));
+        let path = match edit.link.contains(missing) {
+            true => place("linkAlerts", &edit.link, *missing),
+            false => place("unlinkAlerts", &edit.unlink, *missing),
+        };
+        return Err(Error::not_found("alert", missing).at(&path));
     }
     // An alert may have moved between the read and the lock. Its holder is then not locked, and the command runs again.
     let moved = |alert: &Alert| alert.incident.is_some_and(|holder| !locked.holders.contains_key(&holder));
@@ -46,6 +52,14 @@ pub(super) async fn lock(tx: &Tx, edit: &IncidentEdit, id: Option<IncidentId>) -
         return Err(Error::Busy);
     }
     Ok(locked)
+}
+
+/// Returns the path of an alert in the list `field`. Returns the path of the list if the list does not name the alert.
+pub(super) fn place(field: &str, list: &[AlertId], alert: AlertId) -> String {
+    match list.iter().position(|id| *id == alert) {
+        Some(index) => format!("{field}.{index}"),
+        None => field.to_owned(),
+    }
 }
 
 /// The alerts that an edit brings to an incident, and the incidents that held them.
@@ -69,7 +83,7 @@ impl Links {
                     if !edit.move_alerts {
                         let now = json!({ "alert": id.to_string(), "incident": holder.to_string(), "number": number });
                         let message = format!("alert {id} is in INC-{number}: taking it needs `move: true`");
-                        return Err(Error::taken("linkAlerts", message, now));
+                        return Err(Error::taken(place("linkAlerts", &edit.link, id), message, now));
                     }
                     links.by_holder.entry(holder).or_default().push(id);
                 }
@@ -104,10 +118,11 @@ impl Work<'_> {
         locked: &mut Locked,
         facts: &mut Vec<Entry>,
     ) -> Result<Vec<AlertId>> {
-        for id in ids {
+        for (index, id) in ids.iter().enumerate() {
             if locked.alerts.get(id).and_then(|alert| alert.incident) != Some(incident.id) {
                 let message = format!("alert {id} is not in INC-{}", incident.number);
-                return Err(Error::taken("unlinkAlerts", message, json!({ "alert": id.to_string() })));
+                let now = json!({ "alert": id.to_string() });
+                return Err(Error::taken(format!("unlinkAlerts.{index}"), message, now));
             }
         }
         let gone: Vec<AlertId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -148,14 +163,19 @@ impl Command {
         edit_reopens: Reopening,
         mut propagation: Propagation,
     ) -> Result<Propagation> {
-        let open = |alert: &'a Alert| alert.status != AlertStatus::Resolved;
-        if incident.status != Status::Resolved || propagation.resolve || !alerts.any(open) {
+        let open = |alert: &&'a Alert| alert.status != AlertStatus::Resolved;
+        if incident.status != Status::Resolved || propagation.resolve {
             return Ok(propagation);
         }
+        let Some(alert) = alerts.find(open) else { return Ok(propagation) };
         if edit_reopens == Reopening::Refused {
             let message =
                 format!("INC-{} is resolved, and does not take an active alert unless it is reopened", incident.number);
-            return Err(Error::conflict(message, json!({ "status": "RESOLVED" })));
+            return Err(Error::taken(
+                "linkAlerts",
+                message,
+                json!({ "status": "RESOLVED", "alert": alert.id.to_string() }),
+            ));
         }
         let patch = Patch { status: Some(Status::Active), ..Patch::default() };
         propagation.reopen = incident.apply(patch, &self.actor_image(), self.at)?.reopen;

@@ -10,6 +10,7 @@ use super::account::Owner;
 use super::classification::Classification;
 use super::entity::{Entity, EntityKind};
 use super::incident::{AlertSummary, Severity};
+use super::path::each;
 use super::title::AlertDigest;
 use super::{AlertId, Error, IncidentId, Instant, Result, text, title};
 
@@ -147,7 +148,7 @@ impl Report {
             product: self.product.as_deref().map(|text| name("product", text)).transpose()?,
             title: title::parse("title", self.title)?,
             category: self.category.as_deref().map(|text| name("category", text)).transpose()?,
-            techniques: self.techniques.iter().map(|text| name("techniques", text)).collect::<Result<_>>()?,
+            techniques: each("techniques", &self.techniques, |path, text| name(path, text))?,
             entities: distinct(self.entities),
             ..self
         })

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::account::ActorImage;
 use super::entity::Entity;
+use super::path::each;
 use super::{BookmarkId, Error, IncidentId, Instant, Result, text};
 
 /// The most bookmarks of one incident at which another may be added (Microsoft Sentinel: 20 bookmarks per incident). A
@@ -92,7 +93,7 @@ impl Rows {
             let message = format!("a result has at most {ROWS_MAX} rows, and these are {}", rows.len());
             return Err(Error::limit(path, message, ROWS_MAX));
         }
-        rows.iter().try_for_each(|row| refuse_nul_in(path, row))?;
+        each(path, &rows, refuse_nul_in)?;
         Ok(Self(json))
     }
 

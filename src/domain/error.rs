@@ -84,7 +84,7 @@ pub struct Refusal {
     pub code: Code,
     /// The message, for people.
     pub message: String,
-    /// The input field at fault, dotted, for example `input.title`.
+    /// The input value at fault, dotted, for example `input.title` or `filter.and.1.owner.users.3`.
     pub path: Option<String>,
     /// The present state (for conflicts), or the limit (for limits).
     pub now: Option<Value>,
@@ -199,14 +199,19 @@ impl Error {
         !matches!(self, Self::Refused(refusal) if refusal.code != Code::Unavailable)
     }
 
-    /// Renames the path of a refusal to the name in another input. `words` has pairs of an old and a new name.
+    /// Renames the field with which the path of a refusal begins to the name in another input. `words` has pairs of an
+    /// old and a new name. For example, `linkAlerts.3` becomes `alerts.3`.
     pub fn reworded(self, words: &[(&str, &str)]) -> Self {
         match self {
             Self::Refused(mut refusal) => {
-                let word = words.iter().find(|(from, _)| refusal.path.as_deref() == Some(from));
-                if let Some((_, to)) = word {
-                    refusal.path = Some((*to).to_owned());
-                }
+                let path = refusal.path.take();
+                refusal.path = path.map(|path| {
+                    let renamed = words.iter().find_map(|(from, to)| {
+                        let rest = path.strip_prefix(from)?;
+                        (rest.is_empty() || rest.starts_with('.')).then(|| format!("{to}{rest}"))
+                    });
+                    renamed.unwrap_or(path)
+                });
                 Self::Refused(refusal)
             }
             other => other,

@@ -14,6 +14,7 @@ use crate::domain::account::{
     Actor as DomainActor, ActorImage, Group as DomainGroup, Owner as DomainOwner, OwnerId, Role, SuggestionReason,
     User as DomainUser,
 };
+use crate::domain::path::each;
 use crate::domain::{Error, GroupId, Instant, Result, UserId, text};
 use crate::storage::{AssigneeSuggestion as Suggestion, Span};
 
@@ -363,7 +364,7 @@ impl GroupMembersInput {
     /// Reads the group and the users.
     pub fn read(&self) -> Result<(GroupId, Vec<UserId>)> {
         let group = read_id("groupId", &self.group_id, GroupId::WORD, GroupId::parse)?;
-        let users = self.users.iter().map(|id| read_id("users", id, UserId::WORD, UserId::parse));
-        Ok((group, users.collect::<Result<_>>()?))
+        let users = each("users", &self.users, |path, id| read_id(path, id, UserId::WORD, UserId::parse))?;
+        Ok((group, users))
     }
 }

@@ -17,13 +17,14 @@ use super::input::incident_id;
 use super::loaders::{AlertCount, AlertsAtEnd, EntitiesOf, RawOf};
 use super::queue::Classification;
 use super::searches::Search;
-use super::tag::TagInput;
+use super::tag::SystemTagInput;
 use crate::app::alert::{AlertEdit, Into as Target};
 use crate::domain::alert::{Alert as DomainAlert, AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification as DomainClassification;
 use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};
 use crate::domain::incident::Severity;
 use crate::domain::instant::past;
+use crate::domain::path::each;
 use crate::domain::title::{Shown, may_go_on};
 use crate::domain::{AlertId, Error, Instant, Result, text};
 use crate::storage::{AlertFilter, IncidentEntity as Held};
@@ -313,7 +314,7 @@ pub async fn find(view: &View, id: AlertId) -> Result<Alert> {
 
 /// Reads ids of alerts.
 pub fn alert_ids(path: &str, ids: &[ID]) -> Result<Vec<AlertId>> {
-    ids.iter().map(|id| read_id(path, id, AlertId::WORD, AlertId::parse)).collect()
+    each(path, ids, |path, id| read_id(path, id, AlertId::WORD, AlertId::parse))
 }
 
 /// An entity that an alert or a bookmark names.
@@ -328,9 +329,9 @@ pub struct EntityInput {
 }
 
 impl EntityInput {
-    /// Reads the entity.
+    /// Reads the entity at `path`.
     pub fn read(&self, path: &str) -> Result<DomainEntity> {
-        DomainEntity::parse(path, self.kind, &self.value, self.verdict)
+        DomainEntity::parse("value", self.kind, &self.value, self.verdict).map_err(|error| error.below(path))
     }
 }
 
@@ -376,7 +377,7 @@ pub struct AlertInput {
 impl AlertInput {
     /// Reads the alert for ingest. `now` is the time of the desk, against which the activity times are checked.
     pub fn read(self, now: Instant) -> Result<AlertDraft> {
-        let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
+        let entities = each("entities", &self.entities, |path, entity| entity.read(path))?;
         let report = Report {
             provider: self.provider,
             provider_alert_id: self.provider_alert_id,
@@ -388,7 +389,7 @@ impl AlertInput {
             techniques: self.techniques,
             first_activity_at: self.first_activity_at.map(|at| past("firstActivityAt", at, now)).transpose()?,
             last_activity_at: self.last_activity_at.map(|at| past("lastActivityAt", at, now)).transpose()?,
-            entities: entities.collect::<Result<_>>()?,
+            entities,
         };
         if let Some(raw) = &self.raw {
             text::refuse_nul("raw", raw)?;
@@ -435,7 +436,7 @@ pub struct IngestAlertInput {
     pub into: Option<IngestTarget>,
     /// System tags for the incident that the alert goes into. They require `into`.
     #[graphql(default)]
-    pub system_tags: Vec<TagInput>,
+    pub system_tags: Vec<SystemTagInput>,
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,
@@ -450,7 +451,7 @@ pub struct IngestAlertsInput {
     pub into: Option<IngestTarget>,
     /// System tags for each incident that an alert goes into. They require `into`.
     #[graphql(default)]
-    pub system_tags: Vec<TagInput>,
+    pub system_tags: Vec<SystemTagInput>,
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
     pub call: Call,

@@ -14,6 +14,7 @@ use super::loaders::{BookmarkCount, BookmarksAtEnd, RowsOf};
 use crate::app::bookmark::BookmarkOutcome;
 use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
 use crate::domain::instant::past;
+use crate::domain::path::each;
 use crate::domain::{BookmarkId, Error, IncidentId, Instant, Result};
 
 /// The rows of a result. A client reads them exactly as they were sent, in the same order.
@@ -156,12 +157,12 @@ pub struct AddBookmarkInput {
 impl AddBookmarkInput {
     /// Reads the incident, the result and its rows. `now` is the time of the desk, against which `eventAt` is checked.
     pub fn read(self, now: Instant) -> Result<(IncidentId, Finding, Rows)> {
-        let entities = self.entities.iter().map(|entity| entity.read("entities.value"));
+        let entities = each("entities", &self.entities, |path, entity| entity.read(path))?;
         let finding = Finding {
             title: self.title,
             query: self.query,
             note: self.note,
-            entities: entities.collect::<Result<_>>()?,
+            entities,
             event_at: self.event_at.map(|at| past("eventAt", at, now)).transpose()?,
         };
         let rows = serde_json::to_string(&self.rows.0).map_err(|error| Error::fault("reading a result", error))?;

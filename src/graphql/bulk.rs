@@ -10,15 +10,15 @@ use super::context::View;
 use super::filter::IncidentFilterInput;
 use super::incident::Incident;
 use super::input::incident_id;
-use super::tag::{TagInput, known_system_tags, known_tags, system_tags, tags};
+use super::tag::{SystemTagInput, custom_tags, known_custom_tags, known_system_tags, system_tags};
 use crate::app::bulk::BulkTarget;
 use crate::domain::account::Actor as Caller;
 use crate::domain::bulk::{BulkEdit, BulkItem as Item, BulkJob as Job, BulkOutcome, BulkState};
 use crate::domain::classification::Classification;
 use crate::domain::filter::QueueFilter;
 use crate::domain::incident::{Severity, Status, parse_note};
-use crate::domain::tag::TagKind;
-use crate::domain::{BulkJobId, Code, Error, IncidentId, Instant, Result};
+use crate::domain::path::each;
+use crate::domain::{BulkJobId, Code, Error, Instant, Result};
 
 /// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
 /// once. The list of incidents is fixed when the job is created. The job goes on after a restart of the server.
@@ -182,10 +182,10 @@ pub struct BulkEditInput {
     remove_tags: Vec<String>,
     /// System tags to add. Connectors write system tags; people write custom tags.
     #[graphql(default)]
-    add_system_tags: Vec<TagInput>,
+    add_system_tags: Vec<SystemTagInput>,
     /// System tags to remove.
     #[graphql(default)]
-    remove_system_tags: Vec<TagInput>,
+    remove_system_tags: Vec<SystemTagInput>,
 }
 
 /// The input of `bulkUpdateIncidents`.
@@ -232,7 +232,7 @@ impl BulkUpdateIncidentsInput {
     pub fn read(self, caller: &Caller) -> Result<(BulkTarget, BulkEdit)> {
         let target = match self.target {
             BulkTargetInput::Ids(ids) => {
-                let ids = ids.iter().map(|id| incident_id("target.ids", id)).collect::<Result<Vec<IncidentId>>>()?;
+                let ids = each("target.ids", &ids, incident_id)?;
                 BulkTarget::Incidents(ids)
             }
             BulkTargetInput::Filter(filter) => {
@@ -250,9 +250,9 @@ impl BulkEditInput {
         if self.status == Some(Status::Redirected) {
             return Err(Error::invalid("status", "an incident is redirected only by a merge, and back by its undo"));
         }
-        let mut add_tags = tags("addTags", &self.add_tags, TagKind::Custom)?;
+        let mut add_tags = custom_tags("addTags", &self.add_tags)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
-        let mut remove_tags = known_tags("removeTags", &self.remove_tags, TagKind::Custom)?;
+        let mut remove_tags = known_custom_tags("removeTags", &self.remove_tags)?;
         remove_tags.extend(known_system_tags("removeSystemTags", &self.remove_system_tags)?);
         Ok(BulkEdit {
             severity: maybe(self.severity, Ok)?,

@@ -7,12 +7,12 @@ use super::alert::alert_ids;
 use super::call::{Call, Known, given, maybe};
 use super::comment::new_comment;
 use super::connection::read_id;
-use super::tag::{TagInput, known_system_tags, known_tags, system_tags, tags};
+use super::tag::{SystemTagInput, custom_tags, known_custom_tags, known_system_tags, system_tags};
 use crate::app::incident::{IncidentEdit, OwnerChoice};
 use crate::domain::classification::Classification;
 use crate::domain::incident::{Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::instant::past;
-use crate::domain::tag::{Tag, TagKind};
+use crate::domain::tag::Tag;
 use crate::domain::{IncidentId, Instant, Result, title};
 
 /// Names an incident in one of two ways.
@@ -59,10 +59,9 @@ pub struct CreateIncidentInput {
     /// The custom tags, at most 200 characters each. An incident has at most 100 tags, custom and system together.
     #[graphql(default)]
     tags: Vec<String>,
-    /// The system tags. Connectors write system tags; people write custom tags. A tag of the kind `CUSTOM` is `INVALID`
-    /// here.
+    /// The system tags. Connectors write system tags; people write custom tags.
     #[graphql(default)]
-    system_tags: Vec<TagInput>,
+    system_tags: Vec<SystemTagInput>,
     /// When the activity of the incident began: at most 5 minutes in the future.
     first_activity_at: Option<Instant>,
     /// When the activity of the incident ended: at most 5 minutes in the future, and not before it began.
@@ -79,7 +78,7 @@ pub struct CreateIncidentInput {
 impl CreateIncidentInput {
     /// Reads the id and the edit. `now` is the time of the desk, against which the activity times are checked.
     pub fn read(self, now: Instant) -> Result<(Option<IncidentId>, IncidentEdit)> {
-        let mut add_tags = tags("tags", &self.tags, TagKind::Custom)?;
+        let mut add_tags = custom_tags("tags", &self.tags)?;
         add_tags.extend(system_tags("systemTags", &self.system_tags)?);
         let patch = Patch {
             title: self.title.map(|text| title::parse("title", text)).transpose()?,
@@ -138,13 +137,13 @@ pub struct UpdateIncidentInput {
     add_tags: Vec<String>,
     /// System tags to add.
     #[graphql(default)]
-    add_system_tags: Vec<TagInput>,
+    add_system_tags: Vec<SystemTagInput>,
     /// Custom tags to remove. A tag that the incident does not have changes nothing and is no error.
     #[graphql(default)]
     remove_tags: Vec<String>,
     /// System tags to remove.
     #[graphql(default)]
-    remove_system_tags: Vec<TagInput>,
+    remove_system_tags: Vec<SystemTagInput>,
     /// When the activity began: at most 5 minutes in the future. Null clears the stated time.
     first_activity_at: MaybeUndefined<Instant>,
     /// When the activity ended: at most 5 minutes in the future, and not before it began. Null clears the stated time.
@@ -172,9 +171,9 @@ pub struct UpdateIncidentInput {
 impl UpdateIncidentInput {
     /// Reads the edit. `now` is the time of the desk, against which the activity times are checked.
     pub fn read(self, now: Instant) -> Result<IncidentEdit> {
-        let mut add_tags = tags("addTags", &self.add_tags, TagKind::Custom)?;
+        let mut add_tags = custom_tags("addTags", &self.add_tags)?;
         add_tags.extend(system_tags("addSystemTags", &self.add_system_tags)?);
-        let mut remove_tags = known_tags("removeTags", &self.remove_tags, TagKind::Custom)?;
+        let mut remove_tags = known_custom_tags("removeTags", &self.remove_tags)?;
         remove_tags.extend(known_system_tags("removeSystemTags", &self.remove_system_tags)?);
         let description = maybe(self.description, |text| parse_description("description", &text))?;
         let patch = Patch {
@@ -273,10 +272,9 @@ incident_inputs! {
         /// further tag is `LIMIT`. Spaces around a tag are trimmed, and case is ignored in comparisons.
         #[graphql(default)]
         tags: Vec<String>,
-        /// The system tags. Connectors write system tags; people write custom tags. A tag of the kind `CUSTOM` is
-        /// `INVALID` here.
+        /// The system tags. Connectors write system tags; people write custom tags.
         #[graphql(default)]
-        system_tags: Vec<TagInput>,
+        system_tags: Vec<SystemTagInput>,
     }
     /// The input of `removeTags`.
     RemoveTagsInput {
@@ -285,7 +283,7 @@ incident_inputs! {
         tags: Vec<String>,
         /// System tags to remove.
         #[graphql(default)]
-        system_tags: Vec<TagInput>,
+        system_tags: Vec<SystemTagInput>,
     }
     /// The input of `classifyIncident`.
     ClassifyIncidentInput {
@@ -351,7 +349,7 @@ incident_inputs! {
 impl AddTagsInput {
     /// Reads the tags to add.
     pub fn read(&self) -> Result<Vec<Tag>> {
-        let mut all = tags("tags", &self.tags, TagKind::Custom)?;
+        let mut all = custom_tags("tags", &self.tags)?;
         all.extend(system_tags("systemTags", &self.system_tags)?);
         Ok(all)
     }
@@ -360,7 +358,7 @@ impl AddTagsInput {
 impl RemoveTagsInput {
     /// Reads the tags to remove.
     pub fn read(&self) -> Result<Vec<Tag>> {
-        let mut all = known_tags("tags", &self.tags, TagKind::Custom)?;
+        let mut all = known_custom_tags("tags", &self.tags)?;
         all.extend(known_system_tags("systemTags", &self.system_tags)?);
         Ok(all)
     }

@@ -14,7 +14,7 @@ use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use super::payload::*;
 use super::searches::Search;
-use super::tag::{TagInput, system_tags};
+use super::tag::{SystemTagInput, system_tags};
 use super::view::{
     CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
     UpdateViewInput, ViewPayload, VisitViewInput, view_id,
@@ -26,6 +26,7 @@ use crate::app::incident::{IncidentEdit, Outcome};
 use crate::domain::account::{GroupDraft, UserDraft};
 use crate::domain::alert::AlertDraft;
 use crate::domain::incident::{Patch, Status, parse_description, parse_note};
+use crate::domain::path::each;
 use crate::domain::{AlertId, Error, Result, comment, title};
 
 /// The root of all mutations.
@@ -34,6 +35,12 @@ pub struct Mutation;
 /// The fields of single-action inputs whose name differs from `updateIncident`, which names the fields of commands.
 const SINGLE_ACTION_WORDS: [(&str, &str); 3] =
     [("addTags", "tags"), ("linkAlerts", "alerts"), ("unlinkAlerts", "alerts")];
+
+/// The fields of `ingestAlerts` whose name differs from the edit of an incident, which an ingest makes too.
+const INGEST_WORDS: [(&str, &str); 2] = [("addTags", "systemTags"), ("linkAlerts", "into.incident")];
+
+/// The same fields of `ingestAlert`, and its alert, which is the first alert of a batch.
+const INGEST_ALERT_WORDS: [(&str, &str); 3] = [INGEST_WORDS[0], INGEST_WORDS[1], ("alerts.0", "alert")];
 
 /// Runs one edit of one incident, as most mutations do.
 async fn edit(
@@ -330,7 +337,7 @@ impl Mutation {
         let IngestAlertInput { alert, into, system_tags, call } = input;
         let draft = now(ctx).and_then(|now| alert.read(now)).map_err(|error| error.below("alert"));
         let ingested = taken_in(draft.map(|draft| vec![draft]), into.as_ref(), &system_tags);
-        ingest(ctx, ingested, call).await.map(Some)
+        ingest(ctx, ingested, &INGEST_ALERT_WORDS, call).await.map(Some)
     }
 
     /// Ingests alerts, all or nothing. A report with the key of a known alert updates that alert. With `into.correlate`
@@ -342,11 +349,8 @@ impl Mutation {
     ) -> Result<Option<IngestPayload>> {
         let IngestAlertsInput { alerts, into, system_tags, call } = input;
         let now = now(ctx)?;
-        let drafts = alerts
-            .into_iter()
-            .enumerate()
-            .map(|(index, alert)| alert.read(now).map_err(|error| error.below(&format!("alerts.{index}"))));
-        ingest(ctx, taken_in(drafts.collect(), into.as_ref(), &system_tags), call).await.map(Some)
+        let drafts = each("alerts", alerts, |path, alert| alert.read(now).map_err(|error| error.below(path)));
+        ingest(ctx, taken_in(drafts, into.as_ref(), &system_tags), &INGEST_WORDS, call).await.map(Some)
     }
 
     /// Changes the status, classification or owner of an alert by hand. To make an alert of a resolved incident active
@@ -634,16 +638,16 @@ impl Mutation {
     }
 }
 
-fn taken_in(drafts: Result<Vec<AlertDraft>>, into: Option<&IngestTarget>, tags: &[TagInput]) -> Result<Ingest> {
+fn taken_in(drafts: Result<Vec<AlertDraft>>, into: Option<&IngestTarget>, tags: &[SystemTagInput]) -> Result<Ingest> {
     let system_tags = system_tags("systemTags", tags)?;
     Ok(Ingest { system_tags, ..Ingest::new(drafts?, ingest_target(into)?) })
 }
 
-async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, call: Call) -> Result<IngestPayload> {
+async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, words: &[(&str, &str)], call: Call) -> Result<IngestPayload> {
     let ingested = async {
         let command = command(ctx, &call)?;
         app(ctx)?.ingest_alerts(&command, asked?).await
     };
-    let ingested = ingested.await.map_err(|error| below(error.reworded(&[("addTags", "systemTags")])))?;
+    let ingested = ingested.await.map_err(|error| below(error.reworded(words)))?;
     IngestPayload::new(ctx, ingested, call)
 }

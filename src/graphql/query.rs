@@ -28,6 +28,7 @@ use crate::app::export::Named;
 use crate::domain::alert::AlertStatus;
 use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
 use crate::domain::incident::Severity;
+use crate::domain::path::each;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{
@@ -69,8 +70,8 @@ pub enum Node {
     BulkJob(BulkJob),
 }
 
-/// A filter of alerts. All given fields must match. It names at most 500 products, providers and entities together;
-/// more are `LIMIT`.
+/// A filter of alerts. All given fields must match. An empty list of choices, for example `status: []`, matches no
+/// alert. The filter names at most 500 products, providers and entities together; more are `LIMIT`.
 #[derive(Default, InputObject)]
 pub struct AlertFilterInput {
     /// The global id of the incident that the alert belongs to.
@@ -96,13 +97,15 @@ impl AlertFilterInput {
         if let Some(needle) = &self.text {
             text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
         }
-        let names = || self.product.iter().chain(&self.provider).flatten();
-        let values = || self.entity.iter().flatten().map(|entity| &entity.value);
-        if names().count() + values().count() > FILTER_TERMS_MAX {
+        let (products, providers) = (self.product.iter().flatten(), self.provider.iter().flatten());
+        let values = self.entity.iter().flatten().map(|entity| &entity.value);
+        if products.clone().chain(providers.clone()).chain(values.clone()).count() > FILTER_TERMS_MAX {
             let message = format!("a filter has at most {FILTER_TERMS_MAX} terms");
             return Err(Error::limit("filter", message, FILTER_TERMS_MAX));
         }
-        names().chain(values()).try_for_each(|name| text::refuse_nul("filter", name))?;
+        each("filter.product", products, |path, name| text::refuse_nul(path, name))?;
+        each("filter.provider", providers, |path, name| text::refuse_nul(path, name))?;
+        each("filter.entity", values, |path, value| text::refuse_nul(&format!("{path}.value"), value))?;
         Ok(AlertFilter {
             incident: self.incident.map(|id| incident_id("filter.incident", &id)).transpose()?,
             linked: self.linked,

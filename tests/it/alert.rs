@@ -121,7 +121,7 @@ async fn a_batch_is_taken_in_whole_or_not_at_all(database: TestDatabase) {
         (
             json!({ "entities": [{ "kind": "URL", "value": "u".repeat(4_097) }] }),
             "LIMIT",
-            "input.alerts.1.entities.value",
+            "input.alerts.1.entities.0.value",
         ),
         (
             json!({ "firstActivityAt": "2026-11-23T02:00:00Z", "lastActivityAt": "2026-11-23T01:00:00Z" }),
@@ -300,7 +300,7 @@ async fn an_incident_follows_its_alerts(database: TestDatabase) {
         "without alerts the last title stays"
     );
     let refusal = desk.deny("unlinkAlerts", json!({ "incidentId": id, "alerts": [ids[0]] })).await;
-    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("CONFLICT", Some("input.alerts")));
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("CONFLICT", Some("input.alerts.0")));
     desk.act("renameIncident", json!({ "incidentId": id, "title": "Kim's laptop" })).await;
     let done = desk.act("linkAlerts", json!({ "incidentId": id, "alerts": ids })).await;
     assert_eq!(
@@ -324,7 +324,7 @@ async fn an_alert_moves_only_when_told_and_both_incidents_say_so(database: TestD
         ("CONFLICT", &json!({ "alert": alert, "incident": from, "number": 1 }))
     );
     assert!(refusal.message.contains("INC-1"), "{}", refusal.message);
-    assert_eq!(refusal.path.as_deref(), Some("input.alerts"));
+    assert_eq!(refusal.path.as_deref(), Some("input.alerts.0"));
     assert_eq!(desk.deny("createIncident", json!({ "title": "T", "alerts": [alert] })).await.code, "CONFLICT");
 
     let moved = desk.act("linkAlerts", laid_over(link, json!({ "move": true, "clientMutationId": "drag" }))).await;

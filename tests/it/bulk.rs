@@ -235,7 +235,7 @@ async fn what_a_job_cannot_be_is_refused(database: TestDatabase) {
     let cases = [
         (json!({ "target": target, "edit": {} }), "INVALID", "input.edit"),
         (json!({ "target": target, "edit": { "status": "REDIRECTED" } }), "INVALID", "input.edit.status"),
-        (json!({ "target": target, "edit": { "addTags": [" "] } }), "INVALID", "input.edit.addTags"),
+        (json!({ "target": target, "edit": { "addTags": [" "] } }), "INVALID", "input.edit.addTags.0"),
         (
             json!({ "target": target, "edit": { "owner": { "user": "user:01234567-89ab-7def-8123-456789abcdef" } } }),
             "NOT_FOUND",
@@ -245,7 +245,7 @@ async fn what_a_job_cannot_be_is_refused(database: TestDatabase) {
         (
             json!({ "target": { "ids": ["alert:01234567-89ab-7def-8123-456789abcdef"] }, "edit": { "status": "ACTIVE" } }),
             "INVALID",
-            "input.target.ids",
+            "input.target.ids.0",
         ),
         (
             json!({ "target": { "filter": { "text": " " } }, "edit": { "status": "ACTIVE" } }),

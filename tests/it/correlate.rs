@@ -352,11 +352,11 @@ async fn an_alert_that_joins_takes_the_owner_and_brings_tags(database: TestDatab
         (json!({ "alerts": [naming("6", &[])], "systemTags": tags }), "input.systemTags"),
         (
             json!({ "alerts": [naming("6", &[])], "into": { "correlate": {} }, "systemTags": [{ "name": "vip" }] }),
-            "input.systemTags",
+            "variables.input.systemTags.0.kind",
         ),
         (
             json!({ "alerts": [naming("6", &[])], "into": { "correlate": {} }, "systemTags": [{ "name": " ", "kind": "EXPERT" }] }),
-            "input.systemTags",
+            "input.systemTags.0.name",
         ),
     ] {
         let refusal = desk.deny("ingestAlerts", input).await;

@@ -77,7 +77,7 @@ async fn a_text_to_look_for_has_its_bound(database: TestDatabase) {
         let refusal = desk.refused(query, text(1_001)).await;
         assert_eq!(
             (refusal.code.as_str(), refusal.path.as_deref(), &refusal.now),
-            ("LIMIT", Some("filter.text"), &json!({ "limit": 1_000 }))
+            ("LIMIT", Some("filter.not.text"), &json!({ "limit": 1_000 }))
         );
     }
     let vast = json!({ "filter": { "text": "x".repeat(60_000) } });

@@ -215,11 +215,11 @@ async fn actions_together_are_one_change_or_none(database: TestDatabase) {
         (
             json!({ "linkAlerts": ["alert:0198c0de-0000-7000-8000-000000000009"] }),
             "NOT_FOUND",
-            Some("input.linkAlerts"),
+            Some("input.linkAlerts.0"),
         ),
-        (json!({ "unlinkAlerts": alerts }), "INVALID", Some("input.unlinkAlerts")),
+        (json!({ "unlinkAlerts": alerts }), "INVALID", Some("input.unlinkAlerts.0")),
         (json!({ "lastActivityAt": "2026-11-19T00:00:00Z" }), "INVALID", Some("input.lastActivityAt")),
-        (json!({ "addTags": ["x".repeat(201)] }), "LIMIT", Some("input.addTags")),
+        (json!({ "addTags": ["x".repeat(201)] }), "LIMIT", Some("input.addTags.0")),
     ] {
         let refusal = desk.update_denied(id, laid_over(all.clone(), bad)).await;
         assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, path), "{}", refusal.message);
@@ -392,7 +392,7 @@ async fn tags_are_compared_without_case_and_shown_as_first_written(database: Tes
     assert_eq!(each(&done["incident"]["tags"], "name"), ["new", "Straße", "VIP", "Disrupted"]);
     for (tags, code) in [(json!([" "]), "INVALID"), (json!(["x".repeat(201)]), "LIMIT")] {
         let refusal = desk.deny("addTags", tag(&one, tags)).await;
-        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some("input.tags")));
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some("input.tags.0")));
     }
     let many: Vec<String> = (0..97).map(|n| format!("tag {n}")).collect();
     let refusal = desk.deny("addTags", tag(&one, json!(many))).await;
@@ -422,7 +422,8 @@ async fn system_tags_are_told_apart_from_what_people_write(database: TestDatabas
     let refusal = desk
         .deny("removeTags", json!({ "incidentId": one, "systemTags": [{ "name": "VIP", "kind": "CUSTOM" }] }))
         .await;
-    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("input.systemTags")));
+    let kind = "variables.input.systemTags.0.kind";
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some(kind)), "a kind that is not there");
     let other_kind = json!({ "incidentId": one, "systemTags": [{ "name": "VIP", "kind": "EXPERT" }] });
     assert_eq!(desk.act("removeTags", other_kind).await["changed"], false);
 
@@ -667,7 +668,10 @@ async fn what_is_left_out_stays_and_what_cannot_be_cleared_says_so(database: Tes
     let cleared = desk.update(id, json!({ "note": null })).await;
     assert_eq!((&cleared["changed"], note(&cleared)), (&json!(true), Value::Null));
     let kindless = desk.update_denied(id, json!({ "addSystemTags": [{ "name": "BEC" }] })).await;
-    assert_eq!((kindless.code.as_str(), kindless.path.as_deref()), ("INVALID", Some("input.addSystemTags")));
+    assert_eq!(
+        (kindless.code.as_str(), kindless.path.as_deref()),
+        ("INVALID", Some("variables.input.addSystemTags.0.kind"))
+    );
 }
 
 async fn the_word_of_the_client_comes_back_to_the_letter(database: TestDatabase) {

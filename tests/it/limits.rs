@@ -87,7 +87,7 @@ async fn texts_are_measured_in_characters_not_bytes(database: TestDatabase) {
             ),
             ("resolveIncident", json!({ "incidentId": id, "note": text(30_001) }), "input.note", 30_000),
             ("ingestAlert", alert(text(30_001)), "input.alert.description", 30_000),
-            ("addTags", json!({ "incidentId": id, "tags": [text(201)] }), "input.tags", 200),
+            ("addTags", json!({ "incidentId": id, "tags": [text(201)] }), "input.tags.0", 200),
         ] {
             let refusal = desk.deny(name, input).await;
             assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("LIMIT", Some(path)), "{name}");
@@ -117,7 +117,7 @@ async fn a_text_that_shows_nothing_is_blank(database: TestDatabase) {
             ("createIncident", json!({ "title": nothing }), "input.title"),
             ("renameIncident", json!({ "incidentId": id, "title": nothing }), "input.title"),
             ("addComment", json!({ "incidentId": id, "body": nothing }), "input.body"),
-            ("addTags", json!({ "incidentId": id, "tags": [nothing] }), "input.tags"),
+            ("addTags", json!({ "incidentId": id, "tags": [nothing] }), "input.tags.0"),
             ("upsertUser", json!({ "account": "a", "name": nothing }), "input.name"),
             ("upsertGroup", json!({ "account": nothing }), "input.account"),
         ] {
@@ -158,13 +158,13 @@ async fn the_null_character_is_refused_in_every_text(database: TestDatabase) {
     let nul = "a\0b";
     let mut cases = vec![
         ("createIncident", json!({ "title": nul }), "input.title".to_owned()),
-        ("createIncident", json!({ "title": "T", "tags": [nul] }), "input.tags".to_owned()),
+        ("createIncident", json!({ "title": "T", "tags": [nul] }), "input.tags.0".to_owned()),
         (
             "updateIncident",
             on("addSystemTags", json!([{ "name": nul, "kind": "EXPERT" }])),
-            "input.addSystemTags".to_owned(),
+            "input.addSystemTags.0.name".to_owned(),
         ),
-        ("updateIncident", on("removeTags", json!([nul])), "input.removeTags".to_owned()),
+        ("updateIncident", on("removeTags", json!([nul])), "input.removeTags.0".to_owned()),
         ("renameIncident", on("title", json!(nul)), "input.title".to_owned()),
         ("describeIncident", on("description", json!(nul)), "input.description".to_owned()),
         ("resolveIncident", on("note", json!(nul)), "input.note".to_owned()),
@@ -184,9 +184,9 @@ async fn the_null_character_is_refused_in_every_text(database: TestDatabase) {
         cases.push(("ingestAlert", json!({ "alert": alert }), format!("input.alert.{field}")));
     }
     let labels = report("1", json!({ "techniques": [nul] }));
-    cases.push(("ingestAlert", json!({ "alert": labels }), "input.alert.techniques".to_owned()));
+    cases.push(("ingestAlert", json!({ "alert": labels }), "input.alert.techniques.0".to_owned()));
     let named = report("1", json!({ "entities": [{ "kind": "IP", "value": nul }] }));
-    cases.push(("ingestAlerts", json!({ "alerts": [named] }), "input.alerts.0.entities.value".to_owned()));
+    cases.push(("ingestAlerts", json!({ "alerts": [named] }), "input.alerts.0.entities.0.value".to_owned()));
     for (name, input, path) in cases {
         let refusal = desk.deny(name, input).await;
         assert_eq!((refusal.code.as_str(), refusal.path), ("INVALID", Some(path)), "{name}");
@@ -241,11 +241,11 @@ async fn an_id_is_known_of_the_right_kind_and_well_formed(database: TestDatabase
             ("", "NOT_FOUND"),
             ("42", "NOT_FOUND"),
         ] {
-            let value = if field == "alerts" { json!([id]) } else { json!(id) };
+            let (value, place) = if field == "alerts" { (json!([id]), ".0") } else { (json!(id), "") };
             let refusal = desk.deny(name, laid_over(input.clone(), json!({ field: value }))).await;
             assert_eq!(
                 (refusal.code.as_str(), refusal.path),
-                (code, Some(format!("input.{field}"))),
+                (code, Some(format!("input.{field}{place}"))),
                 "{name} {id:?}: {}",
                 refusal.message
             );

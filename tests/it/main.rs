@@ -42,6 +42,7 @@ mod import_batch;
 mod import_odd;
 mod incident;
 mod index;
+mod input_path;
 mod invariants;
 mod limits;
 mod listed;

@@ -43,14 +43,14 @@ async fn a_name_with_what_cannot_be_seen_is_refused(database: TestDatabase) {
             ("upsertUser", json!({ "account": "kim", "name": name }), "input.name"),
             ("upsertGroup", json!({ "account": name }), "input.account"),
             ("upsertGroup", json!({ "account": "soc", "name": name }), "input.name"),
-            ("addTags", json!({ "incidentId": incident, "tags": [name] }), "input.tags"),
+            ("addTags", json!({ "incidentId": incident, "tags": [name] }), "input.tags.0"),
             (
                 "addTags",
                 json!({ "incidentId": incident, "systemTags": [{ "name": name, "kind": "EXPERT" }] }),
-                "input.systemTags",
+                "input.systemTags.0.name",
             ),
-            ("createIncident", json!({ "title": "x", "tags": [name] }), "input.tags"),
-            ("updateIncident", json!({ "incidentId": incident, "addTags": [name] }), "input.addTags"),
+            ("createIncident", json!({ "title": "x", "tags": [name] }), "input.tags.0"),
+            ("updateIncident", json!({ "incidentId": incident, "addTags": [name] }), "input.addTags.0"),
             ("createView", json!({ "name": name, "filter": {} }), "input.name"),
         ] {
             let refusal = desk.deny(mutation, input).await;

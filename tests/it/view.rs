@@ -274,11 +274,11 @@ async fn what_is_no_view_is_refused(database: TestDatabase) {
         (json!({ "slug": "s".repeat(64) }), "LIMIT", "slug"),
         (json!({ "filter": deep }), "LIMIT", "filter"),
         (json!({ "filter": { "text": " " } }), "INVALID", "filter.text"),
-        (json!({ "filter": { "product": ["\u{0}"] } }), "INVALID", "filter"),
+        (json!({ "filter": { "product": ["\u{0}"] } }), "INVALID", "filter.product.0"),
         (
             json!({ "filter": { "owner": { "users": ["group:0198c0de-0000-7000-8000-000000000001"] } } }),
             "INVALID",
-            "filter.owner.users",
+            "filter.owner.users.0",
         ),
     ] {
         let refusal = desk.deny("createView", laid_over(json!({ "name": "Tier 2" }), over.clone())).await;

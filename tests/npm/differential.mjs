@@ -32,7 +32,7 @@ const wrong = [null, 1, 1.5, "x", "NEW", true, [], ["x"], [[1]], {}, { a: 1 }, 3
 
 const ids = [];
 // Types of variables inside a JSON value. Any type is valid there.
-const FREE = ["[[Int]]", "[[Int!]!]!", "[[Severity]!]", "Float", "ID!", "TagInput", "[ClassificationInput!]"];
+const FREE = ["[[Int]]", "[[Int!]!]!", "[[Severity]!]", "Float", "ID!", "SystemTagInput", "[ClassificationInput!]"];
 const CONDITION = schema.getDirective("skip").args[0].type;
 const texts = ["a", "INC", "é 😀", "line\nbreak", 'quote " \\', "", "0"];
 

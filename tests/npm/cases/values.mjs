@@ -16,7 +16,7 @@ const idOf = (value, declared = "ID") => [`query($v: ${declared}) { alerts(filte
 const given = (declared, name, value) => [filterOf(`$v: ${declared}`, `${name}: $v`), value === undefined ? {} : { v: value }];
 const whole = (value, declared = "IncidentFilterInput") => [pageOf(`$v: ${declared}`, "filter: $v"), value === undefined ? {} : { v: value }];
 const momentIs = (value) => [momentOf("$v: MomentInput!", "$v"), { v: value }];
-const tagsAre = (value) => ['mutation($v: [TagInput!]!) { addTags(input: { incidentId: "x", systemTags: $v }) { position } }', { v: value }];
+const tagsAre = (value) => ['mutation($v: [SystemTagInput!]!) { addTags(input: { incidentId: "x", systemTags: $v }) { position } }', { v: value }];
 const meant = (declared, name, value) => [summaryOf(`$v: ${declared}`, `${name}: $v`), value === undefined ? {} : { v: value }];
 const row = (declared, value) => [rowsOf(`$v: ${declared}`, "[{ a: $v, b: [$v], c: { d: $v } }]"), value === undefined ? {} : { v: value }];
 
@@ -49,7 +49,7 @@ export default [
       moment('{ at: "2026-01-01T00:00:00Z" }'),
       [momentOf("$a: String!", "{ position: $a }"), { a: "x" }],
       ...["null", "{ truePositive: OTHER }", "{ falsePositive: OTHER }"].map(classify),
-      tag('[{ name: "x" }]'),
+      tag('[{ name: "x", kind: EXPERT }]'),
       tag('{ name: "x", kind: EXPERT }'),
       "{ tagSuggestions(first: 3) { wouldBeNew } }",
       "{ viewer @include(if: true) { canTriage } policies @skip(if: false) { reopenRole } }",
@@ -101,6 +101,8 @@ export default [
       filter("entity: { value: null }"),
       tag("[{}]"),
       tag("[{ kind: EXPERT }]"),
+      tag('[{ name: "x" }]'),
+      tag('[{ name: "x", kind: CUSTOM }]'),
       tag('[{ name: "x", kind: null }]'),
       tag("null"),
       tag('["x"]'),
@@ -173,7 +175,7 @@ export default [
       ...[1, [1], [[1, 2], []]].map((it) => row("[[Int!]!]!", it)),
       // Inputs.
       ...[{}, null, { text: "x" }, { text: null }, { severity: "LOW", number: 1 }, { and: { not: {} } }, { owner: { me: true } }, { created: {} }].map((it) => whole(it)),
-      ...[{ name: "x" }, [{ name: "x", kind: "EXPERT" }], []].map(tagsAre),
+      ...[{ name: "x", kind: "EXPERT" }, [{ name: "x", kind: "EXPERT" }], []].map(tagsAre),
       ...[{ position: "x" }, { at: "2026-01-01T00:00:00Z" }].map(momentIs),
       [classifyOf("$v: ClassificationInput", "$v"), { v: null }],
       [classifyOf("$v: ClassificationInput", "$v"), {}],
@@ -208,7 +210,7 @@ export default [
       ...["x", 1, true, [], [{}], { colour: 1 }, { text: 1 }, { text: "x", colour: null }, { severity: ["LOW", 1] }, { and: [{}, { colour: 1 }] }, { and: [null] },
         { owner: { me: null } }, { entity: { kind: "IP" } }, { entity: [{ value: null }] }, { created: { from: "x" } }, { not: [] }, { number: "1" },
         { entity: [{ kind: "NONE", value: "x" }] }].map((it) => whole(it)),
-      ...[{}, [{}], "x", null, [null], [{ name: null }], [{ name: "x", kind: null }], [{ name: "x", kind: "NONE" }], [{ name: "x", size: 1 }]].map(tagsAre),
+      ...[{}, [{}], "x", null, [null], [{ name: "x" }], [{ name: "x", kind: "CUSTOM" }], [{ name: null }], [{ name: "x", kind: null }], [{ name: "x", kind: "NONE" }], [{ name: "x", size: 1 }]].map(tagsAre),
       ...[{}, { position: null }, { position: "x", at: null }, { position: "x", at: "2026-01-01T00:00:00Z" }, { position: null, at: null }, { colour: 1 }, { position: 1 },
         { position: "x", colour: 1 }, "x", [], [{ position: "x" }]].map(momentIs),
       ...[{}, { truePositive: null }, { truePositive: "OTHER", falsePositive: "OTHER" }, { truePositive: "other" }].map((it) => [classifyOf("$v: ClassificationInput", "$v"), { v: it }]),
@@ -256,11 +258,11 @@ export default [
       row("JSON = { a: [WORD, 1.5] }"),
       row("Int"),
       row("Int", null),
-      row("TagInput", { name: "x", kind: "EXPERT" }),
-      row("[TagInput] = { name: \"x\", kind: EXPERT }"),
+      row("SystemTagInput", { name: "x", kind: "EXPERT" }),
+      row("[SystemTagInput] = { name: \"x\", kind: EXPERT }"),
       row("MomentInput", { position: "x" }),
     ],
-    known: [{ name: "defaults inside JSON", theirs: "valid", ours: "valid", request: row("TagInput", { name: "x" }) }],
+    known: [{ name: "defaults inside JSON", theirs: "valid", ours: "valid", request: row("IncidentOrderInput", { field: "TITLE" }) }],
   },
   {
     // The selected fields if conditions decide.
