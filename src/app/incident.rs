@@ -17,7 +17,7 @@ use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, En
 use crate::domain::comment::Comment;
 use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation, Status};
 use crate::domain::position::Position;
-use crate::domain::precondition::FIELDS;
+use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
@@ -177,7 +177,7 @@ impl App {
                 let command = command.not_before([&before], []);
                 let at = command.at;
                 let work = Work { tx: &tx, app: self, command: &command };
-                work.expect_fields(&before, expected, &FIELDS).await?;
+                work.expect_fields(&before, expected, &GuardedField::ALL).await?;
                 let mut incident = before.clone();
                 let alerts: Vec<AlertId> = tx.lock_alerts_of(id, None).await?.iter().map(|state| state.id).collect();
                 tx.free_alerts(id, at).await?;

@@ -7,16 +7,16 @@ use serde_json::json;
 
 use super::idempotency::{Did, Repeatable};
 use super::incident::{IncidentEdit, Work};
-use super::link::{Locked, lock};
+use super::link::{Locked, lock, place};
 use super::{App, Command};
 use crate::domain::account::{OwnerId, Role};
 use crate::domain::alert::Alert;
-use crate::domain::change::{AlertDelta, AlertImage, BookmarkImage, Entry, EntryKind};
+use crate::domain::change::{AlertDelta, AlertImage, BookmarkImage, Entry};
 use crate::domain::comment::{Comment, CommentImage, CommentPlace, TextSetBy};
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::merge::{Asked, CHANGES_NAMED_MAX, Former, Merge, Plan, Sides, changed_since};
 use crate::domain::position::Position;
-use crate::domain::precondition::FIELDS;
+use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Result};
 use crate::storage::{ActivityFilter, Reader, Span, Tx};
@@ -316,8 +316,9 @@ impl Work<'_> {
             return Err(refusal);
         }
         let Sides { source, target } = &before;
-        self.expect_fields(source, known.source, &FIELDS).await.map_err(|error| error.reworded(&SOURCE))?;
-        let title = if asked.keep_title { &[][..] } else { &[EntryKind::Title] };
+        let all = &GuardedField::ALL;
+        self.expect_fields(source, known.source, all).await.map_err(|error| error.reworded(&SOURCE))?;
+        let title = if asked.keep_title { &[][..] } else { &[GuardedField::Title] };
         self.expect_fields(target, known.target, title).await.map_err(|error| error.reworded(&TARGET))?;
         tx.lock_alerts_of(source.id, None).await?;
         let moving = tx.moving(&before, asked.keep_title).await?;
@@ -394,7 +395,7 @@ impl Work<'_> {
         };
         let locked = lock(self.tx, &edit, Some(asked.from)).await?;
         let moved: BTreeSet<AlertId> = edit.link.iter().copied().collect();
-        may_split(&locked, asked.from, &moved)?;
+        may_split(&locked, asked.from, &edit.link, &moved)?;
         let number = self.tx.next_incident_number().await?;
         let incident = Incident::new(new_incident, number, self.command.at);
         let done = self.write(None, incident, edit, locked, None).await?;
@@ -402,7 +403,7 @@ impl Work<'_> {
     }
 }
 
-fn may_split(locked: &Locked, from: IncidentId, moved: &BTreeSet<AlertId>) -> Result<()> {
+fn may_split(locked: &Locked, from: IncidentId, named: &[AlertId], moved: &BTreeSet<AlertId>) -> Result<()> {
     let holder = locked.holders.get(&from).filter(|incident| incident.deleted_at.is_none());
     let holder = holder.ok_or_else(|| Error::not_found("incident", from).at("incidentId"))?;
     holder.writable()?;
@@ -413,7 +414,7 @@ fn may_split(locked: &Locked, from: IncidentId, moved: &BTreeSet<AlertId>) -> Re
     let elsewhere = |id: &&AlertId| locked.alerts.get(*id).is_none_or(|alert| alert.incident != Some(from));
     if let Some(alert) = moved.iter().find(elsewhere) {
         let message = format!("alert {alert} is not in INC-{}", holder.number);
-        return Err(Error::conflict(message, json!({ "alert": alert.to_string() })));
+        return Err(Error::taken(place("alerts", named, *alert), message, json!({ "alert": alert.to_string() })));
     }
     if moved.len() as u64 == holder.alert_count {
         let message = format!("these are all alerts of INC-{}, and one that is split keeps some", holder.number);

@@ -3,8 +3,8 @@
 use super::alert::AlertEdit;
 use super::incident::{IncidentEdit, Work};
 use crate::domain::change::{Change, EntryKind};
-use crate::domain::incident::{Incident, Status};
-use crate::domain::precondition::{self, FIELDS};
+use crate::domain::incident::{Incident, Patch, Status};
+use crate::domain::precondition::{self, GuardedField};
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{ActivityFilter, Span};
 
@@ -17,33 +17,45 @@ const ALERT_CHANGES_READ_MAX: u64 = 1_000;
 
 impl IncidentEdit {
     /// Returns the fields of the incident that the edit writes and that do not commute.
-    fn fields(&self, incident: &Incident) -> Vec<EntryKind> {
-        let patch = &self.patch;
+    fn fields(&self, incident: &Incident) -> Vec<GuardedField> {
+        // Every field of the patch is named, so that a new field is guarded or known to commute.
+        let Patch {
+            title,
+            description,
+            severity,
+            status,
+            note,
+            classification,
+            first_activity_at,
+            last_activity_at,
+            add_tags: _,
+            remove_tags: _,
+        } = &self.patch;
         let reopens_for_alerts = self.reopen && !self.link.is_empty();
-        let opens = reopens_for_alerts || patch.status.is_some_and(|status| status != Status::Resolved);
+        let opens = reopens_for_alerts || status.is_some_and(|status| status != Status::Resolved);
         // Reopening removes the resolution with its note.
         let clears_note = opens && incident.status == Status::Resolved;
-        let writes = |field: &EntryKind| match field {
-            EntryKind::Title => patch.title.is_some(),
-            EntryKind::Description => patch.description.is_some(),
-            EntryKind::Severity => patch.severity.is_some(),
-            EntryKind::Status => patch.status.is_some() || reopens_for_alerts,
-            EntryKind::ResolutionNote => patch.note.is_some() || clears_note,
-            EntryKind::Classification => patch.classification.is_some(),
-            EntryKind::Owner => self.owner.is_some(),
-            EntryKind::Activity => patch.first_activity_at.is_some() || patch.last_activity_at.is_some(),
-            _ => false,
+        let writes = |field: &GuardedField| match field {
+            GuardedField::Title => title.is_some(),
+            GuardedField::Description => description.is_some(),
+            GuardedField::Severity => severity.is_some(),
+            GuardedField::Status => status.is_some() || reopens_for_alerts,
+            GuardedField::ResolutionNote => note.is_some() || clears_note,
+            GuardedField::Classification => classification.is_some(),
+            GuardedField::Owner => self.owner.is_some(),
+            GuardedField::Activity => first_activity_at.is_some() || last_activity_at.is_some(),
         };
-        FIELDS.into_iter().filter(writes).collect()
+        GuardedField::ALL.into_iter().filter(writes).collect()
     }
 }
 
 impl AlertEdit {
-    fn fields(&self) -> Vec<EntryKind> {
+    fn fields(&self) -> Vec<GuardedField> {
+        let Self { status, classification, owner, expected_version: _ } = self;
         let writes = [
-            (EntryKind::Status, self.status.is_some()),
-            (EntryKind::Classification, self.classification.is_some()),
-            (EntryKind::Owner, self.owner.is_some()),
+            (GuardedField::Status, status.is_some()),
+            (GuardedField::Classification, classification.is_some()),
+            (GuardedField::Owner, owner.is_some()),
         ];
         writes.into_iter().filter_map(|(field, written)| written.then_some(field)).collect()
     }
@@ -61,11 +73,13 @@ impl Work<'_> {
         &self,
         incident: &Incident,
         expected: Option<u64>,
-        fields: &[EntryKind],
+        fields: &[GuardedField],
     ) -> Result<()> {
         let Some(expected) = expected else { return Ok(()) };
         precondition::reached(incident, expected)?;
-        let since = self.since(incident.id, expected, fields.to_vec(), CHANGES_READ_MAX).await?;
+        let since = self
+            .since(incident.id, expected, fields.iter().map(|field| field.kind()).collect(), CHANGES_READ_MAX)
+            .await?;
         precondition::unchanged_since(incident, expected, fields, &since)
     }
 

@@ -10,6 +10,7 @@ use super::account::{ActorImage, OwnerId};
 use super::change::Change;
 use super::error::{Code, Refusal};
 use super::incident::{AlertSummary, Incident, Status};
+use super::precondition::named_entries;
 use super::tag::{TAGS_PER_INCIDENT_MAX, Tag};
 use super::{AlertId, AttachmentId, BookmarkId, CommentId, Error, IncidentId, Result};
 
@@ -215,27 +216,10 @@ pub fn changed_since(changes: &[Change]) -> Error {
             ActorImage::User { name, .. } => name,
             ActorImage::System => "the desk",
         };
-        let kinds = kinds(change);
+        let kinds: Vec<Value> = change.body.entries.iter().map(|entry| json!(entry.kind())).collect();
         let what: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
         format!(": {who} changed INC-{} ({})", change.body.row.number, what.join(", "))
     });
     let message = format!("a merge is undone only while neither side has changed since{first}");
-    let named = changes.iter().map(|change| {
-        json!({
-            "incident": change.incident().to_string(),
-            "number": change.body.row.number,
-            "version": change.version(),
-            "at": change.body.at,
-            "by": match &change.body.actor {
-                ActorImage::User { account, .. } => Some(account),
-                ActorImage::System => None,
-            },
-            "kinds": kinds(change),
-        })
-    });
-    Error::conflict(message, json!({ "changes": named.collect::<Vec<_>>() }))
-}
-
-fn kinds(change: &Change) -> Vec<Value> {
-    change.body.entries.iter().map(|entry| json!(entry.kind())).collect()
+    Error::conflict(message, json!({ "changes": changes.iter().flat_map(named_entries).collect::<Vec<_>>() }))
 }

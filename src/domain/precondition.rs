@@ -14,22 +14,99 @@ use super::{AlertId, Error, Result};
 /// The most changes that a conflict names, the newest. A caller that missed more reads the log.
 pub const CHANGES_NAMED_MAX: usize = 10;
 
-/// The fields of an incident whose writes do not commute.
-pub const FIELDS: [EntryKind; 8] = [
-    EntryKind::Title,
-    EntryKind::Description,
-    EntryKind::Severity,
-    EntryKind::Status,
-    EntryKind::ResolutionNote,
-    EntryKind::Classification,
-    EntryKind::Owner,
-    EntryKind::Activity,
-];
+/// A field of an incident whose writes do not commute, so that `expectedVersion` guards it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardedField {
+    /// The title.
+    Title,
+    /// The description.
+    Description,
+    /// The severity that a person set.
+    Severity,
+    /// The status.
+    Status,
+    /// The note of the resolution.
+    ResolutionNote,
+    /// The classification.
+    Classification,
+    /// The owner.
+    Owner,
+    /// The stated times of the activity.
+    Activity,
+}
+
+impl GuardedField {
+    /// All guarded fields.
+    pub const ALL: [Self; 8] = [
+        Self::Title,
+        Self::Description,
+        Self::Severity,
+        Self::Status,
+        Self::ResolutionNote,
+        Self::Classification,
+        Self::Owner,
+        Self::Activity,
+    ];
+
+    /// Returns the field that entries of this kind set; `None` if `expectedVersion` does not guard what they set.
+    pub fn of(kind: EntryKind) -> Option<Self> {
+        match kind {
+            EntryKind::Title => Some(Self::Title),
+            EntryKind::Description => Some(Self::Description),
+            EntryKind::Severity => Some(Self::Severity),
+            EntryKind::Status => Some(Self::Status),
+            EntryKind::ResolutionNote => Some(Self::ResolutionNote),
+            EntryKind::Classification => Some(Self::Classification),
+            EntryKind::Owner => Some(Self::Owner),
+            EntryKind::Activity => Some(Self::Activity),
+            EntryKind::Created
+            | EntryKind::Tags
+            | EntryKind::Comment
+            | EntryKind::AlertsLinked
+            | EntryKind::AlertsUnlinked
+            | EntryKind::AlertsChanged
+            | EntryKind::Deleted
+            | EntryKind::MergedInto
+            | EntryKind::Merged
+            | EntryKind::MergeUndone
+            | EntryKind::Bookmark
+            | EntryKind::AlertReported
+            | EntryKind::AlertFreed => None,
+        }
+    }
+
+    /// Returns the kind of the entries that tell a new value of this field.
+    pub fn kind(self) -> EntryKind {
+        match self {
+            Self::Title => EntryKind::Title,
+            Self::Description => EntryKind::Description,
+            Self::Severity => EntryKind::Severity,
+            Self::Status => EntryKind::Status,
+            Self::ResolutionNote => EntryKind::ResolutionNote,
+            Self::Classification => EntryKind::Classification,
+            Self::Owner => EntryKind::Owner,
+            Self::Activity => EntryKind::Activity,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Title => "title",
+            Self::Description => "description",
+            Self::Severity => "severity",
+            Self::Status => "status",
+            Self::ResolutionNote => "resolution note",
+            Self::Classification => "classification",
+            Self::Owner => "owner",
+            Self::Activity => "times of activity",
+        }
+    }
+}
 
 /// A field that a later change set, with the values before and after.
 struct Touched<'a> {
     change: &'a Change,
-    field: EntryKind,
+    field: GuardedField,
     from: Value,
     to: Value,
 }
@@ -45,12 +122,12 @@ pub fn reached(incident: &Incident, expected: u64) -> Result<()> {
 
 /// Refuses a write to `fields` of an incident if a change after version `expected` set one of them. `since` are the
 /// changes after that version, oldest first.
-pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[EntryKind], since: &[Change]) -> Result<()> {
+pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[GuardedField], since: &[Change]) -> Result<()> {
     let touched = since.iter().flat_map(|change| {
-        let entries = change.body.entries.iter().filter(|entry| fields.contains(&entry.kind()));
-        entries.filter_map(move |entry| {
+        change.body.entries.iter().filter_map(move |entry| {
+            let field = GuardedField::of(entry.kind()).filter(|field| fields.contains(field))?;
             let (from, to) = from_to(entry)?;
-            Some(Touched { change, field: entry.kind(), from, to })
+            Some(Touched { change, field, from, to })
         })
     });
     refuse(&format!("INC-{}", incident.number), expected, &touched.collect::<Vec<_>>())
@@ -79,7 +156,7 @@ pub fn alert_unchanged_since(
     alert: AlertId,
     holder: &Incident,
     expected: u64,
-    fields: &[EntryKind],
+    fields: &[GuardedField],
     since: &[Change],
 ) -> Result<()> {
     let came = since.iter().find(|change| {
@@ -107,46 +184,42 @@ pub fn alert_unchanged_since(
 
 fn refuse(what: &str, expected: u64, touched: &[Touched<'_>]) -> Result<()> {
     let Some(last) = touched.last() else { return Ok(()) };
-    let by = name(&last.change.body.actor);
+    let by = account_of(&last.change.body.actor).unwrap_or("the desk");
     let message = format!(
         "{what} was changed since version {expected}: {by} set the {} from {} to {}",
-        word(last.field),
+        last.field.word(),
         shown(&last.from),
         shown(&last.to)
     );
     let newest = &touched[touched.len().saturating_sub(CHANGES_NAMED_MAX)..];
-    let changes: Vec<Value> = newest
-        .iter()
-        .map(|Touched { change, field, from, to }| {
-            let body = &change.body;
-            json!({
-                "version": change.version(), "at": body.at, "actor": name(&body.actor), "field": field,
-                "from": from, "to": to,
-            })
-        })
-        .collect();
+    let changes = newest.iter().map(|Touched { change, field, from, to }| named(change, field.kind(), from, to));
+    let changes: Vec<Value> = changes.collect();
     let version = touched.iter().map(|touched| touched.change.version()).max();
     Err(Error::conflict(message, json!({ "version": version, "changes": changes })))
 }
 
-fn name(actor: &ActorImage) -> &str {
-    match actor {
-        ActorImage::User { account, .. } => account,
-        ActorImage::System => "the desk",
-    }
+/// Returns the entries of a change as `extensions.now.changes` names them: one item for each entry.
+pub(super) fn named_entries(change: &Change) -> impl Iterator<Item = Value> {
+    change.body.entries.iter().map(move |entry| {
+        let (from, to) = from_to(entry).unwrap_or_default();
+        named(change, entry.kind(), &from, &to)
+    })
 }
 
-fn word(field: EntryKind) -> &'static str {
-    match field {
-        EntryKind::Title => "title",
-        EntryKind::Description => "description",
-        EntryKind::Severity => "severity",
-        EntryKind::Status => "status",
-        EntryKind::ResolutionNote => "resolution note",
-        EntryKind::Classification => "classification",
-        EntryKind::Owner => "owner",
-        EntryKind::Activity => "times of activity",
-        _ => "incident",
+/// Returns an item of `extensions.now.changes`. Every conflict that names changes names them in this form.
+fn named(change: &Change, field: EntryKind, from: &Value, to: &Value) -> Value {
+    let body = &change.body;
+    json!({
+        "incident": change.incident().to_string(), "number": body.row.number, "version": change.version(),
+        "at": body.at, "actor": account_of(&body.actor), "field": field, "from": from, "to": to,
+    })
+}
+
+/// Returns the account id of an actor; `None` for the desk itself.
+fn account_of(actor: &ActorImage) -> Option<&str> {
+    match actor {
+        ActorImage::User { account, .. } => Some(account),
+        ActorImage::System => None,
     }
 }
 
@@ -158,6 +231,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
+/// Returns the values before and after an entry; `None` if the entry does not replace one value by another.
 fn from_to(entry: &Entry) -> Option<(Value, Value)> {
     Some(match entry {
         Entry::Title { before, after, .. } => (text(before.as_ref()), text(Some(after))),
@@ -171,14 +245,26 @@ fn from_to(entry: &Entry) -> Option<(Value, Value)> {
         Entry::Activity { first_before, first_after, last_before, last_after } => {
             (json!([first_before, last_before]), json!([first_after, last_after]))
         }
-        _ => return None,
+        Entry::Created
+        | Entry::Tags { .. }
+        | Entry::Comment { .. }
+        | Entry::AlertsLinked { .. }
+        | Entry::AlertsUnlinked { .. }
+        | Entry::AlertsChanged { .. }
+        | Entry::Deleted
+        | Entry::MergedInto { .. }
+        | Entry::Merged { .. }
+        | Entry::MergeUndone { .. }
+        | Entry::Bookmark { .. }
+        | Entry::AlertReported { .. }
+        | Entry::AlertFreed { .. } => return None,
     })
 }
 
-fn of_alert(delta: &AlertDelta) -> impl Iterator<Item = (EntryKind, Value, Value)> {
-    let status = delta.status.map(|(from, to)| (EntryKind::Status, json!(from), json!(to)));
-    let owner = delta.owner.map(|(from, to)| (EntryKind::Owner, json!(from), json!(to)));
-    let pair = delta.classification.map(|(from, to)| (EntryKind::Classification, json!(from), json!(to)));
+fn of_alert(delta: &AlertDelta) -> impl Iterator<Item = (GuardedField, Value, Value)> {
+    let status = delta.status.map(|(from, to)| (GuardedField::Status, json!(from), json!(to)));
+    let owner = delta.owner.map(|(from, to)| (GuardedField::Owner, json!(from), json!(to)));
+    let pair = delta.classification.map(|(from, to)| (GuardedField::Classification, json!(from), json!(to)));
     status.into_iter().chain(owner).chain(pair)
 }
 

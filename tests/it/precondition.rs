@@ -1,6 +1,9 @@
 //! Preconditions by field: an edit with an old version is refused only if its own field has changed since that version.
 
+use async_graphql::resolver_utils::EnumType;
 use serde_json::{Value, json};
+use watchfloor::domain::change::EntryKind;
+use watchfloor::domain::precondition::GuardedField;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
@@ -80,7 +83,12 @@ async fn a_conflict_names_who_changed_what_when_from_and_to(database: TestDataba
     let edit = json!({ "incidentId": id, "severity": "HIGH", "expectedVersion": 1 });
     let refusal = desk.deny("setIncidentSeverity", edit.clone()).await;
     assert_eq!(refusal.message, "INC-1 was changed since version 1: ana set the severity from HIGH to LOW");
-    let change = |version: u64, from: &str, to: &str| json!({ "version": version, "at": "2026-11-23T08:03:00Z", "actor": "ana", "field": "SEVERITY", "from": from, "to": to });
+    let change = |version: u64, from: &str, to: &str| {
+        json!({
+            "incident": id, "number": 1, "version": version, "at": "2026-11-23T08:03:00Z", "actor": "ana",
+            "field": "SEVERITY", "from": from, "to": to,
+        })
+    };
     let changes = [change(2, "MEDIUM", "HIGH"), change(3, "HIGH", "LOW")];
     assert_eq!(refusal.now, json!({ "version": 3, "changes": changes }));
     let knowing = laid_over(edit, json!({ "expectedVersion": refusal.now["version"] }));
@@ -209,4 +217,12 @@ async fn what_reopens_conflicts_with_a_resolution_and_with_its_note(database: Te
     let reopen = json!({ "incidentId": id, "expectedVersion": 2 });
     assert_eq!(desk.deny("reopenIncident", reopen).await.now["changes"][0]["field"], "RESOLUTION_NOTE");
     desk.act("reopenIncident", json!({ "incidentId": id, "expectedVersion": 3 })).await;
+}
+
+#[test]
+fn the_list_of_guarded_fields_is_whole() {
+    let of_kinds: Vec<GuardedField> =
+        EntryKind::items().iter().filter_map(|item| GuardedField::of(item.value)).collect();
+    assert_eq!(of_kinds, GuardedField::ALL);
+    assert!(GuardedField::ALL.iter().all(|field| GuardedField::of(field.kind()) == Some(*field)));
 }
