@@ -1,5 +1,6 @@
 //! A queue row: an incident as a queue shows it at one position. Every change carries a row, so rows are small.
 
+use async_graphql::Enum;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -124,6 +125,78 @@ pub struct QueueRow {
     pub deleted: bool,
 }
 
+/// The fields of a row that `QueueUpdated.changedFields` names. `version` and `updatedAt` are not named, because they
+/// change every time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
+pub enum QueueField {
+    /// The field `title`.
+    Title,
+    /// The description. A row does not show it, but a filter may search its text.
+    Description,
+    /// The field `severity`. It changes with `severityOverride` or `computedSeverity`.
+    Severity,
+    /// The field `severityOverride`.
+    SeverityOverride,
+    /// The field `computedSeverity`.
+    ComputedSeverity,
+    /// The field `status`.
+    Status,
+    /// The field `classification`.
+    Classification,
+    /// The field `owner`.
+    Owner,
+    /// The field `tags`.
+    Tags,
+    /// The field `alertCount`.
+    AlertCount,
+    /// The field `commentCount`.
+    CommentCount,
+    /// The field `hasActiveAlerts`.
+    HasActiveAlerts,
+    /// The field `products`.
+    Products,
+    /// The field `providers`.
+    Providers,
+    /// The field `firstActivityAt`.
+    FirstActivityAt,
+    /// The field `lastActivityAt`.
+    LastActivityAt,
+    /// The field `firstAssignedAt`.
+    FirstAssignedAt,
+    /// The field `resolvedAt`.
+    ResolvedAt,
+    /// The field `redirectedTo`.
+    RedirectedTo,
+}
+
+impl QueueField {
+    /// Returns the field under which `changedFields` tells a field of [`QueueRow`]; `None` for fields that no change
+    /// of a queue tells: `version` and `updated_at` change every time, the others never in a queue.
+    fn of(field: &str) -> Option<Self> {
+        Some(match field {
+            "title" => Self::Title,
+            "description" => Self::Description,
+            "severity_override" => Self::SeverityOverride,
+            "computed_severity" => Self::ComputedSeverity,
+            "status" => Self::Status,
+            "classification" => Self::Classification,
+            "owner" => Self::Owner,
+            "tags" => Self::Tags,
+            "alert_count" => Self::AlertCount,
+            "comment_count" => Self::CommentCount,
+            "has_active_alerts" => Self::HasActiveAlerts,
+            "products" => Self::Products,
+            "providers" => Self::Providers,
+            "first_activity_at" => Self::FirstActivityAt,
+            "last_activity_at" => Self::LastActivityAt,
+            "first_assigned_at" => Self::FirstAssignedAt,
+            "resolved_at" => Self::ResolvedAt,
+            "redirected_to" => Self::RedirectedTo,
+            _ => return None,
+        })
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -132,6 +205,21 @@ impl QueueRow {
     /// Returns the effective severity: the severity that a person set, or else the computed severity.
     pub fn severity(&self) -> Severity {
         self.severity_override.unwrap_or(self.computed_severity)
+    }
+
+    /// Returns the fields that a change changed. `self` is the row after the change, and `former` holds the values
+    /// before it, as [`Self::former_fields`] gives them.
+    pub fn changed_fields(&self, former: &Map<String, Value>) -> Vec<QueueField> {
+        let severity = |field: &str, now: Option<Severity>| match former.get(field) {
+            None => now,
+            Some(value) => Option::deserialize(value).ok().flatten(),
+        };
+        let before = severity("severity_override", self.severity_override)
+            .or_else(|| severity("computed_severity", Some(self.computed_severity)));
+        let mut fields: Vec<QueueField> = former.keys().filter_map(|field| QueueField::of(field)).collect();
+        fields.extend((before != Some(self.severity())).then_some(QueueField::Severity));
+        fields.sort();
+        fields
     }
 
     /// Returns the names of the fields in which `stood` differs from this row, for two rows that should be equal. The
@@ -176,5 +264,35 @@ fn object(row: &QueueRow) -> serde_json::Result<Map<String, Value>> {
     match serde_json::to_value(row)? {
         Value::Object(map) => Ok(map),
         _ => Ok(Map::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(severity_override: Option<Severity>, computed_severity: Severity) -> QueueRow {
+        let least = serde_json::json!({
+            "id": "0198c0de-0000-7000-8000-000000000001", "number": 1, "version": 2, "title": "Beacon",
+            "computed_severity": "LOW", "status": "NEW", "created_at": "2026-11-23T08:00:00Z",
+            "updated_at": "2026-11-23T08:00:00Z",
+        });
+        QueueRow { severity_override, computed_severity, ..serde_json::from_value(least).expect("a row") }
+    }
+
+    #[test]
+    fn the_severity_changes_with_the_severity_that_holds() {
+        let (low, high) = (Severity::Low, Severity::High);
+        for (before, after, expected) in [
+            ((None, low), (Some(high), low), vec![QueueField::Severity, QueueField::SeverityOverride]),
+            ((None, low), (Some(low), low), vec![QueueField::SeverityOverride]),
+            ((Some(high), low), (None, low), vec![QueueField::Severity, QueueField::SeverityOverride]),
+            ((Some(high), low), (Some(high), high), vec![QueueField::ComputedSeverity]),
+            ((None, low), (None, high), vec![QueueField::Severity, QueueField::ComputedSeverity]),
+            ((None, low), (None, low), vec![]),
+        ] {
+            let (before, after) = (row(before.0, before.1), row(after.0, after.1));
+            assert_eq!(after.changed_fields(&after.former_fields(&before).expect("JSON")), expected);
+        }
     }
 }

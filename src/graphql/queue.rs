@@ -12,7 +12,7 @@ use crate::domain::classification::{
     Classification as Pair, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
 };
 use crate::domain::incident::{Severity, Status};
-use crate::domain::queue::QueueRow as Row;
+use crate::domain::queue::{QueueField, QueueRow as Row};
 use crate::domain::tag::{Tag as DomainTag, TagKind};
 use crate::domain::title::Shown;
 use crate::realtime::feed::{Event, Left, LiveRow, Movement, Placed, QueueEvent};
@@ -352,74 +352,6 @@ impl QueueRow {
     }
 }
 
-/// The fields of a row that `QueueUpdated.changedFields` names. `version` and `updatedAt` are not named, because they
-/// change every time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Enum)]
-pub enum QueueField {
-    /// The field `title`.
-    Title,
-    /// The description. A row does not show it, but a filter may search its text.
-    Description,
-    /// The field `severityOverride`. The field `severity` may have changed with it.
-    SeverityOverride,
-    /// The field `computedSeverity`. The field `severity` changed with it if there is no override.
-    ComputedSeverity,
-    /// The field `status`.
-    Status,
-    /// The field `classification`.
-    Classification,
-    /// The field `owner`.
-    Owner,
-    /// The field `tags`.
-    Tags,
-    /// The field `alertCount`.
-    AlertCount,
-    /// The field `commentCount`.
-    CommentCount,
-    /// The field `hasActiveAlerts`.
-    HasActiveAlerts,
-    /// The field `products`.
-    Products,
-    /// The field `providers`.
-    Providers,
-    /// The field `firstActivityAt`.
-    FirstActivityAt,
-    /// The field `lastActivityAt`.
-    LastActivityAt,
-    /// The field `firstAssignedAt`.
-    FirstAssignedAt,
-    /// The field `resolvedAt`.
-    ResolvedAt,
-    /// The field `redirectedTo`.
-    RedirectedTo,
-}
-
-impl QueueField {
-    fn of(stored: &str) -> Option<Self> {
-        Some(match stored {
-            "title" => Self::Title,
-            "description" => Self::Description,
-            "severity_override" => Self::SeverityOverride,
-            "computed_severity" => Self::ComputedSeverity,
-            "status" => Self::Status,
-            "classification" => Self::Classification,
-            "owner" => Self::Owner,
-            "tags" => Self::Tags,
-            "alert_count" => Self::AlertCount,
-            "comment_count" => Self::CommentCount,
-            "has_active_alerts" => Self::HasActiveAlerts,
-            "products" => Self::Products,
-            "providers" => Self::Providers,
-            "first_activity_at" => Self::FirstActivityAt,
-            "last_activity_at" => Self::LastActivityAt,
-            "first_assigned_at" => Self::FirstAssignedAt,
-            "resolved_at" => Self::ResolvedAt,
-            "redirected_to" => Self::RedirectedTo,
-            _ => return None,
-        })
-    }
-}
-
 /// The reason why an incident left a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub enum LeftReason {
@@ -557,10 +489,8 @@ impl QueueItem {
                         last,
                     }),
                     Movement::Updated(row) => {
-                        let former = change.body.former.iter().flat_map(|former| former.keys());
-                        let mut changed_fields: Vec<QueueField> =
-                            former.filter_map(|field| QueueField::of(field)).collect();
-                        changed_fields.sort();
+                        let former = change.body.former.as_ref();
+                        let changed_fields = former.map_or_else(Vec::new, |former| row.row.changed_fields(former));
                         Self::QueueUpdated(QueueUpdated {
                             row: QueueRow::new(&position, *row),
                             position,

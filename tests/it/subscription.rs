@@ -1,11 +1,19 @@
 //! The live path: markers, entered / updated / left, order, two nodes on one database, the activity log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use async_graphql::resolver_utils::EnumType;
 use serde_json::{Value, json};
+use watchfloor::domain::account::{Owner, OwnerId};
+use watchfloor::domain::classification::{Classification, Threat};
+use watchfloor::domain::incident::{Severity, Status};
+use watchfloor::domain::queue::{QueueField, QueueRow, Text};
+use watchfloor::domain::tag::{Tag, TagKind};
+use watchfloor::domain::{IncidentId, UserId};
 
 use crate::support::database::{Kind, TestDatabase, each_database};
-use crate::support::desk::{Following, Options, TestDesk};
+use crate::support::desk::{Following, Options, TestDesk, monday};
 use crate::support::socket::Frame;
 use crate::support::stream::{QUEUE, offset, present, read_to, replay, short};
 use crate::support::triage::report;
@@ -65,7 +73,7 @@ async fn each_kind_of_item_comes_once_and_in_order(database: TestDatabase) {
         ("addComment", json!({ "body": "seen it" }), "QueueUpdated", r#"["COMMENT_COUNT"]"#),
         ("describeIncident", json!({ "description": "every 60 s" }), "QueueUpdated", r#"["DESCRIPTION"]"#),
         ("renameIncident", json!({ "title": "Beaconing" }), "QueueUpdated", r#"["TITLE"]"#),
-        ("setIncidentSeverity", json!({ "severity": "HIGH" }), "QueueUpdated", r#"["SEVERITY_OVERRIDE"]"#),
+        ("setIncidentSeverity", json!({ "severity": "HIGH" }), "QueueUpdated", r#"["SEVERITY","SEVERITY_OVERRIDE"]"#),
         ("setIncidentStatus", json!({ "status": "ACTIVE" }), "QueueUpdated", r#"["STATUS"]"#),
         ("removeTags", json!({ "tags": ["VIP"] }), "QueueLeft", "FILTER"),
         ("addTags", json!({ "tags": ["VIP"] }), "QueueEntered", ""),
@@ -295,4 +303,53 @@ async fn refused_at_an_item(desk: &TestDesk, mut log: Following, id: &str) {
         assert_eq!(error["path"], json!(["told", "change", "incident", "alerts"]), "{item}");
         assert_eq!(error["extensions"]["code"], "INVALID", "{item}");
     }
+}
+
+/// The fields of a row that `changedFields` does not name.
+const UNNAMED: [&str; 6] = ["id", "number", "version", "created_at", "updated_at", "deleted"];
+
+/// A row with a value in every field, so that its JSON has all of them. A new field does not compile until it is here.
+fn full_row() -> QueueRow {
+    let (id, at) = (uuid::Uuid::from_u128(7), monday());
+    QueueRow {
+        id: IncidentId(id),
+        number: 1,
+        version: 2,
+        title: Text::Inline("Beacon".into()),
+        description: Some(Text::Inline("every minute".into())),
+        severity_override: Some(Severity::High),
+        computed_severity: Severity::Low,
+        status: Status::Resolved,
+        classification: Some(Classification::TruePositive(Threat::Malware)),
+        owner: Some(Owner { id: OwnerId::User(UserId(id)), account: "ada".into(), name: "Ada".into() }),
+        tags: vec![Tag { kind: TagKind::Custom, name: "vip".into() }],
+        alert_count: 1,
+        comment_count: 1,
+        has_active_alerts: true,
+        products: vec!["Suricata".into()],
+        providers: vec!["Sensor".into()],
+        created_at: at,
+        updated_at: at,
+        first_activity_at: Some(at),
+        last_activity_at: Some(at),
+        first_assigned_at: Some(at),
+        resolved_at: Some(at),
+        redirected_to: Some(IncidentId(id)),
+        deleted: true,
+    }
+}
+
+#[test]
+fn every_field_of_a_row_is_named_or_known_to_be_unnamed() {
+    let row = full_row();
+    let fields = serde_json::to_value(&row).expect("JSON");
+    let mut named = BTreeSet::new();
+    for field in fields.as_object().expect("fields").keys() {
+        let former = [(field.clone(), Value::Null)].into_iter().collect();
+        let names = row.changed_fields(&former);
+        assert_eq!(names.is_empty(), UNNAMED.contains(&field.as_str()), "changedFields for {field}: {names:?}");
+        named.extend(names);
+    }
+    let all: BTreeSet<QueueField> = QueueField::items().iter().map(|item| item.value).collect();
+    assert_eq!(named, all, "each name stands for a field of the row");
 }

@@ -265,7 +265,7 @@ pub(crate) struct Oracle {
     made: usize,
 }
 
-/// An incident's columns, under their names in `changedFields`.
+/// An incident's columns, under their names in `changedFields`, in the order of [`FIELDS`].
 #[derive(Clone, Default, PartialEq)]
 struct Row {
     fields: Vec<(&'static str, String)>,
@@ -273,14 +273,19 @@ struct Row {
     merged: bool,
 }
 
-const FIELDS: [(&str, &str); 16] = [
+/// The names in `changedFields`, in the order of the enum `QueueField`, and their SQL.
+const FIELDS: [(&str, &str); 19] = [
     // The rest of a long title is always the same.
     ("TITLE", "substr(title, 1, 100) || length(title)"),
     ("DESCRIPTION", "description"),
+    ("SEVERITY", "severity"),
     ("SEVERITY_OVERRIDE", "severity_override"),
     ("COMPUTED_SEVERITY", "computed_severity"),
     ("STATUS", "status"),
     ("CLASSIFICATION", "classification || determination"),
+    // `rows` sets these two: SQLite's ids are bytes, and tags are in a table of their own.
+    ("OWNER", "''"),
+    ("TAGS", "''"),
     ("ALERT_COUNT", "alert_count"),
     ("COMMENT_COUNT", "comment_count"),
     ("HAS_ACTIVE_ALERTS", "CASE WHEN has_active_alerts THEN 'yes' ELSE 'no' END"),
@@ -384,29 +389,26 @@ impl Oracle {
     }
 
     async fn rows(&self) -> BTreeMap<Uuid, Row> {
-        let columns: Vec<String> = FIELDS.iter().map(|(_, sql)| format!("CAST({sql} AS text)")).collect();
+        let columns: Vec<String> =
+            FIELDS.iter().map(|(name, sql)| format!("CAST({sql} AS text) AS \"{name}\"")).collect();
         let sql = format!(
-            "SELECT id, owner_user_id, deleted_at IS NULL, redirected_to IS NULL, {} FROM incident",
+            "SELECT id, owner_user_id, deleted_at IS NULL AS stands, redirected_to IS NULL AS unmerged, {} FROM incident",
             columns.join(", ")
         );
         let mut rows = BTreeMap::new();
         for row in self.ask(&sql).await {
-            let mut fields = Vec::new();
-            let owner: Option<Uuid> = row.try_get_by_index(1).expect("an owner");
-            for (at, (name, _)) in FIELDS.iter().enumerate() {
-                let value: Option<String> = row.try_get_by_index(at + 4).expect("a text");
-                fields.push((*name, value.unwrap_or_default()));
-            }
-            // In the order of the enum `QueueField`.
-            fields.insert(6, ("OWNER", owner.map(|id| id.to_string()).unwrap_or_default()));
-            fields.insert(7, ("TAGS", String::new()));
-            let [deleted, merged] = [2, 3].map(|at| !row.try_get_by_index::<bool>(at).expect("a truth"));
-            rows.insert(row.try_get_by_index::<Uuid>(0).expect("an id"), Row { fields, deleted, merged });
+            let value = |name: &str| row.try_get::<Option<String>>("", name).expect("a text").unwrap_or_default();
+            let truth = |name: &str| row.try_get::<bool>("", name).expect("a truth");
+            let fields = FIELDS.iter().map(|(name, _)| (*name, value(name))).collect();
+            let mut incident = Row { fields, deleted: !truth("stands"), merged: !truth("unmerged") };
+            let owner: Option<Uuid> = row.try_get("", "owner_user_id").expect("an owner");
+            *incident.field("OWNER") = owner.map(|id| id.to_string()).unwrap_or_default();
+            rows.insert(row.try_get::<Uuid>("", "id").expect("an id"), incident);
         }
         for tag in self.ask("SELECT incident_id, key FROM incident_tag ORDER BY incident_id, kind, key").await {
-            let key: String = tag.try_get_by_index(1).expect("a key");
-            let row = rows.get_mut(&tag.try_get_by_index::<Uuid>(0).expect("an id")).expect("an incident");
-            row.fields[7].1 += &format!("{key}, ");
+            let key: String = tag.try_get("", "key").expect("a key");
+            let incident = rows.get_mut(&tag.try_get::<Uuid>("", "incident_id").expect("an id")).expect("an incident");
+            *incident.field("TAGS") += &format!("{key}, ");
         }
         rows
     }
@@ -511,6 +513,11 @@ const MUTATIONS_BY_NAME: [&str; 20] = [
 ];
 
 impl Row {
+    /// Returns the value of a field by its name.
+    fn field(&mut self, name: &str) -> &mut String {
+        &mut self.fields.iter_mut().find(|(known, _)| *known == name).expect("a field").1
+    }
+
     fn changed_since(&self, before: &Self) -> String {
         let differs = self.fields.iter().zip(&before.fields).filter(|(now, then)| now != then);
         Value::from(differs.map(|(now, _)| now.0).collect::<Vec<_>>()).to_string()
