@@ -324,7 +324,7 @@ impl App {
         if let Into::Incident(target) = into
             && let Some(incident) = holders.get(target)
         {
-            incident.writable()?;
+            incident.writable().map_err(|error| error.at("into.incident"))?;
         }
         let ids: Vec<AlertId> = known.iter().map(|alert| alert.id).collect();
         let alerts: BTreeMap<AlertId, Alert> =
@@ -531,7 +531,7 @@ impl Work<'_> {
             && self.command.cause.kind != CauseKind::Import
         {
             let message = format!("INC-{} is resolved, and holds no active alert: reopen it first", incident.number);
-            return Err(Error::conflict(message, json!({ "status": incident.status })));
+            return Err(Error::taken("status", message, json!({ "status": incident.status })));
         }
         let delta = delta(&before, &alert);
         if delta.is_empty() {

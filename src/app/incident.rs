@@ -318,11 +318,11 @@ pub(super) fn digest(edit: &IncidentEdit, command: &Command) -> Result<Vec<u8>> 
 async fn existing(tx: &Tx, id: IncidentId, input: &[u8]) -> Result<Option<Incident>> {
     let Some(incident) = tx.lock_incidents(&[id]).await?.pop() else { return Ok(None) };
     if incident.deleted_at.is_some() {
-        return Err(Error::conflict("an incident of this id was deleted", json!({ "id": id.to_string() })));
+        return Err(Error::taken("id", "an incident of this id was deleted", json!({ "id": id.to_string() })));
     }
     if tx.created_input(id).await?.as_deref() != Some(input) {
         let now = json!({ "id": id.to_string(), "number": incident.number });
-        return Err(Error::conflict("an incident of this id was made with other input", now));
+        return Err(Error::taken("id", "an incident of this id was made with other input", now));
     }
     Ok(Some(incident))
 }
@@ -402,7 +402,7 @@ impl Work<'_> {
         let mut propagation = incident.apply(patch, &image, at)?;
         if edit.is_reopening && was != Status::Resolved && was != incident.status {
             let message = format!("INC-{} is not resolved, so it cannot be reopened", incident.number);
-            return Err(Error::conflict(message, json!({ "status": was })));
+            return Err(Error::taken("status", message, json!({ "status": was })));
         }
         if let Some(owner) = owner {
             incident.assign(owner, at);

@@ -278,7 +278,7 @@ async fn lock_merged(tx: &Tx, source: IncidentId) -> Result<(Sides, Merge)> {
     let seen = tx.incident(source).await?.ok_or_else(|| Error::not_found("incident", source).at("incidentId"))?;
     let Some(target) = seen.redirected_to else {
         let message = format!("INC-{} is not merged into another incident", seen.number);
-        return Err(Error::conflict(message, json!({ "status": seen.status })));
+        return Err(Error::taken("incidentId", message, json!({ "status": seen.status })));
     };
     let mut locked: BTreeMap<IncidentId, Incident> =
         tx.lock_incidents(&[source, target]).await?.into_iter().map(|incident| (incident.id, incident)).collect();
@@ -406,10 +406,10 @@ impl Work<'_> {
 fn may_split(locked: &Locked, from: IncidentId, named: &[AlertId], moved: &BTreeSet<AlertId>) -> Result<()> {
     let holder = locked.holders.get(&from).filter(|incident| incident.deleted_at.is_none());
     let holder = holder.ok_or_else(|| Error::not_found("incident", from).at("incidentId"))?;
-    holder.writable()?;
+    holder.writable().map_err(|error| error.at("incidentId"))?;
     if holder.status == Status::Resolved {
         let message = format!("INC-{} is resolved: reopen it before you split it", holder.number);
-        return Err(Error::conflict(message, json!({ "status": holder.status })));
+        return Err(Error::taken("incidentId", message, json!({ "status": holder.status })));
     }
     let elsewhere = |id: &&AlertId| locked.alerts.get(*id).is_none_or(|alert| alert.incident != Some(from));
     if let Some(alert) = moved.iter().find(elsewhere) {

@@ -120,7 +120,8 @@ impl Error {
         Self::Refused(Box::new(Self::refused(Code::NotFound, format!("there is no {noun} {name}"))))
     }
 
-    /// Creates the refusal of a request that the present state forbids.
+    /// Creates the refusal of a request that the present state forbids. The caller adds the input field with
+    /// [`Self::at`].
     pub fn conflict(message: impl Into<String>, now: Value) -> Self {
         let refusal = Refusal { now: Some(now), ..Self::refused(Code::Conflict, message) };
         Self::Refused(Box::new(refusal))
@@ -183,10 +184,11 @@ impl Error {
         }
     }
 
-    /// Adds the input field `path` to a `NOT_FOUND` refusal that has no path yet. Other errors stay as they are.
+    /// Adds the input field `path` to a `NOT_FOUND` or `CONFLICT` refusal that has no path yet. Other errors stay as
+    /// they are. The field names the object that is missing, or whose present state forbids the request.
     pub fn at(self, path: &str) -> Self {
         match self {
-            Self::Refused(mut refusal) if refusal.code == Code::NotFound => {
+            Self::Refused(mut refusal) if matches!(refusal.code, Code::NotFound | Code::Conflict) => {
                 refusal.path.get_or_insert_with(|| path.to_owned());
                 Self::Refused(refusal)
             }

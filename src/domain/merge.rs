@@ -221,5 +221,6 @@ pub fn changed_since(changes: &[Change]) -> Error {
         format!(": {who} changed INC-{} ({})", change.body.row.number, what.join(", "))
     });
     let message = format!("a merge is undone only while neither side has changed since{first}");
-    Error::conflict(message, json!({ "changes": changes.iter().flat_map(named_entries).collect::<Vec<_>>() }))
+    let changes: Vec<Value> = changes.iter().flat_map(named_entries).collect();
+    Error::taken("incidentId", message, json!({ "changes": changes }))
 }

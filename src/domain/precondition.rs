@@ -140,14 +140,15 @@ pub fn held_by(holder: &Incident, expected: u64) -> Result<()> {
         return Ok(());
     }
     let message = format!("the alert is in INC-{}, which is at version {} yet", holder.number, holder.version);
-    Err(Error::conflict(message, json!({ "incident": holder.id.to_string(), "version": holder.version })))
+    let now = json!({ "incident": holder.id.to_string(), "version": holder.version });
+    Err(Error::taken("expectedVersion", message, now))
 }
 
 /// Returns the refusal of a version with too many later changes to read.
 pub fn too_long_ago(holder: &Incident, expected: u64) -> Error {
     let message =
         format!("too much has changed in INC-{} since version {expected}: read the alert again", holder.number);
-    Error::conflict(message, json!({ "version": holder.version }))
+    Error::taken("expectedVersion", message, json!({ "version": holder.version }))
 }
 
 /// Refuses a write to `fields` of an alert like [`unchanged_since`]. The log of the incident that holds the alert has
@@ -165,10 +166,8 @@ pub fn alert_unchanged_since(
     });
     if let Some(change) = came {
         let message = format!("the alert came to INC-{} after version {expected}: read it again", holder.number);
-        return Err(Error::conflict(
-            message,
-            json!({ "incident": holder.id.to_string(), "version": change.version() }),
-        ));
+        let now = json!({ "incident": holder.id.to_string(), "version": change.version() });
+        return Err(Error::taken("expectedVersion", message, now));
     }
     let touched = since.iter().flat_map(|change| {
         let deltas = change.body.entries.iter().filter_map(|entry| match entry {
@@ -195,7 +194,7 @@ fn refuse(what: &str, expected: u64, touched: &[Touched<'_>]) -> Result<()> {
     let changes = newest.iter().map(|Touched { change, field, from, to }| named(change, field.kind(), from, to));
     let changes: Vec<Value> = changes.collect();
     let version = touched.iter().map(|touched| touched.change.version()).max();
-    Err(Error::conflict(message, json!({ "version": version, "changes": changes })))
+    Err(Error::taken("expectedVersion", message, json!({ "version": version, "changes": changes })))
 }
 
 /// Returns the entries of a change as `extensions.now.changes` names them: one item for each entry.

@@ -472,7 +472,7 @@ pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Posit
     };
     if here.is_none_or(|here| here.check != position.check) {
         let now = serde_json::json!({ "position": head.position().to_string() });
-        return Err(Error::conflict("the desk's log does not reach this position", now));
+        return Err(Error::taken(path, "the desk's log does not reach this position", now));
     }
     Ok(position)
 }

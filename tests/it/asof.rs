@@ -150,8 +150,8 @@ async fn a_moment_that_the_log_does_not_have_is_refused(database: TestDatabase) 
     let position = |text: &str| json!({ "position": text });
     for (moment, code, path) in [
         (position("yesterday"), "INVALID", Some("moment.position")),
-        (position(&other.to_string()), "CONFLICT", None),
-        (position(&ahead.to_string()), "CONFLICT", None),
+        (position(&other.to_string()), "CONFLICT", Some("moment.position")),
+        (position(&ahead.to_string()), "CONFLICT", Some("moment.position")),
         (position(&before), "NOT_FOUND", Some("moment.position")),
         (json!({ "at": "2026-11-23T08:00:30Z" }), "NOT_FOUND", Some("moment.at")),
         (json!({ "at": "+20000-01-01T00:00:00Z" }), "INVALID", Some("moment.at")),

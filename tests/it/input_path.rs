@@ -11,6 +11,7 @@ each_database!(
     a_refused_value_of_a_filter_has_its_whole_path,
     a_refused_value_of_a_mutation_has_its_whole_path,
     a_refused_link_names_the_alert_in_its_list,
+    a_conflict_names_the_field_that_it_is_about,
     an_empty_object_in_a_filter_sets_no_condition,
 );
 
@@ -164,6 +165,32 @@ async fn a_refused_link_names_the_alert_in_its_list(database: TestDatabase) {
         assert_eq!((refusal.code.as_str(), refusal.path.clone()), expected, "{mutation} {input}: {refusal:?}");
     }
     assert_eq!(desk.deny("linkAlerts", held_again).await.now["alert"], json!(held));
+}
+
+async fn a_conflict_names_the_field_that_it_is_about(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let (id, chosen) = (desk.incident("Stands").await, "0198c0de-0000-7000-8000-000000000001");
+    desk.act("setIncidentStatus", json!({ "incidentId": id, "status": "ACTIVE" })).await;
+    desk.create(json!({ "id": chosen, "title": "Made by its id" })).await;
+    let stub = desk.incident("Merged away").await;
+    desk.act("mergeIncidents", json!({ "sourceId": stub, "targetId": id })).await;
+    desk.act("addTags", json!({ "incidentId": id, "tags": ["changed"] })).await;
+    let known = json!({ "incidentId": id, "status": "NEW", "expectedVersion": 1 });
+    for (mutation, input, path) in [
+        ("addComment", json!({ "incidentId": stub, "body": "late" }), "incidentId"),
+        ("addBookmark", json!({ "incidentId": stub, "title": "Hosts", "rows": [] }), "incidentId"),
+        ("splitIncident", json!({ "incidentId": stub, "alerts": desk.alerts(&["free"]).await }), "incidentId"),
+        ("ingestAlert", json!({ "alert": report("1", json!({})), "into": { "incident": stub } }), "into.incident"),
+        ("setIncidentStatus", known, "expectedVersion"),
+        ("createIncident", json!({ "id": chosen, "title": "Of another input" }), "id"),
+        ("reopenIncident", json!({ "incidentId": id, "status": "NEW" }), "status"),
+        ("undoMerge", json!({ "incidentId": id }), "incidentId"),
+        ("undoMerge", json!({ "incidentId": stub }), "incidentId"),
+    ] {
+        let refusal = desk.deny(mutation, input.clone()).await;
+        let expected = ("CONFLICT", Some(format!("input.{path}")));
+        assert_eq!((refusal.code.as_str(), refusal.path.clone()), expected, "{mutation} {input}: {refusal:?}");
+    }
 }
 
 async fn an_empty_object_in_a_filter_sets_no_condition(database: TestDatabase) {
