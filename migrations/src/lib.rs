@@ -21,6 +21,7 @@ mod m20261129_000005_addresses;
 mod m20261129_000006_alert_log;
 mod m20261130_000001_open_incidents;
 mod m20261130_000002_search;
+mod m20261130_000003_bulk_lists;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000006_alert_log::Migration),
             Box::new(m20261130_000001_open_incidents::Migration),
             Box::new(m20261130_000002_search::Migration),
+            Box::new(m20261130_000003_bulk_lists::Migration),
         ]
     }
 }

@@ -9,7 +9,7 @@ use super::account::{Owner, OwnerInput};
 use super::activity::ActivityInput;
 use super::alert_log::{self, AlertChangeConnection};
 use super::call::{Call, Known, maybe};
-use super::connection::{PageArgs, cut, read_id, wider};
+use super::connection::{PageArgs, cut, id_cursor, id_of_cursor, read_id, wider};
 use super::context::View;
 use super::correlation::CorrelateInput;
 use super::incident::Incident;
@@ -263,11 +263,11 @@ impl AlertConnectionFields {
 pub type AlertConnection = Connection<String, Alert, AlertConnectionFields, EmptyFields>;
 
 pub(super) fn cursor(id: AlertId) -> String {
-    id.0.simple().to_string()
+    id_cursor(id.0)
 }
 
 pub(super) fn key(cursor: &str) -> Option<AlertId> {
-    uuid::Uuid::try_parse(cursor).ok().filter(|id| id.simple().to_string() == cursor).map(AlertId)
+    id_of_cursor(cursor).map(AlertId)
 }
 
 /// Reads a page of alerts. The alerts of one incident are in the order in which they came in; all others are newest

@@ -5,10 +5,10 @@ use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, Simple
 
 use super::account::{Actor, OwnerInput, owner_id};
 use super::call::{Call, maybe};
-use super::connection::{PageArgs, cut, read_id, wider};
+use super::connection::{PageArgs, cut, id_cursor, id_of_cursor, read_id, wider};
 use super::context::View;
 use super::filter::IncidentFilterInput;
-use super::incident::Incident;
+use super::incident::{Incident, ends};
 use super::input::incident_id;
 use super::tag::{SystemTagInput, custom_tags, known_custom_tags, known_system_tags, system_tags};
 use crate::app::bulk::BulkTarget;
@@ -18,7 +18,8 @@ use crate::domain::classification::Classification;
 use crate::domain::filter::QueueFilter;
 use crate::domain::incident::{Severity, Status, parse_note};
 use crate::domain::path::each;
-use crate::domain::{BulkJobId, Code, Error, Instant, Result};
+use crate::domain::{BulkJobId, Code, Error, IncidentId, Instant, Result, UserId};
+use crate::storage::BulkJobFilter;
 
 /// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
 /// once. The list of incidents is fixed when the job is created. The job goes on after a restart of the server.
@@ -97,15 +98,44 @@ impl BulkJob {
         let span = args.span(self.view.page_items_max(), |cursor| cursor.parse::<u64>().ok())?;
         let mut items = self.view.reader().await?.bulk_items(self.job.id, outcome, wider(span)).await?;
         let more = cut(&mut items, span.limit, span.from_end);
-        let (has_before, has_after) = match span.from_end {
-            true => (more, span.before.is_some()),
-            false => (span.after.is_some(), more),
-        };
+        let (has_before, has_after) = ends(&span, more);
         let mut page = Connection::new(has_before, has_after);
         let edge = |item: Item| Edge::new(item.ordinal.to_string(), BulkItem { view: self.view.clone(), item });
         page.edges.extend(items.into_iter().map(edge));
         Ok(page)
     }
+}
+
+/// A page of bulk jobs.
+pub type BulkJobConnection = Connection<String, BulkJob, EmptyFields, EmptyFields>;
+
+/// A filter of bulk jobs. All given fields must match.
+#[derive(Debug, Default, InputObject)]
+pub struct BulkJobFilterInput {
+    /// The state of the job.
+    state: Option<BulkState>,
+    /// The global id of the user who created the job.
+    actor: Option<ID>,
+}
+
+impl BulkJobFilterInput {
+    fn read(self) -> Result<BulkJobFilter> {
+        let actor = self.actor.map(|id| read_id("filter.actor", &id, UserId::WORD, UserId::parse));
+        Ok(BulkJobFilter { state: self.state, user: actor.transpose()? })
+    }
+}
+
+/// Reads a page of bulk jobs, newest first.
+pub async fn list(view: &View, filter: BulkJobFilterInput, args: &PageArgs) -> Result<BulkJobConnection> {
+    let filter = filter.read()?;
+    let span = args.span(view.page_items_max(), |cursor| id_of_cursor(cursor).map(BulkJobId))?;
+    let mut jobs = view.reader().await?.bulk_jobs_page(&filter, wider(span)).await?;
+    let more = cut(&mut jobs, span.limit, span.from_end);
+    let (before, after) = ends(&span, more);
+    let mut page = Connection::new(before, after);
+    let edge = |job: Job| Edge::new(id_cursor(job.id.0), BulkJob { view: view.clone(), job });
+    page.edges.extend(jobs.into_iter().map(edge));
+    Ok(page)
 }
 
 /// A page of the incidents of a bulk job.

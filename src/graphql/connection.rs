@@ -1,6 +1,7 @@
 //! Pages: reads and checks the four arguments of a connection.
 
 use async_graphql::ID;
+use uuid::Uuid;
 
 use crate::domain::{Error, Result};
 use crate::storage::Span;
@@ -73,6 +74,16 @@ pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
         }
     }
     more
+}
+
+/// Returns the cursor of an item whose list is in the order of ids.
+pub fn id_cursor(id: Uuid) -> String {
+    id.simple().to_string()
+}
+
+/// Reads a cursor that [`id_cursor`] wrote. Returns `None` for any other text.
+pub fn id_of_cursor(cursor: &str) -> Option<Uuid> {
+    Uuid::try_parse(cursor).ok().filter(|id| id_cursor(*id) == cursor)
 }
 
 /// Reads a global id of one type. The id of another type is `INVALID`; any other text is `NOT_FOUND`.

@@ -153,6 +153,7 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
         )
         .override_output_type_description::<bookmark::BookmarkConnection>("A page of bookmarks.")
         .override_output_type_description::<bulk::BulkItemConnection>("A page of the incidents of a bulk job.")
+        .override_output_type_description::<bulk::BulkJobConnection>("A page of bulk jobs.")
         .override_output_type_description::<activity::ChangeConnection>("A page of an activity log.")
         .override_output_type_description::<incident::CommentConnection>("A page of comments.")
         .override_output_type_description::<account::GroupConnection>("A page of groups.")

@@ -11,7 +11,7 @@ use super::alert::{Alert, AlertConnection};
 use super::as_of::{IncidentAsOf, MomentInput};
 use super::attachment::Attachment;
 use super::bookmark::Bookmark;
-use super::bulk::{BulkJob, bulk_job_id};
+use super::bulk::{BulkJob, BulkJobConnection, BulkJobFilterInput, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
 use super::context::View;
@@ -326,6 +326,20 @@ impl Query {
             Ok::<_, Error>(BulkJob { view: view.clone(), job })
         };
         Some(found.await.map_err(Into::into))
+    }
+
+    /// A page of bulk jobs, newest first. A job is in the list until 30 days after its end.
+    async fn bulk_jobs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The filter of the jobs. Without it, all jobs.")] filter: Option<BulkJobFilterInput>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<Option<BulkJobConnection>> {
+        let (view, args) = (View::of_request(ctx)?, PageArgs { first, after, last, before });
+        super::bulk::list(view, filter.unwrap_or_default(), &args).await.map(Some)
     }
 
     /// One object, by global id. An unknown object is `NOT_FOUND`.

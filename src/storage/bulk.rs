@@ -65,6 +65,15 @@ mod item {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// A filter on bulk jobs. All given conditions must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BulkJobFilter {
+    /// Jobs in this state.
+    pub state: Option<BulkState>,
+    /// Jobs that this user created.
+    pub user: Option<UserId>,
+}
+
 /// Rows per INSERT: six columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 5_000;
 
@@ -116,6 +125,32 @@ impl Reader {
         }
         let found = job::Entity::find().filter(job::Column::Id.is_in(ids.iter().map(|id| id.0)));
         found.all(self.conn()).await?.into_iter().map(BulkJob::try_from).collect()
+    }
+
+    /// Reads a slice of the jobs that meet a filter, newest first: by id, which is the order of their creation.
+    pub async fn bulk_jobs_page(&self, filter: &BulkJobFilter, span: Span<BulkJobId>) -> Result<Vec<BulkJob>> {
+        let mut query = job::Entity::find();
+        if let Some(state) = filter.state {
+            query = query.filter(job::Column::State.eq(state));
+        }
+        if let Some(user) = filter.user {
+            query = query.filter(job::Column::UserId.eq(user.0));
+        }
+        if let Some(after) = span.after {
+            query = query.filter(job::Column::Id.lt(after.0));
+        }
+        if let Some(before) = span.before {
+            query = query.filter(job::Column::Id.gt(before.0));
+        }
+        query = match span.from_end {
+            true => query.order_by_asc(job::Column::Id),
+            false => query.order_by_desc(job::Column::Id),
+        };
+        let mut rows = query.limit(span.limit).all(self.conn()).await?;
+        if span.from_end {
+            rows.reverse();
+        }
+        rows.into_iter().map(BulkJob::try_from).collect()
     }
 
     /// Reads a slice of a job's incidents by their ordinal, with this outcome if an outcome is given.

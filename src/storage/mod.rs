@@ -87,6 +87,7 @@ pub use address::honoured_address;
 pub use alert::AlertFilter;
 pub use attachment::{Upload, Uploadable};
 pub use beyond::Beyond;
+pub use bulk::BulkJobFilter;
 pub use census::{Counted, CountedSince};
 pub use changelog::{ActivityFilter, Origin};
 pub use connect::StoreOptions;

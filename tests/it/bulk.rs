@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
+use crate::plans::explain;
 use crate::statements::Sent;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
@@ -29,6 +31,8 @@ each_database!(
     two_nodes_share_the_work_of_jobs,
     a_chunk_of_a_job_takes_few_statements,
     a_job_does_to_each_what_an_update_of_it_does,
+    jobs_are_listed_newest_first,
+    a_list_of_jobs_is_read_along_its_index,
 );
 
 const JOB: &str = "id state total settled changed unchanged refused actor { account } createdAt finishedAt";
@@ -496,4 +500,94 @@ async fn shown(desk: &TestDesk) -> Value {
     let mut shown = desk.data(query, json!({})).await["incidents"]["nodes"].take();
     shown.as_array_mut().expect("incidents").sort_by_key(|incident| incident["number"].as_i64());
     shown
+}
+
+const JOBS: &str = "query($filter: BulkJobFilterInput, $first: Int, $after: String, $last: Int, $before: String) {
+    bulkJobs(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+        nodes { id state actor { account } } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } } }";
+
+async fn jobs_are_listed_newest_first(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let users = [desk.user("ana", "RESPONDER").await, desk.user("ben", "RESPONDER").await];
+    desk.user("rea", "READER").await;
+    desk.incident("Old driver on host 1").await;
+    let mut made = Vec::new();
+    for number in 0..7 {
+        desk.clock.advance(chrono::Duration::seconds(1));
+        let input = json!({ "target": { "filter": {} }, "edit": { "addTags": [format!("round {number}")] } });
+        let account = ["ana", "ben"][number % 2];
+        made.push(desk.bulk_as(Some(account), input).await["job"]["id"].take());
+    }
+    for id in &made {
+        desk.ended(id.as_str().expect("an id")).await;
+    }
+    made.reverse();
+    let read = async |arguments: Value| desk.data_as(Some("rea"), JOBS, arguments).await["bulkJobs"].take();
+    let ids = |page: &Value| each(&page["nodes"], "id").into_iter().cloned().collect::<Vec<Value>>();
+    assert_eq!(ids(&read(json!({})).await), made, "a reader sees all jobs");
+    let mut seen = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let page = read(json!({ "first": 3, "after": after })).await;
+        assert_eq!(page["pageInfo"]["hasPreviousPage"], !after.is_null());
+        seen.extend(ids(&page));
+        after = page["pageInfo"]["endCursor"].clone();
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
+        }
+    }
+    assert_eq!(seen, made);
+    let oldest = read(json!({ "last": 2 })).await;
+    assert_eq!((ids(&oldest), &oldest["pageInfo"]["hasPreviousPage"]), (made[5..].to_vec(), &json!(true)));
+    let before = read(json!({ "last": 2, "before": oldest["pageInfo"]["startCursor"] })).await;
+    assert_eq!(ids(&before), made[3..5]);
+    let by_ben = read(json!({ "filter": { "actor": users[1], "state": "DONE" } })).await;
+    assert_eq!(ids(&by_ben), [made[1].clone(), made[3].clone(), made[5].clone()]);
+    assert_eq!(ids(&read(json!({ "filter": { "state": "RUNNING" } })).await), Vec::<Value>::new());
+    for (arguments, code, path) in [
+        (json!({ "first": 101 }), "LIMIT", "first"),
+        (json!({ "after": "!" }), "INVALID", "after"),
+        (json!({ "filter": { "actor": made[0] } }), "INVALID", "filter.actor"),
+    ] {
+        let refusal = desk.refused(JOBS, arguments.clone()).await;
+        assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some(path)), "{arguments}");
+    }
+}
+
+async fn a_list_of_jobs_is_read_along_its_index(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let ana = desk.user("ana", "RESPONDER").await;
+    desk.incident("Old driver on host 1").await;
+    let made = desk.bulk(json!({ "filter": {} }), json!({ "addTags": ["old"] })).await;
+    desk.ended(&made).await;
+    let pool = database.connect().await;
+    let (id, of) = match database.kind {
+        Kind::Sqlite => ("randomblob(16)", "user_id"),
+        Kind::Postgres => ("gen_random_uuid()", "user_id"),
+    };
+    let copies = format!(
+        "INSERT INTO bulk_job (id, user_id, actor, edit, total, changed, unchanged, refused, state, created_at)
+         WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 3000)
+         SELECT {id}, {of}, actor, edit, 0, 0, 0, 0, CASE n % 3 WHEN 0 THEN 'CANCELLED' ELSE 'DONE' END, created_at
+         FROM bulk_job CROSS JOIN count"
+    );
+    pool.execute_unprepared(&copies).await.expect("three thousand jobs");
+    if database.kind == Kind::Postgres {
+        pool.execute_unprepared("ANALYZE").await.expect("statistics");
+    }
+    for filter in [
+        json!({}),
+        json!({ "state": "CANCELLED" }),
+        json!({ "actor": ana }),
+        json!({ "state": "CANCELLED", "actor": ana }),
+    ] {
+        sent.take();
+        desk.data(JOBS, json!({ "filter": filter })).await;
+        let statements = sent.take();
+        let read = statements.iter().find(|statement| statement.sql.contains("ORDER BY \"bulk_job\"")).expect("a page");
+        let plan = explain(&pool, read).await;
+        assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{filter}: {}\n{plan}", read.sql);
+        assert!(!plan.contains("Seq Scan"), "{filter}: {}\n{plan}", read.sql);
+    }
 }

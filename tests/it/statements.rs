@@ -47,7 +47,9 @@ impl Sent {
                 "\"log_head\".\"position\" >= ",
                 "FROM \"bulk_job\" WHERE \"bulk_job\".\"state\" = ",
             ];
-            if !of_the_desk.iter().any(|its| statement.sql.contains(its)) {
+            // A list of jobs may have the same condition as the search for jobs.
+            let lists_jobs = statement.sql.contains("ORDER BY \"bulk_job\".\"id\"");
+            if lists_jobs || !of_the_desk.iter().any(|its| statement.sql.contains(its)) {
                 sent.lock().unwrap_or_else(PoisonError::into_inner).push(statement.clone());
             }
         })
