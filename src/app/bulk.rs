@@ -38,6 +38,13 @@ const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// How often a follower reads a job that another node may be working on.
 const LOOK_AT_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// How many incidents a dry run tries: as many as one transaction of a job changes, so a dry run holds its locks no
+/// longer than a job does.
+pub const DRY_RUN_INCIDENTS_MAX: usize = BULK_CHUNK_INCIDENTS;
+
+/// How often a dry run begins again if another transaction holds its incidents for a quarter of a second.
+const DRY_RUN_TRIES_MAX: usize = 4;
+
 /// The incidents that a job changes.
 #[derive(Clone, Debug)]
 pub enum BulkTarget {
@@ -45,6 +52,15 @@ pub enum BulkTarget {
     Incidents(Vec<IncidentId>),
     /// The incidents that a filter selects when the job is created.
     Queue(Box<QueueFilter>),
+}
+
+/// What a job would do now.
+#[derive(Clone, Debug)]
+pub struct DryRun {
+    /// How many incidents the job would have.
+    pub total: u64,
+    /// The first incidents of the job, at most [`DRY_RUN_INCIDENTS_MAX`], each with its result.
+    pub items: Vec<BulkItem>,
 }
 
 /// The signals for new work and for finished work.
@@ -91,14 +107,57 @@ impl BulkTarget {
 }
 
 impl App {
-    /// Counts the incidents that a job would have. Refuses what the job would refuse.
-    pub async fn count_bulk(&self, command: &Command, target: &BulkTarget, edit: BulkEdit) -> Result<u64> {
+    /// Returns what a job would do, and changes nothing. Refuses what the creation of the job would refuse.
+    ///
+    /// The first incidents are locked and edited by the code of the job, in a transaction that is rolled back.
+    pub async fn dry_run_bulk(&self, command: &Command, target: &BulkTarget, edit: BulkEdit) -> Result<DryRun> {
         command.require(Role::Responder, "change incidents in bulk")?;
+        let edit = edit.checked()?;
         let reader = self.store.read().await?;
-        if let Some(Some(owner)) = edit.checked()?.owner {
+        if let Some(Some(owner)) = edit.owner {
             known_owner(&reader, owner).await?;
         }
-        Ok(target.freeze(&reader).await?.len() as u64)
+        let incidents = target.freeze(&reader).await?;
+        drop(reader);
+        let first = incidents.iter().take(DRY_RUN_INCIDENTS_MAX).zip(0..);
+        let waiting: Vec<_> =
+            first.map(|(incident, ordinal)| BulkItem { ordinal, incident: *incident, result: None }).collect();
+        let mut items = waiting.clone();
+        if !items.is_empty() {
+            let results = self.rehearse(command, waiting, &edit).await?;
+            for (item, (_, result)) in items.iter_mut().zip(results) {
+                item.result = Some(result);
+            }
+        }
+        Ok(DryRun { total: incidents.len() as u64, items })
+    }
+
+    /// Applies one edit to incidents, and takes it back. Returns the results in the order of the items.
+    async fn rehearse(
+        &self,
+        command: &Command,
+        items: Vec<BulkItem>,
+        edit: &BulkEdit,
+    ) -> Result<Vec<(u64, BulkResult)>> {
+        for _ in 1..DRY_RUN_TRIES_MAX {
+            match self.rehearse_once(command, items.clone(), edit).await {
+                Err(Error::Busy) => {}
+                results => return results,
+            }
+        }
+        self.rehearse_once(command, items, edit).await
+    }
+
+    async fn rehearse_once(
+        &self,
+        command: &Command,
+        items: Vec<BulkItem>,
+        edit: &BulkEdit,
+    ) -> Result<Vec<(u64, BulkResult)>> {
+        let series = self.store.begin_series().await?;
+        let changed = Box::pin(self.change_many(&series, command, items, edit)).await;
+        series.give_up().await;
+        changed.map(|(_, results)| results)
     }
 
     /// Creates a job. Its work begins at once, and continues after a restart on any node.
@@ -243,7 +302,8 @@ impl App {
                     let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
                     let command = self.command_of(&tx, &job).await?;
                     let waiting = tx.waiting_bulk_items(job.id, size).await?;
-                    let results = Box::pin(self.change_many(&tx, &command, waiting, &job.edit)).await?;
+                    let (many, results) = Box::pin(self.change_many(&tx, &command, waiting, &job.edit)).await?;
+                    many.write(&tx).await?;
                     tx.settle_bulk_items(job.id, &results).await?;
                     let before = job.changed;
                     job.count(results.iter().map(|(_, result)| result), command.at);
@@ -258,14 +318,15 @@ impl App {
         Ok(turn)
     }
 
-    /// Applies one edit to incidents, each by itself. Returns the result of each, by its index in the job.
+    /// Applies one edit to incidents, each by itself. Returns the effects, which are still to be written, and the
+    /// result of each incident with its index in the job.
     async fn change_many(
         &self,
         tx: &Tx,
         command: &Command,
         items: Vec<BulkItem>,
         edit: &BulkEdit,
-    ) -> Result<Vec<(u64, BulkResult)>> {
+    ) -> Result<(Many, Vec<(u64, BulkResult)>)> {
         let owner = edit.owner.map(|owner| owner.map(OwnerChoice::Id));
         let whole = IncidentEdit { owner, ..edit.patch().into() };
         let needs = Needs {
@@ -295,8 +356,7 @@ impl App {
             };
             results.push((ordinal, result));
         }
-        many.write(tx).await?;
-        Ok(results)
+        Ok((many, results))
     }
 
     /// Changes an incident that [`Many`] does not handle: it does not exist, or it holds very many alerts.

@@ -11,7 +11,7 @@ use super::filter::IncidentFilterInput;
 use super::incident::{Incident, ends};
 use super::input::incident_id;
 use super::tag::{SystemTagInput, custom_tags, known_custom_tags, known_system_tags, system_tags};
-use crate::app::bulk::BulkTarget;
+use crate::app::bulk::{BulkTarget, DryRun};
 use crate::domain::account::Actor as Caller;
 use crate::domain::bulk::{BulkEdit, BulkItem as Item, BulkJob as Job, BulkOutcome, BulkState};
 use crate::domain::classification::Classification;
@@ -178,6 +178,26 @@ impl BulkItem {
     }
 }
 
+/// What a bulk job would do to its first incidents, as the desk is now. The edit is applied to each incident and taken
+/// back, so the outcomes are those that a job would have.
+#[derive(SimpleObject)]
+pub struct BulkPreview {
+    /// The first 50 incidents of the job, in the order in which the job would change them. `CHANGED` means that the job
+    /// would change the incident.
+    items: Vec<BulkItem>,
+    /// How many further incidents the job would have. A dry run does not apply the edit to them.
+    remaining: u64,
+}
+
+impl BulkPreview {
+    /// Builds the preview of a dry run. Its incidents are read through `view`.
+    pub fn new(view: &View, tried: DryRun) -> Self {
+        let remaining = tried.total - tried.items.len() as u64;
+        let items = tried.items.into_iter().map(|item| BulkItem { view: view.clone(), item }).collect();
+        Self { items, remaining }
+    }
+}
+
 /// The incidents to change: exactly one of a list of ids and a filter.
 #[derive(Debug, OneofObject)]
 pub enum BulkTargetInput {
@@ -225,7 +245,8 @@ pub struct BulkUpdateIncidentsInput {
     target: BulkTargetInput,
     /// The edit to apply to each incident. It must give at least one field.
     edit: BulkEditInput,
-    /// Whether to only count the incidents. A dry run changes nothing, creates no job, and ignores the idempotency key.
+    /// Whether this is a dry run. A dry run changes nothing, creates no job, and ignores the idempotency key. Its answer
+    /// counts the incidents, and says in `preview` what the edit would do to the first incidents.
     #[graphql(default)]
     pub dry_run: bool,
     /// The `clientMutationId` and the idempotency key.
@@ -250,6 +271,8 @@ pub struct BulkPayload {
     pub total: u64,
     /// The job; null for a dry run. The job runs in the background: subscribe to `bulkProgress` to follow it.
     pub job: Option<BulkJob>,
+    /// What the job would do; null unless the call is a dry run.
+    pub preview: Option<BulkPreview>,
     /// The `clientMutationId` of the call.
     pub client_mutation_id: Option<String>,
     /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its

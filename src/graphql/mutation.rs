@@ -6,7 +6,7 @@ use super::account::{GroupMembersInput, UpsertGroupInput, UpsertUserInput};
 use super::alert::{IngestAlertInput, IngestAlertsInput, IngestTarget, UpdateAlertInput, alert_ids, ingest_target};
 use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
-use super::bulk::{BulkJob, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
+use super::bulk::{BulkJob, BulkPayload, BulkPreview, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use super::call::{Call, Known, said};
 use super::comment::{DeleteCommentInput, EditCommentInput, comment_id, new_comment};
 use super::context::{View, app, command, now, viewer};
@@ -442,18 +442,22 @@ impl Mutation {
                 counted.map_err(|error| error.below("target"))?;
             }
             match dry_run {
-                true => Ok((app.count_bulk(&command, &target, edit).await?, None)),
+                true => {
+                    let tried = app.dry_run_bulk(&command, &target, edit).await?;
+                    Ok((tried.total, None, Some(tried)))
+                }
                 false => {
                     let did = app.start_bulk(&command, target, edit).await?;
-                    Ok((did.done.total, Some(did)))
+                    Ok((did.done.total, Some(did), None))
                 }
             }
         };
-        let (total, did) = started.await.map_err(below)?;
+        let (total, did, tried) = started.await.map_err(below)?;
         let replayed = did.as_ref().is_some_and(|did| did.replayed);
         let view = View::fresh(ctx)?;
+        let preview = tried.map(|tried| BulkPreview::new(&view, tried));
         let job = did.map(|did| BulkJob { view, job: did.done });
-        Ok(Some(BulkPayload { total, job, client_mutation_id: call.client_mutation_id, replayed }))
+        Ok(Some(BulkPayload { total, job, preview, client_mutation_id: call.client_mutation_id, replayed }))
     }
 
     /// Cancels a bulk job. Changes that it has made stay, and the rest is not done. Its creator or a manager only.
@@ -469,7 +473,8 @@ impl Mutation {
         };
         let Did { done: job, replayed, .. } = did.await.map_err(below)?;
         let (total, job) = (job.total, Some(BulkJob { view: View::fresh(ctx)?, job }));
-        Ok(Some(BulkPayload { total, job, client_mutation_id: input.call.client_mutation_id, replayed }))
+        let client_mutation_id = input.call.client_mutation_id;
+        Ok(Some(BulkPayload { total, job, preview: None, client_mutation_id, replayed }))
     }
 
     /// Announces an image for an incident, and returns the path to `PUT` its bytes to within 15 minutes. The bytes must

@@ -33,6 +33,8 @@ each_database!(
     a_job_does_to_each_what_an_update_of_it_does,
     jobs_are_listed_newest_first,
     a_list_of_jobs_is_read_along_its_index,
+    a_dry_run_says_what_a_job_would_do,
+    a_dry_run_tries_the_first_incidents_only,
 );
 
 const JOB: &str = "id state total settled changed unchanged refused actor { account } createdAt finishedAt";
@@ -590,4 +592,58 @@ async fn a_list_of_jobs_is_read_along_its_index(database: TestDatabase) {
         assert!(!plan.contains("Sort") && !plan.contains("TEMP B-TREE"), "{filter}: {}\n{plan}", read.sql);
         assert!(!plan.contains("Seq Scan"), "{filter}: {}\n{plan}", read.sql);
     }
+}
+
+impl TestDesk {
+    async fn dry_run(&self, target: Value, edit: Value) -> Value {
+        let query = "mutation($input: BulkUpdateIncidentsInput!) { bulkUpdateIncidents(input: $input) { total job { id }
+            preview { remaining items { incidentId outcome code message incident { id version } } } } }";
+        let input = json!({ "target": target, "edit": edit, "dryRun": true });
+        self.data(query, json!({ "input": input })).await["bulkUpdateIncidents"].take()
+    }
+}
+
+/// Compares dry runs with the jobs that follow them, on incidents in all states.
+async fn a_dry_run_says_what_a_job_would_do(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let ids = several(&desk).await;
+    let mut met = std::collections::BTreeSet::new();
+    for edit in [
+        json!({ "addTags": ["b", "A"], "removeTags": ["old"] }),
+        json!({ "status": "RESOLVED", "note": "n".repeat(900), "owner": { "me": true } }),
+        json!({ "addTags": ["b"], "status": "RESOLVED" }),
+        json!({ "status": "ACTIVE", "severity": "HIGH" }),
+        json!({ "note": "not resolved" }),
+    ] {
+        let (end, before) = (desk.log_end().await, shown(&desk).await);
+        let tried = desk.dry_run(json!({ "ids": ids }), edit.clone()).await;
+        assert_eq!((&tried["job"], &tried["preview"]["remaining"]), (&Value::Null, &json!(0)), "{edit}");
+        assert_eq!((desk.log_end().await, shown(&desk).await), (end, before), "a dry run changes nothing");
+        let job = desk.ended(&desk.bulk(json!({ "ids": ids }), edit.clone()).await).await;
+        let (said, done) = (&tried["preview"]["items"], &job["items"]["nodes"]);
+        assert_eq!(tried["total"], job["total"]);
+        for field in ["incidentId", "outcome", "code", "message"] {
+            assert_eq!(each(said, field), each(done, field), "{field} after {edit}");
+        }
+        met.extend(each(said, "outcome").into_iter().map(ToString::to_string));
+    }
+    assert_eq!(met.len(), 3, "each outcome was met: {met:?}");
+    desk.verified().await;
+}
+
+async fn a_dry_run_tries_the_first_incidents_only(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    for host in 0..53 {
+        desk.incident(&format!("Old kernel on host {host}")).await;
+    }
+    let tried = desk.dry_run(json!({ "filter": {} }), json!({ "status": "ACTIVE" })).await;
+    assert_eq!((&tried["total"], &tried["preview"]["remaining"]), (&json!(53), &json!(3)));
+    let items = &tried["preview"]["items"];
+    assert!(each(items, "outcome").iter().all(|outcome| **outcome == "CHANGED"), "{items}");
+    let ids: Vec<&Value> = each(items, "incidentId");
+    assert!(ids.len() == 50 && ids.is_sorted_by_key(|id| id.as_str()), "in the order of a job");
+    let empty = desk.dry_run(json!({ "ids": [] }), json!({ "status": "ACTIVE" })).await;
+    assert_eq!(empty["preview"], json!({ "remaining": 0, "items": [] }));
+    let job = desk.bulk_as(None, json!({ "target": { "ids": [] }, "edit": { "status": "ACTIVE" } })).await;
+    assert_eq!(job["total"], 0);
 }

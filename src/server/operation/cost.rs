@@ -33,7 +33,7 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count what is unread over a whole queue, or look at up to a
 /// hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 69] = [
+pub const PRICES: [(&str, Price); 70] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
@@ -44,6 +44,7 @@ pub const PRICES: [(&str, Price); 69] = [
     ("AlertsUnlinkedEntry.alertIds", list(10)),
     ("Bookmark.entities", list(10)),
     ("Bookmark.rows", dear(250)),
+    ("BulkPreview.items", list(50)),
     ("Change.entries", list(2)),
     ("Comment.attachments", list(5)),
     ("Comment.history", list(5)),
