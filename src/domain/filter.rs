@@ -12,7 +12,7 @@ use super::condition::sort;
 pub use super::condition::{EntityFilter, OwnerFilter, TagFilter, TimeRange};
 use super::entity::EntityKey;
 use super::held_filter::HeldFilter;
-use super::incident::{Severity, Status};
+use super::incident::{Severity, Status, referenced_number};
 use super::path::InputPath;
 use super::position::Fingerprint;
 use super::queue::QueueRow;
@@ -87,7 +87,8 @@ pub struct IncidentFilter {
     /// The incident has one of these numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<Vec<i64>>,
-    /// The title or the description contains this text, compared without case and marks.
+    /// The title or the description contains this text, compared without case and marks, or the text is the reference of
+    /// the incident, for example `INC-511`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// All of these filters match.
@@ -114,6 +115,15 @@ pub struct Subject<'a> {
     pub description_folded: &'a str,
     /// The entities of the incident; at least the entities that the filter names.
     pub entities: &'a HashSet<EntityKey>,
+}
+
+impl Subject<'_> {
+    /// Returns whether the title or the description contains a folded text, or the text is the incident's reference.
+    pub(super) fn has(&self, needle: &str) -> bool {
+        self.title_folded.contains(needle)
+            || self.description_folded.contains(needle)
+            || referenced_number(needle) == Some(self.row.number)
+    }
 }
 
 /// A filter in its canonical form: defaults added, texts folded, lists sorted, and the caller replaced by ids.
@@ -191,9 +201,7 @@ impl IncidentFilter {
     pub fn matches(&self, subject: Subject<'_>) -> bool {
         self.matches_row(subject)
             && self.matches_alerts(subject)
-            && self.text.as_ref().is_none_or(|needle| {
-                subject.title_folded.contains(needle.as_str()) || subject.description_folded.contains(needle.as_str())
-            })
+            && self.text.as_ref().is_none_or(|needle| subject.has(needle))
             && self.below(|f| f.matches(subject))
     }
 

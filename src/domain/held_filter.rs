@@ -26,9 +26,9 @@ enum Node {
     Conditions(Box<IncidentFilter>),
     /// The status is one of these. Every filter has such a condition, so it needs no `IncidentFilter` of its own.
     Status(Box<[Status]>),
-    /// The title or the description contains this folded text.
+    /// The title or the description contains this folded text, or the text is the reference of the incident.
     Text(Arc<str>),
-    /// The title or the description contains one of these texts, by which the stream is indexed.
+    /// [`Node::Text`] for one of these texts, by which the stream is indexed.
     AnyText(Arc<[Arc<str>]>),
     All(Box<[Node]>),
     Any(Box<[Node]>),
@@ -118,9 +118,7 @@ impl Node {
     }
 
     fn matches(&self, subject: Subject<'_>) -> bool {
-        let holds = |needle: &Arc<str>| {
-            subject.title_folded.contains(needle.as_ref()) || subject.description_folded.contains(needle.as_ref())
-        };
+        let holds = |needle: &Arc<str>| subject.has(needle);
         match self {
             Self::Conditions(filter) => filter.matches(subject),
             Self::Status(status) => status.contains(&subject.row.status),

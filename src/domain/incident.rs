@@ -197,6 +197,12 @@ pub fn parse_note(path: &str, note: &str) -> Result<Option<String>> {
     Ok((!text::is_blank(note)).then(|| note.trim().to_owned()))
 }
 
+/// Reads the number of an incident from a folded text that is a reference and nothing else: `inc-511` or `inc 511`.
+pub fn referenced_number(folded: &str) -> Option<i64> {
+    let digits = folded.trim().strip_prefix("inc")?.strip_prefix(['-', ' '])?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+}
+
 impl Incident {
     /// Creates an incident without alerts, at version 0: its creation is not yet a change.
     pub fn new(id: IncidentId, number: i64, now: Instant) -> Self {

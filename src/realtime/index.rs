@@ -19,7 +19,7 @@ use crate::domain::account::OwnerId;
 use crate::domain::alert_log::Logged;
 use crate::domain::classification::{ClassificationFilter, ExpectedActivity, FalsePositiveReason, Threat};
 use crate::domain::filter::{IncidentFilter, OwnerFilter, QueueFilter, TagFilter};
-use crate::domain::incident::{Severity, Status};
+use crate::domain::incident::{Severity, Status, referenced_number};
 use crate::domain::queue::QueueRow;
 
 /// The most changes that wait in a feed's mailbox. Beyond it, the feed reads the log again with its own cursor.
@@ -144,7 +144,7 @@ fn necessary(filter: &IncidentFilter) -> Option<Vec<Key>> {
     ways.extend(list(&filter.classification, |kind| Key::Classification(*kind)));
     ways.extend(list(&filter.severity, |severity| Key::Severity(*severity)));
     ways.extend(list(&filter.status, |status| Key::Status(*status)));
-    ways.extend(filter.text.as_deref().map(|text| vec![Key::Text(text.into())]));
+    ways.extend(filter.text.as_deref().map(text_keys));
     ways.extend(filter.and.iter().flatten().filter_map(necessary));
     // A row meets one branch of an `or`, so every branch must have keys, and the list is the keys of all branches.
     let any = filter.or.as_ref().and_then(|any| any.iter().map(necessary).collect::<Option<Vec<_>>>());
@@ -163,6 +163,12 @@ fn list<T>(wanted: &Option<Vec<T>>, key: impl Fn(&T) -> Key) -> Option<Vec<Key>>
 fn tag_ways(tags: &TagFilter) -> Vec<Vec<Key>> {
     let each = tags.all.iter().flatten().map(|name| vec![Key::Tag(name.as_str().into())]);
     each.chain(list(&tags.any, |name| Key::Tag(name.as_str().into()))).collect()
+}
+
+/// Returns the keys of a text: the text itself, and the number of the incident if the text is its reference.
+fn text_keys(text: &str) -> Vec<Key> {
+    let number = referenced_number(text).map(Key::Number);
+    number.into_iter().chain([Key::Text(text.into())]).collect()
 }
 
 fn owner_keys(owner: &OwnerFilter) -> Vec<Key> {
@@ -422,6 +428,8 @@ mod tests {
         let text = |text: &str| Key::Text(text.into());
         let filter = serde_json::json!({ "status": open, "or": [{ "text": "beacon" }, { "text": "c2" }] });
         assert_eq!(keys(filter), Some(vec![text("beacon"), text("c2")]), "a text is rarer than a status");
+        let filter = serde_json::json!({ "status": open, "text": "inc-511" });
+        assert_eq!(keys(filter), Some(vec![Key::Number(511), text("inc-511")]), "a reference is a number as well");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, IntoIden, LikeExpr, Query, SelectStatement, SimpleExpr};
+use sea_orm::sea_query::{ExprTrait, IntoIden, LikeExpr, Query, SelectStatement, SimpleExpr, UnionType};
 use sea_orm::{ActiveEnum, Condition};
 
 use super::incident::row::{Column, Entity};
@@ -13,7 +13,7 @@ use super::{alert, entity, search, tag};
 use crate::domain::classification::{ClassificationFilter, ClassificationKind};
 use crate::domain::entity::EntityKind;
 use crate::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter, TagFilter, TimeRange};
-use crate::domain::incident::Status;
+use crate::domain::incident::{Status, referenced_number};
 use crate::domain::summary::OPEN;
 
 /// How each condition of a filter's top level is written. Every way selects the same incidents.
@@ -205,26 +205,41 @@ fn within(column: Column, range: &TimeRange) -> Condition {
         .add_option(range.to.map(|to| column.lt(to)))
 }
 
-/// A trigram index only names candidates, so the text itself is checked as well.
+/// Selects the incidents of a text: the incidents whose title or description contains it, and the incident of which it
+/// is the reference. A trigram index only names candidates, so the text itself is checked as well. The number is part of
+/// the list of candidates, because databases use no index for an `OR` of a list and another condition.
 fn written(needle: &str, way: TextWay) -> Condition {
     let stands = |title: SimpleExpr, description: SimpleExpr| {
         Condition::any()
             .add(contains(title, needle))
             .add(description.clone().is_not_null().and(contains(description, needle)))
     };
-    let in_each = stands(Expr::col((Entity, Column::TitleFolded)), Expr::col((Entity, Column::DescriptionFolded)));
+    let number = referenced_number(needle);
+    let in_each = stands(Expr::col((Entity, Column::TitleFolded)), Expr::col((Entity, Column::DescriptionFolded)))
+        .add_option(number.map(|number| Column::Number.eq(number)));
     match way {
         TextWay::Each => in_each,
         TextWay::Table => {
             let searched = |column: &'static str| Expr::col((search::INCIDENTS, column));
-            let found = Query::select()
+            let mut found = Query::select()
                 .column((search::INCIDENTS, "incident_id"))
                 .from(search::INCIDENTS)
                 .cond_where(stands(searched("title_folded"), searched("description_folded")))
                 .to_owned();
+            if let Some(number) = number {
+                let of_number =
+                    Query::select().column(Column::Id).from(Entity).and_where(Column::Number.eq(number)).to_owned();
+                found.union(UnionType::All, of_number);
+            }
             Condition::all().add(Column::Id.in_subquery(found))
         }
-        TextWay::Index => Condition::all().add(Column::Number.in_subquery(search::incidents_with(needle))).add(in_each),
+        TextWay::Index => {
+            let mut found = search::incidents_with(needle);
+            if let Some(number) = number {
+                found.union(UnionType::All, Query::select().expr(Expr::value(number)).to_owned());
+            }
+            Condition::all().add(Column::Number.in_subquery(found)).add(in_each)
+        }
     }
 }
 

@@ -596,7 +596,8 @@ async fn a_list_of_jobs_is_read_along_its_index(database: TestDatabase) {
 
 impl TestDesk {
     async fn dry_run(&self, target: Value, edit: Value) -> Value {
-        let query = "mutation($input: BulkUpdateIncidentsInput!) { bulkUpdateIncidents(input: $input) { total job { id }
+        let query =
+            "mutation($input: BulkUpdateIncidentsInput!) { bulkUpdateIncidents(input: $input) { total job { id }
             preview { remaining items { incidentId outcome code message incident { id version } } } } }";
         let input = json!({ "target": target, "edit": edit, "dryRun": true });
         self.data(query, json!({ "input": input })).await["bulkUpdateIncidents"].take()

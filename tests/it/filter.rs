@@ -107,7 +107,10 @@ async fn sql_and_memory_select_the_same_incidents(database: TestDatabase) {
         let filter = match number % 10 {
             // One of several texts, as streams search them.
             0 => {
-                let text = |dice: &mut Dice| IncidentFilter { text: Some(needle(dice)), ..IncidentFilter::default() };
+                let text = |dice: &mut Dice| IncidentFilter {
+                    text: Some(text_of(dice, incidents.len())),
+                    ..IncidentFilter::default()
+                };
                 let or = Some((0..1 + dice.below(3)).map(|_| text(&mut dice)).collect());
                 IncidentFilter { status: Some(STATUSES.to_vec()), or, ..IncidentFilter::default() }
             }
@@ -279,6 +282,16 @@ fn needle(dice: &mut Dice) -> String {
     }
 }
 
+/// Returns a needle, or the reference of an incident that may exist.
+fn text_of(dice: &mut Dice, incidents: usize) -> String {
+    if !dice.chance(20) {
+        return needle(dice);
+    }
+    let number = dice.below(incidents + 5);
+    let form = *dice.pick(&["INC-", "inc-", "Inc ", " inc-", "ＩＮＣ-", "INC", "INC--", "#"]);
+    format!("{form}{number}")
+}
+
 fn names(dice: &mut Dice, from: &[&str]) -> Vec<String> {
     let mut names: Vec<String> = dice.some(from).into_iter().map(str::to_owned).collect();
     if dice.chance(15) {
@@ -340,7 +353,7 @@ pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents
             16 => filter.first_activity = Some(range(dice)),
             17 => filter.last_activity = Some(range(dice)),
             18 => filter.number = Some((0..dice.below(30)).map(|_| dice.below(incidents + 5) as i64).collect()),
-            _ => filter.text = Some(needle(dice)),
+            _ => filter.text = Some(text_of(dice, incidents)),
         }
     }
     let some = |dice: &mut Dice| -> Vec<IncidentFilter> {

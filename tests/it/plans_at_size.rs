@@ -121,6 +121,17 @@ fn reads(kind: Kind, owner: &str, window: u8) -> Vec<Read> {
             ],
         ),
         read(
+            counted,
+            json!({ "filter": { "text": "INC-77777", "status": all } }),
+            vec![
+                (
+                    count,
+                    vec![text("incident_search VIRTUAL TABLE INDEX", "incident_search_trigrams"), "incident_number"],
+                ),
+                (the_page, vec![text("incident_search VIRTUAL TABLE INDEX", "incident_search_trigrams")]),
+            ],
+        ),
+        read(
             "query($filter: AlertFilterInput) { alerts(filter: $filter) { totalCount nodes { id } } }",
             json!({ "filter": { "text": "needle 77777" } }),
             vec![

@@ -24,6 +24,7 @@ each_database!(
     a_search_finds_what_reading_every_text_finds,
     a_search_sees_what_others_write,
     an_alert_is_found_by_its_present_title,
+    an_incident_is_found_by_its_reference,
 );
 
 const INCIDENTS: usize = 160;
@@ -269,4 +270,47 @@ async fn an_alert_is_found_by_its_present_title(database: TestDatabase) {
         met += usize::from(!truth.is_empty() && needle.chars().count() > 2);
     }
     assert!(met > 20, "nothing was tried: {met}");
+}
+
+async fn an_incident_is_found_by_its_reference(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let ids = [desk.incident("Door alarm").await, desk.incident("As in INC-1, and in INC-12").await];
+    desk.act("resolveIncident", json!({ "incidentId": ids[1] })).await;
+    desk.incident("A door that stays open").await;
+    let query = "query($filter: IncidentFilterInput) { incidents(filter: $filter,
+        orderBy: [{ field: NUMBER, direction: ASC }]) { totalCount nodes { number } } }";
+    let found = async |text: &str, status: Value| -> Vec<i64> {
+        let mut filter = json!({ "text": text });
+        if !status.is_null() {
+            filter["status"] = status;
+        }
+        let found = desk.data(query, json!({ "filter": filter })).await["incidents"].take();
+        let nodes = found["nodes"].as_array().expect("nodes");
+        assert_eq!(found["totalCount"], nodes.len());
+        nodes.iter().map(|node| node["number"].as_i64().expect("a number")).collect()
+    };
+    let all = json!(["NEW", "ACTIVE", "RESOLVED"]);
+    for text in ["INC-1", "inc-1", " Inc-1"] {
+        assert_eq!(found(text, Value::Null).await, [1], "{text}: the default queue has no resolved incident");
+    }
+    assert_eq!(found("INC-1", all.clone()).await, [1, 2], "the incident, and the text in the other incident");
+    assert_eq!(found("INC 2", all.clone()).await, [2]);
+    for text in ["INC-2 ", "INC-4", "INC-99999999999999999999", "INC-", "INC2", "INC--2", "#2"] {
+        let expected: &[i64] = match text {
+            "INC-2 " => &[2],
+            "INC-" => &[2],
+            _ => &[],
+        };
+        assert_eq!(found(text, all.clone()).await, expected, "{text:?}");
+    }
+    let stream = "subscription { incidentQueue(filter: { text: \"inc-3\" }) { __typename
+        ... on QueueUpdated { row { number } } } }";
+    let mut stream = desk.follow(stream, json!({})).await;
+    assert_eq!(stream.item().await["__typename"], "Live");
+    let by_number = "query($number: Int!) { incident(number: $number) { id } }";
+    for number in [1, 3] {
+        let id = desk.data(by_number, json!({ "number": number })).await["incident"]["id"].take();
+        desk.act("addTags", json!({ "incidentId": id, "tags": ["doors"] })).await;
+    }
+    assert_eq!(stream.change().await, json!({ "__typename": "QueueUpdated", "row": { "number": 3 } }));
 }

@@ -530,7 +530,7 @@ fn atom(dice: &mut Dice) -> Filter {
         |sql: &str| format!("EXISTS (SELECT 1 FROM incident_tag t WHERE t.incident_id = i.id AND t.key = '{sql}')");
     let alert =
         |join: &str, sql: &str| format!("EXISTS (SELECT 1 FROM alert a {join} WHERE a.incident_id = i.id AND {sql})");
-    match dice.below(10) {
+    match dice.below(11) {
         0 => (json!({ "severity": ["HIGH"] }), "severity = 4".into()),
         1 => (json!({ "severity": ["LOW", "MEDIUM"] }), "severity IN (2, 3)".into()),
         2 => (json!({ "tags": { "any": ["HOT"] } }), held("hot")),
@@ -543,6 +543,7 @@ fn atom(dice: &mut Dice) -> Filter {
         6 => (json!({ "text": "NADEL" }), "title LIKE '%nadel%'".into()),
         7 => (json!({ "classification": ["TRUE_POSITIVE"] }), "COALESCE(classification, '') = 'TRUE_POSITIVE'".into()),
         8 => (json!({ "product": ["Suricata"] }), alert("", "a.product = 'Suricata'")),
+        9 => (json!({ "text": "INC-3" }), "number = 3".into()),
         _ => {
             let named = "e.kind = 'IP' AND e.value = '10.0.0.1'";
             let sql = alert("JOIN alert_entity e ON e.alert_id = a.id", named);
