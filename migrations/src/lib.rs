@@ -22,6 +22,7 @@ mod m20261129_000006_alert_log;
 mod m20261130_000001_open_incidents;
 mod m20261130_000002_search;
 mod m20261130_000003_bulk_lists;
+mod m20261130_000004_resolved_order;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000001_open_incidents::Migration),
             Box::new(m20261130_000002_search::Migration),
             Box::new(m20261130_000003_bulk_lists::Migration),
+            Box::new(m20261130_000004_resolved_order::Migration),
         ]
     }
 }

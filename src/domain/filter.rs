@@ -461,6 +461,8 @@ pub enum IncidentOrderField {
     FirstActivityAt,
     /// The time of the last activity. Incidents without this time come last, in both directions.
     LastActivityAt,
+    /// The time of the resolution. Incidents that are not resolved come last, in both directions.
+    ResolvedAt,
     /// The effective severity; ascending starts with `INFORMATIONAL`.
     Severity,
     /// The number of the incident.

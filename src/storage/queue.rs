@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Alias, ExprTrait, IntoColumnRef, NullOrdering, Order, Query, SimpleExpr};
+use sea_orm::sea_query::{Alias, ExprTrait, NullOrdering, Order, Query, SimpleExpr};
 use sea_orm::{ActiveEnum, Condition, QueryOrder, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -73,7 +73,10 @@ impl Key {
         match self {
             Self::Small(_) => matches!(field, By::Severity | By::Status),
             Self::Number(_) => field == By::Number,
-            Self::Time(_) => matches!(field, By::UpdatedAt | By::CreatedAt | By::FirstActivityAt | By::LastActivityAt),
+            Self::Time(_) => matches!(
+                field,
+                By::UpdatedAt | By::CreatedAt | By::FirstActivityAt | By::LastActivityAt | By::ResolvedAt
+            ),
             Self::Text(text) => field == By::Title && !text.contains('\0'),
         }
     }
@@ -282,7 +285,7 @@ impl PageRequest {
 
     /// Returns every order column with its direction. The id comes last, unless a number decides before.
     fn columns(&self) -> Vec<(SimpleExpr, OrderDirection)> {
-        let mut columns: Vec<_> = self.order.iter().map(|order| (Expr::col(column(*order)), order.direction)).collect();
+        let mut columns: Vec<_> = self.order.iter().map(|order| (column(*order), order.direction)).collect();
         if !self.order.iter().any(|order| order.field == IncidentOrderField::Number) {
             columns.push((Expr::col((Entity, Column::Id)), self.last_direction()));
         }
@@ -345,6 +348,7 @@ fn key_of_row(row: &QueueRow, order: IncidentOrder) -> Option<Key> {
         IncidentOrderField::CreatedAt => Key::Time(row.created_at),
         IncidentOrderField::FirstActivityAt => Key::Time(row.first_activity_at.unwrap_or(missing(order))),
         IncidentOrderField::LastActivityAt => Key::Time(row.last_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::ResolvedAt => Key::Time(row.resolved_at.unwrap_or(missing(order))),
         IncidentOrderField::Severity => Key::Small(row.severity().to_value()),
         IncidentOrderField::Number => Key::Number(row.number),
         IncidentOrderField::Status => Key::Small(row.status.to_value()),
@@ -358,6 +362,9 @@ fn key(incident: &Incident, order: IncidentOrder) -> Key {
         IncidentOrderField::CreatedAt => Key::Time(incident.created_at),
         IncidentOrderField::FirstActivityAt => Key::Time(incident.first_activity_at.unwrap_or(missing(order))),
         IncidentOrderField::LastActivityAt => Key::Time(incident.last_activity_at.unwrap_or(missing(order))),
+        IncidentOrderField::ResolvedAt => {
+            Key::Time(incident.resolution.as_ref().map_or(missing(order), |resolution| resolution.at))
+        }
         IncidentOrderField::Severity => Key::Small(incident.severity().to_value()),
         IncidentOrderField::Number => Key::Number(incident.number),
         IncidentOrderField::Status => Key::Small(incident.status.to_value()),
@@ -365,20 +372,29 @@ fn key(incident: &Incident, order: IncidentOrder) -> Key {
     }
 }
 
-fn column(order: IncidentOrder) -> sea_orm::sea_query::ColumnRef {
-    let alias = |name: &'static str| (Entity, Alias::new(name)).into_column_ref();
+/// Returns the column of an order, or the expression that its index has.
+fn column(order: IncidentOrder) -> SimpleExpr {
+    let own = |column: Column| Expr::col((Entity, column));
+    let alias = |name: &'static str| Expr::col((Entity, Alias::new(name)));
     let ascending = order.direction == OrderDirection::Asc;
     match order.field {
-        IncidentOrderField::UpdatedAt => (Entity, Column::UpdatedAt).into_column_ref(),
-        IncidentOrderField::CreatedAt => (Entity, Column::CreatedAt).into_column_ref(),
+        IncidentOrderField::UpdatedAt => own(Column::UpdatedAt),
+        IncidentOrderField::CreatedAt => own(Column::CreatedAt),
         IncidentOrderField::FirstActivityAt => {
             alias(if ascending { "first_activity_asc" } else { "first_activity_desc" })
         }
         IncidentOrderField::LastActivityAt => alias(if ascending { "last_activity_asc" } else { "last_activity_desc" }),
+        // A database recognises the expression of an index only if the constant is not a parameter.
+        IncidentOrderField::ResolvedAt if ascending => {
+            Expr::cust("COALESCE(\"incident\".\"resolved_at\", '9999-12-31T00:00:00+00:00')")
+        }
+        IncidentOrderField::ResolvedAt => {
+            Expr::cust("COALESCE(\"incident\".\"resolved_at\", '0001-01-01T00:00:00+00:00')")
+        }
         IncidentOrderField::Severity => alias("severity_order"),
-        IncidentOrderField::Number => (Entity, Column::Number).into_column_ref(),
+        IncidentOrderField::Number => own(Column::Number),
         IncidentOrderField::Status => alias("status_order"),
-        IncidentOrderField::Title => (Entity, Column::TitleKey).into_column_ref(),
+        IncidentOrderField::Title => own(Column::TitleKey),
     }
 }
 

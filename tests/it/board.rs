@@ -51,8 +51,16 @@ pub(crate) async fn on_board<T>(desk: &TestDesk, at: &Position, answer: impl Fn(
 
 fn any_order(dice: &mut Dice) -> Vec<IncidentOrder> {
     use IncidentOrderField as By;
-    let fields =
-        [By::UpdatedAt, By::CreatedAt, By::FirstActivityAt, By::LastActivityAt, By::Severity, By::Number, By::Status];
+    let fields = [
+        By::UpdatedAt,
+        By::CreatedAt,
+        By::FirstActivityAt,
+        By::LastActivityAt,
+        By::ResolvedAt,
+        By::Severity,
+        By::Number,
+        By::Status,
+    ];
     let key = |dice: &mut Dice| IncidentOrder {
         field: *dice.pick(&fields),
         direction: *dice.pick(&[OrderDirection::Asc, OrderDirection::Desc]),

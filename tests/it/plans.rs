@@ -16,11 +16,12 @@ each_database!(
 );
 
 /// Each order with its indexes for both directions (ascending, descending).
-const ORDERS: [(&str, [&str; 2]); 8] = [
+const ORDERS: [(&str, [&str; 2]); 9] = [
     ("UPDATED_AT", ["updated", "updated"]),
     ("CREATED_AT", ["created", "created"]),
     ("FIRST_ACTIVITY_AT", ["first_activity_asc", "first_activity_desc"]),
     ("LAST_ACTIVITY_AT", ["last_activity_asc", "last_activity_desc"]),
+    ("RESOLVED_AT", ["resolved_asc", "resolved_desc"]),
     ("SEVERITY", ["severity", "severity"]),
     ("NUMBER", ["number", "number"]),
     ("STATUS", ["status", "status"]),
@@ -42,11 +43,12 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
     let fill = format!(
         "INSERT INTO incident (id, number, version, title, title_key, title_folded, title_version, title_generated,
             description_version, severity, computed_severity, status, alert_count, comment_count, products, providers,
-            created_at, updated_at, first_activity_at, last_activity_at)
+            created_at, updated_at, first_activity_at, last_activity_at, resolved_at)
          WITH RECURSIVE count (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM count WHERE n < 10000)
          SELECT {id}, n, 1, 'key ' || ({mixed}), 'key ' || ({mixed}), 't', 1, false, 1, 1 + n % 4, 1 + n % 4,
             CASE n % 5 WHEN 0 THEN CASE n % 10 WHEN 0 THEN 1 ELSE 2 END ELSE 3 END, 0, 0, '[]', '[]',
-            {created}, {updated}, CASE WHEN n % 5 > 0 THEN {first} END, CASE WHEN n % 5 > 1 THEN {last} END
+            {created}, {updated}, CASE WHEN n % 5 > 0 THEN {first} END, CASE WHEN n % 5 > 1 THEN {last} END,
+            CASE WHEN n % 5 > 0 THEN {updated} END
          FROM count"
     );
     pool.execute_unprepared(&fill).await.expect("ten thousand incidents");

@@ -68,7 +68,7 @@ async fn sixty(desk: &TestDesk) -> Vec<Value> {
     desk.data(&query, json!({})).await["incidents"]["nodes"].as_array().expect("nodes").clone()
 }
 
-const FIELDS: &str = "id number title severity status createdAt updatedAt firstActivityAt lastActivityAt";
+const FIELDS: &str = "id number title severity status createdAt updatedAt firstActivityAt lastActivityAt resolvedAt";
 
 fn title_key(title: &str) -> String {
     if title.len() > 200 {
@@ -98,6 +98,7 @@ fn compare(a: &Value, b: &Value, keys: &[(&str, bool)]) -> Ordering {
             "CREATED_AT" => time("createdAt"),
             "FIRST_ACTIVITY_AT" => time("firstActivityAt"),
             "LAST_ACTIVITY_AT" => time("lastActivityAt"),
+            "RESOLVED_AT" => time("resolvedAt"),
             "SEVERITY" => rank(&["INFORMATIONAL", "LOW", "MEDIUM", "HIGH"], "severity"),
             "STATUS" => rank(&["NEW", "ACTIVE", "RESOLVED"], "status"),
             "NUMBER" => way(a["number"].as_i64().cmp(&b["number"].as_i64())),
@@ -164,9 +165,17 @@ async fn every_order_is_paged_without_a_repeat_or_a_loss(database: TestDatabase)
     let desk = TestDesk::open(&database).await;
     let incidents = sixty(&desk).await;
     assert_eq!(incidents.len(), 60);
-    for field in
-        ["UPDATED_AT", "CREATED_AT", "FIRST_ACTIVITY_AT", "LAST_ACTIVITY_AT", "SEVERITY", "NUMBER", "STATUS", "TITLE"]
-    {
+    for field in [
+        "UPDATED_AT",
+        "CREATED_AT",
+        "FIRST_ACTIVITY_AT",
+        "LAST_ACTIVITY_AT",
+        "RESOLVED_AT",
+        "SEVERITY",
+        "NUMBER",
+        "STATUS",
+        "TITLE",
+    ] {
         for ascending in [true, false] {
             pages_are(&desk, &incidents, &[(field, ascending)]).await;
         }
@@ -183,6 +192,8 @@ async fn keys_of_different_directions_are_paged_too(database: TestDatabase) {
         &[("SEVERITY", true), ("STATUS", false), ("TITLE", true)],
         &[("FIRST_ACTIVITY_AT", false), ("LAST_ACTIVITY_AT", false), ("CREATED_AT", false)],
         &[("STATUS", false), ("NUMBER", true), ("SEVERITY", false)],
+        &[("RESOLVED_AT", false), ("SEVERITY", true)],
+        &[("SEVERITY", false), ("RESOLVED_AT", true), ("TITLE", false)],
         &[("SEVERITY", false), ("SEVERITY", false), ("SEVERITY", false)],
     ] {
         pages_are(&desk, &incidents, keys).await;
