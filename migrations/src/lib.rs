@@ -23,6 +23,7 @@ mod m20261130_000001_open_incidents;
 mod m20261130_000002_search;
 mod m20261130_000003_bulk_lists;
 mod m20261130_000004_resolved_order;
+mod m20261130_000005_alert_owners;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000002_search::Migration),
             Box::new(m20261130_000003_bulk_lists::Migration),
             Box::new(m20261130_000004_resolved_order::Migration),
+            Box::new(m20261130_000005_alert_owners::Migration),
         ]
     }
 }

@@ -104,6 +104,12 @@ impl OwnerFilter {
         Some(self)
     }
 
+    /// Returns the condition with the caller replaced by ids; `None` if no condition is given.
+    pub fn resolved(mut self, actor: &Actor) -> Option<Self> {
+        self.resolve_caller(actor);
+        self.canonical()
+    }
+
     pub(super) fn resolve_caller(&mut self, actor: &Actor) {
         if self.me || self.me_and_my_groups {
             self.users.get_or_insert_default().push(actor.user.id);

@@ -15,7 +15,7 @@ use crate::domain::path::InputPath;
 use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
-/// A condition on the owner. An incident matches if any of the given fields matches. A flag that is false counts as not
+/// A condition on the owner of an incident or an alert. It matches if any of the given fields matches. A flag that is false counts as not
 /// given.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct OwnerFilterInput {
@@ -23,7 +23,7 @@ pub struct OwnerFilterInput {
     users: Option<Vec<ID>>,
     /// The owner is one of these groups, by global id.
     groups: Option<Vec<ID>>,
-    /// The incident has no owner.
+    /// There is no owner.
     #[graphql(default)]
     unassigned: bool,
     /// The owner is the caller.
@@ -175,7 +175,8 @@ fn given<I, T>(
 }
 
 impl OwnerFilterInput {
-    fn read(self, path: &mut InputPath) -> Result<OwnerFilter> {
+    /// Reads the condition.
+    pub(super) fn read(self, path: &mut InputPath) -> Result<OwnerFilter> {
         Ok(OwnerFilter {
             users: given(path, "users", self.users, |ids, path| {
                 path.each(ids, |path, id| read_id(path.as_str(), &id, UserId::WORD, UserId::parse))

@@ -4,6 +4,7 @@ mod account;
 mod activity;
 mod alert;
 mod alert_delta;
+mod alert_filter;
 mod alert_log;
 mod as_of;
 mod at_once;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use async_graphql::{Context, ID, InputObject, Interface, Object, SimpleObject};
+use async_graphql::{Context, ID, Interface, Object, SimpleObject};
 
 use super::account::{AssigneeSuggestion, Caller, Group, GroupConnection, User, UserConnection};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::{Alert, AlertConnection};
+use super::alert_filter::{AlertFilterInput, SEARCH_CHARS_MAX};
 use super::as_of::{IncidentAsOf, MomentInput};
 use super::attachment::Attachment;
 use super::bookmark::Bookmark;
@@ -15,7 +16,7 @@ use super::bulk::{BulkJob, BulkJobConnection, BulkJobFilterInput, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
 use super::context::View;
-use super::filter::{EntityFilterInput, IncidentFilterInput, IncidentOrderInput, order};
+use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
 use super::input::{IncidentByInput, incident_id};
 use super::merge::MergePreview;
@@ -25,9 +26,7 @@ use super::response_times::{Answers, ResponseTimes};
 use super::summary::{QueueSummary, numbers, window};
 use super::view::{SavedView, ViewByInput};
 use crate::app::export::Named;
-use crate::domain::alert::AlertStatus;
-use crate::domain::filter::{FILTER_TERMS_MAX, IncidentFilter, QueueFilter};
-use crate::domain::incident::Severity;
+use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::path::each;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
@@ -35,13 +34,9 @@ use crate::domain::{
     AlertId, AttachmentId, BookmarkId, BulkJobId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId,
     ViewId, text,
 };
-use crate::storage::AlertFilter;
 
 /// The most ids of one `nodes` field.
 pub(super) const NODES_MAX: usize = 100;
-
-/// The longest text that suggestions search for, in characters.
-const SEARCH_CHARS_MAX: usize = 200;
 
 /// The root of all queries.
 pub struct Query;
@@ -68,55 +63,6 @@ pub enum Node {
     SavedView(SavedView),
     /// A bulk job.
     BulkJob(BulkJob),
-}
-
-/// A filter of alerts. All given fields must match. An empty list of choices, for example `status: []`, matches no
-/// alert. The filter names at most 500 products, providers and entities together; more are `LIMIT`.
-#[derive(Default, InputObject)]
-pub struct AlertFilterInput {
-    /// The global id of the incident that the alert belongs to.
-    incident: Option<ID>,
-    /// True: the alert belongs to an incident. False: the alert belongs to no incident.
-    linked: Option<bool>,
-    /// The status is one of these.
-    status: Option<Vec<AlertStatus>>,
-    /// The severity is one of these.
-    severity: Option<Vec<Severity>>,
-    /// The alert is of one of these products. Names are compared exactly, with their case.
-    product: Option<Vec<String>>,
-    /// The alert is from one of these providers. Names are compared exactly, with their case.
-    provider: Option<Vec<String>>,
-    /// The alert names one of these entities.
-    entity: Option<Vec<EntityFilterInput>>,
-    /// The title contains this text: at most 200 characters, not blank. Case and diacritical marks are ignored.
-    text: Option<String>,
-}
-
-impl AlertFilterInput {
-    fn read(self) -> Result<AlertFilter> {
-        if let Some(needle) = &self.text {
-            text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
-        }
-        let (products, providers) = (self.product.iter().flatten(), self.provider.iter().flatten());
-        let values = self.entity.iter().flatten().map(|entity| &entity.value);
-        if products.clone().chain(providers.clone()).chain(values.clone()).count() > FILTER_TERMS_MAX {
-            let message = format!("a filter has at most {FILTER_TERMS_MAX} terms");
-            return Err(Error::limit("filter", message, FILTER_TERMS_MAX));
-        }
-        each("filter.product", products, |path, name| text::refuse_nul(path, name))?;
-        each("filter.provider", providers, |path, name| text::refuse_nul(path, name))?;
-        each("filter.entity", values, |path, value| text::refuse_nul(&format!("{path}.value"), value))?;
-        Ok(AlertFilter {
-            incident: self.incident.map(|id| incident_id("filter.incident", &id)).transpose()?,
-            linked: self.linked,
-            status: self.status,
-            severity: self.severity,
-            product: self.product,
-            provider: self.provider,
-            entity: self.entity.map(|list| list.into_iter().map(From::from).collect()),
-            text: self.text,
-        })
-    }
 }
 
 /// A tag that is suggested while a person types.
@@ -295,7 +241,7 @@ impl Query {
         #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
     ) -> Result<Option<AlertConnection>> {
         let view = View::of_request(ctx)?;
-        let filter = filter.unwrap_or_default().read()?;
+        let filter = filter.unwrap_or_default().read(view.viewer())?;
         view.searches().look_for(&filter)?;
         super::alert::page(view, filter, PageArgs { first, after, last, before }).await.map(Some)
     }

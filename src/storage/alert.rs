@@ -13,7 +13,7 @@ use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, search, stat
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
 use crate::domain::entity::Entity as NamedEntity;
-use crate::domain::filter::EntityFilter;
+use crate::domain::filter::{EntityFilter, OwnerFilter};
 use crate::domain::incident::Severity;
 use crate::domain::{AlertId, Error, IncidentId, Result, text};
 
@@ -96,6 +96,8 @@ pub struct AlertFilter {
     pub incident: Option<IncidentId>,
     /// Alerts that an incident holds (true), or that no incident holds (false).
     pub linked: Option<bool>,
+    /// Alerts whose owner meets this condition. The caller is replaced by ids.
+    pub owner: Option<OwnerFilter>,
     /// Alerts with one of these statuses.
     pub status: Option<Vec<AlertStatus>>,
     /// Alerts with one of these severities.
@@ -405,6 +407,7 @@ impl Reader {
 fn condition(filter: &AlertFilter) -> Condition {
     let mut all = Condition::all()
         .add_option(filter.incident.map(|id| Column::IncidentId.eq(id.0)))
+        .add_option(filter.owner.as_ref().map(|it| super::filter::owned(it, Column::OwnerUserId, Column::OwnerGroupId)))
         .add_option(filter.status.as_ref().map(|list| Column::Status.is_in(list.iter().copied())))
         .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
         .add_option(filter.product.as_ref().map(|list| Column::Product.is_in(list.iter().cloned())))

@@ -127,7 +127,7 @@ fn reading(filter: &IncidentFilter, ways: Ways) -> Condition {
             .add_option(filter.severity.as_ref().map(|list| Column::Severity.is_in(list.iter().copied())))
             .add_option(filter.number.as_ref().map(|list| Column::Number.is_in(list.iter().copied())))
             .add_option(filter.has_active_alerts.map(|wanted| Column::HasActiveAlerts.eq(wanted)))
-            .add_option(filter.owner.as_ref().map(owner))
+            .add_option(filter.owner.as_ref().map(|it| owned(it, Column::OwnerUserId, Column::OwnerGroupId)))
             .add_option(filter.classification.as_ref().map(|list| classified(list)))
             .add_option(filter.threat.as_ref().map(|list| {
                 determined(ClassificationKind::TruePositive, list.iter().map(ActiveEnum::to_value).collect())
@@ -170,19 +170,21 @@ fn reading(filter: &IncidentFilter, ways: Ways) -> Condition {
     all
 }
 
+/// Selects incidents or alerts by owner. `user` and `group` are the columns of the owner.
+///
 /// Omits parts that are never true: SQLite uses indexes for an `OR` only if each part has an index.
-fn owner(filter: &OwnerFilter) -> Condition {
+pub(super) fn owned<C: ColumnTrait>(filter: &OwnerFilter, user: C, group: C) -> Condition {
     let mut any = Condition::any();
     if filter.unassigned {
-        any = any.add(Column::OwnerUserId.is_null().and(Column::OwnerGroupId.is_null()));
+        any = any.add(user.is_null().and(group.is_null()));
     }
     if let Some(users) = filter.users.as_ref().filter(|users| !users.is_empty()) {
         let ids = users.iter().map(|id| id.0);
-        any = any.add(Column::OwnerUserId.is_not_null().and(Column::OwnerUserId.is_in(ids)));
+        any = any.add(user.is_not_null().and(user.is_in(ids)));
     }
     if let Some(groups) = filter.groups.as_ref().filter(|groups| !groups.is_empty()) {
         let ids = groups.iter().map(|id| id.0);
-        any = any.add(Column::OwnerGroupId.is_not_null().and(Column::OwnerGroupId.is_in(ids)));
+        any = any.add(group.is_not_null().and(group.is_in(ids)));
     }
     if any.is_empty() { any.add(never()) } else { any }
 }

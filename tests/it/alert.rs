@@ -20,6 +20,7 @@ each_database!(
     what_is_compared_alike_is_kept_apart,
     an_alert_is_updated_by_hand_and_its_incident_says_so,
     alerts_are_found_by_every_condition,
+    alerts_are_found_by_their_owner,
 );
 
 async fn the_same_report_again_changes_nothing_and_another_updates_the_alert(database: TestDatabase) {
@@ -529,4 +530,40 @@ async fn alerts_are_found_by_every_condition(database: TestDatabase) {
         assert_eq!(each(&page["nodes"], "providerAlertId"), found, "{filter}");
         assert_eq!(page["totalCount"], found.len());
     }
+}
+
+async fn alerts_are_found_by_their_owner(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let (ana, ben) = (desk.user("ana", "RESPONDER").await, desk.user("ben", "RESPONDER").await);
+    let group = desk.act("upsertGroup", json!({ "account": "tier-1" })).await["group"]["id"].clone();
+    desk.act("addGroupMembers", json!({ "groupId": group, "users": [ana] })).await;
+    let ids = desk.alerts(&["1", "2", "3", "4"]).await;
+    for (id, owner) in ids.iter().zip([json!({ "user": ana }), json!({ "user": ben }), json!({ "group": group })]) {
+        desk.act("updateAlert", json!({ "alertId": id, "owner": owner })).await;
+    }
+    let held = desk.ingest(vec![report("5", json!({}))], json!({ "newIncident": true })).await;
+    let incident = &held["incident"]["id"];
+    desk.act("assignIncident", json!({ "incidentId": incident, "owner": { "user": ana } })).await;
+    let query =
+        "query($filter: AlertFilterInput!) { alerts(filter: $filter) { totalCount nodes { providerAlertId } } }";
+    for (account, filter, found) in [
+        (None, json!({ "owner": { "users": [ana] } }), vec!["5", "1"]),
+        (None, json!({ "owner": { "users": [ana, ben] }, "linked": false }), vec!["2", "1"]),
+        (None, json!({ "owner": { "users": [ana] }, "incident": incident }), vec!["5"]),
+        (None, json!({ "owner": { "users": [ben] }, "incident": incident }), vec![]),
+        (None, json!({ "owner": { "groups": [group] } }), vec!["3"]),
+        (None, json!({ "owner": { "unassigned": true } }), vec!["4"]),
+        (None, json!({ "owner": { "unassigned": true, "users": [ben], "groups": [group] } }), vec!["4", "3", "2"]),
+        (None, json!({ "owner": {} }), vec![]),
+        (Some("ana"), json!({ "owner": { "me": true } }), vec!["5", "1"]),
+        (Some("ana"), json!({ "owner": { "meAndMyGroups": true } }), vec!["5", "3", "1"]),
+        (Some("ben"), json!({ "owner": { "meAndMyGroups": true } }), vec!["2"]),
+    ] {
+        let page = desk.data_as(account, query, json!({ "filter": filter })).await["alerts"].take();
+        assert_eq!(each(&page["nodes"], "providerAlertId"), found, "{filter} by {account:?}");
+        assert_eq!(page["totalCount"], found.len());
+    }
+    let wrong = json!({ "filter": { "owner": { "users": [group] } } });
+    let refusal = desk.refused(query, wrong).await;
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("filter.owner.users")));
 }

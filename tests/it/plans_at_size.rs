@@ -133,6 +133,19 @@ fn reads(kind: Kind, owner: &str, window: u8) -> Vec<Read> {
         ),
         read(
             "query($filter: AlertFilterInput) { alerts(filter: $filter) { totalCount nodes { id } } }",
+            json!({ "filter": { "owner": { "users": [owner] } } }),
+            vec![
+                ("SELECT COUNT(*) FROM \"alert\"", vec!["alert_by_owner_user"]),
+                ("ORDER BY \"alert\"", vec!["alert_by_owner_user"]),
+            ],
+        ),
+        read(
+            "query($filter: AlertFilterInput) { alerts(filter: $filter) { totalCount nodes { id } } }",
+            json!({ "filter": { "owner": { "unassigned": true } } }),
+            vec![("SELECT COUNT(*) FROM \"alert\"", vec!["alert_unassigned"])],
+        ),
+        read(
+            "query($filter: AlertFilterInput) { alerts(filter: $filter) { totalCount nodes { id } } }",
             json!({ "filter": { "text": "needle 77777" } }),
             vec![
                 (
@@ -174,9 +187,9 @@ async fn fill(kind: Kind, pool: &DatabaseConnection) {
     );
     let alerts = format!(
         "INSERT INTO alert (id, provider, provider_alert_id, product, title, title_folded, description, severity, status, techniques, incident_id,
-            created_at, updated_at)
+            created_at, updated_at, owner_user_id)
          SELECT {id}, 'Sensor', number, CASE number % 3 WHEN 0 THEN 'Suricata' WHEN 1 THEN 'Zeek' ELSE 'Defender' END, 'An alert',
-            'an alert with needle ' || number || ' in it', {long}, 3, CASE WHEN status < 3 THEN 1 ELSE 3 END, '[]', id, created_at, created_at
+            'an alert with needle ' || number || ' in it', {long}, 3, CASE WHEN status < 3 THEN 1 ELSE 3 END, '[]', id, created_at, created_at, owner_user_id
          FROM incident"
     );
     let tags = "INSERT INTO incident_tag (incident_id, kind, key)
