@@ -24,6 +24,7 @@ mod m20261130_000002_search;
 mod m20261130_000003_bulk_lists;
 mod m20261130_000004_resolved_order;
 mod m20261130_000005_alert_owners;
+mod m20261130_000006_desk_log;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000003_bulk_lists::Migration),
             Box::new(m20261130_000004_resolved_order::Migration),
             Box::new(m20261130_000005_alert_owners::Migration),
+            Box::new(m20261130_000006_desk_log::Migration),
         ]
     }
 }

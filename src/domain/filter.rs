@@ -87,8 +87,8 @@ pub struct IncidentFilter {
     /// The incident has one of these numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub number: Option<Vec<i64>>,
-    /// The title or the description contains this text, compared without case and marks, or the text is the reference of
-    /// the incident, for example `INC-511`.
+    /// The title or the description contains this text, compared without case and marks, or the text is the reference
+    /// of the incident, for example `INC-511`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// All of these filters match.

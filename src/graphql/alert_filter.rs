@@ -16,8 +16,7 @@ use crate::storage::AlertFilter;
 pub(super) const SEARCH_CHARS_MAX: usize = 200;
 
 /// A filter of alerts. All given fields must match. An empty list of choices, for example `status: []`, matches no
-/// alert. The filter names at most 500 users, groups, products, providers and entities
-/// together; more are `LIMIT`.
+/// alert. The filter names at most 500 users, groups, products, providers and entities together; more are `LIMIT`.
 #[derive(Default, InputObject)]
 pub struct AlertFilterInput {
     /// The global id of the incident that the alert belongs to.

@@ -245,8 +245,8 @@ pub struct BulkUpdateIncidentsInput {
     target: BulkTargetInput,
     /// The edit to apply to each incident. It must give at least one field.
     edit: BulkEditInput,
-    /// Whether this is a dry run. A dry run changes nothing, creates no job, and ignores the idempotency key. Its answer
-    /// counts the incidents, and says in `preview` what the edit would do to the first incidents.
+    /// Whether this is a dry run. A dry run changes nothing, creates no job, and ignores the idempotency key. Its
+    /// answer counts the incidents, and says in `preview` what the edit would do to the first incidents.
     #[graphql(default)]
     pub dry_run: bool,
     /// The `clientMutationId` and the idempotency key.

@@ -117,7 +117,8 @@ pub struct IncidentFilterInput {
     /// The number of the incident is one of these.
     number: Option<Vec<i64>>,
     /// The title or the description contains this text: at most 1,000 characters, not blank. Case and diacritical marks
-    /// are ignored. The reference of an incident, for example `INC-511` or `inc 511`, also finds that incident. A request searches for at most 20 texts (`LIMIT`).
+    /// are ignored. The reference of an incident, for example `INC-511` or `inc 511`, also finds that incident. A
+    /// request searches for at most 20 texts (`LIMIT`).
     text: Option<String>,
     /// All of these filters match.
     and: Option<Vec<IncidentFilterInput>>,

@@ -18,6 +18,7 @@ mod comment;
 mod connection;
 mod context;
 mod correlation;
+mod desk_log;
 mod detail;
 mod entry;
 pub mod error;
@@ -156,6 +157,7 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<bulk::BulkItemConnection>("A page of the incidents of a bulk job.")
         .override_output_type_description::<bulk::BulkJobConnection>("A page of bulk jobs.")
         .override_output_type_description::<activity::ChangeConnection>("A page of an activity log.")
+        .override_output_type_description::<desk_log::DeskLogConnection>("A page of the log of the desk.")
         .override_output_type_description::<incident::CommentConnection>("A page of comments.")
         .override_output_type_description::<account::GroupConnection>("A page of groups.")
         .override_output_type_description::<incident::IncidentConnection>("A page of a queue.")

@@ -16,6 +16,7 @@ use super::bulk::{BulkJob, BulkJobConnection, BulkJobFilterInput, bulk_job_id};
 use super::comment::Comment;
 use super::connection::{PAGE_MAX, PageArgs};
 use super::context::View;
+use super::desk_log::{Chosen, DeskLogConnection};
 use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::{Incident, IncidentConnection};
 use super::input::{IncidentByInput, incident_id};
@@ -27,7 +28,6 @@ use super::summary::{QueueSummary, numbers, window};
 use super::view::{SavedView, ViewByInput};
 use crate::app::export::Named;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
-use crate::domain::path::each;
 use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{
@@ -227,6 +227,26 @@ impl Query {
         super::incident::readable_log(view, id).await?;
         let filter = filter.map(ActivityInput::read).transpose()?.unwrap_or_default();
         super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await.map(Some)
+    }
+
+    /// The log of the desk: the changes of all incidents, newest first. Of changes with the same time, the later change
+    /// in the log comes first. Changes of alerts that belong to no incident are not in it. Only managers see the
+    /// changes of deleted incidents.
+    #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
+    async fn desk_log(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The global id of the user who made the changes. Without it, changes of every actor.")]
+        actor: Option<ID>,
+        #[graphql(desc = "Only changes at or after this instant.")] from: Option<Instant>,
+        #[graphql(desc = "Only changes before this instant.")] to: Option<Instant>,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<Option<DeskLogConnection>> {
+        let args = PageArgs { first, after, last, before };
+        super::desk_log::page(View::of_request(ctx)?, Chosen { actor, from, to }, &args).await.map(Some)
     }
 
     /// A page of alerts, newest first. It includes alerts that belong to no incident; `linked: false` selects only

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::ExprTrait;
+use sea_orm::sea_query::{ExprTrait, SimpleExpr};
 use sea_orm::{DbBackend, IntoActiveModel, QueryOrder, QuerySelect, QueryTrait, Statement};
 
 use super::alert_log::{Numbered, PendingAlert, Unnumbered, row as alert_row};
@@ -162,6 +162,34 @@ impl ActivityFilter {
     }
 }
 
+/// A filter on the changes of all incidents. All given conditions must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeskLogFilter {
+    /// Changes by this user.
+    pub actor: Option<UserId>,
+    /// Changes at or after this instant.
+    pub from: Option<Instant>,
+    /// Changes before this instant.
+    pub to: Option<Instant>,
+    /// Whether changes of deleted incidents are among them.
+    pub shows_deleted: bool,
+}
+
+/// The place of a change in the order of time. The offset decides between changes of equal time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPlace {
+    /// The time of the change.
+    pub at: Instant,
+    /// The offset of the change in the log.
+    pub offset: u64,
+}
+
+impl LogPlace {
+    fn expr(self) -> SimpleExpr {
+        Expr::tuple([Expr::value(self.at), Expr::value(self.offset as i64)])
+    }
+}
+
 /// Returns the bit of an entry's kind in the column `kinds`. Bits are append-only, like kinds.
 fn bit(kind: EntryKind) -> i64 {
     1 << match kind {
@@ -256,6 +284,43 @@ impl Reader {
         page: Span<u64>,
     ) -> Result<Vec<Told>> {
         self.activity_rows(incident, filter, page).await?.into_iter().map(Told::try_from).collect()
+    }
+
+    /// Reads a slice of the changes of all incidents, newest first.
+    pub async fn desk_log(&self, filter: &DeskLogFilter, page: Span<LogPlace>) -> Result<Vec<Told>> {
+        let mut query = row::Entity::find();
+        if let Some(actor) = filter.actor {
+            query = query.filter(row::Column::ActorId.is_not_null()).filter(row::Column::ActorId.eq(actor.0));
+        }
+        if let Some(from) = filter.from {
+            query = query.filter(row::Column::At.gte(from));
+        }
+        if let Some(to) = filter.to {
+            query = query.filter(row::Column::At.lt(to));
+        }
+        if !filter.shows_deleted {
+            // A subquery for one value is not planned as a join, which might read all incidents first. Its value is the
+            // condition itself, because PostgreSQL assumes that a subquery seldom gives NULL.
+            let is_there = "(SELECT \"incident\".\"deleted_at\" IS NULL FROM \"incident\"
+                WHERE \"incident\".\"id\" = \"change\".\"incident_id\")";
+            query = query.filter(Expr::cust(is_there));
+        }
+        let place = || Expr::tuple([row::Column::At, row::Column::Position].map(|it| Expr::col((row::Entity, it))));
+        if let Some(after) = page.after {
+            query = query.filter(place().lt(after.expr()));
+        }
+        if let Some(before) = page.before {
+            query = query.filter(place().gt(before.expr()));
+        }
+        query = match page.from_end {
+            true => query.order_by_asc(row::Column::At).order_by_asc(row::Column::Position),
+            false => query.order_by_desc(row::Column::At).order_by_desc(row::Column::Position),
+        };
+        let mut rows = query.limit(page.limit).all(self.conn()).await?;
+        if page.from_end {
+            rows.reverse();
+        }
+        rows.into_iter().map(Told::try_from).collect()
     }
 
     async fn activity_rows(

@@ -208,8 +208,8 @@ fn within(column: Column, range: &TimeRange) -> Condition {
 }
 
 /// Selects the incidents of a text: the incidents whose title or description contains it, and the incident of which it
-/// is the reference. A trigram index only names candidates, so the text itself is checked as well. The number is part of
-/// the list of candidates, because databases use no index for an `OR` of a list and another condition.
+/// is the reference. A trigram index only names candidates, so the text itself is checked as well. The number is part
+/// of the list of candidates, because databases use no index for an `OR` of a list and another condition.
 fn written(needle: &str, way: TextWay) -> Condition {
     let stands = |title: SimpleExpr, description: SimpleExpr| {
         Condition::any()

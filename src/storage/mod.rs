@@ -89,7 +89,7 @@ pub use attachment::{Upload, Uploadable};
 pub use beyond::Beyond;
 pub use bulk::BulkJobFilter;
 pub use census::{Counted, CountedSince};
-pub use changelog::{ActivityFilter, Origin};
+pub use changelog::{ActivityFilter, DeskLogFilter, LogPlace, Origin};
 pub use connect::StoreOptions;
 pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};

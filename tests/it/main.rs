@@ -24,6 +24,7 @@ mod correlate;
 mod cost;
 mod deadline;
 mod deferred;
+mod desk_log;
 mod detail;
 mod evidence;
 mod exactness;

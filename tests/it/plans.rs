@@ -29,7 +29,7 @@ const ORDERS: [(&str, [&str; 2]); 9] = [
 ];
 
 /// Creates ten thousand incidents, one in five of them open, as copies of one that the desk made.
-async fn fill(kind: Kind, pool: &DatabaseConnection) {
+pub(crate) async fn fill(kind: Kind, pool: &DatabaseConnection) {
     let (id, time, mixed) = match kind {
         Kind::Sqlite => (
             "randomblob(16)",
