@@ -306,7 +306,7 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
                 let add_tags = vec![Tag { kind: TagKind::Custom, name: format!("tag-{tag}") }];
                 let patch = Patch { title: Some(title(0)), add_tags, ..Patch::default() };
                 let made = app.create_incident(&command(&app).await, None, patch.into()).await.unwrap();
-                incidents[tag] = Some(made.incident.id);
+                incidents[tag] = Some(made.value.incident.id);
             }
             ("emit", tag) => {
                 number += 1;

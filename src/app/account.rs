@@ -1,36 +1,45 @@
 //! Commands on users and groups, and the identity of callers.
 
-use super::idempotency::{Did, Repeatable};
+use std::sync::Arc;
+
+use super::idempotency::{ById, Did, Done, Repeatable};
 use super::{App, Command};
 use crate::domain::account::{Actor, Group, GroupDraft, LOCAL_MANAGER_ACCOUNT, Role, User, UserDraft};
 use crate::domain::{Error, GroupId, Result, UserId};
-use crate::storage::Reader;
+use crate::storage::{Reader, Tx};
 
 /// The most users that one call adds to a group or removes from it.
 pub const MEMBERS_PER_CALL_MAX: usize = 1_000;
 
 impl Repeatable for User {
-    type Receipt = UserId;
+    type Receipt = ById<UserId>;
 
-    fn receipt(&self) -> UserId {
-        self.id
+    fn receipt(&self) -> ById<UserId> {
+        ById { id: self.id }
     }
 
-    async fn again(reader: &Reader, id: UserId) -> Result<Self> {
+    async fn again(reader: &Reader, ById { id }: ById<UserId>) -> Result<Self> {
         reader.users(&[id]).await?.pop().ok_or_else(|| Error::not_found("user", id))
     }
 }
 
 impl Repeatable for Group {
-    type Receipt = GroupId;
+    type Receipt = ById<GroupId>;
 
-    fn receipt(&self) -> GroupId {
-        self.id
+    fn receipt(&self) -> ById<GroupId> {
+        ById { id: self.id }
     }
 
-    async fn again(reader: &Reader, id: GroupId) -> Result<Self> {
+    async fn again(reader: &Reader, ById { id }: ById<GroupId>) -> Result<Self> {
         reader.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id))
     }
+}
+
+/// A change of the members of a group.
+#[derive(Clone, Copy, Debug)]
+enum Membership {
+    Add,
+    Remove,
 }
 
 impl App {
@@ -38,55 +47,51 @@ impl App {
     pub async fn upsert_user(&self, command: &Command, draft: UserDraft) -> Result<Did<User>> {
         command.require(Role::Manager, "manage users")?;
         let id = UserId(self.clock.fresh_id());
-        let did = self
-            .once(command, |tx| {
-                let draft = draft.clone();
-                Box::pin(async move {
-                    if let Some(known) = tx.lock_user(&draft.account).await? {
-                        let user = known.with(draft)?;
-                        tx.update_user(&user).await?;
-                        tx.note_accounts().await;
-                        return Ok(user);
-                    }
-                    let user = User::new(id, draft, command.at);
-                    // Another command took the account since the read. The command runs again, and finds it.
-                    if tx.insert_user(&user).await? { Ok(user) } else { Err(Error::Busy) }
-                })
-            })
-            .await?;
-        Ok(self.accounted(did))
+        let did = self.once(command, async |tx| {
+            let Some(known) = tx.lock_user(&draft.account).await? else {
+                let user = User::new(id, draft.clone(), command.at);
+                // Another command took the account since the read. The command runs again, and finds it.
+                return if tx.insert_user(&user).await? { Ok(Done::changed(user)) } else { Err(Error::Busy) };
+            };
+            let user = known.clone().with(draft.clone())?;
+            if user == known {
+                return Ok(Done::unchanged(user));
+            }
+            tx.update_user(&user).await?;
+            tx.note_accounts().await;
+            Ok(Done::changed(user))
+        });
+        Ok(self.accounted(did.await?))
     }
 
     /// Creates a group, or changes the group with the same account. Absent fields stay.
     pub async fn upsert_group(&self, command: &Command, draft: GroupDraft) -> Result<Did<Group>> {
         command.require(Role::Manager, "manage groups")?;
         let id = GroupId(self.clock.fresh_id());
-        let did = self
-            .once(command, |tx| {
-                let draft = draft.clone();
-                Box::pin(async move {
-                    if let Some(known) = tx.lock_group(&draft.account).await? {
-                        let group = known.with(draft);
-                        tx.update_group(&group).await?;
-                        tx.note_accounts().await;
-                        return Ok(group);
-                    }
-                    let group = Group::new(id, draft, command.at);
-                    if tx.insert_group(&group).await? { Ok(group) } else { Err(Error::Busy) }
-                })
-            })
-            .await?;
-        Ok(self.accounted(did))
+        let did = self.once(command, async |tx| {
+            let Some(known) = tx.lock_group(&draft.account).await? else {
+                let group = Group::new(id, draft.clone(), command.at);
+                return if tx.insert_group(&group).await? { Ok(Done::changed(group)) } else { Err(Error::Busy) };
+            };
+            let group = known.clone().with(draft.clone());
+            if group == known {
+                return Ok(Done::unchanged(group));
+            }
+            tx.update_group(&group).await?;
+            tx.note_accounts().await;
+            Ok(Done::changed(group))
+        });
+        Ok(self.accounted(did.await?))
     }
 
     /// Adds users to a group. Users who are members already stay.
     pub async fn add_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Did<Group>> {
-        self.change_members(command, group, users, true).await
+        self.change_members(command, group, users, Membership::Add).await
     }
 
     /// Removes users from a group.
     pub async fn remove_members(&self, command: &Command, group: GroupId, users: Vec<UserId>) -> Result<Did<Group>> {
-        self.change_members(command, group, users, false).await
+        self.change_members(command, group, users, Membership::Remove).await
     }
 
     async fn change_members(
@@ -94,37 +99,33 @@ impl App {
         command: &Command,
         id: GroupId,
         users: Vec<UserId>,
-        add: bool,
+        membership: Membership,
     ) -> Result<Did<Group>> {
         command.require(Role::Manager, "manage groups")?;
         if users.len() > MEMBERS_PER_CALL_MAX {
             let message = format!("at most {MEMBERS_PER_CALL_MAX} users at once");
             return Err(Error::limit("users", message, MEMBERS_PER_CALL_MAX));
         }
-        let did = self
-            .once(command, |tx| {
-                let users = users.clone();
-                Box::pin(async move {
-                    let group =
-                        tx.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id).at("groupId"))?;
-                    let known: Vec<UserId> = tx.users(&users).await?.iter().map(|user| user.id).collect();
-                    if let Some(index) = users.iter().position(|user| !known.contains(user)) {
-                        return Err(Error::not_found("user", users[index]).at(&format!("users.{index}")));
-                    }
-                    if add {
-                        tx.add_members(id, &users).await?;
-                    } else {
-                        tx.remove_members(id, &users).await?;
-                    }
-                    tx.note_accounts().await;
-                    Ok(group)
-                })
-            })
-            .await?;
-        Ok(self.accounted(did))
+        let did = self.once(command, async |tx| {
+            let group = tx.groups(&[id]).await?.pop().ok_or_else(|| Error::not_found("group", id).at("groupId"))?;
+            let known: Vec<UserId> = tx.users(&users).await?.iter().map(|user| user.id).collect();
+            if let Some(index) = users.iter().position(|user| !known.contains(user)) {
+                return Err(Error::not_found("user", users[index]).at(&format!("users.{index}")));
+            }
+            let changed = match membership {
+                Membership::Add => tx.add_members(id, &users).await?,
+                Membership::Remove => tx.remove_members(id, &users).await?,
+            };
+            if changed == 0 {
+                return Ok(Done::unchanged(group));
+            }
+            tx.note_accounts().await;
+            Ok(Done::changed(group))
+        });
+        Ok(self.accounted(did.await?))
     }
 
-    /// Wakes the followers of account changes.
+    /// Wakes the followers of account changes. Returns the answer of the command.
     fn accounted<T>(&self, did: Did<T>) -> Did<T> {
         self.hub.committed_accounts(did.head.accounts);
         did
@@ -163,11 +164,8 @@ impl App {
             return Ok(());
         }
         let (id, now) = (UserId(self.clock.fresh_id()), self.clock.now());
-        self.store
-            .transact(|tx| {
-                Box::pin(async move { tx.ensure_manager(LOCAL_MANAGER_ACCOUNT, "Local manager", id, now).await })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| tx.ensure_manager(LOCAL_MANAGER_ACCOUNT, "Local manager", id, now).await;
+        self.store.transact(work).await?;
         Ok(())
     }
 }

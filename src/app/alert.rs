@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::correlation::{Correlated, CorrelatedReceipt, Plan, correlated_again, tell};
-use super::idempotency::{Did, Repeatable};
+use super::idempotency::{ById, Did, Done, Repeatable};
 use super::incident::{IncidentEdit, OwnerChoice, Work};
 use super::link::Locked;
 use super::reported::{delta, reported};
@@ -18,7 +18,6 @@ use crate::domain::change::{AlertDelta, CauseKind, Entry};
 use crate::domain::classification::Classification;
 use crate::domain::correlation::Correlation;
 use crate::domain::incident::{Incident, Patch, Status};
-use crate::domain::position::Position;
 use crate::domain::tag::Tag;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
@@ -85,10 +84,6 @@ pub struct Ingested {
     pub incident: Option<Incident>,
     /// The place of each alert, in the order of the batch, if the alerts were correlated.
     pub correlations: Vec<Correlated>,
-    /// The end of the log after the ingest.
-    pub position: Position,
-    /// Whether an earlier call under the same idempotency key had this result.
-    pub replayed: bool,
 }
 
 /// The changes that one command makes to an alert. Absent fields stay.
@@ -104,32 +99,9 @@ pub struct AlertEdit {
     pub expected_version: Option<u64>,
 }
 
-/// The result of an update of an alert.
-#[derive(Clone, Debug)]
-pub struct AlertOutcome {
-    /// The alert after the update.
-    pub alert: Alert,
-    /// The incident that holds the alert.
-    pub incident: Option<Incident>,
-    /// The end of the log after the update.
-    pub position: Position,
-    /// Whether an earlier call under the same idempotency key had this result.
-    pub replayed: bool,
-}
-
-/// The result of an ingest, before its position is known.
-pub(super) struct Taken {
-    pub(super) alerts: Vec<Alert>,
-    created: usize,
-    updated: usize,
-    pub(super) unchanged: usize,
-    incident: Option<Incident>,
-    correlations: Vec<Correlated>,
-}
-
-/// The form of [`Taken`] that is stored for a retry.
+/// The form of [`Ingested`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
-pub(super) struct TakenReceipt {
+pub(super) struct IngestedReceipt {
     alerts: Vec<AlertId>,
     created: usize,
     updated: usize,
@@ -138,23 +110,11 @@ pub(super) struct TakenReceipt {
     correlations: Vec<CorrelatedReceipt>,
 }
 
-impl Taken {
-    /// Returns how many alerts are new, changed and unchanged.
-    pub(super) fn counts(&self) -> (usize, usize, usize) {
-        (self.created, self.updated, self.unchanged)
-    }
+impl Repeatable for Ingested {
+    type Receipt = IngestedReceipt;
 
-    pub(super) fn at(self, position: Position, replayed: bool) -> Ingested {
-        let Self { alerts, created, updated, unchanged, incident, correlations } = self;
-        Ingested { alerts, created, updated, unchanged, incident, correlations, position, replayed }
-    }
-}
-
-impl Repeatable for Taken {
-    type Receipt = TakenReceipt;
-
-    fn receipt(&self) -> TakenReceipt {
-        TakenReceipt {
+    fn receipt(&self) -> IngestedReceipt {
+        IngestedReceipt {
             alerts: self.alerts.iter().map(|alert| alert.id).collect(),
             created: self.created,
             updated: self.updated,
@@ -164,8 +124,8 @@ impl Repeatable for Taken {
         }
     }
 
-    async fn again(reader: &Reader, receipt: TakenReceipt) -> Result<Self> {
-        let TakenReceipt { alerts: ids, created, updated, unchanged, incident, correlations } = receipt;
+    async fn again(reader: &Reader, receipt: IngestedReceipt) -> Result<Self> {
+        let IngestedReceipt { alerts: ids, created, updated, unchanged, incident, correlations } = receipt;
         let found: HashMap<AlertId, Alert> =
             reader.alerts_to_show(&ids).await?.into_iter().map(|alert| (alert.id, alert)).collect();
         let incident = match incident {
@@ -178,26 +138,15 @@ impl Repeatable for Taken {
     }
 }
 
-/// An alert that was updated by hand, and the incident that holds it.
-struct Touched {
-    alert: Alert,
-    incident: Option<Incident>,
-}
+impl Repeatable for Alert {
+    type Receipt = ById<AlertId>;
 
-impl Repeatable for Touched {
-    type Receipt = AlertId;
-
-    fn receipt(&self) -> AlertId {
-        self.alert.id
+    fn receipt(&self) -> ById<AlertId> {
+        ById { id: self.id }
     }
 
-    async fn again(reader: &Reader, id: AlertId) -> Result<Self> {
-        let alert = reader.alerts(&[id]).await?.pop().ok_or_else(|| Error::not_found("alert", id))?;
-        let incident = match alert.incident {
-            Some(id) => reader.incident(id).await?,
-            None => None,
-        };
-        Ok(Self { alert, incident })
+    async fn again(reader: &Reader, ById { id }: ById<AlertId>) -> Result<Self> {
+        reader.alerts(&[id]).await?.pop().ok_or_else(|| Error::not_found("alert", id))
     }
 }
 
@@ -220,7 +169,7 @@ impl App {
     ///
     /// Refuses an empty batch, more than 5,000 alerts, an alert of another incident than the named one, and system tags
     /// without an incident.
-    pub async fn ingest_alerts(&self, command: &Command, ingest: Ingest) -> Result<Ingested> {
+    pub async fn ingest_alerts(&self, command: &Command, ingest: Ingest) -> Result<Did<Ingested>> {
         command.require(Role::Responder, "ingest alerts")?;
         if ingest.alerts.is_empty() {
             return Err(Error::invalid("alerts", "a batch has at least one alert"));
@@ -234,16 +183,12 @@ impl App {
         }
         let new_incident = IncidentId(self.clock.fresh_id());
         let command = command.ingesting();
-        let work = |tx: Arc<Tx>| {
-            let (ingest, command) = (ingest.clone(), command.clone());
-            Box::pin(async move { Box::pin(self.ingest(&tx, &command, ingest, new_incident)).await })
-        };
-        let Did { done, position, replayed, head } = match ingest.alerts.len() {
+        let work = async |tx: Arc<Tx>| Box::pin(self.ingest(&tx, &command, ingest.clone(), new_incident)).await;
+        let did = match ingest.alerts.len() {
             ..=ALERTS_TOGETHER_MAX => self.once(&command, work).await?,
             _ => self.once_alone(&command, work).await?,
         };
-        self.hub.committed(head.offset);
-        Ok(done.at(position, replayed))
+        Ok(self.logged(did))
     }
 
     pub(super) async fn ingest(
@@ -252,7 +197,7 @@ impl App {
         command: &Command,
         ingest: Ingest,
         new_incident: IncidentId,
-    ) -> Result<Taken> {
+    ) -> Result<Done<Ingested>> {
         let Ingest { alerts: drafts, into, system_tags: tags, came_at } = ingest;
         let plan = match &into {
             Into::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
@@ -277,6 +222,9 @@ impl App {
         let work = Work { tx, app: self, command };
         let gathered = Box::pin(work.gather(plan, &tags, &sorted, &mut locked)).await?;
         let target = work.target(&into, tags, &sorted, &mut locked, new_incident).await?;
+        let version = |id| locked.holders.get(&id).map(|incident| incident.version);
+        let target_changed = target.as_ref().is_some_and(|target| version(target.id) != Some(target.version));
+        let changed = created + updated > 0 || target_changed || !gathered.incidents.is_empty();
         for (holder, alerts) in &sorted.reported {
             let told = target.as_ref().is_some_and(|target| target.id == *holder);
             if told || gathered.incidents.contains(holder) {
@@ -302,7 +250,7 @@ impl App {
         }
         let correlations = tell(tx, &into, &alerts, &gathered).await?;
         let incident = target.or_else(|| the_one(&correlations));
-        Ok(Taken { alerts, created, updated, unchanged, incident, correlations })
+        Ok(Done { value: Ingested { alerts, created, updated, unchanged, incident, correlations }, changed })
     }
 
     /// Locks the incidents that hold known alerts of the batch and the target incidents, and then the alerts.
@@ -417,20 +365,10 @@ impl App {
     }
 
     /// Updates an alert by hand. The incident that holds the alert logs the change, or else the alert's own log does.
-    pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<AlertOutcome> {
+    pub async fn update_alert(&self, command: &Command, id: AlertId, edit: AlertEdit) -> Result<Did<Alert>> {
         command.require(Role::Responder, "update an alert")?;
-        let Did { done: Touched { alert, incident }, position, replayed, head } = self
-            .once(command, |tx| {
-                let (edit, command) = (edit.clone(), command.clone());
-                Box::pin(async move {
-                    let work = Work { tx: &tx, app: self, command: &command };
-                    let (alert, incident) = work.update_alert(id, edit).await?;
-                    Ok(Touched { alert, incident })
-                })
-            })
-            .await?;
-        self.hub.committed(head.offset);
-        Ok(AlertOutcome { alert, incident, position, replayed })
+        let did = self.once(command, async |tx| Work { tx: &tx, app: self, command }.update_alert(id, &edit).await);
+        Ok(self.logged(did.await?))
     }
 
     /// Finds alerts by their keys (the provider, and the provider's id), for importers.
@@ -473,7 +411,7 @@ impl Work<'_> {
                 let edit = IncidentEdit { link, ..tagged };
                 let alerts = std::mem::take(&mut locked.alerts);
                 let done = self.write(None, incident, edit, Locked { holders: BTreeMap::new(), alerts }, None).await?;
-                Ok(Some(done.incident))
+                Ok(Some(done.value.incident))
             }
             Into::Incident(id) => {
                 let id = *id;
@@ -499,7 +437,7 @@ impl Work<'_> {
         }
     }
 
-    async fn update_alert(&self, id: AlertId, edit: AlertEdit) -> Result<(Alert, Option<Incident>)> {
+    async fn update_alert(&self, id: AlertId, edit: &AlertEdit) -> Result<Done<Alert>> {
         let seen = self.tx.alerts(&[id]).await?.pop().ok_or_else(|| Error::not_found("alert", id))?;
         let holder = match seen.incident {
             Some(incident) => Some(self.tx.lock_incident(incident).await?),
@@ -509,7 +447,7 @@ impl Work<'_> {
         if before.incident != seen.incident {
             return Err(Error::Busy);
         }
-        self.expect_alert(id, holder.as_ref(), &edit).await?;
+        self.expect_alert(id, holder.as_ref(), edit).await?;
         let mut alert = before.clone();
         let command = self.command.not_before(&holder, [&before]);
         let at = command.at;
@@ -535,7 +473,7 @@ impl Work<'_> {
         }
         let delta = delta(&before, &alert);
         if delta.is_empty() {
-            return Ok((before, holder));
+            return Ok(Done::unchanged(before));
         }
         alert.settled = None;
         alert.updated_at = at;
@@ -543,11 +481,11 @@ impl Work<'_> {
         let entry = Entry::AlertsChanged { alerts: vec![delta] };
         let Some(incident) = holder else {
             self.tx.record_alert(Some(&before), &alert, entry, &command.origin()).await;
-            return Ok((alert, None));
+            return Ok(Done::changed(alert));
         };
         let mut after = incident.clone();
         let facts = vec![entry];
         self.tx.record(Some(&incident), &mut after, facts, &command.origin(), None).await?;
-        Ok((alert, Some(after)))
+        Ok(Done::changed(alert))
     }
 }

@@ -4,6 +4,7 @@
 //! desk can always distinguish the rest of a broken upload from stored bytes, and overwrite or remove that rest.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,7 +14,7 @@ use futures_util::stream::{BoxStream, Stream};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::idempotency::{Did, Repeatable};
+use super::idempotency::{ById, Did, Done, Repeatable};
 use super::upload::{Incoming, Sender};
 use super::{App, Command};
 use crate::domain::account::{Actor, ActorImage, Role};
@@ -44,8 +45,6 @@ pub struct Announced {
     pub attachment: Attachment,
     /// The permission for the upload; `None` if the bytes have arrived.
     pub upload: Option<UploadToken>,
-    /// Whether an earlier call under the same idempotency key announced the attachment.
-    pub replayed: bool,
 }
 
 /// The permission for an upload.
@@ -81,13 +80,13 @@ enum Begun {
 }
 
 impl Repeatable for Attachment {
-    type Receipt = AttachmentId;
+    type Receipt = ById<AttachmentId>;
 
-    fn receipt(&self) -> AttachmentId {
-        self.id
+    fn receipt(&self) -> ById<AttachmentId> {
+        ById { id: self.id }
     }
 
-    async fn again(reader: &Reader, id: AttachmentId) -> Result<Self> {
+    async fn again(reader: &Reader, ById { id }: ById<AttachmentId>) -> Result<Self> {
         let found = reader.attachments(&[id]).await?.pop().ok_or_else(|| Error::not_found("attachment", id))?;
         match reader.incident(found.incident).await? {
             Some(_) => Ok(found),
@@ -109,7 +108,7 @@ impl App {
         command: &Command,
         incident: IncidentId,
         draft: AttachmentDraft,
-    ) -> Result<Announced> {
+    ) -> Result<Did<Announced>> {
         command.require(Role::Responder, "attach an image to an incident")?;
         let token = fresh_token()?;
         let ticket = Ticket::new(&token, command.at);
@@ -123,41 +122,33 @@ impl App {
             created_at: command.at,
             stored: None,
         };
-        let Did { done: attachment, replayed, .. } = self
-            .once(command, |tx| {
-                let (attachment, ticket) = (attachment.clone(), ticket.clone());
-                Box::pin(async move {
-                    tx.lock_incident(incident).await?.writable()?;
-                    refuse_too_many(tx.attachment_count(incident).await?)?;
-                    tx.insert_attachment(&attachment, &ticket).await?;
-                    Ok(attachment)
-                })
-            })
-            .await?;
-        let ticket = match replayed {
+        let did = self.once(command, async |tx| {
+            tx.lock_incident(incident).await?.writable()?;
+            refuse_too_many(tx.attachment_count(incident).await?)?;
+            tx.insert_attachment(&attachment, &ticket).await?;
+            Ok(Done::changed(attachment.clone()))
+        });
+        let did = did.await?;
+        let ticket = match did.replayed {
             // The first token is not stored, so a retry gets a token of its own.
-            true => self.renew_ticket(attachment.id, &ticket).await?,
+            true => self.renew_ticket(did.value.id, &ticket).await?,
             false => Some(ticket),
         };
         let upload = ticket.map(|ticket| UploadToken { token, expires_at: ticket.expires_at });
-        Ok(Announced { attachment, upload, replayed })
+        Ok(did.map(|attachment| Announced { attachment, upload }))
     }
 
     /// Replaces the ticket of an attachment, unless its bytes have arrived. Returns `None` if they have.
     async fn renew_ticket(&self, id: AttachmentId, ticket: &Ticket) -> Result<Option<Ticket>> {
-        let (renewed, _) = self
-            .store
-            .transact(|tx| {
-                Box::pin(async move {
-                    let found = tx.lock_attachment(id).await?;
-                    let waits = found.is_some_and(|found| found.attachment.stored.is_none());
-                    if waits {
-                        tx.save_ticket(id, ticket).await?;
-                    }
-                    Ok(waits)
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            let found = tx.lock_attachment(id).await?;
+            let waits = found.is_some_and(|found| found.attachment.stored.is_none());
+            if waits {
+                tx.save_ticket(id, ticket).await?;
+            }
+            Ok(waits)
+        };
+        let (renewed, _) = self.store.transact(work).await?;
         Ok(renewed.then(|| ticket.clone()))
     }
 
@@ -198,35 +189,31 @@ impl App {
         let now = self.clock.now();
         let until = now + chrono::Duration::seconds(UPLOAD_ALONE_SECONDS);
         let upload = Upload { id: self.clock.fresh_id(), until };
-        let (begun, _) = self
-            .store
-            .transact(|tx| {
-                Box::pin(async move {
-                    let found = tx.lock_attachment(sending.id).await?.filter(|found| may_send(found, sending));
-                    let Uploadable { attachment, ticket, upload: other } =
-                        found.ok_or_else(|| Error::not_found("upload", "of this address and token"))?;
-                    if ticket.expires_at <= now {
-                        let message = "an upload begins within 15 minutes: announce it anew";
-                        return Err(Error::conflict(message, json!({ "expiredAt": ticket.expires_at })));
-                    }
-                    may_attach(&tx, &attachment).await?;
-                    if let Some(length) = sending.length {
-                        refuse_longer(&attachment, length)?;
-                        refuse_shorter(&attachment, length)?;
-                    }
-                    if attachment.stored.is_some() {
-                        return Ok(Begun::Again(attachment));
-                    }
-                    let goes_on = |other: &Upload| other.until > now && !self.uploads.was_over(other.id);
-                    if let Some(other) = other.filter(goes_on) {
-                        let message = "another upload of this attachment is under way";
-                        return Err(Error::conflict(message, json!({ "until": other.until })));
-                    }
-                    tx.save_upload(attachment.id, Some(upload)).await?;
-                    Ok(Begun::First(attachment, upload))
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            let found = tx.lock_attachment(sending.id).await?.filter(|found| may_send(found, sending));
+            let Uploadable { attachment, ticket, upload: other } =
+                found.ok_or_else(|| Error::not_found("upload", "of this address and token"))?;
+            if ticket.expires_at <= now {
+                let message = "an upload begins within 15 minutes: announce it anew";
+                return Err(Error::conflict(message, json!({ "expiredAt": ticket.expires_at })));
+            }
+            may_attach(&tx, &attachment).await?;
+            if let Some(length) = sending.length {
+                refuse_longer(&attachment, length)?;
+                refuse_shorter(&attachment, length)?;
+            }
+            if attachment.stored.is_some() {
+                return Ok(Begun::Again(attachment));
+            }
+            let goes_on = |other: &Upload| other.until > now && !self.uploads.was_over(other.id);
+            if let Some(other) = other.filter(goes_on) {
+                let message = "another upload of this attachment is under way";
+                return Err(Error::conflict(message, json!({ "until": other.until })));
+            }
+            tx.save_upload(attachment.id, Some(upload)).await?;
+            Ok(Begun::First(attachment, upload))
+        };
+        let (begun, _) = self.store.transact(work).await?;
         Ok(begun)
     }
 
@@ -250,37 +237,30 @@ impl App {
 
     async fn settle_upload(&self, attachment: Attachment, upload: Upload, sha256: Vec<u8>) -> Result<Attachment> {
         let (id, stored) = (attachment.id, Stored { at: self.clock.now().max(attachment.created_at), sha256 });
-        self.store
-            .transact(|tx| {
-                let stored = stored.clone();
-                Box::pin(async move {
-                    let found = tx.lock_attachment(id).await?;
-                    if found.is_none_or(|found| found.upload != Some(upload)) {
-                        let now = json!({ "attachment": id.to_string() });
-                        return Err(Error::conflict("this upload took too long, and another may have begun", now));
-                    }
-                    tx.save_stored(id, &stored).await
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            let found = tx.lock_attachment(id).await?;
+            if found.is_none_or(|found| found.upload != Some(upload)) {
+                let now = json!({ "attachment": id.to_string() });
+                return Err(Error::conflict("this upload took too long, and another may have begun", now));
+            }
+            tx.save_stored(id, &stored).await
+        };
+        self.store.transact(work).await?;
         Ok(Attachment { stored: Some(stored), ..attachment })
     }
 
     async fn undo_upload(&self, id: AttachmentId, upload: Upload) -> Result<()> {
-        self.store
-            .transact(|tx| {
-                Box::pin(async move {
-                    match tx.lock_attachment(id).await? {
-                        // No other upload begins while the row is locked, so these bytes are from this upload.
-                        Some(found) if found.upload == Some(upload) && found.attachment.stored.is_none() => {
-                            self.objects.forget(id).await?;
-                            tx.save_upload(id, None).await
-                        }
-                        _ => Ok(()),
-                    }
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            match tx.lock_attachment(id).await? {
+                // No other upload begins while the row is locked, so these bytes are from this upload.
+                Some(found) if found.upload == Some(upload) && found.attachment.stored.is_none() => {
+                    self.objects.forget(id).await?;
+                    tx.save_upload(id, None).await
+                }
+                _ => Ok(()),
+            }
+        };
+        self.store.transact(work).await?;
         Ok(())
     }
 
@@ -318,19 +298,16 @@ impl App {
 
     /// Removes one attachment, unless a retry has announced it again in the meantime.
     async fn sweep_attachment(&self, id: AttachmentId, before: Instant) -> Result<()> {
-        self.store
-            .transact(|tx| {
-                Box::pin(async move {
-                    let found = tx.lock_attachment(id).await?;
-                    let never_came = |it: &Uploadable| it.attachment.stored.is_none() && it.ticket.expires_at < before;
-                    if !found.is_some_and(|found| never_came(&found)) {
-                        return Ok(());
-                    }
-                    self.objects.forget(id).await?;
-                    tx.delete_never_uploaded(&[id]).await
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            let found = tx.lock_attachment(id).await?;
+            let never_came = |it: &Uploadable| it.attachment.stored.is_none() && it.ticket.expires_at < before;
+            if !found.is_some_and(|found| never_came(&found)) {
+                return Ok(());
+            }
+            self.objects.forget(id).await?;
+            tx.delete_never_uploaded(&[id]).await
+        };
+        self.store.transact(work).await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! at a time, under the job's lock. It skips jobs that another node has locked.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::try_stream;
@@ -12,7 +13,7 @@ use futures_util::Stream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-use super::idempotency::{Did, Repeatable};
+use super::idempotency::{ById, Did, Done, Repeatable};
 use super::incident::{IncidentEdit, OwnerChoice, Work};
 use super::link::lock;
 use super::many::{Many, Needs};
@@ -77,13 +78,13 @@ enum Turn {
 }
 
 impl Repeatable for BulkJob {
-    type Receipt = BulkJobId;
+    type Receipt = ById<BulkJobId>;
 
-    fn receipt(&self) -> BulkJobId {
-        self.id
+    fn receipt(&self) -> ById<BulkJobId> {
+        ById { id: self.id }
     }
 
-    async fn again(reader: &Reader, id: BulkJobId) -> Result<Self> {
+    async fn again(reader: &Reader, ById { id }: ById<BulkJobId>) -> Result<Self> {
         reader.bulk_job(id).await?.ok_or_else(|| Error::not_found("bulk job", id))
     }
 }
@@ -110,7 +111,7 @@ impl App {
     /// Returns what a job would do, and changes nothing. Refuses what the creation of the job would refuse.
     ///
     /// The first incidents are locked and edited by the code of the job, in a transaction that is rolled back.
-    pub async fn dry_run_bulk(&self, command: &Command, target: &BulkTarget, edit: BulkEdit) -> Result<DryRun> {
+    pub async fn dry_run_bulk(&self, command: &Command, target: &BulkTarget, edit: BulkEdit) -> Result<Did<DryRun>> {
         command.require(Role::Responder, "change incidents in bulk")?;
         let edit = edit.checked()?;
         let reader = self.store.read().await?;
@@ -118,6 +119,7 @@ impl App {
             known_owner(&reader, owner).await?;
         }
         let incidents = target.freeze(&reader).await?;
+        let head = reader.head().await?;
         drop(reader);
         let first = incidents.iter().take(DRY_RUN_INCIDENTS_MAX).zip(0..);
         let waiting: Vec<_> =
@@ -129,7 +131,7 @@ impl App {
                 item.result = Some(result);
             }
         }
-        Ok(DryRun { total: incidents.len() as u64, items })
+        Ok(Did::read(DryRun { total: incidents.len() as u64, items }, head))
     }
 
     /// Applies one edit to incidents, and takes it back. Returns the results in the order of the items.
@@ -166,34 +168,30 @@ impl App {
         let Some(actor) = &command.actor else { return Err(Error::forbidden("the desk itself has no jobs")) };
         let edit = edit.checked()?;
         let id = BulkJobId(self.clock.fresh_id());
-        let did = self
-            .once_alone(command, |tx| {
-                let (target, edit) = (target.clone(), edit.clone());
-                Box::pin(async move {
-                    if let Some(Some(owner)) = edit.owner {
-                        known_owner(&tx, owner).await?;
-                    }
-                    let incidents = target.freeze(&tx).await?;
-                    let mut job = BulkJob {
-                        id,
-                        user: actor.user.id,
-                        actor: command.actor_image(),
-                        client_mutation_id: command.client_mutation_id.clone(),
-                        edit,
-                        total: incidents.len() as u64,
-                        changed: 0,
-                        unchanged: 0,
-                        refused: 0,
-                        state: BulkState::Running,
-                        created_at: command.at,
-                        finished_at: None,
-                    };
-                    job.count([], command.at);
-                    tx.insert_bulk_job(&job, &incidents).await?;
-                    Ok(job)
-                })
-            })
-            .await?;
+        let did = self.once_alone(command, async |tx| {
+            if let Some(Some(owner)) = edit.owner {
+                known_owner(&tx, owner).await?;
+            }
+            let incidents = target.freeze(&tx).await?;
+            let mut job = BulkJob {
+                id,
+                user: actor.user.id,
+                actor: command.actor_image(),
+                client_mutation_id: command.client_mutation_id.clone(),
+                edit: edit.clone(),
+                total: incidents.len() as u64,
+                changed: 0,
+                unchanged: 0,
+                refused: 0,
+                state: BulkState::Running,
+                created_at: command.at,
+                finished_at: None,
+            };
+            job.count([], command.at);
+            tx.insert_bulk_job(&job, &incidents).await?;
+            Ok(Done::changed(job))
+        });
+        let did = did.await?;
         self.jobs.work.notify_one();
         Ok(did)
     }
@@ -202,23 +200,20 @@ impl App {
     /// cancel it.
     pub async fn cancel_bulk(&self, command: &Command, id: BulkJobId) -> Result<Did<BulkJob>> {
         command.require(Role::Responder, "stop a bulk job")?;
-        let did = self
-            .once(command, |tx| {
-                Box::pin(async move {
-                    let job = tx.lock_bulk_job(id).await?;
-                    let mut job = job.ok_or_else(|| Error::not_found("bulk job", id))?;
-                    let asked = |user| command.actor.as_ref().is_none_or(|actor| actor.user.id == user);
-                    if !asked(job.user) {
-                        command.require(Role::Manager, "stop another's bulk job")?;
-                    }
-                    if job.state == BulkState::Running {
-                        (job.state, job.finished_at) = (BulkState::Cancelled, Some(command.at));
-                        tx.save_bulk_job(&job).await?;
-                    }
-                    Ok(job)
-                })
-            })
-            .await?;
+        let did = self.once(command, async |tx| {
+            let mut job = tx.lock_bulk_job(id).await?.ok_or_else(|| Error::not_found("bulk job", id))?;
+            let asked = |user| command.actor.as_ref().is_none_or(|actor| actor.user.id == user);
+            if !asked(job.user) {
+                command.require(Role::Manager, "stop another's bulk job")?;
+            }
+            if job.state != BulkState::Running {
+                return Ok(Done::unchanged(job));
+            }
+            (job.state, job.finished_at) = (BulkState::Cancelled, Some(command.at));
+            tx.save_bulk_job(&job).await?;
+            Ok(Done::changed(job))
+        });
+        let did = did.await?;
         self.jobs.told();
         Ok(did)
     }
@@ -295,23 +290,19 @@ impl App {
         if !self.store.read().await?.has_bulk_work().await? {
             return Ok(Turn::Nothing);
         }
-        let (turn, head) = self
-            .store
-            .transact(|tx| {
-                Box::pin(async move {
-                    let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
-                    let command = self.command_of(&tx, &job).await?;
-                    let waiting = tx.waiting_bulk_items(job.id, size).await?;
-                    let (many, results) = Box::pin(self.change_many(&tx, &command, waiting, &job.edit)).await?;
-                    many.write(&tx).await?;
-                    tx.settle_bulk_items(job.id, &results).await?;
-                    let before = job.changed;
-                    job.count(results.iter().map(|(_, result)| result), command.at);
-                    tx.save_bulk_job(&job).await?;
-                    Ok(Turn::Chunk { job: job.id, changed: job.changed > before })
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
+            let command = self.command_of(&tx, &job).await?;
+            let waiting = tx.waiting_bulk_items(job.id, size).await?;
+            let (many, results) = Box::pin(self.change_many(&tx, &command, waiting, &job.edit)).await?;
+            many.write(&tx).await?;
+            tx.settle_bulk_items(job.id, &results).await?;
+            let before = job.changed;
+            job.count(results.iter().map(|(_, result)| result), command.at);
+            tx.save_bulk_job(&job).await?;
+            Ok(Turn::Chunk { job: job.id, changed: job.changed > before })
+        };
+        let (turn, head) = self.store.transact(work).await?;
         if let Turn::Chunk { changed: true, .. } = turn {
             self.hub.committed(head.offset);
         }
@@ -384,18 +375,15 @@ impl App {
     /// Records a failure for the next incident of the oldest job, so that the job continues.
     async fn pass_over(&self) -> Result<()> {
         let now = self.clock.now();
-        self.store
-            .transact(|tx| {
-                Box::pin(async move {
-                    let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(()) };
-                    let waiting = tx.waiting_bulk_items(job.id, 1).await?;
-                    let results: Vec<_> = waiting.iter().map(|item| (item.ordinal, BulkResult::failed())).collect();
-                    tx.settle_bulk_items(job.id, &results).await?;
-                    job.count(results.iter().map(|(_, result)| result), now);
-                    tx.save_bulk_job(&job).await
-                })
-            })
-            .await?;
+        let work = async |tx: Arc<Tx>| {
+            let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(()) };
+            let waiting = tx.waiting_bulk_items(job.id, 1).await?;
+            let results: Vec<_> = waiting.iter().map(|item| (item.ordinal, BulkResult::failed())).collect();
+            tx.settle_bulk_items(job.id, &results).await?;
+            job.count(results.iter().map(|(_, result)| result), now);
+            tx.save_bulk_job(&job).await
+        };
+        self.store.transact(work).await?;
         self.jobs.told();
         Ok(())
     }

@@ -1,25 +1,22 @@
 //! Commands on incidents: create, update and delete. Every command on a single field is an update.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::attachment::refuse_foreign_images;
-use super::idempotency::{Did, Repeatable};
+use super::idempotency::{Did, Done, Repeatable};
 use super::link::{Links, Locked, Reopening, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
-use crate::domain::bookmark::Bookmark;
 use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation, Status};
-use crate::domain::position::Position;
 use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
-use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Instant, Result};
+use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Origin, Reader, Tx};
 
 /// How many alerts of a deleted incident are read at a time. An alert may have a title of megabytes.
@@ -78,38 +75,56 @@ impl From<Patch> for IncidentEdit {
 /// its transaction would run again.
 const ALERTS_LOCKED_EARLY_MAX: u64 = 200;
 
-/// The result of a command on an incident.
+/// An incident after a command on it.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Edited {
     /// The incident after the command.
     pub incident: Incident,
-    /// The end of the log after the command. A read at or after this position shows its effects.
-    pub position: Position,
-    /// Whether the command changed anything.
-    pub changed: bool,
     /// The alerts that the command changed, ascending by id. An answer that shows them reads them, after the commit.
     pub alerts: Vec<AlertId>,
-    /// The comment that the command wrote, edited or deleted.
+    /// The comment that the command wrote.
     pub comment: Option<Comment>,
-    /// The bookmark that the command pinned or removed.
-    pub bookmark: Option<Bookmark>,
-    /// Whether an earlier call under the same idempotency key had this result.
-    pub replayed: bool,
 }
 
-/// The result of a transaction, before its position is known.
-pub(super) struct Done {
-    pub(super) incident: Incident,
-    pub(super) changed: bool,
-    pub(super) alerts: BTreeSet<AlertId>,
-    pub(super) comment: Option<Comment>,
-    pub(super) bookmark: Option<Bookmark>,
+/// The form of [`Edited`] that is stored for a retry.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EditedReceipt {
+    incident: IncidentId,
+    deleted: bool,
+    alerts: Vec<AlertId>,
+    comment: Option<CommentId>,
 }
 
-impl Done {
-    fn unchanged(incident: Incident) -> Self {
-        Self { incident, changed: false, alerts: BTreeSet::new(), comment: None, bookmark: None }
+impl Repeatable for Edited {
+    type Receipt = EditedReceipt;
+
+    fn receipt(&self) -> EditedReceipt {
+        EditedReceipt {
+            incident: self.incident.id,
+            deleted: self.incident.deleted_at.is_some(),
+            alerts: self.alerts.clone(),
+            comment: self.comment.as_ref().map(|comment| comment.id),
+        }
     }
+
+    async fn again(reader: &Reader, receipt: EditedReceipt) -> Result<Self> {
+        let EditedReceipt { incident: id, deleted, alerts, comment } = receipt;
+        let incident = match deleted {
+            true => reader.incidents_to_show(&[id]).await?.pop().ok_or_else(|| Error::not_found("incident", id))?,
+            false => standing(reader, id).await?,
+        };
+        let comment = match comment {
+            Some(id) => reader.comments(&[id]).await?.pop(),
+            None => None,
+        };
+        Ok(Self { incident, alerts, comment })
+    }
+}
+
+/// Reads the incident of a repeated answer. An incident that was deleted since is gone for a retry too.
+pub(super) async fn standing(reader: &Reader, id: IncidentId) -> Result<Incident> {
+    let found = reader.incidents_to_show(&[id]).await?.pop().filter(|incident| incident.deleted_at.is_none());
+    found.ok_or_else(|| Error::not_found("incident", id))
 }
 
 impl App {
@@ -122,162 +137,61 @@ impl App {
         command: &Command,
         id: Option<IncidentId>,
         edit: IncidentEdit,
-    ) -> Result<Outcome> {
+    ) -> Result<Did<Edited>> {
         command.require(Role::Responder, "create an incident")?;
         let id_given = id.is_some();
         let id = id.unwrap_or_else(|| IncidentId(self.clock.fresh_id()));
         let input = digest(&edit, command)?;
-        self.change_incident(command, |tx| {
-            let (edit, input, command) = (edit.clone(), input.clone(), command.clone());
-            Box::pin(async move {
-                if id_given && let Some(existing) = existing(&tx, id, &input).await? {
-                    return Ok(Done::unchanged(existing));
-                }
-                let linked = lock(&tx, &edit, None).await?;
-                let number = tx.next_incident_number().await?;
-                let incident = Incident::new(id, number, command.at);
-                let created_input = id_given.then_some(input);
-                Work { tx: &tx, app: self, command: &command }.write(None, incident, edit, linked, created_input).await
-            })
-        })
-        .await
+        let did = self.once(command, async |tx| {
+            if id_given && let Some(incident) = existing(&tx, id, &input).await? {
+                return Ok(Done::unchanged(Edited { incident, alerts: Vec::new(), comment: None }));
+            }
+            let linked = lock(&tx, &edit, None).await?;
+            let number = tx.next_incident_number().await?;
+            let incident = Incident::new(id, number, command.at);
+            let created_input = id_given.then(|| input.clone());
+            Work { tx: &tx, app: self, command }.write(None, incident, edit.clone(), linked, created_input).await
+        });
+        Ok(self.logged(did.await?))
     }
 
     /// Applies all changes of an edit to one incident, all or nothing, as one change in the log.
-    pub async fn update_incident(&self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Outcome> {
+    pub async fn update_incident(&self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Did<Edited>> {
         command.require(Role::Responder, "triage an incident")?;
-        let edit = &edit;
-        self.change_incident(command, move |tx| {
-            let command = command.clone();
-            Box::pin(async move {
-                let mut linked = lock(&tx, edit, Some(id)).await?;
-                let incident = linked
-                    .holders
-                    .remove(&id)
-                    .filter(|incident| incident.deleted_at.is_none())
-                    .ok_or_else(|| Error::not_found("incident", id))?;
-                let work = Work { tx: &tx, app: self, command: &command };
-                work.expect(&incident, edit).await?;
-                let before = incident.clone();
-                work.write(Some(before), incident, edit.clone(), linked, None).await
-            })
-        })
-        .await
+        let did = self.once(command, async |tx| {
+            let mut linked = lock(&tx, &edit, Some(id)).await?;
+            let incident = linked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
+            let incident = incident.ok_or_else(|| Error::not_found("incident", id))?;
+            let work = Work { tx: &tx, app: self, command };
+            work.expect(&incident, &edit).await?;
+            work.write(Some(incident.clone()), incident, edit.clone(), linked, None).await
+        });
+        Ok(self.logged(did.await?))
     }
 
     /// Deletes an incident. It disappears from every query and queue, its log survives, and its alerts belong to no
     /// incident. Refuses if a field changed after the version that the caller expects.
-    pub async fn delete_incident(&self, command: &Command, id: IncidentId, expected: Option<u64>) -> Result<Outcome> {
+    pub async fn delete_incident(
+        &self,
+        command: &Command,
+        id: IncidentId,
+        expected: Option<u64>,
+    ) -> Result<Did<Edited>> {
         command.require(Role::Manager, "delete an incident")?;
-        self.change_incident(command, |tx| {
-            let command = command.clone();
-            Box::pin(async move {
-                let before = tx.lock_incident(id).await?;
-                before.writable()?;
-                let command = command.not_before([&before], []);
-                let at = command.at;
-                let work = Work { tx: &tx, app: self, command: &command };
-                work.expect_fields(&before, expected, &GuardedField::ALL).await?;
-                let mut incident = before.clone();
-                let alerts: Vec<AlertId> = tx.lock_alerts_of(id, None).await?.iter().map(|state| state.id).collect();
-                tx.free_alerts(id, at).await?;
-                for ids in alerts.chunks(ALERTS_FREED_AT_ONCE) {
-                    for alert in tx.alerts(ids).await? {
-                        tx.record_alert(None, &alert, Entry::AlertFreed { from: id }, &command.origin()).await;
-                    }
-                }
-                tx.release_all_entities(id, before.version + 1).await?;
-                incident.summarise(&tx.alert_summary(id, incident.title_generated).await?);
-                incident.deleted_at = Some(at);
-                let facts = match alerts.is_empty() {
-                    true => Vec::new(),
-                    false => vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: None }],
-                };
-                let changed = tx.record(Some(&before), &mut incident, facts, &command.origin(), None).await?;
-                Ok(Done { incident, changed, alerts: alerts.into_iter().collect(), comment: None, bookmark: None })
-            })
-        })
-        .await
+        let did = self.once(command, async |tx| {
+            let before = tx.lock_incident(id).await?;
+            before.writable()?;
+            let command = command.not_before([&before], []);
+            let work = Work { tx: &tx, app: self, command: &command };
+            work.expect_fields(&before, expected, &GuardedField::ALL).await?;
+            work.delete(before).await
+        });
+        Ok(self.logged(did.await?))
     }
 
     /// Finds an incident by its id, for importers. `None` if there is no such incident.
     pub async fn find_incident(&self, id: IncidentId) -> Result<Option<Incident>> {
         self.store.read().await?.incident(id).await
-    }
-
-    /// Runs one transaction on an incident, wakes the relay, and reads the data that the answer shows.
-    pub(super) async fn change_incident<F, Fut>(&self, command: &Command, work: F) -> Result<Outcome>
-    where
-        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
-        Fut: Future<Output = Result<Done>> + Send,
-    {
-        let Did { done, position, replayed, head } = self
-            .once(command, |tx| {
-                let work = work(tx.clone());
-                Box::pin(async move {
-                    let Done { incident, changed, alerts, comment, bookmark } = work.await?;
-                    let alerts = alerts.into_iter().collect();
-                    Ok(Shown { incident, changed, alerts, comment, bookmark })
-                })
-            })
-            .await?;
-        if done.changed && !replayed {
-            self.hub.committed(head.offset);
-        }
-        let Shown { incident, changed, alerts, comment, bookmark } = done;
-        Ok(Outcome { incident, position, changed, alerts, comment, bookmark, replayed })
-    }
-}
-
-/// The data of an answer to a command on an incident.
-pub(super) struct Shown {
-    incident: Incident,
-    changed: bool,
-    alerts: Vec<AlertId>,
-    comment: Option<Comment>,
-    bookmark: Option<Bookmark>,
-}
-
-/// The form of [`Shown`] that is stored for a retry.
-#[derive(Serialize, Deserialize)]
-pub(super) struct ShownReceipt {
-    incident: IncidentId,
-    deleted: bool,
-    changed: bool,
-    alerts: Vec<AlertId>,
-    comment: Option<CommentId>,
-    bookmark: Option<BookmarkId>,
-}
-
-impl Repeatable for Shown {
-    type Receipt = ShownReceipt;
-
-    fn receipt(&self) -> ShownReceipt {
-        ShownReceipt {
-            incident: self.incident.id,
-            deleted: self.incident.deleted_at.is_some(),
-            changed: self.changed,
-            alerts: self.alerts.clone(),
-            comment: self.comment.as_ref().map(|comment| comment.id),
-            bookmark: self.bookmark.as_ref().map(|bookmark| bookmark.id),
-        }
-    }
-
-    async fn again(reader: &Reader, receipt: ShownReceipt) -> Result<Self> {
-        let found = reader.incidents_to_show(&[receipt.incident]).await?.pop();
-        // An incident that was deleted since is gone for a retry too.
-        let found = found.filter(|incident| receipt.deleted || incident.deleted_at.is_none());
-        let incident = found.ok_or_else(|| Error::not_found("incident", receipt.incident))?;
-        let comment = match receipt.comment {
-            Some(id) => reader.comments(&[id]).await?.pop(),
-            None => None,
-        };
-        let bookmark = match receipt.bookmark {
-            Some(id) => reader.bookmarks(&[id]).await?.pop(),
-            None => None,
-        };
-        let ShownReceipt { changed, alerts, .. } = receipt;
-        Ok(Self { incident, changed, alerts, comment, bookmark })
     }
 }
 
@@ -355,7 +269,7 @@ impl Work<'_> {
         edit: IncidentEdit,
         locked: Locked,
         created_input: Option<Vec<u8>>,
-    ) -> Result<Done> {
+    ) -> Result<Done<Edited>> {
         self.write_with(before, incident, edit, locked, Extra { created_input, ..Extra::default() }).await
     }
 
@@ -367,7 +281,7 @@ impl Work<'_> {
         edit: IncidentEdit,
         locked: Locked,
         mut extra: Extra,
-    ) -> Result<Done> {
+    ) -> Result<Done<Edited>> {
         let command = self.command.not_before(before.iter().chain(locked.holders.values()), locked.alerts.values());
         if before.is_none() {
             (incident.created_at, incident.updated_at) = (command.at, command.at);
@@ -387,7 +301,7 @@ impl Work<'_> {
         edit: IncidentEdit,
         mut locked: Locked,
         extra: Extra,
-    ) -> Result<Done> {
+    ) -> Result<Done<Edited>> {
         let at = self.command.at;
         let next = incident.version + 1;
         let image = self.command.actor_image();
@@ -452,7 +366,30 @@ impl Work<'_> {
         // This follows the release: an alert that one edit unlinks and links again stays held.
         self.tx.hold_entities(incident.id, next, &links.new).await?;
         self.take_from_holders(&incident, &links, locked).await?;
-        Ok(Done { incident, changed, alerts: touched, comment, bookmark: None })
+        let alerts = touched.into_iter().collect();
+        Ok(Done { value: Edited { incident, alerts, comment }, changed })
+    }
+
+    /// Deletes a locked incident and frees its alerts.
+    async fn delete(&self, before: Incident) -> Result<Done<Edited>> {
+        let (tx, id, at) = (self.tx, before.id, self.command.at);
+        let mut incident = before.clone();
+        let alerts: Vec<AlertId> = tx.lock_alerts_of(id, None).await?.iter().map(|state| state.id).collect();
+        tx.free_alerts(id, at).await?;
+        for ids in alerts.chunks(ALERTS_FREED_AT_ONCE) {
+            for alert in tx.alerts(ids).await? {
+                tx.record_alert(None, &alert, Entry::AlertFreed { from: id }, &self.command.origin()).await;
+            }
+        }
+        tx.release_all_entities(id, before.version + 1).await?;
+        incident.summarise(&tx.alert_summary(id, incident.title_generated).await?);
+        incident.deleted_at = Some(at);
+        let facts = match alerts.is_empty() {
+            true => Vec::new(),
+            false => vec![Entry::AlertsUnlinked { alerts: alerts.clone(), to: None }],
+        };
+        let changed = tx.record(Some(&before), &mut incident, facts, &self.command.origin(), None).await?;
+        Ok(Done { value: Edited { incident, alerts, comment: None }, changed })
     }
 
     /// Refuses what the desk's policies do not allow (`domain/policy.rs`), for example a reopening by the wrong role.

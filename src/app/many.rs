@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Command;
 use super::carry::{Act, Carried};
+use super::idempotency::Done;
 use super::incident::{IncidentEdit, OwnerChoice, Work, digest};
 use super::link::Reopening;
 use crate::domain::account::{Owner, OwnerId};
@@ -74,15 +75,6 @@ pub(super) struct Many {
     picks: BTreeMap<(UserId, OwnerId), Instant>,
     /// The last used incident number, before these commands and now.
     number: Option<(i64, i64)>,
-}
-
-/// The result of a command on an incident.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// The incident after the command.
-    pub incident: Incident,
-    /// Whether the command changed anything.
-    pub changed: bool,
 }
 
 impl Many {
@@ -173,7 +165,7 @@ impl Many {
         work: &Work<'_>,
         id: IncidentId,
         edit: IncidentEdit,
-    ) -> Result<Option<Change>> {
+    ) -> Result<Option<Done<Incident>>> {
         let (Some(None), Some((first, last))) = (self.incidents.get(&id), self.number) else { return Ok(None) };
         let incident = Incident::new(id, last + 1, work.command.at);
         let created_input = Some(digest(&edit, work.command)?);
@@ -191,7 +183,7 @@ impl Many {
         work: &Work<'_>,
         id: IncidentId,
         edit: IncidentEdit,
-    ) -> Result<Option<Change>> {
+    ) -> Result<Option<Done<Incident>>> {
         let Some(Some(standing)) = self.incidents.get(&id) else { return Ok(None) };
         if standing.carried.incident.deleted_at.is_some() {
             return Ok(None);
@@ -199,7 +191,12 @@ impl Many {
         self.carry(work, standing.clone(), edit).await
     }
 
-    async fn carry(&mut self, work: &Work<'_>, mut standing: Standing, edit: IncidentEdit) -> Result<Option<Change>> {
+    async fn carry(
+        &mut self,
+        work: &Work<'_>,
+        mut standing: Standing,
+        edit: IncidentEdit,
+    ) -> Result<Option<Done<Incident>>> {
         let Some(act) = self.act(work.command, &standing, &edit) else { return Ok(None) };
         let noted = (act.comment.as_ref().map(|(id, _)| *id), act.owner.clone().flatten(), act.patch.add_tags.clone());
         let at = work.command.not_before([&standing.carried.incident], &act.link).at;
@@ -218,7 +215,7 @@ impl Many {
         if let Some(body) = body {
             work.tx.tell(body).await;
         }
-        Ok(Some(Change { incident, changed }))
+        Ok(Some(Done { value: incident, changed }))
     }
 
     /// Resolves an edit with the found data; returns `None` if the edit needs more than this module does.

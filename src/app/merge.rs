@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::idempotency::{Did, Repeatable};
+use super::idempotency::{Did, Done, Repeatable};
 use super::incident::{IncidentEdit, Work};
 use super::link::{Locked, lock, place};
 use super::{App, Command};
@@ -15,7 +15,6 @@ use crate::domain::change::{AlertDelta, AlertImage, BookmarkImage, Entry};
 use crate::domain::comment::{Comment, CommentImage, CommentPlace, TextSetBy};
 use crate::domain::incident::{Incident, Patch, Status};
 use crate::domain::merge::{Asked, CHANGES_NAMED_MAX, Former, Merge, Plan, Sides, changed_since};
-use crate::domain::position::Position;
 use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, BookmarkId, CommentId, Error, IncidentId, Result};
@@ -24,19 +23,6 @@ use crate::storage::{ActivityFilter, Reader, Span, Tx};
 /// The input of a merge has a field for the version of each side.
 const SOURCE: [(&str, &str); 1] = [("expectedVersion", "expectedSourceVersion")];
 const TARGET: [(&str, &str); 1] = [("expectedVersion", "expectedTargetVersion")];
-
-/// The result of a merge or of its undo.
-#[derive(Clone, Debug)]
-pub struct Merged {
-    /// The two incidents after the command.
-    pub sides: Sides,
-    /// The alerts that moved, ascending by id.
-    pub alerts: Vec<Alert>,
-    /// The end of the log after the command.
-    pub position: Position,
-    /// Whether an earlier call under the same idempotency key had this result.
-    pub replayed: bool,
-}
 
 /// The input of a split.
 #[derive(Clone, Debug)]
@@ -58,30 +44,19 @@ pub struct KnownSides {
     pub target: Option<u64>,
 }
 
-/// The result of a split.
+/// Two incidents after a command that moved alerts from one to the other.
 #[derive(Clone, Debug)]
-pub struct Split {
-    /// The new incident.
-    pub incident: Incident,
-    /// The incident that the alerts left.
-    pub from: Incident,
+pub struct Joined {
+    /// The two incidents. For a split the source is the incident that the alerts left, and the target is the new
+    /// incident.
+    pub sides: Sides,
     /// The alerts that moved, ascending by id.
     pub alerts: Vec<Alert>,
-    /// The end of the log after the split.
-    pub position: Position,
-    /// Whether an earlier call under the same idempotency key had this result.
-    pub replayed: bool,
-}
-
-/// Two incidents, and the alerts that moved between them.
-struct Joined {
-    sides: Sides,
-    alerts: Vec<Alert>,
 }
 
 /// The form of [`Joined`] that is stored for a retry.
 #[derive(Serialize, Deserialize)]
-struct JoinedReceipt {
+pub(super) struct JoinedReceipt {
     source: IncidentId,
     target: IncidentId,
     alerts: Vec<AlertId>,
@@ -109,70 +84,44 @@ impl App {
     ///
     /// Refuses a merge of an incident with itself, a side that is resolved or redirected, more tags together than one
     /// incident may have, and a side of which a field changed after the version that the caller knows.
-    pub async fn merge_incidents(&self, command: &Command, asked: Asked, known: KnownSides) -> Result<Merged> {
+    pub async fn merge_incidents(&self, command: &Command, asked: Asked, known: KnownSides) -> Result<Did<Joined>> {
         command.require(Role::Manager, "merge incidents")?;
-        self.merging(command, |tx| {
-            let command = command.clone();
-            async move { Work { tx: &tx, app: self, command: &command }.merge(asked, known).await }
-        })
-        .await
+        let did = self.once_alone(command, async |tx| {
+            let (sides, moved) = Work { tx: &tx, app: self, command }.merge(asked, known).await?;
+            Ok(Done::changed(Joined { sides, alerts: moved_alerts(&tx, &moved).await? }))
+        });
+        Ok(self.logged(did.await?))
     }
 
     /// Undoes the merge that redirected this incident. Refuses if either side has changed since.
-    pub async fn undo_merge(&self, command: &Command, source: IncidentId) -> Result<Merged> {
+    pub async fn undo_merge(&self, command: &Command, source: IncidentId) -> Result<Did<Joined>> {
         command.require(Role::Manager, "undo a merge")?;
-        self.merging(command, |tx| {
-            let command = command.clone();
-            async move { undo(&tx, &command, source).await }
-        })
-        .await
-    }
-
-    /// Runs one transaction on two incidents, wakes the relay, and reads the alerts that moved.
-    async fn merging<F, Fut>(&self, command: &Command, work: F) -> Result<Merged>
-    where
-        F: Fn(std::sync::Arc<Tx>) -> Fut + Send + Sync,
-        Fut: Future<Output = Result<(Sides, Vec<AlertId>)>> + Send,
-    {
-        let Did { done: Joined { sides, alerts }, position, replayed, head } = self
-            .once_alone(command, |tx| {
-                let work = work(tx.clone());
-                Box::pin(async move {
-                    let (sides, moved) = work.await?;
-                    Ok(Joined { sides, alerts: moved_alerts(&tx, &moved).await? })
-                })
-            })
-            .await?;
-        self.hub.committed(head.offset);
-        Ok(Merged { sides, alerts, position, replayed })
+        let did = self.once_alone(command, async |tx| {
+            let (sides, moved) = undo(&tx, command, source).await?;
+            Ok(Done::changed(Joined { sides, alerts: moved_alerts(&tx, &moved).await? }))
+        });
+        Ok(self.logged(did.await?))
     }
 
     /// Moves alerts of an incident into a new incident without owner.
     ///
     /// Refuses a split without alerts, an alert that the incident does not hold, all alerts of the incident (the rest
     /// would have no subject), and an incident that is resolved or redirected.
-    pub async fn split_incident(&self, command: &Command, asked: Splitting) -> Result<Split> {
+    pub async fn split_incident(&self, command: &Command, asked: Splitting) -> Result<Did<Joined>> {
         command.require(Role::Responder, "split an incident")?;
         if asked.alerts.is_empty() {
             return Err(Error::invalid("alerts", "name the alerts that are to leave the incident"));
         }
         let new_incident = IncidentId(self.clock.fresh_id());
-        let Did { done, position, replayed, head } = self
-            .once(command, |tx| {
-                let (command, asked) = (command.clone(), asked.clone());
-                Box::pin(async move {
-                    let work = Work { tx: &tx, app: self, command: &command };
-                    let (incident, moved) = work.split(asked.clone(), new_incident).await?;
-                    let from = tx.incidents(&[asked.from]).await?.pop();
-                    let from = from.ok_or_else(|| Error::not_found("incident", asked.from))?;
-                    let sides = Sides { source: from, target: incident };
-                    Ok(Joined { sides, alerts: moved_alerts(&tx, &moved).await? })
-                })
-            })
-            .await?;
-        self.hub.committed(head.offset);
-        let Joined { sides: Sides { source: from, target: incident }, alerts } = done;
-        Ok(Split { incident, from, alerts, position, replayed })
+        let did = self.once(command, async |tx| {
+            let work = Work { tx: &tx, app: self, command };
+            let (target, moved) = work.split(asked.clone(), new_incident).await?;
+            let source = tx.incidents(&[asked.from]).await?.pop();
+            let source = source.ok_or_else(|| Error::not_found("incident", asked.from))?;
+            let sides = Sides { source, target };
+            Ok(Done::changed(Joined { sides, alerts: moved_alerts(&tx, &moved).await? }))
+        });
+        Ok(self.logged(did.await?))
     }
 }
 
@@ -399,7 +348,7 @@ impl Work<'_> {
         let number = self.tx.next_incident_number().await?;
         let incident = Incident::new(new_incident, number, self.command.at);
         let done = self.write(None, incident, edit, locked, None).await?;
-        Ok((done.incident, moved.into_iter().collect()))
+        Ok((done.value.incident, moved.into_iter().collect()))
     }
 }
 

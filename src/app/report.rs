@@ -1,8 +1,9 @@
 //! Alerts from imports. A report that was applied before, or that is older than an applied one, changes nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::alert::{Ingest, Ingested, Into, Taken};
+use super::alert::{Ingest, Ingested, Into};
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::AlertDraft;
@@ -28,15 +29,11 @@ impl App {
     pub async fn ingest_told(&self, command: &Command, told: Vec<Told>) -> Result<Ingested> {
         command.require(Role::Responder, "ingest alerts")?;
         let new_incident = IncidentId(self.clock.fresh_id());
-        let (taken, head) = self
-            .store
-            .transact(|tx| {
-                let (told, command) = (told.clone(), command.clone());
-                Box::pin(async move { Box::pin(self.apply_told(&tx, command, told, new_incident)).await })
-            })
-            .await?;
+        let work =
+            async |tx: Arc<Tx>| Box::pin(self.apply_told(&tx, command.clone(), told.clone(), new_incident)).await;
+        let (ingested, head) = self.store.transact(work).await?;
         self.hub.committed(head.offset);
-        Ok(taken.at(head.position(), false))
+        Ok(ingested)
     }
 
     pub(super) async fn apply_told(
@@ -45,7 +42,7 @@ impl App {
         command: Command,
         told: Vec<Told>,
         new_incident: IncidentId,
-    ) -> Result<Taken> {
+    ) -> Result<Ingested> {
         let total = told.len();
         let news = news(tx, told).await?;
         let passed_over = total - news.len();
@@ -53,16 +50,16 @@ impl App {
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
         let came_at = news.iter().map(|told| told.at).collect();
         let ingest = Ingest { came_at, ..Ingest::new(drafts, Into::Nowhere) };
-        let mut taken = Box::pin(self.ingest(tx, &Command { at, ..command }, ingest, new_incident)).await?;
-        taken.unchanged += passed_over;
+        let mut ingested = Box::pin(self.ingest(tx, &Command { at, ..command }, ingest, new_incident)).await?.value;
+        ingested.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =
-            taken.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();
+            ingested.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();
         let applied = news.iter().filter_map(|told| {
             let id = ids.get(&told.draft.report.key())?;
             Some((*id, Applied { digest: told.digest.clone(), at: told.told_at }))
         });
         tx.note_reports(applied.collect()).await?;
-        Ok(taken)
+        Ok(ingested)
     }
 }
 

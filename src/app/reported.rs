@@ -89,7 +89,7 @@ impl Work<'_> {
         let extra = Extra { facts, ..Extra::default() };
         let incident = before.clone();
         let done = self.write_with(Some(before), incident, edit, locked, extra).await?;
-        Ok(done.incident)
+        Ok(done.value.incident)
     }
 
     /// Replaces the entities that these alerts name, as of the incident's next version.

@@ -6,10 +6,11 @@
 //!   runs that command alone;
 //! - nobody learns of a change before its commit.
 
-use super::alert::{Ingest, Into};
+use super::alert::{Ingest, Ingested, Into};
+use super::idempotency::Done;
 use super::incident::{IncidentEdit, Work};
 use super::many::Many;
-pub use super::many::{Change, Needs};
+pub use super::many::Needs;
 use super::report::Told;
 use super::{App, Command};
 use crate::domain::account::Role;
@@ -54,7 +55,7 @@ impl Together {
         let taken = Box::pin(self.app.apply_told(&self.series, command, told, new_incident)).await?;
         let changes_incidents = self.series.changes_incidents().await;
         self.series.end_command().await;
-        let (created, updated, unchanged) = taken.counts();
+        let Ingested { created, updated, unchanged, .. } = taken;
         Ok(Taken { created, updated, unchanged, changes_incidents })
     }
 
@@ -76,7 +77,12 @@ impl Together {
     }
 
     /// Does what [`App::create_incident`] does.
-    pub async fn create_incident(&mut self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Change> {
+    pub async fn create_incident(
+        &mut self,
+        command: &Command,
+        id: IncidentId,
+        edit: IncidentEdit,
+    ) -> Result<Done<Incident>> {
         command.require(Role::Responder, "create an incident")?;
         let work = Work { tx: &self.series, app: &self.app, command };
         let made = Box::pin(self.many.create(&work, id, edit)).await?;
@@ -85,7 +91,12 @@ impl Together {
     }
 
     /// Does what [`App::update_incident`] does.
-    pub async fn update_incident(&mut self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Change> {
+    pub async fn update_incident(
+        &mut self,
+        command: &Command,
+        id: IncidentId,
+        edit: IncidentEdit,
+    ) -> Result<Done<Incident>> {
         command.require(Role::Responder, "triage an incident")?;
         let work = Work { tx: &self.series, app: &self.app, command };
         let done = Box::pin(self.many.update(&work, id, edit)).await?;
@@ -98,10 +109,11 @@ impl Together {
         command.require(Role::Responder, "ingest alerts")?;
         let (tx, ingest) = (&self.series, Ingest::new(drafts, Into::Nowhere));
         let new_incident = IncidentId(self.app.clock.fresh_id());
-        let taken = Box::pin(tx.part(self.app.ingest(tx, command, ingest, new_incident))).await??;
+        let Ingested { alerts, .. } =
+            Box::pin(tx.part(self.app.ingest(tx, command, ingest, new_incident))).await??.value;
         self.series.end_command().await;
-        self.many.learn(&taken.alerts);
-        Ok(taken.alerts)
+        self.many.learn(&alerts);
+        Ok(alerts)
     }
 
     /// Writes the effects of the commands, commits, and then publishes the changes.

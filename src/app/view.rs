@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::idempotency::{Did, Repeatable};
+use super::idempotency::{Did, Done, Repeatable};
 use super::{App, Command};
 use crate::domain::account::Actor;
 use crate::domain::view::{
@@ -12,42 +12,22 @@ use crate::domain::view::{
 use crate::domain::{Error, Result, ViewId};
 use crate::storage::{Reader, Tx};
 
-/// The result of a command on a view.
-#[derive(Clone)]
-struct Left {
-    view: Option<SavedView>,
-    changed: bool,
-}
-
-/// The form of [`Left`] that is stored for a retry.
+/// The form of the view of an answer that is stored for a retry.
 #[derive(Serialize, Deserialize)]
-struct LeftReceipt {
+pub(super) struct ViewReceipt {
     view: Option<ViewId>,
-    changed: bool,
 }
 
-impl Repeatable for Left {
-    type Receipt = LeftReceipt;
+impl Repeatable for Option<SavedView> {
+    type Receipt = ViewReceipt;
 
-    fn receipt(&self) -> LeftReceipt {
-        LeftReceipt { view: self.view.as_ref().map(|view| view.id), changed: self.changed }
+    fn receipt(&self) -> ViewReceipt {
+        ViewReceipt { view: self.as_ref().map(|view| view.id) }
     }
 
-    async fn again(reader: &Reader, receipt: LeftReceipt) -> Result<Self> {
+    async fn again(reader: &Reader, receipt: ViewReceipt) -> Result<Self> {
         let ids: Vec<ViewId> = receipt.view.into_iter().collect();
-        Ok(Self { view: reader.views(&ids).await?.pop(), changed: receipt.changed })
-    }
-}
-
-impl Left {
-    /// Returns the view if the actor may see it. At a retry it may be deleted, or another user's private view.
-    fn seen_by(self, actor: &Actor) -> Result<SavedView> {
-        let view = self.view.filter(|view| view.is_there_for(actor.user.id));
-        Self { view, ..self }.there()
-    }
-
-    fn there(self) -> Result<SavedView> {
-        self.view.ok_or_else(|| Error::not_found("view", "of this key any more"))
+        Ok(reader.views(&ids).await?.pop())
     }
 }
 
@@ -57,105 +37,89 @@ impl App {
         let actor = keeper(command)?;
         may_share(actor, draft.visibility)?;
         let view = SavedView::new(ViewId(self.clock.fresh_id()), actor.user.id, draft, command.at);
-        let did = self
-            .once(command, |tx| {
-                let (view, actor) = (view.clone(), actor.clone());
-                Box::pin(async move {
-                    if let Some(holder) = tx.view_by_slug(view.slug.as_str()).await? {
-                        return Err(taken(&holder, &actor));
-                    }
-                    within_bounds(&tx, &view).await?;
-                    tx.insert_view(&view).await?;
-                    Ok(Left { view: Some(view), changed: true })
-                })
-            })
-            .await?;
-        did.map(|left| left.seen_by(actor))
+        let did = self.once(command, async |tx| {
+            if let Some(holder) = tx.view_by_slug(view.slug.as_str()).await? {
+                return Err(taken(&holder, actor));
+            }
+            within_bounds(&tx, &view).await?;
+            tx.insert_view(&view).await?;
+            Ok(Done::changed(Some(view.clone())))
+        });
+        did.await?.try_map(|view| seen_by(view, actor))
     }
 
-    /// Changes a view, but never its slug. Returns the view and whether it changed. Only its owner or a manager may
-    /// change it.
-    pub async fn update_view(&self, command: &Command, id: ViewId, patch: ViewPatch) -> Result<Did<(SavedView, bool)>> {
+    /// Changes a view, but never its slug. Only its owner or a manager may change it.
+    pub async fn update_view(&self, command: &Command, id: ViewId, patch: ViewPatch) -> Result<Did<SavedView>> {
         let actor = keeper(command)?;
-        let did = self
-            .once(command, |tx| {
-                let (patch, actor) = (patch.clone(), actor.clone());
-                Box::pin(async move {
-                    let before = seen(&tx, id, &actor).await?;
-                    before.changeable_by(&actor)?;
-                    let after = before.clone().with(patch);
-                    if after == before {
-                        return Ok(Left { view: Some(before), changed: false });
-                    }
-                    // This also refuses a caller that shared the view when it had the right to.
-                    may_share(&actor, after.visibility)?;
-                    if after.visibility != before.visibility {
-                        shared_within_bounds(&tx, &after).await?;
-                    }
-                    let after = SavedView { updated_at: command.at.max(before.updated_at), ..after };
-                    tx.update_view(&after).await?;
-                    Ok(Left { view: Some(after), changed: true })
-                })
-            })
-            .await?;
-        let replayed = did.replayed;
-        did.map(|left| {
-            let changed = left.changed;
-            // A manager who makes another user's view private sees the result in this answer only, and not in a retry.
-            let view = if replayed { left.seen_by(actor)? } else { left.there()? };
-            Ok((view, changed))
-        })
+        let did = self.once(command, async |tx| {
+            let before = seen(&tx, id, actor).await?;
+            before.changeable_by(actor)?;
+            let after = before.clone().with(patch.clone());
+            if after == before {
+                return Ok(Done::unchanged(Some(before)));
+            }
+            // This also refuses a caller that shared the view when it had the right to.
+            may_share(actor, after.visibility)?;
+            if after.visibility != before.visibility {
+                shared_within_bounds(&tx, &after).await?;
+            }
+            let after = SavedView { updated_at: command.at.max(before.updated_at), ..after };
+            tx.update_view(&after).await?;
+            Ok(Done::changed(Some(after)))
+        });
+        let did = did.await?;
+        // A manager who makes another user's view private sees the result in this answer only, and not in a retry.
+        match did.replayed {
+            true => did.try_map(|view| seen_by(view, actor)),
+            false => did.try_map(there),
+        }
     }
 
-    /// Deletes a view. Only its owner or a manager may delete it.
-    pub async fn delete_view(&self, command: &Command, id: ViewId) -> Result<Did<()>> {
+    /// Deletes a view. Only its owner or a manager may delete it. The answer names the deleted view.
+    pub async fn delete_view(&self, command: &Command, id: ViewId) -> Result<Did<ViewId>> {
         let actor = keeper(command)?;
-        let did = self
-            .once(command, |tx| {
-                Box::pin(async move {
-                    seen(&tx, id, actor).await?.changeable_by(actor)?;
-                    tx.delete_view(id).await?;
-                    Ok(Left { view: None, changed: true })
-                })
-            })
-            .await?;
-        did.map(|_| Ok(()))
+        let did = self.once(command, async |tx| {
+            seen(&tx, id, actor).await?.changeable_by(actor)?;
+            tx.delete_view(id).await?;
+            Ok(Done::changed(None))
+        });
+        Ok(did.await?.map(|_| id))
     }
 
     /// Sets the view that the caller starts with; `None` clears it.
     pub async fn set_default_view(&self, command: &Command, id: Option<ViewId>) -> Result<Did<Option<SavedView>>> {
         let actor = keeper(command)?;
-        let did = self
-            .once(command, |tx| {
-                Box::pin(async move {
-                    let view = match id {
-                        Some(id) => Some(seen(&tx, id, actor).await?),
-                        None => None,
-                    };
-                    tx.set_default_view(actor.user.id, id).await?;
-                    Ok(Left { view, changed: true })
-                })
-            })
-            .await?;
-        did.map(|left| Ok(left.view.filter(|view| view.is_there_for(actor.user.id))))
+        let did = self.once(command, async |tx| {
+            let value = match id {
+                Some(id) => Some(seen(&tx, id, actor).await?),
+                None => None,
+            };
+            Ok(Done { value, changed: tx.set_default_view(actor.user.id, id).await? })
+        });
+        Ok(did.await?.map(|view| view.filter(|view| view.is_there_for(actor.user.id))))
     }
 
     /// Records that the caller has seen a view in its present state. Later changes are unread.
     pub async fn visit_view(&self, command: &Command, id: ViewId) -> Result<Did<SavedView>> {
         let actor = keeper(command)?;
-        let did = self
-            // This reads the end of the log, which a command in a shared transaction cannot know yet.
-            .once_alone(command, |tx| {
-                Box::pin(async move {
-                    let view = seen(&tx, id, actor).await?;
-                    let visit = Visit { offset: tx.head().await?.offset, at: command.at };
-                    tx.note_visit(actor.user.id, id, visit).await?;
-                    Ok(Left { view: Some(view), changed: false })
-                })
-            })
-            .await?;
-        did.map(|left| left.seen_by(actor))
+        // This reads the end of the log, which a command in a shared transaction cannot know yet.
+        let did = self.once_alone(command, async |tx| {
+            let view = seen(&tx, id, actor).await?;
+            let visit = Visit { offset: tx.head().await?.offset, at: command.at };
+            tx.note_visit(actor.user.id, id, visit).await?;
+            Ok(Done::changed(Some(view)))
+        });
+        did.await?.try_map(|view| seen_by(view, actor))
     }
+}
+
+/// Returns the view of an answer if the actor may see it. At a retry it may be deleted, or another user's private view.
+fn seen_by(view: Option<SavedView>, actor: &Actor) -> Result<SavedView> {
+    there(view.filter(|view| view.is_there_for(actor.user.id)))
+}
+
+fn there(view: Option<SavedView>) -> Result<SavedView> {
+    view.ok_or_else(|| Error::not_found("view", "of this key any more"))
 }
 
 /// Returns the user whose views a command is about.

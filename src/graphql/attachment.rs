@@ -1,15 +1,16 @@
 //! Attachments. A mutation announces them; they are uploaded and served over plain HTTP.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{ID, InputObject, Object, SimpleObject};
 
 use super::account::Actor;
 use super::call::Call;
-use super::context::{View, app, command};
+use super::context::View;
 use super::incident::Incident;
 use super::input::incident_id;
+use super::payload::{MutationReceipt, Payload};
 use crate::app::attachment::Announced;
 use crate::domain::attachment::{Attachment as DomainAttachment, AttachmentDraft, ImageType, State, url};
-use crate::domain::{Error, Instant, Result};
+use crate::domain::{Error, IncidentId, Instant, Result};
 
 /// An attachment: an image that belongs to an incident. A comment of the incident shows it with the Markdown
 /// `![alternative text](attachment:…)`, where `attachment:…` is the attachment's global id.
@@ -90,7 +91,7 @@ pub struct CreateAttachmentInput {
     r#type: ImageType,
     /// The `clientMutationId` and the idempotency key.
     #[graphql(flatten)]
-    call: Call,
+    pub call: Call,
 }
 
 /// The result of `createAttachment`: an attachment that waits for its upload.
@@ -104,23 +105,28 @@ pub struct CreateAttachmentPayload {
     upload_url: Option<String>,
     /// The time until which an upload may begin; null if the bytes are already uploaded.
     upload_expires_at: Option<Instant>,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key announced the attachment.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
-/// Announces an attachment of an incident.
-pub async fn create(ctx: &Context<'_>, input: CreateAttachmentInput) -> Result<CreateAttachmentPayload> {
-    let incident = incident_id("incidentId", &input.incident_id)?;
-    let draft = AttachmentDraft::parse(&input.name, input.r#type, input.size)?;
-    let announced = app(ctx)?.create_attachment(&command(ctx, &input.call)?, incident, draft).await;
-    let Announced { attachment, upload, replayed } = announced.map_err(|error| error.at("incidentId"))?;
-    Ok(CreateAttachmentPayload {
-        upload_url: upload.as_ref().map(|upload| format!("{}?token={}", url(attachment.id), upload.token)),
-        upload_expires_at: upload.map(|upload| upload.expires_at),
-        attachment: Attachment { view: View::fresh(ctx)?, attachment },
-        client_mutation_id: input.call.client_mutation_id,
-        replayed,
-    })
+impl CreateAttachmentInput {
+    /// Reads the incident and the image to announce.
+    pub fn read(&self) -> Result<(IncidentId, AttachmentDraft)> {
+        let incident = incident_id("incidentId", &self.incident_id)?;
+        Ok((incident, AttachmentDraft::parse(&self.name, self.r#type, self.size)?))
+    }
+}
+
+impl Payload for CreateAttachmentPayload {
+    type Value = Announced;
+
+    fn new(view: View, Announced { attachment, upload }: Announced, receipt: MutationReceipt) -> Self {
+        Self {
+            upload_url: upload.as_ref().map(|upload| format!("{}?token={}", url(attachment.id), upload.token)),
+            upload_expires_at: upload.map(|upload| upload.expires_at),
+            attachment: Attachment { view, attachment },
+            receipt,
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Bookmarks: results of a hunt that are pinned to an incident.
 
 use async_graphql::connection::{Connection, Edge, EmptyFields};
-use async_graphql::{Context, ID, InputObject, Json, Object, SimpleObject};
+use async_graphql::{ID, InputObject, Json, Object, SimpleObject};
 
 use super::account::Actor;
 use super::alert::{Entity, EntityInput};
@@ -11,7 +11,8 @@ use super::context::View;
 use super::incident::Incident;
 use super::input::incident_id;
 use super::loaders::{BookmarkCount, BookmarksAtEnd, RowsOf};
-use crate::app::bookmark::BookmarkOutcome;
+use super::payload::{MutationReceipt, Payload};
+use crate::app::bookmark::Pinned;
 use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
 use crate::domain::instant::past;
 use crate::domain::path::each;
@@ -192,25 +193,15 @@ pub struct BookmarkPayload {
     bookmark: Bookmark,
     /// The incident that the bookmark is pinned to.
     incident: Incident,
-    /// The end of the log after the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
-impl BookmarkPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, done: BookmarkOutcome, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        Ok(Self {
-            bookmark: Bookmark { view: view.clone(), bookmark: done.bookmark },
-            incident: Incident::new(view, done.outcome.incident),
-            position: done.outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: done.outcome.replayed,
-        })
+impl Payload for BookmarkPayload {
+    type Value = Pinned;
+
+    fn new(view: View, Pinned { bookmark, incident }: Pinned, receipt: MutationReceipt) -> Self {
+        Self { bookmark: Bookmark { view: view.clone(), bookmark }, incident: Incident::new(view, incident), receipt }
     }
 }

@@ -10,6 +10,8 @@ use super::context::View;
 use super::filter::IncidentFilterInput;
 use super::incident::{Incident, ends};
 use super::input::incident_id;
+use super::payload::{MutationReceipt, Payload};
+use super::searches::Search;
 use super::tag::{SystemTagInput, custom_tags, known_custom_tags, known_system_tags, system_tags};
 use crate::app::bulk::{BulkTarget, DryRun};
 use crate::domain::account::Actor as Caller;
@@ -268,21 +270,43 @@ pub struct CancelBulkJobInput {
 #[derive(SimpleObject)]
 pub struct BulkPayload {
     /// How many incidents the job has. For a dry run, how many the job would have.
-    pub total: u64,
+    total: u64,
     /// The job; null for a dry run. The job runs in the background: subscribe to `bulkProgress` to follow it.
-    pub job: Option<BulkJob>,
+    job: Option<BulkJob>,
     /// What the job would do; null unless the call is a dry run.
-    pub preview: Option<BulkPreview>,
-    /// The `clientMutationId` of the call.
-    pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    pub replayed: bool,
+    preview: Option<BulkPreview>,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
+}
+
+/// The answer to a mutation on bulk jobs.
+pub enum BulkAnswer {
+    /// The job after the mutation.
+    Job(Job),
+    /// What a job would do.
+    DryRun(DryRun),
+}
+
+impl Payload for BulkPayload {
+    type Value = BulkAnswer;
+
+    fn new(view: View, answer: Self::Value, receipt: MutationReceipt) -> Self {
+        match answer {
+            BulkAnswer::Job(job) => {
+                Self { total: job.total, job: Some(BulkJob { view, job }), preview: None, receipt }
+            }
+            BulkAnswer::DryRun(tried) => {
+                Self { total: tried.total, job: None, preview: Some(BulkPreview::new(&view, tried)), receipt }
+            }
+        }
+    }
 }
 
 impl BulkUpdateIncidentsInput {
-    /// Reads the target and the edit. A filter is resolved for `caller`.
-    pub fn read(self, caller: &Caller) -> Result<(BulkTarget, BulkEdit)> {
+    /// Reads the target and the edit. A filter is resolved for the viewer, and counts as a search of the request.
+    pub fn read(self, view: &View) -> Result<(BulkTarget, BulkEdit)> {
+        let caller: &Caller = view.viewer();
         let target = match self.target {
             BulkTargetInput::Ids(ids) => {
                 let ids = each("target.ids", &ids, incident_id)?;
@@ -293,8 +317,13 @@ impl BulkUpdateIncidentsInput {
                 BulkTarget::Queue(Box::new(filter.map_err(|error| error.below("target"))?))
             }
         };
-        let edit = self.edit.read(caller).map_err(|error| error.below("edit"))?;
-        Ok((target, edit.checked()?))
+        let edit = self.edit.read(caller).map_err(|error| error.below("edit"))?.checked()?;
+        if let BulkTarget::Queue(filter) = &target {
+            let searches = view.searches();
+            let counted = searches.look_for(&**filter).and_then(|()| searches.spend(Search::Count, &**filter));
+            counted.map_err(|error| error.below("target"))?;
+        }
+        Ok((target, edit))
     }
 }
 

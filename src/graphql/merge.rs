@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use async_graphql::{Context, ID, InputObject, SimpleObject};
+use async_graphql::{ID, InputObject, SimpleObject};
 
 use super::account::Owner;
 use super::alert::Alert;
@@ -12,8 +12,9 @@ use super::connection::read_id;
 use super::context::View;
 use super::incident::{Incident, global_id};
 use super::input::incident_id;
+use super::payload::{MutationReceipt, Payload};
 use super::queue::Tag;
-use crate::app::merge::{KnownSides, Merged, Split, Splitting};
+use crate::app::merge::{Joined, KnownSides, Splitting};
 use crate::domain::account::{OwnerId, Role};
 use crate::domain::change::EntryKind;
 use crate::domain::incident::Severity;
@@ -105,27 +106,21 @@ pub struct MergePayload {
     target: Incident,
     /// The alerts that moved, as the mutation left them, ordered by id.
     alerts: Vec<Alert>,
-    /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
-impl MergePayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, done: Merged, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        Ok(Self {
-            source: Incident::new(view.clone(), done.sides.source),
-            target: Incident::new(view.clone(), done.sides.target),
-            alerts: done.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
-            position: done.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: done.replayed,
-        })
+impl Payload for MergePayload {
+    type Value = Joined;
+
+    fn new(view: View, Joined { sides, alerts }: Joined, receipt: MutationReceipt) -> Self {
+        Self {
+            source: Incident::new(view.clone(), sides.source),
+            target: Incident::new(view.clone(), sides.target),
+            alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
+            receipt,
+        }
     }
 }
 
@@ -138,27 +133,21 @@ pub struct SplitIncidentPayload {
     from: Incident,
     /// The alerts that moved, as the mutation left them, ordered by id.
     alerts: Vec<Alert>,
-    /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
-impl SplitIncidentPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, done: Split, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        Ok(Self {
-            incident: Incident::new(view.clone(), done.incident),
-            from: Incident::new(view.clone(), done.from),
-            alerts: done.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
-            position: done.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: done.replayed,
-        })
+impl Payload for SplitIncidentPayload {
+    type Value = Joined;
+
+    fn new(view: View, Joined { sides, alerts }: Joined, receipt: MutationReceipt) -> Self {
+        Self {
+            incident: Incident::new(view.clone(), sides.target),
+            from: Incident::new(view.clone(), sides.source),
+            alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
+            receipt,
+        }
     }
 }
 

@@ -1,28 +1,28 @@
 //! The mutations. Each mutation is one command, one transaction and one answer.
 
-use async_graphql::{Context, Object};
+use async_graphql::{Context, ID, Object};
 
 use super::account::{GroupMembersInput, UpsertGroupInput, UpsertUserInput};
 use super::alert::{IngestAlertInput, IngestAlertsInput, IngestTarget, UpdateAlertInput, alert_ids, ingest_target};
 use super::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use super::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
-use super::bulk::{BulkJob, BulkPayload, BulkPreview, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
+use super::bulk::{BulkAnswer, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use super::call::{Call, Known, said};
 use super::comment::{DeleteCommentInput, EditCommentInput, comment_id, new_comment};
-use super::context::{View, app, command, now, viewer};
+use super::connection::read_id;
+use super::context::{View, app, command};
 use super::input::*;
 use super::merge::{MergeIncidentsInput, MergePayload, SplitIncidentInput, SplitIncidentPayload, UndoMergeInput};
 use super::payload::*;
-use super::searches::Search;
 use super::tag::{SystemTagInput, system_tags};
 use super::view::{
-    CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SavedView, SetDefaultViewInput,
-    UpdateViewInput, ViewPayload, VisitViewInput, view_id,
+    CreateViewInput, DefaultViewPayload, DeleteViewInput, DeleteViewPayload, SetDefaultViewInput, UpdateViewInput,
+    ViewPayload, VisitViewInput, view_id,
 };
-use crate::app::alert::Ingest;
-use crate::app::bulk::BulkTarget;
+use crate::app::alert::{Ingest, Ingested};
 use crate::app::idempotency::Did;
-use crate::app::incident::{IncidentEdit, Outcome};
+use crate::app::incident::IncidentEdit;
+use crate::app::{App, Command};
 use crate::domain::account::{GroupDraft, UserDraft};
 use crate::domain::alert::AlertDraft;
 use crate::domain::incident::{Patch, Status, parse_description, parse_note};
@@ -42,16 +42,32 @@ const INGEST_WORDS: [(&str, &str); 2] = [("addTags", "systemTags"), ("linkAlerts
 /// The same fields of `ingestAlert`, and its alert, which is the first alert of a batch.
 const INGEST_ALERT_WORDS: [(&str, &str); 3] = [INGEST_WORDS[0], INGEST_WORDS[1], ("alerts.0", "alert")];
 
+/// Runs the command of a mutation, and shows its answer as the payload. The paths of refusals are put below the argument
+/// `input`, where the fields of an input are.
+async fn run<'a, P, F, Fut>(ctx: &'a Context<'_>, call: Call, work: F) -> Result<Option<P>>
+where
+    P: Payload,
+    F: FnOnce(&'a App, Command) -> Fut,
+    Fut: Future<Output = Result<Did<P::Value>>>,
+{
+    let did = async { work(app(ctx)?, command(ctx, &call)?).await };
+    let did = did.await.map_err(|error| error.below("input"))?;
+    P::of(ctx, did, call).map(Some)
+}
+
 /// Runs one edit of one incident, as most mutations do.
 async fn edit(
     ctx: &Context<'_>,
-    incident: &async_graphql::ID,
+    incident: ID,
     call: Call,
-    edit: Result<IncidentEdit>,
-) -> Result<IncidentPayload> {
-    let outcome = update(ctx, incident, &call, edit).await;
-    let outcome = outcome.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-    IncidentPayload::new(ctx, outcome, call)
+    change: Result<IncidentEdit>,
+) -> Result<Option<IncidentPayload>> {
+    run(ctx, call, async move |app, command| {
+        let id = incident_id("incidentId", &incident)?;
+        let did = app.update_incident(&command, id, change?).await;
+        did.map_err(|error| error.at("incidentId").reworded(&SINGLE_ACTION_WORDS))
+    })
+    .await
 }
 
 /// Adds the version that the caller knows to an edit.
@@ -59,20 +75,16 @@ fn expecting(known: Known, edit: Result<IncidentEdit>) -> Result<IncidentEdit> {
     Ok(IncidentEdit { expected_version: known.expected_version, ..edit? })
 }
 
-async fn update(
-    ctx: &Context<'_>,
-    incident: &async_graphql::ID,
-    call: &Call,
-    edit: Result<IncidentEdit>,
-) -> Result<Outcome> {
-    let id = incident_id("incidentId", incident)?;
-    let command = command(ctx, call)?;
-    app(ctx)?.update_incident(&command, id, edit?).await.map_err(|error| error.at("incidentId"))
-}
-
-/// Puts the path of an error below the argument `input`, where the fields of an input are.
-fn below(error: Error) -> Error {
-    error.below("input")
+/// Ingests alerts into the incident that the input names.
+async fn ingest(
+    app: &App,
+    command: &Command,
+    alerts: Vec<AlertDraft>,
+    into: Option<&IngestTarget>,
+    tags: &[SystemTagInput],
+) -> Result<Did<Ingested>> {
+    let batch = Ingest { system_tags: system_tags("systemTags", tags)?, ..Ingest::new(alerts, ingest_target(into)?) };
+    app.ingest_alerts(command, batch).await
 }
 
 /// The root of all mutations. Each mutation is one transaction: all or nothing. If a mutation is refused, it is null,
@@ -86,14 +98,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: CreateIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
-        let call = input.call.clone();
-        let outcome = async {
-            let command = command(ctx, &call)?;
-            let (id, edit) = input.read(now(ctx)?)?;
-            app(ctx)?.create_incident(&command, id, edit).await
-        };
-        let outcome = outcome.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-        IncidentPayload::new(ctx, outcome, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            let (id, edit) = input.read(command.at)?;
+            app.create_incident(&command, id, edit).await.map_err(|error| error.reworded(&SINGLE_ACTION_WORDS))
+        })
+        .await
     }
 
     /// Edits one incident: several of the single actions together, all or nothing, as one change.
@@ -102,9 +111,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: UpdateIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
-        let (id, call) = (input.incident_id.clone(), input.call.clone());
-        let outcome = update(ctx, &id, &call, now(ctx).and_then(|now| input.read(now))).await.map_err(below)?;
-        IncidentPayload::new(ctx, outcome, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            app.update_incident(&command, id, input.read(command.at)?).await.map_err(|error| error.at("incidentId"))
+        })
+        .await
     }
 
     /// Sets the title of an incident.
@@ -115,7 +126,7 @@ impl Mutation {
     ) -> Result<Option<IncidentPayload>> {
         let title = title::parse("title", input.title);
         let change = title.map(|title| Patch { title: Some(title), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Sets or clears the description of an incident.
@@ -127,7 +138,7 @@ impl Mutation {
         let text = said("description", input.description)
             .and_then(|text| text.map_or(Ok(None), |text| parse_description("description", &text)));
         let change = text.map(|text| Patch { description: Some(text), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Overrides the severity of an incident, or returns to the computed severity.
@@ -138,7 +149,7 @@ impl Mutation {
     ) -> Result<Option<IncidentPayload>> {
         let severity = said("severity", input.severity);
         let change = severity.map(|severity| Patch { severity: Some(severity), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Sets the status of an incident, with all the effects of resolving and reopening.
@@ -148,7 +159,7 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: SetIncidentStatusInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = Patch { status: Some(input.status), ..Patch::default() }.into();
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, Ok(change))).await
     }
 
     /// Assigns an incident and all of its alerts to a user, a group or the caller.
@@ -158,7 +169,7 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: AssignIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|owner| IncidentEdit { owner: Some(Some(owner)), ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Unassigns an incident and all of its alerts.
@@ -168,7 +179,7 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: UnassignIncidentInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = IncidentEdit { owner: Some(None), ..IncidentEdit::default() };
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, Ok(change))).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, Ok(change))).await
     }
 
     /// Adds tags to an incident. A tag that the incident already has changes nothing and is no error.
@@ -178,7 +189,7 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: AddTagsInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|add_tags| Patch { add_tags, ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
+        edit(ctx, input.incident_id, input.call, change).await
     }
 
     /// Removes tags from an incident. A tag that the incident does not have changes nothing and is no error.
@@ -188,7 +199,7 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: RemoveTagsInput,
     ) -> Result<Option<IncidentPayload>> {
         let change = input.read().map(|remove_tags| Patch { remove_tags, ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
+        edit(ctx, input.incident_id, input.call, change).await
     }
 
     /// Sets or clears the classification of an incident, whether it is open or resolved.
@@ -199,7 +210,7 @@ impl Mutation {
     ) -> Result<Option<IncidentPayload>> {
         let pair = said("classification", input.classification);
         let change = pair.map(|pair| Patch { classification: Some(pair), ..Patch::default() }.into());
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Resolves an incident, and all of its alerts that are not yet resolved.
@@ -216,7 +227,7 @@ impl Mutation {
             ..Patch::default()
         });
         let change = change.map(IncidentEdit::from);
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Reopens a resolved incident. If the incident is not resolved and has another status, the mutation is a `CONFLICT`. Alerts that its resolution
@@ -235,7 +246,7 @@ impl Mutation {
             }
             _ => Err(Error::invalid("status", "an incident is reopened to NEW or ACTIVE")),
         };
-        edit(ctx, &input.incident_id, input.call, expecting(input.known, change)).await.map(Some)
+        edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
     /// Deletes an incident. It disappears from all queries and queues, its alerts then belong to no incident, and its
@@ -245,15 +256,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: DeleteIncidentInput,
     ) -> Result<Option<DeleteIncidentPayload>> {
-        let call = input.call.clone();
-        let outcome = async {
+        run(ctx, input.call, async move |app, command| {
             let id = incident_id("incidentId", &input.incident_id)?;
-            app(ctx)?
-                .delete_incident(&command(ctx, &call)?, id, input.known.expected_version)
-                .await
-                .map_err(|error| error.at("incidentId"))
-        };
-        DeleteIncidentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
+            let did = app.delete_incident(&command, id, input.known.expected_version).await;
+            did.map_err(|error| error.at("incidentId"))
+        })
+        .await
     }
 
     /// Adds a comment to an incident.
@@ -262,14 +270,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: AddCommentInput,
     ) -> Result<Option<CommentPayload>> {
-        let call = input.call.clone();
-        let outcome = async {
-            let comment = new_comment("body", &input.body);
-            let edit = comment.map(|comment| IncidentEdit { comment: Some(comment), ..IncidentEdit::default() });
-            update(ctx, &input.incident_id, &call, edit).await
-        };
-        let outcome = outcome.await.map_err(|error| below(error.reworded(&[("comment", "body")])))?;
-        CommentPayload::new(ctx, outcome, call).map(Some)
+        run(ctx, input.call, async move |app, command| {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            let did = app.add_comment(&command, id, new_comment("body", &input.body)?).await;
+            did.map_err(|error| error.at("incidentId").reworded(&[("comment", "body")]))
+        })
+        .await
     }
 
     /// Changes the text of a comment. The former text stays in its history. The author only.
@@ -278,13 +284,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: EditCommentInput,
     ) -> Result<Option<CommentPayload>> {
-        let call = input.call.clone();
-        let outcome = async {
+        run(ctx, input.call, async move |app, command| {
             let id = comment_id("commentId", &input.comment_id)?;
             let body = comment::parse("body", &input.body)?;
-            app(ctx)?.edit_comment(&command(ctx, &call)?, id, body).await.map_err(|error| error.at("commentId"))
-        };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
+            app.edit_comment(&command, id, body).await.map_err(|error| error.at("commentId"))
+        })
+        .await
     }
 
     /// Deletes a comment. Its history stays. The author or a manager only.
@@ -293,12 +298,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: DeleteCommentInput,
     ) -> Result<Option<CommentPayload>> {
-        let call = input.call.clone();
-        let outcome = async {
+        run(ctx, input.call, async move |app, command| {
             let id = comment_id("commentId", &input.comment_id)?;
-            app(ctx)?.delete_comment(&command(ctx, &call)?, id).await.map_err(|error| error.at("commentId"))
-        };
-        CommentPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
+            app.delete_comment(&command, id).await.map_err(|error| error.at("commentId"))
+        })
+        .await
     }
 
     /// Links alerts to an incident, or moves them there. The computed severity, entities, products, times and a
@@ -314,7 +318,7 @@ impl Mutation {
             reopen: input.reopen,
             ..IncidentEdit::default()
         });
-        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
+        edit(ctx, input.incident_id, input.call, change).await
     }
 
     /// Unlinks alerts from an incident. They then belong to no incident.
@@ -325,7 +329,7 @@ impl Mutation {
     ) -> Result<Option<IncidentPayload>> {
         let change =
             alert_ids("alerts", &input.alerts).map(|unlink| IncidentEdit { unlink, ..IncidentEdit::default() });
-        edit(ctx, &input.incident_id, input.call, change).await.map(Some)
+        edit(ctx, input.incident_id, input.call, change).await
     }
 
     /// Ingests one alert. A report with the key of a known alert updates that alert.
@@ -335,9 +339,12 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: IngestAlertInput,
     ) -> Result<Option<IngestPayload>> {
         let IngestAlertInput { alert, into, system_tags, call } = input;
-        let draft = now(ctx).and_then(|now| alert.read(now)).map_err(|error| error.below("alert"));
-        let ingested = taken_in(draft.map(|draft| vec![draft]), into.as_ref(), &system_tags);
-        ingest(ctx, ingested, &INGEST_ALERT_WORDS, call).await.map(Some)
+        run(ctx, call, async move |app, command| {
+            let draft = alert.read(command.at).map_err(|error| error.below("alert"))?;
+            let did = ingest(app, &command, vec![draft], into.as_ref(), &system_tags).await;
+            did.map_err(|error| error.reworded(&INGEST_ALERT_WORDS))
+        })
+        .await
     }
 
     /// Ingests alerts, all or nothing. A report with the key of a known alert updates that alert. With `into.correlate`
@@ -348,9 +355,13 @@ impl Mutation {
         #[graphql(desc = "The input of the mutation.")] input: IngestAlertsInput,
     ) -> Result<Option<IngestPayload>> {
         let IngestAlertsInput { alerts, into, system_tags, call } = input;
-        let now = now(ctx)?;
-        let drafts = each("alerts", alerts, |path, alert| alert.read(now).map_err(|error| error.below(path)));
-        ingest(ctx, taken_in(drafts, into.as_ref(), &system_tags), &INGEST_WORDS, call).await.map(Some)
+        run(ctx, call, async move |app, command| {
+            let at = command.at;
+            let drafts = each("alerts", alerts, |path, alert| alert.read(at).map_err(|error| error.below(path)))?;
+            let did = ingest(app, &command, drafts, into.as_ref(), &system_tags).await;
+            did.map_err(|error| error.reworded(&INGEST_WORDS))
+        })
+        .await
     }
 
     /// Changes the status, classification or owner of an alert by hand. To make an alert of a resolved incident active
@@ -360,13 +371,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: UpdateAlertInput,
     ) -> Result<Option<AlertPayload>> {
-        let call = input.call.clone();
-        let outcome = async {
-            let id = super::connection::read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
-            let outcome = app(ctx)?.update_alert(&command(ctx, &call)?, id, input.read()?).await;
-            outcome.map_err(|error| error.at("alertId"))
-        };
-        AlertPayload::new(ctx, outcome.await.map_err(below)?, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            let id = read_id("alertId", &input.alert_id, AlertId::WORD, AlertId::parse)?;
+            app.update_alert(&command, id, input.read()?).await.map_err(|error| error.at("alertId"))
+        })
+        .await
     }
 
     /// Creates a user, or changes the user with the same account id. Managers only.
@@ -375,13 +384,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: UpsertUserInput,
     ) -> Result<Option<UserPayload>> {
-        let call = input.call.clone();
-        let user = async {
-            let draft =
-                UserDraft::parse(&input.account, input.name.as_deref(), input.email.as_opt_deref(), input.role)?;
-            app(ctx)?.upsert_user(&command(ctx, &call)?, draft).await
-        };
-        Ok(Some(UserPayload::new(user.await.map_err(below)?, call)))
+        let UpsertUserInput { account, name, email, role, call } = input;
+        run(ctx, call, async move |app, command| {
+            let draft = UserDraft::parse(&account, name.as_deref(), email.as_opt_deref(), role)?;
+            app.upsert_user(&command, draft).await
+        })
+        .await
     }
 
     /// Creates a group, or changes the group with the same account id. Managers only.
@@ -390,12 +398,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: UpsertGroupInput,
     ) -> Result<Option<GroupPayload>> {
-        let call = input.call.clone();
-        let group = async {
+        run(ctx, input.call, async move |app, command| {
             let draft = GroupDraft::parse(&input.account, input.name.as_deref())?;
-            app(ctx)?.upsert_group(&command(ctx, &call)?, draft).await
-        };
-        GroupPayload::new(ctx, group.await.map_err(below)?, call).map(Some)
+            app.upsert_group(&command, draft).await
+        })
+        .await
     }
 
     /// Adds users to a group. Users who are already members stay members. Managers only.
@@ -404,11 +411,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: GroupMembersInput,
     ) -> Result<Option<GroupPayload>> {
-        let group = async {
+        run(ctx, input.call.clone(), async move |app, command| {
             let (group, users) = input.read()?;
-            app(ctx)?.add_members(&command(ctx, &input.call)?, group, users).await
-        };
-        GroupPayload::new(ctx, group.await.map_err(below)?, input.call).map(Some)
+            app.add_members(&command, group, users).await
+        })
+        .await
     }
 
     /// Removes users from a group. Managers only.
@@ -417,11 +424,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: GroupMembersInput,
     ) -> Result<Option<GroupPayload>> {
-        let group = async {
+        run(ctx, input.call.clone(), async move |app, command| {
             let (group, users) = input.read()?;
-            app(ctx)?.remove_members(&command(ctx, &input.call)?, group, users).await
-        };
-        GroupPayload::new(ctx, group.await.map_err(below)?, input.call).map(Some)
+            app.remove_members(&command, group, users).await
+        })
+        .await
     }
 
     /// Starts a bulk job that changes many incidents, by ids or by filter, each separately and with an outcome of its
@@ -432,32 +439,15 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: BulkUpdateIncidentsInput,
     ) -> Result<Option<BulkPayload>> {
-        let (call, dry_run) = (input.call.clone(), input.dry_run);
-        let started = async {
-            let (app, command) = (app(ctx)?, command(ctx, &call)?);
-            let (target, edit) = input.read(viewer(ctx)?)?;
-            if let BulkTarget::Queue(filter) = &target {
-                let searches = View::of_request(ctx)?.searches();
-                let counted = searches.look_for(&**filter).and_then(|()| searches.spend(Search::Count, &**filter));
-                counted.map_err(|error| error.below("target"))?;
-            }
+        run(ctx, input.call.clone(), async move |app, command| {
+            let dry_run = input.dry_run;
+            let (target, edit) = input.read(View::of_request(ctx)?)?;
             match dry_run {
-                true => {
-                    let tried = app.dry_run_bulk(&command, &target, edit).await?;
-                    Ok((tried.total, None, Some(tried)))
-                }
-                false => {
-                    let did = app.start_bulk(&command, target, edit).await?;
-                    Ok((did.done.total, Some(did), None))
-                }
+                true => Ok(app.dry_run_bulk(&command, &target, edit).await?.map(BulkAnswer::DryRun)),
+                false => Ok(app.start_bulk(&command, target, edit).await?.map(BulkAnswer::Job)),
             }
-        };
-        let (total, did, tried) = started.await.map_err(below)?;
-        let replayed = did.as_ref().is_some_and(|did| did.replayed);
-        let view = View::fresh(ctx)?;
-        let preview = tried.map(|tried| BulkPreview::new(&view, tried));
-        let job = did.map(|did| BulkJob { view, job: did.done });
-        Ok(Some(BulkPayload { total, job, preview, client_mutation_id: call.client_mutation_id, replayed }))
+        })
+        .await
     }
 
     /// Cancels a bulk job. Changes that it has made stay, and the rest is not done. Its creator or a manager only.
@@ -466,15 +456,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: CancelBulkJobInput,
     ) -> Result<Option<BulkPayload>> {
-        let did = async {
+        run(ctx, input.call, async move |app, command| {
             let id = bulk_job_id("jobId", &input.job_id)?;
-            let did = app(ctx)?.cancel_bulk(&command(ctx, &input.call)?, id).await;
-            did.map_err(|error| error.at("jobId"))
-        };
-        let Did { done: job, replayed, .. } = did.await.map_err(below)?;
-        let (total, job) = (job.total, Some(BulkJob { view: View::fresh(ctx)?, job }));
-        let client_mutation_id = input.call.client_mutation_id;
-        Ok(Some(BulkPayload { total, job, preview: None, client_mutation_id, replayed }))
+            let did = app.cancel_bulk(&command, id).await.map_err(|error| error.at("jobId"))?;
+            Ok(did.map(BulkAnswer::Job))
+        })
+        .await
     }
 
     /// Announces an image for an incident, and returns the path to `PUT` its bytes to within 15 minutes. The bytes must
@@ -485,7 +472,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: CreateAttachmentInput,
     ) -> Result<Option<CreateAttachmentPayload>> {
-        super::attachment::create(ctx, input).await.map_err(below).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            let (incident, draft) = input.read()?;
+            app.create_attachment(&command, incident, draft).await.map_err(|error| error.at("incidentId"))
+        })
+        .await
     }
 
     /// Merges an incident (the source) into another incident (the target), which takes over its alerts, tags, comments,
@@ -497,9 +488,10 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: MergeIncidentsInput,
     ) -> Result<Option<MergePayload>> {
-        let call = input.call.clone();
-        let done = async { app(ctx)?.merge_incidents(&command(ctx, &call)?, input.read()?, input.known()).await };
-        MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            app.merge_incidents(&command, input.read()?, input.known()).await
+        })
+        .await
     }
 
     /// Undoes a merge: both incidents are as they were before it. If either incident has changed since, the undo is a
@@ -509,12 +501,10 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: UndoMergeInput,
     ) -> Result<Option<MergePayload>> {
-        let call = input.call.clone();
-        let done = async {
-            let id = incident_id("incidentId", &input.incident_id)?;
-            app(ctx)?.undo_merge(&command(ctx, &call)?, id).await
-        };
-        MergePayload::new(ctx, done.await.map_err(below)?, call).map(Some)
+        run(ctx, input.call, async move |app, command| {
+            app.undo_merge(&command, incident_id("incidentId", &input.incident_id)?).await
+        })
+        .await
     }
 
     /// Moves some alerts of an incident into a new incident, which is `NEW` and unassigned. A resolved incident is a
@@ -524,10 +514,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: SplitIncidentInput,
     ) -> Result<Option<SplitIncidentPayload>> {
-        let call = input.call.clone();
-        let done = async { app(ctx)?.split_incident(&command(ctx, &call)?, input.read()?).await };
-        let done = done.await.map_err(|error| below(error.reworded(&SINGLE_ACTION_WORDS)))?;
-        SplitIncidentPayload::new(ctx, done, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            let did = app.split_incident(&command, input.read()?).await;
+            did.map_err(|error| error.reworded(&SINGLE_ACTION_WORDS))
+        })
+        .await
     }
 
     /// Pins a result of a hunt to an incident. It never conflicts with changes of other callers. An incident that has
@@ -537,13 +528,12 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: AddBookmarkInput,
     ) -> Result<Option<BookmarkPayload>> {
-        let call = input.call.clone();
-        let done = async {
-            let (incident, finding, rows) = input.read(now(ctx)?)?;
-            let done = app(ctx)?.add_bookmark(&command(ctx, &call)?, incident, finding, rows).await;
-            done.map_err(|error| error.at("incidentId"))
-        };
-        BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| {
+            let (incident, finding, rows) = input.read(command.at)?;
+            let did = app.add_bookmark(&command, incident, finding, rows).await;
+            did.map_err(|error| error.at("incidentId"))
+        })
+        .await
     }
 
     /// Removes a bookmark from an incident. The log still shows it.
@@ -552,13 +542,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: RemoveBookmarkInput,
     ) -> Result<Option<BookmarkPayload>> {
-        let call = input.call.clone();
-        let done = async {
+        run(ctx, input.call, async move |app, command| {
             let id = bookmark_id("bookmarkId", &input.bookmark_id)?;
-            let done = app(ctx)?.remove_bookmark(&command(ctx, &call)?, id).await;
-            done.map_err(|error| error.at("bookmarkId"))
-        };
-        BookmarkPayload::new(ctx, done.await.map_err(below)?, call).map(Some)
+            app.remove_bookmark(&command, id).await.map_err(|error| error.at("bookmarkId"))
+        })
+        .await
     }
 
     /// Saves a filter and an order as a view, for the caller only or shared with everybody. A user has at most 100
@@ -568,9 +556,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: CreateViewInput,
     ) -> Result<Option<ViewPayload>> {
-        let call = input.call.clone();
-        let view = async { app(ctx)?.create_view(&command(ctx, &call)?, input.read()?).await };
-        ViewPayload::new(ctx, view.await.map_err(below)?, true, call).map(Some)
+        run(ctx, input.call.clone(), async move |app, command| app.create_view(&command, input.read()?).await).await
     }
 
     /// Changes the name, filter, order or visibility of a view. Slug and link stay. The owner or a manager only.
@@ -579,15 +565,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: UpdateViewInput,
     ) -> Result<Option<ViewPayload>> {
-        let call = input.call.clone();
-        let done = async {
+        run(ctx, input.call.clone(), async move |app, command| {
             let (id, patch) = input.read()?;
-            let done = app(ctx)?.update_view(&command(ctx, &call)?, id, patch).await;
-            done.map_err(|error| error.at("viewId"))
-        };
-        let did = done.await.map_err(below)?;
-        let changed = did.done.1;
-        ViewPayload::new(ctx, did.map(|(view, _)| Ok(view))?, changed, call).map(Some)
+            app.update_view(&command, id, patch).await.map_err(|error| error.at("viewId"))
+        })
+        .await
     }
 
     /// Deletes a view. It stops being anybody's default view, and its slug is free. The owner or a manager only.
@@ -596,15 +578,11 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: DeleteViewInput,
     ) -> Result<Option<DeleteViewPayload>> {
-        let call = input.call.clone();
-        let done = async {
+        run(ctx, input.call, async move |app, command| {
             let id = view_id("viewId", &input.view_id)?;
-            let done = app(ctx)?.delete_view(&command(ctx, &call)?, id).await;
-            done.map(|did| (id, did.replayed)).map_err(|error| error.at("viewId"))
-        };
-        let (id, replayed) = done.await.map_err(below)?;
-        let client_mutation_id = call.client_mutation_id;
-        Ok(Some(DeleteViewPayload { deleted_id: id.to_string().into(), client_mutation_id, replayed }))
+            app.delete_view(&command, id).await.map_err(|error| error.at("viewId"))
+        })
+        .await
     }
 
     /// Sets or clears the default view: the view that the caller starts with.
@@ -613,19 +591,10 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: SetDefaultViewInput,
     ) -> Result<Option<DefaultViewPayload>> {
-        let call = input.call.clone();
-        let view = async {
-            let id = input.read()?;
-            let view = app(ctx)?.set_default_view(&command(ctx, &call)?, id).await;
-            view.map_err(|error| error.at("viewId"))
-        };
-        let (did, fresh) = (view.await.map_err(below)?, View::fresh(ctx)?);
-        let default_view = did.done.map(|view| SavedView::new(fresh, view));
-        Ok(Some(DefaultViewPayload {
-            default_view,
-            client_mutation_id: call.client_mutation_id,
-            replayed: did.replayed,
-        }))
+        run(ctx, input.call.clone(), async move |app, command| {
+            app.set_default_view(&command, input.read()?).await.map_err(|error| error.at("viewId"))
+        })
+        .await
     }
 
     /// Records that the caller has seen the view as it is now. Incidents that change from now on are unread.
@@ -634,25 +603,10 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The input of the mutation.")] input: VisitViewInput,
     ) -> Result<Option<ViewPayload>> {
-        let call = input.call.clone();
-        let view = async {
+        run(ctx, input.call, async move |app, command| {
             let id = view_id("viewId", &input.view_id)?;
-            app(ctx)?.visit_view(&command(ctx, &call)?, id).await.map_err(|error| error.at("viewId"))
-        };
-        ViewPayload::new(ctx, view.await.map_err(below)?, false, call).map(Some)
+            app.visit_view(&command, id).await.map_err(|error| error.at("viewId"))
+        })
+        .await
     }
-}
-
-fn taken_in(drafts: Result<Vec<AlertDraft>>, into: Option<&IngestTarget>, tags: &[SystemTagInput]) -> Result<Ingest> {
-    let system_tags = system_tags("systemTags", tags)?;
-    Ok(Ingest { system_tags, ..Ingest::new(drafts?, ingest_target(into)?) })
-}
-
-async fn ingest(ctx: &Context<'_>, asked: Result<Ingest>, words: &[(&str, &str)], call: Call) -> Result<IngestPayload> {
-    let ingested = async {
-        let command = command(ctx, &call)?;
-        app(ctx)?.ingest_alerts(&command, asked?).await
-    };
-    let ingested = ingested.await.map_err(|error| below(error.reworded(words)))?;
-    IngestPayload::new(ctx, ingested, call)
 }

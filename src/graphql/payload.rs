@@ -1,6 +1,6 @@
-//! The payloads of mutations: the changed objects, the end of the log after the mutation, and the `clientMutationId`.
+//! The payloads of mutations: the objects that a mutation changed, and the receipt that all payloads have.
 
-use async_graphql::{ComplexObject, Context, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, SimpleObject};
 
 use super::account::{Group, User};
 use super::alert::Alert;
@@ -9,26 +9,22 @@ use super::comment::Comment;
 use super::context::View;
 use super::correlation::Correlation;
 use super::incident::{Incident, global_id};
-use crate::app::alert::{AlertOutcome, Ingested};
+use crate::app::alert::Ingested;
+use crate::app::comment::Commented;
 use crate::app::idempotency::Did;
-use crate::app::incident::Outcome;
+use crate::app::incident::Edited;
 use crate::domain::account::{Group as DomainGroup, User as DomainUser};
-use crate::domain::{AlertId, Error, Result};
+use crate::domain::alert::Alert as DomainAlert;
+use crate::domain::{AlertId, Result};
 
-/// The result of a mutation on an incident.
+/// The fields that the payload of each mutation has.
 #[derive(SimpleObject)]
-#[graphql(complex)]
-pub struct IncidentPayload {
-    /// The incident after the mutation.
-    incident: Incident,
-    /// Whether the mutation changed anything. It is false if every requested value was already set.
-    changed: bool,
-    #[graphql(skip)]
-    alerts: ChangedAlerts,
-    /// The comment that the mutation added; null if it added no comment.
-    comment: Option<Comment>,
+pub struct MutationReceipt {
     /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
     position: String,
+    /// Whether the mutation changed anything. It is false if everything was already as requested. If `replayed` is
+    /// true, it says whether the first call changed anything.
+    changed: bool,
     /// The `clientMutationId` of the call.
     client_mutation_id: Option<String>,
     /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
@@ -36,21 +32,48 @@ pub struct IncidentPayload {
     replayed: bool,
 }
 
+/// A payload, which shows the answer to a command.
+pub trait Payload: Sized {
+    /// The objects of the answer.
+    type Value;
+
+    /// Builds the payload. The objects are read through `view`, which shows at least the effects of the command.
+    fn new(view: View, value: Self::Value, receipt: MutationReceipt) -> Self;
+
+    /// Builds the payload of a call from the answer to its command.
+    fn of(ctx: &Context<'_>, did: Did<Self::Value>, call: Call) -> Result<Self> {
+        let Did { value, position, changed, replayed, .. } = did;
+        let (position, client_mutation_id) = (position.to_string(), call.client_mutation_id);
+        Ok(Self::new(View::fresh(ctx)?, value, MutationReceipt { position, changed, client_mutation_id, replayed }))
+    }
+}
+
+/// The result of a mutation on an incident.
+#[derive(SimpleObject)]
+#[graphql(complex)]
+pub struct IncidentPayload {
+    /// The incident after the mutation.
+    incident: Incident,
+    #[graphql(skip)]
+    alerts: ChangedAlerts,
+    /// The comment that the mutation added; null if it added no comment.
+    comment: Option<Comment>,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
+}
+
 /// The result of `deleteIncident`.
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub struct DeleteIncidentPayload {
     /// The global id of the deleted incident.
-    deleted_id: async_graphql::ID,
+    deleted_id: ID,
     #[graphql(skip)]
     alerts: ChangedAlerts,
-    /// The end of the log after the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The result of a mutation on a comment.
@@ -60,15 +83,9 @@ pub struct CommentPayload {
     comment: Comment,
     /// The incident that the comment is on.
     incident: Incident,
-    /// Whether the mutation changed anything.
-    changed: bool,
-    /// The end of the log after the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The result of `ingestAlert` or `ingestAlerts`.
@@ -88,13 +105,9 @@ pub struct IngestPayload {
     /// For each alert, its incident and how it came there, in the order of the batch. Empty unless `into.correlate` is
     /// given.
     correlations: Vec<Correlation>,
-    /// The end of the log after the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The result of `updateAlert`.
@@ -102,13 +115,9 @@ pub struct IngestPayload {
 pub struct AlertPayload {
     /// The alert after the mutation.
     alert: Alert,
-    /// The end of the log after the mutation.
-    position: String,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The result of `upsertUser`.
@@ -116,11 +125,9 @@ pub struct AlertPayload {
 pub struct UserPayload {
     /// The user after the mutation.
     user: User,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The result of a mutation on a group.
@@ -128,11 +135,9 @@ pub struct UserPayload {
 pub struct GroupPayload {
     /// The group after the mutation.
     group: Group,
-    /// The `clientMutationId` of the call.
-    client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    replayed: bool,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The alerts that a command on an incident changed. They are read if the document asks for them, after the commit.
@@ -170,91 +175,72 @@ impl DeleteIncidentPayload {
     }
 }
 
-impl IncidentPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        Ok(Self {
-            incident: Incident::new(view.clone(), outcome.incident),
-            changed: outcome.changed,
-            alerts: ChangedAlerts { view: view.clone(), ids: outcome.alerts },
-            comment: outcome.comment.map(|comment| Comment { view: view.clone(), comment }),
-            position: outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: outcome.replayed,
-        })
+impl Payload for IncidentPayload {
+    type Value = Edited;
+
+    fn new(view: View, Edited { incident, alerts, comment }: Edited, receipt: MutationReceipt) -> Self {
+        Self {
+            incident: Incident::new(view.clone(), incident),
+            alerts: ChangedAlerts { view: view.clone(), ids: alerts },
+            comment: comment.map(|comment| Comment { view, comment }),
+            receipt,
+        }
     }
 }
 
-impl CommentPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        let comment = outcome.comment.ok_or_else(|| Error::fault("answering about a comment", "there is none"))?;
-        Ok(Self {
-            comment: Comment { view: view.clone(), comment },
-            incident: Incident::new(view, outcome.incident),
-            changed: outcome.changed,
-            position: outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: outcome.replayed,
-        })
+impl Payload for DeleteIncidentPayload {
+    type Value = Edited;
+
+    fn new(view: View, Edited { incident, alerts, .. }: Edited, receipt: MutationReceipt) -> Self {
+        Self { deleted_id: global_id(incident.id), alerts: ChangedAlerts { view, ids: alerts }, receipt }
     }
 }
 
-impl GroupPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, did: Did<DomainGroup>, call: Call) -> Result<Self> {
-        let group = Group { group: did.done, view: View::fresh(ctx)? };
-        Ok(Self { group, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
+impl Payload for CommentPayload {
+    type Value = Commented;
+
+    fn new(view: View, Commented { comment, incident }: Commented, receipt: MutationReceipt) -> Self {
+        Self { comment: Comment { view: view.clone(), comment }, incident: Incident::new(view, incident), receipt }
     }
 }
 
-impl DeleteIncidentPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, outcome: Outcome, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        Ok(Self {
-            deleted_id: global_id(outcome.incident.id),
-            alerts: ChangedAlerts { view, ids: outcome.alerts },
-            position: outcome.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: outcome.replayed,
-        })
+impl Payload for IngestPayload {
+    type Value = Ingested;
+
+    fn new(view: View, ingested: Ingested, receipt: MutationReceipt) -> Self {
+        let Ingested { alerts, created, updated, unchanged, incident, correlations } = ingested;
+        Self {
+            alerts: alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
+            created,
+            updated,
+            unchanged,
+            correlations: correlations.into_iter().map(|placed| Correlation::new(&view, placed)).collect(),
+            incident: incident.map(|incident| Incident::new(view, incident)),
+            receipt,
+        }
     }
 }
 
-impl IngestPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, ingested: Ingested, call: Call) -> Result<Self> {
-        let view = View::fresh(ctx)?;
-        let correlations = ingested.correlations.into_iter();
-        Ok(Self {
-            correlations: correlations.map(|correlated| Correlation::new(&view, correlated)).collect(),
-            alerts: ingested.alerts.into_iter().map(|alert| Alert::new(view.clone(), alert)).collect(),
-            created: ingested.created,
-            updated: ingested.updated,
-            unchanged: ingested.unchanged,
-            incident: ingested.incident.map(|incident| Incident::new(view, incident)),
-            position: ingested.position.to_string(),
-            client_mutation_id: call.client_mutation_id,
-            replayed: ingested.replayed,
-        })
+impl Payload for AlertPayload {
+    type Value = DomainAlert;
+
+    fn new(view: View, alert: DomainAlert, receipt: MutationReceipt) -> Self {
+        Self { alert: Alert::new(view, alert), receipt }
     }
 }
 
-impl AlertPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, outcome: AlertOutcome, call: Call) -> Result<Self> {
-        let AlertOutcome { alert, position, replayed, .. } = outcome;
-        let (alert, position) = (Alert::new(View::fresh(ctx)?, alert), position.to_string());
-        Ok(Self { alert, position, client_mutation_id: call.client_mutation_id, replayed })
+impl Payload for UserPayload {
+    type Value = DomainUser;
+
+    fn new(_: View, user: DomainUser, receipt: MutationReceipt) -> Self {
+        Self { user: User(user), receipt }
     }
 }
 
-impl UserPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(did: Did<DomainUser>, call: Call) -> Self {
-        Self { user: User(did.done), client_mutation_id: call.client_mutation_id, replayed: did.replayed }
+impl Payload for GroupPayload {
+    type Value = DomainGroup;
+
+    fn new(view: View, group: DomainGroup, receipt: MutationReceipt) -> Self {
+        Self { group: Group { view, group }, receipt }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_graphql::{Context, ID, InputObject, Json, MaybeUndefined, Object, OneofObject, SimpleObject};
+use async_graphql::{ID, InputObject, Json, MaybeUndefined, Object, OneofObject, SimpleObject};
 use serde_json::Value;
 
 use super::account::User;
@@ -13,8 +13,8 @@ use super::filter::{IncidentFilterInput, IncidentOrderInput, order};
 use super::incident::IncidentConnection;
 use super::loaders::VisitOf;
 use super::page::Asked;
+use super::payload::{MutationReceipt, Payload};
 use super::searches::Search;
-use crate::app::idempotency::Did;
 use crate::domain::filter::{
     IncidentFilter, IncidentOrder as DomainOrder, IncidentOrderField, OrderDirection, QueueFilter,
 };
@@ -305,21 +305,17 @@ pub struct VisitViewInput {
 #[derive(SimpleObject)]
 pub struct ViewPayload {
     /// The view after the mutation.
-    pub view: SavedView,
-    /// Whether the mutation changed the view.
-    pub changed: bool,
-    /// The `clientMutationId` of the call.
-    pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    pub replayed: bool,
+    view: SavedView,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
-impl ViewPayload {
-    /// Builds the payload from the outcome of the command.
-    pub fn new(ctx: &Context<'_>, did: Did<DomainView>, changed: bool, call: Call) -> Result<Self> {
-        let view = SavedView::new(View::fresh(ctx)?, did.done);
-        Ok(Self { view, changed, client_mutation_id: call.client_mutation_id, replayed: did.replayed })
+impl Payload for ViewPayload {
+    type Value = DomainView;
+
+    fn new(view: View, saved: DomainView, receipt: MutationReceipt) -> Self {
+        Self { view: SavedView::new(view, saved), receipt }
     }
 }
 
@@ -327,22 +323,34 @@ impl ViewPayload {
 #[derive(SimpleObject)]
 pub struct DeleteViewPayload {
     /// The global id of the deleted view.
-    pub deleted_id: ID,
-    /// The `clientMutationId` of the call.
-    pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    pub replayed: bool,
+    deleted_id: ID,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
 }
 
 /// The result of `setDefaultView`.
 #[derive(SimpleObject)]
 pub struct DefaultViewPayload {
     /// The default view of the caller; null if the caller has no default view.
-    pub default_view: Option<SavedView>,
-    /// The `clientMutationId` of the call.
-    pub client_mutation_id: Option<String>,
-    /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
-    /// objects are in their present state.
-    pub replayed: bool,
+    default_view: Option<SavedView>,
+    /// The end of the log after the mutation, whether it changed anything, and how the client called it.
+    #[graphql(flatten)]
+    receipt: MutationReceipt,
+}
+
+impl Payload for DeleteViewPayload {
+    type Value = ViewId;
+
+    fn new(_: View, deleted: ViewId, receipt: MutationReceipt) -> Self {
+        Self { deleted_id: deleted.to_string().into(), receipt }
+    }
+}
+
+impl Payload for DefaultViewPayload {
+    type Value = Option<DomainView>;
+
+    fn new(view: View, saved: Option<DomainView>, receipt: MutationReceipt) -> Self {
+        Self { default_view: saved.map(|saved| SavedView::new(view, saved)), receipt }
+    }
 }

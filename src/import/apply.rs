@@ -163,7 +163,7 @@ impl<'a> Applier<'a> {
         }
         let made = self.app.upsert_group(&command, draft).await?;
         for some in members.chunks(MEMBERS_PER_CALL_MAX) {
-            self.app.add_members(&command, made.done.id, some.to_vec()).await?;
+            self.app.add_members(&command, made.value.id, some.to_vec()).await?;
         }
         self.actors.clear();
         self.counts.groups += 1;
@@ -429,7 +429,7 @@ impl<'a> Applier<'a> {
         let outcome = self.create_incident(&self.system(at), id, edit.into()).await?;
         self.counts.incidents_created += 1;
         self.touched(id, at);
-        Ok(Some(outcome.incident))
+        Ok(Some(outcome.value))
     }
 
     /// Returns the ids of the named alerts. An unknown alert whose reference has a title is created.
@@ -484,7 +484,7 @@ impl<'a> Applier<'a> {
                     None => {
                         let draft = GroupDraft::parse(group, name.as_deref())?;
                         self.counts.groups += 1;
-                        self.app.upsert_group(&self.system(at), draft).await?.done.id
+                        self.app.upsert_group(&self.system(at), draft).await?.value.id
                     }
                 };
                 remember(&mut self.owners, key(group), OwnerId::Group(id));
@@ -507,7 +507,7 @@ impl<'a> Applier<'a> {
                 let (name, email) = (person.name.as_deref().map(visible), person.email.as_deref().map(visible));
                 let draft = UserDraft::parse(&account, name.as_deref(), email.as_deref().map(Some), None)?;
                 self.counts.users += 1;
-                self.app.upsert_user(&self.system(at), draft).await?.done
+                self.app.upsert_user(&self.system(at), draft).await?.value
             }
         };
         let mut actor = self.app.actor(user.id).await?;

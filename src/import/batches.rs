@@ -16,8 +16,9 @@ use super::record::{AlertRef, IncidentRecord, Party, Record, UpdateRecord, incid
 use super::{Format, Item};
 use crate::app::Command;
 use crate::app::alert::{Ingest, Into as Destination};
+use crate::app::idempotency::Done;
 use crate::app::incident::IncidentEdit;
-use crate::app::together::{Change, Needs};
+use crate::app::together::Needs;
 use crate::domain::account::OwnerId;
 use crate::domain::alert::{Alert, AlertDraft};
 use crate::domain::incident::Incident;
@@ -349,12 +350,12 @@ impl Applier<'_> {
         command: &Command,
         id: IncidentId,
         edit: IncidentEdit,
-    ) -> Result<Change> {
+    ) -> Result<Done<Incident>> {
         if let Some(open) = &mut self.open {
             return open.create_incident(command, id, edit).await;
         }
         let made = Box::pin(self.app.create_incident(command, Some(id), edit)).await?;
-        Ok(Change { incident: made.incident, changed: made.changed })
+        Ok(Done { value: made.value.incident, changed: made.changed })
     }
 
     pub(super) async fn update_incident(
@@ -362,12 +363,12 @@ impl Applier<'_> {
         command: &Command,
         id: IncidentId,
         edit: IncidentEdit,
-    ) -> Result<Change> {
+    ) -> Result<Done<Incident>> {
         if let Some(open) = &mut self.open {
             return open.update_incident(command, id, edit).await;
         }
         let done = Box::pin(self.app.update_incident(command, id, edit)).await?;
-        Ok(Change { incident: done.incident, changed: done.changed })
+        Ok(Done { value: done.value.incident, changed: done.changed })
     }
 
     /// Creates alerts that no incident holds.
@@ -375,7 +376,7 @@ impl Applier<'_> {
         let command = self.system(at);
         let alerts = match &mut self.open {
             Some(open) => open.ingest_alerts(&command, drafts).await?,
-            None => self.app.ingest_alerts(&command, Ingest::new(drafts, Destination::Nowhere)).await?.alerts,
+            None => self.app.ingest_alerts(&command, Ingest::new(drafts, Destination::Nowhere)).await?.value.alerts,
         };
         self.counts.alerts_created += alerts.len() as u64;
         Ok(alerts)

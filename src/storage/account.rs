@@ -338,25 +338,24 @@ impl Tx {
         Ok(())
     }
 
-    /// Adds users to a group. Present members stay.
-    pub async fn add_members(&self, group: GroupId, users: &[UserId]) -> Result<()> {
+    /// Adds users to a group. Present members stay. Returns how many users were no members before.
+    pub async fn add_members(&self, group: GroupId, users: &[UserId]) -> Result<u64> {
         if users.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let rows = users.iter().map(|user| member::ActiveModel { group_id: Set(group.0), user_id: Set(user.0) });
         let keep = OnConflict::columns([member::Column::GroupId, member::Column::UserId]).do_nothing().to_owned();
-        member::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(self.conn()).await?;
-        Ok(())
+        Ok(member::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(self.conn()).await?)
     }
 
-    /// Removes users from a group.
-    pub async fn remove_members(&self, group: GroupId, users: &[UserId]) -> Result<()> {
-        member::Entity::delete_many()
+    /// Removes users from a group. Returns how many users were members before.
+    pub async fn remove_members(&self, group: GroupId, users: &[UserId]) -> Result<u64> {
+        let gone = member::Entity::delete_many()
             .filter(member::Column::GroupId.eq(group.0))
             .filter(member::Column::UserId.is_in(users.iter().map(|id| id.0)))
             .exec(self.conn())
             .await?;
-        Ok(())
+        Ok(gone.rows_affected)
     }
 
     /// Creates a manager with this account, unless a user has it.

@@ -263,7 +263,8 @@ where
     Fut: Future<Output = Result<T>> + Send,
 {
     let tx = Arc::new(Tx::on(conn, earlier));
-    let outcome = work(tx.clone()).await;
+    // On the heap: the future of a command is large, and it would be part of each future around it.
+    let outcome = Box::pin(work(tx.clone())).await;
     match Arc::into_inner(tx) {
         Some(tx) => (outcome, Written { pending: tx.pending.into_inner(), keeping: tx.keeping.into_inner() }),
         None => (outcome.and(Err(held())), Written::default()),

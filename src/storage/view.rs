@@ -222,16 +222,18 @@ impl Tx {
         Ok(())
     }
 
-    /// Sets a user's default view, which is locked. `None` clears it.
-    pub async fn set_default_view(&self, user: UserId, view: Option<ViewId>) -> Result<()> {
+    /// Sets a user's default view, which is locked. `None` clears it. Returns whether the user had another default view
+    /// before.
+    pub async fn set_default_view(&self, user: UserId, view: Option<ViewId>) -> Result<bool> {
         let Some(view) = view else {
-            chosen::Entity::delete_by_id(user.0).exec(self.conn()).await?;
-            return Ok(());
+            return Ok(chosen::Entity::delete_by_id(user.0).exec(self.conn()).await?.rows_affected > 0);
         };
         let row = chosen::ActiveModel { user_id: Set(user.0), view_id: Set(view.0) };
-        let over = OnConflict::column(chosen::Column::UserId).update_column(chosen::Column::ViewId).to_owned();
-        chosen::Entity::insert(row).on_conflict(over).exec_without_returning(self.conn()).await?;
-        Ok(())
+        let over = OnConflict::column(chosen::Column::UserId)
+            .update_column(chosen::Column::ViewId)
+            .action_and_where(Expr::col((chosen::Entity, chosen::Column::ViewId)).ne(view.0))
+            .to_owned();
+        Ok(chosen::Entity::insert(row).on_conflict(over).exec_without_returning(self.conn()).await? > 0)
     }
 
     /// Records a user's visit of a locked view.

@@ -61,7 +61,7 @@ async fn incidents(app: &App, count: usize) -> Vec<IncidentId> {
     let mut ids = Vec::new();
     for number in 0..count {
         let edit = Patch { title: Some(format!("Incident {number}")), ..Patch::default() };
-        ids.push(app.create_incident(&command, None, edit.into()).await.expect("an incident").incident.id);
+        ids.push(app.create_incident(&command, None, edit.into()).await.expect("an incident").value.incident.id);
     }
     ids
 }
@@ -266,6 +266,7 @@ async fn a_transaction_takes_consecutive_positions(database: TestDatabase) {
             app.ingest_alerts(&command, watchfloor::app::alert::Ingest::new(drafts, into))
                 .await
                 .expect("an ingest")
+                .value
                 .alerts[0]
                 .id,
         );
@@ -277,7 +278,7 @@ async fn a_transaction_takes_consecutive_positions(database: TestDatabase) {
         move_alerts: true,
         ..IncidentEdit::default()
     };
-    let target = app.create_incident(&command, None, edit).await.expect("a move").incident.id;
+    let target = app.create_incident(&command, None, edit).await.expect("a move").value.incident.id;
 
     let log = changes(&app).await;
     let moved = &log[before..];
@@ -324,7 +325,7 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
     }
     let into = watchfloor::app::alert::Into::Incident(ids[0]);
     let alerts =
-        app.ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into)).await.expect("an ingest").alerts;
+        app.ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into)).await.expect("an ingest").value.alerts;
     let alerts: Arc<Vec<_>> = Arc::new(alerts.into_iter().map(|alert| alert.id).collect());
     let callers: Vec<_> = (0..callers)
         .map(|caller| {

@@ -131,7 +131,7 @@ async fn a_refused_command_amid_others_leaves_nothing(database: TestDatabase) {
     let command = named(&desk.app, "later", "createIncident").await;
     let edit = IncidentEdit { link: vec![matter.held], move_alerts: true, ..tagged("refused-later") };
     let made = desk.app.create_incident(&command, None, edit).await.expect("an incident");
-    assert_eq!(made.alerts.len(), 1);
+    assert_eq!(made.value.alerts.len(), 1);
     desk.verified().await;
 }
 
@@ -159,7 +159,7 @@ async fn edits_of_one_version_at_once_conflict_as_one_after_the_other(database: 
             assert_eq!(refusal.code.as_str(), "CONFLICT");
         }
         let now = desk.app.find_incident(id).await.expect("a look").expect("an incident");
-        assert_eq!((now.version, &now.title), (known + 1, &done[0].incident.title));
+        assert_eq!((now.version, &now.title), (known + 1, &done[0].value.incident.title));
     }
     desk.verified().await;
 }
@@ -259,7 +259,7 @@ async fn a_visit_is_noted_where_its_answer_stands(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let matter = matter(&desk.app, 4).await;
     let command = named(&desk.app, "view", "createView").await;
-    let view = desk.app.create_view(&command, view(7)).await.expect("a view").done.id;
+    let view = desk.app.create_view(&command, view(7)).await.expect("a view").value.id;
     for round in 1..=5 {
         let comments = (0..8).map(|n| one_of_many(&desk.app, &matter, (round * 8 + n) * 10 + 1));
         let visit = async {
@@ -370,7 +370,7 @@ async fn two_nodes_that_lock_in_opposite_orders_wait_for_nobody(database: TestDa
                 let (position, logged, replayed) = (outcome.position, outcome.changed, outcome.replayed);
                 told.push(Told {
                     word,
-                    answer: Ok(Said { position, incident: Some(outcome.incident), replayed, logged }),
+                    answer: Ok(Said { position, incident: Some(outcome.value.incident), replayed, logged }),
                 });
             }
             told

@@ -159,7 +159,7 @@ async fn changes_of_one_incident_in_a_batch_build_on_each_other(database: TestDa
     let command = Command::system(desk.app.clock.now(), cause);
     let changes = (0..CHANGES).map(|n| desk.app.update_incident(&command, id, comment(format!("Remark {n}"))));
     let held = gathered(&database, [join_all(changes)]).await.remove(0);
-    let mut versions: Vec<u64> = held.into_iter().map(|outcome| outcome.expect("a comment").incident.version).collect();
+    let mut versions: Vec<u64> = held.into_iter().map(|outcome| outcome.expect("a comment").value.incident.version).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..2 + CHANGES as u64).collect::<Vec<_>>());
     let incident = desk.app.find_incident(id).await.expect("a look").expect("an incident");
@@ -181,7 +181,7 @@ async fn alerts_follow_the_assignments_of_a_batch(database: TestDatabase) {
     let mut users = Vec::new();
     for name in ["ada", "bo", "cem"] {
         let draft = UserDraft::parse(name, None, None, None).expect("a user");
-        users.push(OwnerId::User(desk.app.upsert_user(&command, draft).await.expect("a user").done.id));
+        users.push(OwnerId::User(desk.app.upsert_user(&command, draft).await.expect("a user").value.id));
     }
     let assigned = |n: usize, owner: OwnerId| {
         let (app, id) = (&desk.app, incidents[n % INCIDENTS]);

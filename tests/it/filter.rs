@@ -147,11 +147,11 @@ pub(crate) async fn people(desk: &TestDesk) -> World {
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for account in ["ada", "bob", "eve"] {
         let draft = UserDraft::parse(account, None, None, None).expect("a user");
-        users.push(desk.app.upsert_user(&command, draft).await.expect("a user").done.id);
+        users.push(desk.app.upsert_user(&command, draft).await.expect("a user").value.id);
     }
     for account in ["tier-1", "tier-2"] {
         let draft = GroupDraft::parse(account, None).expect("a group");
-        groups.push(desk.app.upsert_group(&command, draft).await.expect("a group").done.id);
+        groups.push(desk.app.upsert_group(&command, draft).await.expect("a group").value.id);
     }
     desk.app.add_members(&command, groups[0], vec![users[0]]).await.expect("a member");
     let actor = desk.app.actor(users[0]).await.expect("ada");
@@ -212,12 +212,12 @@ pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
         };
         let edit = IncidentEdit { patch, owner, ..IncidentEdit::default() };
         let resolved = edit.patch.status == Some(Status::Resolved);
-        let id = desk.app.create_incident(&command, None, edit).await.expect("an incident").incident.id;
+        let id = desk.app.create_incident(&command, None, edit).await.expect("an incident").value.incident.id;
         if dice.chance(65) && !resolved {
             let drafts = (0..1 + dice.below(3)).map(|n| draft(dice, &format!("{number}-{n}"))).collect();
             let into = if dice.chance(85) { Target::Incident(id) } else { Target::NewIncident };
             let ingested = desk.app.ingest_alerts(&command, Ingest::new(drafts, into)).await.expect("an ingest");
-            alerts.extend(ingested.alerts.iter().map(|alert| alert.id));
+            alerts.extend(ingested.value.alerts.iter().map(|alert| alert.id));
         }
         incidents.push((id, resolved));
     }

@@ -301,7 +301,7 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
         .ingest_alerts(&command, Ingest::new((0..5_000).map(draft).collect(), Into::NewIncident))
         .await
         .expect("alerts");
-    let id = made.incident.expect("an incident").id;
+    let id = made.value.incident.expect("an incident").id;
     let long = Patch { description: Some(Some("long ".repeat(1_000))), ..Patch::default() };
     desk.app.update_incident(&command, id, long.into()).await.expect("a description");
     let start = desk.log_end().await;
@@ -353,10 +353,10 @@ async fn an_incident_of_more_alerts_than_a_statement_names_is_triaged(database: 
     {
         let done =
             desk.app.update_incident(&command, id, edit).await.unwrap_or_else(|error| panic!("{what}: {error:?}"));
-        assert_eq!(done.alerts.len(), more + 1, "{what}");
+        assert_eq!(done.value.alerts.len(), more + 1, "{what}");
     }
     let deleted = desk.app.delete_incident(&command, id, None).await.expect("a deletion");
-    assert_eq!(deleted.alerts.len(), more + 1);
+    assert_eq!(deleted.value.alerts.len(), more + 1);
     let free = desk.data("{ alerts(filter: { linked: false }, first: 1) { totalCount } }", json!({})).await;
     assert_eq!(free["alerts"]["totalCount"], json!(more + 1));
 }

@@ -121,7 +121,7 @@ async fn a_search_finds_what_reading_every_text_finds(database: TestDatabase) {
     let mut ids = Vec::new();
     for _ in 0..INCIDENTS {
         let edit = IncidentEdit { patch: patch(&mut dice), ..IncidentEdit::default() };
-        ids.push(desk.app.create_incident(&local(&desk).await, None, edit).await.expect("an incident").incident.id);
+        ids.push(desk.app.create_incident(&local(&desk).await, None, edit).await.expect("an incident").value.incident.id);
     }
     // The index follows: titles and descriptions change, and a quarter of the incidents is resolved or deleted.
     for _ in 0..INCIDENTS {
@@ -245,7 +245,7 @@ async fn an_alert_is_found_by_its_present_title(database: TestDatabase) {
         let drafts = drafts.collect();
         let taken =
             desk.app.ingest_alerts(&local(&desk).await, Ingest::new(drafts, Target::Nowhere)).await.expect("an ingest");
-        titles.extend(taken.alerts.into_iter().map(|alert| (alert.id, alert.report.title)));
+        titles.extend(taken.value.alerts.into_iter().map(|alert| (alert.id, alert.report.title)));
         if database.kind == Kind::Sqlite {
             // After a VACUUM the rows of a table have other rowids.
             database.connect().await.execute_unprepared("VACUUM").await.expect("a smaller file");

@@ -235,15 +235,15 @@ pub(crate) async fn mutate(
             if dice.chance(40) {
                 edit.owner = Some(Some(OwnerChoice::Id(OwnerId::User(*dice.pick(&world.users)))));
             }
-            ids.push(desk.app.create_incident(&command, None, edit).await.expect("an incident").incident.id);
+            ids.push(desk.app.create_incident(&command, None, edit).await.expect("an incident").value.incident.id);
             return;
         }
         (2 | 3, Some(id)) => {
             let drafts = (0..1 + dice.below(2)).map(|_| draft(dice, &alerts.len().to_string())).collect();
             let into = if dice.chance(70) { Target::Incident(id) } else { Target::NewIncident };
             if let Ok(taken) = desk.app.ingest_alerts(&command, Ingest::new(drafts, into)).await {
-                alerts.extend(taken.alerts.iter().map(|alert| alert.id));
-                ids.extend(taken.incident.map(|incident| incident.id).filter(|id| !ids.contains(id)).as_slice());
+                alerts.extend(taken.value.alerts.iter().map(|alert| alert.id));
+                ids.extend(taken.value.incident.map(|incident| incident.id).filter(|id| !ids.contains(id)).as_slice());
             }
             return;
         }

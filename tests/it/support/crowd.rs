@@ -104,13 +104,13 @@ pub(crate) async fn matter(app: &App, incidents: usize) -> Matter {
     let mut ids = Vec::new();
     for n in 0..incidents {
         let made = app.create_incident(&command, None, titled(format!("Incident {n}"))).await.expect("an incident");
-        ids.push(made.incident.id);
+        ids.push(made.value.incident.id);
     }
     let alerts = (0..30).map(|n| draft(&format!("free-{n}"))).collect();
     let taken = app.ingest_alerts(&command, Ingest::new(alerts, Into::Nowhere)).await.expect("alerts");
     let one = Ingest::new(vec![draft("held")], Into::Incident(ids[0]));
-    let held = app.ingest_alerts(&command, one).await.expect("an alert").alerts[0].id;
-    Matter { incidents: ids, free: taken.alerts.iter().map(|alert| alert.id).collect(), held }
+    let held = app.ingest_alerts(&command, one).await.expect("an alert").value.alerts[0].id;
+    Matter { incidents: ids, free: taken.value.alerts.iter().map(|alert| alert.id).collect(), held }
 }
 
 /// Runs the n-th command of a mixed crowd.
@@ -164,7 +164,7 @@ pub(crate) async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
         position: outcome.position,
         logged: outcome.changed,
         replayed: outcome.replayed,
-        incident: Some(outcome.incident),
+        incident: Some(outcome.value.incident),
     });
     Told { word, answer }
 }
