@@ -219,10 +219,13 @@ async fn a_job_that_is_stopped_leaves_the_rest(database: TestDatabase) {
     }
     let made = json!({ "target": { "filter": {} }, "edit": { "addTags": ["agent"] } });
     let id = desk.bulk_as(Some("ana"), made).await["job"]["id"].take();
-    let cancel = format!("mutation($id: ID!) {{ cancelBulkJob(input: {{ jobId: $id }}) {{ job {{ {JOB} }} }} }}");
+    let cancel = format!("mutation($id: ID!) {{ cancelBulkJob(input: {{ jobId: $id }}) {{ changed job {{ {JOB} }} }} }}");
     assert_eq!(desk.refused_as(Some("ben"), &cancel, json!({ "id": id })).await.code, "FORBIDDEN");
-    let stopped = desk.data_as(Some("ana"), &cancel, json!({ "id": id })).await["cancelBulkJob"]["job"].take();
-    assert_eq!(stopped["state"], "CANCELLED");
+    let mut payload = desk.data_as(Some("ana"), &cancel, json!({ "id": id })).await["cancelBulkJob"].take();
+    let stopped = payload["job"].take();
+    assert_eq!((&stopped["state"], &payload["changed"]), (&json!("CANCELLED"), &json!(true)));
+    let again = desk.data_as(Some("ana"), &cancel, json!({ "id": id })).await["cancelBulkJob"]["changed"].take();
+    assert_eq!(again, false, "it was stopped before");
     assert!(stopped["settled"].as_u64().expect("a count") < 250, "{stopped}");
     assert_eq!(desk.tagged("agent").await, stopped["changed"], "what was done stays done");
     // Another job runs meanwhile: the worker continues, and skips the stopped job.

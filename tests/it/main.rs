@@ -56,6 +56,7 @@ mod network;
 mod nodes;
 mod opening;
 mod pages;
+mod payload;
 mod plans;
 mod plans_at_size;
 mod policy;

@@ -69,36 +69,41 @@ fn every_word_of_the_schema_is_described() {
     assert!(silent.is_empty(), "{} words without a description:\n{}", silent.len(), silent.join("\n"));
 }
 
-/// Each mutation takes an idempotency key and a client's name, and returns both results.
+/// The fields of each payload, with their types.
+const RECEIPT: [(&str, &str); 4] =
+    [("position", "String!"), ("changed", "Boolean!"), ("clientMutationId", "String"), ("replayed", "Boolean!")];
+
 #[test]
-fn every_mutation_takes_an_idempotency_key() {
+fn every_mutation_takes_an_idempotency_key_and_returns_a_receipt() {
     let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
-    let (mut inputs, mut answers) = (BTreeMap::new(), BTreeMap::new());
+    let (mut inputs, mut payloads) = (BTreeMap::new(), BTreeMap::new());
     let mut mutations = Vec::new();
     for definition in schema.definitions {
         let TypeSystemDefinition::Type(definition) = definition else { continue };
         let name = definition.node.name.node.to_string();
         match definition.node.kind {
             TypeKind::InputObject(input) => {
-                let fields = input.fields.into_iter().map(|field| field.node.name.node.to_string());
+                let fields = input.fields.into_iter().map(|field| field.node);
+                let fields = fields.map(|field| (field.name.node.to_string(), field.ty.node.to_string()));
                 inputs.insert(name, fields.collect::<Vec<_>>());
             }
             TypeKind::Object(object) if name == "Mutation" => mutations = object.fields,
             TypeKind::Object(object) => {
-                let fields = object.fields.into_iter().map(|field| field.node.name.node.to_string());
-                answers.insert(name, fields.collect::<Vec<_>>());
+                let fields = object.fields.into_iter().map(|field| field.node);
+                let fields = fields.map(|field| (field.name.node.to_string(), field.ty.node.to_string()));
+                payloads.insert(name, fields.collect::<Vec<_>>());
             }
             _ => {}
         }
     }
     assert!(mutations.len() > 30, "{} mutations", mutations.len());
     for mutation in mutations.into_iter().map(|field| field.node) {
-        let input = inputs[&mutation.arguments[0].node.ty.node.base.to_string()].clone();
-        let answer = answers[&mutation.ty.node.base.to_string()].clone();
-        for (fields, wanted) in
-            [(input, ["clientMutationId", "idempotencyKey"]), (answer, ["clientMutationId", "replayed"])]
-        {
-            let missing: Vec<&str> = wanted.into_iter().filter(|field| !fields.iter().any(|it| it == field)).collect();
+        let input = &inputs[&mutation.arguments[0].node.ty.node.base.to_string()];
+        let payload = &payloads[&mutation.ty.node.base.to_string()];
+        let call = [("clientMutationId", "String"), ("idempotencyKey", "String")];
+        for (fields, wanted) in [(input, &call[..]), (payload, &RECEIPT[..])] {
+            let is_there = |(name, ty): &&(&str, &str)| fields.iter().any(|(is, of)| (is.as_str(), of.as_str()) == (name, ty));
+            let missing: Vec<_> = wanted.iter().filter(|field| !is_there(field)).collect();
             assert!(missing.is_empty(), "{} lacks {missing:?}", mutation.name.node);
         }
     }

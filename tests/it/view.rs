@@ -392,7 +392,7 @@ async fn what_changed_since_the_last_visit_is_unread(database: TestDatabase) {
     desk.clock.advance(chrono::Duration::minutes(5));
     let visited = desk.act("visitView", json!({ "viewId": id })).await;
     let seen = (&visited["view"]["unreadCount"], &visited["view"]["lastVisitedAt"], &visited["changed"]);
-    assert_eq!(seen, (&json!(0), &json!("2026-11-23T08:05:00+00:00"), &json!(false)));
+    assert_eq!(seen, (&json!(0), &json!("2026-11-23T08:05:00+00:00"), &json!(true)));
     assert_eq!((unread(None).await, unread(Some("ana")).await), (0, 3), "each visits for itself");
 
     desk.update(&incidents[0], json!({ "addTags": ["ring 0"] })).await;

@@ -63,28 +63,30 @@ fn mutation(name: &str) -> String {
         }
         "ingestAlert" | "ingestAlerts" => {
             format!(
-                "created updated unchanged position alerts {{ id status owner {{ account }} }} incident {{ {INCIDENT} }}"
+                "changed created updated unchanged position alerts {{ id status owner {{ account }} }} incident {{ {INCIDENT} }}"
             )
         }
         "addBookmark" | "removeBookmark" => {
-            format!("position clientMutationId bookmark {{ {BOOKMARK} }} incident {{ {INCIDENT} }}")
+            format!("changed position clientMutationId bookmark {{ {BOOKMARK} }} incident {{ {INCIDENT} }}")
         }
-        "createView" | "updateView" | "visitView" => format!("changed clientMutationId view {{ {VIEW} }}"),
-        "deleteView" => "deletedId clientMutationId".to_owned(),
-        "setDefaultView" => "clientMutationId defaultView { id slug }".to_owned(),
+        "createView" | "updateView" | "visitView" => format!("changed position clientMutationId view {{ {VIEW} }}"),
+        "deleteView" => "changed position deletedId clientMutationId".to_owned(),
+        "setDefaultView" => "changed position clientMutationId defaultView { id slug }".to_owned(),
         "mergeIncidents" | "undoMerge" => format!(
-            "position clientMutationId source {{ {INCIDENT} }} target {{ {INCIDENT} }}
+            "changed position clientMutationId source {{ {INCIDENT} }} target {{ {INCIDENT} }}
              alerts {{ id owner {{ account }} incident {{ id }} }}"
         ),
         "splitIncident" => format!(
-            "position clientMutationId incident {{ {INCIDENT} }} from {{ {INCIDENT} }}
+            "changed position clientMutationId incident {{ {INCIDENT} }} from {{ {INCIDENT} }}
              alerts {{ id owner {{ account }} incident {{ id }} }}"
         ),
-        "updateAlert" => format!("position alert {{ {ALERT} }}"),
-        "deleteIncident" => "deletedId position alerts { id incident { id } }".to_owned(),
-        "upsertUser" => "user { id account name email role }".to_owned(),
+        "bulkUpdateIncidents" | "cancelBulkJob" => "changed position total job { id state }".to_owned(),
+        "createAttachment" => "changed position attachment { id }".to_owned(),
+        "updateAlert" => format!("changed position alert {{ {ALERT} }}"),
+        "deleteIncident" => "changed position deletedId alerts { id incident { id } }".to_owned(),
+        "upsertUser" => "changed position user { id account name email role }".to_owned(),
         "upsertGroup" | "addGroupMembers" | "removeGroupMembers" => {
-            "group { id account name members { nodes { account } } }".to_owned()
+            "changed position group { id account name members { nodes { account } } }".to_owned()
         }
         _ => format!(
             "changed position clientMutationId incident {{ {INCIDENT} }} alerts {{ id status owner {{ account }} }}
