@@ -15,6 +15,7 @@ pub mod comment;
 pub mod condition;
 pub mod correlation;
 pub mod entity;
+mod entry;
 pub mod error;
 pub mod export;
 pub mod filter;
