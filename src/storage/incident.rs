@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{ExprTrait, LockBehavior, LockType};
+use sea_orm::sea_query::{LockBehavior, LockType};
 use sea_orm::{ActiveEnum, DbBackend, FromQueryResult, IdenStatic, QueryOrder, QueryResult, QuerySelect, Select};
 
 use super::deferred::{ChangedRow, NewRow, Table};
@@ -76,29 +76,6 @@ pub(super) mod row {
 }
 
 use row::{Column, Entity, Model};
-
-/// The counter that holds the last incident number that was given.
-mod counter {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-    #[sea_orm(table_name = "counter")]
-    pub(super) struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub(super) name: String,
-        pub(super) value: i64,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(super) enum Relation {}
-    impl ActiveModelBehavior for ActiveModel {}
-}
-
-/// The name of the counter's row.
-const INCIDENT_NUMBER: &str = "incident_number";
-
-const NUMBERING: &str = "numbering an incident";
-const COUNTER_MISSING: &str = "its counter is missing";
 
 /// Returns the two columns of a classification.
 pub(super) fn classification_columns(class: Option<Classification>) -> (Option<ClassificationKind>, Option<String>) {
@@ -480,55 +457,6 @@ impl Tx {
     pub async fn lock_incident(&self, id: IncidentId) -> Result<Incident> {
         let found = self.lock_incidents(&[id]).await?.pop();
         found.filter(|incident| incident.deleted_at.is_none()).ok_or_else(|| Error::not_found("incident", id))
-    }
-
-    /// Returns the next incident number. The counter stays locked until the commit, so a number that is rolled back is
-    /// given again.
-    pub async fn next_incident_number(&self) -> Result<i64> {
-        if let Some(number) = self.conn().next_number() {
-            return Ok(number);
-        }
-        let counter = counter::Entity::find_by_id(INCIDENT_NUMBER);
-        if self.conn().is_joined() {
-            let free =
-                counter.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked).one(&self.apart()).await?;
-            self.conn().lock_numbers(free.ok_or(Error::Busy)?.value);
-            return self.conn().next_number().ok_or(Error::Busy);
-        }
-        let mut rows = counter::Entity::update_many()
-            .col_expr(counter::Column::Value, Expr::col(counter::Column::Value).add(1))
-            .filter(counter::Column::Name.eq(INCIDENT_NUMBER))
-            .exec_with_returning(&self.apart())
-            .await?;
-        let number = rows.pop().map(|row| row.value).ok_or_else(|| Error::fault(NUMBERING, COUNTER_MISSING))?;
-        self.conn().lock_numbers(number);
-        Ok(number)
-    }
-
-    /// Stores the last number that was given, if the counter does not hold it yet.
-    pub(super) async fn store_incident_number(&self) -> Result<()> {
-        match self.conn().take_number() {
-            Some(last) => self.save_incident_number(last).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Locks the counter of incident numbers until the commit. Returns the last number that was given.
-    pub async fn lock_incident_number(&self) -> Result<i64> {
-        self.store_incident_number().await?;
-        let row = counter::Entity::find_by_id(INCIDENT_NUMBER).lock(LockType::Update).one(self.conn()).await?;
-        row.map(|row| row.value).ok_or_else(|| Error::fault(NUMBERING, COUNTER_MISSING))
-    }
-
-    /// Stores the last number that was given.
-    pub async fn save_incident_number(&self, last: i64) -> Result<()> {
-        counter::Entity::update_many()
-            .col_expr(counter::Column::Value, Expr::value(last))
-            .filter(counter::Column::Name.eq(INCIDENT_NUMBER))
-            .exec(self.conn())
-            .await?;
-        self.conn().lock_numbers(last);
-        Ok(())
     }
 
     /// Saves an incident: inserts it, or writes the columns that differ from its locked state `before`. The row is

@@ -29,6 +29,7 @@ mod filter;
 mod fresh;
 mod idempotency;
 mod incident;
+mod incident_number;
 mod interrupt;
 mod kept;
 mod line;
