@@ -5,34 +5,27 @@
 //! that is not later than its incident's last change was applied before.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 
 use sha2::{Digest, Sha256};
 
 use super::batches::Room;
 use super::odd::Became;
 use super::record::{
-    AlertRecord, AlertRef, CommentRecord, GroupName, GroupRecord, IncidentRecord, Party, Person, Record, Remark,
-    TagRecord, UpdateRecord, UserRecord, incident_id,
+    AlertRecord, AlertRef, CommentRecord, IncidentRecord, Person, Record, Remark, TagRecord, UpdateRecord, incident_id,
 };
 use super::{Bad, Counts, Format, Odd};
-use crate::app::account::MEMBERS_PER_CALL_MAX;
 use crate::app::alert::AlertEdit;
 use crate::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use crate::app::report::Told;
 use crate::app::together::Together;
 use crate::app::{App, Command};
-use crate::domain::account::{Actor, GroupDraft, OwnerId, Role, UserDraft};
+use crate::domain::account::{Actor, OwnerId};
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::instant::kept;
 use crate::domain::tag::Tag;
-use crate::domain::text::visible;
 use crate::domain::{AlertId, Code, Error, IncidentId, Instant, Result, comment, title};
-
-/// The most people and groups in the cache, so that a large import need not look up each of them again.
-const REMEMBERED_MAX: usize = 10_000;
 
 /// How many merges are followed from an incident to the incident that holds its alerts and comments now.
 const REDIRECTS_MAX: usize = 16;
@@ -139,35 +132,6 @@ impl<'a> Applier<'a> {
         let all = serde_json::to_vec(alert).map_err(|error| Error::fault("digesting a report", error))?;
         let at = self.time(alert.when());
         Ok(Told { draft, digest: Sha256::digest(all).to_vec(), told_at: alert.at.map(kept), at })
-    }
-
-    async fn user(&mut self, user: &UserRecord) -> Result<()> {
-        let command = self.system(self.time(user.at));
-        let (name, email) = (user.name.as_deref().map(visible), user.email.as_deref().map(visible));
-        let account = visible(&user.account);
-        let draft = UserDraft::parse(&account, name.as_deref(), email.as_deref().map(Some), user.role)?;
-        self.actors.remove(&key(&draft.account));
-        self.app.upsert_user(&command, draft).await?;
-        self.counts.users += 1;
-        Ok(())
-    }
-
-    async fn group(&mut self, group: &GroupRecord) -> Result<()> {
-        let at = self.time(group.at);
-        let command = self.system(at);
-        let name = group.name.as_deref().map(visible);
-        let draft = GroupDraft::parse(&visible(&group.account), name.as_deref())?;
-        let mut members = Vec::with_capacity(group.members.len());
-        for member in &group.members {
-            members.push(self.actor(member, at).await?.user.id);
-        }
-        let made = self.app.upsert_group(&command, draft).await?;
-        for some in members.chunks(MEMBERS_PER_CALL_MAX) {
-            self.app.add_members(&command, made.value.id, some.to_vec()).await?;
-        }
-        self.actors.clear();
-        self.counts.groups += 1;
-        Ok(())
     }
 
     /// Creates an incident step by step: it is made, commented and moved to its recorded status. An existing incident
@@ -470,52 +434,6 @@ impl<'a> Applier<'a> {
         self.odd.push(Odd { line: 0, field: field.to_owned(), reason, became, raw: raw.to_owned() });
     }
 
-    pub(super) async fn owner(&mut self, party: &Party, at: Instant) -> Result<OwnerId> {
-        match party {
-            Party::User(person) => Ok(OwnerId::User(self.actor(person, at).await?.user.id)),
-            Party::Group(GroupName { group, name }) => {
-                if let Some(known) = self.owners.get(&key(group)) {
-                    return Ok(*known);
-                }
-                self.only_alone()?;
-                let (group, name) = (&visible(group), name.as_deref().map(visible));
-                let id = match self.app.find_group(group).await? {
-                    Some(group) => group.id,
-                    None => {
-                        let draft = GroupDraft::parse(group, name.as_deref())?;
-                        self.counts.groups += 1;
-                        self.app.upsert_group(&self.system(at), draft).await?.value.id
-                    }
-                };
-                remember(&mut self.owners, key(group), OwnerId::Group(id));
-                Ok(OwnerId::Group(id))
-            }
-        }
-    }
-
-    /// Returns the person as a caller, and creates the account at first. An import records past actions, so it does not
-    /// check what the person may do on this desk today.
-    pub(super) async fn actor(&mut self, person: &Person, at: Instant) -> Result<Actor> {
-        if let Some(known) = self.actors.get(&key(&person.account)) {
-            return Ok(known.clone());
-        }
-        self.only_alone()?;
-        let account = visible(&person.account);
-        let user = match self.app.find_user(&account).await? {
-            Some(user) => user,
-            None => {
-                let (name, email) = (person.name.as_deref().map(visible), person.email.as_deref().map(visible));
-                let draft = UserDraft::parse(&account, name.as_deref(), email.as_deref().map(Some), None)?;
-                self.counts.users += 1;
-                self.app.upsert_user(&self.system(at), draft).await?.value
-            }
-        };
-        let mut actor = self.app.actor(user.id).await?;
-        actor.user.role = Role::Manager;
-        remember(&mut self.actors, key(&person.account), actor.clone());
-        Ok(actor)
-    }
-
     async fn command(&mut self, by: Option<&Person>, at: Instant) -> Result<Command> {
         let actor = match by {
             Some(person) => Some(self.actor(person, at).await?),
@@ -547,17 +465,6 @@ pub(super) fn refusal(line: u64, outcome: Result<()>, mut odd: Vec<Odd>) -> Resu
         }
         Err(fault) => Err(fault),
     }
-}
-
-pub(super) fn key(account: &str) -> String {
-    account.trim().to_lowercase()
-}
-
-fn remember<K: Eq + Hash, T>(map: &mut HashMap<K, T>, key: K, value: T) {
-    if map.len() >= REMEMBERED_MAX {
-        map.clear();
-    }
-    map.insert(key, value);
 }
 
 pub(super) fn keys(refs: &[AlertRef]) -> Vec<(String, String)> {

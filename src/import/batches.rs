@@ -11,7 +11,8 @@ use std::collections::HashSet;
 
 use tracing::{debug, warn};
 
-use super::apply::{Applied, Applier, key, keys, refusal, remark_of_comment, remark_of_update, tags};
+use super::account::key;
+use super::apply::{Applied, Applier, keys, refusal, remark_of_comment, remark_of_update, tags};
 use super::record::{AlertRef, IncidentRecord, Party, Record, UpdateRecord, incident_id};
 use super::{Format, Item};
 use crate::app::Command;

@@ -3,6 +3,7 @@
 //! A reader is pure: it turns bytes into numbered records, and reports a bad record by its line. Only [`apply`] touches
 //! the desk. The same file twice changes nothing.
 
+mod account;
 pub mod apply;
 mod batches;
 pub mod csv_records;
@@ -19,9 +20,11 @@ mod lenient;
 pub mod lines;
 pub mod ndjson;
 pub mod odd;
+mod person;
 pub mod record;
 pub mod security_alert;
 pub mod sentinel;
+mod sentinel_resources;
 pub mod summary;
 mod times;
 pub mod values;

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::forms;
+pub use super::person::{GroupName, Party, Person};
 use crate::domain::account::Role;
 use crate::domain::alert::{AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification;
@@ -388,56 +389,6 @@ struct TagFields {
     kind: TagKind,
 }
 
-/// A person, by account. Name and email are used only when the account is created.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "PersonForm", into = "PersonForm")]
-pub struct Person {
-    /// The account id.
-    pub account: String,
-    /// The display name.
-    pub name: Option<String>,
-    /// A mail address.
-    pub email: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "a person is an account, or an object of account, name and email")]
-enum PersonForm {
-    Account(String),
-    Full(PersonFields),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PersonFields {
-    account: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    email: Option<String>,
-}
-
-/// An owner: a person, or `{"group": "<account>"}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "an owner is a person, or an object of group and name")]
-pub enum Party {
-    /// A group of users.
-    Group(GroupName),
-    /// One user.
-    User(Person),
-}
-
-/// A group, by account.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GroupName {
-    /// The account id.
-    pub group: String,
-    /// The display name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-}
-
 /// Returns the namespace of the ids that imports derive: the UUIDv5 of `https://watchfloor.example/import` under the
 /// URL space.
 fn namespace() -> uuid::Uuid {
@@ -523,13 +474,6 @@ impl TagRecord {
     }
 }
 
-impl Person {
-    /// Makes a person with an account and no name or email.
-    pub fn named(account: impl Into<String>) -> Self {
-        Self { account: account.into(), name: None, email: None }
-    }
-}
-
 impl From<TagForm> for TagRecord {
     fn from(form: TagForm) -> Self {
         match form {
@@ -544,24 +488,6 @@ impl From<TagRecord> for TagForm {
         match tag.kind {
             TagKind::Custom => Self::Name(tag.name),
             kind => Self::Full(TagFields { name: tag.name, kind }),
-        }
-    }
-}
-
-impl From<PersonForm> for Person {
-    fn from(form: PersonForm) -> Self {
-        match form {
-            PersonForm::Account(account) => Self::named(account),
-            PersonForm::Full(PersonFields { account, name, email }) => Self { account, name, email },
-        }
-    }
-}
-
-impl From<Person> for PersonForm {
-    fn from(person: Person) -> Self {
-        match person {
-            Person { account, name: None, email: None } => Self::Account(account),
-            Person { account, name, email } => Self::Full(PersonFields { account, name, email }),
         }
     }
 }
