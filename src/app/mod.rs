@@ -126,6 +126,7 @@ impl App {
     ///
     /// Refuses a database that `generate` left incomplete.
     pub async fn open(store: Store, ring: RealtimeLimits, clock: Clock) -> Result<(Self, JoinHandle<()>)> {
+        let store = store.timed_by(clock.clone());
         store.migrate().await?;
         load::refuse_incomplete(&store).await?;
         let hub = Arc::new(Hub::new(ring));

@@ -19,6 +19,7 @@ use super::log_head::Head;
 use super::outcome::{Outcome, Receipt};
 use super::transaction::{Transaction, Unsaved};
 use super::{Error, Reader, Result, Store, Tx, fault};
+use crate::domain::clock::Clock;
 use crate::domain::{IncidentId, UserId};
 
 /// The most commands of a batch. PostgreSQL keeps the ids of 64 savepoints of a transaction in memory, and a command
@@ -279,13 +280,13 @@ impl Tx {
 
     /// Writes the data that depends on the position in the log. Returns the end of the log after each command, and the
     /// receipt by which the commit can be found.
-    async fn append_all(&self, commands: Vec<Written>) -> Result<(Vec<Head>, Receipt)> {
+    async fn append_all(&self, commands: Vec<Written>, clock: &Clock) -> Result<(Vec<Head>, Receipt)> {
         let records = commands.iter().any(|command| !command.pending.is_empty());
         let (pending, keeping): (Vec<_>, Vec<_>) =
             commands.into_iter().map(|command| (command.pending, command.keeping)).unzip();
         // The deferred rows are sent first, so that the head is locked only for a short time.
         self.store_incident_number().await?;
-        let heads = self.append_pending(pending).await?;
+        let heads = self.append_pending(pending, clock).await?;
         let kept = keeping.into_iter().zip(&heads).filter_map(|(keeping, head)| Some((keeping?, head.position())));
         self.write_kept(kept.collect()).await?;
         let last = heads.last().filter(|_| records).cloned();
@@ -313,7 +314,7 @@ impl Store {
             if let Some(statement) = statement {
                 conn.end_commands(statement).await?;
             }
-            Tx::on(conn.clone(), Arc::default()).append_all(commands).await
+            Tx::on(conn.clone(), Arc::default()).append_all(commands, &self.clock).await
         };
         let appended = appended.await;
         let Some(conn) = Arc::into_inner(conn) else { return Err(Unended::Nothing(held())) };

@@ -23,6 +23,7 @@ use crate::domain::activity::Told;
 use crate::domain::alert_log::Logged;
 use crate::domain::chain::{Subject, check};
 use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
+use crate::domain::clock::Clock;
 use crate::domain::incident::Incident;
 use crate::domain::{Error, IncidentId, Instant, Result, TransactionId, UserId};
 
@@ -470,8 +471,8 @@ impl Tx {
 
     /// Appends the changes of these commands to the log, in their order, each command as a separate transaction of the
     /// log. It is the transaction's last act, so the head is locked only for an insert, an update and the commit.
-    /// Returns the end of the log after each command.
-    pub(super) async fn append_pending(&self, commands: Vec<Pending>) -> Result<Vec<Head>> {
+    /// Returns the end of the log after each command. `clock` gives the ids of the log's transactions.
+    pub(super) async fn append_pending(&self, commands: Vec<Pending>, clock: &Clock) -> Result<Vec<Head>> {
         let (count, accounts) = (commands.len(), commands.iter().map(|command| command.accounts).sum());
         // All nodes lock the rows of picks in the same order.
         let picks: BTreeMap<_, _> = commands.iter().flat_map(|command| command.picks.iter().copied()).collect();
@@ -485,7 +486,7 @@ impl Tx {
         let (mut of_incidents, mut of_alerts) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for Pending { mut incidents, alerts, .. } in commands {
             incidents.sort_by_key(|body| body.row.id);
-            let transaction = TransactionId(crate::domain::clock::Clock::System.fresh_id());
+            let transaction = TransactionId(clock.fresh_id());
             of_alerts.push(Unnumbered { changes: alerts, transaction, last: incidents.is_empty() });
             of_incidents.push((transaction, incidents));
         }

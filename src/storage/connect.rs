@@ -22,6 +22,7 @@ use super::kept::Kept;
 use super::transaction::Pool;
 use super::trouble::Trouble;
 use super::{Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Watch, fault, search};
+use crate::domain::clock::Clock;
 use crate::domain::{Error, Result};
 
 /// How long the probe waits for PostgreSQL to say why it refuses connections.
@@ -102,6 +103,7 @@ impl Store {
             statement: OWN_WORK,
             mutation: None,
             fresh: Arc::default(),
+            clock: Clock::System,
             gate: None,
         })
     }
@@ -148,7 +150,8 @@ impl Store {
             conn.close().await?;
             outcome?;
         }
-        Box::pin(self.transact(|tx| async move { tx.ensure_head().await })).await?;
+        let epoch = self.clock.fresh_id();
+        Box::pin(self.transact(|tx| async move { tx.ensure_head(epoch).await })).await?;
         self.optimize().await
     }
 

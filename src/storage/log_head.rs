@@ -156,9 +156,8 @@ impl Reader {
 }
 
 impl Tx {
-    /// Creates the head of a new log. An existing head stays.
-    pub(super) async fn ensure_head(&self) -> Result<()> {
-        let epoch = crate::domain::clock::Clock::System.fresh_id();
+    /// Creates the head of a new log with this epoch. An existing head stays.
+    pub(super) async fn ensure_head(&self, epoch: Uuid) -> Result<()> {
         let new = head::ActiveModel {
             id: Set(1),
             epoch: Set(epoch),

@@ -81,6 +81,7 @@ use self::interrupt::{OWN_WORK, VERIFICATION};
 use self::transaction::{Apart, Begun, Care, Pool, Purpose, Transaction};
 use self::trouble::Trouble;
 use crate::domain::change::Change;
+use crate::domain::clock::Clock;
 use crate::domain::error::Refusal;
 use crate::domain::{Code, Error, IncidentId, Result};
 
@@ -158,6 +159,8 @@ pub struct Store {
     mutation: Option<MutationState>,
     /// Shares reads of the log's end between concurrent callers (single-flight).
     fresh: Arc<Fresh>,
+    /// The source of the ids that the log itself needs: its epoch and its transactions.
+    clock: Clock,
     /// The gate before each snapshot. A thin pointer, because each view holds a store and there are thousands of views.
     gate: Option<Arc<Box<dyn Gate>>>,
 }
@@ -226,6 +229,11 @@ impl Tx {
 }
 
 impl Store {
+    /// Returns the same store with this clock in place of the system's clock.
+    pub fn timed_by(&self, clock: Clock) -> Self {
+        Self { clock, ..self.clone() }
+    }
+
     /// Returns the same store with this statement timeout, for the requests of clients. A statement that exceeds it
     /// changes nothing: a read is refused with `LIMIT`, a transaction that writes with `UNAVAILABLE`.
     pub fn for_requests(&self, statement: Duration) -> Self {

@@ -31,6 +31,7 @@ each_database!(
     each_hash_covers_its_change_and_the_one_before,
     a_transaction_takes_consecutive_positions,
     each_change_begins_where_the_one_before_ended,
+    an_id_carries_the_time_of_the_clock,
 );
 
 const WRITERS: usize = 16;
@@ -43,11 +44,12 @@ async fn desk_at_rest(database: &TestDatabase) -> App {
         acquire_timeout: Duration::from_secs(30),
         notify: true,
     };
-    let store = Store::connect(options).await.expect("a connection");
+    let clock = Clock::manual(monday());
+    let store = Store::connect(options).await.expect("a connection").timed_by(clock.clone());
     store.migrate().await.expect("a schema");
     let hub = Arc::new(Hub::new(RealtimeLimits { changes: 1, bytes: 1, incidents: 100_000 }));
     let (jobs, policies, objects) = (Arc::default(), Policies::default(), Objects::default());
-    let app = App { store, hub, clock: Clock::manual(monday()), jobs, policies, objects, uploads: Uploads::default() };
+    let app = App { store, hub, clock, jobs, policies, objects, uploads: Uploads::default() };
     app.ensure_local_manager().await.expect("a caller");
     app
 }
@@ -357,5 +359,19 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
         .collect();
     for caller in callers {
         caller.await.expect("a caller");
+    }
+}
+
+async fn an_id_carries_the_time_of_the_clock(database: TestDatabase) {
+    let app = desk_at_rest(&database).await;
+    app.clock.advance(chrono::Duration::hours(36));
+    let made = incidents(&app, 2).await;
+    let changes = changes(&app).await;
+    let transactions: Vec<Uuid> = changes.iter().map(|change| change.body.transaction.0).collect();
+    assert!(transactions[0] < transactions[1], "ids of one instant ascend too: {transactions:?}");
+    for id in made.iter().map(|id| id.0).chain(transactions) {
+        let (seconds, nanos) = id.get_timestamp().expect("a UUIDv7").to_unix();
+        let told = chrono::DateTime::from_timestamp(seconds as i64, nanos).expect("a time");
+        assert_eq!(told.timestamp_millis(), app.clock.now().timestamp_millis(), "{id}");
     }
 }
