@@ -163,11 +163,6 @@ impl QueueFilter {
         self.fingerprint
     }
 
-    /// Returns whether an incident is in the queue, by the rules of a stream. A deleted incident is in no queue.
-    pub fn matches(&self, subject: Subject<'_>) -> bool {
-        self.held().matches(subject)
-    }
-
     /// Returns the filter in the compact form that a stream keeps.
     pub fn held(&self) -> HeldFilter {
         self.clone().into_held(&Arc::default())

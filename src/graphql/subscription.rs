@@ -173,7 +173,7 @@ impl Subscription {
         let selected = ctx.data_opt::<Selected>();
         let numbers = numbers(|field| selected.is_none_or(|selected| selected.selects(field)));
         let clock = app(ctx)?.clock.clone();
-        let states = summary::follow_these(source(ctx)?, clock, asked, numbers, track.clone());
+        let states = summary::follow(source(ctx)?, clock, asked, numbers, track.clone());
         let items = move |state: Result<_>| {
             let (position, summary) = state?;
             track.mark(Place { position, kind: Kind::State });

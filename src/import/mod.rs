@@ -6,29 +6,29 @@
 mod account;
 pub mod apply;
 mod batches;
-pub mod csv_records;
-pub mod decode;
+pub(crate) mod csv_records;
+pub(crate) mod decode;
 pub mod detect;
-pub mod document;
-pub mod entities;
+pub(crate) mod document;
+pub(crate) mod entities;
 #[cfg(test)]
 mod fixtures;
 mod forms;
-pub mod graph;
+pub(crate) mod graph;
 mod keep;
 mod lenient;
 pub mod lines;
-pub mod ndjson;
-pub mod odd;
+pub(crate) mod ndjson;
+pub(crate) mod odd;
 mod person;
 pub mod record;
-pub mod security_alert;
-pub mod sentinel;
+pub(crate) mod security_alert;
+pub(crate) mod sentinel;
 mod sentinel_resources;
-pub mod summary;
+pub(crate) mod summary;
 mod times;
-pub mod values;
-pub mod words;
+pub(crate) mod values;
+pub(crate) mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 
 pub use odd::Odd;
 pub use record::Record;
-pub use summary::{Counts, NAMED_MAX, Summary, Verdict, print_summary};
+pub use summary::{Counts, Summary, Verdict, print_summary};
 
 use self::apply::Applier;
 use self::lines::Tally;

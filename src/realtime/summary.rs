@@ -52,17 +52,9 @@ pub struct Asked {
 ///
 /// A request in the track is answered with the state, in its turn, once everything up to the requested offset was
 /// counted.
+///
+/// With [`Numbers::Open`], the counts of created and resolved incidents stay 0.
 pub fn follow(
-    source: Source,
-    clock: Clock,
-    asked: Asked,
-    track: Track,
-) -> impl Stream<Item = Result<(Position, Summary)>> + Send + 'static {
-    follow_these(source, clock, asked, Numbers::All, track)
-}
-
-/// Follows only some numbers of a queue; the counts of created and resolved stay 0 if they are not requested.
-pub fn follow_these(
     source: Source,
     clock: Clock,
     asked: Asked,

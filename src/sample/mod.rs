@@ -3,15 +3,15 @@
 //! The same seed and the same `now` give the same records, ordered by time. Each record is valid, and the records that
 //! it refers to come before it. Nothing here is anybody's data: the company, the products and the texts are invented.
 
-pub mod dice;
-pub mod everyday;
+pub(crate) mod dice;
+pub(crate) mod everyday;
 pub mod generate;
-pub mod intrusions;
+pub(crate) mod intrusions;
 pub mod live;
-pub mod people;
-pub mod slips;
-pub mod stories;
-pub mod telling;
+pub(crate) mod people;
+pub(crate) mod slips;
+pub(crate) mod stories;
+pub(crate) mod telling;
 
 use chrono::{Duration, SubsecRound, Timelike};
 
@@ -94,6 +94,18 @@ mod tests {
         "2026-05-20T14:30:00Z".parse().unwrap()
     }
 
+    /// Returns the time of a record.
+    fn when(record: &Record) -> Option<Instant> {
+        match record {
+            Record::User(user) => user.at,
+            Record::Group(group) => group.at,
+            Record::Alert(alert) => alert.at,
+            Record::Incident(incident) => incident.created_at,
+            Record::Comment(comment) => comment.at,
+            Record::Update(update) => update.at,
+        }
+    }
+
     #[test]
     fn the_same_seed_tells_the_same_bytes() {
         let bytes = |seed| serde_json::to_string(&desk(seed, now())).unwrap();
@@ -149,7 +161,7 @@ mod tests {
         let key = |alert: &AlertRef| (alert.provider.clone(), alert.provider_alert_id.clone());
         let mut held = HashSet::new();
         for record in desk(1, now()) {
-            let at = telling::when(&record).unwrap();
+            let at = when(&record).unwrap();
             assert!(at >= before && at <= now(), "{record:?}");
             before = at;
             let (by, links) = match &record {

@@ -119,18 +119,6 @@ pub fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
     Happening { at, record: Record::Alert(Box::new(alert)) }
 }
 
-/// Returns the time of a record.
-pub fn when(record: &Record) -> Option<Instant> {
-    match record {
-        Record::User(user) => user.at,
-        Record::Group(group) => group.at,
-        Record::Alert(alert) => alert.at,
-        Record::Incident(incident) => incident.created_at,
-        Record::Comment(comment) => comment.at,
-        Record::Update(update) => update.at,
-    }
-}
-
 struct Told<'a> {
     telling: &'a Telling,
     cast: Cast,

@@ -153,7 +153,7 @@ async fn a_search_finds_what_reading_every_text_finds(database: TestDatabase) {
         let queue = QueueFilter::resolve(&filter, &world.actor).expect("a filter");
         let holds = |it: &&Incident| {
             it.deleted_at.is_none()
-                && queue.matches(Subject {
+                && queue.held().matches(Subject {
                     tag_keys: None,
                     row: &it.queue_row(),
                     title_folded: &folded[&it.id].0,

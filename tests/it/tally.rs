@@ -14,7 +14,7 @@ use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter};
 use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
 use watchfloor::domain::merge::Asked as Merging;
 use watchfloor::domain::position::Position;
-use watchfloor::domain::summary::{Summary, SummaryFilter, Window};
+use watchfloor::domain::summary::{Numbers, Summary, SummaryFilter, Window};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{AlertId, IncidentId, Instant, text};
 use watchfloor::realtime::feed::Source;
@@ -194,7 +194,7 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
     let heartbeat = Duration::from_millis(if often { 300 } else { 600_000 });
     let source = Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
     let delivered = Delivered::default();
-    let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone(), Track::default()));
+    let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone(), Numbers::All, Track::default()));
     let first = states.next().await.expect("the state now").expect("a state");
     let list = delivered.clone();
     list.lock().expect("a list").push((Moment::now(), first.0, first.1));

@@ -3,9 +3,9 @@
 //! Each incident has random numbers of its own ([`incident`]), so cases are made one by one and none is kept in memory.
 //! The texts come from the sample desk's stories.
 
-pub mod incident;
-pub mod records;
-pub mod world;
+pub(crate) mod incident;
+pub(crate) mod records;
+pub(crate) mod world;
 
 use std::sync::Arc;
 
