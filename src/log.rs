@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::IsTerminal;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -68,7 +68,7 @@ impl<F> Seldom<F> {
     /// Returns how many events of this kind were left out since the last one; `None` if this one is left out too.
     fn left_out(&self, event: &Event<'_>) -> Option<u64> {
         let now = Instant::now();
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.kinds.lock();
         if kinds.len() >= KINDS_MAX {
             kinds.retain(|_, kind| now - kind.written < self.quiet);
         }
@@ -144,7 +144,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("whole").write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -157,7 +157,7 @@ mod tests {
         let writer = lines.clone();
         let subscriber = subscriber(move || writer.clone(), false, EnvFilter::new("info"), quiet).finish();
         tracing::subscriber::with_default(subscriber, work);
-        let bytes = lines.0.lock().expect("whole").clone();
+        let bytes = lines.0.lock().clone();
         String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
     }
 

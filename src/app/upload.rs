@@ -9,11 +9,12 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -114,7 +115,7 @@ impl Uploads {
 
     /// Remembers that an upload has ended, whatever the database says.
     pub(super) fn is_over(&self, upload: Uuid) {
-        let mut over = self.0.over.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut over = self.0.over.lock();
         // After this, an upload waits for the forgotten ones until they expire.
         if over.len() >= OVER_MAX {
             over.clear();
@@ -124,7 +125,7 @@ impl Uploads {
 
     /// Returns whether this node remembers that an upload has ended.
     pub(super) fn was_over(&self, upload: Uuid) -> bool {
-        self.0.over.lock().unwrap_or_else(PoisonError::into_inner).contains(&upload)
+        self.0.over.lock().contains(&upload)
     }
 
     /// Begins an upload. Refuses (`UNAVAILABLE`) if too many have begun already.
@@ -139,7 +140,7 @@ impl Uploads {
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         // No code that can panic runs while this lock is held, so a poisoned count is still correct.
-        self.0.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.counts.lock()
     }
 }
 

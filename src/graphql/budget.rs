@@ -6,8 +6,8 @@
 //! weighed only when it is done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use async_graphql::async_trait::async_trait;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
@@ -15,6 +15,7 @@ use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, Opera
 use async_graphql::{
     PathSegment, QueryPathNode, QueryPathSegment, Request, Response, ServerError, ServerResult, Value,
 };
+use parking_lot::Mutex;
 
 use super::error::server_error;
 use super::selected::Selected;
@@ -91,7 +92,7 @@ impl Budget {
 
     /// Notes where a list ends, or that a text is left out. If many nested lists end, the outermost list ends instead.
     fn note(&self, path: Vec<Step>, left: Option<usize>) {
-        let mut cuts = self.cuts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cuts = self.cuts.lock();
         let outer = path.iter().position(|step| matches!(step, Step::Index(_)));
         let (path, left) = match outer {
             Some(at) if cuts.len() >= CUTS_MAX && !cuts.contains_key(&path) => match path[at] {
@@ -109,7 +110,7 @@ impl Budget {
     pub fn settle(&self, mut response: Response) -> Response {
         let counted = self.spent.swap(0, Ordering::Relaxed) > 0;
         let over = self.over.swap(false, Ordering::Relaxed);
-        let cuts = std::mem::take(&mut *self.cuts.lock().unwrap_or_else(PoisonError::into_inner));
+        let cuts = std::mem::take(&mut *self.cuts.lock());
         match self.beyond {
             Beyond::Refused if over || (!counted && weight(&response.data) > self.bytes) => {
                 let message = format!(

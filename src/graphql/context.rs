@@ -6,10 +6,11 @@
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use async_graphql::dataloader::Loader;
 use async_graphql::{Context, Request};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 use super::call::Call;
@@ -108,7 +109,7 @@ struct Round<K, V> {
 
 impl<K, V> Round<K, V> {
     fn keys(&self) -> MutexGuard<'_, Vec<K>> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        self.keys.lock()
     }
 
     /// Returns when no key has joined for [`QUIET_TURNS`] turns.
@@ -130,7 +131,7 @@ impl Snapshot {
         K: Send + Sync + 'static,
         V: Send + Sync + 'static,
     {
-        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = self.rounds.lock();
         let present = rounds.get(&TypeId::of::<K>()).and_then(|round| round.clone().downcast::<Round<K, V>>().ok());
         let round = present.unwrap_or_else(|| {
             let new = Arc::new(Round { keys: Mutex::default(), found: OnceCell::new() });
@@ -143,7 +144,7 @@ impl Snapshot {
 
     /// Ends the collection and returns its keys. A later key begins another round.
     fn close<K: Clone + 'static, V>(&self, round: &Round<K, V>) -> Vec<K> {
-        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = self.rounds.lock();
         rounds.remove(&TypeId::of::<K>());
         round.keys().clone()
     }

@@ -7,11 +7,12 @@ use std::{
     any::Any,
     collections::VecDeque,
     hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
+use parking_lot::Mutex;
 
 use crate::domain::{
     self, Code,
@@ -149,7 +150,7 @@ fn show(error: &mut ServerError, refusal: &Refusal) {
 }
 
 fn mask(error: &mut ServerError, cause: &str) {
-    let reference = FAULTS.lock().unwrap_or_else(PoisonError::into_inner).reference(cause);
+    let reference = FAULTS.lock().reference(cause);
     // The log does not repeat a cause that it has written within a minute.
     tracing::error!(error.reference = %reference, error.cause = %cause, "an operation failed for a reason of ours");
     error.message = format!("something went wrong here; reference {reference}");

@@ -8,12 +8,13 @@
 use std::any::Any;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as Task, Poll, ready};
 
 use async_graphql::{Context, EmptyMutation, EmptySubscription, Object, OutputType, Request, Response};
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use parking_lot::Mutex;
 
 use super::activity::ActivityItem;
 use super::budget::Budget;
@@ -48,7 +49,7 @@ where
 {
     let created = ctx.data::<Created>().map_err(missing)?;
     let source = events.map(|event| event.map(|event| Box::new(event) as Event)).boxed();
-    *created.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(source);
+    *created.0.lock() = Some(source);
     Ok(stream::empty())
 }
 
@@ -61,7 +62,7 @@ struct Occurred(Mutex<Option<Result<Event>>>);
 
 fn occurred<T: OutputType + 'static>(ctx: &Context<'_>) -> Result<AsSelected<T>> {
     let occurred = ctx.data::<Occurred>().map_err(missing)?;
-    let event = occurred.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let event = occurred.0.lock().take();
     let unknown = || Error::fault("executing an event", "the root field has another type");
     Ok(AsSelected(*event.ok_or_else(unknown)??.downcast::<T>().map_err(|_| unknown())?))
 }
@@ -140,7 +141,7 @@ impl Stream for Execution {
             self.state = match &mut self.state {
                 State::Creating(responses, created) => match ready!(responses.as_mut().poll_next(task)) {
                     Some(response) => return Poll::Ready(Some(self.budget.settle(response))),
-                    None => match created.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    None => match created.0.lock().take() {
                         Some(source) => State::Waiting(source),
                         None => State::Over,
                     },

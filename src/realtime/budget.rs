@@ -4,7 +4,9 @@
 //! beyond the budget is refused; running streams continue.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::index::Interest;
 use crate::domain::filter::IncidentFilter;
@@ -133,7 +135,7 @@ impl StreamBudget {
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         // No other code runs under the lock, so a poisoned count is still consistent.
-        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.taken.lock()
     }
 }
 

@@ -3,9 +3,10 @@
 //! A resolver marks the position right before it yields an item. async-graphql takes that result before it polls for
 //! the next item. So the task that takes a result finds the result's position here.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -52,18 +53,18 @@ struct Note {
 impl Track {
     /// Sets the position and the kind of the frame that the stream yields next.
     pub fn mark(&self, place: Place) {
-        *self.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        *self.0.place.lock() = Some(place);
     }
 
     /// Takes the mark of the frame that was just taken; `None` if the stream did not mark it, for example an error.
     pub fn take(&self) -> Option<Place> {
-        self.0.place.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.place.lock().take()
     }
 
     /// Records the account version at which the stream's caller was last checked. A stream that begins at another
     /// account version checks its caller first.
     pub fn vouch(&self, accounts: u64) {
-        *self.0.vouched.lock().unwrap_or_else(PoisonError::into_inner) = Some(accounts);
+        *self.0.vouched.lock() = Some(accounts);
     }
 
     /// Makes the stream check its caller first, because the caller is known to have changed.
@@ -73,7 +74,7 @@ impl Track {
     }
 
     pub(super) fn vouched(&self) -> Option<u64> {
-        *self.0.vouched.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.vouched.lock()
     }
 
     /// Asks a live stream to send `Live`, or its state, once more as soon as everything up to this offset was sent.

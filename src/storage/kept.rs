@@ -9,9 +9,10 @@
 //! cache is empty. So a cached connection never makes a request wait.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::sqlx::pool::PoolConnection;
 use sea_orm::sqlx::{self, Database};
 use tokio::runtime::Handle;
@@ -110,7 +111,7 @@ impl<DB: Database> Kept<DB> {
 
 impl<DB: Database> Inner<DB> {
     fn at_hand(&self) -> MutexGuard<'_, Vec<Idle<DB>>> {
-        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
+        self.at_hand.lock()
     }
 
     /// Takes the most recently used connection. The least recently used returns to the pool if it is no longer trusted.

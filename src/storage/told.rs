@@ -4,8 +4,9 @@
 //! lists here have the columns and the results of the lists' own statements.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 
+use parking_lot::Mutex;
 use sea_orm::entity::prelude::*;
 use sea_orm::{
     ActiveEnum, ColumnTrait, ColumnType, DbBackend, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Statement,
@@ -145,7 +146,7 @@ static TEXTS: LazyLock<Mutex<HashMap<Form, Arc<str>>>> = LazyLock::new(Mutex::de
 /// Returns the text of the statement. Its first parameter is the id, the others are the limits of the lists.
 fn text_of(backend: DbBackend, lists: Lists) -> Arc<str> {
     let ends = lists.spans().map(|span| span.map(|span| span.from_end));
-    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut texts = TEXTS.lock();
     texts.entry((backend == DbBackend::Postgres, ends)).or_insert_with(|| write(backend, lists).into()).clone()
 }
 

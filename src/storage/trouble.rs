@@ -1,9 +1,9 @@
 //! A write outage: why the database takes no writes, and the probe that finds out when it takes writes again.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr};
 use tracing::{debug, info, warn};
 
@@ -60,8 +60,8 @@ impl Trouble {
         due
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Seen>> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.0.lock()
     }
 }
 

@@ -13,8 +13,8 @@ mod census;
 mod rows;
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use tracing::warn;
 
 pub use self::answers::Portions;
@@ -88,7 +88,7 @@ impl Board {
             }
             if after.is_none() {
                 let state = State { at: head.position(), rows, names: Names::default() };
-                *self.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
+                *self.state.write() = Some(state);
                 return self.complete(reader, head).await;
             }
         }
@@ -100,7 +100,7 @@ impl Board {
             return Ok(());
         }
         let census = Census::new(reader.count_all().await?, reader.count_newest_day().await?);
-        if let Some(board) = self.state.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(board) = self.state.write().as_mut() {
             board.rows.census = Some(census);
         }
         Ok(())
@@ -108,7 +108,7 @@ impl Board {
 
     /// Moves the board on by the next changes of the log, which end at `at`.
     pub(super) fn follow(&self, changes: &[Logged], at: Position) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         let Some(board) = state.as_mut() else { return };
         for change in changes.iter().filter(|change| change.offset() > board.at.offset) {
             // A change of an alert that no incident holds changes no row.
@@ -137,7 +137,7 @@ impl Board {
     /// that were set since the board was filled.
     pub(super) async fn complete(&self, reader: &Reader, head: &Head) -> Result<()> {
         self.name(reader, head).await?;
-        let untitled: Vec<TextKey> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        let untitled: Vec<TextKey> = match self.state.read().as_ref() {
             Some(board) => board.rows.untitled(TITLES_READ),
             None => return Ok(()),
         };
@@ -145,7 +145,7 @@ impl Board {
             return Ok(());
         }
         let starts = reader.long_text_starts(&untitled).await?;
-        if let Some(board) = self.state.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(board) = self.state.write().as_mut() {
             starts.iter().for_each(|((incident, _, version), start)| board.rows.give_title(*incident, *version, start));
         }
         Ok(())
@@ -153,19 +153,19 @@ impl Board {
 
     /// Returns whether [`Self::complete`] has nothing to read.
     pub(super) fn is_complete(&self, head: &Head) -> bool {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read();
         state
             .as_ref()
             .is_none_or(|board| board.knows_names_of(head.accounts) && board.rows.untitled(TITLES_READ).is_empty())
     }
 
     async fn name(&self, reader: &Reader, head: &Head) -> Result<()> {
-        let owners: Vec<OwnerId> = match self.state.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        let owners: Vec<OwnerId> = match self.state.read().as_ref() {
             Some(board) if !board.knows_names_of(head.accounts) => board.rows.owners().collect(),
             _ => return Ok(()),
         };
         let owners = reader.owners(owners).await?;
-        if let Some(board) = self.state.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(board) = self.state.write().as_mut() {
             board.names = Names { owners, accounts: Some(head.accounts) };
         }
         Ok(())
@@ -174,7 +174,7 @@ impl Board {
     /// Returns the board's position if it is at or beyond this end of the log, and the board has the owners' names of
     /// that end.
     pub(super) fn beyond(&self, head: &Head) -> Option<Position> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read();
         let board = state.as_ref()?;
         let is_beyond = board.at.epoch == head.epoch && board.at.offset >= head.offset;
         (is_beyond && board.knows_names_of(head.accounts)).then_some(board.at)
@@ -182,7 +182,7 @@ impl Board {
 
     /// Returns whether there is a board.
     pub(super) fn is_open(&self) -> bool {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.state.read().is_some()
     }
 
     /// Answers from the rows and the names of their owners if the board is at exactly this position. Returns `None`
@@ -193,7 +193,7 @@ impl Board {
         accounts: Option<u64>,
         answer: impl FnOnce(&Rows, &HashMap<OwnerId, Owner>) -> T,
     ) -> Option<T> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read();
         let board = state.as_ref()?;
         let stands = (board.at.epoch, board.at.offset, board.at.check) == (at.epoch, at.offset, at.check);
         let names = accounts.is_none_or(|accounts| board.names.accounts == Some(accounts));

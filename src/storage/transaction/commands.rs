@@ -19,8 +19,8 @@ const TAKE_BACK: &str = "ROLLBACK TO SAVEPOINT command";
 const LOCK_WAIT: &str = "5ms";
 
 impl Transaction {
-    fn deferred(&self) -> StdMutexGuard<'_, Deferred> {
-        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deferred(&self) -> SyncMutexGuard<'_, Deferred> {
+        self.deferred.lock()
     }
 
     /// Begins the part of a further command, with this statement timeout; earlier work is kept. From its savepoint on

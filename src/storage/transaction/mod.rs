@@ -13,9 +13,9 @@ mod commands;
 mod conn;
 mod pool;
 
-use std::sync::{Mutex as StdMutex, MutexGuard as StdMutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex as SyncMutex, MutexGuard as SyncMutexGuard};
 use sea_orm::prelude::async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, sqlx};
 use tokio::runtime::Handle;
@@ -70,7 +70,7 @@ impl Begun {
         self.held.doubt = care.bound.as_ref().map(|(_, doubt)| doubt.clone());
         Transaction {
             held: Mutex::new(self.held),
-            deferred: StdMutex::default(),
+            deferred: SyncMutex::default(),
             backend,
             transaction: self.transaction,
             care,
@@ -82,7 +82,7 @@ impl Begun {
 /// Dropping it rolls it back.
 pub(super) struct Transaction {
     held: Mutex<Held>,
-    deferred: StdMutex<Deferred>,
+    deferred: SyncMutex<Deferred>,
     backend: DbBackend,
     transaction: Option<String>,
     care: Care,
@@ -108,7 +108,7 @@ impl Transaction {
     /// the status of the transaction is read, because a COMMIT of an aborted transaction is no error.
     pub(super) async fn commit(self) -> Result<(), Unsaved> {
         let mut held = self.held.into_inner();
-        let deferred = self.deferred.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let deferred = self.deferred.into_inner();
         // Deferred rows would be lost.
         if held.standing != Standing::Open || !deferred.is_empty() {
             return Err(Unsaved::Nothing(broken()));
