@@ -18,7 +18,6 @@ use crate::app::shown::Shown;
 use crate::app::verify::{Outcome, Verified};
 use crate::app::{App, key, verify};
 use crate::config::{Action, Database, Demo, ExportLog, Generate, Import, Serve, Serving, Signing, Verify};
-use crate::domain::chain::hex;
 use crate::domain::clock::Clock;
 use crate::domain::export::{Checked, Checker};
 use crate::domain::instant;
@@ -361,7 +360,7 @@ fn whole(verified: &Verified, from_position: bool) -> String {
          {position}\n(change {offset}, hash {hash}).\nKeep that position elsewhere: `watchfloor verify --from <position>` finds \
          out later whether the log was cut or written anew since.\nNot proved:\n- {not_proved}\n",
         offset = position.offset,
-        hash = hex(hash),
+        hash = hex::encode(hash),
     )
 }
 

@@ -6,7 +6,7 @@
 use async_stream::try_stream;
 use tokio_stream::Stream;
 
-use crate::domain::chain::{Hash, genesis, hex};
+use crate::domain::chain::{Hash, genesis};
 use crate::domain::change::{Body, TextSet};
 use crate::domain::comment::TextSetBy;
 use crate::domain::export::{ChangeLine, CommentLine, FORMAT, Header, Line, TextLine, Writer};
@@ -67,7 +67,7 @@ impl Export {
             changes: newest.get(&incident.id).copied().unwrap_or(0),
             position: head.position().to_string(),
             offset: head.offset,
-            hash: hex(&head.hash),
+            hash: hex::encode(head.hash),
             exported_at: now,
             key_id: key.public().id(),
             public_key: key.public().hex(),
@@ -114,7 +114,7 @@ impl Export {
 
 fn change_line(row: StoredChange, before: Option<Hash>) -> Result<Line> {
     let before = before.ok_or_else(|| missing("the hash before a change"))?;
-    let (before, hash) = (hex(&before), hex(&row.hash));
+    let (before, hash) = (hex::encode(before), hex::encode(&row.hash));
     Ok(Line::Change(ChangeLine { position: row.position, version: row.version, before, hash, body: row.body }))
 }
 

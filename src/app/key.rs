@@ -1,8 +1,10 @@
 //! The file of the desk's signing key. It is created once, and only its owner can read it.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::domain::signing::DeskKey;
 use crate::domain::{Error, Result};
@@ -30,32 +32,23 @@ pub fn passing() -> Result<DeskKey> {
 fn make(path: &Path) -> Result<DeskKey> {
     let key = passing()?;
     let fault = |error: std::io::Error| Error::fault("writing the signing key's file", error);
-    let draft = path.with_extension(format!("{}.new", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&draft).map_err(fault)?;
-    let written = file.write_all(key.to_pem()?.as_bytes()).and_then(|()| file.sync_all());
-    // A hard link appears whole and never replaces a file. If two nodes start at once, both read the same key.
-    let linked = written.and_then(|()| fs::hard_link(&draft, path));
-    fs::remove_file(&draft).map_err(fault)?;
-    // The file's name must survive a power loss as its bytes do: signatures are checked with this key for years.
-    let linked = linked.and_then(|()| sync_folder(path));
-    match linked {
-        Ok(()) => Ok(key),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => load_or_make(path),
-        Err(error) => Err(fault(error)),
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Only its owner may read the file, from its first byte on.
+    let mut draft = NamedTempFile::new_in(folder).map_err(fault)?;
+    draft.write_all(key.to_pem()?.as_bytes()).and_then(|()| draft.as_file().sync_all()).map_err(fault)?;
+    // The file appears whole and never replaces a file. If two nodes start at once, both read the same key.
+    match draft.persist_noclobber(path) {
+        Ok(_) => {
+            // The file's name must survive a power loss as its bytes do: signatures are checked with this key for years.
+            sync_folder(folder).map_err(fault)?;
+            Ok(key)
+        }
+        Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => load_or_make(path),
+        Err(refused) => Err(fault(refused.error)),
     }
 }
 
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        // Only Unix can open a folder as a file.
-        Some(folder) if cfg!(unix) => {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            fs::File::open(folder)?.sync_all()
-        }
-        _ => Ok(()),
-    }
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    // Only Unix can open a folder as a file.
+    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }

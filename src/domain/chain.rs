@@ -67,26 +67,12 @@ pub fn check(hash: &Hash) -> [u8; 8] {
     check
 }
 
-/// Returns bytes as lowercase hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Reads the form that [`hex`] writes. Returns `None` for other text, also for capital letters.
+/// Reads the lowercase hexadecimal of `N` bytes. Returns `None` for other text, also for capital letters.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
     let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    // The library reads capital letters too, but the desk writes each hash in one form.
+    (!text.contains(|c: char| c.is_ascii_uppercase())).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -97,7 +83,7 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_read_back_from_hexadecimal(bytes: [u8; 32]) {
-            prop_assert_eq!(unhex::<32>(&hex(&bytes)), Some(bytes));
+            prop_assert_eq!(unhex::<32>(&hex::encode(bytes)), Some(bytes));
         }
     }
 

@@ -131,7 +131,7 @@ pub fn key(value: &str) -> String {
         return folded;
     }
     let start = folded.floor_char_boundary(KEY_BYTES_MAX - 65);
-    let digest: String = Sha256::digest(folded.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex::encode(Sha256::digest(folded.as_bytes()));
     format!("{}~{digest}", &folded[..start])
 }
 

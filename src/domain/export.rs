@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::chain::{Hash, Link, Subject, check, hex, unhex};
+use super::chain::{Hash, Link, Subject, check, unhex};
 use super::change::{Change, TextSet};
 use super::incident::TextField;
 use super::position::Position;
@@ -144,8 +144,8 @@ impl Writer {
     /// Returns the last line, the signature.
     pub fn end(self) -> Result<String> {
         let sum: Hash = self.sum.finalize().into();
-        let signature = hex(&self.key.sign(&sum));
-        Line::Signature(SignatureLine { sha256: hex(&sum), signature }).written()
+        let signature = hex::encode(self.key.sign(&sum));
+        Line::Signature(SignatureLine { sha256: hex::encode(sum), signature }).written()
     }
 }
 
@@ -245,7 +245,7 @@ impl Checker {
                 self.complete(header)?;
                 let sum: Hash = self.sum.clone().finalize().into();
                 let signature = unhex::<64>(&line.signature).ok_or("its signature is not 64 bytes in hexadecimal")?;
-                if line.sha256 != hex(&sum) || !key.signed(&sum, &signature) {
+                if line.sha256 != hex::encode(sum) || !key.signed(&sum, &signature) {
                     return Err("the signature is not of the lines before it: one of them was altered".to_owned());
                 }
                 self.ended = true;
@@ -297,7 +297,7 @@ impl Checker {
         let of = Subject::Incident(header.incident);
         let link = Link { position: line.position, of, version: line.version, body: &line.body };
         let hash = link.hash(&before);
-        if line.hash != hex(&hash) {
+        if line.hash != hex::encode(hash) {
             return Err("its hash is not that of its content and of the hash before it".to_owned());
         }
         if line.position == header.offset && line.hash != header.hash {

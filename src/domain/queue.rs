@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::account::Owner;
-use super::chain::hex;
 use super::classification::Classification;
 use super::incident::{Severity, Status};
 use super::tag::Tag;
@@ -53,7 +52,7 @@ impl Text {
 
 /// Returns the SHA-256 of a text, in hexadecimal.
 pub fn sha256_hex(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// An incident as a queue shows it. Every change carries the row as it is after the change.

@@ -5,7 +5,7 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-use super::chain::{hex, unhex};
+use super::chain::unhex;
 use super::{Error, Result};
 
 /// The length of a key id, in bytes: long enough that no two keys share an id by chance, short enough to read aloud.
@@ -68,7 +68,7 @@ impl PublicKey {
 
     /// Returns the key in hexadecimal.
     pub fn hex(&self) -> String {
-        hex(self.0.as_bytes())
+        hex::encode(self.0.as_bytes())
     }
 
     /// Returns the key in PEM.
@@ -78,7 +78,7 @@ impl PublicKey {
 
     /// Returns the key's id: the start of the SHA-256 of the public key, in hexadecimal.
     pub fn id(&self) -> String {
-        hex(&Sha256::digest(self.0.as_bytes())[..KEY_ID_BYTES])
+        hex::encode(&Sha256::digest(self.0.as_bytes())[..KEY_ID_BYTES])
     }
 
     /// Returns whether this key's private half signed a message. A signature has exactly one valid form.

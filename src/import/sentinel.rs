@@ -15,7 +15,6 @@ use super::document::{self, Dialect, Place};
 use super::lenient::{self, By};
 use super::odd::Odds;
 use super::{Item, Record, sentinel_resources as resources, words};
-use crate::domain::chain::hex;
 
 /// The source of its incidents.
 pub const SOURCE: &str = "sentinel";
@@ -202,7 +201,7 @@ fn by_properties(properties: &RawValue) -> &'static str {
 
 /// Derives a name for a nameless request body from its content, so that a repeated body has the same name.
 fn unnamed(raw: &RawValue, odds: &mut Odds) -> String {
-    let name = format!("body-{}", &hex(&Sha256::digest(raw.get()))[..32]);
+    let name = format!("body-{}", &hex::encode(Sha256::digest(raw.get()))[..32]);
     odds.assume(
         "name",
         "",

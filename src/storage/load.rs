@@ -260,7 +260,7 @@ fn copied(data: &mut String, values: &[Value]) -> Result<()> {
             Value::BigInt(Some(number)) => write!(data, "{number}"),
             Value::Uuid(Some(id)) => write!(data, "{id}"),
             Value::ChronoDateTimeUtc(Some(at)) => write!(data, "{}", at.format("%Y-%m-%d %H:%M:%S%.6f+00")),
-            Value::Bytes(Some(bytes)) => write!(data, "\\\\x{}", crate::domain::chain::hex(bytes)),
+            Value::Bytes(Some(bytes)) => write!(data, "\\\\x{}", hex::encode(bytes)),
             Value::String(Some(text)) => {
                 escaped(data, text);
                 Ok(())

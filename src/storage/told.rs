@@ -269,7 +269,5 @@ where
 
 /// Reads bytes from hexadecimal digits.
 fn hex<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    let digits = String::deserialize(deserializer)?;
-    let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    digits.as_bytes().chunks(2).map(byte).collect::<Option<_>>().ok_or_else(|| D::Error::custom("these are no bytes"))
+    hex::decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
 }

@@ -6,7 +6,6 @@ use std::process::{Command, Output, Stdio};
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use watchfloor::domain::chain::hex;
 use watchfloor::domain::export::{Checked, Checker, Flaw};
 use watchfloor::domain::signing::{DeskKey, PublicKey};
 
@@ -99,7 +98,7 @@ async fn hash_of_three(raw: &DatabaseConnection, body: &str) -> String {
     hash.update(change.try_get_by_index::<uuid::Uuid>(0).expect("an incident").as_bytes());
     hash.update(change.try_get_by_index::<i64>(1).expect("a version").to_be_bytes());
     hash.update(body);
-    hex(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 async fn body_of(raw: &DatabaseConnection, position: u64) -> String {

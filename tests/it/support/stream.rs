@@ -137,7 +137,7 @@ pub(crate) async fn grow(database: &TestDatabase, newest: &Change, mut hash: [u8
 }
 
 fn literal(kind: Kind, bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex::encode(bytes);
     match kind {
         Kind::Sqlite => format!("x'{digits}'"),
         Kind::Postgres => format!("'\\x{digits}'::bytea"),
