@@ -24,7 +24,7 @@ use crate::domain::instant;
 use crate::domain::position::Position;
 use crate::domain::signing::{DeskKey, PublicKey};
 use crate::graphql;
-use crate::import::{self, Options, Progress, Record, Source as ImportSource, Summary, print_summary};
+use crate::import::{self, ImportSummary, Options, Progress, Record, Source as ImportSource, print_summary};
 use crate::realtime::RealtimeLimits;
 use crate::realtime::feed::Source;
 use crate::sample;
@@ -203,7 +203,7 @@ async fn load_sample(app: &App, seed: u64) -> Result<()> {
 
 /// Continues the story, one record at a time, at the chosen pace.
 async fn go_on(app: App, seed: u64, now: crate::domain::Instant, pace: u32) {
-    for beat in sample::live::Story::new(seed, now) {
+    for beat in sample::live::LiveStory::new(seed, now) {
         tokio::time::sleep(beat.delay / pace).await;
         let record = sample::live::told_at(beat.record, app.clock.now());
         match import::apply_records(&app, [record], |_| {}).await {
@@ -258,7 +258,7 @@ async fn import_file(options: Import) -> Result<ExitCode> {
     };
     let bar = bar(None, "{spinner} {msg} {wide_bar} {bytes}/{total_bytes} {eta}");
     let how = Options { format: options.format, strict: options.strict };
-    let summary: Summary = import::import(&app, source, how, |progress: Progress| {
+    let summary: ImportSummary = import::import(&app, source, how, |progress: Progress| {
         if let Some(total) = progress.bytes_total {
             bar.set_length(total);
         }

@@ -113,9 +113,9 @@ where
 }
 
 fn kind_of(event: &Event<'_>, with_cause: bool) -> u64 {
-    struct Cause(DefaultHasher);
+    struct CauseHash(DefaultHasher);
 
-    impl Visit for Cause {
+    impl Visit for CauseHash {
         fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
             if TELLING.contains(&field.name()) {
                 format!("{value:?}").hash(&mut self.0);
@@ -125,7 +125,7 @@ fn kind_of(event: &Event<'_>, with_cause: bool) -> u64 {
 
     let mut hasher = DefaultHasher::new();
     event.metadata().callsite().hash(&mut hasher);
-    let mut cause = Cause(hasher);
+    let mut cause = CauseHash(hasher);
     if with_cause {
         event.record(&mut cause);
     }

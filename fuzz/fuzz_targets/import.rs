@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use libfuzzer_sys::fuzz_target;
-use watchfloor::import::lines::Tally;
+use watchfloor::import::lines::LineTally;
 use watchfloor::import::{Format, Record, detect};
 
 fuzz_target!(|data: &[u8]| {
@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn read(file: &[u8], format: Option<Format>) -> Option<Vec<String>> {
-    let tally = Arc::new(Tally::default());
+    let tally = Arc::new(LineTally::default());
     let (format, items) = detect::items(Cursor::new(file.to_vec()), format, &tally).ok()?;
     let mut told = Vec::new();
     let lines = file.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u64 + 1;

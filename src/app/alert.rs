@@ -27,7 +27,7 @@ const ALERTS_TOGETHER_MAX: usize = 20;
 
 /// The incident that the alerts of an ingest go into.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Into {
+pub enum Destination {
     /// No incident. New alerts belong to no incident, and known alerts stay where they are.
     Nowhere,
     /// This incident. Refused if another incident holds an alert of the batch.
@@ -39,7 +39,7 @@ pub enum Into {
     Correlate(Correlation),
 }
 
-impl Into {
+impl Destination {
     fn incident(&self) -> Option<IncidentId> {
         match self {
             Self::Incident(id) => Some(*id),
@@ -54,7 +54,7 @@ pub struct Ingest {
     /// The alerts.
     pub alerts: Vec<AlertDraft>,
     /// The incident that the alerts go into.
-    pub into: Into,
+    pub into: Destination,
     /// The system tags for each incident that alerts go into.
     pub system_tags: Vec<Tag>,
     /// The time when each alert came in, in the order of `alerts`, if an import states it. If empty, all come in at the
@@ -64,7 +64,7 @@ pub struct Ingest {
 
 impl Ingest {
     /// Creates a batch without system tags.
-    pub fn new(alerts: Vec<AlertDraft>, into: Into) -> Self {
+    pub fn new(alerts: Vec<AlertDraft>, into: Destination) -> Self {
         Self { alerts, into, system_tags: Vec::new(), came_at: Vec::new() }
     }
 }
@@ -174,7 +174,7 @@ impl App {
         if ingest.alerts.is_empty() {
             return Err(Error::invalid("alerts", "a batch has at least one alert"));
         }
-        if ingest.into == Into::Nowhere && !ingest.system_tags.is_empty() {
+        if ingest.into == Destination::Nowhere && !ingest.system_tags.is_empty() {
             return Err(Error::invalid("systemTags", "tags are an incident's: say into which one the alerts go"));
         }
         if ingest.alerts.len() > ALERTS_PER_BATCH_MAX {
@@ -200,7 +200,7 @@ impl App {
     ) -> Result<Done<Ingested>> {
         let Ingest { alerts: drafts, into, system_tags: tags, came_at } = ingest;
         let plan = match &into {
-            Into::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
+            Destination::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
             _ => Plan::default(),
         };
         let keys: Vec<(String, String)> = drafts
@@ -235,7 +235,7 @@ impl App {
         }
         let alerts: Vec<Alert> = match into {
             // Nothing has changed these alerts since.
-            Into::Nowhere => sorted.order.iter().filter_map(|id| locked.alerts.get(id).cloned()).collect(),
+            Destination::Nowhere => sorted.order.iter().filter_map(|id| locked.alerts.get(id).cloned()).collect(),
             _ => {
                 let shown = tx.alerts_to_show(&sorted.order).await?;
                 let mut by_id: HashMap<AlertId, Alert> = shown.into_iter().map(|alert| (alert.id, alert)).collect();
@@ -254,22 +254,22 @@ impl App {
     }
 
     /// Locks the incidents that hold known alerts of the batch and the target incidents, and then the alerts.
-    async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: &Into, plan: &Plan) -> Result<Locked> {
+    async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: &Destination, plan: &Plan) -> Result<Locked> {
         let known = tx.alerts_by_key(keys).await?;
         let mut incidents: BTreeSet<IncidentId> = known.iter().filter_map(|alert| alert.incident).collect();
         incidents.extend(plan.incidents());
-        if let Into::Incident(target) = into {
+        if let Destination::Incident(target) = into {
             incidents.insert(*target);
         }
         let incidents: Vec<IncidentId> = incidents.into_iter().collect();
         let holders: BTreeMap<IncidentId, Incident> =
             tx.lock_incidents(&incidents).await?.into_iter().map(|incident| (incident.id, incident)).collect();
-        if let Into::Incident(target) = into
+        if let Destination::Incident(target) = into
             && holders.get(target).is_none_or(|incident| incident.deleted_at.is_some())
         {
             return Err(Error::not_found("incident", target).at("into.incident"));
         }
-        if let Into::Incident(target) = into
+        if let Destination::Incident(target) = into
             && let Some(incident) = holders.get(target)
         {
             incident.writable().map_err(|error| error.at("into.incident"))?;
@@ -281,7 +281,7 @@ impl App {
             return Err(Error::Busy);
         }
         let locked = Locked { holders, alerts };
-        if let Into::Correlate(_) = into {
+        if let Destination::Correlate(_) = into {
             plan.check(&locked)?;
         }
         Ok(locked)
@@ -388,7 +388,7 @@ impl Work<'_> {
     /// Puts the batch into the incident that the caller asked for, if any. Returns that incident.
     async fn target(
         &self,
-        into: &Into,
+        into: &Destination,
         tags: Vec<Tag>,
         sorted: &Sorted,
         locked: &mut Locked,
@@ -400,8 +400,8 @@ impl Work<'_> {
         };
         let tagged = IncidentEdit::from(Patch { add_tags: tags, ..Patch::default() });
         match into {
-            Into::Nowhere | Into::Correlate(_) => Ok(None),
-            Into::NewIncident => {
+            Destination::Nowhere | Destination::Correlate(_) => Ok(None),
+            Destination::NewIncident => {
                 let link = free(locked);
                 if link.is_empty() {
                     return Ok(None);
@@ -413,7 +413,7 @@ impl Work<'_> {
                 let done = self.write(None, incident, edit, Locked { holders: BTreeMap::new(), alerts }, None).await?;
                 Ok(Some(done.value.incident))
             }
-            Into::Incident(id) => {
+            Destination::Incident(id) => {
                 let id = *id;
                 let elsewhere = sorted.order.iter().zip(&sorted.places).find_map(|(alert, place)| {
                     let holder = locked.alerts.get(alert)?.incident.filter(|holder| *holder != id)?;

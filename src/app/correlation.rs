@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::{Into, Sorted};
+use super::alert::{Destination, Sorted};
 use super::incident::{IncidentEdit, Work};
 use super::link::Locked;
 use crate::domain::alert::{Alert, AlertDraft, Report};
 use crate::domain::change::AlertDelta;
-use crate::domain::correlation::{Activity, Candidate, Correlation, Group, INCIDENTS_PER_BATCH_MAX, Seeker, group};
+use crate::domain::correlation::{
+    ActivityPeriod, Candidate, Correlation, Group, INCIDENTS_PER_BATCH_MAX, Seeker, group,
+};
 use crate::domain::entity::{Entity, EntityKey};
 use crate::domain::incident::{Incident, Patch};
 use crate::domain::tag::Tag;
@@ -110,7 +112,7 @@ impl Plan {
         for key in keys.iter().filter(|key| seen.insert(*key)) {
             let (alert, Some(draft)) = (known.get(key), last.get(key)) else { continue };
             let came_in = alert.map_or(at, |alert| alert.created_at);
-            let says = Seeker { keys: how.keys(&draft.report), activity: Activity::of(&draft.report, came_in) };
+            let says = Seeker { keys: how.keys(&draft.report), activity: ActivityPeriod::of(&draft.report, came_in) };
             match alert.and_then(|alert| alert.incident) {
                 Some(incident) => staying.push((incident, says)),
                 None => {
@@ -245,8 +247,13 @@ impl Work<'_> {
 }
 
 /// Returns the incident of each alert of a batch, also of alerts that were in it before.
-pub(super) async fn tell(tx: &Tx, into: &Into, alerts: &[Alert], gathered: &Gathered) -> Result<Vec<Correlated>> {
-    if !matches!(into, Into::Correlate(_)) {
+pub(super) async fn tell(
+    tx: &Tx,
+    into: &Destination,
+    alerts: &[Alert],
+    gathered: &Gathered,
+) -> Result<Vec<Correlated>> {
+    if !matches!(into, Destination::Correlate(_)) {
         return Ok(Vec::new());
     }
     let ids: BTreeSet<IncidentId> = alerts.iter().filter_map(|alert| alert.incident).collect();

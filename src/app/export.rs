@@ -9,7 +9,7 @@ use tokio_stream::Stream;
 use crate::domain::chain::{Hash, genesis};
 use crate::domain::change::{Body, TextSet};
 use crate::domain::comment::TextSetBy;
-use crate::domain::export::{ChangeLine, CommentLine, FORMAT, Header, Line, TextLine, Writer};
+use crate::domain::export::{ChangeLine, CommentLine, ExportLine, ExportWriter, FORMAT, Header, TextLine};
 use crate::domain::incident::Incident;
 use crate::domain::signing::DeskKey;
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -85,8 +85,8 @@ impl Export {
         try_stream! {
             let Self { store, incident, header, key } = self;
             let (epoch, changes) = (header.epoch, header.changes);
-            let mut writer = Writer::new(key);
-            yield writer.line(&Line::Header(header))?;
+            let mut writer = ExportWriter::new(key);
+            yield writer.line(&ExportLine::Header(header))?;
             let mut version = 0;
             while version < changes {
                 let reader = store.read().await?;
@@ -112,14 +112,14 @@ impl Export {
     }
 }
 
-fn change_line(row: StoredChange, before: Option<Hash>) -> Result<Line> {
+fn change_line(row: StoredChange, before: Option<Hash>) -> Result<ExportLine> {
     let before = before.ok_or_else(|| missing("the hash before a change"))?;
     let (before, hash) = (hex::encode(before), hex::encode(&row.hash));
-    Ok(Line::Change(ChangeLine { position: row.position, version: row.version, before, hash, body: row.body }))
+    Ok(ExportLine::Change(ChangeLine { position: row.position, version: row.version, before, hash, body: row.body }))
 }
 
 /// Returns the texts that a change sets but does not carry.
-async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<Line>> {
+async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<ExportLine>> {
     let body: Body = serde_json::from_str(&row.body).map_err(|error| Error::fault("reading a change's body", error))?;
     let mut lines = Vec::new();
     for set in body.texts_set() {
@@ -127,12 +127,15 @@ async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<Line>> {
             TextSet::Long(field, _) => {
                 let key = (row.incident, field, row.version);
                 let text = reader.long_texts(&[key]).await?.remove(&key).ok_or_else(|| missing("a long text"))?;
-                Line::Text(TextLine { field, text })
+                ExportLine::Text(TextLine { field, text })
             }
             TextSet::Comment(comment, _) => {
                 let key = (comment, TextSetBy { incident: row.incident, version: row.version });
                 let text = reader.comment_texts(&[key]).await?.remove(&key);
-                Line::Comment(CommentLine { comment, text: text.ok_or_else(|| missing("a comment's text"))?.body })
+                ExportLine::Comment(CommentLine {
+                    comment,
+                    text: text.ok_or_else(|| missing("a comment's text"))?.body,
+                })
             }
         });
     }

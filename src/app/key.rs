@@ -39,7 +39,7 @@ fn make(path: &Path) -> Result<DeskKey> {
     // The file appears whole and never replaces a file. If two nodes start at once, both read the same key.
     match draft.persist_noclobber(path) {
         Ok(_) => {
-            // The file's name must survive a power loss as its bytes do: signatures are checked with this key for years.
+            // The file's name must survive a power loss, as its bytes do: this key checks signatures for years.
             sync_folder(folder).map_err(fault)?;
             Ok(key)
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::alert::{Ingest, Ingested, Into};
+use super::alert::{Destination, Ingest, Ingested};
 use super::{App, Command};
 use crate::domain::account::Role;
 use crate::domain::alert::AlertDraft;
@@ -49,7 +49,7 @@ impl App {
         let at = news.iter().map(|told| told.at).max().unwrap_or(command.at);
         let drafts = news.iter().map(|told| told.draft.clone()).collect();
         let came_at = news.iter().map(|told| told.at).collect();
-        let ingest = Ingest { came_at, ..Ingest::new(drafts, Into::Nowhere) };
+        let ingest = Ingest { came_at, ..Ingest::new(drafts, Destination::Nowhere) };
         let mut ingested = Box::pin(self.ingest(tx, &Command { at, ..command }, ingest, new_incident)).await?.value;
         ingested.unchanged += passed_over;
         let ids: HashMap<(&str, &str), AlertId> =

@@ -6,7 +6,7 @@
 //!   runs that command alone;
 //! - nobody learns of a change before its commit.
 
-use super::alert::{Ingest, Ingested, Into};
+use super::alert::{Destination, Ingest, Ingested};
 use super::idempotency::Done;
 use super::incident::{IncidentEdit, Work};
 use super::many::Many;
@@ -107,7 +107,7 @@ impl Together {
     /// Ingests alerts that no incident holds.
     pub async fn ingest_alerts(&mut self, command: &Command, drafts: Vec<AlertDraft>) -> Result<Vec<Alert>> {
         command.require(Role::Responder, "ingest alerts")?;
-        let (tx, ingest) = (&self.series, Ingest::new(drafts, Into::Nowhere));
+        let (tx, ingest) = (&self.series, Ingest::new(drafts, Destination::Nowhere));
         let new_incident = IncidentId(self.app.clock.fresh_id());
         let Ingested { alerts, .. } =
             Box::pin(tx.part(self.app.ingest(tx, command, ingest, new_incident))).await??.value;

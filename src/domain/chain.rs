@@ -18,7 +18,7 @@ pub fn genesis(epoch: Uuid) -> Hash {
 
 /// The incident or alert that a change is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub enum LinkSubject {
     /// An incident.
     Incident(IncidentId),
     /// An alert that no incident holds.
@@ -34,7 +34,7 @@ pub struct Link<'a> {
     /// The offset of the change in the log.
     pub position: u64,
     /// The incident or alert that the change is about.
-    pub of: Subject,
+    pub of: LinkSubject,
     /// The version after the change, of the incident or of the alert's own log.
     pub version: u64,
     /// The body of the change, byte for byte as stored.
@@ -48,8 +48,8 @@ impl Link<'_> {
         hash.update(before);
         hash.update(self.position.to_be_bytes());
         match self.of {
-            Subject::Incident(incident) => hash.update(incident.0.as_bytes()),
-            Subject::Alert(alert) => {
+            LinkSubject::Incident(incident) => hash.update(incident.0.as_bytes()),
+            LinkSubject::Alert(alert) => {
                 hash.update(ALERT);
                 hash.update(alert.0.as_bytes());
             }

@@ -117,14 +117,14 @@ fn is_everywhere(key: &EntityKey) -> bool {
 
 /// The period of an activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
+pub struct ActivityPeriod {
     /// The start of the period.
     pub first: Instant,
     /// The end of the period.
     pub last: Instant,
 }
 
-impl Activity {
+impl ActivityPeriod {
     /// Returns the period that an alert's provider states. Without any time it is the moment when the alert came in.
     pub fn of(report: &Report, came_in: Instant) -> Self {
         let (first, last) = (report.first_activity_at, report.last_activity_at);
@@ -149,7 +149,7 @@ pub struct Seeker {
     /// The entities by which the alert is correlated.
     pub keys: BTreeSet<EntityKey>,
     /// The period of the alert's activity.
-    pub activity: Activity,
+    pub activity: ActivityPeriod,
 }
 
 /// An open incident that holds an entity of the batch.
@@ -160,7 +160,7 @@ pub struct Candidate {
     /// The number of the incident.
     pub number: i64,
     /// The period from the first to the last activity of its alerts.
-    pub activity: Activity,
+    pub activity: ActivityPeriod,
     /// The entities of the batch that the incident holds.
     pub keys: BTreeSet<EntityKey>,
 }
@@ -288,11 +288,11 @@ mod tests {
     }
 
     fn seeker(names: &[&str], first: i64, last: i64) -> Seeker {
-        Seeker { keys: keys(names), activity: Activity { first: hour(first), last: hour(last) } }
+        Seeker { keys: keys(names), activity: ActivityPeriod { first: hour(first), last: hour(last) } }
     }
 
     fn candidate(number: i64, names: &[&str], first: i64, last: i64) -> Candidate {
-        let activity = Activity { first: hour(first), last: hour(last) };
+        let activity = ActivityPeriod { first: hour(first), last: hour(last) };
         Candidate { id: IncidentId(uuid::Uuid::from_u128(number as u128)), number, activity, keys: keys(names) }
     }
 

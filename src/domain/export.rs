@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::chain::{Hash, Link, Subject, check, unhex};
+use super::chain::{Hash, Link, LinkSubject, check, unhex};
 use super::change::{Change, TextSet};
 use super::incident::TextField;
 use super::position::Position;
@@ -24,7 +24,7 @@ pub const FORMAT: &str = "watchfloor-incident-log/1";
 /// One line of an export.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "camelCase")]
-pub enum Line {
+pub enum ExportLine {
     /// The first line.
     Header(Header),
     /// A change.
@@ -112,7 +112,7 @@ pub struct SignatureLine {
     pub signature: String,
 }
 
-impl Line {
+impl ExportLine {
     /// Returns the line as a file holds it, with its line end.
     pub fn written(&self) -> Result<String> {
         let mut text =
@@ -123,19 +123,19 @@ impl Line {
 }
 
 /// Writes the lines of an export and computes the signature line.
-pub struct Writer {
+pub struct ExportWriter {
     key: DeskKey,
     sum: Sha256,
 }
 
-impl Writer {
+impl ExportWriter {
     /// Creates a writer that signs with this key.
     pub fn new(key: DeskKey) -> Self {
         Self { key, sum: Sha256::new() }
     }
 
     /// Returns a line as it is sent, and adds it to the sum that is signed.
-    pub fn line(&mut self, line: &Line) -> Result<String> {
+    pub fn line(&mut self, line: &ExportLine) -> Result<String> {
         let text = line.written()?;
         self.sum.update(text.as_bytes());
         Ok(text)
@@ -145,7 +145,7 @@ impl Writer {
     pub fn end(self) -> Result<String> {
         let sum: Hash = self.sum.finalize().into();
         let signature = hex::encode(self.key.sign(&sum));
-        Line::Signature(SignatureLine { sha256: hex::encode(sum), signature }).written()
+        ExportLine::Signature(SignatureLine { sha256: hex::encode(sum), signature }).written()
     }
 }
 
@@ -224,24 +224,24 @@ impl Checker {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
         let body = text.strip_suffix('\n').ok_or("it is cut off")?;
-        let line: Line = serde_json::from_str(body).map_err(|error| format!("it cannot be read: {error}"))?;
+        let line: ExportLine = serde_json::from_str(body).map_err(|error| format!("it cannot be read: {error}"))?;
         if line.written().ok().as_deref() != Some(text) {
             return Err("it is not written as a desk writes it".to_owned());
         }
         match (line, &self.head) {
-            (Line::Header(header), None) => self.header(header)?,
-            (Line::Header(_), Some(_)) => return Err("a second header".to_owned()),
+            (ExportLine::Header(header), None) => self.header(header)?,
+            (ExportLine::Header(_), Some(_)) => return Err("a second header".to_owned()),
             (_, None) => return Err("the first line is not a header".to_owned()),
-            (Line::Change(change), Some(_)) => self.change(&change)?,
-            (Line::Text(line), Some(_)) => match self.owed.pop_front() {
+            (ExportLine::Change(change), Some(_)) => self.change(&change)?,
+            (ExportLine::Text(line), Some(_)) => match self.owed.pop_front() {
                 Some(Owed::Long(field, sha256)) if field == line.field => self.text(&line.text, &sha256)?,
                 _ => return Err("a text that the change before it has not set".to_owned()),
             },
-            (Line::Comment(line), Some(_)) => match self.owed.pop_front() {
+            (ExportLine::Comment(line), Some(_)) => match self.owed.pop_front() {
                 Some(Owed::Comment(comment, sha256)) if comment == line.comment => self.text(&line.text, &sha256)?,
                 _ => return Err("a comment that the change before it has not written".to_owned()),
             },
-            (Line::Signature(line), Some((header, key))) => {
+            (ExportLine::Signature(line), Some((header, key))) => {
                 self.complete(header)?;
                 let sum: Hash = self.sum.clone().finalize().into();
                 let signature = unhex::<64>(&line.signature).ok_or("its signature is not 64 bytes in hexadecimal")?;
@@ -294,7 +294,7 @@ impl Checker {
         if line.position > header.offset {
             return Err("its position is beyond the end of the log in the header".to_owned());
         }
-        let of = Subject::Incident(header.incident);
+        let of = LinkSubject::Incident(header.incident);
         let link = Link { position: line.position, of, version: line.version, body: &line.body };
         let hash = link.hash(&before);
         if line.hash != hex::encode(hash) {

@@ -104,7 +104,7 @@ impl GuardedField {
 }
 
 /// A field that a later change set, with the values before and after.
-struct Touched<'a> {
+struct TouchedField<'a> {
     change: &'a Change,
     field: GuardedField,
     from: Value,
@@ -127,7 +127,7 @@ pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[GuardedFiel
         change.body.entries.iter().filter_map(move |entry| {
             let field = GuardedField::of(entry.kind()).filter(|field| fields.contains(field))?;
             let (from, to) = from_to(entry)?;
-            Some(Touched { change, field, from, to })
+            Some(TouchedField { change, field, from, to })
         })
     });
     refuse(&format!("INC-{}", incident.number), expected, &touched.collect::<Vec<_>>())
@@ -174,14 +174,14 @@ pub fn alert_unchanged_since(
             Entry::AlertsChanged { alerts } => alerts.iter().find(|delta| delta.alert == alert),
             _ => None,
         });
-        deltas
-            .flat_map(of_alert)
-            .filter_map(move |(field, from, to)| fields.contains(&field).then_some(Touched { change, field, from, to }))
+        deltas.flat_map(of_alert).filter_map(move |(field, from, to)| {
+            fields.contains(&field).then_some(TouchedField { change, field, from, to })
+        })
     });
     refuse("the alert", expected, &touched.collect::<Vec<_>>())
 }
 
-fn refuse(what: &str, expected: u64, touched: &[Touched<'_>]) -> Result<()> {
+fn refuse(what: &str, expected: u64, touched: &[TouchedField<'_>]) -> Result<()> {
     let Some(last) = touched.last() else { return Ok(()) };
     let by = account_of(&last.change.body.actor).unwrap_or("the desk");
     let message = format!(
@@ -191,7 +191,7 @@ fn refuse(what: &str, expected: u64, touched: &[Touched<'_>]) -> Result<()> {
         shown(&last.to)
     );
     let newest = &touched[touched.len().saturating_sub(CHANGES_NAMED_MAX)..];
-    let changes = newest.iter().map(|Touched { change, field, from, to }| named(change, field.kind(), from, to));
+    let changes = newest.iter().map(|TouchedField { change, field, from, to }| named(change, field.kind(), from, to));
     let changes: Vec<Value> = changes.collect();
     let version = touched.iter().map(|touched| touched.change.version()).max();
     Err(Error::taken("expectedVersion", message, json!({ "version": version, "changes": changes })))

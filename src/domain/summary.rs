@@ -139,7 +139,7 @@ pub struct Summary {
 
 /// The share of one incident in the numbers.
 #[derive(Clone, Debug, PartialEq)]
-struct Part {
+struct IncidentShare {
     open: Option<(Status, Severity, Option<Owner>, Instant)>,
     created: bool,
     resolved: bool,
@@ -249,18 +249,18 @@ impl Tally {
         self.by_status.values().sum()
     }
 
-    fn part(&self, row: &QueueRow) -> Part {
+    fn part(&self, row: &QueueRow) -> IncidentShare {
         let open = self.filter.open.contains(&row.status);
         let all = self.numbers == Numbers::All;
         let is_resolved = row.status == Status::Resolved && row.resolved_at.is_some_and(|at| at >= self.since);
-        Part {
+        IncidentShare {
             open: open.then(|| (row.status, row.severity(), row.owner.clone(), row.created_at)),
             created: all && row.created_at >= self.since,
             resolved: all && is_resolved,
         }
     }
 
-    fn add(&mut self, part: Part, id: IncidentId) {
+    fn add(&mut self, part: IncidentShare, id: IncidentId) {
         self.created += u64::from(part.created);
         self.resolved += u64::from(part.resolved);
         let Some((status, severity, owner, created_at)) = part.open else { return };
@@ -278,7 +278,7 @@ impl Tally {
         self.oldest.insert((created_at, id));
     }
 
-    fn subtract(&mut self, part: &Part, id: IncidentId) -> Result<()> {
+    fn subtract(&mut self, part: &IncidentShare, id: IncidentId) -> Result<()> {
         less(&mut self.created, part.created)?;
         less(&mut self.resolved, part.resolved)?;
         let Some((status, severity, owner, created_at)) = &part.open else { return Ok(()) };

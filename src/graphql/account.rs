@@ -16,7 +16,7 @@ use crate::domain::account::{
 };
 use crate::domain::path::each;
 use crate::domain::{Error, GroupId, Instant, Result, UserId, text};
-use crate::storage::{AssigneeSuggestion as Suggestion, Span};
+use crate::storage::{Span, SuggestedAssignee as Suggestion};
 
 /// Whether an owner is a user or a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]

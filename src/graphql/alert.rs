@@ -18,7 +18,7 @@ use super::loaders::{AlertCount, AlertsAtEnd, EntitiesOf, RawOf};
 use super::queue::Classification;
 use super::searches::Search;
 use super::tag::SystemTagInput;
-use crate::app::alert::{AlertEdit, Into as Target};
+use crate::app::alert::{AlertEdit, Destination as Target};
 use crate::domain::alert::{Alert as DomainAlert, AlertDraft, AlertStatus, Report};
 use crate::domain::classification::Classification as DomainClassification;
 use crate::domain::entity::{Entity as DomainEntity, EntityKind, Verdict};

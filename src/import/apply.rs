@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
-use super::batches::Room;
+use super::batches::BatchRoom;
 use super::odd::Became;
 use super::record::{
     AlertRecord, AlertRef, CommentRecord, IncidentRecord, Person, Record, Remark, TagRecord, UpdateRecord, incident_id,
@@ -32,7 +32,7 @@ const REDIRECTS_MAX: usize = 16;
 
 /// The outcome of some records.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub struct AppliedRecords {
     /// The number of records that were applied or refused.
     pub records: usize,
     /// The records that were refused.
@@ -41,7 +41,7 @@ pub struct Applied {
     pub odd: Vec<Odd>,
 }
 
-impl Applied {
+impl AppliedRecords {
     /// Makes the outcome of one refused record.
     pub fn refused(bad: Bad) -> Self {
         Self { records: 1, refused: vec![bad], odd: Vec::new() }
@@ -75,7 +75,7 @@ pub struct Applier<'a> {
     /// Whether the first refused record ends the import.
     pub(super) strict: bool,
     /// The limits of the next batch.
-    pub(super) room: Room,
+    pub(super) room: BatchRoom,
 }
 
 impl<'a> Applier<'a> {
@@ -92,7 +92,7 @@ impl<'a> Applier<'a> {
             instant: (Instant::default(), HashSet::new()),
             odd: Vec::new(),
             strict,
-            room: Room::default(),
+            room: BatchRoom::default(),
         }
     }
 
@@ -102,7 +102,7 @@ impl<'a> Applier<'a> {
     }
 
     /// Applies one record. An error is a fault and ends the import; inside a batch it ends the batch.
-    pub(super) async fn apply_one(&mut self, line: u64, record: &Record) -> Result<Applied> {
+    pub(super) async fn apply_one(&mut self, line: u64, record: &Record) -> Result<AppliedRecords> {
         self.odd.clear();
         let outcome = match record.check(self.app.clock.now()) {
             Err(error) => Err(error),
@@ -452,16 +452,16 @@ impl<'a> Applier<'a> {
 }
 
 /// Turns a refusal into a bad record. A fault is passed on, and so is `UNAVAILABLE`: it is no fault of the record.
-pub(super) fn refusal(line: u64, outcome: Result<()>, mut odd: Vec<Odd>) -> Result<Applied> {
+pub(super) fn refusal(line: u64, outcome: Result<()>, mut odd: Vec<Odd>) -> Result<AppliedRecords> {
     odd.iter_mut().for_each(|odd| odd.line = line);
     match outcome {
-        Ok(()) => Ok(Applied::done(odd)),
+        Ok(()) => Ok(AppliedRecords::done(odd)),
         Err(Error::Refused(refusal)) if refusal.code != Code::Unavailable => {
             let reason = match &refusal.path {
                 Some(path) => format!("{path}: {}", refusal.message),
                 None => refusal.message.clone(),
             };
-            Ok(Applied { odd, ..Applied::refused(Bad { line, reason }) })
+            Ok(AppliedRecords { odd, ..AppliedRecords::refused(Bad { line, reason }) })
         }
         Err(fault) => Err(fault),
     }

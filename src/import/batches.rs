@@ -12,11 +12,11 @@ use std::collections::HashSet;
 use tracing::{debug, warn};
 
 use super::account::key;
-use super::apply::{Applied, Applier, keys, refusal, remark_of_comment, remark_of_update, tags};
+use super::apply::{AppliedRecords, Applier, keys, refusal, remark_of_comment, remark_of_update, tags};
 use super::record::{AlertRef, IncidentRecord, Party, Record, UpdateRecord, incident_id};
 use super::{Format, Item};
 use crate::app::Command;
-use crate::app::alert::{Ingest, Into as Destination};
+use crate::app::alert::{Destination, Ingest};
 use crate::app::idempotency::Done;
 use crate::app::incident::IncidentEdit;
 use crate::app::together::Needs;
@@ -37,7 +37,7 @@ const WAITS_MAX: u32 = 3;
 
 /// The limits of the next batch.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct BatchRoom {
     /// The most records. The number falls after a record had to be applied alone.
     records: usize,
     /// Whether its alerts have to stand before its other records.
@@ -46,13 +46,13 @@ pub(super) struct Room {
     waits: u32,
 }
 
-impl Default for Room {
+impl Default for BatchRoom {
     fn default() -> Self {
         Self { records: RECORDS_MAX, in_order: false, waits: 0 }
     }
 }
 
-impl Room {
+impl BatchRoom {
     fn larger(self) -> Self {
         Self { records: (self.records * 2).min(RECORDS_MAX), in_order: false, waits: 0 }
     }
@@ -78,8 +78,8 @@ impl From<Error> for Stop {
 impl Applier<'_> {
     /// Applies records in their order; in strict mode up to the first refusal. An error is a fault, and ends the
     /// import.
-    pub async fn apply(&mut self, items: &[Item]) -> Result<Applied> {
-        let mut all = Applied::default();
+    pub async fn apply(&mut self, items: &[Item]) -> Result<AppliedRecords> {
+        let mut all = AppliedRecords::default();
         while all.records < items.len() && (!self.strict || all.refused.is_empty()) {
             let rest = items.get(all.records..).unwrap_or_default();
             let size = self.next_batch(rest);
@@ -118,7 +118,7 @@ impl Applier<'_> {
     }
 
     /// Applies a batch, or applies nothing and sets smaller limits for the next batch.
-    async fn apply_some(&mut self, items: &[Item]) -> Result<Applied> {
+    async fn apply_some(&mut self, items: &[Item]) -> Result<AppliedRecords> {
         if let [item] = items {
             self.room = self.room.larger();
             return self.apply_alone(item).await;
@@ -143,21 +143,21 @@ impl Applier<'_> {
                 self.room.records = (self.room.records / 2).max(1);
                 match items.first() {
                     Some(item) => self.apply_alone(item).await,
-                    None => Ok(Applied::default()),
+                    None => Ok(AppliedRecords::default()),
                 }
             }
             Stop::Alone(place) => {
                 debug!(place, "a record of an import is done alone");
                 self.room.records = place;
-                Ok(Applied::default())
+                Ok(AppliedRecords::default())
             }
             Stop::OutOfOrder => {
                 self.room.in_order = true;
-                Ok(Applied::default())
+                Ok(AppliedRecords::default())
             }
             Stop::Failed(Error::Busy) if self.room.waits < WAITS_MAX => {
                 self.room.waits += 1;
-                Ok(Applied::default())
+                Ok(AppliedRecords::default())
             }
             Stop::Refused => self.one_by_one(items).await,
             Stop::Failed(error) => {
@@ -167,8 +167,8 @@ impl Applier<'_> {
         }
     }
 
-    async fn one_by_one(&mut self, items: &[Item]) -> Result<Applied> {
-        let mut all = Applied::default();
+    async fn one_by_one(&mut self, items: &[Item]) -> Result<AppliedRecords> {
+        let mut all = AppliedRecords::default();
         for item in items {
             all.add(self.apply_alone(item).await?);
             if self.strict && !all.refused.is_empty() {
@@ -178,15 +178,15 @@ impl Applier<'_> {
         Ok(all)
     }
 
-    async fn apply_alone(&mut self, item: &Item) -> Result<Applied> {
+    async fn apply_alone(&mut self, item: &Item) -> Result<AppliedRecords> {
         match &item.record {
             Ok(record) => self.apply_one(item.line, record).await,
-            Err(bad) => Ok(Applied::refused(bad.clone())),
+            Err(bad) => Ok(AppliedRecords::refused(bad.clone())),
         }
     }
 
-    async fn apply_together(&mut self, items: &[Item]) -> Result<Applied, Stop> {
-        let mut applied = Applied { records: items.len(), ..Applied::default() };
+    async fn apply_together(&mut self, items: &[Item]) -> Result<AppliedRecords, Stop> {
+        let mut applied = AppliedRecords { records: items.len(), ..AppliedRecords::default() };
         let records: Vec<(usize, u64, &Record)> = items
             .iter()
             .enumerate()
@@ -207,7 +207,7 @@ impl Applier<'_> {
         }
         for (place, line, record) in others {
             match Box::pin(self.apply_one(line, record)).await {
-                Ok(Applied { refused, odd, .. }) => {
+                Ok(AppliedRecords { refused, odd, .. }) => {
                     applied.refused.extend(refused);
                     applied.odd.extend(odd);
                 }
@@ -229,7 +229,7 @@ impl Applier<'_> {
         &mut self,
         alerts: &[(usize, u64, &Record)],
         overtakes: bool,
-        applied: &mut Applied,
+        applied: &mut AppliedRecords,
     ) -> Result<(), Stop> {
         let mut told = Vec::with_capacity(alerts.len());
         let now = self.app.clock.now();

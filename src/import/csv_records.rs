@@ -8,7 +8,7 @@ use std::io::BufRead;
 use std::sync::Arc;
 
 use super::decode;
-use super::lines::{Ends, LINE_BYTES_MAX, Line, Lines, Tally};
+use super::lines::{Ends, InputLine, LINE_BYTES_MAX, LineTally, Lines};
 
 /// One record of the file.
 #[derive(Debug, PartialEq)]
@@ -34,9 +34,9 @@ pub struct Form {
 pub struct CsvRecords<R> {
     lines: Lines<R>,
     form: Form,
-    tally: Arc<Tally>,
+    tally: Arc<LineTally>,
     /// Lines that were read and pushed back.
-    returned: VecDeque<Line>,
+    returned: VecDeque<InputLine>,
     /// The number of fields in the header.
     width: Option<usize>,
     /// Whether a fault was reported and no record has fitted since.
@@ -48,7 +48,7 @@ pub type CsvReading = Result<CsvRecord, (u64, String)>;
 
 impl<R: BufRead> CsvRecords<R> {
     /// Starts at the header, which is line `first`.
-    pub fn new(reader: R, form: Form, first: u64, tally: Arc<Tally>) -> Self {
+    pub fn new(reader: R, form: Form, first: u64, tally: Arc<LineTally>) -> Self {
         let lines = Lines::new(reader, form.ends, first);
         Self { lines, form, tally, returned: VecDeque::new(), width: None, lost: false }
     }
@@ -91,7 +91,7 @@ impl<R: BufRead> CsvRecords<R> {
     }
 
     /// Returns the lines of the next record: up to the line on which every quote is closed.
-    fn next_lines(&mut self) -> std::io::Result<Option<Vec<Line>>> {
+    fn next_lines(&mut self) -> std::io::Result<Option<Vec<InputLine>>> {
         let mut lines = Vec::new();
         let mut quotes = Quotes::new(self.form);
         let mut bytes = 0;
@@ -110,7 +110,7 @@ impl<R: BufRead> CsvRecords<R> {
         Ok((!lines.is_empty()).then_some(lines))
     }
 
-    fn next_line(&mut self) -> std::io::Result<Option<Line>> {
+    fn next_line(&mut self) -> std::io::Result<Option<InputLine>> {
         match self.returned.pop_front() {
             Some(line) => Ok(Some(line)),
             None => self.lines.next().transpose(),
@@ -162,7 +162,7 @@ impl Quotes {
     }
 }
 
-fn record(lines: &[Line], form: Form) -> Result<CsvRecord, String> {
+fn record(lines: &[InputLine], form: Form) -> Result<CsvRecord, String> {
     let line = lines.first().map_or(0, |line| line.number);
     if lines.iter().any(|line| line.cut) || lines.iter().map(|line| line.bytes.len()).sum::<usize>() > LINE_BYTES_MAX {
         return Err(format!("a record has at most {LINE_BYTES_MAX} bytes"));

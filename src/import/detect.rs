@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::decode::{self, Decoded};
 use super::document::{self, Layout};
 use super::graph::Graph;
-use super::lines::{Counted, Ends, LINE_BYTES_MAX, Tally};
-use super::ndjson::Own;
+use super::lines::{CountingReader, Ends, LINE_BYTES_MAX, LineTally};
+use super::ndjson::OwnFormat;
 use super::sentinel::Sentinel;
 use super::values::Values;
 use super::{Format, Items, security_alert};
@@ -19,7 +19,7 @@ const HEAD_BYTES: usize = 256 * 1024;
 
 /// The format and the layout of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct DetectedFile {
     /// The format of its records.
     pub format: Format,
     /// Whether each line is a value of its own.
@@ -27,12 +27,12 @@ pub struct Reading {
 }
 
 /// Detects format and layout from the first bytes of a file. `format` is the format if it is known already.
-pub fn reading(head: &[u8], format: Option<Format>) -> Option<Reading> {
+pub fn reading(head: &[u8], format: Option<Format>) -> Option<DetectedFile> {
     let ends = Ends::of(head);
     let text = decode::text(head);
     let format = format.or_else(|| told_by(&text, ends))?;
     let by_line = format != Format::SecurityAlert && has_line_documents(head, ends);
-    Some(Reading { format, by_line })
+    Some(DetectedFile { format, by_line })
 }
 
 /// Returns whether each line is a value of its own: the first is a whole object, or it and the next begin with `{"`, or
@@ -89,9 +89,9 @@ fn position_of_type(text: &str, word: &str) -> Option<usize> {
 pub fn items(
     reader: impl Read + Send + 'static,
     format: Option<Format>,
-    tally: &Arc<Tally>,
+    tally: &Arc<LineTally>,
 ) -> Result<(Format, Items)> {
-    let mut reader = Decoded::new(Counted::new(reader, Arc::clone(tally)));
+    let mut reader = Decoded::new(CountingReader::new(reader, Arc::clone(tally)));
     let (head, first_line) = head(&mut reader).map_err(|error| Error::fault("read the file", error))?;
     tally.blank(first_line - 1);
     let ends = Ends::of(&head);
@@ -100,7 +100,7 @@ pub fn items(
     if head.is_empty() {
         return empty(format);
     }
-    let Some(Reading { format, by_line }) = reading(&head, format) else {
+    let Some(DetectedFile { format, by_line }) = reading(&head, format) else {
         // Empty lists: the whole file is known by now.
         if head.len() < HEAD_BYTES && Values::new(head.as_slice(), ends, 1).next().is_none() {
             return empty(format);
@@ -113,7 +113,7 @@ pub fn items(
     let layout = Layout { by_line, ends, first_line };
     let tally = Arc::clone(tally);
     let items = match format {
-        Format::Watchfloor => document::items(reader, layout, tally, Own),
+        Format::Watchfloor => document::items(reader, layout, tally, OwnFormat),
         Format::Sentinel => document::items(reader, layout, tally, Sentinel),
         Format::Graph => document::items(reader, layout, tally, Graph),
         Format::SecurityAlert => security_alert::items(reader, beginning, layout, tally)?,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::lines::{Ends, Lines, Tally};
+use super::lines::{Ends, LineTally, Lines};
 use super::odd::Odds;
 use super::values::{Piece, Values};
 use super::{Item, Items, Record, decode, keep};
@@ -34,7 +34,7 @@ impl<'a> Place<'a> {
 }
 
 /// Turns the values of a file into records.
-pub trait Dialect: Send + Sync + 'static {
+pub trait FileDialect: Send + Sync + 'static {
     /// Adds the records of `value` to `items`.
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>);
 }
@@ -51,10 +51,10 @@ pub struct Layout {
 }
 
 /// Reads records from `reader` through `dialect`. Only one value is in memory at a time, whatever the file's size.
-pub fn items<D: Dialect>(
+pub fn items<D: FileDialect>(
     reader: impl BufRead + Send + 'static,
     layout: Layout,
-    tally: Arc<Tally>,
+    tally: Arc<LineTally>,
     dialect: D,
 ) -> Items {
     let Layout { by_line, ends, first_line } = layout;
@@ -88,7 +88,7 @@ struct Elements<R, D> {
     waiting: std::vec::IntoIter<Item>,
 }
 
-impl<R: std::io::Read, D: Dialect> Iterator for Elements<R, D> {
+impl<R: std::io::Read, D: FileDialect> Iterator for Elements<R, D> {
     type Item = crate::domain::Result<Item>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -108,7 +108,7 @@ impl<R: std::io::Read, D: Dialect> Iterator for Elements<R, D> {
     }
 }
 
-fn read_piece<D: Dialect>(piece: Piece, envelope: &str, ends: Ends, dialect: &D, items: &mut Vec<Item>) {
+fn read_piece<D: FileDialect>(piece: Piece, envelope: &str, ends: Ends, dialect: &D, items: &mut Vec<Item>) {
     let first_line = piece.line;
     let text = match piece.text {
         Ok(text) => text,

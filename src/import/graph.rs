@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::document::{self, Dialect, Place};
+use super::document::{self, FileDialect, Place};
 use super::lenient::{self, By};
 use super::odd::Odds;
 use super::record::{
@@ -27,7 +27,7 @@ const UNNAMED_PROVIDER: &str = "Microsoft Graph";
 /// Reads Graph's resources.
 pub struct Graph;
 
-impl Dialect for Graph {
+impl FileDialect for Graph {
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
         let wrapped = document::parse::<Wrapper<'_>>(value).unwrap_or_default();
         let path = wrapped.request.and_then(|request| request.path);
@@ -45,7 +45,7 @@ impl Dialect for Graph {
 struct Wrapper<'a> {
     request: Option<Request>,
     #[serde(borrow)]
-    response: Option<Response<'a>>,
+    response: Option<GraphResponse<'a>>,
     #[serde(rename = "@odata.context")]
     context: Option<String>,
 }
@@ -56,7 +56,7 @@ struct Request {
 }
 
 #[derive(Deserialize)]
-struct Response<'a> {
+struct GraphResponse<'a> {
     #[serde(borrow)]
     body: Option<&'a RawValue>,
 }
@@ -73,7 +73,7 @@ fn incident_of(path: &str) -> Option<String> {
 /// The fields that identify the type of an element.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Element {
+struct GraphElement {
     #[serde(rename = "@odata.type")]
     odata_type: Option<String>,
     comment: Option<String>,
@@ -84,7 +84,7 @@ struct Element {
 fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
     let mut odds = Odds::new(place.line_of(value), value.get());
     // Its odd fields are reported where they are read; here they only identify the type.
-    let told = lenient::properties::<Element>(value, &mut Odds::new(0, ""));
+    let told = lenient::properties::<GraphElement>(value, &mut Odds::new(0, ""));
     let told = match told {
         Ok(told) => told,
         Err(reason) => return document::push(items, odds, Err(reason)),
@@ -104,7 +104,7 @@ fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, item
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Incident<'a> {
+struct GraphIncident<'a> {
     id: Option<String>,
     display_name: Option<String>,
     description: Option<String>,
@@ -119,7 +119,7 @@ struct Incident<'a> {
     last_update_date_time: Option<Instant>,
     custom_tags: Option<Vec<String>>,
     system_tags: Option<Vec<String>>,
-    comments: Option<Vec<Comment>>,
+    comments: Option<Vec<GraphComment>>,
     #[serde(borrow)]
     alerts: Option<Vec<&'a RawValue>>,
 }
@@ -130,9 +130,9 @@ fn incident(element: &RawValue, mut odds: Odds, place: Place<'_>, items: &mut Ve
     let by = By {
         always: "",
         read: |text| serde_json::from_str(text),
-        accepts: |text| serde_json::from_str::<Incident<'_>>(text).map(drop),
+        accepts: |text| serde_json::from_str::<GraphIncident<'_>>(text).map(drop),
     };
-    let mut incident: Incident<'_> = match lenient::object(element, &by, &mut room, &mut odds) {
+    let mut incident: GraphIncident<'_> = match lenient::object(element, &by, &mut room, &mut odds) {
         Ok(incident) => incident,
         Err(reason) => return document::push(items, odds, Err(reason)),
     };
@@ -147,7 +147,7 @@ fn incident(element: &RawValue, mut odds: Odds, place: Place<'_>, items: &mut Ve
     document::push(items, odds, record.map(|record| vec![record]));
 }
 
-fn incident_record(incident: Incident<'_>, alerts: Vec<AlertRef>, odds: &mut Odds) -> Result<Record, String> {
+fn incident_record(incident: GraphIncident<'_>, alerts: Vec<AlertRef>, odds: &mut Odds) -> Result<Record, String> {
     let status = odds.word("status", incident.status.as_deref(), |word| words::graph_status(word).map(Some));
     let status = status.unwrap_or(Status::New);
     let note = match &incident.redirect_incident_id {
@@ -155,7 +155,7 @@ fn incident_record(incident: Incident<'_>, alerts: Vec<AlertRef>, odds: &mut Odd
         _ => incident.resolving_comment.filter(|text| !text.trim().is_empty()),
     };
     let resolved = status == Status::Resolved;
-    let mut comments: Vec<Remark> = incident.comments.into_iter().flatten().map(Comment::remark).collect();
+    let mut comments: Vec<Remark> = incident.comments.into_iter().flatten().map(GraphComment::remark).collect();
     // An open incident has no resolution that could keep this text.
     comments.extend((!resolved).then_some(note.clone()).flatten().map(|body| Remark {
         id: Some("resolving".to_owned()),
@@ -202,7 +202,7 @@ fn person(account: String) -> Person {
 }
 
 #[derive(Deserialize)]
-struct Comment {
+struct GraphComment {
     comment: Option<String>,
     #[serde(alias = "createdByDisplayName", rename = "createdBy")]
     created_by: Option<String>,
@@ -210,7 +210,7 @@ struct Comment {
     created_time: Option<Instant>,
 }
 
-impl Comment {
+impl GraphComment {
     fn remark(self) -> Remark {
         Remark {
             id: None,
@@ -221,7 +221,7 @@ impl Comment {
     }
 }
 
-fn comment(comment: Result<Comment, String>, incident: Option<&str>) -> Result<Vec<Record>, String> {
+fn comment(comment: Result<GraphComment, String>, incident: Option<&str>) -> Result<Vec<Record>, String> {
     let external_id = incident.ok_or("nothing says which incident this comment belongs to")?.to_owned();
     let Remark { id, body, at, by } = comment?.remark();
     if text::is_blank(&body) {
@@ -233,7 +233,7 @@ fn comment(comment: Result<Comment, String>, incident: Option<&str>) -> Result<V
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Alert {
+struct GraphAlert {
     id: Option<String>,
     provider_alert_id: Option<String>,
     title: Option<String>,
@@ -254,7 +254,7 @@ struct Alert {
 }
 
 fn alert(element: &RawValue, odds: &mut Odds) -> Result<Vec<Record>, String> {
-    let mut alert: Alert = lenient::properties(element, odds)?;
+    let mut alert: GraphAlert = lenient::properties(element, odds)?;
     let incident = alert.incident_id.take();
     let record = told(alert, element, odds)?;
     let link = incident.filter(|id| !id.is_empty()).map(|external_id| {
@@ -273,7 +273,7 @@ fn alert_record(element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, Stri
     told(lenient::properties(element, odds)?, element, odds)
 }
 
-fn told(alert: Alert, element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, String> {
+fn told(alert: GraphAlert, element: &RawValue, odds: &mut Odds) -> Result<AlertRecord, String> {
     let service = alert.service_source.as_deref().map(service);
     let mut found = Vec::new();
     for (index, evidence) in alert.evidence.iter().flatten().enumerate() {

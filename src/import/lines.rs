@@ -11,7 +11,7 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Counters of a file. Every line belongs to a record or a refusal, or is counted here.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct LineTally {
     /// The bytes that were read, as they stand in the file.
     pub bytes: AtomicU64,
     /// The blank lines.
@@ -20,7 +20,7 @@ pub struct Tally {
     pub skipped: AtomicU64,
 }
 
-impl Tally {
+impl LineTally {
     /// Counts `lines` blank lines.
     pub fn blank(&self, lines: u64) {
         self.blank.fetch_add(lines, Ordering::Relaxed);
@@ -33,19 +33,19 @@ impl Tally {
 }
 
 /// A reader that counts the bytes that pass through it, for progress.
-pub struct Counted<R> {
+pub struct CountingReader<R> {
     inner: R,
-    tally: Arc<Tally>,
+    tally: Arc<LineTally>,
 }
 
-impl<R> Counted<R> {
+impl<R> CountingReader<R> {
     /// Makes a reader that counts into `tally`.
-    pub fn new(inner: R, tally: Arc<Tally>) -> Self {
+    pub fn new(inner: R, tally: Arc<LineTally>) -> Self {
         Self { inner, tally }
     }
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.tally.bytes.fetch_add(read as u64, Ordering::Relaxed);
@@ -90,7 +90,7 @@ impl Ends {
 
 /// One line, with its end.
 #[derive(Clone, Debug, Default)]
-pub struct Line {
+pub struct InputLine {
     /// The line's number, from 1.
     pub number: u64,
     /// The bytes with the line's end (`\n`, `\r\n` or `\r`), cut after [`LINE_BYTES_MAX`].
@@ -113,8 +113,8 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// Reads the next line. A line that exceeds the bound is read to its end and cut.
-    fn read(&mut self) -> std::io::Result<Option<Line>> {
-        let mut line = Line { number: self.number + 1, ..Line::default() };
+    fn read(&mut self) -> std::io::Result<Option<InputLine>> {
+        let mut line = InputLine { number: self.number + 1, ..InputLine::default() };
         let end = self.ends.byte();
         if self.reader.by_ref().take(LINE_BYTES_MAX as u64).read_until(end, &mut line.bytes)? == 0 {
             return Ok(None);
@@ -129,14 +129,14 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = std::io::Result<Line>;
+    type Item = std::io::Result<InputLine>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
     }
 }
 
-impl Line {
+impl InputLine {
     /// Returns whether the line is blank.
     pub fn is_blank(&self) -> bool {
         !self.cut && self.bytes.trim_ascii().is_empty()
@@ -156,7 +156,7 @@ impl Line {
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8]) -> Vec<Line> {
+    fn lines(text: &[u8]) -> Vec<InputLine> {
         Lines::new(text, Ends::of(text), 1).map(Result::unwrap).collect()
     }
 

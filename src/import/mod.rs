@@ -36,10 +36,10 @@ use std::time::{Duration, Instant};
 
 pub use odd::Odd;
 pub use record::Record;
-pub use summary::{Counts, Summary, Verdict, print_summary};
+pub use summary::{Counts, ImportSummary, ImportVerdict, print_summary};
 
 use self::apply::Applier;
-use self::lines::Tally;
+use self::lines::LineTally;
 use crate::app::App;
 
 /// The file formats that an import can read. A new format needs its variant here, its place in `ALL`, and its word.
@@ -177,11 +177,11 @@ pub async fn import(
     source: Source,
     options: Options,
     mut progress: impl FnMut(Progress),
-) -> crate::domain::Result<Summary> {
-    let tally = Arc::new(Tally::default());
+) -> crate::domain::Result<ImportSummary> {
+    let tally = Arc::new(LineTally::default());
     let (format, mut items) = detect::items(source.reader, options.format, &tally)?;
     let mut applier = Applier::new(app, format, options.strict);
-    let mut summary = Summary::of(format);
+    let mut summary = ImportSummary::of(format);
     let mut goes_on = true;
     while goes_on && !summary.stopped {
         let (read, end) = read_some(&mut items, &tally);
@@ -200,7 +200,7 @@ pub async fn import(
 }
 
 /// Reads the next records, and returns whether there are more. An error of the file comes after the records before it.
-fn read_some(items: &mut Items, tally: &Tally) -> (Vec<Item>, crate::domain::Result<bool>) {
+fn read_some(items: &mut Items, tally: &LineTally) -> (Vec<Item>, crate::domain::Result<bool>) {
     let (begun, start) = (Instant::now(), tally.bytes.load(Ordering::Relaxed));
     let mut read = Vec::new();
     for item in items {
@@ -220,7 +220,7 @@ fn read_some(items: &mut Items, tally: &Tally) -> (Vec<Item>, crate::domain::Res
 async fn apply_all(
     applier: &mut Applier<'_>,
     mut items: Vec<Item>,
-    summary: &mut Summary,
+    summary: &mut ImportSummary,
 ) -> crate::domain::Result<()> {
     let odd: Vec<Vec<Odd>> = items.iter_mut().map(|item| std::mem::take(&mut item.odd)).collect();
     let applied = Box::pin(applier.apply(&items)).await?;
@@ -236,10 +236,10 @@ pub async fn apply_records(
     app: &App,
     records: impl IntoIterator<Item = Record>,
     mut progress: impl FnMut(Progress),
-) -> crate::domain::Result<Summary> {
+) -> crate::domain::Result<ImportSummary> {
     let format = Format::Watchfloor;
     let mut applier = Applier::new(app, format, false);
-    let mut summary = Summary::of(format);
+    let mut summary = ImportSummary::of(format);
     let mut items = records
         .into_iter()
         .zip(1..)

@@ -4,15 +4,15 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::document::{self, Dialect, Place};
+use super::document::{self, FileDialect, Place};
 use super::lenient::{self, By};
 use super::odd::Odds;
 use super::{Item, Record};
 
 /// Reads records of the desk's own format.
-pub struct Own;
+pub struct OwnFormat;
 
-impl Dialect for Own {
+impl FileDialect for OwnFormat {
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
         for element in document::elements(value) {
             let mut odds = Odds::new(place.line_of(element), element.get());

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::csv_records::{CsvRecord, CsvRecords, Form};
 use super::document::{self, Layout};
-use super::lines::{Ends, Tally};
+use super::lines::{Ends, LineTally};
 use super::odd::Odds;
 use super::record::{AlertRecord, EntityRecord};
 use super::times::{self, Told};
@@ -68,7 +68,7 @@ pub fn items(
     mut reader: impl BufRead + Send + 'static,
     beginning: Option<Beginning>,
     layout: Layout,
-    tally: Arc<Tally>,
+    tally: Arc<LineTally>,
 ) -> Result<Items> {
     let Layout { ends, first_line: mut first, .. } = layout;
     let Beginning { separator, said } = beginning.unwrap_or(Beginning { separator: b',', said: false });
@@ -98,7 +98,7 @@ pub fn items(
             Ok(Ok(record)) => {
                 let mut items = Vec::new();
                 let mut odds = Odds::new(record.line, &record.raw);
-                let alert = Row { columns: &columns, record: &record }.alert(&mut odds);
+                let alert = AlertRow { columns: &columns, record: &record }.alert(&mut odds);
                 document::push(&mut items, odds, alert.map(|alert| vec![Record::Alert(Box::new(alert))]));
                 items.into_iter().map(Ok).collect()
             }
@@ -107,12 +107,12 @@ pub fn items(
     Ok(Box::new(rows))
 }
 
-struct Row<'a> {
+struct AlertRow<'a> {
     columns: &'a HashMap<String, usize>,
     record: &'a CsvRecord,
 }
 
-impl Row<'_> {
+impl AlertRow<'_> {
     /// Returns the first of these columns that exists and is not blank.
     fn text(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::document::{self, Dialect, Place};
+use super::document::{self, FileDialect, Place};
 use super::lenient::{self, By};
 use super::odd::Odds;
 use super::{Item, Record, sentinel_resources as resources, words};
@@ -25,7 +25,7 @@ pub const PROVIDER: &str = "Microsoft Sentinel";
 /// Reads Sentinel's resources.
 pub struct Sentinel;
 
-impl Dialect for Sentinel {
+impl FileDialect for Sentinel {
     fn read(&self, value: &RawValue, place: Place<'_>, items: &mut Vec<Item>) {
         for element in document::elements(value) {
             read_element(element, None, place, items);
@@ -36,7 +36,7 @@ impl Dialect for Sentinel {
 /// The fields that identify the type of an element. Its other fields are read as that type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Element<'a> {
+struct SentinelElement<'a> {
     id: Option<String>,
     name: Option<String>,
     #[serde(rename = "type")]
@@ -54,7 +54,7 @@ struct Element<'a> {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Parameters<'a> {
+struct ExampleParameters<'a> {
     incident_id: Option<String>,
     incident_comment_id: Option<String>,
     relation_name: Option<String>,
@@ -69,7 +69,7 @@ struct Parameters<'a> {
 fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, items: &mut Vec<Item>) {
     let mut odds = Odds::new(place.line_of(value), value.get());
     let mut room = String::new();
-    let element: Element<'_> = match element(value, &mut room, &mut odds) {
+    let element: SentinelElement<'_> = match element(value, &mut room, &mut odds) {
         Ok(element) => element,
         Err(reason) => return document::push(items, odds, Err(reason)),
     };
@@ -83,29 +83,30 @@ fn read_element(value: &RawValue, incident: Option<&str>, place: Place<'_>, item
     document::push(items, odds, records);
 }
 
-fn element<'a>(value: &'a RawValue, room: &'a mut String, odds: &mut Odds) -> Result<Element<'a>, String> {
+fn element<'a>(value: &'a RawValue, room: &'a mut String, odds: &mut Odds) -> Result<SentinelElement<'a>, String> {
     let by = By {
         always: "",
         read: |text| serde_json::from_str(text),
-        accepts: |text| serde_json::from_str::<Element<'_>>(text).map(drop),
+        accepts: |text| serde_json::from_str::<SentinelElement<'_>>(text).map(drop),
     };
     lenient::object(value, &by, room, odds)
 }
 
 /// Reads one example of the REST specification: the first response with a body, else the request.
-fn read_example(element: &Element<'_>, odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
+fn read_example(element: &SentinelElement<'_>, odds: Odds, place: Place<'_>, items: &mut Vec<Item>) {
     #[derive(Deserialize)]
-    struct Response<'a> {
+    struct ExampleResponse<'a> {
         #[serde(borrow)]
         body: Option<&'a RawValue>,
     }
-    let parameters: Parameters<'_> = match element.parameters.map_or(Ok(Parameters::default()), document::parse) {
-        Ok(parameters) => parameters,
-        Err(reason) => return document::push(items, odds, Err(reason)),
-    };
+    let parameters: ExampleParameters<'_> =
+        match element.parameters.map_or(Ok(ExampleParameters::default()), document::parse) {
+            Ok(parameters) => parameters,
+            Err(reason) => return document::push(items, odds, Err(reason)),
+        };
     let incident = parameters.incident_id.as_deref();
     let responses = element.responses.iter().flatten();
-    let mut bodies = responses.filter_map(|(_, response)| document::parse::<Response<'_>>(response).ok()?.body);
+    let mut bodies = responses.filter_map(|(_, response)| document::parse::<ExampleResponse<'_>>(response).ok()?.body);
     if let Some(body) = bodies.next() {
         for element in document::elements(body) {
             read_element(element, incident, place, items);
@@ -131,7 +132,7 @@ fn read_example(element: &Element<'_>, odds: Odds, place: Place<'_>, items: &mut
 }
 
 fn resource(
-    element: &Element<'_>,
+    element: &SentinelElement<'_>,
     raw: &RawValue,
     incident: Option<&str>,
     odds: &mut Odds,

@@ -34,7 +34,7 @@ pub(super) struct IncidentProperties {
     classification: Option<String>,
     classification_comment: Option<String>,
     classification_reason: Option<String>,
-    owner: Option<Client>,
+    owner: Option<ClientInfo>,
     #[serde(default)]
     labels: Vec<Label>,
     created_time_utc: Option<Instant>,
@@ -53,7 +53,7 @@ struct Label {
 /// A person or group in Sentinel's form.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Client {
+struct ClientInfo {
     object_id: Option<String>,
     email: Option<String>,
     user_principal_name: Option<String>,
@@ -62,7 +62,7 @@ struct Client {
     owner_type: Option<String>,
 }
 
-impl Client {
+impl ClientInfo {
     fn person(self) -> Option<Person> {
         let said = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
         let (name, email) = (said(self.assigned_to), said(self.email));
@@ -154,7 +154,7 @@ fn raw_words(kind: &str, reason: Option<&str>) -> Option<String> {
 pub(super) struct CommentProperties {
     message: Option<String>,
     created_time_utc: Option<Instant>,
-    author: Option<Client>,
+    author: Option<ClientInfo>,
 }
 
 pub(super) fn comment(comment: CommentProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
@@ -164,7 +164,7 @@ pub(super) fn comment(comment: CommentProperties, name: &str, incident: Option<&
         id: Some(external(name)),
         body: comment.message.filter(|message| !text::is_blank(message)).ok_or("message is missing")?,
         at: comment.created_time_utc,
-        by: comment.author.and_then(Client::person),
+        by: comment.author.and_then(ClientInfo::person),
     })))
 }
 
@@ -213,7 +213,7 @@ pub(super) struct BookmarkProperties {
     notes: Option<String>,
     query: Option<String>,
     created: Option<Instant>,
-    created_by: Option<Client>,
+    created_by: Option<ClientInfo>,
 }
 
 pub(super) fn bookmark(bookmark: BookmarkProperties, name: &str, incident: Option<&str>) -> Result<Record, String> {
@@ -230,7 +230,7 @@ pub(super) fn bookmark(bookmark: BookmarkProperties, name: &str, incident: Optio
         id: Some(format!("related/{}", external(name))),
         body,
         at: bookmark.created,
-        by: bookmark.created_by.and_then(Client::person),
+        by: bookmark.created_by.and_then(ClientInfo::person),
     })))
 }
 

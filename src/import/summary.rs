@@ -1,6 +1,6 @@
 //! The result of an import: in numbers, and in lines for people.
 
-use super::apply::Applied;
+use super::apply::AppliedRecords;
 use super::odd::{Became, Odd};
 use super::{Bad, Format};
 
@@ -35,7 +35,7 @@ pub struct Counts {
 
 /// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub struct ImportSummary {
     /// The file's format.
     pub format: Format,
     /// The number of records that were read, bad records included.
@@ -67,7 +67,7 @@ pub const NAMED_MAX: usize = 100;
 
 /// Whether everything was imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ImportVerdict {
     /// Everything was imported.
     Whole,
     /// Every record was imported, but parts of some only as raw text.
@@ -76,7 +76,7 @@ pub enum Verdict {
     Refused,
 }
 
-impl Verdict {
+impl ImportVerdict {
     /// The exit code of the command.
     pub fn exit_code(self) -> u8 {
         match self {
@@ -87,7 +87,7 @@ impl Verdict {
     }
 }
 
-impl Summary {
+impl ImportSummary {
     /// Makes the summary of a file of which nothing was read yet.
     pub(super) fn of(format: Format) -> Self {
         Self {
@@ -107,16 +107,16 @@ impl Summary {
     }
 
     /// Returns whether everything was imported.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> ImportVerdict {
         match (self.bad_total, self.partial) {
-            (0, 0) => Verdict::Whole,
-            (0, _) => Verdict::Partial,
-            _ => Verdict::Refused,
+            (0, 0) => ImportVerdict::Whole,
+            (0, _) => ImportVerdict::Partial,
+            _ => ImportVerdict::Refused,
         }
     }
 
     /// Notes the outcome of records.
-    pub(super) fn note(&mut self, applied: Applied) {
+    pub(super) fn note(&mut self, applied: AppliedRecords) {
         self.bad_total += applied.refused.len() as u64;
         let room = NAMED_MAX.saturating_sub(self.bad.len());
         self.bad.extend(applied.refused.into_iter().take(room));
@@ -143,7 +143,7 @@ impl Summary {
 const SHOWN_CHARS: usize = 200;
 
 /// Returns a summary for people: what was imported, what existed, and each bad record and odd part with its line.
-pub fn print_summary(summary: &Summary) -> String {
+pub fn print_summary(summary: &ImportSummary) -> String {
     let counts = &summary.counts;
     let rows: [(&str, &[(u64, &str)]); 7] = [
         (

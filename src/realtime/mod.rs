@@ -47,7 +47,7 @@ pub struct RealtimeLimits {
 
 /// A position in the log without its epoch: an offset, and the start of the log's hash there.
 #[derive(Clone, Copy, Debug, Default)]
-struct Mark {
+struct LogMark {
     offset: u64,
     check: [u8; 8],
 }
@@ -58,9 +58,9 @@ struct Ring {
     changes: VecDeque<Logged>,
     bytes: usize,
     /// The position before the oldest change that the ring holds.
-    start: Mark,
+    start: LogMark,
     /// The position after the newest change that this node has read.
-    end: Mark,
+    end: LogMark,
     floor: u64,
     feeds: Index,
 }
@@ -210,7 +210,7 @@ impl Hub {
             return Some(ring.place(ring.start));
         }
         let change = ring.changes.get(usize::try_from(offset.checked_sub(ring.start.offset + 1)?).ok()?)?;
-        Some(ring.place(Mark { offset, check: change.check() }))
+        Some(ring.place(LogMark { offset, check: change.check() }))
     }
 
     /// Returns the changes after an offset, ascending, at most `limit`; `None` if the ring no longer reaches back that
@@ -239,7 +239,7 @@ impl Hub {
     /// Sets the position where the relay starts. All changes up to it are in the database only.
     fn start_at(&self, start: Position, floor: u64) {
         let mut ring = self.write();
-        let mark = Mark { offset: start.offset, check: start.check };
+        let mark = LogMark { offset: start.offset, check: start.check };
         (ring.epoch, ring.start, ring.end, ring.floor) = (start.epoch, mark, mark, floor);
         drop(ring);
         self.head.send_replace(start.offset);
@@ -385,12 +385,12 @@ impl Hub {
             // it.
             ring.feeds.touch(&change, &found);
             ring.bytes += change.bytes();
-            ring.end = Mark { offset: change.offset(), check: change.check() };
+            ring.end = LogMark { offset: change.offset(), check: change.check() };
             ring.changes.push_back(change);
         }
         while ring.changes.len() > self.limits.changes || ring.bytes > self.limits.bytes {
             let Some(oldest) = ring.changes.pop_front() else { break };
-            ring.start = Mark { offset: oldest.offset(), check: oldest.check() };
+            ring.start = LogMark { offset: oldest.offset(), check: oldest.check() };
             ring.bytes -= oldest.bytes();
         }
         ring.feeds.forget_new(looked);
@@ -416,7 +416,7 @@ async fn end_now(store: &Store, wait: Duration) -> Option<Head> {
 }
 
 impl Ring {
-    fn place(&self, mark: Mark) -> Position {
+    fn place(&self, mark: LogMark) -> Position {
         Position { epoch: self.epoch, offset: mark.offset, check: mark.check, queue: None }
     }
 }

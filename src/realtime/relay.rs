@@ -19,7 +19,7 @@ use crate::domain::change::Change;
 use crate::domain::incident::TextField;
 use crate::domain::queue::Text;
 use crate::domain::{Error, Result, text};
-use crate::storage::{Beyond, Head, Store, TextKey};
+use crate::storage::{Head, LogBeyond, Store, TextKey};
 
 /// The relay's tick while no NOTIFY messages arrive: how long a commit of another process may go unnoticed. Ten small
 /// queries a second cost less than a wall that visibly lags.
@@ -98,7 +98,7 @@ const BROKEN: &str = "relaying the log";
 const GAP: &str = "a position is missing before its end";
 
 async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
-    let Some(Beyond { head, changes }) = store.log_beyond(&hub.known().end, BATCH, ANSWER).await? else {
+    let Some(LogBeyond { head, changes }) = store.log_beyond(&hub.known().end, BATCH, ANSWER).await? else {
         // The log was restored or rewound: the ring and the streams hold changes of another log.
         return Err(Error::fault(BROKEN, format!("it does not hold position {last} as it was read")));
     };

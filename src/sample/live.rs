@@ -22,7 +22,7 @@ pub struct Beat {
 
 /// The endless continuation of the sample desk of the same seed and `now`. It starts from that desk's open incidents.
 #[derive(Debug)]
-pub struct Story {
+pub struct LiveStory {
     dice: Dice,
     /// The future records, by their time and then by the order in which they were made.
     coming: BTreeMap<(Instant, u64), Record>,
@@ -34,7 +34,7 @@ pub struct Story {
     incidents: u64,
 }
 
-impl Story {
+impl LiveStory {
     /// Makes the continuation from `now` on.
     pub fn new(seed: u64, now: Instant) -> Self {
         let mut story = Self {
@@ -75,7 +75,7 @@ impl Story {
     }
 }
 
-impl Iterator for Story {
+impl Iterator for LiveStory {
     type Item = Beat;
 
     fn next(&mut self) -> Option<Beat> {
@@ -125,7 +125,7 @@ mod tests {
             }
         }
         let (mut resolved, mut seconds) = (0, 0);
-        let beats: Vec<Beat> = Story::new(1, now()).take(5_000).collect();
+        let beats: Vec<Beat> = LiveStory::new(1, now()).take(5_000).collect();
         for beat in &beats {
             seconds += beat.delay.as_secs();
             match &beat.record {
@@ -139,13 +139,13 @@ mod tests {
         }
         let mean = seconds / beats.len() as u64;
         assert!(resolved > 400 && (240..1_200).contains(&mean), "{resolved} resolved, {mean} s a beat");
-        let again: Vec<Beat> = Story::new(1, now()).take(50).collect();
+        let again: Vec<Beat> = LiveStory::new(1, now()).take(50).collect();
         assert!(again.iter().zip(&beats).all(|(a, b)| a.record == b.record && a.delay == b.delay));
     }
 
     #[test]
     fn a_record_is_told_at_another_time_with_its_activity() {
-        let beat = Story::new(2, now()).find(|beat| matches!(beat.record, Record::Alert(_))).unwrap();
+        let beat = LiveStory::new(2, now()).find(|beat| matches!(beat.record, Record::Alert(_))).unwrap();
         let later = now() + chrono::Duration::days(3);
         let Record::Alert(before) = &beat.record else { panic!() };
         let Record::Alert(after) = told_at(beat.record.clone(), later) else { panic!() };

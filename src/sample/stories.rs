@@ -65,7 +65,7 @@ pub struct Stage {
 
 /// A possible ending of a story.
 #[derive(Debug)]
-pub struct Ending {
+pub struct StoryEnding {
     /// The classification; `None` if the analyst sets none.
     pub classification: Option<Classification>,
     /// The resolution note.
@@ -88,22 +88,22 @@ pub struct Story {
     /// The comments that analysts write meanwhile.
     pub remarks: &'static [&'static str],
     /// The possible endings.
-    pub endings: &'static [Ending],
+    pub endings: &'static [StoryEnding],
 }
 
 /// Makes an ending as a true positive.
-pub const fn real(threat: Threat, note: &'static str) -> Ending {
-    Ending { classification: Some(Classification::TruePositive(threat)), note }
+pub const fn real(threat: Threat, note: &'static str) -> StoryEnding {
+    StoryEnding { classification: Some(Classification::TruePositive(threat)), note }
 }
 
 /// Makes an ending as an expected activity.
-pub const fn expected(activity: ExpectedActivity, note: &'static str) -> Ending {
-    Ending { classification: Some(Classification::InformationalExpectedActivity(activity)), note }
+pub const fn expected(activity: ExpectedActivity, note: &'static str) -> StoryEnding {
+    StoryEnding { classification: Some(Classification::InformationalExpectedActivity(activity)), note }
 }
 
 /// Makes an ending as a false positive.
-pub const fn wrong(reason: FalsePositiveReason, note: &'static str) -> Ending {
-    Ending { classification: Some(Classification::FalsePositive(reason)), note }
+pub const fn wrong(reason: FalsePositiveReason, note: &'static str) -> StoryEnding {
+    StoryEnding { classification: Some(Classification::FalsePositive(reason)), note }
 }
 
 /// Returns every story.

@@ -8,7 +8,7 @@ use sea_orm::{Condition, FromQueryResult, IntoActiveModel, QueryOrder, QueryResu
 
 use super::incident::{classification, classification_columns, json, owner_columns, owner_id, to_json};
 use super::queue::Span;
-use super::way::Wanted;
+use super::way::WantedRows;
 use super::{IDS_PER_STATEMENT, Reader, Tx, account, entity, places, search, statement};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::alert::{Alert, AlertStatus, Report, Settled};
@@ -188,23 +188,23 @@ fn shown() -> Select<Entity> {
 }
 
 /// The row of an alert with the name of its owner.
-pub(super) struct ShownRow {
+pub(super) struct ShownAlertRow {
     pub(super) row: Model,
     pub(super) owner: Option<String>,
 }
 
-impl TryFrom<ShownRow> for Alert {
+impl TryFrom<ShownAlertRow> for Alert {
     type Error = Error;
 
     /// Leaves out the entities that the alert names.
-    fn try_from(shown: ShownRow) -> Result<Self> {
-        let ShownRow { row, owner } = shown;
+    fn try_from(shown: ShownAlertRow) -> Result<Self> {
+        let ShownAlertRow { row, owner } = shown;
         let owner = account::owner_told(owner_id(row.owner_user_id, row.owner_group_id), owner.as_deref())?;
         to_domain(row, owner, Vec::new())
     }
 }
 
-impl FromQueryResult for ShownRow {
+impl FromQueryResult for ShownAlertRow {
     fn from_query_result(found: &QueryResult, pre: &str) -> Result<Self, DbErr> {
         Ok(Self { row: Model::from_query_result(found, pre)?, owner: found.try_get(pre, "owner")? })
     }
@@ -245,7 +245,7 @@ impl Reader {
     /// entities.
     async fn list(&self, query: Select<Entity>) -> Result<Vec<Alert>> {
         let owner = account::owner_of("alert", self.conn().get_database_backend());
-        let rows = query.expr_as(owner, "owner").into_model::<ShownRow>().all(self.conn()).await?;
+        let rows = query.expr_as(owner, "owner").into_model::<ShownAlertRow>().all(self.conn()).await?;
         rows.into_iter().map(Alert::try_from).collect()
     }
 
@@ -283,7 +283,7 @@ impl Reader {
         span: Span<AlertId>,
         newest_first: bool,
     ) -> Result<Vec<Alert>> {
-        let mut query = shown().filter(self.alerts_met(filter, Wanted::Page).await?);
+        let mut query = shown().filter(self.alerts_met(filter, WantedRows::Page).await?);
         let (low, high) = if newest_first { (span.before, span.after) } else { (span.after, span.before) };
         if let Some(low) = low {
             query = query.filter(Column::Id.gt(low.0));
@@ -304,7 +304,7 @@ impl Reader {
 
     /// Counts the alerts that meet a filter.
     pub async fn alert_count(&self, filter: &AlertFilter) -> Result<u64> {
-        super::count(self, Entity::find().filter(self.alerts_met(filter, Wanted::All).await?)).await
+        super::count(self, Entity::find().filter(self.alerts_met(filter, WantedRows::All).await?)).await
     }
 
     /// Counts the alerts of each incident. An incident without alerts has no count.
@@ -364,13 +364,13 @@ impl Reader {
     }
 
     /// Returns the condition of the alerts that meet a filter.
-    async fn alerts_met(&self, filter: &AlertFilter, wanted: Wanted) -> Result<Condition> {
+    async fn alerts_met(&self, filter: &AlertFilter, wanted: WantedRows) -> Result<Condition> {
         let met = condition(filter);
         let needle = filter.text.as_deref().map(text::fold).filter(|needle| search::is_indexed(needle));
         // PostgreSQL's trigram index is on the table itself.
         let Some(needle) = needle.filter(|_| !self.is_postgres()) else { return Ok(met) };
         let ids = search::alerts_with(&needle);
-        let listed = wanted == Wanted::All || self.is_short(ids.clone(), wanted).await?;
+        let listed = wanted == WantedRows::All || self.is_short(ids.clone(), wanted).await?;
         Ok(if listed { met.add(Column::Id.in_subquery(ids)) } else { met })
     }
 

@@ -13,7 +13,7 @@ use super::queue::Span;
 use super::{IDS_PER_STATEMENT, Reader, Tx, places};
 use crate::domain::alert::Alert;
 use crate::domain::alert_log::{AlertBody, AlertChange, AlertStanding};
-use crate::domain::chain::{Subject, check};
+use crate::domain::chain::{LinkSubject, check};
 use crate::domain::change::Entry;
 use crate::domain::position::Position;
 use crate::domain::{AlertId, Error, Result, TransactionId};
@@ -200,7 +200,7 @@ impl Reader {
 impl Head {
     /// Advances by a change of an alert with the stored body `json`, and returns its row.
     pub(super) fn append_alert_change(&mut self, change: &AlertBody, json: String) -> row::Model {
-        self.append(Subject::Alert(change.alert), change.version, &json);
+        self.append(LinkSubject::Alert(change.alert), change.version, &json);
         row::Model {
             position: self.offset as i64,
             alert_id: change.alert.0,

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::changelog::Pending;
 use super::combiner::{Lane, unless_stalled};
-use super::idempotency::Keeping;
+use super::idempotency::PendingOutcome;
 use super::log_head::Head;
 use super::outcome::{Outcome, Receipt};
 use super::transaction::{Transaction, Unsaved};
@@ -38,7 +38,7 @@ const GATHERING: Duration = Duration::from_millis(25);
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) pending: Pending,
-    pub(super) keeping: Option<Keeping>,
+    pub(super) keeping: Option<PendingOutcome>,
 }
 
 impl Written {
@@ -58,7 +58,7 @@ pub(super) struct Earlier {
 impl Earlier {
     fn add(&mut self, written: &Written) {
         self.incidents.extend(written.pending.incidents());
-        self.keys.extend(written.keeping.as_ref().map(Keeping::key));
+        self.keys.extend(written.keeping.as_ref().map(PendingOutcome::key));
     }
 
     /// Whether an earlier command has changed the incident: the log does not have that change yet.
@@ -100,7 +100,7 @@ impl From<Unended> for Error {
 }
 
 /// A transaction that takes commands, one after the other.
-pub(super) struct Batch {
+pub(super) struct CommandBatch {
     /// The unique number of the batch.
     pub(super) number: u64,
     /// The gather permit, held until the commit begins.
@@ -120,7 +120,7 @@ pub(super) struct Batch {
     shared: bool,
 }
 
-impl Batch {
+impl CommandBatch {
     pub(super) fn new(number: u64, conn: Transaction, statement: Duration) -> Self {
         Self {
             number,

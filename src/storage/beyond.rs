@@ -19,7 +19,7 @@ use crate::domain::{Error, Result};
 
 /// The part of a log after a position.
 #[derive(Clone, Debug)]
-pub struct Beyond {
+pub struct LogBeyond {
     /// The end of the log.
     pub head: Head,
     /// The next changes, ascending. `None` if a change is missing, because positions are dense.
@@ -31,7 +31,7 @@ impl Store {
     /// contain the position: it is shorter, it was restored, or it is on a standby that had not received its end.
     ///
     /// On PostgreSQL an answer that misses the deadline `bound` makes every connection suspect.
-    pub async fn log_beyond(&self, place: &Position, limit: u64, bound: Duration) -> Result<Option<Beyond>> {
+    pub async fn log_beyond(&self, place: &Position, limit: u64, bound: Duration) -> Result<Option<LogBeyond>> {
         let conn = self.begin(Purpose::Follow, bound).await?;
         let reader = Reader { conn: Arc::new(conn), _pass: None };
         match reader.rows_beyond(place, limit).await {
@@ -81,7 +81,7 @@ impl Reader {
     }
 }
 
-fn beyond(place: &Position, limit: u64, rows: &[QueryResult]) -> Result<Option<Beyond>> {
+fn beyond(place: &Position, limit: u64, rows: &[QueryResult]) -> Result<Option<LogBeyond>> {
     let Some(first) = rows.first() else { return Ok(None) };
     let head = found_head_in(first, "head_")?;
     let end = std::cmp::min(head.offset, place.offset.saturating_add(limit));
@@ -91,7 +91,7 @@ fn beyond(place: &Position, limit: u64, rows: &[QueryResult]) -> Result<Option<B
         .take_while(|change| change.as_ref().map_or(true, |change| change.offset() <= end))
         .collect::<Result<_>>()?;
     let dense = changes.iter().map(Logged::offset).eq(place.offset + 1..=end);
-    Ok(Some(Beyond { head, changes: dense.then_some(changes) }))
+    Ok(Some(LogBeyond { head, changes: dense.then_some(changes) }))
 }
 
 /// Returns the change of a row, or none if the log ends at the position.

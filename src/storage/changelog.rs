@@ -21,7 +21,7 @@ use super::{Reader, Tx};
 use crate::domain::account::{ActorImage, OwnerId};
 use crate::domain::activity::Told;
 use crate::domain::alert_log::Logged;
-use crate::domain::chain::{Subject, check};
+use crate::domain::chain::{LinkSubject, check};
 use crate::domain::change::{Body, Cause, Change, Entry, EntryKind, entries_between};
 use crate::domain::clock::Clock;
 use crate::domain::incident::Incident;
@@ -57,7 +57,7 @@ impl Head {
     /// Advances by a change of an incident, and returns its row.
     pub(super) fn append_change(&mut self, change: &Body) -> Result<row::Model> {
         let (body, incident, version) = (to_json(change)?, change.row.id, change.row.version);
-        self.append(Subject::Incident(incident), version, &body);
+        self.append(LinkSubject::Incident(incident), version, &body);
         Ok(row::Model {
             position: self.offset as i64,
             incident_id: incident.0,

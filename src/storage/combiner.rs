@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
-use super::batch::{Answer, Batch, Unended};
+use super::batch::{Answer, CommandBatch, Unended};
 use super::{Error, Head, MutationState, Result, Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Tx, fault};
 use crate::domain::Code;
 
@@ -68,7 +68,7 @@ struct State {
     /// Whether a batch is being committed.
     committing: bool,
     /// Batches that are ready to commit, and wait for the commit of another batch.
-    ready: VecDeque<Box<Batch>>,
+    ready: VecDeque<Box<CommandBatch>>,
     waiting: VecDeque<Waiting>,
     /// The last number that was given to a batch or to a waiting command.
     numbers: u64,
@@ -105,7 +105,7 @@ struct Committing(Store);
 /// running.
 struct Baton {
     store: Store,
-    batch: Option<Box<Batch>>,
+    batch: Option<Box<CommandBatch>>,
     at_work: bool,
 }
 
@@ -143,13 +143,13 @@ impl State {
     }
 
     /// Takes a batch that waits for another commit and has room for a further command.
-    fn take_ready(&mut self, not_in: Option<u64>) -> Option<Box<Batch>> {
+    fn take_ready(&mut self, not_in: Option<u64>) -> Option<Box<CommandBatch>> {
         let at = self.ready.iter().position(|batch| batch.takes_more(true) && Some(batch.number) != not_in)?;
         self.ready.remove(at)
     }
 
     /// Takes the next waiting command that may join the batch.
-    fn next_for(&mut self, batch: &Batch) -> Option<Waiting> {
+    fn next_for(&mut self, batch: &CommandBatch) -> Option<Waiting> {
         if !batch.takes_more(self.committing) {
             return None;
         }
@@ -201,14 +201,14 @@ impl Drop for Baton {
 }
 
 /// Gives a batch to the next command. If no command waits, commits the batch.
-fn pass_on(store: &Store, batch: Box<Batch>) {
+fn pass_on(store: &Store, batch: Box<CommandBatch>) {
     if let Some(batch) = offer(store, batch) {
         commit(store, batch);
     }
 }
 
 /// Gives a batch to the next command. If it returns the batch, the caller must commit it, and has the permit to commit.
-fn offer(store: &Store, mut batch: Box<Batch>) -> Option<Box<Batch>> {
+fn offer(store: &Store, mut batch: Box<CommandBatch>) -> Option<Box<CommandBatch>> {
     loop {
         let mut state = store.combiner.state();
         let Some(next) = state.next_for(&batch) else {
@@ -231,7 +231,7 @@ fn offer(store: &Store, mut batch: Box<Batch>) -> Option<Box<Batch>> {
 }
 
 /// Commits a batch in a task of its own, which is never dropped early. The caller has taken the permit to commit.
-fn commit(store: &Store, batch: Box<Batch>) {
+fn commit(store: &Store, batch: Box<CommandBatch>) {
     let committing = Committing(store.clone());
     // A runtime that shuts down drops the batch: nothing was committed.
     let Ok(runtime) = Handle::try_current() else { return };
@@ -316,7 +316,7 @@ impl Store {
             Err(error) => return Ended::Done(Err(error)),
         };
         let number = self.combiner.state().number();
-        let mut batch = Box::new(Batch::new(number, conn, self.statement));
+        let mut batch = Box::new(CommandBatch::new(number, conn, self.statement));
         let outcome = unless_stalled(&mut lane, batch.run(work)).await;
         batch.lane = lane;
         match outcome {

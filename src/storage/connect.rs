@@ -67,7 +67,7 @@ pub struct StoreOptions {
 
 /// The kind of connections to SQLite that a pool holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
+enum PoolRole {
     /// One connection. SQLite has only one writer, and the pool's queue is fair while SQLite's lock is not.
     Writer,
     Readers,
@@ -79,7 +79,7 @@ impl Store {
         let doubt = Doubt::default();
         let (writer, reader) = if options.url.starts_with("sqlite:") {
             let (writer, readers) =
-                (open_sqlite(&options, Role::Writer).await?, open_sqlite(&options, Role::Readers).await?);
+                (open_sqlite(&options, PoolRole::Writer).await?, open_sqlite(&options, PoolRole::Readers).await?);
             let kept = |pool| Pool::Sqlite(Kept::new(pool, doubt.clone()));
             (kept(writer), kept(readers))
         } else {
@@ -135,7 +135,7 @@ impl Store {
             conn.close().await?;
             outcome?;
         } else {
-            let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, Role::Writer).await?);
+            let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, PoolRole::Writer).await?);
             let outcome = async {
                 // The write lock is held from the check of applied migrations to the last statement.
                 let tx = conn.begin_with_options(immediate()).await?;
@@ -145,7 +145,7 @@ impl Store {
             let outcome = outcome.await;
             conn.close().await?;
             outcome?;
-            let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, Role::Readers).await?);
+            let conn = SqlxSqliteConnector::from_sqlx_sqlite_pool(open_sqlite(&self.options, PoolRole::Readers).await?);
             let outcome = all_applied(&conn).await;
             conn.close().await?;
             outcome?;
@@ -181,11 +181,11 @@ fn immediate() -> TransactionOptions {
 
 /// Opens a file that other processes may be opening for the first time as well. While one of them switches the file to
 /// a write-ahead log, the others get a busy error at once, whatever their busy timeout is. So this retries.
-async fn open_sqlite(options: &StoreOptions, role: Role) -> Result<SqlitePool, DbErr> {
+async fn open_sqlite(options: &StoreOptions, role: PoolRole) -> Result<SqlitePool, DbErr> {
     let connect = sqlite(options, role)?;
     let connections = match role {
-        Role::Writer => 1,
-        Role::Readers => options.connections,
+        PoolRole::Writer => 1,
+        PoolRole::Readers => options.connections,
     };
     let mut pause = TRANSACT_PAUSE;
     for attempt in 1.. {
@@ -209,7 +209,7 @@ async fn open_sqlite(options: &StoreOptions, role: Role) -> Result<SqlitePool, D
     Err(unreached(sqlx::Error::PoolTimedOut))
 }
 
-fn sqlite(options: &StoreOptions, role: Role) -> Result<SqliteConnectOptions, DbErr> {
+fn sqlite(options: &StoreOptions, role: PoolRole) -> Result<SqliteConnectOptions, DbErr> {
     let url = match options.url.split_once('?') {
         Some(_) => options.url.clone(),
         None => format!("{}?mode=rwc", options.url),
@@ -221,9 +221,9 @@ fn sqlite(options: &StoreOptions, role: Role) -> Result<SqliteConnectOptions, Db
         .statement_cache_capacity(STATEMENT_CACHE)
         .disable_statement_logging();
     Ok(match role {
-        Role::Readers => connect.pragma("query_only", "ON"),
+        PoolRole::Readers => connect.pragma("query_only", "ON"),
         // FULL: an acknowledged mutation survives power loss (docs/PRODUCT.md, P68).
-        Role::Writer => connect.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
+        PoolRole::Writer => connect.journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full),
     })
 }
 

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbBackend};
 use sha2::{Digest, Sha256};
 
 use super::{IDS_PER_STATEMENT, Reader, Tx, places, statement};
-use crate::domain::correlation::Activity;
+use crate::domain::correlation::ActivityPeriod;
 use crate::domain::entity::EntityKey;
 use crate::domain::{IncidentId, Instant, Result};
 
@@ -26,7 +26,7 @@ pub struct OpenIncident {
     /// The number of the incident.
     pub number: i64,
     /// The time from the first to the last activity. An alert without times counts by its arrival.
-    pub activity: Activity,
+    pub activity: ActivityPeriod,
 }
 
 /// Returns the lock of an entity. A SHA-256 decides, because every node and every version must choose the same lock.
@@ -106,9 +106,9 @@ impl Reader {
             for row in self.conn().query_all_raw(statement(self, &sql, ids.iter().map(|id| id.0.into()))).await? {
                 let stated: (Option<Instant>, Option<Instant>) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
                 let (first, last): (Instant, Instant) = (row.try_get_by_index(4)?, row.try_get_by_index(5)?);
-                let alerts = Activity { first, last };
+                let alerts = ActivityPeriod { first, last };
                 let (from, until) = (stated.0.unwrap_or(first), stated.1.unwrap_or(last));
-                let activity = alerts.and(&Activity { first: from, last: until });
+                let activity = alerts.and(&ActivityPeriod { first: from, last: until });
                 let incident = OpenIncident { number: row.try_get_by_index(1)?, activity };
                 found.insert(IncidentId(row.try_get_by_index(0)?), incident);
             }

@@ -28,9 +28,9 @@ pub(super) struct Deferred {
     /// The rows of the current command.
     own: Rows,
     /// The counter of incident numbers, if this transaction has locked it.
-    numbers: Option<Numbers>,
+    numbers: Option<LockedCounter>,
     /// The counter when the current command began.
-    numbers_before: Option<Numbers>,
+    numbers_before: Option<LockedCounter>,
     /// Whether the current command joined a transaction that another command had begun.
     joined: bool,
 }
@@ -71,7 +71,7 @@ pub(super) enum Table {
 
 /// The locked counter: the last number that was given, and the number that its row holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Numbers {
+pub(super) struct LockedCounter {
     last: i64,
     stored: i64,
 }
@@ -168,11 +168,11 @@ impl Deferred {
 
     /// Notes that the counter is locked, and the number in its row.
     pub(super) fn lock_numbers(&mut self, stored: i64) {
-        self.numbers = Some(Numbers { last: stored, stored });
+        self.numbers = Some(LockedCounter { last: stored, stored });
     }
 
     /// Returns the counter's state, to which [`Self::take_back`] returns.
-    pub(super) fn numbers(&self) -> Option<Numbers> {
+    pub(super) fn numbers(&self) -> Option<LockedCounter> {
         self.numbers
     }
 
@@ -210,14 +210,14 @@ impl Deferred {
     /// the counter stays usable from its stored number.
     pub(super) fn take_back_command(&mut self, locked: bool) {
         let before = match (self.numbers_before, self.numbers) {
-            (None, Some(numbers)) if locked => Some(Numbers { last: numbers.stored, ..numbers }),
+            (None, Some(numbers)) if locked => Some(LockedCounter { last: numbers.stored, ..numbers }),
             (before, _) => before,
         };
         self.take_back(before);
     }
 
     /// Forgets the current command's rows that no statement has sent, and returns the counter to `numbers`.
-    pub(super) fn take_back(&mut self, numbers: Option<Numbers>) {
+    pub(super) fn take_back(&mut self, numbers: Option<LockedCounter>) {
         self.own = Rows::default();
         self.numbers = numbers;
     }

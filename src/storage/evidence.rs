@@ -13,7 +13,7 @@ use super::{Reader, alert_log};
 use crate::domain::account::OwnerId;
 use crate::domain::alert::AlertStatus;
 use crate::domain::alert_log::AlertBody;
-use crate::domain::chain::{Hash, Link, Subject};
+use crate::domain::chain::{Hash, Link, LinkSubject};
 use crate::domain::change::Body;
 use crate::domain::classification::Classification;
 use crate::domain::incident::Incident;
@@ -55,7 +55,7 @@ impl From<row::Model> for StoredChange {
 impl StoredChange {
     /// Returns the part of the row that the hash chain covers.
     pub fn link(&self) -> Link<'_> {
-        let of = Subject::Incident(self.incident);
+        let of = LinkSubject::Incident(self.incident);
         Link { position: self.position, of, version: self.version, body: &self.body }
     }
 
@@ -110,7 +110,7 @@ impl From<alert_log::row::Model> for StoredAlertChange {
 impl StoredAlertChange {
     /// Returns the part of the row that the hash chain covers.
     pub fn link(&self) -> Link<'_> {
-        Link { position: self.position, of: Subject::Alert(self.alert), version: self.version, body: &self.body }
+        Link { position: self.position, of: LinkSubject::Alert(self.alert), version: self.version, body: &self.body }
     }
 
     /// Returns the name of a column that contradicts the body, if there is one.

@@ -35,13 +35,13 @@ mod row {
 }
 
 /// An outcome that a command stores for retries, before its position is known.
-pub(super) struct Keeping {
+pub(super) struct PendingOutcome {
     actor: UserId,
     key: String,
     kept: Kept,
 }
 
-impl Keeping {
+impl PendingOutcome {
     /// Returns the user of the key, and the key.
     pub(super) fn key(&self) -> (UserId, String) {
         (self.actor, self.key.clone())
@@ -103,11 +103,11 @@ impl Tx {
     /// Stores the outcome for a key that this transaction has claimed. It is written with the position, at the
     /// transaction's end.
     pub async fn keep(&self, actor: UserId, key: &IdempotencyKey, kept: Kept) {
-        *self.keeping.lock().await = Some(Keeping { actor, key: key.key.clone(), kept });
+        *self.keeping.lock().await = Some(PendingOutcome { actor, key: key.key.clone(), kept });
     }
 
     /// Writes outcomes, each with the end of the log after its command, in one statement.
-    pub(super) async fn write_kept(&self, keeping: Vec<(Keeping, Position)>) -> Result<()> {
+    pub(super) async fn write_kept(&self, keeping: Vec<(PendingOutcome, Position)>) -> Result<()> {
         if keeping.is_empty() {
             return Ok(());
         }
@@ -121,7 +121,7 @@ impl Tx {
             rows.join(", ")
         );
         let mut values: Vec<Value> = Vec::with_capacity(4 * keeping.len());
-        for (Keeping { actor, key, kept }, position) in keeping {
+        for (PendingOutcome { actor, key, kept }, position) in keeping {
             values.extend([actor.0.into(), key.into(), to_json(&kept)?.into(), position.to_string().into()]);
         }
         self.conn().execute_raw(statement(self, &sql, values)).await?;

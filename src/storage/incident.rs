@@ -253,13 +253,13 @@ fn with_others(query: Select<Entity>, backend: DbBackend) -> Select<Entity> {
 }
 
 /// A [`shown`] row with owner and tags.
-pub(super) struct ShownRow {
+pub(super) struct ShownIncidentRow {
     row: Model,
     owner: Option<String>,
     tags: Option<String>,
 }
 
-impl FromQueryResult for ShownRow {
+impl FromQueryResult for ShownIncidentRow {
     fn from_query_result(found: &QueryResult, pre: &str) -> Result<Self, DbErr> {
         Ok(Self {
             row: Model::from_query_result(found, pre)?,
@@ -269,11 +269,11 @@ impl FromQueryResult for ShownRow {
     }
 }
 
-impl TryFrom<ShownRow> for Incident {
+impl TryFrom<ShownIncidentRow> for Incident {
     type Error = Error;
 
-    fn try_from(shown: ShownRow) -> Result<Self> {
-        let ShownRow { row, owner, tags } = shown;
+    fn try_from(shown: ShownIncidentRow) -> Result<Self> {
+        let ShownIncidentRow { row, owner, tags } = shown;
         let owner = account::owner_told(owner_id(row.owner_user_id, row.owner_group_id), owner.as_deref())?;
         to_domain(row, owner, tag::tags_told(tags.as_deref())?)
     }
@@ -283,7 +283,7 @@ impl Reader {
     /// Runs a query of [`shown`] rows in one statement. The incidents keep its order, and have owners and tags.
     pub(super) async fn show(&self, query: Select<Entity>) -> Result<Vec<Incident>> {
         let query = with_others(query, self.conn().get_database_backend());
-        let rows = query.into_model::<ShownRow>().all(self.conn()).await?;
+        let rows = query.into_model::<ShownIncidentRow>().all(self.conn()).await?;
         rows.into_iter().map(Incident::try_from).collect()
     }
 

@@ -28,7 +28,7 @@ pub struct Word {
 }
 
 /// An open LISTEN connection. A node also receives its own messages.
-pub struct Line {
+pub struct ListenLine {
     listener: PgListener,
     channel: String,
 }
@@ -41,7 +41,7 @@ impl Store {
 
     /// Opens the LISTEN connection of a log. The channel carries the log's epoch, so two desks in two schemas of one
     /// database, or in two databases, do not wake each other.
-    pub async fn open_line(&self, epoch: Uuid) -> Result<Line> {
+    pub async fn open_line(&self, epoch: Uuid) -> Result<ListenLine> {
         let opening = async {
             // Suspicion of other connections must not end this one.
             let alone = bounded::watchful(PgPoolOptions::new(), &Doubt::default());
@@ -53,7 +53,7 @@ impl Store {
             listener.ignore_pool_close_event(true);
             let channel = format!("watchfloor_{}", epoch.simple());
             listener.listen(&channel).await.map_err(lost)?;
-            Ok(Line { listener, channel })
+            Ok(ListenLine { listener, channel })
         };
         timeout(OPENING, opening).await.map_err(|_| lost("it does not answer"))?
     }
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-impl Line {
+impl ListenLine {
     /// Sends a message to every node, this node included.
     pub async fn say(&mut self, word: Word) -> Result<()> {
         let text = format!("{} {}", word.offset, word.accounts);
@@ -74,7 +74,7 @@ impl Line {
 
     /// Returns the next message. A wait that is dropped loses no message. A lost connection is an error.
     ///
-    /// A dropped `Line` sends `UNLISTEN`. If the server does not answer, TCP closes the connection after a quarter of
+    /// A dropped `ListenLine` sends `UNLISTEN`. If the server does not answer, TCP closes the connection after a quarter of
     /// an hour.
     pub async fn hear(&mut self) -> Result<Word> {
         let heard = self.listener.try_recv().await.map_err(lost)?.ok_or_else(|| lost("the connection broke off"))?;

@@ -42,7 +42,7 @@ const TABLES: [&str; 7] = ["incident", "alert", "change", "alert_change", "tag",
 
 /// An incident after its last change, with everything on it.
 #[derive(Clone, Debug)]
-pub struct Whole {
+pub struct WholeIncident {
     /// The state of the incident.
     pub incident: Incident,
     /// Its alerts, each with its raw payload and the version of the incident that brought it.
@@ -108,8 +108,8 @@ impl Load {
     }
 
     /// Adds an incident. Its changes are added separately, its first change not before the incident.
-    pub fn incident(&mut self, whole: Whole) -> Result<()> {
-        let Whole { incident, alerts, comments, texts } = whole;
+    pub fn incident(&mut self, whole: WholeIncident) -> Result<()> {
+        let WholeIncident { incident, alerts, comments, texts } = whole;
         self.number = self.number.max(incident.number);
         let rows = &mut self.rows;
         for (field, version, text) in texts {

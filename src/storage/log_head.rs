@@ -7,7 +7,7 @@ use sea_orm::{DbBackend, FromQueryResult, QueryOrder, QueryResult, QuerySelect, 
 
 use super::changelog::row as change;
 use super::{Reader, Tx, alert_log};
-use crate::domain::chain::{Hash, Link, Subject, check, genesis};
+use crate::domain::chain::{Hash, Link, LinkSubject, check, genesis};
 use crate::domain::position::Position;
 use crate::domain::{Error, Instant, Result};
 
@@ -86,7 +86,7 @@ impl Head {
     }
 
     /// Advances by a change with this stored body.
-    pub(super) fn append(&mut self, of: Subject, version: u64, body: &str) {
+    pub(super) fn append(&mut self, of: LinkSubject, version: u64, body: &str) {
         self.offset += 1;
         self.hash = Link { position: self.offset, of, version, body }.hash(&self.hash);
     }

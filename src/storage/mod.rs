@@ -76,7 +76,7 @@ use self::bounded::{ANSWER, CONNECTED, Doubt, PING};
 use self::changelog::Pending;
 use self::combiner::Combiner;
 use self::fresh::Fresh;
-use self::idempotency::Keeping;
+use self::idempotency::PendingOutcome;
 use self::interrupt::{OWN_WORK, VERIFICATION};
 use self::transaction::{Apart, Begun, Care, Pool, Purpose, Transaction};
 use self::trouble::Trouble;
@@ -88,7 +88,7 @@ use crate::domain::{Code, Error, IncidentId, Result};
 pub use address::honoured_address;
 pub use alert::AlertFilter;
 pub use attachment::{Upload, Uploadable};
-pub use beyond::Beyond;
+pub use beyond::LogBeyond;
 pub use bulk::BulkJobFilter;
 pub use census::{Counted, CountedSince};
 pub use changelog::{ActivityFilter, DeskLogFilter, LogPlace, Origin};
@@ -98,7 +98,7 @@ pub use entity::{EntitySpan, IncidentEntity};
 pub use evidence::{AlertShown, Moment, Stored, StoredAlertChange, StoredChange};
 pub use line::Word;
 pub use listed::Parts;
-pub use load::{End, Load, Lot, Whole, incomplete};
+pub use load::{End, Load, Lot, WholeIncident, incomplete};
 pub use log_head::Head;
 pub use many::Altered;
 pub use mutation_state::MutationState;
@@ -109,7 +109,7 @@ pub use report::Applied;
 pub use sea_orm::Statement;
 pub use series::Series;
 pub use similar::{SharedEntity, SimilarIncident};
-pub use suggestion::AssigneeSuggestion;
+pub use suggestion::SuggestedAssignee;
 pub use summary::OwnedPortion;
 pub use tag::{KnownTag, tag_order};
 pub use text::TextKey;
@@ -176,7 +176,7 @@ pub struct Reader {
 pub struct Tx {
     reader: Reader,
     pending: Mutex<Pending>,
-    keeping: Mutex<Option<Keeping>>,
+    keeping: Mutex<Option<PendingOutcome>>,
     /// The pending writes of earlier commands in the same transaction, which no table has yet.
     earlier: Arc<Earlier>,
 }

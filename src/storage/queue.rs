@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
-use super::way::Wanted;
+use super::way::WantedRows;
 use super::{Reader, alert, tag};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::filter::{
@@ -420,7 +420,7 @@ impl Reader {
     /// Adds filter, cursors and order of a page to a query of incidents. The caller sets the limit
     /// ([`PageRequest::rows`]).
     pub(super) async fn stretch(&self, query: Select<Entity>, request: &PageRequest) -> Result<Select<Entity>> {
-        let wanted = if request.has_open_index() { Wanted::OpenPage } else { Wanted::Page };
+        let wanted = if request.has_open_index() { WantedRows::OpenPage } else { WantedRows::Page };
         let mut query = query.filter(self.met(request.filter.filter(), wanted).await?);
         if let Some(after) = &request.after {
             query = query.filter(request.side(after, true));
@@ -437,7 +437,7 @@ impl Reader {
 
     /// Counts the incidents of a queue.
     pub async fn queue_count(&self, filter: &QueueFilter) -> Result<u64> {
-        super::count(self, Entity::find().filter(self.met(filter.filter(), Wanted::All).await?)).await
+        super::count(self, Entity::find().filter(self.met(filter.filter(), WantedRows::All).await?)).await
     }
 
     /// Returns the ids of a queue's incidents, ascending, at most `limit`.
@@ -445,7 +445,7 @@ impl Reader {
         let ids: Vec<Uuid> = Entity::find()
             .select_only()
             .column(Column::Id)
-            .filter(self.met(filter.filter(), Wanted::All).await?)
+            .filter(self.met(filter.filter(), WantedRows::All).await?)
             .order_by_asc(Column::Id)
             .limit(limit)
             .into_tuple()
@@ -474,7 +474,7 @@ impl Reader {
     async fn met_without(&self, queue: &QueueFilter, drop: impl FnOnce(&mut IncidentFilter)) -> Result<Condition> {
         let mut rest = queue.filter().clone();
         drop(&mut rest);
-        self.met(&rest, Wanted::All).await
+        self.met(&rest, WantedRows::All).await
     }
 
     async fn facet_column<T>(&self, column: SimpleExpr, condition: Condition) -> Result<Vec<Facet<T>>>

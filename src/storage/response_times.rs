@@ -5,7 +5,7 @@ use sea_orm::{Condition, QuerySelect};
 
 use super::filter::StatusWay;
 use super::incident::row::{Column, Entity};
-use super::way::Wanted;
+use super::way::WantedRows;
 use super::{Reader, filter};
 use crate::domain::incident::Status;
 use crate::domain::response_times::Milestones;
@@ -16,7 +16,7 @@ impl Reader {
     /// Reads the milestones of incidents that meet a filter in any status and were first assigned or resolved since an
     /// instant.
     pub async fn milestones(&self, filter: &SummaryFilter, since: Instant) -> Result<Vec<Milestones>> {
-        let queue = self.met(filter.any_status().filter(), Wanted::All).await?;
+        let queue = self.met(filter.any_status().filter(), WantedRows::All).await?;
         let resolved = Condition::all()
             .add(filter::of_status(&[Status::Resolved], StatusWay::Known))
             .add(Column::ResolvedAt.is_not_null())

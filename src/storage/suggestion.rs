@@ -45,7 +45,7 @@ const RECENT_PICKS_MAX: u64 = 20;
 
 /// A suggested owner.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AssigneeSuggestion {
+pub struct SuggestedAssignee {
     /// The suggested user or group.
     pub owner: Owner,
     /// The reason for the suggestion.
@@ -54,7 +54,7 @@ pub struct AssigneeSuggestion {
 
 /// A suggested tag.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TagSuggestion {
+pub struct SuggestedTag {
     /// The name as first written.
     pub name: String,
     /// The time when it was last added to an incident, accurate to an hour.
@@ -64,7 +64,7 @@ pub struct TagSuggestion {
 impl Reader {
     /// Suggests owners: the caller first, then the caller's recent picks, then users and groups whose name or account
     /// contains the search. Each owner comes once, at most `limit`, and every suggestion contains the search.
-    pub async fn assignee_suggestions(&self, me: UserId, search: &str, limit: u64) -> Result<Vec<AssigneeSuggestion>> {
+    pub async fn assignee_suggestions(&self, me: UserId, search: &str, limit: u64) -> Result<Vec<SuggestedAssignee>> {
         let needle = text::fold(search.trim());
         let holds =
             |owner: &Owner| text::fold(&owner.name).contains(&needle) || text::fold(&owner.account).contains(&needle);
@@ -82,15 +82,15 @@ impl Reader {
             })
             .collect();
         let known = self.owners(picked.iter().copied().chain([OwnerId::User(me)])).await?;
-        let mut suggestions: Vec<AssigneeSuggestion> = Vec::new();
+        let mut suggestions: Vec<SuggestedAssignee> = Vec::new();
         let first = [(OwnerId::User(me), SuggestionReason::Me)].into_iter();
         for (id, reason) in first.chain(picked.into_iter().map(|id| (id, SuggestionReason::RecentPick))) {
             if let Some(owner) = known.get(&id).filter(|owner| holds(owner)) {
-                suggestions.push(AssigneeSuggestion { owner: owner.clone(), reason });
+                suggestions.push(SuggestedAssignee { owner: owner.clone(), reason });
             }
         }
         for owner in self.accounts_holding(search, limit).await? {
-            suggestions.push(AssigneeSuggestion { owner, reason: SuggestionReason::Match });
+            suggestions.push(SuggestedAssignee { owner, reason: SuggestionReason::Match });
         }
         let mut seen = HashSet::new();
         suggestions.retain(|suggestion| seen.insert(suggestion.owner.id));
@@ -126,7 +126,7 @@ impl Reader {
 
     /// Suggests custom tags that contain the search: tags used in the last 14 days first, then older tags, each part by
     /// name.
-    pub async fn tag_suggestions(&self, search: &str, now: Instant, limit: u64) -> Result<Vec<TagSuggestion>> {
+    pub async fn tag_suggestions(&self, search: &str, now: Instant, limit: u64) -> Result<Vec<SuggestedTag>> {
         use tag::name::{Column, Entity};
         let since = now - RECENT_TAGS;
         let holding = Entity::find()
@@ -144,7 +144,7 @@ impl Reader {
             let older = holding.filter(Column::LastUsedAt.lt(since)).order_by_asc(Column::Key).limit(rest);
             rows.extend(older.all(self.conn()).await?);
         }
-        Ok(rows.into_iter().map(|row| TagSuggestion { name: row.name, last_used_at: row.last_used_at }).collect())
+        Ok(rows.into_iter().map(|row| SuggestedTag { name: row.name, last_used_at: row.last_used_at }).collect())
     }
 
     /// Whether a custom tag of this name exists.

@@ -9,7 +9,7 @@ use sea_orm::{Condition, QueryOrder, QuerySelect};
 use super::filter::StatusWay;
 use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
-use super::way::Wanted;
+use super::way::WantedRows;
 use super::{Reader, filter};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::filter::IncidentFilter;
@@ -83,7 +83,7 @@ impl Reader {
 
     /// Counts the incidents of a summary that were created, and that were resolved, since an instant.
     async fn created_and_resolved(&self, filter: &SummaryFilter, since: Instant) -> Result<(u64, u64)> {
-        let any_status = self.met(filter.any_status().filter(), Wanted::All).await?;
+        let any_status = self.met(filter.any_status().filter(), WantedRows::All).await?;
         let (created, resolved) = (created_since(since), resolved_since(since));
         let created = super::count(self, Entity::find().filter(any_status.clone()).filter(created)).await?;
         let resolved = super::count(self, Entity::find().filter(any_status).filter(resolved)).await?;
@@ -96,7 +96,7 @@ impl Reader {
             .columns([Column::Status, Column::Severity, Column::OwnerUserId, Column::OwnerGroupId])
             .expr(Expr::cust("COUNT(*)"))
             .expr(Expr::col((Entity, Column::CreatedAt)).min())
-            .filter(self.met(&open(filter), Wanted::All).await?)
+            .filter(self.met(&open(filter), WantedRows::All).await?)
             .group_by(Column::Status)
             .group_by(Column::Severity)
             .group_by(Column::OwnerUserId)
@@ -118,7 +118,7 @@ impl Reader {
         let rows: Vec<(Instant, Uuid)> = Entity::find()
             .select_only()
             .columns([Column::CreatedAt, Column::Id])
-            .filter(self.met(&open(filter), Wanted::OpenPage).await?)
+            .filter(self.met(&open(filter), WantedRows::OpenPage).await?)
             .filter(Column::CreatedAt.gte(from))
             .order_by_asc(Column::CreatedAt)
             .order_by_asc(Column::Id)

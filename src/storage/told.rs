@@ -15,7 +15,7 @@ use sea_orm::{
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
-use super::incident::{self, ShownRow, json};
+use super::incident::{self, ShownIncidentRow, json};
 use super::queue::Span;
 use super::{Reader, Store, account, alert, comment, fault, text};
 use crate::domain::activity::Told;
@@ -49,7 +49,7 @@ pub struct WithLists {
 }
 
 struct Row {
-    incident: ShownRow,
+    incident: ShownIncidentRow,
     lists: [Option<String>; 3],
 }
 
@@ -57,7 +57,7 @@ impl FromQueryResult for Row {
     fn from_query_result(found: &QueryResult, pre: &str) -> Result<Self, DbErr> {
         let list = |name| found.try_get(pre, name);
         Ok(Self {
-            incident: ShownRow::from_query_result(found, pre)?,
+            incident: ShownIncidentRow::from_query_result(found, pre)?,
             lists: [list("told_activity")?, list("told_alerts")?, list("told_comments")?],
         })
     }
@@ -100,11 +100,11 @@ impl TryFrom<Row> for WithLists {
     fn try_from(row: Row) -> Result<Self> {
         let incident = Incident::try_from(row.incident)?;
         let [activity, alerts, comments] = row.lists;
-        let activity = rows::<StoredChange>(activity)?.into_iter().map(|change| change.told(incident.id));
+        let activity = rows::<ActivityRow>(activity)?.into_iter().map(|change| change.told(incident.id));
         let mut activity: Vec<Told> = activity.collect::<Result<_>>()?;
         activity.sort_by_key(|change| change.version);
         let alerts = rows::<(alert::row::Model, Option<String>)>(alerts)?.into_iter();
-        let alerts = alerts.map(|(row, owner)| Alert::try_from(alert::ShownRow { row, owner }));
+        let alerts = alerts.map(|(row, owner)| Alert::try_from(alert::ShownAlertRow { row, owner }));
         let mut alerts: Vec<Alert> = alerts.collect::<Result<_>>()?;
         alerts.sort_by_key(|alert| alert.id);
         let comments = rows::<comment::row::Model>(comments)?.into_iter().map(Comment::try_from);
@@ -116,7 +116,7 @@ impl TryFrom<Row> for WithLists {
 
 /// The columns of a change in the log that an activity log shows.
 #[derive(Deserialize)]
-struct StoredChange {
+struct ActivityRow {
     position: i64,
     version: i64,
     body: String,
@@ -124,7 +124,7 @@ struct StoredChange {
     check: Vec<u8>,
 }
 
-impl StoredChange {
+impl ActivityRow {
     fn told(self, incident: IncidentId) -> Result<Told> {
         let check =
             self.check.try_into().map_err(|_| Error::fault("reading the log's hash", "its start is too short"))?;
@@ -152,7 +152,7 @@ fn text_of(backend: DbBackend, lists: Lists) -> Arc<str> {
 
 fn write(backend: DbBackend, lists: Lists) -> String {
     let mut values = 1;
-    let mut list = |span: Option<Span<()>>, listed: fn(DbBackend, &Span<()>) -> Listed| match span {
+    let mut list = |span: Option<Span<()>>, listed: fn(DbBackend, &Span<()>) -> ListQuery| match span {
         Some(span) => {
             values += 1;
             Expr::cust(listed(backend, &span).sql(backend, values))
@@ -168,32 +168,32 @@ fn write(backend: DbBackend, lists: Lists) -> String {
         .sql
 }
 
-/// Lists the activity log with the columns of [`StoredChange`].
-fn activity(backend: DbBackend, span: &Span<()>) -> Listed {
+/// Lists the activity log with the columns of [`ActivityRow`].
+fn activity(backend: DbBackend, span: &Span<()>) -> ListQuery {
     let check = match backend {
         DbBackend::Postgres => "encode(substr(x.hash, 1, 8), 'hex')",
         _ => "hex(substr(x.hash, 1, 8))",
     };
     let order = format!("version {}", span.sql_direction());
     let item = array(backend, &["x.position", "x.version", "x.body", check]);
-    Listed { table: "change", item, more: "", order }
+    ListQuery { table: "change", item, more: "", order }
 }
 
-fn alerts(backend: DbBackend, span: &Span<()>) -> Listed {
+fn alerts(backend: DbBackend, span: &Span<()>) -> ListQuery {
     let columns = columns::<alert::row::Column>(backend, |name| match name {
         "title" => Some(text::start_in("x", "title")),
         "title_folded" => Some("''".to_owned()),
         _ => None,
     });
     let item = array(backend, &[array(backend, &columns), account::owner_in("x", backend)]);
-    Listed { table: "alert", item, more: "", order: format!("id {}", span.sql_direction()) }
+    ListQuery { table: "alert", item, more: "", order: format!("id {}", span.sql_direction()) }
 }
 
-fn comments(backend: DbBackend, span: &Span<()>) -> Listed {
+fn comments(backend: DbBackend, span: &Span<()>) -> ListQuery {
     let way = span.sql_direction();
     let item = array(backend, &columns::<comment::row::Column>(backend, |_| None));
     let order = format!("created_at {way}, version {way}, id {way}");
-    Listed { table: "comment", item, more: "AND deleted_at IS NULL", order }
+    ListQuery { table: "comment", item, more: "AND deleted_at IS NULL", order }
 }
 
 /// Lists the columns of a table in the order of its row, as expressions for JSON, where bytes and ids are texts.
@@ -222,7 +222,7 @@ fn array(backend: DbBackend, values: &[impl AsRef<str>]) -> String {
 }
 
 /// A list of the incident: rows of another table, from one end of an order.
-struct Listed {
+struct ListQuery {
     table: &'static str,
     /// The JSON expression of a row.
     item: String,
@@ -231,7 +231,7 @@ struct Listed {
     order: String,
 }
 
-impl Listed {
+impl ListQuery {
     /// Builds the list as a subquery for JSON text. `limit` is the number of the parameter with the row limit.
     fn sql(&self, backend: DbBackend, limit: usize) -> String {
         let Self { table, item, more, order } = self;

@@ -8,7 +8,7 @@ use sea_orm::{Condition, QuerySelect, Set};
 
 use super::incident::row as incident;
 use super::incident::{json, to_json};
-use super::way::Wanted;
+use super::way::WantedRows;
 use super::{Reader, Tx};
 use crate::domain::filter::QueueFilter;
 use crate::domain::view::{SavedView, Slug, Visibility, Visit};
@@ -153,8 +153,9 @@ impl Reader {
             .and_where(Expr::col(("change", "version")).equals((incident::Entity, incident::Column::Version)))
             .and_where(Expr::col(("change", "position")).gt(since as i64))
             .to_owned();
-        let unread =
-            incident::Entity::find().filter(self.met(queue.filter(), Wanted::All).await?).filter(Expr::exists(newest));
+        let unread = incident::Entity::find()
+            .filter(self.met(queue.filter(), WantedRows::All).await?)
+            .filter(Expr::exists(newest));
         super::count(self, unread).await
     }
 

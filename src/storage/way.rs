@@ -25,7 +25,7 @@ const FEW_OPEN: i64 = 10_000;
 
 /// The incidents that a statement wants from a filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum WantedRows {
     /// The first few, in an order in which the open incidents have an index.
     OpenPage,
     /// The first few, in another order.
@@ -34,7 +34,7 @@ pub(super) enum Wanted {
     All,
 }
 
-impl Wanted {
+impl WantedRows {
     fn short(self) -> u64 {
         match self {
             Self::OpenPage | Self::Page => SHORT_FOR_PAGE,
@@ -50,12 +50,12 @@ pub(super) fn is_plain(filter: &IncidentFilter) -> bool {
 
 impl Reader {
     /// Returns the condition of a queue: not deleted, and meeting the filter.
-    pub(super) async fn met(&self, filter: &IncidentFilter, wanted: Wanted) -> Result<Condition> {
+    pub(super) async fn met(&self, filter: &IncidentFilter, wanted: WantedRows) -> Result<Condition> {
         Ok(filter::queue(filter, self.ways(filter, wanted).await?))
     }
 
-    async fn ways(&self, filter: &IncidentFilter, wanted: Wanted) -> Result<Ways> {
-        let status = if wanted == Wanted::Page { StatusWay::Listed } else { StatusWay::Known };
+    async fn ways(&self, filter: &IncidentFilter, wanted: WantedRows) -> Result<Ways> {
+        let status = if wanted == WantedRows::Page { StatusWay::Listed } else { StatusWay::Known };
         let indexed = filter.text.as_deref().filter(|needle| search::is_indexed(needle));
         let is_open = filter.status.as_ref().is_some_and(|list| list.iter().all(|status| OPEN.contains(status)));
         if self.is_postgres() {
@@ -75,7 +75,7 @@ impl Reader {
             Some(entities) => way(self.is_short(filter::holding(entities), wanted).await?),
             None => Way::Each,
         };
-        let all_of_years = wanted == Wanted::All && !is_open;
+        let all_of_years = wanted == WantedRows::All && !is_open;
         let text = match indexed {
             Some(_) if all_of_years => TextWay::Index,
             Some(needle) if self.is_short(search::incidents_with(needle), wanted).await? => TextWay::Index,
@@ -102,7 +102,7 @@ impl Reader {
     }
 
     /// Whether a list has few rows.
-    pub(super) async fn is_short(&self, mut list: SelectStatement, wanted: Wanted) -> Result<bool> {
+    pub(super) async fn is_short(&self, mut list: SelectStatement, wanted: WantedRows) -> Result<bool> {
         let short = wanted.short();
         let count = Query::select()
             .expr(Expr::cust("COUNT(*)"))

@@ -225,7 +225,7 @@ async fn each_hash_covers_its_change_and_the_one_before(database: TestDatabase) 
     let app = desk_at_rest(&database).await;
     edit_at_random(&app, 4, 16).await;
     let drafts = vec![alert(&app, "free 1").await, alert(&app, "free 2").await];
-    let free = watchfloor::app::alert::Ingest::new(drafts, watchfloor::app::alert::Into::Nowhere);
+    let free = watchfloor::app::alert::Ingest::new(drafts, watchfloor::app::alert::Destination::Nowhere);
     app.ingest_alerts(&command(&app, "ingestAlerts").await, free).await.expect("an ingest");
     incidents(&app, 1).await;
     let raw = database.connect().await;
@@ -263,7 +263,7 @@ async fn a_transaction_takes_consecutive_positions(database: TestDatabase) {
     let mut link = Vec::new();
     for (index, holder) in holders.iter().enumerate() {
         let drafts = vec![alert(&app, &format!("a{index}")).await];
-        let into = watchfloor::app::alert::Into::Incident(*holder);
+        let into = watchfloor::app::alert::Destination::Incident(*holder);
         link.push(
             app.ingest_alerts(&command, watchfloor::app::alert::Ingest::new(drafts, into))
                 .await
@@ -325,7 +325,7 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
     for number in 0..6 {
         drafts.push(alert(app, &format!("r{number}")).await);
     }
-    let into = watchfloor::app::alert::Into::Incident(ids[0]);
+    let into = watchfloor::app::alert::Destination::Incident(ids[0]);
     let alerts =
         app.ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into)).await.expect("an ingest").value.alerts;
     let alerts: Arc<Vec<_>> = Arc::new(alerts.into_iter().map(|alert| alert.id).collect());

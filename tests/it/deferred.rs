@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use futures_util::future::join_all;
 use watchfloor::app::Command;
-use watchfloor::app::alert::{Ingest, Into};
+use watchfloor::app::alert::{Destination, Ingest};
 use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{ActorImage, OwnerId, UserDraft};
 use watchfloor::domain::change::{Cause, CauseKind};
@@ -176,7 +176,7 @@ async fn alerts_follow_the_assignments_of_a_batch(database: TestDatabase) {
     for (n, id) in incidents.iter().enumerate() {
         // One more alert in some than what waits of one incident.
         let alerts = (0..if n == 7 { 20 } else { 2 }).map(|alert| draft(&format!("{n}-{alert}"))).collect();
-        desk.app.ingest_alerts(&command, Ingest::new(alerts, Into::Incident(*id))).await.expect("alerts");
+        desk.app.ingest_alerts(&command, Ingest::new(alerts, Destination::Incident(*id))).await.expect("alerts");
     }
     let mut users = Vec::new();
     for name in ["ada", "bo", "cem"] {

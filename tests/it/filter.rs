@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use watchfloor::app::Command;
-use watchfloor::app::alert::{Ingest, Into as Target};
+use watchfloor::app::alert::{Destination as Target, Ingest};
 use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{Actor, GroupDraft, OwnerId, UserDraft};
 use watchfloor::domain::alert::{AlertDraft, Report};

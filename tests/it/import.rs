@@ -15,7 +15,7 @@ use watchfloor::domain::clock::Clock;
 use watchfloor::domain::incident::{Incident, Severity, Status};
 use watchfloor::domain::policy::Policies;
 use watchfloor::import::record::incident_id;
-use watchfloor::import::{self, Format, Options, Progress, Source, Summary};
+use watchfloor::import::{self, Format, ImportSummary, Options, Progress, Source};
 use watchfloor::realtime::{Hub, RealtimeLimits};
 use watchfloor::sample;
 use watchfloor::storage::{Objects, Span, Store, StoreOptions};
@@ -54,12 +54,12 @@ async fn desk(database: &TestDatabase) -> App {
     App { store, hub, clock: Clock::manual(start), jobs, policies, objects, uploads: Uploads::default() }
 }
 
-async fn read(app: &App, text: &str, options: Options) -> Summary {
+async fn read(app: &App, text: &str, options: Options) -> ImportSummary {
     let source = Source::reader(std::io::Cursor::new(text.to_owned()));
     import::import(app, source, options, |_| ()).await.expect("an import")
 }
 
-async fn read_file(app: &App, path: &Path) -> Summary {
+async fn read_file(app: &App, path: &Path) -> ImportSummary {
     let source = Source::open(path).expect("a file");
     import::import(app, source, Options::default(), |_| ()).await.expect("an import")
 }
@@ -476,7 +476,7 @@ async fn the_sample_desk_loads_and_goes_on(database: TestDatabase) {
     let before = head(&app).await;
     let again = import::apply_records(&app, start(), |_| ()).await.expect("a desk");
     assert_eq!((again.bad_total, head(&app).await), (0, before));
-    let story = sample::live::Story::new(7, now).filter(|beat| !speaks_of_the_rest(&beat.record));
+    let story = sample::live::LiveStory::new(7, now).filter(|beat| !speaks_of_the_rest(&beat.record));
     for beat in story.take(60) {
         app.clock.advance(chrono::Duration::seconds(2));
         let record = sample::live::told_at(beat.record, app.clock.now());

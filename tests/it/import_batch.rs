@@ -13,9 +13,9 @@ use watchfloor::app::verify::{Outcome, verify};
 use watchfloor::domain::alert_log::Logged;
 use watchfloor::import::apply::Applier;
 use watchfloor::import::detect;
-use watchfloor::import::lines::Tally;
+use watchfloor::import::lines::LineTally;
 use watchfloor::import::record::incident_id;
-use watchfloor::import::{self, Counts, Format, Options, Source, Summary};
+use watchfloor::import::{self, Counts, Format, ImportSummary, Options, Source};
 use watchfloor::sample;
 use watchfloor_faults::{Disk, Fault, Span};
 
@@ -42,18 +42,18 @@ each_database!(
     an_import_that_was_killed_is_run_again_and_doubles_nothing,
 );
 
-async fn read_with(app: &App, text: &str, options: Options) -> watchfloor::domain::Result<Summary> {
+async fn read_with(app: &App, text: &str, options: Options) -> watchfloor::domain::Result<ImportSummary> {
     import::import(app, Source::reader(std::io::Cursor::new(text.to_owned())), options, |_| ()).await
 }
 
-async fn read(app: &App, text: &str) -> Summary {
+async fn read(app: &App, text: &str) -> ImportSummary {
     read_with(app, text, Options::default()).await.expect("an import")
 }
 
 /// Applies each record of a text alone; returns the counts, and the lines of the refused records.
 async fn read_one_by_one(app: &App, text: &str) -> (Counts, Vec<u64>) {
     let (source, format) = (Box::new(std::io::Cursor::new(text.to_owned())), Some(Format::Watchfloor));
-    let (format, items) = detect::items(source, format, &Arc::new(Tally::default())).expect("a format");
+    let (format, items) = detect::items(source, format, &Arc::new(LineTally::default())).expect("a format");
     let mut applier = Applier::new(app, format, false);
     let mut refused = Vec::new();
     for item in items {
@@ -64,7 +64,7 @@ async fn read_one_by_one(app: &App, text: &str) -> (Counts, Vec<u64>) {
     (applier.counts().clone(), refused)
 }
 
-fn lines(summary: &Summary) -> Vec<u64> {
+fn lines(summary: &ImportSummary) -> Vec<u64> {
     summary.bad.iter().map(|bad| bad.line).collect()
 }
 
@@ -414,7 +414,7 @@ fn forty() -> String {
 async fn holds(
     app: &App,
     before: usize,
-    outcome: &watchfloor::domain::Result<Summary>,
+    outcome: &watchfloor::domain::Result<ImportSummary>,
     is_certain: bool,
     name: &str,
 ) -> usize {

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
-use watchfloor::import::{self, Format, Options, Source, Summary, Verdict};
+use watchfloor::import::{self, Format, ImportSummary, ImportVerdict, Options, Source};
 use watchfloor::storage::Span;
 
 use crate::support::database::{TestDatabase, each_database};
@@ -27,7 +27,7 @@ each_database!(
     an_alert_of_another_incident_stays_there_and_is_told,
 );
 
-async fn read(desk: &TestDesk, bytes: impl Into<Vec<u8>>, format: Option<Format>) -> Summary {
+async fn read(desk: &TestDesk, bytes: impl Into<Vec<u8>>, format: Option<Format>) -> ImportSummary {
     let source = Source::reader(std::io::Cursor::new(bytes.into()));
     import::import(&desk.app, source, Options { format, strict: false }, |_| ()).await.expect("an import")
 }
@@ -150,7 +150,7 @@ async fn a_group_has_as_many_members_as_its_record_names(database: TestDatabase)
     let members: Vec<String> = (0..1_203).map(|n| format!("\"watch.{n}\"")).collect();
     let text = format!("{{\"type\":\"group\",\"account\":\"harbour\",\"members\":[{}]}}\n", members.join(","));
     let summary = read(&desk, text, None).await;
-    assert_eq!((summary.verdict(), summary.counts.users, summary.counts.groups), (Verdict::Whole, 1_203, 1));
+    assert_eq!((summary.verdict(), summary.counts.users, summary.counts.groups), (ImportVerdict::Whole, 1_203, 1));
     let group = desk.app.find_group("harbour").await.expect("an answer").expect("the group");
     let span = Span { after: None, before: None, from_end: false, limit: 2_000 };
     let members = desk.app.store.read().await.expect("a snapshot").members_at_end(&[group.id], span).await;
@@ -217,7 +217,7 @@ async fn an_alert_of_another_incident_stays_there_and_is_told(database: TestData
         alert("1")
     );
     let summary = read(&desk, text, None).await;
-    assert_eq!((summary.verdict(), summary.counts.incidents_created), (Verdict::Partial, 2));
+    assert_eq!((summary.verdict(), summary.counts.incidents_created), (ImportVerdict::Partial, 2));
     let odd = &summary.odd[0];
     assert_eq!((odd.line, odd.field.as_str(), odd.raw.as_str()), (3, "alerts", "Quayside 1"));
 }

@@ -271,7 +271,7 @@ async fn an_id_is_known_of_the_right_kind_and_well_formed(database: TestDatabase
 
 async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
     use watchfloor::app::Command;
-    use watchfloor::app::alert::{Ingest, Into};
+    use watchfloor::app::alert::{Destination, Ingest};
     use watchfloor::app::incident::{IncidentEdit, NewComment};
     use watchfloor::domain::alert::{AlertDraft, Report};
     use watchfloor::domain::incident::{Patch, Severity};
@@ -298,7 +298,7 @@ async fn a_comment_on_a_vast_incident_costs_little_log(database: TestDatabase) {
     };
     let made = desk
         .app
-        .ingest_alerts(&command, Ingest::new((0..5_000).map(draft).collect(), Into::NewIncident))
+        .ingest_alerts(&command, Ingest::new((0..5_000).map(draft).collect(), Destination::NewIncident))
         .await
         .expect("alerts");
     let id = made.value.incident.expect("an incident").id;

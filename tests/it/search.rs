@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use watchfloor::app::Command;
-use watchfloor::app::alert::{Ingest, Into as Target};
+use watchfloor::app::alert::{Destination as Target, Ingest};
 use watchfloor::app::incident::IncidentEdit;
 use watchfloor::domain::alert::{AlertDraft, Report};
 use watchfloor::domain::filter::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::Instant as Moment;
-use watchfloor::app::alert::{Ingest, Into as Target};
+use watchfloor::app::alert::{Destination as Target, Ingest};
 use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter};

@@ -14,7 +14,7 @@ use crate::domain::alert_log::{AlertBody, AlertStanding};
 use crate::domain::change::Body;
 use crate::domain::incident::Incident;
 use crate::domain::{AlertId, Error, IncidentId, Instant, Result, TransactionId};
-use crate::storage::Whole;
+use crate::storage::WholeIncident;
 
 /// One incident or alert of a desk, with everything that ever happens to it.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct LoneAlert {
 pub(super) struct Step {
     pub(super) told: Told,
     /// The incident in its final state, with the first change of the incident.
-    pub(super) whole: Option<Box<Whole>>,
+    pub(super) whole: Option<Box<WholeIncident>>,
     /// The alert and its raw payload, with the change of an alert that no incident holds.
     pub(super) alert: Option<(Alert, Option<String>)>,
 }
@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
             let (raw, since) = (raws.remove(&alert.id).flatten(), since.get(&alert.id).copied().unwrap_or_default());
             (alert, raw, since)
         });
-        let mut whole = Some(Box::new(Whole { incident, alerts: alerts.collect(), comments, texts }));
+        let mut whole = Some(Box::new(WholeIncident { incident, alerts: alerts.collect(), comments, texts }));
         let step = |body| Step { told: Told::Incident(Box::new(body)), whole: whole.take(), alert: None };
         told.into_iter().map(step).collect()
     }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::covers;
-use super::rows::{Candidates, Held, Rows};
+use super::rows::{Candidates, HeldRow, Rows};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
@@ -202,7 +202,7 @@ impl Rows {
     }
 
     /// Calls `take` with each row that meets a filter, in no order.
-    fn each<'a>(&'a self, filter: &IncidentFilter, mut take: impl FnMut(&'a Held)) {
+    fn each<'a>(&'a self, filter: &IncidentFilter, mut take: impl FnMut(&'a HeldRow)) {
         match self.candidates(filter) {
             Candidates::All => self.all().filter(|held| matches(filter, held)).for_each(&mut take),
             Candidates::Among(rows) => rows.into_iter().filter(|held| matches(filter, held)).for_each(&mut take),
@@ -252,7 +252,11 @@ struct Stretch {
 
 /// Returns the ids of a page in any order, up to one more than the page's limit, in the direction of paging. Returns
 /// `None` if a row has no position in this order.
-fn sorted<'a>(request: &PageRequest, rows: impl Iterator<Item = &'a Held>, span: &Stretch) -> Option<Vec<IncidentId>> {
+fn sorted<'a>(
+    request: &PageRequest,
+    rows: impl Iterator<Item = &'a HeldRow>,
+    span: &Stretch,
+) -> Option<Vec<IncidentId>> {
     let mut places: Vec<(Place, IncidentId)> = Vec::new();
     for held in rows {
         let place = request.place_of(&held.row)?;
@@ -282,14 +286,14 @@ fn most_frequent<T, K: Ord>(counts: AHashMap<T, u64>, most: u64, key: impl Fn(&T
     facets
 }
 
-impl Held {
+impl HeldRow {
     fn owner(&self) -> Option<OwnerId> {
         self.row.owner.as_ref().map(|owner| owner.id)
     }
 }
 
 /// Returns whether a row meets a filter. The filter must ask only for values that rows carry.
-fn matches(filter: &IncidentFilter, held: &Held) -> bool {
+fn matches(filter: &IncidentFilter, held: &HeldRow) -> bool {
     static NONE: std::sync::LazyLock<HashSet<EntityKey>> = std::sync::LazyLock::new(HashSet::new);
     filter.matches(Subject {
         row: &held.row,

@@ -53,13 +53,13 @@ pub(super) struct Board {
 struct State {
     at: Position,
     rows: Rows,
-    names: Names,
+    names: OwnerNames,
 }
 
 /// The names of the owners of open incidents, of one snapshot. A row names its owner as of the row's change, and the
 /// user may have been renamed since.
 #[derive(Debug, Default)]
-struct Names {
+struct OwnerNames {
     owners: HashMap<OwnerId, Owner>,
     /// The account version of that snapshot; `None` before the first snapshot.
     accounts: Option<u64>,
@@ -87,7 +87,7 @@ impl Board {
                 return Ok(());
             }
             if after.is_none() {
-                let state = State { at: head.position(), rows, names: Names::default() };
+                let state = State { at: head.position(), rows, names: OwnerNames::default() };
                 *self.state.write() = Some(state);
                 return self.complete(reader, head).await;
             }
@@ -166,7 +166,7 @@ impl Board {
         };
         let owners = reader.owners(owners).await?;
         if let Some(board) = self.state.write().as_mut() {
-            board.names = Names { owners, accounts: Some(head.accounts) };
+            board.names = OwnerNames { owners, accounts: Some(head.accounts) };
         }
         Ok(())
     }

@@ -26,7 +26,7 @@ const CANDIDATES_PART: usize = 8;
 
 /// A row with the keys of its tags, because filters compare keys.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldRow {
     pub(super) row: QueueRow,
     pub(super) tag_keys: Vec<String>,
     /// The shown part of the title; `None` after a change that set a long title, because the change does not carry it.
@@ -38,7 +38,7 @@ pub(super) struct Held {
 /// The rows of the open incidents.
 #[derive(Debug, Default)]
 pub struct Rows {
-    slots: Vec<Option<Held>>,
+    slots: Vec<Option<HeldRow>>,
     vacant: Vec<Slot>,
     by_id: AHashMap<IncidentId, Slot>,
     by_updated: BTreeMap<Place, Slot>,
@@ -58,7 +58,7 @@ pub(super) enum Candidates<'a> {
     /// All rows of the board.
     All,
     /// The rows of some owners, or with some tags; each row comes once.
-    Among(Vec<&'a Held>),
+    Among(Vec<&'a HeldRow>),
 }
 
 impl Rows {
@@ -89,7 +89,7 @@ impl Rows {
     }
 
     /// All rows, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Held> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &HeldRow> {
         self.slots.iter().flatten()
     }
 
@@ -104,12 +104,12 @@ impl Rows {
     }
 
     /// The row in a slot.
-    pub(super) fn at(&self, slot: Slot) -> Option<&Held> {
+    pub(super) fn at(&self, slot: Slot) -> Option<&HeldRow> {
         self.slots.get(slot as usize)?.as_ref()
     }
 
     /// The row of an incident.
-    pub(super) fn of(&self, id: IncidentId) -> Option<&Held> {
+    pub(super) fn of(&self, id: IncidentId) -> Option<&HeldRow> {
         self.at(*self.by_id.get(&id)?)
     }
 
@@ -164,7 +164,7 @@ impl Rows {
             // It is held once.
             *text = String::new();
         }
-        let held = Held { tag_keys: row.tags.iter().map(Tag::key).collect(), row, title, changed };
+        let held = HeldRow { tag_keys: row.tags.iter().map(Tag::key).collect(), row, title, changed };
         self.bytes += weight(&held);
         if held.title.is_none() {
             self.untitled.insert(held.row.id);
@@ -200,12 +200,12 @@ impl Rows {
     }
 
     /// Removes the row of an incident, if there is one.
-    pub(super) fn remove(&mut self, id: IncidentId) -> Option<Held> {
+    pub(super) fn remove(&mut self, id: IncidentId) -> Option<HeldRow> {
         let slot = self.by_id.remove(&id)?;
         let held = self.slots.get_mut(slot as usize).and_then(Option::take)?;
         self.bytes = self.bytes.saturating_sub(weight(&held));
         self.untitled.remove(&id);
-        let Held { row, tag_keys, .. } = &held;
+        let HeldRow { row, tag_keys, .. } = &held;
         self.by_updated.remove(&Place::by_time(row.updated_at, id));
         self.by_created.remove(&Place::by_time(row.created_at, id));
         leave(&mut self.by_owner, &owner(row), slot);
@@ -219,10 +219,10 @@ impl Rows {
 
 /// Estimates the memory of a row: the row, its index entries and its texts. The shown title is left out, because it may
 /// come later; it has a bound of its own.
-fn weight(held: &Held) -> usize {
+fn weight(held: &HeldRow) -> usize {
     let tags = held.row.tags.iter().map(|tag| tag.name.len() * 2 + 200).sum::<usize>();
     let names = held.row.products.iter().chain(&held.row.providers).map(|name| name.len() + 24).sum::<usize>();
-    size_of::<Held>() + 400 + tags + names
+    size_of::<HeldRow>() + 400 + tags + names
 }
 
 fn owner(row: &QueueRow) -> Option<OwnerId> {

@@ -26,7 +26,7 @@ const LONG_STORY_IN: u64 = 1_000;
 const ALERT_NUMBERS: u64 = 128;
 
 /// A planned step of the incident: its actor, and its delay after the step before.
-struct Act<'a> {
+struct PlannedStep<'a> {
     /// The delay in seconds.
     wait: u64,
     by: &'a Actor,
@@ -39,7 +39,7 @@ struct Act<'a> {
     stages: Vec<&'static Stage>,
 }
 
-impl<'a> Act<'a> {
+impl<'a> PlannedStep<'a> {
     fn new(wait: u64, by: &'a Actor, name: &'static str, patch: Patch) -> Self {
         Self { wait, by, name, edit: IncidentEdit::from(patch), comment: None, stages: Vec::new() }
     }
@@ -60,7 +60,7 @@ struct Script<'a> {
     story: &'static Story,
     cast: Cast,
     by_phone: bool,
-    acts: Vec<Act<'a>>,
+    acts: Vec<PlannedStep<'a>>,
 }
 
 impl Generated {
@@ -117,7 +117,7 @@ impl<'a> Script<'a> {
                 add_tags: vec![tag("by phone")],
                 ..Patch::default()
             };
-            self.acts.push(Act::new(0, world.analyst(dice), "createIncident", patch));
+            self.acts.push(PlannedStep::new(0, world.analyst(dice), "createIncident", patch));
             return;
         }
         let system = self.story.system_tags.iter().filter(|_| dice.percent(70));
@@ -125,7 +125,7 @@ impl<'a> Script<'a> {
         let patch = Patch { add_tags: tags, ..Patch::default() };
         let count = share(&ALERTS, dice);
         let stages = self.stages(count, dice);
-        self.acts.push(Act { stages, ..Act::new(0, &world.connector, "ingestAlerts", patch) });
+        self.acts.push(PlannedStep { stages, ..PlannedStep::new(0, &world.connector, "ingestAlerts", patch) });
     }
 
     /// Chooses this many detections of the story, in its order. The first stage always occurs; each may occur several
@@ -147,7 +147,7 @@ impl<'a> Script<'a> {
         if dice.percent(12) {
             let patch = Patch { add_tags: self.tags(dice), ..Patch::default() };
             let comment = self.remark(dice);
-            self.acts.push(Act::new(dice.between(120, 7_200), by, "updateIncident", patch).commented(comment));
+            self.acts.push(PlannedStep::new(dice.between(120, 7_200), by, "updateIncident", patch).commented(comment));
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Script<'a> {
             let comment = if dice.percent(18) { self.remark(dice) } else { None };
             let wait = if dice.percent(8) { dice.between(7_200, 90_000) } else { dice.between(60, 3_600) };
             let owner = OwnerId::User(by.user.id);
-            self.acts.push(Act::new(wait, by, "updateIncident", patch).owned(owner).commented(comment));
+            self.acts.push(PlannedStep::new(wait, by, "updateIncident", patch).owned(owner).commented(comment));
             if !self.by_phone && dice.percent(7) {
                 self.more_alerts(1, dice);
             }
@@ -191,7 +191,7 @@ impl<'a> Script<'a> {
             let patch = Patch { status: Some(Status::Active), ..Patch::default() };
             let comment = Some(self.fill(dice.pick::<&str>(&REOPENINGS)));
             let wait = dice.between(3_600, 60_000);
-            self.acts.push(Act::new(wait, by, "reopenIncident", patch).commented(comment));
+            self.acts.push(PlannedStep::new(wait, by, "reopenIncident", patch).commented(comment));
             self.resolve(by, false, dice);
         }
     }
@@ -199,14 +199,17 @@ impl<'a> Script<'a> {
     fn comment(&mut self, by: &'a Actor, dice: &mut Dice) {
         let comment = self.remark(dice);
         if comment.is_some() {
-            self.acts.push(Act::new(dice.between(300, 9_000), by, "addComment", Patch::default()).commented(comment));
+            self.acts.push(
+                PlannedStep::new(dice.between(300, 9_000), by, "addComment", Patch::default()).commented(comment),
+            );
         }
     }
 
     fn more_alerts(&mut self, count: u64, dice: &mut Dice) {
         let stages = self.stages(count, dice);
-        let act = Act::new(dice.between(600, 9_000), &self.desk.world.connector, "ingestAlerts", Patch::default());
-        self.acts.push(Act { stages, ..act });
+        let act =
+            PlannedStep::new(dice.between(600, 9_000), &self.desk.world.connector, "ingestAlerts", Patch::default());
+        self.acts.push(PlannedStep { stages, ..act });
     }
 
     fn resolve(&mut self, by: &'a Actor, at_once: bool, dice: &mut Dice) {
@@ -229,7 +232,7 @@ impl<'a> Script<'a> {
             ..Patch::default()
         };
         let wait = if dice.percent(6) { dice.between(80_000, 700_000) } else { dice.between(600, 30_000) };
-        let act = Act::new(wait, by, "resolveIncident", patch);
+        let act = PlannedStep::new(wait, by, "resolveIncident", patch);
         let owned = at_once && dice.percent(60);
         self.acts.push(if owned { act.owned(OwnerId::User(by.user.id)) } else { act });
     }
@@ -262,9 +265,9 @@ impl<'a> Script<'a> {
         let comment = Some(self.fill(dice.pick::<&str>(&HANDOVERS)));
         let group = OwnerId::Group(desk.world.group(dice).id);
         let wait = dice.between(1_800, 12_000);
-        let given = Act::new(wait, by, "assignIncident", Patch::default()).owned(group).commented(comment);
+        let given = PlannedStep::new(wait, by, "assignIncident", Patch::default()).owned(group).commented(comment);
         let next = desk.world.analyst(dice);
-        let taken = Act::new(dice.between(300, 5_400), next, "assignIncident", Patch::default());
+        let taken = PlannedStep::new(dice.between(300, 5_400), next, "assignIncident", Patch::default());
         self.acts.extend([given, taken.owned(OwnerId::User(next.user.id))]);
         next
     }

@@ -6,7 +6,7 @@
 //! needs no savepoint: if it is refused, its rows are forgotten.
 
 use super::*;
-use crate::storage::deferred::{ChangedRow, NewRow, Numbers};
+use crate::storage::deferred::{ChangedRow, LockedCounter, NewRow};
 
 /// The savepoint of a command that shares its transaction with others.
 const SAVEPOINT: &str = "SAVEPOINT command";
@@ -176,12 +176,12 @@ impl Transaction {
     }
 
     /// Returns the counter's state, to which [`Self::take_back_part`] returns.
-    pub(in crate::storage) fn numbers(&self) -> Option<Numbers> {
+    pub(in crate::storage) fn numbers(&self) -> Option<LockedCounter> {
         self.deferred().numbers()
     }
 
     /// Forgets the rows that a part deferred, before the rollback to its savepoint.
-    pub(in crate::storage) fn take_back_part(&self, numbers: Option<Numbers>) {
+    pub(in crate::storage) fn take_back_part(&self, numbers: Option<LockedCounter>) {
         self.deferred().take_back(numbers);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, TransactionTrait};
-use watchfloor::app::alert::{AlertEdit, Ingest, Into};
+use watchfloor::app::alert::{AlertEdit, Destination, Ingest};
 use watchfloor::app::incident::{IncidentEdit, NewComment, OwnerChoice};
 use watchfloor::app::{App, Command};
 use watchfloor::domain::account::UserDraft;
@@ -107,8 +107,8 @@ pub(crate) async fn matter(app: &App, incidents: usize) -> Matter {
         ids.push(made.value.incident.id);
     }
     let alerts = (0..30).map(|n| draft(&format!("free-{n}"))).collect();
-    let taken = app.ingest_alerts(&command, Ingest::new(alerts, Into::Nowhere)).await.expect("alerts");
-    let one = Ingest::new(vec![draft("held")], Into::Incident(ids[0]));
+    let taken = app.ingest_alerts(&command, Ingest::new(alerts, Destination::Nowhere)).await.expect("alerts");
+    let one = Ingest::new(vec![draft("held")], Destination::Incident(ids[0]));
     let held = app.ingest_alerts(&command, one).await.expect("an alert").value.alerts[0].id;
     Matter { incidents: ids, free: taken.value.alerts.iter().map(|alert| alert.id).collect(), held }
 }
@@ -127,7 +127,7 @@ pub(crate) async fn one_of_many(app: &App, matter: &Matter, n: usize) -> Told {
         3 => update(IncidentEdit { owner: Some(Some(OwnerChoice::Me)), ..tagged(&format!("mine-{n}")) }).await,
         4 => {
             let alerts = vec![draft(&format!("a-{n}")), draft(&format!("b-{n}"))];
-            let taken = app.ingest_alerts(&command, Ingest::new(alerts, Into::Nowhere)).await;
+            let taken = app.ingest_alerts(&command, Ingest::new(alerts, Destination::Nowhere)).await;
             let said = |position, replayed| Said { position, incident: None, replayed, logged: true };
             return Told { word, answer: taken.map(|taken| said(taken.position, taken.replayed)) };
         }
