@@ -7,10 +7,10 @@ use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{BaseType, TypeKind, TypeSystemDefinition};
 use serde_json::json;
 use watchfloor::server::operation::catalogue::Catalogue;
-use watchfloor::server::operation::cost::PRICES;
 use watchfloor::server::operation::given::Given;
 use watchfloor::server::operation::limits::Limits;
 use watchfloor::server::operation::operations::Operations;
+use watchfloor::server::operation::prices::PRICES;
 
 /// Returns the fields of the schema's objects, and whether each is a list without pages.
 fn fields() -> BTreeMap<String, bool> {
@@ -35,7 +35,7 @@ fn each_list_without_pages_has_a_price_and_each_price_a_field() {
     assert!(priced.len() == PRICES.len() && PRICES.is_sorted_by_key(|(place, _)| *place), "each once, by its name");
     let lists = fields.iter().filter(|(_, is_list)| **is_list);
     let unpriced: Vec<_> = lists.map(|(place, _)| place).filter(|place| !priced.contains(place.as_str())).collect();
-    assert!(unpriced.is_empty(), "give these a length in cost::PRICES: {unpriced:?}");
+    assert!(unpriced.is_empty(), "give these a length in prices::PRICES: {unpriced:?}");
     for (place, price) in PRICES {
         let is_list = fields.get(place).unwrap_or_else(|| panic!("the schema has no {place}"));
         assert!(!is_list || price.items.is_some(), "{place} is a list and has no length");

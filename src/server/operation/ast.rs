@@ -4,7 +4,7 @@
 //! text.
 
 use async_graphql::{
-    Name, Pos,
+    Name, Number, Pos,
     parser::types::{OperationType, Type},
 };
 
@@ -188,4 +188,10 @@ pub enum Literal {
     List(Vec<Value>),
     /// `{…}`, in the order of the text.
     Object(Vec<(Name, Value)>),
+}
+
+/// Returns a number as JSON holds it. Beyond 64 bits it is the nearest float; beyond the range of floats it is `None`.
+pub(super) fn number(digits: &str) -> Option<Number> {
+    let whole = digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from));
+    whole.ok().or_else(|| Number::from_f64(digits.parse().ok()?))
 }

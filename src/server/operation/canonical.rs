@@ -14,11 +14,9 @@ use async_graphql::{
 };
 use async_graphql_value::{Value as Input, indexmap::IndexMap};
 
-use super::ast::{self, Directive, Document, Fragment, Literal, Operation};
+use super::ast::{self, Directive, Document, Fragment, Literal, Operation, number};
 use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
-use super::cost::Rows;
 use super::limits::within;
-use super::literal::number;
 use super::sketch::{Sketch, Sketches};
 
 /// The selection on an object, an interface or a union.
@@ -59,6 +57,19 @@ pub struct Field {
     pub(super) rows: Rows,
     /// Whether every group of the selection around it selects it equally, so that the abstract type can select it.
     pub(super) is_common: bool,
+}
+
+/// How often the selection of a field is in the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Once.
+    One,
+    /// For each item of a list; this is the assumed length if no argument gives one.
+    List(usize),
+    /// Once. Its `nodes` and `edges` are as many as its arguments say.
+    Page,
+    /// For each item of the page that it belongs to.
+    Items,
 }
 
 impl Field {

@@ -13,7 +13,7 @@ use async_graphql::{
     },
 };
 
-use super::cost::{Price, price};
+use super::prices::{Price, price};
 use crate::domain::{Error, Result};
 use crate::graphql::bounds;
 

@@ -16,8 +16,9 @@ use async_graphql_value::indexmap::IndexMap;
 use super::ast::{Operation, Variable};
 use super::canonical;
 use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
+use super::coerced::Coerced;
+use super::fault::{Path, Step};
 use super::given::{Fields, Item, Json};
-use super::lists::{Path, Step};
 use crate::{domain, graphql::error::server_error};
 
 /// The most faults in the variables of one request that a refusal lists.
@@ -29,44 +30,9 @@ const SHOWN_BYTES_MAX: usize = 1_024;
 /// A refusal shows at most this much of the name of an unknown field. No field of the schema has so long a name.
 const SHOWN_NAME_BYTES_MAX: usize = 256;
 
-/// The result of coercion: a value or a sketch.
-pub(super) trait Made: Sized {
-    /// Makes it from an existing value.
-    fn of(value: Value) -> Self;
-
-    fn text(text: impl FnOnce() -> String) -> Self;
-
-    fn list(count: usize, items: impl Iterator<Item = Self>) -> Self;
-
-    /// If several fields have one name, the last one counts.
-    fn object<N: FnOnce() -> Name>(count: usize, fields: impl Iterator<Item = (N, Self)>) -> Self;
-}
-
-impl Made for Value {
-    fn of(value: Value) -> Self {
-        value
-    }
-
-    fn text(text: impl FnOnce() -> String) -> Self {
-        Self::String(text())
-    }
-
-    fn list(count: usize, items: impl Iterator<Item = Self>) -> Self {
-        let mut list = Vec::with_capacity(count);
-        list.extend(items);
-        Self::List(list)
-    }
-
-    fn object<N: FnOnce() -> Name>(count: usize, fields: impl Iterator<Item = (N, Self)>) -> Self {
-        let mut object = IndexMap::with_capacity(count);
-        object.extend(fields.map(|(name, value)| (name(), value)));
-        Self::Object(object)
-    }
-}
-
 /// Coerces the values of a request for the variables of an operation. `given` has an item for each variable that the
 /// operation declares.
-pub(super) fn variables<M: Made, C: FromIterator<(Name, M)>>(
+pub(super) fn variables<M: Coerced, C: FromIterator<(Name, M)>>(
     catalogue: &Catalogue,
     operation: &Operation,
     given: &[Option<Item<'_>>],
@@ -119,7 +85,7 @@ impl Coercion<'_> {
     }
 
     /// Returns the value of a variable, if it has one.
-    fn variable<M: Made>(&mut self, variable: &Variable, given: Option<Item<'_>>) -> Option<M> {
+    fn variable<M: Coerced>(&mut self, variable: &Variable, given: Option<Item<'_>>) -> Option<M> {
         let path = Path { parent: None, step: Step::Variable(&variable.name) };
         let missing = || format!("the variable ${} of type {} needs a value", variable.name, variable.ty);
         match given {
@@ -140,7 +106,7 @@ impl Coercion<'_> {
     }
 
     /// Coerces a value to its type. If the value is refused, a fault is noted, and the result has no meaning.
-    fn value<M: Made>(&mut self, ty: &Type, item: Item<'_>, path: &Path<'_>, variable: &Variable) -> M {
+    fn value<M: Coerced>(&mut self, ty: &Type, item: Item<'_>, path: &Path<'_>, variable: &Variable) -> M {
         match (&ty.base, item.read()) {
             (_, Json::Null) => {
                 if !ty.nullable {
@@ -163,7 +129,7 @@ impl Coercion<'_> {
         }
     }
 
-    fn named<M: Made>(
+    fn named<M: Coerced>(
         &mut self,
         info: &TypeInfo,
         (item, json): (Item<'_>, Json<'_>),
@@ -212,7 +178,7 @@ impl Coercion<'_> {
         }
     }
 
-    fn object<M: Made>(
+    fn object<M: Coerced>(
         &mut self,
         (name, fields, one_of): (&Name, &[InputInfo], bool),
         given: Fields<'_>,
@@ -264,7 +230,7 @@ fn shown(name: &str) -> Cow<'_, str> {
 }
 
 /// Makes a value without a type to guide it.
-pub(super) fn untyped<M: Made>(item: Item<'_>) -> M {
+pub(super) fn untyped<M: Coerced>(item: Item<'_>) -> M {
     match item.read() {
         Json::Null => M::of(Value::Null),
         Json::Boolean(value) => M::of(Value::Boolean(value)),
@@ -278,7 +244,7 @@ pub(super) fn untyped<M: Made>(item: Item<'_>) -> M {
 }
 
 /// Makes a value of a scalar of the specification. JSON has one kind of number, so 1.0 is a whole number.
-fn scalar<M: Made>(name: &str, json: Json<'_>) -> Result<M, String> {
+fn scalar<M: Coerced>(name: &str, json: Json<'_>) -> Result<M, String> {
     match (name, json) {
         ("Int", Json::Number(number)) => match whole(&number).and_then(|whole| i32::try_from(whole).ok()) {
             Some(whole) => Ok(M::of(Value::Number(whole.into()))),

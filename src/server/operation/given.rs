@@ -304,7 +304,8 @@ mod tests {
 
     use super::*;
     use crate::server::multiplied::size;
-    use crate::server::operation::coerce::{Made, untyped};
+    use crate::server::operation::coerce::untyped;
+    use crate::server::operation::coerced::Coerced;
     use crate::server::operation::sketch::Sketch;
 
     /// JSON text with blanks, escapes and repeated names.

@@ -4,8 +4,6 @@
 //! checked here for each request, on the text, before coercion. A variable that is itself a list has the smallest bound
 //! of the places where it is used.
 
-use std::fmt;
-
 use async_graphql::{
     Pos, ServerError,
     parser::types::{BaseType, Type},
@@ -14,42 +12,8 @@ use async_graphql::{
 use super::ast::Operation;
 use super::catalogue::{Catalogue, Kind};
 use super::coerce;
+use super::fault::{Path, Step, too_long};
 use super::given::{Item, Json};
-use crate::{domain, graphql::error::server_error};
-
-/// The path of a value, written as text only in a refusal.
-pub(super) struct Path<'p> {
-    pub(super) parent: Option<&'p Path<'p>>,
-    pub(super) step: Step<'p>,
-}
-
-/// The last step of a path.
-pub(super) enum Step<'p> {
-    Variable(&'p str),
-    Field(&'p str),
-    Index(usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            write!(f, "{parent}.")?;
-        }
-        match self.step {
-            Step::Variable(name) => write!(f, "variables.{name}"),
-            Step::Field(name) => f.write_str(name),
-            Step::Index(index) => write!(f, "{index}"),
-        }
-    }
-}
-
-/// Returns the refusal of a list of `count` values at a place for `bound` values.
-pub(super) fn too_long(path: &str, count: usize, bound: usize, pos: Pos) -> ServerError {
-    let message = format!("this list has at most {bound} values, and {count} are given");
-    let mut refusal = server_error(domain::Error::limit(path, message, bound));
-    refusal.locations = vec![pos];
-    refusal
-}
 
 /// Checks the lists in a request's variables. For each variable that the operation declares, `bounds` has the bound of
 /// the list that it is, and `given` has its item.

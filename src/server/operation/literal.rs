@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use async_graphql::{
-    Name, Number, Value as Given,
+    Name, Value as Given,
     parser::types::{BaseType, Type},
 };
 
-use super::ast::{Literal, Value};
+use super::ast::{Literal, Value, number};
 use super::catalogue::{InputInfo, Kind, TypeInfo};
-use super::lists::too_long;
-use super::validate::{Use, Walk, fault_at};
+use super::fault::{fault_at, too_long};
+use super::validate::{Use, Walk};
 
 /// Checks a value outside arguments and input fields, like the default of a variable.
 pub(super) fn check<'d>(walk: &mut Walk<'d>, ty: &'d Type, value: &'d Value, path: String) {
@@ -67,12 +67,6 @@ pub(super) fn constant(value: &Value) -> Given {
             Given::Object(fields.iter().map(|(name, value)| (name.clone(), constant(value))).collect())
         }
     }
-}
-
-/// Returns a number as JSON holds it. Beyond 64 bits it is the nearest float; beyond the range of floats it is `None`.
-pub(super) fn number(digits: &str) -> Option<Number> {
-    let whole = digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from));
-    whole.ok().or_else(|| Number::from_f64(digits.parse().ok()?))
 }
 
 struct Place<'d> {

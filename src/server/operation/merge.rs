@@ -13,7 +13,7 @@ use async_graphql::{
 
 use super::ast::{Document, Field, Fragment, Literal, Operation, Selection, Value};
 use super::catalogue::{Catalogue, TypeInfo};
-use super::validate::fault;
+use super::fault::fault;
 
 /// Finds fields of one operation that contradict each other.
 pub(super) fn operation(

@@ -2,7 +2,7 @@
 
 use async_graphql::{Name, Number, Value};
 
-use super::coerce::Made;
+use super::coerced::Coerced;
 use crate::server::multiplied::size;
 
 /// The sketch of a value.
@@ -44,7 +44,7 @@ pub(super) fn count(number: &Number) -> Option<usize> {
     Some(usize::try_from(number.as_u64()?).unwrap_or(usize::MAX))
 }
 
-impl Made for Sketch {
+impl Coerced for Sketch {
     fn of(value: Value) -> Self {
         let known = match &value {
             Value::Boolean(value) => Known::Boolean(*value),

@@ -13,9 +13,8 @@ use async_graphql::{
 
 use super::ast::{Argument, Directive, Document, Field, Fragment, Literal, Operation, Selection, Variable};
 use super::catalogue::{Catalogue, InputInfo, TypeInfo};
-use super::lists::too_long;
+use super::fault::{fault, fault_at, too_long};
 use super::{literal, merge};
-use crate::{domain, graphql::error::server_error};
 
 /// The most faults of a document that a refusal lists; a client repairs them from the first on.
 const FAULTS_TOLD: usize = 20;
@@ -38,18 +37,6 @@ pub(super) fn validate(document: &Document, catalogue: &Catalogue) -> Result<Vec
     }
     walk.faults.truncate(FAULTS_TOLD);
     Err(walk.faults)
-}
-
-/// Makes a fault of the document itself.
-pub(super) fn fault(message: impl Into<String>, pos: Pos) -> ServerError {
-    ServerError::new(message, Some(pos))
-}
-
-/// Makes a fault of a value, which has a path.
-pub(super) fn fault_at(path: &str, message: impl Into<String>, pos: Pos) -> ServerError {
-    let mut fault = server_error(domain::Error::invalid(path, message));
-    fault.locations = vec![pos];
-    fault
 }
 
 /// A place where a variable is used.
