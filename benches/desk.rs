@@ -22,11 +22,11 @@ use watchfloor::app::App;
 use watchfloor::domain::clock::Clock;
 use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::feed::Source;
-use watchfloor::server::endpoint::Catalogue;
+use watchfloor::server::operation::catalogue::Catalogue;
 use watchfloor::server::operation::given::Given;
 use watchfloor::server::operation::limits::Limits;
 use watchfloor::server::operation::operations::Operations;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Store, StoreOptions};
 

@@ -29,8 +29,8 @@ use crate::realtime::RealtimeLimits;
 use crate::realtime::feed::Source;
 use crate::sample;
 use crate::sample::generate::{Generated, Plan};
-use crate::server::routes::Settings;
-use crate::server::work::WorkSettings;
+use crate::server::execution::executor::WorkSettings;
+use crate::server::settings::Settings;
 use crate::server::{Desk, listen};
 use crate::storage::{Store, keep_private};
 

@@ -16,10 +16,10 @@ use crate::graphql::Limits;
 use crate::realtime::RealtimeLimits;
 use crate::realtime::board::BOARD_INCIDENTS_MAX;
 use crate::realtime::budget::StreamLimits;
-use crate::server::connections::{ConnectionSettings, network};
-use crate::server::origin::{Origin, Origins};
-use crate::server::routes::Settings;
-use crate::server::work::WorkSettings;
+use crate::server::edge::connections::{ConnectionSettings, network};
+use crate::server::edge::origin::{Origin, Origins};
+use crate::server::execution::executor::WorkSettings;
+use crate::server::settings::Settings;
 use crate::storage::{Objects, StoreOptions, honoured_address};
 
 /// The largest value of a setting of bytes or changes: 16 GiB. A larger value is taken for a mistake.
@@ -229,11 +229,11 @@ pub struct Serving {
     pub document_cost_max: usize,
     /// Largest answer, and largest item of a stream, in bytes of JSON. Beyond it, a query is refused, and the lists in
     /// other answers are cut. Exports are not limited by it.
-    #[arg(long, env = "WATCHFLOOR_ANSWER_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(65_536..=MEMORY_MAX))]
+    #[arg(long, env = "WATCHFLOOR_ANSWER_BYTES_MAX", default_value_t = crate::server::execution::answer_memory::AnswerSettings::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(65_536..=MEMORY_MAX))]
     pub answer_bytes_max: usize,
     /// Bytes of all answers that are made or written at once. An operation waits for its share for 5 seconds, and is
     /// then refused with UNAVAILABLE. Up to three times as much memory is used.
-    #[arg(long, env = "WATCHFLOOR_ANSWERS_BYTES_MAX", default_value_t = crate::server::answers::AnswerSettings::default().total_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_048_576..=MEMORY_MAX))]
+    #[arg(long, env = "WATCHFLOOR_ANSWERS_BYTES_MAX", default_value_t = crate::server::execution::answer_memory::AnswerSettings::default().total_bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_048_576..=MEMORY_MAX))]
     pub answers_bytes_max: usize,
     /// Most items of one page.
     #[arg(long, env = "WATCHFLOOR_PAGE_ITEMS_MAX", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -242,13 +242,13 @@ pub struct Serving {
     #[arg(long, env = "WATCHFLOOR_SUBSCRIPTIONS_PER_SOCKET_MAX", default_value_t = 100, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub subscriptions_per_socket_max: usize,
     /// Most sockets at once, streaming HTTP responses included.
-    #[arg(long, env = "WATCHFLOOR_SOCKETS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets)]
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_MAX", default_value_t = crate::server::edge::admission::AdmissionSettings::default().sockets)]
     pub sockets_max: usize,
     /// Most sockets at once from one address. Behind a proxy all of them have one.
-    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_address)]
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_ADDRESS_MAX", default_value_t = crate::server::edge::admission::AdmissionSettings::default().sockets_per_address)]
     pub sockets_per_address_max: usize,
     /// Most sockets at once of one account. A client that names no account is the local manager.
-    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_PRINCIPAL_MAX", default_value_t = crate::server::crowd::CrowdSettings::default().sockets_per_principal)]
+    #[arg(long, env = "WATCHFLOOR_SOCKETS_PER_PRINCIPAL_MAX", default_value_t = crate::server::edge::admission::AdmissionSettings::default().sockets_per_principal)]
     pub sockets_per_principal_max: usize,
     /// Bytes that all streams may take, by what they ask for. Half of it is the most of one account.
     #[arg(long, env = "WATCHFLOOR_STREAM_BYTES_MAX", default_value_t = StreamLimits::default().bytes, value_parser = RangedU64ValueParser::<usize>::new().range(1_048_576..=MEMORY_MAX))]
@@ -261,17 +261,17 @@ pub struct Serving {
     #[arg(long, env = "WATCHFLOOR_LEGACY_SUBPROTOCOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub legacy_subprotocol: bool,
     /// Seconds of silence after which an event stream or a multipart response says that it lives. Proxies cut at 60.
-    #[arg(long, env = "WATCHFLOOR_KEEP_ALIVE_SECONDS", default_value_t = crate::server::streaming::StreamSettings::default().keep_alive.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
+    #[arg(long, env = "WATCHFLOOR_KEEP_ALIVE_SECONDS", default_value_t = crate::server::settings::StreamSettings::default().keep_alive.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=3_600))]
     pub keep_alive_seconds: u64,
     /// Seconds that a client may take to accept one message before its socket is closed with 1013, to come back; twice
     /// as long before any other connection is cut.
-    #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = crate::server::ws::SocketSettings::default().write_deadline.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, env = "WATCHFLOOR_WRITE_SECONDS_MAX", default_value_t = crate::server::settings::SocketSettings::default().write_deadline.as_secs(), value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub write_seconds_max: u64,
     /// Newest frames that subscribers of one query share, for subscribers that are behind or resume: by count.
-    #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::group::GroupSettings::default().tail_frames)]
+    #[arg(long, env = "WATCHFLOOR_GROUP_FRAMES", default_value_t = crate::server::share::group_settings::GroupSettings::default().tail_frames)]
     pub group_frames: usize,
     /// Newest frames that subscribers of one query share, for subscribers that are behind or resume: in bytes.
-    #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::group::GroupSettings::default().tail_bytes)]
+    #[arg(long, env = "WATCHFLOOR_GROUP_BYTES", default_value_t = crate::server::share::group_settings::GroupSettings::default().tail_bytes)]
     pub group_bytes: usize,
     /// The policies for resolving and reopening.
     #[command(flatten)]
@@ -330,9 +330,9 @@ impl Serving {
         settings.socket.subscriptions = self.subscriptions_per_socket_max;
         settings.socket.legacy = self.legacy_subprotocol;
         settings.streams.keep_alive = Duration::from_secs(self.keep_alive_seconds);
-        settings.crowd.sockets = self.sockets_max;
-        settings.crowd.sockets_per_address = self.sockets_per_address_max;
-        settings.crowd.sockets_per_principal = self.sockets_per_principal_max;
+        settings.admission.sockets = self.sockets_max;
+        settings.admission.sockets_per_address = self.sockets_per_address_max;
+        settings.admission.sockets_per_principal = self.sockets_per_principal_max;
         settings.answers.bytes = self.answer_bytes_max;
         settings.answers.total_bytes = self.answers_bytes_max;
         settings.groups.tail_frames = self.group_frames;

@@ -23,10 +23,10 @@ use watchfloor::domain::incident::Patch;
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::feed::Source;
-use watchfloor::server::connections;
-use watchfloor::server::crowd::CrowdSettings;
-use watchfloor::server::paced::Paced;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::edge::admission::AdmissionSettings;
+use watchfloor::server::edge::connections;
+use watchfloor::server::edge::timeouts::TimedListener;
+use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Store, StoreOptions};
 
@@ -283,8 +283,8 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let schema = watchfloor::graphql::schema(app.clone(), source, Default::default());
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
     // In a storm the old sockets may still exist when the new sockets connect.
-    let crowd = CrowdSettings { sockets: 40_000, sockets_per_address: 40_000, sockets_per_principal: 40_000 };
-    let mut settings = Settings { crowd, ..Settings::default() };
+    let admission = AdmissionSettings { sockets: 40_000, sockets_per_address: 40_000, sockets_per_principal: 40_000 };
+    let mut settings = Settings { admission, ..Settings::default() };
     if !beats {
         settings.socket.ping_every = Duration::from_secs(600);
     }
@@ -292,7 +292,8 @@ async fn desk(mut orders: mpsc::Receiver<String>, beats: bool) {
     let port = listener.local_addr().unwrap().port();
     settings.connections.connections = 40_000;
     settings.connections.per_address = 40_000;
-    let listener = Paced::new(listener, &settings, shutdown.clone());
+    let listener =
+        TimedListener::new(listener, settings.connections.clone(), settings.http.write_deadline, shutdown.clone());
     let service = connections::counted(router(Desk::new(app.clone(), schema), settings, shutdown));
     tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
     say(port);

@@ -1,8 +1,8 @@
 //! The listener: from the first connection to the orderly stop.
 //!
 //! Connections live on a runtime of their own, which does little: it accepts, reads heads, writes, and answers the
-//! liveness check. Requests to the desk run on another runtime (`work.rs`), so that no request delays the connections
-//! of others.
+//! liveness check. Requests to the desk run on another runtime (`edge/runtime.rs`), so that no request delays the
+//! connections of others.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -14,16 +14,18 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 
-use super::connections::counted;
-use super::paced::Paced;
-use super::routes::{Settings, stopped};
-use super::{Desk, router};
+use super::desk::Desk;
+use super::edge::connections::counted;
+use super::edge::shutdown::stopped;
+use super::edge::timeouts::TimedListener;
+use super::routes::router;
+use super::settings::Settings;
 use crate::domain::{Error, Result};
 
 /// Threads for connections: while one writes a large answer, the other accepts.
 const THREADS: usize = 2;
 
-/// How long requests may run after the signal to stop. Queries end earlier (`work.rs`).
+/// How long requests may run after the signal to stop. Queries end earlier (`execution/executor.rs`).
 const REQUESTS_END: Duration = Duration::from_secs(6);
 
 /// How long sockets, and mutations without a client, may run after the signal to stop.
@@ -68,7 +70,7 @@ async fn until_stopped(
 ) -> Result<()> {
     // Not `stop`: open sockets and streams hold receivers of it.
     let (stop_waiting, stopping) = watch::channel(false);
-    let listener = Paced::new(listener, bounds, stopping);
+    let listener = TimedListener::new(listener, bounds.connections.clone(), bounds.http.write_deadline, stopping);
     let router = counted(router);
     let told = {
         let stop = stop.clone();
@@ -140,7 +142,7 @@ fn within_files(mut settings: Settings) -> Settings {
             "fewer connections are served than the settings say: files are left to all else"
         );
     }
-    settings.crowd.sockets = settings.crowd.sockets.min(settings.connections.sockets_max());
+    settings.admission.sockets = settings.admission.sockets.min(settings.connections.sockets_max());
     settings
 }
 

@@ -1,116 +1,63 @@
-//! `/graphql`: chooses the transport of a request, and holds the limits of all transports.
+//! The routing table: every route of the server, and the checks that stand before it.
 
-use std::sync::Arc;
-
-use axum::{
-    Router,
-    extract::{FromRequestParts, Request, State, ws::WebSocketUpgrade},
-    http::header::UPGRADE,
-    middleware,
-    response::Response,
-    routing,
-};
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::UPGRADE;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{self, get};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
-use super::{
-    answers::{AnswerSettings, Answers},
-    connections::{self, Busy, ConnectionSettings},
-    crowd::{Crowd, CrowdSettings},
-    endpoint::Endpoint,
-    group::{GroupSettings, Groups},
-    http::{self, HttpSettings},
-    operation::{limits::Limits, operations::Operations},
-    origin::Origins,
-    reserved::{self, Reservations},
-    shared_answers::SharedAnswers,
-    streaming::StreamSettings,
-    work::{self, Work, WorkSettings},
-    ws::{self, SocketSettings},
-};
+use super::desk::{self, Desk};
+use super::edge::connections::{self, Busy};
+use super::edge::shutdown::Shutdown;
+use super::edge::{headers, origin, runtime, web};
+use super::http::reservations::Reservations;
+use super::http::state::HttpState;
+use super::http::{handlers, single_connection};
+use super::operation::endpoint::Endpoint;
+use super::served::Served;
+use super::settings::Settings;
+use super::ws;
 
-/// The header, and the field of `connection_init`, that names the account for which a caller acts.
-pub const ACTOR: &str = "Watchfloor-Actor";
-
-/// The limits of the transports.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// The limits of a document.
-    pub limits: Limits,
-    /// The limits of an HTTP request.
-    pub http: HttpSettings,
-    /// The limits of a WebSocket.
-    pub socket: SocketSettings,
-    /// The limits of streaming responses.
-    pub streams: StreamSettings,
-    /// The limits of groups, in which subscriptions share their frames.
-    pub groups: GroupSettings,
-    /// The most sockets and streams.
-    pub crowd: CrowdSettings,
-    /// The limits of connections below HTTP.
-    pub connections: ConnectionSettings,
-    /// Other origins whose pages may use the API.
-    pub origins: Origins,
-    /// The most operations at once, and their time.
-    pub work: WorkSettings,
-    /// The limits of answers.
-    pub answers: AnswerSettings,
-}
-
-/// Turns true when the server stops. Then every socket is closed with 1012, and every streaming response breaks off,
-/// after which clients reconnect.
+/// Every route of the server. While no identity is configured (docs/PRODUCT.md, P71), all routes answer only loopback
+/// hosts and the hosts of allowed origins, and all routes except the pages answer only the desk's own origin and
+/// allowed origins.
 ///
-/// Each socket and stream holds a receiver until it is closed, and so does the router. The holder of the sender
-/// therefore waits for them with `sender.closed()`, after the listener has ended.
-pub type Shutdown = watch::Receiver<bool>;
+/// Requests to the desk run on the runtime that calls this function, whatever runtime holds the connections. The pages
+/// and the liveness check `/healthz` run on the runtime of the connections.
+pub fn router(desk: Desk, settings: Settings, shutdown: Shutdown) -> Router {
+    let desk = desk.within(settings.work.statement);
+    let origins = settings.origins.clone();
+    let desk = desk.weighing(&settings.answers);
+    let api = desk::routes::routes(desk.clone())
+        .layer(from_fn_with_state(Handle::current(), runtime::on))
+        .merge(graphql_routes(desk, settings, shutdown))
+        .route("/healthz", get(|| async { "ok\n" }));
+    let routes = origin::own_origin_only(api, &origins).merge(web::routes()).fallback(web::not_found);
+    headers::on_every_answer(origin::own_host_only(routes, &origins))
+}
 
 /// Makes the routes of `/graphql`: `GET` and `POST` for operations, `GET` with an upgrade for the socket, `PUT` and
 /// `DELETE` for streams of several operations. All requests are answered on the runtime that calls this function.
 pub fn graphql_routes<E: Endpoint>(endpoint: E, settings: Settings, shutdown: Shutdown) -> Router {
-    let groups = Groups::new(settings.groups.clone());
-    let work = Work::new(&settings.work, shutdown.clone());
-    let answers = Answers::new(settings.answers.clone());
-    let (crowd, reservations, settings) = (Crowd::default(), Reservations::default(), Arc::new(settings));
-    let operations = Arc::new(Operations::new(endpoint.catalogue(), settings.limits.clone()));
-    let shared = SharedAnswers::new(&settings.answers);
-    let served =
-        Served { endpoint, operations, settings, groups, crowd, reservations, work, answers, shared, shutdown };
-    let methods = routing::get(socket_or_get).post(http::post).put(reserved::put).delete(reserved::delete);
-    let methods = methods.fallback(http::other_method);
-    let elsewhere = middleware::from_fn_with_state(Handle::current(), work::on);
-    Router::new().route("/graphql", methods).with_state(served).layer(elsewhere)
+    let state = HttpState { served: Served::new(endpoint, settings, shutdown), reservations: Reservations::default() };
+    let methods = routing::get(socket_or_get).post(handlers::post);
+    let methods = methods.put(single_connection::put).delete(single_connection::delete);
+    let methods = methods.fallback(handlers::other_method);
+    let elsewhere = from_fn_with_state(Handle::current(), runtime::on);
+    Router::new().route("/graphql", methods).with_state(state).layer(elsewhere)
 }
 
-/// The state that each request is answered with.
-#[derive(Clone)]
-pub(super) struct Served<E> {
-    pub(super) endpoint: E,
-    pub(super) operations: Arc<Operations>,
-    pub(super) settings: Arc<Settings>,
-    pub(super) groups: Groups,
-    pub(super) crowd: Crowd,
-    pub(super) reservations: Reservations,
-    pub(super) work: Work,
-    pub(super) answers: Answers,
-    pub(super) shared: SharedAnswers,
-    pub(super) shutdown: Shutdown,
-}
-
-/// Resolves when the server stops. Never resolves if the sender is gone.
-pub(super) async fn stopped(shutdown: &mut Shutdown) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn socket_or_get<E: Endpoint>(State(served): State<Served<E>>, request: Request) -> Response {
+async fn socket_or_get<E: Endpoint>(State(state): State<HttpState<E>>, request: Request) -> Response {
     let (mut head, _) = request.into_parts();
     let wants_socket = head.headers.get(UPGRADE).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if wants_socket {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut head, &()).await;
         let address = connections::address(&head.extensions);
         let busy = head.extensions.get::<Busy>().cloned();
-        return ws::upgrade(served, &head.headers, (address, busy), upgrade);
+        return ws::upgrade::upgrade(state.served, &head.headers, (address, busy), upgrade);
     }
-    http::get(&served, &head).await
+    handlers::get(&state, &head).await
 }

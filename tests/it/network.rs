@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use watchfloor::server::connections::network;
+use watchfloor::server::edge::connections::network;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::little::{Server, query};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use watchfloor::server::origin::Origins;
+use watchfloor::server::edge::origin::Origins;
 
 use crate::support::kit::kit;
 use crate::support::little::{GRAPHQL, JSON, Server, bomb, query};

@@ -167,7 +167,7 @@ async fn what_is_started_before_any_init_is_an_error_and_not_executed() {
 
 #[tokio::test]
 async fn one_who_is_not_let_in_is_told_why_and_closed() {
-    let server = Server::with(|settings| settings.crowd.sockets_per_principal = 1).await;
+    let server = Server::with(|settings| settings.admission.sockets_per_principal = 1).await;
     let mut first = Socket::legacy(&server.ws).await;
     first.send(init("ana")).await;
     assert_eq!(hears(&mut first).await, Frame::Json(json!({ "type": "connection_ack" })));

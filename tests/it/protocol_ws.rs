@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
 
 use crate::support::kit::kit;
 use crate::support::little::{Server, bomb, code, narrow, port, query};
@@ -495,8 +495,8 @@ async fn one_subscription_more_than_the_bound_is_an_error_message() {
 
 #[tokio::test]
 async fn one_socket_more_than_the_bound_is_refused_at_the_upgrade() {
-    let of_address = |settings: &mut Settings| settings.crowd.sockets_per_address = 2;
-    let in_all = |settings: &mut Settings| settings.crowd.sockets = 2;
+    let of_address = |settings: &mut Settings| settings.admission.sockets_per_address = 2;
+    let in_all = |settings: &mut Settings| settings.admission.sockets = 2;
     for server in [Server::with(of_address).await, Server::with(in_all).await] {
         let first = Socket::ready(&server.ws).await;
         let _second = Socket::ready(&server.ws).await;
@@ -515,7 +515,7 @@ async fn one_socket_more_than_the_bound_is_refused_at_the_upgrade() {
 
 #[tokio::test]
 async fn one_socket_more_than_an_account_may_hold_is_closed_1013_until_another_leaves() {
-    let server = Server::with(|settings| settings.crowd.sockets_per_principal = 2).await;
+    let server = Server::with(|settings| settings.admission.sockets_per_principal = 2).await;
     let mut held = Vec::new();
     for account in ["ana", "ana", "ben"] {
         let mut socket = Socket::open(&server.ws).await;

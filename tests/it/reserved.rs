@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use watchfloor::server::group::GroupSettings;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
+use watchfloor::server::share::group_settings::GroupSettings;
 
 use crate::sse::EVENTS;
 use crate::support::database::{TestDatabase, each_database};

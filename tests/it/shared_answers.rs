@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
-use watchfloor::server::answers::AnswerSettings;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::execution::answer_memory::AnswerSettings;
+use watchfloor::server::settings::Settings;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};

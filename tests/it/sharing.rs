@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use watchfloor::server::group::{Counters, GroupSettings};
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
+use watchfloor::server::share::group_settings::{Counters, GroupSettings};
 
 use crate::statements::Sent;
 use crate::support::database::{TestDatabase, each_database};

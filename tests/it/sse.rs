@@ -7,8 +7,8 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use watchfloor::server::group::GroupSettings;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
+use watchfloor::server::share::group_settings::GroupSettings;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};
@@ -201,8 +201,8 @@ async fn a_client_that_leaves_ends_its_stream() {
 
 #[tokio::test]
 async fn one_stream_more_than_the_bound_of_sockets_is_503() {
-    let of_address = |settings: &mut Settings| settings.crowd.sockets_per_address = 2;
-    let in_all = |settings: &mut Settings| settings.crowd.sockets = 2;
+    let of_address = |settings: &mut Settings| settings.admission.sockets_per_address = 2;
+    let in_all = |settings: &mut Settings| settings.admission.sockets = 2;
     for server in [Server::with(of_address).await, Server::with(in_all).await] {
         let first = follow(&server, "subscription { counter }").await;
         let parts = server.post().header("accept", "multipart/mixed").json(&query("subscription { counter }"));
@@ -219,7 +219,7 @@ async fn one_stream_more_than_the_bound_of_sockets_is_503() {
 
 #[tokio::test]
 async fn one_stream_more_than_the_bound_of_an_account_is_503() {
-    let server = Server::with(|settings| settings.crowd.sockets_per_principal = 1).await;
+    let server = Server::with(|settings| settings.admission.sockets_per_principal = 1).await;
     let of = |account: &str| asking(&server, "subscription { counter }").header("watchfloor-actor", account);
     let first = Going::of(of("ana")).await;
     assert_eq!(first.status(), 200);

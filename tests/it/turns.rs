@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use watchfloor::server::turns::TurnSettings;
+use watchfloor::server::execution::scheduler::TurnSettings;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Options, TestDesk};

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use reqwest::{Client, Response, StatusCode};
-use watchfloor::server::web;
+use watchfloor::server::edge::web;
 
 #[tokio::test]
 async fn a_page_is_there_or_says_how_to_build_it() {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use watchfloor::domain::Error;
 use watchfloor::realtime::feed::Source;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
 
 use crate::support::database::{Kind, TestDatabase, each_database};

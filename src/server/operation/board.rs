@@ -83,7 +83,7 @@ fn allowed(ty: &Name) -> Option<&'static [&'static str]> {
 
 #[cfg(test)]
 mod tests {
-    use crate::server::CATALOGUE;
+    use crate::server::desk::CATALOGUE;
     use crate::server::operation::given::Given;
     use crate::server::operation::limits::Limits;
     use crate::server::operation::operations::Operations;

@@ -275,7 +275,7 @@ fn whole(number: &Number) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::CATALOGUE;
+    use crate::server::desk::CATALOGUE;
     use crate::server::operation::given::Given;
     use crate::server::operation::limits::Limits;
     use crate::server::operation::operations::Operations;

@@ -8,8 +8,10 @@ use async_graphql::{Name, Value, Variables};
 use async_graphql_value::Value as Input;
 
 use super::canonical::{Field, Selection};
-use crate::server::multiplied::size;
-use crate::server::turns::Effort;
+use super::variable_uses::size;
+
+/// The highest level that is not expensive: operations above it are estimated at a quarter of a second and more.
+const DEAR: u8 = 8;
 
 /// The time of one pass over a queue of ten thousand incidents, in microseconds. A field of an answer takes about 1 µs.
 const PASS: usize = 15_000;
@@ -28,6 +30,23 @@ const NUMBERS: [(&str, usize); 2] = [("queueSummary", 4), ("responseTimes", 4)];
 
 /// The field of a filter that searches for a text.
 const TEXT: &str = "text";
+
+/// The estimated work of an operation, in levels: each level is twice the level below, and the lowest is under 1 ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Effort(pub(in crate::server) u8);
+
+impl Effort {
+    /// Returns the level of an estimate in microseconds, on a desk of ten thousand open incidents.
+    pub fn of_micros(micros: usize) -> Self {
+        let millis = micros / 1_000;
+        Self(millis.checked_ilog2().map_or(0, |level| level as u8 + 1))
+    }
+
+    /// Returns whether the operation is expensive: such operations have only a part of a principal's turns.
+    pub fn is_dear(self) -> bool {
+        self.0 > DEAR
+    }
+}
 
 /// The part of an operation's work that does not depend on the values of variables.
 #[derive(Debug, Default)]
@@ -145,7 +164,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::server::CATALOGUE;
+    use crate::server::desk::CATALOGUE;
     use crate::server::operation::given::Given;
     use crate::server::operation::limits::Limits;
     use crate::server::operation::operations::Operations;
@@ -190,5 +209,13 @@ mod tests {
         let alerts = |count: usize| json!({ "i": { "alerts": vec![alert.clone(); count] } });
         let (few, many) = (effort(text, &alerts(1)), effort(text, &alerts(4_000)));
         assert!(few < many && many.is_dear() && !few.is_dear(), "{few:?} {many:?}");
+    }
+
+    #[test]
+    fn levels_double() {
+        let level = |micros| Effort::of_micros(micros).0;
+        assert_eq!([0, 999, 1_000, 1_999, 2_000, 4_000].map(level), [0, 0, 1, 1, 2, 3]);
+        assert!(!Effort::of_micros(255_000).is_dear() && Effort::of_micros(256_000).is_dear());
+        assert!(Effort::of_micros(usize::MAX).is_dear());
     }
 }

@@ -11,7 +11,7 @@ use async_graphql::Number;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::ast::Variable;
-use crate::server::scan::{NESTING_MAX, string, word};
+use super::json_size::{NESTING_MAX, string, word};
 
 /// The JSON text of an object; empty if the request has no variables.
 #[derive(Debug, Default)]
@@ -303,10 +303,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::server::multiplied::size;
     use crate::server::operation::coerce::untyped;
     use crate::server::operation::coerced::Coerced;
     use crate::server::operation::sketch::Sketch;
+    use crate::server::operation::variable_uses::size;
 
     /// JSON text with blanks, escapes and repeated names.
     fn any_text() -> impl Strategy<Value = String> {

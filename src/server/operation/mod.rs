@@ -1,10 +1,10 @@
 //! One operation, from the JSON that a client sends to the JSON that it receives, on every transport.
 //!
-//! No client is trusted here. The form of the request is checked. The document is measured (`limits.rs`) and validated
-//! (`validate.rs`). Its lists are checked against their bounds (`lists.rs`), and its variables are coerced
-//! (`coerce.rs`). The values of variables are made (`given.rs`) when nothing can be refused any more. A panic costs
-//! only this operation. The canonical operation (`canonical.rs`) is executed, and all later steps read it. Its answer
-//! is put into the form of the specification (`answer.rs`).
+//! No client is trusted here. The form of the request is checked (`parameters.rs`). The document is measured
+//! (`limits.rs`) and validated (`validate.rs`). Its lists are checked against their bounds (`lists.rs`), and its
+//! variables are coerced (`coerce.rs`). The values of variables are made (`given.rs`) when nothing can be refused any
+//! more. The canonical operation (`canonical.rs`) is executed, and all later steps read it. Its answer is put into the
+//! form of the specification (`answer.rs`).
 
 mod answer;
 mod ast;
@@ -13,10 +13,12 @@ mod canonical;
 pub mod catalogue;
 mod coerce;
 mod coerced;
-pub mod cost;
-mod effort;
+mod cost;
+pub mod effort;
+pub mod endpoint;
 mod fault;
 pub mod given;
+pub(super) mod json_size;
 mod lexer;
 pub mod limits;
 mod lists;
@@ -24,32 +26,32 @@ mod literal;
 mod lower;
 mod merge;
 pub mod operations;
+pub(super) mod parameters;
 mod parser;
 pub mod prices;
 mod sketch;
 mod spelling;
 mod validate;
+mod variable_uses;
+pub mod words;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_graphql::{
     Request, Response, ServerError, Value as Constant, Variables,
     parser::types::{ExecutableDocument, OperationType},
 };
-use futures_util::{FutureExt, TryFutureExt};
-use serde::{Serialize, Serializer, ser::SerializeMap};
-use serde_json::Value;
 
-use self::given::Given;
+use self::effort::Effort;
+use self::endpoint::Endpoint;
 use self::operations::{Canonical, Operations, Prepared};
-use super::{endpoint::Endpoint, turns::Effort};
+use self::parameters::Parameters;
 use crate::{
-    domain::{self, position::Position},
+    domain::position::Position,
     graphql::{
         FromBoard,
         budget::weight,
-        error::{is_request_error, present, present_mutation},
+        error::{present, present_mutation},
     },
     storage::MutationState,
 };
@@ -61,19 +63,6 @@ pub(crate) const OPERATION_ID_BYTES: usize = 256;
 /// The most bytes of JSON in the variables of a query that is tried on the board: they are kept for a second execution.
 /// A filter with a hundred owners and tags takes 8 KiB.
 const BOARD_VARIABLES_BYTES: usize = 16 << 10;
-
-/// The parameters of a GraphQL request, in the form of both protocols. Unknown parameters are ignored.
-#[derive(Debug, Default)]
-pub(crate) struct Parameters {
-    /// The text of the document.
-    pub(crate) query: String,
-    /// The name of the operation to run, if the client names one; an empty name counts as absent.
-    pub(crate) operation_name: Option<String>,
-    /// The values of the variables.
-    pub(crate) variables: Given,
-    /// The client's id of the operation, if several operations share a stream.
-    pub(crate) operation_id: Option<Value>,
-}
 
 /// A request that may be executed.
 pub(crate) struct Ready<V> {
@@ -166,33 +155,4 @@ pub(crate) async fn execute<E: Endpoint>(
         None => present(response),
     };
     Executed { answer, from_board: None }
-}
-
-/// Runs `work` and turns a panic into a fault of this operation, so that the connection goes on.
-pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = domain::Result<T>> {
-    // An `async fn` would have room for the work twice: as it was given, and as it is awaited.
-    AssertUnwindSafe(work).catch_unwind().map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        domain::Error::fault("an operation panicked", text.unwrap_or("a panic without words"))
-    })
-}
-
-/// Writes a response as JSON: a request error has no `data` entry.
-pub(crate) struct Body<'a>(pub(crate) &'a Response);
-
-impl Serialize for Body<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Response { data, errors, extensions, .. } = self.0;
-        let mut body = serializer.serialize_map(None)?;
-        if !errors.is_empty() {
-            body.serialize_entry("errors", errors)?;
-        }
-        if !is_request_error(self.0) {
-            body.serialize_entry("data", data)?;
-        }
-        if !extensions.is_empty() {
-            body.serialize_entry("extensions", extensions)?;
-        }
-        body.end()
-    }
 }

@@ -18,15 +18,15 @@ use moka::sync::Cache;
 use super::ast::{Document, Literal, Operation, Selection as Written};
 use super::canonical::{self, Circumstances, Selection};
 use super::catalogue::Catalogue;
+use super::effort::Effort;
 use super::fault::fault_at;
 use super::given::Given;
 use super::limits::{Limits, measure};
 use super::sketch::{Sketch, Sketches};
 use super::spelling::{Named, Spelled, spell};
 use super::validate::{ListBounds, validate};
+use super::variable_uses;
 use super::{board, coerce, cost, effort, lists, lower, parser};
-use crate::server::multiplied;
-use crate::server::turns::Effort;
 use crate::{
     domain,
     graphql::{error::server_error, packed::pack, selected::Selected},
@@ -216,7 +216,7 @@ impl Operations {
         };
         let uses = canonical.uses.iter().map(|(name, uses)| (name, *uses));
         let size = |name: &Name| sketches.get(name).map(|sketch| sketch.values);
-        multiplied::judge(uses, size).map_err(|error| vec![server_error(error)])?;
+        variable_uses::judge(uses, size).map_err(|error| vec![server_error(error)])?;
         let cost = canonical.cost(&sketches, self.limits.page_rows);
         within_cost(cost, self.limits.cost).map_err(|error| vec![error])?;
         // Nothing can be refused any more: the values are made.

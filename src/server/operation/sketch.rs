@@ -3,7 +3,7 @@
 use async_graphql::{Name, Number, Value};
 
 use super::coerced::Coerced;
-use crate::server::multiplied::size;
+use super::variable_uses::size;
 
 /// The sketch of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use watchfloor::domain::policy::Policies;
 use watchfloor::domain::signing::DeskKey;
 use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::feed::Source;
-use watchfloor::server::routes::Settings;
+use watchfloor::server::settings::Settings;
 use watchfloor::server::{Desk, router};
 use watchfloor::storage::{Objects, Store, StoreOptions, Watch};
 

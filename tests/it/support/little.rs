@@ -11,11 +11,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use watchfloor::domain;
-use watchfloor::server::connections;
-use watchfloor::server::endpoint::{Catalogue, Endpoint};
-use watchfloor::server::origin;
-use watchfloor::server::paced::Paced;
-use watchfloor::server::routes::{Settings, graphql_routes};
+use watchfloor::server::edge::connections;
+use watchfloor::server::edge::origin;
+use watchfloor::server::edge::timeouts::TimedListener;
+use watchfloor::server::operation::catalogue::Catalogue;
+use watchfloor::server::operation::endpoint::Endpoint;
+use watchfloor::server::routes::graphql_routes;
+use watchfloor::server::settings::Settings;
 use watchfloor::storage::{Gate, MutationState};
 
 use super::socket::Socket;
@@ -244,7 +246,12 @@ impl Server {
         let (stop, shutdown) = watch::channel(false);
         // Not a receiver of `stop`: the last receiver must belong to the last socket.
         let address = listener.local_addr().expect("an address");
-        let listener = Paced::new(listener, &settings, watch::channel(false).1);
+        let listener = TimedListener::new(
+            listener,
+            settings.connections.clone(),
+            settings.http.write_deadline,
+            watch::channel(false).1,
+        );
         let origins = settings.origins.clone();
         let router = graphql_routes(Desk { schema, control: control.clone() }, settings, shutdown);
         let router = origin::own_host_only(origin::own_origin_only(router, &origins), &origins);

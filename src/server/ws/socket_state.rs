@@ -1,0 +1,37 @@
+//! The state that the reader and the writer of one socket share.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::AbortHandle;
+
+use super::outbox::Operation;
+
+/// A socket.
+#[derive(Default)]
+pub(super) struct Socket {
+    active: Mutex<HashMap<String, Active>>,
+    pub(super) unanswered_pings: AtomicU32,
+}
+
+impl Socket {
+    /// Returns the open operations, by their ids.
+    pub(super) fn active(&self) -> MutexGuard<'_, HashMap<String, Active>> {
+        // No code is awaited or called while the lock is held, so a poisoned map is consistent.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open operation.
+pub(super) struct Active {
+    pub(super) operation: Arc<Operation>,
+    pub(super) task: AbortHandle,
+}
+
+/// A message that answers the client directly.
+pub(super) struct Control {
+    pub(super) text: String,
+    pub(super) _bytes: OwnedSemaphorePermit,
+}
