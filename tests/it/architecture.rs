@@ -14,6 +14,29 @@ const FOLDERS: [&str; 8] = ["domain", "storage", "realtime", "app", "import", "s
 /// The files of `src/` that wire the folders together and may import all of them; no folder imports these.
 const WIRING: [&str; 5] = ["config", "cli", "lib", "log", "main"];
 
+/// The rooms of `server/` in their total order: each imports only rooms of the lines before it. Rooms of one line do
+/// not know each other. A room is a folder or a file. `mod` is the file that lists the rooms.
+const ROOMS: [&[&str]; 11] = [
+    &["edge"],
+    &["operation"],
+    &["execution"],
+    &["share"],
+    &["settings"],
+    &["served"],
+    &["http", "ws"],
+    &["desk"],
+    &["routes"],
+    &["listen"],
+    &["mod"],
+];
+
+/// The most files that import each other in a circle, for folders whose files have an order inside.
+///
+/// A group of subscribers and its members know each other, so `server/` has circles of two files. The types of a
+/// GraphQL schema refer to each other (an incident has comments, a comment has its incident), so `graphql/` has one
+/// large circle, which may only shrink.
+const CIRCLES: [(&str, usize); 2] = [("server/", 3), ("graphql/", 19)];
+
 /// File names that tell nothing about their content.
 const DRAWERS: [&str; 7] = ["utils", "helpers", "common", "types", "models", "service", "manager"];
 
@@ -38,8 +61,9 @@ const FRAMEWORKS: [(&str, &[&str]); 6] = [
 type Rule = fn(&str, &str) -> Vec<String>;
 
 /// Every rule, with the sentence that it enforces.
-const RULES: [(&str, Rule); 7] = [
+const RULES: [(&str, Rule); 8] = [
     ("a folder imports only folders to its left", imports_only_to_the_left),
+    ("the rooms of the server stand in an order", rooms_of_the_server_stand_in_an_order),
     ("each framework has its folder", frameworks_stay_in_their_folder),
     ("only storage/object.rs knows the object store", only_the_object_file_stores_objects),
     ("only app/ opens a transaction, but for the one that begins a log", only_app_transacts),
@@ -61,7 +85,21 @@ fn the_source_keeps_the_rules_of_the_house() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Type names that have more than one definition, although the architecture wants one meaning for each name. The list may only shrink.
+#[test]
+fn no_circle_of_imports_grows() {
+    let sources = sources();
+    for (folder, known) in CIRCLES {
+        let circles = circles(folder, &sources);
+        let largest = circles.iter().max_by_key(|circle| circle.len()).cloned().unwrap_or_default();
+        let (found, files) = (largest.len(), largest.join(", "));
+        assert!(found <= known, "{found} files of {folder} import each other, {known} are the most: {files}");
+        let is_loose = folder == "graphql/" && found < known;
+        assert!(!is_loose, "the largest circle of {folder} has {found} files now: write that into CIRCLES");
+    }
+}
+
+/// Type names that have more than one definition, although the architecture wants one meaning for each name. The list
+/// may only shrink.
 const DEFINED_TWICE: &str = include_str!("fixtures/names_defined_twice.txt");
 
 /// Names that SeaORM expects in the module of each table.
@@ -78,7 +116,8 @@ fn the_name_of_a_type_has_one_meaning() {
     assert!(gone.is_empty(), "remove from names_defined_twice.txt what has one meaning now: {}", gone.join(", "));
 }
 
-/// Returns the names of types that are defined twice. A noun of the domain may have an output type of the same name in `graphql/`.
+/// Returns the names of types that are defined twice. A noun of the domain may have an output type of the same name in
+/// `graphql/`.
 fn names_defined_twice(sources: &BTreeMap<String, String>) -> BTreeSet<String> {
     let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (path, text) in sources {
@@ -116,6 +155,58 @@ fn imports_only_to_the_left(path: &str, text: &str) -> Vec<String> {
         .filter(|name| !(WIRING.contains(&own) && WIRING.contains(&name.as_str())))
         .map(|name| format!("imports `{name}`, which is not to the left of `{own}`"))
         .collect()
+}
+
+fn rooms_of_the_server_stand_in_an_order(path: &str, text: &str) -> Vec<String> {
+    let Some(inside) = path.strip_prefix("server/") else { return Vec::new() };
+    let own = folder(inside);
+    let level = |room: &str| ROOMS.iter().position(|rooms| rooms.contains(&room));
+    let Some(reach) = level(own) else { return vec![format!("`{own}` has no place in the order of the rooms")] };
+    let imported = imported_paths(path, &without_unit_tests(tokens(text)));
+    let inside = imported.iter().filter(|path| path.first().is_some_and(|first| first == "server"));
+    // Names that are no rooms stand in `mod.rs`.
+    let rooms = inside.map(|path| path.get(1).map_or("mod", |room| level(room).map_or("mod", |_| room.as_str())));
+    rooms
+        .filter(|room| *room != own && level(room).is_none_or(|level| level >= reach))
+        .map(|room| format!("imports `{room}`, which is not to the left of `{own}`"))
+        .collect()
+}
+
+/// Returns the circles of imports among the files of a folder, each with its files in the order of their names.
+fn circles(folder: &str, sources: &BTreeMap<String, String>) -> BTreeSet<Vec<String>> {
+    let files: BTreeSet<&str> = sources.keys().map(String::as_str).filter(|path| path.starts_with(folder)).collect();
+    let imports: BTreeMap<&str, BTreeSet<&str>> = files
+        .iter()
+        .map(|path| {
+            let paths = imported_paths(path, &without_unit_tests(tokens(&sources[*path])));
+            let imported = paths.iter().filter_map(|imported| file_of(imported, &files));
+            (*path, imported.filter(|imported| imported != path).collect())
+        })
+        .collect();
+    let reached: BTreeMap<&str, BTreeSet<&str>> = files.iter().map(|path| (*path, reached(path, &imports))).collect();
+    let circle = |path: &str| {
+        let back = reached[path].iter().filter(|other| reached[**other].contains(path));
+        back.map(|file| (*file).to_owned()).collect::<Vec<_>>()
+    };
+    files.iter().map(|path| circle(path)).filter(|circle| circle.len() > 1).collect()
+}
+
+/// Returns the files that a file imports, directly or through other files.
+fn reached<'f>(start: &'f str, imports: &BTreeMap<&'f str, BTreeSet<&'f str>>) -> BTreeSet<&'f str> {
+    let (mut reached, mut open) = (BTreeSet::new(), vec![start]);
+    while let Some(path) = open.pop() {
+        open.extend(imports[path].iter().filter(|next| reached.insert(**next)));
+    }
+    reached
+}
+
+/// Returns the file of the module that holds the item of a path, if it is one of `files`.
+fn file_of<'f>(path: &[String], files: &BTreeSet<&'f str>) -> Option<&'f str> {
+    let candidates = (1..=path.len()).rev().flat_map(|length| {
+        let module = path[..length].join("/");
+        [format!("{module}.rs"), format!("{module}/mod.rs")]
+    });
+    candidates.filter_map(|candidate| files.get(candidate.as_str()).copied()).next()
 }
 
 fn frameworks_stay_in_their_folder(path: &str, text: &str) -> Vec<String> {
@@ -235,37 +326,102 @@ fn folder(path: &str) -> &str {
 
 /// Returns the crate's top modules that a file names, by `crate::`, by the crate's name or by enough `super::`.
 fn imported_folders(path: &str, text: &str) -> BTreeSet<String> {
-    let tokens = tokens(text);
-    let mut depth = path.split('/').filter(|name| !["mod.rs", "lib.rs", "main.rs"].contains(name)).count();
+    imported_paths(path, &tokens(text)).into_iter().filter_map(|path| path.into_iter().next()).collect()
+}
+
+/// Returns the paths inside the crate that a file names, from the root of the crate.
+fn imported_paths(path: &str, tokens: &[String]) -> BTreeSet<Vec<String>> {
+    let own: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
+    let is_root = |name: &&str| ["mod", "lib", "main"].contains(name);
+    let mut module: Vec<&str> = own.iter().copied().filter(|name| !is_root(name)).collect();
+    let children: BTreeSet<&str> = match own.last().is_some_and(is_root) {
+        true => tokens.windows(3).filter(|it| it[0] == "mod" && it[2] == ";").map(|it| it[1].as_str()).collect(),
+        false => BTreeSet::new(),
+    };
     let (mut braces, mut inline) = (0, Vec::new());
     let mut found = BTreeSet::new();
     for (at, token) in tokens.iter().enumerate() {
+        let goes_on = tokens.get(at + 1).is_some_and(|next| next == "::");
+        let is_first = at == 0 || tokens[at - 1] != "::";
+        // The `in` of `pub(in crate::server)` says who sees an item, and imports nothing.
+        let goes_on = goes_on && !(at >= 2 && tokens[at - 2] == "(" && tokens[at - 1] == "in");
+        let mut add = |base: &[&str], from: usize| {
+            let base = || base.iter().map(|name| (*name).to_owned());
+            found.extend(paths_after(tokens, from).into_iter().map(|rest| base().chain(rest).collect()));
+        };
         match token.as_str() {
             "{" => {
                 braces += 1;
                 if at >= 2 && tokens[at - 2] == "mod" {
                     inline.push(braces);
-                    depth += 1;
+                    module.push(&tokens[at - 1]);
                 }
             }
             "}" => {
                 if inline.last() == Some(&braces) {
                     inline.pop();
-                    depth -= 1;
+                    module.pop();
                 }
                 braces -= 1;
             }
-            "crate" | "watchfloor" => found.extend(names_after(&tokens, at)),
-            "super" if at < 2 || tokens[at - 1] != "::" || tokens[at - 2] != "super" => {
+            "crate" | "watchfloor" if goes_on => add(&[], at + 1),
+            "self" if goes_on && is_first => add(&module, at + 1),
+            "super" if goes_on && is_first => {
                 let steps = tokens[at..].chunks(2).take_while(|pair| pair[0] == "super").count();
-                if steps >= depth && tokens.get(at + 1).is_some_and(|next| next == "::") {
-                    found.extend(names_after(&tokens, at + 2 * (steps - 1)));
-                }
+                add(&module[..module.len().saturating_sub(steps)], at + 2 * steps - 1);
+            }
+            child if goes_on && is_first && inline.is_empty() && children.contains(child) => {
+                add(&[&module[..], &[child]].concat(), at + 1);
             }
             _ => {}
         }
     }
     found
+}
+
+/// Returns the paths that follow a name, from the `::` after it: one path, or each path of a group.
+fn paths_after(tokens: &[String], mut at: usize) -> Vec<Vec<String>> {
+    let mut path = Vec::new();
+    while tokens.get(at).is_some_and(|token| token == "::") {
+        match tokens.get(at + 1).map(String::as_str) {
+            Some("{") => {
+                let rests = starts_of_group(tokens, at + 2).into_iter().flat_map(|start| {
+                    let name = Some(tokens[start].clone()).filter(|name| name != "self");
+                    paths_after(tokens, start + 1)
+                        .into_iter()
+                        .map(move |rest| name.clone().into_iter().chain(rest).collect::<Vec<_>>())
+                });
+                return rests.map(|rest| path.iter().cloned().chain(rest).collect()).collect();
+            }
+            Some(name) if name.starts_with(|first: char| first.is_alphanumeric() || first == '_') => {
+                path.push(name.to_owned());
+                at += 2;
+            }
+            _ => break,
+        }
+    }
+    vec![path]
+}
+
+/// Returns where the paths of a group begin, from the token after its `{`.
+fn starts_of_group(tokens: &[String], at: usize) -> Vec<usize> {
+    let (mut depth, mut starts, mut at_start) = (1, Vec::new(), true);
+    for (at, token) in tokens.iter().enumerate().skip(at) {
+        match token.as_str() {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            "," if depth == 1 => at_start = true,
+            _ if depth == 1 && at_start => {
+                starts.push(at);
+                at_start = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    starts
 }
 
 /// Returns the names after `name::`: one name, or the first name of each path in a group.
@@ -277,23 +433,7 @@ fn names_after(tokens: &[String], at: usize) -> Vec<String> {
     if !follows(2, "{") {
         return tokens.get(at + 2).cloned().into_iter().collect();
     }
-    let (mut depth, mut names, mut at_start) = (1, Vec::new(), true);
-    for token in &tokens[at + 3..] {
-        match token.as_str() {
-            "{" => depth += 1,
-            "}" => depth -= 1,
-            "," if depth == 1 => at_start = true,
-            _ if depth == 1 && at_start => {
-                names.push(token.clone());
-                at_start = false;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    names
+    starts_of_group(tokens, at + 3).into_iter().map(|start| tokens[start].clone()).collect()
 }
 
 /// Finds the calls of `name` outside unit tests, and definitions of it after anything but `allowed_before`.
@@ -428,6 +568,45 @@ mod tests {
         bites(rule, "graphql/mod.rs", "use crate::Everything;");
         bites(rule, "sample/mod.rs", "use watchfloor::server;");
         bites(rule, "extra/mod.rs", "");
+    }
+
+    #[test]
+    fn an_import_against_the_order_of_the_rooms_is_found() {
+        let rule = rooms_of_the_server_stand_in_an_order;
+        bites(rule, "server/edge/accept.rs", "use crate::server::operation::Ready;");
+        bites(rule, "server/edge/accept.rs", "use super::super::{headers, share::key::Key};");
+        bites(rule, "server/operation/mod.rs", "use super::share::key::Key;");
+        bites(rule, "server/http/call.rs", "use crate::{domain::Error, server::{edge::url, ws::socket}};");
+        bites(rule, "server/share/group.rs", "fn f() { crate::server::served::f() }");
+        bites(rule, "server/desk/mod.rs", "use crate::server::router;");
+        bites(rule, "server/ws/mod.rs", "use super::Desk;");
+        bites(rule, "server/edge/accept.rs", "use crate::server::{self};");
+        bites(rule, "server/extra.rs", "");
+        passes(rule, "server/ws/socket.rs", "use super::reader::Reader; use crate::server::served::Served;");
+        passes(rule, "server/mod.rs", "pub use self::desk::Desk; mod edge;");
+        passes(rule, "server/listen.rs", "use super::{edge::connections, routes::router};");
+        passes(rule, "server/edge/url.rs", "#[cfg(test)]\nmod tests { use crate::server::desk::Desk; }");
+        passes(rule, "server/edge/url.rs", "pub(in crate::server) fn f() {}");
+        passes(rule, "cli.rs", "use crate::server::Desk;");
+    }
+
+    #[test]
+    fn a_circle_of_imports_is_found() {
+        let circles = |files: &[(&str, &str)]| {
+            let sources = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+            circles("a/", &sources).into_iter().map(|circle| circle.join(" ")).collect::<Vec<_>>()
+        };
+        let (b, c) = ("use super::c::{self, C};", "fn f() { crate::a::b::f() }");
+        assert_eq!(circles(&[("a/mod.rs", "mod b; mod c;"), ("a/b.rs", b), ("a/c.rs", c)]), ["a/b.rs a/c.rs"]);
+        let through_the_parent = [("a/mod.rs", "mod b; fn f() { b::f() }"), ("a/b.rs", "use super::{super::x, Item};")];
+        assert_eq!(circles(&through_the_parent), ["a/b.rs a/mod.rs"]);
+        let long =
+            [("a/b.rs", "use super::{c::C, d};"), ("a/c.rs", "use super::d::D;"), ("a/d.rs", "use super::b::B;")];
+        assert_eq!(circles(&long), ["a/b.rs a/c.rs a/d.rs"]);
+        let in_order =
+            [("a/mod.rs", "mod b; mod c;"), ("a/b.rs", "use super::c::C;"), ("a/c.rs", "use crate::x::b::B;")];
+        assert_eq!(circles(&in_order), [""; 0]);
+        assert_eq!(circles(&[("a/b.rs", "#[cfg(test)]\nmod tests { use super::super::c; }"), ("a/c.rs", b)]), [""; 0]);
     }
 
     #[test]
