@@ -29,7 +29,7 @@ pub mod merge;
 pub(crate) mod path;
 pub mod policy;
 pub mod position;
-pub(crate) mod precondition;
+pub mod precondition;
 pub(crate) mod propagation;
 pub mod queue;
 pub(crate) mod response_times;

@@ -46,7 +46,8 @@ impl AlertFilterInput {
             text::name("filter.text", needle, SEARCH_CHARS_MAX)?;
         }
         let owner = self.owner.map(|owner| owner.read(&mut InputPath::new("filter.owner"))).transpose()?;
-        let owners = owner.as_ref().map_or(0, |it| it.users.iter().flatten().count() + it.groups.iter().flatten().count());
+        let owners =
+            owner.as_ref().map_or(0, |it| it.users.iter().flatten().count() + it.groups.iter().flatten().count());
         let (products, providers) = (self.product.iter().flatten(), self.provider.iter().flatten());
         let values = self.entity.iter().flatten().map(|entity| &entity.value);
         let terms = owners + products.clone().chain(providers.clone()).chain(values.clone()).count();

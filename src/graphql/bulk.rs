@@ -20,7 +20,7 @@ use crate::domain::classification::Classification;
 use crate::domain::filter::QueueFilter;
 use crate::domain::incident::{Severity, Status, parse_note};
 use crate::domain::path::each;
-use crate::domain::{BulkJobId, Code, Error, IncidentId, Instant, Result, UserId};
+use crate::domain::{BulkJobId, Code, Error, Instant, Result, UserId};
 use crate::storage::BulkJobFilter;
 
 /// A bulk job: one edit that is applied to many incidents in the background, to each incident separately and exactly
@@ -283,7 +283,7 @@ pub struct BulkPayload {
 /// The answer to a mutation on bulk jobs.
 pub enum BulkAnswer {
     /// The job after the mutation.
-    Job(Job),
+    Job(Box<Job>),
     /// What a job would do.
     DryRun(DryRun),
 }
@@ -294,7 +294,7 @@ impl Payload for BulkPayload {
     fn new(view: View, answer: Self::Value, receipt: MutationReceipt) -> Self {
         match answer {
             BulkAnswer::Job(job) => {
-                Self { total: job.total, job: Some(BulkJob { view, job }), preview: None, receipt }
+                Self { total: job.total, job: Some(BulkJob { view, job: *job }), preview: None, receipt }
             }
             BulkAnswer::DryRun(tried) => {
                 Self { total: tried.total, job: None, preview: Some(BulkPreview::new(&view, tried)), receipt }

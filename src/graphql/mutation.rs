@@ -444,7 +444,7 @@ impl Mutation {
             let (target, edit) = input.read(View::of_request(ctx)?)?;
             match dry_run {
                 true => Ok(app.dry_run_bulk(&command, &target, edit).await?.map(BulkAnswer::DryRun)),
-                false => Ok(app.start_bulk(&command, target, edit).await?.map(BulkAnswer::Job)),
+                false => Ok(app.start_bulk(&command, target, edit).await?.map(|job| BulkAnswer::Job(Box::new(job)))),
             }
         })
         .await
@@ -459,7 +459,7 @@ impl Mutation {
         run(ctx, input.call, async move |app, command| {
             let id = bulk_job_id("jobId", &input.job_id)?;
             let did = app.cancel_bulk(&command, id).await.map_err(|error| error.at("jobId"))?;
-            Ok(did.map(BulkAnswer::Job))
+            Ok(did.map(|job| BulkAnswer::Job(Box::new(job))))
         })
         .await
     }

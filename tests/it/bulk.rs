@@ -219,7 +219,8 @@ async fn a_job_that_is_stopped_leaves_the_rest(database: TestDatabase) {
     }
     let made = json!({ "target": { "filter": {} }, "edit": { "addTags": ["agent"] } });
     let id = desk.bulk_as(Some("ana"), made).await["job"]["id"].take();
-    let cancel = format!("mutation($id: ID!) {{ cancelBulkJob(input: {{ jobId: $id }}) {{ changed job {{ {JOB} }} }} }}");
+    let cancel =
+        format!("mutation($id: ID!) {{ cancelBulkJob(input: {{ jobId: $id }}) {{ changed job {{ {JOB} }} }} }}");
     assert_eq!(desk.refused_as(Some("ben"), &cancel, json!({ "id": id })).await.code, "FORBIDDEN");
     let mut payload = desk.data_as(Some("ana"), &cancel, json!({ "id": id })).await["cancelBulkJob"].take();
     let stopped = payload["job"].take();

@@ -326,8 +326,12 @@ async fn edit_at_random(app: &App, callers: usize, rounds: usize) {
         drafts.push(alert(app, &format!("r{number}")).await);
     }
     let into = watchfloor::app::alert::Destination::Incident(ids[0]);
-    let alerts =
-        app.ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into)).await.expect("an ingest").value.alerts;
+    let alerts = app
+        .ingest_alerts(&ingest, watchfloor::app::alert::Ingest::new(drafts, into))
+        .await
+        .expect("an ingest")
+        .value
+        .alerts;
     let alerts: Arc<Vec<_>> = Arc::new(alerts.into_iter().map(|alert| alert.id).collect());
     let callers: Vec<_> = (0..callers)
         .map(|caller| {

@@ -159,7 +159,8 @@ async fn changes_of_one_incident_in_a_batch_build_on_each_other(database: TestDa
     let command = Command::system(desk.app.clock.now(), cause);
     let changes = (0..CHANGES).map(|n| desk.app.update_incident(&command, id, comment(format!("Remark {n}"))));
     let held = gathered(&database, [join_all(changes)]).await.remove(0);
-    let mut versions: Vec<u64> = held.into_iter().map(|outcome| outcome.expect("a comment").value.incident.version).collect();
+    let mut versions: Vec<u64> =
+        held.into_iter().map(|outcome| outcome.expect("a comment").value.incident.version).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..2 + CHANGES as u64).collect::<Vec<_>>());
     let incident = desk.app.find_incident(id).await.expect("a look").expect("an incident");
@@ -195,7 +196,7 @@ async fn alerts_follow_the_assignments_of_a_batch(database: TestDatabase) {
     let once = (0..INCIDENTS).map(|n| assigned(n, users[0])).collect::<Vec<_>>();
     for done in gathered(&database, once).await {
         let done = done.expect("an owner");
-        assert!(done.changed && done.alerts.len() >= 2, "{done:?}");
+        assert!(done.changed && done.value.alerts.len() >= 2, "{done:?}");
     }
     let statements = sent.take();
     let of = |start: &str| statements.iter().filter(|statement| statement.sql.starts_with(start)).count();

@@ -231,7 +231,7 @@ async fn an_empty_object_in_a_filter_sets_no_condition(database: TestDatabase) {
     for (filter, met) in [(json!({}), 1), (json!({ "status": [] }), 0), (json!({ "product": [] }), 0)] {
         assert_eq!(desk.data(alerts, json!({ "f": filter })).await["alerts"]["totalCount"], met, "{filter}");
     }
-    let log = "query($f: ActivityInput) { incident(number: 1) { activity(filter: $f) { totalCount } } }";
+    let log = "query($f: ActivityInput) { incident(by: { number: 1 }) { activity(filter: $f) { totalCount } } }";
     for (filter, met) in [(json!({}), 1), (json!({ "kinds": [] }), 0)] {
         assert_eq!(desk.data(log, json!({ "f": filter })).await["incident"]["activity"]["totalCount"], met, "{filter}");
     }

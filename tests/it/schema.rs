@@ -102,7 +102,8 @@ fn every_mutation_takes_an_idempotency_key_and_returns_a_receipt() {
         let payload = &payloads[&mutation.ty.node.base.to_string()];
         let call = [("clientMutationId", "String"), ("idempotencyKey", "String")];
         for (fields, wanted) in [(input, &call[..]), (payload, &RECEIPT[..])] {
-            let is_there = |(name, ty): &&(&str, &str)| fields.iter().any(|(is, of)| (is.as_str(), of.as_str()) == (name, ty));
+            let is_there =
+                |(name, ty): &&(&str, &str)| fields.iter().any(|(is, of)| (is.as_str(), of.as_str()) == (name, ty));
             let missing: Vec<_> = wanted.iter().filter(|field| !is_there(field)).collect();
             assert!(missing.is_empty(), "{} lacks {missing:?}", mutation.name.node);
         }

@@ -121,7 +121,9 @@ async fn a_search_finds_what_reading_every_text_finds(database: TestDatabase) {
     let mut ids = Vec::new();
     for _ in 0..INCIDENTS {
         let edit = IncidentEdit { patch: patch(&mut dice), ..IncidentEdit::default() };
-        ids.push(desk.app.create_incident(&local(&desk).await, None, edit).await.expect("an incident").value.incident.id);
+        ids.push(
+            desk.app.create_incident(&local(&desk).await, None, edit).await.expect("an incident").value.incident.id,
+        );
     }
     // The index follows: titles and descriptions change, and a quarter of the incidents is resolved or deleted.
     for _ in 0..INCIDENTS {
@@ -307,7 +309,7 @@ async fn an_incident_is_found_by_its_reference(database: TestDatabase) {
         ... on QueueUpdated { row { number } } } }";
     let mut stream = desk.follow(stream, json!({})).await;
     assert_eq!(stream.item().await["__typename"], "Live");
-    let by_number = "query($number: Int!) { incident(number: $number) { id } }";
+    let by_number = "query($number: Int!) { incident(by: { number: $number }) { id } }";
     for number in [1, 3] {
         let id = desk.data(by_number, json!({ "number": number })).await["incident"]["id"].take();
         desk.act("addTags", json!({ "incidentId": id, "tags": ["doors"] })).await;
