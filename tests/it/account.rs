@@ -227,8 +227,8 @@ async fn a_group_has_the_members_that_a_manager_gives_it(database: TestDatabase)
     assert_eq!(each(&one["group"]["members"]["nodes"], "account"), ["Ben"]);
     let unknown = "user:0198c0de-0000-7000-8000-000000000009";
     for (users, code, path) in [
-        (json!([ana, unknown]), "NOT_FOUND", "input.users"),
-        (json!([group]), "INVALID", "input.users"),
+        (json!([ana, unknown]), "NOT_FOUND", "input.users.1"),
+        (json!([group]), "INVALID", "input.users.0"),
         (json!(vec![&ana; 1_001]), "LIMIT", "variables.input.users"),
     ] {
         let refusal = desk.deny("addGroupMembers", change(users)).await;

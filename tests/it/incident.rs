@@ -169,8 +169,14 @@ async fn the_digest_of_a_creation_is_that_of_earlier_versions(database: TestData
         "lastActivityAt": "2026-11-23T02:00:00.123456Z",
     });
     let desk = TestDesk::open(&database).await;
-    for (input, expected) in [(least, "15ca6d13252e6a4dbe642113c391b7cbf1e577f5ac4115e61df0daae7cc453d8"), (most, "")] {
-        let id = uuid::Uuid::now_v7();
+    for (id, input, expected) in [
+        (
+            "0198c0de-0000-7000-8000-000000000001",
+            least,
+            "15ca6d13252e6a4dbe642113c391b7cbf1e577f5ac4115e61df0daae7cc453d8",
+        ),
+        ("0198c0de-0000-7000-8000-000000000002", most, ""),
+    ] {
         let made = desk.act("createIncident", laid_over(input, json!({ "id": id }))).await;
         let sql = format!("SELECT created_input FROM incident WHERE number = {}", made["incident"]["number"]);
         let conn = database.connect().await;

@@ -225,7 +225,7 @@ async fn input_that_cannot_be_meant_is_refused(database: TestDatabase) {
         (
             json!({ "filter": { "owner": { "users": ["group:0198c0de-0000-7000-8000-000000000000"] } } }),
             "INVALID",
-            Some("filter.owner.users"),
+            Some("filter.owner.users.0"),
         ),
         (json!({ "filter": { "colour": ["RED"] } }), "INVALID", Some("variables.filter.colour")),
         (json!({ "filter": deep }), "LIMIT", Some("filter")),
