@@ -145,7 +145,7 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
 
 /// Begins a schema. async-graphql gives connections no description, so they get one here.
 fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
-    async_graphql::Schema::build(Query, Mutation, Subscription)
+    async_graphql::Schema::build(Query, Mutation::default(), Subscription)
         .register_output_type::<queue::QueueFields>()
         .override_output_type_description::<alert::AlertConnection>("A page of alerts.")
         .override_output_type_description::<alert_log::AlertChangeConnection>("A page of the log of an alert.")
