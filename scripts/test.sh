@@ -27,7 +27,7 @@ step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items --locked
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --quiet --workspace --no-deps --document-private-items --locked
 
 step "unused dependencies"
 scripts/machete.sh

@@ -84,11 +84,11 @@ class Schema:
         told = json.loads(desk.ask(INTROSPECTION)[0])["data"]["__schema"]
         self.types = {kind["name"]: kind for kind in told["types"]}
         self.roots = {kind: told[f"{kind}Type"]["name"] for kind in ("query", "mutation", "subscription")}
-        page = json.loads(desk.ask("{ incidents(first: 50, filter: {status: [NEW, ACTIVE, RESOLVED]}) { nodes { id alerts(first: 3) { nodes { id } } } } users { id } }")[0])
+        page = json.loads(desk.ask("{ incidents(first: 50, filter: {status: [NEW, ACTIVE, RESOLVED]}) { nodes { id alerts(first: 3) { nodes { id } } } } users { nodes { id } } }")[0])
         nodes = (page.get("data") or {}).get("incidents", {}).get("nodes", [])
         self.ids = {"incident": [node["id"] for node in nodes],
                     "alert": [alert["id"] for node in nodes for alert in node["alerts"]["nodes"]],
-                    "user": [user["id"] for user in (page.get("data") or {}).get("users", [])]}
+                    "user": [user["id"] for user in (page.get("data") or {}).get("users", {}).get("nodes", [])]}
 
     def base(self, ty):
         while ty.get("ofType"):

@@ -187,7 +187,7 @@ pub struct Serving {
     /// apply to them. Several are separated by commas.
     #[arg(long = "trusted-proxy", env = "WATCHFLOOR_TRUSTED_PROXIES", value_name = "NETWORK", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// Other origins whose web pages may use the API, such as http://localhost:5173 or https://dashboards.example:
+    /// Other origins whose web pages may use the API, such as `http://localhost:5173` or `https://dashboards.example`:
     /// several are separated by commas, or named by several flags. Pages of all other origins, except the desk's own,
     /// are refused. The desk also answers requests to the hosts of these origins.
     #[arg(long = "allowed-origin", env = "WATCHFLOOR_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]

@@ -22,8 +22,8 @@
 //!
 //! # A mutation: `resolveIncident`
 //!
-//! `server/http/` or `server/ws/` reads the request, and `server/operation/` validates and measures it. The
-//! resolver in `graphql/mutation/incident.rs` turns the input into an edit and calls `app/incident.rs`. That command opens a
+//! `server/http/` or `server/ws/` reads the request, and `server/operation/` validates and measures it. The resolver in
+//! `graphql/mutation/incident.rs` turns the input into an edit and calls `app/incident.rs`. That command opens a
 //! transaction, which it may share with other waiting commands (`storage/combiner.rs`). It locks the incidents and
 //! their alerts, `domain/incident.rs` decides what changes, and `domain/policy.rs` refuses what the operator's policies
 //! forbid. `storage` writes the rows and keeps the change pending. At the end of the transaction it locks the head of

@@ -1,4 +1,5 @@
-//! Streams that each look for twenty different texts: the memory of one stream, and the CPU time of an event that matches no stream.
+//! Streams that each look for twenty different texts: the memory of one stream, and the CPU time of an event that
+//! matches no stream.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;

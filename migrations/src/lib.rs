@@ -25,6 +25,7 @@ mod m20261130_000003_bulk_lists;
 mod m20261130_000004_resolved_order;
 mod m20261130_000005_alert_owners;
 mod m20261130_000006_desk_log;
+mod m20261130_000007_empty_conditions;
 
 /// Every migration, in the order of its date.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261130_000004_resolved_order::Migration),
             Box::new(m20261130_000005_alert_owners::Migration),
             Box::new(m20261130_000006_desk_log::Migration),
+            Box::new(m20261130_000007_empty_conditions::Migration),
         ]
     }
 }

@@ -1,5 +1,5 @@
-//! Indexes for a million incidents: open incidents, incidents of one owner, incidents resolved since a time, incidents assigned
-//! since a time.
+//! Indexes for a million incidents: open incidents, incidents of one owner, incidents resolved since a time, incidents
+//! assigned since a time.
 
 use sea_orm_migration::prelude::*;
 

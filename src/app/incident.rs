@@ -60,7 +60,8 @@ pub struct IncidentEdit {
     /// The version that the caller knows. The digest of `createIncident`'s input leaves it out.
     #[serde(skip)]
     pub expected_version: Option<u64>,
-    /// Whether the edit is a reopening: it is refused if the incident is not resolved and has another status than it asks for.
+    /// Whether the edit is a reopening: it is refused if the incident is not resolved and has another status than it
+    /// asks for.
     #[serde(skip)]
     pub is_reopening: bool,
 }
@@ -71,8 +72,8 @@ impl From<Patch> for IncidentEdit {
     }
 }
 
-/// The largest number of alerts of an incident that a command locks before it has a savepoint: if that lock failed, the other commands of
-/// its transaction would run again.
+/// The largest number of alerts of an incident that a command locks before it has a savepoint: if that lock failed, the
+/// other commands of its transaction would run again.
 const ALERTS_LOCKED_EARLY_MAX: u64 = 200;
 
 /// An incident after a command on it.
@@ -448,7 +449,8 @@ impl Work<'_> {
         }
         let at = self.command.at;
         let newly: BTreeSet<AlertId> = links.new.iter().copied().collect();
-        // The count lacks the alerts that this command has linked. Many alerts are locked after the savepoint, because it may take long.
+        // The count lacks the alerts that this command has linked. Many alerts are locked after the savepoint, because
+        // it may take long.
         let count = Some(incident.alert_count).filter(|count| newly.is_empty() && *count <= ALERTS_LOCKED_EARLY_MAX);
         let deltas = propagation.deltas(owner, &newly, self.tx.lock_alerts_of(incident.id, count).await?);
         let assigned = deltas.iter().filter(|delta| delta.owner.is_some()).map(|delta| delta.alert);

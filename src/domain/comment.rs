@@ -25,7 +25,7 @@ impl CommentPlace {
         Self { at: comment.created_at, version: comment.version, id: comment.id }
     }
 
-    /// Reads the form that [`CommentPlace::fmt`] writes. Returns `None` for other text.
+    /// Reads the form that `Display` writes. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (at, rest) = text.split_once('.')?;
         let (version, id) = rest.split_once('.')?;

@@ -44,7 +44,7 @@ impl Position {
         Self { queue: Some(queue), ..self }
     }
 
-    /// Reads the form that [`Position::fmt`] writes. Returns `None` for other text.
+    /// Reads the form that `Display` writes. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (log, queue) = bytes.split_at_checked(LOG_BYTES)?;

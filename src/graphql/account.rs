@@ -195,7 +195,9 @@ fn account_cursor(account: &str) -> String {
 }
 
 fn account_key(cursor: &str) -> Option<String> {
-    cursor.strip_prefix(ACCOUNT_CURSOR).map(str::to_owned)
+    // PostgreSQL refuses U+0000 in a text, and no account id has it.
+    let key = cursor.strip_prefix(ACCOUNT_CURSOR).filter(|key| !key.contains('\0'))?;
+    Some(key.to_owned())
 }
 
 /// Makes a page of accounts that were read with one item more than the page has.

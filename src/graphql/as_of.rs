@@ -267,8 +267,8 @@ impl AlertAsOf {
 /// An entity that alerts of the incident named at that moment.
 #[derive(SimpleObject)]
 pub struct EntityAsOf {
-    /// The value, as an alert of the incident writes it. If no alert of the incident names the entity any more, the value is
-    /// in lower case and without diacritical marks.
+    /// The value, as an alert of the incident writes it. If no alert of the incident names the entity any more, the
+    /// value is in lower case and without diacritical marks.
     value: String,
     /// How many alerts of the incident named the entity.
     alert_count: u64,
@@ -361,9 +361,7 @@ pub async fn find(view: &View, named: Named, path: &str, moment: MomentInput) ->
     let found = found.filter(|incident| view.viewer().reads(incident));
     let incident = found.ok_or_else(|| Error::not_found("incident", name).at(path))?;
     let moment = match moment {
-        MomentInput::Position(text) => {
-            Moment::Offset(super::query::reached(view, "moment.position", &text).await?.offset)
-        }
+        MomentInput::Position(text) => Moment::Offset(view.reached("moment.position", &text).await?.offset),
         MomentInput::At(at) => Moment::Time(instant("moment.at", at)?),
     };
     let Some(version) = reader.version_as_of(incident.id, moment).await? else {

@@ -228,6 +228,22 @@ impl View {
         snapshot.head.get_or_try_init(|| snapshot.batch.reader.head()).await
     }
 
+    /// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, of another history (the
+    /// check differs), or beyond its end. It never waits.
+    pub async fn reached(&self, path: &str, text: &str) -> Result<Position> {
+        let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
+        let head = self.head().await?;
+        let here = match position.epoch == head.epoch && position.offset <= head.offset {
+            true => self.reader().await?.position_at(head, position.offset).await?,
+            false => None,
+        };
+        if here.is_none_or(|here| here.check != position.check) {
+            let now = serde_json::json!({ "position": head.position().to_string() });
+            return Err(Error::taken(path, "the desk's log does not reach this position", now));
+        }
+        Ok(position)
+    }
+
     /// Returns the source of queues: the board, if the request asks for nothing else and the board can answer; else the
     /// snapshot.
     pub async fn at(&self) -> Result<At<'_>> {

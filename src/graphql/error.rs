@@ -29,8 +29,8 @@ pub fn present(mut response: Response) -> Response {
 /// Returns the response to a mutation as clients may see it; `commands` is the number of commands in
 /// the document. Call it once: a second call would repeat the words.
 ///
-/// An error below a root field concerns the answer alone: the command of that field was carried out. So it does not carry
-/// `retryAfter`, which says that nothing was changed. The same holds if another command of the document may have
+/// An error below a root field concerns the answer alone: the command of that field was carried out. So it does not
+/// carry `retryAfter`, which says that nothing was changed. The same holds if another command of the document may have
 /// changed something.
 #[must_use]
 pub fn present_mutation(response: Response, commands: usize) -> Response {

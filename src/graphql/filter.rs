@@ -15,8 +15,8 @@ use crate::domain::path::InputPath;
 use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
-/// A condition on the owner of an incident or an alert. It matches if any of the given fields matches. A flag that is false counts as not
-/// given.
+/// A condition on the owner of an incident or an alert. It matches if any of the given fields matches. A flag that is
+/// false counts as not given.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct OwnerFilterInput {
     /// The owner is one of these users, by global id.

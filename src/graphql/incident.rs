@@ -486,8 +486,8 @@ pub async fn queue(
     Ok(page)
 }
 
-/// Reads the incident with this id; an unknown id is `NOT_FOUND` at the path. `lists` is given if the request asks for the
-/// incident, these lists of it, and nothing else.
+/// Reads the incident with this id; an unknown id is `NOT_FOUND` at the path. `lists` is given if the request asks for
+/// the incident, these lists of it, and nothing else.
 pub async fn find(view: &View, id: IncidentId, path: &str, lists: Option<Lists>) -> Result<Incident> {
     let incident = match lists {
         Some(lists) => view.incident_at_once(id, lists).await?,

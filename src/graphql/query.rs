@@ -28,7 +28,6 @@ use super::summary::{QueueSummary, numbers, window};
 use super::view::{SavedView, ViewByInput};
 use crate::app::export::Named;
 use crate::domain::filter::{IncidentFilter, QueueFilter};
-use crate::domain::position::Position;
 use crate::domain::summary::SummaryFilter;
 use crate::domain::{
     AlertId, AttachmentId, BookmarkId, BulkJobId, CommentId, Error, GroupId, IncidentId, Instant, Result, UserId,
@@ -177,10 +176,10 @@ impl Query {
             .map(Some)
     }
 
-    /// One incident, by its global id or by its number. An unknown incident is `NOT_FOUND`. After a merge, the id of the source returns the source, which is `REDIRECTED`, and its number
-    /// returns the target. With `minPosition` the answer is at least as new as that position. The desk does not wait
-    /// for a position: if its log does not reach the position, or has another history, the answer is `CONFLICT`, and
-    /// `extensions.now.position` is the end of the log.
+    /// One incident, by its global id or by its number. An unknown incident is `NOT_FOUND`. After a merge, the id of
+    /// the source returns the source, which is `REDIRECTED`, and its number returns the target. With `minPosition` the
+    /// answer is at least as new as that position. The desk does not wait for a position: if its log does not reach the
+    /// position, or has another history, the answer is `CONFLICT`, and `extensions.now.position` is the end of the log.
     async fn incident(
         &self,
         ctx: &Context<'_>,
@@ -191,8 +190,9 @@ impl Query {
         Some(find_incident(ctx, by, min_position).await.map_err(Into::into))
     }
 
-    /// One incident as it was at a position or a time, rebuilt from its log. Managers can also read a deleted incident. `NOT_FOUND` if there is no such incident,
-    /// or if it was created later; `CONFLICT` if the log does not reach the position.
+    /// One incident as it was at a position or a time, rebuilt from its log. Managers can also read a deleted incident.
+    /// `NOT_FOUND` if there is no such incident, or if it was created later; `CONFLICT` if the log does not reach the
+    /// position.
     async fn incident_as_of(
         &self,
         ctx: &Context<'_>,
@@ -428,7 +428,7 @@ async fn find_incident(ctx: &Context<'_>, by: IncidentByInput, min_position: Opt
     let view = View::of_request(ctx)?;
     let at_once = if min_position.is_none() { super::detail::lists(ctx, view.page_items_max()) } else { None };
     if let Some(text) = min_position {
-        reached(view, "minPosition", &text).await?;
+        view.reached("minPosition", &text).await?;
     }
     match by {
         IncidentByInput::Id(id) => super::incident::find(view, incident_id("by.id", &id)?, "by.id", at_once).await,
@@ -439,22 +439,6 @@ async fn find_incident(ctx: &Context<'_>, by: IncidentByInput, min_position: Opt
             Ok(Incident::new(view.clone(), incident))
         }
     }
-}
-
-/// Refuses with `CONFLICT` a position that this snapshot has not reached: of another log, of another history (the check
-/// differs), or beyond its end. It never waits.
-pub(super) async fn reached(view: &View, path: &str, text: &str) -> Result<Position> {
-    let position = Position::parse(text).ok_or_else(|| Error::invalid(path, "this is not a position"))?;
-    let head = view.head().await?;
-    let here = match position.epoch == head.epoch && position.offset <= head.offset {
-        true => view.reader().await?.position_at(head, position.offset).await?,
-        false => None,
-    };
-    if here.is_none_or(|here| here.check != position.check) {
-        let now = serde_json::json!({ "position": head.position().to_string() });
-        return Err(Error::taken(path, "the desk's log does not reach this position", now));
-    }
-    Ok(position)
 }
 
 /// Reads objects of any type, in the order of their ids, with one statement for each type.

@@ -1,6 +1,6 @@
 //! The stories of the sample desk, as data: the events in their order, each product's report, and the endings.
 //!
-//! The stories are in [`intrusions`](super::intrusions), [`everyday`](super::everyday) and [`slips`](super::slips).
+//! The stories are in [`intrusions`], [`everyday`] and [`slips`].
 //! [`Cast`](super::people::Cast) replaces the words in braces.
 
 use super::dice::Dice;

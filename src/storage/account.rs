@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::incident::json;
 use super::queue::Span;
-use super::{Reader, Tx, places, statement};
+use super::{IDS_PER_STATEMENT, Reader, Tx, places, statement};
 use crate::domain::account::{Actor, Group, Owner, OwnerId, Role, User};
 use crate::domain::{GroupId, Instant, Result, UserId, text};
 
@@ -201,8 +201,13 @@ impl Reader {
         let rows = self.conn().query_all_raw(statement(self, &sql, groups.iter().map(|id| id.0.into()))).await?;
         let read = |row: &QueryResult| Ok((GroupId(row.try_get_by_index(0)?), UserId(row.try_get_by_index(1)?)));
         let pairs = rows.iter().map(read).collect::<Result<Vec<_>, DbErr>>()?;
-        let ids: Vec<UserId> = pairs.iter().map(|(_, user)| *user).collect();
-        let users: HashMap<UserId, User> = self.users(&ids).await?.into_iter().map(|user| (user.id, user)).collect();
+        let mut ids: Vec<UserId> = pairs.iter().map(|(_, user)| *user).collect();
+        ids.sort();
+        ids.dedup();
+        let mut users: HashMap<UserId, User> = HashMap::new();
+        for ids in ids.chunks(IDS_PER_STATEMENT) {
+            users.extend(self.users(ids).await?.into_iter().map(|user| (user.id, user)));
+        }
         let mut members: HashMap<GroupId, Vec<User>> = HashMap::new();
         for (group, user) in pairs {
             members.entry(group).or_default().extend(users.get(&user).cloned());

@@ -293,11 +293,17 @@ impl Reader {
         if let Some(actor) = filter.actor {
             query = query.filter(row::Column::ActorId.is_not_null()).filter(row::Column::ActorId.eq(actor.0));
         }
+        // The expression of `change_by_actor`, which no other index has.
+        let at = || match filter.actor {
+            Some(_) => Expr::cust("COALESCE(\"change\".\"at\", '0001-01-01T00:00:00+00:00')"),
+            None => Expr::col((row::Entity, row::Column::At)),
+        };
+        let position = || Expr::col((row::Entity, row::Column::Position));
         if let Some(from) = filter.from {
-            query = query.filter(row::Column::At.gte(from));
+            query = query.filter(at().gte(from));
         }
         if let Some(to) = filter.to {
-            query = query.filter(row::Column::At.lt(to));
+            query = query.filter(at().lt(to));
         }
         if !filter.shows_deleted {
             // A subquery for one value is not planned as a join, which might read all incidents first. Its value is the
@@ -306,7 +312,7 @@ impl Reader {
                 WHERE \"incident\".\"id\" = \"change\".\"incident_id\")";
             query = query.filter(Expr::cust(is_there));
         }
-        let place = || Expr::tuple([row::Column::At, row::Column::Position].map(|it| Expr::col((row::Entity, it))));
+        let place = || Expr::tuple([at(), position()]);
         if let Some(after) = page.after {
             query = query.filter(place().lt(after.expr()));
         }
@@ -314,8 +320,8 @@ impl Reader {
             query = query.filter(place().gt(before.expr()));
         }
         query = match page.from_end {
-            true => query.order_by_asc(row::Column::At).order_by_asc(row::Column::Position),
-            false => query.order_by_desc(row::Column::At).order_by_desc(row::Column::Position),
+            true => query.order_by_asc(at()).order_by_asc(position()),
+            false => query.order_by_desc(at()).order_by_desc(position()),
         };
         let mut rows = query.limit(page.limit).all(self.conn()).await?;
         if page.from_end {

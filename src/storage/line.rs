@@ -74,8 +74,8 @@ impl ListenLine {
 
     /// Returns the next message. A wait that is dropped loses no message. A lost connection is an error.
     ///
-    /// A dropped `ListenLine` sends `UNLISTEN`. If the server does not answer, TCP closes the connection after a quarter of
-    /// an hour.
+    /// A dropped `ListenLine` sends `UNLISTEN`. If the server does not answer, TCP closes the connection after a
+    /// quarter of an hour.
     pub async fn hear(&mut self) -> Result<Word> {
         let heard = self.listener.try_recv().await.map_err(lost)?.ok_or_else(|| lost("the connection broke off"))?;
         // A later version may send text that this version cannot read: it is only a sign of life.

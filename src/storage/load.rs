@@ -1,7 +1,7 @@
 //! Writes a whole desk in bulk into an empty database: rows by COPY on PostgreSQL, by long INSERTs on SQLite.
 //!
 //! The rows are the rows that commands write, made by the same functions. The head of the log is written last: a load
-//! that stops between its transactions leaves changes beyond the head ([`Reader::goes_beyond`]), and no desk opens such
+//! that stops between its transactions leaves changes beyond the head ([`Reader::goes_beyond`](super::Reader::goes_beyond)), and no desk opens such
 //! a database.
 
 use std::collections::BTreeMap;

@@ -103,7 +103,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// Parses the text that [`Cursor::fmt`] wrote. Returns none for any other text.
+    /// Parses the text that `Display` wrote. Returns none for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
     }
@@ -181,15 +181,25 @@ impl PageRequest {
     /// Whether an index of open incidents has this order and the filter asks only for open incidents.
     fn has_open_index(&self) -> bool {
         use IncidentOrderField as By;
-        let status = self.filter.filter().status.as_ref();
-        let is_open = status.is_some_and(|list| list.iter().all(|status| OPEN.contains(status)));
         let one_way = self.order.windows(2).all(|pair| pair[0].direction == pair[1].direction);
         let fields: Vec<By> = self.order.iter().map(|order| order.field).collect();
         let indexed = matches!(
             fields.as_slice(),
             [By::UpdatedAt] | [By::CreatedAt] | [By::Severity, By::UpdatedAt] | [By::Status, By::UpdatedAt]
         );
-        is_open && one_way && indexed
+        self.is_open() && one_way && indexed
+    }
+
+    /// Whether the filter asks only for open incidents.
+    fn is_open(&self) -> bool {
+        let status = self.filter.filter().status.as_ref();
+        status.is_some_and(|list| list.iter().all(|status| OPEN.contains(status)))
+    }
+
+    /// Whether all incidents of the queue have the same key in this order. Open incidents have no resolution. With its
+    /// key, a database would walk along all resolved incidents, which come before them, to find a page.
+    fn is_constant(&self, order: IncidentOrder) -> bool {
+        order.field == IncidentOrderField::ResolvedAt && self.is_open()
     }
 
     /// Returns the digest of the order and filter, to which its cursors belong.
@@ -274,7 +284,8 @@ impl PageRequest {
 
     /// Returns every order column with its direction. The id comes last, unless a number decides before.
     fn columns(&self) -> Vec<(SimpleExpr, OrderDirection)> {
-        let mut columns: Vec<_> = self.order.iter().map(|order| (column(*order), order.direction)).collect();
+        let keys = self.order.iter().filter(|order| !self.is_constant(**order));
+        let mut columns: Vec<_> = keys.map(|order| (column(*order), order.direction)).collect();
         if !self.order.iter().any(|order| order.field == IncidentOrderField::Number) {
             columns.push((Expr::col((Entity, Column::Id)), self.last_direction()));
         }
@@ -284,7 +295,8 @@ impl PageRequest {
     /// Returns the condition for the rows on one side of a cursor: one range of one index if all keys have one
     /// direction.
     fn side(&self, cursor: &Cursor, beyond: bool) -> SimpleExpr {
-        let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(Key::expr).collect();
+        let keys = cursor.keys.iter().zip(&self.order).filter(|(_, order)| !self.is_constant(**order));
+        let mut values: Vec<SimpleExpr> = keys.map(|(key, _)| key.expr()).collect();
         values.push(Expr::value(cursor.id.0));
         let columns = self.columns();
         let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == beyond;

@@ -195,6 +195,7 @@ async fn accounts_are_read_page_by_page(database: TestDatabase) {
             ("first: 101", "LIMIT", "first"),
             ("first: 1, last: 1", "INVALID", "last"),
             ("after: \"ana\"", "INVALID", "after"),
+            ("after: \"account:a\\u0000\"", "INVALID", "after"),
         ] {
             let refusal = desk.refused(&format!("{{ {list}({arguments}) {{ nodes {{ id }} }} }}"), json!({})).await;
             assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), (code, Some(path)), "{list}({arguments})");
@@ -220,7 +221,8 @@ async fn a_group_has_the_members_that_a_manager_gives_it(database: TestDatabase)
     let change = |users: Value| json!({ "groupId": group, "users": users });
     let both = desk.act("addGroupMembers", change(json!([ben, ana, ana]))).await;
     assert_eq!(each(&both["group"]["members"]["nodes"], "account"), ["ana", "Ben"]);
-    assert_eq!(desk.act("addGroupMembers", change(json!([ana]))).await, both, "who is in it already stays");
+    let again = desk.act("addGroupMembers", change(json!([ana]))).await;
+    assert_eq!((&again["group"], &again["changed"]), (&both["group"], &json!(false)), "a member stays a member");
     let viewer = desk.data_as(Some("ana"), "{ viewer { groups { account } } }", json!({})).await;
     assert_eq!(viewer["viewer"]["groups"], json!([{ "account": "tier-1" }]));
     let one = desk.act("removeGroupMembers", change(json!([ana]))).await;

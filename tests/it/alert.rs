@@ -554,7 +554,7 @@ async fn alerts_are_found_by_their_owner(database: TestDatabase) {
         (None, json!({ "owner": { "groups": [group] } }), vec!["3"]),
         (None, json!({ "owner": { "unassigned": true } }), vec!["4"]),
         (None, json!({ "owner": { "unassigned": true, "users": [ben], "groups": [group] } }), vec!["4", "3", "2"]),
-        (None, json!({ "owner": {} }), vec![]),
+        (None, json!({ "owner": {} }), vec!["5", "4", "3", "2", "1"]),
         (Some("ana"), json!({ "owner": { "me": true } }), vec!["5", "1"]),
         (Some("ana"), json!({ "owner": { "meAndMyGroups": true } }), vec!["5", "3", "1"]),
         (Some("ben"), json!({ "owner": { "meAndMyGroups": true } }), vec!["2"]),
@@ -565,5 +565,5 @@ async fn alerts_are_found_by_their_owner(database: TestDatabase) {
     }
     let wrong = json!({ "filter": { "owner": { "users": [group] } } });
     let refusal = desk.refused(query, wrong).await;
-    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("filter.owner.users")));
+    assert_eq!((refusal.code.as_str(), refusal.path.as_deref()), ("INVALID", Some("filter.owner.users.0")));
 }

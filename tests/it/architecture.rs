@@ -35,7 +35,7 @@ const ROOMS: [&[&str]; 11] = [
 /// A group of subscribers and its members know each other, so `server/` has circles of two files. The types of a
 /// GraphQL schema refer to each other (an incident has comments, a comment has its incident), so `graphql/` has one
 /// large circle, which may only shrink.
-const CIRCLES: [(&str, usize); 2] = [("server/", 3), ("graphql/", 19)];
+const CIRCLES: [(&str, usize); 2] = [("server/", 3), ("graphql/", 18)];
 
 /// File names that tell nothing about their content.
 const DRAWERS: [&str; 7] = ["utils", "helpers", "common", "types", "models", "service", "manager"];

@@ -16,6 +16,7 @@ each_database!(
     a_second_migration_changes_nothing,
     comments_written_before_merges_keep_their_order_and_texts,
     addresses_of_old_desks_are_found_in_every_form,
+    empty_conditions_of_old_views_keep_their_meaning,
 );
 
 /// A role that owns only its schema may not create extensions.
@@ -228,4 +229,27 @@ async fn addresses_of_old_desks_are_found_in_every_form(database: TestDatabase) 
             { "kind": "FILE", "entities": [{ "value": "c:a:b", "alertCount": 1 }] },
         ])
     );
+}
+
+/// A view of an old desk stored `"owner":{}` for a condition that no incident meets.
+async fn empty_conditions_of_old_views_keep_their_meaning(database: TestDatabase) {
+    {
+        let desk = TestDesk::open(&database).await;
+        desk.incident("Seen by no such view").await;
+        desk.act("createView", json!({ "name": "Nobody", "filter": { "owner": { "users": [] } } })).await;
+        desk.act("createView", json!({ "name": "Text", "filter": { "text": "\"owner\":{}" } })).await;
+    }
+    let raw = database.connect().await;
+    for statement in [
+        r#"UPDATE saved_view SET filter = '{"owner":{},"not":{"lastActivity":{}}}' WHERE name = 'Nobody'"#,
+        "DELETE FROM seaql_migrations WHERE version LIKE '%empty_conditions'",
+    ] {
+        raw.execute_unprepared(statement).await.expect("the state of before");
+    }
+    let desk = TestDesk::open(&database).await;
+    let views = desk.data("{ views { name filter incidents { totalCount } } }", json!({})).await;
+    assert_eq!(views["views"][0]["incidents"]["totalCount"], 0, "{views}");
+    assert_eq!(views["views"][0]["filter"]["owner"], json!({ "users": [] }));
+    assert!(views["views"][0]["filter"]["not"]["lastActivity"]["from"].is_string(), "{views}");
+    assert_eq!(views["views"][1]["filter"]["text"], "\"owner\":{}");
 }

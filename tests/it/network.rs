@@ -140,8 +140,9 @@ async fn a_later_head_of_http_2_has_its_time_as_well() {
     let mut read = Vec::new();
     let still = tokio::time::timeout(IDLE * 2, async { while stream.read_buf(&mut read).await.expect("open") > 0 {} });
     assert!(still.await.is_err(), "what is in flight is not cut");
-    // HEADERS of the next stream without END_HEADERS, and one CONTINUATION frame after the other, a byte at a time. The library closes
-    // a connection after several whole CONTINUATION frames. Here no CONTINUATION frame is whole before `IDLE` has passed.
+    // HEADERS of the next stream without END_HEADERS, and one CONTINUATION frame after the other, a byte at a time. The
+    // library closes a connection after several whole CONTINUATION frames. Here no CONTINUATION frame is whole before
+    // `IDLE` has passed.
     let (mut reading, mut writing) = stream.into_split();
     let dribble = async {
         let mut head = vec![0, 0, 3, 1, 1, 0, 0, 0, 3, 0x82, 0x86, 0x84];

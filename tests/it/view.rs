@@ -352,7 +352,8 @@ async fn a_view_that_goes_is_nobodys_default(database: TestDatabase) {
     assert_eq!(default(ana).await, Value::Null);
     for account in [ana, ben] {
         let set = desk.act_as(account, "setDefaultView", json!({ "viewId": two, "clientMutationId": "star" })).await;
-        assert_eq!(set, json!({ "clientMutationId": "star", "defaultView": { "id": two, "slug": "two" } }));
+        let (client, view) = (&set["clientMutationId"], &set["defaultView"]);
+        assert_eq!((client, view), (&json!("star"), &json!({ "id": two, "slug": "two" })));
         desk.act_as(account, "setDefaultView", json!({ "viewId": one })).await;
         assert_eq!(default(account).await, "one", "one at a time");
     }

@@ -219,10 +219,10 @@ function broken({ query, variables }) {
   return { query: tokens.join(" "), variables };
 }
 
-const first = { query: "{ incidents(first: 5) { nodes { id alerts(first: 2) { nodes { id } } } } users { id } }", variables: {} };
+const first = { query: "{ incidents(first: 5) { nodes { id alerts(first: 2) { nodes { id } } } } users { nodes { id } } }", variables: {} };
 const start = await asked(url, first);
 for (const node of start.data.incidents.nodes) ids.push(node.id, ...node.alerts.nodes.map((it) => it.id));
-ids.push(...start.data.users.map((it) => it.id));
+ids.push(...start.data.users.nodes.map((it) => it.id));
 
 const tally = { accepted: 0, refused: 0, beyond: 0, compared: 0, unread: 0 };
 const reached = {};

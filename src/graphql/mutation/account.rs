@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::run;
+use super::run::run;
 use crate::domain::Result;
 use crate::domain::account::{GroupDraft, UserDraft};
 use crate::graphql::account::{GroupMembersInput, UpsertGroupInput, UpsertUserInput};

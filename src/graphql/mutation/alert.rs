@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::run;
+use super::run::run;
 use crate::app::alert::{Ingest, Ingested};
 use crate::app::idempotency::Did;
 use crate::app::{App, Command};

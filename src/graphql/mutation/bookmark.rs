@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::run;
+use super::run::run;
 use crate::domain::Result;
 use crate::graphql::bookmark::{AddBookmarkInput, BookmarkPayload, RemoveBookmarkInput, bookmark_id};
 

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::run;
+use super::run::run;
 use crate::domain::Result;
 use crate::graphql::bulk::{BulkAnswer, BulkPayload, BulkUpdateIncidentsInput, CancelBulkJobInput, bulk_job_id};
 use crate::graphql::context::View;

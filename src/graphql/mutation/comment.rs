@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::run;
+use super::run::run;
 use crate::domain::{Result, comment};
 use crate::graphql::attachment::{CreateAttachmentInput, CreateAttachmentPayload};
 use crate::graphql::comment::{DeleteCommentInput, EditCommentInput, comment_id, new_comment};

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, ID, Object};
 
-use super::{SINGLE_ACTION_WORDS, run};
+use super::run::{SINGLE_ACTION_WORDS, run};
 use crate::app::incident::IncidentEdit;
 use crate::domain::incident::{Patch, Status, parse_description, parse_note};
 use crate::domain::{Error, Result, title};

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Object};
 
-use super::{SINGLE_ACTION_WORDS, run};
+use super::run::{SINGLE_ACTION_WORDS, run};
 use crate::domain::Result;
 use crate::graphql::input::incident_id;
 use crate::graphql::merge::{

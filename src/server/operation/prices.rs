@@ -26,7 +26,7 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count what is unread over a whole queue, or look at up to a
 /// hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 70] = [
+pub const PRICES: [(&str, Price); 71] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
@@ -74,6 +74,8 @@ pub const PRICES: [(&str, Price); 70] = [
     ("MergePayload.alerts", list(10)),
     ("MergePreview.refusals", list(2)),
     ("Query.assigneeSuggestions", list(10)),
+    // It may pass over the changes of deleted incidents.
+    ("Query.deskLog", dear(250)),
     ("Query.incidentAsOf", dear(1_000)),
     ("Query.nodes", list(100)),
     // The argument gives the number of tags, one level further down.

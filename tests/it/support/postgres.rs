@@ -1,8 +1,8 @@
 //! PostgreSQL for the tests: one throwaway cluster per process, and in it a fresh database per test.
 //!
-//! `scripts/postgres.sh` starts the cluster and holds the other end of a pipe. It stops the cluster and removes its folder when
-//! the pipe closes, and the kernel closes it however this process ends: nothing has to run here for that, not even a `Drop`.
-//! A missing PostgreSQL fails the test that asks for it; a skipped test would read as a passed one.
+//! `scripts/postgres.sh` starts the cluster and holds the other end of a pipe. It stops the cluster and removes its
+//! folder when the pipe closes, and the kernel closes it however this process ends: nothing has to run here for that,
+//! not even a `Drop`. A missing PostgreSQL fails the test that asks for it; a skipped test would read as a passed one.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// How long a test waits for what must come: far longer than it takes, even beside the rest of the suite on a busy machine.
+/// How long a test waits for what must come: far longer than it takes, even beside the rest of the suite on a busy
+/// machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a test waits for the end of many consecutive events.

@@ -112,7 +112,7 @@ export default [
       incident("... @oneOf { title }"),
       "{ viewer @Skip(if: true) { canTriage } }",
       "{ viewer { ... @defer { canTriage } } }",
-      "{ users @stream { name } }",
+      "{ views @stream { name } }",
     ],
   },
   {
@@ -356,7 +356,7 @@ function deferAndStream() {
       section: "DeferStreamDirectiveOnValidOperationsRule",
       valid: plain,
       refused: ["subscription { queueSummary { ... @defer { open } } }", "subscription { queueSummary { byOwner @stream { count } } }"],
-      elsewhere: ["subscription { queueSummary { ... @defer(if: false) { open } } }", "{ users @stream { name } }"],
+      elsewhere: ["subscription { queueSummary { ... @defer(if: false) { open } } }", "{ views @stream { name } }"],
     },
     {
       section: "DeferStreamDirectiveLabelRule",
@@ -365,13 +365,13 @@ function deferAndStream() {
         '{ ... @defer(label: "a") { __typename } ... @defer(label: "a") { __typename } }',
         ["query($a: String) { ... @defer(label: $a) { __typename } }", { a: "x" }],
       ],
-      elsewhere: ['{ ... @defer(label: "a") { __typename } users @stream(label: "b") { name } }'],
+      elsewhere: ['{ ... @defer(label: "a") { __typename } views @stream(label: "b") { name } }'],
     },
     {
       section: "StreamDirectiveOnListFieldRule",
       valid: plain,
       refused: ["{ viewer @stream { canTriage } }", incident("title @stream(initialCount: 0)")],
-      elsewhere: ["{ users @stream(initialCount: 0) { name } }"],
+      elsewhere: ["{ views @stream(initialCount: 0) { name } }"],
     },
   ];
 }
