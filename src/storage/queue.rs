@@ -196,12 +196,6 @@ impl PageRequest {
         status.is_some_and(|list| list.iter().all(|status| OPEN.contains(status)))
     }
 
-    /// Whether all incidents of the queue have the same key in this order. Open incidents have no resolution. With its
-    /// key, a database would walk along all resolved incidents, which come before them, to find a page.
-    fn is_constant(&self, order: IncidentOrder) -> bool {
-        order.field == IncidentOrderField::ResolvedAt && self.is_open()
-    }
-
     /// Returns the digest of the order and filter, to which its cursors belong.
     pub fn queue(&self) -> String {
         let mut hash = Sha256::new();
@@ -284,8 +278,7 @@ impl PageRequest {
 
     /// Returns every order column with its direction. The id comes last, unless a number decides before.
     fn columns(&self) -> Vec<(SimpleExpr, OrderDirection)> {
-        let keys = self.order.iter().filter(|order| !self.is_constant(**order));
-        let mut columns: Vec<_> = keys.map(|order| (column(*order), order.direction)).collect();
+        let mut columns: Vec<_> = self.order.iter().map(|order| (column(*order), order.direction)).collect();
         if !self.order.iter().any(|order| order.field == IncidentOrderField::Number) {
             columns.push((Expr::col((Entity, Column::Id)), self.last_direction()));
         }
@@ -295,8 +288,7 @@ impl PageRequest {
     /// Returns the condition for the rows on one side of a cursor: one range of one index if all keys have one
     /// direction.
     fn side(&self, cursor: &Cursor, beyond: bool) -> SimpleExpr {
-        let keys = cursor.keys.iter().zip(&self.order).filter(|(_, order)| !self.is_constant(**order));
-        let mut values: Vec<SimpleExpr> = keys.map(|(key, _)| key.expr()).collect();
+        let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(Key::expr).collect();
         values.push(Expr::value(cursor.id.0));
         let columns = self.columns();
         let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == beyond;
