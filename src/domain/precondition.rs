@@ -48,7 +48,8 @@ impl GuardedField {
         Self::Activity,
     ];
 
-    /// Returns the field that entries of this kind set; `None` if `expectedVersion` does not guard what they set.
+    /// Returns the guarded field that entries of this kind set. Returns `None` if `expectedVersion` does not guard the
+    /// field of these entries.
     pub fn of(kind: EntryKind) -> Option<Self> {
         match kind {
             EntryKind::Title => Some(Self::Title),

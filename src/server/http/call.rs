@@ -141,7 +141,7 @@ impl<'r, E: Endpoint> Call<'r, E> {
         admission.map_err(|error| Refused { status: StatusCode::SERVICE_UNAVAILABLE, error })
     }
 
-    /// Writes an answer that says what is wrong with the request.
+    /// Writes the refusal of a request as its answer.
     pub(super) fn labelled(&self, answer: &Answer) -> Response {
         labelled(self.accept.of_refusal().unwrap_or(Media::Json), answer)
     }

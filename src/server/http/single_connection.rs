@@ -113,7 +113,7 @@ pub(super) async fn open<E: Endpoint>(call: &Call<'_, E>, token: String) -> std:
     Ok(response(Media::EventStream, events, keeping))
 }
 
-/// `POST` with a token: adds an operation to the stream. The answer to the request says what is wrong with it.
+/// `POST` with a token: adds an operation to the stream. The response refuses a faulty request.
 pub(super) async fn operate<E: Endpoint>(
     call: &Call<'_, E>,
     token: &str,

@@ -24,8 +24,8 @@ const fn dear(own: usize) -> Price {
 ///
 /// A list is assumed to be a few times as long as on a busy desk, far below the limit of the product. So many rows of
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
-/// return a text of any length or the rows of a bookmark, count what is unread over a whole queue, or look at up to a
-/// hundred entities. Each takes under a millisecond on an ordinary incident.
+/// return a text of any length or the rows of a bookmark, count the unread incidents of a whole queue, or look at up to
+/// a hundred entities. Each takes under a millisecond on an ordinary incident.
 pub const PRICES: [(&str, Price); 71] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),

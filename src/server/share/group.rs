@@ -210,7 +210,7 @@ async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
                 break;
             }
             Ok(frame) => frame,
-            // Each member goes on alone from its place. It learns there what is wrong, if that persists.
+            // Each member goes on alone from its position. If the fault persists, the member meets it there.
             Err(fault) => {
                 tracing::warn!(error = %fault, "the stream of a group broke off");
                 group.state().broken = true;

@@ -36,7 +36,7 @@ pub(super) enum Start {
     Present,
     /// After this position.
     After(Position),
-    /// After a value that is no position: the schema says what is wrong with it.
+    /// After a value that is no position. The schema refuses the value when the stream begins.
     Unreadable,
 }
 
