@@ -207,8 +207,11 @@ async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabas
         let orphan = orphan(&desk.app);
         let writes = store.transact_together(|tx| {
             let orphan = &orphan;
-            // The other commands arrive meanwhile.
-            async move { tx.insert_comment(orphan).await }
+            async move {
+                // The other commands arrive meanwhile. A command that ends sooner is committed alone.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                tx.insert_comment(orphan).await
+            }
         });
         let looks = (0..5).map(|_| {
             store.transact_together(|tx| {
