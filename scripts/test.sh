@@ -10,6 +10,9 @@ step() {
 step "format"
 cargo fmt --all --check
 
+step "mutants apply"
+scripts/mutants_apply.sh
+
 step "what the tests need"
 scripts/bring.sh postgresql chromium pgbouncer
 
