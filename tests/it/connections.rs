@@ -252,9 +252,14 @@ async fn a_write_that_is_dropped_half_way_leaves_nothing(database: TestDatabase)
     if kind == Kind::Postgres {
         holder.execute_unprepared("ROLLBACK").await.expect("no lock");
     }
-    // More commands than the pool has connections, so that one of them would get the connection if it still existed.
-    for n in 0..8 {
-        desk.app.store.transact(|tx| async move { claim(&tx, &format!("after {n}")).await }).await.expect("a commit");
-    }
+    // More commands at once than the pool has connections, so a command would get the connection if it still existed.
+    let after = (0..8).map(|n| {
+        desk.app.store.transact(move |tx| async move {
+            claim(&tx, &format!("after {n}")).await?;
+            a_moment().await;
+            Ok(())
+        })
+    });
+    join_all(after).await.into_iter().for_each(|after| drop(after.expect("a commit")));
     assert_eq!(number(&raw, "SELECT count(*) FROM idempotency").await, 8, "the first is not among them");
 }
