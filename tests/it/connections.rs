@@ -65,6 +65,10 @@ async fn many_requests_share_few_connections(database: TestDatabase) {
         assert!(all.iter().all(|found| found["incident"]["title"] == "The same for all"));
         desk.act("addComment", json!({ "incidentId": id, "body": "and a write between" })).await;
     }
+    // Requests take turns before they ask for a connection. Other work, for example a job, does not.
+    let all = join_all((0..40).map(|_| async { desk.app.store.read().await?.head().await }));
+    let all = tokio::time::timeout(PATIENCE, all).await.expect("each of them in its turn");
+    all.into_iter().for_each(|head| drop(head.expect("a connection")));
     // Some connections are now idle for too long, and requests acquire them in vain.
     tokio::time::sleep(IDLE).await;
     join_all((0..40).map(|_| desk.data(read, json!({ "id": id })))).await;
