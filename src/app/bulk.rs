@@ -43,6 +43,9 @@ const LOOK_AT_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// longer than a job does.
 pub const DRY_RUN_INCIDENTS_MAX: usize = BULK_CHUNK_INCIDENTS;
 
+/// How often an incident that cannot be changed is tried again. The cause of a fault is not known and may pass.
+const FAULTS_MAX: u32 = 3;
+
 /// How often a dry run begins again if another transaction holds its incidents for a quarter of a second.
 const DRY_RUN_TRIES_MAX: usize = 4;
 
@@ -134,8 +137,32 @@ impl App {
         Ok(Did::read(DryRun { total: incidents.len() as u64, items }, head))
     }
 
-    /// Applies one edit to incidents, and takes it back. Returns the results in the order of the items.
+    /// Applies one edit to incidents, and takes it back. Returns the results in the order of the items. If a fault of
+    /// the desk ends this, each incident is tried by itself, as by the job.
     async fn rehearse(
+        &self,
+        command: &Command,
+        items: Vec<BulkItem>,
+        edit: &BulkEdit,
+    ) -> Result<Vec<(u64, BulkResult)>> {
+        match self.rehearse_together(command, items.clone(), edit).await {
+            Err(fault @ Error::Fault { .. }) => {
+                tracing::warn!(%fault, "a dry run of a bulk job failed, going on one by one");
+            }
+            results => return results,
+        }
+        let mut results = Vec::with_capacity(items.len());
+        for item in items {
+            let ordinal = item.ordinal;
+            match self.rehearse_together(command, vec![item], edit).await {
+                Err(Error::Fault { .. }) => results.push((ordinal, BulkResult::failed())),
+                result => results.extend(result?),
+            }
+        }
+        Ok(results)
+    }
+
+    async fn rehearse_together(
         &self,
         command: &Command,
         items: Vec<BulkItem>,
@@ -253,7 +280,7 @@ impl App {
 
     /// Does the work of jobs by the policies of this desk, in an endless loop.
     pub async fn work_on_jobs(self) {
-        let mut chunk = BULK_CHUNK_INCIDENTS;
+        let (mut chunk, mut faults) = (BULK_CHUNK_INCIDENTS, 0);
         loop {
             match self.work_on_chunk(chunk).await {
                 Ok(Turn::Nothing) => {
@@ -261,10 +288,10 @@ impl App {
                 }
                 Ok(Turn::Chunk { job, changed }) => {
                     tracing::debug!(bulk.job = %job, bulk.changed = changed, "a chunk is done");
-                    chunk = BULK_CHUNK_INCIDENTS;
+                    (chunk, faults) = (BULK_CHUNK_INCIDENTS, 0);
                     self.jobs.told();
                 }
-                Err(error) if error.may_pass() => {
+                Err(error) if error.code() == Code::Unavailable => {
                     tracing::warn!(%error, "a bulk job waits for the database");
                     sleep(PAUSE_AFTER_FAULT).await;
                 }
@@ -273,8 +300,14 @@ impl App {
                     tracing::warn!(%error, "a chunk of a bulk job failed, going on one by one");
                     chunk = 1;
                 }
+                Err(error) if faults < FAULTS_MAX => {
+                    tracing::warn!(%error, "an incident of a bulk job could not be changed, trying again");
+                    faults += 1;
+                    sleep(PAUSE_AFTER_FAULT).await;
+                }
                 Err(error) => {
                     tracing::error!(%error, "an incident of a bulk job cannot be changed");
+                    faults = 0;
                     if let Err(error) = self.pass_over().await {
                         tracing::error!(%error, "nor be passed over");
                         sleep(PAUSE_AFTER_FAULT).await;

@@ -196,7 +196,8 @@ impl Error {
         }
     }
 
-    /// Returns whether a retry may succeed a moment later, because the database was busy or did not answer.
+    /// Returns whether a retry may succeed a moment later: the database was busy or did not answer, or there was a fault
+    /// whose cause is not known.
     pub fn may_pass(&self) -> bool {
         !matches!(self, Self::Refused(refusal) if refusal.code != Code::Unavailable)
     }

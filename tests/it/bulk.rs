@@ -35,6 +35,7 @@ each_database!(
     a_list_of_jobs_is_read_along_its_index,
     a_dry_run_says_what_a_job_would_do,
     a_dry_run_tries_the_first_incidents_only,
+    an_incident_that_cannot_be_changed_stops_no_job,
 );
 
 const JOB: &str = "id state total settled changed unchanged refused actor { account } createdAt finishedAt";
@@ -651,4 +652,30 @@ async fn a_dry_run_tries_the_first_incidents_only(database: TestDatabase) {
     assert_eq!(empty["preview"], json!({ "remaining": 0, "items": [] }));
     let job = desk.bulk_as(None, json!({ "target": { "ids": [] }, "edit": { "status": "ACTIVE" } })).await;
     assert_eq!(job["total"], 0);
+}
+
+/// The row of an incident is damaged, so that the desk cannot read it.
+async fn an_incident_that_cannot_be_changed_stops_no_job(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let mut ids = Vec::new();
+    for host in 0..5 {
+        ids.push(desk.incident(&format!("Old kernel on host {host}")).await);
+    }
+    let damage = "UPDATE incident SET products = 'not a list' WHERE title = 'Old kernel on host 2'";
+    database.connect().await.execute_unprepared(damage).await.expect("damage");
+    let edit = json!({ "status": "ACTIVE" });
+    let query = "mutation($input: BulkUpdateIncidentsInput!) { bulkUpdateIncidents(input: $input) {
+        preview { items { outcome code } } } }";
+    let input = json!({ "target": { "ids": ids }, "edit": edit, "dryRun": true });
+    let tried = desk.data(query, json!({ "input": input })).await;
+    let tried = &tried["bulkUpdateIncidents"]["preview"]["items"];
+    let job = desk.ended(&desk.bulk(json!({ "ids": ids }), edit).await).await;
+    let done = &job["items"]["nodes"];
+    for results in [tried, done] {
+        assert_eq!(each(results, "outcome"), ["CHANGED", "CHANGED", "REFUSED", "CHANGED", "CHANGED"], "{results}");
+        assert_eq!(results[2]["code"], "INTERNAL", "{results}");
+    }
+    // The next job begins.
+    let next = desk.bulk(json!({ "ids": [ids[4]] }), json!({ "severity": "HIGH" })).await;
+    assert_eq!(desk.ended(&next).await["changed"], 1);
 }
