@@ -19,8 +19,18 @@ pub struct Position {
     pub offset: u64,
     /// The first 8 bytes of the log's hash at this position.
     pub check: [u8; 8],
-    /// The filter and caller of the queue that the client holds at this position, if it holds one.
-    pub queue: Option<Fingerprint>,
+    /// What the position claims about a queue; `None` if it is the position of a mutation or of the log.
+    pub queue: Option<QueueClaim>,
+}
+
+/// What a position claims about the queue to which it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueClaim {
+    /// The filter and the caller of the queue.
+    pub fingerprint: Fingerprint,
+    /// Whether the client holds the set of the queue as of this position. A page gives the set, and a stream that
+    /// begins after the page keeps it exact. A stream that begins without the set never gives it.
+    pub holds_set: bool,
 }
 
 /// Distinguishes filters, and callers to whom the same filter means something else.
@@ -32,33 +42,50 @@ pub struct Fingerprint {
     pub scope: [u8; 8],
 }
 
-/// The first byte of every position. It distinguishes this form from later forms.
+/// The first byte of a position, which distinguishes the forms.
 const FORM: u8 = 1;
+
+/// The first byte of a position of a queue whose set the client does not hold.
+const FORM_WITHOUT_SET: u8 = 2;
 
 const LOG_BYTES: usize = 1 + 16 + 8 + 8;
 const QUEUE_BYTES: usize = LOG_BYTES + 16;
 
 impl Position {
-    /// Returns this position as the end of what a client holds of a queue.
-    pub fn of_queue(self, queue: Fingerprint) -> Self {
-        Self { queue: Some(queue), ..self }
+    /// Returns this position as the position of a page: the client that gives it holds the set of the queue.
+    pub fn of_queue(self, fingerprint: Fingerprint) -> Self {
+        self.claiming(QueueClaim { fingerprint, holds_set: true })
+    }
+
+    /// Returns this position with a claim about a queue.
+    pub fn claiming(self, claim: QueueClaim) -> Self {
+        Self { queue: Some(claim), ..self }
+    }
+
+    /// Returns whether the client that gives this position asserts that it holds the set of a queue.
+    pub fn holds_set(&self) -> bool {
+        self.queue.is_some_and(|claim| claim.holds_set)
     }
 
     /// Reads the form that `Display` writes. Returns `None` for other text.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (log, queue) = bytes.split_at_checked(LOG_BYTES)?;
-        let position = Self {
+        let fingerprint = match queue.len() {
+            0 => None,
+            16 => Some(Fingerprint { filter: eight(&queue[..8])?, scope: eight(&queue[8..])? }),
+            _ => return None,
+        };
+        Some(Self {
             epoch: Uuid::from_slice(log.get(1..17)?).ok()?,
             offset: u64::from_be_bytes(eight(log.get(17..25)?)?),
             check: eight(log.get(25..33)?)?,
-            queue: match queue.len() {
-                0 => None,
-                16 => Some(Fingerprint { filter: eight(&queue[..8])?, scope: eight(&queue[8..])? }),
+            queue: match (log[0], fingerprint) {
+                (FORM, fingerprint) => fingerprint.map(|fingerprint| QueueClaim { fingerprint, holds_set: true }),
+                (FORM_WITHOUT_SET, Some(fingerprint)) => Some(QueueClaim { fingerprint, holds_set: false }),
                 _ => return None,
             },
-        };
-        (log[0] == FORM).then_some(position)
+        })
     }
 }
 
@@ -69,13 +96,16 @@ fn eight(bytes: &[u8]) -> Option<[u8; 8]> {
 impl std::fmt::Display for Position {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut bytes = Vec::with_capacity(QUEUE_BYTES);
-        bytes.push(FORM);
+        bytes.push(match self.queue {
+            Some(QueueClaim { holds_set: false, .. }) => FORM_WITHOUT_SET,
+            _ => FORM,
+        });
         bytes.extend_from_slice(self.epoch.as_bytes());
         bytes.extend_from_slice(&self.offset.to_be_bytes());
         bytes.extend_from_slice(&self.check);
-        if let Some(queue) = self.queue {
-            bytes.extend_from_slice(&queue.filter);
-            bytes.extend_from_slice(&queue.scope);
+        if let Some(QueueClaim { fingerprint, .. }) = self.queue {
+            bytes.extend_from_slice(&fingerprint.filter);
+            bytes.extend_from_slice(&fingerprint.scope);
         }
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -92,7 +122,7 @@ pub enum Resync {
     BelowFloor,
     /// The position is beyond the end of the log, for example because the database was restored from a backup.
     Ahead,
-    /// The position belongs to another filter, or to no filter, as the position of a mutation does.
+    /// The position belongs to another filter.
     Filter,
     /// The caller's rights, account or groups have changed since the position was issued.
     Scope,
@@ -105,8 +135,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_position_reads_back_what_it_wrote(epoch: u128, offset: u64, check: [u8; 8], queue: Option<([u8; 8], [u8; 8])>) {
-            let queue = queue.map(|(filter, scope)| Fingerprint { filter, scope });
+        fn a_position_reads_back_what_it_wrote(
+            epoch: u128, offset: u64, check: [u8; 8], queue: Option<([u8; 8], [u8; 8], bool)>,
+        ) {
+            let queue = queue.map(|(filter, scope, holds_set)| {
+                QueueClaim { fingerprint: Fingerprint { filter, scope }, holds_set }
+            });
             let position = Position { epoch: Uuid::from_u128(epoch), offset, check, queue };
             prop_assert_eq!(Position::parse(&position.to_string()), Some(position));
         }

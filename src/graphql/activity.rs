@@ -233,7 +233,7 @@ impl ActivityItem {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
-            Event::Live => Self::Live(Live { position, filter: None }),
+            Event::Live => Self::Live(Live { position, filter: None, holds_set: None }),
             Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(Logged::Alert(change)) => {
                 let alert_change = AlertChange::new(view, placed.position.epoch, change);

@@ -380,7 +380,8 @@ pub struct QueueEntered {
     last: bool,
 }
 
-/// An item: an incident of the queue changed and stayed in the queue.
+/// An item: an incident of the queue changed and stayed in the queue. A client that does not hold the set may not know
+/// the incident yet, and adds it.
 #[derive(SimpleObject)]
 pub struct QueueUpdated {
     /// The position of the change in the log. Pass it as `after` to resume from here.
@@ -398,7 +399,7 @@ pub struct QueueUpdated {
 }
 
 /// An item: an incident left the queue. It has no fields of the incident, because the viewer may no longer be allowed
-/// to see them.
+/// to see them. A client that does not hold the set may not know the incident, and ignores the item.
 #[derive(SimpleObject)]
 pub struct QueueLeft {
     /// The position of the change in the log. Pass it as `after` to resume from here.
@@ -433,6 +434,12 @@ pub struct Live {
     pub position: String,
     /// The filter with its defaults filled in and `me` resolved to ids. Null for an activity log.
     pub filter: Option<Json<Value>>,
+    /// Whether you hold the set of the filter, as far as the desk knows. True if `after` is a position of `incidents`
+    /// with this filter, or of a stream that began after such a position. False after any other position and without
+    /// `after`: you get each incident when it changes, and you lack the incidents that match and have not changed. To
+    /// hold the set, read `incidents` with this filter and subscribe again with the position of its first page. Null
+    /// for an activity log.
+    pub holds_set: Option<bool>,
 }
 
 /// The last item of a stream that cannot go on from the client's position. Read the data again with a query, then
@@ -473,7 +480,7 @@ impl QueueItem {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
             Event::Live => {
                 let filter = filter.and_then(|filter| serde_json::from_str(filter).ok()).map(Json);
-                Self::Live(Live { position, filter })
+                Self::Live(Live { position, filter, holds_set: Some(placed.position.holds_set()) })
             }
             Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(QueueEvent { change, movement }) => {

@@ -57,6 +57,7 @@ pub const SHARED_FIELDS: &[&str] = &[
     "freedFrom",
     "generated",
     "hasActiveAlerts",
+    "holdsSet",
     "id",
     "incidentId",
     "incidentNumber",

@@ -42,17 +42,20 @@ fn source(ctx: &Context<'_>) -> Result<Source> {
 }
 
 /// Returns the properties of a caller on which the bytes of a subscription depend. Callers with equal properties share
-/// a stream. `None` if the bytes depend on more, so that nobody may share the stream.
+/// a stream. `None` if the bytes depend on more, so that nobody may share the stream. `after` is the position after
+/// which the stream begins.
 ///
 /// The items of a queue come from the change alone. They depend on what the caller may see and, if the filter says
 /// `me`, on who the caller is. A summary counts these rows, and the log is like a queue, with one exception: whether
 /// the log of one incident may be read is checked when a stream begins. If the incident is deleted, only a manager may
-/// read it. All `fields` that the operation selects must be in the list of fields that may be shared.
+/// read it. All `fields` that the operation selects must be in the list of fields that may be shared. The positions of a
+/// queue's stream say whether the client holds the set.
 pub fn scope<'a>(
     viewer: &Viewer,
     root: &str,
     fields: impl Iterator<Item = &'a str>,
     gives: &dyn Fn(&str) -> bool,
+    after: Option<Position>,
 ) -> Option<Vec<u8>> {
     let is_shared = match root {
         "incidentQueue" | "queueSummary" => true,
@@ -60,7 +63,14 @@ pub fn scope<'a>(
         _ => false,
     };
     // The root field itself is among the fields.
-    (is_shared && may_share(fields.filter(|field| *field != root))).then(|| sight(viewer, gives))
+    let may_share = is_shared && may_share(fields.filter(|field| *field != root));
+    may_share.then(|| {
+        let mut scope = sight(viewer, gives);
+        if root == "incidentQueue" {
+            scope.push(after.is_some_and(|after| after.holds_set()).into());
+        }
+        scope
+    })
 }
 
 /// Returns what the rows of a queue depend on: what the viewer may see and, if the filter says `me`, who the viewer is.
@@ -114,10 +124,14 @@ impl Subscription {
     /// Follows a queue: each item says that an incident entered the queue, changed in it, or left it. There is at most
     /// one item for each change, in the order of the log.
     ///
-    /// `after` asserts "I hold exactly the set of this filter as of that position". The stream first sends all changes
-    /// since then, item by item, however many they are, and then goes live. No change is lost or comes twice. Without
-    /// `after` the stream starts at the present. `after` is a position from `incidents` or from this stream, with the
-    /// same filter; a position without this filter ends the stream with a `Resync`.
+    /// The stream first sends all changes since the position `after`, item by item, however many they are, and then goes
+    /// live. No change is lost or comes twice. Without `after` the stream starts at the present.
+    ///
+    /// A position from `incidents` with the same filter asserts "I hold exactly the set of this filter as of that
+    /// position"; so does a position of a stream that began after it. Any other position of the desk, for example the
+    /// position of a mutation, and a stream without `after` assert nothing: the stream sends the same changes, and
+    /// `Live.holdsSet` and its positions say that you may not hold the whole set. A position from `incidents` or from
+    /// this stream with another filter ends the stream with a `Resync`.
     async fn incident_queue(
         &self,
         ctx: &Context<'_>,

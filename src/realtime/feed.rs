@@ -24,7 +24,7 @@ use crate::domain::entity::EntityKey;
 use crate::domain::filter::{QueueFilter, Subject};
 use crate::domain::held_filter::HeldFilter;
 use crate::domain::incident::TextField;
-use crate::domain::position::{Fingerprint, Position, Resync};
+use crate::domain::position::{Position, QueueClaim, Resync};
 use crate::domain::queue::{QueueRow, Text};
 use crate::domain::{Error, IncidentId, Result, text, title};
 use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
@@ -145,7 +145,7 @@ macro_rules! patiently {
 }
 
 /// Follows a queue from a position on: first everything after `after`, then live. Without `after` it starts at the
-/// present.
+/// present. What the stream sends does not depend on whether the client holds the set; only its positions say it.
 pub fn queue(
     source: Source,
     actor: impl Into<Arc<Actor>>,
@@ -154,6 +154,8 @@ pub fn queue(
     track: Track,
 ) -> impl Stream<Item = Result<Placed<QueueEvent>>> + Send + 'static {
     let fingerprint = filter.fingerprint();
+    // The positions of a stream assert the set if the position after which it begins does.
+    let claim = QueueClaim { fingerprint, holds_set: after.is_some_and(|held| held.holds_set()) };
     let interest = Interest::of(&filter);
     let filter = filter.into_held(&interest.texts());
     let begin = Box::new(Begin { after, queue: Some(fingerprint), interest, track });
@@ -162,7 +164,7 @@ pub fn queue(
         let mut tail = match patiently!(Tail::start(source.clone(), Begin::clone(&begin)))? {
             Ok(tail) => tail,
             Err(ended) => {
-                yield ended.of_queue(fingerprint);
+                yield ended.of_queue(claim);
                 return;
             }
         };
@@ -173,13 +175,13 @@ pub fn queue(
                 Step::Changes(changes) => changes,
                 Step::Marker(marker) => {
                     quiet = 0;
-                    yield Placed { position: tail.position, event: marker }.of_queue(fingerprint);
+                    yield Placed { position: tail.position, event: marker }.of_queue(claim);
                     continue;
                 }
                 Step::Accounts => {
                     if patiently!(is_another(&source.store, &actor, &filter))? {
                         let event = Event::Resync(Resync::Scope);
-                        yield Placed { position: tail.position.of_queue(fingerprint), event };
+                        yield Placed { position: tail.position.claiming(claim), event };
                         return;
                     }
                     continue;
@@ -205,7 +207,7 @@ pub fn queue(
                     }
                 };
                 quiet = 0;
-                yield Placed { position: tail.position, event }.of_queue(fingerprint);
+                yield Placed { position: tail.position, event }.of_queue(claim);
             }
         }
     }
@@ -316,12 +318,12 @@ impl<T> Placed<T> {
 pub(super) type Marker = Event<std::convert::Infallible>;
 
 impl Placed<std::convert::Infallible> {
-    /// Returns a refused position unsigned: signed for this queue, it would be a position to resume from.
-    fn of_queue(self, fingerprint: Fingerprint) -> Placed<QueueEvent> {
+    /// Leaves a refused position as it is: with a claim about this queue, it would be a position to resume from.
+    fn of_queue(self, claim: QueueClaim) -> Placed<QueueEvent> {
         if let Event::Resync(reason) = self.event {
             return Placed { position: self.position, event: Event::Resync(reason) };
         }
-        Placed { position: self.position.of_queue(fingerprint), event: self.event.widen() }
+        Placed { position: self.position.claiming(claim), event: self.event.widen() }
     }
 
     fn of_activity(self) -> Placed<Logged> {
@@ -330,8 +332,8 @@ impl Placed<std::convert::Infallible> {
 }
 
 impl Placed<QueueEvent> {
-    fn of_queue(self, fingerprint: Fingerprint) -> Self {
-        Self { position: self.position.of_queue(fingerprint), ..self }
+    fn of_queue(self, claim: QueueClaim) -> Self {
+        Self { position: self.position.claiming(claim), ..self }
     }
 }
 

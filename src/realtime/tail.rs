@@ -25,7 +25,8 @@ const BATCH: usize = 500;
 pub(super) struct Begin {
     /// The position that the client holds; `None` starts at the present.
     pub(super) after: Option<Position>,
-    /// The queue of which the client must hold the set at that position; `None` for a stream of the log itself.
+    /// The queue of the stream, to which a position that names a queue must belong; `None` for a stream of the log
+    /// itself.
     pub(super) queue: Option<Fingerprint>,
     /// Which changes the feed must receive.
     pub(super) interest: Interest,
@@ -277,11 +278,13 @@ fn refusal(
     if held.epoch != end.epoch {
         return Some(Resync::Epoch);
     }
-    if let Some(queue) = queue {
-        match held.queue {
-            Some(held) if held.filter == queue.filter && held.scope == queue.scope => {}
-            Some(held) if held.filter == queue.filter => return Some(Resync::Scope),
-            _ => return Some(Resync::Filter),
+    // The position of a mutation or of the log names no queue, so it asserts no set that could be another.
+    if let (Some(queue), Some(claim)) = (queue, held.queue) {
+        if claim.fingerprint.filter != queue.filter {
+            return Some(Resync::Filter);
+        }
+        if claim.fingerprint.scope != queue.scope {
+            return Some(Resync::Scope);
         }
     }
     if held.offset > end.offset {
@@ -294,5 +297,47 @@ fn refusal(
     match here {
         Some(here) if here.check == held.check => None,
         _ => Some(Resync::Epoch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::position::QueueClaim;
+
+    fn at(offset: u64) -> Position {
+        Position { epoch: uuid::Uuid::from_u128(1), offset, check: [offset as u8; 8], queue: None }
+    }
+
+    fn queue(filter: u8, scope: u8) -> Fingerprint {
+        Fingerprint { filter: [filter; 8], scope: [scope; 8] }
+    }
+
+    #[test]
+    fn each_position_continues_or_says_why_it_does_not() {
+        let without_set = |fingerprint| QueueClaim { fingerprint, holds_set: false };
+        let of_queue = at(6).of_queue(queue(1, 1));
+        // For a stream of the queue (1, 1), and for a stream of the log.
+        let table = [
+            ("a page", of_queue, None, None),
+            ("a stream without the set", at(6).claiming(without_set(queue(1, 1))), None, None),
+            ("a mutation", at(6), None, None),
+            ("another filter", at(6).of_queue(queue(2, 1)), Some(Resync::Filter), None),
+            ("another filter, without the set", at(6).claiming(without_set(queue(2, 1))), Some(Resync::Filter), None),
+            ("another caller", at(6).of_queue(queue(1, 2)), Some(Resync::Scope), None),
+            ("another caller, without the set", at(6).claiming(without_set(queue(1, 2))), Some(Resync::Scope), None),
+            ("the floor", at(5), None, None),
+            ("below the floor", at(4), Some(Resync::BelowFloor), None),
+            ("below the floor, of the queue", at(4).of_queue(queue(1, 1)), Some(Resync::BelowFloor), None),
+            ("beyond the end", at(10), Some(Resync::Ahead), Some(Resync::Ahead)),
+            ("rewound", Position { check: [0; 8], ..of_queue }, Some(Resync::Epoch), Some(Resync::Epoch)),
+            ("rewound, a mutation", Position { check: [0; 8], ..at(6) }, Some(Resync::Epoch), Some(Resync::Epoch)),
+            ("another life", Position { epoch: uuid::Uuid::nil(), ..at(6) }, Some(Resync::Epoch), Some(Resync::Epoch)),
+        ];
+        for (what, held, by_queue, by_log) in table {
+            let here = (held.offset <= 9).then(|| at(held.offset));
+            assert_eq!(refusal(held, Some(queue(1, 1)), at(9), 5, here), by_queue, "{what}, for a queue");
+            assert_eq!(refusal(held, None, at(9), 5, here), by_log, "{what}, for the log");
+        }
     }
 }

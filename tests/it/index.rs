@@ -95,7 +95,7 @@ async fn an_indexed_feed_delivers_what_an_unindexed_one_delivers(database: TestD
     let (mut items, mut left) = (0, 0);
     for (filter, feed) in feeds {
         let live = feed.await.expect("a feed");
-        let held = Position { queue: Some(filter.fingerprint()), ..start };
+        let held = start.of_queue(filter.fingerprint());
         let by_log =
             follow(source(Duration::from_secs(60)), world.clone(), filter.clone(), Some(held), || {}, || Some(log_end))
                 .await;

@@ -617,7 +617,7 @@ async fn a_queue_is_told_of_a_merge_and_of_its_undo(database: TestDatabase) {
     let (mut starts, mut queues) = (Vec::new(), Vec::new());
     for filter in &filters {
         starts.push(present(&desk, filter).await);
-        let mut queue = desk.follow(QUEUE, json!({ "filter": filter })).await;
+        let mut queue = desk.follow(QUEUE, json!({ "filter": filter, "after": starts.last() })).await;
         queue.items_until("Live").await;
         queues.push(queue);
     }

@@ -460,7 +460,7 @@ async fn all_of_one_read_is_one_snapshot(database: TestDatabase) {
             let position = watchfloor::domain::position::Position::parse(position).expect("a position");
             let count = queue["totalCount"].as_u64().expect("a count");
             assert_eq!(position.offset, count, "one change made each incident");
-            assert_eq!(position.queue, Some(filter.fingerprint()), "the position is of this filter");
+            assert_eq!(position, position.of_queue(filter.fingerprint()), "the position is of a page of this filter");
             assert_eq!(queue["nodes"].as_array().expect("nodes").len() as u64, count);
             assert_eq!(queue["facets"]["status"][0]["count"], count);
             assert_eq!(queue["facets"]["severity"][0]["count"], count);

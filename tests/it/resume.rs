@@ -21,6 +21,7 @@ each_database!(
     everything_since_a_long_absence_comes,
     a_ring_that_is_too_small_skips_nothing,
     a_position_that_cannot_be_gone_on_from_says_why,
+    a_queue_goes_on_after_a_position_of_the_log_without_the_set,
     a_queue_of_mine_is_mine_only,
 );
 
@@ -179,7 +180,7 @@ async fn a_ring_that_is_too_small_skips_nothing(database: TestDatabase) {
         Options { ring: RealtimeLimits { changes: 3, bytes: 1 << 20, incidents: 100_000 }, ..Options::default() };
     let desk = TestDesk::open_with(&database, options).await;
     let start = present(&desk, &json!({})).await;
-    let mut slow = desk.follow(QUEUE, json!({})).await;
+    let mut slow = desk.follow(QUEUE, json!({ "after": start })).await;
     slow.items_until("Live").await;
     let id = desk.incident("Busy").await;
     let (change, hash) = newest(&desk).await;
@@ -227,7 +228,6 @@ async fn a_position_that_cannot_be_gone_on_from_says_why(database: TestDatabase)
         assert_eq!(resync(&desk, None, &filter, &held).await, reason);
     }
     assert_eq!(resync(&desk, None, &json!({ "severity": ["HIGH"] }), &now).await, "FILTER");
-    assert_eq!(resync(&desk, None, &filter, &Position { queue: None, ..now }).await, "FILTER", "of no queue at all");
     let other_words = json!({ "severity": ["MEDIUM", "MEDIUM"], "status": ["ACTIVE", "NEW"] });
     assert_eq!(replay(&desk, &other_words, &json!(early.to_string())).await.len(), 2, "the same filter in other words");
 
@@ -245,6 +245,47 @@ async fn a_position_that_cannot_be_gone_on_from_says_why(database: TestDatabase)
     }
     assert_eq!(resync(&desk, None, &filter, &early).await, "BELOW_FLOOR");
     assert_eq!(replay(&desk, &filter, &json!(now.to_string())).await.len(), 1, "at the floor one may go on");
+}
+
+async fn a_queue_goes_on_after_a_position_of_the_log_without_the_set(database: TestDatabase) {
+    const LOG: &str = "subscription { activityLog { __typename position ... on Live { holdsSet } } }";
+    let desk = TestDesk::open(&database).await;
+    let filter = json!({ "severity": ["MEDIUM"] });
+    let id = desk.incident("Matches already").await;
+    desk.incident("Matches, and nobody changes it").await;
+    let mut log = desk.follow(LOG, json!({})).await;
+    assert_eq!(log.item().await["holdsSet"], Value::Null, "the log is no set");
+    let receipt = desk.act("renameIncident", json!({ "incidentId": id, "title": "Renamed" })).await["position"].take();
+    let page = present(&desk, &filter).await;
+    assert_eq!((offset(&receipt), parsed(&receipt).queue), (offset(&page), None));
+    assert_eq!(log.change().await["position"], receipt, "the position of a mutation is a position of the log");
+
+    desk.act("addTags", json!({ "incidentId": id, "tags": ["seen"] })).await;
+    desk.incident("New").await;
+    desk.act("setIncidentSeverity", json!({ "incidentId": id, "severity": "HIGH" })).await;
+    let (with, without) = (replay(&desk, &filter, &page).await, replay(&desk, &filter, &receipt).await);
+    let kinds: Vec<_> = without.iter().map(|item| short(item).1).collect();
+    assert_eq!(kinds, ["QueueUpdated", "QueueEntered", "QueueLeft", "Live"]);
+    assert_eq!(without[0]["row"]["title"], "Renamed", "a first item about an incident has its whole row");
+    let shorts = |items: &[Value]| items.iter().map(short).collect::<Vec<_>>();
+    assert_eq!(shorts(&without), shorts(&with), "nothing is missed and nothing comes twice");
+    assert_eq!((&with[3]["holdsSet"], &without[3]["holdsSet"]), (&json!(true), &json!(false)));
+    for (seen, (with, item)) in with.iter().zip(&without).enumerate() {
+        assert_eq!((parsed(&with["position"]).holds_set(), parsed(&item["position"]).holds_set()), (true, false));
+        let rest = replay(&desk, &filter, &item["position"]).await;
+        let expected = if seen == 3 { &without[3..] } else { &without[seen + 1..] };
+        assert_eq!(rest, expected, "gone on from item {seen}, still without the set");
+    }
+    // The client holds the set as soon as it reads a page and goes on from there.
+    let mut queue = desk.follow(QUEUE, json!({ "filter": filter, "after": present(&desk, &filter).await })).await;
+    assert_eq!(queue.item().await["holdsSet"], true);
+    desk.incident("Newer").await;
+    assert!(parsed(&queue.change().await["position"]).holds_set());
+    // A position of a stream belongs to its queue, with the set and without it.
+    let other = json!({ "severity": ["HIGH"] });
+    for item in [&with[0], &without[0]] {
+        assert_eq!(resync(&desk, None, &other, &parsed(&item["position"])).await, "FILTER");
+    }
 }
 
 async fn a_queue_of_mine_is_mine_only(database: TestDatabase) {

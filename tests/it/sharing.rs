@@ -12,11 +12,12 @@ use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{Following, Options, TestDesk};
 use crate::support::dice::Dice;
 use crate::support::socket::{Frame, Socket};
-use crate::support::stream::{QUEUE, offset, present, read_to, short};
+use crate::support::stream::{QUEUE, offset, parsed, present, read_to, short};
 
 each_database!(
     many_members_cost_one_execution,
     two_spellings_of_one_operation_share_its_stream,
+    clients_with_the_set_share_no_stream_with_clients_without_it,
     members_join_at_the_seam_under_writes,
     a_slow_member_is_left_behind_and_loses_nothing,
     a_member_that_never_reads_is_closed_and_the_others_notice_nothing,
@@ -128,16 +129,14 @@ async fn many_members_cost_one_execution(database: TestDatabase) {
     const MEMBERS: usize = 25;
     let (desk, counters) = counted(&database, GroupSettings::default()).await;
     let id = desk.incident("Beaconing").await;
-    let after = present(&desk, &json!({})).await;
+    let early = present(&desk, &json!({})).await;
+    rename(&desk, &id, "Beaconing again").await;
+    let late = present(&desk, &json!({})).await;
     let mut members = Vec::new();
     for number in 0..MEMBERS {
-        // With a position, with null, and without: the position is not part of the shared identity.
-        let variables = match number % 3 {
-            0 => json!({ "filter": {}, "after": after }),
-            1 => json!({ "filter": {}, "after": null }),
-            _ => json!({ "filter": {} }),
-        };
-        members.push(live(&desk, variables).await);
+        // The position is not part of the shared identity.
+        let after = if number % 2 == 0 { &early } else { &late };
+        members.push(live(&desk, json!({ "filter": {}, "after": after })).await);
     }
     until("all are members", || counters.members() == MEMBERS as u64).await;
     assert_eq!((counters.open(), counters.alone()), (1, 1), "one stream for all of them");
@@ -170,7 +169,7 @@ async fn two_spellings_of_one_operation_share_its_stream(database: TestDatabase)
              fragment U on QueueUpdated {{ row {{ title }} row {{ status }} }}"
         ),
     );
-    let mut first = desk.follow(&one, json!({ "filter": { "status": ["NEW"] } })).await;
+    let mut first = desk.follow(&one, json!({ "filter": { "status": ["NEW"] }, "after": after })).await;
     first.items_until("Live").await;
     let mut second = desk.follow(&two, json!({ "f": { "status": "NEW" } })).await;
     second.items_until("Live").await;
@@ -178,6 +177,39 @@ async fn two_spellings_of_one_operation_share_its_stream(database: TestDatabase)
     assert_eq!((counters.open(), counters.alone()), (1, 1), "one stream for both");
     rename(&desk, &id, "Beaconing to two hosts").await;
     assert_eq!(first.change().await, second.change().await);
+}
+
+async fn clients_with_the_set_share_no_stream_with_clients_without_it(database: TestDatabase) {
+    let (desk, counters) = counted(&database, GroupSettings::default()).await;
+    let id = desk.incident("Beaconing").await;
+    let receipt = desk.data(RENAMED, json!({ "id": id, "title": "Beaconing again" })).await["renameIncident"].take();
+    let page = present(&desk, &json!({})).await;
+    let mut streams = Vec::new();
+    for (variables, holds_set, groups) in [
+        (json!({ "filter": {}, "after": page }), true, 1),
+        (json!({ "filter": {}, "after": receipt["position"] }), false, 2),
+        (json!({ "filter": {}, "after": null }), false, 2),
+        (json!({ "filter": {} }), false, 2),
+        (json!({ "filter": {}, "after": page }), true, 2),
+    ] {
+        let mut stream = desk.follow(QUEUE, variables.clone()).await;
+        let live = stream.items_until("Live").await.pop().expect("a marker");
+        assert_eq!(live["holdsSet"], holds_set, "{variables}");
+        streams.push(stream);
+        until("all are members", || counters.members() == streams.len() as u64).await;
+        assert_eq!((counters.open(), counters.alone()), (groups, groups), "{variables}");
+    }
+    let executed = counters.executed();
+    rename(&desk, &id, "Beaconing to two hosts").await;
+    let mut items = Vec::new();
+    for stream in &mut streams {
+        items.push(stream.change().await);
+    }
+    assert!(items[0] == items[4] && items[1] == items[2] && items[1] == items[3], "{items:#?}");
+    assert_eq!(unclaimed(&items[0]), unclaimed(&items[1]), "the items differ in their positions only");
+    let holds_set = |item: &Value| parsed(&item["position"]).holds_set();
+    assert_eq!((holds_set(&items[0]), holds_set(&items[1])), (true, false));
+    assert_eq!(counters.executed() - executed, 2, "one execution for each group");
 }
 
 async fn members_join_at_the_seam_under_writes(database: TestDatabase) {
@@ -228,10 +260,27 @@ async fn members_join_at_the_seam_under_writes(database: TestDatabase) {
         assert!(!after.is_null() || live == 0, "the present has no backlog");
         let got: Vec<&Value> = items.iter().filter(|item| !is_marker(item)).collect();
         let wanted: Vec<&Value> = truth.iter().filter(|item| offset(&item["position"]) > begin).collect();
-        assert_eq!(got, wanted, "reader {number} from {begin}, live at {}", places[live]);
+        if after.is_null() {
+            // Positions of a stream that does not hold the set differ from positions of a stream that does.
+            let unclaimed = |items: Vec<&Value>| items.into_iter().map(unclaimed).collect::<Vec<_>>();
+            assert_eq!(unclaimed(got), unclaimed(wanted), "reader {number} from the present, {begin}");
+        } else {
+            assert_eq!(got, wanted, "reader {number} from {begin}, live at {}", places[live]);
+        }
     }
     println!("{} streams alone, {} executions, {} shared", counters.alone(), counters.executed(), counters.shared());
     assert!(counters.shared() > counters.executed(), "most of it was shared");
+}
+
+/// Returns an item with offsets in place of its positions, so that it does not say whether its client holds the set.
+fn unclaimed(item: &Value) -> Value {
+    let mut item = item.clone();
+    for position in ["/position", "/row/position"] {
+        if let Some(position) = item.pointer_mut(position) {
+            *position = json!(offset(position));
+        }
+    }
+    item
 }
 
 const THE_END: &str = "The end";

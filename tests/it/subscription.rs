@@ -125,7 +125,7 @@ async fn a_moved_alert_moves_both_incidents_in_an_entity_queue(database: TestDat
     let (from, to) = (desk.incident("Holds it first").await, desk.incident("Holds it then").await);
     let filter = json!({ "entity": [{ "kind": "IP", "value": "10.0.0.7" }], "status": ["NEW", "ACTIVE", "RESOLVED"] });
     let start = present(&desk, &filter).await;
-    let mut queue = desk.follow(QUEUE, json!({ "filter": filter })).await;
+    let mut queue = desk.follow(QUEUE, json!({ "filter": filter, "after": start })).await;
     queue.items_until("Live").await;
     let alert = json!({ "provider": "Suricata", "providerAlertId": "1", "title": "Beacon", "product": "Suricata",
         "entities": [{ "kind": "IP", "value": "10.0.0.7" }, { "kind": "DEVICE", "value": "host-1" }] });
@@ -177,7 +177,7 @@ async fn a_text_filter_reads_long_titles(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let filter = json!({ "text": "NÄDEL" });
     let start = present(&desk, &filter).await;
-    let mut queue = desk.follow(QUEUE, json!({ "filter": filter })).await;
+    let mut queue = desk.follow(QUEUE, json!({ "filter": filter, "after": start })).await;
     queue.items_until("Live").await;
     let id = desk.incident("short").await;
     let long = |end: &str| format!("{} {end}", "é漢".repeat(2_000));
@@ -204,8 +204,8 @@ async fn two_nodes_on_one_database_say_the_same() {
     let (here, there) = (TestDesk::open(&database).await, TestDesk::open(&database).await);
     let filter = json!({ "status": ["NEW", "ACTIVE"] });
     let start = present(&here, &filter).await;
-    let mut on_here = here.follow(QUEUE, json!({ "filter": filter })).await;
-    let mut on_there = there.follow(QUEUE, json!({ "filter": filter })).await;
+    let mut on_here = here.follow(QUEUE, json!({ "filter": filter, "after": start })).await;
+    let mut on_there = there.follow(QUEUE, json!({ "filter": filter, "after": start })).await;
     let first = (on_here.item().await, on_there.item().await);
     assert_eq!(first.0, first.1);
     let mut ids = Vec::new();

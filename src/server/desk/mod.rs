@@ -109,8 +109,8 @@ impl Endpoint for Desk {
         self.schema.execute_stream(request, budget, counts)
     }
 
-    fn scope(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {
-        graphql::scope(viewer, words.root(), words.fields(), &|input| words.gives(input))
+    fn scope(&self, viewer: &Viewer, words: &Words, after: Option<Position>) -> Option<Vec<u8>> {
+        graphql::scope(viewer, words.root(), words.fields(), &|input| words.gives(input), after)
     }
 
     fn sight(&self, viewer: &Viewer, words: &Words) -> Option<Vec<u8>> {

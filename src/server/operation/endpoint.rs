@@ -36,9 +36,10 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     /// there where each frame stands.
     fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> BoxStream<'static, Response>;
 
-    /// Returns the part of a viewer on which the bytes of a subscription depend, besides its document and variables.
-    /// Viewers with equal scopes share one execution and its bytes. `None`, the default, forbids to share.
-    fn scope(&self, _viewer: &Self::Viewer, _words: &Words) -> Option<Vec<u8>> {
+    /// Returns the properties of a viewer, and of the position after which its stream begins, on which the bytes of a
+    /// subscription depend besides its document and variables. Subscriptions with equal scopes share one execution and
+    /// its bytes. `None`, the default, forbids to share.
+    fn scope(&self, _viewer: &Self::Viewer, _words: &Words, _after: Option<Position>) -> Option<Vec<u8>> {
         None
     }
 

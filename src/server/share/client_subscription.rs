@@ -18,7 +18,7 @@ use super::group::{Claim, Entry, FOUNDING_WAIT, Groups};
 use super::group_settings::GroupSettings;
 use super::key::Key;
 use super::member::{Member, MemberEvent, Standing};
-use super::subscription_request::{self, Reading, Start, SubscriptionRequest};
+use super::subscription_request::{self, Reading, SubscriptionRequest};
 use crate::domain::position::Position;
 use crate::domain::{Code, Result};
 use crate::graphql::error::{code_of, present, refuse};
@@ -110,12 +110,8 @@ impl<E: Endpoint> ClientSubscription<E> {
     ) -> Self {
         let endpoint = &context.endpoint;
         let last = last.filter(|_| endpoint.resumes(subscription_request::root(&ready)));
-        let scope = |viewer: &E::Viewer, words: &Words| endpoint.scope(viewer, words);
+        let scope = |viewer: &E::Viewer, words: &Words, after| endpoint.scope(viewer, words, after);
         let Reading { request, viewer, start, key } = subscription_request::read(ready, last, scope);
-        let at = match start {
-            Start::After(position) => Some(position),
-            Start::Present | Start::Unreadable => None,
-        };
         let callers = endpoint.changes_of_callers();
         // Otherwise a change since the caller was admitted would be missed.
         let stale = callers.is_some();
@@ -127,7 +123,7 @@ impl<E: Endpoint> ClientSubscription<E> {
             callers,
             stale,
             key,
-            at,
+            at: start.position(),
             claimed: true,
             live: false,
             spoken: false,
@@ -233,7 +229,7 @@ impl<E: Endpoint> ClientSubscription<E> {
             Ok(viewer) => {
                 self.stale = false;
                 // A subscription that could not be shared at first is not shared later.
-                let scope = self.key.and_then(|_| self.context.endpoint.scope(&viewer, self.request.words()));
+                let scope = self.key.and_then(|_| self.context.endpoint.scope(&viewer, self.request.words(), self.at));
                 let key = scope.map(|scope| self.request.key(&scope));
                 match self.spoken {
                     false => (self.viewer, self.key) = (viewer, key),

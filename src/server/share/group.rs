@@ -26,7 +26,7 @@ use super::key::Key;
 use super::member::{Member, Standing};
 use super::subscription_request::SubscriptionRequest;
 use crate::domain::Error;
-use crate::domain::position::Fingerprint;
+use crate::domain::position::QueueClaim;
 use crate::realtime::track::{Kind, Track};
 use crate::server::edge::panics::caught;
 
@@ -177,8 +177,8 @@ impl Drop for Claim {
 /// A stream that equal subscriptions share.
 pub(super) struct Group {
     key: Key,
-    /// The epoch of the log and the fingerprint of the queue: all positions of the stream have them in common.
-    pub(super) identity: (uuid::Uuid, Option<Fingerprint>),
+    /// The epoch of the log and the claim about the queue: all positions of the stream have them in common.
+    pub(super) identity: (uuid::Uuid, Option<QueueClaim>),
     /// Whether each frame is a whole state, which replaces the frames before it.
     pub(super) is_of_states: bool,
     /// The request to execute for a member that follows alone.

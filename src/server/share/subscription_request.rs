@@ -40,6 +40,16 @@ pub(super) enum Start {
     Unreadable,
 }
 
+impl Start {
+    /// Returns the position after which the client wants to begin, if it gives one.
+    pub(super) fn position(self) -> Option<Position> {
+        match self {
+            Self::After(position) => Some(position),
+            Self::Present | Self::Unreadable => None,
+        }
+    }
+}
+
 /// A subscription request, taken apart.
 pub(super) struct Reading<V> {
     /// The operation to execute.
@@ -62,7 +72,7 @@ pub(super) fn root<V>(ready: &Ready<V>) -> &str {
 pub(super) fn read<V>(
     ready: Ready<V>,
     last: Option<&str>,
-    scope: impl FnOnce(&V, &Words) -> Option<Vec<u8>>,
+    scope: impl FnOnce(&V, &Words, Option<Position>) -> Option<Vec<u8>>,
 ) -> Reading<V> {
     let Ready { canonical, mut variables, position, effort, viewer, .. } = ready;
     let position = match last {
@@ -84,7 +94,10 @@ pub(super) fn read<V>(
     }
     let variables = std::mem::take(&mut *variables).into_iter().collect();
     let request = SubscriptionRequest { canonical, variables, written, unreadable, effort, words };
-    let scope = if matches!(start, Start::Unreadable) { None } else { scope(&viewer, &request.words) };
+    let scope = match start {
+        Start::Unreadable => None,
+        start => scope(&viewer, &request.words, start.position()),
+    };
     let key = scope.map(|scope| request.key(&scope));
     Reading { request, viewer, start, key }
 }
