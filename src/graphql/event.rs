@@ -3,7 +3,7 @@
 //!
 //! Between two events, a stream keeps little more than its source stream. The stream of async-graphql would keep 6 KB
 //! more for as long as the client listens. So async-graphql only creates the source stream, and each event is executed
-//! as a query of a schema whose root is the event.
+//! as a query of a schema whose root is the event. The place of the event in the log goes with it to the response.
 
 use std::any::Any;
 use std::mem;
@@ -24,12 +24,16 @@ use super::queue::QueueItem;
 use super::selected::{AsSelected, Selected};
 use super::summary::QueueSummary;
 use crate::domain::{Error, Result};
+use crate::realtime::track::Place;
 
 /// An item that has the type of the root field.
 type Event = Box<dyn Any + Send>;
 
+/// An event, and its place in the log if it has one.
+type PlacedEvent = (Option<Place>, Event);
+
 /// The stream of the events of one subscription.
-type SourceStream = BoxStream<'static, Result<Event>>;
+type SourceStream = BoxStream<'static, Result<PlacedEvent>>;
 
 /// The schema that executes events.
 pub type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscription>;
@@ -38,17 +42,27 @@ pub type EventSchema = async_graphql::Schema<Events, EmptyMutation, EmptySubscri
 /// source stream was handed over.
 pub type HandedOver<T> = stream::Empty<async_graphql::Result<T>>;
 
+/// A response of a stream, and the place of its event in the log. An error has no place.
+pub type PlacedResponse = (Response, Option<Place>);
+
+/// The stream of the responses of one subscription.
+pub type ResponseStream = BoxStream<'static, PlacedResponse>;
+
 /// The slot in which a root field leaves its source stream. It is in the data of the request.
 #[derive(Clone, Default)]
 struct Created(Arc<Mutex<Option<SourceStream>>>);
 
-/// Hands over the source stream of a root field to [`execute`].
-pub fn hand_over<T>(ctx: &Context<'_>, events: impl Stream<Item = Result<T>> + Send + 'static) -> Result<HandedOver<T>>
+/// Hands over the source stream of a root field to [`execute`]. Each event comes with its place in the log, if it has
+/// one.
+pub fn hand_over<T>(
+    ctx: &Context<'_>,
+    events: impl Stream<Item = Result<(Option<Place>, T)>> + Send + 'static,
+) -> Result<HandedOver<T>>
 where
     T: OutputType + 'static,
 {
     let created = ctx.data::<Created>().map_err(missing)?;
-    let source = events.map(|event| event.map(|event| Box::new(event) as Event)).boxed();
+    let source = events.map(|event| event.map(|(place, event)| (place, Box::new(event) as Event))).boxed();
     *created.0.lock() = Some(source);
     Ok(stream::empty())
 }
@@ -103,7 +117,7 @@ enum State {
     /// The stream waits for the next event.
     Waiting(SourceStream),
     /// An event is being executed.
-    Executing(BoxFuture<'static, Response>, SourceStream),
+    Executing(BoxFuture<'static, PlacedResponse>, SourceStream),
     /// The stream is over.
     Over,
 }
@@ -115,10 +129,10 @@ pub fn execute(
     create: impl FnOnce(Request) -> BoxStream<'static, Response>,
     events: EventSchema,
     budget: Arc<Budget>,
-) -> BoxStream<'static, Response> {
+) -> ResponseStream {
     let Some(selected) = Selected::of(&request).cloned() else {
         let fault = server_error(Error::fault("executing a subscription", "the request has no selection"));
-        return stream::once(future::ready(Response::from_errors(vec![fault]))).boxed();
+        return stream::once(future::ready((Response::from_errors(vec![fault]), None))).boxed();
     };
     let created = Created::default();
     let creating = create(request.data(created.clone()));
@@ -126,21 +140,25 @@ pub fn execute(
 }
 
 impl Execution {
-    fn begin(&self, event: Result<Event>) -> BoxFuture<'static, Response> {
-        let request = self.selected.of_an_event().data(Occurred(Mutex::new(Some(event)))).data(self.budget.clone());
-        let events = self.events.clone();
-        Box::pin(async move { events.execute(request).await })
+    fn begin(&self, event: Result<PlacedEvent>) -> BoxFuture<'static, PlacedResponse> {
+        let (place, event) = match event {
+            Ok((place, event)) => (place, Ok(event)),
+            Err(error) => (None, Err(error)),
+        };
+        let (events, budget) = (self.events.clone(), self.budget.clone());
+        let request = self.selected.of_an_event().data(Occurred(Mutex::new(Some(event)))).data(budget.clone());
+        Box::pin(async move { (budget.settle(events.execute(request).await), place) })
     }
 }
 
 impl Stream for Execution {
-    type Item = Response;
+    type Item = PlacedResponse;
 
-    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Response>> {
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<PlacedResponse>> {
         loop {
             self.state = match &mut self.state {
                 State::Creating(responses, created) => match ready!(responses.as_mut().poll_next(task)) {
-                    Some(response) => return Poll::Ready(Some(self.budget.settle(response))),
+                    Some(response) => return Poll::Ready(Some((self.budget.settle(response), None))),
                     None => match created.0.lock().take() {
                         Some(source) => State::Waiting(source),
                         None => State::Over,
@@ -156,7 +174,7 @@ impl Stream for Execution {
                 State::Executing(response, _) => {
                     let response = ready!(response.as_mut().poll(task));
                     self.state = self.state.executed();
-                    return Poll::Ready(Some(self.budget.settle(response)));
+                    return Poll::Ready(Some(response));
                 }
                 State::Over => return Poll::Ready(None),
             };
@@ -166,7 +184,7 @@ impl Stream for Execution {
 
 impl State {
     /// Returns the next state of a waiting stream that begins to execute an event.
-    fn executing(&mut self, response: BoxFuture<'static, Response>) -> Self {
+    fn executing(&mut self, response: BoxFuture<'static, PlacedResponse>) -> Self {
         match mem::replace(self, Self::Over) {
             Self::Waiting(source) => Self::Executing(response, source),
             other => other,

@@ -55,10 +55,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use async_graphql::{
-    EmptyMutation, EmptySubscription, InputType, Pos, Request, Response, SDLExportOptions, SchemaBuilder,
-    ValidationMode, Value,
+    EmptyMutation, EmptySubscription, InputType, Pos, Request, SDLExportOptions, SchemaBuilder, ValidationMode, Value,
 };
-use futures_util::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -70,6 +68,7 @@ use budget::Budget;
 use event::EventSchema;
 
 pub use context::{FromBoard, Limits, Viewer, admit_request};
+pub use event::{PlacedResponse, ResponseStream};
 pub use mutation::Mutation;
 pub use query::Query;
 pub use shared_fields::SHARED_FIELDS;
@@ -99,7 +98,7 @@ impl Api {
     }
 
     /// Executes a subscription with a budget for each item. `counts` is as in [`Self::counting`].
-    pub fn execute_stream(&self, request: Request, budget: Arc<Budget>, counts: bool) -> BoxStream<'static, Response> {
+    pub fn execute_stream(&self, request: Request, budget: Arc<Budget>, counts: bool) -> ResponseStream {
         let events = if counts { &self.counting_events } else { &self.plain_events };
         let create = |request| self.counting(counts).execute_stream(request);
         event::execute(request, create, events.clone(), budget)

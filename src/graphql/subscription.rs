@@ -87,15 +87,9 @@ pub fn resumes(root: &str) -> bool {
     matches!(root, "incidentQueue" | "activityLog")
 }
 
-/// Returns the track in which the transport reads the position and kind of each frame, or a new one that nobody reads.
+/// Returns the track through which the transport asks this stream, or a new track through which nobody asks.
 fn track(ctx: &Context<'_>) -> Track {
     ctx.data_opt::<Track>().cloned().unwrap_or_default()
-}
-
-/// Notes the position and kind of the event for the reader of its frame.
-fn marked<T>(track: &Track, placed: Placed<T>) -> Placed<T> {
-    track.mark(placed.place());
-    placed
 }
 
 /// Whether the document selects a field `filter`. Otherwise the stream does not keep the JSON of the filter.
@@ -151,9 +145,11 @@ impl Subscription {
         let filter = QueueFilter::resolve(&filter, &actor)?;
         let echo = shows_filter(ctx).then(|| filter.filter().echo().to_string().into_boxed_str());
         let reserved = reserve(ctx, |written| Weight::of(filter.filter(), &Interest::of(&filter), written))?;
-        let track = track(ctx);
-        let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track.clone());
-        let items = move |event: Result<_>| Ok(QueueItem::new(marked(&track, event?), echo.as_deref()));
+        let events = feed::queue(source(ctx)?, actor, filter, read_position(after)?, track(ctx));
+        let items = move |event: Result<Placed<_>>| {
+            let event = event?;
+            Ok((Some(event.place()), QueueItem::new(event, echo.as_deref())))
+        };
         hand_over(ctx, holding(reserved, events).map(items))
     }
 
@@ -183,15 +179,14 @@ impl Subscription {
         let weight = |written| Weight::of(queue.filter(), &Interest::of(queue), written).times(3);
         let reserved = reserve(ctx, weight)?;
         let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
-        let track = track(ctx);
         let selected = ctx.data_opt::<Selected>();
         let numbers = numbers(|field| selected.is_none_or(|selected| selected.selects(field)));
         let clock = app(ctx)?.clock.clone();
-        let states = summary::follow(source(ctx)?, clock, asked, numbers, track.clone());
+        let states = summary::follow(source(ctx)?, clock, asked, numbers, track(ctx));
         let items = move |state: Result<_>| {
             let (position, summary) = state?;
-            track.mark(Place { position, kind: Kind::State });
-            Ok(QueueSummary::new(position, summary, &filter, &echo))
+            let place = Place { position, kind: Kind::State };
+            Ok((Some(place), QueueSummary::new(position, summary, &filter, &echo)))
         };
         hand_over(ctx, holding(reserved, states).map(items))
     }
@@ -210,7 +205,7 @@ impl Subscription {
         let states = app.follow_bulk(id);
         let items = move |job: Result<_>| {
             let view = View::new(app.clone(), viewer.clone(), limits);
-            Ok(BulkJob { view, job: job? })
+            Ok((None, BulkJob { view, job: job? }))
         };
         hand_over(ctx, holding(reserved, states).map(items))
     }
@@ -237,11 +232,10 @@ impl Subscription {
         let filter = filter.map(|Packed(filter)| filter.read()).transpose()?.unwrap_or_default();
         let scope = ActivityScope { incident, filter };
         let reserved = reserve(ctx, Weight::plain)?;
-        let track = track(ctx);
-        let events = feed::activity(source(ctx)?, viewer.clone(), scope, read_position(after)?, track.clone());
-        let items = move |event: Result<_>| {
-            let view = View::new(app.clone(), viewer.clone(), limits);
-            Ok(ActivityItem::new(marked(&track, event?), view))
+        let events = feed::activity(source(ctx)?, viewer.clone(), scope, read_position(after)?, track(ctx));
+        let items = move |event: Result<Placed<_>>| {
+            let (event, view) = (event?, View::new(app.clone(), viewer.clone(), limits));
+            Ok((Some(event.place()), ActivityItem::new(event, view)))
         };
         hand_over(ctx, holding(reserved, events).map(items))
     }

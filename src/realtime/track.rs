@@ -1,7 +1,5 @@
-//! A side channel of a stream: the position of its newest frame, and requests to report the stream's position.
-//!
-//! A resolver marks the position right before it yields an item. async-graphql takes that result before it polls for
-//! the next item. So the task that takes a result finds the result's position here.
+//! The place of a frame in the log; and the requests that the reader of a stream's frames has for the stream: to report
+//! its position, and to check its caller first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,13 +34,12 @@ pub struct Place {
     pub kind: Kind,
 }
 
-/// The side channel between a stream and the task that takes its frames. Clones share it.
+/// The requests of the task that takes a stream's frames. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Track(Arc<Note>);
 
 #[derive(Debug, Default)]
 struct Note {
-    place: Mutex<Option<Place>>,
     /// The requested offset plus one: `Live` is wanted again from there on. 0 means that nobody asks.
     wanted: AtomicU64,
     asked: Notify,
@@ -51,16 +48,6 @@ struct Note {
 }
 
 impl Track {
-    /// Sets the position and the kind of the frame that the stream yields next.
-    pub fn mark(&self, place: Place) {
-        *self.0.place.lock() = Some(place);
-    }
-
-    /// Takes the mark of the frame that was just taken; `None` if the stream did not mark it, for example an error.
-    pub fn take(&self) -> Option<Place> {
-        self.0.place.lock().take()
-    }
-
     /// Records the account version at which the stream's caller was last checked. A stream that begins at another
     /// account version checks its caller first.
     pub fn vouch(&self, accounts: u64) {

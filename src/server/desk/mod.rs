@@ -9,14 +9,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_graphql::{Request, Response};
-use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 use self::recent_callers::RecentCallers;
 use crate::app::App;
 use crate::domain::{self, position::Position, signing::DeskKey, summary::Window};
 use crate::graphql::budget::{self, Budget};
-use crate::graphql::{self, Api, Viewer, admit_request};
+use crate::graphql::{self, Api, ResponseStream, Viewer, admit_request};
 use crate::server::execution::answer_memory::AnswerSettings;
 use crate::server::operation::{catalogue::Catalogue, endpoint::Endpoint, words::Words};
 use crate::storage::{Gate, MutationState};
@@ -102,7 +101,7 @@ impl Endpoint for Desk {
         budget.settle(self.schema.counting(counts).execute(admit_request(request)).await)
     }
 
-    fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> BoxStream<'static, Response> {
+    fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> ResponseStream {
         let mut app = self.app.clone();
         app.store = app.store.behind(gate);
         let (request, budget, counts) = self.weighed(request.data(app));

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use async_graphql::{Request, Response};
-use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 
 use super::catalogue::Catalogue;
 use super::words::Words;
 use crate::domain;
 use crate::domain::position::Position;
+use crate::graphql::ResponseStream;
 use crate::storage::{Gate, MutationState};
 
 /// Executes operations for admitted callers.
@@ -32,9 +32,9 @@ pub trait Endpoint: Clone + Send + Sync + 'static {
     fn execute(&self, request: Request, mutation: Option<MutationState>) -> impl Future<Output = Response> + Send;
 
     /// Executes a subscription. It opens its snapshots of the database through the gate. Dropping the stream ends it.
-    /// If the data of the request hold a [`Track`](crate::realtime::track::Track), a stream that can be shared marks
-    /// there where each frame stands.
-    fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> BoxStream<'static, Response>;
+    /// A stream that can be shared says the place of each response in the log. It answers the requests of the
+    /// [`Track`](crate::realtime::track::Track) in the data of the request.
+    fn execute_stream(&self, request: Request, gate: Box<dyn Gate>) -> ResponseStream;
 
     /// Returns the properties of a viewer, and of the position after which its stream begins, on which the bytes of a
     /// subscription depend besides its document and variables. Subscriptions with equal scopes share one execution and

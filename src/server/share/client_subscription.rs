@@ -310,7 +310,7 @@ impl<E: Endpoint> ClientSubscription<E> {
         let principal = self.context.endpoint.principal(&self.viewer);
         let gate = self.context.executor.permits(principal, self.request.effort(), self.spoken);
         let stream = self.context.endpoint.execute_stream(request, Box::new(gate.clone()));
-        let responses = stream.map(move |response| asked.settled(response));
+        let responses = stream.map(move |(response, place)| (asked.settled(response), place));
         let source = Source { stream: understood(Box::pin(responses)), track };
         self.context.groups.counters().count_alone();
         let from = self.at.map(|at| at.offset);
@@ -343,7 +343,7 @@ impl<E: Endpoint> ClientSubscription<E> {
         };
         self.spoken = true;
         alone.gate.begin();
-        let frame = Frame::of(response, &alone.source.track, self.context.groups.counters())?;
+        let frame = Frame::of(response, self.context.groups.counters())?;
         let item = frame.item.clone();
         let place = match frame.place {
             Some(place) if place.kind != Kind::Resync => place,

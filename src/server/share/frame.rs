@@ -12,6 +12,7 @@ use futures_util::stream::{BoxStream, Stream, StreamExt};
 use super::group_settings::Counters;
 use crate::domain::{Error, Result};
 use crate::graphql::error::present;
+use crate::graphql::{PlacedResponse, ResponseStream};
 use crate::realtime::track::{Kind, Place, Track};
 use crate::server::edge::response::Body;
 
@@ -46,11 +47,11 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Makes the frame of a response that a stream has yielded. The track says the place of the frame.
-    pub(crate) fn of(response: Response, track: &Track, counters: &Counters) -> Result<Self> {
+    /// Makes the frame of a response that a stream has yielded.
+    pub(crate) fn of((response, place): PlacedResponse, counters: &Counters) -> Result<Self> {
         counters.executed.fetch_add(1, Ordering::Relaxed);
-        // The track holds the place of the last response that succeeded.
-        let place = if has_failed(&response) { None } else { track.take() };
+        // A client cannot go on from an item that it did not get.
+        let place = place.filter(|_| !has_failed(&response));
         let response = present(response);
         let item = Item::of(&response)?;
         let failed = response.is_err().then(|| Arc::new(response));
@@ -69,7 +70,7 @@ impl Frame {
     }
 }
 
-/// A stream, and the track that tells the place of each of its frames in the log.
+/// A stream, and the track through which it is asked for its position.
 pub(crate) struct Source {
     pub(crate) stream: BoxStream<'static, Said>,
     pub(crate) track: Track,
@@ -78,20 +79,20 @@ pub(crate) struct Source {
 /// An event of a stream.
 pub(crate) enum Said {
     /// A response. It may be a failed response if the stream goes on after it.
-    Response(Response),
+    Response(PlacedResponse),
     /// A failed response after which the stream ended: it says why there is no stream, or why the stream broke off.
     Broken(Response),
 }
 
 /// Turns responses into events: a failed response is an event of its own if the stream ends with it.
-pub(crate) fn understood(responses: BoxStream<'static, Response>) -> BoxStream<'static, Said> {
+pub(crate) fn understood(responses: ResponseStream) -> BoxStream<'static, Said> {
     Understood { responses, kept: None }.boxed()
 }
 
 struct Understood {
-    responses: BoxStream<'static, Response>,
+    responses: ResponseStream,
     /// A failed response, until it is known whether another response follows; or that other response.
-    kept: Option<Box<Response>>,
+    kept: Option<Box<PlacedResponse>>,
 }
 
 impl Stream for Understood {
@@ -99,13 +100,13 @@ impl Stream for Understood {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Said>> {
         loop {
-            if self.kept.as_ref().is_some_and(|kept| !has_failed(kept)) {
+            if self.kept.as_ref().is_some_and(|kept| !has_failed(&kept.0)) {
                 return Poll::Ready(self.kept.take().map(|kept| Said::Response(*kept)));
             }
             let Some(response) = ready!(self.responses.as_mut().poll_next(cx)) else {
-                return Poll::Ready(self.kept.take().map(|failed| Said::Broken(*failed)));
+                return Poll::Ready(self.kept.take().map(|failed| Said::Broken(failed.0)));
             };
-            match (self.kept.take(), has_failed(&response)) {
+            match (self.kept.take(), has_failed(&response.0)) {
                 (None, false) => return Poll::Ready(Some(Said::Response(response))),
                 (None, true) => self.kept = Some(Box::new(response)),
                 (Some(former), _) => {

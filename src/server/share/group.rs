@@ -198,7 +198,7 @@ impl Group {
 async fn drive(groups: Groups, group: Arc<Group>, mut source: Source) {
     loop {
         let frame = match caught(source.stream.next()).await {
-            Ok(Some(Said::Response(response))) => Frame::of(response, &group.track, groups.counters()),
+            Ok(Some(Said::Response(response))) => Frame::of(response, groups.counters()),
             Ok(None) => break,
             Ok(Some(Said::Broken(_))) => Err(Error::Busy),
             Err(fault) => Err(fault),

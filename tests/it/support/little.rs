@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use watchfloor::domain;
+use watchfloor::graphql::ResponseStream;
 use watchfloor::server::edge::connections;
 use watchfloor::server::edge::origin;
 use watchfloor::server::edge::timeouts::TimedListener;
@@ -208,8 +209,8 @@ impl Endpoint for Desk {
         self.schema.execute(request).await
     }
 
-    fn execute_stream(&self, request: Request, _gate: Box<dyn Gate>) -> BoxStream<'static, Response> {
-        self.schema.execute_stream(request)
+    fn execute_stream(&self, request: Request, _gate: Box<dyn Gate>) -> ResponseStream {
+        self.schema.execute_stream(request).map(|response| (response, None)).boxed()
     }
 }
 
