@@ -127,7 +127,24 @@ impl Body {
                 Entry::Description { after, .. } => self.long_set(TextField::Description, after.as_ref()),
                 Entry::ResolutionNote { after, .. } => self.long_set(TextField::Note, after.as_ref()),
                 Entry::Comment { comment, sha256: Some(sha256), .. } => Some(TextSet::Comment(*comment, sha256)),
-                _ => None,
+                Entry::Comment { sha256: None, .. }
+                | Entry::Created
+                | Entry::Severity { .. }
+                | Entry::Status { .. }
+                | Entry::Classification { .. }
+                | Entry::Owner { .. }
+                | Entry::Tags { .. }
+                | Entry::Activity { .. }
+                | Entry::AlertsLinked { .. }
+                | Entry::AlertsUnlinked { .. }
+                | Entry::AlertsChanged { .. }
+                | Entry::Deleted
+                | Entry::MergedInto { .. }
+                | Entry::Merged { .. }
+                | Entry::MergeUndone { .. }
+                | Entry::Bookmark { .. }
+                | Entry::AlertReported { .. }
+                | Entry::AlertFreed { .. } => None,
             })
             .collect()
     }

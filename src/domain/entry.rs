@@ -384,15 +384,29 @@ impl Entry {
 impl Entry {
     /// Returns whether the entry may change which alerts the incident holds, or the state of its alerts.
     pub fn moves_alerts(&self) -> bool {
-        matches!(
-            self.kind(),
+        match self.kind() {
             EntryKind::Created
-                | EntryKind::Status
-                | EntryKind::AlertsLinked
-                | EntryKind::AlertsUnlinked
-                | EntryKind::AlertsChanged
-                | EntryKind::MergedInto
-        )
+            | EntryKind::Status
+            | EntryKind::AlertsLinked
+            | EntryKind::AlertsUnlinked
+            | EntryKind::AlertsChanged
+            | EntryKind::MergedInto => true,
+            EntryKind::Title
+            | EntryKind::Description
+            | EntryKind::Severity
+            | EntryKind::ResolutionNote
+            | EntryKind::Classification
+            | EntryKind::Owner
+            | EntryKind::Tags
+            | EntryKind::Activity
+            | EntryKind::Comment
+            | EntryKind::Deleted
+            | EntryKind::Merged
+            | EntryKind::MergeUndone
+            | EntryKind::Bookmark
+            | EntryKind::AlertReported
+            | EntryKind::AlertFreed => false,
+        }
     }
 }
 
