@@ -318,7 +318,7 @@ fn text_weight(text: &str) -> usize {
 
 /// Fields whose values, or lists, are short: a hundred rows of them take a fraction of any budget. The answer of a
 /// document with any other field is counted.
-const SMALL: &[&str] = &[
+pub(super) const SMALL: &[&str] = &[
     "__typename",
     "account",
     "activity",
@@ -344,6 +344,7 @@ const SMALL: &[&str] = &[
     "filter",
     "firstActivityAt",
     "firstAssignedAt",
+    "hasActiveAlerts",
     "hasNextPage",
     "hasPreviousPage",
     "id",

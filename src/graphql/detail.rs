@@ -176,3 +176,30 @@ fn are_plain(item: &SelectionField<'_>, plain: &[&str]) -> bool {
         name => plain.contains(&name),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_schema;
+    use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
+
+    use super::INCIDENT;
+    use crate::graphql::budget::SMALL;
+
+    /// A field that is forgotten in a list costs speed only, so no other test would notice.
+    #[test]
+    fn every_field_of_a_row_is_in_the_lists_of_fields() {
+        let schema = parse_schema(crate::graphql::sdl()).expect("SDL");
+        let fields = schema.definitions.into_iter().find_map(|definition| match definition {
+            TypeSystemDefinition::Type(ty) if ty.node.name.node == "QueueFields" => match ty.node.kind {
+                TypeKind::Interface(interface) => Some(interface.fields),
+                _ => None,
+            },
+            _ => None,
+        });
+        for field in fields.expect("the interface") {
+            let name = field.node.name.node;
+            assert!(INCIDENT.contains(&name.as_str()), "INCIDENT of detail.rs lacks {name}");
+            assert!(SMALL.contains(&name.as_str()), "SMALL of budget.rs lacks {name}");
+        }
+    }
+}

@@ -83,7 +83,11 @@ fn allowed(ty: &Name) -> Option<&'static [&'static str]> {
 
 #[cfg(test)]
 mod tests {
+    use async_graphql::Name;
+
+    use super::allowed;
     use crate::server::desk::CATALOGUE;
+    use crate::server::operation::catalogue::Kind;
     use crate::server::operation::given::Given;
     use crate::server::operation::limits::Limits;
     use crate::server::operation::operations::Operations;
@@ -114,5 +118,16 @@ mod tests {
         assert!(is_for_the_board("{ queueSummary { open created resolved } }"), "it counts those of a day as well");
         assert!(!is_for_the_board("{ incidents { totalCount } users { nodes { name } } }"));
         assert!(!is_for_the_board("subscription { incidentQueue { position } }"));
+    }
+
+    #[test]
+    fn every_field_of_a_row_is_for_the_board() {
+        let Some(Kind::Interface(fields)) = CATALOGUE.get("QueueFields").map(|ty| &ty.kind) else {
+            panic!("an interface")
+        };
+        let allowed = allowed(&Name::new("Incident")).expect("the fields of an incident");
+        for name in fields.keys() {
+            assert!(allowed.contains(&name.as_str()), "FIELDS lacks {name} of Incident");
+        }
     }
 }
