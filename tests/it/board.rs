@@ -250,7 +250,7 @@ async fn an_answer_is_of_its_position_though_the_board_has_moved_on(database: Te
 }
 
 /// A query that the board may answer alone; with `MORE` in it, the database has to.
-const ROWS: &str = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!], $after: String) {
+pub(super) const ROWS: &str = "query($filter: IncidentFilterInput, $order: [IncidentOrderInput!], $after: String) {
     incidents(filter: $filter, orderBy: $order, first: 7, after: $after) {
         totalCount position pageInfo { hasNextPage hasPreviousPage endCursor startCursor }
         edges { cursor node { MORE ...all } } facets {

@@ -8,7 +8,7 @@ use crate::support::database::{TestDatabase, each_database};
 each_database!(one_statement_reads_what_several_read);
 
 /// The fields of an incident that one statement reads, without its lists.
-const ROW: &str = "__typename id number reference version title titleTruncated titleGenerated description severity computedSeverity
+pub(super) const ROW: &str = "__typename id number reference version title titleTruncated titleGenerated description severity computedSeverity
     severityOverride status alertCount commentCount hasActiveAlerts products providers createdAt updatedAt firstActivityAt
     lastActivityAt firstAssignedAt resolvedAt redirectedTo owner { id kind account name } tags { name kind }
     classification { kind threat activity reason } resolution { note at by { id kind account name } }";

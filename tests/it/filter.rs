@@ -24,6 +24,7 @@ use watchfloor::storage::{AlertFilter, Span};
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::{TestDesk, monday};
 use crate::support::dice::Dice;
+use crate::support::schema::fields_of;
 use crate::support::stream::changes;
 
 each_database!(sql_and_memory_select_the_same_incidents);
@@ -369,7 +370,21 @@ pub(crate) fn any_filter(dice: &mut Dice, world: &World, depth: usize, incidents
     filter
 }
 
-/// One edit unlinks an alert and links it again: both forms of the filter agree on the result.
+/// The generator sets every condition of the API: a condition that it never sets is compared by no test.
+#[tokio::test]
+async fn the_generator_knows_every_condition() {
+    let database = TestDatabase::fresh(crate::support::database::Kind::Sqlite).await;
+    let desk = TestDesk::open(&database).await;
+    let world = people(&desk).await;
+    let (mut dice, mut unset) = (Dice::of_this_run(), fields_of("IncidentFilterInput"));
+    for _ in 0..5_000 {
+        let filter = serde_json::to_value(any_filter(&mut dice, &world, 2, 90)).expect("JSON");
+        unset.retain(|field| filter.get(field).is_none());
+    }
+    assert!(unset.is_empty(), "any_filter never sets {unset:?}");
+}
+
+/// Equal filters have one fingerprint, and a canonical filter is its own canonical form.
 #[tokio::test]
 async fn equal_filters_share_a_fingerprint() {
     let database = TestDatabase::fresh(crate::support::database::Kind::Sqlite).await;

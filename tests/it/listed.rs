@@ -5,12 +5,24 @@ use serde_json::{Value, json};
 use super::statements::{Sent, full_incident};
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::schema::fields_of;
 
 each_database!(a_page_of_rows_says_what_a_page_of_incidents_says, a_page_of_rows_is_one_statement);
 
 const ROW: &str = "__typename id number reference version title titleTruncated severity computedSeverity severityOverride status
     classification { kind threat activity reason } owner { id kind account name } tags { name kind } alertCount commentCount
     hasActiveAlerts products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo";
+
+/// A column that is read in the wrong order shows only if a comparison selects its field.
+#[test]
+fn each_comparison_of_rows_selects_every_field_of_a_row() {
+    let selections = [("listed.rs", ROW), ("detail.rs", super::detail::ROW), ("board.rs", super::board::ROWS)];
+    for (file, selection) in selections {
+        let is_missing = |field: &String| !selection.split_whitespace().any(|word| word == field);
+        let missing: Vec<_> = fields_of("QueueFields").into_iter().filter(is_missing).collect();
+        assert!(missing.is_empty(), "the selection of {file} lacks {missing:?}");
+    }
+}
 
 const ALL: &str = "filter: { status: [NEW, ACTIVE, RESOLVED, REDIRECTED] }";
 
