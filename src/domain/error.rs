@@ -15,22 +15,25 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Code {
     /// The id, number or account names nothing that the caller may see.
     NotFound,
-    /// The input breaks a rule; `path` names the field.
+    /// The document or the input breaks a rule. `extensions.path` names the input value, if the error is about a single
+    /// value.
     Invalid,
-    /// The input is well formed, but the present state forbids the request. `now` describes this state.
+    /// The input is well formed, but the present state forbids the request. `extensions.now` describes this state.
     Conflict,
-    /// The caller may not do this.
+    /// The caller may not do this: its role does not allow the request, or the object belongs to another user.
     Forbidden,
-    /// The caller is not known.
+    /// The desk does not know the account that the request names. The HTTP status is then 401, and a WebSocket is
+    /// closed with 4403.
     Unauthenticated,
-    /// The request exceeds a limit; `limit` gives the limit.
+    /// The request exceeds a limit; `extensions.now.limit` is the limit.
     Limit,
-    /// The desk cannot answer at this moment. A retry of the same request may succeed.
+    /// The desk cannot answer at this moment. A retry of the same request may succeed; `extensions.retryAfter` says
+    /// after how many seconds, if nothing was changed.
     Unavailable,
     /// The request names a document by its hash, and this desk does not store documents. The client has to send the
     /// document. Clients of the protocol for persisted queries know this code and its message.
     PersistedQueryNotSupported,
-    /// A fault of the desk. The server's log has the cause under the same `reference`.
+    /// A fault of the desk. The server's log has the cause under the same `extensions.reference`.
     Internal,
 }
 

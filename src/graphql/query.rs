@@ -82,17 +82,48 @@ pub struct TagSuggestions {
     would_be_new: bool,
 }
 
-/// The root of all queries. If a field is refused, it is null, and the other fields of the document keep their answers.
+/// The root of all queries. All fields of one request are read from the same snapshot. A query that begins after a
+/// mutation was answered shows the mutation.
 ///
-/// An error has its code in `extensions.code`, and the input field that it is about in `extensions.path`. Codes:
+/// **Endpoint.** Every request goes to the path `/graphql`: by `POST` with `Content-Type: application/json`, a query
+/// also by `GET`, or over a WebSocket. `Subscription` says how streams are sent.
+///
+/// **Caller.** The header `Watchfloor-Actor: <account>` names the account for which the request acts. On a WebSocket
+/// the field `Watchfloor-Actor` in the payload of `connection_init` does. A request that names no account acts as the
+/// local manager. The desk has no other sign-in and ignores the header `Authorization`.
+///
+/// **Pages.** A field with `first`, `after`, `last` and `before` returns a page. `first` (by default 50) or `last` is 0
+/// to 100; the operator may set a lower maximum. A larger number is `LIMIT`. A negative number, or `first` together
+/// with `last`, is `INVALID`. A cursor belongs to one list with one filter and one order; a text that is no cursor of
+/// the list is `INVALID`. Each page is read from the present state. So an item that moves in the order between two
+/// reads may be on both pages, or on neither page.
+///
+/// **Sizes.** A request has at most 2 MiB, and its document at most 16 KiB, 15 fields below each other, 30 aliases and
+/// a cost of 50,000: about the number of fields that the answer may hold. An answer to a query has at most 8 MiB. The
+/// operator may set other limits. Beyond a limit the request is `LIMIT`.
+///
+/// **Errors.** If a field is refused, it is null, and the other fields of the document keep their answers. If the type
+/// of the refused field does not allow null, the field above it is null. If the document breaks a rule, if a value has
+/// a wrong type, or if a list of the input has too many values, the whole document is refused: the answer has no
+/// `data`, and nothing was executed.
+///
+/// The HTTP status is 200 for every answer to an operation, also if the answer has errors. With `Accept:
+/// application/graphql-response+json` a document that is refused as a whole has status 400. A request that names an
+/// unknown account has status 401. A desk that cannot take the request has status 503 and the header `Retry-After`.
+/// Another status from 400 to 499 says that the HTTP request itself is wrong, and 500 is `INTERNAL`.
+///
+/// An error has its code in `extensions.code`. `extensions.path` names the input value that the error is about, for
+/// example `input.tags.3`. It is absent if the error is about no single value. Codes:
 /// - `NOT_FOUND`: the id, number or account names nothing that the caller may see.
-/// - `INVALID`: the input breaks a rule.
-/// - `CONFLICT`: the present state forbids it; `extensions.now` holds that state.
+/// - `INVALID`: the document or the input breaks a rule.
+/// - `CONFLICT`: the present state forbids the request; `extensions.now` holds that state. `Mutation` says how to tell
+///   conflicts apart.
 /// - `FORBIDDEN`: the caller may not do it.
-/// - `UNAUTHENTICATED`: the caller is not known.
+/// - `UNAUTHENTICATED`: the desk does not know the account that the request names.
 /// - `LIMIT`: a limit is exceeded; `extensions.now.limit` is the limit.
-/// - `UNAVAILABLE`: a retry may succeed. If nothing was changed, `extensions.retryAfter` says after how many seconds.
-///   Without `retryAfter` a mutation may have been done: send it again under its `idempotencyKey`.
+/// - `UNAVAILABLE`: a retry may succeed. If nothing was changed, `extensions.retryAfter` is a whole number of seconds
+///   after which to try again. Without `retryAfter` a mutation may have been done: send it again under its
+///   `idempotencyKey`.
 /// - `INTERNAL`: a fault of the server; `extensions.reference` finds it in the log of the server.
 #[Object]
 impl Query {
@@ -107,7 +138,8 @@ impl Query {
     }
 
     /// A page of a queue: the incidents that match a filter, in an order. Without a filter it is the default queue,
-    /// `NEW` and `ACTIVE`; without an order the newest update comes first. Pages have at most 100 items.
+    /// `NEW` and `ACTIVE`; without an order the newest update comes first. Incidents that are equal in all keys of the
+    /// order are ordered by id, in the direction of the last key; without an order, descending.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
     async fn incidents(
         &self,
@@ -116,7 +148,8 @@ impl Query {
             IncidentFilterInput,
         >,
         #[graphql(
-            desc = "The order: up to three keys, of which the first decides first. Without it, the newest update comes first."
+            desc = "The order: up to three keys, of which the first decides first. Without it, the newest update comes \
+            first."
         )]
         order_by: Option<Vec<IncidentOrderInput>>,
         #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
@@ -136,7 +169,8 @@ impl Query {
     }
 
     /// The numbers of a wall screen, exact at their position: how many incidents of a queue are open (by severity,
-    /// status and owner), when the oldest of them was created, and how many were created and resolved since an instant.
+    /// status and owner), when the oldest open incident was created, and how many incidents were created and resolved
+    /// since a given time.
     async fn queue_summary(
         &self,
         ctx: &Context<'_>,
@@ -144,8 +178,8 @@ impl Query {
             IncidentFilterInput,
         >,
         #[graphql(
-            desc = "The start of the time in which `created` and `resolved` count, between the years 2 and 9998; \
-            by default the last midnight in UTC. If it lies in the future, both counts are 0."
+            desc = "`created` and `resolved` count from this time on, by default from the last midnight in UTC. A time \
+            outside of the years 2 to 9998 is `INVALID`. If the time lies in the future, both counts are 0."
         )]
         since: Option<Instant>,
     ) -> Result<Option<QueueSummary>> {
@@ -178,8 +212,9 @@ impl Query {
 
     /// One incident, by its global id or by its number. An unknown incident is `NOT_FOUND`. After a merge, the id of
     /// the source returns the source, which is `REDIRECTED`, and its number returns the target. With `minPosition` the
-    /// answer is at least as new as that position. The desk does not wait for a position: if its log does not reach the
-    /// position, or has another history, the answer is `CONFLICT`, and `extensions.now.position` is the end of the log.
+    /// answer is at least as new as that position. If the log of the desk does not contain the position, the answer is
+    /// `CONFLICT`, and `extensions.now.position` is the end of the log. The desk does not wait until its log contains
+    /// the position.
     async fn incident(
         &self,
         ctx: &Context<'_>,
@@ -350,7 +385,7 @@ impl Query {
         Some(found.await.map_err(Into::into))
     }
 
-    /// All users, ordered by account id. Pages have at most 100 items.
+    /// All users, ordered by account id.
     async fn users(
         &self,
         ctx: &Context<'_>,
@@ -362,7 +397,7 @@ impl Query {
         super::account::users(View::of_request(ctx)?, &PageArgs { first, after, last, before }).await.map(Some)
     }
 
-    /// All groups, ordered by account id. Pages have at most 100 items.
+    /// All groups, ordered by account id.
     async fn groups(
         &self,
         ctx: &Context<'_>,
@@ -409,7 +444,7 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The global id of the source: the incident that would be redirected.")] source_id: ID,
-        #[graphql(desc = "The global id of the target: the incident that would receive the other's parts.")] target_id: ID,
+        #[graphql(desc = "The global id of the target: the incident that would take over the content.")] target_id: ID,
         #[graphql(default, desc = "Whether the title of the target would stay.")] keep_title: bool,
     ) -> Result<Option<MergePreview>> {
         super::merge::preview(View::of_request(ctx)?, &source_id, &target_id, keep_title).await.map(Some)

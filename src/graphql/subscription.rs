@@ -26,8 +26,7 @@ use crate::realtime::index::Interest;
 use crate::realtime::summary::{self, Asked};
 use crate::realtime::track::{Kind, Place, Track};
 
-/// The root of all subscriptions. A subscription that is refused gets one error with a code that `Query` lists, and no
-/// item. If the connection of a stream breaks off, subscribe again with the position of the last item.
+/// The root of all subscriptions.
 pub struct Subscription;
 
 fn read_position(after: Option<String>) -> Result<Option<Position>> {
@@ -112,7 +111,29 @@ fn holding<T>(reserved: Reserved, stream: impl Stream<Item = T>) -> impl Stream<
 }
 
 /// The root of all subscriptions. A subscription that is refused gets one error with a code that `Query` lists, and no
-/// item. If the connection of a stream breaks off, subscribe again with the position of the last item.
+/// item.
+///
+/// **Transports.** All of them are at `/graphql`:
+/// - a WebSocket with the subprotocol `graphql-transport-ws`, or the older `graphql-ws` if the operator allows it;
+/// - `POST` or `GET` with `Accept: text/event-stream`: events as graphql-sse has them, one stream for each response, or
+///   many streams on one response with a token that `PUT` reserves;
+/// - `POST` with `Accept: multipart/mixed`: parts as clients of Apollo read them.
+///
+/// **Positions.** Each item of `incidentQueue` and `activityLog` has a position, also a marker. A position is an opaque
+/// text: keep it and give it back, and do not compare it with another position. Within a stream, later items have later
+/// positions. A position outlives a restart of the desk and is valid on each of its nodes. `ResyncReason` lists all
+/// reasons why a stream does not resume from a position. If the connection breaks off, subscribe again with the
+/// position of the last item: each item is a place to resume from.
+///
+/// **Silence.** A stream of `incidentQueue` or `activityLog` sends a `Heartbeat` every 10 seconds if it sends nothing
+/// else, and `queueSummary` sends a state at least every 10 seconds. The operator may set another time. If three times
+/// this time brings no item, count the connection as broken.
+///
+/// **End.** A stream completes after a `Resync`, and `bulkProgress` completes when its job has ended. A desk that stops
+/// or restarts closes a WebSocket with code 1012. It closes with 1013 if the client reads too slowly, does not answer
+/// pings or holds too many sockets, or if the desk cannot read on. After both codes come back with the last position.
+/// Code 4403 means that the caller was not let in. Codes 4400, 4401, 4408, 4409 and 4429 mean that the client broke the
+/// protocol. An HTTP response ends without its last event or part where a WebSocket would be closed with 1012 or 1013.
 #[Subscribe]
 impl Subscription {
     /// Follows a queue: each item says that an incident entered the queue, changed in it, or left it. There is at most
@@ -164,8 +185,9 @@ impl Subscription {
             Packed<IncidentFilterInput>,
         >,
         #[graphql(
-            desc = "The start of the time in which `created` and `resolved` count, between the years 2 and 9998. \
-            Where none is given it is the last midnight in UTC, and moves on within 10 seconds of the next one."
+            desc = "`created` and `resolved` count from this time on. A time outside of the years 2 to 9998 is \
+            `INVALID`. Without it, they count from the last midnight in UTC, and anew within 10 seconds after the \
+            next midnight."
         )]
         since: Option<Instant>,
     ) -> Result<HandedOver<QueueSummary>> {
