@@ -39,9 +39,9 @@ pub const LABELS_MAX: usize = 50;
 #[sea_orm(rs_type = "i16", db_type = "SmallInteger")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum AlertStatus {
-    /// Nobody works on it.
+    /// The work has not begun. The alert may have an owner: an assignment does not change the status.
     New = 1,
-    /// Somebody works on it.
+    /// The work has begun. The alert may have no owner.
     Active = 2,
     /// The work is done.
     Resolved = 3,

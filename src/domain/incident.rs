@@ -47,9 +47,10 @@ impl Severity {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[graphql(name = "IncidentStatus")]
 pub enum Status {
-    /// Nobody works on it (Sentinel: New; Defender: Active).
+    /// The work has not begun (Sentinel: New; Defender: Active). The incident may have an owner: an assignment does not
+    /// change the status.
     New = 1,
-    /// Somebody works on it (Sentinel: Active; Defender: In progress).
+    /// The work has begun (Sentinel: Active; Defender: In progress). The incident may have no owner.
     Active = 2,
     /// The work is done (Sentinel: Closed).
     Resolved = 3,

@@ -122,7 +122,7 @@ impl Alert {
         self.alert.report.product.as_deref()
     }
 
-    /// The first 1,000 characters of the title. `fullTitle` has all of it.
+    /// The first 1,000 characters of the title. `fullTitle` has the whole title.
     async fn title(&self) -> &str {
         &self.title.text
     }
@@ -132,7 +132,7 @@ impl Alert {
         self.title.truncated
     }
 
-    /// The whole title. A title may be as long as the size limit of a request allows.
+    /// The whole title. Only the size of a request (by default 2 MiB) limits its length.
     async fn full_title(&self) -> Result<Cow<'_, str>> {
         if !may_go_on(&self.alert.report.title) {
             return Ok(Cow::Borrowed(&self.alert.report.title));
@@ -458,6 +458,12 @@ pub struct IngestAlertsInput {
 }
 
 /// The input of `updateAlert`. A field that is absent stays as it is; null clears a field.
+///
+/// `expectedVersion` is the version of the incident that holds the alert. A later change of this alert's status,
+/// classification or owner is a `CONFLICT` if the input sets the same field. It is also a `CONFLICT`, without
+/// `extensions.now.changes`, if the alert came to its incident after that version, if that incident has not reached
+/// that version, or if the incident has had 1,000 changes of alerts since: read the alert again. For an alert that
+/// belongs to no incident, the field is `INVALID`.
 #[derive(Debug, InputObject)]
 pub struct UpdateAlertInput {
     /// The global id of the alert.

@@ -9,22 +9,22 @@ use crate::domain::{Error, Result};
 // long text that is already read would be in memory twice.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct Call {
-    /// A name that the client gives this call, at most 256 characters. The payload and the stream items repeat it.
+    /// A name that the client gives this call: at most 256 characters. The payload repeats it, and so do the items of
+    /// streams that tell of the changes.
     pub client_mutation_id: Option<String>,
     /// A key that makes a retry safe: at most 200 characters, not blank. It belongs to its caller and is kept for 24
     /// hours. A repeat with the same input changes nothing: it answers with the outcome or the refusal of the first
-    /// call, with objects in their present state. A repeat with other input is a `CONFLICT`. If the first call ended
-    /// with `UNAVAILABLE` or `INTERNAL` and changed nothing, a repeat tries again.
+    /// call, with objects in their present state. After a refusal use a new key. `Mutation` describes retries.
     pub idempotency_key: Option<String>,
 }
 
 /// The precondition of an edit that does not commute with other edits.
 #[derive(Clone, Copy, Debug, Default, InputObject)]
 pub struct Known {
-    /// The version of the incident that the caller has seen. For `updateAlert` it is the version of the incident that
-    /// holds the alert. If a later change touched a field that this mutation writes, the mutation changes nothing and
-    /// is a `CONFLICT`. `extensions.now.changes` names the newest 10 of these changes: who, when, from and to. Without
-    /// this field the last write wins.
+    /// The version of the incident that the caller has seen. If a later change set a field that this mutation sets too,
+    /// the mutation changes nothing and is a `CONFLICT`, even if the field already has the requested value. `Mutation`
+    /// describes the guarded fields and `extensions.now.changes`. A version that the incident has not reached is
+    /// `INVALID`. Without this field the last write wins.
     pub expected_version: Option<u64>,
 }
 

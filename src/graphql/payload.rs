@@ -20,12 +20,13 @@ use crate::domain::{AlertId, Result};
 /// The fields that the payload of each mutation has.
 #[derive(SimpleObject)]
 pub struct MutationReceipt {
-    /// The end of the log after the mutation. A read with this `minPosition` shows the effect of the mutation.
+    /// The end of the log after the mutation. `Query.incident` with this position as `minPosition` shows the effect of
+    /// the mutation, and so does each query that begins after the answer.
     position: String,
     /// Whether the mutation changed anything. It is false if everything was already as requested. If `replayed` is
     /// true, it says whether the first call changed anything.
     changed: bool,
-    /// The `clientMutationId` of the call.
+    /// The `clientMutationId` of this call, also if it repeats an earlier call.
     client_mutation_id: Option<String>,
     /// Whether an earlier call with the same idempotency key did the work. If true, this call changed nothing, and its
     /// objects are in their present state.

@@ -14,7 +14,7 @@ pub struct AccountMutations;
 
 #[Object]
 impl AccountMutations {
-    /// Creates a user, or changes the user with the same account id. Managers only.
+    /// Creates a user, or changes the user with the same account id. Only managers may do this.
     async fn upsert_user(
         &self,
         ctx: &Context<'_>,
@@ -28,7 +28,7 @@ impl AccountMutations {
         .await
     }
 
-    /// Creates a group, or changes the group with the same account id. Managers only.
+    /// Creates a group, or changes the group with the same account id. Only managers may do this.
     async fn upsert_group(
         &self,
         ctx: &Context<'_>,
@@ -41,7 +41,7 @@ impl AccountMutations {
         .await
     }
 
-    /// Adds users to a group. Users who are already members stay members. Managers only.
+    /// Adds users to a group. Users who are already members stay members. Only managers may do this.
     async fn add_group_members(
         &self,
         ctx: &Context<'_>,
@@ -54,7 +54,7 @@ impl AccountMutations {
         .await
     }
 
-    /// Removes users from a group. Managers only.
+    /// Removes users from a group. Only managers may do this.
     async fn remove_group_members(
         &self,
         ctx: &Context<'_>,

@@ -13,9 +13,8 @@ pub struct BulkMutations;
 
 #[Object]
 impl BulkMutations {
-    /// Starts a bulk job that changes many incidents, by ids or by filter, each separately and with an outcome of its
-    /// own; returns the job at once. One transaction changes at most 100 incidents, so another mutation waits for at
-    /// most one such transaction.
+    /// Starts a bulk job that changes many incidents, given by ids or by a filter, and returns the job at once. The job
+    /// changes each incident separately, and each incident has its own outcome.
     async fn bulk_update_incidents(
         &self,
         ctx: &Context<'_>,
@@ -32,7 +31,8 @@ impl BulkMutations {
         .await
     }
 
-    /// Cancels a bulk job. Changes that it has made stay, and the rest is not done. Its creator or a manager only.
+    /// Cancels a bulk job. The changes that the job has made stay, and the other incidents stay as they are. Only the
+    /// creator of the job and managers may cancel it.
     async fn cancel_bulk_job(
         &self,
         ctx: &Context<'_>,

@@ -29,7 +29,7 @@ impl CommentMutations {
         .await
     }
 
-    /// Changes the text of a comment. The former text stays in its history. The author only.
+    /// Changes the text of a comment. The former text stays in its history. Only the author may change it.
     async fn edit_comment(
         &self,
         ctx: &Context<'_>,
@@ -43,7 +43,7 @@ impl CommentMutations {
         .await
     }
 
-    /// Deletes a comment. Its history stays. The author or a manager only.
+    /// Deletes a comment. Its history stays. Only the author and managers may delete it.
     async fn delete_comment(
         &self,
         ctx: &Context<'_>,

@@ -51,7 +51,8 @@ impl IncidentMutations {
         .await
     }
 
-    /// Edits one incident: several of the single actions together, all or nothing, as one change.
+    /// Changes several fields of one incident together, as one change of the log. If a part is refused, nothing is
+    /// changed.
     async fn update_incident(
         &self,
         ctx: &Context<'_>,
@@ -108,7 +109,8 @@ impl IncidentMutations {
         edit(ctx, input.incident_id, input.call, expecting(input.known, Ok(change))).await
     }
 
-    /// Assigns an incident and all of its alerts to a user, a group or the caller.
+    /// Assigns an incident and all of its alerts to a user, a group or the caller. The status does not change. A
+    /// resolved incident can be assigned too.
     async fn assign_incident(
         &self,
         ctx: &Context<'_>,
@@ -159,7 +161,9 @@ impl IncidentMutations {
         edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
-    /// Resolves an incident, and all of its alerts that are not yet resolved.
+    /// Resolves an incident, and all of its alerts that are not yet resolved. If the incident is already resolved, a
+    /// given note or classification replaces the former value, and the time and the actor of the resolution stay. The
+    /// note is not a comment: `updateIncident` resolves and comments in one change.
     async fn resolve_incident(
         &self,
         ctx: &Context<'_>,
@@ -176,10 +180,10 @@ impl IncidentMutations {
         edit(ctx, input.incident_id, input.call, expecting(input.known, change)).await
     }
 
-    /// Reopens a resolved incident. If the incident is not resolved and has another status, the mutation is a
-    /// `CONFLICT`. Alerts that its resolution resolved, if still linked and unchanged since, return to their former
-    /// status. The classification stays; the note and the actor of the resolution stay in the log. `FORBIDDEN` if the
-    /// role of the caller is below the policy `reopenRole`.
+    /// Reopens a resolved incident. An incident that is not resolved is a `CONFLICT`, unless it already has the
+    /// requested status. An alert that was resolved together with the incident returns to its former status, if it is
+    /// still linked and has not changed since. The classification stays; the note and the actor of the resolution stay
+    /// in the log. `FORBIDDEN` if the role of the caller is below the policy `reopenRole`.
     async fn reopen_incident(
         &self,
         ctx: &Context<'_>,
@@ -196,7 +200,7 @@ impl IncidentMutations {
     }
 
     /// Deletes an incident. It disappears from all queries and queues, its alerts then belong to no incident, and its
-    /// log stays. Managers only.
+    /// log stays. Only managers may delete incidents.
     async fn delete_incident(
         &self,
         ctx: &Context<'_>,

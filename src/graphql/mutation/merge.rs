@@ -17,8 +17,8 @@ pub struct MergeMutations;
 impl MergeMutations {
     /// Merges an incident (the source) into another incident (the target), which takes over its alerts, tags, comments,
     /// bookmarks and attachments and gets a new generated title. The source stays as a `REDIRECTED` stub, and its
-    /// number leads to the target. A source or target that is resolved or redirected is a `CONFLICT`. Managers only.
-    /// `previewMerge` shows the outcome beforehand.
+    /// number leads to the target. A source or target that is resolved or redirected is a `CONFLICT`. Only managers may
+    /// merge incidents. `previewMerge` shows the outcome beforehand.
     async fn merge_incidents(
         &self,
         ctx: &Context<'_>,
@@ -31,7 +31,8 @@ impl MergeMutations {
     }
 
     /// Undoes a merge: both incidents are as they were before it. If either incident has changed since, the undo is a
-    /// `CONFLICT`, and `extensions.now.changes` names the changes. Managers only.
+    /// `CONFLICT`, and `extensions.now.changes` names the changes, at most 10 of each side. Only managers may undo a
+    /// merge.
     async fn undo_merge(
         &self,
         ctx: &Context<'_>,

@@ -25,7 +25,8 @@ impl ViewMutations {
         run(ctx, input.call.clone(), async move |app, command| app.create_view(&command, input.read()?).await).await
     }
 
-    /// Changes the name, filter, order or visibility of a view. Slug and link stay. The owner or a manager only.
+    /// Changes the name, filter, order or visibility of a view. Slug and link stay. Only the owner may change a private
+    /// view, and only the owner and managers may change a shared view.
     async fn update_view(
         &self,
         ctx: &Context<'_>,
@@ -38,7 +39,8 @@ impl ViewMutations {
         .await
     }
 
-    /// Deletes a view. It stops being anybody's default view, and its slug is free. The owner or a manager only.
+    /// Deletes a view. It stops being anybody's default view, and its slug is free. Only the owner may delete a private
+    /// view, and only the owner and managers may delete a shared view.
     async fn delete_view(
         &self,
         ctx: &Context<'_>,
