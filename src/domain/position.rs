@@ -115,16 +115,19 @@ impl std::fmt::Display for Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, async_graphql::Enum)]
 #[graphql(name = "ResyncReason")]
 pub enum Resync {
-    /// The position is from another life of the log, or its check failed.
+    /// The position is of another log, for example of a database that was replaced or restored since, or its text was
+    /// altered. A restart of the desk does not cause this.
     Epoch,
-    /// The position is older than the oldest position from which a queue resumes (by default 7 days old). The
-    /// subscription `activityLog` resumes from it all the same.
+    /// The position is too old: a queue resumes only from positions of the last 7 days (the operator may set another
+    /// time). `activityLog` resumes from any position.
     BelowFloor,
     /// The position is beyond the end of the log, for example because the database was restored from a backup.
     Ahead,
     /// The position belongs to another filter.
     Filter,
-    /// The caller's rights, account or groups have changed since the position was issued.
+    /// The filter says `me` or `meAndMyGroups`, and it means other accounts to this caller than when the position was
+    /// issued. A running stream also ends with this reason if the role of the caller changes. A position of a filter
+    /// without `me` and `meAndMyGroups` belongs to no account: each caller may resume from it.
     Scope,
 }
 

@@ -132,7 +132,8 @@ impl Change {
         self.change.body.transaction.to_string().into()
     }
 
-    /// Whether the change is the last one of its transaction.
+    /// Whether the change is the last change of its transaction. A filtered log may leave out that last change, so do
+    /// not wait for it.
     async fn last(&self) -> bool {
         self.change.body.last
     }
@@ -211,9 +212,14 @@ pub struct ActivityAlertChange {
     alert_change: AlertChange,
 }
 
-/// An item of the log's stream. The positions of changes strictly increase; a marker may repeat a position.
+/// An item of the log's stream: `ActivityChange`, `ActivityAlertChange`, or a marker (`Live`, `Heartbeat`, `Resync`).
+/// Each change has a later position than the item before it; a marker may repeat a position.
 #[derive(Interface)]
-#[graphql(field(name = "position", ty = "&String", desc = "The position of the item in the log."))]
+#[graphql(field(
+    name = "position",
+    ty = "&String",
+    desc = "The position of the item in the log. Pass it as `after` to resume from here, unless the item is a `Resync`."
+))]
 pub enum ActivityItem {
     /// A change of an incident.
     ActivityChange(ActivityChange),

@@ -105,7 +105,8 @@ impl Incident {
         Ok(self.whole()?.description.as_deref())
     }
 
-    /// The whole title. A title may be as long as a request, so ask for it only if `titleTruncated` is true.
+    /// The whole title. Only the size of a request (by default 2 MiB) limits its length, so ask for it only if
+    /// `titleTruncated` is true.
     async fn full_title(&self) -> Result<Cow<'_, str>> {
         let start = &self.whole()?.title;
         if !title::may_go_on(start) {
@@ -296,8 +297,7 @@ pub async fn activity(
 pub struct StatusFacet {
     /// The value that is counted.
     pub(super) value: Status,
-    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
-    /// this field.
+    /// How many incidents have this value and match the filter without its top-level condition on this field.
     pub(super) count: u64,
 }
 
@@ -306,8 +306,7 @@ pub struct StatusFacet {
 pub struct SeverityFacet {
     /// The value that is counted.
     pub(super) value: Severity,
-    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
-    /// this field.
+    /// How many incidents have this value and match the filter without its top-level condition on this field.
     pub(super) count: u64,
 }
 
@@ -316,8 +315,7 @@ pub struct SeverityFacet {
 pub struct OwnerFacet {
     /// The owner; null counts the incidents without an owner.
     pub(super) value: Option<Owner>,
-    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
-    /// this field.
+    /// How many incidents have this value and match the filter without its top-level condition on this field.
     pub(super) count: u64,
 }
 
@@ -326,8 +324,7 @@ pub struct OwnerFacet {
 pub struct TagFacet {
     /// The value that is counted.
     value: Tag,
-    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
-    /// this field.
+    /// How many incidents have this value and match the filter without its top-level condition on this field.
     count: u64,
 }
 
@@ -336,20 +333,19 @@ pub struct TagFacet {
 pub struct ProductFacet {
     /// The value that is counted.
     value: String,
-    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
-    /// this field.
+    /// How many incidents have this value and match the filter without its top-level condition on this field.
     count: u64,
 }
 
-/// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level conditions of the filter
-/// on its own field, so that it shows the other choices. A value that no incident has is left out.
+/// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level condition of the filter on
+/// its own field, so it also counts values that the filter excludes. A value that no incident has is left out.
 pub struct Facets {
     view: View,
     filter: QueueFilter,
 }
 
-/// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level conditions of the filter
-/// on its own field, so that it shows the other choices. A value that no incident has is left out.
+/// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level condition of the filter on
+/// its own field, so it also counts values that the filter excludes. A value that no incident has is left out.
 #[Object]
 impl Facets {
     /// The counts by status, in the order `NEW`, `ACTIVE`, `RESOLVED`, `REDIRECTED`.
@@ -403,9 +399,13 @@ impl IncidentConnectionFields {
         self.view.app().queue_count(self.view.at().await?, &self.filter).await
     }
 
-    /// The position of the snapshot from which the rows, counts and facets were read. To follow the queue, subscribe to
-    /// `incidentQueue` with the same filter and this position as `after`: no change is lost or comes twice. If you read
-    /// several pages, use the position of the first page.
+    /// The position of the snapshot from which the rows, counts and facets of this page were read. To follow the queue,
+    /// subscribe to `incidentQueue` with the same filter and this position as `after`: the stream sends each later
+    /// change once. If you read several pages, subscribe after the position of the first page. The further pages are
+    /// read later, so they may already show a change that the stream sends: keep the rows by `id`, and ignore a row of
+    /// the stream whose `version` is not higher than the version that you hold. An incident that moved in the order
+    /// between two reads may be on both pages or on neither page; the stream then brings its row. `QueueLeft` takes the
+    /// row out.
     async fn position(&self) -> Result<String> {
         let position = self.view.at().await?.position();
         Ok(position.of_queue(self.filter.fingerprint()).to_string())

@@ -103,8 +103,7 @@ impl Fields {
         self.row.version
     }
 
-    /// The first 1,000 characters of the title. A title may be as long as a request; `Incident.fullTitle` has all of
-    /// it.
+    /// The first 1,000 characters of the title. `Incident.fullTitle` has the whole title.
     pub(crate) async fn title(&self) -> &str {
         &self.title.text
     }
@@ -159,8 +158,8 @@ impl Fields {
         self.row.comment_count
     }
 
-    /// Whether an alert of the incident is not resolved. It is false for an incident whose alerts and status have not
-    /// changed since the desk began to record it.
+    /// Whether an alert of the incident is not resolved. On a desk that was upgraded from a version without this field,
+    /// it is false until the alerts or the status of the incident change.
     pub(crate) async fn has_active_alerts(&self) -> bool {
         self.row.has_active_alerts
     }
@@ -186,12 +185,14 @@ impl Fields {
         self.row.updated_at
     }
 
-    /// When the activity began: the earliest of the stated time and the times of the alerts.
+    /// When the activity began: the time that a caller gave, or the earliest time of the alerts if that is earlier.
+    /// Null if neither is known.
     pub(crate) async fn first_activity_at(&self) -> Option<Instant> {
         self.row.first_activity_at
     }
 
-    /// When the activity ended: the latest of the stated time and the times of the alerts.
+    /// When the activity ended: the time that a caller gave, or the latest time of the alerts if that is later. Null if
+    /// neither is known.
     pub(crate) async fn last_activity_at(&self) -> Option<Instant> {
         self.row.last_activity_at
     }
@@ -227,7 +228,7 @@ impl Fields {
     field(
         name = "title",
         ty = "&str",
-        desc = "The first 1,000 characters of the title. A title may be as long as a request; `Incident.fullTitle` has all of it."
+        desc = "The first 1,000 characters of the title. `Incident.fullTitle` has the whole title."
     ),
     field(
         name = "title_truncated",
@@ -270,7 +271,8 @@ impl Fields {
     field(
         name = "has_active_alerts",
         ty = "bool",
-        desc = "Whether an alert of the incident is not resolved. It is false for an incident whose alerts and status have not changed since the desk began to record it."
+        desc = "Whether an alert of the incident is not resolved. On a desk that was upgraded from a version without \
+        this field, it is false until the alerts or the status of the incident change."
     ),
     field(
         name = "products",
@@ -283,12 +285,14 @@ impl Fields {
     field(
         name = "first_activity_at",
         ty = "Option<Instant>",
-        desc = "When the activity began: the earliest of the stated time and the times of the alerts."
+        desc = "When the activity began: the time that a caller gave, or the earliest time of the alerts if that is \
+        earlier. Null if neither is known."
     ),
     field(
         name = "last_activity_at",
         ty = "Option<Instant>",
-        desc = "When the activity ended: the latest of the stated time and the times of the alerts."
+        desc = "When the activity ended: the time that a caller gave, or the latest time of the alerts if that is \
+        later. Null if neither is known."
     ),
     field(
         name = "first_assigned_at",
@@ -376,7 +380,9 @@ pub struct QueueEntered {
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether the change is the last one of its transaction.
+    /// Whether the change is the last change of its transaction. The stream may leave out that last change, for example
+    /// because it is about an incident outside of the queue. Then no item of the transaction has `last: true`, so do
+    /// not wait for it.
     last: bool,
 }
 
@@ -394,7 +400,9 @@ pub struct QueueUpdated {
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether the change is the last one of its transaction.
+    /// Whether the change is the last change of its transaction. The stream may leave out that last change, for example
+    /// because it is about an incident outside of the queue. Then no item of the transaction has `last: true`, so do
+    /// not wait for it.
     last: bool,
 }
 
@@ -414,20 +422,23 @@ pub struct QueueLeft {
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether the change is the last one of its transaction.
+    /// Whether the change is the last change of its transaction. The stream may leave out that last change, for example
+    /// because it is about an incident outside of the queue. Then no item of the transaction has `last: true`, so do
+    /// not wait for it.
     last: bool,
 }
 
 /// A marker: the stream has sent everything up to this position. It comes every 10 seconds (the operator may set
-/// another time), and after every 1,000 positions without a match while the stream sends its backlog.
+/// another time) if the stream has no other item to send, and after 1,000 changes in a row that are not for this
+/// stream.
 #[derive(SimpleObject)]
 pub struct Heartbeat {
     /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
 }
 
-/// A marker that comes once in a stream: the stream has sent its backlog, and all later items are new. Without a
-/// backlog it is the first item.
+/// A marker that comes once in each stream, after the backlog: the stream has sent every change up to this position. If
+/// there is no backlog, it is the first item.
 #[derive(SimpleObject)]
 pub struct Live {
     /// The position of the marker. Pass it as `after` to resume from here.
@@ -442,21 +453,26 @@ pub struct Live {
     pub holds_set: Option<bool>,
 }
 
-/// The last item of a stream that cannot go on from the client's position. Read the data again with a query, then
-/// subscribe from the position of that read.
+/// The last item of a stream that cannot go on from the client's position. The stream then completes. Read the data
+/// again with a query, then subscribe from the position of that read.
 #[derive(SimpleObject)]
 pub struct Resync {
-    /// The position that the client gave. If the rights of the caller changed while the stream ran, it is the position
-    /// up to which the stream had sent everything. A new subscription cannot resume from it.
+    /// The position at which the stream ended: the given `after`, or the position up to which the stream had sent
+    /// everything. Do not resume from it.
     pub position: String,
-    /// The reason. It is not called `reason`, so that one selection can hold it beside `QueueLeft.reason`.
+    // Not `reason`, so that a selection can hold it beside `QueueLeft.reason`.
+    /// Why the stream cannot go on.
     pub resync_reason: crate::domain::position::Resync,
 }
 
-/// An item of the stream of a queue. The positions of items about incidents strictly increase; a marker may repeat a
-/// position.
+/// An item of the stream of a queue: `QueueEntered`, `QueueUpdated` or `QueueLeft`, or a marker (`Live`, `Heartbeat`,
+/// `Resync`). Each item about an incident has a later position than the item before it; a marker may repeat a position.
 #[derive(Interface)]
-#[graphql(field(name = "position", ty = "&String", desc = "The position of the item in the log."))]
+#[graphql(field(
+    name = "position",
+    ty = "&String",
+    desc = "The position of the item in the log. Pass it as `after` to resume from here, unless the item is a `Resync`."
+))]
 pub enum QueueItem {
     /// An incident entered the queue.
     QueueEntered(QueueEntered),
