@@ -15,8 +15,9 @@ use crate::domain::path::InputPath;
 use crate::domain::tag::TagKind;
 use crate::domain::{Error, GroupId, Instant, Result, UserId};
 
-/// A condition on the owner of an incident or an alert. It matches if any of the given fields matches. A flag that is
-/// false counts as not given.
+/// A condition on the owner of an incident or an alert. It matches if at least one of the given fields matches. A flag
+/// that is false counts as absent, so `{ me: false }` sets no condition and matches every owner; to exclude an owner
+/// use `not`.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct OwnerFilterInput {
     /// The owner is one of these users, by global id.
@@ -63,8 +64,7 @@ impl From<EntityFilterInput> for EntityFilter {
     }
 }
 
-/// A range of times: `from` is included, `to` is excluded. If a bound is given, an incident that does not have the time
-/// does not match.
+/// A range of times: `from` is included, `to` is excluded. With a bound, an incident whose time is null does not match.
 #[derive(Clone, Debug, Default, InputObject)]
 pub struct TimeRangeInput {
     /// The time is at or after this instant.

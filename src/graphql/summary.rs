@@ -14,13 +14,13 @@ use crate::domain::{Error, Instant, Result};
 /// The numbers of a wall screen, all as of one position.
 ///
 /// `open`, `bySeverity`, `byStatus`, `unassigned`, `byOwner` and `oldest` count the **open** incidents of the queue:
-/// those with status `NEW` or `ACTIVE`. If the filter names no status, `open` equals the `totalCount` of `incidents`
-/// with this filter. If it selects only resolved incidents, nothing is open.
+/// incidents with the status `NEW` or `ACTIVE`. If the filter names no status, `open` equals the `totalCount` of
+/// `incidents` with this filter. If it selects only resolved incidents, nothing is open.
 ///
 /// `created` and `resolved` count **incidents of any status that meet the other conditions**: the top-level `status` of
 /// the filter, given or added by default, is ignored, as a facet ignores its own field. A `status` inside `and`, `or`
-/// or `not` still holds. Deleted incidents never count. Each incident counts in its state at the position: one that was
-/// reopened, or no longer matches the filter, does not count as resolved.
+/// or `not` still holds. Deleted incidents never count. Each incident counts in its state at the position: an incident
+/// that was reopened, or that no longer matches the filter, does not count as resolved.
 #[derive(SimpleObject)]
 pub struct QueueSummary {
     /// The position in the log at which all these numbers hold. Within one request it equals the position of
@@ -40,8 +40,8 @@ pub struct QueueSummary {
     /// How many open incidents have no owner.
     unassigned: u64,
     /// The open incidents by owner, the highest count first, then by name; at most 1,000 owners. Incidents without an
-    /// owner count in `unassigned` only. A stream names an owner as of its start or of the newest change that it saw of
-    /// the owner's incidents.
+    /// owner count in `unassigned` only. In a stream, an owner may have a former name until an incident of this owner
+    /// changes.
     by_owner: Vec<OwnerFacet>,
     /// When the oldest open incident was created (`createdAt`); null if nothing is open.
     oldest: Option<Instant>,
