@@ -59,9 +59,8 @@ pub enum FalsePositiveReason {
     Other,
 }
 
-/// The result of an investigation of an incident or alert. Exactly one field is given. Each field has its own kind of
-/// detail, so an invalid pair cannot be expressed (Microsoft, "Manage incidents", Specify the incident's
-/// classification).
+/// The result of an investigation of an incident or alert. Give exactly one field; its value is the determination, for
+/// example `{ truePositive: PHISHING }` (Microsoft, "Manage incidents", Specify the incident's classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, OneofObject)]
 #[serde(rename_all = "camelCase")]
 #[graphql(name = "ClassificationInput")]

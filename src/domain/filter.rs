@@ -464,7 +464,7 @@ pub enum IncidentOrderField {
     Number,
     /// The status; ascending is `NEW`, `ACTIVE`, `RESOLVED`, `REDIRECTED`.
     Status,
-    /// The title: its first 256 characters, folded (without case and marks), compared in binary order.
+    /// The title: its first 256 characters, in lower case and without diacritical marks, ordered by code point.
     Title,
 }
 

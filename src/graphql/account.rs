@@ -27,8 +27,8 @@ pub enum OwnerKind {
     Group,
 }
 
-/// The user or group that owns an incident or alert. The name is of the time that the surrounding object shows: today's
-/// name in an `Incident`, the name at its position in a `QueueRow`.
+/// The user or group that owns an incident or alert. In an `Incident` or `Alert` the name is the present name. In a
+/// `QueueRow` or `IncidentAsOf` it is the name at the position of that object.
 #[derive(SimpleObject)]
 pub struct Owner {
     /// The global id of the user or group.
@@ -157,7 +157,7 @@ impl Group {
         &self.group.name
     }
 
-    /// The members of the group, ordered by account id. Pages have at most 100 items.
+    /// The members of the group, ordered by account id.
     async fn members(
         &self,
         #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
@@ -283,7 +283,7 @@ impl From<Suggestion> for AssigneeSuggestion {
     }
 }
 
-/// The owner to set: exactly one of a user, a group, or the caller.
+/// The owner to set: a user, a group or the caller. Give exactly one field.
 #[derive(Clone, Debug, OneofObject)]
 pub enum OwnerInput {
     /// The global id of a user.

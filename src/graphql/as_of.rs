@@ -33,10 +33,11 @@ const ENTITIES_MAX: i32 = 1_000;
 /// The most changes that are in memory at once while a log is folded.
 const CHANGES_PER_BATCH: u64 = 200;
 
-/// A moment in the past: exactly one of a position in the log and a time.
+/// A moment in the past: either a position in the log or a time.
 #[derive(Clone, Debug, OneofObject)]
 pub enum MomentInput {
-    /// A position: the moment right after the change at this position, whichever incident that change was about.
+    /// A position in the log: the moment right after the change at this position. The change may be about another
+    /// incident.
     Position(String),
     /// A time, compared with the times of the incident's changes. Imported changes carry the times of the imported
     /// records.
@@ -80,7 +81,7 @@ impl IncidentAsOf {
         self.text(TextField::Description, self.folded.row.description.as_ref()).await
     }
 
-    /// The whole title. A title may be as long as the size limit of a request allows.
+    /// The whole title. Only the size of a request (by default 2 MiB) limits its length.
     async fn full_title(&self) -> Result<String> {
         whole(&self.view, self.folded.row.id, TextField::Title, &self.folded.row.title).await
     }

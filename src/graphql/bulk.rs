@@ -180,8 +180,8 @@ impl BulkItem {
     }
 }
 
-/// What a bulk job would do to its first incidents, as the desk is now. The edit is applied to each incident and taken
-/// back, so the outcomes are those that a job would have.
+/// The outcomes that a bulk job would have now for its first incidents. The edit is applied to each incident and taken
+/// back.
 #[derive(SimpleObject)]
 pub struct BulkPreview {
     /// The first 50 incidents of the job, in the order in which the job would change them. `CHANGED` means that the job
@@ -200,7 +200,7 @@ impl BulkPreview {
     }
 }
 
-/// The incidents to change: exactly one of a list of ids and a filter.
+/// The incidents to change: either a list of ids or a filter.
 #[derive(Debug, OneofObject)]
 pub enum BulkTargetInput {
     /// The global ids of the incidents; at most 100,000, and no more than the size limit of a request allows.

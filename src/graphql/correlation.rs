@@ -26,8 +26,7 @@ pub struct CorrelateInput {
     /// `localhost`, the hash of an empty file) never count.
     #[graphql(default_with = "KINDS.to_vec()")]
     kinds: Vec<EntityKind>,
-    /// How many open incidents may hold an entity that counts: 1 to 100. An entity that more open incidents hold is
-    /// ignored.
+    /// An entity counts only if at most this many open incidents hold it: 1 to 100.
     #[graphql(default_with = "HOLDERS")]
     holders: i32,
 }

@@ -29,8 +29,9 @@ pub struct MergeIncidentsInput {
     pub source_id: ID,
     /// The global id of the incident that takes over the content of the source.
     pub target_id: ID,
-    /// Whether the target keeps its title, which then counts as written by a person. By default the title is generated
-    /// anew from the alerts of both incidents, even if a person wrote it; without alerts it stays.
+    /// Whether the target keeps its title, which then counts as written by a person. By default the target gets a new
+    /// title, which is generated from the alerts of both incidents and replaces a title that a person wrote. If there
+    /// are no alerts, the title stays.
     #[graphql(default)]
     pub keep_title: bool,
     /// The version of the source that the caller has seen. If a later change set a field of the source, the merge is a

@@ -54,6 +54,7 @@ mod view;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use async_graphql::connection::PageInfo;
 use async_graphql::{
     EmptyMutation, EmptySubscription, InputType, Pos, Request, SDLExportOptions, SchemaBuilder, ValidationMode, Value,
 };
@@ -142,7 +143,8 @@ pub fn schema(app: App, source: Source, limits: Limits) -> Api {
     }
 }
 
-/// Begins a schema. async-graphql gives connections no description, so they get one here.
+/// Begins a schema. async-graphql gives connections no description, and describes its own types for the authors of
+/// servers, so these types get a description here.
 fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
     async_graphql::Schema::build(Query, Mutation::default(), Subscription)
         .register_output_type::<queue::QueueFields>()
@@ -161,6 +163,16 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<account::GroupConnection>("A page of groups.")
         .override_output_type_description::<incident::IncidentConnection>("A page of a queue.")
         .override_output_type_description::<account::UserConnection>("A page of users.")
+        .override_output_type_description::<PageInfo>(
+            "The cursors of a page, and whether the list has items before and after the page.",
+        )
+        .override_output_type_description::<Instant>(
+            "A time as text in the form of RFC 3339. An input has any offset from UTC, for example \
+            `2026-12-01T09:00:00+01:00`; digits after the microsecond are cut off. An output is in UTC, ends with \
+            `+00:00`, and has 0, 3 or 6 digits after the second, for example `2026-12-01T08:00:00.462675+00:00`. In \
+            `extensions` of an error a time ends with `Z`. So compare the values of times, not their texts.",
+        )
+        .override_input_type_description::<Uuid>("A UUID as text in the form of RFC 4122.")
 }
 
 /// Returns the schema as sorted text, as in `schema.graphql`.

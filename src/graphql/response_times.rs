@@ -23,8 +23,8 @@ const KEPT_SECONDS: i64 = 60;
 /// The most answers in the cache, each a few hundred bytes. Beyond this number the least used answers are dropped.
 const ANSWERS_MAX: u64 = 1_000;
 
-/// Statistics of durations, in seconds. A percentile is by nearest rank: the smallest of the durations that the given
-/// share of all durations does not exceed.
+/// Statistics of durations, in seconds. A percentile is a measured duration, by nearest rank: the 90th percentile is
+/// the smallest duration that 90% of the durations do not exceed.
 #[derive(SimpleObject)]
 pub struct DurationStats {
     /// How many incidents the statistics are over.

@@ -109,8 +109,7 @@ impl SavedView {
         format!("/wall?view={}", self.saved.slug.as_str())
     }
 
-    /// A page of the queue of the view, as `incidents` returns it for the same filter and order. Pages have at most 100
-    /// items.
+    /// A page of the queue of the view, as `incidents` returns it for the same filter and order.
     async fn incidents(
         &self,
         #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
