@@ -123,7 +123,7 @@ fn holding<T>(reserved: Reserved, stream: impl Stream<Item = T>) -> impl Stream<
 /// text: keep it and give it back, and do not compare it with another position. Within a stream, later items have later
 /// positions. A position outlives a restart of the desk and is valid on each of its nodes. `ResyncReason` lists all
 /// reasons why a stream does not resume from a position. If the connection breaks off, subscribe again with the
-/// position of the last item: each item is a place to resume from.
+/// position of the last item: a stream resumes from each item but a `Resync`.
 ///
 /// **Silence.** A stream of `incidentQueue` or `activityLog` sends a `Heartbeat` every 10 seconds if it sends nothing
 /// else, and `queueSummary` sends a state at least every 10 seconds. The operator may set another time. If three times

@@ -17,8 +17,9 @@ use async_graphql::MergedObject;
 /// document are done all the same. If the document is refused as a whole, no mutation is done. `Query` says when, lists
 /// the error codes, and says how the caller is named.
 ///
-/// **Roles.** A mutation needs the role `RESPONDER`, or `MANAGER` if its description says "managers". The mutations of
-/// saved views are open to each role; a `READER` keeps private views only. A caller without the role gets `FORBIDDEN`.
+/// **Roles.** A mutation needs the role `RESPONDER`. If its description says that only managers may do it, it needs the
+/// role `MANAGER`. The mutations of saved views are open to each role; a `READER` keeps private views only. A caller
+/// without the role gets `FORBIDDEN`.
 ///
 /// **Versions.** Without `expectedVersion` the last write wins. With it, a mutation is a `CONFLICT` if a later change
 /// set a field that the mutation sets too. The guarded fields are the title, description, severity override, status,
@@ -27,9 +28,9 @@ use async_graphql::MergedObject;
 ///
 /// **Conflicts.** `extensions.path` tells conflicts apart. `input.expectedVersion`, `input.expectedSourceVersion` and
 /// `input.expectedTargetVersion` mean a later change: `extensions.now` then has `changes`, and `version`, the version
-/// of the newest of these changes. `input.idempotencyKey` means a key that was used before: `extensions.now` then has
-/// the `mutation` and the time (`at`) of the first call. At another path, the state of that object or value is in the
-/// way.
+/// of the newest of these changes. `UpdateAlertInput` names the exceptions. `input.idempotencyKey` means a key that was
+/// used before: `extensions.now` then has the `mutation` and the time (`at`) of the first call. At another path, the
+/// state of that object or value is in the way.
 ///
 /// `extensions.now.changes` has one item for each field that was changed, oldest first: the newest 10 items, or for
 /// `undoMerge` the items of the first 10 changes of each side. An item has the keys:
@@ -40,14 +41,14 @@ use async_graphql::MergedObject;
 /// - `field`: an `EntryKind`, for example `OWNER`.
 /// - `from`, `to`: the values before and after. A classification has the form of `ClassificationInput`. The owner of an
 ///   incident is an account id; the owner of an alert is `{"user": <UUID>}` or `{"group": <UUID>}`. `ACTIVITY` has
-///   lists of the first and the last time. A text of more than 256 bytes is given by its length. Both are null if the
-///   entry does not replace a value.
+///   lists of the first and the last time. A text of more than 256 bytes is given by its length. `from` and `to` are
+///   null if the entry does not replace a value.
 ///
 /// **Retries.** If it is not known whether a mutation was done, because no answer came or because the answer was
 /// `INTERNAL` or `UNAVAILABLE`, send it again with the same `idempotencyKey` and the same input: it is done at most
 /// once. `clientMutationId` and the selected fields may differ. Other input under the key is a `CONFLICT`. The outcome
-/// is kept for 24 hours, and so is a refusal, also if its reason is gone by then. So give a new key to a mutation that
-/// follows a refusal, for example with the new version after a `CONFLICT`. An answer `UNAVAILABLE` or `INTERNAL` that
+/// is kept for 24 hours. A refusal may be kept too, even if its reason is gone by then. So after a refusal use a new
+/// key, for example when you send the new version after a `CONFLICT`. An answer `UNAVAILABLE` or `INTERNAL` that
 /// changed nothing is not kept. An error of a document with several mutations never has `retryAfter`.
 ///
 /// **Own changes in a stream.** An item of a stream has the `clientMutationId` of its mutation; it is null if the
