@@ -1,4 +1,4 @@
-//! Commands on incidents: create, update and delete. Every command on a single field is an update.
+//! Commands on incidents: create, update, delete and restore. Every command on a single field is an update.
 
 use std::collections::BTreeSet;
 
@@ -186,6 +186,30 @@ impl App {
             let work = Work { tx: &tx, app: self, command: &command };
             work.expect_fields(&before, expected, &GuardedField::ALL).await?;
             work.delete(before).await
+        });
+        Ok(self.logged(did.await?))
+    }
+
+    /// Takes back the deletion of an incident. The incident is in queries and queues again, with all that it had except
+    /// its alerts: the deletion freed them, and other incidents may hold them now. Changes nothing if the incident is
+    /// not deleted. Refuses if it was deleted or restored after the version that the caller expects.
+    pub async fn restore_incident(
+        &self,
+        command: &Command,
+        id: IncidentId,
+        expected: Option<u64>,
+    ) -> Result<Did<Edited>> {
+        command.require(Role::Manager, "restore an incident")?;
+        let did = self.once(command, async |tx| {
+            let found = tx.lock_incidents(&[id]).await?.pop();
+            let before = found.ok_or_else(|| Error::not_found("incident", id))?;
+            before.writable()?;
+            let command = command.not_before([&before], []);
+            let work = Work { tx: &tx, app: self, command: &command };
+            work.expect_fields(&before, expected, &[GuardedField::Deletion]).await?;
+            let mut incident = Incident { deleted_at: None, ..before.clone() };
+            let changed = tx.record(Some(&before), &mut incident, Vec::new(), &command.origin(), None).await?;
+            Ok(Done { value: Edited { incident, alerts: Vec::new(), comment: None }, changed })
         });
         Ok(self.logged(did.await?))
     }

@@ -44,6 +44,8 @@ impl IncidentEdit {
             GuardedField::Classification => classification.is_some(),
             GuardedField::Owner => self.owner.is_some(),
             GuardedField::Activity => first_activity_at.is_some() || last_activity_at.is_some(),
+            // No edit deletes or restores an incident.
+            GuardedField::Deletion => false,
         };
         GuardedField::ALL.into_iter().filter(writes).collect()
     }
@@ -77,9 +79,8 @@ impl Work<'_> {
     ) -> Result<()> {
         let Some(expected) = expected else { return Ok(()) };
         precondition::reached(incident, expected)?;
-        let since = self
-            .since(incident.id, expected, fields.iter().map(|field| field.kind()).collect(), CHANGES_READ_MAX)
-            .await?;
+        let kinds = fields.iter().flat_map(|field| field.kinds()).copied().collect();
+        let since = self.since(incident.id, expected, kinds, CHANGES_READ_MAX).await?;
         precondition::unchanged_since(incident, expected, fields, &since)
     }
 

@@ -225,6 +225,8 @@ pub enum Entry {
     },
     /// The incident was deleted.
     Deleted,
+    /// The deletion of the incident was taken back.
+    Restored,
     /// The incident was merged into another incident.
     MergedInto {
         /// The id of the target incident.
@@ -344,6 +346,8 @@ pub enum EntryKind {
     AlertReported,
     /// An alert left its incident, and no other incident holds it.
     AlertFreed,
+    /// The deletion of the incident was taken back.
+    Restored,
 }
 
 impl From<&EntryKind> for EntryKind {
@@ -371,6 +375,7 @@ impl Entry {
             Self::AlertsUnlinked { .. } => EntryKind::AlertsUnlinked,
             Self::AlertsChanged { .. } => EntryKind::AlertsChanged,
             Self::Deleted => EntryKind::Deleted,
+            Self::Restored => EntryKind::Restored,
             Self::MergedInto { .. } => EntryKind::MergedInto,
             Self::Merged { .. } => EntryKind::Merged,
             Self::MergeUndone { .. } => EntryKind::MergeUndone,
@@ -473,8 +478,10 @@ fn state_entries(before: Option<&Incident>, after: &Incident) -> Vec<Entry> {
             last_after: after.last_activity_at,
         });
     }
-    if before.is_none_or(|b| b.deleted_at.is_none()) && after.deleted_at.is_some() {
-        entries.push(Entry::Deleted);
+    match (before.is_some_and(|b| b.deleted_at.is_some()), after.deleted_at.is_some()) {
+        (false, true) => entries.push(Entry::Deleted),
+        (true, false) => entries.push(Entry::Restored),
+        _ => {}
     }
     entries
 }

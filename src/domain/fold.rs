@@ -162,6 +162,7 @@ impl Folded {
             }
             Entry::AlertsChanged { alerts } => alerts.iter().for_each(|delta| self.change_alert(delta)),
             Entry::Deleted => self.deleted_at = Some(body.at),
+            Entry::Restored => self.deleted_at = None,
             Entry::MergedInto { .. } => {
                 self.away = std::mem::take(&mut self.comments);
                 self.bookmarks_away = std::mem::take(&mut self.bookmarks);

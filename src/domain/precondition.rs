@@ -33,11 +33,13 @@ pub enum GuardedField {
     Owner,
     /// The stated times of the activity.
     Activity,
+    /// Whether the incident is deleted.
+    Deletion,
 }
 
 impl GuardedField {
     /// All guarded fields.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Title,
         Self::Description,
         Self::Severity,
@@ -46,6 +48,7 @@ impl GuardedField {
         Self::Classification,
         Self::Owner,
         Self::Activity,
+        Self::Deletion,
     ];
 
     /// Returns the guarded field that entries of this kind set. Returns `None` if `expectedVersion` does not guard the
@@ -60,13 +63,13 @@ impl GuardedField {
             EntryKind::Classification => Some(Self::Classification),
             EntryKind::Owner => Some(Self::Owner),
             EntryKind::Activity => Some(Self::Activity),
+            EntryKind::Deleted | EntryKind::Restored => Some(Self::Deletion),
             EntryKind::Created
             | EntryKind::Tags
             | EntryKind::Comment
             | EntryKind::AlertsLinked
             | EntryKind::AlertsUnlinked
             | EntryKind::AlertsChanged
-            | EntryKind::Deleted
             | EntryKind::MergedInto
             | EntryKind::Merged
             | EntryKind::MergeUndone
@@ -76,17 +79,18 @@ impl GuardedField {
         }
     }
 
-    /// Returns the kind of the entries that tell a new value of this field.
-    pub fn kind(self) -> EntryKind {
+    /// Returns the kinds of the entries that tell a new value of this field.
+    pub fn kinds(self) -> &'static [EntryKind] {
         match self {
-            Self::Title => EntryKind::Title,
-            Self::Description => EntryKind::Description,
-            Self::Severity => EntryKind::Severity,
-            Self::Status => EntryKind::Status,
-            Self::ResolutionNote => EntryKind::ResolutionNote,
-            Self::Classification => EntryKind::Classification,
-            Self::Owner => EntryKind::Owner,
-            Self::Activity => EntryKind::Activity,
+            Self::Title => &[EntryKind::Title],
+            Self::Description => &[EntryKind::Description],
+            Self::Severity => &[EntryKind::Severity],
+            Self::Status => &[EntryKind::Status],
+            Self::ResolutionNote => &[EntryKind::ResolutionNote],
+            Self::Classification => &[EntryKind::Classification],
+            Self::Owner => &[EntryKind::Owner],
+            Self::Activity => &[EntryKind::Activity],
+            Self::Deletion => &[EntryKind::Deleted, EntryKind::Restored],
         }
     }
 
@@ -100,16 +104,35 @@ impl GuardedField {
             Self::Classification => "classification",
             Self::Owner => "owner",
             Self::Activity => "times of activity",
+            Self::Deletion => "deletion",
         }
     }
 }
 
-/// A field that a later change set, with the values before and after.
+/// A field that a later change set, with the kind of the entry that tells it and the values before and after.
 struct TouchedField<'a> {
     change: &'a Change,
     field: GuardedField,
+    kind: EntryKind,
     from: Value,
     to: Value,
+}
+
+impl<'a> TouchedField<'a> {
+    /// Returns the field that an entry of this kind tells, if it is one of `fields`.
+    fn among(fields: &[GuardedField], change: &'a Change, kind: EntryKind, (from, to): (Value, Value)) -> Option<Self> {
+        let field = GuardedField::of(kind).filter(|field| fields.contains(field))?;
+        Some(Self { change, field, kind, from, to })
+    }
+
+    /// Returns what the change did to the field, in words.
+    fn told(&self) -> String {
+        match self.kind {
+            EntryKind::Deleted => "deleted it".to_owned(),
+            EntryKind::Restored => "restored it".to_owned(),
+            _ => format!("set the {} from {} to {}", self.field.word(), shown(&self.from), shown(&self.to)),
+        }
+    }
 }
 
 /// Refuses a version that the incident has not reached.
@@ -125,10 +148,9 @@ pub fn reached(incident: &Incident, expected: u64) -> Result<()> {
 /// changes after that version, oldest first.
 pub fn unchanged_since(incident: &Incident, expected: u64, fields: &[GuardedField], since: &[Change]) -> Result<()> {
     let touched = since.iter().flat_map(|change| {
-        change.body.entries.iter().filter_map(move |entry| {
-            let field = GuardedField::of(entry.kind()).filter(|field| fields.contains(field))?;
-            let (from, to) = from_to(entry)?;
-            Some(TouchedField { change, field, from, to })
+        let entries = change.body.entries.iter();
+        entries.filter_map(move |entry| {
+            TouchedField::among(fields, change, entry.kind(), from_to(entry).unwrap_or_default())
         })
     });
     refuse(&format!("INC-{}", incident.number), expected, &touched.collect::<Vec<_>>())
@@ -175,9 +197,7 @@ pub fn alert_unchanged_since(
             Entry::AlertsChanged { alerts } => alerts.iter().find(|delta| delta.alert == alert),
             _ => None,
         });
-        deltas.flat_map(of_alert).filter_map(move |(field, from, to)| {
-            fields.contains(&field).then_some(TouchedField { change, field, from, to })
-        })
+        deltas.flat_map(of_alert).filter_map(move |(kind, values)| TouchedField::among(fields, change, kind, values))
     });
     refuse("the alert", expected, &touched.collect::<Vec<_>>())
 }
@@ -185,14 +205,9 @@ pub fn alert_unchanged_since(
 fn refuse(what: &str, expected: u64, touched: &[TouchedField<'_>]) -> Result<()> {
     let Some(last) = touched.last() else { return Ok(()) };
     let by = account_of(&last.change.body.actor).unwrap_or("the desk");
-    let message = format!(
-        "{what} was changed since version {expected}: {by} set the {} from {} to {}",
-        last.field.word(),
-        shown(&last.from),
-        shown(&last.to)
-    );
+    let message = format!("{what} was changed since version {expected}: {by} {}", last.told());
     let newest = &touched[touched.len().saturating_sub(CHANGES_NAMED_MAX)..];
-    let changes = newest.iter().map(|TouchedField { change, field, from, to }| named(change, field.kind(), from, to));
+    let changes = newest.iter().map(|touched| named(touched.change, touched.kind, &touched.from, &touched.to));
     let changes: Vec<Value> = changes.collect();
     let version = touched.iter().map(|touched| touched.change.version()).max();
     Err(Error::taken("expectedVersion", message, json!({ "version": version, "changes": changes })))
@@ -252,6 +267,7 @@ fn from_to(entry: &Entry) -> Option<(Value, Value)> {
         | Entry::AlertsUnlinked { .. }
         | Entry::AlertsChanged { .. }
         | Entry::Deleted
+        | Entry::Restored
         | Entry::MergedInto { .. }
         | Entry::Merged { .. }
         | Entry::MergeUndone { .. }
@@ -261,10 +277,10 @@ fn from_to(entry: &Entry) -> Option<(Value, Value)> {
     })
 }
 
-fn of_alert(delta: &AlertDelta) -> impl Iterator<Item = (GuardedField, Value, Value)> {
-    let status = delta.status.map(|(from, to)| (GuardedField::Status, json!(from), json!(to)));
-    let owner = delta.owner.map(|(from, to)| (GuardedField::Owner, json!(from), json!(to)));
-    let pair = delta.classification.map(|(from, to)| (GuardedField::Classification, json!(from), json!(to)));
+fn of_alert(delta: &AlertDelta) -> impl Iterator<Item = (EntryKind, (Value, Value))> {
+    let status = delta.status.map(|(from, to)| (EntryKind::Status, (json!(from), json!(to))));
+    let owner = delta.owner.map(|(from, to)| (EntryKind::Owner, (json!(from), json!(to))));
+    let pair = delta.classification.map(|(from, to)| (EntryKind::Classification, (json!(from), json!(to))));
     status.into_iter().chain(owner).chain(pair)
 }
 

@@ -244,6 +244,13 @@ pub struct DeletedEntry {
     kind: EntryKind,
 }
 
+/// An entry of the log: the deletion of the incident was taken back.
+#[derive(SimpleObject)]
+pub struct RestoredEntry {
+    /// The kind of the entry.
+    kind: EntryKind,
+}
+
 /// An entry of the log: a bookmark was added or removed.
 pub struct BookmarkEntry {
     view: View,
@@ -313,6 +320,8 @@ pub enum ChangeEntry {
     AlertsChangedEntry(AlertsChangedEntry),
     /// The incident was deleted.
     DeletedEntry(DeletedEntry),
+    /// The deletion of the incident was taken back.
+    RestoredEntry(RestoredEntry),
     /// The incident was merged into another incident.
     MergedIntoEntry(MergedIntoEntry),
     /// Another incident was merged into this incident.
@@ -398,6 +407,7 @@ impl ChangeEntry {
                 Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts: alerts.iter().map(From::from).collect() })
             }
             Entry::Deleted => Self::DeletedEntry(DeletedEntry { kind }),
+            Entry::Restored => Self::RestoredEntry(RestoredEntry { kind }),
             Entry::MergedInto { target, number, comments, bookmarks, attachments } => Self::MergedIntoEntry(
                 MergedIntoEntry::new(*target, *number, Moved::new(*comments, *bookmarks, *attachments)),
             ),

@@ -320,6 +320,12 @@ incident_inputs! {
         #[graphql(flatten)]
         known: Known,
     }
+    /// The input of `restoreIncident`.
+    RestoreIncidentInput {
+        /// The version of the incident that the caller knows.
+        #[graphql(flatten)]
+        known: Known,
+    }
     /// The input of `addComment`.
     AddCommentInput {
         /// The text of the comment, in Markdown: at most 30,000 characters. A blank text is `INVALID`. An image

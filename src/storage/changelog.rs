@@ -215,6 +215,7 @@ fn bit(kind: EntryKind) -> i64 {
         EntryKind::Bookmark => 18,
         EntryKind::AlertReported => 19,
         EntryKind::AlertFreed => 20,
+        EntryKind::Restored => 21,
     }
 }
 

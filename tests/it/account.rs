@@ -152,6 +152,8 @@ async fn a_role_allows_what_the_law_says_and_no_more(database: TestDatabase) {
         ("removeGroupMembers", json!({ "groupId": group, "users": [] })),
         ("deleteComment", json!({ "commentId": comment })),
         ("deleteIncident", json!({ "incidentId": id })),
+        ("restoreIncident", json!({ "incidentId": id })),
+        ("deleteIncident", json!({ "incidentId": id })),
     ];
     let named = triage.iter().chain(&manage).map(|(name, _)| *name).chain(ROLES_TESTED_ELSEWHERE);
     let unnamed: Vec<_> =

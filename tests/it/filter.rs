@@ -236,9 +236,12 @@ pub(crate) async fn corpus(desk: &TestDesk, world: &World, dice: &mut Dice) {
         }
         desk.app.update_incident(&command, id, edit).await.expect("an edit");
     }
-    for _ in 0..5 {
+    for number in 0..8 {
         let (id, _) = incidents.swap_remove(dice.below(incidents.len()));
         desk.app.delete_incident(&local(desk).await, id, None).await.expect("a deletion");
+        if number < 3 {
+            desk.app.restore_incident(&local(desk).await, id, None).await.expect("a restoration");
+        }
     }
 }
 

@@ -87,7 +87,7 @@ impl Analyst {
             )
         };
         let (number, with) = (self.dice.below(1_000), self.dice.below(2) == 0);
-        match self.dice.below(29) {
+        match self.dice.below(30) {
             0 | 1 => (
                 "createIncident",
                 json!({ "title": format!("Lateral movement {number}"), "severity": self.severity() }),
@@ -126,6 +126,7 @@ impl Analyst {
                     "incidentId": incident, "title": format!("Logons after hours {number}"), "query": "SigninLogs | take 1", "rows": [{ "n": 1 }],
                 }),
             ),
+            28 => ("restoreIncident", json!({ "incidentId": other })),
             _ => (
                 "updateIncident",
                 json!({

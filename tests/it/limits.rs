@@ -225,6 +225,7 @@ async fn an_id_is_known_of_the_right_kind_and_well_formed(database: TestDatabase
         ("updateIncident", json!({}), "incident", "incidentId"),
         ("resolveIncident", json!({}), "incident", "incidentId"),
         ("deleteIncident", json!({}), "incident", "incidentId"),
+        ("restoreIncident", json!({}), "incident", "incidentId"),
         ("addComment", json!({ "body": "b" }), "incident", "incidentId"),
         ("editComment", json!({ "body": "b" }), "comment", "commentId"),
         ("deleteComment", json!({}), "comment", "commentId"),

@@ -74,6 +74,7 @@ mod reported;
 mod reserved;
 mod response_times;
 mod restart;
+mod restore;
 mod resume;
 mod schema;
 mod search;

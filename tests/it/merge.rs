@@ -361,6 +361,7 @@ async fn a_stub_refuses_every_write_and_names_its_target(database: TestDatabase)
         ("resolveIncident", here(json!({}))),
         ("reopenIncident", here(json!({}))),
         ("deleteIncident", here(json!({}))),
+        ("restoreIncident", here(json!({}))),
         ("addComment", here(json!({ "body": "late" }))),
         ("addBookmark", here(json!({ "title": "Late", "rows": [{ "Computer": "FS-03" }] }))),
         ("createAttachment", here(json!({ "name": "late.png", "type": "PNG", "size": 2_000 }))),

@@ -134,7 +134,9 @@ async fn a_mutation_on_an_incident_says_whether_it_changed_anything(database: Te
     assert_eq!(split["changed"], true);
     assert!(desk.changed("mergeIncidents", json!({ "sourceId": part, "targetId": id })).await);
     assert!(desk.changed("undoMerge", json!({ "incidentId": part })).await);
+    assert!(!desk.changed("restoreIncident", json!({ "incidentId": part })).await, "it was not deleted");
     assert!(desk.changed("deleteIncident", json!({ "incidentId": part })).await);
+    assert!(desk.changed("restoreIncident", json!({ "incidentId": part })).await);
 }
 
 async fn a_mutation_on_views_says_whether_it_changed_anything(database: TestDatabase) {

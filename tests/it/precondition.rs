@@ -17,6 +17,7 @@ each_database!(
     an_update_conflicts_in_any_of_its_fields_and_changes_nothing,
     a_version_that_is_not_reached_is_invalid,
     deleting_conflicts_with_any_field_that_changed,
+    deleting_and_restoring_conflict_with_each_other,
     an_alert_is_expected_as_its_incident_knows_it,
     an_alert_that_came_from_another_incident_is_to_be_read_again,
     what_reopens_conflicts_with_a_resolution_and_with_its_note,
@@ -167,6 +168,30 @@ async fn deleting_conflicts_with_any_field_that_changed(database: TestDatabase) 
     desk.act("deleteIncident", delete(3)).await;
 }
 
+async fn deleting_and_restoring_conflict_with_each_other(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.user("max", "MANAGER").await;
+    let id = desk.create(json!({ "title": "Opened by mistake", "severity": "HIGH" })).await["id"].take();
+    let knowing = |version: u64| json!({ "incidentId": id, "expectedVersion": version });
+    desk.act("deleteIncident", knowing(1)).await;
+    let refusal = desk.deny("restoreIncident", knowing(1)).await;
+    assert_eq!(refusal.message, "INC-1 was changed since version 1: local-manager deleted it");
+    assert_eq!(desk.deny("restoreIncident", knowing(3)).await.code, "INVALID", "it is not reached");
+    desk.act_as(Some("max"), "restoreIncident", knowing(2)).await;
+    let refusal = desk.deny("deleteIncident", knowing(2)).await;
+    assert_eq!(refusal.message, "INC-1 was changed since version 2: max restored it");
+    let change = json!({
+        "incident": id, "number": 1, "version": 3, "at": "2026-11-23T08:00:00Z", "actor": "max", "field": "RESTORED",
+        "from": null, "to": null,
+    });
+    assert_eq!(refusal.now, json!({ "version": 3, "changes": [change] }));
+    assert_eq!(desk.deny("restoreIncident", knowing(2)).await.code, "CONFLICT");
+    // An edit of a field does not conflict with them.
+    desk.act("setIncidentSeverity", json!({ "incidentId": id, "severity": "LOW", "expectedVersion": 1 })).await;
+    desk.act("deleteIncident", knowing(4)).await;
+    desk.act("restoreIncident", knowing(5)).await;
+}
+
 async fn an_alert_is_expected_as_its_incident_knows_it(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let taken = desk.ingest(vec![report("1", json!({})), report("2", json!({}))], json!({ "newIncident": true })).await;
@@ -223,8 +248,13 @@ async fn what_reopens_conflicts_with_a_resolution_and_with_its_note(database: Te
 
 #[test]
 fn the_list_of_guarded_fields_is_whole() {
-    let of_kinds: Vec<GuardedField> =
+    let mut of_kinds: Vec<GuardedField> =
         EntryKind::items().iter().filter_map(|item| GuardedField::of(item.value)).collect();
+    of_kinds.dedup();
     assert_eq!(of_kinds, GuardedField::ALL);
-    assert!(GuardedField::ALL.iter().all(|field| GuardedField::of(field.kind()) == Some(*field)));
+    for field in GuardedField::ALL {
+        assert!(field.kinds().iter().all(|kind| GuardedField::of(*kind) == Some(field)), "{field:?}");
+    }
+    let kinds = EntryKind::items().iter().filter(|item| GuardedField::of(item.value).is_some()).count();
+    assert_eq!(GuardedField::ALL.iter().map(|field| field.kinds().len()).sum::<usize>(), kinds);
 }

@@ -219,7 +219,7 @@ pub(crate) async fn mutate(
         command.actor = Some(world.actor.clone());
     }
     let mut edit = IncidentEdit::default();
-    let kind = if ids.len() < 8 { 0 } else { dice.below(18) };
+    let kind = if ids.len() < 8 { 0 } else { dice.below(19) };
     let id = ids.get(dice.below(ids.len().max(1))).copied();
     match (kind, id) {
         (0 | 1, _) | (_, None) => {
@@ -264,6 +264,15 @@ pub(crate) async fn mutate(
             let merged: Vec<&Incident> = read.iter().filter(|incident| incident.redirected_to.is_some()).collect();
             if !merged.is_empty() {
                 desk.app.undo_merge(&local(desk).await, dice.pick(&merged).id).await.ok();
+            }
+            return;
+        }
+        (18, _) => {
+            let read = desk.app.store.read().await.expect("a snapshot").incidents(ids).await.expect("incidents");
+            let deleted: Vec<&Incident> = read.iter().filter(|incident| incident.deleted_at.is_some()).collect();
+            if !deleted.is_empty() {
+                let id = dice.pick(&deleted).id;
+                desk.app.restore_incident(&local(desk).await, id, None).await.expect("a restoration");
             }
             return;
         }

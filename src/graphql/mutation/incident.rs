@@ -214,6 +214,23 @@ impl IncidentMutations {
         .await
     }
 
+    /// Takes back the deletion of an incident: it is in queries and queues again, with its fields, tags, comments and
+    /// bookmarks as they were. Its alerts do not come back, because other incidents may hold them by now; the
+    /// `AlertsUnlinkedEntry` of the deletion names them. An incident that is not deleted does not change. An incident
+    /// that was merged into another incident is a `CONFLICT`. Managers only.
+    async fn restore_incident(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The input of the mutation.")] input: RestoreIncidentInput,
+    ) -> Result<Option<IncidentPayload>> {
+        run(ctx, input.call, async move |app, command| {
+            let id = incident_id("incidentId", &input.incident_id)?;
+            let did = app.restore_incident(&command, id, input.known.expected_version).await;
+            did.map_err(|error| error.at("incidentId"))
+        })
+        .await
+    }
+
     /// Links alerts to an incident, or moves them there. The computed severity, entities, products, times and a
     /// generated title of the incident change with its alerts.
     async fn link_alerts(

@@ -476,6 +476,11 @@ impl Oracle {
                 let merged = merged.get(dice.below(merged.len().max(1))).copied().or(ids.first());
                 json!({ "incidentId": merged.map(|id| format!("incident:{id}")) })
             }
+            "restoreIncident" => {
+                let deleted: Vec<&Uuid> = self.rows.iter().filter(|(_, row)| row.deleted).map(|(id, _)| id).collect();
+                let deleted = deleted.get(dice.below(deleted.len().max(1))).copied().or(ids.first());
+                json!({ "incidentId": deleted.map(|id| format!("incident:{id}")) })
+            }
             "splitIncident" => {
                 let alert = self.alerts.get(dice.below(self.alerts.len().max(1))).copied().unwrap_or_default();
                 let holder = self.holders.get(&alert).copied().or(ids.first().copied());
@@ -489,7 +494,7 @@ impl Oracle {
 }
 
 const SEVERITIES: [Option<&str>; 4] = [None, Some("LOW"), Some("MEDIUM"), Some("HIGH")];
-const MUTATIONS_BY_NAME: [&str; 20] = [
+const MUTATIONS_BY_NAME: [&str; 22] = [
     "createIncident",
     "createIncident",
     "renameIncident",
@@ -506,6 +511,8 @@ const MUTATIONS_BY_NAME: [&str; 20] = [
     "ingestAlert",
     "linkAlerts",
     "deleteIncident",
+    "restoreIncident",
+    "restoreIncident",
     "mergeIncidents",
     "undoMerge",
     "undoMerge",

@@ -171,6 +171,8 @@ function phrase(entry: Entry, actor: Change['actor']): Phrase | null {
   switch (entry.kind) {
     case 'DELETED':
       return { weight: 0, verb: 'deleted' };
+    case 'RESTORED':
+      return { weight: 0, verb: 'restored' };
     case 'MERGED_INTO':
       return { weight: 0, verb: 'merged', rest: `into INC-${entry.targetNumber}` };
     case 'MERGED':
