@@ -31,6 +31,19 @@ pub enum CauseKind {
     Bulk,
 }
 
+/// The reason why an incident entered a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub enum EnteredReason {
+    /// The incident was created.
+    Created,
+    /// The incident changed, and now the filter matches it.
+    Filter,
+    /// The deletion of the incident was taken back.
+    Restored,
+    /// The merge of the incident into another incident was undone.
+    MergeUndone,
+}
+
 /// The cause of a change: its kind, and its name, for example `resolveIncident` or `sentinel`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
@@ -176,6 +189,17 @@ impl Change {
             (None, None) => true,
             (Some(before), Some(stood)) => before.differs_from(stood).is_ok_and(|fields| fields.is_empty()),
             _ => false,
+        }
+    }
+
+    /// Returns the reason why the incident entered a queue, for a queue that it entered with this change.
+    pub fn entered_reason(&self) -> EnteredReason {
+        match &self.before {
+            None => EnteredReason::Created,
+            Some(before) if before.deleted => EnteredReason::Restored,
+            // An incident that was merged into another refuses every change but the undo.
+            Some(before) if before.redirected_to.is_some() => EnteredReason::MergeUndone,
+            Some(_) => EnteredReason::Filter,
         }
     }
 

@@ -340,6 +340,7 @@ pub(super) const SMALL: &[&str] = &[
     "edges",
     "email",
     "endCursor",
+    "enteredReason",
     "facets",
     "filter",
     "firstActivityAt",

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::account::Owner;
 use super::at_once::{AllAtOnce, AtHand, AtOnce};
 use crate::domain::Instant;
+use crate::domain::change::EnteredReason;
 use crate::domain::classification::{
     Classification as Pair, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
 };
@@ -376,6 +377,9 @@ pub struct QueueEntered {
     position: String,
     /// The incident as of `position`.
     row: QueueRow,
+    /// The reason why the incident entered. It is not called `reason`, so that one selection can hold it beside
+    /// `QueueLeft.reason`.
+    entered_reason: EnteredReason,
     /// The `clientMutationId` of the mutation that made the change.
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
@@ -507,6 +511,7 @@ impl QueueItem {
                     Movement::Entered(row) => Self::QueueEntered(QueueEntered {
                         row: QueueRow::new(&position, *row),
                         position,
+                        entered_reason: change.entered_reason(),
                         client_mutation_id,
                         transaction_id,
                         last,

@@ -46,6 +46,7 @@ pub const SHARED_FIELDS: &[&str] = &[
     "created",
     "createdAt",
     "description",
+    "enteredReason",
     "entities",
     "entityCount",
     "entries",

@@ -11,6 +11,7 @@ each_database!(
     a_restored_incident_is_as_before_without_its_alerts,
     a_restored_incident_is_in_queues_and_numbers_again,
     an_incident_that_is_not_deleted_is_not_restored,
+    a_queue_says_why_an_incident_entered,
     the_log_of_a_restored_incident_is_for_everybody_again,
     a_restored_target_leads_its_sources_on_again,
 );
@@ -116,7 +117,7 @@ async fn a_restored_incident_is_in_queues_and_numbers_again(database: TestDataba
         let kinds: Vec<_> = of_it.iter().map(|(_, kind, _, reason)| (kind.as_str(), reason.as_str())).collect();
         assert_eq!(kinds, [("QueueEntered", ""), ("QueueLeft", "DELETED"), ("QueueEntered", "")], "{filter}");
         let last = items.last().expect("an item");
-        assert_eq!(last["clientMutationId"], "back");
+        assert_eq!((&last["enteredReason"], &last["clientMutationId"]), (&json!("RESTORED"), &json!("back")));
         assert_eq!(last["row"]["version"], restored["incident"]["version"]);
         let mut replayed = replay(&desk, filter, start).await;
         replayed.pop();
@@ -135,6 +136,27 @@ async fn an_incident_that_is_not_deleted_is_not_restored(database: TestDatabase)
     let again = desk.act("restoreIncident", json!({ "incidentId": id })).await;
     assert_eq!((&again["changed"], &again["incident"]["version"]), (&json!(false), &json!(3)));
     assert_eq!(desk.log_end().await, before.1 + 2, "what already holds is no change");
+}
+
+async fn a_queue_says_why_an_incident_entered(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let mut queue = desk.follow(QUEUE, json!({})).await;
+    queue.items_until("Live").await;
+    let (id, target) = (desk.incident("Rogue access point").await, desk.incident("Rogue access points").await);
+    for (name, input) in [
+        ("resolveIncident", json!({ "incidentId": id })),
+        ("reopenIncident", json!({ "incidentId": id })),
+        ("deleteIncident", json!({ "incidentId": id })),
+        ("restoreIncident", json!({ "incidentId": id })),
+        ("mergeIncidents", json!({ "sourceId": id, "targetId": target })),
+        ("undoMerge", json!({ "incidentId": id })),
+    ] {
+        desk.act(name, input).await;
+    }
+    let items = read_to(&mut queue, desk.log_end().await).await;
+    let entered = items.iter().filter(|item| item["row"]["id"] == *id && item["__typename"] == "QueueEntered");
+    let reasons: Vec<&Value> = entered.map(|item| &item["enteredReason"]).collect();
+    assert_eq!(reasons, ["CREATED", "FILTER", "RESTORED", "MERGE_UNDONE"]);
 }
 
 async fn the_log_of_a_restored_incident_is_for_everybody_again(database: TestDatabase) {

@@ -18,7 +18,7 @@ pub(crate) const QUEUE: &str = "
     subscription($filter: IncidentFilterInput, $after: String) {
         incidentQueue(filter: $filter, after: $after) {
             __typename position
-            ... on QueueEntered { row { ...all } clientMutationId transactionId last }
+            ... on QueueEntered { row { ...all } enteredReason clientMutationId transactionId last }
             ... on QueueUpdated { row { ...all } changedFields clientMutationId transactionId last }
             ... on QueueLeft { incidentId reason target clientMutationId transactionId last }
             ... on Live { filter holdsSet }
