@@ -1,5 +1,6 @@
 //! Bookmarks: hunting results that a person pins to an incident. They keep the form in which they were found.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::account::ActorImage;
@@ -76,25 +77,30 @@ impl Finding {
     }
 }
 
-/// The rows of a hunting result: a JSON array of objects, stored as given.
+/// The rows of a hunting result: a JSON array of objects, stored as given, without the whitespace between values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows(String);
 
 impl Rows {
-    /// Reads rows: at most [`ROWS_MAX`] objects in at most [`ROWS_BYTES_MAX`] bytes, without U+0000 in any text.
-    pub fn parse(path: &str, json: String) -> Result<Self> {
-        if json.len() > ROWS_BYTES_MAX {
-            let message = format!("a result has at most {ROWS_BYTES_MAX} bytes, and these are {}", json.len());
-            return Err(Error::limit(path, message, ROWS_BYTES_MAX));
+    /// Reads rows: at most [`ROWS_MAX`] objects in at most [`ROWS_BYTES_MAX`] bytes, without U+0000 in any text. Their
+    /// numbers stay as they are written.
+    pub fn parse(path: &str, json: &str) -> Result<Self> {
+        let no_rows = |_| Error::invalid(path, "a result is an array of objects, one a row");
+        let rows: Vec<&RawValue> = serde_json::from_str(json).map_err(no_rows)?;
+        for row in &rows {
+            serde_json::from_str::<Map<String, Value>>(row.get()).map_err(no_rows)?;
         }
-        let rows: Vec<Map<String, Value>> = serde_json::from_str(&json)
-            .map_err(|_| Error::invalid(path, "a result is an array of objects, one a row"))?;
         if rows.len() > ROWS_MAX {
             let message = format!("a result has at most {ROWS_MAX} rows, and these are {}", rows.len());
             return Err(Error::limit(path, message, ROWS_MAX));
         }
-        each(path, &rows, refuse_nul_in)?;
-        Ok(Self(json))
+        each(path, &rows, |path, row| refuse_nul_in(path, row.get()))?;
+        let kept = compact(json);
+        if kept.len() > ROWS_BYTES_MAX {
+            let message = format!("a result has at most {ROWS_BYTES_MAX} bytes, and these are {}", kept.len());
+            return Err(Error::limit(path, message, ROWS_BYTES_MAX));
+        }
+        Ok(Self(kept))
     }
 
     /// Returns the JSON text.
@@ -103,16 +109,32 @@ impl Rows {
     }
 }
 
-fn refuse_nul_in(path: &str, object: &Map<String, Value>) -> Result<()> {
-    fn check(path: &str, value: &Value) -> Result<()> {
-        match value {
-            Value::String(text) => text::refuse_nul(path, text),
-            Value::Array(values) => values.iter().try_for_each(|value| check(path, value)),
-            Value::Object(object) => refuse_nul_in(path, object),
-            _ => Ok(()),
+/// Refuses U+0000 in a JSON text, where it is always written as an escape. A parsed object would show only the last of
+/// several values under one name.
+fn refuse_nul_in(path: &str, json: &str) -> Result<()> {
+    let mut rest = json;
+    while let Some((_, escape)) = rest.split_once('\\') {
+        if escape.starts_with("u0000") {
+            return text::refuse_nul(path, "\0");
         }
+        rest = escape.get(1..).unwrap_or_default();
     }
-    object.iter().try_for_each(|(name, value)| text::refuse_nul(path, name).and_then(|()| check(path, value)))
+    Ok(())
+}
+
+/// Removes the whitespace between the values of a JSON text. So the text has one line, as some transports need.
+fn compact(json: &str) -> String {
+    let (mut in_text, mut escaped) = (false, false);
+    let keep = |char: &char| {
+        if in_text {
+            in_text = escaped || *char != '"';
+            escaped = !escaped && *char == '\\';
+            return true;
+        }
+        in_text = *char == '"';
+        !char.is_ascii_whitespace()
+    };
+    json.chars().filter(keep).collect()
 }
 
 #[cfg(test)]
@@ -121,12 +143,17 @@ mod tests {
 
     #[test]
     fn rows_are_objects_within_their_bounds() {
-        let read = |json: &str| Rows::parse("rows", json.to_owned());
-        assert_eq!(read("[{ \"b\": 1.50, \"a\": null }]").expect("rows").as_str(), "[{ \"b\": 1.50, \"a\": null }]");
+        let read = |json: &str| Rows::parse("rows", json);
+        let kept = |json: &str| read(json).expect("rows").as_str().to_owned();
+        assert_eq!(kept("[{ \"b\": 1.50,\n\t\"a\": null }]"), "[{\"b\":1.50,\"a\":null}]");
+        let odd = r#"[{"z":123456789012345678901234567890,"a":0.1000,"a":"\u00e9 \\u0000 \\\" {","":-0}]"#;
+        assert_eq!(kept(odd), odd);
         assert!(read("[]").is_ok());
-        for json in ["", "{}", "[1]", "[[]]", "null", "[{}", "[{\"a\\u0000\": 1}]", "[{\"a\": [{\"b\": \"\\u0000\"}]}]"]
-        {
+        for json in ["", "{}", "[1]", "[[]]", "null", "[{}", "[{} {}]", "[{\"a\": 1 2}]", "[{\"a\": 1e999}]"] {
             assert!(read(json).is_err(), "{json}");
+        }
+        for nul in [r#"{"a\u0000": 1}"#, r#"{"a": [{"b": "\\\u0000"}]}"#, r#"{"a": "\u0000", "a": 1}"#] {
+            assert!(read(&format!("[{nul}]")).is_err(), "{nul}");
         }
         assert!(read(&format!("[{}]", vec!["{}"; ROWS_MAX].join(","))).is_ok());
         assert!(read(&format!("[{}]", vec!["{}"; ROWS_MAX + 1].join(","))).is_err());

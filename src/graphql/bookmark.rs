@@ -1,7 +1,7 @@
 //! Bookmarks: results of a hunt that are pinned to an incident.
 
 use async_graphql::connection::{Connection, Edge, EmptyFields};
-use async_graphql::{ID, InputObject, Json, Object, SimpleObject};
+use async_graphql::{ID, InputObject, Object, SimpleObject};
 
 use super::account::Actor;
 use super::alert::{Entity, EntityInput};
@@ -10,6 +10,7 @@ use super::connection::{PageArgs, cut, read_id, wider};
 use super::context::View;
 use super::incident::Incident;
 use super::input::incident_id;
+use super::json::JsonText;
 use super::loaders::{BookmarkCount, BookmarksAtEnd, RowsOf};
 use super::payload::{MutationReceipt, Payload};
 use crate::app::bookmark::Pinned;
@@ -17,9 +18,6 @@ use crate::domain::bookmark::{Bookmark as DomainBookmark, Finding, Rows};
 use crate::domain::instant::past;
 use crate::domain::path::each;
 use crate::domain::{BookmarkId, Error, IncidentId, Instant, Result};
-
-/// The rows of a result. A client reads them exactly as they were sent, in the same order.
-type RowsJson = Json<async_graphql::Value>;
 
 /// A bookmark: a result of a hunt that a person has pinned to an incident.
 pub struct Bookmark {
@@ -54,11 +52,11 @@ impl Bookmark {
         self.bookmark.finding.query.as_deref()
     }
 
-    /// The result rows exactly as they were sent: an array of objects.
-    async fn rows(&self) -> Result<RowsJson> {
+    /// The result rows exactly as they were sent: an array of objects. Numbers keep their digits, objects keep the
+    /// order of their keys, and texts keep their escapes. Only whitespace between values is left out.
+    async fn rows(&self) -> Result<JsonText> {
         let rows = self.view.load(RowsOf(self.bookmark.id)).await?;
-        let rows = rows.ok_or_else(|| Error::fault("reading a bookmark's rows", "they are missing"))?;
-        serde_json::from_str(&rows).map(Json).map_err(|error| Error::fault("reading a bookmark's rows", error))
+        rows.map(JsonText).ok_or_else(|| Error::fault("reading a bookmark's rows", "they are missing"))
     }
 
     /// The entities of the result. They are shown only here: the entities of an incident come from its alerts.
@@ -141,8 +139,9 @@ pub struct AddBookmarkInput {
     /// The query that found the result: at most 10,000 characters.
     query: Option<String>,
     /// The result rows: an array of at most 1,000 objects, in at most 256 KiB of JSON. The desk returns them exactly as
-    /// sent.
-    rows: RowsJson,
+    /// sent in a variable, also `123456789012345678901234567890` and `0.1000`. Only whitespace between values is left
+    /// out.
+    rows: JsonText,
     /// The entities of the result, at most 500.
     #[graphql(default)]
     entities: Vec<EntityInput>,
@@ -166,8 +165,8 @@ impl AddBookmarkInput {
             entities,
             event_at: self.event_at.map(|at| past("eventAt", at, now)).transpose()?,
         };
-        let rows = serde_json::to_string(&self.rows.0).map_err(|error| Error::fault("reading a result", error))?;
-        Ok((incident_id("incidentId", &self.incident_id)?, finding.checked()?, Rows::parse("rows", rows)?))
+        let rows = Rows::parse("rows", &self.rows.0)?;
+        Ok((incident_id("incidentId", &self.incident_id)?, finding.checked()?, rows))
     }
 }
 

@@ -26,6 +26,7 @@ mod event;
 mod filter;
 mod incident;
 mod input;
+pub(crate) mod json;
 mod loaders;
 mod markdown;
 mod merge;

@@ -12,6 +12,7 @@ use crate::support::triage::{BOOKMARK, each, laid_over, report};
 each_database!(
     a_bookmark_is_given_back_as_it_was_and_stays_readable_in_the_log,
     the_columns_of_a_result_keep_their_order,
+    rows_come_back_to_the_letter,
     what_is_no_bookmark_is_refused_and_changes_nothing,
     an_incident_has_at_most_twenty_bookmarks,
     bookmarks_never_conflict_with_what_others_do,
@@ -117,6 +118,51 @@ async fn the_columns_of_a_result_keep_their_order(database: TestDatabase) {
     for query in [pin.as_str(), "query($id: ID!) { incident(by: { id: $id }) { bookmarks { nodes { rows } } } }"] {
         let answer = text(query).await;
         assert!(answer.contains(kept), "{answer}");
+    }
+}
+
+/// Sends and compares texts, because a `Value` has neither so many digits nor an order.
+async fn rows_come_back_to_the_letter(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let incident = desk.incident("Beacon to a new domain").await;
+    let text = async |query: &str, variables: &str| {
+        let body = format!("{{ \"query\": {}, \"variables\": {variables} }}", json!(query));
+        let request = reqwest::Client::new().post(format!("{}/graphql", desk.url));
+        let request = request.header("content-type", "application/json").body(body);
+        request.send().await.expect("an answer").text().await.expect("a text")
+    };
+    let digits = "123456789012345678901234567890";
+    let inner = format!(r#"{{"zeta":1,"alpha":{digits},"m":0.1000,"e":1e3,"n":-0,"t":"\u00e9 \"[ {{","s":"  "}}"#);
+    let read = "query($id: ID!) { incident(by: { id: $id }) { bookmarks(last: 1) { nodes { rows } } } }";
+    let pin = "mutation($i: AddBookmarkInput!) { addBookmark(input: $i) { replayed bookmark { rows } } }";
+    let input = |rows: &str| {
+        let rest = r#""title":"Digits","idempotencyKey":"digits""#;
+        format!("{{\"i\":{{\"incidentId\":\"{incident}\",{rest},\"rows\":{rows}}}}}")
+    };
+    let spaced = format!("[ {inner},\r\n\t{{ }} ]");
+    let kept = format!(r#""rows":[{inner},{{}}]"#);
+    let mut answers = vec![text(pin, &input(&spaced)).await, text(pin, &input(&spaced)).await];
+    assert!(answers[1].contains(r#""replayed":true"#), "{}", answers[1]);
+    answers.push(text(read, &format!("{{\"id\":\"{incident}\"}}")).await);
+    for answer in answers {
+        assert!(answer.contains(&kept), "{answer}");
+    }
+
+    // A document writes the same numbers, and a variable may stand within them.
+    let within = format!(
+        "mutation($id: ID!, $part: JSON!, $of: JSON = [{digits}]) {{ addBookmark(input: {{ incidentId: $id, title: \"T\",
+            rows: [{{ zeta: {digits}, m: 0.1000, e: 1E3, a: [$part], d: $of }}] }}) {{ bookmark {{ rows }} }} }}"
+    );
+    let answer = text(&within, &format!("{{\"id\":\"{incident}\",\"part\":{inner}}}")).await;
+    let kept = format!(r#""rows":[{{"zeta":{digits},"m":0.1000,"e":1E3,"a":[{inner}],"d":[{digits}]}}]"#);
+    assert!(answer.contains(&kept), "{answer}");
+
+    for (query, variables) in [
+        (pin, input("[{\"a\":1e999}]")),
+        (&within.replace("0.1000", "1e999"), format!("{{\"id\":\"{incident}\",\"part\":{inner}}}")),
+    ] {
+        let answer = text(query, &variables).await;
+        assert!(answer.contains(r#""code":"INVALID""#), "{answer}");
     }
 }
 

@@ -18,6 +18,7 @@ use super::ast::{self, Directive, Document, Fragment, Literal, Operation, number
 use super::catalogue::{Catalogue, InputInfo, Kind, TypeInfo};
 use super::limits::within;
 use super::sketch::{Sketch, Sketches};
+use crate::graphql::json::exact;
 
 /// The selection on an object, an interface or a union.
 #[derive(Debug)]
@@ -328,7 +329,13 @@ fn input(catalogue: &Catalogue, has: &impl Fn(&Name) -> bool, ty: Option<&Type>,
         Literal::String(text) => Input::String(text.clone()),
         Literal::Enum(word) => Input::Enum(word.clone()),
         Literal::Int(digits) if named.is_some_and(|ty| ty.name == "ID") => Input::String(digits.clone()),
-        Literal::Int(digits) | Literal::Float(digits) => number(digits).map_or(Input::Null, Input::Number),
+        Literal::Int(digits) | Literal::Float(digits) => match (number(digits), named) {
+            (Some(number), Some(ty)) if !ty.is_json() => Input::Number(number),
+            (Some(number), _) if number.to_string() == *digits => Input::Number(number),
+            // Within JSON, digits that no number keeps stay digits. The grammars of both languages are equal here.
+            (Some(_), _) => exact(digits.clone()).into(),
+            (None, _) => Input::Null,
+        },
         Literal::List(items) => {
             let of = match ty.map(|ty| &ty.base) {
                 Some(BaseType::List(of)) => Some(&**of),

@@ -15,7 +15,7 @@ use async_graphql::{
 
 use super::prices::{Price, price};
 use crate::domain::{Error, Result};
-use crate::graphql::bounds;
+use crate::graphql::{bounds, json::JSON};
 
 /// Returns the fault of a value for a custom scalar, or `None` if the value is valid.
 pub type ScalarCheck = fn(scalar: &str, value: &Value) -> Option<String>;
@@ -135,6 +135,11 @@ impl TypeInfo {
 
     pub(super) fn is_custom_scalar(&self) -> bool {
         matches!(self.kind, Kind::Scalar) && !BUILT_IN_SCALARS.contains(&self.name.as_str())
+    }
+
+    /// Returns whether its values are kept as their texts.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.kind, Kind::Scalar) && self.name == JSON
     }
 
     /// Returns whether it is a page of a list, whose items are its `nodes` and `edges`.

@@ -152,6 +152,7 @@ impl Coercion<'_> {
             }
             (Kind::Enum(_), _) => Err(format!("this is not a {name}")),
             (_, json) if info.is_custom_scalar() => match self.objection(info, item, &json) {
+                None if info.is_json() => Ok(M::json(item.json(), || untyped(item))),
                 None => Ok(untyped(item)),
                 Some(message) => Err(format!("this is not a {name}: {message}")),
             },

@@ -3,12 +3,17 @@
 use async_graphql::{Name, Value};
 use async_graphql_value::indexmap::IndexMap;
 
+use crate::graphql::json::exact;
+
 /// The result of coercion: a value or a sketch.
 pub(super) trait Coerced: Sized {
     /// Makes it from an existing value.
     fn of(value: Value) -> Self;
 
     fn text(text: impl FnOnce() -> String) -> Self;
+
+    /// Makes it from a JSON text that is kept as it is. `untyped` is the value of the text.
+    fn json(text: &str, untyped: impl FnOnce() -> Self) -> Self;
 
     fn list(count: usize, items: impl Iterator<Item = Self>) -> Self;
 
@@ -23,6 +28,10 @@ impl Coerced for Value {
 
     fn text(text: impl FnOnce() -> String) -> Self {
         Self::String(text())
+    }
+
+    fn json(text: &str, _: impl FnOnce() -> Self) -> Self {
+        exact(text.to_owned())
     }
 
     fn list(count: usize, items: impl Iterator<Item = Self>) -> Self {

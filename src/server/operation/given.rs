@@ -9,6 +9,7 @@ use std::fmt;
 
 use async_graphql::Number;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use super::ast::Variable;
 use super::json_size::{NESTING_MAX, string, word};
@@ -202,6 +203,13 @@ impl<'g> Item<'g> {
         }
     }
 
+    /// Returns its text, from its first to its last byte.
+    pub(super) fn json(self) -> &'g str {
+        let mut parser = serde_json::Deserializer::from_str(self.text());
+        // The whole text was parsed before, so this value is valid.
+        <&RawValue>::deserialize(&mut parser).map_or("null", RawValue::get)
+    }
+
     /// Returns the length of its text, up to the next value.
     pub(super) fn bytes(self) -> usize {
         self.outline.mark(self.next()) - self.outline.mark(self.at)
@@ -358,6 +366,9 @@ mod tests {
             let read: Value = untyped(root(&outline));
             prop_assert_eq!(&read, &parsed);
             prop_assert_eq!(serde_json::to_string(&read).expect("JSON"), serde_json::to_string(&parsed).expect("JSON"));
+            prop_assert_eq!(root(&outline).json(), text.trim_matches([' ', '\t', '\r', '\n']));
+            let exact: Value = serde_json::from_str(root(&outline).json()).expect("JSON");
+            prop_assert_eq!(exact, parsed);
             prop_assert_eq!(outline.marks.capacity(), outline.marks.len(), "no more room than marks");
             // At most two marks for three bytes, `[],`, besides the lists and objects that are open at once.
             prop_assert!(outline.marks.len() * 3 <= text.len() * 2 + 24, "{} marks", outline.marks.len());

@@ -35,6 +35,9 @@ pub(super) fn untyped<'d>(walk: &mut Walk<'d>, value: &'d Value, path: &str) {
             bound: None,
             path: String::new(),
         }),
+        Literal::Int(digits) | Literal::Float(digits) if number(digits).is_none() => {
+            refuse(walk, path, "this number is beyond the range of a 64-bit float".to_owned(), value);
+        }
         Literal::List(items) => items.iter().for_each(|item| untyped(walk, item, path)),
         Literal::Object(fields) => {
             let mut seen = HashSet::new();

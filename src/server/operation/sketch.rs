@@ -59,6 +59,10 @@ impl Coerced for Sketch {
         Self { values: 1, known: Known::Nothing }
     }
 
+    fn json(_: &str, untyped: impl FnOnce() -> Self) -> Self {
+        untyped()
+    }
+
     fn list(_: usize, items: impl Iterator<Item = Self>) -> Self {
         let (count, values) = items.fold((0, 1), |(count, values), item| (count + 1, values + item.values));
         Self { values, known: Known::Count(count) }
