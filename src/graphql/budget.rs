@@ -355,6 +355,7 @@ pub(super) const SMALL: &[&str] = &[
     "incidentNumber",
     "incidentQueue",
     "incidents",
+    "json",
     "kind",
     "last",
     "lastActivityAt",

@@ -43,6 +43,7 @@ mod query;
 mod queue;
 mod response_times;
 mod retold;
+mod saved_filter;
 pub mod searches;
 pub mod selected;
 mod shared_fields;

@@ -2,8 +2,7 @@
 
 use std::ops::Deref;
 
-use async_graphql::{Enum, ID, Interface, Json, Object, SimpleObject};
-use serde_json::Value;
+use async_graphql::{Enum, ID, Interface, Object, SimpleObject};
 
 use super::account::Owner;
 use super::at_once::{AllAtOnce, AtHand, AtOnce};
@@ -12,6 +11,7 @@ use crate::domain::change::EnteredReason;
 use crate::domain::classification::{
     Classification as Pair, ClassificationKind, ExpectedActivity, FalsePositiveReason, Threat,
 };
+use crate::domain::filter::IncidentFilter;
 use crate::domain::incident::{Severity, Status};
 use crate::domain::queue::{QueueField, QueueRow as Row};
 use crate::domain::tag::{Tag as DomainTag, TagKind};
@@ -448,7 +448,7 @@ pub struct Live {
     /// The position of the marker. Pass it as `after` to resume from here.
     pub position: String,
     /// The filter with its defaults filled in and `me` resolved to ids. Null for an activity log.
-    pub filter: Option<Json<Value>>,
+    pub filter: Option<Box<IncidentFilter>>,
     /// Whether you hold the set of the filter, as far as the desk knows. True if `after` is a position of `incidents`
     /// with this filter, or of a stream that began after such a position. False after any other position and without
     /// `after`: you get each incident when it changes, and you lack the incidents that match and have not changed. To
@@ -493,13 +493,14 @@ pub enum QueueItem {
 }
 
 impl QueueItem {
-    /// Builds the item of an event. `filter` is the JSON that `Live` repeats, if the document selects it.
+    /// Builds the item of an event. `filter` is the filter that `Live` repeats, as stored JSON, if the document selects
+    /// it.
     pub fn new(placed: Placed<QueueEvent>, filter: Option<&str>) -> Self {
         let position = placed.position.to_string();
         match placed.event {
             Event::Heartbeat => Self::Heartbeat(Heartbeat { position }),
             Event::Live => {
-                let filter = filter.and_then(|filter| serde_json::from_str(filter).ok()).map(Json);
+                let filter = filter.and_then(|filter| serde_json::from_str(filter).ok()).map(Box::new);
                 Self::Live(Live { position, filter, holds_set: Some(placed.position.holds_set()) })
             }
             Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Json, SimpleObject};
+use async_graphql::SimpleObject;
 use moka::sync::Cache;
-use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::context::View;
 use super::searches::Search;
 use crate::domain::account::Role;
+use crate::domain::filter::IncidentFilter;
 use crate::domain::position::Position;
 use crate::domain::response_times::{Durations, ResponseTimes as Times, WINDOW_DAYS_MAX};
 use crate::domain::summary::SummaryFilter;
@@ -68,7 +68,7 @@ pub struct ResponseTimes {
     /// The length of the window, in days.
     window_days: i32,
     /// The filter with its defaults filled in and `me` resolved to ids.
-    filter: Json<Value>,
+    filter: IncidentFilter,
     /// The time from `createdAt` to `firstAssignedAt`, over incidents of any status that got their first owner within
     /// the window. Later owners do not count.
     time_to_assign: DurationStats,
@@ -142,7 +142,7 @@ pub async fn read(view: &View, answers: &Answers, filter: &SummaryFilter, window
         computed_at: answer.computed_at,
         since: answer.computed_at - length,
         window_days,
-        filter: Json(filter.queue().filter().echo()),
+        filter: filter.queue().filter().clone(),
         time_to_assign: answer.times.to_assign.into(),
         time_to_resolve: answer.times.to_resolve.into(),
     })

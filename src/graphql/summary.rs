@@ -1,11 +1,11 @@
 //! Queue summaries: the numbers of a wall screen.
 
-use async_graphql::{Json, SimpleObject};
-use serde_json::Value;
+use async_graphql::SimpleObject;
 
 use super::context::View;
 use super::incident::{OwnerFacet, SeverityFacet, StatusFacet};
 use super::searches::Search;
+use crate::domain::filter::IncidentFilter;
 use crate::domain::instant::parse as instant;
 use crate::domain::position::Position;
 use crate::domain::summary::{Numbers, Summary, SummaryFilter, Window};
@@ -29,7 +29,7 @@ pub struct QueueSummary {
     /// The time from which `created` and `resolved` count: the argument `since`, or the last midnight in UTC.
     since: Instant,
     /// The filter with its defaults filled in and `me` resolved to ids.
-    filter: Json<Value>,
+    filter: IncidentFilter,
     /// How many incidents are open: `NEW` or `ACTIVE`.
     open: u64,
     /// The open incidents by effective severity. All four severities are listed, the worst first, also those with a
@@ -53,12 +53,12 @@ pub struct QueueSummary {
 }
 
 impl QueueSummary {
-    /// Builds the summary; `echo` is the resolved filter as JSON.
-    pub fn new(position: Position, summary: Summary, filter: &SummaryFilter, echo: &Value) -> Self {
+    /// Builds the summary.
+    pub fn new(position: Position, summary: Summary, filter: &SummaryFilter) -> Self {
         Self {
             position: position.of_queue(filter.queue().fingerprint()).to_string(),
             since: summary.since,
-            filter: Json(echo.clone()),
+            filter: filter.queue().filter().clone(),
             open: summary.open,
             by_severity: summary.by_severity.into_iter().map(|(value, count)| SeverityFacet { value, count }).collect(),
             by_status: summary.by_status.into_iter().map(|(value, count)| StatusFacet { value, count }).collect(),
@@ -95,5 +95,5 @@ pub async fn read(view: &View, filter: &SummaryFilter, since: Instant, numbers: 
     let tally = view.app().tally(at, filter, since, numbers).await?;
     let summary =
         tally.summary().ok_or_else(|| Error::fault("summing up a queue", "its oldest incident is missing"))?;
-    Ok(QueueSummary::new(at.position(), summary, filter, &filter.queue().filter().echo()))
+    Ok(QueueSummary::new(at.position(), summary, filter))
 }

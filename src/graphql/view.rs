@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_graphql::{ID, InputObject, Json, MaybeUndefined, Object, OneofObject, SimpleObject};
-use serde_json::Value;
+use async_graphql::{ID, InputObject, MaybeUndefined, Object, OneofObject, SimpleObject};
 
 use super::account::User;
 use super::call::{Call, given, said};
@@ -93,10 +92,10 @@ impl SavedView {
         self.saved.visibility
     }
 
-    /// The filter as an `IncidentFilterInput` in JSON, with its defaults filled in and its texts folded. `me` is not
-    /// resolved: in a shared view, `me` is the user who reads the view.
-    async fn filter(&self) -> Json<Value> {
-        Json(self.saved.filter.echo())
+    /// The filter, with its defaults filled in and its texts folded. `me` is not resolved: in a shared view, `me` is the
+    /// user who reads the view.
+    async fn filter(&self) -> &IncidentFilter {
+        &self.saved.filter
     }
 
     /// The order of the queue; the first key is compared first.

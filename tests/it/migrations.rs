@@ -247,9 +247,9 @@ async fn empty_conditions_of_old_views_keep_their_meaning(database: TestDatabase
         raw.execute_unprepared(statement).await.expect("the state of before");
     }
     let desk = TestDesk::open(&database).await;
-    let views = desk.data("{ views { name filter incidents { totalCount } } }", json!({})).await;
+    let views = desk.data("{ views { name filter { json } incidents { totalCount } } }", json!({})).await;
     assert_eq!(views["views"][0]["incidents"]["totalCount"], 0, "{views}");
-    assert_eq!(views["views"][0]["filter"]["owner"], json!({ "users": [] }));
-    assert!(views["views"][0]["filter"]["not"]["lastActivity"]["from"].is_string(), "{views}");
-    assert_eq!(views["views"][1]["filter"]["text"], "\"owner\":{}");
+    assert_eq!(views["views"][0]["filter"]["json"]["owner"], json!({ "users": [] }));
+    assert!(views["views"][0]["filter"]["json"]["not"]["lastActivity"]["from"].is_string(), "{views}");
+    assert_eq!(views["views"][1]["filter"]["json"]["text"], "\"owner\":{}");
 }

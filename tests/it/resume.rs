@@ -308,7 +308,7 @@ async fn a_queue_of_mine_is_mine_only(database: TestDatabase) {
     let mut own = desk.follow_as("ada", QUEUE, json!({ "filter": mine, "after": of_mine.to_string() })).await;
     let live = own.item().await;
     assert_eq!(live["__typename"], "Live");
-    assert_eq!(live["filter"]["owner"], json!({ "users": [ada] }), "`me` is resolved");
+    assert_eq!(live["filter"]["json"]["owner"], json!({ "users": [ada] }), "`me` is resolved");
     let group = desk.data("mutation { upsertGroup(input: { account: \"tier-1\" }) { group { id } } }", json!({})).await
         ["upsertGroup"]["group"]["id"]
         .take();

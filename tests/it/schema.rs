@@ -130,6 +130,48 @@ fn every_object_with_an_id_is_a_node() {
     assert!(missing.is_empty(), "{missing:?} have an id, and `node` does not find them");
 }
 
+/// The types of a filter in answers, and the input types that they mirror.
+const MIRRORED: [(&str, &str); 5] = [
+    ("EntityFilter", "EntityFilterInput"),
+    ("IncidentFilter", "IncidentFilterInput"),
+    ("OwnerFilter", "OwnerFilterInput"),
+    ("TagFilter", "TagFilterInput"),
+    ("TimeRange", "TimeRangeInput"),
+];
+
+#[test]
+fn a_filter_in_an_answer_has_the_fields_of_the_input() {
+    let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
+    let mut fields: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for definition in schema.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let of_type: BTreeMap<String, String> = match definition.node.kind {
+            TypeKind::Object(object) => {
+                let fields = object.fields.into_iter().map(|field| field.node);
+                fields.map(|field| (field.name.node.to_string(), field.ty.node.to_string())).collect()
+            }
+            TypeKind::InputObject(input) => {
+                let fields = input.fields.into_iter().map(|field| field.node);
+                fields.map(|field| (field.name.node.to_string(), field.ty.node.to_string())).collect()
+            }
+            _ => continue,
+        };
+        fields.insert(definition.node.name.node.to_string(), of_type);
+    }
+    for (shown, input) in MIRRORED {
+        let mut expected = fields[input].clone();
+        for ty in expected.values_mut() {
+            for (shown, input) in MIRRORED {
+                *ty = ty.replace(input, shown);
+            }
+        }
+        if shown == "IncidentFilter" {
+            expected.insert("json".to_owned(), "JSON!".to_owned());
+        }
+        assert_eq!(fields[shown], expected, "{shown} mirrors {input}: see graphql/saved_filter.rs");
+    }
+}
+
 #[test]
 fn a_length_of_time_names_its_unit() {
     let schema = watchfloor::graphql::sdl();

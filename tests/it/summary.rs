@@ -23,7 +23,7 @@ each_database!(
 );
 
 /// Every field of a summary.
-const ALL: &str = "position since filter open bySeverity { value count } byStatus { value count } unassigned
+const ALL: &str = "position since filter { json } open bySeverity { value count } byStatus { value count } unassigned
     byOwner { value { id kind account name } count } oldest created resolved";
 
 fn asked(operation: &str) -> String {
@@ -64,7 +64,7 @@ async fn the_numbers_follow_an_incident_through_its_life(database: TestDatabase)
     let mut stream = desk.follow(&asked("subscription"), variables.clone()).await;
     let state = settled(&desk, &mut stream, None, &variables).await;
     assert_eq!(state["since"], "2026-11-23T00:00:00+00:00", "midnight UTC of the day");
-    assert_eq!(state["filter"], json!({ "status": ["NEW", "ACTIVE"] }));
+    assert_eq!(state["filter"]["json"], json!({ "status": ["NEW", "ACTIVE"] }));
     assert_eq!(short(&state), [1, 1, 1, 1, 0]);
     let severities = json!([{ "value": "HIGH", "count": 0 }, { "value": "MEDIUM", "count": 0 },
         { "value": "LOW", "count": 1 }, { "value": "INFORMATIONAL", "count": 0 }]);

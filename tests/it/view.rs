@@ -12,6 +12,7 @@ use crate::support::triage::{VIEW, each, laid_over, sorted};
 
 each_database!(
     a_view_opens_the_queue_that_it_was_saved_with,
+    a_filter_that_was_read_can_be_sent_again,
     a_renamed_view_keeps_its_link,
     me_in_a_shared_view_is_whoever_looks,
     a_private_view_is_there_for_its_owner_alone,
@@ -64,7 +65,7 @@ async fn a_view_opens_the_queue_that_it_was_saved_with(database: TestDatabase) {
     let view = made["view"].clone();
     let expected = json!({
         "id": view["id"], "slug": "phishing-worst-first", "name": "Phishing, worst first", "owner": { "account": "local-manager" },
-        "visibility": "PRIVATE", "filter": { "status": ["NEW", "ACTIVE"], "text": "phishing" },
+        "visibility": "PRIVATE", "filter": { "json": { "status": ["NEW", "ACTIVE"], "text": "phishing" } },
         "orderBy": [{ "field": "SEVERITY", "direction": "DESC" }, { "field": "NUMBER", "direction": "ASC" }],
         "link": "/wall?view=phishing-worst-first", "unreadCount": 3, "lastVisitedAt": null,
         "createdAt": "2026-11-23T08:00:00+00:00", "updatedAt": "2026-11-23T08:00:00+00:00",
@@ -92,15 +93,73 @@ async fn a_view_opens_the_queue_that_it_was_saved_with(database: TestDatabase) {
         assert_eq!(read["saved"]["incidents"], read["typed"]);
         assert_eq!(each(&read["typed"]["nodes"], "title"), titles);
         // The view's own filter and order give the same queue.
-        let again = json!({ "id": view["id"], "filter": view["filter"], "order": view["orderBy"], "after": after });
+        let again =
+            json!({ "id": view["id"], "filter": view["filter"]["json"], "order": view["orderBy"], "after": after });
         assert_eq!(desk.data(&query, again).await["typed"], read["typed"]);
         after = read["typed"]["pageInfo"]["endCursor"].clone();
     }
     assert_eq!(desk.log_end().await, before, "a view is no incident: it writes no change");
     let plain = save(&desk, None, json!({ "name": "All" })).await;
-    assert_eq!(plain["filter"], json!({ "status": ["NEW", "ACTIVE"] }));
+    assert_eq!(plain["filter"]["json"], json!({ "status": ["NEW", "ACTIVE"] }));
     assert_eq!(plain["orderBy"], json!([{ "field": "UPDATED_AT", "direction": "DESC" }]));
     assert_eq!(slugs(&desk, None).await, ["all", "phishing-worst-first"], "by name");
+}
+
+async fn a_filter_that_was_read_can_be_sent_again(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let ana = desk.user("ana", "RESPONDER").await;
+    let group = desk.act("upsertGroup", json!({ "account": "night" })).await["group"]["id"].take();
+    let filter = json!({
+        "status": ["ACTIVE"], "severity": ["HIGH", "LOW"], "classification": ["NOT_SET", "TRUE_POSITIVE"],
+        "threat": ["PHISHING"], "activity": ["SECURITY_TESTING"], "reason": ["OTHER"], "product": ["Sensor"],
+        "provider": ["edr"], "entity": [{ "kind": "IP", "value": "192.0.2.7" }, { "value": "FIN-WS-0211" }],
+        "hasActiveAlerts": true, "number": [7, 5], "text": "Phishing \"of\" payroll",
+        "owner": { "users": [ana], "groups": [group], "me": true, "unassigned": true },
+        "tags": { "any": ["VIP"], "all": [], "none": ["noise"], "kind": ["CUSTOM"] },
+        "created": { "from": "2026-01-01T00:00:00.123456Z", "to": "2027-01-01T00:00:00Z" },
+        "updated": { "from": "2026-01-01T00:00:00Z" }, "firstActivity": { "to": "2027-01-01T00:00:00Z" },
+        "lastActivity": { "to": "2027-01-01T00:00:00Z" },
+        "and": [{ "not": { "status": ["REDIRECTED"] } }, { "or": [{ "owner": { "meAndMyGroups": true } }, { "text": "x" }] }],
+        "or": [{ "severity": ["MEDIUM"] }, { "tags": { "none": [] } }],
+        "not": { "product": [] },
+    });
+    // Every field of the filter and of its conditions, and of nested filters to the depth of this filter.
+    let flat = "status severity owner { users groups unassigned me meAndMyGroups } tags { any all none kind }
+        classification threat activity reason product provider entity { kind value } hasActiveAlerts
+        created { from to } updated { from to } firstActivity { from to } lastActivity { from to } number text";
+    let below = |inner: &str| format!("{flat} and {{ {inner} }} or {{ {inner} }} not {{ {inner} }}");
+    let typed = below(&below(flat));
+    let read = format!("query($id: ID!) {{ view(by: {{ id: $id }}) {{ filter {{ {typed} }} }} }}");
+    let json = "query($id: ID!) { view(by: { id: $id }) { filter { json not { json } } } }";
+    let view = save(&desk, Some("ana"), json!({ "name": "First", "filter": filter })).await;
+    let asked = json!({ "id": view["id"] });
+    let of_ana =
+        async |query: &str, asked: &Value| desk.data_as(Some("ana"), query, asked.clone()).await["view"].take();
+    let first = of_ana(&read, &asked).await["filter"].take();
+    let whole = of_ana(json, &asked).await["filter"].take();
+    assert_eq!(
+        (&first["severity"], &first["number"]),
+        (&json!(["LOW", "HIGH"]), &json!([5, 7])),
+        "sorted, as it is read"
+    );
+    assert_eq!((&first["owner"]["users"], &first["owner"]["me"]), (&json!([ana]), &json!(true)));
+    assert_eq!((&first["owner"]["groups"], &first["tags"]["any"]), (&json!([group]), &json!(["vip"])));
+    assert_eq!((&whole["not"]["json"], &whole["json"]["not"]), (&json!({ "product": [] }), &json!({ "product": [] })));
+    for (name, again) in [("Typed", &first), ("Json", &whole["json"])] {
+        let view = save(&desk, Some("ana"), json!({ "name": name, "filter": again })).await;
+        let asked = json!({ "id": view["id"] });
+        assert_eq!(of_ana(&read, &asked).await["filter"], first, "{name}");
+        assert_eq!(of_ana(json, &asked).await["filter"], whole, "{name}");
+    }
+    let live = format!(
+        "subscription($f: IncidentFilterInput) {{ incidentQueue(filter: $f) {{ ... on Live {{ filter {{ {typed} }} }} }}}}"
+    );
+    let told = desk.follow_as("ana", &live, json!({ "f": first })).await.item().await;
+    assert_eq!((&told["filter"]["tags"], &told["filter"]["not"]), (&first["tags"], &first["not"]));
+    assert_eq!((&told["filter"]["owner"]["me"], &told["filter"]["owner"]["unassigned"]), (&json!(false), &json!(true)));
+    let numbers = format!("query($f: IncidentFilterInput) {{ queueSummary(filter: $f) {{ filter {{ {typed} }} }} }}");
+    let counted = desk.data_as(Some("ana"), &numbers, json!({ "f": first })).await["queueSummary"]["filter"].take();
+    assert_eq!(counted, told["filter"], "`me` is resolved in the same way");
 }
 
 async fn a_renamed_view_keeps_its_link(database: TestDatabase) {
@@ -126,7 +185,7 @@ async fn a_renamed_view_keeps_its_link(database: TestDatabase) {
     }
     let order = json!([{ "field": "TITLE", "direction": "ASC" }]);
     let changed = update(json!({ "filter": {}, "orderBy": order, "visibility": "SHARED" })).await["view"].take();
-    let over = json!({ "filter": { "status": ["NEW", "ACTIVE"] }, "orderBy": order, "visibility": "SHARED", "updatedAt": "2026-11-23T08:02:00+00:00" });
+    let over = json!({ "filter": { "json": { "status": ["NEW", "ACTIVE"] } }, "orderBy": order, "visibility": "SHARED", "updatedAt": "2026-11-23T08:02:00+00:00" });
     expected = laid_over(expected, over);
     assert_eq!(changed, expected);
     for field in ["name", "filter", "orderBy", "visibility"] {
@@ -147,9 +206,10 @@ async fn me_in_a_shared_view_is_whoever_looks(database: TestDatabase) {
     for (account, unread, titles) in
         [(Some("ana"), 2, ["Ana's first", "Ana's second"].as_slice()), (Some("ben"), 1, &["Ben's"]), (None, 0, &[])]
     {
-        let query = "{ view(by: { slug: \"mine\" }) { filter unreadCount incidents { totalCount nodes { title } } } }";
+        let query =
+            "{ view(by: { slug: \"mine\" }) { filter { json } unreadCount incidents { totalCount nodes { title } } } }";
         let view = desk.data_as(account, query, json!({})).await["view"].take();
-        assert_eq!(view["filter"]["owner"], json!({ "me": true }), "it is not resolved where it is stored");
+        assert_eq!(view["filter"]["json"]["owner"], json!({ "me": true }), "it is not resolved where it is stored");
         assert_eq!(sorted(&view["incidents"]["nodes"], "title"), titles);
         assert_eq!(view["unreadCount"], unread);
     }

@@ -57,7 +57,7 @@ async function understood(parsed, { variables, operationName }) {
 
 // Returns the arguments that the desk's answer repeats: the filter of a summary, or the rows of a bookmark.
 function echoed({ queueSummary, addBookmark }) {
-  return queueSummary ? { filter: queueSummary.filter } : { input: { rows: addBookmark?.bookmark.rows } };
+  return queueSummary ? { filter: queueSummary.filter.json } : { input: { rows: addBookmark?.bookmark.rows } };
 }
 
 // Returns whether `whole` contains everything in `part`.

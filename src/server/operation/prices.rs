@@ -26,7 +26,7 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count the unread incidents of a whole queue, or look at up to
 /// a hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 71] = [
+pub const PRICES: [(&str, Price); 89] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
@@ -64,6 +64,18 @@ pub const PRICES: [(&str, Price); 71] = [
     ("IncidentAsOf.products", list(2)),
     ("IncidentAsOf.providers", list(2)),
     ("IncidentAsOf.tags", list(5)),
+    ("IncidentFilter.activity", list(2)),
+    ("IncidentFilter.and", list(2)),
+    ("IncidentFilter.classification", list(2)),
+    ("IncidentFilter.entity", list(3)),
+    ("IncidentFilter.number", list(3)),
+    ("IncidentFilter.or", list(2)),
+    ("IncidentFilter.product", list(3)),
+    ("IncidentFilter.provider", list(3)),
+    ("IncidentFilter.reason", list(2)),
+    ("IncidentFilter.severity", list(2)),
+    ("IncidentFilter.status", list(2)),
+    ("IncidentFilter.threat", list(2)),
     ("IncidentPayload.alerts", list(10)),
     ("IngestPayload.alerts", list(10)),
     ("IngestPayload.correlations", list(10)),
@@ -73,6 +85,8 @@ pub const PRICES: [(&str, Price); 71] = [
     ("MergeOutcome.tags", list(5)),
     ("MergePayload.alerts", list(10)),
     ("MergePreview.refusals", list(2)),
+    ("OwnerFilter.groups", list(3)),
+    ("OwnerFilter.users", list(3)),
     ("Query.assigneeSuggestions", list(10)),
     // It may pass over the changes of deleted incidents.
     ("Query.deskLog", dear(250)),
@@ -96,6 +110,10 @@ pub const PRICES: [(&str, Price); 71] = [
     ("SavedView.unreadCount", dear(250)),
     ("SimilarIncident.sharedEntities", list(5)),
     ("SplitIncidentPayload.alerts", list(10)),
+    ("TagFilter.all", list(3)),
+    ("TagFilter.any", list(3)),
+    ("TagFilter.kind", list(3)),
+    ("TagFilter.none", list(3)),
     ("TagSuggestions.tags", list(1)),
     ("TagsEntry.added", list(5)),
     ("TagsEntry.removed", list(5)),

@@ -21,7 +21,7 @@ pub(crate) const QUEUE: &str = "
             ... on QueueEntered { row { ...all } enteredReason clientMutationId transactionId last }
             ... on QueueUpdated { row { ...all } changedFields clientMutationId transactionId last }
             ... on QueueLeft { incidentId reason target clientMutationId transactionId last }
-            ... on Live { filter holdsSet }
+            ... on Live { filter { json } holdsSet }
             ... on Resync { resyncReason }
         }
     }

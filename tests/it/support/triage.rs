@@ -26,7 +26,7 @@ pub(crate) const BOOKMARK: &str =
 
 /// Every field of a saved view except its queue.
 pub(crate) const VIEW: &str =
-    "id slug name owner { account } visibility filter orderBy { field direction } link unreadCount lastVisitedAt
+    "id slug name owner { account } visibility filter { json } orderBy { field direction } link unreadCount lastVisitedAt
     createdAt updatedAt";
 
 /// Every field of a change.

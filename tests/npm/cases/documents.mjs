@@ -170,7 +170,7 @@ export default [
       incident("tags { name }"),
       incident("status severity updatedAt id number titleTruncated"),
       node("id"),
-      "{ queueSummary { filter } }",
+      "{ queueSummary { filter { json } } }",
     ],
     refused: [
       "{ incident(by: { number: 1 }) }",
@@ -188,7 +188,8 @@ export default [
       incident("title { length }"),
       incident("__typename { name }"),
       incident("updatedAt { year }"),
-      "{ queueSummary { filter { text } } }",
+      "{ queueSummary { filter } }",
+      "{ queueSummary { filter { json { text } } } }",
       incident("title @include(if: true) { length }"),
       incident("titles: title { __typename }"),
       incident("alerts(first: 1) { totalCount(first: 1) @include(if: true) { n } }"),
@@ -303,7 +304,7 @@ export default [
       node("... on QueueFields { ... on Incident { description } ... on IncidentAsOf { title } ... on QueueRow { position } }"),
       item("...F") + " fragment F on ActivityItem { position }",
       item("... on ActivityItem { ... on QueueItem { position ... on Heartbeat { position } } ... on ActivityChange { position } }"),
-      item("... on QueueItem { ... on Live { filter } }"),
+      item("... on QueueItem { ... on Live { filter { json } } }"),
       "{ ... on Query { viewer { canTriage } } }",
     ],
     refused: [

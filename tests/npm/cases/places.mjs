@@ -16,7 +16,7 @@ export const moment = (given) => `{ incidentAsOf(by: { number: 1 }, moment: ${gi
 export const rows = (given) => `mutation { addBookmark(input: { incidentId: "INCIDENT_ID", title: "B", rows: ${given} }) { bookmark { rows } } }`;
 // An input that needs exactly one field, and that may itself be null. The alert does not exist.
 export const classify = (given) => `mutation { updateAlert(input: { alertId: "x", classification: ${given} }) { position } }`;
-export const summary = (given) => `{ queueSummary(filter: {${given}}) { filter } }`;
+export const summary = (given) => `{ queueSummary(filter: {${given}}) { filter { json } } }`;
 // The functions below also declare variables.
 export const pageOf = (declared, given) => `query(${declared}) ${page(given)}`;
 export const filterOf = (declared, given) => `query(${declared}) ${filter(given)}`;

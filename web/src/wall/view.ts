@@ -9,7 +9,7 @@ export interface SavedView {
 /** The pause between two attempts to reach a desk that does not answer. */
 const PAUSE_MS = 2_000;
 
-const VIEW = 'query ($slug: String!) { view(by: { slug: $slug }) { name filter } }';
+const VIEW = 'query ($slug: String!) { view(by: { slug: $slug }) { name filter { json } } }';
 
 /** The view of a slug, or the message with which the desk refuses it. */
 export type Answer = { view: SavedView } | { refused: string };
@@ -31,10 +31,10 @@ async function ask(slug: string): Promise<Answer | null> {
     body: JSON.stringify({ query: VIEW, variables: { slug } }),
   });
   const { data, errors } = (await response.json()) as {
-    data?: { view: SavedView | null };
+    data?: { view: { name: string; filter: { json: Filter } } | null };
     errors?: { message: string; extensions?: { code?: string } }[];
   };
-  if (data?.view) return { view: data.view };
+  if (data?.view) return { view: { name: data.view.name, filter: data.view.filter.json } };
   const error = errors?.[0];
   if (error === undefined || error.extensions?.code === 'UNAVAILABLE') return null;
   return { refused: error.message };
