@@ -164,7 +164,7 @@ pub enum QueueField {
     FirstAssignedAt,
     /// The field `resolvedAt`.
     ResolvedAt,
-    /// The field `redirectedTo`.
+    /// The field `redirectedToId`.
     RedirectedTo,
 }
 

@@ -155,8 +155,7 @@ impl Change {
 
     /// The incident in its present state; null if it is deleted.
     async fn incident(&self) -> Result<Option<Incident>> {
-        let incident = self.view.incident(self.change.incident).await?;
-        Ok(incident.map(|incident| Incident::new(self.view.clone(), incident)))
+        Incident::find(&self.view, self.change.incident).await
     }
 
     /// The entries of the change: each names a field before and after, or a fact.

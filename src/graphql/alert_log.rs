@@ -14,7 +14,7 @@ use super::alert::Alert;
 use super::connection::{PageArgs, cut, wider};
 use super::context::View;
 use super::entry::{ChangeEntry, TextOf};
-use super::incident::{ends, global_id, version};
+use super::incident::{Incident, ends, global_id, version};
 use super::loaders::{Batch, grouped};
 use super::queue::Classification;
 use super::retold::ReportText;
@@ -160,13 +160,14 @@ impl AlertReportedEntry {
 
 /// An entry of the log: an alert left its incident and belongs to no incident now.
 pub struct AlertFreedEntry {
+    view: View,
     from: IncidentId,
 }
 
 impl AlertFreedEntry {
     /// Builds the entry of an alert that left the incident `from`.
-    pub fn new(from: IncidentId) -> Self {
-        Self { from }
+    pub fn new(view: View, from: IncidentId) -> Self {
+        Self { view, from }
     }
 }
 
@@ -178,8 +179,13 @@ impl AlertFreedEntry {
         EntryKind::AlertFreed
     }
 
+    /// The incident that the alert left, in its present state; null if it is deleted.
+    async fn freed_from(&self) -> Result<Option<Incident>> {
+        Incident::find(&self.view, self.from).await
+    }
+
     /// The global id of the incident that the alert left.
-    async fn freed_from(&self) -> ID {
+    async fn freed_from_id(&self) -> ID {
         global_id(self.from)
     }
 }

@@ -37,9 +37,8 @@ impl Bookmark {
 
     /// The incident that the bookmark is pinned to.
     async fn incident(&self) -> Result<Incident> {
-        let incident = self.view.incident(self.bookmark.incident).await?;
-        let incident = incident.ok_or_else(|| Error::not_found("incident", self.bookmark.incident))?;
-        Ok(Incident::new(self.view.clone(), incident))
+        let incident = Incident::find(&self.view, self.bookmark.incident).await?;
+        incident.ok_or_else(|| Error::not_found("incident", self.bookmark.incident))
     }
 
     /// The title of the bookmark.

@@ -159,8 +159,7 @@ impl BulkItem {
 
     /// The incident in its present state; null if it does not exist, is deleted, or is not visible to the caller.
     async fn incident(&self) -> Result<Option<Incident>> {
-        let found = self.view.incident(self.item.incident).await?;
-        Ok(found.map(|incident| Incident::new(self.view.clone(), incident)))
+        Incident::find(&self.view, self.item.incident).await
     }
 
     /// The outcome of the edit; null while the incident waits for its turn. It stays null if the job was cancelled

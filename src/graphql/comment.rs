@@ -1,6 +1,6 @@
 //! Comments of incidents. A comment is written in Markdown and also read as safe HTML.
 
-use async_graphql::{ID, InputObject, Object, SimpleObject};
+use async_graphql::{ComplexObject, ID, InputObject, Object, SimpleObject};
 use futures_util::future::try_join_all;
 
 use super::account::Actor;
@@ -13,7 +13,7 @@ use super::loaders::HistoryOf;
 use super::markdown::to_html;
 use crate::app::incident::NewComment;
 use crate::domain::comment::{self, Comment as DomainComment};
-use crate::domain::{CommentId, Error, Instant, Result, markdown};
+use crate::domain::{CommentId, Error, IncidentId, Instant, Result, markdown};
 
 /// A comment on an incident.
 pub struct Comment {
@@ -25,7 +25,12 @@ pub struct Comment {
 
 /// A revision: a former text or the present text of a comment.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct CommentRevision {
+    #[graphql(skip)]
+    view: View,
+    #[graphql(skip)]
+    on: IncidentId,
     /// The global id of the incident that the comment was on at that time.
     incident_id: ID,
     /// The version of that incident with which the text was set.
@@ -38,6 +43,14 @@ pub struct CommentRevision {
     by: Actor,
 }
 
+#[ComplexObject]
+impl CommentRevision {
+    /// The incident that the comment was on at that time, in its present state; null if it is deleted.
+    async fn incident(&self) -> Result<Option<Incident>> {
+        Incident::find(&self.view, self.on).await
+    }
+}
+
 /// A comment on an incident.
 #[Object]
 impl Comment {
@@ -48,14 +61,18 @@ impl Comment {
 
     /// The incident that the comment is on.
     async fn incident(&self) -> Result<Incident> {
-        let incident = self.view.incident(self.comment.incident).await?;
-        let incident = incident.ok_or_else(|| Error::not_found("incident", self.comment.incident))?;
-        Ok(Incident::new(self.view.clone(), incident))
+        let incident = Incident::find(&self.view, self.comment.incident).await?;
+        incident.ok_or_else(|| Error::not_found("incident", self.comment.incident))
     }
 
-    /// The global id of the incident that the comment was written on. After a merge it differs from `incident`: the
-    /// comment was written on the source and is now on the target.
-    async fn written_on(&self) -> ID {
+    /// The incident that the comment was written on, in its present state; null if it is deleted. After a merge it
+    /// differs from `incident`: the comment was written on the source and is now on the target.
+    async fn written_on(&self) -> Result<Option<Incident>> {
+        Incident::find(&self.view, self.comment.written_on).await
+    }
+
+    /// The global id of the incident that the comment was written on.
+    async fn written_on_id(&self) -> ID {
         super::incident::global_id(self.comment.written_on)
     }
 
@@ -104,6 +121,8 @@ impl Comment {
         Ok(history
             .into_iter()
             .map(|revision| CommentRevision {
+                view: self.view.clone(),
+                on: revision.incident,
                 incident_id: super::incident::global_id(revision.incident),
                 version: revision.version,
                 body: revision.body,

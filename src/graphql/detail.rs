@@ -27,7 +27,7 @@ const INCIDENT: &[&str] = &[
     "owner",
     "products",
     "providers",
-    "redirectedTo",
+    "redirectedToId",
     "reference",
     "resolution",
     "resolvedAt",
@@ -73,8 +73,8 @@ const ENTRY: &[&str] = &[
     "kind",
     "lastActivityAfter",
     "lastActivityBefore",
-    "movedFrom",
-    "movedTo",
+    "movedFromIds",
+    "movedToId",
     "overrideAfter",
     "overrideBefore",
     "ownerAfter",
@@ -110,7 +110,7 @@ const ALERT: &[&str] = &[
 ];
 
 const COMMENT: &[&str] =
-    &["__typename", "author", "body", "createdAt", "deletedAt", "editedAt", "html", "id", "writtenOn"];
+    &["__typename", "author", "body", "createdAt", "deletedAt", "editedAt", "html", "id", "writtenOnId"];
 
 /// Returns the lists that one statement reads together with the incident of this field. `None` if the document asks for
 /// more than that statement reads.

@@ -1,13 +1,14 @@
 //! The typed entries of a change in the activity log.
 
-use async_graphql::{ID, Interface, Object, SimpleObject};
+use async_graphql::{ComplexObject, ID, Interface, Object, SimpleObject};
 
 use super::account::Owner;
 use super::alert_delta::AlertDelta;
 use super::alert_log::{AlertFreedEntry, AlertReportedEntry};
 use super::context::View;
+use super::incident::{Incident, global_id};
 use super::loaders::StartOf;
-use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved};
+use super::merge::{MergeUndoneEntry, MergedEntry, MergedIntoEntry, Moved, Other};
 use super::queue::{Classification, Tag};
 use crate::domain::change::{BookmarkAction, CommentAction, Entry, EntryKind};
 use crate::domain::incident::{Severity, Status, TextField};
@@ -214,18 +215,35 @@ pub struct AlertsLinkedEntry {
     /// The global ids of the alerts.
     alert_ids: Vec<ID>,
     /// The global ids of the incidents that some of the alerts belonged to before.
-    moved_from: Vec<ID>,
+    moved_from_ids: Vec<ID>,
 }
 
 /// An entry of the log: alerts were unlinked from the incident.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct AlertsUnlinkedEntry {
+    #[graphql(skip)]
+    view: View,
+    #[graphql(skip)]
+    to: Option<IncidentId>,
     /// The kind of the entry.
     kind: EntryKind,
     /// The global ids of the alerts.
     alert_ids: Vec<ID>,
     /// The global id of the incident that the alerts moved to; null if they belong to no incident.
-    moved_to: Option<ID>,
+    moved_to_id: Option<ID>,
+}
+
+#[ComplexObject]
+impl AlertsUnlinkedEntry {
+    /// The incident that the alerts moved to, in its present state; null if they moved to no incident, or if it is
+    /// deleted.
+    async fn moved_to(&self) -> Result<Option<Incident>> {
+        match self.to {
+            Some(to) => Incident::find(&self.view, to).await,
+            None => Ok(None),
+        }
+    }
 }
 
 /// An entry of the log: alerts changed, by hand, by a report of their provider, or with their incident.
@@ -344,6 +362,7 @@ impl ChangeEntry {
             Self::TextEntry(TextEntry { kind, field, of: of.clone(), before, after, generated })
         };
         let ids = |alerts: &[crate::domain::AlertId]| alerts.iter().map(|id| id.to_string().into()).collect();
+        let other = |id, number| Other { view: of.view.clone(), id, number };
         match entry {
             Entry::Created => Self::CreatedEntry(CreatedEntry { kind }),
             Entry::Title { before, after, generated } => {
@@ -396,27 +415,33 @@ impl ChangeEntry {
             Entry::AlertsLinked { alerts, from, .. } => Self::AlertsLinkedEntry(AlertsLinkedEntry {
                 kind,
                 alert_ids: ids(alerts),
-                moved_from: from.iter().map(|id| id.to_string().into()).collect(),
+                moved_from_ids: from.iter().copied().map(global_id).collect(),
             }),
             Entry::AlertsUnlinked { alerts, to } => Self::AlertsUnlinkedEntry(AlertsUnlinkedEntry {
+                view: of.view.clone(),
+                to: *to,
                 kind,
                 alert_ids: ids(alerts),
-                moved_to: to.map(|id| id.to_string().into()),
+                moved_to_id: to.map(global_id),
             }),
             Entry::AlertsChanged { alerts } => {
-                Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts: alerts.iter().map(From::from).collect() })
+                let alerts = alerts.iter().map(|delta| AlertDelta::new(of.view.clone(), delta)).collect();
+                Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts })
             }
             Entry::Deleted => Self::DeletedEntry(DeletedEntry { kind }),
             Entry::Restored => Self::RestoredEntry(RestoredEntry { kind }),
             Entry::MergedInto { target, number, comments, bookmarks, attachments } => Self::MergedIntoEntry(
-                MergedIntoEntry::new(*target, *number, Moved::new(*comments, *bookmarks, *attachments)),
+                MergedIntoEntry::new(other(*target, *number), Moved::new(*comments, *bookmarks, *attachments)),
             ),
             Entry::Merged { source, number, comments, bookmarks, attachments, .. } => {
                 let bookmarks = bookmarks.as_ref().map(|bookmarks| bookmarks.len() as u64);
-                Self::MergedEntry(MergedEntry::new(*source, *number, Moved::new(*comments, bookmarks, *attachments)))
+                Self::MergedEntry(MergedEntry::new(
+                    other(*source, *number),
+                    Moved::new(*comments, bookmarks, *attachments),
+                ))
             }
-            Entry::MergeUndone { other, number, comments, bookmarks, attachments } => Self::MergeUndoneEntry(
-                MergeUndoneEntry::new(*other, *number, Moved::new(*comments, *bookmarks, *attachments)),
+            Entry::MergeUndone { other: side, number, comments, bookmarks, attachments } => Self::MergeUndoneEntry(
+                MergeUndoneEntry::new(other(*side, *number), Moved::new(*comments, *bookmarks, *attachments)),
             ),
             Entry::Bookmark { action, bookmark, title } => Self::BookmarkEntry(BookmarkEntry {
                 view: of.view.clone(),
@@ -427,7 +452,7 @@ impl ChangeEntry {
             Entry::AlertReported { title, severity, entities } => {
                 Self::AlertReportedEntry(AlertReportedEntry::new(title, *severity, *entities))
             }
-            Entry::AlertFreed { from } => Self::AlertFreedEntry(AlertFreedEntry::new(*from)),
+            Entry::AlertFreed { from } => Self::AlertFreedEntry(AlertFreedEntry::new(of.view.clone(), *from)),
         }
     }
 }

@@ -68,6 +68,11 @@ impl Incident {
         Self { view, id: row.id, incident: None, fields: Box::new(Fields::new(row, title)) }
     }
 
+    /// Reads the incident with this id. `None` if it is deleted, or if the viewer may not see it.
+    pub async fn find(view: &View, id: IncidentId) -> Result<Option<Self>> {
+        Ok(view.incident(id).await?.map(|incident| Self::new(view.clone(), incident)))
+    }
+
     /// Returns the whole incident; a fault if only the row was read.
     fn whole(&self) -> Result<&DomainIncident> {
         let whole = self.incident.as_deref();
@@ -127,6 +132,15 @@ impl Incident {
     async fn resolution(&self) -> Result<Option<Resolution>> {
         let resolution = self.whole()?.resolution.clone();
         Ok(resolution.map(|it| Resolution { note: it.note, at: it.at, by: it.by.into() }))
+    }
+
+    /// The incident that this incident was merged into, in its present state; that incident may have been merged
+    /// further. Null if this incident was not merged, or if the other incident is deleted.
+    async fn redirected_to(&self) -> Result<Option<Incident>> {
+        match self.whole()?.redirected_to {
+            Some(target) => Self::find(&self.view, target).await,
+            None => Ok(None),
+        }
     }
 
     /// The alerts of the incident, in the order in which they came in.

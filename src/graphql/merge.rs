@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use async_graphql::{ID, InputObject, SimpleObject};
+use async_graphql::{ComplexObject, ID, InputObject, SimpleObject};
 
 use super::account::Owner;
 use super::alert::Alert;
@@ -343,7 +343,10 @@ impl Moved {
 /// An entry of the log: this incident was merged into another incident, to which its alerts, tags, comments, bookmarks
 /// and attachments moved.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct MergedIntoEntry {
+    #[graphql(skip)]
+    other: Other,
     /// The kind of the entry.
     pub(super) kind: EntryKind,
     /// The global id of the incident that this incident was merged into.
@@ -358,7 +361,10 @@ pub struct MergedIntoEntry {
 /// An entry of the log: another incident was merged into this incident, to which its alerts, tags, comments, bookmarks
 /// and attachments moved.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct MergedEntry {
+    #[graphql(skip)]
+    other: Other,
     /// The kind of the entry.
     pub(super) kind: EntryKind,
     /// The global id of the incident that was merged into this incident.
@@ -372,7 +378,10 @@ pub struct MergedEntry {
 
 /// An entry of the log: a merge with another incident was undone, and everything that had moved went back.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub struct MergeUndoneEntry {
+    #[graphql(skip)]
+    side: Other,
     /// The kind of the entry.
     pub(super) kind: EntryKind,
     /// The global id of the other incident.
@@ -384,20 +393,60 @@ pub struct MergeUndoneEntry {
     moved: Moved,
 }
 
+/// The other side of a merge, as an entry of the log names it.
+pub(super) struct Other {
+    pub(super) view: View,
+    pub(super) id: IncidentId,
+    pub(super) number: i64,
+}
+
+impl Other {
+    async fn incident(&self) -> Result<Option<Incident>> {
+        Incident::find(&self.view, self.id).await
+    }
+}
+
+#[ComplexObject]
 impl MergedIntoEntry {
-    pub(super) fn new(target: IncidentId, target_number: i64, moved: Moved) -> Self {
-        Self { kind: EntryKind::MergedInto, target_id: global_id(target), target_number, moved }
+    /// The incident that this incident was merged into, in its present state; null if it is deleted.
+    async fn target(&self) -> Result<Option<Incident>> {
+        self.other.incident().await
+    }
+}
+
+#[ComplexObject]
+impl MergedEntry {
+    /// The incident that was merged into this incident, in its present state; null if it is deleted.
+    async fn source(&self) -> Result<Option<Incident>> {
+        self.other.incident().await
+    }
+}
+
+#[ComplexObject]
+impl MergeUndoneEntry {
+    /// The other incident, in its present state; null if it is deleted.
+    async fn other(&self) -> Result<Option<Incident>> {
+        self.side.incident().await
+    }
+}
+
+impl MergedIntoEntry {
+    pub(super) fn new(target: Other, moved: Moved) -> Self {
+        let (target_id, target_number) = (global_id(target.id), target.number);
+        Self { other: target, kind: EntryKind::MergedInto, target_id, target_number, moved }
     }
 }
 
 impl MergedEntry {
-    pub(super) fn new(source: IncidentId, source_number: i64, moved: Moved) -> Self {
-        Self { kind: EntryKind::Merged, source_id: global_id(source), source_number, moved }
+    pub(super) fn new(source: Other, moved: Moved) -> Self {
+        let (source_id, source_number) = (global_id(source.id), source.number);
+        Self { other: source, kind: EntryKind::Merged, source_id, source_number, moved }
     }
 }
 
 impl MergeUndoneEntry {
-    pub(super) fn new(other: IncidentId, other_number: i64, moved: Moved) -> Self {
-        Self { kind: EntryKind::MergeUndone, other_id: global_id(other), other_number, moved }
+    pub(super) fn new(other: Other, moved: Moved) -> Self {
+        let (other_id, other_number) = (global_id(other.id), other.number);
+        Self { side: other, kind: EntryKind::MergeUndone, other_id, other_number, moved }
     }
 }

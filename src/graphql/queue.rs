@@ -209,7 +209,7 @@ impl Fields {
     }
 
     /// The global id of the incident that this incident was merged into; null if it was not merged.
-    pub(crate) async fn redirected_to(&self) -> Option<ID> {
+    pub(crate) async fn redirected_to_id(&self) -> Option<ID> {
         self.row.redirected_to.map(|id| id.to_string().into())
     }
 }
@@ -306,7 +306,7 @@ impl Fields {
         desc = "When the incident was resolved; null unless its status is `RESOLVED`."
     ),
     field(
-        name = "redirected_to",
+        name = "redirected_to_id",
         ty = "Option<ID>",
         desc = "The global id of the incident that this incident was merged into; null if it was not merged."
     )
@@ -421,7 +421,7 @@ pub struct QueueLeft {
     /// The reason why the incident left.
     reason: LeftReason,
     /// The global id of the incident that it was merged into; null unless the reason is `MERGED`.
-    target: Option<ID>,
+    target_id: Option<ID>,
     /// The `clientMutationId` of the mutation that made the change.
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
@@ -530,7 +530,7 @@ impl QueueItem {
                         })
                     }
                     Movement::Left(left) => {
-                        let (reason, target) = match left {
+                        let (reason, target_id) = match left {
                             Left::Filter => (LeftReason::Filter, None),
                             Left::Deleted => (LeftReason::Deleted, None),
                             Left::Merged(target) => (LeftReason::Merged, Some(target.to_string().into())),
@@ -540,7 +540,7 @@ impl QueueItem {
                             position,
                             incident_id: change.incident().to_string().into(),
                             reason,
-                            target,
+                            target_id,
                             client_mutation_id,
                             transaction_id,
                             last,

@@ -351,11 +351,11 @@ async fn an_alert_moves_only_when_told_and_both_incidents_say_so(database: TestD
     };
     assert_eq!(
         fact(&gave, "ALERTS_UNLINKED"),
-        json!({ "kind": "ALERTS_UNLINKED", "alertIds": [alert], "movedTo": to })
+        json!({ "kind": "ALERTS_UNLINKED", "alertIds": [alert], "movedToId": to })
     );
     assert_eq!(
         fact(&took, "ALERTS_LINKED"),
-        json!({ "kind": "ALERTS_LINKED", "alertIds": [alert], "movedFrom": [from] })
+        json!({ "kind": "ALERTS_LINKED", "alertIds": [alert], "movedFromIds": [from] })
     );
     let changes = changes(&desk.app.store.read().await.expect("a snapshot"), 2, 10).await;
     let places: Vec<_> = changes.iter().map(|change| (change.offset, change.body.last)).collect();

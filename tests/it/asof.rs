@@ -23,7 +23,7 @@ const FIELDS: &str =
     "id number reference version title titleTruncated fullTitle titleGenerated description severity computedSeverity
     severityOverride status classification { kind threat activity reason } owner { id kind account }
     tags { name kind } resolution { note at by { account name } } alertCount commentCount products providers
-    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo
+    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedToId
     entities { kind entities { value alertCount } } activity(last: 100) { totalCount nodes { position version at } }";
 
 const ALERT: &str = "status owner { id account } classification { kind threat activity reason }";

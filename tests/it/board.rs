@@ -258,7 +258,7 @@ pub(super) const ROWS: &str = "query($filter: IncidentFilterInput, $order: [Inci
             product { value count } } } }
     fragment all on QueueFields { id number reference version title titleTruncated severity computedSeverity severityOverride status
         classification { kind threat activity reason } owner { id kind account name } tags { name kind } alertCount commentCount
-        hasActiveAlerts products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo }";
+        hasActiveAlerts products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedToId }";
 
 async fn an_answer_without_a_snapshot_is_that_of_a_snapshot(database: TestDatabase) {
     let mut dice = Dice::of_this_run();

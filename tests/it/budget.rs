@@ -162,7 +162,7 @@ async fn the_largest_item_of_each_kind_fits(database: TestDatabase) {
         position version at actor { id name account kind } cause { kind name jobId } transactionId last clientMutationId
         incidentId incidentNumber entries { kind
             ... on TextEntry { textBefore textAfter } ... on TagsEntry { added { name kind } removed { name kind } }
-            ... on AlertsLinkedEntry { alertIds movedFrom } ... on AlertsUnlinkedEntry { alertIds movedTo }
+            ... on AlertsLinkedEntry { alertIds movedFromIds } ... on AlertsUnlinkedEntry { alertIds movedToId }
             ... on AlertsChangedEntry { alerts { alertId reported status { before after } owner { before after }
                 classification { before { kind } after { kind } } } } } } } } }";
     let desk = TestDesk::open(&database).await;

@@ -10,7 +10,7 @@ each_database!(one_statement_reads_what_several_read);
 /// The fields of an incident that one statement reads, without its lists.
 pub(super) const ROW: &str = "__typename id number reference version title titleTruncated titleGenerated description severity computedSeverity
     severityOverride status alertCount commentCount hasActiveAlerts products providers createdAt updatedAt firstActivityAt
-    lastActivityAt firstAssignedAt resolvedAt redirectedTo owner { id kind account name } tags { name kind }
+    lastActivityAt firstAssignedAt resolvedAt redirectedToId owner { id kind account name } tags { name kind }
     classification { kind threat activity reason } resolution { note at by { id kind account name } }";
 
 const CHANGE: &str = "__typename version at transactionId last clientMutationId incidentId incidentNumber
@@ -21,14 +21,15 @@ const CHANGE: &str = "__typename version at transactionId last clientMutationId 
         ... on ClassificationEntry { classificationBefore { kind } classificationAfter { kind } }
         ... on TagsEntry { added { name kind } removed { name } } ... on CommentEntry { action commentId sha256 }
         ... on ActivityEntry { firstActivityBefore firstActivityAfter lastActivityBefore lastActivityAfter }
-        ... on AlertsLinkedEntry { alertIds movedFrom } ... on AlertsUnlinkedEntry { alertIds movedTo }
+        ... on AlertsLinkedEntry { alertIds movedFromIds } ... on AlertsUnlinkedEntry { alertIds movedToId }
         ... on BookmarkEntry { bookmarkAction bookmarkId bookmarkTitle }
     }";
 
 const ALERT: &str = "__typename id provider providerAlertId product title titleTruncated description severity status category techniques
     firstActivityAt lastActivityAt createdAt updatedAt resolvedAt owner { id kind account name } classification { kind threat }";
 
-const COMMENT: &str = "__typename id body html createdAt editedAt deletedAt writtenOn author { id kind account name }";
+const COMMENT: &str =
+    "__typename id body html createdAt editedAt deletedAt writtenOnId author { id kind account name }";
 
 const PAGE: &str = "pageInfo { hasNextPage hasPreviousPage startCursor endCursor }";
 

@@ -68,7 +68,7 @@ async fn an_incident_starts_with_the_defaults_of_the_desk(database: TestDatabase
         "classification": null, "owner": null, "tags": [], "resolution": null, "alertCount": 0, "commentCount": 0,
         "products": [], "providers": [], "createdAt": "2026-11-23T08:00:00+00:00",
         "updatedAt": "2026-11-23T08:00:00+00:00", "firstActivityAt": null, "lastActivityAt": null,
-        "firstAssignedAt": null, "resolvedAt": null, "redirectedTo": null,
+        "firstAssignedAt": null, "resolvedAt": null, "redirectedToId": null,
     });
     assert_eq!(made, expected);
     assert_eq!(desk.read(made["id"].as_str().expect("an id")).await, expected, "the answer is what is stored");

@@ -11,7 +11,7 @@ each_database!(a_page_of_rows_says_what_a_page_of_incidents_says, a_page_of_rows
 
 const ROW: &str = "__typename id number reference version title titleTruncated severity computedSeverity severityOverride status
     classification { kind threat activity reason } owner { id kind account name } tags { name kind } alertCount commentCount
-    hasActiveAlerts products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo";
+    hasActiveAlerts products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedToId";
 
 /// A column that is read in the wrong order shows only if a comparison selects its field.
 #[test]

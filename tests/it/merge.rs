@@ -22,6 +22,7 @@ each_database!(
     an_undo_is_refused_once_either_side_has_changed,
     merges_are_undone_newest_first,
     a_comment_is_edited_where_it_has_come_to,
+    an_answer_leads_on_to_the_other_incident,
     merges_in_opposite_directions_leave_one,
     writers_who_meet_a_merge_lose_nothing,
     a_queue_is_told_of_a_merge_and_of_its_undo,
@@ -66,7 +67,7 @@ async fn whole(desk: &TestDesk, id: &str) -> Value {
         .data(
             "query($id: ID!) { incident(by: { id: $id }) {
                 alerts(first: 100) { totalCount nodes { id status owner { account } incident { id } } }
-                comments(first: 100) { totalCount nodes { id body writtenOn createdAt editedAt author { account } } }
+                comments(first: 100) { totalCount nodes { id body writtenOnId createdAt editedAt author { account } } }
                 entities { kind entities { value verdict alertCount } }
              } }",
             json!({ "id": id }),
@@ -114,7 +115,7 @@ async fn a_merge_moves_what_is_on_an_incident_and_leaves_its_stub(database: Test
 
     let stub = whole(&desk, &source).await;
     let emptied = json!({
-        "status": "REDIRECTED", "redirectedTo": target, "tags": [], "alertCount": 0, "commentCount": 0, "products": [],
+        "status": "REDIRECTED", "redirectedToId": target, "tags": [], "alertCount": 0, "commentCount": 0, "products": [],
         "providers": [], "severity": "MEDIUM", "computedSeverity": "MEDIUM", "firstActivityAt": null, "lastActivityAt": null,
     });
     assert_eq!(stub["incident"], laid_over(before.0["incident"].clone(), emptied), "the rest of it stays");
@@ -136,7 +137,7 @@ async fn a_merge_moves_what_is_on_an_incident_and_leaves_its_stub(database: Test
         each(&held["comments"]["nodes"], "body"),
         ["Reported by the user", "Host isolated", "Same user as INC-2"]
     );
-    assert_eq!(each(&held["comments"]["nodes"], "writtenOn"), [&source, &target, &source]);
+    assert_eq!(each(&held["comments"]["nodes"], "writtenOnId"), [&source, &target, &source]);
     assert_eq!(held["entities"][0]["entities"][0]["alertCount"], 3, "one user, named by all: {held:#}");
 
     let moved = sorted(&before.0["held"]["alerts"]["nodes"], "id");
@@ -148,8 +149,8 @@ async fn a_merge_moves_what_is_on_an_incident_and_leaves_its_stub(database: Test
     );
     assert_eq!(come["MERGED"], json!({ "kind": "MERGED", "sourceId": source, "sourceNumber": 1, "commentCount": 2 }));
     assert_eq!(gone["STATUS"], json!({ "kind": "STATUS", "statusBefore": "ACTIVE", "statusAfter": "REDIRECTED" }));
-    assert_eq!(gone["ALERTS_UNLINKED"], json!({ "kind": "ALERTS_UNLINKED", "alertIds": moved, "movedTo": target }));
-    assert_eq!(come["ALERTS_LINKED"], json!({ "kind": "ALERTS_LINKED", "alertIds": moved, "movedFrom": [source] }));
+    assert_eq!(gone["ALERTS_UNLINKED"], json!({ "kind": "ALERTS_UNLINKED", "alertIds": moved, "movedToId": target }));
+    assert_eq!(come["ALERTS_LINKED"], json!({ "kind": "ALERTS_LINKED", "alertIds": moved, "movedFromIds": [source] }));
     assert_eq!(each(&gone["TAGS"]["removed"], "name"), ["finance", "Phishing"]);
     assert_eq!(each(&come["TAGS"]["added"], "name"), ["Phishing"]);
     let owners = each(&come["ALERTS_CHANGED"]["alerts"], "owner");
@@ -316,12 +317,12 @@ async fn a_number_leads_on_through_merges_and_an_id_shows_the_stub(database: Tes
     assert_eq!(desk.refused(BY_NUMBER, json!({ "number": 4 })).await.code, "NOT_FOUND");
     for (id, to) in [(&a, &b), (&b, &c)] {
         let read = desk.data(
-            "query($id: ID!) { incident(by: { id: $id }) { id redirectedTo } node(id: $id) { id ... on Incident { status redirectedTo } }
+            "query($id: ID!) { incident(by: { id: $id }) { id redirectedToId } node(id: $id) { id ... on Incident { status redirectedToId } }
                 nodes(ids: [$id]) { id } activity(incidentId: $id) { totalCount } }",
             json!({ "id": id }),
         );
         let expected = json!({
-            "incident": { "id": id, "redirectedTo": to }, "node": { "id": id, "status": "REDIRECTED", "redirectedTo": to },
+            "incident": { "id": id, "redirectedToId": to }, "node": { "id": id, "status": "REDIRECTED", "redirectedToId": to },
             "nodes": [{ "id": id }], "activity": { "totalCount": if id == &a { 2 } else { 3 } },
         });
         assert_eq!(read.await, expected);
@@ -412,8 +413,8 @@ async fn an_undo_puts_back_all_that_was_there(database: TestDatabase) {
         json!({ "kind": "MERGE_UNDONE", "otherId": source, "otherNumber": 1, "commentCount": 2 })
     );
     assert_eq!(back["STATUS"], json!({ "kind": "STATUS", "statusBefore": "REDIRECTED", "statusAfter": "ACTIVE" }));
-    assert_eq!(back["ALERTS_LINKED"], json!({ "kind": "ALERTS_LINKED", "alertIds": moved, "movedFrom": [target] }));
-    assert_eq!(gone["ALERTS_UNLINKED"], json!({ "kind": "ALERTS_UNLINKED", "alertIds": moved, "movedTo": source }));
+    assert_eq!(back["ALERTS_LINKED"], json!({ "kind": "ALERTS_LINKED", "alertIds": moved, "movedFromIds": [target] }));
+    assert_eq!(gone["ALERTS_UNLINKED"], json!({ "kind": "ALERTS_UNLINKED", "alertIds": moved, "movedToId": source }));
     assert_eq!(
         back["ALERTS_CHANGED"]["alerts"].as_array().expect("alerts").len(),
         2,
@@ -517,7 +518,7 @@ async fn a_comment_is_edited_where_it_has_come_to(database: TestDatabase) {
     desk.act_as(tove, "editComment", json!({ "commentId": id, "body": "Key is revoked" })).await;
     let edited =
         desk.act_as(tove, "editComment", json!({ "commentId": id, "body": "Key is revoked, agent rebuilt" })).await;
-    assert_eq!((&edited["incident"]["id"], &edited["comment"]["writtenOn"]), (&json!(target), &json!(source)));
+    assert_eq!((&edited["incident"]["id"], &edited["comment"]["writtenOnId"]), (&json!(target), &json!(source)));
     let read = desk.data(
         "query($id: ID!) { node(id: $id) { ... on Comment { incident { id } history { incidentId version body } } } }",
         json!({ "id": id }),
@@ -601,11 +602,53 @@ async fn writers_who_meet_a_merge_lose_nothing(database: TestDatabase) {
     println!("{met} of {} writers came after the merge", ROUNDS * 8);
 }
 
+async fn an_answer_leads_on_to_the_other_incident(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let (source, target) = two_cases(&desk).await;
+    desk.act("mergeIncidents", merging(&source, &target)).await;
+    let read = async |id: &str| {
+        let query = "query($id: ID!) { incident(by: { id: $id }) {
+            redirectedToId redirectedTo { id title }
+            comments { nodes { writtenOnId writtenOn { id status } history { incidentId incident { id } } } }
+            activity { nodes { entries {
+                ... on MergedIntoEntry { targetId target { id } } ... on MergedEntry { sourceId source { id } }
+                ... on MergeUndoneEntry { otherId other { id } } ... on AlertsUnlinkedEntry { movedToId movedTo { id } }
+                ... on AlertsChangedEntry { alerts { alertId alert { id } } } } } } } }";
+        let mut read = desk.data(query, json!({ "id": id })).await["incident"].take();
+        let changes = read["activity"]["nodes"].take();
+        let entries = changes.as_array().expect("changes").iter().flat_map(|it| it["entries"].as_array().cloned());
+        (read, entries.flatten().filter(|entry| entry.as_object().is_some_and(|it| !it.is_empty())).collect::<Vec<_>>())
+    };
+    let (stub, entries) = read(&source).await;
+    assert_eq!((&stub["redirectedToId"], &stub["redirectedTo"]["id"]), (&json!(target), &json!(target)));
+    assert!(entries.contains(&json!({ "targetId": target, "target": { "id": target } })), "{entries:#?}");
+    assert!(entries.contains(&json!({ "movedToId": target, "movedTo": { "id": target } })), "{entries:#?}");
+    let (merged, entries) = read(&target).await;
+    assert_eq!((&merged["redirectedToId"], &merged["redirectedTo"]), (&Value::Null, &Value::Null));
+    assert!(entries.contains(&json!({ "sourceId": source, "source": { "id": source } })), "{entries:#?}");
+    let changed: Vec<&Value> = entries.iter().flat_map(|it| it["alerts"].as_array()).flatten().collect();
+    assert!(!changed.is_empty() && changed.iter().all(|it| it["alertId"] == it["alert"]["id"]), "{changed:#?}");
+    let written = &merged["comments"]["nodes"][0];
+    assert_eq!(written["writtenOn"], json!({ "id": source, "status": "REDIRECTED" }));
+    assert_eq!(written["history"], json!([{ "incidentId": source, "incident": { "id": source } }]));
+
+    // An id stays when its incident is gone.
+    desk.act("deleteIncident", json!({ "incidentId": target })).await;
+    let (stub, entries) = read(&source).await;
+    assert_eq!((&stub["redirectedToId"], &stub["redirectedTo"]), (&json!(target), &Value::Null));
+    assert!(entries.contains(&json!({ "targetId": target, "target": null })), "{entries:#?}");
+    let (source, target) = two_cases(&desk).await;
+    desk.act("mergeIncidents", merging(&source, &target)).await;
+    desk.act("undoMerge", json!({ "incidentId": source })).await;
+    let (_, entries) = read(&target).await;
+    assert!(entries.contains(&json!({ "otherId": source, "other": { "id": source } })), "{entries:#?}");
+}
+
 /// Returns the items of a queue's stream in short, with the target of incidents that left by a merge.
 fn told(items: &[Value]) -> Vec<(String, String, String, Value)> {
     let of = |item: &Value| {
         let (_, kind, id, detail) = short(item);
-        (kind, id, detail, item["target"].clone())
+        (kind, id, detail, item["targetId"].clone())
     };
     items.iter().map(of).collect()
 }
@@ -690,7 +733,7 @@ async fn a_queue_that_shows_stubs_keeps_them(database: TestDatabase) {
     let all = told_of(0).await;
     let fields = json!(["STATUS", "TAGS", "REDIRECTED_TO"]);
     assert_eq!((&all[0]["__typename"], &all[0]["changedFields"]), (&json!("QueueUpdated"), &fields));
-    assert_eq!(all[0]["row"]["redirectedTo"], target);
+    assert_eq!(all[0]["row"]["redirectedToId"], target);
     assert_eq!(each(&json!(told_of(1).await), "__typename"), ["QueueEntered"]);
     let tagged = told(&told_of(2).await);
     assert_eq!((tagged.len(), &tagged[0].2, &tagged[0].3), (2, &"MERGED".to_owned(), &json!(target)));

@@ -499,7 +499,7 @@ async fn one_fragment_serves_the_query_and_the_stream(database: TestDatabase) {
         id number reference version title severity computedSeverity severityOverride status
         classification { kind threat activity reason } owner { id kind account name } tags { name kind }
         alertCount commentCount products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt
-        resolvedAt redirectedTo
+        resolvedAt redirectedToId
     }";
     let stream = format!(
         "subscription {{ incidentQueue {{ __typename ... on QueueEntered {{ row {{ ...Row }} }} }} }} {fragment}"

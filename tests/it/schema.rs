@@ -130,6 +130,34 @@ fn every_object_with_an_id_is_a_node() {
     assert!(missing.is_empty(), "{missing:?} have an id, and `node` does not find them");
 }
 
+/// Fields of type `ID` whose names do not say so: a filter is sent back as it is read, and the fields of all deltas are
+/// called `before` and `after`.
+const IDS_BY_OTHER_NAMES: [&str; 4] =
+    ["AlertOwnerDelta.after", "AlertOwnerDelta.before", "OwnerFilter.groups", "OwnerFilter.users"];
+
+#[test]
+fn a_field_that_holds_an_id_is_named_so_and_no_other_field_is() {
+    let schema = parse_schema(watchfloor::graphql::sdl()).expect("SDL");
+    let mut found = BTreeSet::new();
+    for definition in schema.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let fields = match definition.node.kind {
+            TypeKind::Object(object) => object.fields,
+            TypeKind::Interface(interface) => interface.fields,
+            _ => continue,
+        };
+        for field in fields.into_iter().map(|field| field.node) {
+            let (name, ty) = (field.name.node.to_string(), field.ty.node.to_string());
+            let is_named = name == "id" || name.ends_with("Id") || name.ends_with("Ids");
+            let is_id = ty.replace(['[', ']', '!'], "") == "ID";
+            if is_named != is_id && !(is_named && ty.starts_with("String")) {
+                found.insert(format!("{}.{name}", definition.node.name.node));
+            }
+        }
+    }
+    assert_eq!(found, IDS_BY_OTHER_NAMES.map(str::to_owned).into(), "an id ends in Id, an object does not");
+}
+
 /// The types of a filter in answers, and the input types that they mirror.
 const MIRRORED: [(&str, &str); 5] = [
     ("EntityFilter", "EntityFilterInput"),
@@ -184,7 +212,8 @@ fn a_length_of_time_names_its_unit() {
 const JUDGED: &str = include_str!("fixtures/shared_fields.txt");
 
 /// Fields that read the present state. A stream that selects such a field is not shared.
-const PRESENT: [&str; 4] = ["alert", "bookmark", "comment", "incident"];
+const PRESENT: [&str; 9] =
+    ["alert", "bookmark", "comment", "freedFrom", "incident", "movedTo", "other", "source", "target"];
 
 /// The subscriptions whose streams callers may share.
 const SHARED_ROOTS: [&str; 3] = ["activityLog", "incidentQueue", "queueSummary"];

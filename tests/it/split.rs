@@ -62,8 +62,14 @@ async fn alerts_are_split_off_into_an_incident_of_their_own(database: TestDataba
 
     let (made, left) = (desk.newest(new).await, desk.newest(&from).await);
     assert!(made.get("CREATED").is_some(), "{made:#}");
-    assert_eq!(made["ALERTS_LINKED"], json!({ "kind": "ALERTS_LINKED", "alertIds": [alerts[2]], "movedFrom": [from] }));
-    assert_eq!(left["ALERTS_UNLINKED"], json!({ "kind": "ALERTS_UNLINKED", "alertIds": [alerts[2]], "movedTo": new }));
+    assert_eq!(
+        made["ALERTS_LINKED"],
+        json!({ "kind": "ALERTS_LINKED", "alertIds": [alerts[2]], "movedFromIds": [from] })
+    );
+    assert_eq!(
+        left["ALERTS_UNLINKED"],
+        json!({ "kind": "ALERTS_UNLINKED", "alertIds": [alerts[2]], "movedToId": new })
+    );
     let changes = [desk.log(new).await.remove(0), desk.log(&from).await.pop().expect("a change")];
     assert_eq!(changes[0]["transactionId"], changes[1]["transactionId"]);
     assert_eq!(changes[0]["cause"], json!({ "kind": "COMMAND", "name": "splitIncident" }));

@@ -42,7 +42,7 @@ const FIELDS: [(&str, &[&str]); 10] = [
             "lastActivityAt",
             "firstAssignedAt",
             "resolvedAt",
-            "redirectedTo",
+            "redirectedToId",
         ],
     ),
     ("Facets", WHOLE),

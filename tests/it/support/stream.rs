@@ -20,7 +20,7 @@ pub(crate) const QUEUE: &str = "
             __typename position
             ... on QueueEntered { row { ...all } enteredReason clientMutationId transactionId last }
             ... on QueueUpdated { row { ...all } changedFields clientMutationId transactionId last }
-            ... on QueueLeft { incidentId reason target clientMutationId transactionId last }
+            ... on QueueLeft { incidentId reason targetId clientMutationId transactionId last }
             ... on Live { filter { json } holdsSet }
             ... on Resync { resyncReason }
         }
@@ -28,7 +28,7 @@ pub(crate) const QUEUE: &str = "
     fragment all on QueueRow {
         position id number reference version title severity computedSeverity severityOverride status
         classification { kind threat activity reason } owner { account name } tags { name kind } alertCount commentCount
-        products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo
+        products providers createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedToId
     }";
 
 /// Returns the offset of a position.

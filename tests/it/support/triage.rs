@@ -9,7 +9,7 @@ use super::desk::{Refusal, TestDesk};
 const INCIDENT: &str = "id number reference version title titleGenerated description severity computedSeverity
     severityOverride status classification { kind threat activity reason } owner { id kind account name }
     tags { name kind } resolution { note at by { account } } alertCount commentCount products providers
-    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedTo";
+    createdAt updatedAt firstActivityAt lastActivityAt firstAssignedAt resolvedAt redirectedToId";
 
 /// Every field of an alert.
 const ALERT: &str = "id provider providerAlertId product title description severity status
@@ -17,7 +17,7 @@ const ALERT: &str = "id provider providerAlertId product title description sever
     entities { kind value verdict } firstActivityAt lastActivityAt createdAt updatedAt resolvedAt raw";
 
 const COMMENT: &str =
-    "id body html author { account } createdAt editedAt deletedAt history { version body by { account } } writtenOn";
+    "id body html author { account } createdAt editedAt deletedAt history { version body by { account } } writtenOnId";
 
 /// Every field of a bookmark.
 pub(crate) const BOOKMARK: &str =
@@ -43,8 +43,8 @@ const CHANGE: &str =
         ... on ActivityEntry { firstActivityBefore firstActivityAfter lastActivityBefore lastActivityAfter }
         ... on CommentEntry { action commentId sha256 }
         ... on BookmarkEntry { bookmarkAction bookmarkId bookmarkTitle }
-        ... on AlertsLinkedEntry { alertIds movedFrom }
-        ... on AlertsUnlinkedEntry { alertIds movedTo }
+        ... on AlertsLinkedEntry { alertIds movedFromIds }
+        ... on AlertsUnlinkedEntry { alertIds movedToId }
         ... on MergedIntoEntry { targetId targetNumber commentCount }
         ... on MergedEntry { sourceId sourceNumber commentCount }
         ... on MergeUndoneEntry { otherId otherNumber commentCount }
