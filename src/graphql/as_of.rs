@@ -9,7 +9,7 @@ use async_graphql::{ID, Object, OneofObject, SimpleObject};
 use super::account::{Actor, Owner};
 use super::activity::{ActivityInput, ChangeConnection};
 use super::alert::Alert;
-use super::connection::{PageArgs, cut, wider};
+use super::connection::{PageArgs, page_in_memory};
 use super::context::View;
 use super::incident::Resolution;
 use super::markdown::to_html;
@@ -337,18 +337,7 @@ impl CommentAsOf {
 
 /// Returns a page of a list in memory, and whether there are items before and after it.
 fn page<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<(K, V)>, (bool, bool)) {
-    let beyond =
-        |key: &K| span.after.is_none_or(|after| *key > after) && span.before.is_none_or(|before| *key < before);
-    let within = list.iter().filter(|(key, _)| beyond(key)).map(|(key, value)| (*key, value.clone()));
-    let most = wider(*span).limit as usize;
-    let mut items: Vec<(K, V)> = match span.from_end {
-        true => within.rev().take(most).collect(),
-        false => within.take(most).collect(),
-    };
-    if span.from_end {
-        items.reverse();
-    }
-    let more = cut(&mut items, span.limit, span.from_end);
+    let (items, more) = page_in_memory(list, span);
     (items, super::incident::ends(span, more))
 }
 

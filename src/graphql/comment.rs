@@ -1,18 +1,21 @@
 //! Comments of incidents. A comment is written in Markdown and also read as safe HTML.
 
+use std::collections::BTreeMap;
+
+use async_graphql::connection::{Connection, Edge, EmptyFields};
 use async_graphql::{ComplexObject, ID, InputObject, Object, SimpleObject};
 use futures_util::future::try_join_all;
 
 use super::account::Actor;
 use super::attachment::Attachment;
 use super::call::Call;
-use super::connection::read_id;
+use super::connection::{PageArgs, page_in_memory, read_id};
 use super::context::View;
-use super::incident::Incident;
+use super::incident::{Incident, ends};
 use super::loaders::HistoryOf;
 use super::markdown::to_html;
 use crate::app::incident::NewComment;
-use crate::domain::comment::{self, Comment as DomainComment};
+use crate::domain::comment::{self, Comment as DomainComment, Revision};
 use crate::domain::{CommentId, Error, IncidentId, Instant, Result, markdown};
 
 /// A comment on an incident.
@@ -43,6 +46,20 @@ pub struct CommentRevision {
     by: Actor,
 }
 
+impl CommentRevision {
+    fn new(view: View, revision: Revision) -> Self {
+        Self {
+            view,
+            on: revision.incident,
+            incident_id: super::incident::global_id(revision.incident),
+            version: revision.version,
+            body: revision.body,
+            at: revision.at,
+            by: revision.by.into(),
+        }
+    }
+}
+
 #[ComplexObject]
 impl CommentRevision {
     /// The incident that the comment was on at that time, in its present state; null if it is deleted.
@@ -50,6 +67,16 @@ impl CommentRevision {
         Incident::find(&self.view, self.on).await
     }
 }
+
+/// The fields of a list of revisions beside its items.
+#[derive(SimpleObject)]
+pub struct RevisionConnectionFields {
+    /// The exact number of texts that the comment has had.
+    total_count: u64,
+}
+
+/// A page of the revisions of a comment.
+pub type CommentRevisionConnection = Connection<String, CommentRevision, RevisionConnectionFields, EmptyFields>;
 
 /// A comment on an incident.
 #[Object]
@@ -115,21 +142,29 @@ impl Comment {
         self.comment.deleted_at
     }
 
-    /// All texts that the comment has had, oldest first.
-    async fn history(&self) -> Result<Vec<CommentRevision>> {
+    /// All texts that the comment has had, oldest first. Every edit adds a text.
+    async fn history(
+        &self,
+        #[graphql(desc = "How many items from the start of the list; at most 100, by default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only items after this cursor of the same list.")] after: Option<String>,
+        #[graphql(desc = "How many items from the end of the list; at most 100.")] last: Option<i32>,
+        #[graphql(desc = "Only items before this cursor of the same list.")] before: Option<String>,
+    ) -> Result<CommentRevisionConnection> {
+        let args = PageArgs { first, after, last, before };
+        let span = args.span(self.view.page_items_max(), |cursor| cursor.parse::<u64>().ok())?;
         let history = self.view.load(HistoryOf(self.comment.id)).await?.unwrap_or_default();
-        Ok(history
-            .into_iter()
-            .map(|revision| CommentRevision {
-                view: self.view.clone(),
-                on: revision.incident,
-                incident_id: super::incident::global_id(revision.incident),
-                version: revision.version,
-                body: revision.body,
-                at: revision.at,
-                by: revision.by.into(),
-            })
-            .collect())
+        let total_count = history.len() as u64;
+        // A history only grows, so the number of a text in it is a cursor.
+        let history: BTreeMap<u64, Revision> = (1..).zip(history).collect();
+        let (items, more) = page_in_memory(&history, &span);
+        let (has_before, has_after) = ends(&span, more);
+        let fields = RevisionConnectionFields { total_count };
+        let mut page = Connection::with_additional_fields(has_before, has_after, fields);
+        let edge = |(number, revision): (u64, Revision)| {
+            Edge::new(number.to_string(), CommentRevision::new(self.view.clone(), revision))
+        };
+        page.edges.extend(items.into_iter().map(edge));
+        Ok(page)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pages: reads and checks the four arguments of a connection.
 
+use std::collections::BTreeMap;
+
 use async_graphql::ID;
 use uuid::Uuid;
 
@@ -74,6 +76,23 @@ pub fn cut<T>(items: &mut Vec<T>, span_limit: u64, from_end: bool) -> bool {
         }
     }
     more
+}
+
+/// Returns a page of a list in memory, and whether the list goes on in the direction of reading.
+pub fn page_in_memory<K: Copy + Ord, V: Clone>(list: &BTreeMap<K, V>, span: &Span<K>) -> (Vec<(K, V)>, bool) {
+    let beyond =
+        |key: &K| span.after.is_none_or(|after| *key > after) && span.before.is_none_or(|before| *key < before);
+    let within = list.iter().filter(|(key, _)| beyond(key)).map(|(key, value)| (*key, value.clone()));
+    let most = wider(*span).limit as usize;
+    let mut items: Vec<(K, V)> = match span.from_end {
+        true => within.rev().take(most).collect(),
+        false => within.take(most).collect(),
+    };
+    if span.from_end {
+        items.reverse();
+    }
+    let more = cut(&mut items, span.limit, span.from_end);
+    (items, more)
 }
 
 /// Returns the cursor of an item whose list is in the order of ids.

@@ -204,7 +204,8 @@ impl Incident {
         Ok(page)
     }
 
-    /// The images that were uploaded to the incident, oldest first, including images that no comment shows.
+    /// The images that were uploaded to the incident, oldest first, including images that no comment shows. At most 200
+    /// are uploaded to an incident; a merge may bring more together.
     async fn attachments(&self) -> Result<Vec<Attachment>> {
         let attachments = self.view.load(AttachmentsOf(self.id)).await?.unwrap_or_default();
         let attachments = attachments.into_iter();

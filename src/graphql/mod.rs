@@ -156,6 +156,7 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
         .override_output_type_description::<as_of::CommentAsOfConnection>(
             "A page of the comments that an incident had.",
         )
+        .override_output_type_description::<comment::CommentRevisionConnection>("A page of the texts of a comment.")
         .override_output_type_description::<bookmark::BookmarkConnection>("A page of bookmarks.")
         .override_output_type_description::<bulk::BulkItemConnection>("A page of the incidents of a bulk job.")
         .override_output_type_description::<bulk::BulkJobConnection>("A page of bulk jobs.")

@@ -144,7 +144,7 @@ impl Fields {
         self.row.owner.clone().map(|owner| AtOnce(owner.into()))
     }
 
-    /// The tags, custom tags first, then ordered by name.
+    /// The tags, custom tags first, then ordered by name; at most 100.
     pub(crate) async fn tags(&self) -> AllAtOnce<Tag> {
         AllAtOnce(self.row.tags.iter().cloned().map(Tag::from).collect())
     }
@@ -262,7 +262,11 @@ impl Fields {
         ty = "Option<AtOnce<Owner>>",
         desc = "The user or group that owns the incident; null if it is unassigned."
     ),
-    field(name = "tags", ty = "AllAtOnce<Tag>", desc = "The tags, custom tags first, then ordered by name."),
+    field(
+        name = "tags",
+        ty = "AllAtOnce<Tag>",
+        desc = "The tags, custom tags first, then ordered by name; at most 100."
+    ),
     field(name = "alert_count", ty = "u64", desc = "How many alerts belong to the incident."),
     field(
         name = "comment_count",

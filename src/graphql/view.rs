@@ -98,7 +98,7 @@ impl SavedView {
         &self.saved.filter
     }
 
-    /// The order of the queue; the first key is compared first.
+    /// The order of the queue: up to three keys, of which the first is compared first.
     async fn order_by(&self) -> Vec<IncidentOrder> {
         self.saved.order.iter().copied().map(IncidentOrder::from).collect()
     }

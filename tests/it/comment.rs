@@ -45,7 +45,7 @@ async fn a_comment_is_edited_by_its_author_and_deleted_by_a_manager_too(database
     );
     assert_eq!(desk.act_as(ana, "editComment", edit.clone()).await["changed"], false);
     assert_eq!(
-        edited["comment"]["history"],
+        edited["comment"]["history"]["nodes"],
         json!([
             { "version": 2, "body": "  one\n", "by": { "account": "ana" } },
             { "version": 4, "body": "one, corrected", "by": { "account": "ana" } },
@@ -53,7 +53,7 @@ async fn a_comment_is_edited_by_its_author_and_deleted_by_a_manager_too(database
     );
     let gone = desk.act("deleteComment", json!({ "commentId": id })).await;
     assert_eq!((&gone["comment"]["body"], &gone["incident"]["commentCount"]), (&json!(""), &json!(1)));
-    assert_eq!(gone["comment"]["history"].as_array().expect("a history").len(), 2, "its history stays");
+    assert_eq!(gone["comment"]["history"]["nodes"].as_array().expect("a history").len(), 2, "its history stays");
     for name in ["editComment", "deleteComment"] {
         let input = if name == "editComment" { edit.clone() } else { json!({ "commentId": id }) };
         assert_eq!(desk.deny_as(ana, name, input).await.code, "NOT_FOUND", "once is enough");

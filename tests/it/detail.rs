@@ -102,7 +102,7 @@ async fn one_statement_reads_what_several_read(database: TestDatabase) {
         "alerts { totalCount }",
         "alerts { nodes { raw } }",
         "alerts { nodes { entities { value } incident { number } } }",
-        "comments { nodes { history { body } } }",
+        "comments { nodes { history { nodes { body } } } }",
         "activity { nodes { entries { ... on TextEntry { textAfter } } } }",
         "a: alerts(first: 1) { nodes { id } } b: alerts(last: 1) { nodes { id } }",
         "entities { kind }",

@@ -520,7 +520,7 @@ async fn a_comment_is_edited_where_it_has_come_to(database: TestDatabase) {
         desk.act_as(tove, "editComment", json!({ "commentId": id, "body": "Key is revoked, agent rebuilt" })).await;
     assert_eq!((&edited["incident"]["id"], &edited["comment"]["writtenOnId"]), (&json!(target), &json!(source)));
     let read = desk.data(
-        "query($id: ID!) { node(id: $id) { ... on Comment { incident { id } history { incidentId version body } } } }",
+        "query($id: ID!) { node(id: $id) { ... on Comment { incident { id } history { nodes { incidentId version body } } } } }",
         json!({ "id": id }),
     );
     let history = json!([
@@ -529,7 +529,7 @@ async fn a_comment_is_edited_where_it_has_come_to(database: TestDatabase) {
         { "incidentId": target, "version": 3, "body": "Key is revoked" },
         { "incidentId": target, "version": 4, "body": "Key is revoked, agent rebuilt" },
     ]);
-    assert_eq!(read.await["node"], json!({ "incident": { "id": target }, "history": history }));
+    assert_eq!(read.await["node"], json!({ "incident": { "id": target }, "history": { "nodes": history } }));
     let gone = desk.act_as(tove, "deleteComment", json!({ "commentId": id })).await;
     assert_eq!((&gone["incident"]["id"], &gone["incident"]["commentCount"]), (&json!(target), &json!(0)));
 }
@@ -609,7 +609,7 @@ async fn an_answer_leads_on_to_the_other_incident(database: TestDatabase) {
     let read = async |id: &str| {
         let query = "query($id: ID!) { incident(by: { id: $id }) {
             redirectedToId redirectedTo { id title }
-            comments { nodes { writtenOnId writtenOn { id status } history { incidentId incident { id } } } }
+            comments { nodes { writtenOnId writtenOn { id status } history(first: 5) { nodes { incidentId incident { id } } } } }
             activity { nodes { entries {
                 ... on MergedIntoEntry { targetId target { id } } ... on MergedEntry { sourceId source { id } }
                 ... on MergeUndoneEntry { otherId other { id } } ... on AlertsUnlinkedEntry { movedToId movedTo { id } }
@@ -630,7 +630,7 @@ async fn an_answer_leads_on_to_the_other_incident(database: TestDatabase) {
     assert!(!changed.is_empty() && changed.iter().all(|it| it["alertId"] == it["alert"]["id"]), "{changed:#?}");
     let written = &merged["comments"]["nodes"][0];
     assert_eq!(written["writtenOn"], json!({ "id": source, "status": "REDIRECTED" }));
-    assert_eq!(written["history"], json!([{ "incidentId": source, "incident": { "id": source } }]));
+    assert_eq!(written["history"]["nodes"], json!([{ "incidentId": source, "incident": { "id": source } }]));
 
     // An id stays when its incident is gone.
     desk.act("deleteIncident", json!({ "incidentId": target })).await;

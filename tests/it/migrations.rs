@@ -158,12 +158,13 @@ async fn comments_written_before_merges_keep_their_order_and_texts(database: Tes
     }
     let desk = TestDesk::open(&database).await;
     let read = desk.data(
-        "{ incident(by: { number: 1 }) { id comments { nodes { writtenOnId incident { number } history { incidentId version body } } } } }",
+        "{ incident(by: { number: 1 }) { id comments { nodes { writtenOnId incident { number } history { nodes { incidentId version body } } } } } }",
         json!({}),
     );
     let incident = "incident:0198c0de-0000-7000-8000-000000000001";
     let text = |version: u32, body: &str| json!({ "incidentId": incident, "version": version, "body": body });
-    let comment = |history| json!({ "writtenOnId": incident, "incident": { "number": 1 }, "history": history });
+    let comment =
+        |history| json!({ "writtenOnId": incident, "incident": { "number": 1 }, "history": { "nodes": history } });
     let comments = json!([
         comment(json!([text(2, "From two senders"), text(4, "From one sender")])),
         comment(json!([text(3, "Sender is blocked")])),

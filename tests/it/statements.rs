@@ -122,14 +122,14 @@ const READS: [&str; 12] = [
         nodes {
             number title description owner { name } tags { name } alertCount products
             alerts(first: 5) { totalCount nodes { id title raw entities { value } owner { name } incident { number } } }
-            comments(first: 3) { totalCount nodes { body author { name } history { body } incident { number } } }
+            comments(first: 3) { totalCount nodes { body author { name } history(first: 5) { nodes { body } } incident { number } } }
             entities { kind entities { value alertCount } }
         }
     } }",
     "{ incidents(first: 50) { nodes { activity(last: 3) { totalCount nodes {
         position at actor { name } incident { number }
         entries {
-            ... on TextEntry { textBefore textAfter } ... on CommentEntry { comment { body history { body } } }
+            ... on TextEntry { textBefore textAfter } ... on CommentEntry { comment { body history(first: 5) { nodes { body } } } }
             ... on OwnerEntry { ownerAfter { name } } ... on TagsEntry { added { name } }
         }
     } } } } }",

@@ -26,7 +26,7 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count the unread incidents of a whole queue, or look at up to
 /// a hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 89] = [
+pub const PRICES: [(&str, Price); 88] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
@@ -40,7 +40,6 @@ pub const PRICES: [(&str, Price); 89] = [
     ("BulkPreview.items", list(50)),
     ("Change.entries", list(2)),
     ("Comment.attachments", list(5)),
-    ("Comment.history", list(5)),
     ("Comment.html", dear(20)),
     ("CommentAsOf.html", dear(20)),
     ("Correlation.sharedEntities", list(5)),

@@ -16,8 +16,8 @@ const ALERT: &str = "id provider providerAlertId product title description sever
     classification { kind threat activity reason } category techniques owner { account } incident { id number }
     entities { kind value verdict } firstActivityAt lastActivityAt createdAt updatedAt resolvedAt raw";
 
-const COMMENT: &str =
-    "id body html author { account } createdAt editedAt deletedAt history { version body by { account } } writtenOnId";
+const COMMENT: &str = "id body html author { account } createdAt editedAt deletedAt
+    history { nodes { version body by { account } } } writtenOnId";
 
 /// Every field of a bookmark.
 pub(crate) const BOOKMARK: &str =
