@@ -1,12 +1,14 @@
 //! The architecture rules that a compiler does not check: allowed imports, file names and file lengths.
 //!
-//! Each rule is a function of a path below `src/` and the file's text, and returns its findings; `tests` at the end
-//! shows that each rule finds a violation. Imports are read from tokens, so a rule sees `use crate::{a, b}` and a path
-//! in an expression alike, and ignores comments and strings.
+//! Each rule is a function of a file, and returns its findings; `tests` at the end shows that each rule finds a
+//! violation. A rule sees `use crate::{a, b}`, a path in an expression and a path in a macro's arguments alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
+
+use crate::support::rust_source::{Role, RustFile};
 
 /// The folders of `src/` in their total order: each imports only those before it.
 const FOLDERS: [&str; 8] = ["domain", "storage", "realtime", "app", "import", "sample", "graphql", "server"];
@@ -57,8 +59,13 @@ const FRAMEWORKS: [(&str, &[&str]); 6] = [
     ("axum", &["server"]),
 ];
 
-/// Maps the path of a file below `src/` and its text to its violations.
-type Rule = fn(&str, &str) -> Vec<String>;
+/// Maps a file to its violations.
+type Rule = fn(&RustFile) -> Vec<String>;
+
+/// The files of `src/`, by their paths.
+type Sources = BTreeMap<String, RustFile>;
+
+static SOURCES: LazyLock<Sources> = LazyLock::new(sources);
 
 /// Every rule, with the sentence that it enforces.
 const RULES: [(&str, Rule); 8] = [
@@ -74,12 +81,11 @@ const RULES: [(&str, Rule); 8] = [
 
 #[test]
 fn the_source_keeps_the_rules_of_the_house() {
-    let sources = sources();
-    assert!(sources.contains_key("lib.rs"), "the sources were found");
-    let mut wrong = module_files(&sources.keys().map(String::as_str).collect());
-    for (path, text) in &sources {
+    assert!(SOURCES.contains_key("lib.rs"), "the sources were found");
+    let mut wrong = module_files(&SOURCES.keys().map(String::as_str).collect());
+    for (path, file) in &*SOURCES {
         for (sentence, rule) in RULES {
-            wrong.extend(rule(path, text).into_iter().map(|finding| format!("src/{path}: {finding} ({sentence})")));
+            wrong.extend(rule(file).into_iter().map(|finding| format!("src/{path}: {finding} ({sentence})")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -87,9 +93,8 @@ fn the_source_keeps_the_rules_of_the_house() {
 
 #[test]
 fn no_circle_of_imports_grows() {
-    let sources = sources();
     for (folder, known) in CIRCLES {
-        let circles = circles(folder, &sources);
+        let circles = circles(folder, &SOURCES);
         let largest = circles.iter().max_by_key(|circle| circle.len()).cloned().unwrap_or_default();
         let (found, files) = (largest.len(), largest.join(", "));
         assert!(found <= known, "{found} files of {folder} import each other, {known} are the most: {files}");
@@ -108,8 +113,7 @@ const OF_EACH_TABLE: [&str; 2] = ["Model", "Relation"];
 #[test]
 fn the_name_of_a_type_has_one_meaning() {
     let known: BTreeSet<&str> = DEFINED_TWICE.lines().collect();
-    let sources = sources();
-    let found = names_defined_twice(&sources);
+    let found = names_defined_twice(&SOURCES);
     let new: Vec<&str> = found.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
     assert!(new.is_empty(), "these names have a second meaning, give it a name of its own: {}", new.join(", "));
     let gone: Vec<&str> = known.into_iter().filter(|name| !found.contains(*name)).collect();
@@ -118,30 +122,22 @@ fn the_name_of_a_type_has_one_meaning() {
 
 /// Returns the names of types that are defined twice. A noun of the domain may have an output type of the same name in
 /// `graphql/`.
-fn names_defined_twice(sources: &BTreeMap<String, String>) -> BTreeSet<String> {
-    let mut places: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (path, text) in sources {
-        for name in type_names(text) {
-            places.entry(name).or_default().push(folder(path));
+fn names_defined_twice(sources: &Sources) -> BTreeSet<String> {
+    let mut places: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (path, file) in sources {
+        for name in file.outside_tests().filter(|name| name.role == Role::Type) {
+            places.entry(&name.path[0]).or_default().push(folder(path));
         }
     }
-    let is_twice = |(name, folders): &(String, Vec<&str>)| {
+    let is_twice = |(name, folders): &(&str, Vec<&str>)| {
         let is_pair = folders.len() == 2 && folders.contains(&"domain") && folders.contains(&"graphql");
-        folders.len() > 1 && !is_pair && !OF_EACH_TABLE.contains(&name.as_str())
+        folders.len() > 1 && !is_pair && !OF_EACH_TABLE.contains(name)
     };
-    places.into_iter().filter(is_twice).map(|(name, _)| name).collect()
+    places.into_iter().filter(is_twice).map(|(name, _)| name.to_owned()).collect()
 }
 
-fn type_names(text: &str) -> Vec<String> {
-    let tokens = without_unit_tests(tokens(text));
-    let defines = |word: &str| matches!(word, "struct" | "enum" | "trait");
-    let is_name = |word: &str| word.starts_with(char::is_uppercase);
-    let pairs = tokens.windows(2).filter(|pair| defines(&pair[0]) && is_name(&pair[1]));
-    pairs.map(|pair| pair[1].clone()).collect()
-}
-
-fn imports_only_to_the_left(path: &str, text: &str) -> Vec<String> {
-    let own = folder(path);
+fn imports_only_to_the_left(file: &RustFile) -> Vec<String> {
+    let own = folder(&file.path);
     let reach = if WIRING.contains(&own) {
         FOLDERS.len()
     } else if let Some(place) = FOLDERS.iter().position(|folder| *folder == own) {
@@ -149,37 +145,40 @@ fn imports_only_to_the_left(path: &str, text: &str) -> Vec<String> {
     } else {
         return vec![format!("`{own}` has no place in the order of the folders")];
     };
-    imported_folders(path, text)
+    let imported: BTreeSet<&str> =
+        file.names.iter().filter_map(|name| Some(name.in_crate.as_ref()?[0].as_str())).collect();
+    imported
         .into_iter()
-        .filter(|name| name != own && !FOLDERS[..reach].contains(&name.as_str()))
-        .filter(|name| !(WIRING.contains(&own) && WIRING.contains(&name.as_str())))
+        .filter(|name| *name != own && !FOLDERS[..reach].contains(name))
+        .filter(|name| !(WIRING.contains(&own) && WIRING.contains(name)))
         .map(|name| format!("imports `{name}`, which is not to the left of `{own}`"))
         .collect()
 }
 
-fn rooms_of_the_server_stand_in_an_order(path: &str, text: &str) -> Vec<String> {
-    let Some(inside) = path.strip_prefix("server/") else { return Vec::new() };
+fn rooms_of_the_server_stand_in_an_order(file: &RustFile) -> Vec<String> {
+    let Some(inside) = file.path.strip_prefix("server/") else { return Vec::new() };
     let own = folder(inside);
     let level = |room: &str| ROOMS.iter().position(|rooms| rooms.contains(&room));
     let Some(reach) = level(own) else { return vec![format!("`{own}` has no place in the order of the rooms")] };
-    let imported = imported_paths(path, &without_unit_tests(tokens(text)));
-    let inside = imported.iter().filter(|path| path.first().is_some_and(|first| first == "server"));
+    let inside = file.outside_tests().filter_map(|name| name.in_crate.as_ref()).filter(|path| path[0] == "server");
     // Names that are no rooms stand in `mod.rs`.
-    let rooms = inside.map(|path| path.get(1).map_or("mod", |room| level(room).map_or("mod", |_| room.as_str())));
+    let rooms: BTreeSet<&str> =
+        inside.map(|path| path.get(1).map_or("mod", |room| level(room).map_or("mod", |_| room.as_str()))).collect();
     rooms
+        .into_iter()
         .filter(|room| *room != own && level(room).is_none_or(|level| level >= reach))
         .map(|room| format!("imports `{room}`, which is not to the left of `{own}`"))
         .collect()
 }
 
 /// Returns the circles of imports among the files of a folder, each with its files in the order of their names.
-fn circles(folder: &str, sources: &BTreeMap<String, String>) -> BTreeSet<Vec<String>> {
+fn circles(folder: &str, sources: &Sources) -> BTreeSet<Vec<String>> {
     let files: BTreeSet<&str> = sources.keys().map(String::as_str).filter(|path| path.starts_with(folder)).collect();
     let imports: BTreeMap<&str, BTreeSet<&str>> = files
         .iter()
         .map(|path| {
-            let paths = imported_paths(path, &without_unit_tests(tokens(&sources[*path])));
-            let imported = paths.iter().filter_map(|imported| file_of(imported, &files));
+            let paths = sources[*path].outside_tests().filter_map(|name| name.in_crate.as_ref());
+            let imported = paths.filter_map(|imported| file_of(imported, &files));
             (*path, imported.filter(|imported| imported != path).collect())
         })
         .collect();
@@ -209,76 +208,70 @@ fn file_of<'f>(path: &[String], files: &BTreeSet<&'f str>) -> Option<&'f str> {
     candidates.filter_map(|candidate| files.get(candidate.as_str()).copied()).next()
 }
 
-fn frameworks_stay_in_their_folder(path: &str, text: &str) -> Vec<String> {
-    let own = folder(path);
-    let tokens = tokens(text);
+fn frameworks_stay_in_their_folder(file: &RustFile) -> Vec<String> {
+    let own = folder(&file.path);
     let mut wrong = Vec::new();
-    for (framework, homes) in FRAMEWORKS {
-        if homes.contains(&own) {
-            continue;
-        }
+    for (framework, homes) in FRAMEWORKS.into_iter().filter(|(_, homes)| !homes.contains(&own)) {
         let derives = DOMAIN_DERIVES.iter().find(|(name, _)| *name == framework && own == "domain");
-        for (at, _) in tokens.iter().enumerate().filter(|(_, token)| *token == framework) {
+        let is_derive = |name: &str| derives.is_some_and(|(_, allowed)| allowed.contains(&name));
+        let said = file.names.iter().filter(|name| name.path.iter().any(|step| step == framework));
+        wrong.extend(said.filter_map(|name| match &name.path[..] {
             // `#[sea_orm(…)]` configures the derive; it does not use the library.
-            let is_attribute = at > 0 && tokens[at - 1] == "[" && derives.is_some();
-            let names = names_after(&tokens, at);
-            let only_derives = derives.is_some_and(|(_, allowed)| {
-                !names.is_empty() && names.iter().all(|name| allowed.contains(&name.as_str()))
-            });
-            if !is_attribute && !only_derives {
-                wrong.push(format!("says `{framework}`, whose place is {}/", homes.join("/ or ")));
-            }
-        }
+            [_] if name.role == Role::Attribute && derives.is_some() => None,
+            [_, item] if is_derive(item) => None,
+            _ => Some(format!("says `{framework}`, whose place is {}/", homes.join("/ or "))),
+        }));
     }
     wrong
 }
 
-fn only_the_object_file_stores_objects(path: &str, text: &str) -> Vec<String> {
-    if path == "storage/object.rs" {
-        return Vec::new();
-    }
-    let said = tokens(text).iter().filter(|token| *token == "object_store").count();
-    vec!["says `object_store`, whose place is storage/object.rs".to_owned(); said]
+fn only_the_object_file_stores_objects(file: &RustFile) -> Vec<String> {
+    let said = file.names.iter().filter(|name| name.path[0] == "object_store" && file.path != "storage/object.rs");
+    said.map(|_| "says `object_store`, whose place is storage/object.rs".to_owned()).collect()
 }
 
-fn only_app_transacts(path: &str, text: &str) -> Vec<String> {
+fn only_app_transacts(file: &RustFile) -> Vec<String> {
     // storage/connect.rs writes the head of a new log, before any command exists.
-    if folder(path) == "app" || path == "storage/connect.rs" {
+    if folder(&file.path) == "app" || file.path == "storage/connect.rs" {
         return Vec::new();
     }
-    let allowed_definition = if folder(path) == "storage" { "fn" } else { "" };
     ["transact", "transact_together", "begin_series"]
         .into_iter()
-        .flat_map(|name| calls(text, name, allowed_definition))
-        .map(|call| format!("{call}; commands do that, in app/"))
+        .flat_map(|name| says(file, name, "storage"))
+        .map(|said| format!("{said}; commands do that, in app/"))
         .collect()
 }
 
-fn only_the_relay_publishes(path: &str, text: &str) -> Vec<String> {
-    if path == "realtime/relay.rs" {
-        return Vec::new();
-    }
-    let allowed_definition = if folder(path) == "realtime" { "fn" } else { "" };
-    calls(text, "publish", allowed_definition)
-        .map(|call| format!("{call}; realtime/relay.rs alone feeds the ring, in the order of the log"))
+fn only_the_relay_publishes(file: &RustFile) -> Vec<String> {
+    says(file, "publish", "realtime")
+        .filter(|_| file.path != "realtime/relay.rs")
+        .map(|said| format!("{said}; realtime/relay.rs alone feeds the ring, in the order of the log"))
         .collect()
 }
 
-fn opens_with_its_role_and_stays_short(_: &str, text: &str) -> Vec<String> {
+/// Finds the name of a function outside unit tests. The definition of the function may stand in the folder `home`.
+fn says(file: &RustFile, function: &str, home: &str) -> impl Iterator<Item = String> {
+    let is_home = folder(&file.path) == home;
+    let said = file.outside_tests().filter(move |name| name.path.iter().any(|step| step == function));
+    said.filter(move |name| !(is_home && name.role == Role::Function)).map(move |_| format!("says `{function}`"))
+}
+
+fn opens_with_its_role_and_stays_short(file: &RustFile) -> Vec<String> {
     let mut wrong = Vec::new();
-    if !text.starts_with("//! ") {
+    if !file.text.starts_with("//! ") {
         wrong.push("opens without `//!` and a sentence on its role".to_owned());
     }
     // The unit tests at its end do not count.
-    let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+    let lines = file.text.lines().take_while(|line| *line != "#[cfg(test)]").count();
     if lines > LINES_MAX {
         wrong.push(format!("has {lines} lines, {LINES_MAX} are the most"));
     }
     wrong
 }
 
-fn names_say_what_is_inside(path: &str, _: &str) -> Vec<String> {
-    path.trim_end_matches(".rs")
+fn names_say_what_is_inside(file: &RustFile) -> Vec<String> {
+    file.path
+        .trim_end_matches(".rs")
         .split('/')
         .filter(|name| DRAWERS.contains(name))
         .map(|name| format!("is in a drawer called `{name}`"))
@@ -301,15 +294,16 @@ fn module_files(paths: &BTreeSet<&str>) -> Vec<String> {
 }
 
 /// Returns every source file, by its path below `src/`.
-fn sources() -> BTreeMap<String, String> {
-    fn collect(root: &Path, folder: &Path, into: &mut BTreeMap<String, String>) {
+fn sources() -> Sources {
+    fn collect(root: &Path, folder: &Path, into: &mut Sources) {
         for entry in fs::read_dir(folder).expect("a readable folder") {
             let path = entry.expect("a readable entry").path();
             if path.is_dir() {
                 collect(root, &path, into);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root).expect("below the root").to_str().expect("a name in UTF-8");
-                into.insert(name.to_owned(), fs::read_to_string(&path).expect("a readable file"));
+                let text = fs::read_to_string(&path).expect("a readable file");
+                into.insert(name.to_owned(), RustFile::read(name, &text));
             }
         }
     }
@@ -324,232 +318,20 @@ fn folder(path: &str) -> &str {
     path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
 }
 
-/// Returns the crate's top modules that a file names, by `crate::`, by the crate's name or by enough `super::`.
-fn imported_folders(path: &str, text: &str) -> BTreeSet<String> {
-    imported_paths(path, &tokens(text)).into_iter().filter_map(|path| path.into_iter().next()).collect()
-}
-
-/// Returns the paths inside the crate that a file names, from the root of the crate.
-fn imported_paths(path: &str, tokens: &[String]) -> BTreeSet<Vec<String>> {
-    let own: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
-    let is_root = |name: &&str| ["mod", "lib", "main"].contains(name);
-    let mut module: Vec<&str> = own.iter().copied().filter(|name| !is_root(name)).collect();
-    let children: BTreeSet<&str> = match own.last().is_some_and(is_root) {
-        true => tokens.windows(3).filter(|it| it[0] == "mod" && it[2] == ";").map(|it| it[1].as_str()).collect(),
-        false => BTreeSet::new(),
-    };
-    let (mut braces, mut inline) = (0, Vec::new());
-    let mut found = BTreeSet::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let goes_on = tokens.get(at + 1).is_some_and(|next| next == "::");
-        let is_first = at == 0 || tokens[at - 1] != "::";
-        // The `in` of `pub(in crate::server)` says who sees an item, and imports nothing.
-        let goes_on = goes_on && !(at >= 2 && tokens[at - 2] == "(" && tokens[at - 1] == "in");
-        let mut add = |base: &[&str], from: usize| {
-            let base = || base.iter().map(|name| (*name).to_owned());
-            found.extend(paths_after(tokens, from).into_iter().map(|rest| base().chain(rest).collect()));
-        };
-        match token.as_str() {
-            "{" => {
-                braces += 1;
-                if at >= 2 && tokens[at - 2] == "mod" {
-                    inline.push(braces);
-                    module.push(&tokens[at - 1]);
-                }
-            }
-            "}" => {
-                if inline.last() == Some(&braces) {
-                    inline.pop();
-                    module.pop();
-                }
-                braces -= 1;
-            }
-            "crate" | "watchfloor" if goes_on => add(&[], at + 1),
-            "self" if goes_on && is_first => add(&module, at + 1),
-            "super" if goes_on && is_first => {
-                let steps = tokens[at..].chunks(2).take_while(|pair| pair[0] == "super").count();
-                add(&module[..module.len().saturating_sub(steps)], at + 2 * steps - 1);
-            }
-            child if goes_on && is_first && inline.is_empty() && children.contains(child) => {
-                add(&[&module[..], &[child]].concat(), at + 1);
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-/// Returns the paths that follow a name, from the `::` after it: one path, or each path of a group.
-fn paths_after(tokens: &[String], mut at: usize) -> Vec<Vec<String>> {
-    let mut path = Vec::new();
-    while tokens.get(at).is_some_and(|token| token == "::") {
-        match tokens.get(at + 1).map(String::as_str) {
-            Some("{") => {
-                let rests = starts_of_group(tokens, at + 2).into_iter().flat_map(|start| {
-                    let name = Some(tokens[start].clone()).filter(|name| name != "self");
-                    paths_after(tokens, start + 1)
-                        .into_iter()
-                        .map(move |rest| name.clone().into_iter().chain(rest).collect::<Vec<_>>())
-                });
-                return rests.map(|rest| path.iter().cloned().chain(rest).collect()).collect();
-            }
-            Some(name) if name.starts_with(|first: char| first.is_alphanumeric() || first == '_') => {
-                path.push(name.to_owned());
-                at += 2;
-            }
-            _ => break,
-        }
-    }
-    vec![path]
-}
-
-/// Returns where the paths of a group begin, from the token after its `{`.
-fn starts_of_group(tokens: &[String], at: usize) -> Vec<usize> {
-    let (mut depth, mut starts, mut at_start) = (1, Vec::new(), true);
-    for (at, token) in tokens.iter().enumerate().skip(at) {
-        match token.as_str() {
-            "{" => depth += 1,
-            "}" => depth -= 1,
-            "," if depth == 1 => at_start = true,
-            _ if depth == 1 && at_start => {
-                starts.push(at);
-                at_start = false;
-            }
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    starts
-}
-
-/// Returns the names after `name::`: one name, or the first name of each path in a group.
-fn names_after(tokens: &[String], at: usize) -> Vec<String> {
-    let follows = |offset: usize, expected: &str| tokens.get(at + offset).is_some_and(|token| token == expected);
-    if !follows(1, "::") {
-        return Vec::new();
-    }
-    if !follows(2, "{") {
-        return tokens.get(at + 2).cloned().into_iter().collect();
-    }
-    starts_of_group(tokens, at + 3).into_iter().map(|start| tokens[start].clone()).collect()
-}
-
-/// Finds the calls of `name` outside unit tests, and definitions of it after anything but `allowed_before`.
-fn calls(text: &str, name: &'static str, allowed_before: &str) -> impl Iterator<Item = String> {
-    let tokens = without_unit_tests(tokens(text));
-    let calls = (1..tokens.len()).filter(|at| {
-        let is_called = tokens.get(at + 1).is_some_and(|next| next == "(" || next == "::" || next == "<");
-        tokens[*at] == name && is_called && tokens[at - 1] != allowed_before
-    });
-    (0..calls.count()).map(move |_| format!("says `{name}(`"))
-}
-
-/// Removes the unit tests at a file's end, which may do more than the file.
-fn without_unit_tests(tokens: Vec<String>) -> Vec<String> {
-    let foot = tokens.windows(7).position(|window| window == ["#", "[", "cfg", "(", "test", ")", "]"]);
-    tokens.into_iter().take(foot.unwrap_or(usize::MAX)).collect()
-}
-
-/// Splits Rust source roughly into names, `::` and single characters, without comments, strings and characters.
-fn tokens(text: &str) -> Vec<String> {
-    let chars: Vec<char> = text.chars().collect();
-    let starts = |at: usize, sign: &str| sign.chars().enumerate().all(|(offset, c)| chars.get(at + offset) == Some(&c));
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while at < chars.len() {
-        let start = at;
-        if starts(at, "//") {
-            while at < chars.len() && chars[at] != '\n' {
-                at += 1;
-            }
-        } else if starts(at, "/*") {
-            at = after_block_comment(at, &chars, starts);
-        } else if let Some(end) = after_raw_text(at, &chars) {
-            at = end;
-        } else if chars[at] == '"' {
-            at += 1;
-            while at < chars.len() && chars[at] != '"' {
-                at += if chars[at] == '\\' { 2 } else { 1 };
-            }
-            at += 1;
-        } else if chars[at] == '\'' {
-            // A character literal has a closing quote after its first letter; a lifetime has none.
-            let escaped = starts(at + 1, "\\");
-            at += 1;
-            if escaped || chars.get(at + 1) == Some(&'\'') {
-                at += if escaped { 2 } else { 1 };
-                while at < chars.len() && chars[at] != '\'' {
-                    at += 1;
-                }
-                at += 1;
-            }
-        } else if is_word(chars[at]) {
-            while at < chars.len() && is_word(chars[at]) {
-                at += 1;
-            }
-            tokens.push(chars[start..at].iter().collect());
-        } else if starts(at, "::") {
-            at += 2;
-            tokens.push("::".to_owned());
-        } else {
-            if !chars[at].is_whitespace() {
-                tokens.push(chars[at].to_string());
-            }
-            at += 1;
-        }
-    }
-    tokens
-}
-
-fn after_block_comment(start: usize, chars: &[char], starts: impl Fn(usize, &str) -> bool) -> usize {
-    let (mut at, mut depth) = (start, 0);
-    while at < chars.len() {
-        if starts(at, "/*") {
-            depth += 1;
-            at += 2;
-        } else if starts(at, "*/") {
-            depth -= 1;
-            at += 2;
-        } else {
-            at += 1;
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-/// Returns the end of `r"…"`, `br#"…"#` or another raw string, if one starts here.
-fn after_raw_text(start: usize, chars: &[char]) -> Option<usize> {
-    let prefix = if chars[start] == 'b' { 1 } else { 0 };
-    let inside_a_word = start > 0 && (chars[start - 1].is_alphanumeric() || chars[start - 1] == '_');
-    if inside_a_word || chars.get(start + prefix) != Some(&'r') {
-        return None;
-    }
-    let hashes = chars[start + prefix + 1..].iter().take_while(|c| **c == '#').count();
-    let open = start + prefix + 1 + hashes;
-    if chars.get(open) != Some(&'"') {
-        return None;
-    }
-    let closes =
-        |at: &usize| chars[*at] == '"' && chars[at + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes;
-    (open + 1..chars.len()).find(closes).map(|at| at + 1 + hashes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn bites(rule: Rule, path: &str, text: &str) {
-        assert!(!rule(path, text).is_empty(), "the rule overlooks {text:?} in {path}");
+        assert!(!rule(&RustFile::read(path, text)).is_empty(), "the rule overlooks {text:?} in {path}");
     }
 
     fn passes(rule: Rule, path: &str, text: &str) {
-        assert_eq!(rule(path, text), Vec::<String>::new(), "{text:?} in {path} is within the rules");
+        assert_eq!(rule(&RustFile::read(path, text)), Vec::<String>::new(), "{text:?} in {path} is within the rules");
+    }
+
+    fn read(files: &[(&str, &str)]) -> Sources {
+        files.iter().map(|(path, text)| ((*path).to_owned(), RustFile::read(path, text))).collect()
     }
 
     #[test]
@@ -562,6 +344,9 @@ mod tests {
         bites(rule, "domain/mod.rs", "use super::storage::Store;");
         bites(rule, "domain/mod.rs", "use super::{app, graphql};");
         bites(rule, "domain/a/b.rs", "use super::super::super::app::App;");
+        bites(rule, "domain/tag.rs", "fn f() { vec![a, (crate::app::run(), 1)] }");
+        bites(rule, "domain/tag.rs", "fn f() { run! { use crate::{domain::Tag, app::{App}}; } }");
+        bites(rule, "domain/tag.rs", "#[derive(super::super::app::Make)] struct A;");
         bites(rule, "domain/tag.rs", "mod inner { use super::super::super::app::App; }");
         bites(rule, "realtime/feed.rs", "use crate::app::App;");
         bites(rule, "app/mod.rs", "use crate::config::Config;");
@@ -593,8 +378,7 @@ mod tests {
     #[test]
     fn a_circle_of_imports_is_found() {
         let circles = |files: &[(&str, &str)]| {
-            let sources = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-            circles("a/", &sources).into_iter().map(|circle| circle.join(" ")).collect::<Vec<_>>()
+            circles("a/", &read(files)).into_iter().map(|circle| circle.join(" ")).collect::<Vec<_>>()
         };
         let (b, c) = ("use super::c::{self, C};", "fn f() { crate::a::b::f() }");
         assert_eq!(circles(&[("a/mod.rs", "mod b; mod c;"), ("a/b.rs", b), ("a/c.rs", c)]), ["a/b.rs a/c.rs"]);
@@ -611,10 +395,7 @@ mod tests {
 
     #[test]
     fn a_second_meaning_of_a_name_is_found() {
-        let twice = |files: &[(&str, &str)]| {
-            let sources = files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
-            names_defined_twice(&sources).into_iter().collect::<Vec<_>>()
-        };
+        let twice = |files: &[(&str, &str)]| names_defined_twice(&read(files)).into_iter().collect::<Vec<_>>();
         assert_eq!(twice(&[("app/a.rs", "struct Turn;"), ("server/b.rs", "pub enum Turn { A }")]), ["Turn"]);
         assert_eq!(twice(&[("domain/a.rs", "mod x { trait Turn {} } mod y { struct Turn; }")]), ["Turn"]);
         assert_eq!(twice(&[("domain/a.rs", "struct Alert;"), ("graphql/a.rs", "struct Alert;")]), [""; 0]);
@@ -646,19 +427,19 @@ mod tests {
     fn a_framework_outside_its_folder_is_found() {
         let rule = frameworks_stay_in_their_folder;
         bites(rule, "app/mod.rs", "use sea_orm::DatabaseConnection;");
-        bites(rule, "main.rs", "sqlx::query(\"\");");
+        bites(rule, "main.rs", "fn f() { sqlx::query(\"\"); }");
         bites(rule, "domain/tag.rs", "use sea_orm::{DeriveActiveEnum, EntityTrait};");
         bites(rule, "domain/tag.rs", "use async_graphql::Object;");
         bites(rule, "domain/tag.rs", "use async_graphql as gql;");
         bites(rule, "realtime/feed.rs", "#[derive(async_graphql::Enum)] enum A {}");
         bites(rule, "graphql/mod.rs", "use axum::Router;");
-        bites(rule, "app/mod.rs", "#[sea_orm(rs_type = \"String\")]");
+        bites(rule, "app/mod.rs", "#[sea_orm(rs_type = \"String\")] enum A {}");
         passes(rule, "storage/tag.rs", "use sea_orm::entity::prelude::*;");
         passes(rule, "server/http.rs", "use axum::Router; use async_graphql::Request;");
         passes(
             rule,
             "domain/tag.rs",
-            "use async_graphql::Enum; use sea_orm::{DeriveActiveEnum, EnumIter};\n#[derive(Enum)]\n#[sea_orm(rs_type = \"String\")]",
+            "use async_graphql::Enum; use sea_orm::{DeriveActiveEnum, EnumIter};\n#[derive(Enum)]\n#[sea_orm(rs_type = \"String\")]\nenum A {}",
         );
     }
 
@@ -673,19 +454,27 @@ mod tests {
 
     #[test]
     fn a_second_writer_is_found() {
-        bites(only_app_transacts, "graphql/mutation.rs", "store.transact(|tx| async { Ok(()) }).await");
-        bites(only_app_transacts, "graphql/mutation.rs", "store.transact_together(|tx| async { Ok(()) }).await");
+        bites(
+            only_app_transacts,
+            "graphql/mutation.rs",
+            "async fn f() { store.transact(|tx| async { Ok(()) }).await }",
+        );
+        bites(
+            only_app_transacts,
+            "graphql/mutation.rs",
+            "async fn f() { store.transact_together(|tx| async { Ok(()) }).await }",
+        );
         bites(only_app_transacts, "storage/mod.rs", "fn f(s: Store) { s.transact::<()>(|_| ()) }");
         bites(only_app_transacts, "server/mod.rs", "pub async fn transact<T>() {}");
-        bites(only_app_transacts, "import/batches.rs", "app.store.begin_series().await");
-        passes(only_app_transacts, "storage/mod.rs", "pub async fn transact<T>(&self) {}");
-        passes(only_app_transacts, "app/tag.rs", "self.store.transact(|tx| ())");
+        bites(only_app_transacts, "import/batches.rs", "async fn f() { app.store.begin_series().await }");
+        passes(only_app_transacts, "storage/mod.rs", "impl Store { pub async fn transact<T>(&self) {} }");
+        passes(only_app_transacts, "app/tag.rs", "fn f() { self.store.transact(|tx| ()) }");
         passes(only_app_transacts, "storage/mod.rs", "#[cfg(test)]\nmod tests { fn f() { s.transact(|_| ()) } }");
 
-        bites(only_the_relay_publishes, "app/tag.rs", "self.hub.publish(change)");
+        bites(only_the_relay_publishes, "app/tag.rs", "fn f() { self.hub.publish(change) }");
         bites(only_the_relay_publishes, "realtime/mod.rs", "fn f() { Hub::publish(&hub, change) }");
-        passes(only_the_relay_publishes, "realtime/mod.rs", "pub(super) fn publish(&self) {}");
-        passes(only_the_relay_publishes, "realtime/relay.rs", "hub.publish(change)");
+        passes(only_the_relay_publishes, "realtime/mod.rs", "impl Hub { pub(super) fn publish(&self) {} }");
+        passes(only_the_relay_publishes, "realtime/relay.rs", "fn f() { hub.publish(change) }");
     }
 
     #[test]

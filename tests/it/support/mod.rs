@@ -12,6 +12,7 @@ pub(crate) mod oracle;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod rust_source;
 pub(crate) mod schema;
 pub(crate) mod shift;
 pub(crate) mod socket;
