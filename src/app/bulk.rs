@@ -25,13 +25,10 @@ use crate::domain::bulk::{
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::filter::QueueFilter;
 use crate::domain::{BulkJobId, Code, Error, IncidentId, Result};
-use crate::storage::{Reader, Tx};
+use crate::storage::{Reader, Tx, pause_unanswered};
 
 /// How often a node looks for work without a signal: for jobs whose node has died.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// How long the worker pauses after a database failure.
-const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
 /// The least time between two states for a follower: at most four states a second, as for summaries.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
@@ -293,7 +290,7 @@ impl App {
                 }
                 Err(error) if error.code() == Code::Unavailable => {
                     tracing::warn!(%error, "a bulk job waits for the database");
-                    sleep(PAUSE_AFTER_FAULT).await;
+                    pause_unanswered().await;
                 }
                 // An incident that cannot be changed must not block the others. Chunks of one incident find it.
                 Err(error) if chunk > 1 => {
@@ -310,7 +307,7 @@ impl App {
                     faults = 0;
                     if let Err(error) = self.pass_over().await {
                         tracing::error!(%error, "nor be passed over");
-                        sleep(PAUSE_AFTER_FAULT).await;
+                        pause_unanswered().await;
                     }
                 }
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::try_stream;
+use backon::BackoffBuilder;
 use futures_util::Stream;
 use tokio::time::sleep;
 use tracing::warn;
@@ -27,7 +28,7 @@ use crate::domain::incident::TextField;
 use crate::domain::position::{Position, QueueClaim, Resync};
 use crate::domain::queue::{QueueRow, Text};
 use crate::domain::{Error, IncidentId, Result, text, title};
-use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey};
+use crate::storage::{ActivityFilter, EntitySpan, Store, TextKey, UNANSWERED};
 
 /// The number of changes without a match after which a heartbeat carries the position on. So the client's position
 /// never falls behind the floor while the client catches up (docs/PRODUCT.md, P59).
@@ -117,24 +118,22 @@ pub struct ActivityScope {
     pub filter: ActivityFilter,
 }
 
-/// How often a stream tries a database that does not answer. Then it ends, so that its client reconnects elsewhere.
-const TRIES_MAX: u32 = 20;
-
-/// The time between two tries.
-const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
+/// How often a stream tries again while the database does not answer. Then it ends, so that its client reconnects
+/// elsewhere.
+const RETRIES_MAX: usize = 20;
 
 /// Retries a read, so that a restart of the database does not end the stream; refusals are final. The future is boxed
 /// so that its memory is freed after the read: most of the time a stream only waits for changes.
 macro_rules! patiently {
     ($attempt:expr) => {
         Box::pin(async {
-            let mut tries = 0;
+            let mut pauses = UNANSWERED.with_max_times(RETRIES_MAX).build();
             loop {
                 match $attempt.await {
-                    Err(error) if tries < TRIES_MAX && error.may_pass() => {
-                        tries += 1;
-                        warn!(%error, tries, "a stream could not read, trying again");
-                        sleep(PAUSE_AFTER_FAULT).await;
+                    Err(error) if error.may_pass() => {
+                        let Some(pause) = pauses.next() else { break Err(error) };
+                        warn!(%error, "a stream could not read, trying again");
+                        sleep(pause).await;
                     }
                     outcome => break outcome,
                 }

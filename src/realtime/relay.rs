@@ -19,7 +19,7 @@ use crate::domain::change::Change;
 use crate::domain::incident::TextField;
 use crate::domain::queue::Text;
 use crate::domain::{Error, Result, text};
-use crate::storage::{Head, LogBeyond, Store, TextKey};
+use crate::storage::{Head, LogBeyond, Store, TextKey, pause_unanswered};
 
 /// The relay's tick while no NOTIFY messages arrive: how long a commit of another process may go unnoticed. Ten small
 /// queries a second cost less than a wall that visibly lags.
@@ -34,9 +34,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// The most changes of one read.
 const BATCH: u64 = 1_000;
-
-/// How long the relay waits after the database failed to answer.
-const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(500);
 
 /// How many of the newest changes the ring holds from the start. After a restart all clients reconnect at once, with
 /// positions of a moment ago.
@@ -87,7 +84,7 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
             }
             Err(error) => {
                 warn!(error = %error, relay.position = last, "the log could not be read, trying again");
-                tokio::time::sleep(PAUSE_AFTER_FAULT).await;
+                pause_unanswered().await;
             }
         }
     }

@@ -9,12 +9,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant as Deadline, sleep, sleep_until};
+use tokio::time::{Instant as Deadline, sleep_until};
 use tracing::{info, warn};
 
 use super::Hub;
 use crate::domain::{Error, Result};
-use crate::storage::{Store, Word};
+use crate::storage::{Store, Word, pause_unanswered};
 
 /// The least time between two messages of a node: commits within it share one message. The first is sent at once.
 const SAY_EVERY: Duration = Duration::from_millis(5);
@@ -26,9 +26,6 @@ const QUIET: Duration = Duration::from_secs(2);
 /// The deadline of a heartbeat. It normally takes milliseconds; a slower connection is useless even if it works.
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
-/// The pause between two attempts to open the LISTEN connection.
-const PAUSE: Duration = Duration::from_millis(500);
-
 /// Keeps a LISTEN connection open; never returns.
 pub(super) async fn run(store: Store, hub: Arc<Hub>) {
     let mut told = false;
@@ -39,7 +36,7 @@ pub(super) async fn run(store: Store, hub: Arc<Hub>) {
             let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             warn!(cause, "the line to other nodes is lost: what they commit is looked for, which takes longer");
         }
-        sleep(PAUSE).await;
+        pause_unanswered().await;
     }
 }
 

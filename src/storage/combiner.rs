@@ -18,13 +18,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::BackoffBuilder;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
 use super::batch::{Answer, CommandBatch, Unended};
-use super::{Error, Head, MutationState, Result, Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Tx, fault};
+use super::{Error, Head, MutationState, Result, Store, Tx, fault, retry};
 use crate::domain::Code;
 
 /// How many batches of a node gather at once on SQLite, which has one writer.
@@ -251,8 +252,7 @@ impl Store {
         Fut: Future<Output = Result<T>> + Send,
     {
         Box::pin(self.make_room_if_due()).await;
-        let (mut tries, mut deferrals, mut not_in) = (1, 0, None);
-        let mut pause = TRANSACT_PAUSE;
+        let (mut pauses, mut deferrals, mut not_in) = (retry::BUSY.build(), 0, None);
         loop {
             let turn = self.turn(not_in).await?;
             let mut others = self.combiner.0.ended.subscribe();
@@ -262,11 +262,10 @@ impl Store {
             };
             match ended {
                 Ended::Done(done) => return done,
-                Ended::Busy if tries == TRANSACT_TRIES_MAX => return Err(Error::Busy),
                 Ended::Busy => {
-                    debug!(tries, "transaction broken off, trying again");
+                    let pause = pauses.next().ok_or(Error::Busy)?;
+                    debug!(?pause, "transaction broken off, trying again");
                     tokio::time::sleep(pause).await;
-                    (tries, pause) = (tries + 1, pause * 2);
                 }
                 Ended::PutOff(batch) if deferrals < DEFERRALS_MAX => {
                     debug!(deferrals, "put off to a later batch");

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::Retryable;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{self, ConnectOptions, Database, PgPool, SqlitePool};
@@ -21,7 +22,7 @@ use super::interrupt::{MIGRATION, OWN_WORK};
 use super::kept::Kept;
 use super::transaction::Pool;
 use super::trouble::Trouble;
-use super::{Store, TRANSACT_PAUSE, TRANSACT_TRIES_MAX, Watch, fault, search};
+use super::{Store, Watch, fault, retry, search};
 use crate::domain::clock::Clock;
 use crate::domain::{Error, Result};
 
@@ -187,26 +188,12 @@ async fn open_sqlite(options: &StoreOptions, role: PoolRole) -> Result<SqlitePoo
         PoolRole::Writer => 1,
         PoolRole::Readers => options.connections,
     };
-    let mut pause = TRANSACT_PAUSE;
-    for attempt in 1.. {
-        match pool_of::<sqlx::Sqlite>(SqlitePoolOptions::new(), options, connections)
-            .connect_with(connect.clone())
-            .await
-        {
-            Ok(pool) => return Ok(pool),
-            Err(sqlx::Error::PoolTimedOut) => return Err(unreached(sqlx::Error::PoolTimedOut)),
-            Err(error) => {
-                let error = unreached(error);
-                if attempt == TRANSACT_TRIES_MAX || !fault::is_transient(&error) {
-                    return Err(error);
-                }
-                debug!(%error, "the file is being opened by others, trying again");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    Err(unreached(sqlx::Error::PoolTimedOut))
+    let pool = pool_of(SqlitePoolOptions::new(), options, connections);
+    (|| async { pool.clone().connect_with(connect.clone()).await.map_err(unreached) })
+        .retry(retry::BUSY)
+        .when(fault::is_transient)
+        .notify(|error, _| debug!(%error, "the file is being opened by others, trying again"))
+        .await
 }
 
 fn sqlite(options: &StoreOptions, role: PoolRole) -> Result<SqliteConnectOptions, DbErr> {

@@ -48,6 +48,7 @@ mod propagation;
 mod queue;
 mod report;
 mod response_times;
+mod retry;
 mod search;
 mod series;
 mod similar;
@@ -66,6 +67,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::Retryable;
 use futures_util::future::BoxFuture;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, Select, Value};
@@ -108,6 +110,7 @@ pub use object::{Objects, Writing};
 pub use private::keep_private;
 pub use queue::{Cursor, ListedRow, Page, PageRequest, Place, Span};
 pub use report::Applied;
+pub use retry::{UNANSWERED, pause_unanswered};
 pub use sea_orm::Statement;
 pub use series::Series;
 pub use similar::{SharedEntity, SimilarIncident};
@@ -128,12 +131,6 @@ pub trait Gate: Send + Sync {
 
 /// A permit to hold a snapshot open. Dropping it returns the permit to the gate.
 pub type Pass = Box<dyn Any + Send + Sync>;
-
-/// How many times a transaction is tried before the caller gets the error that the desk is busy.
-const TRANSACT_TRIES_MAX: u32 = 6;
-
-/// The pause before the second try. Each further pause is twice as long.
-const TRANSACT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The most ids in one statement. SQLite takes 32,766 parameters, PostgreSQL 65,535, and an incident may hold more
 /// alerts.
@@ -313,18 +310,11 @@ impl Store {
         Fut: Future<Output = Result<T>> + Send,
     {
         Box::pin(self.make_room_if_due()).await;
-        let mut pause = TRANSACT_PAUSE;
-        for attempt in 1.. {
-            match self.attempt(work).await {
-                Err(Error::Busy) if attempt < TRANSACT_TRIES_MAX => {
-                    debug!(attempt, "transaction broken off, trying again");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                outcome => return outcome,
-            }
-        }
-        Err(Error::Busy)
+        (|| self.attempt(work))
+            .retry(retry::BUSY)
+            .when(|error| matches!(error, Error::Busy))
+            .notify(|_, pause| debug!(?pause, "transaction broken off, trying again"))
+            .await
     }
 
     async fn attempt<T, F, Fut>(&self, work: &F) -> Result<(T, Head)>

@@ -1,4 +1,4 @@
-//! Reads a Rust file by `syn`, for the rules of the architecture: every name in its code and attributes, where it stands.
+//! Reads a Rust file by `syn`, for the rules of the architecture: each name in its code and attributes, and its place.
 //!
 //! Comments and strings hold no names. The arguments of macros are read as tokens, because their grammar is unknown.
 
