@@ -13,7 +13,7 @@ use super::link::Locked;
 use super::reported::{delta, reported};
 use super::{App, Command};
 use crate::domain::account::Role;
-use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertStatus};
+use crate::domain::alert::{ALERTS_PER_BATCH_MAX, Alert, AlertDraft, AlertKey, AlertStatus};
 use crate::domain::change::{AlertDelta, CauseKind, Entry};
 use crate::domain::classification::Classification;
 use crate::domain::correlation::Correlation;
@@ -203,10 +203,7 @@ impl App {
             Destination::Correlate(how) => Box::pin(Plan::make(tx, how, &drafts, command.at)).await?,
             _ => Plan::default(),
         };
-        let keys: Vec<(String, String)> = drafts
-            .iter()
-            .map(|draft| (draft.report.provider.clone(), draft.report.provider_alert_id.clone()))
-            .collect();
+        let keys: Vec<AlertKey> = drafts.iter().map(|draft| draft.report.key()).collect();
         let mut locked = self.lock_known(tx, &keys, &into, &plan).await?;
         let targets: BTreeSet<IncidentId> = plan.incidents().chain(into.incident()).collect();
         let command = &command.not_before(targets.iter().filter_map(|id| locked.holders.get(id)), []);
@@ -254,7 +251,7 @@ impl App {
     }
 
     /// Locks the incidents that hold known alerts of the batch and the target incidents, and then the alerts.
-    async fn lock_known(&self, tx: &Tx, keys: &[(String, String)], into: &Destination, plan: &Plan) -> Result<Locked> {
+    async fn lock_known(&self, tx: &Tx, keys: &[AlertKey], into: &Destination, plan: &Plan) -> Result<Locked> {
         let known = tx.alerts_by_key(keys).await?;
         let mut incidents: BTreeSet<IncidentId> = known.iter().filter_map(|alert| alert.incident).collect();
         incidents.extend(plan.incidents());
@@ -296,16 +293,12 @@ impl App {
         drafts: Vec<(Instant, AlertDraft)>,
         locked: &Locked,
     ) -> Result<Sorted> {
-        let mut by_key: HashMap<(String, String), AlertId> = locked
-            .alerts
-            .values()
-            .map(|alert| ((alert.report.provider.clone(), alert.report.provider_alert_id.clone()), alert.id))
-            .collect();
+        let mut by_key: HashMap<AlertKey, AlertId> =
+            locked.alerts.values().map(|alert| (alert.report.key(), alert.id)).collect();
         let mut standing: HashMap<AlertId, (Alert, Option<String>)> = HashMap::new();
         let (mut order, mut places) = (Vec::new(), Vec::new());
         for (place, (at, draft)) in drafts.into_iter().enumerate() {
-            let key = (draft.report.provider.clone(), draft.report.provider_alert_id.clone());
-            let id = *by_key.entry(key).or_insert_with(|| AlertId(self.clock.fresh_id()));
+            let id = *by_key.entry(draft.report.key()).or_insert_with(|| AlertId(self.clock.fresh_id()));
             let raw = draft.raw.clone();
             match (standing.get_mut(&id), locked.alerts.get(&id)) {
                 (Some((alert, kept)), _) => {
@@ -371,8 +364,8 @@ impl App {
         Ok(self.logged(did.await?))
     }
 
-    /// Finds alerts by their keys (the provider, and the provider's id), for importers.
-    pub async fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
+    /// Finds alerts by their keys, for importers.
+    pub async fn find_alerts(&self, keys: &[AlertKey]) -> Result<Vec<Alert>> {
         self.store.read().await?.alerts_by_key(keys).await
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::alert::{Destination, Sorted};
 use super::incident::{IncidentEdit, Work};
 use super::link::Locked;
-use crate::domain::alert::{Alert, AlertDraft, Report};
+use crate::domain::alert::{Alert, AlertDraft, AlertKey};
 use crate::domain::change::AlertDelta;
 use crate::domain::correlation::{
     ActivityPeriod, Candidate, Correlation, Group, INCIDENTS_PER_BATCH_MAX, Seeker, group,
@@ -86,13 +86,7 @@ pub(super) async fn correlated_again(
 pub(super) struct Plan {
     groups: Vec<Group>,
     /// The keys of the alerts; the groups name alerts by their index in this list.
-    seekers: Vec<(String, String)>,
-}
-
-/// Returns the key of a report as owned strings, for use in maps.
-pub(super) fn owned_key(report: &Report) -> (String, String) {
-    let (provider, id) = report.key();
-    (provider.to_owned(), id.to_owned())
+    seekers: Vec<AlertKey>,
 }
 
 impl Plan {
@@ -102,11 +96,11 @@ impl Plan {
         let named: BTreeSet<EntityKey> =
             drafts.iter().flat_map(|draft| draft.report.entities.iter().map(Entity::key)).collect();
         tx.lock_entities(named.iter()).await?;
-        let keys: Vec<(String, String)> = drafts.iter().map(|draft| owned_key(&draft.report)).collect();
-        let known: HashMap<(String, String), Alert> =
-            tx.alerts_by_key(&keys).await?.into_iter().map(|alert| (owned_key(&alert.report), alert)).collect();
+        let keys: Vec<AlertKey> = drafts.iter().map(|draft| draft.report.key()).collect();
+        let known: HashMap<AlertKey, Alert> =
+            tx.alerts_by_key(&keys).await?.into_iter().map(|alert| (alert.report.key(), alert)).collect();
         // The last draft of an alert gives its content, and the first draft its index.
-        let last: HashMap<&(String, String), &AlertDraft> = keys.iter().zip(drafts).collect();
+        let last: HashMap<&AlertKey, &AlertDraft> = keys.iter().zip(drafts).collect();
         let mut seen = HashSet::new();
         let (mut seekers, mut reports, mut staying) = (Vec::new(), Vec::new(), Vec::new());
         for key in keys.iter().filter(|key| seen.insert(*key)) {
@@ -141,8 +135,8 @@ impl Plan {
     /// Refuses (busy) if the locked data has changed since the groups were decided. The command then runs again.
     pub(super) fn check(&self, locked: &Locked) -> Result<()> {
         let is_open = |id: IncidentId| locked.holders.get(&id).is_some_and(Incident::is_open);
-        let seeking: HashSet<&(String, String)> = self.seekers.iter().collect();
-        let as_seen = |alert: &Alert| alert.incident.is_none() == seeking.contains(&owned_key(&alert.report));
+        let seeking: HashSet<&AlertKey> = self.seekers.iter().collect();
+        let as_seen = |alert: &Alert| alert.incident.is_none() == seeking.contains(&alert.report.key());
         match self.incidents().all(is_open) && locked.alerts.values().all(as_seen) {
             true => Ok(()),
             false => Err(Error::Busy),
@@ -204,8 +198,8 @@ impl Work<'_> {
         sorted: &Sorted,
         locked: &mut Locked,
     ) -> Result<Gathered> {
-        let ids: HashMap<(String, String), AlertId> =
-            locked.alerts.values().map(|alert| (owned_key(&alert.report), alert.id)).collect();
+        let ids: HashMap<AlertKey, AlertId> =
+            locked.alerts.values().map(|alert| (alert.report.key(), alert.id)).collect();
         let mut gathered = Gathered { incidents: HashSet::new(), placed: HashMap::new() };
         // Takes the incident numbers first, as everywhere: their row is locked before the rows of tags.
         let mut work = Vec::with_capacity(plan.groups.len());

@@ -15,7 +15,7 @@ use super::idempotency::Done;
 use super::incident::{IncidentEdit, OwnerChoice, Work, digest};
 use super::link::Reopening;
 use crate::domain::account::{Owner, OwnerId};
-use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert};
+use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert, AlertKey};
 use crate::domain::incident::Incident;
 use crate::domain::markdown;
 use crate::domain::tag::{Tag, TagKind};
@@ -24,9 +24,6 @@ use crate::storage::{Altered, KnownTag, Tx};
 
 /// The most alerts of one incident that are read. If an incident has more, the database aggregates them.
 const ALERTS_READ_MAX: u64 = 200;
-
-/// The key of an alert: its provider, and the provider's id.
-pub(super) type AlertKey = (String, String);
 
 /// The names that commands use, and that have to be found before the commands run.
 #[derive(Debug, Default)]
@@ -99,8 +96,7 @@ impl Many {
         }
         many.keys.extend(needs.alerts.iter().map(|key| (key.clone(), None)));
         for alert in many.alerts.values() {
-            let (provider, id) = alert.report.key();
-            many.keys.entry((provider.to_owned(), id.to_owned())).and_modify(|known| *known = Some(alert.id));
+            many.keys.entry(alert.report.key()).and_modify(|known| *known = Some(alert.id));
         }
         for incident in found {
             let has_alerts = is_read(&incident);
@@ -147,8 +143,7 @@ impl Many {
     /// Adds alerts that this transaction has created in the meantime.
     pub(super) fn learn(&mut self, made: &[Alert]) {
         for alert in made {
-            let (provider, id) = alert.report.key();
-            self.keys.insert((provider.to_owned(), id.to_owned()), Some(alert.id));
+            self.keys.insert(alert.report.key(), Some(alert.id));
             self.alerts.insert(alert.id, alert.clone());
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::alert::{Destination, Ingest, Ingested};
 use super::{App, Command};
 use crate::domain::account::Role;
-use crate::domain::alert::AlertDraft;
+use crate::domain::alert::{AlertDraft, AlertKey};
 use crate::domain::{AlertId, IncidentId, Instant, Result};
 use crate::storage::{Applied, Tx};
 
@@ -52,7 +52,7 @@ impl App {
         let ingest = Ingest { came_at, ..Ingest::new(drafts, Destination::Nowhere) };
         let mut ingested = Box::pin(self.ingest(tx, &Command { at, ..command }, ingest, new_incident)).await?.value;
         ingested.unchanged += passed_over;
-        let ids: HashMap<(&str, &str), AlertId> =
+        let ids: HashMap<AlertKey, AlertId> =
             ingested.alerts.iter().map(|alert| (alert.report.key(), alert.id)).collect();
         let applied = news.iter().filter_map(|told| {
             let id = ids.get(&told.draft.report.key())?;
@@ -65,28 +65,26 @@ impl App {
 
 /// Returns the reports that are new: not applied before, and not older than an applied or a preceding report.
 async fn news(tx: &Tx, told: Vec<Told>) -> Result<Vec<Told>> {
-    let key = |told: &Told| {
-        let (provider, id) = told.draft.report.key();
-        (provider.to_owned(), id.to_owned())
-    };
-    let keys: Vec<(String, String)> = told.iter().map(key).collect::<HashSet<_>>().into_iter().collect();
+    let keys: Vec<AlertKey> =
+        told.iter().map(|told| told.draft.report.key()).collect::<HashSet<_>>().into_iter().collect();
     let known = tx.alerts_by_key(&keys).await?;
     let applied = tx.applied_reports(&known.iter().map(|alert| alert.id).collect::<Vec<_>>()).await?;
     let mut digests: HashSet<Vec<u8>> = applied.values().flatten().map(|report| report.digest.clone()).collect();
-    let mut latest: HashMap<(String, String), Instant> = HashMap::new();
+    let mut latest: HashMap<AlertKey, Instant> = HashMap::new();
     for alert in known {
         let at = applied.get(&alert.id).and_then(|reports| reports.iter().filter_map(|report| report.at).max());
-        latest.extend(at.map(|at| ((alert.report.provider, alert.report.provider_alert_id), at)));
+        latest.extend(at.map(|at| (alert.report.key(), at)));
     }
     let mut news = Vec::with_capacity(told.len());
     for report in told {
-        let last = latest.get(&key(&report)).copied();
+        let key = report.draft.report.key();
+        let last = latest.get(&key).copied();
         let older = report.told_at.zip(last).is_some_and(|(at, last)| at < last);
         if older || !digests.insert(report.digest.clone()) {
             continue;
         }
         if let Some(at) = report.told_at.max(last) {
-            latest.insert(key(&report), at);
+            latest.insert(key, at);
         }
         news.push(report);
     }

@@ -14,7 +14,7 @@ pub use super::many::Needs;
 use super::report::Told;
 use super::{App, Command};
 use crate::domain::account::Role;
-use crate::domain::alert::{Alert, AlertDraft};
+use crate::domain::alert::{Alert, AlertDraft, AlertKey};
 use crate::domain::incident::Incident;
 use crate::domain::{Error, IncidentId, Result};
 use crate::storage::Series;
@@ -72,7 +72,7 @@ impl Together {
     }
 
     /// Does what [`App::find_alerts`] does.
-    pub fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
+    pub fn find_alerts(&self, keys: &[AlertKey]) -> Result<Vec<Alert>> {
         self.many.alerts(keys).ok_or(Error::Busy)
     }
 

@@ -110,6 +110,9 @@ pub struct Report {
     pub entities: Vec<Entity>,
 }
 
+/// The key of an alert: its provider, and the provider's own id of the detection.
+pub type AlertKey = (String, String);
+
 /// One alert of an ingest: the report, the provider's status and classification, and the raw payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlertDraft {
@@ -155,8 +158,8 @@ impl Report {
     }
 
     /// Returns the key of the alert that this report is about.
-    pub fn key(&self) -> (&str, &str) {
-        (&self.provider, &self.provider_alert_id)
+    pub fn key(&self) -> AlertKey {
+        (self.provider.clone(), self.provider_alert_id.clone())
     }
 }
 

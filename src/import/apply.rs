@@ -20,7 +20,7 @@ use crate::app::report::Told;
 use crate::app::together::Together;
 use crate::app::{App, Command};
 use crate::domain::account::{Actor, OwnerId};
-use crate::domain::alert::{AlertDraft, AlertStatus, Report};
+use crate::domain::alert::{AlertDraft, AlertKey, AlertStatus, Report};
 use crate::domain::change::{Cause, CauseKind};
 use crate::domain::incident::{Incident, Patch, Severity, Status, parse_description, parse_note};
 use crate::domain::instant::kept;
@@ -326,8 +326,7 @@ impl<'a> Applier<'a> {
         let mut held = self.find_alerts(&keys(refs)).await?;
         held.retain(|alert| alert.incident.is_some_and(|holder| holder != id));
         for alert in &held {
-            let (provider, provider_alert_id) = alert.report.key();
-            let raw = format!("{provider} {provider_alert_id}");
+            let raw = format!("{} {}", alert.report.provider, alert.report.provider_alert_id);
             self.odd_part(Became::Raw, "alerts", &raw, "another incident holds this alert: it stays there".to_owned());
         }
         Ok(held.into_iter().map(|alert| alert.id).collect())
@@ -403,9 +402,8 @@ impl<'a> Applier<'a> {
         }
         let wanted = keys(refs);
         let mut found = self.find_alerts(&wanted).await?;
-        let held: HashSet<(&str, &str)> = found.iter().map(|alert| alert.report.key()).collect();
-        let missing: Vec<&AlertRef> =
-            refs.iter().filter(|name| !held.contains(&(name.provider.trim(), name.provider_alert_id.trim()))).collect();
+        let held: HashSet<AlertKey> = found.iter().map(|alert| alert.report.key()).collect();
+        let missing: Vec<&AlertRef> = refs.iter().filter(|name| !held.contains(&name.key())).collect();
         if !missing.is_empty() {
             let mut drafts = Vec::with_capacity(missing.len());
             for name in missing {
@@ -467,7 +465,7 @@ pub(super) fn refusal(line: u64, outcome: Result<()>, mut odd: Vec<Odd>) -> Resu
     }
 }
 
-pub(super) fn keys(refs: &[AlertRef]) -> Vec<(String, String)> {
+pub(super) fn keys(refs: &[AlertRef]) -> Vec<AlertKey> {
     refs.iter().map(AlertRef::key).collect()
 }
 

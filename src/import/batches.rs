@@ -21,7 +21,7 @@ use crate::app::idempotency::Done;
 use crate::app::incident::IncidentEdit;
 use crate::app::together::Needs;
 use crate::domain::account::OwnerId;
-use crate::domain::alert::{Alert, AlertDraft};
+use crate::domain::alert::{Alert, AlertDraft, AlertKey};
 use crate::domain::incident::Incident;
 use crate::domain::instant::kept;
 use crate::domain::{Error, IncidentId, Instant, Result};
@@ -90,7 +90,7 @@ impl Applier<'_> {
 
     /// Returns how many of these records are applied together, at least one.
     fn next_batch(&self, items: &[Item]) -> usize {
-        let mut named: HashSet<(String, String)> = HashSet::new();
+        let mut named: HashSet<AlertKey> = HashSet::new();
         let (mut parts, mut has_others) = (0, false);
         for (index, item) in items.iter().enumerate().take(self.room.records) {
             let Ok(record) = &item.record else { continue };
@@ -339,7 +339,7 @@ impl Applier<'_> {
         }
     }
 
-    pub(super) async fn find_alerts(&self, keys: &[(String, String)]) -> Result<Vec<Alert>> {
+    pub(super) async fn find_alerts(&self, keys: &[AlertKey]) -> Result<Vec<Alert>> {
         match &self.open {
             Some(open) => open.find_alerts(keys),
             None => self.app.find_alerts(keys).await,

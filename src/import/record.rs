@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::forms;
 pub use super::person::{GroupName, Party, Person};
 use crate::domain::account::Role;
-use crate::domain::alert::{AlertDraft, AlertStatus, Report};
+use crate::domain::alert::{AlertDraft, AlertKey, AlertStatus, Report};
 use crate::domain::classification::Classification;
 use crate::domain::entity::{Entity, EntityKind, Verdict};
 use crate::domain::incident::{Severity, Status};
@@ -359,7 +359,7 @@ pub struct AlertRef {
 
 impl AlertRef {
     /// The key of the alert.
-    pub fn key(&self) -> (String, String) {
+    pub fn key(&self) -> AlertKey {
         (self.provider.trim().to_owned(), self.provider_alert_id.trim().to_owned())
     }
 }

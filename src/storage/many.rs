@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, IdenStatic, Iterable, Statement};
 use super::load::Lot;
 use super::tag::held as tag_held;
 use super::{IDS_PER_STATEMENT, Reader, Tx, alert, comment, deferred, entity, incident, statement, text};
-use crate::domain::alert::Alert;
+use crate::domain::alert::{Alert, AlertKey};
 use crate::domain::change::Body;
 use crate::domain::comment::Comment;
 use crate::domain::incident::{Incident, TextField};
@@ -43,9 +43,8 @@ pub struct Altered {
 }
 
 impl Reader {
-    /// Returns the ids of the alerts with these keys (provider, the provider's id) and of the alerts of these
-    /// incidents.
-    pub async fn alert_ids_of(&self, keys: &[(String, String)], incidents: &[IncidentId]) -> Result<Vec<AlertId>> {
+    /// Returns the ids of the alerts with these keys and of the alerts of these incidents.
+    pub async fn alert_ids_of(&self, keys: &[AlertKey], incidents: &[IncidentId]) -> Result<Vec<AlertId>> {
         let mut ids = HashSet::new();
         for keys in keys.chunks(IDS_PER_STATEMENT / 2) {
             let pairs: Vec<String> = (0..keys.len()).map(|at| format!("(${}, ${})", 2 * at + 1, 2 * at + 2)).collect();
