@@ -339,7 +339,7 @@ async fn verify(options: Verify) -> Result<()> {
     bar.finish_and_clear();
     store.close().await?;
     match outcome {
-        Outcome::Whole(verified) => say(&whole(&verified, from.is_some())),
+        Outcome::Whole(verified) => say(&whole(&verified, from.as_ref())),
         Outcome::Broken(found) => bail!(
             "the log is broken at {found}. What lies before that position is as it was written. Stop the desk, keep its database \
              as it is, and compare from that position on with a backup or with exported logs (docs/EVIDENCE.md)"
@@ -347,10 +347,10 @@ async fn verify(options: Verify) -> Result<()> {
     }
 }
 
-fn whole(verified: &Verified, from_position: bool) -> String {
+fn whole(verified: &Verified, from: Option<&Position>) -> String {
     let Verified { position, hash, changes, texts, shown, comments, free_alerts, .. } = verified;
     let Shown { incidents, alerts, bookmarks, .. } = shown;
-    let start = if from_position { "since the position that was given" } else { "from its beginning" };
+    let start = if from.is_some() { "since the position that was given" } else { "from its beginning" };
     let not_proved = verified.not_proved().join("\n- ");
     format!(
         "The log is whole {start}: {changes} changes, each with the hash of its content and of the change before it, and {texts} \
@@ -367,9 +367,9 @@ fn whole(verified: &Verified, from_position: bool) -> String {
 /// Verifies an exported log, line by line.
 fn verify_export(file: &Path, key: Option<&str>) -> Result<()> {
     let name = file.display();
-    let key = key.map(public_key).transpose()?;
+    let wanted = key.map(public_key).transpose()?;
     let mut lines = BufReader::new(File::open(file).with_context(|| format!("opening {name}"))?);
-    let mut checker = Checker::new(key);
+    let mut checker = Checker::new(wanted);
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -380,14 +380,14 @@ fn verify_export(file: &Path, key: Option<&str>) -> Result<()> {
         checker.line(&line).map_err(|flaw| anyhow!("{name} is not what a desk exported: {flaw}"))?;
     }
     let checked = checker.end().map_err(|flaw| anyhow!("{name} is not what a desk exported: {flaw}"))?;
-    say(&exported(&checked, key.is_some()))
+    say(&exported(&checked, key))
 }
 
-fn exported(checked: &Checked, wanted: bool) -> String {
+fn exported(checked: &Checked, wanted: Option<&str>) -> String {
     let Checked { header, key, texts } = checked;
     let whose = match wanted {
-        true => "the key that was given".to_owned(),
-        false => {
+        Some(_) => "the key that was given".to_owned(),
+        None => {
             format!("the key that the file names, {}: compare it with the desk's, or give it with --key", key.hex())
         }
     };

@@ -150,7 +150,15 @@ impl Repeatable for Alert {
     }
 }
 
+/// An alert after the drafts of a batch, with the position of its first draft and the raw payload that came last.
+struct Drafted {
+    place: usize,
+    alert: Alert,
+    raw: Option<String>,
+}
+
 /// The drafts of a batch, compared with the known alerts.
+#[derive(Default)]
 pub(super) struct Sorted {
     order: Vec<AlertId>,
     /// The position in the batch of each alert of `order`.
@@ -284,6 +292,37 @@ impl App {
         Ok(locked)
     }
 
+    /// Applies each draft to the alert of its key, in memory: to a known alert, to the alert that an earlier draft of
+    /// the batch has made, or to a new alert. Returns the alerts in the order of their first drafts, each with its
+    /// position in the batch and with the raw payload that came last.
+    fn apply_drafts(&self, command: &Command, drafts: Vec<(Instant, AlertDraft)>, locked: &Locked) -> Vec<Drafted> {
+        let mut by_key: HashMap<AlertKey, AlertId> =
+            locked.alerts.values().map(|alert| (alert.report.key(), alert.id)).collect();
+        let mut drafted: Vec<Drafted> = Vec::new();
+        let mut place_of: HashMap<AlertId, usize> = HashMap::new();
+        for (place, (at, draft)) in drafts.into_iter().enumerate() {
+            let id = *by_key.entry(draft.report.key()).or_insert_with(|| AlertId(self.clock.fresh_id()));
+            let raw = draft.raw.clone();
+            if let Some(Drafted { alert, raw: kept, .. }) = place_of.get(&id).map(|at| &mut drafted[*at]) {
+                alert.report_again(draft, alert.updated_at.max(at));
+                *kept = raw.or_else(|| kept.take());
+                continue;
+            }
+            let alert = match locked.alerts.get(&id) {
+                Some(known) => {
+                    let mut alert = known.clone();
+                    let holder = known.incident.and_then(|holder| locked.holders.get(&holder));
+                    alert.report_again(draft, Command { at, ..command.clone() }.not_before(holder, [known]).at);
+                    alert
+                }
+                None => Alert::new(id, draft, at),
+            };
+            place_of.insert(id, drafted.len());
+            drafted.push(Drafted { place, alert, raw });
+        }
+        drafted
+    }
+
     /// Compares each draft with the known alerts, and writes the changes of known alerts. If a batch has a key twice,
     /// the later draft updates the earlier.
     async fn sort(
@@ -293,50 +332,23 @@ impl App {
         drafts: Vec<(Instant, AlertDraft)>,
         locked: &Locked,
     ) -> Result<Sorted> {
-        let mut by_key: HashMap<AlertKey, AlertId> =
-            locked.alerts.values().map(|alert| (alert.report.key(), alert.id)).collect();
-        let mut standing: HashMap<AlertId, (Alert, Option<String>)> = HashMap::new();
-        let (mut order, mut places) = (Vec::new(), Vec::new());
-        for (place, (at, draft)) in drafts.into_iter().enumerate() {
-            let id = *by_key.entry(draft.report.key()).or_insert_with(|| AlertId(self.clock.fresh_id()));
-            let raw = draft.raw.clone();
-            match (standing.get_mut(&id), locked.alerts.get(&id)) {
-                (Some((alert, kept)), _) => {
-                    alert.report_again(draft, alert.updated_at.max(at));
-                    *kept = raw.or_else(|| kept.take());
-                    continue;
-                }
-                (None, Some(known)) => {
-                    let mut alert = known.clone();
-                    let holder = known.incident.and_then(|holder| locked.holders.get(&holder));
-                    alert.report_again(draft, Command { at, ..command.clone() }.not_before(holder, [known]).at);
-                    standing.insert(id, (alert, raw));
-                }
-                (None, None) => {
-                    standing.insert(id, (Alert::new(id, draft, at), raw));
-                }
-            }
-            order.push(id);
-            places.push(place);
-        }
-        let mut sorted =
-            Sorted { order, places, new: Vec::new(), altered: Vec::new(), reported: BTreeMap::new(), unchanged: 0 };
-        let reported_raw =
-            |id: &&AlertId| locked.alerts.contains_key(*id) && standing.get(*id).is_some_and(|(_, raw)| raw.is_some());
-        let known_raw: Vec<AlertId> = sorted.order.iter().filter(reported_raw).copied().collect();
+        let drafted = self.apply_drafts(command, drafts, locked);
+        let mut sorted = Sorted {
+            order: drafted.iter().map(|drafted| drafted.alert.id).collect(),
+            places: drafted.iter().map(|drafted| drafted.place).collect(),
+            ..Sorted::default()
+        };
+        let with_raw = drafted.iter().filter(|it| it.raw.is_some() && locked.alerts.contains_key(&it.alert.id));
+        let known_raw: Vec<AlertId> = with_raw.map(|drafted| drafted.alert.id).collect();
         let raws = if known_raw.is_empty() { HashMap::new() } else { tx.alerts_raw(&known_raw).await? };
-        for id in &sorted.order {
-            let Some((alert, raw)) = standing.remove(id) else { continue };
-            let Some(before) = locked.alerts.get(id) else {
+        for Drafted { alert, raw, .. } in drafted {
+            let Some(before) = locked.alerts.get(&alert.id) else {
                 sorted.new.push((alert, raw));
                 continue;
             };
-            let raw_altered = match &raw {
-                Some(raw) => raws.get(id) != Some(raw),
-                None => false,
-            };
-            if let (Some(raw), true) = (&raw, raw_altered) {
-                tx.save_raw(*id, raw).await?;
+            let new_raw = raw.filter(|raw| raws.get(&alert.id) != Some(raw));
+            if let Some(raw) = &new_raw {
+                tx.save_raw(alert.id, raw).await?;
             }
             if *before != alert {
                 tx.save_alert(before, &alert).await?;
@@ -350,7 +362,7 @@ impl App {
                     }
                 }
                 sorted.altered.push(alert);
-            } else if !raw_altered {
+            } else if new_raw.is_none() {
                 sorted.unchanged += 1;
             }
         }

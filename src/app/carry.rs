@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Command;
 use super::link::Reopening;
-use crate::domain::account::Owner;
+use crate::domain::account::{ActorImage, Owner};
 use crate::domain::alert::{Alert, AlertStatus, Settled};
 use crate::domain::change::{AlertDelta, AlertImage, Body, CauseKind, CommentAction, Entry, entries_between};
 use crate::domain::comment::Comment;
@@ -87,21 +87,10 @@ impl Carried {
         }
         if let Some((id, body)) = comment {
             // An import states when the comment was written. Its incident may have changed since.
-            let written_at = (command.cause.kind == CauseKind::Import).then_some(asked_at);
-            let (sha256, told_at) = (Some(sha256_hex(&body)), written_at.filter(|written| *written != at));
+            let written_at = if command.cause.kind == CauseKind::Import { asked_at } else { at };
+            let (sha256, told_at) = (Some(sha256_hex(&body)), Some(written_at).filter(|written| *written != at));
             facts.push(Entry::Comment { action: CommentAction::Added, comment: id, sha256, at: told_at });
-            self.incident.comment_count += 1;
-            self.comments.push(Comment {
-                id,
-                incident: self.incident.id,
-                written_on: self.incident.id,
-                version: next,
-                body,
-                author: actor.clone(),
-                created_at: written_at.unwrap_or(at),
-                edited_at: None,
-                deleted_at: None,
-            });
+            self.add_comment(id, body, &actor, written_at);
         }
         let mut entries = entries_between(before.as_ref(), &self.incident);
         entries.extend(facts);
@@ -116,6 +105,22 @@ impl Carried {
         self.texts.extend(long.map(|(field, text)| (field, next, text.to_owned())));
         let body = Body::between(before.as_ref(), &self.incident, entries, actor, command.cause)?;
         Ok(Some(Body { client_mutation_id: command.client_mutation_id, ..body }))
+    }
+
+    /// Adds a comment to the next version of the incident.
+    fn add_comment(&mut self, id: CommentId, body: String, author: &ActorImage, created_at: Instant) {
+        self.incident.comment_count += 1;
+        self.comments.push(Comment {
+            id,
+            incident: self.incident.id,
+            written_on: self.incident.id,
+            version: self.incident.version + 1,
+            body,
+            author: author.clone(),
+            created_at,
+            edited_at: None,
+            deleted_at: None,
+        });
     }
 
     /// Links alerts to the incident. Returns their ids.

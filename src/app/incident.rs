@@ -11,7 +11,7 @@ use super::idempotency::{Did, Done, Repeatable};
 use super::link::{Links, Locked, Reopening, lock};
 use super::{App, Command};
 use crate::domain::account::{Owner, OwnerId, Role};
-use crate::domain::change::{AlertDelta, AlertImage, CauseKind, CommentAction, Entry};
+use crate::domain::change::{AlertDelta, CauseKind, CommentAction, Entry};
 use crate::domain::comment::Comment;
 use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation, Status};
 use crate::domain::precondition::GuardedField;
@@ -266,6 +266,15 @@ async fn existing(tx: &Tx, id: IncidentId, input: &[u8]) -> Result<Option<Incide
     Ok(Some(incident))
 }
 
+/// Refuses a reopening that found the incident neither resolved nor in the status that it asks for.
+fn refuse_unresolved(was: Status, reopened: &Incident) -> Result<()> {
+    if was == Status::Resolved || was == reopened.status {
+        return Ok(());
+    }
+    let message = format!("INC-{} is not resolved, so it cannot be reopened", reopened.number);
+    Err(Error::taken("status", message, json!({ "status": was })))
+}
+
 /// Additions to a change by a caller of [`Work::write_with`].
 #[derive(Default)]
 pub(super) struct Extra {
@@ -329,21 +338,15 @@ impl Work<'_> {
     ) -> Result<Done<Edited>> {
         let at = self.command.at;
         let next = incident.version + 1;
-        let image = self.command.actor_image();
         let mut patch = edit.patch.clone();
         patch.add_tags = self.tx.first_written(patch.add_tags, at).await?;
-        let owner = match edit.owner {
-            Some(Some(choice)) => Some(Some(self.owner(choice).await?)),
-            Some(None) => Some(None),
-            None => None,
-        };
+        let owner = self.owner_of(&edit).await?;
         let was = incident.status;
-        let mut propagation = incident.apply(patch, &image, at)?;
-        if edit.is_reopening && was != Status::Resolved && was != incident.status {
-            let message = format!("INC-{} is not resolved, so it cannot be reopened", incident.number);
-            return Err(Error::taken("status", message, json!({ "status": was })));
+        let mut propagation = incident.apply(patch, &self.command.actor_image(), at)?;
+        if edit.is_reopening {
+            refuse_unresolved(was, &incident)?;
         }
-        if let Some(owner) = owner {
+        if edit.owner.is_some() {
             incident.assign(owner, at);
             propagation.owner = true;
         }
@@ -355,24 +358,15 @@ impl Work<'_> {
         propagation = self.command.reopen_for(&mut incident, coming, Reopening::from(&edit), propagation)?;
         self.obey_policies(before.as_ref(), &incident, &edit)?;
         self.tx.place_alerts(&links.new, Some(incident.id), at).await?;
-        if !links.new.is_empty() {
-            let states = links.new.iter().filter_map(|id| locked.alerts.get(id)).map(AlertImage::from).collect();
-            facts.push(Entry::AlertsLinked { alerts: links.new.clone(), from: links.from.clone(), states });
-        }
+        facts.extend(links.entry(&locked));
         let deltas = self.propagate(&incident, propagation, &links, next).await?;
-        let summed = before.is_none()
-            || reported
-            || !links.new.is_empty()
-            || !unlinked.is_empty()
-            || edit.patch.first_activity_at.is_some()
-            || edit.patch.last_activity_at.is_some();
-        if summed {
+        let gains = reported || !links.new.is_empty();
+        let states_activity = edit.patch.first_activity_at.is_some() || edit.patch.last_activity_at.is_some();
+        if before.is_none() && !gains {
             // A new incident without linked alerts has no alerts, so nothing is read.
-            let summary = match before.is_none() && !reported && links.new.is_empty() {
-                true => AlertSummary::default(),
-                false => self.tx.alert_summary(incident.id, incident.title_generated).await?,
-            };
-            incident.summarise(&summary);
+            incident.summarise(&AlertSummary::default());
+        } else if gains || !unlinked.is_empty() || states_activity {
+            incident.summarise(&self.tx.alert_summary(incident.id, incident.title_generated).await?);
         }
         if incident.title.is_empty() {
             return Err(Error::invalid("title", "an incident without alerts needs a title"));
@@ -391,8 +385,7 @@ impl Work<'_> {
         // This follows the release: an alert that one edit unlinks and links again stays held.
         self.tx.hold_entities(incident.id, next, &links.new).await?;
         self.take_from_holders(&incident, &links, locked).await?;
-        let alerts = touched.into_iter().collect();
-        Ok(Done { value: Edited { incident, alerts, comment }, changed })
+        Ok(Done { value: Edited { incident, alerts: touched.into_iter().collect(), comment }, changed })
     }
 
     /// Deletes a locked incident and frees its alerts.
@@ -433,6 +426,13 @@ impl Work<'_> {
         // If the policy itself reopens the incident, no user needs the right to reopen.
         let by = self.command.actor.as_ref().filter(|_| !self.reopens_by_policy());
         self.app.policies.check(before, incident, by, path)
+    }
+
+    async fn owner_of(&self, edit: &IncidentEdit) -> Result<Option<Owner>> {
+        match edit.owner.flatten() {
+            Some(choice) => self.owner(choice).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Finds the owner that a caller chose, and notes the pick for the caller's suggestions.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Command;
 use super::incident::{IncidentEdit, Work};
 use crate::domain::alert::{ALERTS_PER_LINK_MAX, Alert, AlertStatus};
-use crate::domain::change::{Cause, CauseKind, Entry};
+use crate::domain::change::{AlertImage, Cause, CauseKind, Entry};
 use crate::domain::incident::{Incident, Patch, Propagation, Status};
 use crate::domain::{AlertId, Error, IncidentId, Result};
 use crate::storage::{Origin, Tx};
@@ -71,6 +71,13 @@ pub(super) struct Links {
 }
 
 impl Links {
+    /// Returns the entry about the new alerts, if there are any.
+    pub(super) fn entry(&self, locked: &Locked) -> Option<Entry> {
+        let states = self.new.iter().filter_map(|id| locked.alerts.get(id)).map(AlertImage::from).collect();
+        let (alerts, from) = (self.new.clone(), self.from.clone());
+        (!alerts.is_empty()).then_some(Entry::AlertsLinked { alerts, from, states })
+    }
+
     /// Chooses the alerts that an edit names and the incident does not hold yet. Refuses an alert that another incident
     /// holds, unless the edit moves alerts.
     pub(super) fn choose(incident: &Incident, edit: &IncidentEdit, locked: &Locked) -> Result<Self> {

@@ -250,28 +250,44 @@ fn reassigned(alerts: impl Iterator<Item = (AlertId, Option<OwnerId>, Option<Own
     (!alerts.is_empty()).then_some(Entry::AlertsChanged { alerts })
 }
 
+/// Returns the entries in the logs of the source and of the target of a merge about the comments, bookmarks and
+/// attachments that moved.
+fn entries_of_merge(
+    sides: &Sides,
+    moved: Vec<CommentImage>,
+    pinned: Vec<BookmarkImage>,
+    attachments: u64,
+) -> (Entry, Entry) {
+    let Sides { source, target } = sides;
+    let gone = Entry::MergedInto {
+        target: target.id,
+        number: target.number,
+        comments: source.comment_count,
+        bookmarks: Some(pinned.len() as u64),
+        attachments,
+    };
+    let come = Entry::Merged {
+        source: source.id,
+        number: source.number,
+        comments: source.comment_count,
+        moved,
+        bookmarks: Some(pinned),
+        attachments,
+    };
+    (gone, come)
+}
+
 impl Work<'_> {
     /// Moves everything that is attached to one incident to another incident.
     async fn merge(&self, asked: Asked, known: KnownSides) -> Result<(Sides, Vec<AlertId>)> {
         let tx = self.tx;
         let locked = tx.lock_incidents(&[asked.source, asked.target]).await?;
         let command = &self.command.not_before(&locked, []);
-        let first = |refusals: Vec<Error>| refusals.into_iter().next();
-        let before = match Sides::among(&locked, &asked) {
-            Ok(sides) => sides,
-            Err(missing) => return Err(first(missing).unwrap_or(Error::Busy)),
-        };
-        if let Some(refusal) = first(before.refusals()) {
-            return Err(refusal);
-        }
+        let before = self.sides_to_merge(&locked, &asked, known).await?;
         let Sides { source, target } = &before;
-        let all = &GuardedField::ALL;
-        self.expect_fields(source, known.source, all).await.map_err(|error| error.reworded(&SOURCE))?;
-        let title = if asked.keep_title { &[][..] } else { &[GuardedField::Title] };
-        self.expect_fields(target, known.target, title).await.map_err(|error| error.reworded(&TARGET))?;
         tx.lock_alerts_of(source.id, None).await?;
-        let moving = tx.moving(&before, asked.keep_title).await?;
-        let Plan { mut after, tags, owners } = before.merged(&moving, asked.keep_title);
+        let moving = tx.moving(&before, &asked).await?;
+        let Plan { mut after, tags, owners } = before.merged(&moving, &asked);
         let alerts: Vec<AlertId> = moving.alerts.iter().map(|(alert, _)| *alert).collect();
         let owner = target.owner.as_ref().map(|owner| owner.id);
         let states = images(tx, &alerts).await?;
@@ -284,23 +300,9 @@ impl Work<'_> {
         let attachments = tx.move_attachments(source.id, target.id).await?;
         let bookmarks = tx.move_bookmarks(source.id, target.id).await?;
 
-        let count = source.comment_count;
-        let pinned = bookmark_images(tx, &bookmarks).await?;
-        let mut gone = vec![Entry::MergedInto {
-            target: target.id,
-            number: target.number,
-            comments: count,
-            bookmarks: Some(pinned.len() as u64),
-            attachments: attachments.len() as u64,
-        }];
-        let mut come = vec![Entry::Merged {
-            source: source.id,
-            number: source.number,
-            comments: count,
-            moved: comment_images(tx, &comments).await?,
-            bookmarks: Some(pinned),
-            attachments: attachments.len() as u64,
-        }];
+        let (moved, pinned) = (comment_images(tx, &comments).await?, bookmark_images(tx, &bookmarks).await?);
+        let (gone, come) = entries_of_merge(&before, moved, pinned, attachments.len() as u64);
+        let (mut gone, mut come) = (vec![gone], vec![come]);
         if !alerts.is_empty() {
             gone.push(Entry::AlertsUnlinked { alerts: alerts.clone(), to: Some(target.id) });
             come.push(Entry::AlertsLinked { alerts: alerts.clone(), from: vec![source.id], states });
@@ -322,7 +324,7 @@ impl Work<'_> {
             comments,
             attachments,
             bookmarks,
-            comment_count: count,
+            comment_count: source.comment_count,
         };
         let done = Merge {
             source: source.id,
@@ -333,6 +335,21 @@ impl Work<'_> {
         };
         tx.insert_merge(&done, command.at).await?;
         Ok((after, alerts))
+    }
+
+    /// Returns the two incidents of a merge. Refuses a merge that the domain refuses, or whose caller does not know the
+    /// present values that the merge replaces.
+    async fn sides_to_merge(&self, locked: &[Incident], asked: &Asked, known: KnownSides) -> Result<Sides> {
+        let first = |refusals: Vec<Error>| refusals.into_iter().next();
+        let sides = Sides::among(locked, asked).map_err(|missing| first(missing).unwrap_or(Error::Busy))?;
+        if let Some(refusal) = first(sides.refusals()) {
+            return Err(refusal);
+        }
+        let all = &GuardedField::ALL;
+        self.expect_fields(&sides.source, known.source, all).await.map_err(|error| error.reworded(&SOURCE))?;
+        let title = if asked.keep_title { &[][..] } else { &[GuardedField::Title] };
+        self.expect_fields(&sides.target, known.target, title).await.map_err(|error| error.reworded(&TARGET))?;
+        Ok(sides)
     }
 
     async fn split(&self, asked: Splitting, new_incident: IncidentId) -> Result<(Incident, Vec<AlertId>)> {

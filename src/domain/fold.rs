@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::account::{ActorImage, OwnerId};
 use super::alert::AlertStatus;
-use super::change::{AlertDelta, Body, BookmarkAction, Change, CommentAction, Entry};
+use super::change::{AlertDelta, AlertImage, Body, BookmarkAction, Change, CommentAction, Entry};
 use super::classification::Classification;
 use super::comment::{CommentImage, CommentPlace, TextSetBy};
 use super::queue::{QueueRow, Text};
@@ -143,18 +143,7 @@ impl Folded {
                 let at = at.unwrap_or(body.at);
                 self.comment(*action, *comment, sha256.as_deref().unwrap_or_default(), body, at);
             }
-            Entry::AlertsLinked { alerts, states, .. } => {
-                let mut states = states.iter();
-                self.alerts.extend(alerts.iter().map(|id| {
-                    let alert = states.next().map_or_else(FoldedAlert::default, |image| FoldedAlert {
-                        status: Some(image.status),
-                        owner: image.owner,
-                        classification: image.classification,
-                        known: true,
-                    });
-                    (*id, alert)
-                }));
-            }
+            Entry::AlertsLinked { alerts, states, .. } => self.link(alerts, states),
             Entry::AlertsUnlinked { alerts, .. } => {
                 for id in alerts {
                     self.alerts.remove(id);
@@ -202,6 +191,20 @@ impl Folded {
             | Entry::Tags { .. }
             | Entry::Activity { .. } => {}
         }
+    }
+
+    /// Links alerts. `states` has the state of each alert, or is empty in the log of an old desk.
+    fn link(&mut self, alerts: &[AlertId], states: &[AlertImage]) {
+        let mut states = states.iter();
+        self.alerts.extend(alerts.iter().map(|id| {
+            let alert = states.next().map_or_else(FoldedAlert::default, |image| FoldedAlert {
+                status: Some(image.status),
+                owner: image.owner,
+                classification: image.classification,
+                known: true,
+            });
+            (*id, alert)
+        }));
     }
 
     fn comment(&mut self, action: CommentAction, id: CommentId, sha256: &str, body: &Body, at: Instant) {

@@ -145,7 +145,7 @@ impl Sides {
     }
 
     /// Returns the effects of the merge. The caller has checked [`Sides::refusals`].
-    pub fn merged(&self, moving: &Moving, keep_title: bool) -> Plan {
+    pub fn merged(&self, moving: &Moving, asked: &Asked) -> Plan {
         let tags = self.incoming_tags();
         let mut after = self.clone();
         let Self { source, target } = &mut after;
@@ -157,7 +157,7 @@ impl Sides {
         target.tags.extend(tags.iter().cloned());
         target.tags.sort_by_cached_key(|tag| (tag.kind, tag.key()));
         target.comment_count += self.source.comment_count;
-        if keep_title {
+        if asked.keep_title {
             target.title_generated = false;
         } else if moving.together.digest.alerts > 0 {
             target.title_generated = true;

@@ -279,16 +279,16 @@ impl Tally {
     }
 
     fn subtract(&mut self, part: &IncidentShare, id: IncidentId) -> Result<()> {
-        less(&mut self.created, part.created)?;
-        less(&mut self.resolved, part.resolved)?;
+        less(&mut self.created, u64::from(part.created))?;
+        less(&mut self.resolved, u64::from(part.resolved))?;
         let Some((status, severity, owner, created_at)) = &part.open else { return Ok(()) };
-        less(self.by_severity.entry(*severity).or_default(), true)?;
-        less(self.by_status.entry(*status).or_default(), true)?;
+        less(self.by_severity.entry(*severity).or_default(), 1)?;
+        less(self.by_status.entry(*status).or_default(), 1)?;
         match owner {
-            None => less(&mut self.unassigned, true)?,
+            None => less(&mut self.unassigned, 1)?,
             Some(owner) => {
                 let (_, count) = self.by_owner.entry(owner.id).or_insert_with(|| (owner.clone(), 0));
-                less(count, true)?;
+                less(count, 1)?;
                 if *count == 0 {
                     self.by_owner.remove(&owner.id);
                 }
@@ -299,10 +299,10 @@ impl Tally {
     }
 }
 
-/// Subtracts 1 if `one` is true. A count below zero means that a change was never counted; an error is better than a
+/// Subtracts from a count. A count below zero means that a change was never counted; an error is better than a
 /// wrong number.
-fn less(count: &mut u64, one: bool) -> Result<()> {
-    match count.checked_sub(u64::from(one)) {
+fn less(count: &mut u64, by: u64) -> Result<()> {
+    match count.checked_sub(by) {
         Some(rest) => *count = rest,
         None => return Err(Error::fault("keeping a summary", "an incident left that was never counted")),
     }

@@ -242,9 +242,9 @@ pub async fn preview(view: &View, source: &ID, target: &ID, keep_title: bool) ->
         Ok(sides) => {
             refusals.extend(sides.refusals());
             if refusals.is_empty() {
-                let moving = reader.moving(&sides, keep_title).await?;
+                let moving = reader.moving(&sides, &asked).await?;
                 outcome =
-                    Some(MergeOutcome::of(view, &sides, sides.merged(&moving, keep_title), moving.alerts.len()).await?);
+                    Some(MergeOutcome::of(view, &sides, sides.merged(&moving, &asked), moving.alerts.len()).await?);
             }
         }
     }

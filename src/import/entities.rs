@@ -180,18 +180,8 @@ pub fn of_graph(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> 
     let said = evidence.get("@odata.type").and_then(Value::as_str).unwrap_or_default();
     let said = said.rsplit('.').next().unwrap_or_default();
     let kind = words::squash(said);
-    let verdict = match evidence.get("verdict") {
-        None | Some(Value::Null) => None,
-        Some(word) => {
-            let text = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
-            odds.word(&format!("{field}.verdict"), Some(&text), words::verdict)
-        }
-    };
-    let text = |path: &[&str]| {
-        let (first, rest) = path.split_first()?;
-        let value = rest.iter().try_fold(evidence.get(*first)?, |value, name| value.get(*name))?;
-        value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
-    };
+    let verdict = verdict_of(evidence, field, odds);
+    let text = |path: &[&str]| text_at(evidence, path);
     let account = |name: &str| {
         let name_of = |field: &str| text(&[name, field]);
         name_of("userPrincipalName").or_else(|| match (name_of("domainName"), name_of("accountName")) {
@@ -245,6 +235,19 @@ pub fn of_graph(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> 
         }
     };
     found.into_iter().filter_map(|(kind, value)| Some(entity(kind, &value?, verdict))).collect()
+}
+
+fn verdict_of(evidence: &Map<String, Value>, field: &str, odds: &mut Odds) -> Option<Verdict> {
+    let word = evidence.get("verdict").filter(|word| !word.is_null())?;
+    let text = word.as_str().map_or_else(|| word.to_string(), str::to_owned);
+    odds.word(&format!("{field}.verdict"), Some(&text), words::verdict)
+}
+
+/// Returns the text in nested objects, if there is a text that is not blank.
+fn text_at(evidence: &Map<String, Value>, path: &[&str]) -> Option<String> {
+    let (first, rest) = path.split_first()?;
+    let value = rest.iter().try_fold(evidence.get(*first)?, |value, name| value.get(*name))?;
+    value.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 fn joined(hive: Option<String>, key: Option<String>, value: Option<String>) -> Option<String> {

@@ -142,8 +142,8 @@ impl ImportSummary {
 /// The most characters of an odd part that a summary shows.
 const SHOWN_CHARS: usize = 200;
 
-/// Returns a summary for people: what was imported, what existed, and each bad record and odd part with its line.
-pub fn print_summary(summary: &ImportSummary) -> String {
+/// Returns a line for each kind of record that the file had.
+fn print_counts(summary: &ImportSummary) -> String {
     let counts = &summary.counts;
     let rows: [(&str, &[(u64, &str)]); 7] = [
         (
@@ -174,13 +174,20 @@ pub fn print_summary(summary: &ImportSummary) -> String {
             ],
         ),
     ];
-    let mut text = format!("{} records read as {}\n", summary.records, summary.format.as_str());
+    let mut text = String::new();
     for (noun, numbers) in rows {
         let told: Vec<String> = numbers.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         if !told.is_empty() {
             text.push_str(&format!("  {noun:<10} {}\n", told.join(", ")));
         }
     }
+    text
+}
+
+/// Returns a summary for people: what was imported, what existed, and each bad record and odd part with its line.
+pub fn print_summary(summary: &ImportSummary) -> String {
+    let mut text = format!("{} records read as {}\n", summary.records, summary.format.as_str());
+    text.push_str(&print_counts(summary));
     if summary.partial > 0 {
         text.push_str(&format!("  {:<10} {} with parts that went in as raw text only\n", "partial", summary.partial));
     }

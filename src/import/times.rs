@@ -36,15 +36,15 @@ pub fn read(text: &str) -> Option<Told> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(text, str::trim_end);
     if let Ok(at) = DateTime::parse_from_rfc3339(text) {
-        return Some(told(at.to_utc(), true));
+        return Some(told(at.to_utc(), Told::At));
     }
     if let Some(at) = ZONED.iter().find_map(|form| DateTime::parse_from_str(text, form).ok()) {
-        return Some(told(at.to_utc(), true));
+        return Some(told(at.to_utc(), Told::At));
     }
     if let Some(at) = text.strip_suffix(['Z', 'z']).and_then(unzoned) {
-        return Some(told(at.and_utc(), true));
+        return Some(told(at.and_utc(), Told::At));
     }
-    Some(told(unzoned(text)?.and_utc(), false))
+    Some(told(unzoned(text)?.and_utc(), Told::Unzoned))
 }
 
 fn unzoned(text: &str) -> Option<NaiveDateTime> {
@@ -54,12 +54,8 @@ fn unzoned(text: &str) -> Option<NaiveDateTime> {
         .or_else(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0))
 }
 
-fn told(at: Instant, zoned: bool) -> Told {
-    match at {
-        _ if is_never(at) => Told::Never,
-        _ if zoned => Told::At(at),
-        _ => Told::Unzoned(at),
-    }
+fn told(at: Instant, form: fn(Instant) -> Told) -> Told {
+    if is_never(at) { Told::Never } else { form(at) }
 }
 
 /// Returns whether an instant is .NET's `DateTime.MinValue` or `MaxValue`, in any zone.

@@ -102,9 +102,9 @@ impl Telling {
         let story = stories::pick(dice);
         let cast = Cast::new(dice);
         let by_phone = dice.percent(5);
-        let mut told = Told { telling: self, cast, at: self.opened, happenings: Vec::new() };
+        let mut told = Told { telling: self, cast, by_phone, at: self.opened, happenings: Vec::new() };
         let later = if by_phone { told.call(dice) } else { told.open(story, dice) };
-        told.work(story, &later, by_phone, dice);
+        told.work(story, &later, dice);
         told.happenings
     }
 }
@@ -122,6 +122,8 @@ pub fn loose_alert(dice: &mut Dice, at: Instant) -> Happening {
 struct Told<'a> {
     telling: &'a Telling,
     cast: Cast,
+    /// Whether the incident was written down after a call.
+    by_phone: bool,
     at: Instant,
     happenings: Vec<Happening>,
 }
@@ -219,10 +221,11 @@ impl Told<'_> {
     }
 
     /// Makes the triage, the work, the handover and the resolution.
-    fn work(&mut self, story: &Story, later: &[&Stage], by_phone: bool, dice: &mut Dice) {
+    fn work(&mut self, story: &Story, later: &[&Stage], dice: &mut Dice) {
         let cloudy = story.tags.contains(&"cloud");
         let mut owner = on_shift(if cloudy { CLOUD_RESPONSE } else { FIRST_LINE }, dice);
         self.wait_times(self.telling.patience, 2, 75, dice);
+        let by_phone = self.by_phone;
         let tags = story.tags.iter().filter(|_| !by_phone && dice.percent(60)).map(|tag| TagRecord::custom(*tag));
         let tags = tags.collect();
         let mut remarks = story.remarks.iter().filter(|_| !by_phone);
@@ -272,13 +275,17 @@ impl Told<'_> {
             let comment = Some(self.remark(text));
             self.update(owner, UpdateRecord { comment, ..UpdateRecord::default() });
         }
-        self.resolve(story, owner, by_phone, dice);
+        self.resolve(story, owner, dice);
         if dice.percent(4) {
-            self.wait(120, 900, dice);
-            let comment = Some(self.remark(dice.pick::<&str>(&REOPENINGS)));
-            self.update(owner, UpdateRecord { status: Some(Status::Active), comment, ..UpdateRecord::default() });
-            self.resolve(story, owner, by_phone, dice);
+            self.reopen(owner, dice);
+            self.resolve(story, owner, dice);
         }
+    }
+
+    fn reopen(&mut self, owner: &Analyst, dice: &mut Dice) {
+        self.wait(120, 900, dice);
+        let comment = Some(self.remark(dice.pick::<&str>(&REOPENINGS)));
+        self.update(owner, UpdateRecord { status: Some(Status::Active), comment, ..UpdateRecord::default() });
     }
 
     fn hand_over(&mut self, owner: &Analyst, dice: &mut Dice) -> &'static Analyst {
@@ -293,10 +300,10 @@ impl Told<'_> {
         next
     }
 
-    fn resolve(&mut self, story: &Story, owner: &Analyst, by_phone: bool, dice: &mut Dice) {
+    fn resolve(&mut self, story: &Story, owner: &Analyst, dice: &mut Dice) {
         self.wait(25, 700, dice);
         let ending = dice.pick(story.endings);
-        let (classification, note) = match by_phone {
+        let (classification, note) = match self.by_phone {
             true => (None, "Talked through with the people concerned and written down; nothing left to do for us."),
             false => (ending.classification.filter(|_| dice.percent(94)), ending.note),
         };

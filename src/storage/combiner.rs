@@ -29,10 +29,10 @@ use super::{Error, Head, MutationState, Result, Store, Tx, fault, retry};
 use crate::domain::Code;
 
 /// How many batches of a node gather at once on SQLite, which has one writer.
-const LANES_SQLITE: usize = 1;
+pub(super) const LANES_SQLITE: usize = 1;
 
 /// On PostgreSQL a second batch works while the first waits for the server. With more, batches would only be smaller.
-const LANES_POSTGRES: usize = 2;
+pub(super) const LANES_POSTGRES: usize = 2;
 
 /// The time after which others no longer wait for a command of a batch or for a commit, which may wait for the lock of
 /// a large command, have much work, or get no answer. Most take less.
@@ -125,8 +125,7 @@ enum Ended<T> {
 }
 
 impl Combiner {
-    pub(super) fn new(postgres: bool) -> Self {
-        let lanes = if postgres { LANES_POSTGRES } else { LANES_SQLITE };
+    pub(super) fn new(lanes: usize) -> Self {
         let (ready, waiting) = (VecDeque::new(), VecDeque::new());
         let state = Mutex::new(State { lanes, open: 0, committing: false, ready, waiting, numbers: 0 });
         Self(Arc::new(Shared { state, ended: watch::Sender::new(0) }))

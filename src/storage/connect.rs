@@ -17,7 +17,7 @@ use watchfloor_migrations::Migrator;
 use watchfloor_migrations::sea_orm_migration::MigratorTrait;
 
 use super::bounded::{self, Doubt};
-use super::combiner::Combiner;
+use super::combiner::{Combiner, LANES_POSTGRES, LANES_SQLITE};
 use super::interrupt::{MIGRATION, OWN_WORK};
 use super::kept::Kept;
 use super::transaction::Pool;
@@ -91,7 +91,7 @@ impl Store {
             let pool = Kept::new(pool, doubt.clone());
             (Pool::Postgres(pool.clone()), Pool::Postgres(pool))
         };
-        let combiner = Combiner::new(matches!(writer, Pool::Postgres(_)));
+        let combiner = Combiner::new(if matches!(writer, Pool::Postgres(_)) { LANES_POSTGRES } else { LANES_SQLITE });
         let (options, trouble) = (Arc::new(options), Trouble::default());
         Ok(Self {
             writer,

@@ -169,6 +169,13 @@ pub struct ListedRow {
     pub title: Shown,
 }
 
+/// A side of a cursor, in the order of the list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CursorSide {
+    Before,
+    After,
+}
+
 impl PageRequest {
     /// Whether an index has this order, so that a page is read without the other rows. Every single key has an index; a
     /// number decides alone, whatever keys follow it; open incidents have more indexes.
@@ -287,11 +294,11 @@ impl PageRequest {
 
     /// Returns the condition for the rows on one side of a cursor: one range of one index if all keys have one
     /// direction.
-    fn side(&self, cursor: &Cursor, beyond: bool) -> SimpleExpr {
+    fn side(&self, cursor: &Cursor, side: CursorSide) -> SimpleExpr {
         let mut values: Vec<SimpleExpr> = cursor.keys.iter().map(Key::expr).collect();
         values.push(Expr::value(cursor.id.0));
         let columns = self.columns();
-        let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == beyond;
+        let ascending = |direction: OrderDirection| (direction == OrderDirection::Asc) == (side == CursorSide::After);
         let one_way = columns.windows(2).all(|pair| pair[0].1 == pair[1].1);
         if let ([(column, direction)], [value, ..]) = (columns.as_slice(), values.as_slice()) {
             let (column, value) = (column.clone(), value.clone());
@@ -407,10 +414,10 @@ impl Reader {
         let wanted = if request.has_open_index() { WantedRows::OpenPage } else { WantedRows::Page };
         let mut query = query.filter(self.met(request.filter.filter(), wanted).await?);
         if let Some(after) = &request.after {
-            query = query.filter(request.side(after, true));
+            query = query.filter(request.side(after, CursorSide::After));
         }
         if let Some(before) = &request.before {
-            query = query.filter(request.side(before, false));
+            query = query.filter(request.side(before, CursorSide::Before));
         }
         for (column, direction) in request.columns() {
             let ascending = (direction == OrderDirection::Asc) != request.span.from_end;

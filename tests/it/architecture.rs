@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use crate::support::rust_source::{Role, RustFile};
+use crate::support::rust_source::{Function, Role, RustFile};
 
 /// The folders of `src/` in their total order: each imports only those before it.
 const FOLDERS: [&str; 8] = ["domain", "storage", "realtime", "app", "import", "sample", "graphql", "server"];
@@ -112,12 +112,52 @@ const OF_EACH_TABLE: [&str; 2] = ["Model", "Relation"];
 
 #[test]
 fn the_name_of_a_type_has_one_meaning() {
-    let known: BTreeSet<&str> = DEFINED_TWICE.lines().collect();
-    let found = names_defined_twice(&SOURCES);
+    may_only_shrink(DEFINED_TWICE, &names_defined_twice(&SOURCES), "give the second meaning a name of its own");
+}
+
+/// The most lines of a function, from `fn` to its last brace.
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// Functions that are longer: a table, or columns in their order. The list may only shrink.
+const LONG_FUNCTIONS: &str = include_str!("fixtures/long_functions.txt");
+
+#[test]
+fn functions_stay_short() {
+    may_only_shrink(LONG_FUNCTIONS, &long_functions(&SOURCES), "give a step of the function a name of its own");
+}
+
+fn long_functions(sources: &Sources) -> BTreeSet<String> {
+    let functions = sources.iter().flat_map(|(path, file)| file.functions.iter().map(move |function| (path, function)));
+    let long = functions.filter(|(_, function)| function.lines > FUNCTION_LINES_MAX);
+    long.map(|(path, function)| format!("{path}: {}", function.name)).collect()
+}
+
+/// Parameters of type `bool`, which a caller fills with a `true` that says nothing. The list may only shrink.
+const BOOLEAN_PARAMETERS: &str = include_str!("fixtures/boolean_parameters.txt");
+
+#[test]
+fn no_parameter_is_a_boolean() {
+    let advice = "take an enum with two values, or make two functions";
+    may_only_shrink(BOOLEAN_PARAMETERS, &boolean_parameters(&SOURCES), advice);
+}
+
+fn boolean_parameters(sources: &Sources) -> BTreeSet<String> {
+    let functions = sources.iter().flat_map(|(path, file)| file.functions.iter().map(move |function| (path, function)));
+    let each = |(path, function): (&String, &Function)| {
+        let booleans = function.booleans.iter();
+        booleans.map(|name| format!("{path}: {}({name})", function.name)).collect::<Vec<_>>()
+    };
+    functions.flat_map(each).collect()
+}
+
+/// Compares findings with the list of known findings. A new finding is an error, and so is a line of the list that is
+/// no longer found.
+fn may_only_shrink(known: &str, found: &BTreeSet<String>, advice: &str) {
+    let known: BTreeSet<&str> = known.lines().collect();
     let new: Vec<&str> = found.iter().map(String::as_str).filter(|name| !known.contains(name)).collect();
-    assert!(new.is_empty(), "these names have a second meaning, give it a name of its own: {}", new.join(", "));
+    assert!(new.is_empty(), "{advice}: {}", new.join(", "));
     let gone: Vec<&str> = known.into_iter().filter(|name| !found.contains(*name)).collect();
-    assert!(gone.is_empty(), "remove from names_defined_twice.txt what has one meaning now: {}", gone.join(", "));
+    assert!(gone.is_empty(), "remove from the list in tests/it/fixtures: {}", gone.join(", "));
 }
 
 /// Returns the names of types that are defined twice. A noun of the domain may have an output type of the same name in
@@ -400,6 +440,17 @@ mod tests {
         assert_eq!(twice(&[("domain/a.rs", "mod x { trait Turn {} } mod y { struct Turn; }")]), ["Turn"]);
         assert_eq!(twice(&[("domain/a.rs", "struct Alert;"), ("graphql/a.rs", "struct Alert;")]), [""; 0]);
         assert_eq!(twice(&[("app/a.rs", "struct A; // struct A;\n#[cfg(test)] mod tests { struct A; }")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_long_function_and_a_boolean_parameter_are_found() {
+        let long = |lines: usize| read(&[("app/a.rs", &format!("impl A {{ fn f() {{{}}} }}", "\n".repeat(lines - 1)))]);
+        assert!(long_functions(&long(FUNCTION_LINES_MAX)).is_empty());
+        assert!(long_functions(&long(FUNCTION_LINES_MAX + 1)).contains("app/a.rs: f"));
+        let booleans = |text: &str| boolean_parameters(&read(&[("app/a.rs", text)])).into_iter().collect::<Vec<_>>();
+        assert_eq!(booleans("impl A { fn f(&self, all: bool) {} }"), ["app/a.rs: f(all)"]);
+        assert_eq!(booleans("fn f(a: u8) -> bool { fn g(mut b: bool) {} }"), ["app/a.rs: g(b)"]);
+        assert_eq!(booleans("fn f(_: bool, a: Option<bool>) {}\n#[cfg(test)] mod tests { fn g(b: bool) {} }"), [""; 0]);
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Census {
         if since.time() != NaiveTime::MIN || day < self.first || !is_known {
             return None;
         }
-        let portions = self.days.range(day..).map(|(_, day)| day.len(from.is_some())).sum::<usize>();
+        let portions = self.days.range(day..).map(|(_, day)| day.len(from)).sum::<usize>();
         if filter.term_count().saturating_mul(portions) > STEPS_MAX {
             return None;
         }
@@ -141,9 +141,10 @@ impl Day {
         Self { resolved_by_creation: Some(BTreeMap::new()), ..Self::default() }
     }
 
-    /// Returns how many entries a count reads; `from` tells whether the count depends on the time of creation.
-    fn len(&self, from: bool) -> usize {
-        let resolved = self.resolved_by_creation.as_ref().filter(|_| from).map_or(self.resolved.0.len(), BTreeMap::len);
+    /// Returns how many entries a count of the incidents that were created at `from` or later reads.
+    fn len(&self, from: Option<Instant>) -> usize {
+        let by_creation = from.and(self.resolved_by_creation.as_ref());
+        let resolved = by_creation.map_or(self.resolved.0.len(), BTreeMap::len);
         self.created.0.len() + resolved
     }
 

@@ -78,8 +78,8 @@ impl Executor {
     }
 
     /// Makes the gate to the database for a stream of this principal: each of its snapshots takes a turn.
-    pub(in crate::server) fn permits(&self, principal: Vec<u8>, effort: Effort, has_begun: bool) -> StreamPermits {
-        StreamPermits::new(self.reads.clone(), principal, effort, has_begun)
+    pub(in crate::server) fn permits(&self, principal: Vec<u8>, effort: Effort) -> StreamPermits {
+        StreamPermits::new(self.reads.clone(), principal, effort)
     }
 
     /// Runs a query or a mutation in its turn.

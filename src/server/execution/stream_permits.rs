@@ -41,9 +41,8 @@ struct Inner {
 }
 
 impl StreamPermits {
-    pub(in crate::server) fn new(turns: Scheduler, principal: Vec<u8>, effort: Effort, has_begun: bool) -> Self {
-        let (refusal, refused) = (Mutex::default(), Notify::new());
-        let has_begun = AtomicBool::new(has_begun);
+    pub(in crate::server) fn new(turns: Scheduler, principal: Vec<u8>, effort: Effort) -> Self {
+        let (has_begun, refusal, refused) = (AtomicBool::default(), Mutex::default(), Notify::new());
         Self(Arc::new(Inner { turns, principal: principal.into(), effort, has_begun, refusal, refused }))
     }
 
@@ -145,7 +144,8 @@ mod tests {
     async fn a_stream_that_has_begun_waits_as_long_as_it_takes() {
         let turns = one_turn(Duration::from_millis(50));
         let running = turns.take(&b"a"[..], Effort::default(), Waiter::Operation).await.expect("a turn");
-        let gate = StreamPermits::new(turns.clone(), b"a".to_vec(), Effort::default(), true);
+        let gate = StreamPermits::new(turns.clone(), b"a".to_vec(), Effort::default());
+        gate.begin();
         let mut pass = gate.pass();
         assert!(
             tokio::time::timeout(Duration::from_millis(500), pass.as_mut()).await.is_err(),

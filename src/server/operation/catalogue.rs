@@ -9,7 +9,10 @@ use async_graphql::{
     Name, Value,
     parser::{
         parse_schema,
-        types::{BaseType, FieldDefinition, InputValueDefinition, OperationType, Type, TypeKind, TypeSystemDefinition},
+        types::{
+            BaseType, FieldDefinition, InputValueDefinition, OperationType, Type, TypeDefinition, TypeKind,
+            TypeSystemDefinition,
+        },
     },
 };
 
@@ -169,38 +172,8 @@ impl Catalogue {
         for definition in definitions.into_iter().chain(introspection) {
             match definition {
                 TypeSystemDefinition::Type(definition) => {
-                    let name = definition.node.name.node;
-                    let (kind, interfaces) = match definition.node.kind {
-                        TypeKind::Scalar => (Kind::Scalar, Vec::new()),
-                        TypeKind::Enum(words) => {
-                            let words = words.values.into_iter().map(|word| word.node.value.node);
-                            (Kind::Enum(words.collect()), Vec::new())
-                        }
-                        TypeKind::InputObject(input) => {
-                            let one_of = definition.node.directives.iter().any(|it| it.node.name.node == "oneOf");
-                            let place = |field: &Name| format!("{name}.{field}");
-                            let fields = inputs(input.fields.into_iter().map(|field| field.node), place);
-                            (Kind::Input { fields, one_of }, Vec::new())
-                        }
-                        TypeKind::Object(object) => (
-                            Kind::Object(fields(&name, object.fields.into_iter().map(|it| it.node))),
-                            object.implements,
-                        ),
-                        TypeKind::Interface(it) => {
-                            (Kind::Interface(fields(&name, it.fields.into_iter().map(|it| it.node))), Vec::new())
-                        }
-                        TypeKind::Union(union) => {
-                            let of = union.members.into_iter().map(|member| member.node);
-                            members.entry(name.clone()).or_default().extend(of);
-                            (Kind::Union, Vec::new())
-                        }
-                    };
-                    for interface in interfaces {
-                        members.entry(interface.node).or_default().push(name.clone());
-                    }
-                    if matches!(kind, Kind::Object(_)) {
-                        members.entry(name.clone()).or_default().push(name.clone());
-                    }
+                    let name = definition.node.name.node.clone();
+                    let kind = kind_of(definition.node, &mut members);
                     catalogue.types.insert(name.clone(), TypeInfo { name, kind, possible: Vec::new() });
                 }
                 TypeSystemDefinition::Schema(schema) => {
@@ -264,6 +237,31 @@ impl Catalogue {
     /// Returns the fault of a value for a custom scalar, or `None` if the value is valid.
     pub(super) fn objection(&self, scalar: &TypeInfo, value: &Value) -> Option<String> {
         (self.check)(&scalar.name, value)
+    }
+}
+
+/// Reads the kind of a type. `members` collects the object types of each object, interface and union.
+fn kind_of(definition: TypeDefinition, members: &mut HashMap<Name, Vec<Name>>) -> Kind {
+    let name = definition.name.node;
+    match definition.kind {
+        TypeKind::Scalar => Kind::Scalar,
+        TypeKind::Enum(words) => Kind::Enum(words.values.into_iter().map(|word| word.node.value.node).collect()),
+        TypeKind::InputObject(input) => {
+            let one_of = definition.directives.iter().any(|it| it.node.name.node == "oneOf");
+            let place = |field: &Name| format!("{name}.{field}");
+            Kind::Input { fields: inputs(input.fields.into_iter().map(|field| field.node), place), one_of }
+        }
+        TypeKind::Object(object) => {
+            for sort in object.implements.into_iter().map(|interface| interface.node).chain([name.clone()]) {
+                members.entry(sort).or_default().push(name.clone());
+            }
+            Kind::Object(fields(&name, object.fields.into_iter().map(|it| it.node)))
+        }
+        TypeKind::Interface(it) => Kind::Interface(fields(&name, it.fields.into_iter().map(|it| it.node))),
+        TypeKind::Union(union) => {
+            members.entry(name).or_default().extend(union.members.into_iter().map(|member| member.node));
+            Kind::Union
+        }
     }
 }
 

@@ -252,7 +252,8 @@ impl<E: Endpoint> ClientSubscription<E> {
         }
     }
 
-    async fn start(&mut self) {
+    /// Checks the caller again if accounts have changed. Returns the version of the accounts before the check.
+    async fn check_caller(&mut self) -> Option<u64> {
         if let Some(callers) = &mut self.callers
             && callers.has_changed().unwrap_or_default()
         {
@@ -267,6 +268,11 @@ impl<E: Endpoint> ClientSubscription<E> {
                 break;
             }
         }
+        accounts
+    }
+
+    async fn start(&mut self) {
+        let accounts = self.check_caller().await;
         if self.doubted && self.is_of_states {
             // The client has received a state that it may no longer ask for. A state stream has no position to resync
             // at.
@@ -308,7 +314,10 @@ impl<E: Endpoint> ClientSubscription<E> {
             self.request.request(self.at).data(self.viewer.clone()).data(track.clone()).data(self.request.written());
         let asked = self.request.clone();
         let principal = self.context.endpoint.principal(&self.viewer);
-        let gate = self.context.executor.permits(principal, self.request.effort(), self.spoken);
+        let gate = self.context.executor.permits(principal, self.request.effort());
+        if self.spoken {
+            gate.begin();
+        }
         let stream = self.context.endpoint.execute_stream(request, Box::new(gate.clone()));
         let responses = stream.map(move |(response, place)| (asked.settled(response), place));
         let source = Source { stream: understood(Box::pin(responses)), track };

@@ -1,4 +1,4 @@
-//! Reads a Rust file by `syn`, for the rules of the architecture: each name in its code and attributes, and its place.
+//! Reads a Rust file by `syn`, for the rules of the architecture: its functions, and each name in its code and attributes.
 //!
 //! Comments and strings hold no names. The arguments of macros are read as tokens, because their grammar is unknown.
 
@@ -8,8 +8,8 @@ use std::mem;
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{
-    Attribute, ExprMethodCall, Item, ItemEnum, ItemMod, ItemStruct, ItemTrait, ItemUse, Meta, Signature, UseTree,
-    VisRestricted,
+    Attribute, Block, ExprMethodCall, FnArg, ImplItemFn, Item, ItemEnum, ItemFn, ItemMod, ItemStruct, ItemTrait,
+    ItemUse, Meta, Pat, PatType, Signature, Type, UseTree, VisRestricted,
 };
 
 /// A file of `src/`.
@@ -18,6 +18,8 @@ pub(crate) struct RustFile {
     pub(crate) path: String,
     pub(crate) text: String,
     pub(crate) names: Vec<Name>,
+    /// The functions outside unit tests.
+    pub(crate) functions: Vec<Function>,
 }
 
 /// A name in a file, with the path that it ends.
@@ -28,6 +30,15 @@ pub(crate) struct Name {
     /// The same path from the root of the crate, if it begins with `crate`, `self`, `super` or a child of this module.
     pub(crate) in_crate: Option<Vec<String>>,
     pub(crate) is_in_unit_tests: bool,
+}
+
+/// A function or a method with a body.
+pub(crate) struct Function {
+    pub(crate) name: String,
+    /// The lines from `fn` to the last brace.
+    pub(crate) lines: usize,
+    /// The names of its parameters of type `bool`.
+    pub(crate) booleans: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -58,9 +69,10 @@ impl RustFile {
             inline: 0,
             is_in_unit_tests: false,
             found: Vec::new(),
+            functions: Vec::new(),
         };
         names.visit_file(&parsed);
-        Self { path: path.to_owned(), text: text.to_owned(), names: names.found }
+        Self { path: path.to_owned(), text: text.to_owned(), names: names.found, functions: names.functions }
     }
 
     /// Returns the names outside the unit tests at the file's end, which may do more than the file.
@@ -79,6 +91,7 @@ struct Names {
     inline: usize,
     is_in_unit_tests: bool,
     found: Vec<Name>,
+    functions: Vec<Function>,
 }
 
 impl Names {
@@ -103,6 +116,22 @@ impl Names {
             _ => return None,
         };
         Some(in_crate).filter(|path| !path.is_empty())
+    }
+
+    fn add_function(&mut self, signature: &Signature, body: &Block) {
+        if self.is_in_unit_tests {
+            return;
+        }
+        let (first, last) = (signature.fn_token.span.start().line, body.brace_token.span.close().end().line);
+        let booleans = signature.inputs.iter().filter_map(|input| match input {
+            FnArg::Typed(PatType { pat, ty, .. }) => match (&**pat, &**ty) {
+                (Pat::Ident(name), Type::Path(path)) if path.path.is_ident("bool") => Some(name.ident.to_string()),
+                _ => None,
+            },
+            FnArg::Receiver(_) => None,
+        });
+        let (name, lines) = (signature.ident.to_string(), last + 1 - first);
+        self.functions.push(Function { name, lines, booleans: booleans.collect() });
     }
 
     fn add_use(&mut self, before: &[String], tree: &UseTree) {
@@ -186,6 +215,16 @@ impl<'ast> Visit<'ast> for Names {
     fn visit_signature(&mut self, function: &'ast Signature) {
         self.add(Role::Function, vec![function.ident.to_string()]);
         visit::visit_signature(self, function);
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast ItemFn) {
+        self.add_function(&item.sig, &item.block);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
+        self.add_function(&item.sig, &item.block);
+        visit::visit_impl_item_fn(self, item);
     }
 
     fn visit_item_struct(&mut self, item: &'ast ItemStruct) {
