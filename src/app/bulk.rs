@@ -300,7 +300,7 @@ impl App {
                 Err(error) if faults < FAULTS_MAX => {
                     tracing::warn!(%error, "an incident of a bulk job could not be changed, trying again");
                     faults += 1;
-                    sleep(PAUSE_AFTER_FAULT).await;
+                    pause_unanswered().await;
                 }
                 Err(error) => {
                     tracing::error!(%error, "an incident of a bulk job cannot be changed");

@@ -152,6 +152,7 @@ impl Body {
                 | Entry::AlertsUnlinked { .. }
                 | Entry::AlertsChanged { .. }
                 | Entry::Deleted
+                | Entry::Restored
                 | Entry::MergedInto { .. }
                 | Entry::Merged { .. }
                 | Entry::MergeUndone { .. }

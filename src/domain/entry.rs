@@ -406,6 +406,7 @@ impl Entry {
             | EntryKind::Activity
             | EntryKind::Comment
             | EntryKind::Deleted
+            | EntryKind::Restored
             | EntryKind::Merged
             | EntryKind::MergeUndone
             | EntryKind::Bookmark

@@ -68,7 +68,7 @@ async fn many_requests_share_few_connections(database: TestDatabase) {
     // Requests take turns before they ask for a connection. Other work, for example a job, does not.
     let all = join_all((0..40).map(|_| async { desk.app.store.read().await?.head().await }));
     let all = tokio::time::timeout(PATIENCE, all).await.expect("each of them in its turn");
-    all.into_iter().for_each(|head| drop(head.expect("a connection")));
+    assert!(all.iter().all(Result::is_ok), "each has had a connection");
     // Some connections are now idle for too long, and requests acquire them in vain.
     tokio::time::sleep(IDLE).await;
     join_all((0..40).map(|_| desk.data(read, json!({ "id": id })))).await;
@@ -264,6 +264,8 @@ async fn a_write_that_is_dropped_half_way_leaves_nothing(database: TestDatabase)
             Ok(())
         })
     });
-    join_all(after).await.into_iter().for_each(|after| drop(after.expect("a commit")));
+    for after in join_all(after).await {
+        after.expect("a commit");
+    }
     assert_eq!(number(&raw, "SELECT count(*) FROM idempotency").await, 8, "the first is not among them");
 }
