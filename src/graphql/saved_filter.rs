@@ -80,8 +80,8 @@ shown! {
         /// This filter does not match.
         not: Option<Box<IncidentFilter>>,
         ;
-        /// The whole filter, nested filters included, as an `IncidentFilterInput` in JSON. It leaves out fields that set
-        /// no condition. Example: `{"status":["NEW"],"owner":{"me":true}}`.
+        /// The whole filter, nested filters included, as an `IncidentFilterInput` in JSON. It leaves out fields that
+        /// set no condition. Example: `{"status":["NEW"],"owner":{"me":true}}`.
         async fn json(&self) -> JsonText {
             JsonText(self.echo().to_string())
         }

@@ -92,13 +92,13 @@ impl SavedView {
         self.saved.visibility
     }
 
-    /// The filter, with its defaults filled in and its texts folded. `me` is not resolved: in a shared view, `me` is the
-    /// user who reads the view.
+    /// The filter, with its defaults filled in and its texts folded. `me` is not resolved: in a shared view, `me` is
+    /// the user who reads the view.
     async fn filter(&self) -> &IncidentFilter {
         &self.saved.filter
     }
 
-    /// The order of the queue: up to three keys, of which the first is compared first.
+    /// The order of the queue: up to three keys; the first key is compared first.
     async fn order_by(&self) -> Vec<IncidentOrder> {
         self.saved.order.iter().copied().map(IncidentOrder::from).collect()
     }
