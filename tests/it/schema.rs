@@ -6,6 +6,8 @@ use std::path::Path;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 
+use crate::support::kit::kit;
+
 #[test]
 fn the_committed_schema_is_the_one_that_is_served() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.graphql");
@@ -13,6 +15,12 @@ fn the_committed_schema_is_the_one_that_is_served() {
     // Not assert_eq: two whole schemas would be unreadable.
     let differs = committed.lines().zip(watchfloor::graphql::sdl().lines()).position(|(a, b)| a != b);
     assert!(committed == watchfloor::graphql::sdl(), "run `make schema` and commit schema.graphql (line {differs:?})");
+}
+
+#[tokio::test]
+async fn graphql_eslint_has_no_finding_in_the_schema() {
+    let run = kit("lint.mjs").output().await.expect("node runs");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
 #[test]
