@@ -48,6 +48,7 @@ async fn incidents_of_all_kinds(desk: &TestDesk) {
     desk.act("resolveIncident", expected).await;
     let odd = json!({
         "incidentId": ids[2], "addTags": ["Ünï \"quoted\" \\ tag", "a", "B"], "title": "漢".repeat(1_500), "severity": "HIGH",
+        "firstActivityAt": "2026-11-20T00:00:00Z", "lastActivityAt": "2026-11-21T00:00:00Z",
     });
     desk.act("updateIncident", odd).await;
     desk.act("mergeIncidents", json!({ "sourceId": ids[3], "targetId": ids[4] })).await;
