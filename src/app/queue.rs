@@ -10,11 +10,11 @@ use crate::domain::filter::{IncidentFilter, QueueFilter};
 use crate::domain::incident::{Incident, Severity, Status};
 use crate::domain::position::Position;
 use crate::domain::queue::QueueRow;
-use crate::domain::summary::{Numbers, SummaryFilter, TakenFrom, Tally};
+use crate::domain::summary::{Numbers, SummaryFilter, Tally, TallyUse};
 use crate::domain::tag::Tag;
 use crate::domain::title::Shown;
 use crate::domain::{Error, Instant, Result};
-use crate::realtime::board::{Portions, Rows, may_count};
+use crate::realtime::board::{Rows, may_count};
 use crate::storage::{Cursor, Facet, ListedRow, Page, PageRequest, Parts, Reader};
 
 pub use crate::realtime::board::covers;
@@ -170,36 +170,33 @@ impl App {
         }
     }
 
-    /// Returns the numbers of a queue summary. The counts of created and resolved incidents are 0 if not asked for.
+    /// Returns the numbers of a queue summary that are asked for.
     pub async fn tally(&self, at: At<'_>, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<Tally> {
         let queue = filter.queue().filter();
-        let flow = |rows: &Rows| match numbers {
-            Numbers::All => rows.created_and_resolved(filter, since),
-            Numbers::Open => Some((0, 0)),
+        // The outer `None` means that the board does not know them, the inner `None` that they are not asked for.
+        let flow = |rows: &Rows| match numbers.flow {
+            true => rows.created_and_resolved(filter, since).map(Some),
+            false => Some(None),
         };
+        let open = |rows: &Rows| rows.open_numbers(filter, numbers, TallyUse::Once);
         let reader = match at {
             At::Snapshot(reader, _) => reader,
             At::Board(position, accounts) => {
                 let tally = self.board_at(&position, accounts, queue, |rows, names| {
-                    let (created, resolved) = flow(rows)?;
-                    let Portions { portions, oldest } = rows.portions(filter);
-                    let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
-                    Some(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
+                    let flow = flow(rows)?;
+                    Some(Tally::new(filter.clone(), since, open(rows).named(names, flow)))
                 });
                 return tally.await.flatten().ok_or_else(moved_on);
             }
         };
-        let (Portions { portions, oldest }, flow) =
-            match self.on_board(at, queue, |rows| (rows.portions(filter), flow(rows))).await {
-                Some(known) => known,
-                None => return reader.tally(filter, since, 1).await,
-            };
-        let Some((created, resolved)) = flow else {
-            return reader.tally_beside(filter, since, portions, oldest).await;
+        let Some((open, flow)) = self.on_board(at, queue, |rows| (open(rows), flow(rows))).await else {
+            return reader.tally(filter, since, numbers, TallyUse::Once).await;
         };
-        let owners = reader.owners(portions.iter().filter_map(|portion| portion.owner)).await?;
-        let portions = portions.into_iter().map(|portion| portion.named(&owners)).collect();
-        Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
+        let Some(flow) = flow else {
+            return reader.tally_beside(filter, since, numbers, open).await;
+        };
+        let owners = reader.owners(open.portions.iter().filter_map(|portion| portion.owner)).await?;
+        Ok(Tally::new(filter.clone(), since, open.named(&owners, flow)))
     }
 
     /// Returns the position of the board, and its account version, if the board is at or beyond the present end of the

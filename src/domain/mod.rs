@@ -40,6 +40,7 @@ pub mod tag;
 pub mod text;
 pub(crate) mod timeline;
 pub(crate) mod title;
+pub mod value_counts;
 pub mod view;
 
 pub use error::{Code, Error, Result};

@@ -6,7 +6,9 @@ use super::account::{Actor, Owner, OwnerId};
 use super::filter::{IncidentFilter, QueueFilter};
 use super::incident::{Severity, Status};
 use super::queue::QueueRow;
-use super::{Error, IncidentId, Instant, Result, text};
+use super::tag::Tag;
+use super::value_counts::{VALUE_BYTES, VALUES_HELD_MAX, VALUES_MAX, ValueCounts, less};
+use super::{IncidentId, Instant, Result, text};
 
 /// The severities that a summary counts, worst first. A summary lists each of them, also with count 0.
 pub const SEVERITIES: [Severity; 4] = [Severity::High, Severity::Medium, Severity::Low, Severity::Informational];
@@ -79,13 +81,53 @@ impl Window {
     }
 }
 
-/// The numbers of a summary that a caller asks for.
+/// The numbers of a summary that a caller asks for, besides the numbers of open incidents that take no more work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// Whether created and resolved incidents are counted.
+    pub flow: bool,
+    /// Whether the open incidents are counted by tag.
+    pub by_tag: bool,
+    /// Whether the open incidents are counted by product.
+    pub by_product: bool,
+}
+
+impl Numbers {
+    /// All numbers.
+    pub const ALL: Self = Self { flow: true, by_tag: true, by_product: true };
+
+    /// Returns how many bytes a tally may keep for the counts of values that are asked for.
+    pub fn bytes_held(self) -> usize {
+        let lists = usize::from(self.by_tag) + usize::from(self.by_product);
+        lists * VALUES_HELD_MAX * VALUE_BYTES
+    }
+}
+
+/// The use of a tally. It decides how much the tally keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbers {
-    /// All of them.
-    All,
-    /// The numbers of the open incidents, without the counts of created and resolved incidents.
-    Open,
+pub enum TallyUse {
+    /// The tally is shown once, as it is.
+    Once,
+    /// The tally follows later changes.
+    Followed,
+}
+
+impl TallyUse {
+    /// Returns how many keys of the oldest open incidents a tally starts with.
+    pub fn oldest_max(self) -> usize {
+        match self {
+            Self::Once => 1,
+            Self::Followed => OLDEST_MAX,
+        }
+    }
+
+    /// Returns how many tags or products a tally reads at its start: as many as it lists, or one more than it keeps.
+    pub fn values_max(self) -> usize {
+        match self {
+            Self::Once => VALUES_MAX,
+            Self::Followed => VALUES_HELD_MAX + 1,
+        }
+    }
 }
 
 /// How many incidents have one status, severity and owner, as a database counts them.
@@ -101,17 +143,27 @@ pub struct Portion {
     pub incidents: u64,
 }
 
-/// The counts of a database from which a tally starts.
+/// The counts from which a tally starts, of a database or of the board.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TakenFrom {
     /// The open incidents, counted by status, severity and owner.
     pub portions: Vec<Portion>,
     /// The keys of the oldest open incidents: all of them, or as many as the caller asked for.
     pub oldest: Vec<(Instant, IncidentId)>,
-    /// How many incidents of any status were created in the period.
-    pub created: u64,
-    /// How many incidents were resolved in the period and still are.
-    pub resolved: u64,
+    /// How many incidents of any status were created in the period, and how many were resolved in it and still are.
+    /// `None` if the caller does not ask for them.
+    pub flow: Option<(u64, u64)>,
+    /// The open incidents, counted by tag and by product.
+    pub values: OpenValues,
+}
+
+/// The open incidents, counted by tag and by product. A part is `None` if the caller does not ask for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OpenValues {
+    /// The count of each tag, the most frequent first: at most [`TallyUse::values_max`] tags.
+    pub by_tag: Option<Vec<(Tag, u64)>>,
+    /// The count of each product, likewise.
+    pub by_product: Option<Vec<(String, u64)>>,
 }
 
 /// The numbers of a wall screen, as of one position.
@@ -129,6 +181,10 @@ pub struct Summary {
     pub unassigned: u64,
     /// The open incidents by owner, the busiest first, at most [`OWNERS_MAX`].
     pub by_owner: Vec<(Owner, u64)>,
+    /// The open incidents by tag, the most frequent tag first, at most [`VALUES_MAX`]. Empty if not asked for.
+    pub by_tag: Vec<(Tag, u64)>,
+    /// The open incidents by product, the most frequent product first, at most [`VALUES_MAX`]. Empty if not asked for.
+    pub by_product: Vec<(String, u64)>,
     /// The time at which the oldest open incident was created.
     pub oldest: Option<Instant>,
     /// How many incidents of any status were created in the period.
@@ -140,9 +196,20 @@ pub struct Summary {
 /// The share of one incident in the numbers.
 #[derive(Clone, Debug, PartialEq)]
 struct IncidentShare {
-    open: Option<(Status, Severity, Option<Owner>, Instant)>,
+    open: Option<OpenShare>,
     created: bool,
     resolved: bool,
+}
+
+/// The share of one open incident. Tags and products are empty if they are not counted.
+#[derive(Clone, Debug, PartialEq)]
+struct OpenShare {
+    status: Status,
+    severity: Severity,
+    owner: Option<Owner>,
+    created_at: Instant,
+    tags: Vec<Tag>,
+    products: Vec<String>,
 }
 
 /// The numbers, kept current from the rows before and after each change.
@@ -155,27 +222,35 @@ pub struct Tally {
     by_status: BTreeMap<Status, u64>,
     unassigned: u64,
     by_owner: BTreeMap<OwnerId, (Owner, u64)>,
+    by_tag: ValueCounts<Tag>,
+    by_product: ValueCounts<String>,
     oldest: Oldest,
     created: u64,
     resolved: u64,
 }
 
 impl Tally {
-    /// Starts a tally from the counts of a database.
+    /// Starts a tally. It counts what the counts from which it starts have: without `flow`, its counts of created and
+    /// resolved incidents stay 0, and without values it lists none.
     pub fn new(filter: SummaryFilter, since: Instant, taken: TakenFrom) -> Self {
+        let TakenFrom { portions, oldest, flow, values: OpenValues { by_tag, by_product } } = taken;
+        let numbers = Numbers { flow: flow.is_some(), by_tag: by_tag.is_some(), by_product: by_product.is_some() };
+        let (created, resolved) = flow.unwrap_or_default();
         let mut tally = Self {
             since,
-            numbers: Numbers::All,
+            numbers,
             by_severity: BTreeMap::new(),
             by_status: BTreeMap::new(),
             unassigned: 0,
             by_owner: BTreeMap::new(),
+            by_tag: ValueCounts::new(by_tag.unwrap_or_default()),
+            by_product: ValueCounts::new(by_product.unwrap_or_default()),
             oldest: Oldest::default(),
-            created: taken.created,
-            resolved: taken.resolved,
+            created,
+            resolved,
             filter,
         };
-        for portion in taken.portions {
+        for portion in portions {
             if tally.filter.open.contains(&portion.status) {
                 *tally.by_severity.entry(portion.severity).or_default() += portion.incidents;
                 *tally.by_status.entry(portion.status).or_default() += portion.incidents;
@@ -185,19 +260,8 @@ impl Tally {
                 }
             }
         }
-        tally.oldest = Oldest::new(taken.oldest, tally.open());
+        tally.oldest = Oldest::new(oldest, tally.open());
         tally
-    }
-
-    /// Starts a tally of open incidents only. Its counts of created and resolved incidents stay 0.
-    pub fn of_open(
-        filter: SummaryFilter,
-        since: Instant,
-        portions: Vec<Portion>,
-        oldest: Vec<(Instant, IncidentId)>,
-    ) -> Self {
-        let taken = TakenFrom { portions, oldest, created: 0, resolved: 0 };
-        Self { numbers: Numbers::Open, ..Self::new(filter, since, taken) }
     }
 
     /// Returns the start of the period in which created and resolved incidents are counted.
@@ -222,13 +286,15 @@ impl Tally {
     }
 
     /// Returns the numbers. Returns `None` if so many of the oldest incidents have left that the oldest is no longer
-    /// known. The caller then has to take the tally again.
+    /// known, or if there are too many tags or products to know the most frequent of them after a change. The caller
+    /// then has to take the tally again.
     pub fn summary(&self) -> Option<Summary> {
         let open = self.open();
         let oldest = self.oldest.first();
         if oldest.is_none() && open > 0 {
             return None;
         }
+        let (by_tag, by_product) = (self.by_tag.most_frequent()?, self.by_product.most_frequent()?);
         let mut by_owner: Vec<(Owner, u64)> = self.by_owner.values().cloned().collect();
         by_owner.sort_by_cached_key(|(owner, count)| (std::cmp::Reverse(*count), text::fold(&owner.name), owner.id));
         by_owner.truncate(OWNERS_MAX);
@@ -239,6 +305,8 @@ impl Tally {
             by_status: OPEN.map(|key| (key, self.by_status.get(&key).copied().unwrap_or(0))).into(),
             unassigned: self.unassigned,
             by_owner,
+            by_tag,
+            by_product,
             oldest,
             created: self.created,
             resolved: self.resolved,
@@ -250,20 +318,23 @@ impl Tally {
     }
 
     fn part(&self, row: &QueueRow) -> IncidentShare {
-        let open = self.filter.open.contains(&row.status);
-        let all = self.numbers == Numbers::All;
+        let Numbers { flow, by_tag, by_product } = self.numbers;
         let is_resolved = row.status == Status::Resolved && row.resolved_at.is_some_and(|at| at >= self.since);
-        IncidentShare {
-            open: open.then(|| (row.status, row.severity(), row.owner.clone(), row.created_at)),
-            created: all && row.created_at >= self.since,
-            resolved: all && is_resolved,
-        }
+        let open = self.filter.open.contains(&row.status).then(|| OpenShare {
+            status: row.status,
+            severity: row.severity(),
+            owner: row.owner.clone(),
+            created_at: row.created_at,
+            tags: if by_tag { row.tags.clone() } else { Vec::new() },
+            products: if by_product { row.products.clone() } else { Vec::new() },
+        });
+        IncidentShare { open, created: flow && row.created_at >= self.since, resolved: flow && is_resolved }
     }
 
     fn add(&mut self, part: IncidentShare, id: IncidentId) {
         self.created += u64::from(part.created);
         self.resolved += u64::from(part.resolved);
-        let Some((status, severity, owner, created_at)) = part.open else { return };
+        let Some(OpenShare { status, severity, owner, created_at, tags, products }) = part.open else { return };
         *self.by_severity.entry(severity).or_default() += 1;
         *self.by_status.entry(status).or_default() += 1;
         match owner {
@@ -275,13 +346,15 @@ impl Tally {
                 *count += 1;
             }
         }
+        self.by_tag.add(tags);
+        self.by_product.add(products);
         self.oldest.insert((created_at, id));
     }
 
     fn subtract(&mut self, part: &IncidentShare, id: IncidentId) -> Result<()> {
         less(&mut self.created, u64::from(part.created))?;
         less(&mut self.resolved, u64::from(part.resolved))?;
-        let Some((status, severity, owner, created_at)) = &part.open else { return Ok(()) };
+        let Some(OpenShare { status, severity, owner, created_at, tags, products }) = &part.open else { return Ok(()) };
         less(self.by_severity.entry(*severity).or_default(), 1)?;
         less(self.by_status.entry(*status).or_default(), 1)?;
         match owner {
@@ -294,19 +367,11 @@ impl Tally {
                 }
             }
         }
+        self.by_tag.subtract(tags)?;
+        self.by_product.subtract(products)?;
         self.oldest.remove(&(*created_at, id));
         Ok(())
     }
-}
-
-/// Subtracts from a count. A count below zero means that a change was never counted; an error is better than a
-/// wrong number.
-fn less(count: &mut u64, by: u64) -> Result<()> {
-    match count.checked_sub(by) {
-        Some(rest) => *count = rest,
-        None => return Err(Error::fault("keeping a summary", "an incident left that was never counted")),
-    }
-    Ok(())
 }
 
 /// The oldest open incidents, at most [`OLDEST_MAX`]: all that are not newer than the horizon. Without a horizon: all.

@@ -1,7 +1,7 @@
 //! Tags. People write custom tags; the service and its connectors write system tags.
 
 use async_graphql::Enum;
-use sea_orm::{DeriveActiveEnum, EnumIter};
+use sea_orm::{ActiveEnum, DeriveActiveEnum, EnumIter};
 use serde::{Deserialize, Serialize};
 
 use super::{Result, text};
@@ -55,6 +55,11 @@ impl Tag {
     /// Returns the key by which tags are compared: the name without case.
     pub fn key(&self) -> String {
         key(&self.name)
+    }
+
+    /// Returns the place of the tag among tags with equal counts: by key, then by kind, as the database compares them.
+    pub fn place(&self) -> (String, String) {
+        (self.key(), self.kind.to_value())
     }
 }
 

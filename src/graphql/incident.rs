@@ -338,18 +338,20 @@ pub struct OwnerFacet {
 #[derive(SimpleObject)]
 pub struct TagFacet {
     /// The value that is counted.
-    value: Tag,
-    /// How many incidents have this value and match the filter without its top-level condition on this field.
-    count: u64,
+    pub(super) value: Tag,
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
+    pub(super) count: u64,
 }
 
 /// A count of the incidents of a queue that have an alert of one product.
 #[derive(SimpleObject)]
 pub struct ProductFacet {
     /// The value that is counted.
-    value: String,
-    /// How many incidents have this value and match the filter without its top-level condition on this field.
-    count: u64,
+    pub(super) value: String,
+    /// How many incidents of the queue have this value. A facet counts them without the filter's top-level condition on
+    /// this field.
+    pub(super) count: u64,
 }
 
 /// Facets: the counts of a queue for each value of a field. Each facet ignores the top-level condition of the filter on

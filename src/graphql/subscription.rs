@@ -199,12 +199,14 @@ impl Subscription {
         Searches::default().look_for(&filter)?;
         let filter = SummaryFilter::resolve(&filter, &actor)?;
         let queue = filter.any_status();
-        // The stream holds the filter three times.
-        let weight = |written| Weight::of(queue.filter(), &Interest::of(queue), written).times(3);
-        let reserved = reserve(ctx, weight)?;
-        let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
         let selected = ctx.data_opt::<Selected>();
         let numbers = numbers(|field| selected.is_none_or(|selected| selected.selects(field)));
+        // The stream holds the filter three times.
+        let weight = |written| {
+            Weight::of(queue.filter(), &Interest::of(queue), written).times(3).and_bytes(numbers.bytes_held())
+        };
+        let reserved = reserve(ctx, weight)?;
+        let asked = Asked { actor, filter: filter.clone(), window: window(since)? };
         let clock = app(ctx)?.clock.clone();
         let states = summary::follow(source(ctx)?, clock, asked, numbers, track(ctx));
         let items = move |state: Result<_>| {

@@ -3,7 +3,7 @@
 use async_graphql::SimpleObject;
 
 use super::context::View;
-use super::incident::{OwnerFacet, SeverityFacet, StatusFacet};
+use super::incident::{OwnerFacet, ProductFacet, SeverityFacet, StatusFacet, TagFacet};
 use super::searches::Search;
 use crate::domain::filter::IncidentFilter;
 use crate::domain::instant::parse as instant;
@@ -13,9 +13,9 @@ use crate::domain::{Error, Instant, Result};
 
 /// The numbers of a wall screen, all as of one position.
 ///
-/// `open`, `bySeverity`, `byStatus`, `unassigned`, `byOwner` and `oldest` count the **open** incidents of the queue:
-/// incidents with the status `NEW` or `ACTIVE`. If the filter names no status, `open` equals the `totalCount` of
-/// `incidents` with this filter. If it selects only resolved incidents, nothing is open.
+/// `open`, `bySeverity`, `byStatus`, `unassigned`, `byOwner`, `byTag`, `byProduct` and `oldest` count the **open**
+/// incidents of the queue: incidents with the status `NEW` or `ACTIVE`. If the filter names no status, `open` equals the
+/// `totalCount` of `incidents` with this filter. If it selects only resolved incidents, nothing is open.
 ///
 /// `created` and `resolved` count **incidents of any status that meet the other conditions**: the top-level `status` of
 /// the filter, given or added by default, is ignored, as a facet ignores its own field. A `status` inside `and`, `or`
@@ -43,6 +43,12 @@ pub struct QueueSummary {
     /// owner count in `unassigned` only. In a stream, an owner may have a former name until an incident of this owner
     /// changes.
     by_owner: Vec<OwnerFacet>,
+    /// The open incidents by tag, the highest count first, then by name; at most 100 tags. An incident counts for each
+    /// of its tags. The conditions of the filter on tags hold.
+    by_tag: Vec<TagFacet>,
+    /// The open incidents by product of their alerts, the highest count first, then by name; at most 100 products. An
+    /// incident counts for each of its products. The conditions of the filter on products hold.
+    by_product: Vec<ProductFacet>,
     /// When the oldest open incident was created (`createdAt`); null if nothing is open.
     oldest: Option<Instant>,
     /// How many incidents were created at or after `since`, whatever their status is now: `NEW`, `ACTIVE`, `RESOLVED`
@@ -68,6 +74,8 @@ impl QueueSummary {
                 .into_iter()
                 .map(|(owner, count)| OwnerFacet { value: Some(owner.into()), count })
                 .collect(),
+            by_tag: summary.by_tag.into_iter().map(|(tag, count)| TagFacet { value: tag.into(), count }).collect(),
+            by_product: summary.by_product.into_iter().map(|(value, count)| ProductFacet { value, count }).collect(),
             oldest: summary.oldest,
             created: summary.created,
             resolved: summary.resolved,
@@ -82,15 +90,19 @@ pub fn window(since: Option<Instant>) -> Result<Window> {
 
 /// Returns which numbers a document needs; `selects` says whether the document selects a field.
 pub fn numbers(selects: impl Fn(&str) -> bool) -> Numbers {
-    match selects("created") || selects("resolved") {
-        true => Numbers::All,
-        false => Numbers::Open,
+    Numbers {
+        flow: selects("created") || selects("resolved"),
+        by_tag: selects("byTag"),
+        by_product: selects("byProduct"),
     }
 }
 
 /// Reads the summary from the snapshot of a view.
 pub async fn read(view: &View, filter: &SummaryFilter, since: Instant, numbers: Numbers) -> Result<QueueSummary> {
     view.searches().spend(Search::Summary, filter.queue())?;
+    for _ in [numbers.by_tag, numbers.by_product].into_iter().filter(|counted| *counted) {
+        view.searches().spend(Search::Facet, filter.queue())?;
+    }
     let at = view.at().await?;
     let tally = view.app().tally(at, filter, since, numbers).await?;
     let summary =

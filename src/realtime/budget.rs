@@ -73,6 +73,11 @@ impl Weight {
 }
 
 impl Weight {
+    /// Returns the weight with this much more memory.
+    pub fn and_bytes(self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.saturating_add(bytes), ..self }
+    }
+
     /// Returns the weight with the memory of this many copies of the filter.
     pub fn times(self, copies: usize) -> Self {
         Self { bytes: self.bytes.saturating_mul(copies), ..self }

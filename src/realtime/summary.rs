@@ -2,8 +2,8 @@
 //!
 //! A tally starts from the board, or from one snapshot if the board does not know all of it. The rows before and after
 //! each later change, checked against the filter, update it. It is taken anew at a later position when the day that it
-//! counts is over, or when so many of the oldest incidents have left that the oldest is not known. States that come too
-//! fast for a reader are left out, except the last state.
+//! counts is over, when so many of the oldest incidents have left that the oldest is not known, or when there are too
+//! many tags to keep their counts. States that come too fast for a reader are left out, except the last state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use futures_util::Stream;
 use tokio::time::{Instant as Deadline, sleep_until};
 
 use super::START_WAIT;
-use super::board::{Portions, Rows, covers};
+use super::board::{Rows, covers};
 use super::feed::{Event, Source, is_another, verdicts};
 use super::index::Interest;
 use super::tail::{Begin, Step, Tail};
@@ -23,7 +23,7 @@ use crate::domain::alert_log::Logged;
 use crate::domain::clock::Clock;
 use crate::domain::held_filter::HeldFilter;
 use crate::domain::position::Position;
-use crate::domain::summary::{Numbers, OLDEST_MAX, Summary, SummaryFilter, TakenFrom, Tally, Window};
+use crate::domain::summary::{Numbers, Summary, SummaryFilter, Tally, TallyUse, Window};
 use crate::domain::{Error, Instant, Result};
 
 /// The most states that one stream sends in a second (docs/PRODUCT.md, P62): nobody reads numbers faster.
@@ -53,7 +53,7 @@ pub struct Asked {
 /// A request in the track is answered with the state, in its turn, once everything up to the requested offset was
 /// counted.
 ///
-/// With [`Numbers::Open`], the counts of created and resolved incidents stay 0.
+/// Numbers that are not asked for stay 0 or empty.
 pub fn follow(
     source: Source,
     clock: Clock,
@@ -107,7 +107,7 @@ impl Kept {
         let since = asked.window.start(clock.now());
         let (position, tally) = match from_board(&source, &asked.filter, since, numbers).await {
             Some(taken) => taken,
-            None => from_database(&source, &asked.filter, since).await?,
+            None => from_database(&source, &asked.filter, since, numbers).await?,
         };
         let interest = Interest::of(asked.filter.any_status());
         let begin = Begin { after: Some(position), queue: None, interest, track: track.clone() };
@@ -193,18 +193,12 @@ async fn from_board(
         if !rows.bears(filter.queue().filter()) {
             return None;
         }
-        let flow = match numbers {
-            Numbers::All => Some(rows.created_and_resolved(filter, since)?),
-            Numbers::Open => None,
+        let flow = match numbers.flow {
+            true => Some(rows.created_and_resolved(filter, since)?),
+            false => None,
         };
-        let Portions { portions, oldest } = rows.portions_and_oldest(filter, OLDEST_MAX);
-        let portions = portions.into_iter().map(|portion| portion.named(names)).collect();
-        Some(match flow {
-            Some((created, resolved)) => {
-                Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved })
-            }
-            None => Tally::of_open(filter.clone(), since, portions, oldest),
-        })
+        let open = rows.open_numbers(filter, numbers, TallyUse::Followed);
+        Some(Tally::new(filter.clone(), since, open.named(names, flow)))
     });
     // Other tasks may be waiting for the thread.
     tokio::task::yield_now().await;
@@ -213,20 +207,25 @@ async fn from_board(
 
 /// Takes the tally from a snapshot. If the board is at exactly its position, the database counts only created and
 /// resolved.
-async fn from_database(source: &Source, filter: &SummaryFilter, since: Instant) -> Result<(Position, Tally)> {
+async fn from_database(
+    source: &Source,
+    filter: &SummaryFilter,
+    since: Instant,
+    numbers: Numbers,
+) -> Result<(Position, Tally)> {
     let reader = source.store.read().await?;
     let position = reader.head().await?.position();
     let queue = filter.queue().filter();
     let open = match covers(queue) {
         true => {
-            let portions = |rows: &Rows| rows.bears(queue).then(|| rows.portions_and_oldest(filter, OLDEST_MAX));
-            source.hub.on_board(&position, portions).await.flatten()
+            let open = |rows: &Rows| rows.bears(queue).then(|| rows.open_numbers(filter, numbers, TallyUse::Followed));
+            source.hub.on_board(&position, open).await.flatten()
         }
         false => None,
     };
     let tally = match open {
-        Some(open) => reader.tally_beside(filter, since, open.portions, open.oldest).await?,
-        None => reader.tally(filter, since, OLDEST_MAX).await?,
+        Some(open) => reader.tally_beside(filter, since, numbers, open).await?,
+        None => reader.tally(filter, since, numbers, TallyUse::Followed).await?,
     };
     Ok((position, tally))
 }

@@ -9,7 +9,7 @@ use sea_orm::{Condition, QueryOrder, QuerySelect};
 use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
 use super::way::WantedRows;
-use super::{Reader, alert, tag};
+use super::{IDS_PER_STATEMENT, Reader, alert, tag};
 use crate::domain::Result;
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::filter::{IncidentFilter, QueueFilter};
@@ -29,6 +29,13 @@ pub struct Facet<T> {
     pub value: T,
     /// The number of incidents.
     pub count: u64,
+}
+
+impl<T> Facet<T> {
+    /// Returns the value and the number.
+    pub fn into_pair(self) -> (T, u64) {
+        (self.value, self.count)
+    }
 }
 
 impl Reader {
@@ -100,7 +107,13 @@ impl Reader {
 
     /// Counts the incidents of a queue by tag, the largest count first.
     pub async fn facet_tags(&self, queue: &QueueFilter) -> Result<Vec<Facet<Tag>>> {
-        let members = members(self.met_without(queue, |f| f.tags = None).await?);
+        let met = self.met_without(queue, |f| f.tags = None).await?;
+        self.by_tag(met, FACET_TAGS_MAX).await
+    }
+
+    /// Counts the incidents that meet a condition by tag, the largest count first, at most `limit` tags.
+    pub(super) async fn by_tag(&self, condition: Condition, limit: u64) -> Result<Vec<Facet<Tag>>> {
+        let members = members(condition);
         let rows: Vec<(TagKind, String, i64)> = tag::held::Entity::find()
             .select_only()
             .columns([tag::held::Column::Kind, tag::held::Column::Key])
@@ -111,16 +124,18 @@ impl Reader {
             .order_by_desc(Expr::cust("COUNT(*)"))
             .order_by_asc(tag::held::Column::Key)
             .order_by_asc(tag::held::Column::Kind)
-            .limit(FACET_TAGS_MAX)
+            .limit(limit)
             .into_tuple()
             .all(self.conn())
             .await?;
-        let names = tag::name::Entity::find()
-            .filter(tag::name::Column::Key.is_in(rows.iter().map(|(_, key, _)| key.clone())))
-            .all(self.conn())
-            .await?;
-        let names: HashMap<(TagKind, String), String> =
-            names.into_iter().map(|row| ((row.kind, row.key), row.name)).collect();
+        let mut names: HashMap<(TagKind, String), String> = HashMap::new();
+        for rows in rows.chunks(IDS_PER_STATEMENT) {
+            let named = tag::name::Entity::find()
+                .filter(tag::name::Column::Key.is_in(rows.iter().map(|(_, key, _)| key.clone())))
+                .all(self.conn())
+                .await?;
+            names.extend(named.into_iter().map(|row| ((row.kind, row.key), row.name)));
+        }
         Ok(rows
             .into_iter()
             .map(|(kind, key, count)| {
@@ -132,7 +147,13 @@ impl Reader {
 
     /// Counts the incidents of a queue by product, the largest count first.
     pub async fn facet_product(&self, queue: &QueueFilter) -> Result<Vec<Facet<String>>> {
-        let members = members(self.met_without(queue, |f| f.product = None).await?);
+        let met = self.met_without(queue, |f| f.product = None).await?;
+        self.by_product(met, FACET_VALUES_MAX).await
+    }
+
+    /// Counts the incidents that meet a condition by product, the largest count first, at most `limit` products.
+    pub(super) async fn by_product(&self, condition: Condition, limit: u64) -> Result<Vec<Facet<String>>> {
+        let members = members(condition);
         let incidents = Expr::col((alert::row::Entity, alert::row::Column::IncidentId)).count_distinct();
         let rows: Vec<(String, i64)> = alert::row::Entity::find()
             .select_only()
@@ -143,7 +164,7 @@ impl Reader {
             .group_by(alert::row::Column::Product)
             .order_by_desc(Expr::cust("COUNT(DISTINCT \"alert\".\"incident_id\")"))
             .order_by_asc(alert::row::Column::Product)
-            .limit(FACET_VALUES_MAX)
+            .limit(limit)
             .into_tuple()
             .all(self.conn())
             .await?;

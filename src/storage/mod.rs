@@ -115,8 +115,8 @@ pub use sea_orm::Statement;
 pub use series::Series;
 pub use similar::{SharedEntity, SimilarIncident};
 pub use suggestion::SuggestedAssignee;
-pub use summary::OwnedPortion;
-pub use tag::{KnownTag, tag_order};
+pub use summary::{OpenNumbers, OwnedPortion};
+pub use tag::KnownTag;
 pub use text::TextKey;
 pub use told::{Lists, WithLists};
 

@@ -10,11 +10,11 @@ use super::filter::StatusWay;
 use super::incident::owner_id;
 use super::incident::row::{Column, Entity};
 use super::way::WantedRows;
-use super::{Reader, filter};
+use super::{Facet, Reader, filter};
 use crate::domain::account::{Owner, OwnerId};
 use crate::domain::filter::IncidentFilter;
 use crate::domain::incident::{Severity, Status};
-use crate::domain::summary::{Portion, SummaryFilter, TakenFrom, Tally};
+use crate::domain::summary::{Numbers, OpenValues, Portion, SummaryFilter, TakenFrom, Tally, TallyUse};
 use crate::domain::{IncidentId, Instant, Result};
 
 /// Status, severity, owner (user or group), count, the oldest creation.
@@ -45,16 +45,41 @@ impl OwnedPortion {
     }
 }
 
+/// The numbers of the open incidents of a summary, whose owners have no names yet.
+#[derive(Clone, Debug, Default)]
+pub struct OpenNumbers {
+    /// The number of incidents of each status, severity and owner.
+    pub portions: Vec<OwnedPortion>,
+    /// The keys of the oldest open incidents, as many as the use of the tally needs.
+    pub oldest: Vec<(Instant, IncidentId)>,
+    /// The numbers of incidents by tag and by product.
+    pub values: OpenValues,
+}
+
+impl OpenNumbers {
+    /// Returns the counts from which a tally starts, with the names of the owners.
+    pub fn named(self, owners: &HashMap<OwnerId, Owner>, flow: Option<(u64, u64)>) -> TakenFrom {
+        let portions = self.portions.into_iter().map(|portion| portion.named(owners)).collect();
+        TakenFrom { portions, oldest: self.oldest, flow, values: self.values }
+    }
+}
+
 impl Reader {
-    /// Counts the numbers of a wall, and reads the keys of the `keep` oldest open incidents, in this snapshot.
+    /// Counts the numbers of a wall that are asked for, in this snapshot.
     ///
     /// Each number has an index of its own: open, created, resolved. One statement for all numbers would read every
     /// incident.
-    pub async fn tally(&self, filter: &SummaryFilter, since: Instant, keep: usize) -> Result<Tally> {
+    pub async fn tally(
+        &self,
+        filter: &SummaryFilter,
+        since: Instant,
+        numbers: Numbers,
+        used: TallyUse,
+    ) -> Result<Tally> {
         let rows = self.open_by_portion(filter).await?;
         let ids: Vec<Option<OwnerId>> = rows.iter().map(|row| owner_id(row.2, row.3)).collect();
         let oldest = match rows.iter().map(|row| row.5).min() {
-            Some(oldest) => self.oldest_open(filter, oldest, keep).await?,
+            Some(oldest) => self.oldest_open(filter, oldest, used.oldest_max()).await?,
             None => Vec::new(),
         };
         let portions = rows.into_iter().zip(ids).map(|(row, owner)| OwnedPortion {
@@ -63,22 +88,40 @@ impl Reader {
             owner,
             incidents: row.4 as u64,
         });
-        self.tally_beside(filter, since, portions.collect(), oldest).await
+        let values = self.open_values(filter, numbers, used).await?;
+        self.tally_beside(filter, since, numbers, OpenNumbers { portions: portions.collect(), oldest, values }).await
     }
 
-    /// Counts the numbers of a wall if the portions and the oldest of the open incidents in this snapshot are known
-    /// already. Only created and resolved incidents are counted.
+    /// Counts the numbers of a wall if the numbers of the open incidents in this snapshot are known already. Only
+    /// created and resolved incidents are counted, if they are asked for.
     pub async fn tally_beside(
         &self,
         filter: &SummaryFilter,
         since: Instant,
-        open: Vec<OwnedPortion>,
-        oldest: Vec<(Instant, IncidentId)>,
+        numbers: Numbers,
+        open: OpenNumbers,
     ) -> Result<Tally> {
-        let owners = self.owners(open.iter().filter_map(|portion| portion.owner)).await?;
-        let portions = open.into_iter().map(|portion| portion.named(&owners)).collect();
-        let (created, resolved) = self.created_and_resolved(filter, since).await?;
-        Ok(Tally::new(filter.clone(), since, TakenFrom { portions, oldest, created, resolved }))
+        let owners = self.owners(open.portions.iter().filter_map(|portion| portion.owner)).await?;
+        let flow = match numbers.flow {
+            true => Some(self.created_and_resolved(filter, since).await?),
+            false => None,
+        };
+        Ok(Tally::new(filter.clone(), since, open.named(&owners, flow)))
+    }
+
+    /// Counts the open incidents by tag and by product, each if it is asked for.
+    async fn open_values(&self, filter: &SummaryFilter, numbers: Numbers, used: TallyUse) -> Result<OpenValues> {
+        let limit = used.values_max() as u64;
+        let mut values = OpenValues::default();
+        if numbers.by_tag {
+            let met = self.met(&open(filter), WantedRows::All).await?;
+            values.by_tag = Some(self.by_tag(met, limit).await?.into_iter().map(Facet::into_pair).collect());
+        }
+        if numbers.by_product {
+            let met = self.met(&open(filter), WantedRows::All).await?;
+            values.by_product = Some(self.by_product(met, limit).await?.into_iter().map(Facet::into_pair).collect());
+        }
+        Ok(values)
     }
 
     /// Counts the incidents of a summary that were created, and that were resolved, since an instant.

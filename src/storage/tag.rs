@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::Duration;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{ExprTrait, OnConflict, SimpleExpr};
-use sea_orm::{ActiveEnum, DbBackend, Set};
+use sea_orm::{DbBackend, Set};
 
 use super::incident::json;
 use super::{Reader, Tx};
@@ -58,11 +58,6 @@ pub(super) const LAST_USED_GRAIN: Duration = Duration::hours(1);
 
 /// Rows per INSERT: four columns each, and SQLite takes 32,766 parameters.
 const ROWS_PER_INSERT: usize = 1_000;
-
-/// Orders tags with equal counts: by key, then by kind, as the database compares them.
-pub fn tag_order(tag: &Tag) -> (String, String) {
-    (tag.key(), tag.kind.to_value())
-}
 
 /// Returns an expression for the tags of an incident, as text for [`tags_told`], so that rows and tags take one
 /// statement.

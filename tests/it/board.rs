@@ -11,7 +11,7 @@ use watchfloor::domain::account::{Owner, OwnerId};
 use watchfloor::domain::filter::{IncidentFilter, IncidentOrder, IncidentOrderField, OrderDirection, QueueFilter};
 use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
-use watchfloor::domain::summary::SummaryFilter;
+use watchfloor::domain::summary::{Numbers, SummaryFilter, TallyUse};
 use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::board::{Rows, covers};
 use watchfloor::storage::{Cursor, PageRequest, Reader, Span};
@@ -127,9 +127,10 @@ async fn compare(desk: &TestDesk, dice: &mut Dice, filters: &[QueueFilter], summ
     }
     for filter in summaries {
         let since = monday() + chrono::Duration::minutes(dice.below(90) as i64);
-        let open = on_board(desk, &at, |rows| rows.portions(filter)).await;
-        let told = reader.tally_beside(filter, since, open.portions, open.oldest).await.expect("a tally");
-        let counted = reader.tally(filter, since, 1).await.expect("a tally");
+        let used = *dice.pick(&[TallyUse::Once, TallyUse::Followed]);
+        let open = on_board(desk, &at, |rows| rows.open_numbers(filter, Numbers::ALL, used)).await;
+        let told = reader.tally_beside(filter, since, Numbers::ALL, open).await.expect("a tally");
+        let counted = reader.tally(filter, since, Numbers::ALL, used).await.expect("a tally");
         assert_eq!(told.summary(), counted.summary(), "since {since}: {filter:#?}");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use watchfloor::domain::filter::{IncidentFilter, QueueFilter, TimeRange};
 use watchfloor::domain::incident::Status;
 use watchfloor::domain::position::Position;
-use watchfloor::domain::summary::{SummaryFilter, Window};
+use watchfloor::domain::summary::{Numbers, SummaryFilter, TallyUse, Window};
 use watchfloor::realtime::RealtimeLimits;
 use watchfloor::realtime::board::covers;
 use watchfloor::storage::Reader;
@@ -119,7 +119,8 @@ async fn created_and_resolved(
     for days in 0..3 {
         let since = midnight - chrono::Duration::days(days);
         let told = on_board(desk, at, |rows| rows.created_and_resolved(filter, since)).await;
-        let counted = reader.tally(filter, since, 1).await.expect("a tally").summary().expect("numbers");
+        let counted = reader.tally(filter, since, Numbers::ALL, TallyUse::Once).await.expect("a tally");
+        let counted = counted.summary().expect("numbers");
         // The day of the newest incident is counted from the start, and may be yesterday.
         let rest = filter.any_status().filter().without_creation();
         let is_known = days == 0
@@ -194,7 +195,8 @@ const ALL: &str = "query($filter: IncidentFilterInput, $since: DateTime) {
         status { value count } severity { value count } owner { value { name } count } tags { value { name } count }
         product { value count } } }
     status: incidents(filter: $filter, first: 1) { facets { status { value count } } }
-    queueSummary(filter: $filter, since: $since) { since open created resolved byOwner { value { name } count } oldest }
+    queueSummary(filter: $filter, since: $since) { since open created resolved byOwner { value { name } count }
+        byTag { value { name kind } count } byProduct { value count } oldest }
     VIEWS }";
 
 async fn answers_about_closed_incidents_are_those_of_a_desk_without_a_board(database: TestDatabase) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use watchfloor::realtime::RealtimeLimits;
 use watchfloor::storage::Statement;
 
 use super::statements::Sent;
@@ -17,6 +18,9 @@ each_database!(
     created_and_resolved_leave_out_the_status_of_the_top_level,
     a_moved_alert_moves_the_numbers_of_an_entity,
     a_summary_of_me_is_the_callers,
+    open_incidents_are_counted_by_tag_and_by_product,
+    only_the_most_frequent_tags_are_listed,
+    tags_and_products_are_counted_only_if_they_are_asked_for,
     a_quiet_queue_shows_how_far_it_has_counted,
     the_default_window_moves_on_with_the_day,
     input_that_cannot_be_meant_is_refused,
@@ -24,7 +28,8 @@ each_database!(
 
 /// Every field of a summary.
 const ALL: &str = "position since filter { json } open bySeverity { value count } byStatus { value count } unassigned
-    byOwner { value { id kind account name } count } oldest created resolved";
+    byOwner { value { id kind account name } count } byTag { value { name kind } count }
+    byProduct { value count } oldest created resolved";
 
 fn asked(operation: &str) -> String {
     format!(
@@ -173,6 +178,87 @@ async fn a_summary_of_me_is_the_callers(database: TestDatabase) {
     desk.act_as(Some("ann"), "assignIncident", mine).await;
     assert_eq!(settled(&desk, &mut of_ann, Some("ann"), &variables).await["open"], 1);
     assert_eq!(settled(&desk, &mut of_bob, Some("bob"), &variables).await["open"], 0);
+}
+
+async fn open_incidents_are_counted_by_tag_and_by_product(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let variables = json!({});
+    let mut stream = desk.follow(&asked("subscription"), variables.clone()).await;
+    let state = settled(&desk, &mut stream, None, &variables).await;
+    assert_eq!((&state["byTag"], &state["byProduct"]), (&json!([]), &json!([])));
+    let first = desk.create(json!({ "title": "one", "tags": ["vip", "Beta"] })).await["id"].take();
+    let second = desk.create(json!({ "title": "two", "tags": ["VIP"] })).await["id"].take();
+    let alert = |key: &str, product: &str| report(key, json!({ "product": product }));
+    let reports = vec![alert("1", "Wazuh"), alert("2", "Wazuh"), alert("3", "Suricata")];
+    let taken = desk.ingest(reports, json!({ "incident": first })).await;
+    desk.ingest(vec![alert("4", "Suricata"), alert("5", "Defender")], json!({ "incident": second })).await;
+    let state = settled(&desk, &mut stream, None, &variables).await;
+    let tag = |name: &str, count: u64| json!({ "value": { "name": name, "kind": "CUSTOM" }, "count": count });
+    let product = |name: &str, count: u64| json!({ "value": name, "count": count });
+    assert_eq!(state["byTag"], json!([tag("vip", 2), tag("Beta", 1)]), "as first written");
+    // An incident counts once for a product, however many of its alerts name it; equal counts are ordered by name.
+    assert_eq!(state["byProduct"], json!([product("Suricata", 2), product("Defender", 1), product("Wazuh", 1)]));
+
+    desk.act("unlinkAlerts", json!({ "incidentId": first, "alerts": [taken["alerts"][2]["id"]] })).await;
+    desk.act("removeTags", json!({ "incidentId": second, "tags": ["vip"] })).await;
+    desk.act("addTags", json!({ "incidentId": second, "tags": ["alpha", "beta"] })).await;
+    let state = settled(&desk, &mut stream, None, &variables).await;
+    assert_eq!(state["byTag"], json!([tag("Beta", 2), tag("alpha", 1), tag("vip", 1)]));
+    assert_eq!(state["byProduct"], json!([product("Defender", 1), product("Suricata", 1), product("Wazuh", 1)]));
+    desk.act("resolveIncident", json!({ "incidentId": second })).await;
+    let state = settled(&desk, &mut stream, None, &variables).await;
+    assert_eq!(state["byTag"], json!([tag("Beta", 1), tag("vip", 1)]), "only open incidents count");
+    assert_eq!(state["byProduct"], json!([product("Wazuh", 1)]));
+    // The condition on tags holds, unlike in a facet.
+    let of_vip = query(&desk, None, &json!({ "filter": { "tags": { "any": ["alpha"] } } })).await;
+    assert_eq!((&of_vip["byTag"], &of_vip["open"]), (&json!([]), &json!(0)));
+}
+
+async fn only_the_most_frequent_tags_are_listed(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let without = RealtimeLimits { incidents: 0, ..Options::default().ring };
+    let plain = Options { clock: desk.clock.clone(), ring: without, ..Options::default() };
+    let plain = TestDesk::open_with(&database, plain).await;
+    let tags = |range: std::ops::Range<usize>| range.map(|n| format!("ticket {n:03}")).collect::<Vec<_>>();
+    desk.create(json!({ "title": "one", "tags": tags(0..70) })).await;
+    desk.create(json!({ "title": "two", "tags": tags(60..130) })).await;
+    let expected: Vec<String> = tags(60..70).into_iter().chain(tags(0..60)).chain(tags(70..100)).collect();
+    let mut streams = Vec::new();
+    for node in [&desk, &plain] {
+        let state = query(node, None, &json!({})).await;
+        let listed = state["byTag"].as_array().expect("tags").iter().map(|facet| &facet["value"]["name"]);
+        assert_eq!(listed.collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "100 of 130");
+        let mut stream = node.follow(&asked("subscription"), json!({})).await;
+        assert_eq!(stream.item().await, state);
+        streams.push(stream);
+    }
+    // A tag beyond the listed tags comes up by a change.
+    desk.create(json!({ "title": "three", "tags": ["ticket 129"] })).await;
+    for (node, stream) in [&desk, &plain].into_iter().zip(&mut streams) {
+        let state = settled(node, stream, None, &json!({})).await;
+        assert_eq!(state["byTag"][10]["value"]["name"], "ticket 129");
+        assert_eq!(state["byTag"].as_array().map(Vec::len), Some(100));
+    }
+}
+
+async fn tags_and_products_are_counted_only_if_they_are_asked_for(database: TestDatabase) {
+    let sent = Sent::default();
+    let desk = sent.by_desk_without_board(&database).await;
+    desk.create(json!({ "title": "one", "tags": ["vip"] })).await;
+    for (selected, tables) in [
+        ("open", vec![]),
+        ("byTag { count }", vec!["FROM \"incident_tag\""]),
+        ("byProduct { count }", vec!["FROM \"alert\""]),
+        ("byTag { count } byProduct { count }", vec!["FROM \"incident_tag\"", "FROM \"alert\""]),
+    ] {
+        sent.take();
+        desk.data(&format!("{{ queueSummary {{ {selected} }} }}"), json!({})).await;
+        let statements = sent.take();
+        for table in ["FROM \"incident_tag\"", "FROM \"alert\""] {
+            let is_read = statements.iter().any(|it| it.sql.contains("COUNT(") && it.sql.contains(table));
+            assert_eq!(is_read, tables.contains(&table), "{selected}: {table}");
+        }
+    }
 }
 
 async fn a_quiet_queue_shows_how_far_it_has_counted(database: TestDatabase) {

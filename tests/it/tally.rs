@@ -14,7 +14,7 @@ use watchfloor::domain::filter::{EntityFilter, IncidentFilter, OwnerFilter};
 use watchfloor::domain::incident::{Incident, Patch, Severity, Status};
 use watchfloor::domain::merge::Asked as Merging;
 use watchfloor::domain::position::Position;
-use watchfloor::domain::summary::{Numbers, Summary, SummaryFilter, Window};
+use watchfloor::domain::summary::{Numbers, Summary, SummaryFilter, TallyUse, Window};
 use watchfloor::domain::tag::{Tag, TagKind};
 use watchfloor::domain::{AlertId, IncidentId, Instant, text};
 use watchfloor::realtime::feed::Source;
@@ -74,7 +74,8 @@ async fn every_summary_equals_a_recount_at_its_position(database: TestDatabase) 
         let stream = dice.below(streams.len());
         let asked = &streams[stream].asked;
         let since = asked.window.start(desk.clock.now());
-        let counted = reader.tally(&asked.filter, since, 1).await.expect("a tally").summary().expect("a summary");
+        let counted = reader.tally(&asked.filter, since, Numbers::ALL, TallyUse::Once).await.expect("a tally");
+        let counted = counted.summary().expect("a summary");
         let (incidents, sets) = &states[&head.offset];
         assert_eq!(counted, recount(asked, since, incidents, &sets[stream]), "asked at {}: {asked:#?}", head.offset);
     }
@@ -139,6 +140,18 @@ fn recount(asked: &Asked, since: Instant, incidents: &[Incident], met: &BTreeSet
         })
         .collect();
     by_owner.sort_by_key(|(owner, count)| (std::cmp::Reverse(*count), text::fold(&owner.name), owner.id));
+    let mut tags: BTreeMap<(String, String), (Tag, u64)> = BTreeMap::new();
+    let mut products: BTreeMap<String, u64> = BTreeMap::new();
+    for incident in &open {
+        for tag in &incident.tags {
+            tags.entry((tag.key(), format!("{:?}", tag.kind))).or_insert((tag.clone(), 0)).1 += 1;
+        }
+        incident.products.iter().for_each(|product| *products.entry(product.clone()).or_default() += 1);
+    }
+    let mut by_tag: Vec<(Tag, u64)> = tags.into_values().collect();
+    by_tag.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut by_product: Vec<(String, u64)> = products.into_iter().collect();
+    by_product.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     let severities = [Severity::High, Severity::Medium, Severity::Low, Severity::Informational];
     Summary {
         since,
@@ -149,6 +162,8 @@ fn recount(asked: &Asked, since: Instant, incidents: &[Incident], met: &BTreeSet
             .into(),
         unassigned: count(&|incident| incident.owner.is_none()),
         by_owner,
+        by_tag,
+        by_product,
         oldest: open.iter().map(|incident| incident.created_at).min(),
         created: met.iter().filter(|incident| incident.created_at >= since).count() as u64,
         resolved: met
@@ -194,7 +209,7 @@ async fn start(desk: &TestDesk, dice: &mut Dice, world: &World, filter: &Inciden
     let heartbeat = Duration::from_millis(if often { 300 } else { 600_000 });
     let source = Source { store: desk.app.store.clone(), hub: desk.app.hub.clone(), heartbeat };
     let delivered = Delivered::default();
-    let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone(), Numbers::All, Track::default()));
+    let mut states = Box::pin(follow(source, desk.clock.clone(), asked.clone(), Numbers::ALL, Track::default()));
     let first = states.next().await.expect("the state now").expect("a state");
     let list = delivered.clone();
     list.lock().expect("a list").push((Moment::now(), first.0, first.1));

@@ -11,10 +11,12 @@ use crate::domain::account::{Owner, OwnerId};
 use crate::domain::entity::EntityKey;
 use crate::domain::filter::{IncidentFilter, IncidentOrder, OrderDirection, Subject};
 use crate::domain::incident::{Severity, Status};
-use crate::domain::summary::{OPEN, SummaryFilter};
+use crate::domain::summary::{Numbers, OPEN, OpenValues, SummaryFilter, TallyUse};
 use crate::domain::tag::Tag;
 use crate::domain::{IncidentId, Instant};
-use crate::storage::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, ListedRow, OwnedPortion, PageRequest, Place, tag_order};
+use crate::storage::{
+    FACET_TAGS_MAX, FACET_VALUES_MAX, Facet, ListedRow, OpenNumbers, OwnedPortion, PageRequest, Place,
+};
 use ahash::AHashMap;
 
 /// The most work of one answer: the conditions and listed values of its filter times the rows, about 20 to 100 ns each.
@@ -157,7 +159,7 @@ impl Rows {
     pub fn by_tag(&self, filter: &IncidentFilter) -> Vec<Facet<Tag>> {
         let mut counts: AHashMap<&Tag, u64> = AHashMap::new();
         self.each(filter, |held| held.row.tags.iter().for_each(|tag| *counts.entry(tag).or_default() += 1));
-        let facets = most_frequent(counts, FACET_TAGS_MAX, |tag| tag_order(tag));
+        let facets = most_frequent(counts, FACET_TAGS_MAX, |tag| tag.place());
         facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
     }
 
@@ -169,13 +171,10 @@ impl Rows {
         facets.into_iter().map(|Facet { value, count }| Facet { value: value.clone(), count }).collect()
     }
 
-    /// Returns the open incidents of a summary by status, severity and owner, and the key of the oldest incident.
-    pub fn portions(&self, filter: &SummaryFilter) -> Portions {
-        self.portions_and_oldest(filter, 1)
-    }
-
-    /// Returns the same numbers with the keys of the `keep` oldest incidents; `keep` is at least 1.
-    pub fn portions_and_oldest(&self, filter: &SummaryFilter, keep: usize) -> Portions {
+    /// Returns the numbers of the open incidents of a summary that are asked for.
+    pub fn open_numbers(&self, filter: &SummaryFilter, numbers: Numbers, used: TallyUse) -> OpenNumbers {
+        let keep = used.oldest_max();
+        let (mut tags, mut products): (AHashMap<&Tag, u64>, AHashMap<&String, u64>) = Default::default();
         let mut portions: AHashMap<(Status, Severity, Option<OwnerId>), u64> = AHashMap::new();
         // The newest key of those that are kept is on top of the heap.
         let mut oldest: BinaryHeap<(Instant, IncidentId)> = BinaryHeap::new();
@@ -183,6 +182,12 @@ impl Rows {
         self.each(&open, |held| {
             let row = &held.row;
             *portions.entry((row.status, row.severity(), held.owner())).or_default() += 1;
+            if numbers.by_tag {
+                row.tags.iter().for_each(|tag| *tags.entry(tag).or_default() += 1);
+            }
+            if numbers.by_product {
+                row.products.iter().for_each(|product| *products.entry(product).or_default() += 1);
+            }
             let key = (row.created_at, row.id);
             if oldest.len() < keep {
                 oldest.push(key);
@@ -198,7 +203,14 @@ impl Rows {
             owner,
             incidents,
         });
-        Portions { portions: portions.collect(), oldest: oldest.into_sorted_vec() }
+        let most = used.values_max() as u64;
+        let by_tag = || most_frequent(tags, most, |tag| tag.place()).into_iter().map(|it| (it.value.clone(), it.count));
+        let by_product = || most_frequent(products, most, |it| *it).into_iter().map(|it| (it.value.clone(), it.count));
+        let values = OpenValues {
+            by_tag: numbers.by_tag.then(|| by_tag().collect()),
+            by_product: numbers.by_product.then(|| by_product().collect()),
+        };
+        OpenNumbers { portions: portions.collect(), oldest: oldest.into_sorted_vec(), values }
     }
 
     /// Calls `take` with each row that meets a filter, in no order.
@@ -231,15 +243,6 @@ impl Rows {
             false => range.rev().filter_map(|(_, slot)| found(slot)).take(span.limit + 1).collect(),
         }
     }
-}
-
-/// The numbers of a summary that the board knows.
-#[derive(Clone, Debug)]
-pub struct Portions {
-    /// The number of incidents of each status, severity and owner.
-    pub portions: Vec<OwnedPortion>,
-    /// The keys of the oldest open incidents, as many as the caller requested.
-    pub oldest: Vec<(Instant, IncidentId)>,
 }
 
 /// A page of an ordered list, by keyset positions: see [`crate::storage::Span`].

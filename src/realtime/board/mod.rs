@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use parking_lot::RwLock;
 use tracing::warn;
 
-pub use self::answers::Portions;
 use self::census::Census;
 pub use self::rows::Rows;
 use crate::domain::Result;

@@ -115,6 +115,7 @@ mod tests {
         assert!(is_for_the_board(
             "{ queueSummary { open byOwner { value { name } count } byStatus { count } oldest } }"
         ));
+        assert!(is_for_the_board("{ queueSummary { byTag { value { name kind } count } byProduct { value count } } }"));
         assert!(is_for_the_board("{ queueSummary { open created resolved } }"), "it counts those of a day as well");
         assert!(!is_for_the_board("{ incidents { totalCount } users { nodes { name } } }"));
         assert!(!is_for_the_board("subscription { incidentQueue { position } }"));

@@ -26,7 +26,7 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count the unread incidents of a whole queue, or look at up to
 /// a hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 88] = [
+pub const PRICES: [(&str, Price); 90] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
@@ -98,8 +98,10 @@ pub const PRICES: [(&str, Price); 88] = [
     ("QueueRow.providers", list(2)),
     ("QueueRow.tags", list(5)),
     ("QueueSummary.byOwner", list(50)),
+    ("QueueSummary.byProduct", list(20)),
     ("QueueSummary.bySeverity", list(4)),
     ("QueueSummary.byStatus", list(2)),
+    ("QueueSummary.byTag", list(50)),
     ("QueueUpdated.changedFields", list(2)),
     ("ReportEntitiesDelta.added", list(5)),
     ("ReportEntitiesDelta.removed", list(5)),
