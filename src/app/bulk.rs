@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_stream::try_stream;
 use futures_util::Stream;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
@@ -69,6 +70,30 @@ pub struct DryRun {
 pub struct Jobs {
     work: Notify,
     done: watch::Sender<u64>,
+}
+
+/// An incident of a job: the job, and the index of the incident in it.
+type NextItem = (BulkJobId, u64);
+
+/// An incident of a job that could not be changed.
+#[derive(Clone, Copy)]
+struct Failing {
+    item: NextItem,
+    /// How often it was tried alone.
+    times: u32,
+}
+
+impl Failing {
+    /// Counts a further failure. If the incident before it in the job has just been passed over, the cause may be the
+    /// job's own, and the incident is not tried again.
+    fn again(before: Option<Self>, item: NextItem) -> Self {
+        let times = match before {
+            Some(before) if before.item == item => before.times + 1,
+            Some(before) if before.item.0 == item.0 && before.times > FAULTS_MAX => before.times,
+            _ => 1,
+        };
+        Self { item, times }
+    }
 }
 
 /// The result of one look for work.
@@ -277,15 +302,16 @@ impl App {
 
     /// Does the work of jobs by the policies of this desk, in an endless loop.
     pub async fn work_on_jobs(self) {
-        let (mut chunk, mut faults) = (BULK_CHUNK_INCIDENTS, 0);
+        let (mut chunk, mut failing) = (BULK_CHUNK_INCIDENTS, None::<Failing>);
         loop {
-            match self.work_on_chunk(chunk).await {
+            let next = Mutex::new(None);
+            match self.work_on_chunk(chunk, &next).await {
                 Ok(Turn::Nothing) => {
                     timeout(LOOK_EVERY, self.jobs.work.notified()).await.ok();
                 }
                 Ok(Turn::Chunk { job, changed }) => {
                     tracing::debug!(bulk.job = %job, bulk.changed = changed, "a chunk is done");
-                    (chunk, faults) = (BULK_CHUNK_INCIDENTS, 0);
+                    (chunk, failing) = (BULK_CHUNK_INCIDENTS, None);
                     self.jobs.told();
                 }
                 Err(error) if error.code() == Code::Unavailable => {
@@ -297,25 +323,28 @@ impl App {
                     tracing::warn!(%error, "a chunk of a bulk job failed, going on one by one");
                     chunk = 1;
                 }
-                Err(error) if faults < FAULTS_MAX => {
-                    tracing::warn!(%error, "an incident of a bulk job could not be changed, trying again");
-                    faults += 1;
-                    pause_unanswered().await;
-                }
                 Err(error) => {
-                    tracing::error!(%error, "an incident of a bulk job cannot be changed");
-                    faults = 0;
-                    if let Err(error) = self.pass_over().await {
-                        tracing::error!(%error, "nor be passed over");
-                        pause_unanswered().await;
+                    let failed = next.into_inner().map(|item| Failing::again(failing, item));
+                    match failed.filter(|failed| failed.times > FAULTS_MAX) {
+                        None => tracing::warn!(%error, "an incident of a bulk job could not be changed, trying again"),
+                        Some(Failing { item, .. }) => {
+                            tracing::error!(%error, "an incident of a bulk job cannot be changed");
+                            if let Err(error) = self.pass_over(item).await {
+                                tracing::error!(%error, "nor be passed over");
+                            }
+                        }
                     }
+                    failing = failed;
+                    pause_unanswered().await;
                 }
             }
         }
     }
 
     /// Changes the next incidents of the oldest job: all of them, or none if the transaction fails.
-    async fn work_on_chunk(&self, size: usize) -> Result<Turn> {
+    ///
+    /// `next` receives the first of them, before it is changed.
+    async fn work_on_chunk(&self, size: usize, next: &Mutex<Option<NextItem>>) -> Result<Turn> {
         // This read avoids a write transaction every few seconds on a desk without jobs.
         if !self.store.read().await?.has_bulk_work().await? {
             return Ok(Turn::Nothing);
@@ -324,6 +353,7 @@ impl App {
             let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(Turn::Nothing) };
             let command = self.command_of(&tx, &job).await?;
             let waiting = tx.waiting_bulk_items(job.id, size).await?;
+            *next.lock() = waiting.first().map(|item| (job.id, item.ordinal));
             let (many, results) = Box::pin(self.change_many(&tx, &command, waiting, &job.edit)).await?;
             many.write(&tx).await?;
             tx.settle_bulk_items(job.id, &results).await?;
@@ -402,13 +432,18 @@ impl App {
         })
     }
 
-    /// Records a failure for the next incident of the oldest job, so that the job continues.
-    async fn pass_over(&self) -> Result<()> {
+    /// Records a failure for an incident of a job, so that the job continues. Does nothing if another node has done the
+    /// incident meanwhile, or if the job has ended.
+    async fn pass_over(&self, (job, ordinal): NextItem) -> Result<()> {
         let now = self.clock.now();
         let work = async |tx: Arc<Tx>| {
-            let Some(mut job) = tx.lock_next_bulk_job().await? else { return Ok(()) };
+            let found = tx.lock_bulk_job(job).await?;
+            let Some(mut job) = found.filter(|job| job.state == BulkState::Running) else { return Ok(()) };
             let waiting = tx.waiting_bulk_items(job.id, 1).await?;
-            let results: Vec<_> = waiting.iter().map(|item| (item.ordinal, BulkResult::failed())).collect();
+            if waiting.iter().all(|item| item.ordinal != ordinal) {
+                return Ok(());
+            }
+            let results = [(ordinal, BulkResult::failed())];
             tx.settle_bulk_items(job.id, &results).await?;
             job.count(results.iter().map(|(_, result)| result), now);
             tx.save_bulk_job(&job).await

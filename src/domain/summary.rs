@@ -7,7 +7,7 @@ use super::filter::{IncidentFilter, QueueFilter};
 use super::incident::{Severity, Status};
 use super::queue::QueueRow;
 use super::tag::Tag;
-use super::value_counts::{VALUE_BYTES, VALUES_HELD_MAX, VALUES_MAX, ValueCounts, less};
+use super::value_counts::{VALUE_BYTES, VALUES_HELD_MAX, VALUES_MAX, ValueCounts, leave_out_common, less};
 use super::{IncidentId, Instant, Result, text};
 
 /// The severities that a summary counts, worst first. A summary lists each of them, also with count 0.
@@ -272,9 +272,16 @@ impl Tally {
     /// Applies a change of an incident: its row before and its row after the change. Each row is `None` if it does not
     /// match the filter in any status. Returns whether a number changed.
     pub fn follow(&mut self, before: Option<&QueueRow>, after: Option<&QueueRow>) -> Result<bool> {
-        let (was, is) = (before.map(|row| self.part(row)), after.map(|row| self.part(row)));
+        let (mut was, mut is) = (before.map(|row| self.part(row)), after.map(|row| self.part(row)));
         if was == is {
             return Ok(false);
+        }
+        if let (Some(IncidentShare { open: Some(was), .. }), Some(IncidentShare { open: Some(is), .. })) =
+            (&mut was, &mut is)
+        {
+            // Values that stay are not counted anew.
+            leave_out_common(&mut was.tags, &mut is.tags);
+            leave_out_common(&mut was.products, &mut is.products);
         }
         if let (Some(part), Some(row)) = (was, before) {
             self.subtract(&part, row.id)?;

@@ -1,7 +1,7 @@
 //! Counts of incidents by a value of which one incident may have several: a tag or a product.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::tag::Tag;
 use super::{Error, Result};
@@ -14,8 +14,8 @@ pub const VALUES_MAX: usize = 100;
 /// are counted anew after a change.
 pub const VALUES_HELD_MAX: usize = 5_000;
 
-/// The memory of a value that a tally keeps, in bytes: its name, its place and its count, for a name of 20 letters. So
-/// a stream keeps about a megabyte of tags.
+/// The memory of a value that a tally keeps, in bytes: its name, its place and its count, for a name of 20 letters. If
+/// the names are longer, a tally keeps fewer values, so a stream keeps at most a megabyte of tags.
 pub const VALUE_BYTES: usize = 200;
 
 /// A value by which incidents are counted.
@@ -25,6 +25,9 @@ pub trait CountedValue: Clone {
 
     /// Returns the place of the value. Equal values have one place.
     fn place(&self) -> Self::Place;
+
+    /// Returns the bytes of the value's name.
+    fn name_bytes(&self) -> usize;
 }
 
 impl CountedValue for Tag {
@@ -32,6 +35,10 @@ impl CountedValue for Tag {
 
     fn place(&self) -> Self::Place {
         Self::place(self)
+    }
+
+    fn name_bytes(&self) -> usize {
+        self.name.len()
     }
 }
 
@@ -41,6 +48,24 @@ impl CountedValue for String {
     fn place(&self) -> Self {
         self.clone()
     }
+
+    fn name_bytes(&self) -> usize {
+        self.len()
+    }
+}
+
+/// Returns the memory of a counted value, in bytes: the value and its place hold the name three times, beside their
+/// lengths and the node of the map.
+fn bytes_of(value: &impl CountedValue) -> usize {
+    (VALUE_BYTES - 3 * 20) + 3 * value.name_bytes()
+}
+
+/// Removes the values that two lists have in common.
+pub(super) fn leave_out_common<V: CountedValue>(one: &mut Vec<V>, other: &mut Vec<V>) {
+    let places = |values: &[V]| values.iter().map(CountedValue::place).collect::<BTreeSet<_>>();
+    let (of_one, of_other) = (places(one), places(other));
+    one.retain(|value| !of_other.contains(&value.place()));
+    other.retain(|value| !of_one.contains(&value.place()));
 }
 
 /// The number of incidents of each value, or of the most frequent values if there are more than [`VALUES_HELD_MAX`].
@@ -56,7 +81,7 @@ impl<V: CountedValue> ValueCounts<V> {
     /// Starts from the count of each value, the most frequent first. More than [`VALUES_HELD_MAX`] values need not be
     /// all.
     pub(super) fn new(mut counted: Vec<(V, u64)>) -> Self {
-        if counted.len() > VALUES_HELD_MAX {
+        if are_too_many(counted.len(), counted.iter().map(|(value, _)| value)) {
             counted.truncate(VALUES_MAX);
             return Self::Most(Some(counted));
         }
@@ -79,13 +104,20 @@ impl<V: CountedValue> ValueCounts<V> {
 
     /// Counts an incident with these values.
     pub(super) fn add(&mut self, values: Vec<V>) {
+        let mut grown = false;
         for value in values {
             match self {
-                Self::All(counts) => counts.entry(value.place()).or_insert((value, 0)).1 += 1,
+                Self::All(counts) => {
+                    let (_, count) = counts.entry(value.place()).or_insert((value, 0));
+                    grown |= *count == 0;
+                    *count += 1;
+                }
                 Self::Most(known) => *known = None,
             }
         }
-        if matches!(self, Self::All(counts) if counts.len() > VALUES_HELD_MAX) {
+        if grown
+            && matches!(self, Self::All(counts) if are_too_many(counts.len(), counts.values().map(|(value, _)| value)))
+        {
             *self = Self::Most(None);
         }
     }
@@ -107,6 +139,11 @@ impl<V: CountedValue> ValueCounts<V> {
         }
         Ok(())
     }
+}
+
+/// Whether a tally does not keep so many values.
+fn are_too_many<'v, V: CountedValue + 'v>(count: usize, values: impl Iterator<Item = &'v V>) -> bool {
+    count > VALUES_HELD_MAX || values.map(bytes_of).sum::<usize>() > VALUES_HELD_MAX * VALUE_BYTES
 }
 
 /// Subtracts from a count. A count below zero means that a change was never counted; an error is better than a wrong

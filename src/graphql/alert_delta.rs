@@ -1,14 +1,11 @@
 //! The fields of one alert that a change of the log altered, each before and after.
 
-use async_graphql::{ComplexObject, ID, SimpleObject};
+use async_graphql::{ID, SimpleObject};
 
-use super::alert::Alert;
-use super::context::View;
 use super::queue::Classification;
 use super::retold::ReportDelta;
 use crate::domain::alert::AlertStatus;
 use crate::domain::change::AlertDelta as Delta;
-use crate::domain::{AlertId, Result};
 
 /// The status of an alert before and after a change.
 #[derive(SimpleObject)]
@@ -39,12 +36,8 @@ pub struct AlertClassificationDelta {
 
 /// The fields of one alert that a change altered. A field that did not change is null.
 #[derive(SimpleObject)]
-#[graphql(complex)]
 pub struct AlertDelta {
-    #[graphql(skip)]
-    view: View,
-    #[graphql(skip)]
-    of: AlertId,
+    // Not the alert itself: a change may name 5,000 alerts, and a page of changes would read all of them.
     /// The alert's global id.
     alert_id: ID,
     /// The status, if it changed.
@@ -59,22 +52,11 @@ pub struct AlertDelta {
     report: Option<ReportDelta>,
 }
 
-#[ComplexObject]
 impl AlertDelta {
-    /// The alert in its present state.
-    async fn alert(&self) -> Result<Option<Alert>> {
-        let alert = self.view.load(self.of).await?;
-        Ok(alert.map(|alert| Alert::new(self.view.clone(), alert)))
-    }
-}
-
-impl AlertDelta {
-    /// Builds the delta that the log holds. The alert is read through `view`.
-    pub fn new(view: View, delta: &Delta) -> Self {
+    /// Builds the delta that the log holds.
+    pub fn new(delta: &Delta) -> Self {
         let id = |owner: crate::domain::account::OwnerId| ID::from(owner.to_string());
         Self {
-            view,
-            of: delta.alert,
             alert_id: delta.alert.to_string().into(),
             status: delta.status.map(|(before, after)| AlertStatusDelta { before, after }),
             owner: delta.owner.map(|(before, after)| AlertOwnerDelta { before: before.map(id), after: after.map(id) }),

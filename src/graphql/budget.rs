@@ -13,8 +13,10 @@ use async_graphql::async_trait::async_trait;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection, SelectionSet};
 use async_graphql::{
-    PathSegment, QueryPathNode, QueryPathSegment, Request, Response, ServerError, ServerResult, Value,
+    Name, PathSegment, QueryPathNode, QueryPathSegment, Request, Response, ServerError, ServerResult, Value,
 };
+use async_graphql_value::RAW_VALUE_TOKEN;
+use async_graphql_value::indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use super::error::server_error;
@@ -300,9 +302,19 @@ pub fn weight(value: &Value) -> usize {
         Value::Enum(name) => name.len() + 2,
         Value::Binary(bytes) => bytes.len() * 4,
         Value::List(items) => 1 + items.iter().map(|item| 1 + weight(item)).sum::<usize>(),
+        // The text of a JSON value is written as it is.
+        Value::Object(fields) if let Some(text) = text_of(fields) => text.len(),
         Value::Object(fields) => {
             1 + fields.iter().map(|(name, value)| text_weight(name) + 2 + weight(value)).sum::<usize>()
         }
+    }
+}
+
+/// Returns the text of a `JSON` value (`json.rs`).
+fn text_of(fields: &IndexMap<Name, Value>) -> Option<&str> {
+    match fields.get(RAW_VALUE_TOKEN) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
     }
 }
 

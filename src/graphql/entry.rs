@@ -426,7 +426,7 @@ impl ChangeEntry {
                 moved_to_id: to.map(global_id),
             }),
             Entry::AlertsChanged { alerts } => {
-                let alerts = alerts.iter().map(|delta| AlertDelta::new(of.view.clone(), delta)).collect();
+                let alerts = alerts.iter().map(AlertDelta::new).collect();
                 Self::AlertsChangedEntry(AlertsChangedEntry { kind, alerts })
             }
             Entry::Deleted => Self::DeletedEntry(DeletedEntry { kind }),

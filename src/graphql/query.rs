@@ -264,9 +264,8 @@ impl Query {
         super::incident::activity(view, id, filter, &PageArgs { first, after, last, before }).await.map(Some)
     }
 
-    /// The log of the desk: the changes of all incidents, newest first. Of changes with the same time, the later change
-    /// in the log comes first. Changes of alerts that belong to no incident are not in it. Only managers see the
-    /// changes of deleted incidents.
+    /// The changes of all incidents, newest first. If two have the same time, the later change of the log comes first.
+    /// It has no changes of alerts that belong to no incident. Only managers see the changes of deleted incidents.
     #[expect(clippy::too_many_arguments, reason = "the arguments of a Relay connection, and the context")]
     async fn desk_log(
         &self,

@@ -381,8 +381,8 @@ pub struct QueueEntered {
     position: String,
     /// The incident as of `position`.
     row: QueueRow,
-    /// The reason why the incident entered. It is not called `reason`, so that one selection can hold it beside
-    /// `QueueLeft.reason`.
+    // Not `reason`, so that a selection can hold it beside `QueueLeft.reason`.
+    /// Why the incident entered the queue.
     entered_reason: EnteredReason,
     /// The `clientMutationId` of the mutation that made the change.
     client_mutation_id: Option<String>,
@@ -408,9 +408,7 @@ pub struct QueueUpdated {
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether the change is the last change of its transaction. The stream may leave out that last change, for example
-    /// because it is about an incident outside of the queue. Then no item of the transaction has `last: true`, so do
-    /// not wait for it.
+    /// Whether the change is the last change of its transaction. `QueueEntered.last` says when no item has `true`.
     last: bool,
 }
 
@@ -430,9 +428,7 @@ pub struct QueueLeft {
     client_mutation_id: Option<String>,
     /// The id of the transaction that made the change.
     transaction_id: ID,
-    /// Whether the change is the last change of its transaction. The stream may leave out that last change, for example
-    /// because it is about an incident outside of the queue. Then no item of the transaction has `last: true`, so do
-    /// not wait for it.
+    /// Whether the change is the last change of its transaction. `QueueEntered.last` says when no item has `true`.
     last: bool,
 }
 
@@ -453,11 +449,9 @@ pub struct Live {
     pub position: String,
     /// The filter with its defaults filled in and `me` resolved to ids. Null for an activity log.
     pub filter: Option<Box<IncidentFilter>>,
-    /// Whether you hold the set of the filter, as far as the desk knows. True if `after` is a position of `incidents`
-    /// with this filter, or of a stream that began after such a position. False after any other position and without
-    /// `after`: you get each incident when it changes, and you lack the incidents that match and have not changed. To
-    /// hold the set, read `incidents` with this filter and subscribe again with the position of its first page. Null
-    /// for an activity log.
+    /// Whether you hold the set of the filter: `after` is a position of `incidents` with this filter, or of a stream with
+    /// the set. If false, incidents that match and have not changed are missing: read `incidents` and subscribe
+    /// with the position of its first page. Null for an activity log.
     pub holds_set: Option<bool>,
 }
 
@@ -509,9 +503,8 @@ impl QueueItem {
             }
             Event::Resync(reason) => Self::Resync(Resync { position, resync_reason: reason }),
             Event::Item(QueueEvent { change, movement }) => {
-                let client_mutation_id = change.body.client_mutation_id.clone();
+                let (client_mutation_id, last) = (change.body.client_mutation_id.clone(), change.body.last);
                 let transaction_id = change.body.transaction.to_string().into();
-                let last = change.body.last;
                 match movement {
                     Movement::Entered(row) => Self::QueueEntered(QueueEntered {
                         row: QueueRow::new(&position, *row),

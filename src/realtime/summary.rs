@@ -66,7 +66,12 @@ pub fn follow(
         let mut kept = Box::pin(Kept::take(Arc::new(source), &clock, &asked, numbers, &track)).await?;
         loop {
             let Some(summary) = kept.tally.summary() else {
-                kept = Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await?;
+                match Box::pin(Kept::take(kept.tail.source.clone(), &clock, &asked, numbers, &track)).await {
+                    Ok(anew) => kept = anew,
+                    // All streams of a busy desk may ask at once.
+                    Err(Error::Busy) => sleep_until(Deadline::now() + PAUSE).await,
+                    Err(error) => Err(error)?,
+                }
                 continue;
             };
             yield (kept.tail.position, summary);

@@ -47,7 +47,7 @@ const LINES_MAX: usize = 550;
 
 /// The framework items that `domain/` may use, so that a word has one definition for the column and the API.
 const DOMAIN_DERIVES: [(&str, &[&str]); 2] =
-    [("sea_orm", &["DeriveActiveEnum", "EnumIter"]), ("async_graphql", &["Enum", "OneofObject"])];
+    [("sea_orm", &["ActiveEnum", "DeriveActiveEnum", "EnumIter"]), ("async_graphql", &["Enum", "OneofObject"])];
 
 /// The frameworks, and the folders that may name them.
 const FRAMEWORKS: [(&str, &[&str]); 6] = [

@@ -132,7 +132,9 @@ async fn rows_come_back_to_the_letter(database: TestDatabase) {
         request.send().await.expect("an answer").text().await.expect("a text")
     };
     let digits = "123456789012345678901234567890";
-    let inner = format!(r#"{{"zeta":1,"alpha":{digits},"m":0.1000,"e":1e3,"n":-0,"t":"\u00e9 \"[ {{","s":"  "}}"#);
+    let inner = format!(
+        r#"{{"zeta":1,"alpha":{digits},"m":0.1000,"e":1e3,"n":-0,"t":"\u00e9 \"[ {{","s":"  ","o":{{"$serde_json::private::RawValue":"x"}}}}"#
+    );
     let read = "query($id: ID!) { incident(by: { id: $id }) { bookmarks(last: 1) { nodes { rows } } } }";
     let pin = "mutation($i: AddBookmarkInput!) { addBookmark(input: $i) { replayed bookmark { rows } } }";
     let input = |rows: &str| {

@@ -39,7 +39,7 @@ fn single_edits(user: &str) -> [(&'static str, Value, &'static str); 9] {
 }
 
 /// The mutations of several fields, and those of alerts. Other tests of this file check them.
-const OTHER_GUARDED: [&str; 3] = ["deleteIncident", "updateAlert", "updateIncident"];
+const OTHER_GUARDED: [&str; 4] = ["deleteIncident", "restoreIncident", "updateAlert", "updateIncident"];
 
 #[test]
 fn every_mutation_with_a_precondition_is_checked() {

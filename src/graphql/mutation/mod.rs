@@ -24,7 +24,7 @@ use async_graphql::MergedObject;
 /// **Versions.** Without `expectedVersion` the last write wins. With it, a mutation is a `CONFLICT` if a later change
 /// set a field that the mutation sets too. The guarded fields are the title, description, severity override, status,
 /// resolution note, classification, owner and times of the activity. `deleteIncident` conflicts with a later change of
-/// each of them. Tags, comments and links of alerts never conflict.
+/// each of them, and with a later deletion and restoration, as `restoreIncident` does. Tags, comments and links of alerts never conflict.
 ///
 /// **Conflicts.** `extensions.path` tells conflicts apart. `input.expectedVersion`, `input.expectedSourceVersion` and
 /// `input.expectedTargetVersion` mean a later change: `extensions.now` then has `changes`, and `version`, the version

@@ -26,20 +26,22 @@ const fn dear(own: usize) -> Price {
 /// long lists are refused, and the page of an ordinary incident passes. Expensive fields render Markdown, fold a log,
 /// return a text of any length or the rows of a bookmark, count the unread incidents of a whole queue, or look at up to
 /// a hundred entities. Each takes under a millisecond on an ordinary incident.
-pub const PRICES: [(&str, Price); 90] = [
+pub const PRICES: [(&str, Price); 91] = [
     ("Alert.entities", list(10)),
     ("Alert.fullTitle", dear(250)),
     ("Alert.techniques", list(3)),
     ("AlertChange.entries", list(2)),
     ("AlertsChangedEntry.alerts", list(10)),
     ("AlertsLinkedEntry.alertIds", list(10)),
-    ("AlertsLinkedEntry.movedFrom", list(2)),
+    ("AlertsLinkedEntry.movedFromIds", list(2)),
     ("AlertsUnlinkedEntry.alertIds", list(10)),
     ("Bookmark.entities", list(10)),
     ("Bookmark.rows", dear(250)),
     ("BulkPreview.items", list(50)),
     ("Change.entries", list(2)),
     ("Comment.attachments", list(5)),
+    // All texts are read, whatever page is asked for.
+    ("Comment.history", dear(20)),
     ("Comment.html", dear(20)),
     ("CommentAsOf.html", dear(20)),
     ("Correlation.sharedEntities", list(5)),
