@@ -298,21 +298,30 @@ async fn a_job_is_made_once_under_a_key(database: TestDatabase) {
 }
 
 async fn a_responder_whose_rights_end_changes_nothing_more(database: TestDatabase) {
+    // A pause of the machine can let a job end before the rights do.
+    const ROUNDS_MAX: usize = 10;
     let desk = TestDesk::open(&database).await;
-    desk.user("ana", "RESPONDER").await;
     for host in 0..250 {
         desk.incident(&format!("Odd process on host {host}")).await;
     }
-    let made = json!({ "target": { "filter": {} }, "edit": { "addTags": ["odd"] } });
-    let id = desk.bulk_as(Some("ana"), made).await["job"]["id"].take();
-    desk.user("ana", "READER").await;
-    let job = desk.ended(id.as_str().expect("an id")).await;
-    assert_eq!(job["settled"], 250);
-    assert!(job["refused"].as_u64().expect("a count") > 0, "{job}");
-    assert_eq!(desk.tagged("odd").await, job["changed"]);
-    let query = "query($id: ID!) { bulkJob(id: $id) { items(outcome: REFUSED, last: 1) { nodes { code } } } }";
-    let last = desk.data(query, json!({ "id": id })).await;
-    assert_eq!(last["bulkJob"]["items"]["nodes"][0]["code"], "FORBIDDEN");
+    for round in 0..ROUNDS_MAX {
+        desk.user("ana", "RESPONDER").await;
+        let tag = format!("odd {round}");
+        let made = json!({ "target": { "filter": {} }, "edit": { "addTags": [tag] } });
+        let id = desk.bulk_as(Some("ana"), made).await["job"]["id"].take();
+        desk.user("ana", "READER").await;
+        let job = desk.ended(id.as_str().expect("an id")).await;
+        assert_eq!(job["settled"], 250);
+        assert_eq!(desk.tagged(&tag).await, job["changed"]);
+        if job["refused"] == 0 {
+            continue;
+        }
+        let query = "query($id: ID!) { bulkJob(id: $id) { items(outcome: REFUSED, last: 1) { nodes { code } } } }";
+        let last = desk.data(query, json!({ "id": id })).await;
+        assert_eq!(last["bulkJob"]["items"]["nodes"][0]["code"], "FORBIDDEN");
+        return;
+    }
+    panic!("no job outlasted the rights of its user");
 }
 
 async fn a_mutation_beside_a_job_waits_for_one_chunk_at_most(database: TestDatabase) {
