@@ -85,7 +85,7 @@ pub struct Rows(String);
 
 impl Rows {
     /// Reads rows: at most [`ROWS_MAX`] objects in at most [`ROWS_BYTES_MAX`] bytes, without U+0000 in any text. Their
-    /// numbers stay as they are written.
+    /// numbers stay as they are written; the reader of the request (`given.rs`) checks the range of numbers and the nesting.
     pub fn parse(path: &str, json: &str) -> Result<Self> {
         let no_rows = |_| Error::invalid(path, "a result is an array of objects, one a row");
         let rows: Vec<&RawValue> = serde_json::from_str(json).map_err(no_rows)?;
@@ -152,7 +152,7 @@ mod tests {
         let odd = r#"[{"z":123456789012345678901234567890,"a":0.1000,"a":"\u00e9 \\u0000 \\\" {","":-0}]"#;
         assert_eq!(kept(odd), odd);
         assert!(read("[]").is_ok());
-        for json in ["", "{}", "[1]", "[[]]", "null", "[{}", "[{} {}]", "[{\"a\": 1 2}]", "[{\"a\": 1e999}]"] {
+        for json in ["", "{}", "[1]", "[[]]", "null", "[{}", "[{} {}]", "[{\"a\": 1 2}]"] {
             assert!(read(json).is_err(), "{json}");
         }
         for nul in [r#"{"a\u0000": 1}"#, r#"{"a": [{"b": "\\\u0000"}]}"#, r#"{"a": "\u0000", "a": 1}"#] {
