@@ -85,7 +85,7 @@ pub struct Rows(String);
 
 impl Rows {
     /// Reads rows: at most [`ROWS_MAX`] objects in at most [`ROWS_BYTES_MAX`] bytes, without U+0000 in any text. Their
-    /// numbers stay as they are written; the reader of the request (`given.rs`) checks the range of numbers and the nesting.
+    /// numbers stay as they are written; the reader of the request (`given.rs`) checks their range and the nesting.
     pub fn parse(path: &str, json: &str) -> Result<Self> {
         let no_rows = |_| Error::invalid(path, "a result is an array of objects, one a row");
         let rows: Vec<&RawValue> = serde_json::from_str(json).map_err(no_rows)?;

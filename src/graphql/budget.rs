@@ -13,13 +13,12 @@ use async_graphql::async_trait::async_trait;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection, SelectionSet};
 use async_graphql::{
-    Name, PathSegment, QueryPathNode, QueryPathSegment, Request, Response, ServerError, ServerResult, Value,
+    PathSegment, QueryPathNode, QueryPathSegment, Request, Response, ServerError, ServerResult, Value,
 };
-use async_graphql_value::RAW_VALUE_TOKEN;
-use async_graphql_value::indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use super::error::server_error;
+use super::json;
 use super::selected::Selected;
 use crate::domain::Error;
 
@@ -303,18 +302,10 @@ pub fn weight(value: &Value) -> usize {
         Value::Binary(bytes) => bytes.len() * 4,
         Value::List(items) => 1 + items.iter().map(|item| 1 + weight(item)).sum::<usize>(),
         // The text of a JSON value is written as it is.
-        Value::Object(fields) if let Some(text) = text_of(fields) => text.len(),
+        Value::Object(fields) if let Some(text) = json::text_of(fields) => text.len(),
         Value::Object(fields) => {
             1 + fields.iter().map(|(name, value)| text_weight(name) + 2 + weight(value)).sum::<usize>()
         }
-    }
-}
-
-/// Returns the text of a `JSON` value (`json.rs`).
-fn text_of(fields: &IndexMap<Name, Value>) -> Option<&str> {
-    match fields.get(RAW_VALUE_TOKEN) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
     }
 }
 

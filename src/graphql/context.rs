@@ -14,6 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::OnceCell;
 
 use super::call::Call;
+use super::json;
 use super::loaders::{AlertsAtEnd, Batch, ChangesAtEnd, CommentsAtEnd};
 use super::searches::Searches;
 use crate::app::queue::{At, Listing, covers};
@@ -399,7 +400,7 @@ fn input_of(ctx: &Context<'_>) -> Result<serde_json::Value> {
     let unread = |error: &dyn std::fmt::Debug| Error::fault("reading the input of a mutation", format!("{error:?}"));
     let mut input = serde_json::Map::new();
     for (name, value) in ctx.field().arguments().map_err(|error| unread(&error))? {
-        input.insert(name.to_string(), value.into_json().map_err(|error| unread(&error))?);
+        input.insert(name.to_string(), json::read(value).map_err(|error| unread(&error))?);
     }
     if let Some(fields) = input.get_mut("input").and_then(serde_json::Value::as_object_mut) {
         fields.retain(|name, _| !matches!(name.as_str(), "clientMutationId" | "idempotencyKey"));

@@ -5,9 +5,13 @@
 //! as it is (its feature `raw_value`). A client cannot give such an object: a variable of type `JSON` becomes a text as
 //! a whole, and a literal has no field of this name, because of its `$`.
 
+use std::fmt;
+
 use async_graphql::{InputValueResult, Name, Scalar, ScalarType, Value};
 use async_graphql_value::RAW_VALUE_TOKEN;
 use async_graphql_value::indexmap::IndexMap;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// The name of the scalar in the schema.
 pub const JSON: &str = "JSON";
@@ -15,6 +19,86 @@ pub const JSON: &str = "JSON";
 /// Returns the value that stands for a JSON text. The text has to be valid.
 pub fn exact(text: String) -> Value {
     Value::Object(IndexMap::from_iter([(Name::new(RAW_VALUE_TOKEN), Value::String(text))]))
+}
+
+/// Returns the text of a value that [`exact`] made.
+pub fn text_of(fields: &IndexMap<Name, Value>) -> Option<&str> {
+    match fields.get(RAW_VALUE_TOKEN) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+/// Reads a value of an input. The numbers of its JSON texts are 64-bit numbers.
+pub fn read(value: Value) -> serde_json::Result<serde_json::Value> {
+    match value {
+        Value::List(items) => items.into_iter().map(read).collect(),
+        Value::Object(fields) => match text_of(&fields) {
+            Some(text) => serde_json::from_str::<Plain>(text).map(|Plain(value)| value),
+            None => fields.into_iter().map(|(name, value)| Ok((name.to_string(), read(value)?))).collect(),
+        },
+        value => value.into_json(),
+    }
+}
+
+/// A JSON value that gives no key a meaning. A `serde_json::Value` reads the text below its own reserved key as a
+/// further JSON text, with a nesting of its own.
+struct Plain(serde_json::Value);
+
+impl<'de> Deserialize<'de> for Plain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(PlainVisitor).map(Self)
+    }
+}
+
+struct PlainVisitor;
+
+impl<'de> Visitor<'de> for PlainVisitor {
+    type Value = serde_json::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(serde_json::Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Plain(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
+        let mut object = serde_json::Map::new();
+        while let Some((name, Plain(value))) = fields.next_entry::<String, Plain>()? {
+            object.insert(name, value);
+        }
+        Ok(object.into())
+    }
 }
 
 /// A JSON value, as its text.
@@ -45,5 +129,15 @@ mod tests {
         let within = Value::List(vec![exact("0.10".to_owned()), Value::Null, exact(text.to_owned())]);
         let read = JsonText::parse(within).map_err(|_| "refused").expect("JSON");
         assert_eq!(read.0, format!("[0.10,null,{text}]"));
+    }
+
+    #[test]
+    fn a_value_is_read_as_serde_json_reads_it_but_for_the_reserved_key() {
+        let text = r#"{"b":[1,-2,0.5,1e300,18446744073709551615,null,true,"\u00e9"],"a":{"b":{}},"a":2}"#;
+        let plain: serde_json::Value = serde_json::from_str(text).expect("JSON");
+        assert_eq!(read(exact(text.to_owned())).expect("JSON"), plain);
+        let reserved = r#"[{"$serde_json::private::RawValue":"no JSON"}]"#;
+        let value = read(Value::List(vec![exact(reserved.to_owned())])).expect("JSON");
+        assert_eq!(value[0][0]["$serde_json::private::RawValue"], "no JSON");
     }
 }
