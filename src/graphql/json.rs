@@ -34,7 +34,7 @@ pub fn read(value: Value) -> serde_json::Result<serde_json::Value> {
     match value {
         Value::List(items) => items.into_iter().map(read).collect(),
         Value::Object(fields) => match text_of(&fields) {
-            Some(text) => serde_json::from_str::<Plain>(text).map(|Plain(value)| value),
+            Some(text) => serde_json::from_str::<ReadJson>(text).map(|ReadJson(value)| value),
             None => fields.into_iter().map(|(name, value)| Ok((name.to_string(), read(value)?))).collect(),
         },
         value => value.into_json(),
@@ -43,17 +43,17 @@ pub fn read(value: Value) -> serde_json::Result<serde_json::Value> {
 
 /// A JSON value that gives no key a meaning. A `serde_json::Value` reads the text below its own reserved key as a
 /// further JSON text, with a nesting of its own.
-struct Plain(serde_json::Value);
+struct ReadJson(serde_json::Value);
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for ReadJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(PlainVisitor).map(Self)
+        deserializer.deserialize_any(ReadJsonVisitor).map(Self)
     }
 }
 
-struct PlainVisitor;
+struct ReadJsonVisitor;
 
-impl<'de> Visitor<'de> for PlainVisitor {
+impl<'de> Visitor<'de> for ReadJsonVisitor {
     type Value = serde_json::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Plain(item)) = items.next_element()? {
+        while let Some(ReadJson(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(list.into())
@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for PlainVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self::Value, A::Error> {
         let mut object = serde_json::Map::new();
-        while let Some((name, Plain(value))) = fields.next_entry::<String, Plain>()? {
+        while let Some((name, ReadJson(value))) = fields.next_entry::<String, ReadJson>()? {
             object.insert(name, value);
         }
         Ok(object.into())
