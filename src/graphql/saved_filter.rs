@@ -1,5 +1,5 @@
-//! The filter of incidents in answers. Each type has the fields of its input type, so that a client can send what it
-//! has read.
+//! The filter of incidents in answers. Each type has the fields of its input type, so that a client can send a filter
+//! that it has read.
 
 use async_graphql::{ID, Object};
 
@@ -13,7 +13,7 @@ use crate::domain::tag::TagKind;
 
 /// Shows the fields of a condition as they are, then further fields. Tests compare the fields with those of the input
 /// type. A list also needs a length in `server/operation/prices.rs`, and each field a line in `shared_fields.rs` and in
-/// its fixture: tests name what is forgotten.
+/// its fixture. Tests name each forgotten field.
 macro_rules! shown {
     (
         $(#[$doc:meta])* impl $of:ident {
