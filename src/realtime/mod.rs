@@ -137,7 +137,10 @@ impl Hub {
     /// after this call has a backlog that reaches at least to this offset.
     pub fn committed(&self, offset: u64) {
         self.committed.fetch_max(offset, Ordering::AcqRel);
-        self.wake();
+        // The relay may have read the change already, after an earlier commit.
+        if offset > self.head() {
+            self.wake();
+        }
         self.to_tell.notify_one();
     }
 

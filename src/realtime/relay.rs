@@ -32,8 +32,13 @@ const TICK_TOLD: Duration = Duration::from_secs(1);
 /// The deadline for the read of the log's end. It normally takes a millisecond; a much slower connection was cut off.
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// The most changes of one read.
+/// The most changes of one read while the relay is behind the end of the log.
 const BATCH: u64 = 1_000;
+
+/// The most changes of one read at the end of the log, where a read mostly finds the changes of one commit. With a
+/// small limit PostgreSQL keeps the plan of the statement. With a large limit it expects many rows as long as it does
+/// not know the position. So it plans each read anew, which takes longer than the read.
+const FEW: u64 = 32;
 
 /// How many of the newest changes the ring holds from the start. After a restart all clients reconnect at once, with
 /// positions of a moment ago.
@@ -68,10 +73,12 @@ pub async fn run(store: Store, hub: Arc<Hub>, mut last: u64) {
     if store.has_line() {
         line.spawn(wakeups::run(store.clone(), hub.clone()));
     }
+    let mut limit = FEW;
     loop {
-        match read_on(&store, &hub, last).await {
-            Ok(read) if read > last => last = read,
-            Ok(_) => {
+        match read_on(&store, &hub, last, limit).await {
+            Ok((read, end)) if read < end => (last, limit) = (read, BATCH),
+            Ok((read, _)) => {
+                (last, limit) = (read, FEW);
                 // `Notify` keeps a wake-up that comes during a read, so none is lost.
                 let tick = if hub.hears_other_nodes() { TICK_TOLD } else { TICK };
                 if tokio::time::timeout(tick, hub.nudge.notified()).await.is_err() {
@@ -94,8 +101,10 @@ const BROKEN: &str = "relaying the log";
 
 const GAP: &str = "a position is missing before its end";
 
-async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
-    let Some(LogBeyond { head, changes }) = store.log_beyond(&hub.known().end, BATCH, ANSWER).await? else {
+/// Reads the next changes and publishes them. Returns the offset of the last change that was read, and the offset of
+/// the end of the log.
+async fn read_on(store: &Store, hub: &Hub, last: u64, limit: u64) -> Result<(u64, u64)> {
+    let Some(LogBeyond { head, changes }) = store.log_beyond(&hub.known().end, limit, ANSWER).await? else {
         // The log was restored or rewound: the ring and the streams hold changes of another log.
         return Err(Error::fault(BROKEN, format!("it does not hold position {last} as it was read")));
     };
@@ -115,7 +124,7 @@ async fn read_on(store: &Store, hub: &Hub, last: u64) -> Result<u64> {
         hub.publish_looked(changes.into_iter().zip(found).collect());
     }
     complete_board(hub, store, &head).await;
-    Ok(read)
+    Ok((read, head.offset))
 }
 
 /// Lets the board read facts that changes do not carry. The changes are published already and may not be read again. If
