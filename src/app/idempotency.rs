@@ -14,7 +14,7 @@ use crate::domain::error::Refusal;
 use crate::domain::idempotency::{Kept, KeptOutcome};
 use crate::domain::position::Position;
 use crate::domain::{Error, Result};
-use crate::storage::{Head, Reader, Tx};
+use crate::storage::{Head, LockPlan, Reader, Tx};
 
 /// The result of a command inside its transaction.
 #[derive(Clone, Debug)]
@@ -128,7 +128,17 @@ impl App {
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
         Fut: Future<Output = Result<Done<T>>> + Send,
     {
-        let came = self.store.transact_together(|tx| keyed(command, tx.clone(), work(tx))).await?;
+        self.once_with(command, LockPlan::default(), work).await
+    }
+
+    /// Runs one command like [`App::once`]. `plan` names rows that the command will lock.
+    pub(super) async fn once_with<T, F, Fut>(&self, command: &Command, plan: LockPlan, work: F) -> Result<Did<T>>
+    where
+        T: Repeatable,
+        F: Fn(Arc<Tx>) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<Done<T>>> + Send,
+    {
+        let came = self.store.transact_together(plan, |tx| keyed(command, tx.clone(), work(tx))).await?;
         self.did(came).await
     }
 

@@ -17,7 +17,7 @@ use crate::domain::incident::{AlertSummary, Incident, Patch, Propagation, Status
 use crate::domain::precondition::GuardedField;
 use crate::domain::queue::sha256_hex;
 use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
-use crate::storage::{Origin, Reader, Tx};
+use crate::storage::{LockPlan, Origin, Reader, Tx};
 
 /// How many alerts of a deleted incident are read at a time. An alert may have a title of megabytes.
 const ALERTS_FREED_AT_ONCE: usize = 500;
@@ -64,6 +64,20 @@ pub struct IncidentEdit {
     /// asks for.
     #[serde(skip)]
     pub is_reopening: bool,
+}
+
+impl IncidentEdit {
+    /// Returns the rows that the edit of an incident will lock and read.
+    fn lock_plan(&self, incident: IncidentId, command: &Command) -> LockPlan {
+        let caller = || command.actor.as_ref().map(|actor| OwnerId::User(actor.user.id));
+        let owner = self.owner.flatten().and_then(|choice| match choice {
+            OwnerChoice::Me => caller(),
+            OwnerChoice::Id(id) => Some(id),
+        });
+        // Only a new owner or status reaches the alerts.
+        let alerts = self.owner.is_some() || self.patch.status.is_some();
+        LockPlan { incident: Some(incident), alerts, owner }
+    }
 }
 
 impl From<Patch> for IncidentEdit {
@@ -159,7 +173,8 @@ impl App {
     /// Applies all changes of an edit to one incident, all or nothing, as one change in the log.
     pub async fn update_incident(&self, command: &Command, id: IncidentId, edit: IncidentEdit) -> Result<Did<Edited>> {
         command.require(Role::Responder, "triage an incident")?;
-        let did = self.once(command, async |tx| {
+        let plan = edit.lock_plan(id, command);
+        let did = self.once_with(command, plan, async |tx| {
             let mut linked = lock(&tx, &edit, Some(id)).await?;
             let incident = linked.holders.remove(&id).filter(|incident| incident.deleted_at.is_none());
             let incident = incident.ok_or_else(|| Error::not_found("incident", id))?;

@@ -270,6 +270,9 @@ impl Reader {
 
     /// Reads an owner with its present name, or none if the id is unknown.
     pub async fn owner(&self, id: OwnerId) -> Result<Option<Owner>> {
+        if let Some(owner) = self.conn().ahead().owner(id) {
+            return Ok(Some(owner));
+        }
         Ok(self.owners([id]).await?.remove(&id))
     }
 }
@@ -277,6 +280,7 @@ impl Reader {
 impl Tx {
     /// Locks and reads the user with this account id, regardless of case. Nobody else changes it until the commit.
     pub async fn lock_user(&self, account: &str) -> Result<Option<User>> {
+        self.conn().ahead().forget();
         let of_key = user::Entity::find().filter(user::Column::AccountKey.eq(text::caseless(account)));
         Ok(of_key.lock(LockType::Update).one(self.conn()).await?.map(User::from))
     }
@@ -313,6 +317,7 @@ impl Tx {
 
     /// Locks and reads the group with this account id, regardless of case. Nobody else changes it until the commit.
     pub async fn lock_group(&self, account: &str) -> Result<Option<Group>> {
+        self.conn().ahead().forget();
         let of_key = group::Entity::find().filter(group::Column::AccountKey.eq(text::caseless(account)));
         Ok(of_key.lock(LockType::Update).one(self.conn()).await?.map(Group::from))
     }

@@ -145,7 +145,7 @@ pub(super) fn to_row(alert: &Alert) -> Result<Model> {
 }
 
 fn to_domain(row: Model, owner: Option<Owner>, entities: Vec<NamedEntity>) -> Result<Alert> {
-    let settled = settled(&row);
+    let settled = settled(row.settled_version, row.settled_status);
     Ok(Alert {
         id: AlertId(row.id),
         status: row.status,
@@ -173,8 +173,8 @@ fn to_domain(row: Model, owner: Option<Owner>, entities: Vec<NamedEntity>) -> Re
     })
 }
 
-pub(super) fn settled(row: &Model) -> Option<Settled> {
-    Some(Settled { version: row.settled_version? as u64, status: row.settled_status? })
+pub(super) fn settled(version: Option<i64>, status: Option<AlertStatus>) -> Option<Settled> {
+    Some(Settled { version: version? as u64, status: status? })
 }
 
 /// Selects alerts as answers show them: of a title only its start. Such rows must never be saved.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, warn};
 
+use super::ahead::LockPlan;
 use super::changelog::Pending;
 use super::combiner::{Lane, unless_stalled};
 use super::idempotency::PendingOutcome;
@@ -161,9 +162,30 @@ impl CommandBatch {
         Ok(value)
     }
 
-    /// Begins the part of a further command.
-    pub(super) async fn begin_command(&mut self, statement: Duration) -> Result<()> {
+    /// The number of commands that the batch still takes after the next command.
+    pub(super) fn room(&self) -> usize {
+        (COMMANDS_MAX - 1).saturating_sub(self.commands.len())
+    }
+
+    /// Whether a command of this plan locks an incident that this batch has not locked ahead and has not changed.
+    pub(super) fn locks_ahead(&self, plan: &LockPlan) -> bool {
+        let locked = |id| self.conn.ahead().holds(id) || self.earlier.has_changed(id);
+        plan.incident.is_some_and(|id| !locked(id))
+    }
+
+    /// Begins the part of a further command. The rows of its plan are locked ahead together with those of other
+    /// commands, if there are any.
+    pub(super) async fn begin_command(
+        &mut self,
+        statement: Duration,
+        plan: LockPlan,
+        mut others: Vec<LockPlan>,
+    ) -> Result<()> {
         self.conn.begin_command(statement).await?;
+        if !others.is_empty() {
+            others.push(plan);
+            Tx::on(self.conn.clone(), Arc::default()).lock_ahead(&others).await?;
+        }
         self.shared = true;
         self.statement = self.statement.max(statement);
         Ok(())

@@ -6,6 +6,8 @@
 //! command runs in its caller's task: the ownership of the batch moves from task to task.
 //!
 //! The rules:
+//! - Commands that wait say which rows they will lock ([`LockPlan`]). A batch reserves these commands and locks the
+//!   rows of all of them at once ([`super::ahead`]). No other batch takes these commands while it gathers.
 //! - A command that joins waits at most 5 ms for a lock (PostgreSQL's `lock_timeout`), because the transaction may hold
 //!   what the lock's holder waits for. It is taken back, and runs again in a later batch. After a few times it runs
 //!   alone, and waits.
@@ -24,6 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
+use super::ahead::LockPlan;
 use super::batch::{Answer, CommandBatch, Unended};
 use super::{Error, Head, MutationState, Result, Store, Tx, fault, retry};
 use crate::domain::Code;
@@ -85,6 +88,9 @@ struct Waiting {
     number: u64,
     /// The number of the batch that put the command off; the command does not join this batch again.
     not_in: Option<u64>,
+    plan: LockPlan,
+    /// The number of the lane whose batch has locked the rows of the plan.
+    reserved: Option<u64>,
     give: oneshot::Sender<Turn>,
 }
 
@@ -96,8 +102,9 @@ enum Turn {
     Join(Baton),
 }
 
-/// The permit to gather commands in a batch. Dropping it gives it to the next command that waits.
-pub(super) struct Lane(Combiner);
+/// The permit to gather commands in a batch, with a unique number. Dropping it ends its reservations, and gives the
+/// permit to the next command that waits and is not reserved.
+pub(super) struct Lane(Combiner, u64);
 
 /// The permit to commit. Dropping it begins the commit of the next batch that is ready.
 struct Committing(Store);
@@ -153,7 +160,29 @@ impl State {
         if !batch.takes_more(self.committing) {
             return None;
         }
-        let at = self.waiting.iter().position(|waiting| waiting.not_in != Some(batch.number))?;
+        let lane = batch.lane.as_ref().map(|lane| lane.1);
+        let at = self.waiting.iter().position(|waiting| {
+            waiting.not_in != Some(batch.number) && (waiting.reserved.is_none() || waiting.reserved == lane)
+        })?;
+        self.waiting.remove(at)
+    }
+
+    /// Reserves waiting commands with a plan for the batch of a lane, at most `count`. Returns their plans.
+    fn reserve(&mut self, lane: u64, batch: u64, count: usize) -> Vec<LockPlan> {
+        let free = self.waiting.iter_mut().filter(|waiting| {
+            waiting.reserved.is_none() && waiting.not_in != Some(batch) && waiting.plan.incident.is_some()
+        });
+        free.take(count)
+            .map(|waiting| {
+                waiting.reserved = Some(lane);
+                waiting.plan
+            })
+            .collect()
+    }
+
+    /// Takes the next waiting command that may begin a batch.
+    fn next_to_lead(&mut self) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|waiting| waiting.reserved.is_none())?;
         self.waiting.remove(at)
     }
 }
@@ -161,13 +190,16 @@ impl State {
 impl Drop for Lane {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        let Some(next) = state.waiting.pop_front() else {
+        let own = state.waiting.iter_mut().filter(|waiting| waiting.reserved == Some(self.1));
+        own.for_each(|waiting| waiting.reserved = None);
+        let Some(next) = state.next_to_lead() else {
             state.open -= 1;
             return;
         };
+        let number = state.number();
         drop(state);
         // A receiver that has gone away drops the lane at once, which passes it on.
-        drop(next.give.send(Turn::Lead(Lane(self.0.clone()))));
+        drop(next.give.send(Turn::Lead(Lane(self.0.clone(), number))));
     }
 }
 
@@ -241,10 +273,11 @@ fn commit(store: &Store, batch: Box<CommandBatch>) {
 
 impl Store {
     /// Runs a command of few changes as [`Store::transact`] does, in a transaction and a commit that it shares with
-    /// concurrent commands. In the log and to each other the commands are separate transactions, one after the other.
+    /// concurrent commands. `plan` names rows that the command will lock: they may be locked before it begins. In the
+    /// log and to each other the commands are separate transactions, one after the other.
     ///
     /// Returns `UNAVAILABLE` if too many commands wait already.
-    pub async fn transact_together<T, F, Fut>(&self, work: F) -> Result<(T, Head)>
+    pub async fn transact_together<T, F, Fut>(&self, plan: LockPlan, work: F) -> Result<(T, Head)>
     where
         T: Send,
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
@@ -253,11 +286,11 @@ impl Store {
         Box::pin(self.make_room_if_due()).await;
         let (mut pauses, mut deferrals, mut not_in) = (retry::BUSY.build(), 0, None);
         loop {
-            let turn = self.turn(not_in).await?;
+            let turn = self.turn(plan, not_in).await?;
             let mut others = self.combiner.0.ended.subscribe();
             let ended = match turn {
                 Turn::Lead(lane) => self.lead(lane, &work).await,
-                Turn::Join(baton) => self.join(baton, &work).await,
+                Turn::Join(baton) => self.join(baton, plan, &work).await,
             };
             match ended {
                 Ended::Done(done) => return done,
@@ -279,7 +312,7 @@ impl Store {
 
     /// Waits for a turn in a batch, up to the acquire timeout. A wait that is dropped or timed out leaves its turn to
     /// others.
-    async fn turn(&self, not_in: Option<u64>) -> Result<Turn> {
+    async fn turn(&self, plan: LockPlan, not_in: Option<u64>) -> Result<Turn> {
         let (given, _place) = {
             let mut state = self.combiner.state();
             if let Some(batch) = state.take_ready(not_in) {
@@ -287,13 +320,14 @@ impl Store {
             }
             if state.open < state.lanes {
                 state.open += 1;
-                return Ok(Turn::Lead(Lane(self.combiner.clone())));
+                let number = state.number();
+                return Ok(Turn::Lead(Lane(self.combiner.clone(), number)));
             }
             if state.waiting.len() >= WAITING_MAX {
                 return Err(Error::unavailable("the desk is busy: too many changes wait, try again"));
             }
             let ((give, given), number) = (oneshot::channel(), state.number());
-            state.waiting.push_back(Waiting { number, not_in, give });
+            state.waiting.push_back(Waiting { number, not_in, plan, reserved: None, give });
             (given, Place(self.combiner.clone(), number))
         };
         match tokio::time::timeout(self.options.acquire_timeout, given).await {
@@ -336,7 +370,7 @@ impl Store {
         }
     }
 
-    async fn join<T, F, Fut>(&self, mut baton: Baton, work: &F) -> Ended<T>
+    async fn join<T, F, Fut>(&self, mut baton: Baton, plan: LockPlan, work: &F) -> Ended<T>
     where
         T: Send,
         F: Fn(Arc<Tx>) -> Fut + Send + Sync,
@@ -349,7 +383,11 @@ impl Store {
         let Some(batch) = &mut baton.batch else { return Ended::Again };
         let number = batch.number;
         let mut lane = batch.lane.take();
-        let begun = unless_stalled(&mut lane, batch.begin_command(self.statement)).await;
+        let others = match &lane {
+            Some(lane) if batch.locks_ahead(&plan) => self.combiner.state().reserve(lane.1, number, batch.room()),
+            _ => Vec::new(),
+        };
+        let begun = unless_stalled(&mut lane, batch.begin_command(self.statement, plan, others)).await;
         let outcome = match begun {
             Ok(()) => unless_stalled(&mut lane, batch.run(work)).await,
             Err(error) => {

@@ -436,6 +436,9 @@ impl Tx {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(incident) = self.conn().ahead().take(ids) {
+            return Ok(vec![incident]);
+        }
         let ids: BTreeSet<Uuid> = ids.iter().map(|id| id.0).collect();
         let found = || Entity::find().filter(Column::Id.is_in(ids.iter().copied())).order_by_asc(Column::Id);
         if !self.conn().defers_any(&ids.iter().copied().collect::<Vec<_>>()) {

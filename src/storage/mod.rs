@@ -5,6 +5,7 @@
 
 mod account;
 mod address;
+mod ahead;
 mod alert;
 mod alert_log;
 mod alert_summary;
@@ -89,6 +90,7 @@ use crate::domain::error::Refusal;
 use crate::domain::{Code, Error, IncidentId, Result};
 
 pub use address::honoured_address;
+pub use ahead::LockPlan;
 pub use alert::AlertFilter;
 pub use attachment::{Upload, Uploadable};
 pub use beyond::LogBeyond;

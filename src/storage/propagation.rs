@@ -3,7 +3,7 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{LockBehavior, LockType};
-use sea_orm::{ActiveEnum, DbBackend, IdenStatic, QueryOrder, QuerySelect, UpdateMany};
+use sea_orm::{ActiveEnum, DbBackend, FromQueryResult, IdenStatic, QueryOrder, QuerySelect, Select, UpdateMany};
 
 use super::alert::row::{Column, Entity};
 use super::alert::settled;
@@ -19,38 +19,74 @@ use crate::domain::{AlertId, IncidentId, Instant, Result};
 /// statement.
 const ASSIGNED_LATER: usize = 16;
 
+/// The columns of an alert that propagation depends on.
+#[derive(FromQueryResult)]
+pub(super) struct AlertStateRow {
+    id: Uuid,
+    incident_id: Uuid,
+    status: AlertStatus,
+    owner_user_id: Option<Uuid>,
+    owner_group_id: Option<Uuid>,
+    settled_version: Option<i64>,
+    settled_status: Option<AlertStatus>,
+}
+
+impl AlertStateRow {
+    /// Selects the alerts of these incidents, ascending by id.
+    pub(super) fn of_incidents(ids: &[IncidentId]) -> Select<Entity> {
+        const COLUMNS: [Column; 7] = [
+            Column::Id,
+            Column::IncidentId,
+            Column::Status,
+            Column::OwnerUserId,
+            Column::OwnerGroupId,
+            Column::SettledVersion,
+            Column::SettledStatus,
+        ];
+        let of_incidents = Entity::find().filter(Column::IncidentId.is_in(ids.iter().map(|id| id.0)));
+        of_incidents.select_only().columns(COLUMNS).order_by_asc(Column::Id)
+    }
+
+    /// Returns the incident that holds the alert.
+    pub(super) fn incident(&self) -> IncidentId {
+        IncidentId(self.incident_id)
+    }
+}
+
+impl From<AlertStateRow> for AlertState {
+    fn from(row: AlertStateRow) -> Self {
+        Self {
+            id: AlertId(row.id),
+            status: row.status,
+            owner: owner_id(row.owner_user_id, row.owner_group_id),
+            settled: settled(row.settled_version, row.settled_status),
+        }
+    }
+}
+
 impl Tx {
     /// Locks every alert of a locked incident in ascending order of id, and returns the states that propagation needs.
     ///
     /// `count` is the number of alerts, if the caller knows it: then a command that shares its transaction locks the
     /// alerts without a savepoint, unless another transaction holds an alert.
     pub async fn lock_alerts_of(&self, incident: IncidentId, count: Option<u64>) -> Result<Vec<AlertState>> {
-        let of_incident = || Entity::find().filter(Column::IncidentId.eq(incident.0)).order_by_asc(Column::Id);
-        let rows = match count {
-            Some(count) if !self.conn().defers_alerts_of(incident.0) => {
-                let free = match self.conn().is_joined() {
-                    true => of_incident().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
-                    false => of_incident().lock(LockType::Update),
-                };
-                let rows = free.all(&self.apart()).await?;
-                // Another transaction holds an alert that is missing.
-                (rows.len() as u64 == count).then_some(rows)
+        let of_incident = || AlertStateRow::of_incidents(&[incident]);
+        if let Some(count) = count.filter(|_| !self.conn().defers_alerts_of(incident.0)) {
+            if let Some(alerts) = self.conn().ahead().take_alerts(incident) {
+                return Ok(alerts);
             }
-            _ => None,
-        };
-        let rows = match rows {
-            Some(rows) => rows,
-            None => of_incident().lock(LockType::Update).all(self.conn()).await?,
-        };
-        Ok(rows
-            .into_iter()
-            .map(|row| AlertState {
-                id: AlertId(row.id),
-                status: row.status,
-                owner: owner_id(row.owner_user_id, row.owner_group_id),
-                settled: settled(&row),
-            })
-            .collect())
+            let free = match self.conn().is_joined() {
+                true => of_incident().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked),
+                false => of_incident().lock(LockType::Update),
+            };
+            let rows = free.into_model::<AlertStateRow>().all(&self.apart()).await?;
+            // Another transaction holds an alert that is missing.
+            if rows.len() as u64 == count {
+                return Ok(rows.into_iter().map(AlertState::from).collect());
+            }
+        }
+        let rows = of_incident().lock(LockType::Update).into_model::<AlertStateRow>().all(self.conn()).await?;
+        Ok(rows.into_iter().map(AlertState::from).collect())
     }
 
     /// Resolves every active alert of an incident, and keeps its former status: the effect of the incident's resolution

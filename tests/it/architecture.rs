@@ -513,7 +513,7 @@ mod tests {
         bites(
             only_app_transacts,
             "graphql/mutation.rs",
-            "async fn f() { store.transact_together(|tx| async { Ok(()) }).await }",
+            "async fn f() { store.transact_together(LockPlan::default(), |tx| async { Ok(()) }).await }",
         );
         bites(only_app_transacts, "storage/mod.rs", "fn f(s: Store) { s.transact::<()>(|_| ()) }");
         bites(only_app_transacts, "server/mod.rs", "pub async fn transact<T>() {}");

@@ -12,6 +12,7 @@ use watchfloor::app::{App, Command};
 use watchfloor::domain::account::ActorImage;
 use watchfloor::domain::comment::Comment;
 use watchfloor::domain::{CommentId, Error, IncidentId, Result};
+use watchfloor::storage::LockPlan;
 use watchfloor_faults::{Disk, Fault, Span};
 
 use crate::support::crowd::{
@@ -205,7 +206,7 @@ async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabas
     let seen = AtomicUsize::new(0);
     for _ in 0..ROUNDS_MAX {
         let orphan = orphan(&desk.app);
-        let writes = store.transact_together(|tx| {
+        let writes = store.transact_together(LockPlan::default(), |tx| {
             let orphan = &orphan;
             async move {
                 // The other commands arrive meanwhile. A command that ends sooner is committed alone.
@@ -214,7 +215,7 @@ async fn a_refusal_stands_only_if_what_it_saw_is_committed(database: TestDatabas
             }
         });
         let looks = (0..5).map(|_| {
-            store.transact_together(|tx| {
+            store.transact_together(LockPlan::default(), |tx| {
                 let (id, seen) = (orphan.id, &seen);
                 async move {
                     if tx.comments(&[id]).await?.is_empty() {
@@ -241,13 +242,13 @@ async fn a_command_that_took_too_long_is_not_done_again(database: TestDatabase) 
     let desk = TestDesk::open(&database).await;
     let store = &desk.app.store;
     let orphan = orphan(&desk.app);
-    let writes = store.transact_together(|tx| {
+    let writes = store.transact_together(LockPlan::default(), |tx| {
         let orphan = &orphan;
         async move { tx.insert_comment(orphan).await }
     });
     let runs = AtomicUsize::new(0);
     let late = (0..5).map(|_| {
-        store.transact_together(|_| {
+        store.transact_together(LockPlan::default(), |_| {
             runs.fetch_add(1, Ordering::Relaxed);
             async { Err::<(), _>(Error::unavailable("it took too long")) }
         })
@@ -292,7 +293,7 @@ async fn commands_that_stall_in_batches_stop_no_other() {
     let (leading, stalled) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let gate = Semaphore::new(0);
     let leads = join_all((0..2).map(|_| {
-        store.transact_together(|_| async {
+        store.transact_together(LockPlan::default(), |_| async {
             leading.fetch_add(1, Ordering::Relaxed);
             gate.acquire().await.map(|pass| pass.forget()).map_err(|_| Error::unavailable("closed"))
         })
@@ -303,7 +304,7 @@ async fn commands_that_stall_in_batches_stop_no_other() {
             stalled.fetch_add(1, Ordering::Relaxed);
             std::future::pending::<Result<()>>().await
         };
-        join_all((0..2).map(|_| store.transact_together(|_| stall()))).await
+        join_all((0..2).map(|_| store.transact_together(LockPlan::default(), |_| stall()))).await
     };
     let other = async {
         met(&leading, 2).await;

@@ -11,6 +11,7 @@ use watchfloor::domain::account::{ActorImage, OwnerId, UserDraft};
 use watchfloor::domain::change::{Cause, CauseKind};
 use watchfloor::domain::comment::Comment;
 use watchfloor::domain::{CommentId, Error, IncidentId};
+use watchfloor::storage::LockPlan;
 
 use crate::statements::Sent;
 use crate::support::crowd::{
@@ -46,7 +47,7 @@ async fn a_command_finds_what_it_wrote(database: TestDatabase) {
     let desk = TestDesk::open(&database).await;
     let incident = matter(&desk.app, 1).await.incidents[0];
     let comment = written(&desk, incident);
-    let found = desk.app.store.transact_together(|tx| {
+    let found = desk.app.store.transact_together(LockPlan::default(), |tx| {
         let comment = &comment;
         async move {
             tx.insert_comment(comment).await?;
@@ -65,7 +66,7 @@ async fn what_a_refused_command_wrote_is_in_no_table(database: TestDatabase) {
     let commands = (0..12).map(|n| {
         let (comment, store) = (written(&desk, incidents[n]), desk.app.store.clone());
         async move {
-            let outcome = store.transact_together(|tx| {
+            let outcome = store.transact_together(LockPlan::default(), |tx| {
                 let comment = &comment;
                 async move {
                     tx.lock_incident(comment.incident).await?;

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "seeds, figures and what was skipped belong into the output of a test")]
 
 mod account;
+mod ahead;
 mod alert;
 mod alert_log;
 mod architecture;

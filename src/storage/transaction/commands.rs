@@ -6,6 +6,7 @@
 //! needs no savepoint: if it is refused, its rows are forgotten.
 
 use super::*;
+use crate::storage::ahead::Ahead;
 use crate::storage::deferred::{ChangedRow, LockedCounter, NewRow};
 
 /// The savepoint of a command that shares its transaction with others.
@@ -23,6 +24,11 @@ impl Transaction {
         self.deferred.lock()
     }
 
+    /// Returns the rows that were locked and read ahead.
+    pub(in crate::storage) fn ahead(&self) -> SyncMutexGuard<'_, Ahead> {
+        self.ahead.lock()
+    }
+
     /// Begins the part of a further command, with this statement timeout; earlier work is kept. From its savepoint on
     /// waits for locks are bounded (PostgreSQL). Before the savepoint no statement may wait for a lock.
     pub(in crate::storage) async fn begin_command(&self, statement: Duration) -> Result<(), DbErr> {
@@ -32,6 +38,7 @@ impl Transaction {
         }
         (held.statement, held.savepoint_due) = (statement, true);
         self.deferred().begin_command();
+        self.ahead().forget_alerts();
         Ok(())
     }
 

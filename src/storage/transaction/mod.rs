@@ -25,6 +25,7 @@ use tracing::debug;
 use self::conn::Conn;
 pub(super) use self::pool::Pool;
 use super::Watch;
+use super::ahead::Ahead;
 use super::bounded::{Doubt, PING};
 use super::deferred::Deferred;
 use super::fault;
@@ -71,6 +72,7 @@ impl Begun {
         Transaction {
             held: Mutex::new(self.held),
             deferred: SyncMutex::default(),
+            ahead: SyncMutex::default(),
             backend,
             transaction: self.transaction,
             care,
@@ -83,6 +85,7 @@ impl Begun {
 pub(super) struct Transaction {
     held: Mutex<Held>,
     deferred: SyncMutex<Deferred>,
+    ahead: SyncMutex<Ahead>,
     backend: DbBackend,
     transaction: Option<String>,
     care: Care,
@@ -172,6 +175,7 @@ impl Transaction {
     /// Waits for the connection, and sends the deferred rows before the caller's statement.
     async fn turn(&self) -> Result<MutexGuard<'_, Held>, DbErr> {
         let mut held = self.turn_apart().await?;
+        self.ahead().forget_alerts();
         self.settle(&mut held).await?;
         Ok(held)
     }
