@@ -58,10 +58,11 @@ export class Desk {
     this.#child.kill('SIGCONT');
   }
 
-  async ask(query, variables = {}) {
+  /** Runs an operation as an account, or as the local manager. */
+  async ask(query, variables = {}, account = null) {
     const answer = await fetch(`${this.base}/graphql`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...(account && { 'watchfloor-actor': account }) },
       body: JSON.stringify({ query, variables }),
     });
     const { data, errors } = await answer.json();

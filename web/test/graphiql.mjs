@@ -28,7 +28,7 @@ const marked = (text) => text.replaceAll('{mark}', MARK);
 const EXPECT = marked(env.EXPECT ?? '{mark}');
 const MUTATION = env.MUTATION ?? 'mutation ($input: CreateIncidentInput!) { createIncident(input: $input) { __typename } }';
 const MUTATION_VARIABLES = JSON.parse(
-  marked(env.MUTATION_VARIABLES ?? '{ "input": { "title": "Beacon to a new domain, {mark}", "severity": "HIGH" } }'),
+  marked(env.MUTATION_VARIABLES ?? '{ "input": { "title": "Beacon to \\u202ea new domain, {mark}", "severity": "HIGH" } }'),
 );
 const EXAMPLES = new URL('../../examples/', import.meta.url);
 
@@ -112,7 +112,14 @@ async function aSubscriptionShowsAnItem(page) {
   await page.locator('.tape-items li').first().waitFor({ timeout: 2_000 }).catch(() => {});
   await mutate();
   await page.locator('.tape-items li', { hasText: EXPECT }).first().waitFor();
-  await page.locator('.tape-items li', { hasText: EXPECT }).first().locator('summary').click();
+  const item = page.locator('.tape-items li', { hasText: EXPECT }).first();
+  await item.locator('summary').click();
+  if (env.MUTATION_VARIABLES === undefined) {
+    for (const part of ['code', 'pre']) {
+      const text = await item.locator(part).textContent();
+      assert.ok(text.includes('Beacon to \\u202ea') && !text.includes('\u202e'), `the mark of direction is an escape: ${text}`);
+    }
+  }
   await shoot(page, '4-subscription');
   await page.locator('.graphiql-execute-button').click();
   await page.locator('.tape-over').waitFor();

@@ -36,6 +36,7 @@ try {
   console.log('ok   no set was read again');
   await theHomePageLeadsHere();
   await aFilterChoosesWhatIsShown(people);
+  await theWordsOfPeopleAreIsolated();
   await aBadFilterSaysSo();
   await aViewChoosesWhatIsShown();
   await nothingMovesForThoseWhoAskForThat();
@@ -156,6 +157,51 @@ async function aFilterChoosesWhatIsShown(people) {
   await browser.shoot(page, 'wall-4-filter');
   await page.context().close();
   console.log('ok   the filter of the address chooses what is shown, in the ticker as well');
+}
+
+/** No text of people turns the words beside it around: each has an element of its own with its own direction. */
+async function theWordsOfPeopleAreIsolated() {
+  const [name, tag, turned, hebrew, shift] = ['נועה לוי', 'לילה', '\u202elive', 'התחזות', 'משמרת לילה'];
+  const { upsertUser } = await desk.ask('mutation ($input: UpsertUserInput!) { upsertUser(input: $input) { user { id } } }', {
+    input: { account: 'noa', name, role: 'RESPONDER' },
+  });
+  const ids = [];
+  for (const title of [turned, hebrew]) {
+    const { createIncident } = await desk.ask(
+      'mutation ($input: CreateIncidentInput!) { createIncident(input: $input) { incident { id } } }',
+      { input: { title, severity: 'HIGH', tags: [tag] } },
+      'noa',
+    );
+    ids.push(createIncident.incident.id);
+  }
+  await change(ids[1], { owner: { user: upsertUser.user.id } });
+  const filter = encodeURIComponent(JSON.stringify({ tags: { any: [tag] } }));
+  const page = await hang(`/wall?filter=${filter}&title=${encodeURIComponent(shift)}`, { viewport: FULL_HD });
+  for (const [place, text, direction] of [
+    ['#title', shift, 'rtl'],
+    ['#scope', `tags any ${tag}`, 'ltr'],
+    ['#urgent .title', turned, 'ltr'],
+    ['#newest .title', hebrew, 'rtl'],
+    ['#urgent .owner', name, 'rtl'],
+    ['#load .who', name, 'rtl'],
+    ['#activity p > b:first-child', name, 'rtl'],
+    ['#activity p > span', turned, 'ltr'],
+    ['#activity p > span', hebrew, 'rtl'],
+    ['#activity bdi', `to ${name}`, 'ltr'],
+  ]) {
+    const element = page.locator(place).filter({ hasText: text }).first();
+    const found = await element.evaluate((one) => {
+      const { unicodeBidi, direction } = getComputedStyle(one);
+      return { text: one.textContent, bidi: unicodeBidi, direction };
+    });
+    assert.equal(found.text, text, `${place} holds nothing else`);
+    assert.ok(['isolate', 'plaintext'].includes(found.bidi), `${place} with ${JSON.stringify(text)}: ${found.bidi}`);
+    assert.equal(found.direction, direction, `${place} with ${JSON.stringify(text)}`);
+  }
+  await browser.shoot(page, 'wall-7-directions');
+  await page.context().close();
+  for (const id of ids) await change(id, { status: 'RESOLVED' });
+  console.log('ok   titles, names and tags of any direction are isolated');
 }
 
 async function aBadFilterSaysSo() {
