@@ -80,7 +80,9 @@ pub(crate) struct TestDesk {
     pub(crate) attachments: TempDir,
     http: reqwest::Client,
     stop: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    relay: JoinHandle<()>,
+    jobs: JoinHandle<()>,
+    server: JoinHandle<()>,
 }
 
 /// The content of a refusal.
@@ -131,8 +133,15 @@ impl TestDesk {
             attachments,
             http: reqwest::Client::builder().timeout(LONG_PATIENCE).build().expect("a client"),
             stop,
-            tasks: vec![relay, jobs, server],
+            relay,
+            jobs,
+            server,
         }
+    }
+
+    /// Ends the work on bulk jobs: a job that begins now has no changes.
+    pub(crate) fn leave_jobs(&self) {
+        self.jobs.abort();
     }
 
     /// Gets a path as an account; returns status and body.
@@ -241,7 +250,7 @@ impl TestDesk {
 impl Drop for TestDesk {
     fn drop(&mut self) {
         self.stop.send_replace(true);
-        for task in &self.tasks {
+        for task in [&self.relay, &self.jobs, &self.server] {
             task.abort();
         }
     }
