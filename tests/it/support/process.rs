@@ -55,6 +55,14 @@ impl Process {
         Self::started(program, database_url, "127.0.0.1:0", &[], Log::Closed).await
     }
 
+    /// Starts it on a free port, with an allocator that returns freed memory at once. Otherwise jemalloc keeps freed
+    /// memory for some seconds.
+    pub(crate) async fn serve_without_slack(database_url: &str) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_watchfloor"));
+        program.env("MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0");
+        Self::started(program, database_url, "127.0.0.1:0", &[], Log::Read).await
+    }
+
     /// Starts it on a free port, with a limit of open files.
     pub(crate) async fn serve_within_files(database_url: &str, files: u32) -> Self {
         let mut shell = Command::new("sh");
