@@ -15,6 +15,7 @@ each_database!(
     a_list_beyond_its_bound_is_refused_where_it_stands,
     a_variable_that_is_used_often_is_bounded_by_what_it_becomes,
     a_stream_beyond_the_budget_is_refused_until_another_ends,
+    streams_beyond_the_work_of_an_account_are_refused_until_another_ends,
     a_text_reaches_its_stream_wherever_it_stands,
     a_request_searches_the_database_so_often_and_no_more,
     orders_without_an_index_and_entities_cost_searches,
@@ -122,10 +123,22 @@ const STREAM: &str = "subscription($t: String!) { incidentQueue(filter: { text: 
     ... on QueueEntered { row { title } } ... on QueueUpdated { row { title } } } }";
 
 async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: TestDatabase) {
-    let mut options = Options::default();
     // A stream of this kind takes some 13,600 bytes: two and a half fit one account, three and a half fit in all.
-    options.limits.streams = StreamLimits { bytes: 47_500, bytes_per_principal: 34_000, ..StreamLimits::default() };
-    let desk = TestDesk::open_with(&database, options).await;
+    let memory = StreamLimits { bytes: 47_500, bytes_per_principal: 34_000, ..StreamLimits::default() };
+    refused_until_another_ends(&database, memory, 34_000).await;
+}
+
+async fn streams_beyond_the_work_of_an_account_are_refused_until_another_ends(database: TestDatabase) {
+    // A stream of this kind is rarely handed a change, and each takes the least work there is.
+    let work = StreamLimits { work: 3, work_per_principal: 2, ..StreamLimits::default() };
+    refused_until_another_ends(&database, work, 2).await;
+}
+
+/// Checks that two streams fit one account and that three fit in all. `bound` is the limit of an account.
+async fn refused_until_another_ends(database: &TestDatabase, streams: StreamLimits, bound: usize) {
+    let mut options = Options::default();
+    options.limits.streams = streams;
+    let desk = TestDesk::open_with(database, options).await;
     desk.user("reader", "READER").await;
     let mut streams = Vec::new();
     for text in ["one", "two", "two"] {
@@ -139,7 +152,7 @@ async fn a_stream_beyond_the_budget_is_refused_until_another_ends(database: Test
     let refused = socket.json().await;
     assert_eq!(refused["type"], "error", "{refused}");
     assert_eq!(refused["payload"][0]["extensions"]["code"], "LIMIT", "{refused}");
-    assert_eq!(refused["payload"][0]["extensions"]["now"], json!({ "limit": 34_000 }));
+    assert_eq!(refused["payload"][0]["extensions"]["now"], json!({ "limit": bound }));
     let mut other = desk.follow_as("reader", STREAM, json!({ "t": "four" })).await;
     other.items_until("Live").await;
     drop(streams);
