@@ -368,6 +368,15 @@ async fn one_operation_more_than_the_bound_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_query_that_is_named_by_its_hash_is_asked_for() {
+    let server = Server::start().await;
+    let mut socket = ready(&server).await;
+    let payload = json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": "a".repeat(64) } } });
+    socket.send(json!({ "type": "start", "id": "1", "payload": payload })).await;
+    assert_eq!(code(&error(&mut socket, "1").await), "PERSISTED_QUERY_NOT_SUPPORTED");
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_read_is_closed_1013() {
     let server = Server::with(|settings| {
         settings.socket.write_deadline = Duration::from_millis(100);

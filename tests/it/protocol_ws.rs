@@ -322,6 +322,21 @@ async fn an_error_of_the_request_is_an_error_message_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_query_that_is_named_by_its_hash_is_asked_for_and_the_socket_stays() {
+    let server = Server::start().await;
+    let hash = json!({ "persistedQuery": { "version": 1, "sha256Hash": "a".repeat(64) } });
+    let whole = json!({ "query": "{ version }", "extensions": hash });
+    let mut socket = Socket::ready(&server.ws).await;
+    socket.send(json!({ "type": "subscribe", "id": "1", "payload": { "extensions": hash } })).await;
+    let error = socket.json().await;
+    assert_eq!((&error["type"], &error["id"]), (&json!("error"), &json!("1")), "{error}");
+    assert_eq!(code(&error["payload"][0]), "PERSISTED_QUERY_NOT_SUPPORTED");
+    assert_eq!(error["payload"][0]["message"], "PersistedQueryNotSupported");
+    socket.send(json!({ "type": "subscribe", "id": "1", "payload": whole })).await;
+    assert_eq!(socket.json().await["payload"], json!({ "data": { "version": 1 } }));
+}
+
+#[tokio::test]
 async fn a_subscription_through_fragments_delivers() {
     let server = Server::start().await;
     let mut socket = Socket::ready(&server.ws).await;

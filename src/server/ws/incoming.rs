@@ -12,7 +12,7 @@ use crate::server::operation::parameters::Parameters;
 /// A message of the client.
 pub(super) enum Incoming {
     Init(Option<Map<String, Value>>),
-    /// An operation. The error says that its request exceeds a limit.
+    /// An operation, or the error that answers its request.
     Subscribe(String, Result<Parameters>),
     Complete(String),
     /// A message that needs only this answer.
@@ -71,11 +71,14 @@ impl<'t> ClientMessage<'t> {
         serde_json::from_str(payload.get()).map(Some).map_err(|error| invalid(error.to_string()))
     }
 
-    /// Reads the parameters of an operation. If they exceed a limit, that is answered, and the socket stays.
+    /// Reads the parameters of an operation. The socket stays if they exceed a limit, or if they name the document by its
+    /// hash: such a client sends the document when it has the answer.
     pub(super) fn parameters(&self) -> std::result::Result<Result<Parameters>, String> {
         let payload = self.payload()?.ok_or("Invalid message received: 'payload' must be an object")?;
         match Parameters::read("payload", payload.get()) {
-            Err(error) if error.code() != Code::Limit => Err(format!("Invalid message received: {error}")),
+            Err(error) if !matches!(error.code(), Code::Limit | Code::PersistedQueryNotSupported) => {
+                Err(format!("Invalid message received: {error}"))
+            }
             read => Ok(read),
         }
     }
