@@ -93,6 +93,8 @@ async fn what_is_wrong_with_a_request_is_an_event_and_complete() {
     let post = |body: &str| {
         server.post().header("accept", EVENTS).header("content-type", "application/json").body(body.to_owned())
     };
+    let by_hash = json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": "a".repeat(64) } } });
+    let get = reqwest::Client::new().get(&server.http).header("accept", EVENTS);
     for (request, code) in [
         (asking(&server, "subscription {"), "INVALID"),
         (asking(&server, "subscription { nothing }"), "INVALID"),
@@ -102,6 +104,8 @@ async fn what_is_wrong_with_a_request_is_an_event_and_complete() {
         (asking(&server, "subscription { refused }"), "FORBIDDEN"),
         (post("{}"), "INVALID"),
         (post("no JSON"), "INVALID"),
+        (post(&by_hash.to_string()), "PERSISTED_QUERY_NOT_SUPPORTED"),
+        (get.query(&[("extensions", by_hash["extensions"].to_string())]), "PERSISTED_QUERY_NOT_SUPPORTED"),
     ] {
         let mut going = Going::of(request).await;
         assert_eq!((going.status(), going.header("content-type")), (200, "text/event-stream; charset=utf-8"));
