@@ -1,11 +1,14 @@
 //! Rules of the GraphQL specification (September 2025) for documents, variables and answers on which executors differ.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::database::{TestDatabase, each_database};
-use crate::support::desk::TestDesk;
+use crate::support::desk::{Options, TestDesk};
 use crate::support::kit::kit;
-use crate::support::triage::report;
+use crate::support::socket::Socket;
+use crate::support::triage::{laid_over, report};
 
 each_database!(
     a_field_that_stands_twice_under_one_name_is_executed_once,
@@ -16,6 +19,8 @@ each_database!(
     documents_that_contradict_themselves_are_refused,
     escapes_mean_their_characters,
     names_come_in_the_order_of_the_document,
+    items_of_a_queue_have_the_form_of_the_document,
+    items_of_the_activity_log_have_the_form_of_the_document,
     errors_stand_where_the_client_asked,
     a_refusal_leaves_the_other_answers_of_its_document,
     each_rule_of_the_reference_implementation_is_kept_case_by_case,
@@ -179,6 +184,96 @@ async fn names_come_in_the_order_of_the_document(database: TestDatabase) {
         let keys = ["tags", "description", "alerts", "nodes", "totalCount", "comments", "status", "policies"];
         // `nodes` comes before `totalCount` below `alerts`, because the fragment asks for it first.
         assert!(keys.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{answer}");
+    }
+}
+
+/// The data of an item of `incidentQueue` of which nothing is selected.
+const EMPTY_ITEM: &str = r#"{"incidentQueue":{}}"#;
+
+/// Opens a desk with many heartbeats.
+async fn beating(database: &TestDatabase) -> TestDesk {
+    TestDesk::open_with(database, Options { heartbeat: Duration::from_millis(20), ..Options::default() }).await
+}
+
+async fn followed(desk: &TestDesk, query: &str) -> Socket {
+    let mut socket = Socket::ready(&format!("{}/graphql", desk.url.replacen("http", "ws", 1))).await;
+    socket.subscribe("1", query).await;
+    socket
+}
+
+/// Returns the data of the next item as it is written.
+async fn item_text(socket: &mut Socket) -> String {
+    let text = socket.text().await;
+    let data = text.split_once(r#""payload":{"data":"#).and_then(|(_, rest)| rest.strip_suffix("}}"));
+    data.unwrap_or_else(|| panic!("not an item without errors: {text}")).to_owned()
+}
+
+/// Returns an item without its position under the name `place`, which is another in each run.
+fn without_place(text: &str) -> String {
+    let item: Value = serde_json::from_str(text).expect("JSON");
+    text.replace(item["incidentQueue"]["place"].as_str().unwrap_or_else(|| panic!("no item: {text}")), "")
+}
+
+async fn items_of_a_queue_have_the_form_of_the_document(database: TestDatabase) {
+    let desk = beating(&database).await;
+    let query = "subscription { incidentQueue { ... on QueueEntered { enteredReason \
+                 row { number tags { name } ...More title } place: position last } } } \
+                 fragment More on QueueRow { owner { account } status alertCount }";
+    // The second stream shares the frames of the first.
+    let mut streams = [followed(&desk, query).await, followed(&desk, query).await];
+    for stream in &mut streams {
+        assert_eq!(item_text(stream).await, EMPTY_ITEM, "the marker `Live`");
+    }
+    let mut expected = Vec::new();
+    for number in 1..=6 {
+        let input = json!({ "title": format!("Beacon {number}"), "tags": ["vip"], "owner": { "me": true } });
+        desk.act("createIncident", input).await;
+        let more = r#""owner":{"account":"local-manager"},"status":"NEW","alertCount":0"#;
+        let row = format!(r#"{{"number":{number},"tags":[{{"name":"vip"}}],{more},"title":"Beacon {number}"}}"#);
+        let item = format!(r#"{{"enteredReason":"CREATED","row":{row},"place":"","last":true}}"#);
+        expected.push(format!(r#"{{"incidentQueue":{item}}}"#));
+    }
+    for stream in &mut streams {
+        let (mut entered, mut heartbeats) = (Vec::new(), 0);
+        while entered.len() < expected.len() || heartbeats == 0 {
+            match item_text(stream).await {
+                text if text == EMPTY_ITEM => heartbeats += 1,
+                text => entered.push(without_place(&text)),
+            }
+        }
+        assert_eq!(entered, expected);
+    }
+}
+
+async fn items_of_the_activity_log_have_the_form_of_the_document(database: TestDatabase) {
+    let desk = beating(&database).await;
+    let id = desk.incident("Beaconing").await;
+    let query = "subscription { activityLog { ... on ActivityChange { change { incidentNumber \
+                 entries { ... on OwnerEntry { __typename } } version } position } } }";
+    let mut stream = followed(&desk, query).await;
+    assert_eq!(item_text(&mut stream).await, r#"{"activityLog":{}}"#, "the marker `Live`");
+    let owner = r#"{"__typename":"OwnerEntry"}"#;
+    let changes = [
+        ("renameIncident", json!({ "title": "Beaconing again" }), "{}".to_owned()),
+        ("assignIncident", json!({ "owner": { "me": true } }), owner.to_owned()),
+        ("addTags", json!({ "tags": ["vip"] }), "{}".to_owned()),
+        ("unassignIncident", json!({}), owner.to_owned()),
+        (
+            "updateIncident",
+            json!({ "severity": "HIGH", "title": "Beaconing", "owner": { "me": true } }),
+            format!("{{}},{{}},{owner}"),
+        ),
+    ];
+    for (version, (name, input, entries)) in (2..).zip(changes) {
+        let position = desk.act(name, laid_over(json!({ "incidentId": id }), input)).await["position"].take();
+        let change = format!(r#"{{"incidentNumber":1,"entries":[{entries}],"version":{version}}}"#);
+        let text = loop {
+            match item_text(&mut stream).await {
+                text if text == r#"{"activityLog":{}}"# => {}
+                text => break text,
+            }
+        };
+        assert_eq!(text, format!(r#"{{"activityLog":{{"change":{change},"position":{position}}}}}"#), "{name}");
     }
 }
 
