@@ -7,6 +7,7 @@ use clap::Parser;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use watchfloor::config::Cli;
+use watchfloor::domain::text::printable;
 use watchfloor::{cli, log};
 
 /// Its threads return unused pages within seconds; the C library's allocator kept the memory of a busy minute.
@@ -22,8 +23,8 @@ fn main() -> ExitCode {
     match cli::run(arguments.action) {
         Ok(code) => code,
         Err(error) => {
-            // The chain of causes, from the outermost to the innermost.
-            let line = format!("watchfloor: {error:#}\n");
+            // The chain of causes, from the outermost to the innermost. A cause may quote a file.
+            let line = format!("watchfloor: {}\n", printable(&format!("{error:#}")));
             std::io::stderr().write_all(line.as_bytes()).map_or(ExitCode::from(2), |()| ExitCode::FAILURE)
         }
     }

@@ -77,9 +77,17 @@ pub fn visible(text: &str) -> String {
     kept.collect::<String>().trim().to_owned()
 }
 
-/// Finds the invisible characters of a name. It omits joiners between letters of scripts that need them (Persian,
-/// Hindi), and characters that combine several pictures into one.
-fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
+/// Returns a text for one line of a terminal: with U+FFFD in place of each control and each invisible character. A
+/// direction control would turn the rest of the line around.
+pub fn printable(text: &str) -> String {
+    let hidden: Vec<usize> = hidden(text).map(|(at, _)| at).collect();
+    let shown = text.char_indices().map(|(at, c)| if hidden.binary_search(&at).is_ok() { '\u{fffd}' } else { c });
+    shown.collect()
+}
+
+/// Returns the invisible characters of a name with their byte offsets. Joiners between letters of scripts that need
+/// them (Persian, Hindi), and characters that combine several pictures into one, are not among them.
+pub fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
     let of_script = |c: char| matches!(c, '\u{600}'..='\u{1fff}');
     let of_picture = |c: char| matches!(c, '\u{a9}' | '\u{ae}' | '\u{200d}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '0'..='9' | '#' | '*');
     name.char_indices().filter(move |(at, c)| {
@@ -175,6 +183,17 @@ mod tests {
             assert_eq!(visible(name), name);
         }
         assert_eq!(visible("a\tb\u{202e}c"), "a bc");
+    }
+
+    #[test]
+    fn a_line_of_a_terminal_shows_where_something_is_hidden() {
+        assert_eq!(
+            printable("a\u{202e}b\nc\u{2066}d\u{2069}e\u{200b}\u{1b}[2J"),
+            "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}e\u{fffd}\u{fffd}[2J"
+        );
+        for text in ["two  spaces ", "👩\u{200d}🚒", "می\u{200c}خواهم", "\u{fffd}"] {
+            assert_eq!(printable(text), text);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::apply::AppliedRecords;
 use super::odd::{Became, Odd};
 use super::{Bad, Format};
+use crate::domain::text;
 
 /// The result of an import in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -223,7 +224,33 @@ fn print_odd(odd: &Odd) -> String {
     }
 }
 
-/// Returns a text of a file for a terminal: on one line, without control characters.
+/// Returns the beginning of a text of a file for a terminal.
 fn printable(text: &str) -> String {
-    text.chars().take(SHOWN_CHARS * 2).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text::printable(&text.chars().take(SHOWN_CHARS * 2).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_a_file_cannot_change_the_terminal() {
+        let odd = Odd {
+            line: 1,
+            field: "ro\u{2067}le".to_owned(),
+            reason: "\"re\u{202e}ader\" is no role".to_owned(),
+            became: Became::Raw,
+            raw: "re\u{200b}\u{202e}ader\u{2069}\u{1b}[2J\n".to_owned(),
+        };
+        let bad = Bad { line: 2, reason: "there is no alert \u{2066}7\r".to_owned() };
+        let summary = ImportSummary { odd: vec![odd], bad: vec![bad], ..ImportSummary::of(Format::Watchfloor) };
+        let summary = ImportSummary { odd_total: 1, bad_total: 1, ..summary };
+        let told = print_summary(&summary);
+        let shown = concat!(
+            "line 1: ro\u{fffd}le: \"re\u{fffd}ader\" is no role ",
+            "(kept as it came: re\u{fffd}\u{fffd}ader\u{fffd}\u{fffd}[2J\u{fffd})\n",
+            "line 2: there is no alert \u{fffd}7\u{fffd}\n",
+        );
+        assert!(told.ends_with(shown), "{told:?}");
+    }
 }

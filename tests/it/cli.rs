@@ -84,6 +84,15 @@ fn a_database_out_of_reach_is_told_once_with_its_cause() {
     assert!(said.contains("does it run") && !said.contains("timed out") && !said.contains("open-sesame"), "{said}");
 }
 
+#[test]
+fn an_error_that_quotes_a_file_cannot_change_the_terminal() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("export");
+    std::fs::write(&file, "{\"line\":\"he\u{202e}ader\\u001b[2J\"}\n").expect("written");
+    let said = complaint(&["verify", "--export", file.to_str().expect("a path")]);
+    assert!(said.contains("`he\u{fffd}ader\u{fffd}[2J`"), "{said:?}");
+}
+
 async fn an_import_of_nothing_says_nothing_of_the_log(database: TestDatabase) {
     let output = run(&["import", "-", "--database-url", &database.url]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
