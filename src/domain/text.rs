@@ -68,6 +68,15 @@ pub fn label(path: &str, text: &str, limit: usize) -> Result<String> {
 
 /// Removes what [`label`] refuses from a stored name. Controls, such as a line break, become spaces.
 pub fn visible(text: &str) -> String {
+    let mut kept = without_hidden(text);
+    // A character that was allowed beside a hidden character can be hidden without it. Few texts need a second round.
+    while hidden(&kept).next().is_some() {
+        kept = without_hidden(&kept);
+    }
+    kept
+}
+
+fn without_hidden(text: &str) -> String {
     let hidden: Vec<usize> = hidden(text).map(|(at, _)| at).collect();
     let kept = text.char_indices().filter_map(|(at, c)| match hidden.binary_search(&at) {
         Err(_) => Some(c),
@@ -183,6 +192,9 @@ mod tests {
             assert_eq!(visible(name), name);
         }
         assert_eq!(visible("a\tb\u{202e}c"), "a bc");
+        for name in ["a\u{200d}\u{fe0f}", "\u{1680}\u{200c}\u{627}"] {
+            assert!(label("name", &visible(name), 99).is_ok(), "nothing hidden is left of {name:?}");
+        }
     }
 
     #[test]
@@ -203,6 +215,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_visible_of_a_name_is_a_name(text in "[a\u{200b}\u{200c}\u{200d}\u{fe0f}\u{1680}ا🚒\n ]{0,12}") {
+            let name = visible(&text);
+            prop_assert!(is_blank(&text) || label("name", &name, 99).is_ok(), "{:?} of {:?}", name, text);
+            prop_assert_eq!(visible(&name), name);
+        }
+
         #[test]
         fn folding_twice_is_folding_once(text in any::<String>()) {
             let folded = fold(&text);

@@ -3,10 +3,13 @@
 //!
 //! An alert keeps its odd parts in its raw payload. A user or a group cannot keep them; the warning shows them.
 
+use std::collections::BTreeSet;
+
 use super::decode;
 use super::odd::{Became, Odds};
 use super::record::{
-    AlertRecord, CommentRecord, EntityRecord, IncidentRecord, Party, Person, Record, Remark, TagRecord, UpdateRecord,
+    AlertRecord, CommentRecord, EntityRecord, GroupRecord, IncidentRecord, Party, Person, Record, Remark, TagRecord,
+    UpdateRecord, UserRecord,
 };
 use super::times;
 use super::{Item, Odd};
@@ -27,6 +30,9 @@ const PART_CHARS: usize = 25_000;
 /// The first line of each comment about odd parts.
 const HEADING: &str = "Parts of this record that could not be read, as they came:";
 
+/// The most kinds of hidden characters that a report names.
+const CODES_MAX: usize = 5;
+
 /// Returns the records of one element within the desk's bounds. The odd parts go with the first record.
 pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
     let line = odds.line();
@@ -38,19 +44,8 @@ pub fn records(records: Vec<Record>, mut odds: Odds) -> Vec<Item> {
             Record::Incident(record) => incident(record, &mut odds),
             Record::Comment(record) => comment(record, &mut odds),
             Record::Update(record) => update(record, &mut odds),
-            Record::User(record) => {
-                time(&mut record.at, "at", &mut odds);
-                name(&mut record.name, "name", ACCOUNT_CHARS_MAX, &mut odds);
-                name(&mut record.email, "email", ACCOUNT_CHARS_MAX, &mut odds);
-            }
-            Record::Group(record) => {
-                time(&mut record.at, "at", &mut odds);
-                name(&mut record.name, "name", ACCOUNT_CHARS_MAX, &mut odds);
-                let mut members = std::mem::take(&mut record.members);
-                for (index, member) in members.drain(..).enumerate() {
-                    record.members.extend(person(Some(member), &format!("members.{index}"), &mut odds));
-                }
-            }
+            Record::User(record) => user(record, &mut odds),
+            Record::Group(record) => group(record, &mut odds),
         }
         kept.push(record);
     }
@@ -164,6 +159,23 @@ fn tell_marks(value: &serde_json::Value, path: String, odds: &mut Odds) {
             members.iter().for_each(|(name, value)| tell_marks(value, below(name), odds));
         }
         _ => {}
+    }
+}
+
+fn user(user: &mut UserRecord, odds: &mut Odds) {
+    time(&mut user.at, "at", odds);
+    tell_hidden(&user.account, "account", odds);
+    label(&mut user.name, "name", ACCOUNT_CHARS_MAX, odds);
+    label(&mut user.email, "email", ACCOUNT_CHARS_MAX, odds);
+}
+
+fn group(group: &mut GroupRecord, odds: &mut Odds) {
+    time(&mut group.at, "at", odds);
+    tell_hidden(&group.account, "account", odds);
+    label(&mut group.name, "name", ACCOUNT_CHARS_MAX, odds);
+    let members = std::mem::take(&mut group.members);
+    for (index, member) in members.into_iter().enumerate() {
+        group.members.extend(person(Some(member), &format!("members.{index}"), odds));
     }
 }
 
@@ -342,6 +354,28 @@ fn name(name: &mut Option<String>, path: &str, limit: usize, odds: &mut Odds) {
     cut(name, path, limit, odds);
 }
 
+/// Clears and cuts like [`name`], and reports hidden characters. For names by which people tell things apart.
+fn label(label: &mut Option<String>, path: &str, limit: usize, odds: &mut Odds) {
+    name(label, path, limit, odds);
+    if let Some(label) = label {
+        tell_hidden(label, path, odds);
+    }
+}
+
+/// Reports the hidden characters of an account, a name, a mail address or a tag. The desk stores it without them, so
+/// two names of the file may become equal; therefore the report says the name that results.
+fn tell_hidden(name: &str, path: &str, odds: &mut Odds) {
+    let found: BTreeSet<char> = text::hidden(name.trim()).map(|(_, c)| c).collect();
+    if text::is_blank(name) || found.is_empty() {
+        return;
+    }
+    let codes: Vec<String> = found.iter().take(CODES_MAX).map(|c| format!("U+{:04X}", *c as u32)).collect();
+    let (codes, more) = (codes.join(", "), if found.len() > CODES_MAX { ", …" } else { "" });
+    let read = text::visible(name);
+    let reason = format!("characters that cannot be seen are left out ({codes}{more}): this is read as \"{read}\"");
+    odds.keep(path, name, reason);
+}
+
 /// Cuts a text after `limit` characters.
 fn cut(text: &mut Option<String>, path: &str, limit: usize, odds: &mut Odds) {
     if let Some(long) = text.as_mut().filter(|text| text.len() > limit && text.trim().chars().count() > limit) {
@@ -365,7 +399,7 @@ fn tags(tags: &mut Vec<TagRecord>, path: &str, odds: &mut Odds) {
     let mut kept = Vec::with_capacity(tags.len());
     for (index, mut tag) in tags.drain(..).enumerate() {
         let mut name = Some(tag.name);
-        self::name(&mut name, &format!("{path}.{index}"), TAG_CHARS_MAX, odds);
+        label(&mut name, &format!("{path}.{index}"), TAG_CHARS_MAX, odds);
         if let Some(name) = name {
             tag.name = name;
             kept.push(tag);
@@ -382,7 +416,8 @@ fn party(party: Party, odds: &mut Odds) -> Option<Party> {
                 odds.keep("owner", &group.group, format!("an account has 1 to {ACCOUNT_CHARS_MAX} characters"));
                 return None;
             }
-            name(&mut group.name, "owner.name", ACCOUNT_CHARS_MAX, odds);
+            tell_hidden(&group.group, "owner", odds);
+            label(&mut group.name, "owner.name", ACCOUNT_CHARS_MAX, odds);
             Some(Party::Group(group))
         }
     }
@@ -394,7 +429,8 @@ fn person(person: Option<Person>, path: &str, odds: &mut Odds) -> Option<Person>
         odds.keep(path, &person.account, format!("an account has 1 to {ACCOUNT_CHARS_MAX} characters"));
         return None;
     }
-    name(&mut person.name, &format!("{path}.name"), ACCOUNT_CHARS_MAX, odds);
-    name(&mut person.email, &format!("{path}.email"), ACCOUNT_CHARS_MAX, odds);
+    tell_hidden(&person.account, path, odds);
+    label(&mut person.name, &format!("{path}.name"), ACCOUNT_CHARS_MAX, odds);
+    label(&mut person.email, &format!("{path}.email"), ACCOUNT_CHARS_MAX, odds);
     Some(person)
 }

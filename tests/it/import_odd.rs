@@ -15,6 +15,7 @@ use watchfloor::storage::Span;
 
 use crate::support::database::{TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::triage::{each, sorted};
 
 each_database!(
     every_odd_file_goes_in_as_far_as_it_can_be_read,
@@ -25,6 +26,7 @@ each_database!(
     a_pipe_is_read_like_a_file,
     the_exit_code_says_whether_everything_went_in,
     an_alert_of_another_incident_stays_there_and_is_told,
+    a_name_loses_what_cannot_be_seen_and_the_import_says_so,
 );
 
 async fn read(desk: &TestDesk, bytes: impl Into<Vec<u8>>, format: Option<Format>) -> ImportSummary {
@@ -220,4 +222,62 @@ async fn an_alert_of_another_incident_stays_there_and_is_told(database: TestData
     assert_eq!((summary.verdict(), summary.counts.incidents_created), (ImportVerdict::Partial, 2));
     let odd = &summary.odd[0];
     assert_eq!((odd.line, odd.field.as_str(), odd.raw.as_str()), (3, "alerts", "Quayside 1"));
+}
+
+async fn a_name_loses_what_cannot_be_seen_and_the_import_says_so(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    let summary = read(&desk, include_bytes!("fixtures/odd/lines-unseen-characters.ndjson"), None).await;
+    assert_eq!((summary.verdict(), summary.bad_total, summary.partial), (ImportVerdict::Partial, 0, 7));
+    let told: Vec<_> = summary.odd.iter().map(|odd| (odd.line, odd.field.as_str(), odd.raw.as_str())).collect();
+    let odd = [
+        (2, "account", "ki\u{200b}m"),
+        (2, "name", "Kim\u{202e} Vale"),
+        (2, "email", "kim@quay\u{ad}side.example"),
+        (3, "account", "night\u{2060}-watch"),
+        (3, "name", "Night\nwatch"),
+        (3, "members.1", "ki\u{200b}m"),
+        (3, "members.2", "ro\u{200e}"),
+        (3, "members.2.name", "Ro\u{feff} Lind"),
+        (3, "members.2.email", "r\u{2063}o@quayside.example"),
+        (4, "tags.0", "v\u{200b}ip"),
+        (4, "owner", "k\u{200d}im"),
+        (4, "by", "kim\u{200b}"),
+        (4, "by.name", "Ki\u{200b}m"),
+        (5, "owner", "night-\u{200b}watch"),
+        (5, "owner.name", "Night\u{2066} watch"),
+        (5, "comments.0.by", "ki\u{200b}m"),
+        (6, "addTags.0", "port\u{202e}side"),
+        (6, "removeTags.0", "v\u{2066}ip"),
+        (6, "by", "ki\u{feff}m"),
+        (6, "comment.by", "\u{200b}kim"),
+        (7, "by", "kim\u{200e}"),
+        (8, "account", "plain\u{200d}\u{fe0f}"),
+        (8, "name", "Six\u{1}\u{2}\u{3}\u{200b}\u{200c}\u{2060} kinds"),
+    ];
+    assert_eq!(told, odd);
+    // The report shows that lines 1 and 2 are about one user.
+    let said = "characters that cannot be seen are left out";
+    assert_eq!(summary.odd[0].reason, format!("{said} (U+200B): this is read as \"kim\""));
+    assert!(summary.odd.iter().all(|odd| odd.reason.starts_with(said)), "{:#?}", summary.odd);
+    let shown = desk
+        .data(
+            "{ users(first: 50) { nodes { account name email } }
+               groups(first: 50) { nodes { account name members { nodes { account } } } }
+               incidents { nodes { title owner { account } tags { name } comments { nodes { body } } } } }",
+            json!({}),
+        )
+        .await;
+    let accounts = sorted(&shown["users"]["nodes"], "account");
+    assert_eq!(accounts, ["kim", "local-manager", "plain", "ro"]);
+    assert_eq!(sorted(&shown["groups"]["nodes"], "name"), ["Night watch"]);
+    assert_eq!(sorted(&shown["groups"]["nodes"][0]["members"]["nodes"], "account"), ["kim", "ro"]);
+    let incident = shown["incidents"]["nodes"].as_array().expect("incidents").iter();
+    let incident = incident.clone().find(|incident| incident["title"] == "Badge read twice").expect("the first");
+    assert_eq!(incident["owner"]["account"], "kim");
+    assert_eq!(sorted(&incident["tags"], "name"), ["portside", "می\u{200c}خواهم"]);
+    let kept: Vec<&str> =
+        each(&incident["comments"]["nodes"], "body").iter().filter_map(|body| body.as_str()).collect();
+    for raw in ["v\u{200b}ip", "k\u{200d}im", "port\u{202e}side", "ki\u{feff}m"] {
+        assert!(kept.iter().any(|body| body.contains(raw)), "the raw text of {raw:?} stays with the incident");
+    }
 }
