@@ -1,8 +1,10 @@
-//! The desk's files are for its owner alone, whatever umask the desk is started with.
+//! The desk's files are for its owner alone, whatever umask the desk is started with; the desk keeps its data in the
+//! database that its address names.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::json;
 use watchfloor::storage::honoured_address;
 
@@ -88,4 +90,26 @@ async fn a_database_is_reached_at_an_address_of_ipv6() {
     let process = Process::serve(&url).await;
     let ready = reqwest::get(format!("http://{}/readyz", process.address)).await.expect("an answer");
     assert_eq!(ready.status().as_u16(), 200);
+}
+
+#[tokio::test]
+async fn a_search_path_in_the_address_names_the_schema_of_the_desk() {
+    let database = TestDatabase::fresh(Kind::Postgres).await;
+    let beside = database.connect().await;
+    beside.execute_unprepared("CREATE SCHEMA desk").await.expect("a schema");
+    let process = Process::serve(&format!("{}?search_path=desk", database.url)).await;
+    let query = "mutation { createIncident(input: { title: \"Kept in a schema\" }) { incident { number } } }";
+    let request = reqwest::Client::new().post(format!("http://{}/graphql", process.address));
+    let answer = request.json(&json!({ "query": query })).send().await.expect("an answer");
+    let made: serde_json::Value = answer.json().await.expect("JSON");
+    assert_eq!(made["data"]["createIncident"]["incident"]["number"], 1, "{made:#}");
+    let one = async |sql: &str| {
+        let row = Statement::from_string(DbBackend::Postgres, sql);
+        beside.query_one_raw(row).await.expect("an answer").expect("a row")
+    };
+    let row = one("SELECT title, to_regclass('public.incident')::text AS other FROM desk.incident").await;
+    assert_eq!(row.try_get::<String>("", "title").expect("a title"), "Kept in a schema");
+    assert_eq!(row.try_get::<Option<String>>("", "other").expect("a name or null"), None);
+    let tables = one("SELECT count(*) AS tables FROM pg_tables WHERE schemaname = 'public'").await;
+    assert_eq!(tables.try_get::<i64>("", "tables").expect("a number"), 0, "nothing is in another schema");
 }
