@@ -78,7 +78,8 @@ impl Record {
                     ("firstActivityAt", incident.first_activity_at),
                     ("lastActivityAt", incident.last_activity_at),
                 ])?;
-                incident.comments.iter().try_for_each(|remark| of(&[("comments.at", remark.at)]))
+                let mut timed = incident.comments.iter().enumerate().filter(|(_, remark)| remark.at.is_some());
+                timed.try_for_each(|(index, remark)| of(&[(&format!("comments.{index}.at"), remark.at)]))
             }
             Self::Comment(comment) => of(&[("at", comment.at)]),
             Self::Update(update) => {
