@@ -15,6 +15,7 @@ each_database!(
     a_time_within_five_minutes_is_taken,
     a_record_from_the_future_is_told_by_its_line_and_poisons_nothing,
     a_clock_that_goes_back_leaves_each_change_one_instant,
+    a_clock_that_goes_back_turns_no_log_around,
     an_imported_comment_keeps_the_time_at_which_it_was_written,
 );
 
@@ -196,6 +197,56 @@ async fn a_clock_that_goes_back_leaves_each_change_one_instant(database: TestDat
     }
     let verified = desk.verified().await;
     assert_eq!(verified.shown.incidents, 3);
+}
+
+/// Returns the times of all changes in the own log of an alert, oldest first.
+async fn own_times(desk: &TestDesk, alert: &Value) -> Vec<Value> {
+    let query = "query($id: ID!) { alert(id: $id) { activity(first: 20) { nodes { at } } } }";
+    let read = desk.data(query, json!({ "id": alert })).await;
+    each(&read["alert"]["activity"]["nodes"], "at").into_iter().cloned().collect()
+}
+
+async fn a_clock_that_goes_back_turns_no_log_around(database: TestDatabase) {
+    let desk = TestDesk::open(&database).await;
+    desk.clock.advance(Duration::hours(2));
+    let taken = desk.ingest(vec![report("1", json!({})), report("2", json!({}))], Value::Null).await;
+    let [alert, free] = [&taken["alerts"][0]["id"], &taken["alerts"][1]["id"]];
+    let id = desk.incident("Made by the clock that was ahead").await;
+    let before = desk.update(&id, json!({ "linkAlerts": [alert] })).await["incident"]["updatedAt"].clone();
+    desk.act("deleteIncident", json!({ "incidentId": id })).await;
+    desk.clock.advance(Duration::hours(-2));
+    let young = desk.incident("Made by the clock that went back").await;
+    assert_ne!(desk.read(&young).await["updatedAt"], before, "this incident is older");
+
+    // The own log of a free alert.
+    for (name, input) in [
+        ("updateAlert", json!({ "alertId": free, "status": "ACTIVE" })),
+        ("ingestAlert", json!({ "alert": report("2", json!({ "title": "Told anew" })) })),
+        ("updateAlert", json!({ "alertId": free, "status": "RESOLVED" })),
+    ] {
+        assert_eq!(desk.act(name, input).await["changed"], true, "{name}");
+        assert_eq!(desk.alert(free.as_str().expect("an id")).await["updatedAt"], before, "{name}");
+    }
+    assert_eq!(desk.alert(free.as_str().expect("an id")).await["resolvedAt"], before);
+    assert_eq!(own_times(&desk, free).await, vec![before.clone(); 4]);
+
+    // A deleted incident comes back, and alerts come and go. The older incident too takes the time of its alert.
+    let restored = desk.act("restoreIncident", json!({ "incidentId": id })).await;
+    assert_eq!(restored["incident"]["updatedAt"], before);
+    for holder in [&id, &young] {
+        for name in ["linkAlerts", "unlinkAlerts"] {
+            let moved = desk.act(name, json!({ "incidentId": holder, "alerts": [alert] })).await;
+            assert_eq!(moved["changed"], true, "{name}");
+            assert_eq!(moved["incident"]["updatedAt"], before, "{name}");
+            assert_eq!(desk.alert(alert.as_str().expect("an id")).await["updatedAt"], before, "{name}");
+        }
+    }
+    let times: Vec<Value> = desk.log(&id).await.iter().map(|change| change["at"].clone()).collect();
+    assert_eq!(times, vec![before.clone(); 6], "created, linked, deleted, restored, linked, unlinked");
+    let times: Vec<Value> = desk.log(&young).await.iter().skip(1).map(|change| change["at"].clone()).collect();
+    assert_eq!(times, vec![before.clone(); 2], "linked, unlinked");
+    assert_eq!(own_times(&desk, alert).await, vec![before.clone(); 4], "ingested, freed by a deletion and two unlinks");
+    desk.verified().await;
 }
 
 async fn an_imported_comment_keeps_the_time_at_which_it_was_written(database: TestDatabase) {
