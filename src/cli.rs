@@ -32,7 +32,7 @@ use crate::sample::generate::{Generated, Plan};
 use crate::server::execution::executor::WorkSettings;
 use crate::server::settings::Settings;
 use crate::server::{Desk, listen};
-use crate::storage::{Store, keep_private};
+use crate::storage::{Store, keep_private, make_folder};
 
 /// The ring of a desk that nobody follows, as in an import.
 const NO_RING: RealtimeLimits = RealtimeLimits { changes: 1, bytes: 1, incidents: 0 };
@@ -160,7 +160,7 @@ async fn serve_desk(options: Serve) -> Result<()> {
 async fn serve_demo(options: Demo) -> Result<()> {
     loopback_only(&options.serving)?;
     if let Some(folder) = options.file.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
+        make_folder(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     }
     let Some(path) = options.file.to_str() else { bail!("the demo's file has a name that is not text") };
     let database = Database {

@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::domain::signing::DeskKey;
 use crate::domain::{Error, Result};
-use crate::storage::keep_private;
+use crate::storage::{keep_private, sync_folder};
 
 /// Reads the key from this file. Creates the file with a new key if it does not exist.
 pub fn load_or_make(path: &Path) -> Result<DeskKey> {
@@ -46,9 +46,4 @@ fn make(path: &Path) -> Result<DeskKey> {
         Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => load_or_make(path),
         Err(refused) => Err(fault(refused.error)),
     }
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    // Only Unix can open a folder as a file.
-    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
 }

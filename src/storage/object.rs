@@ -16,6 +16,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, RetryConfig};
 
+use super::folder::make_folder;
 use crate::domain::{AttachmentId, Error, Result};
 
 /// The bytes of an upload that are held in memory: 5 MiB, the least that S3 takes for a part of a larger object.
@@ -81,7 +82,10 @@ impl Objects {
     pub async fn write(&self, id: AttachmentId) -> Result<Writing> {
         if let Place::Folder(folder) = &self.0 {
             self.forget(id).await?;
-            tokio::fs::create_dir_all(folder).await.map_err(unwritten)?;
+            let folder = folder.clone();
+            // The object store syncs the names that it creates itself, and these are below this folder.
+            let made = tokio::task::spawn_blocking(move || make_folder(&folder)).await;
+            made.map_err(|error| Error::fault("making the folder of attachments", error))?.map_err(unwritten)?;
         }
         let (store, path) = self.place(id)?;
         Ok(Writing { store, path, waiting: BytesMut::new(), parts: None })

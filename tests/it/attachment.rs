@@ -11,8 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use watchfloor::domain::attachment::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_PER_INCIDENT_MAX};
 use watchfloor::domain::clock::Clock;
-use watchfloor::storage::Objects;
+use watchfloor::storage::{Objects, make_folder};
 
+use crate::hardship::SmallDisk;
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::{Options, Refusal, TestDesk};
 use crate::support::kit::kit;
@@ -35,6 +36,7 @@ each_database!(
     a_foreign_page_reaches_no_attachment,
     a_comment_shows_attachments_of_its_own_incident_only,
     attachments_follow_their_comments_to_another_incident,
+    a_full_folder_refuses_an_upload_that_succeeds_once_there_is_room,
 );
 
 const ANNOUNCE: &str = "mutation($input: CreateAttachmentInput!) { createAttachment(input: $input) {
@@ -681,4 +683,44 @@ async fn a_bucket_keeps_images_as_a_folder_does() {
     server.kill().await.expect("it is there to be killed");
     let attachments = desk.data(LISTED, json!({ "id": incident })).await["incident"]["attachments"].take();
     assert_eq!(each(&attachments, "state"), ["STORED"; 3]);
+}
+
+#[test]
+fn each_folder_with_a_new_name_is_synced() {
+    let place = tempfile::tempdir().expect("a folder");
+    let above = place.path().parent().expect("a folder above it");
+    let folder = place.path().join("case/2026/images");
+    let synced = make_folder(&folder).expect("made");
+    let new = ["", "case", "case/2026"].map(|name| place.path().join(name));
+    assert_eq!(synced, [&[above.to_path_buf()], &new[..]].concat());
+    // The process that created the folder may have ended before it could sync the name.
+    assert_eq!(make_folder(&folder).expect("there"), [place.path().join("case/2026")]);
+    assert_eq!(make_folder(Path::new("src")).expect("there"), [Path::new(".")]);
+    assert_eq!(make_folder(Path::new("")).expect("there"), Vec::<PathBuf>::new());
+    std::fs::write(folder.join("file"), "").expect("a file");
+    make_folder(&folder.join("file/images")).expect_err("a file is no folder");
+}
+
+/// Uploads an image in one piece, and an image in parts, onto a disk without room and then with room.
+async fn a_full_folder_refuses_an_upload_that_succeeds_once_there_is_room(database: TestDatabase) {
+    let Some(disk) = SmallDisk::mount() else {
+        println!("skipped: to mount a small disk takes root");
+        return;
+    };
+    let place = disk.path().join("case/images");
+    let objects = Some(Objects::in_folder(place.clone()));
+    let desk = TestDesk::open_with(&database, Options { objects, ..Options::default() }).await;
+    let incident = desk.incident("Ransom note on a file server").await;
+    for (size, stored) in [(2_000, 0), (5 << 20, 1)] {
+        let attachment = desk.announce(&incident, json!({ "size": size })).await;
+        disk.fill();
+        desk.put(&attachment.upload_url, png(size)).await.refused(503, "UNAVAILABLE");
+        assert_eq!(desk.state(&attachment).await, "PENDING");
+        desk.get(&attachment.url).await.refused(404, "NOT_FOUND");
+        assert_eq!(files_in(&place).len(), stored, "a refused upload leaves nothing");
+        disk.empty();
+        assert_eq!(desk.put(&attachment.upload_url, png(size)).await.status, 200, "{size} bytes");
+        assert_eq!(desk.state(&attachment).await, "STORED");
+        assert_eq!(desk.get(&attachment.url).await.body, png(size));
+    }
 }

@@ -166,11 +166,11 @@ fn verify(url: &str) {
 }
 
 /// A small disk, which is unmounted with this value.
-struct SmallDisk(TempDir);
+pub(crate) struct SmallDisk(TempDir);
 
 impl SmallDisk {
     /// Mounts it; `None` if this user may not mount.
-    fn mount() -> Option<Self> {
+    pub(crate) fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let size = format!("size={DISK_BYTES}");
         let mut mount = Command::new("mount");
@@ -178,18 +178,18 @@ impl SmallDisk {
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(folder))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
     /// Fills the free space.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut ballast = std::fs::File::create(self.path().join("ballast")).expect("a file");
         let piece = [0_u8; 4_096];
         while std::io::Write::write_all(&mut ballast, &piece).is_ok() {}
     }
 
-    fn empty(&self) {
+    pub(crate) fn empty(&self) {
         std::fs::remove_file(self.path().join("ballast")).expect("the ballast");
     }
 }
