@@ -129,7 +129,7 @@ async fn texts_of(reader: &Reader, row: &StoredChange) -> Result<Vec<ExportLine>
                 let text = reader.long_texts(&[key]).await?.remove(&key).ok_or_else(|| missing("a long text"))?;
                 ExportLine::Text(TextLine { field, text })
             }
-            TextSet::Comment(comment, _) => {
+            TextSet::Comment(comment, ..) => {
                 let key = (comment, TextSetBy { incident: row.incident, version: row.version });
                 let text = reader.comment_texts(&[key]).await?.remove(&key);
                 ExportLine::Comment(CommentLine {

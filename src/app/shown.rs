@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::domain::bookmark::Bookmark;
 use crate::domain::chain::check;
-use crate::domain::change::Change;
-use crate::domain::fold::{Folded, FoldedAlert};
+use crate::domain::change::{Change, TextSet};
+use crate::domain::comment::CommentPlace;
+use crate::domain::fold::{Folded, FoldedAlert, FoldedBookmark, FoldedComment};
 use crate::domain::incident::Incident;
 use crate::domain::queue::{Text, sha256_hex};
 use crate::domain::{BookmarkId, CommentId, Error, IncidentId, Result};
-use crate::storage::{AlertShown, Reader, StoredChange};
+use crate::storage::{AlertShown, CommentShown, Reader, StoredChange};
 
 /// How many changes are read at a time.
 const CHANGES_PER_BATCH: u64 = 200;
@@ -29,6 +31,8 @@ pub struct Shown {
     pub alerts: u64,
     /// How many bookmarks match the log.
     pub bookmarks: u64,
+    /// How many texts of comments the changes of the log set.
+    pub comment_texts: u64,
     /// Alerts without a state in the log: they came before the desk recorded it. The log proves only their incident.
     pub alerts_without_state: u64,
     /// Incidents with comments or bookmarks from a merge of before the desk recorded which they were.
@@ -76,7 +80,9 @@ pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send
             if let Some(whole) = begun {
                 work.wait(whole, went).await?;
             }
-            state = Some(folded(state, &row)?);
+            let (next, texts) = folded(state, &row)?;
+            work.shown.comment_texts += texts;
+            state = Some(next);
         }
     }
     if let Some(whole) = state {
@@ -87,7 +93,9 @@ pub(super) async fn compare(reader: &Reader, went: &mut (dyn FnMut(usize) + Send
     Ok(work.shown)
 }
 
-fn folded(state: Option<Folded>, row: &StoredChange) -> Step<Folded> {
+/// Reads a change and applies it to the state before it. Returns the new state, and how many texts of comments the
+/// change sets.
+fn folded(state: Option<Folded>, row: &StoredChange) -> Step<(Folded, u64)> {
     let number = state.as_ref().map_or(0, |state| state.row.number);
     let broken = |differs: &str| {
         let incident = (row.incident, number, row.version);
@@ -98,7 +106,10 @@ fn folded(state: Option<Folded>, row: &StoredChange) -> Step<Folded> {
     if change.incident() != row.incident || change.version() != row.version {
         return Err(broken("its columns say something else than its body"));
     }
-    Folded::after(state, change).map_err(|_| broken("it does not begin where its incident's change before it ended"))
+    let texts = change.body.texts_set().iter().filter(|set| matches!(set, TextSet::Comment(..))).count() as u64;
+    let state = Folded::after(state, change);
+    let state = state.map_err(|_| broken("it does not begin where its incident's change before it ended"))?;
+    Ok((state, texts))
 }
 
 struct Work<'a> {
@@ -112,8 +123,8 @@ struct Work<'a> {
 struct Tables {
     incidents: HashMap<IncidentId, Incident>,
     alerts: HashMap<IncidentId, Vec<AlertShown>>,
-    comments: HashMap<IncidentId, BTreeSet<CommentId>>,
-    bookmarks: HashMap<IncidentId, BTreeMap<BookmarkId, String>>,
+    comments: HashMap<IncidentId, Vec<CommentShown>>,
+    bookmarks: HashMap<IncidentId, Vec<Bookmark>>,
     derived: HashMap<IncidentId, &'static str>,
 }
 
@@ -175,11 +186,10 @@ impl Tables {
             }
         }
         for comment in reader.comments_shown(ids).await? {
-            tables.comments.entry(comment.incident).or_default().insert(comment.id);
+            tables.comments.entry(comment.incident).or_default().push(comment);
         }
         for bookmark in reader.bookmarks_shown(ids).await? {
-            let pinned = tables.bookmarks.entry(bookmark.incident).or_default();
-            pinned.insert(bookmark.id, bookmark.finding.title);
+            tables.bookmarks.entry(bookmark.incident).or_default().push(bookmark);
         }
         Ok(tables)
     }
@@ -198,6 +208,7 @@ impl Tables {
             ("note", same_text(resolution.and_then(|it| it.note.as_deref()), state.note.as_ref())),
             ("actor of its resolution", resolution.map(|it| &it.by) == state.resolved_by.as_ref()),
             ("origin of its title", incident.title_generated == state.title_generated),
+            ("time of its deletion", incident.deleted_at == state.deleted_at),
         ];
         let field = differing.first().map(String::as_str);
         let field = field.or_else(|| others.into_iter().find_map(|(field, same)| (!same).then_some(field)));
@@ -233,13 +244,18 @@ impl Tables {
         if !state.comments_known {
             return None;
         }
-        let none = BTreeSet::new();
-        let shown = self.comments.get(&state.row.id).unwrap_or(&none);
-        let logged: BTreeSet<CommentId> = state.comments.values().map(|comment| comment.id).collect();
-        if let Some(id) = shown.difference(&logged).next() {
-            return Some(format!("the desk shows {id} on it, which its log does not say"));
+        let shown = self.comments.get(&state.row.id).map_or(&[][..], Vec::as_slice);
+        let mut missing: BTreeMap<CommentId, _> = state.comments.iter().map(|it| (it.1.id, it)).collect();
+        for comment in shown {
+            let id = comment.id;
+            let Some(logged) = missing.remove(&id) else {
+                return Some(format!("the desk shows {id} on it, which its log does not say"));
+            };
+            if let Some(field) = comment_at_odds(comment, logged) {
+                return Some(format!("the desk shows another {field} of {id} than its log says"));
+            }
         }
-        let missing = logged.difference(shown).next()?;
+        let missing = missing.keys().next()?;
         Some(format!("the desk does not show {missing} on it, which its log says it has"))
     }
 
@@ -247,18 +263,19 @@ impl Tables {
         if !state.bookmarks_known {
             return None;
         }
-        let none = BTreeMap::new();
-        let shown = self.bookmarks.get(&state.row.id).unwrap_or(&none);
-        for (id, title) in shown {
-            match state.bookmarks.get(id) {
-                None => return Some(format!("the desk shows {id} on it, which its log does not say")),
-                Some(logged) if logged.title != *title => {
-                    return Some(format!("the desk shows another title of {id} than its log says"));
-                }
-                Some(_) => {}
+        let shown = self.bookmarks.get(&state.row.id).map_or(&[][..], Vec::as_slice);
+        let mut missing: BTreeMap<BookmarkId, &FoldedBookmark> =
+            state.bookmarks.iter().map(|(id, logged)| (*id, logged)).collect();
+        for bookmark in shown {
+            let id = bookmark.id;
+            let Some(logged) = missing.remove(&id) else {
+                return Some(format!("the desk shows {id} on it, which its log does not say"));
+            };
+            if let Some(field) = bookmark_at_odds(bookmark, logged) {
+                return Some(format!("the desk shows another {field} of {id} than its log says"));
             }
         }
-        let missing = state.bookmarks.keys().find(|id| !shown.contains_key(*id))?;
+        let missing = missing.keys().next()?;
         Some(format!("the desk does not show {missing} on it, which its log says it has"))
     }
 }
@@ -271,6 +288,28 @@ fn alert_at_odds(shown: &AlertShown, logged: &FoldedAlert) -> Option<&'static st
         ("status", Some(shown.status) == logged.status),
         ("owner", shown.owner == logged.owner),
         ("classification", shown.classification == logged.classification),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}
+
+fn comment_at_odds(shown: &CommentShown, (place, logged): (&CommentPlace, &FoldedComment)) -> Option<&'static str> {
+    [
+        ("author", shown.author == logged.author),
+        ("time", shown.created_at == place.at),
+        ("first change", shown.first == logged.first),
+        ("newest text", shown.text == Some(logged.text)),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}
+
+fn bookmark_at_odds(shown: &Bookmark, logged: &FoldedBookmark) -> Option<&'static str> {
+    let pinned = logged.pinned.as_ref();
+    [
+        ("title", shown.finding.title == logged.title),
+        ("author", pinned.is_none_or(|(author, _)| shown.author == *author)),
+        ("time", pinned.is_none_or(|(_, at)| shown.created_at == *at)),
     ]
     .into_iter()
     .find_map(|(field, same)| (!same).then_some(field))

@@ -2,17 +2,18 @@
 //! what the changes add up to. It reads one snapshot, in little memory, while other nodes write, and it changes
 //! nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::alert_log;
 use super::shown::{self, Shown};
+use crate::domain::account::ActorImage;
 use crate::domain::alert_log::AlertChange;
 use crate::domain::chain::{Hash, check, genesis};
 use crate::domain::change::{Body, Change, TextSet};
-use crate::domain::comment::{Revision, TextSetBy};
+use crate::domain::comment::{Comment, Revision, TextSetBy};
 use crate::domain::position::Position;
 use crate::domain::queue::sha256_hex;
-use crate::domain::{AlertId, CommentId, Error, IncidentId, Result};
+use crate::domain::{AlertId, CommentId, Error, IncidentId, Instant, Result};
 use crate::storage::{Head, Reader, Store, Stored, StoredAlertChange, StoredChange, TextKey};
 
 /// How many changes are read at a time. A change that links 5,000 alerts takes half a megabyte.
@@ -68,11 +69,17 @@ impl Verified {
 }
 
 /// The statements that no verification of the log proves (docs/EVIDENCE.md says more).
-const NEVER_PROVED: [&str; 6] = [
+const NEVER_PROVED: [&str; 12] = [
     "what providers reported of alerts of incidents: titles, descriptions, entities, verdicts; raw payloads of all alerts",
     "the times that the desk keeps of alerts: created, updated, resolved",
-    "queries, rows and notes of bookmarks, and the bytes of attachments",
-    "users, groups and their names, saved views, bulk jobs",
+    "the status that an alert had before its incident was resolved",
+    "the first and last activity that a person stated of an incident, where the incident shows other times",
+    "deleted comments: the incident that has them, and the time of the deletion",
+    "bookmarks: queries, rows, notes, entities, times of events; all of removed bookmarks",
+    "the author and the time of bookmarks that a merge moved",
+    "attachments: names, types, sizes, authors, times, incidents, bytes",
+    "the former state that the undo of a merge would restore",
+    "users, groups and their names, saved views, bulk jobs, the stored answers to repeated mutations",
     "that the end of the log was not cut off with its head, unless somebody kept a later position",
     "that what the log says has happened so",
 ];
@@ -232,7 +239,7 @@ impl Walk<'_> {
             let Ok(body) = serde_json::from_str::<Body>(&row.body) else { continue };
             for set in body.texts_set() {
                 match set {
-                    TextSet::Comment(comment, _) => {
+                    TextSet::Comment(comment, ..) => {
                         let by = TextSetBy { incident: body.row.id, version: body.row.version };
                         comments.push((comment, by));
                     }
@@ -307,7 +314,7 @@ impl Walk<'_> {
         }
         self.goes_on(row, &change, beside).await?;
         for set in change.body.texts_set() {
-            self.text(row, set, beside).await?;
+            self.text(row, &change.body.actor, set, beside).await?;
         }
         Ok(())
     }
@@ -327,14 +334,17 @@ impl Walk<'_> {
         Ok(())
     }
 
-    async fn text(&mut self, row: &StoredChange, set: TextSet<'_>, beside: &Beside) -> Step {
+    async fn text(&mut self, row: &StoredChange, actor: &ActorImage, set: TextSet<'_>, beside: &Beside) -> Step {
         let (name, sha256) = match set {
             TextSet::Long(field, _) => {
                 let sha256 = beside.long_texts.get(&(row.incident, field, row.version)).cloned();
                 (format!("{field:?}").to_lowercase(), sha256)
             }
-            TextSet::Comment(comment, _) => {
+            TextSet::Comment(comment, _, at) => {
                 let text = beside.comments.get(&(comment, TextSetBy { incident: row.incident, version: row.version }));
+                if let Some(field) = text.and_then(|text| text_at_odds(text, actor, at)) {
+                    return self.broken(row, format!("the text of {comment} that it set has another {field}")).await;
+                }
                 (format!("text of {comment}"), text.map(|text| sha256_hex(&text.body)))
             }
         };
@@ -359,22 +369,28 @@ impl Walk<'_> {
     }
 
     /// Checks that each incident shows what its log adds up to, and that the tables have exactly the incidents of the
-    /// log.
+    /// log, and no more texts of comments than the log sets.
     async fn shown(&mut self) -> Step<Shown> {
         let (reader, at) = (self.reader.clone(), self.at);
         let outcome = shown::compare(&reader, &mut |incidents| self.went(incidents)).await;
-        outcome.map_err(|stop| match stop {
+        let shown = outcome.map_err(|stop| match stop {
             shown::Stop::Failed(error) => Stop::Failed(error),
             shown::Stop::Differs(found) => {
                 let (id, number, version) = found.incident;
                 let about = Some(About::Incident(id, Some(number), version));
                 Stop::Broken(Break { position: found.position.unwrap_or(at), about, differs: found.differs })
             }
-        })
+        })?;
+        let (texts, set) = (self.reader.comment_text_total().await?, shown.comment_texts);
+        if texts != set {
+            let differs = format!("the desk has {texts} texts of comments, of which the log sets {set}");
+            return Err(Stop::Broken(Break { position: at, about: None, differs }));
+        }
+        Ok(shown)
     }
 
-    /// Checks that each comment shows its newest text, or no text if it is deleted. Returns how many comments there
-    /// are.
+    /// Checks that each comment has the author and the times of its texts, and shows its newest text, or no text if it
+    /// is deleted. Returns how many comments there are.
     async fn comments(&mut self) -> Step<u64> {
         let (mut last, mut count) = (None, 0);
         loop {
@@ -383,20 +399,14 @@ impl Walk<'_> {
             last = Some(end.id);
             let ids: Vec<CommentId> = comments.iter().map(|comment| comment.id).collect();
             let newest = self.reader.newest_texts(&ids).await?;
-            let keys: Vec<_> = newest.iter().map(|(comment, by)| (*comment, *by)).collect();
-            let texts = self.reader.comment_texts(&keys).await?;
+            let written = comments.iter().map(|comment| (comment.id, first_set(comment)));
+            let keys: HashSet<_> = newest.iter().map(|(comment, by)| (*comment, *by)).chain(written).collect();
+            let texts = self.reader.comment_texts(&keys.into_iter().collect::<Vec<_>>()).await?;
             for comment in &comments {
-                let written = TextSetBy { incident: comment.written_on, version: comment.version };
-                let by = newest.get(&comment.id).copied().unwrap_or(written);
-                let text = match comment.deleted_at {
-                    Some(_) => Some(""),
-                    None => texts.get(&(comment.id, by)).map(|text| text.body.as_str()),
-                };
-                if text == Some(comment.body.as_str()) {
-                    continue;
-                }
+                let by = newest.get(&comment.id).copied().unwrap_or_else(|| first_set(comment));
+                let Some(field) = comment_at_odds(comment, by, &texts) else { continue };
                 let differs =
-                    format!("the desk shows another text of {} than the newest that the log covers", comment.id);
+                    format!("the desk shows another {field} of {} than the history of that comment", comment.id);
                 let key = (by.incident, by.version);
                 return match self.reader.stored_by_version(&[key]).await?.get(&key) {
                     Some(row) => self.broken(row, differs).await.map(|()| 0),
@@ -443,4 +453,37 @@ fn alert_change(row: &StoredAlertChange, hash: Hash) -> Step {
         Some(column) => broken(format!("its column {column} says something else than its body")),
         None => Ok(()),
     }
+}
+
+fn first_set(comment: &Comment) -> TextSetBy {
+    TextSetBy { incident: comment.written_on, version: comment.version }
+}
+
+/// Returns the field in which a comment differs from its own texts, if there is one. `by` set the newest text.
+fn comment_at_odds(
+    comment: &Comment,
+    by: TextSetBy,
+    texts: &HashMap<(CommentId, TextSetBy), Revision>,
+) -> Option<&'static str> {
+    let (first, newest) = (texts.get(&(comment.id, first_set(comment))), texts.get(&(comment.id, by)));
+    let shows = match comment.deleted_at {
+        Some(_) => comment.body.is_empty(),
+        None => newest.is_some_and(|text| text.body == comment.body),
+    };
+    let edited_at = newest.filter(|_| by != first_set(comment)).map(|text| text.at);
+    [
+        ("text", shows),
+        ("author", first.is_some_and(|text| text.by == comment.author)),
+        ("time", first.is_some_and(|text| text.at == comment.created_at)),
+        ("time of the last edit", edited_at == comment.edited_at),
+    ]
+    .into_iter()
+    .find_map(|(field, same)| (!same).then_some(field))
+}
+
+/// Returns the field in which a text of a comment differs from the change that set it, if there is one.
+fn text_at_odds(text: &Revision, actor: &ActorImage, at: Instant) -> Option<&'static str> {
+    [("author", text.by == *actor), ("time", text.at == at)]
+        .into_iter()
+        .find_map(|(field, same)| (!same).then_some(field))
 }

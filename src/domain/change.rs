@@ -101,15 +101,15 @@ pub struct Change {
 pub enum TextSet<'a> {
     /// A long text of the incident: the field, and the SHA-256 of the text.
     Long(TextField, &'a str),
-    /// The text of a comment: the comment, and the SHA-256 of the text.
-    Comment(CommentId, &'a str),
+    /// The text of a comment: the comment, the SHA-256 of the text, and the time when the text was written.
+    Comment(CommentId, &'a str, Instant),
 }
 
 impl<'a> TextSet<'a> {
     /// Returns the SHA-256 that the log holds of the text, in hexadecimal.
     pub fn sha256(&self) -> &'a str {
         match self {
-            Self::Long(_, sha256) | Self::Comment(_, sha256) => sha256,
+            Self::Long(_, sha256) | Self::Comment(_, sha256, _) => sha256,
         }
     }
 }
@@ -139,7 +139,9 @@ impl Body {
                 Entry::Title { after, .. } => self.long_set(TextField::Title, Some(after)),
                 Entry::Description { after, .. } => self.long_set(TextField::Description, after.as_ref()),
                 Entry::ResolutionNote { after, .. } => self.long_set(TextField::Note, after.as_ref()),
-                Entry::Comment { comment, sha256: Some(sha256), .. } => Some(TextSet::Comment(*comment, sha256)),
+                Entry::Comment { comment, sha256: Some(sha256), at, .. } => {
+                    Some(TextSet::Comment(*comment, sha256, at.unwrap_or(self.at)))
+                }
                 Entry::Comment { sha256: None, .. }
                 | Entry::Created
                 | Entry::Severity { .. }

@@ -313,7 +313,7 @@ impl Checker {
         }
         self.owed.extend(change.body.texts_set().into_iter().map(|set| match set {
             TextSet::Long(field, sha256) => Owed::Long(field, sha256.to_owned()),
-            TextSet::Comment(comment, sha256) => Owed::Comment(comment, sha256.to_owned()),
+            TextSet::Comment(comment, sha256, _) => Owed::Comment(comment, sha256.to_owned()),
         }));
         self.last = Some(Last { position: line.position, hash, row: change.body.row });
         Ok(())

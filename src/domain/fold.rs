@@ -62,6 +62,9 @@ pub struct FoldedAlert {
 pub struct FoldedBookmark {
     /// The title.
     pub title: String,
+    /// The actor who pinned the bookmark, and the time; `None` if a merge brought it, because a merge names its title
+    /// only.
+    pub pinned: Option<(ActorImage, Instant)>,
     /// The incident from which a merge brought the bookmark.
     from: Option<IncidentId>,
 }
@@ -161,11 +164,10 @@ impl Folded {
                 self.comments_known &= *comments == moved.len() as u64;
                 self.bookmarks_known &= bookmarks.is_some();
                 let pinned = bookmarks.iter().flatten();
-                self.bookmarks.extend(
-                    pinned.map(|image| {
-                        (image.bookmark, FoldedBookmark { title: image.title.clone(), from: Some(*source) })
-                    }),
-                );
+                self.bookmarks.extend(pinned.map(|image| {
+                    let (title, from) = (image.title.clone(), Some(*source));
+                    (image.bookmark, FoldedBookmark { title, pinned: None, from })
+                }));
             }
             // On the source, the comments and bookmarks come back. On the target, those from the other incident leave.
             Entry::MergeUndone { other, .. } => {
@@ -175,7 +177,8 @@ impl Folded {
                 self.bookmarks.append(&mut self.bookmarks_away);
             }
             Entry::Bookmark { action: BookmarkAction::Added, bookmark, title } => {
-                self.bookmarks.insert(*bookmark, FoldedBookmark { title: title.clone(), from: None });
+                let (title, pinned) = (title.clone(), Some((body.actor.clone(), body.at)));
+                self.bookmarks.insert(*bookmark, FoldedBookmark { title, pinned, from: None });
             }
             Entry::Bookmark { action: BookmarkAction::Removed, bookmark, .. } => {
                 self.bookmarks.remove(bookmark);

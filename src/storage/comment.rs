@@ -196,14 +196,6 @@ impl Reader {
 }
 
 impl Reader {
-    /// Reads the comments on these incidents, without deleted comments, in no order.
-    pub async fn comments_shown(&self, incidents: &[IncidentId]) -> Result<Vec<Comment>> {
-        let rows = row::Entity::find()
-            .filter(row::Column::IncidentId.is_in(incidents.iter().map(|id| id.0)))
-            .filter(row::Column::DeletedAt.is_null());
-        rows.all(self.conn()).await?.into_iter().map(Comment::try_from).collect()
-    }
-
     /// Reads the comments after an id, including deleted comments, ascending, at most `limit`.
     pub async fn comments_after(&self, id: Option<CommentId>, limit: u64) -> Result<Vec<Comment>> {
         let mut query = row::Entity::find().order_by_asc(row::Column::Id).limit(limit);
@@ -216,6 +208,11 @@ impl Reader {
     /// Counts all comments, including deleted comments.
     pub async fn comment_total(&self) -> Result<u64> {
         super::count(self, row::Entity::find()).await
+    }
+
+    /// Counts the texts that all comments have or had.
+    pub async fn comment_text_total(&self) -> Result<u64> {
+        super::count(self, revision::Entity::find()).await
     }
 
     /// Reads the texts of comments that these versions of incidents set.

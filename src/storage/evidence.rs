@@ -4,20 +4,21 @@ use std::collections::HashMap;
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::ExprTrait;
-use sea_orm::{Condition, QueryOrder, QuerySelect};
+use sea_orm::{Condition, QueryOrder, QueryResult, QuerySelect};
 
 use super::changelog::{actor_id, kinds_of, row};
-use super::incident::{classification, owner_id};
+use super::incident::{classification, json, owner_id};
 use super::log_head::Head;
 use super::{Reader, alert_log};
-use crate::domain::account::OwnerId;
+use crate::domain::account::{ActorImage, OwnerId};
 use crate::domain::alert::AlertStatus;
 use crate::domain::alert_log::AlertBody;
 use crate::domain::chain::{Hash, Link, LinkSubject};
 use crate::domain::change::Body;
 use crate::domain::classification::Classification;
+use crate::domain::comment::TextSetBy;
 use crate::domain::incident::Incident;
-use crate::domain::{AlertId, IncidentId, Instant, Result};
+use crate::domain::{AlertId, CommentId, IncidentId, Instant, Result};
 
 /// The stored row of a change.
 #[derive(Clone, Debug)]
@@ -185,6 +186,23 @@ pub struct AlertShown {
     pub classification: Option<Classification>,
 }
 
+/// The state of a comment in the tables, without its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommentShown {
+    /// The incident that has the comment.
+    pub incident: IncidentId,
+    /// The id of the comment.
+    pub id: CommentId,
+    /// The author.
+    pub author: ActorImage,
+    /// The time when the comment was written.
+    pub created_at: Instant,
+    /// The change that set the first text.
+    pub first: TextSetBy,
+    /// The change that set the newest text; `None` if there is no text.
+    pub text: Option<TextSetBy>,
+}
+
 /// A moment for which changes of an incident are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
@@ -307,6 +325,23 @@ impl Reader {
         rows.all(self.conn()).await?.into_iter().map(shown).collect()
     }
 
+    /// Returns the state of each comment that the tables show on these incidents, in no order, without deleted comments.
+    pub async fn comments_shown(&self, incidents: &[IncidentId]) -> Result<Vec<CommentShown>> {
+        if incidents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "SELECT c.incident_id, c.id, c.author, c.created_at, c.written_on, c.version, r.incident_id, r.version
+             FROM comment c LEFT JOIN comment_revision r ON r.comment_id = c.id
+                AND r.ordinal = (SELECT MAX(ordinal) FROM comment_revision WHERE comment_id = c.id)
+             WHERE c.incident_id IN ({}) AND c.deleted_at IS NULL",
+            super::places(incidents.len())
+        );
+        let ids = incidents.iter().map(|id| id.0.into());
+        let rows = self.conn().query_all_raw(super::statement(self, &sql, ids)).await?;
+        rows.iter().map(comment_shown).collect()
+    }
+
     /// Finds an incident in the tables that the log does not contain.
     pub async fn unnamed_incident(&self) -> Result<Option<Incident>> {
         use super::incident::row::{Column, Entity};
@@ -391,4 +426,19 @@ impl Reader {
     pub async fn stored_of_alerts_total(&self) -> Result<u64> {
         super::count(self, alert_log::row::Entity::find()).await
     }
+}
+
+fn comment_shown(row: &QueryResult) -> Result<CommentShown> {
+    let (incident, author): (Uuid, String) = (row.try_get_by_index(0)?, row.try_get_by_index(2)?);
+    let (written_on, version): (Option<Uuid>, i64) = (row.try_get_by_index(4)?, row.try_get_by_index(5)?);
+    let text: (Option<Uuid>, Option<i64>) = (row.try_get_by_index(6)?, row.try_get_by_index(7)?);
+    let by = |(incident, version)| TextSetBy { incident: IncidentId(incident), version: version as u64 };
+    Ok(CommentShown {
+        incident: IncidentId(incident),
+        id: CommentId(row.try_get_by_index(1)?),
+        author: json(&author)?,
+        created_at: row.try_get_by_index(3)?,
+        first: by((written_on.unwrap_or(incident), version)),
+        text: text.0.zip(text.1).map(by),
+    })
 }

@@ -101,7 +101,7 @@ pub use changelog::{ActivityFilter, DeskLogFilter, LogPlace, Origin};
 pub use connect::StoreOptions;
 pub use correlation::OpenIncident;
 pub use entity::{EntitySpan, IncidentEntity};
-pub use evidence::{AlertShown, Moment, Stored, StoredAlertChange, StoredChange};
+pub use evidence::{AlertShown, CommentShown, Moment, Stored, StoredAlertChange, StoredChange};
 pub use facets::{FACET_TAGS_MAX, FACET_VALUES_MAX, Facet};
 pub use folder::{make_folder, sync_folder};
 pub use line::Word;
