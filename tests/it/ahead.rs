@@ -116,7 +116,7 @@ async fn an_alert_is_read_again_after_its_own_command(database: TestDatabase) {
                 let owner = owners[(round + n / INCIDENTS) % 2];
                 if n / INCIDENTS == 1 {
                     let edit = AlertEdit {
-                        status: Some(if round % 2 == 0 { AlertStatus::InProgress } else { AlertStatus::New }),
+                        status: Some(if round % 2 == 0 { AlertStatus::Active } else { AlertStatus::New }),
                         classification: None,
                         owner: Some(Some(OwnerChoice::Id(owner))),
                         expected_version: None,
