@@ -1,5 +1,6 @@
 //! Rows that a batch locks ahead: few statements for many commands, and never a row of before a command of the batch.
 
+use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use watchfloor::app::alert::{AlertEdit, Destination, Ingest};
 use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
@@ -11,12 +12,14 @@ use crate::statements::Sent;
 use crate::support::crowd::{comment, draft, gathered, hold, log, matter, named, number, one_of_many};
 use crate::support::database::{Kind, TestDatabase, each_database};
 use crate::support::desk::TestDesk;
+use crate::support::waiting::a_moment;
 
 each_database!(
     a_batch_locks_and_reads_for_all_its_commands,
     an_owner_is_read_again_after_a_change_of_its_name,
     an_alert_is_read_again_after_its_own_command,
     an_alert_that_a_command_unlinks_keeps_its_owner,
+    comments_on_incidents_in_turn_build_on_each_other,
     commands_of_few_incidents_build_on_each_other,
 );
 
@@ -74,31 +77,27 @@ async fn a_batch_locks_and_reads_for_all_its_commands(database: TestDatabase) {
 }
 
 async fn an_owner_is_read_again_after_a_change_of_its_name(database: TestDatabase) {
+    const FIRST: usize = 10;
     let desk = TestDesk::open(&database).await;
-    let incidents = matter(&desk.app, 24).await.incidents;
-    for round in 0..4 {
-        let owner = user(&desk, "ada", Some("Ada Before")).await;
-        let name = format!("Ada After {round}");
-        let assigned = incidents.iter().enumerate().map(|(n, id)| {
-            let (desk, name) = (&desk, &name);
-            async move {
-                if n == 8 {
-                    user(desk, "ada", Some(name)).await;
-                    return None;
-                }
-                let command = named(&desk.app, &format!("{round}-{n}"), "assignIncident").await;
-                // The incident changes each time, also if its owner stays.
-                let edit = IncidentEdit { comment: comment(format!("{round}")).comment, ..owned(owner) };
-                let done = desk.app.update_incident(&command, *id, edit).await.expect("an owner");
-                Some((done.position.offset, done.value.incident.owner.expect("an owner").name))
-            }
-        });
-        let mut names: Vec<_> = gathered(&database, assigned.collect::<Vec<_>>()).await.into_iter().flatten().collect();
-        names.sort();
-        // On PostgreSQL another batch gathers at the same time, and may have read the name before the change.
-        let is_one_batch = database.kind == Kind::Sqlite;
-        let first = names.iter().position(|(_, named)| *named == name).unwrap_or(names.len());
-        assert!(!is_one_batch || names.iter().skip(first).all(|(_, named)| *named == name), "{names:?}");
+    let incidents = matter(&desk.app, 2 * FIRST).await.incidents;
+    let owner = user(&desk, "ada", Some("Ada Before")).await;
+    let assigned = async |n: usize| {
+        // The second half arrives after the change of the name, and before the batch begins.
+        for _ in 0..if n < FIRST { 0 } else { 5 } {
+            a_moment().await;
+        }
+        let command = named(&desk.app, &format!("assigned-{n}"), "assignIncident").await;
+        let done = desk.app.update_incident(&command, incidents[n], owned(owner)).await.expect("an owner");
+        done.value.incident.owner.expect("an owner").name
+    };
+    let all = async {
+        let renamed = async { user(&desk, "ada", Some("Ada After")).await };
+        tokio::join!(join_all((0..2 * FIRST).map(&assigned)), renamed).0
+    };
+    let names = Box::pin(gathered(&database, [all])).await.remove(0);
+    // On PostgreSQL two batches gather at once, and the other batch may have read the name before the change.
+    if database.kind == Kind::Sqlite {
+        assert!(names[FIRST..].iter().all(|name| name == "Ada After"), "{names:?}");
     }
     desk.verified().await;
 }
@@ -154,6 +153,26 @@ async fn an_alert_that_a_command_unlinks_keeps_its_owner(database: TestDatabase)
     assert_eq!(number(&database, &format!("{owned} NULL")).await, 0);
     // `matter` has given the first incident an alert, too.
     assert_eq!(number(&database, &format!("{owned} NOT NULL")).await, INCIDENTS as i64 + 1);
+    desk.verified().await;
+}
+
+async fn comments_on_incidents_in_turn_build_on_each_other(database: TestDatabase) {
+    const INCIDENTS: usize = 3;
+    const COMMENTS: usize = 8;
+    let desk = TestDesk::open(&database).await;
+    let incidents = matter(&desk.app, INCIDENTS).await.incidents;
+    let remarks = (0..INCIDENTS * COMMENTS).map(|n| {
+        let (app, id) = (&desk.app, incidents[n % INCIDENTS]);
+        async move {
+            let command = named(app, &format!("remark-{n}"), "addComment").await;
+            app.update_incident(&command, id, comment(format!("Remark {n}"))).await.expect("a comment").value.incident
+        }
+    });
+    let mut counts: Vec<_> = gathered(&database, remarks.collect::<Vec<_>>()).await;
+    counts.sort_by_key(|incident| (incident.id, incident.comment_count));
+    let counts: Vec<u64> = counts.iter().map(|incident| incident.comment_count).collect();
+    let expected: Vec<u64> = (0..INCIDENTS).flat_map(|_| 1..=COMMENTS as u64).collect();
+    assert_eq!(counts, expected);
     desk.verified().await;
 }
 
