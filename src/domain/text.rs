@@ -67,23 +67,46 @@ pub fn label(path: &str, text: &str, limit: usize) -> Result<String> {
 }
 
 /// Removes what [`label`] refuses from a stored name. Controls, such as a line break, become spaces.
+///
+/// One pass over the text: imports call this before the length of a name is checked.
 pub fn visible(text: &str) -> String {
-    let mut kept = without_hidden(text);
-    // A character that was allowed beside a hidden character can be hidden without it. Few texts need a second round.
-    while hidden(&kept).next().is_some() {
-        kept = without_hidden(&kept);
+    let mut kept = Kept(Vec::new());
+    for c in text.chars() {
+        match c {
+            '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' => kept.push(c),
+            c if c.is_control() => kept.push(' '),
+            c if is_invisible(c) => {}
+            c => kept.push(c),
+        }
     }
-    kept
+    while kept.0.last().is_some_and(|c| is_joiner(*c) || c.is_whitespace()) {
+        kept.0.pop();
+    }
+    kept.0.into_iter().collect()
 }
 
-fn without_hidden(text: &str) -> String {
-    let hidden: Vec<usize> = hidden(text).map(|(at, _)| at).collect();
-    let kept = text.char_indices().filter_map(|(at, c)| match hidden.binary_search(&at) {
-        Err(_) => Some(c),
-        Ok(_) if c.is_control() => Some(' '),
-        Ok(_) => None,
-    });
-    kept.collect::<String>().trim().to_owned()
+/// The visible characters of the beginning of a text. Only the last character may be hidden: a joiner, which needs the
+/// character after it.
+struct Kept(Vec<char>);
+
+impl Kept {
+    fn push(&mut self, c: char) {
+        while let [.., before, joiner] = self.0[..]
+            && is_joiner(joiner)
+            && !joins(joiner, Some(before), Some(c))
+        {
+            self.0.pop();
+        }
+        let before = self.0.last().copied();
+        let hidden = match c {
+            '\u{200c}' | '\u{200d}' => !before.is_some_and(|before| of_script(before) || of_picture(before)),
+            '\u{fe0e}' | '\u{fe0f}' => !before.is_some_and(of_picture),
+            c => before.is_none() && c.is_whitespace(),
+        };
+        if !hidden {
+            self.0.push(c);
+        }
+    }
 }
 
 /// Returns a text for one line of a terminal: with U+FFFD in place of each control and each invisible character. A
@@ -97,19 +120,35 @@ pub fn printable(text: &str) -> String {
 /// Returns the invisible characters of a name with their byte offsets. Joiners between letters of scripts that need
 /// them (Persian, Hindi), and characters that combine several pictures into one, are not among them.
 pub fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
-    let of_script = |c: char| matches!(c, '\u{600}'..='\u{1fff}');
-    let of_picture = |c: char| matches!(c, '\u{a9}' | '\u{ae}' | '\u{200d}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '0'..='9' | '#' | '*');
     name.char_indices().filter(move |(at, c)| {
         let before = name[..*at].chars().next_back();
         let after = name[at + c.len_utf8()..].chars().next();
-        let between = |of: &dyn Fn(char) -> bool| before.is_some_and(of) && after.is_some_and(of);
         match *c {
-            '\u{200c}' => !between(&of_script),
-            '\u{200d}' => !between(&of_script) && !between(&of_picture),
+            '\u{200c}' | '\u{200d}' => !joins(*c, before, after),
             '\u{fe0e}' | '\u{fe0f}' => !before.is_some_and(of_picture),
             c => c.is_control() || is_invisible(c),
         }
     })
+}
+
+fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// Returns whether a joiner has an effect between these characters. U+200C stands between letters only.
+fn joins(joiner: char, before: Option<char>, after: Option<char>) -> bool {
+    let between = |of: fn(char) -> bool| before.is_some_and(of) && after.is_some_and(of);
+    between(of_script) || joiner == '\u{200d}' && between(of_picture)
+}
+
+/// Returns whether a character belongs to a script that needs joiners.
+fn of_script(c: char) -> bool {
+    matches!(c, '\u{600}'..='\u{1fff}')
+}
+
+/// Returns whether a character is a picture, or a part of one.
+fn of_picture(c: char) -> bool {
+    matches!(c, '\u{a9}' | '\u{ae}' | '\u{200d}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '0'..='9' | '#' | '*')
 }
 
 /// Returns the form by which names are compared without case: composed and case folded. `José` is not `Jose`.
@@ -192,9 +231,11 @@ mod tests {
             assert_eq!(visible(name), name);
         }
         assert_eq!(visible("a\tb\u{202e}c"), "a bc");
-        for name in ["a\u{200d}\u{fe0f}", "\u{1680}\u{200c}\u{627}"] {
+        for name in ["a\u{200d}\u{fe0f}", "\u{1680}\u{200c}\u{627}", "a\u{200d}\u{fe0f}\u{fe0f}\u{fe0f}"] {
             assert!(label("name", &visible(name), 99).is_ok(), "nothing hidden is left of {name:?}");
         }
+        // A name of 3 MB, whose characters are hidden one because of the other.
+        assert_eq!(visible(&format!("a{}", "\u{fe0f}".repeat(1_000_000))), "a");
     }
 
     #[test]
@@ -220,6 +261,9 @@ mod tests {
             let name = visible(&text);
             prop_assert!(is_blank(&text) || label("name", &name, 99).is_ok(), "{:?} of {:?}", name, text);
             prop_assert_eq!(visible(&name), name);
+            if hidden(text.trim()).next().is_none() {
+                prop_assert_eq!(visible(&text), text.trim());
+            }
         }
 
         #[test]

@@ -371,7 +371,8 @@ fn tell_hidden(name: &str, path: &str, odds: &mut Odds) {
     }
     let codes: Vec<String> = found.iter().take(CODES_MAX).map(|c| format!("U+{:04X}", *c as u32)).collect();
     let (codes, more) = (codes.join(", "), if found.len() > CODES_MAX { ", …" } else { "" });
-    let read = text::visible(name);
+    // The desk refuses a longer account; other names were cut.
+    let read: String = text::visible(name).chars().take(ACCOUNT_CHARS_MAX).collect();
     let reason = format!("characters that cannot be seen are left out ({codes}{more}): this is read as \"{read}\"");
     odds.keep(path, name, reason);
 }
