@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use watchfloor::domain::attachment::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_PER_INCIDENT_MAX};
 use watchfloor::domain::clock::Clock;
-use watchfloor::storage::{Objects, make_folder};
+use watchfloor::storage::{Objects, make_folder, sync_folder};
 
 use crate::hardship::SmallDisk;
 use crate::support::database::{Kind, TestDatabase, each_database};
@@ -683,6 +683,16 @@ async fn a_bucket_keeps_images_as_a_folder_does() {
     server.kill().await.expect("it is there to be killed");
     let attachments = desk.data(LISTED, json!({ "id": incident })).await["incident"]["attachments"].take();
     assert_eq!(each(&attachments, "state"), ["STORED"; 3]);
+}
+
+/// The kernel's own file systems cannot sync a folder, and some file systems of networks cannot either.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_system_that_cannot_sync_a_folder_takes_files() {
+    let failed = std::fs::File::open("/proc").expect("a folder").sync_all().expect_err("it cannot be synced");
+    assert_eq!(failed.kind(), std::io::ErrorKind::InvalidInput);
+    sync_folder(Path::new("/proc")).expect("nothing to do");
+    sync_folder(Path::new("/proc/nowhere")).expect_err("no such folder");
 }
 
 #[test]
