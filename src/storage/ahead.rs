@@ -6,6 +6,8 @@
 //! - A command that locks incidents takes them out ([`Ahead::take`]). Every change of an incident or its alerts follows
 //!   a lock of the incident, so a later command never finds a row of before an earlier command's change.
 //! - A command that locks an account forgets everything, because owners are part of an incident.
+//! - A command that began to wait after the rows were read does not use them: the name of an owner may have changed
+//!   before, and the caller may know that.
 
 use std::collections::HashMap;
 
@@ -43,6 +45,8 @@ pub(super) struct Ahead {
     owners: HashMap<OwnerId, Owner>,
     /// The alerts of the incident that the current command has taken. No statement was sent since.
     alerts: Option<(IncidentId, Vec<AlertState>)>,
+    /// Whether the rows were read before the current command began to wait.
+    older: bool,
 }
 
 #[derive(Debug)]
@@ -53,12 +57,17 @@ struct LockedIncident {
 }
 
 impl Ahead {
+    /// Begins the part of a further command. `waited` tells whether the command waited when the rows were read.
+    pub(super) fn begin_command(&mut self, waited: bool) {
+        (self.alerts, self.older) = (None, !waited);
+    }
+
     /// Takes a locked incident out, and keeps its alerts for the current command. The other incidents are forgotten if
     /// they are among `ids`.
     pub(super) fn take(&mut self, ids: &[IncidentId]) -> Option<Incident> {
         self.alerts = None;
         let mut taken: Vec<_> = ids.iter().filter_map(|id| self.incidents.remove(id)).collect();
-        let LockedIncident { incident, alerts } = taken.pop().filter(|_| ids.len() == 1)?;
+        let LockedIncident { incident, alerts } = taken.pop().filter(|_| ids.len() == 1 && !self.older)?;
         self.alerts = alerts.map(|alerts| (incident.id, alerts));
         Some(incident)
     }
@@ -73,7 +82,7 @@ impl Ahead {
     }
 
     pub(super) fn owner(&self, id: OwnerId) -> Option<Owner> {
-        self.owners.get(&id).cloned()
+        self.owners.get(&id).filter(|_| !self.older).cloned()
     }
 
     /// Forgets the alerts of the current command: it has ended, or a statement may have changed them.
@@ -135,5 +144,22 @@ impl Tx {
             alerts.entry(row.incident()).or_default().push(row.into());
         }
         Ok(alerts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::UserId;
+
+    #[test]
+    fn a_command_that_came_after_the_read_reads_again() {
+        let id = OwnerId::User(UserId(Uuid::from_u128(7)));
+        let owner = Owner { id, account: "ada".into(), name: "Ada Lovelace".into() };
+        let mut ahead = Ahead { owners: HashMap::from([(id, owner.clone())]), ..Ahead::default() };
+        ahead.begin_command(false);
+        assert_eq!(ahead.owner(id), None);
+        ahead.begin_command(true);
+        assert_eq!(ahead.owner(id), Some(owner));
     }
 }

@@ -140,8 +140,16 @@ impl CommandBatch {
 
     /// Whether a further command may join. `waits` tells whether another batch is being committed.
     pub(super) fn takes_more(&self, waits: bool) -> bool {
-        let has_room = self.commands.len() < COMMANDS_MAX && self.changes < CHANGES_MAX;
-        has_room && (waits || self.began.elapsed() < GATHERING)
+        self.has_room() && (waits || self.began.elapsed() < GATHERING)
+    }
+
+    /// Whether a command may join whose rows the batch has locked. `longest` is the longest time since the batch began.
+    pub(super) fn has_room_until(&self, longest: Duration) -> bool {
+        self.has_room() && self.began.elapsed() < longest
+    }
+
+    fn has_room(&self) -> bool {
+        self.commands.len() < COMMANDS_MAX && self.changes < CHANGES_MAX
     }
 
     /// Runs a command, and keeps its writes if it succeeds.
@@ -162,9 +170,10 @@ impl CommandBatch {
         Ok(value)
     }
 
-    /// The number of commands that the batch still takes after the next command.
+    /// The number of commands that the batch still takes after the next command, if each of them has one change.
     pub(super) fn room(&self) -> usize {
-        (COMMANDS_MAX - 1).saturating_sub(self.commands.len())
+        let (commands, changes) = (COMMANDS_MAX - 1, CHANGES_MAX - 1);
+        commands.saturating_sub(self.commands.len()).min(changes.saturating_sub(self.changes))
     }
 
     /// Whether a command of this plan locks an incident that this batch has not locked ahead and has not changed.
@@ -174,14 +183,16 @@ impl CommandBatch {
     }
 
     /// Begins the part of a further command. The rows of its plan are locked ahead together with those of other
-    /// commands, if there are any.
+    /// commands, if there are any. `reserved` tells whether these rows were locked ahead while the command waited.
     pub(super) async fn begin_command(
         &mut self,
         statement: Duration,
         plan: LockPlan,
         mut others: Vec<LockPlan>,
+        reserved: bool,
     ) -> Result<()> {
         self.conn.begin_command(statement).await?;
+        self.conn.ahead().begin_command(reserved || !others.is_empty());
         if !others.is_empty() {
             others.push(plan);
             Tx::on(self.conn.clone(), Arc::default()).lock_ahead(&others).await?;

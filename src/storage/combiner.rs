@@ -114,6 +114,8 @@ struct Committing(Store);
 struct Baton {
     store: Store,
     batch: Option<Box<CommandBatch>>,
+    /// Whether the rows of the command's plan were locked and read while the command waited.
+    reserved: bool,
     at_work: bool,
 }
 
@@ -156,13 +158,15 @@ impl State {
     }
 
     /// Takes the next waiting command that may join the batch.
+    ///
+    /// The batch has locked the rows of its reserved commands. So it takes these commands also if it gathers no others:
+    /// another batch would wait for their rows.
     fn next_for(&mut self, batch: &CommandBatch) -> Option<Waiting> {
-        if !batch.takes_more(self.committing) {
-            return None;
-        }
         let lane = batch.lane.as_ref().map(|lane| lane.1);
+        let (others, reserved) = (batch.takes_more(self.committing), batch.has_room_until(STALLED));
         let at = self.waiting.iter().position(|waiting| {
-            waiting.not_in != Some(batch.number) && (waiting.reserved.is_none() || waiting.reserved == lane)
+            let may_join = if waiting.reserved.is_none() { others } else { reserved && waiting.reserved == lane };
+            may_join && waiting.not_in != Some(batch.number)
         })?;
         self.waiting.remove(at)
     }
@@ -252,7 +256,8 @@ fn offer(store: &Store, mut batch: Box<CommandBatch>) -> Option<Box<CommandBatch
             return Some(batch);
         };
         drop(state);
-        match next.give.send(Turn::Join(Baton { store: store.clone(), batch: Some(batch), at_work: false })) {
+        let (store, reserved) = (store.clone(), next.reserved.is_some());
+        match next.give.send(Turn::Join(Baton { store, batch: Some(batch), reserved, at_work: false })) {
             Err(Turn::Join(mut refused)) => match refused.batch.take() {
                 Some(back) => batch = back,
                 None => return None,
@@ -316,7 +321,8 @@ impl Store {
         let (given, _place) = {
             let mut state = self.combiner.state();
             if let Some(batch) = state.take_ready(not_in) {
-                return Ok(Turn::Join(Baton { store: self.clone(), batch: Some(batch), at_work: false }));
+                let (store, batch) = (self.clone(), Some(batch));
+                return Ok(Turn::Join(Baton { store, batch, reserved: false, at_work: false }));
             }
             if state.open < state.lanes {
                 state.open += 1;
@@ -387,7 +393,8 @@ impl Store {
             Some(lane) if batch.locks_ahead(&plan) => self.combiner.state().reserve(lane.1, number, batch.room()),
             _ => Vec::new(),
         };
-        let begun = unless_stalled(&mut lane, batch.begin_command(self.statement, plan, others)).await;
+        let begun = batch.begin_command(self.statement, plan, others, baton.reserved);
+        let begun = unless_stalled(&mut lane, begun).await;
         let outcome = match begun {
             Ok(()) => unless_stalled(&mut lane, batch.run(work)).await,
             Err(error) => {

@@ -1,5 +1,7 @@
 //! Rows that a batch locks ahead: few statements for many commands, and never a row of before a command of the batch.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use watchfloor::app::alert::{AlertEdit, Destination, Ingest};
@@ -7,6 +9,7 @@ use watchfloor::app::incident::{IncidentEdit, OwnerChoice};
 use watchfloor::domain::account::{OwnerId, UserDraft};
 use watchfloor::domain::alert::AlertStatus;
 use watchfloor::domain::{AlertId, IncidentId};
+use watchfloor::storage::LockPlan;
 
 use crate::statements::Sent;
 use crate::support::crowd::{comment, draft, gathered, hold, log, matter, named, number, one_of_many};
@@ -21,6 +24,7 @@ each_database!(
     an_alert_that_a_command_unlinks_keeps_its_owner,
     comments_on_incidents_in_turn_build_on_each_other,
     commands_of_few_incidents_build_on_each_other,
+    a_batch_takes_the_commands_whose_rows_it_locked,
 );
 
 async fn user(desk: &TestDesk, account: &str, name: Option<&str>) -> OwnerId {
@@ -185,6 +189,46 @@ async fn commands_of_few_incidents_build_on_each_other(database: TestDatabase) {
         hold(&told, &log(&desk.app).await);
     }
     desk.verified().await;
+}
+
+/// Each command takes longer than a batch gathers. The batch still takes the commands for which it has locked rows.
+async fn a_batch_takes_the_commands_whose_rows_it_locked(database: TestDatabase) {
+    // A batch takes no command at all 250 ms after its begin, so a pause of the machine can keep the commands apart.
+    const ROUNDS_MAX: usize = 20;
+    let sent = Sent::default();
+    let desk = sent.by_desk(&database).await;
+    let store = &desk.app.store;
+    let incidents = matter(&desk.app, 4).await.incidents;
+    for _ in 0..ROUNDS_MAX {
+        sent.take();
+        let lead = |pause: u64| {
+            store.transact_together(LockPlan::default(), move |_| async move {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                Ok(())
+            })
+        };
+        // On PostgreSQL two batches gather at once. The second one has a long command.
+        let busy = async {
+            if database.kind == Kind::Postgres {
+                lead(200).await.expect("a command");
+            }
+        };
+        let locks = incidents.iter().map(|id| {
+            let plan = LockPlan { incident: Some(*id), ..LockPlan::default() };
+            store.transact_together(plan, move |tx| async move {
+                let locked = tx.lock_incidents(&[*id]).await?;
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                Ok(locked.len())
+            })
+        });
+        let (first, (), locked) = tokio::join!(lead(5), busy, join_all(locks));
+        first.expect("a command");
+        assert!(locked.into_iter().all(|locked| locked.is_ok_and(|(count, _)| count == 1)));
+        if sent.take().iter().filter(|statement| statement.sql.contains(" FROM \"incident\" WHERE ")).count() == 1 {
+            return;
+        }
+    }
+    panic!("each batch has left commands to another batch");
 }
 
 /// A command whose incident another transaction has locked waits for it, and stops no other command.

@@ -38,7 +38,6 @@ impl Transaction {
         }
         (held.statement, held.savepoint_due) = (statement, true);
         self.deferred().begin_command();
-        self.ahead().forget_alerts();
         Ok(())
     }
 
