@@ -102,7 +102,8 @@ impl Tx {
         let mut ids: Vec<Uuid> = plans.iter().filter_map(|plan| Some(plan.incident?.0)).collect();
         ids.sort_unstable();
         ids.dedup();
-        // The tables do not have the changes of a deferred row yet.
+        // The tables do not have the changes of a deferred row yet. A command that began from the row of before would
+        // write a version that the log has, and that would break off the batch.
         ids.retain(|id| !self.conn().defers_any(&[*id]));
         let free = row::Entity::find().filter(row::Column::Id.is_in(ids)).order_by_asc(row::Column::Id);
         let free = free.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
