@@ -1,19 +1,24 @@
-//! Compares the desk over HTTP, at 10,000 to 1,000,000 incidents, with hand-written SQL in pgbench with prepared
-//! statements. For each operation the two take turns, on one database, while 50 changes a second go on.
+//! Compares the desk over HTTP, at 10,000 to 1,000,000 incidents, with hand-written SQL in prepared statements: in
+//! pgbench on PostgreSQL, in rusqlite on SQLite. For each operation the two take turns, on one database, while 50 changes
+//! a second go on.
 //!
-//! `SIZES="10000 100000" ROUNDS=3 SECONDS_EACH=4 cargo bench --bench size` prints the table; docs/OPERATIONS.md keeps
-//! one table. The statements in `benches/sql/` read the same facts as the desk, as a database administrator would write
-//! them.
+//! `DATABASES="postgres sqlite" SIZES="10000 100000" ROUNDS=3 SECONDS_EACH=4 cargo bench --bench size` prints the tables;
+//! docs/OPERATIONS.md keeps some. The statements in `benches/sql/` read the same facts as the desk, as a database
+//! administrator would write them.
 
 #![expect(clippy::print_stdout, reason = "tables for a person")]
 #![expect(clippy::unwrap_used, reason = "a measurement that fails says so by its end")]
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
+#[path = "size/postgres.rs"]
+mod postgres;
+#[path = "size/sqlite.rs"]
+mod sqlite;
 #[path = "../tests/it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests' own servers, of which this needs a few")]
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,8 +26,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+use postgres::Pgbench;
 use serde_json::{Value, json};
+use sqlite::Rusqlite;
 use support::process::{Process, cpu_seconds};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,12 +47,57 @@ struct Operation {
 
 const COMMENT: &str = "mutation($id: ID!) { addComment(input: { incidentId: $id, body: \"Called the site, nobody answers.\" }) { changed } }";
 
-/// The content of the database, from which variables are chosen.
-struct World {
-    filters: Vec<(String, String, String)>,
-    incidents: Vec<String>,
-    cursors: Vec<String>,
+/// The content of the database, from which variables are chosen. The desk and the statements get the same ones.
+pub struct World {
+    /// Owners, severities and tags of open incidents.
+    filters: Vec<(String, i64, String)>,
+    /// The ids of incidents, and the times of their last changes in RFC 3339 with microseconds.
+    incidents: Vec<(String, String)>,
+    /// Words of titles of open incidents.
     words: Vec<String>,
+    /// Cursors deep in the list of all incidents.
+    cursors: Vec<String>,
+}
+
+impl World {
+    fn incident(&self, n: usize) -> String {
+        format!("incident:{}", self.incidents[n % self.incidents.len()].0)
+    }
+
+    /// Makes the cursors: the cursor of the first row with the keys of other rows.
+    async fn make_cursors(&mut self, client: &reqwest::Client, url: &str) {
+        let page = "{ incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 1) { pageInfo { endCursor } } }";
+        let first = ask(client, url, page, json!({})).await["data"]["incidents"]["pageInfo"]["endCursor"].take();
+        let first: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(first.as_str().unwrap()).unwrap()).unwrap();
+        let cursor = |(id, updated): &(String, String)| {
+            let mut cursor = first.clone();
+            cursor["k"][0].as_object_mut().unwrap().values_mut().for_each(|time| *time = updated.clone().into());
+            cursor["i"] = id.clone().into();
+            URL_SAFE_NO_PAD.encode(cursor.to_string())
+        };
+        self.cursors = self.incidents.iter().map(cursor).collect();
+    }
+}
+
+/// The work by hand.
+enum Hand {
+    Postgres(Pgbench),
+    Sqlite(Rusqlite),
+}
+
+impl Hand {
+    fn rate(&self, statements: &[&str], clients: usize, time: Duration) -> f64 {
+        match self {
+            Self::Postgres(hand) => hand.rate(statements, clients, time),
+            Self::Sqlite(hand) => hand.rate(statements, clients, time),
+        }
+    }
+}
+
+/// Returns the texts of the statements of an operation.
+pub fn statements(database: &str, names: &[&str]) -> Vec<String> {
+    let text = |name| format!("{}/benches/sql/{database}/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+    names.iter().map(|name| std::fs::read_to_string(text(name)).unwrap()).collect()
 }
 
 const ROW: &str = "id number version title severity status alertCount commentCount createdAt updatedAt owner { account name } tags { name }";
@@ -88,7 +139,8 @@ fn operations() -> Vec<Operation> {
             query: query(format!("query($f: IncidentFilterInput) {{ incidents(filter: $f, first: 50) {{ nodes {{ {ROW} }} }} }}")),
             variables: |world, n| {
                 let (owner, severity, tag) = &world.filters[n % world.filters.len()];
-                json!({ "f": { "owner": { "users": [owner] }, "severity": [severity], "tags": { "any": [tag] } } })
+                let severity = ["", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH"][*severity as usize];
+                json!({ "f": { "owner": { "users": [format!("user:{owner}")] }, "severity": [severity], "tags": { "any": [tag] } } })
             },
         },
         Operation {
@@ -103,7 +155,7 @@ fn operations() -> Vec<Operation> {
             query: query(format!("query($id: ID!) {{ incident(by: {{ id: $id }}) {{ {ROW} description
                 activity(last: 50) {{ nodes {{ version at entries {{ kind }} }} }} alerts(first: 50) {{ nodes {{ id title severity status }} }}
                 comments(first: 50) {{ nodes {{ id body createdAt }} }} }} }}")),
-            variables: |world, n| json!({ "id": world.incidents[n % world.incidents.len()] }),
+            variables: |world, n| json!({ "id": world.incident(n) }),
         },
         Operation {
             name: "text in title or description",
@@ -122,7 +174,7 @@ fn operations() -> Vec<Operation> {
             name: "comment",
             statement: &["comment"],
             query: COMMENT,
-            variables: |world, n| json!({ "id": world.incidents[n % world.incidents.len()] }),
+            variables: |world, n| json!({ "id": world.incident(n) }),
         },
         Operation {
             name: "assign",
@@ -132,7 +184,7 @@ fn operations() -> Vec<Operation> {
             variables: |world, n| {
                 let (round, at) = (n / world.incidents.len(), n % world.incidents.len());
                 let (owner, ..) = &world.filters[(at + round) % world.filters.len()];
-                json!({ "id": world.incidents[at], "owner": { "user": owner } })
+                json!({ "id": world.incident(at), "owner": { "user": format!("user:{owner}") } })
             },
         },
     ]);
@@ -182,64 +234,6 @@ async fn ask(client: &reqwest::Client, url: &str, query: &str, variables: Value)
     let answer: Value = answer.json().await.unwrap();
     assert!(answer.get("errors").is_none(), "{query}: {answer:#}");
     answer
-}
-
-async fn texts(database: &DatabaseConnection, sql: &str) -> Vec<Vec<String>> {
-    let rows = database.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await.unwrap();
-    let row = |row: &sea_orm::QueryResult| {
-        (0..row.column_names().len()).map(|at| row.try_get_by_index(at).unwrap()).collect()
-    };
-    rows.iter().map(row).collect()
-}
-
-/// Chooses the filters, incidents, cursors and words of the requests. The desk and the statements get the same ones.
-async fn world(database: &DatabaseConnection, client: &reqwest::Client, url: &str) -> World {
-    for sql in [
-        "CREATE TABLE bench_filter AS SELECT row_number() OVER ()::int AS k, * FROM (SELECT DISTINCT i.owner_user_id AS owner, i.severity, h.key AS tag
-            FROM incident i JOIN incident_tag h ON h.incident_id = i.id WHERE i.status IN (1, 2) AND i.owner_user_id IS NOT NULL LIMIT 1000) f",
-        "INSERT INTO bench_filter SELECT k + n.count, owner, severity, tag FROM bench_filter, (SELECT count(*)::int AS count FROM bench_filter) n
-            WHERE k + n.count <= 1000",
-        "ALTER TABLE bench_filter ADD PRIMARY KEY (k)",
-        "CREATE TABLE bench_incident AS SELECT row_number() OVER ()::int AS k, id, updated_at FROM (SELECT id, updated_at FROM incident
-            WHERE deleted_at IS NULL AND status < 4 ORDER BY md5(id::text) LIMIT 1000) f",
-        "ALTER TABLE bench_incident ADD PRIMARY KEY (k)",
-        "CREATE TABLE bench_word AS SELECT row_number() OVER ()::int AS k, word FROM (SELECT DISTINCT split_part(title_folded, ' ', 2) || ' ' ||
-            split_part(title_folded, ' ', 3) AS word FROM incident WHERE status IN (1, 2) AND length(split_part(title_folded, ' ', 3)) > 3 LIMIT 1000) w",
-        "INSERT INTO bench_word SELECT k + n.count * r, word FROM bench_word, (SELECT count(*)::int AS count FROM bench_word) n,
-            generate_series(1, 1000) r WHERE k + n.count * r <= 1000",
-        "ALTER TABLE bench_word ADD PRIMARY KEY (k)",
-        // The handwritten writes need increasing keys, and the body of a change.
-        "CREATE SEQUENCE bench_row CACHE 100",
-        "CREATE TABLE bench_body AS SELECT body, '{\"user\":{\"id\":\"01a22c53-96a4-7697-81ef-6a80f95611a3\",\"account\":\"bench\"}}' AS actor
-            FROM change WHERE length(body) > 900 ORDER BY position LIMIT 1",
-        "ANALYZE",
-    ] {
-        database.execute_unprepared(sql).await.unwrap();
-    }
-    let severity =
-        |number: &str| ["", "INFORMATIONAL", "LOW", "MEDIUM", "HIGH"][number.parse::<usize>().unwrap()].to_owned();
-    let filters =
-        texts(database, "SELECT 'user:' || owner::text, severity::text, tag FROM bench_filter ORDER BY k").await;
-    let incidents = texts(database, "SELECT 'incident:' || id::text FROM bench_incident ORDER BY k").await;
-    let words = texts(database, "SELECT word FROM bench_word ORDER BY k").await;
-    // Cursors deep in the list: the cursor of the first row with the keys of other rows.
-    let page = "{ incidents(filter: { status: [NEW, ACTIVE, RESOLVED] }, first: 1) { pageInfo { endCursor } } }";
-    let first = ask(client, url, page, json!({})).await["data"]["incidents"]["pageInfo"]["endCursor"].take();
-    let first: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(first.as_str().unwrap()).unwrap()).unwrap();
-    let moments = "SELECT to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), id::text FROM bench_incident ORDER BY k";
-    let cursor = |row: Vec<String>| {
-        let mut cursor = first.clone();
-        cursor["k"][0].as_object_mut().unwrap().values_mut().for_each(|time| *time = row[0].clone().into());
-        cursor["i"] = row[1].clone().into();
-        URL_SAFE_NO_PAD.encode(cursor.to_string())
-    };
-    let cursors = texts(database, moments).await.into_iter().map(cursor).collect();
-    World {
-        filters: filters.into_iter().map(|row| (row[0].clone(), severity(&row[1]), row[2].clone())).collect(),
-        incidents: incidents.into_iter().map(|mut row| row.remove(0)).collect(),
-        cursors,
-        words: words.into_iter().map(|mut row| row.remove(0)).collect(),
-    }
 }
 
 /// The measurements of one side: answers a second, and milliseconds.
@@ -305,36 +299,6 @@ async fn by_desk(
     into.cpu.push((cpu_seconds(desk.id()) - before) * 1_000.0 / answers.max(1) as f64);
 }
 
-/// Measures the statements with pgbench.
-fn by_hand(pgbench: &Path, url: &str, statement: &[&str], clients: usize, time: Duration, into: &mut Measured) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("all.sql");
-    let read = |name: &&str| {
-        std::fs::read_to_string(format!("{}/benches/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"))).unwrap()
-    };
-    // One pgbench transaction runs all statements, as one answer of the desk does.
-    let mut lines: Vec<String> = Vec::new();
-    for text in statement.iter().map(read) {
-        for line in text.lines() {
-            // Set each pgbench variable only once.
-            if !(line.starts_with('\\') && lines.iter().any(|set| set == line)) {
-                lines.push(line.to_owned());
-            }
-        }
-    }
-    std::fs::write(&file, lines.join("\n")).unwrap();
-    let output = Command::new(pgbench)
-        .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--client", &clients.to_string()])
-        .args(["--time", &time.as_secs().max(1).to_string(), "--file"])
-        .args([file.as_os_str(), url.as_ref()])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let rate =
-        told.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse::<f64>().ok());
-    into.rate.push(rate.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&output.stderr))));
-}
-
 /// Changes incidents while the measurements run.
 async fn change(url: String, world: Arc<World>, stop: Arc<AtomicBool>) -> u64 {
     let client = reqwest::Client::new();
@@ -342,8 +306,7 @@ async fn change(url: String, world: Arc<World>, stop: Arc<AtomicBool>) -> u64 {
     let mut made = 0;
     while !stop.load(Ordering::Relaxed) {
         pace.tick().await;
-        let id = world.incidents[made as usize % world.incidents.len()].clone();
-        ask(&client, &url, COMMENT, json!({ "id": id })).await;
+        ask(&client, &url, COMMENT, json!({ "id": world.incident(made as usize) })).await;
         made += 1;
     }
     made
@@ -353,56 +316,44 @@ fn setting<T: std::str::FromStr>(name: &str, usual: T) -> T {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(usual)
 }
 
-fn pgbench() -> PathBuf {
-    let found = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        found.map(|entry| entry.path().join("bin/pgbench")).filter(|path| path.exists()).collect();
-    found.sort();
-    found.pop().unwrap_or_else(|| "pgbench".into())
-}
-
-async fn measure(cluster: &support::postgres::Cluster, incidents: usize) {
-    let url = cluster.fresh_database().await;
+/// Generates a desk, and measures all operations on it.
+async fn measure(url: String, prepare: impl AsyncFnOnce(&str) -> (Hand, World), incidents: usize) {
     let begun = Instant::now();
     let made = Command::new(env!("CARGO_BIN_EXE_watchfloor"))
         .args(["generate", "--incidents", &incidents.to_string(), "--database-url", &url])
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let database = Database::connect(&url).await.unwrap();
-    database.execute_unprepared("VACUUM ANALYZE").await.unwrap();
-    println!("\n{incidents} incidents, generated in {:.0} s", begun.elapsed().as_secs_f64());
+    let generated = begun.elapsed().as_secs_f64();
+    let (hand, mut world) = prepare(&url).await;
+    let hand = Arc::new(hand);
+    let database = url.split(':').next().unwrap_or_default();
+    println!("\n{incidents} incidents on {database}, generated in {generated:.0} s");
     let desk = Process::serve_with(&url, "127.0.0.1:0", &[]).await;
     let graphql = format!("http://{}/graphql", desk.address);
-    let world = Arc::new(world(&database, &reqwest::Client::new(), &graphql).await);
+    world.make_cursors(&reqwest::Client::new(), &graphql).await;
+    let world = Arc::new(world);
     let (rounds, time) = (setting("ROUNDS", 3), Duration::from_secs(setting("SECONDS_EACH", 4)));
-    let clients = std::env::var("CLIENTS").unwrap_or_else(|_| "1 8 32".to_owned());
-    let only = std::env::var("ONLY").unwrap_or_default();
+    let (clients, only) = (setting("CLIENTS", "1 8 32".to_owned()), setting("ONLY", String::new()));
     let stop = Arc::new(AtomicBool::new(false));
     let changes = tokio::spawn(change(graphql, world.clone(), stop.clone()));
     println!("| operation | c | by hand, a second | the desk, a second | ratio | p50 ms | p99 ms | CPU ms |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for operation in operations().iter().filter(|operation| operation.name.contains(&only)) {
         for clients in clients.split_whitespace().map(|count| count.parse::<usize>().unwrap()) {
-            let (mut ours, mut hand) = (Measured::default(), Measured::default());
+            let (mut ours, mut by_hand) = (Measured::default(), Vec::new());
             for _ in 0..rounds {
-                let (pgbench, url) = (pgbench(), url.clone());
-                let statement = operation.statement;
-                hand = tokio::task::spawn_blocking(move || {
-                    by_hand(&pgbench, &url, statement, clients, time, &mut hand);
-                    hand
-                })
-                .await
-                .unwrap();
+                let (hand, statement) = (hand.clone(), operation.statement);
+                let rate = tokio::task::spawn_blocking(move || hand.rate(statement, clients, time));
+                by_hand.push(rate.await.unwrap());
                 by_desk(&desk, operation, &world, clients, time, &mut ours).await;
             }
-            let (ratio, cpu) = (ours.rate() / hand.rate(), median(&ours.cpu));
-            let (p50, p99) = (ours.millis(50), ours.millis(99));
+            let (by_hand, cpu) = (median(&by_hand), median(&ours.cpu));
+            let (rate, p50, p99) = (ours.rate(), ours.millis(50), ours.millis(99));
+            let ratio = rate / by_hand;
             println!(
-                "| {} | {clients} | {:.0} | {:.0} | {ratio:.2} | {p50:.1} | {p99:.1} | {cpu:.2} |",
-                operation.name,
-                hand.rate(),
-                ours.rate()
+                "| {} | {clients} | {by_hand:.0} | {rate:.0} | {ratio:.2} | {p50:.1} | {p99:.1} | {cpu:.2} |",
+                operation.name
             );
         }
     }
@@ -410,11 +361,42 @@ async fn measure(cluster: &support::postgres::Cluster, incidents: usize) {
     println!("{} changes went on meanwhile", changes.await.unwrap());
 }
 
+async fn on_postgres(cluster: &support::postgres::Cluster, incidents: usize) {
+    let prepare = async |url: &str| {
+        let (hand, world) = Pgbench::prepare(url).await;
+        (Hand::Postgres(hand), world)
+    };
+    measure(cluster.fresh_database().await, prepare, incidents).await;
+}
+
+async fn on_sqlite(incidents: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let file: PathBuf = folder.path().join("desk.db");
+    let prepare = async |_: &str| {
+        let (hand, world) = Rusqlite::prepare(&file);
+        (Hand::Sqlite(hand), world)
+    };
+    measure(format!("sqlite://{}", file.display()), prepare, incidents).await;
+}
+
 #[tokio::main]
 async fn main() {
-    let cluster = tokio::task::spawn_blocking(support::postgres::Cluster::start_private).await.unwrap();
-    let sizes = std::env::var("SIZES").unwrap_or_else(|_| "10000".to_owned());
-    for incidents in sizes.split_whitespace() {
-        measure(&cluster, incidents.parse().unwrap()).await;
+    let (databases, sizes) = (setting("DATABASES", "postgres sqlite".to_owned()), setting("SIZES", "10000".to_owned()));
+    let sizes: Vec<usize> = sizes.split_whitespace().map(|size| size.parse().unwrap()).collect();
+    for database in databases.split_whitespace() {
+        match database {
+            "postgres" => {
+                let cluster = tokio::task::spawn_blocking(support::postgres::Cluster::start_private).await.unwrap();
+                for incidents in &sizes {
+                    on_postgres(&cluster, *incidents).await;
+                }
+            }
+            "sqlite" => {
+                for incidents in &sizes {
+                    on_sqlite(*incidents).await;
+                }
+            }
+            other => panic!("DATABASES has no {other}: it names postgres and sqlite"),
+        }
     }
 }

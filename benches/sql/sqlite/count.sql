@@ -1,0 +1,1 @@
+SELECT count(*) FROM incident WHERE deleted_at IS NULL AND (status = 1 OR status = 2);

@@ -1,0 +1,6 @@
+SELECT i.id, i.number, i.version, substr(i.title, 1, 1000), i.severity, i.status, i.alert_count, i.comment_count,
+    i.created_at, i.updated_at, u.account, u.name,
+    (SELECT json_group_array(t.name) FROM incident_tag h JOIN tag t USING (kind, key) WHERE h.incident_id = i.id)
+FROM incident i LEFT JOIN "user" u ON u.id = i.owner_user_id
+WHERE i.deleted_at IS NULL AND (i.status = 1 OR i.status = 2)
+ORDER BY i.updated_at DESC, i.id DESC LIMIT 51;
