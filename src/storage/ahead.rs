@@ -38,6 +38,16 @@ pub struct LockPlan {
     pub owner: Option<OwnerId>,
 }
 
+/// When a command began to wait for its batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// Before the batch read rows ahead: these rows are as new as the command.
+    BeforeRead,
+    /// After that, or the batch has read no rows ahead.
+    #[default]
+    AfterRead,
+}
+
 /// The rows that a transaction has locked and read ahead.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
@@ -45,8 +55,8 @@ pub(super) struct Ahead {
     owners: HashMap<OwnerId, Owner>,
     /// The alerts of the incident that the current command has taken. No statement was sent since.
     alerts: Option<(IncidentId, Vec<AlertState>)>,
-    /// Whether the rows were read before the current command began to wait.
-    older: bool,
+    /// When the current command began to wait.
+    arrival: Arrival,
 }
 
 #[derive(Debug)]
@@ -57,9 +67,13 @@ struct LockedIncident {
 }
 
 impl Ahead {
-    /// Begins the part of a further command. `waited` tells whether the command waited when the rows were read.
-    pub(super) fn begin_command(&mut self, waited: bool) {
-        (self.alerts, self.older) = (None, !waited);
+    /// Begins the part of a further command.
+    pub(super) fn begin_command(&mut self, arrival: Arrival) {
+        (self.alerts, self.arrival) = (None, arrival);
+    }
+
+    fn serves_command(&self) -> bool {
+        self.arrival == Arrival::BeforeRead
     }
 
     /// Takes a locked incident out, and keeps its alerts for the current command. The other incidents are forgotten if
@@ -67,7 +81,7 @@ impl Ahead {
     pub(super) fn take(&mut self, ids: &[IncidentId]) -> Option<Incident> {
         self.alerts = None;
         let mut taken: Vec<_> = ids.iter().filter_map(|id| self.incidents.remove(id)).collect();
-        let LockedIncident { incident, alerts } = taken.pop().filter(|_| ids.len() == 1 && !self.older)?;
+        let LockedIncident { incident, alerts } = taken.pop().filter(|_| ids.len() == 1 && self.serves_command())?;
         self.alerts = alerts.map(|alerts| (incident.id, alerts));
         Some(incident)
     }
@@ -82,7 +96,7 @@ impl Ahead {
     }
 
     pub(super) fn owner(&self, id: OwnerId) -> Option<Owner> {
-        self.owners.get(&id).filter(|_| !self.older).cloned()
+        self.owners.get(&id).filter(|_| self.serves_command()).cloned()
     }
 
     /// Forgets the alerts of the current command: it has ended, or a statement may have changed them.
@@ -158,9 +172,9 @@ mod tests {
         let id = OwnerId::User(UserId(Uuid::from_u128(7)));
         let owner = Owner { id, account: "ada".into(), name: "Ada Lovelace".into() };
         let mut ahead = Ahead { owners: HashMap::from([(id, owner.clone())]), ..Ahead::default() };
-        ahead.begin_command(false);
+        ahead.begin_command(Arrival::AfterRead);
         assert_eq!(ahead.owner(id), None);
-        ahead.begin_command(true);
+        ahead.begin_command(Arrival::BeforeRead);
         assert_eq!(ahead.owner(id), Some(owner));
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, oneshot};
 use tracing::{debug, warn};
 
-use super::ahead::LockPlan;
+use super::ahead::{Arrival, LockPlan};
 use super::changelog::Pending;
 use super::combiner::{Lane, unless_stalled};
 use super::idempotency::PendingOutcome;
@@ -183,16 +183,16 @@ impl CommandBatch {
     }
 
     /// Begins the part of a further command. The rows of its plan are locked ahead together with those of other
-    /// commands, if there are any. `reserved` tells whether these rows were locked ahead while the command waited.
+    /// commands, if there are any. `arrival` tells whether this was done while the command waited.
     pub(super) async fn begin_command(
         &mut self,
         statement: Duration,
         plan: LockPlan,
         mut others: Vec<LockPlan>,
-        reserved: bool,
+        arrival: Arrival,
     ) -> Result<()> {
         self.conn.begin_command(statement).await?;
-        self.conn.ahead().begin_command(reserved || !others.is_empty());
+        self.conn.ahead().begin_command(if others.is_empty() { arrival } else { Arrival::BeforeRead });
         if !others.is_empty() {
             others.push(plan);
             Tx::on(self.conn.clone(), Arc::default()).lock_ahead(&others).await?;

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tracing::debug;
 
-use super::ahead::LockPlan;
+use super::ahead::{Arrival, LockPlan};
 use super::batch::{Answer, CommandBatch, Unended};
 use super::{Error, Head, MutationState, Result, Store, Tx, fault, retry};
 use crate::domain::Code;
@@ -114,8 +114,8 @@ struct Committing(Store);
 struct Baton {
     store: Store,
     batch: Option<Box<CommandBatch>>,
-    /// Whether the rows of the command's plan were locked and read while the command waited.
-    reserved: bool,
+    /// Whether the batch has locked and read the rows of the command's plan while the command waited.
+    arrival: Arrival,
     at_work: bool,
 }
 
@@ -256,8 +256,9 @@ fn offer(store: &Store, mut batch: Box<CommandBatch>) -> Option<Box<CommandBatch
             return Some(batch);
         };
         drop(state);
-        let (store, reserved) = (store.clone(), next.reserved.is_some());
-        match next.give.send(Turn::Join(Baton { store, batch: Some(batch), reserved, at_work: false })) {
+        let arrival = if next.reserved.is_some() { Arrival::BeforeRead } else { Arrival::AfterRead };
+        let baton = Baton { store: store.clone(), batch: Some(batch), arrival, at_work: false };
+        match next.give.send(Turn::Join(baton)) {
             Err(Turn::Join(mut refused)) => match refused.batch.take() {
                 Some(back) => batch = back,
                 None => return None,
@@ -322,7 +323,7 @@ impl Store {
             let mut state = self.combiner.state();
             if let Some(batch) = state.take_ready(not_in) {
                 let (store, batch) = (self.clone(), Some(batch));
-                return Ok(Turn::Join(Baton { store, batch, reserved: false, at_work: false }));
+                return Ok(Turn::Join(Baton { store, batch, arrival: Arrival::AfterRead, at_work: false }));
             }
             if state.open < state.lanes {
                 state.open += 1;
@@ -393,7 +394,7 @@ impl Store {
             Some(lane) if batch.locks_ahead(&plan) => self.combiner.state().reserve(lane.1, number, batch.room()),
             _ => Vec::new(),
         };
-        let begun = batch.begin_command(self.statement, plan, others, baton.reserved);
+        let begun = batch.begin_command(self.statement, plan, others, baton.arrival);
         let begun = unless_stalled(&mut lane, begun).await;
         let outcome = match begun {
             Ok(()) => unless_stalled(&mut lane, batch.run(work)).await,
