@@ -32,7 +32,7 @@ const COMMANDS_MAX: usize = 30;
 const CHANGES_MAX: usize = 200;
 
 /// How long a batch takes further commands if it could be committed. While another batch commits it has to wait in any
-/// case, and takes commands for as long.
+/// case, and takes commands for as long. Commands whose rows it has locked may join later too.
 const GATHERING: Duration = Duration::from_millis(25);
 
 /// Writes of a command that no table has before the transaction ends.

@@ -163,7 +163,8 @@ impl State {
     /// another batch would wait for their rows.
     fn next_for(&mut self, batch: &CommandBatch) -> Option<Waiting> {
         let lane = batch.lane.as_ref().map(|lane| lane.1);
-        let (others, reserved) = (batch.takes_more(self.committing), batch.has_room_until(STALLED));
+        let others = batch.takes_more(self.committing);
+        let reserved = others || batch.has_room_until(STALLED);
         let at = self.waiting.iter().position(|waiting| {
             let may_join = if waiting.reserved.is_none() { others } else { reserved && waiting.reserved == lane };
             may_join && waiting.not_in != Some(batch.number)
@@ -171,12 +172,17 @@ impl State {
         self.waiting.remove(at)
     }
 
-    /// Reserves waiting commands with a plan for the batch of a lane, at most `count`. Returns their plans.
-    fn reserve(&mut self, lane: u64, batch: u64, count: usize) -> Vec<LockPlan> {
-        let free = self.waiting.iter_mut().filter(|waiting| {
-            waiting.reserved.is_none() && waiting.not_in != Some(batch) && waiting.plan.incident.is_some()
+    /// Reserves waiting commands with a plan for the batch of a lane, among the next that the batch has room for. Returns
+    /// their plans. A batch that gathers no longer reserves no further commands.
+    fn reserve(&mut self, lane: u64, batch: &CommandBatch) -> Vec<LockPlan> {
+        if !batch.takes_more(self.committing) {
+            return Vec::new();
+        }
+        let next = self.waiting.iter_mut().filter(|waiting| {
+            waiting.not_in != Some(batch.number) && waiting.reserved.is_none_or(|reserved| reserved == lane)
         });
-        free.take(count)
+        next.take(batch.room())
+            .filter(|waiting| waiting.reserved.is_none() && waiting.plan.incident.is_some())
             .map(|waiting| {
                 waiting.reserved = Some(lane);
                 waiting.plan
@@ -391,7 +397,7 @@ impl Store {
         let number = batch.number;
         let mut lane = batch.lane.take();
         let others = match &lane {
-            Some(lane) if batch.locks_ahead(&plan) => self.combiner.state().reserve(lane.1, number, batch.room()),
+            Some(lane) if batch.locks_ahead(&plan) => self.combiner.state().reserve(lane.1, batch),
             _ => Vec::new(),
         };
         let begun = batch.begin_command(self.statement, plan, others, baton.arrival);

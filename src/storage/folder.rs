@@ -40,8 +40,8 @@ fn make_level(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Waits until the names in a folder are on the disk. Some file systems cannot sync a folder; what they promise for its
-/// names is all that there is, and the desk goes on, as PostgreSQL does.
+/// Waits until the names in a folder are on the disk. Some file systems cannot sync a folder. Then nothing more can be
+/// done for its names, and the desk goes on.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(not(unix)) {
         // Only Unix can open a folder as a file.
