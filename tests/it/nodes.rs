@@ -364,7 +364,17 @@ async fn what_weakens_a_database_is_said_at_start() {
     assert!(found.len() == 1 && found[0].starts_with("synchronous_commit is local"), "{found:?}");
     raw.execute_unprepared(&format!("ALTER DATABASE {name} RESET synchronous_commit")).await.expect("a setting");
     let standby = tokio::task::block_in_place(|| cluster.start_standby());
-    let found = cautions(&database.url).await;
+    // A standby that has started may not have attached itself yet.
+    let attached = async {
+        loop {
+            let found = cautions(&database.url).await;
+            if !found.is_empty() {
+                return found;
+            }
+            a_moment().await;
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, attached).await.expect("a caution");
     assert!(found.len() == 1 && found[0].starts_with("standbys are attached"), "{found:?}");
 
     // A user without the right to see how standbys follow sees that there are standbys, and that none is required.
