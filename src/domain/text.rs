@@ -73,38 +73,39 @@ pub fn visible(text: &str) -> String {
     let mut kept = Kept(Vec::new());
     for c in text.chars() {
         match c {
-            '\u{200c}' | '\u{200d}' | '\u{fe0e}' | '\u{fe0f}' => kept.push(c),
-            c if c.is_control() => kept.push(' '),
-            c if is_invisible(c) => {}
+            c if is_break(c) => kept.push(' '),
+            c if is_invisible(c) && !is_special(c) => {}
             c => kept.push(c),
         }
     }
-    while kept.0.last().is_some_and(|c| is_joiner(*c) || c.is_whitespace()) {
+    kept.settle(None);
+    while kept.0.last().is_some_and(|c| c.is_whitespace()) {
         kept.0.pop();
+        kept.settle(None);
     }
     kept.0.into_iter().collect()
 }
 
-/// The visible characters of the beginning of a text. Only the last character may be hidden: a joiner, which needs the
-/// character after it.
+/// The visible characters of the beginning of a text. Only special characters at the end may be hidden, by what follows.
 struct Kept(Vec<char>);
 
 impl Kept {
     fn push(&mut self, c: char) {
-        while let [.., before, joiner] = self.0[..]
-            && is_joiner(joiner)
-            && !joins(joiner, Some(before), Some(c))
+        self.settle(Some(c));
+        let before = self.0.last().copied();
+        let is_hidden = if is_special(c) { !may_follow(c, before) } else { before.is_none() && c.is_whitespace() };
+        if !is_hidden {
+            self.0.push(c);
+        }
+    }
+
+    /// Removes the special characters at the end that are hidden before this character.
+    fn settle(&mut self, after: Option<char>) {
+        while let Some((last, rest)) = self.0.split_last()
+            && is_special(*last)
+            && !has_effect(*last, rest.last().copied(), after)
         {
             self.0.pop();
-        }
-        let before = self.0.last().copied();
-        let hidden = match c {
-            '\u{200c}' | '\u{200d}' => !before.is_some_and(|before| of_script(before) || of_picture(before)),
-            '\u{fe0e}' | '\u{fe0f}' => !before.is_some_and(of_picture),
-            c => before.is_none() && c.is_whitespace(),
-        };
-        if !hidden {
-            self.0.push(c);
         }
     }
 }
@@ -124,21 +125,44 @@ pub fn hidden(name: &str) -> impl Iterator<Item = (usize, char)> + '_ {
         let before = name[..*at].chars().next_back();
         let after = name[at + c.len_utf8()..].chars().next();
         match *c {
-            '\u{200c}' | '\u{200d}' => !joins(*c, before, after),
-            '\u{fe0e}' | '\u{fe0f}' => !before.is_some_and(of_picture),
-            c => c.is_control() || is_invisible(c),
+            c if is_special(c) => !has_effect(c, before, after),
+            c => is_break(c) || is_invisible(c),
         }
     })
 }
 
-fn is_joiner(c: char) -> bool {
-    matches!(c, '\u{200c}' | '\u{200d}')
+/// Returns whether a character is a control or begins a line.
+fn is_break(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// Returns whether a joiner has an effect between these characters. U+200C stands between letters only.
-fn joins(joiner: char, before: Option<char>, after: Option<char>) -> bool {
-    let between = |of: fn(char) -> bool| before.is_some_and(of) && after.is_some_and(of);
-    between(of_script) || joiner == '\u{200d}' && between(of_picture)
+/// Returns whether a character is invisible, but may change how its neighbours look: joiners and variation selectors.
+fn is_special(c: char) -> bool {
+    is_selector(c) || matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+fn is_selector(c: char) -> bool {
+    matches!(c, '\u{fe0e}' | '\u{fe0f}')
+}
+
+/// Returns whether a special character has an effect between these characters. U+200C stands between letters only,
+/// U+200D between letters or pictures, a selector behind a picture or within a keycap (`1`, U+FE0F, U+20E3).
+fn has_effect(special: char, before: Option<char>, after: Option<char>) -> bool {
+    may_follow(special, before)
+        && match special {
+            c if is_selector(c) => before.is_some_and(of_picture) || after == Some('\u{20e3}'),
+            _ if before.is_some_and(of_script) => after.is_some_and(of_script),
+            _ => after.is_some_and(of_picture),
+        }
+}
+
+/// Returns whether a special character may have an effect behind this character.
+fn may_follow(special: char, before: Option<char>) -> bool {
+    before.is_some_and(|before| match special {
+        '\u{200c}' => of_script(before),
+        '\u{200d}' => of_script(before) || of_picture(before) || is_selector(before),
+        _ => of_picture(before) || matches!(before, '0'..='9' | '#' | '*'),
+    })
 }
 
 /// Returns whether a character belongs to a script that needs joiners.
@@ -146,9 +170,9 @@ fn of_script(c: char) -> bool {
     matches!(c, '\u{600}'..='\u{1fff}')
 }
 
-/// Returns whether a character is a picture, or a part of one.
+/// Returns whether a character is a picture.
 fn of_picture(c: char) -> bool {
-    matches!(c, '\u{a9}' | '\u{ae}' | '\u{200d}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}' | '0'..='9' | '#' | '*')
+    matches!(c, '\u{a9}' | '\u{ae}' | '\u{2139}'..='\u{2bff}' | '\u{3030}'..='\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{1f000}'..='\u{1faff}')
 }
 
 /// Returns the form by which names are compared without case: composed and case folded. `José` is not `Jose`.
@@ -225,12 +249,32 @@ mod tests {
             assert_eq!(label("name", &name, 99).expect_err("hidden").code(), crate::domain::Code::Invalid, "{name:?}");
             assert!(label("name", &visible(&name), 99).is_ok(), "{name:?}");
         }
-        for name in ["Müller", "夜勤", "👩\u{200d}🚒", "❤\u{fe0f}", "می\u{200c}خواهم", "क्\u{200d}ष", "אבג", "#1 (SOC)"]
-        {
+        for name in [
+            "Müller",
+            "夜勤",
+            "👩\u{200d}🚒",
+            "❤\u{fe0f}",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "אבג",
+            "#1 (SOC)",
+            "1\u{fe0f}\u{20e3}",
+            "🏳\u{fe0f}\u{200d}🌈",
+        ] {
             assert_eq!(label("name", name, 99).ok().as_deref(), Some(name));
             assert_eq!(visible(name), name);
         }
-        assert_eq!(visible("a\tb\u{202e}c"), "a bc");
+        assert_eq!(visible("a\tb\u{202e}c\u{2028}d"), "a bc d");
+        for name in [
+            "admin1\u{200d}2",
+            "admin1\u{fe0f}2",
+            "admin\u{200d}\u{200d}12",
+            "admin12\u{fe0f}",
+            "admin1\u{fe0f}\u{200d}2",
+        ] {
+            assert!(label("name", name, 99).is_err(), "{name:?} looks like admin12");
+            assert_eq!(visible(name), "admin12");
+        }
         for name in ["a\u{200d}\u{fe0f}", "\u{1680}\u{200c}\u{627}", "a\u{200d}\u{fe0f}\u{fe0f}\u{fe0f}"] {
             assert!(label("name", &visible(name), 99).is_ok(), "nothing hidden is left of {name:?}");
         }
@@ -257,7 +301,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_visible_of_a_name_is_a_name(text in "[a\u{200b}\u{200c}\u{200d}\u{fe0f}\u{1680}ا🚒\n ]{0,12}") {
+        fn what_is_visible_of_a_name_is_a_name(text in "[a1\u{20e3}\u{200b}\u{200c}\u{200d}\u{fe0f}\u{1680}ا🚒\n ]{0,12}") {
             let name = visible(&text);
             prop_assert!(is_blank(&text) || label("name", &name, 99).is_ok(), "{:?} of {:?}", name, text);
             prop_assert_eq!(visible(&name), name);
