@@ -114,7 +114,7 @@ struct Committing(Store);
 struct Baton {
     store: Store,
     batch: Option<Box<CommandBatch>>,
-    /// Whether the batch has locked and read the rows of the command's plan while the command waited.
+    /// When the command began to wait: before the batch read the rows of its plan ahead, or after.
     arrival: Arrival,
     at_work: bool,
 }

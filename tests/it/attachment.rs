@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use watchfloor::domain::attachment::{ATTACHMENT_BYTES_MAX, ATTACHMENTS_PER_INCIDENT_MAX};
 use watchfloor::domain::clock::Clock;
-use watchfloor::storage::{Objects, make_folder, sync_folder};
+use watchfloor::storage::Objects;
 
 use crate::hardship::SmallDisk;
 use crate::support::database::{Kind, TestDatabase, each_database};
@@ -683,33 +683,6 @@ async fn a_bucket_keeps_images_as_a_folder_does() {
     server.kill().await.expect("it is there to be killed");
     let attachments = desk.data(LISTED, json!({ "id": incident })).await["incident"]["attachments"].take();
     assert_eq!(each(&attachments, "state"), ["STORED"; 3]);
-}
-
-/// The kernel's own file systems cannot sync a folder, and some file systems of networks cannot either.
-#[test]
-#[cfg(target_os = "linux")]
-fn a_file_system_that_cannot_sync_a_folder_takes_files() {
-    if std::fs::File::open("/proc").expect("a folder").sync_all().is_ok() {
-        println!("this kernel syncs its own folders: nothing is tested");
-    }
-    sync_folder(Path::new("/proc")).expect("nothing to do");
-    sync_folder(Path::new("/proc/nowhere")).expect_err("no such folder");
-}
-
-#[test]
-fn each_folder_with_a_new_name_is_synced() {
-    let place = tempfile::tempdir().expect("a folder");
-    let above = place.path().parent().expect("a folder above it");
-    let folder = place.path().join("case/2026/images");
-    let synced = make_folder(&folder).expect("made");
-    let new = ["", "case", "case/2026"].map(|name| place.path().join(name));
-    assert_eq!(synced, [&[above.to_path_buf()], &new[..]].concat());
-    // The process that created the folder may have ended before it could sync the name.
-    assert_eq!(make_folder(&folder).expect("there"), [place.path().join("case/2026")]);
-    assert_eq!(make_folder(Path::new("src")).expect("there"), [Path::new(".")]);
-    assert_eq!(make_folder(Path::new("")).expect("there"), Vec::<PathBuf>::new());
-    std::fs::write(folder.join("file"), "").expect("a file");
-    make_folder(&folder.join("file/images")).expect_err("a file is no folder");
 }
 
 /// Uploads an image in one piece, and an image in parts, onto a disk without room and then with room.

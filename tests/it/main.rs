@@ -34,6 +34,7 @@ mod faults;
 mod filter;
 mod filter_bounds;
 mod flood;
+mod folder;
 mod generate;
 mod global_id;
 mod hardship;
